@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Checks the files of this directory with the tools that will read them: `deploy/check.sh BINARY`.
+# Needs systemd-analyze (Debian: apt-get install systemd); changes nothing on this machine.
+set -euo pipefail
+
+binary=$(realpath "${1:?usage: deploy/check.sh BINARY}")
+cd "$(dirname "$0")"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# `verify` wants the binary to exist, which on this machine it does elsewhere.
+unit="$scratch/mqtt-broker.service"
+sed "s|^ExecStart=.*|ExecStart=$binary|" systemd/mqtt-broker.service >"$unit"
+said=$(systemd-analyze verify "$unit" 2>&1 | grep -F mqtt-broker.service || true)
+if [ -n "$said" ]; then
+  printf '%s\n' "$said" >&2
+  exit 1
+fi
+# The exposure in tenths, from 0 (shut) to 100 (open): what is left is the network itself.
+systemd-analyze security --offline=yes --threshold=20 --no-pager systemd/mqtt-broker.service | tail -n 1
+
+"$binary" config check broker.conf
+grep -Evq '^(#.*|mqtt (soft|hard) nofile [0-9]+)?$' limits/mqtt-broker.conf && { echo "limits: not in the form of limits.conf" >&2; exit 1; }
+grep -Evq '^(#.*|[a-z0-9_.]+ = [0-9]+)?$' sysctl/90-mqtt-broker.conf && { echo "sysctl: not in the form of sysctl.conf" >&2; exit 1; }
+echo "deploy: ok"

@@ -1,0 +1,266 @@
+//! CONNECT: whether it is accepted, which session it gets, what CONNACK says.
+//! Knows no socket; authentication is not configured, so no method is accepted.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::num::{NonZeroU16, NonZeroU32};
+
+use wire::packet::{ConnAck, ConnAckProperties, Connect};
+use wire::{Malformed, ProtocolVersion, ReasonCode};
+
+use crate::alias::OutgoingAliases;
+use crate::connection::{Admission, ConnectionId, Phase};
+use crate::engine::Engine;
+use crate::event::Actions;
+use crate::gate::Earned;
+use crate::session::{NEVER_S, Session, SessionId};
+use crate::time::Instant;
+use crate::will::Will;
+
+impl Engine {
+    pub(crate) fn on_connect(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        admission: Admission,
+        connect: &Connect<'_>,
+        actions: &mut Actions,
+    ) {
+        self.connection(id).version = connect.version;
+        let refused = match admission {
+            Admission::TurnAway => Some(ReasonCode::QuotaExceeded),
+            Admission::Serve if self.stopping => Some(ReasonCode::ServerShuttingDown),
+            Admission::Serve => self.refusal(connect),
+        };
+        if let Some(reason) = refused {
+            self.refuse_connect(now, id, connect.version, reason, None, actions);
+            return;
+        }
+        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+
+        // The old connection is told 0x8E before its session changes hands [MQTT-3.1.4-3].
+        if let Some(session) = self.session_of(client_id)
+            && let Some(old) = self.delivery.sessions.get(session.0).and_then(|session| session.connection)
+        {
+            self.delivery.counters.take_overs += 1;
+            self.close(now, old, Some(ReasonCode::SessionTakenOver), actions);
+        }
+        let mut must_persist = false;
+        if connect.clean_start
+            && let Some(session) = self.session_of(client_id)
+        {
+            must_persist = true;
+            self.end_session(now, session, actions);
+        }
+        let present = self.session_of(client_id);
+        let session = present.unwrap_or_else(|| self.new_session(client_id));
+        self.attach(now, id, session, connect);
+
+        let bytes = self.encode_connack(id, session, connect, assigned.as_deref(), present.is_some());
+        self.connection(id).phase = Phase::Accepting(session);
+        self.acknowledge(now, id, Earned::ConnAck(bytes), must_persist, actions);
+    }
+
+    /// Why a well-formed CONNECT is refused, if it is.
+    fn refusal(&self, connect: &Connect<'_>) -> Option<ReasonCode> {
+        let limits = &self.delivery.limits;
+        if connect.properties.authentication_method.is_some() {
+            return Some(ReasonCode::BadAuthenticationMethod);
+        }
+        if connect.client_id.len() > usize::from(limits.client_id_bytes_max) {
+            return Some(ReasonCode::ClientIdentifierNotValid);
+        }
+        let may_be_assigned = match connect.version {
+            ProtocolVersion::V3_1 => false,
+            // Without clean session an assigned identifier could never be resumed.
+            ProtocolVersion::V3_1_1 => connect.clean_start,
+            ProtocolVersion::V5 => true,
+        };
+        if connect.client_id.is_empty() && !may_be_assigned {
+            return Some(ReasonCode::ClientIdentifierNotValid);
+        }
+        if let Some(will) = &connect.will
+            && will.topic.levels().count() > usize::from(limits.topic_levels_max)
+        {
+            return Some(ReasonCode::TopicNameInvalid);
+        }
+        None
+    }
+
+    /// Answers a CONNECT that is not accepted and closes [MQTT-3.2.2-7].
+    fn refuse_connect(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        version: ProtocolVersion,
+        reason: ReasonCode,
+        told: Option<&str>,
+        actions: &mut Actions,
+    ) {
+        let connack = ConnAck {
+            session_present: false,
+            reason,
+            properties: ConnAckProperties { reason_string: told, ..Default::default() },
+        };
+        self.delivery.write(id, actions, |out| connack.encode(version, out));
+        self.close(now, id, None, actions);
+    }
+
+    /// The first packet could not be read. Only an unknown protocol level is worth an answer, in the
+    /// form its sender may understand [MQTT-3.1.2-2]; whoever else it is may not speak MQTT.
+    pub(crate) fn refuse_malformed_connect(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        malformed: Malformed,
+        actions: &mut Actions,
+    ) {
+        match malformed {
+            Malformed::UnsupportedProtocolVersion { level } => {
+                let version = if level > ProtocolVersion::V5.level() {
+                    ProtocolVersion::V5
+                } else {
+                    ProtocolVersion::V3_1_1
+                };
+                let told = format!("{malformed}");
+                self.refuse_connect(now, id, version, malformed.reason(), Some(&told), actions);
+            }
+            _ => self.close(now, id, None, actions),
+        }
+    }
+
+    pub(crate) fn session_of(&self, client_id: &str) -> Option<SessionId> {
+        let sessions = &self.delivery.sessions;
+        self.by_client
+            .find(self.delivery.hasher.bytes(client_id.as_bytes()), |&id| {
+                sessions.get(id.0).is_some_and(|session| *session.client_id == *client_id)
+            })
+            .copied()
+    }
+
+    pub(crate) fn new_session(&mut self, client_id: &str) -> SessionId {
+        let id = SessionId(self.delivery.sessions.insert(Session::new(client_id.into())));
+        let (sessions, hasher) = (&self.delivery.sessions, self.delivery.hasher);
+        self.by_client.insert_unique(hasher.bytes(client_id.as_bytes()), id, |other| {
+            let other = sessions.get(other.0).expect("the table names live sessions only");
+            hasher.bytes(other.client_id.as_bytes())
+        });
+        id
+    }
+
+    /// A client identifier that nobody uses [MQTT-3.2.2-16]; it cannot be guessed without the key.
+    fn assign_client_id(&mut self) -> String {
+        loop {
+            self.assigned_count += 1;
+            let hash = self.delivery.hasher.pair(u32::MAX, self.assigned_count);
+            let client_id = format!("auto-{hash:016x}");
+            if self.session_of(&client_id).is_none() {
+                return client_id;
+            }
+        }
+    }
+
+    /// Binds a connection and a session to each other under what CONNECT asks for.
+    fn attach(&mut self, now: Instant, id: ConnectionId, session_id: SessionId, connect: &Connect<'_>) {
+        let limits = &self.delivery.limits;
+        let asked_s = match (connect.version, connect.clean_start) {
+            (ProtocolVersion::V5, _) => connect.properties.session_expiry_interval_s.unwrap_or(0),
+            (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, true) => 0,
+            (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, false) => limits.default_session_expiry_s,
+        };
+        let expiry_interval_s = asked_s.min(limits.session_expiry_s_max);
+        let topic_alias_maximum =
+            connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_outgoing_max);
+        let keep_alive_s = self.keep_alive_s(connect);
+
+        let session = self.delivery.sessions.get_mut(session_id.0).expect("found or made a moment ago");
+        assert!(session.connection.is_none());
+        session.connection = Some(id);
+        if (session.expiry_interval_s > 0 || expiry_interval_s > 0) && session.subscriptions.count > 0 {
+            self.records_version += 1;
+        }
+        session.expiry_interval_s = expiry_interval_s;
+        if let Some(timer) = session.expiry_timer.take() {
+            self.wheel.cancel(timer);
+        }
+        // The client is back before its will was due [MQTT-3.1.3-9].
+        if let Some(timer) = session.will.take().and_then(|will| will.timer) {
+            self.wheel.cancel(timer);
+        }
+        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        if let Some(flow) = &mut session.flow {
+            flow.rewind();
+        }
+
+        let connection = self.connection(id);
+        connection.owner = Some(session_id);
+        connection.receive_maximum = connect.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
+        connection.send_quota = connection.receive_maximum;
+        connection.packet_bytes_max = connect.properties.packet_bytes_max.map_or(u32::MAX, NonZeroU32::get);
+        connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
+        if topic_alias_maximum > 0 {
+            connection.aliases_out = Some(Box::new(OutgoingAliases::new(topic_alias_maximum)));
+        }
+        connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
+        connection.received_at = now;
+        let deadline = (keep_alive_s > 0).then(|| now.plus_ms(u64::from(keep_alive_s) * 1500));
+        self.set_connection_timer(id, deadline);
+    }
+
+    /// The keep alive in force: the client's, or ours if a 5.0 client asks for more or for none.
+    fn keep_alive_s(&self, connect: &Connect<'_>) -> u16 {
+        let asked_s = connect.keep_alive_s;
+        let longest_s = self.delivery.limits.keep_alive_s_max;
+        if connect.version.is_v5() && longest_s > 0 && (asked_s == 0 || asked_s > longest_s) {
+            longest_s
+        } else {
+            asked_s
+        }
+    }
+
+    fn encode_connack(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        connect: &Connect<'_>,
+        assigned: Option<&str>,
+        session_present: bool,
+    ) -> Box<[u8]> {
+        let limits = &self.delivery.limits;
+        let granted_s = self.delivery.sessions.get(session.0).map_or(0, |session| session.expiry_interval_s);
+        let asked_s = connect.properties.session_expiry_interval_s.unwrap_or(0);
+        let keep_alive_s = self.keep_alive_s(connect);
+        let properties = ConnAckProperties {
+            session_expiry_interval_s: (granted_s != asked_s).then_some(granted_s),
+            receive_maximum: NonZeroU16::new(limits.receive_maximum),
+            packet_bytes_max: NonZeroU32::new(limits.packet_bytes_max),
+            assigned_client_id: assigned,
+            topic_alias_maximum: Some(limits.topic_alias_maximum),
+            server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
+            ..Default::default()
+        };
+        let connack = ConnAck {
+            // 3.1 has no such flag: the byte is reserved there.
+            session_present: session_present && connect.version != ProtocolVersion::V3_1,
+            reason: ReasonCode::Success,
+            properties,
+        };
+        let mut bytes = Vec::new();
+        connack.encode(self.connection(id).version, &mut bytes);
+        bytes.into_boxed_slice()
+    }
+
+    /// CONNACK is out: what the session is owed may follow.
+    pub(crate) fn opened(&mut self, now: Instant, session: SessionId, actions: &mut Actions) {
+        self.delivery.pump(now, session, actions);
+        self.schedule_lookups(session);
+    }
+
+    /// The moment an interval of the protocol ends; `None` if it never does.
+    pub(crate) fn interval_end(now: Instant, interval_s: u32) -> Option<Instant> {
+        (interval_s != NEVER_S).then(|| now.plus_s(interval_s))
+    }
+}

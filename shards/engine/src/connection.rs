@@ -1,0 +1,131 @@
+//! One network connection: how far it has come and what its peer allows.
+//! Knows no session state; that outlives it.
+
+use alloc::boxed::Box;
+
+use wire::ProtocolVersion;
+use wire::frame::Assembler;
+
+use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::outbox::Outbox;
+use crate::session::SessionId;
+use crate::slab::Key;
+use crate::time::Instant;
+use crate::wheel::TimerId;
+
+/// The identity of a network connection, never used again within 2³² tenants of its slot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId(pub(crate) Key);
+
+impl ConnectionId {
+    /// The slot, dense from 0: an index for the host's own table.
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.0.index
+    }
+
+    /// The generation of the slot.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.0.generation
+    }
+}
+
+/// What the host decided about a connection it accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Serve it.
+    Serve,
+    /// The process is full: read its CONNECT to learn its version, tell it 0x97 and close.
+    TurnAway,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Its first packet has to be CONNECT [MQTT-3.1.0-1].
+    Fresh(Admission),
+    /// CONNECT was accepted; CONNACK waits at the release gate and nothing else may be sent.
+    Accepting(SessionId),
+    /// CONNACK is out.
+    Open(SessionId),
+    /// It is told what there is to tell and closed; nothing is read any more.
+    Closing,
+}
+
+/// **Lives on:** the shard of its session. **Sees:** its peer's bytes.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
+pub(crate) struct Connection {
+    pub(crate) phase: Phase,
+    pub(crate) version: ProtocolVersion,
+    /// The host was asked to flush and has not been told `Idle` yet.
+    pub(crate) flush_asked: bool,
+    /// Bytes were left unconsumed; the host waits for `Resume`.
+    pub(crate) paused: bool,
+    /// The client did not ask for silence about problems.
+    pub(crate) problem_information: bool,
+    /// `Abort` was asked for.
+    pub(crate) aborted: bool,
+    pub(crate) assembler: Assembler,
+    pub(crate) outbox: Outbox,
+    /// Whose QoS 0 messages are in the outbox; outlives `phase`.
+    pub(crate) owner: Option<SessionId>,
+    /// When the last control packet came [MQTT-3.1.2-22].
+    pub(crate) received_at: Instant,
+    /// One and a half times the keep alive, in milliseconds; 0: none.
+    pub(crate) silence_ms_max: u32,
+    /// Keep alive, or the time-out of CONNECT or of closing.
+    pub(crate) timer: Option<TimerId>,
+    /// The client's Maximum Packet Size, in bytes.
+    pub(crate) packet_bytes_max: u32,
+    /// The client's Receive Maximum and what is left of it [MQTT-3.3.4-9].
+    pub(crate) receive_maximum: u16,
+    pub(crate) send_quota: u16,
+    /// QoS 1 and 2 messages of the client that we have not finished acknowledging.
+    pub(crate) receiving_count: u16,
+    /// Acknowledgements at the release gate.
+    pub(crate) gated_count: u16,
+    pub(crate) aliases_in: Option<Box<IncomingAliases>>,
+    pub(crate) aliases_out: Option<Box<OutgoingAliases>>,
+}
+
+impl Connection {
+    pub(crate) fn new(now: Instant, admission: Admission) -> Self {
+        Self {
+            phase: Phase::Fresh(admission),
+            version: ProtocolVersion::V3_1_1,
+            flush_asked: false,
+            paused: false,
+            problem_information: true,
+            aborted: false,
+            assembler: Assembler::new(),
+            outbox: Outbox::default(),
+            owner: None,
+            received_at: now,
+            silence_ms_max: 0,
+            timer: None,
+            packet_bytes_max: u32::MAX,
+            receive_maximum: u16::MAX,
+            send_quota: u16::MAX,
+            receiving_count: 0,
+            gated_count: 0,
+            aliases_in: None,
+            aliases_out: None,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        match self.phase {
+            Phase::Open(_) => true,
+            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Closing => false,
+        }
+    }
+
+    /// The session it serves.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match self.phase {
+            Phase::Accepting(session) | Phase::Open(session) => Some(session),
+            Phase::Fresh(_) | Phase::Closing => None,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What this shard counts. Totals only grow; gauges are computed where they are asked for.
+//! Knows no output format.
+
+/// Why a matched message did not reach a session. Each has a counter; nothing is dropped without one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropReason {
+    /// Its Message Expiry Interval passed while it waited [MQTT-3.3.2-5].
+    Expired,
+    /// The session's queue was full.
+    QueueFull,
+    /// QoS 0 to a reader that is `outbox_bytes_max` behind.
+    OutboxFull,
+    /// QoS 0 to a session without a connection.
+    Offline,
+    /// Longer than the client's Maximum Packet Size [MQTT-3.1.2-25].
+    PacketTooLarge,
+    /// The session ended with the message queued or in flight.
+    SessionEnded,
+    /// QoS 0 not yet accepted by the kernel when the connection ended.
+    ConnectionLost,
+    /// The client refused it with a Reason Code of 0x80 or more [MQTT-4.4.0-2].
+    Refused,
+    /// A shared subscription had no member that could take it.
+    NoMember,
+}
+
+impl DropReason {
+    /// Every reason, in the order of [`DropReason::index`].
+    pub const ALL: [Self; 9] = [
+        Self::Expired,
+        Self::QueueFull,
+        Self::OutboxFull,
+        Self::Offline,
+        Self::PacketTooLarge,
+        Self::SessionEnded,
+        Self::ConnectionLost,
+        Self::Refused,
+        Self::NoMember,
+    ];
+
+    /// Position in [`DropReason::ALL`] and in [`Counters::dropped`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name under which it is shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::QueueFull => "queue_full",
+            Self::OutboxFull => "outbox_full",
+            Self::Offline => "offline",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::SessionEnded => "session_ended",
+            Self::ConnectionLost => "connection_lost",
+            Self::Refused => "refused",
+            Self::NoMember => "no_member",
+        }
+    }
+}
+
+/// Totals of one shard since it started.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counters {
+    /// PUBLISH packets received from clients.
+    pub messages_received: u64,
+    /// PUBLISH packets put into outboxes.
+    pub messages_sent: u64,
+    /// Bytes received from peers.
+    pub bytes_received: u64,
+    /// Bytes the kernel accepted for peers.
+    pub bytes_sent: u64,
+    /// Deliveries owed: one for each session and message.
+    pub matched: u64,
+    /// Deliveries made: accepted by the kernel (QoS 0) or acknowledged (QoS 1 and 2).
+    pub delivered: u64,
+    /// Deliveries dropped, by [`DropReason::index`].
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Publishes refused at the door, before any session matched: memory, retained store, topic depth.
+    pub publishes_refused: u64,
+    /// Publishes that matched no subscription.
+    pub publishes_unmatched: u64,
+    /// Connections accepted.
+    pub connections_accepted: u64,
+    /// Connections turned away because the process was full.
+    pub connections_refused: u64,
+    /// Connections closed for a malformed packet or a protocol error.
+    pub protocol_errors: u64,
+    /// Sessions taken over by a second connection.
+    pub take_overs: u64,
+    /// Completions and acknowledgements that named a connection or session of an earlier generation.
+    pub stale: u64,
+}
+
+impl Counters {
+    /// Deliveries dropped for any reason.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+}

@@ -1,0 +1,170 @@
+//! How connections and sessions end: who is told what, what outlives them.
+//! Knows no socket; the host closes once the outbox is empty.
+
+use alloc::format;
+
+use wire::packet::{Disconnect, DisconnectProperties};
+use wire::{Malformed, ReasonCode};
+
+use crate::connection::{ConnectionId, Phase};
+use crate::counters::DropReason;
+use crate::engine::Engine;
+use crate::event::{Action, Actions};
+use crate::session::SessionId;
+use crate::time::Instant;
+use crate::timer::Timer;
+
+impl Engine {
+    pub(crate) fn on_disconnect(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session_id: SessionId,
+        disconnect: &Disconnect<'_>,
+        actions: &mut Actions,
+    ) {
+        let expiry_s_max = self.delivery.limits.session_expiry_s_max;
+        let session = self.delivery.sessions.get_mut(session_id.0).expect("an open connection has a session");
+        if let Some(interval_s) = disconnect.properties.session_expiry_interval_s {
+            if session.expiry_interval_s == 0 && interval_s > 0 {
+                // It was 0 in CONNECT and may not be raised now [3.14.2.2.2].
+                self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
+                return;
+            }
+            session.expiry_interval_s = interval_s.min(expiry_s_max);
+            self.records_version += 1;
+        }
+        // A normal end deletes the will [MQTT-3.14.4-3]; 0x04 and every other reason leaves it due.
+        if disconnect.reason == ReasonCode::Success {
+            session.will = None;
+        }
+        self.close(now, id, None, actions);
+    }
+
+    /// Ends a connection: its session is let go at once, its peer is told `reason` if it can be, and the
+    /// host closes it once that is sent. A second call changes nothing.
+    pub(crate) fn close(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: Option<ReasonCode>,
+        actions: &mut Actions,
+    ) {
+        match reason {
+            Some(reason) => self.close_told(now, id, reason, None, actions),
+            None => self.close_after(now, id, actions),
+        }
+    }
+
+    /// [`Engine::close`] with the reason and, in words, what was wrong.
+    pub(crate) fn close_told(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: ReasonCode,
+        malformed: Option<&Malformed>,
+        actions: &mut Actions,
+    ) {
+        let Some(connection) = self.delivery.connections.get(id.0) else { return };
+        // DISCONNECT exists in 5.0 only, and only after CONNACK [MQTT-3.14.0-1].
+        if connection.is_open() && connection.version.is_v5() {
+            let told = malformed.map(|malformed| format!("{malformed}"));
+            let packet_bytes_max = connection.packet_bytes_max as usize;
+            let disconnect = |reason_string| Disconnect {
+                reason,
+                properties: DisconnectProperties { reason_string, ..Default::default() },
+            };
+            let version = connection.version;
+            self.delivery.write(id, actions, |out| {
+                let start = out.len();
+                disconnect(told.as_deref()).encode(version, out);
+                if out.len() - start > packet_bytes_max {
+                    // Words only where they fit [MQTT-3.14.2-3].
+                    out.truncate(start);
+                    disconnect(None).encode(version, out);
+                }
+            });
+        }
+        self.close_after(now, id, actions);
+    }
+
+    fn close_after(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+        let Some(connection) = self.delivery.connections.get(id.0) else { return };
+        match connection.phase {
+            Phase::Closing => return,
+            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) => {}
+        }
+        self.detach(now, id, actions);
+        let connection = self.connection(id);
+        connection.phase = Phase::Closing;
+        connection.assembler = wire::Assembler::new();
+        connection.aliases_in = None;
+        connection.aliases_out = None;
+        if !connection.flush_asked {
+            connection.flush_asked = true;
+            actions.push(Action::Flush(id));
+        }
+        let deadline = now.plus_ms(u64::from(self.delivery.limits.close_timeout_ms));
+        self.set_connection_timer(id, Some(deadline));
+    }
+
+    /// Takes a connection's session away from it: it goes on offline, or ends.
+    pub(crate) fn detach(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+        let connection = self.connection(id);
+        let Some(session_id) = connection.session() else { return };
+        connection.phase = Phase::Closing;
+        let session = self.delivery.sessions.get_mut(session_id.0).expect("a connection's session lives");
+        assert!(session.connection == Some(id));
+        session.connection = None;
+        if session.flow.as_ref().is_some_and(|flow| flow.is_empty()) {
+            session.flow = None;
+        }
+        let expiry_interval_s = session.expiry_interval_s;
+        if expiry_interval_s == 0 {
+            self.end_session(now, session_id, actions);
+            return;
+        }
+        if let Some(deadline) = Self::interval_end(now, expiry_interval_s) {
+            let timer = self.wheel.insert(deadline, Timer::SessionExpiry(session_id));
+            let session = self.delivery.sessions.get_mut(session_id.0).expect("not ended above");
+            session.expiry_timer = Some(timer);
+        }
+        self.delay_will(now, session_id, actions);
+    }
+
+    /// Ends a session: its will is published, its subscriptions and messages are gone, each counted.
+    pub(crate) fn end_session(&mut self, now: Instant, id: SessionId, actions: &mut Actions) {
+        let Some(session) = self.delivery.sessions.get_mut(id.0) else { return };
+        assert!(session.connection.is_none());
+        let will = session.will.take();
+        if let Some(timer) = session.expiry_timer.take() {
+            self.wheel.cancel(timer);
+        }
+        if session.is_persistent() && session.subscriptions.count > 0 {
+            self.records_version += 1;
+        }
+        self.tree.unsubscribe_all(&mut session.subscriptions);
+        let hash = self.delivery.hasher.bytes(session.client_id.as_bytes());
+        self.by_client
+            .find_entry(hash, |&other| other == id)
+            .expect("every session is in the table")
+            .remove();
+        let mut session = self.delivery.sessions.remove(id.0).expect("looked up above");
+        if let Some(flow) = &mut session.flow {
+            let mut ended = 0;
+            for message in flow.drain() {
+                ended += 1;
+                if let Some(message) = message {
+                    self.delivery.messages.release(message);
+                }
+            }
+            session.ledger.drop(&mut self.delivery.counters, DropReason::SessionEnded, ended);
+        }
+        if let Some(will) = will {
+            if let Some(timer) = will.timer {
+                self.wheel.cancel(timer);
+            }
+            self.publish_message(now, &will.message, actions);
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The shard's state machine and its one entrance.
+//! Knows no clock, socket, thread, ring or runtime.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use hashbrown::HashTable;
+use wire::packet::{Packet, Publish};
+use wire::{Frame, Malformed, PacketType, ReasonCode};
+
+use crate::connection::{Admission, Connection, ConnectionId, Phase};
+use crate::counters::Counters;
+use crate::deliver::{Delivery, Ending, Outlet, StoredCopy};
+use crate::event::{Action, Actions, ClosedBy, Consumed, Event};
+use crate::gate::Gate;
+use crate::hash::{Entropy, Keyed};
+use crate::limits::Limits;
+use crate::message::MessageStore;
+use crate::outbox::{Chunk, Lend};
+use crate::publish::Scratch;
+use crate::retained::RetainedStore;
+use crate::session::SessionId;
+use crate::slab::Slab;
+use crate::time::Instant;
+use crate::timer::Timer;
+use crate::tree::Tree;
+use crate::wheel::Wheel;
+
+/// Timers served in one step; the rest are due again at once.
+const TIMERS_PER_STEP_MAX: usize = 256;
+
+/// One shard: its connections, sessions, subscriptions and retained messages.
+///
+/// The order of calls, in one turn of the host:
+/// 1. [`Engine::accept`] for each accepted socket, [`Engine::step`] for each thing that happened;
+///    [`Engine::step`] with [`Event::Tick`] once [`Engine::next_deadline`] has come.
+/// 2. Carry out the [`Action`]s. [`Action::Persist`] is answered by [`Event::Durable`] when it is so.
+/// 3. For each [`Action::Flush`]: [`Engine::lend`], send, [`Engine::give_back`], until `lend` answers
+///    [`Lend::Idle`] or [`Lend::Close`]. Nothing else may happen to a lent piece.
+/// 4. A socket that is gone is told by [`Event::Closed`], after its lent piece was given back.
+///
+/// **Lives on:** one shard. **Sees:** what its host feeds it.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) delivery: Delivery,
+    pub(crate) tree: Tree,
+    pub(crate) retained: RetainedStore,
+    pub(crate) wheel: Wheel<Timer>,
+    pub(crate) gate: Gate,
+    pub(crate) by_client: HashTable<SessionId>,
+    /// Sessions whose look-ups can go on; each at most once.
+    pub(crate) lookups: VecDeque<SessionId>,
+    /// Connections not read for lack of memory; each at most once.
+    pub(crate) starved: Vec<ConnectionId>,
+    pub(crate) scratch: Scratch,
+    pub(crate) stored_copy: StoredCopy,
+    /// Publishes so far: tells old from new, and one fan-out from the next.
+    pub(crate) publish_sequence: u64,
+    /// Grows whenever subscriptions of a session that outlives its connection change.
+    pub(crate) records_version: u64,
+    pub(crate) assigned_count: u64,
+    pub(crate) stopping: bool,
+}
+
+impl Engine {
+    /// An empty shard at `now`. `entropy` keys its hash tables and the client identifiers it assigns.
+    #[must_use]
+    pub fn new(limits: Limits, entropy: Entropy, now: Instant) -> Self {
+        let hasher = Keyed::new(entropy);
+        let generation_bits = limits.generation_bits;
+        Self {
+            delivery: Delivery {
+                limits,
+                hasher,
+                counters: Counters::default(),
+                connections: Slab::new(generation_bits),
+                sessions: Slab::new(generation_bits),
+                messages: MessageStore::new(),
+                outlet: Outlet::default(),
+                endings: Vec::new(),
+            },
+            tree: Tree::new(hasher),
+            retained: RetainedStore::default(),
+            wheel: Wheel::new(now, generation_bits),
+            gate: Gate::new(),
+            by_client: HashTable::new(),
+            lookups: VecDeque::new(),
+            starved: Vec::new(),
+            scratch: Scratch::default(),
+            stored_copy: StoredCopy::default(),
+            publish_sequence: 0,
+            records_version: 0,
+            assigned_count: 0,
+            stopping: false,
+        }
+    }
+
+    /// Makes slots for `count` connections ready, so that accepting them allocates none.
+    pub fn reserve_connections(&mut self, count: u32) {
+        self.delivery.connections.reserve(count);
+    }
+
+    /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
+    pub fn accept(&mut self, now: Instant, admission: Admission) -> ConnectionId {
+        match admission {
+            Admission::Serve => self.delivery.counters.connections_accepted += 1,
+            Admission::TurnAway => self.delivery.counters.connections_refused += 1,
+        }
+        let id = ConnectionId(self.delivery.connections.insert(Connection::new(now, admission)));
+        let deadline = now.plus_ms(u64::from(self.delivery.limits.connect_timeout_ms));
+        let timer = self.wheel.insert(deadline, Timer::Connection(id));
+        self.connection(id).timer = Some(timer);
+        id
+    }
+
+    /// Takes in what happened, and appends to `actions` what is to be done about it.
+    ///
+    /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops
+    /// between two packets when credit is short. Names of an earlier generation are counted and ignored.
+    pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
+        let mut consumed = Consumed { bytes: 0 };
+        match event {
+            Event::Received { connection, bytes } => {
+                consumed.bytes = self.receive(now, connection, bytes, actions);
+            }
+            Event::Closed { connection, by } => self.closed(now, connection, by, actions),
+            Event::Durable(batch) => self.open_gate(now, batch, actions),
+            Event::Tick => {
+                self.run_timers(now, actions);
+                self.run_lookups(now, actions);
+            }
+            Event::Stop => self.stop(now, actions),
+        }
+        self.end_step(now, actions);
+        consumed
+    }
+
+    /// When [`Event::Tick`] is due next; `None` if nothing is ever due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.lookups.is_empty() { self.wheel.next_deadline() } else { Some(Instant::default()) }
+    }
+
+    /// Lends the next piece of an outbox to be sent.
+    ///
+    /// # Panics
+    /// While a piece of the same outbox is lent.
+    pub fn lend(&mut self, id: ConnectionId) -> Lend {
+        let Some(connection) = self.delivery.connections.get_mut(id.0) else {
+            self.delivery.counters.stale += 1;
+            return Lend::Idle;
+        };
+        if let Some(chunk) = connection.outbox.lend() {
+            return Lend::Chunk(chunk);
+        }
+        match connection.phase {
+            Phase::Closing => Lend::Close,
+            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) => {
+                connection.flush_asked = false;
+                Lend::Idle
+            }
+        }
+    }
+
+    /// Takes a lent piece back, of which the kernel accepted `sent_bytes`. The room it made is used for
+    /// what its session is owed.
+    ///
+    /// # Panics
+    /// If nothing was lent to this connection.
+    pub fn give_back(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        chunk: Chunk,
+        sent_bytes: usize,
+        actions: &mut Actions,
+    ) {
+        let Delivery { connections, sessions, counters, outlet, .. } = &mut self.delivery;
+        let connection = connections.get_mut(id.0).expect("a connection lives until its piece is back");
+        let delivered = connection.outbox.give_back(&mut outlet.pool, chunk, sent_bytes);
+        outlet.bytes_held -= sent_bytes as u64;
+        counters.bytes_sent += sent_bytes as u64;
+        if delivered > 0 {
+            match connection.owner.and_then(|owner| sessions.get_mut(owner.0)) {
+                Some(session) => session.ledger.deliver(counters, delivered),
+                None => counters.delivered += u64::from(delivered),
+            }
+        }
+        let outbox_bytes = connection.outbox.bytes();
+        if outbox_bytes * 2 < u64::from(self.delivery.limits.outbox_bytes_max)
+            && let Some(session) = self.delivery.connections.get(id.0).and_then(Connection::session)
+        {
+            self.delivery.pump(now, session, actions);
+            self.schedule_lookups(session);
+        }
+        self.end_step(now, actions);
+    }
+
+    /// Totals since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.delivery.counters
+    }
+
+    /// Network connections that have not ended.
+    #[must_use]
+    pub fn connection_count(&self) -> u32 {
+        self.delivery.connections.len()
+    }
+
+    /// Sessions, with and without a connection.
+    #[must_use]
+    pub fn session_count(&self) -> u32 {
+        self.delivery.sessions.len()
+    }
+
+    /// Subscriptions of all sessions.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.tree.subscription_count()
+    }
+
+    /// Retained messages.
+    #[must_use]
+    pub fn retained_count(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// Bytes of messages and outboxes held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.delivery.memory_bytes()
+    }
+
+    pub(crate) fn connection(&mut self, id: ConnectionId) -> &mut Connection {
+        self.delivery.connections.get_mut(id.0).expect("looked up at the start of the step")
+    }
+
+    fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8], actions: &mut Actions) -> usize {
+        self.delivery.counters.bytes_received += bytes.len() as u64;
+        let Some(connection) = self.delivery.connections.get_mut(id.0) else {
+            self.delivery.counters.stale += 1;
+            return bytes.len();
+        };
+        // It is put back below; meanwhile the frames it lends may be looked at while the engine changes.
+        let mut assembler = core::mem::take(&mut connection.assembler);
+        let mut rest = bytes;
+        let packet_bytes_max = self.delivery.limits.packet_bytes_max;
+        loop {
+            match self.delivery.connections.get(id.0).map(|connection| connection.phase) {
+                None | Some(Phase::Closing) => return bytes.len(),
+                Some(Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_)) => {}
+            }
+            if !rest.is_empty() && !self.has_credit(id) {
+                self.connection(id).paused = true;
+                break;
+            }
+            match assembler.next(&mut rest, packet_bytes_max) {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    let connection = self.connection(id);
+                    connection.received_at = now;
+                    if let Err(malformed) = self.frame(now, id, frame, actions) {
+                        self.malformed(now, id, malformed, actions);
+                    }
+                }
+                Err(malformed) => self.malformed(now, id, malformed, actions),
+            }
+            self.run_endings(now, actions);
+        }
+        if let Some(connection) = self.delivery.connections.get_mut(id.0) {
+            connection.assembler = assembler;
+        }
+        self.delivery.counters.bytes_received -= rest.len() as u64;
+        bytes.len() - rest.len()
+    }
+
+    /// Whether one more packet of this connection may be taken.
+    fn has_credit(&mut self, id: ConnectionId) -> bool {
+        let limits = &self.delivery.limits;
+        let connection = self.delivery.connections.get(id.0).expect("looked up at the start of the step");
+        // One more than the receive maximum, so that a client that exceeds it is told so.
+        if connection.gated_count > limits.receive_maximum {
+            return false;
+        }
+        match connection.phase {
+            // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
+            Phase::Accepting(_) => return false,
+            Phase::Fresh(_) | Phase::Open(_) | Phase::Closing => {}
+        }
+        // A 5.0 client is told 0x97; an older one can only be made to wait.
+        if !connection.version.is_v5() && connection.is_open() && self.delivery.is_over_memory_ceiling() {
+            self.starved.push(id);
+            return false;
+        }
+        true
+    }
+
+    fn frame(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        frame: Frame<'_>,
+        actions: &mut Actions,
+    ) -> Result<(), Malformed> {
+        let connection = self.connection(id);
+        let version = connection.version;
+        match (connection.phase, PacketType::from_first_byte(frame.first_byte)) {
+            // The hot path decodes into its own type, which is a fraction of the size of any packet's.
+            (Phase::Open(session), Some(PacketType::Publish)) => {
+                let publish = Publish::decode(version, frame.first_byte, frame.body)?;
+                self.on_publish(now, id, session, &publish, actions);
+            }
+            _ => self.packet(now, id, &Packet::decode(version, frame)?, actions),
+        }
+        Ok(())
+    }
+
+    fn packet(&mut self, now: Instant, id: ConnectionId, packet: &Packet<'_>, actions: &mut Actions) {
+        let phase = self.connection(id).phase;
+        let session = match (phase, packet) {
+            (Phase::Fresh(admission), Packet::Connect(connect)) => {
+                self.on_connect(now, id, admission, connect, actions);
+                return;
+            }
+            // The first packet was not a CONNECT [MQTT-3.1.0-1].
+            (Phase::Fresh(_), _) => {
+                self.delivery.counters.protocol_errors += 1;
+                self.close(now, id, None, actions);
+                return;
+            }
+            (Phase::Open(session), _) => session,
+            (Phase::Accepting(_) | Phase::Closing, _) => unreachable!("not read in this phase"),
+        };
+        match packet {
+            Packet::Publish(publish) => self.on_publish(now, id, session, publish, actions),
+            Packet::PubAck(ack) => self.on_puback(now, id, session, ack, actions),
+            Packet::PubRec(ack) => self.on_pubrec(now, id, session, ack, actions),
+            Packet::PubRel(ack) => self.on_pubrel(now, id, session, ack, actions),
+            Packet::PubComp(ack) => self.on_pubcomp(now, id, session, ack, actions),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, subscribe, actions),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, id, session, unsubscribe, actions),
+            // PINGRESP promises nothing, so it does not pass the gate [MQTT-3.12.4-1].
+            Packet::PingReq => self.delivery.write(id, actions, |out| out.extend_from_slice(&[0xD0, 0])),
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, disconnect, actions),
+            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method [MQTT-4.12.0-7], or a server's packet.
+            Packet::Connect(_)
+            | Packet::Auth(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => self.protocol_error(now, id, ReasonCode::ProtocolError, actions),
+        }
+    }
+
+    fn malformed(&mut self, now: Instant, id: ConnectionId, malformed: Malformed, actions: &mut Actions) {
+        self.delivery.counters.protocol_errors += 1;
+        match self.connection(id).phase {
+            Phase::Fresh(_) => self.refuse_malformed_connect(now, id, malformed, actions),
+            Phase::Accepting(_) | Phase::Open(_) => {
+                self.close_told(now, id, malformed.reason(), Some(&malformed), actions);
+            }
+            Phase::Closing => {}
+        }
+    }
+
+    /// The peer broke the protocol: it is told how, if its version can be, and closed.
+    pub(crate) fn protocol_error(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: ReasonCode,
+        actions: &mut Actions,
+    ) {
+        self.delivery.counters.protocol_errors += 1;
+        self.close(now, id, Some(reason), actions);
+    }
+
+    fn closed(&mut self, now: Instant, id: ConnectionId, by: ClosedBy, actions: &mut Actions) {
+        if self.delivery.connections.get(id.0).is_none() {
+            self.delivery.counters.stale += 1;
+            return;
+        }
+        match by {
+            ClosedBy::Peer | ClosedBy::Host => self.detach(now, id, actions),
+        }
+        let mut connection = self.delivery.connections.remove(id.0).expect("seen above");
+        assert!(!connection.outbox.is_lent());
+        if let Some(timer) = connection.timer {
+            self.wheel.cancel(timer);
+        }
+        self.starved.retain(|&starved| starved != id);
+        let Delivery { sessions, counters, outlet, .. } = &mut self.delivery;
+        outlet.bytes_held -= connection.outbox.bytes();
+        let (sent, lost) = connection.outbox.abandon(&mut outlet.pool);
+        let mut nobody = crate::session::Ledger::default();
+        let ledger = connection
+            .owner
+            .and_then(|owner| sessions.get_mut(owner.0))
+            .map_or(&mut nobody, |session| &mut session.ledger);
+        ledger.deliver(counters, sent);
+        ledger.drop(counters, crate::counters::DropReason::ConnectionLost, lost);
+    }
+
+    fn run_timers(&mut self, now: Instant, actions: &mut Actions) {
+        for _ in 0..TIMERS_PER_STEP_MAX {
+            let Some(timer) = self.wheel.pop_due(now) else { return };
+            self.on_timer(now, timer, actions);
+        }
+    }
+
+    fn stop(&mut self, now: Instant, actions: &mut Actions) {
+        self.stopping = true;
+        for index in 0..self.delivery.connections.slot_count() {
+            if let Some(key) = self.delivery.connections.key_at(index) {
+                self.close(now, ConnectionId(key), Some(ReasonCode::ServerShuttingDown), actions);
+            }
+        }
+    }
+
+    /// Ends what a fan-out found to be at its end. Each ending may publish a will and so find another;
+    /// bounded by the sessions and connections, since each ends once.
+    fn run_endings(&mut self, now: Instant, actions: &mut Actions) {
+        while let Some(ending) = self.delivery.endings.pop() {
+            match ending {
+                Ending::Connection(id, reason) => self.close(now, id, Some(reason), actions),
+                Ending::Session(id, reason) => {
+                    let Some(session) = self.delivery.sessions.get(id.0) else { continue };
+                    if let Some(connection) = session.connection {
+                        self.close(now, connection, Some(reason), actions);
+                    }
+                    self.end_session(now, id, actions);
+                }
+            }
+        }
+    }
+
+    fn end_step(&mut self, now: Instant, actions: &mut Actions) {
+        self.run_endings(now, actions);
+        if !self.starved.is_empty() && !self.delivery.is_over_memory_ceiling() {
+            for id in core::mem::take(&mut self.starved) {
+                if let Some(connection) = self.delivery.connections.get_mut(id.0)
+                    && connection.paused
+                {
+                    connection.paused = false;
+                    actions.push(Action::Resume(id));
+                }
+            }
+        }
+        self.gate.end_step(actions);
+    }
+}

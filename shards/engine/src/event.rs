@@ -1,0 +1,99 @@
+//! What goes into a step and what comes out of it.
+//! Knows no I/O: the host translates both ways.
+
+use alloc::vec::Vec;
+
+use crate::connection::ConnectionId;
+
+/// Something that happened outside the engine.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Bytes arrived from a peer. [`Consumed`] tells how many were taken; the host keeps the rest and
+    /// offers it again, before anything newer, once [`Action::Resume`] names the connection.
+    Received {
+        /// Whose.
+        connection: ConnectionId,
+        /// What arrived, following what was consumed before.
+        bytes: &'a [u8],
+    },
+    /// The network connection is gone and nothing of its outbox is lent. Its identity ends here.
+    Closed {
+        /// Whose.
+        connection: ConnectionId,
+        /// Who ended it.
+        by: ClosedBy,
+    },
+    /// Everything persisted up to and including this batch is on stable storage.
+    Durable(Batch),
+    /// Time passed, or [`crate::Engine::next_deadline`] was reached.
+    Tick,
+    /// The host stops: every client is told 0x8B and closed.
+    Stop,
+}
+
+/// Who ended a network connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClosedBy {
+    /// The peer closed or reset it.
+    Peer,
+    /// The host did, after [`crate::Lend::Close`] or [`Action::Abort`].
+    Host,
+}
+
+/// Everything the engine asked to persist up to some step. Grows by one each time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Batch(pub u64);
+
+/// How much of an event was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "bytes that were not consumed must be offered again"]
+pub struct Consumed {
+    /// Bytes of [`Event::Received`]; always all of them unless credit was short. 0 for other events.
+    pub bytes: usize,
+}
+
+/// Something the host must do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// The outbox has bytes, or an end, to be sent: lend until it answers `Idle` or `Close`. Named
+    /// once until then.
+    Flush(ConnectionId),
+    /// There is credit again: offer what this connection's bytes were not consumed of.
+    Resume(ConnectionId),
+    /// Close at once; what is in the outbox is given up.
+    Abort(ConnectionId),
+    /// Make everything up to this batch durable and answer [`Event::Durable`]. At most one a step.
+    Persist(Batch),
+}
+
+/// The actions of a turn. The engine appends, the host drains; the allocation is reused.
+///
+/// Bound: `Flush`, `Resume` and `Abort` name a connection at most once until it was served, so at
+/// most three for each connection, and one `Persist` for each step.
+#[derive(Debug, Default)]
+pub struct Actions {
+    list: Vec<Action>,
+}
+
+impl Actions {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { list: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, action: Action) {
+        self.list.push(action);
+    }
+
+    /// Takes all actions, oldest first; the allocation stays.
+    pub fn drain(&mut self) -> impl Iterator<Item = Action> + '_ {
+        self.list.drain(..)
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}

@@ -1,0 +1,251 @@
+//! QoS 1 and 2 state of one session: what is in flight, what is queued, what was received.
+//! Knows no connection and no bytes; `pump` moves messages from here to an outbox.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use wire::{PacketId, QoS, SubscriptionId};
+
+use crate::message::MessageKey;
+
+/// Slots a window starts with: enough that a Packet Identifier is not used again at once.
+const WINDOW_SLOTS_MIN: usize = 16;
+
+/// Subscription Identifiers that go with one delivery [MQTT-3.3.4-3].
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Identifiers {
+    #[default]
+    None,
+    One(SubscriptionId),
+    Many(Box<[SubscriptionId]>),
+}
+
+impl Identifiers {
+    pub(crate) fn as_slice(&self) -> &[SubscriptionId] {
+        match self {
+            Self::None => &[],
+            Self::One(identifier) => core::slice::from_ref(identifier),
+            Self::Many(identifiers) => identifiers,
+        }
+    }
+
+    pub(crate) fn add(&mut self, identifier: Option<SubscriptionId>) {
+        let Some(identifier) = identifier else { return };
+        if self.as_slice().contains(&identifier) {
+            return;
+        }
+        *self = match core::mem::take(self) {
+            Self::None => Self::One(identifier),
+            Self::One(first) => Self::Many(Box::new([first, identifier])),
+            Self::Many(identifiers) => {
+                let mut identifiers = identifiers.into_vec();
+                identifiers.push(identifier);
+                Self::Many(identifiers.into_boxed_slice())
+            }
+        };
+    }
+}
+
+impl From<Option<SubscriptionId>> for Identifiers {
+    fn from(identifier: Option<SubscriptionId>) -> Self {
+        identifier.map_or(Self::None, Self::One)
+    }
+}
+
+/// What one delivery to one session is granted.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) identifiers: Identifiers,
+}
+
+/// How far the delivery of an in-flight message has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// PUBLISH is out, PUBACK or PUBREC is due. Holds the message.
+    Publish(MessageKey),
+    /// PUBREC came, PUBREL is out, PUBCOMP is due [MQTT-4.3.3-4].
+    Release,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inflight {
+    pub(crate) stage: Stage,
+    pub(crate) grant: Grant,
+    /// Order in which it was first sent, which redelivery keeps [MQTT-4.6.0-1].
+    sequence: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) message: MessageKey,
+    pub(crate) grant: Grant,
+}
+
+/// **Lives on:** the session's shard, from its first QoS 1 or 2 message on.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// Slot `i` is Packet Identifier `i + 1`. At most `Limits::inflight_max`.
+    window: Vec<Option<Inflight>>,
+    /// Where the search for an unused Packet Identifier starts.
+    cursor: usize,
+    inflight_count: u16,
+    sequence: u64,
+    /// Packet Identifiers to be sent again on this connection, oldest first [MQTT-4.4.0-1].
+    pub(crate) resend: VecDeque<PacketId>,
+    /// Waiting for window, quota or a connection; `Limits::queue_full` says what a full one does.
+    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) queue_bytes: u64,
+    /// QoS 2 Packet Identifiers of the client between PUBLISH and PUBREL, sorted [MQTT-4.3.3-10].
+    received: Vec<u16>,
+}
+
+impl Flow {
+    pub(crate) fn inflight_count(&self) -> u16 {
+        self.inflight_count
+    }
+
+    /// Nothing waits to be sent: the next message may go out at once without overtaking one.
+    pub(crate) fn has_no_backlog(&self) -> bool {
+        self.queue.is_empty() && self.resend.is_empty()
+    }
+
+    /// No state is left, so the whole of it can be forgotten.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inflight_count == 0 && self.has_no_backlog() && self.received.is_empty()
+    }
+
+    /// Takes the next unused Packet Identifier for a message [MQTT-2.2.1-4], or `None` while
+    /// `inflight_max` are in flight.
+    pub(crate) fn start(&mut self, inflight_max: u16, stage: Stage, grant: Grant) -> Option<PacketId> {
+        if self.inflight_count >= inflight_max {
+            return None;
+        }
+        if usize::from(self.inflight_count) == self.window.len() {
+            let slots = (self.window.len() * 2).clamp(WINDOW_SLOTS_MIN, usize::from(u16::MAX));
+            self.cursor = self.window.len();
+            self.window.resize_with(slots, || None);
+        }
+        while self.window[self.cursor].is_some() {
+            self.cursor = (self.cursor + 1) % self.window.len();
+        }
+        let index = self.cursor;
+        self.window[index] = Some(Inflight { stage, grant, sequence: self.sequence });
+        self.sequence += 1;
+        self.inflight_count += 1;
+        self.cursor = (self.cursor + 1) % self.window.len();
+        let packet_id = u16::try_from(index + 1).ok().and_then(PacketId::new);
+        Some(packet_id.expect("a window has at most 65 535 slots"))
+    }
+
+    pub(crate) fn inflight(&mut self, packet_id: PacketId) -> Option<&mut Inflight> {
+        self.window.get_mut(usize::from(packet_id.get()) - 1)?.as_mut()
+    }
+
+    /// Ends a delivery: its Packet Identifier is unused again.
+    pub(crate) fn finish(&mut self, packet_id: PacketId) -> Option<Inflight> {
+        let inflight = self.window.get_mut(usize::from(packet_id.get()) - 1)?.take()?;
+        assert!(self.inflight_count > 0);
+        self.inflight_count -= 1;
+        Some(inflight)
+    }
+
+    /// A new connection: everything in flight is to be sent again, in its first order.
+    pub(crate) fn rewind(&mut self) {
+        let mut order: Vec<(u64, PacketId)> = (1u16..=u16::MAX)
+            .zip(&self.window)
+            .filter_map(|(id, slot)| slot.as_ref().map(|inflight| (inflight.sequence, id)))
+            .filter_map(|(sequence, id)| PacketId::new(id).map(|id| (sequence, id)))
+            .collect();
+        order.sort_unstable();
+        self.resend.clear();
+        self.resend.extend(order.into_iter().map(|(_, id)| id));
+    }
+
+    /// Everything that holds a message, emptied: for a session that ends.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Option<MessageKey>> + '_ {
+        self.inflight_count = 0;
+        self.queue_bytes = 0;
+        self.resend.clear();
+        let inflight = self.window.drain(..).flatten().map(|inflight| match inflight.stage {
+            Stage::Publish(message) => Some(message),
+            Stage::Release => None,
+        });
+        inflight.chain(self.queue.drain(..).map(|queued| Some(queued.message)))
+    }
+
+    /// Messages held, in flight and queued, for an audit.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = MessageKey> + '_ {
+        let inflight = self.window.iter().flatten().filter_map(|inflight| match inflight.stage {
+            Stage::Publish(message) => Some(message),
+            Stage::Release => None,
+        });
+        inflight.chain(self.queue.iter().map(|queued| queued.message))
+    }
+
+    /// Notes a QoS 2 Packet Identifier of the client; `false` if it is known: a repetition.
+    pub(crate) fn receive(&mut self, packet_id: PacketId) -> bool {
+        match self.received.binary_search(&packet_id.get()) {
+            Ok(_) => false,
+            Err(at) => {
+                self.received.insert(at, packet_id.get());
+                true
+            }
+        }
+    }
+
+    pub(crate) fn has_received(&self, packet_id: PacketId) -> bool {
+        self.received.binary_search(&packet_id.get()).is_ok()
+    }
+
+    /// PUBREL: the Packet Identifier is free for a new message [MQTT-4.3.3-12]. `false` if unknown.
+    pub(crate) fn release_received(&mut self, packet_id: PacketId) -> bool {
+        match self.received.binary_search(&packet_id.get()) {
+            Ok(at) => {
+                self.received.remove(at);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant() -> Grant {
+        Grant { qos: QoS::ExactlyOnce, retain: false, identifiers: Identifiers::None }
+    }
+
+    #[test]
+    fn packet_identifiers_are_never_zero_never_used_twice_and_come_back() {
+        let mut flow = Flow::default();
+        let mut seen = alloc::vec![false; 65_536];
+        for _ in 0..65_535 {
+            let id = flow.start(u16::MAX, Stage::Release, grant()).unwrap().get();
+            assert!(!core::mem::replace(&mut seen[usize::from(id)], true));
+        }
+        assert!(!seen[0]);
+        assert_eq!(flow.start(u16::MAX, Stage::Release, grant()), None);
+        let id = PacketId::new(777).unwrap();
+        assert!(flow.finish(id).is_some());
+        assert!(flow.finish(id).is_none());
+        assert_eq!(flow.start(u16::MAX, Stage::Release, grant()), Some(id));
+    }
+
+    #[test]
+    fn a_rewind_keeps_the_order_of_first_sending() {
+        let mut flow = Flow::default();
+        let ids: Vec<_> = (0..20).map(|_| flow.start(100, Stage::Release, grant()).unwrap()).collect();
+        for id in &ids[..10] {
+            flow.finish(*id);
+        }
+        let later: Vec<_> = (0..30).map(|_| flow.start(100, Stage::Release, grant()).unwrap()).collect();
+        flow.rewind();
+        let expected: Vec<_> = ids[10..].iter().chain(&later).copied().collect();
+        assert_eq!(flow.resend.iter().copied().collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,136 @@
+//! The one release gate for acknowledgements: PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK and CONNACK
+//! leave only when what they promise is durable, in the order in which they were earned.
+//! Knows no log; the host answers [`Action::Persist`] with [`crate::Event::Durable`].
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use wire::packet::{Ack, AckKind, AckProperties};
+use wire::{PacketId, ReasonCode};
+
+use crate::connection::{ConnectionId, Phase};
+use crate::engine::Engine;
+use crate::event::{Action, Actions, Batch};
+use crate::time::Instant;
+
+/// An acknowledgement that was earned.
+#[derive(Debug)]
+pub(crate) enum Earned {
+    Ack(AckKind, PacketId, ReasonCode),
+    /// SUBACK and UNSUBACK, encoded.
+    Encoded(Box<[u8]>),
+    /// CONNACK, encoded; it opens the connection.
+    ConnAck(Box<[u8]>),
+}
+
+#[derive(Debug)]
+struct Gated {
+    connection: ConnectionId,
+    batch: Batch,
+    earned: Earned,
+}
+
+/// **Lives on:** every shard. Bounded: a connection with as many acknowledgements here as its receive
+/// maximum is not read until one leaves.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    waiting: VecDeque<Gated>,
+    /// What is being gathered; persisted at the end of the step if anything asked for it.
+    gathering: Batch,
+    persist_wanted: bool,
+}
+
+impl Gate {
+    pub(crate) const fn new() -> Self {
+        Self { waiting: VecDeque::new(), gathering: Batch(1), persist_wanted: false }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The end of a step: asks for one `Persist` if anything of it has to be durable.
+    pub(crate) fn end_step(&mut self, actions: &mut Actions) {
+        if self.persist_wanted {
+            self.persist_wanted = false;
+            actions.push(Action::Persist(self.gathering));
+            self.gathering.0 += 1;
+        }
+    }
+}
+
+impl Engine {
+    /// Sends an acknowledgement, at once if it promises nothing durable and none of its connection waits.
+    pub(crate) fn acknowledge(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        earned: Earned,
+        must_persist: bool,
+        actions: &mut Actions,
+    ) {
+        let Some(connection) = self.delivery.connections.get_mut(id.0) else {
+            self.delivery.counters.stale += 1;
+            return;
+        };
+        if !must_persist && connection.gated_count == 0 {
+            self.release(now, id, earned, actions);
+            return;
+        }
+        connection.gated_count += 1;
+        let batch = if must_persist {
+            self.gate.persist_wanted = true;
+            self.gate.gathering
+        } else {
+            self.gate.waiting.back().expect("this connection has one waiting").batch
+        };
+        self.gate.waiting.push_back(Gated { connection: id, batch, earned });
+    }
+
+    /// Lets everything through that waited for `durable` or an earlier batch.
+    pub(crate) fn open_gate(&mut self, now: Instant, durable: Batch, actions: &mut Actions) {
+        while let Some(gated) = self.gate.waiting.pop_front_if(|gated| gated.batch <= durable) {
+            let id = gated.connection;
+            let Some(connection) = self.delivery.connections.get_mut(id.0) else {
+                self.delivery.counters.stale += 1;
+                continue;
+            };
+            assert!(connection.gated_count > 0);
+            connection.gated_count -= 1;
+            if connection.paused {
+                connection.paused = false;
+                actions.push(Action::Resume(id));
+            }
+            self.release(now, id, gated.earned, actions);
+        }
+    }
+
+    fn release(&mut self, now: Instant, id: ConnectionId, earned: Earned, actions: &mut Actions) {
+        let connection = self.delivery.connections.get_mut(id.0).expect("the caller found it");
+        let version = connection.version;
+        match (earned, connection.phase) {
+            (_, Phase::Closing | Phase::Fresh(_)) => self.delivery.counters.stale += 1,
+            (Earned::ConnAck(bytes), Phase::Accepting(session)) => {
+                connection.phase = Phase::Open(session);
+                self.delivery.write(id, actions, |out| out.extend_from_slice(&bytes));
+                self.opened(now, session, actions);
+            }
+            (Earned::ConnAck(_), Phase::Open(_)) => unreachable!("one CONNACK a connection [MQTT-3.2.0-2]"),
+            (Earned::Encoded(bytes), Phase::Accepting(_) | Phase::Open(_)) => {
+                self.delivery.write(id, actions, |out| out.extend_from_slice(&bytes));
+            }
+            (Earned::Ack(kind, packet_id, reason), Phase::Accepting(_) | Phase::Open(_)) => {
+                let ends_receiving = match kind {
+                    AckKind::PubAck | AckKind::PubComp => true,
+                    AckKind::PubRec => reason.is_error(),
+                    AckKind::PubRel => false,
+                };
+                if ends_receiving {
+                    connection.receiving_count = connection.receiving_count.saturating_sub(1);
+                }
+                let ack = Ack { packet_id, reason, properties: AckProperties::default() };
+                self.delivery.write(id, actions, |out| ack.encode(kind, version, out));
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The state machine of one shard: connections, sessions, subscriptions, retained messages.
+//!
+//! Pure by construction: `no_std`, so a clock, a socket, a thread or a randomly seeded map does not
+//! exist here. Time and chance are arguments. Whoever hosts the engine feeds it what happened through
+//! [`Engine::step`], carries out the [`Action`]s it asks for and moves the bytes of its outboxes; the
+//! order of calls is told at [`Engine`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod alias;
+mod audit;
+mod connect;
+mod connection;
+mod counters;
+mod deliver;
+mod disconnect;
+mod engine;
+mod event;
+mod flow;
+mod gate;
+mod hash;
+mod limits;
+mod lookup;
+mod message;
+mod outbox;
+mod publish;
+mod pump;
+mod record;
+mod retained;
+mod session;
+mod slab;
+mod subscribe;
+mod time;
+mod timer;
+mod tree;
+mod wheel;
+mod will;
+
+pub use audit::{Audit, SessionAudit};
+pub use connection::{Admission, ConnectionId};
+pub use counters::{Counters, DropReason};
+pub use engine::Engine;
+pub use event::{Action, Actions, Batch, ClosedBy, Consumed, Event};
+pub use hash::Entropy;
+pub use limits::{Limits, QueueFull};
+pub use outbox::{Chunk, Lend};
+pub use record::{SessionRecord, SubscriptionRecord};
+pub use time::Instant;

@@ -1,0 +1,93 @@
+//! Every bound the engine knows, and what happens past it.
+//! Knows no file and no flag: the edge fills it from its configuration.
+
+/// What a full session queue does with the next message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum QueueFull {
+    /// The arriving message is dropped for this session.
+    #[default]
+    DropNewest,
+    /// The oldest queued message is dropped and the arriving one queued.
+    DropOldest,
+    /// The session ends; its connection, if any, is closed with 0x97.
+    EndSession,
+}
+
+/// The engine's bounds. [`Limits::default`] is what the product ships with.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest packet accepted, in bytes with its fixed header; a longer one closes with 0x95.
+    pub packet_bytes_max: u32,
+    /// QoS 1 and 2 messages one client may have unacknowledged towards us; past it 0x93 (5.0).
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages in flight to one session; further ones queue.
+    pub inflight_max: u16,
+    /// Messages one session may have queued; past it `queue_full` decides.
+    pub queue_messages_max: u32,
+    /// Bytes of messages one session may have queued; past it `queue_full` decides.
+    pub queue_bytes_max: u64,
+    /// What a full session queue does.
+    pub queue_full: QueueFull,
+    /// Whether QoS 0 messages are queued for a session without a connection; otherwise dropped, counted.
+    pub queue_qos0_offline: bool,
+    /// Bytes a slow reader may fall behind; past it QoS 0 is dropped, QoS 1 and 2 queue, and a peer
+    /// that lets acknowledgements pile up 64 KiB past it is closed.
+    pub outbox_bytes_max: u32,
+    /// Topic aliases a 5.0 client may use towards us; a higher one closes with 0x94.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases we use towards a 5.0 client, if it allows as many.
+    pub topic_alias_outgoing_max: u16,
+    /// Longest keep alive, in seconds; a 5.0 client that asks for more or none is told this. 0: no limit.
+    pub keep_alive_s_max: u16,
+    /// How long a connection may take to send its CONNECT, in milliseconds.
+    pub connect_timeout_ms: u32,
+    /// How long a closing connection may take to accept its last bytes, in milliseconds.
+    pub close_timeout_ms: u32,
+    /// How long a 3.1.1 session with clean session 0 outlives its connection, in seconds.
+    pub default_session_expiry_s: u32,
+    /// Longest session expiry interval granted, in seconds; `u32::MAX` never expires.
+    pub session_expiry_s_max: u32,
+    /// Subscriptions one session may hold; a further one is refused with 0x97.
+    pub subscriptions_per_session_max: u32,
+    /// Levels of a topic name or filter; a deeper one is refused with 0x90 or 0x8F.
+    pub topic_levels_max: u16,
+    /// Longest client identifier, in bytes; a longer one is refused with 0x85.
+    pub client_id_bytes_max: u16,
+    /// Retained messages of this shard; a further one is refused with 0x97.
+    pub retained_messages_max: u32,
+    /// Bytes of this shard's retained messages; past it a further one is refused with 0x97.
+    pub retained_bytes_max: u64,
+    /// Bytes of messages and outboxes this shard may hold; past it new publishes are refused. 0: none.
+    pub memory_bytes_max: u64,
+    /// Bits of every generation: 32; a simulator sets 2 to see wrapped ones.
+    pub generation_bits: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 2 * 1024 * 1024,
+            receive_maximum: 1024,
+            inflight_max: 1024,
+            queue_messages_max: 10_000,
+            queue_bytes_max: 16 * 1024 * 1024,
+            queue_full: QueueFull::DropNewest,
+            queue_qos0_offline: false,
+            outbox_bytes_max: 1024 * 1024,
+            topic_alias_maximum: 64,
+            topic_alias_outgoing_max: 16,
+            keep_alive_s_max: 0,
+            connect_timeout_ms: 10_000,
+            close_timeout_ms: 5_000,
+            default_session_expiry_s: 3_600,
+            session_expiry_s_max: u32::MAX,
+            subscriptions_per_session_max: 10_000,
+            topic_levels_max: 128,
+            client_id_bytes_max: 1_024,
+            retained_messages_max: 1_000_000,
+            retained_bytes_max: 1024 * 1024 * 1024,
+            memory_bytes_max: 0,
+            generation_bits: 32,
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Bytes that wait to be sent to one peer, lent to the host piece by piece.
+//! Knows no packet but the fixed header that tells where a PUBLISH ends.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+/// Buffers kept for reuse by all outboxes of a shard.
+const BUFFERS_KEPT: usize = 1024;
+/// A larger buffer goes back to the allocator.
+const BUFFER_BYTES_KEPT: usize = 16 * 1024;
+
+/// Empty buffers that go round between outboxes, so that an idle connection owns none.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl BufferPool {
+    fn take(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    fn put(&mut self, mut buffer: Vec<u8>) {
+        if self.buffers.len() < BUFFERS_KEPT && (1..=BUFFER_BYTES_KEPT).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Content {
+    Owned(Vec<u8>),
+    Shared(Bytes),
+}
+
+/// A piece of an outbox, lent to the host to be sent.
+#[derive(Debug)]
+pub struct Chunk {
+    content: Content,
+    sent_bytes: usize,
+    /// QoS 0 messages that end in it: delivered once the kernel has all of it.
+    qos0_count: u32,
+}
+
+impl Chunk {
+    /// What is left to send.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.whole()[self.sent_bytes..]
+    }
+
+    fn whole(&self) -> &[u8] {
+        match &self.content {
+            Content::Owned(bytes) => bytes,
+            Content::Shared(bytes) => bytes,
+        }
+    }
+
+    /// QoS 0 messages of which the kernel has every byte, in a chunk that was sent in part.
+    fn qos0_sent(&self) -> u32 {
+        let sent = match &self.content {
+            Content::Owned(bytes) => &bytes[..self.sent_bytes],
+            // A shared payload ends its message with its last byte, which was not sent.
+            Content::Shared(_) => return 0,
+        };
+        let mut count = 0;
+        let mut at = 0;
+        while let Some((first_byte, packet_bytes)) = packet_at(&sent[at..]) {
+            at += packet_bytes;
+            if at > sent.len() {
+                break;
+            }
+            if first_byte & 0xF6 == 0x30 {
+                count += 1;
+            }
+        }
+        count.min(self.qos0_count)
+    }
+}
+
+/// The first byte of a packet of our own and its length on the wire, if its fixed header is whole.
+fn packet_at(bytes: &[u8]) -> Option<(u8, usize)> {
+    let (&first_byte, length) = bytes.split_first()?;
+    let mut remaining = 0;
+    for (at, &byte) in length.iter().take(4).enumerate() {
+        remaining |= usize::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((first_byte, 1 + at + 1 + remaining));
+        }
+    }
+    None
+}
+
+/// The answer to asking an outbox for bytes.
+#[derive(Debug)]
+pub enum Lend {
+    /// Send this and give it back.
+    Chunk(Chunk),
+    /// Nothing to send; the next bytes come with an [`crate::Action::Flush`].
+    Idle,
+    /// Everything was sent and the connection is to be closed.
+    Close,
+}
+
+/// **Lives on:** the connection's shard. Bounded by the caller: see `Limits::outbox_bytes_max`.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    tail: Vec<u8>,
+    sealed: VecDeque<Chunk>,
+    bytes: u64,
+    tail_qos0_count: u32,
+    qos0_count: u32,
+    lent: bool,
+}
+
+impl Outbox {
+    /// Bytes not yet accepted by the kernel, lent ones included.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// QoS 0 messages not yet accepted by the kernel.
+    pub(crate) fn qos0_count(&self) -> u32 {
+        self.qos0_count
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// Appends what `write` writes.
+    pub(crate) fn append<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+        let before = self.tail.len();
+        let result = write(&mut self.tail);
+        assert!(self.tail.len() >= before);
+        self.bytes += (self.tail.len() - before) as u64;
+        result
+    }
+
+    /// Appends shared bytes without copying them; they end a packet whose head was appended before.
+    pub(crate) fn append_shared(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len() as u64;
+        self.seal();
+        self.sealed.push_back(Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 });
+    }
+
+    /// Counts a QoS 0 message whose last byte was appended just now.
+    pub(crate) fn count_qos0(&mut self) {
+        self.qos0_count += 1;
+        match self.sealed.back_mut() {
+            Some(last) if self.tail.is_empty() => last.qos0_count += 1,
+            Some(_) | None => self.tail_qos0_count += 1,
+        }
+    }
+
+    /// The next piece to send; `None` if there is none.
+    ///
+    /// # Panics
+    /// While a piece is lent.
+    pub(crate) fn lend(&mut self) -> Option<Chunk> {
+        assert!(!self.lent);
+        let chunk = match self.sealed.pop_front() {
+            Some(chunk) => chunk,
+            None if self.tail.is_empty() => return None,
+            None => Chunk {
+                content: Content::Owned(core::mem::take(&mut self.tail)),
+                sent_bytes: 0,
+                qos0_count: core::mem::take(&mut self.tail_qos0_count),
+            },
+        };
+        self.lent = true;
+        Some(chunk)
+    }
+
+    /// Takes a lent piece back, of which `sent_bytes` more were accepted by the kernel. Returns the QoS 0
+    /// messages that this completed.
+    ///
+    /// # Panics
+    /// If nothing was lent or more was sent than lent.
+    pub(crate) fn give_back(&mut self, pool: &mut BufferPool, mut chunk: Chunk, sent_bytes: usize) -> u32 {
+        assert!(self.lent);
+        self.lent = false;
+        assert!(sent_bytes <= chunk.as_bytes().len());
+        chunk.sent_bytes += sent_bytes;
+        self.bytes -= sent_bytes as u64;
+        if !chunk.as_bytes().is_empty() {
+            self.sealed.push_front(chunk);
+            return 0;
+        }
+        self.qos0_count -= chunk.qos0_count;
+        if let Content::Owned(buffer) = chunk.content {
+            pool.put(buffer);
+        }
+        if self.sealed.is_empty() {
+            self.sealed = VecDeque::new();
+        }
+        chunk.qos0_count
+    }
+
+    /// Gives up what was not sent. Returns the QoS 0 messages of which the kernel had every byte, and
+    /// those that are lost.
+    pub(crate) fn abandon(&mut self, pool: &mut BufferPool) -> (u32, u32) {
+        assert!(!self.lent);
+        let sent = self.sealed.front().map_or(0, Chunk::qos0_sent);
+        let lost = self.qos0_count - sent;
+        pool.put(core::mem::take(&mut self.tail));
+        *self = Self::default();
+        (sent, lost)
+    }
+
+    /// Closes the tail, so that what comes next follows it in a piece of its own.
+    fn seal(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let chunk = Chunk {
+            content: Content::Owned(core::mem::take(&mut self.tail)),
+            sent_bytes: 0,
+            qos0_count: core::mem::take(&mut self.tail_qos0_count),
+        };
+        self.sealed.push_back(chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(outbox: &mut Outbox, pool: &mut BufferPool, payload: u8) {
+        // QoS 0 PUBLISH to "t" with one byte of payload: 6 bytes.
+        outbox.append(pool, |out| out.extend_from_slice(&[0x30, 4, 0, 1, b't', payload]));
+        outbox.count_qos0();
+    }
+
+    #[test]
+    fn what_was_sent_in_part_comes_first_and_order_holds() {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        publish(&mut outbox, &mut pool, 1);
+        let chunk = outbox.lend().unwrap();
+        publish(&mut outbox, &mut pool, 2);
+        assert_eq!(outbox.give_back(&mut pool, chunk, 4), 0);
+        let chunk = outbox.lend().unwrap();
+        assert_eq!(chunk.as_bytes(), [b't', 1]);
+        assert_eq!(outbox.give_back(&mut pool, chunk, 2), 1);
+        let chunk = outbox.lend().unwrap();
+        assert_eq!(chunk.as_bytes()[5], 2);
+        assert_eq!(outbox.give_back(&mut pool, chunk, 6), 1);
+        assert!(outbox.lend().is_none());
+        assert_eq!((outbox.bytes(), outbox.qos0_count()), (0, 0));
+    }
+
+    #[test]
+    fn a_shared_payload_keeps_its_place_and_ends_its_message() {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        outbox.append(&mut pool, |out| out.extend_from_slice(&[0x30, 6, 0, 1, b't']));
+        outbox.append_shared(Bytes::from_static(b"abc"));
+        outbox.count_qos0();
+        publish(&mut outbox, &mut pool, 9);
+        let mut counts = Vec::new();
+        let mut all = Vec::new();
+        while let Some(chunk) = outbox.lend() {
+            let bytes = chunk.as_bytes().len();
+            all.extend_from_slice(chunk.as_bytes());
+            counts.push(outbox.give_back(&mut pool, chunk, bytes));
+        }
+        assert_eq!(all, b"\x30\x06\x00\x01tabc\x30\x04\x00\x01t\x09");
+        assert_eq!(counts, [0, 1, 1]);
+    }
+
+    #[test]
+    fn abandoning_tells_delivered_from_lost_at_the_byte() {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        for payload in 0..5 {
+            publish(&mut outbox, &mut pool, payload);
+        }
+        let chunk = outbox.lend().unwrap();
+        outbox.give_back(&mut pool, chunk, 17);
+        assert_eq!(outbox.abandon(&mut pool), (2, 3));
+        assert_eq!(outbox.bytes(), 0);
+    }
+}

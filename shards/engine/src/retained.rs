@@ -1,0 +1,149 @@
+//! The retained messages of this shard, in the order of their topics.
+//! Knows no subscriber; a look-up walks it in slices and remembers where it was.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use core::ops::Bound;
+
+use wire::TopicFilter;
+
+use crate::message::MessageKey;
+
+#[derive(Debug)]
+struct Retained {
+    message: MessageKey,
+    /// Of the shard's publish counter: tells a look-up what is newer than its subscription.
+    sequence: u64,
+}
+
+/// **Lives on:** the shard that owns the topic. Bounded by `Limits::retained_*_max`.
+#[derive(Debug, Default)]
+pub(crate) struct RetainedStore {
+    by_topic: BTreeMap<Box<str>, Retained>,
+    pub(crate) bytes_held: u64,
+}
+
+/// Where the next slice of a look-up goes on.
+#[derive(Debug)]
+pub(crate) enum Cursor {
+    Start,
+    After(Box<str>),
+    Done,
+}
+
+impl RetainedStore {
+    pub(crate) fn len(&self) -> usize {
+        self.by_topic.len()
+    }
+
+    pub(crate) fn get(&self, topic: &str) -> Option<(MessageKey, u64)> {
+        self.by_topic.get(topic).map(|retained| (retained.message, retained.sequence))
+    }
+
+    /// Stores a message; returns the one it replaces, to be released by the caller.
+    pub(crate) fn set(&mut self, topic: &str, message: MessageKey, sequence: u64) -> Option<MessageKey> {
+        if let Some(retained) = self.by_topic.get_mut(topic) {
+            retained.sequence = sequence;
+            return Some(core::mem::replace(&mut retained.message, message));
+        }
+        self.by_topic.insert(topic.into(), Retained { message, sequence });
+        None
+    }
+
+    pub(crate) fn remove(&mut self, topic: &str) -> Option<MessageKey> {
+        self.by_topic.remove(topic).map(|retained| retained.message)
+    }
+
+    /// Visits messages that match `filter` from `cursor` on, at most `visits_max` topics, until `visit`
+    /// answers `false`; the topic it refused comes first in the next slice.
+    pub(crate) fn slice(
+        &self,
+        filter: &TopicFilter<'_>,
+        cursor: &mut Cursor,
+        visits_max: usize,
+        mut visit: impl FnMut(MessageKey, u64) -> bool,
+    ) {
+        let prefix = literal_prefix(filter.filter());
+        let start = match cursor {
+            Cursor::Start => Bound::Included(prefix),
+            Cursor::After(topic) => Bound::Excluded(&**topic),
+            Cursor::Done => return,
+        };
+        let mut last: Option<&str> = None;
+        let range = self.by_topic.range::<str, _>((start, Bound::Unbounded));
+        for (visited, (topic, retained)) in range.enumerate() {
+            // The prefix of "a/#" is "a", since that matches "a" itself: text after it may stray.
+            if !topic.starts_with(prefix) {
+                *cursor = Cursor::Done;
+                return;
+            }
+            if visited == visits_max || (filter.matches(topic) && !visit(retained.message, retained.sequence))
+            {
+                if let Some(topic) = last {
+                    *cursor = Cursor::After(topic.into());
+                }
+                return;
+            }
+            last = Some(topic);
+        }
+        *cursor = Cursor::Done;
+    }
+}
+
+/// What every topic matched by `filter` begins with.
+fn literal_prefix(filter: &str) -> &str {
+    let end = filter.find(['+', '#']).unwrap_or(filter.len());
+    match &filter[end..] {
+        "#" => filter[..end].strip_suffix('/').unwrap_or(&filter[..end]),
+        _ => &filter[..end],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{MessageStore, MessageView};
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+    use wire::QoS;
+
+    #[test]
+    fn slices_of_any_size_visit_every_match_once_in_order() {
+        let (mut store, mut messages) = (RetainedStore::default(), MessageStore::new());
+        let topics = ["a", "a/b", "a/b/c", "a0", "a/x", "b/b", "$SYS/a", "/", "a/b/"];
+        for topic in topics {
+            let view = MessageView {
+                topic,
+                forwarded: &[],
+                payload: b"p",
+                qos: QoS::AtMostOnce,
+                retain: true,
+                expires_at: None,
+            };
+            store.set(topic, messages.put(&view, None), 1);
+        }
+        for text in ["#", "a/#", "a/+", "+/b", "a/b", "+/+/+", "nothing/#", "$SYS/#", "+"] {
+            let filter = TopicFilter::parse(text).unwrap();
+            let mut expected: Vec<String> =
+                topics.iter().filter(|topic| filter.matches(topic)).map(ToString::to_string).collect();
+            expected.sort();
+            for (visits_max, takes_max) in [(1, 1), (2, 1), (3, 2), (100, 1), (100, 100)] {
+                let mut cursor = Cursor::Start;
+                let mut seen = Vec::new();
+                for _ in 0..100 {
+                    let mut taken = 0;
+                    store.slice(&filter, &mut cursor, visits_max, |message, _| {
+                        if taken == takes_max {
+                            return false;
+                        }
+                        taken += 1;
+                        seen.push(messages.view(message).topic.to_string());
+                        true
+                    });
+                }
+                assert!(matches!(cursor, Cursor::Done), "{text}");
+                assert_eq!(seen, expected, "{text} {visits_max} {takes_max}");
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Slots with generations: the identity of a connection, a session or a timer.
+//! Knows nothing of what it holds.
+
+use alloc::vec::Vec;
+
+/// A slot and the generation of what lives in it. A key outlives its value; it then finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Key {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+#[derive(Debug)]
+enum Slot<T> {
+    Vacant { generation: u32, next: u32 },
+    Taken { generation: u32, value: T },
+}
+
+const NONE: u32 = u32::MAX;
+
+/// A growing array of slots, each reused under a new generation.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    slots: Vec<Slot<T>>,
+    vacant: u32,
+    len: u32,
+    generation_mask: u32,
+}
+
+impl<T> Slab<T> {
+    /// An empty slab. Generations wrap after `generation_bits` bits: 32 in production, few where a
+    /// test wants to see a wrapped one.
+    pub(crate) fn new(generation_bits: u32) -> Self {
+        assert!((1..=32).contains(&generation_bits));
+        Self { slots: Vec::new(), vacant: NONE, len: 0, generation_mask: u32::MAX >> (32 - generation_bits) }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Makes room for `additional` more, so that taking their slots allocates nothing.
+    pub(crate) fn reserve(&mut self, additional: u32) {
+        self.slots.reserve(additional as usize);
+    }
+
+    /// Takes a slot for `value`.
+    ///
+    /// # Panics
+    /// When 2³² − 1 slots are taken; every caller has a far lower bound of its own.
+    pub(crate) fn insert(&mut self, value: T) -> Key {
+        self.len += 1;
+        if self.vacant == NONE {
+            let index = u32::try_from(self.slots.len()).expect("slabs are bounded far below 2^32");
+            assert!(index != NONE);
+            self.slots.push(Slot::Taken { generation: 0, value });
+            return Key { index, generation: 0 };
+        }
+        let index = self.vacant;
+        let slot = &mut self.slots[index as usize];
+        let Slot::Vacant { generation, next } = *slot else {
+            panic!("the vacant list holds vacant slots only")
+        };
+        self.vacant = next;
+        *slot = Slot::Taken { generation, value };
+        Key { index, generation }
+    }
+
+    /// Frees a slot and returns what lived there; `None` if the key is stale.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        match slot {
+            Slot::Taken { generation, .. } if *generation == key.generation => {}
+            Slot::Taken { .. } | Slot::Vacant { .. } => return None,
+        }
+        let generation = key.generation.wrapping_add(1) & self.generation_mask;
+        let taken = core::mem::replace(slot, Slot::Vacant { generation, next: self.vacant });
+        self.vacant = key.index;
+        self.len -= 1;
+        match taken {
+            Slot::Taken { value, .. } => Some(value),
+            Slot::Vacant { .. } => None,
+        }
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        match self.slots.get(key.index as usize) {
+            Some(Slot::Taken { generation, value }) if *generation == key.generation => Some(value),
+            Some(Slot::Taken { .. } | Slot::Vacant { .. }) | None => None,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        match self.slots.get_mut(key.index as usize) {
+            Some(Slot::Taken { generation, value }) if *generation == key.generation => Some(value),
+            Some(Slot::Taken { .. } | Slot::Vacant { .. }) | None => None,
+        }
+    }
+
+    /// What lives in slot `index`, whatever its generation: for tables that hold live slots only.
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        match self.slots.get(index as usize) {
+            Some(Slot::Taken { value, .. }) => Some(value),
+            Some(Slot::Vacant { .. }) | None => None,
+        }
+    }
+
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
+        match self.slots.get_mut(index as usize) {
+            Some(Slot::Taken { value, .. }) => Some(value),
+            Some(Slot::Vacant { .. }) | None => None,
+        }
+    }
+
+    /// The key of what lives in slot `index` now.
+    pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
+        match self.slots.get(index as usize) {
+            Some(Slot::Taken { generation, .. }) => Some(Key { index, generation: *generation }),
+            Some(Slot::Vacant { .. }) | None => None,
+        }
+    }
+
+    /// One past the highest slot ever taken: the end of a walk over all slots.
+    pub(crate) fn slot_count(&self) -> u32 {
+        u32::try_from(self.slots.len()).expect("bounded in `insert`")
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        (0u32..).zip(&self.slots).filter_map(|(index, slot)| match slot {
+            Slot::Taken { generation, value } => Some((Key { index, generation: *generation }, value)),
+            Slot::Vacant { .. } => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_an_earlier_tenant_finds_nothing() {
+        let mut slab = Slab::new(32);
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        let second = slab.insert("second");
+        assert_eq!(second.index, first.index);
+        assert_eq!(slab.get(first), None);
+        assert_eq!(slab.remove(first), None);
+        assert_eq!(slab.get(second), Some(&"second"));
+        assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn two_bits_of_generation_wrap_after_four_tenants() {
+        let mut slab = Slab::new(2);
+        let first = slab.insert(0);
+        slab.remove(first);
+        for value in 1..4 {
+            let key = slab.insert(value);
+            assert_ne!(key, first);
+            slab.remove(key);
+        }
+        assert_eq!(slab.insert(4), first);
+    }
+}

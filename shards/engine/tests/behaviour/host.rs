@@ -1,0 +1,427 @@
+//! A host for one engine: virtual time, sockets that accept as much as a test allows, a journal that
+//! answers at once or when told. After every step it checks the books.
+//! Knows no rule of the protocol; the tests do.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use engine::{
+    Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits,
+};
+use wire::{Assembler, Packet, ProtocolVersion};
+
+use crate::client::{Client, Got, Hello};
+
+/// Virtual time at which every shard starts: not 0, so that nothing is relative to the origin by chance.
+const START_MS: u64 = 1_000_000;
+/// Time-outs of sessions that expire end well before this; the others are ended by hand.
+const AGES_MS: u64 = 1_000_000_000;
+
+/// How a peer's socket takes what is sent to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    /// Bytes accepted by one send.
+    pub(crate) piece_bytes: usize,
+    /// Bytes accepted before it stalls.
+    pub(crate) budget_bytes: usize,
+}
+
+impl Drain {
+    pub(crate) const ALL: Self = Self { piece_bytes: usize::MAX, budget_bytes: usize::MAX };
+    pub(crate) const STALLED: Self = Self { piece_bytes: usize::MAX, budget_bytes: 0 };
+}
+
+/// One socket, as its host sees it.
+#[derive(Debug)]
+struct Line {
+    id: ConnectionId,
+    version: ProtocolVersion,
+    drain: Drain,
+    /// What the engine did not consume yet.
+    unconsumed: Vec<u8>,
+    /// It waits for `Resume`.
+    paused: bool,
+    /// `Flush` came and neither `Idle` nor `Close` was answered.
+    flushing: bool,
+    closed: bool,
+    assembler: Assembler,
+    inbox: VecDeque<Got>,
+}
+
+/// The engine and its host.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) engine: Engine,
+    now_ms: u64,
+    actions: Actions,
+    todo: VecDeque<Action>,
+    lines: Vec<Line>,
+    by_connection: BTreeMap<(u32, u32), usize>,
+    /// `Persist` is answered at once; otherwise by [`Shard::durable`].
+    pub(crate) durable_at_once: bool,
+    persisting: VecDeque<Batch>,
+    /// `Tick` comes by itself as soon as it is due.
+    pub(crate) ticks: bool,
+    next_packet_id: u16,
+}
+
+/// Runs a test on a fresh shard and checks at its end that nothing is left behind.
+pub(crate) fn run(limits: Limits, test: impl FnOnce(&mut Shard)) {
+    let mut shard = Shard::new(limits, 7);
+    test(&mut shard);
+    shard.finish();
+}
+
+impl Shard {
+    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            engine: Engine::new(limits, Entropy(u128::from(seed)), Instant::from_ms(START_MS)),
+            now_ms: START_MS,
+            actions: Actions::new(),
+            todo: VecDeque::new(),
+            lines: Vec::new(),
+            by_connection: BTreeMap::new(),
+            durable_at_once: true,
+            persisting: VecDeque::new(),
+            ticks: true,
+            next_packet_id: 1,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_ms(self.now_ms)
+    }
+
+    /// A Packet Identifier that no test has used a moment ago.
+    pub(crate) fn packet_id(&mut self) -> u16 {
+        self.next_packet_id = self.next_packet_id % 60_000 + 1;
+        self.next_packet_id
+    }
+
+    /// A socket without a CONNECT.
+    pub(crate) fn open(&mut self, version: ProtocolVersion, admission: Admission) -> Client {
+        let id = self.engine.accept(self.now(), admission);
+        let line = Line {
+            id,
+            version,
+            drain: Drain::ALL,
+            unconsumed: Vec::new(),
+            paused: false,
+            flushing: false,
+            closed: false,
+            assembler: Assembler::new(),
+            inbox: VecDeque::new(),
+        };
+        self.lines.push(line);
+        let line = self.lines.len() - 1;
+        assert_eq!(self.by_connection.insert((id.slot(), id.generation()), line), None, "a name lives once");
+        Client { line, version }
+    }
+
+    /// A socket on which CONNECT was sent.
+    pub(crate) fn dial(&mut self, hello: &Hello<'_>) -> Client {
+        let client = self.open(hello.connect.version, Admission::Serve);
+        self.send(client, &Packet::Connect(hello.connect));
+        client
+    }
+
+    /// A connection whose CONNACK says success; whether a session was present.
+    pub(crate) fn connect_present(&mut self, hello: &Hello<'_>) -> (Client, bool) {
+        let client = self.dial(hello);
+        match self.next(client) {
+            Some(Got::ConnAck { present, reason: 0, .. }) => (client, present),
+            other => panic!("no CONNACK but {other:?}"),
+        }
+    }
+
+    pub(crate) fn connect(&mut self, hello: &Hello<'_>) -> Client {
+        self.connect_present(hello).0
+    }
+
+    /// The engine's name for a connection.
+    pub(crate) fn id(&self, client: Client) -> ConnectionId {
+        self.lines[client.line].id
+    }
+
+    pub(crate) fn send(&mut self, client: Client, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(client.version, &mut bytes);
+        self.send_bytes(client, &bytes);
+    }
+
+    pub(crate) fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
+        let line = &mut self.lines[client.line];
+        if line.closed {
+            return;
+        }
+        line.unconsumed.extend_from_slice(bytes);
+        if !line.paused {
+            self.offer(client.line);
+        }
+        self.settle();
+    }
+
+    /// How much the engine has not consumed of what a client sent.
+    pub(crate) fn unconsumed_bytes(&self, client: Client) -> usize {
+        self.lines[client.line].unconsumed.len()
+    }
+
+    /// The next packet a client was sent.
+    pub(crate) fn next(&mut self, client: Client) -> Option<Got> {
+        self.lines[client.line].inbox.pop_front()
+    }
+
+    /// All packets a client was sent.
+    pub(crate) fn take(&mut self, client: Client) -> Vec<Got> {
+        self.lines[client.line].inbox.drain(..).collect()
+    }
+
+    /// Takes out the first packet that `wanted` wants, whatever came before it.
+    pub(crate) fn find<T>(&mut self, client: Client, wanted: impl Fn(&Got) -> Option<T>) -> Option<T> {
+        let inbox = &mut self.lines[client.line].inbox;
+        let (at, found) = inbox.iter().enumerate().find_map(|(at, got)| Some((at, wanted(got)?)))?;
+        inbox.remove(at);
+        Some(found)
+    }
+
+    /// Whether the host has closed the socket, or the peer did.
+    pub(crate) fn is_closed(&self, client: Client) -> bool {
+        self.lines[client.line].closed
+    }
+
+    /// Changes how a peer reads; what waited is sent as far as that goes.
+    pub(crate) fn drain(&mut self, client: Client, drain: Drain) {
+        self.lines[client.line].drain = drain;
+        if self.lines[client.line].flushing {
+            self.flush(client.line);
+        }
+        self.settle();
+    }
+
+    /// The peer is gone without a word.
+    pub(crate) fn hang_up(&mut self, client: Client) {
+        self.close_line(client.line, ClosedBy::Peer);
+        self.settle();
+    }
+
+    /// Answers every `Persist` asked for so far.
+    pub(crate) fn durable(&mut self) {
+        if let Some(batch) = self.persisting.drain(..).next_back() {
+            self.step(Event::Durable(batch));
+        }
+        self.settle();
+    }
+
+    /// Answers the oldest `Persist` alone; whether there was one.
+    pub(crate) fn durable_oldest(&mut self) -> bool {
+        let Some(batch) = self.persisting.pop_front() else { return false };
+        self.step(Event::Durable(batch));
+        self.settle();
+        true
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.step(Event::Tick);
+        self.settle();
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.step(Event::Stop);
+        self.settle();
+    }
+
+    /// An event that no method of the host sends, such as one with a name that is gone.
+    pub(crate) fn raw_step(&mut self, event: Event<'_>) -> usize {
+        let consumed = self.step(event);
+        self.settle();
+        consumed
+    }
+
+    /// Lets time pass, with every tick that is due on the way.
+    pub(crate) fn advance_ms(&mut self, ms: u64) {
+        let end_ms = self.now_ms + ms;
+        while let Some(due) = self.engine.next_deadline().filter(|due| due.as_ms() <= end_ms) {
+            self.now_ms = self.now_ms.max(due.as_ms());
+            self.tick();
+        }
+        self.now_ms = end_ms;
+    }
+
+    /// Everything every session was owed is accounted for.
+    pub(crate) fn check_books(&self) {
+        for session in self.engine.audit().sessions {
+            assert!(session.balances(), "{session:?}");
+        }
+    }
+
+    /// Ends everything and checks that nothing is left.
+    pub(crate) fn finish(&mut self) {
+        self.ticks = true;
+        self.durable_at_once = true;
+        self.durable();
+        for line in 0..self.lines.len() {
+            self.close_line(line, ClosedBy::Peer);
+            self.settle();
+        }
+        self.forget_retained();
+        self.advance_ms(AGES_MS);
+        for session in self.engine.audit().sessions {
+            // It never expires, so it is ended by a clean start.
+            let client = self.connect(&Hello::v5(&session.client_id));
+            self.hang_up(client);
+        }
+        self.forget_retained();
+        self.durable();
+        let audit = self.engine.audit();
+        assert_eq!(audit.sessions, [], "sessions");
+        assert_eq!(
+            (audit.messages, audit.timers, audit.gated, audit.tree, audit.outbox_bytes),
+            (0, 0, 0, (0, 0, 1), 0),
+            "messages, timers, gated, tree, outbox bytes"
+        );
+        let engine = &self.engine;
+        assert_eq!((engine.connection_count(), engine.session_count()), (0, 0));
+        assert_eq!((engine.subscription_count(), engine.retained_count()), (0, 0));
+        assert_eq!(engine.memory_bytes(), 0);
+        let counters = engine.counters();
+        assert_eq!(counters.matched, counters.delivered + counters.dropped_total(), "the totals balance");
+    }
+
+    /// Publishes emptiness to every topic that retains a message.
+    fn forget_retained(&mut self) {
+        if self.engine.retained_count() == 0 {
+            return;
+        }
+        let janitor = self.connect(&Hello::v5("janitor"));
+        for filter in ["#", "$SYS/#"] {
+            self.subscribe(janitor, filter, 0);
+        }
+        self.advance_ms(10);
+        for got in self.take(janitor) {
+            if let Got::Publish(message) = got {
+                self.publish_retained(janitor, &message.topic, b"", 0);
+            }
+        }
+        self.hang_up(janitor);
+    }
+
+    fn step(&mut self, event: Event<'_>) -> usize {
+        let consumed = self.engine.step(Instant::from_ms(self.now_ms), event, &mut self.actions);
+        self.todo.extend(self.actions.drain());
+        self.check_books();
+        consumed.bytes
+    }
+
+    fn offer(&mut self, line: usize) {
+        let bytes = core::mem::take(&mut self.lines[line].unconsumed);
+        let connection = self.lines[line].id;
+        let consumed = self.step(Event::Received { connection, bytes: &bytes });
+        let line = &mut self.lines[line];
+        line.unconsumed = bytes[consumed..].to_vec();
+        line.paused = consumed < bytes.len();
+    }
+
+    /// Carries out actions until there are none, and ticks that are due.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            while let Some(action) = self.todo.pop_front() {
+                self.carry_out(action);
+            }
+            let due = self.engine.next_deadline().is_some_and(|due| due <= self.now());
+            if !(self.ticks && due) {
+                return;
+            }
+            self.step(Event::Tick);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Flush(id) => {
+                if let Some(line) = self.line(id) {
+                    assert!(!self.lines[line].flushing, "asked to flush once until served");
+                    self.lines[line].flushing = true;
+                    self.flush(line);
+                }
+            }
+            Action::Resume(id) => {
+                if let Some(line) = self.line(id) {
+                    assert!(self.lines[line].paused, "resumed although it does not wait");
+                    self.lines[line].paused = false;
+                    self.offer(line);
+                }
+            }
+            Action::Abort(id) => {
+                if let Some(line) = self.line(id) {
+                    self.close_line(line, ClosedBy::Host);
+                }
+            }
+            Action::Persist(batch) => {
+                assert!(self.persisting.back().is_none_or(|last| *last < batch), "batches grow");
+                if self.durable_at_once && self.persisting.is_empty() {
+                    self.step(Event::Durable(batch));
+                } else {
+                    self.persisting.push_back(batch);
+                }
+            }
+        }
+    }
+
+    fn line(&self, id: ConnectionId) -> Option<usize> {
+        self.by_connection.get(&(id.slot(), id.generation())).copied()
+    }
+
+    fn flush(&mut self, line: usize) {
+        loop {
+            let Line { id, drain, .. } = self.lines[line];
+            match self.engine.lend(id) {
+                Lend::Chunk(chunk) => {
+                    let length = chunk.as_bytes().len();
+                    let sent = length.min(drain.piece_bytes).min(drain.budget_bytes);
+                    let taken = chunk.as_bytes()[..sent].to_vec();
+                    let now = self.now();
+                    self.engine.give_back(now, id, chunk, sent, &mut self.actions);
+                    self.todo.extend(self.actions.drain());
+                    self.check_books();
+                    if drain.budget_bytes != usize::MAX {
+                        self.lines[line].drain.budget_bytes -= sent;
+                    }
+                    self.lines[line].arrive(&taken);
+                    if sent < length && self.lines[line].drain.budget_bytes == 0 {
+                        return;
+                    }
+                }
+                Lend::Idle => {
+                    self.lines[line].flushing = false;
+                    return;
+                }
+                Lend::Close => {
+                    self.close_line(line, ClosedBy::Host);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn close_line(&mut self, line: usize, by: ClosedBy) {
+        if core::mem::replace(&mut self.lines[line].closed, true) {
+            return;
+        }
+        let connection = self.lines[line].id;
+        self.by_connection.remove(&(connection.slot(), connection.generation()));
+        self.step(Event::Closed { connection, by });
+    }
+}
+
+impl Line {
+    /// Bytes reach the client, which must be able to read them.
+    fn arrive(&mut self, mut bytes: &[u8]) {
+        let packets = self.assembler.next(&mut bytes, u32::MAX);
+        let mut next = packets.expect("the engine frames its packets");
+        while let Some(frame) = next {
+            let bytes_on_the_wire = frame.packet_bytes();
+            let packet = Packet::decode(self.version, frame).expect("the engine writes what a client can read");
+            self.inbox.push_back(Got::of(&packet, bytes_on_the_wire));
+            next = self.assembler.next(&mut bytes, u32::MAX).expect("the engine frames its packets");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Cuts a stream of bytes into packets, whatever the pieces it arrives in.
+//! Knows no packet but its fixed header: first byte and length.
+
+use alloc::vec::Vec;
+
+use crate::malformed::Malformed;
+use crate::protocol::PacketType;
+use crate::read::push_variable_byte;
+use crate::write;
+
+/// The greatest remaining length that a fixed header can announce.
+pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+
+/// The size of the largest packet there can be: fixed header and body.
+pub const PACKET_BYTES_MAX: u32 = 1 + 4 + REMAINING_LENGTH_MAX;
+
+/// A buffer larger than this serves one packet and is given back, so that no connection keeps its largest packet's memory.
+const BUFFER_KEPT_BYTES_MAX: usize = 8 * 1024;
+
+/// One complete packet, not yet decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Packet type and flags.
+    pub first_byte: u8,
+    /// What the remaining length counts.
+    pub body: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Size of the whole packet on the wire, in bytes.
+    #[must_use]
+    #[inline]
+    pub fn packet_bytes(&self) -> usize {
+        packet_bytes(self.body.len())
+    }
+}
+
+/// Size of a packet with that remaining length.
+#[inline]
+pub(crate) fn packet_bytes(remaining_length: usize) -> usize {
+    let length = u32::try_from(remaining_length).unwrap_or(u32::MAX);
+    1 + write::variable_byte_integer_bytes(length) + remaining_length
+}
+
+/// The packet that is arriving, as far as it has.
+///
+/// **Lives in:** every connection; 32 bytes, and nothing on the heap while no packet is half here.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    /// The body's first bytes while `state` is `Body`; while it is `Start`, the packet handed out last.
+    buffer: Vec<u8>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Start,
+    Length {
+        first_byte: u8,
+        length_bytes: u8,
+        length: u32,
+    },
+    Body {
+        first_byte: u8,
+        remaining_length: u32,
+    },
+}
+
+impl Assembler {
+    /// An assembler at the start of a stream.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { buffer: Vec::new(), state: State::Start }
+    }
+
+    /// The next complete packet of the stream that goes on with `input`, which is advanced past what was taken.
+    ///
+    /// The packet is borrowed from `input` if all of its body is there, else from a buffer that grows as bytes arrive, never
+    /// beyond the announced size. `None`: `input` is used up, and the packet it began is kept. Call until then: that is also
+    /// what gives the buffer back.
+    ///
+    /// The packet keeps the assembler borrowed: a connection that must change meanwhile lends it out ([`core::mem::take`])
+    /// and puts it back behind the last packet.
+    ///
+    /// # Errors
+    /// If the packet's type is reserved, its length is malformed [MQTT-1.5.5-1], or the whole packet is longer than
+    /// `packet_bytes_max`: known from the fixed header, before anything is stored. The stream cannot be read on: close it.
+    #[inline]
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        packet_bytes_max: u32,
+    ) -> Result<Option<Frame<'a>>, Malformed> {
+        if let State::Start = self.state {
+            self.buffer.clear();
+            let Some((&first_byte, rest)) = input.split_first() else {
+                self.buffer = Vec::new();
+                return Ok(None);
+            };
+            *input = rest;
+            if PacketType::from_first_byte(first_byte).is_none() {
+                return Err(Malformed::PacketTypeReserved { packet_type: first_byte >> 4 });
+            }
+            self.state = State::Length { first_byte, length_bytes: 0, length: 0 };
+        }
+        if let State::Length { first_byte, mut length_bytes, mut length } = self.state {
+            let mut is_complete = false;
+            while !is_complete {
+                let Some((&byte, rest)) = input.split_first() else {
+                    self.state = State::Length { first_byte, length_bytes, length };
+                    return Ok(None);
+                };
+                *input = rest;
+                is_complete = push_variable_byte(&mut length, &mut length_bytes, byte)?;
+            }
+            let size_bytes = 1 + u32::from(length_bytes) + length;
+            if size_bytes > packet_bytes_max {
+                return Err(Malformed::PacketTooLarge { size_bytes, size_bytes_max: packet_bytes_max });
+            }
+            self.state = State::Body { first_byte, remaining_length: length };
+        }
+        let State::Body { first_byte, remaining_length } = self.state else {
+            debug_assert!(false, "the fixed header is complete here");
+            return Ok(None);
+        };
+        let body_bytes = remaining_length as usize;
+        if self.buffer.is_empty()
+            && let Some((body, rest)) = input.split_at_checked(body_bytes)
+        {
+            *input = rest;
+            self.state = State::Start;
+            return Ok(Some(Frame { first_byte, body }));
+        }
+        if self.store(input, body_bytes) {
+            self.state = State::Start;
+            return Ok(Some(Frame { first_byte, body: &self.buffer }));
+        }
+        Ok(None)
+    }
+
+    /// Takes what belongs to a body of `body_bytes`; whether that completes it.
+    fn store(&mut self, input: &mut &[u8], body_bytes: usize) -> bool {
+        let missing_bytes = body_bytes - self.buffer.len();
+        let (taken, rest) = input.split_at(missing_bytes.min(input.len()));
+        *input = rest;
+        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES_MAX.max(body_bytes) {
+            self.buffer = Vec::new();
+        }
+        let needed_bytes = self.buffer.len() + taken.len();
+        if needed_bytes > self.buffer.capacity() {
+            // Doubling keeps the copying linear; what has not arrived is otherwise not paid for in advance.
+            let capacity_bytes = (2 * self.buffer.capacity()).clamp(needed_bytes, body_bytes);
+            self.buffer.reserve_exact(capacity_bytes - self.buffer.len());
+        }
+        self.buffer.extend_from_slice(taken);
+        self.buffer.len() == body_bytes
+    }
+
+    /// Whether no packet is half here.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        matches!(self.state, State::Start)
+    }
+
+    /// Heap memory held for packets that did not arrive in one piece, in bytes.
+    #[must_use]
+    pub const fn buffered_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    /// Assembles `stream` cut into pieces of `piece_bytes`; the bodies, or the refusal.
+    fn assemble(stream: &[u8], piece_bytes: usize) -> Result<Vec<(u8, Vec<u8>)>, Malformed> {
+        let mut assembler = Assembler::new();
+        let mut frames = Vec::new();
+        for mut piece in stream.chunks(piece_bytes) {
+            while let Some(frame) = assembler.next(&mut piece, 1000)? {
+                frames.push((frame.first_byte, frame.body.to_vec()));
+            }
+            assert!(piece.is_empty());
+        }
+        Ok(frames)
+    }
+
+    #[test]
+    fn packets_are_the_same_however_the_stream_is_cut() {
+        let mut stream = vec![0xC0, 0x00, 0x30, 0x03, 1, 2, 3, 0x40, 0x02, 0, 7];
+        stream.extend([0x30, 0xC8, 0x01]);
+        stream.extend([9; 200]);
+        stream.extend([0xD0, 0x00]);
+        let whole = assemble(&stream, stream.len()).unwrap();
+        assert_eq!(
+            whole.iter().map(|(first_byte, _)| *first_byte).collect::<Vec<_>>(),
+            [0xC0, 0x30, 0x40, 0x30, 0xD0]
+        );
+        assert_eq!(whole[3].1, [9; 200]);
+        for piece_bytes in 1..stream.len() {
+            assert_eq!(assemble(&stream, piece_bytes).as_ref(), Ok(&whole), "{piece_bytes}");
+        }
+    }
+
+    #[test]
+    fn too_long_is_refused_from_the_fixed_header_alone() {
+        let refusal = Malformed::PacketTooLarge { size_bytes: 1001, size_bytes_max: 1000 };
+        assert_eq!(assemble(&[0x30, 0xE6, 0x07], 1), Err(refusal)); // 998 + 3 bytes, no body needed
+        assert_eq!(assemble(&[0x30, 0xE5, 0x07], 1), Ok(vec![])); // 997 + 3 bytes fit
+        let largest = Malformed::PacketTooLarge { size_bytes: PACKET_BYTES_MAX, size_bytes_max: 1000 };
+        assert_eq!(assemble(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], 5), Err(largest));
+    }
+
+    #[test]
+    fn malformed_fixed_headers_are_refused() {
+        assert_eq!(assemble(&[0x00], 1), Err(Malformed::PacketTypeReserved { packet_type: 0 }));
+        assert_eq!(assemble(&[0x0F, 0x00], 1), Err(Malformed::PacketTypeReserved { packet_type: 0 }));
+        assert_eq!(assemble(&[0x30, 0x80, 0x00], 1), Err(Malformed::VariableByteIntegerNotMinimal));
+        assert_eq!(assemble(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF], 1), Err(Malformed::VariableByteIntegerTooLong));
+    }
+
+    #[test]
+    fn memory_grows_with_what_arrives_and_is_given_back() {
+        let mut assembler = Assembler::new();
+        assert!(size_of::<Assembler>() <= 32);
+        assert!(assembler.is_idle() && assembler.buffered_bytes() == 0);
+
+        // Announced: 200,000,000 bytes. Arrived: one.
+        let mut input = &[0x30, 0x80, 0x84, 0xAF, 0x5F, 0xAA][..];
+        assert_eq!(assembler.next(&mut input, PACKET_BYTES_MAX), Ok(None));
+        assert!(!assembler.is_idle() && assembler.buffered_bytes() < 64, "{}", assembler.buffered_bytes());
+
+        let mut assembler = Assembler::new();
+        let packet: Vec<u8> =
+            [0x30, 0xA0, 0x8D, 0x06].into_iter().chain(core::iter::repeat_n(1, 100_000)).collect();
+        for mut piece in packet.chunks(1000) {
+            match assembler.next(&mut piece, PACKET_BYTES_MAX).unwrap() {
+                Some(frame) => assert_eq!(frame.body, &packet[4..]),
+                None => assert!(!assembler.is_idle()),
+            }
+            assert!(assembler.buffered_bytes() <= 100_000);
+        }
+        assert!(assembler.is_idle());
+        // A short packet does not inherit a long one's buffer, and no packet keeps none.
+        assert_eq!(assembler.next(&mut &[0x30, 0x05, 1][..], PACKET_BYTES_MAX), Ok(None));
+        assert!(assembler.buffered_bytes() <= BUFFER_KEPT_BYTES_MAX);
+        let mut rest = &[2, 3, 4, 5][..];
+        assert!(assembler.next(&mut rest, PACKET_BYTES_MAX).unwrap().is_some());
+        assert_eq!(assembler.next(&mut rest, PACKET_BYTES_MAX), Ok(None));
+        assert!(assembler.is_idle() && assembler.buffered_bytes() == 0);
+    }
+
+    #[test]
+    fn packet_bytes_counts_the_fixed_header() {
+        for (body_bytes, expected) in [(0, 2), (127, 129), (128, 131), (16_383, 16_386), (16_384, 16_388)] {
+            assert_eq!(Frame { first_byte: 0x30, body: &vec![0; body_bytes] }.packet_bytes(), expected);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Topic names and topic filters: what is well formed, and what matches what.
+//! Knows no subscription: the tree that finds all filters matching a name is the engine's.
+
+use core::str::Split;
+
+use crate::malformed::Malformed;
+
+/// The most bytes a topic name or filter can have [MQTT-4.7.3-3].
+const TOPIC_BYTES_MAX: usize = 65_535;
+
+/// What a shared subscription's text starts with [MQTT-4.8.2-1].
+const SHARE_PREFIX: &str = "$share/";
+
+/// The name a message is published to: not empty, no wildcard, no U+0000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName<'a>(&'a str);
+
+impl<'a> TopicName<'a> {
+    /// Takes `text` as a topic name.
+    ///
+    /// # Errors
+    /// If it is empty [MQTT-4.7.3-1], longer than 65 535 bytes [MQTT-4.7.3-3], or contains U+0000 [MQTT-4.7.3-2] or a
+    /// wildcard [MQTT-3.3.2-2].
+    #[inline]
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        if text.is_empty() {
+            return Err(Malformed::TopicNameEmpty);
+        }
+        refuse_too_long(text)?;
+        if holds_null_or_wildcard(text.as_bytes()) {
+            return Err(if text.as_bytes().contains(&0) {
+                Malformed::TextHasNull
+            } else {
+                Malformed::TopicNameHasWildcard
+            });
+        }
+        Ok(Self(text))
+    }
+
+    /// The whole name.
+    #[must_use]
+    #[inline]
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// Its levels, from the left; they can be empty.
+    #[must_use]
+    #[inline]
+    pub fn levels(self) -> Split<'a, char> {
+        self.0.split('/')
+    }
+}
+
+/// What a client subscribes to: levels, of which some may be wildcards, and perhaps the group that shares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicFilter<'a> {
+    text: &'a str,
+    /// Where the filter begins: 0, or behind `$share/name/`.
+    filter_at: usize,
+    has_wildcard: bool,
+}
+
+impl<'a> TopicFilter<'a> {
+    /// Takes `text` as a topic filter, a shared one if it starts with `$share/`, in every version.
+    ///
+    /// # Errors
+    /// If it is empty [MQTT-4.7.3-1], longer than 65 535 bytes [MQTT-4.7.3-3] or contains U+0000 [MQTT-4.7.3-2]; if a
+    /// wildcard is not a level of its own [MQTT-4.7.1-2] or `#` is not the last one [MQTT-4.7.1-1]; if a shared one has no
+    /// proper share name or no filter behind it [MQTT-4.8.2-1] [MQTT-4.8.2-2].
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        if text.is_empty() {
+            return Err(Malformed::TopicFilterEmpty);
+        }
+        refuse_too_long(text)?;
+        if text.as_bytes().contains(&0) {
+            return Err(Malformed::TextHasNull);
+        }
+        let filter_at = match text.strip_prefix(SHARE_PREFIX) {
+            Some(share) => SHARE_PREFIX.len() + shared_filter_at(share)?,
+            None => 0,
+        };
+        let has_wildcard = wildcards(&text[filter_at..])?;
+        Ok(Self { text, filter_at, has_wildcard })
+    }
+
+    /// The whole text, with `$share/name/` if it has one: what UNSUBSCRIBE compares [MQTT-3.10.4-1].
+    #[must_use]
+    #[inline]
+    pub const fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The group that shares this subscription, if one does.
+    #[must_use]
+    pub fn share_name(&self) -> Option<&'a str> {
+        let share_name_end = self.filter_at.checked_sub(1)?;
+        self.text.get(SHARE_PREFIX.len()..share_name_end)
+    }
+
+    /// The filter that topic names are matched with, without `$share/name/`.
+    #[must_use]
+    #[inline]
+    pub fn filter(&self) -> &'a str {
+        &self.text[self.filter_at..]
+    }
+
+    /// The filter's levels, from the left; they can be empty.
+    #[must_use]
+    #[inline]
+    pub fn levels(&self) -> Split<'a, char> {
+        self.filter().split('/')
+    }
+
+    /// Whether the filter contains `+` or `#`.
+    #[must_use]
+    #[inline]
+    pub const fn has_wildcard(&self) -> bool {
+        self.has_wildcard
+    }
+
+    /// Whether a message published to `topic` belongs to this subscription. A wildcard in front does not match names that
+    /// begin with `$` [MQTT-4.7.2-1]; nothing is normalised [MQTT-4.7.3-4].
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        let filter = self.filter();
+        if !self.has_wildcard {
+            return filter == topic;
+        }
+        if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut topic_levels = topic.split('/');
+        for level in filter.split('/') {
+            match level {
+                "#" => return true,
+                "+" => {
+                    if topic_levels.next().is_none() {
+                        return false;
+                    }
+                }
+                exact => {
+                    if topic_levels.next() != Some(exact) {
+                        return false;
+                    }
+                }
+            }
+        }
+        topic_levels.next().is_none()
+    }
+}
+
+#[inline]
+fn refuse_too_long(text: &str) -> Result<(), Malformed> {
+    if text.len() > TOPIC_BYTES_MAX {
+        return Err(Malformed::TopicTooLong { size_bytes: u32::try_from(text.len()).unwrap_or(u32::MAX) });
+    }
+    Ok(())
+}
+
+/// Whether `bytes` hold 0, `+` or `#`: eight at a time, for every message passes here.
+#[inline]
+fn holds_null_or_wildcard(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    // The two wildcards, 0x2B and 0x23, differ in this bit alone.
+    const WILDCARD_BIT: u64 = u64::from_ne_bytes([b'+' ^ b'#'; 8]);
+    const WILDCARDS: u64 = u64::from_ne_bytes([b'+' | b'#'; 8]);
+    const _: () = assert!((b'+' ^ b'#').is_power_of_two());
+
+    // Not 0 exactly if a byte of the word is 0: only such a byte borrows through its high bit.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH_BITS;
+    let refused = |word: u64| zeros(word) | zeros((word | WILDCARD_BIT) ^ WILDCARDS);
+
+    // The last eight bytes overlap the ones before: no tail is left to walk byte by byte.
+    let Some(last) = bytes.last_chunk() else {
+        return bytes.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'));
+    };
+    let (chunks, _) = bytes.as_chunks();
+    let last = refused(u64::from_ne_bytes(*last));
+    chunks.iter().fold(last, |seen, chunk| seen | refused(u64::from_ne_bytes(*chunk))) != 0
+}
+
+/// Where the filter begins in `name/filter`.
+fn shared_filter_at(share: &str) -> Result<usize, Malformed> {
+    let (share_name, filter) = share.split_once('/').ok_or(Malformed::SharedFilterMissing)?;
+    if share_name.is_empty() || share_name.contains(['+', '#']) {
+        return Err(Malformed::ShareNameInvalid);
+    }
+    if filter.is_empty() {
+        return Err(Malformed::SharedFilterMissing);
+    }
+    Ok(share_name.len() + 1)
+}
+
+/// Whether there are wildcards, all of them where they may be.
+fn wildcards(filter: &str) -> Result<bool, Malformed> {
+    if !filter.contains(['+', '#']) {
+        return Ok(false);
+    }
+    let mut ended = false;
+    for level in filter.split('/') {
+        let is_misplaced = ended || (level.len() > 1 && level.contains(['+', '#']));
+        if is_misplaced {
+            return Err(Malformed::TopicFilterWildcardMisplaced);
+        }
+        ended = level == "#";
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::*;
+
+    #[test]
+    fn topic_names_are_refused_for_what_they_must_not_hold() {
+        let check =
+            |text: &str, expected| assert_eq!(TopicName::parse(text).map(TopicName::as_str), expected);
+        for good in ["a", "/", "//", "/finance", "a b/c", "$SYS/x", "\u{FEFF}", "ä/ö"] {
+            check(good, Ok(good));
+        }
+        check("", Err(Malformed::TopicNameEmpty));
+        check("a/+", Err(Malformed::TopicNameHasWildcard));
+        check("a/b#", Err(Malformed::TopicNameHasWildcard));
+        check("a\0", Err(Malformed::TextHasNull));
+        check("#\0", Err(Malformed::TextHasNull));
+        let longest: String = core::iter::repeat_n('a', 65_536).collect();
+        check(&longest, Err(Malformed::TopicTooLong { size_bytes: 65_536 }));
+        check(&longest[1..], Ok(&longest[1..]));
+    }
+
+    #[test]
+    fn the_scan_finds_every_refused_byte_wherever_it_stands() {
+        for length in 0..=40 {
+            for other in [b'a', b'"', b'*', b'!', b'$', 0x01, 0x08, 0x7F, 0x80, 0xAB, 0xA3, 0xFF] {
+                let mut bytes = alloc::vec![other; length];
+                assert!(!holds_null_or_wildcard(&bytes), "{other:#04x}");
+                for place in 0..length {
+                    for byte in 0..=u8::MAX {
+                        bytes[place] = byte;
+                        let expected = matches!(byte, 0 | b'+' | b'#');
+                        assert_eq!(
+                            holds_null_or_wildcard(&bytes),
+                            expected,
+                            "{byte:#04x} at {place} of {length}"
+                        );
+                    }
+                    bytes[place] = other;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn levels_may_be_empty() {
+        assert!(TopicName::parse("/a//").unwrap().levels().eq(["", "a", "", ""]));
+        assert!(TopicFilter::parse("$share/g/+/a").unwrap().levels().eq(["+", "a"]));
+    }
+
+    #[test]
+    fn filters_are_refused_for_misplaced_wildcards() {
+        for good in ["#", "+", "a/#", "+/+/#", "/+", "a/+/b", "$SYS/#", "a//b", "/", "$share", "$shared/a"] {
+            let filter = TopicFilter::parse(good).unwrap();
+            assert_eq!((filter.as_str(), filter.filter(), filter.share_name()), (good, good, None));
+            assert_eq!(filter.has_wildcard(), good.contains(['+', '#']), "{good}");
+        }
+        for bad in ["#/", "#/a", "a#", "a/b#", "a/#/b", "+a", "a+", "a/+b/c", "##", "++", "+#", "$share/g/a#"]
+        {
+            assert_eq!(TopicFilter::parse(bad), Err(Malformed::TopicFilterWildcardMisplaced), "{bad}");
+        }
+        assert_eq!(TopicFilter::parse(""), Err(Malformed::TopicFilterEmpty));
+        assert_eq!(TopicFilter::parse("a\0"), Err(Malformed::TextHasNull));
+        let longest: String = core::iter::repeat_n('a', 65_536).collect();
+        assert_eq!(TopicFilter::parse(&longest), Err(Malformed::TopicTooLong { size_bytes: 65_536 }));
+    }
+
+    #[test]
+    fn shared_filters_have_a_name_and_a_filter() {
+        let check = |text, name, filter| {
+            let parsed = TopicFilter::parse(text).unwrap();
+            assert_eq!((parsed.as_str(), parsed.share_name(), parsed.filter()), (text, Some(name), filter));
+        };
+        check("$share/group/a/b", "group", "a/b");
+        check("$share/g//", "g", "/");
+        check("$share/g/#", "g", "#");
+        check("$share/$/$share/h/a", "$", "$share/h/a");
+        for bad in ["$share/", "$share/g", "$share/g/"] {
+            assert_eq!(TopicFilter::parse(bad), Err(Malformed::SharedFilterMissing), "{bad}");
+        }
+        for bad in ["$share//a", "$share/+/a", "$share/#/a", "$share/a+/b"] {
+            assert_eq!(TopicFilter::parse(bad), Err(Malformed::ShareNameInvalid), "{bad}");
+        }
+    }
+
+    #[test]
+    fn filters_match_as_the_standard_s_examples_do() {
+        let check = |filter: &str, topics: &[&str], expected: bool| {
+            let parsed = TopicFilter::parse(filter).unwrap();
+            for topic in topics {
+                assert_eq!(parsed.matches(topic), expected, "{filter} {topic}");
+            }
+        };
+        check(
+            "sport/tennis/player1/#",
+            &["sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon"],
+            true,
+        );
+        check(
+            "sport/tennis/player1/#",
+            &["sport/tennis", "sport/tennis/player2", "sport/tennis/player11"],
+            false,
+        );
+        check("sport/#", &["sport", "sport/"], true);
+        check("#", &["a", "/", "a/b/c", "a/$x"], true);
+        check("sport/tennis/+", &["sport/tennis/player1", "sport/tennis/"], true);
+        check("sport/tennis/+", &["sport/tennis", "sport/tennis/player1/ranking"], false);
+        check("sport/+", &["sport/"], true);
+        check("sport/+", &["sport"], false);
+        check("+/+", &["/finance"], true);
+        check("/+", &["/finance"], true);
+        check("+", &["/finance", "$SYS"], false);
+        check("#", &["$SYS/a", "$"], false); // [MQTT-4.7.2-1]
+        check("+/monitor/Clients", &["$SYS/monitor/Clients"], false);
+        check("$SYS/#", &["$SYS", "$SYS/a"], true);
+        check("$SYS/monitor/+", &["$SYS/monitor/Clients"], true);
+        check("$share/g/#", &["$SYS/a"], false);
+        check("$share/g/a/+", &["a/b"], true);
+        check("a", &["A", "a/", "/a", "b"], false);
+        check("a", &["a"], true);
+    }
+}

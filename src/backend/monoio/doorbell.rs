@@ -1,0 +1,63 @@
+//! Wakes a shard from another thread through an eventfd.
+//! Knows nothing of what was put where the shard will look.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+
+/// The shard's end before its runtime exists.
+pub(crate) struct Counter(OwnedFd);
+
+/// The other end. **Lives on:** any thread.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+/// **Lives on:** the shard that is woken.
+pub(super) struct Doorbell {
+    /// monoio takes descriptors only as sockets or files, and does not poll files on epoll.
+    watched: monoio::net::TcpStream,
+    counter: OwnedFd,
+}
+
+impl Counter {
+    /// Both ends.
+    ///
+    /// # Errors
+    /// If the system refuses two more descriptors.
+    pub(crate) fn new() -> io::Result<(Self, Bell)> {
+        let counter = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let bell = Bell(counter.try_clone()?);
+        Ok((Self(counter), bell))
+    }
+}
+
+impl Bell {
+    /// Wakes the shard.
+    pub(crate) fn ring(&self) {
+        // A counter that is full wakes it too, and nothing else can fail on a descriptor that is open.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Doorbell {
+    /// Must run inside the shard's runtime.
+    pub(super) fn attach(Counter(counter): Counter) -> io::Result<Self> {
+        let watched = monoio::net::TcpStream::from_std(TcpStream::from(counter.try_clone()?))?;
+        Ok(Self { watched, counter })
+    }
+
+    /// Completes after at least one ring since the last time.
+    pub(super) async fn rung(&self) -> io::Result<()> {
+        loop {
+            self.watched.readable(false).await?;
+            match rustix::io::read(&self.counter, &mut [0_u8; 8]) {
+                Ok(_) => return Ok(()),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

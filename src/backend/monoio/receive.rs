@@ -1,0 +1,66 @@
+//! The task of one connection: wait until readable, receive, feed the engine, until the peer is gone.
+//! Knows nothing of sending.
+
+use std::rc::Rc;
+
+use engine::{ClosedBy, Event};
+use rustix::io::Errno;
+
+use super::Shard;
+use super::socket::Socket;
+
+/// How one receive ended.
+enum Received {
+    /// The engine took all of it.
+    All,
+    /// The engine left this, for lack of credit.
+    Rest(Vec<u8>),
+    Nothing,
+    End,
+}
+
+pub(super) async fn run(shard: Rc<Shard>, socket: Rc<Socket>) {
+    loop {
+        if !socket.readable().await {
+            break;
+        }
+        match shard.receive(&socket) {
+            Received::All | Received::Nothing => {}
+            Received::Rest(rest) => offer_again(&shard, &socket, rest).await,
+            Received::End => break,
+        }
+        // At most one receive a turn: a peer that floods must not hold up the others.
+        shard.turn.yield_now().await;
+    }
+    // Whoever waits for writability gives a lent piece back at once, so nothing is lent here.
+    let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
+    shard.close(&socket, by);
+}
+
+/// Keeps what the engine did not consume and offers it, before anything newer, when it has credit.
+async fn offer_again(shard: &Shard, socket: &Socket, mut rest: Vec<u8>) {
+    while !rest.is_empty() && !socket.is_aborted() {
+        socket.credit().await;
+        let consumed = shard.step(Event::Received { connection: socket.id, bytes: &rest });
+        rest.drain(..consumed.bytes);
+        shard.turn.yield_now().await;
+    }
+}
+
+impl Shard {
+    fn receive(&self, socket: &Socket) -> Received {
+        let mut buffer = self.receive_buffer.take();
+        let received = match socket.receive(&mut buffer) {
+            Ok(0) => Received::End,
+            Ok(length) => {
+                let bytes = &buffer[..length];
+                let consumed = self.step(Event::Received { connection: socket.id, bytes }).bytes;
+                if consumed == length { Received::All } else { Received::Rest(bytes[consumed..].to_vec()) }
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+            Err(_) => Received::End,
+        };
+        self.receive_buffer.set(buffer);
+        received
+    }
+}

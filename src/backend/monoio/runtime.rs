@@ -1,0 +1,74 @@
+//! Builds the runtime of a shard: the best io_uring the system permits, else epoll.
+//! Knows no connection.
+
+use std::io;
+
+use monoio::time::TimeDriver;
+use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
+
+use crate::config::Io;
+use crate::trouble::Trouble;
+
+/// Submission queue entries. Every connection keeps one poll outstanding, so a turn may submit thousands.
+const SUBMISSION_ENTRIES: u32 = 4_096;
+/// Completion queue entries: a larger burst of completions takes the kernel's slow overflow list.
+const COMPLETION_ENTRIES: u32 = 32_768;
+
+const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
+
+type Runtime = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
+
+/// A runtime and what it stands on.
+pub(crate) struct Built {
+    pub(super) runtime: Runtime,
+    /// Never `Auto`.
+    pub(crate) io: Io,
+    /// Why io_uring was passed over, if it was.
+    pub(crate) fallback: Option<io::Error>,
+}
+
+/// Builds a runtime on the calling thread.
+///
+/// # Errors
+/// If `io` names one interface and the system refuses that.
+pub(crate) fn build(io: Io) -> Result<Built, Trouble> {
+    match io {
+        Io::Epoll => build_epoll(None),
+        Io::Uring => build_uring().map_err(Trouble::io_uring),
+        Io::Auto => build_uring().or_else(|refused| build_epoll(Some(refused))),
+    }
+}
+
+/// `COOP_TASKRUN` (Linux 5.19) spares an interrupt for each completion; without it the ring still works.
+/// `DEFER_TASKRUN` is not for us: with it, I/O starves while any task stays runnable.
+fn build_uring() -> io::Result<Built> {
+    let runtime = build_ring(true).or_else(|_| build_ring(false))?;
+    // A ring of a kernel that lacks one of monoio's operations can be built and then fails every accept.
+    if !monoio::utils::detect_uring() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the kernel's io_uring lacks needed operations",
+        ));
+    }
+    Ok(Built { runtime, io: Io::Uring, fallback: None })
+}
+
+fn build_ring(coop: bool) -> io::Result<Runtime> {
+    let mut ring = io_uring::IoUring::builder();
+    ring.setup_clamp().setup_cqsize(COMPLETION_ENTRIES);
+    if coop {
+        ring.setup_coop_taskrun();
+    }
+    let builder = RuntimeBuilder::<IoUringDriver>::new()
+        .uring_builder(ring)
+        .with_entries(SUBMISSION_ENTRIES)
+        .enable_timer();
+    Ok(builder.build()?.into())
+}
+
+fn build_epoll(fallback: Option<io::Error>) -> Result<Built, Trouble> {
+    // Here the entries are the events that one wait returns at most.
+    let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(SUBMISSION_ENTRIES).enable_timer();
+    let runtime = builder.build().map_err(|error| Trouble::system("set up epoll", error))?;
+    Ok(Built { runtime: runtime.into(), io: Io::Epoll, fallback })
+}

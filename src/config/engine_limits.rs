@@ -1,0 +1,53 @@
+//! What the configuration means to the engine of one shard.
+//! Knows the names on both sides and no value.
+
+use engine::Limits;
+
+use super::Config;
+
+impl Config {
+    /// The bounds of one shard's engine; those of the whole process are divided among the shards.
+    pub(crate) fn engine_limits(&self) -> Limits {
+        Limits {
+            packet_bytes_max: self.packet_bytes_max,
+            receive_maximum: self.receive_maximum,
+            inflight_max: self.inflight_max,
+            queue_messages_max: self.queue_messages_max,
+            queue_bytes_max: self.queue_bytes_max,
+            queue_full: self.queue_full,
+            queue_qos0_offline: self.queue_qos0_offline,
+            outbox_bytes_max: self.outbox_bytes_max,
+            topic_alias_maximum: self.topic_alias_maximum,
+            topic_alias_outgoing_max: self.topic_alias_outgoing_max,
+            keep_alive_s_max: self.keep_alive_s_max,
+            connect_timeout_ms: u32::from(self.connect_timeout_s) * 1_000,
+            default_session_expiry_s: self.default_session_expiry_s,
+            session_expiry_s_max: self.session_expiry_s_max,
+            subscriptions_per_session_max: self.subscriptions_per_session_max,
+            topic_levels_max: self.topic_levels_max,
+            client_id_bytes_max: self.client_id_bytes_max,
+            retained_messages_max: self.retained_messages_max.div_ceil(self.shards),
+            retained_bytes_max: self.retained_bytes_max.div_ceil(self.shards.into()),
+            memory_bytes_max: self.memory_bytes_max.div_ceil(self.shards.into()),
+            ..Limits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_file_are_those_of_the_engine() {
+        assert_eq!(format!("{:?}", Config::default().engine_limits()), format!("{:?}", Limits::default()));
+    }
+
+    #[test]
+    fn what_the_process_may_hold_is_divided_and_never_rounded_to_none() {
+        let config =
+            Config { shards: 3, retained_messages_max: 10, memory_bytes_max: 1, ..Config::default() };
+        let limits = config.engine_limits();
+        assert_eq!((limits.retained_messages_max, limits.memory_bytes_max), (4, 1));
+    }
+}

@@ -1,0 +1,105 @@
+//! What can be wrong with a configuration, each told in one sentence that says where and what is allowed.
+//! Knows no file system: who reads the file passes its name on.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nowhere: it is the default.
+    Default,
+    /// On a line of a file, counted from 1.
+    File {
+        /// The file as it was named or found.
+        file: PathBuf,
+        /// The line of the key.
+        line: usize,
+    },
+    /// By a flag of this name, dashes included.
+    Flag(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => write!(f, "default"),
+            Self::File { file, line } => write!(f, "{}, line {line}", file.display()),
+            Self::Flag(flag) => write!(f, "{flag}"),
+        }
+    }
+}
+
+/// One thing wrong with a configuration; always the operator's to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The file could not be read.
+    Unreadable {
+        /// The file as it was named.
+        file: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file is not TOML.
+    Syntax {
+        /// Where reading stopped.
+        place: Place,
+        /// What the reader says.
+        reason: String,
+    },
+    /// There is no such key.
+    UnknownKey {
+        /// Where it stands.
+        place: Place,
+        /// The key as it was written.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// The value is not one the key takes.
+    BadValue {
+        /// Where it was given.
+        place: Place,
+        /// Its key.
+        key: &'static str,
+        /// The value as it was written.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Two values, each allowed, contradict one another.
+    Contradiction {
+        /// The key that must not exceed the other, its value, and where that was given.
+        lesser: (&'static str, u32, Place),
+        /// The other.
+        greater: (&'static str, u32, Place),
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, reason } => {
+                write!(f, "{}: the configuration file cannot be read: {reason}", file.display())
+            }
+            Self::Syntax { place, reason } => write!(f, "{place}: this is not TOML: {reason}"),
+            Self::UnknownKey { place, key, nearest: Some(nearest) } => {
+                write!(f, "{place}: unknown key {key}; did you mean {nearest}?")
+            }
+            Self::UnknownKey { place, key, nearest: None } => {
+                write!(f, "{place}: unknown key {key}; `mqtt-broker config default` lists every key")
+            }
+            Self::BadValue { place: Place::Flag(flag), value, allowed, .. } => {
+                write!(f, "{flag} {value} is not allowed: {allowed}")
+            }
+            Self::BadValue { place, key, value, allowed } => {
+                write!(f, "{place}: {key} = {value} is not allowed: {allowed}")
+            }
+            Self::Contradiction { lesser, greater } => write!(
+                f,
+                "{} = {} ({}) must not exceed {} = {} ({})",
+                lesser.0, lesser.1, lesser.2, greater.0, greater.1, greater.2
+            ),
+        }
+    }
+}

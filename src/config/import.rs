@@ -1,0 +1,84 @@
+//! Turns the replaced product's `config.json` into a configuration file of ours.
+//! Knows the four keys of that file and nothing else of that product.
+
+use serde_json::{Map, Value};
+
+use super::value::Given;
+use super::{Config, SETTINGS};
+
+/// Our file, with what `json` sets; what it sets to something that we cannot take over stands in it as a
+/// comment.
+///
+/// # Errors
+/// A sentence, if `json` is not a JSON object.
+pub(crate) fn convert(json: &str) -> Result<String, String> {
+    let value: Value = serde_json::from_str(json).map_err(|error| {
+        format!("line {}, column {}: this is not JSON: {error}", error.line(), error.column())
+    })?;
+    let Value::Object(given) = value else {
+        return Err("this is not a configuration: a JSON object is expected".to_owned());
+    };
+    let mut lines = Lines { config: Config::default(), text: String::new() };
+    for (key, value) in &given {
+        match (key.as_str(), value) {
+            ("port", value) => lines.integer("port", "port", value),
+            ("stats_interval_sec", value) => lines.integer("stats_interval_s", "stats_interval_sec", value),
+            ("log", Value::Object(log)) => lines.log(log),
+            (key, value) => lines.left_out(key, value),
+        }
+    }
+    Ok(lines.text)
+}
+
+struct Lines {
+    config: Config,
+    text: String,
+}
+
+impl Lines {
+    fn log(&mut self, log: &Map<String, Value>) {
+        let enabled = log.get("enabled").and_then(Value::as_bool);
+        for (key, value) in log {
+            match (key.as_str(), value) {
+                ("enabled", Value::Bool(true)) => {}
+                ("enabled", Value::Bool(false)) => {
+                    self.setting("log_level", "log.enabled", "off".to_owned(), value);
+                }
+                // A log that is switched off has no level.
+                ("level", Value::String(_)) if enabled == Some(false) => {}
+                ("level", Value::String(word)) => {
+                    self.setting("log_level", "log.level", word.to_ascii_lowercase(), value);
+                }
+                (key, value) => self.left_out(&format!("log.{key}"), value),
+            }
+        }
+    }
+
+    fn integer(&mut self, key: &str, their_key: &str, value: &Value) {
+        if value.is_u64() {
+            self.setting(key, their_key, value.to_string(), value);
+        } else {
+            self.left_out(their_key, value);
+        }
+    }
+
+    fn setting(&mut self, key: &str, their_key: &str, text: String, value: &Value) {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("one of our own keys");
+        if (setting.store)(&mut self.config, &Given::Flag(&[text])) {
+            self.text.extend([key, " = ", &(setting.render)(&self.config), "\n"]);
+        } else {
+            self.left_out(their_key, value);
+        }
+    }
+
+    fn left_out(&mut self, key: &str, value: &Value) {
+        // JSON has no raw line breaks inside a value, so this stays one comment; keys may have.
+        self.text.extend([
+            "# not taken over: ",
+            &key.escape_debug().to_string(),
+            " = ",
+            &value.to_string(),
+            "\n",
+        ]);
+    }
+}

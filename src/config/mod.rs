@@ -1,0 +1,260 @@
+//! Configuration: flags over file over defaults, to one typed [`Config`] in which every value is allowed.
+//! The one place where settings enter the process. Knows nothing of what they do.
+
+pub(crate) mod command;
+mod engine_limits;
+mod fault;
+mod import;
+mod settings;
+mod value;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub(crate) use fault::{Fault, Place};
+pub(crate) use settings::{Config, SETTINGS, Setting};
+pub(crate) use value::{Io, LogLevel};
+
+use value::Given;
+
+/// Where the file is looked for when none is named, the first that exists.
+const FILES: [&str; 2] = ["config/broker.conf", "/etc/mqtt-broker/broker.conf"];
+
+/// A flag's setting and the texts it was given, one for each occurrence.
+pub(crate) type GivenFlag = (&'static Setting, Vec<String>);
+
+/// A configuration and where each of its values came from.
+#[derive(Debug)]
+pub(crate) struct Effective {
+    /// The values.
+    pub(crate) config: Config,
+    /// The file that was read, if there was one.
+    pub(crate) file: Option<PathBuf>,
+    /// The place of each value, in the order of [`SETTINGS`].
+    places: Vec<Place>,
+}
+
+impl Effective {
+    /// Reads `file`, or the first that exists of the usual ones, and lays `flags` over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with file and flags, in the order in which it stands there.
+    pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<Fault>> {
+        let mut effective = Self::default();
+        let mut faults = Vec::new();
+        match read(file) {
+            Ok(Some((file, text))) => {
+                effective.lay_file(&file, &text, &mut faults);
+                effective.file = Some(file);
+            }
+            Ok(None) => {}
+            Err(fault) => faults.push(fault),
+        }
+        effective.lay_flags(flags, &mut faults);
+        if faults.is_empty() {
+            effective.compare(&mut faults);
+        }
+        if faults.is_empty() { Ok(effective) } else { Err(faults) }
+    }
+
+    /// Where the value of `key` came from.
+    ///
+    /// # Panics
+    /// If there is no such key.
+    pub(crate) fn place(&self, key: &str) -> &Place {
+        &self.places[position(key).expect("asked for a key of the table")]
+    }
+
+    /// Each setting, its value as the file would have it, and where that came from.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, String, &Place)> {
+        SETTINGS
+            .iter()
+            .zip(&self.places)
+            .map(|(setting, place)| (setting, (setting.render)(&self.config), place))
+    }
+
+    fn lay_file(&mut self, file: &Path, text: &str, faults: &mut Vec<Fault>) {
+        let place = |at: usize| Place::File { file: file.to_owned(), line: line_of(text, at) };
+        let document = match DeTable::parse(text) {
+            Ok(document) => document.into_inner(),
+            Err(error) => {
+                let reason = error.message().to_owned();
+                faults
+                    .push(Fault::Syntax { place: place(error.span().map_or(0, |span| span.start)), reason });
+                return;
+            }
+        };
+        let mut entries: Vec<_> = document.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let place = place(key.span().start);
+            let Some(at) = position(key.get_ref()) else {
+                let nearest = nearest(key.get_ref());
+                let key = in_short(key.get_ref());
+                faults.push(Fault::UnknownKey { place, key, nearest });
+                continue;
+            };
+            let written = text.get(value.span()).unwrap_or_default();
+            self.store(at, &Given::File(value.get_ref()), written, place, faults);
+        }
+    }
+
+    fn lay_flags(&mut self, flags: &[GivenFlag], faults: &mut Vec<Fault>) {
+        for (setting, texts) in flags {
+            let at = position(setting.key).expect("flags are made from the table");
+            let place = Place::Flag(format!("--{}", setting.flag()));
+            self.store(at, &Given::Flag(texts), &texts.join(" "), place, faults);
+        }
+    }
+
+    fn store(&mut self, at: usize, given: &Given<'_>, written: &str, place: Place, faults: &mut Vec<Fault>) {
+        let setting = &SETTINGS[at];
+        if (setting.store)(&mut self.config, given) {
+            self.places[at] = place;
+        } else {
+            let (value, allowed) = (in_short(written), (setting.allowed)());
+            faults.push(Fault::BadValue { place, key: setting.key, value, allowed });
+        }
+    }
+
+    fn compare(&self, faults: &mut Vec<Fault>) {
+        let config = &self.config;
+        let pairs = [
+            (("initial_pool_size", config.initial_pool_size), ("max_pool_size", config.max_pool_size)),
+            (
+                ("default_session_expiry_s", config.default_session_expiry_s),
+                ("session_expiry_s_max", config.session_expiry_s_max),
+            ),
+        ];
+        for (lesser, greater) in pairs {
+            if lesser.1 > greater.1 {
+                faults.push(Fault::Contradiction {
+                    lesser: (lesser.0, lesser.1, self.place(lesser.0).clone()),
+                    greater: (greater.0, greater.1, self.place(greater.0).clone()),
+                });
+            }
+        }
+    }
+}
+
+impl Default for Effective {
+    fn default() -> Self {
+        Self { config: Config::default(), file: None, places: vec![Place::Default; SETTINGS.len()] }
+    }
+}
+
+/// `broker.conf` with every setting at its default, commented out, below what it means.
+pub(crate) fn default_file() -> String {
+    let defaults = Config::default();
+    let mut text = String::from(
+        "# Configuration of mqtt-broker, in TOML syntax.\n\
+         #\n\
+         # Looked for at config/broker.conf below the working directory, then at\n\
+         # /etc/mqtt-broker/broker.conf; --config FILE names another. Every key is also a flag\n\
+         # (max_connections: --max-connections N), and flags win over this file.\n\
+         # Each key is shown with its default: remove the # before it and change the value.\n\
+         #\n\
+         #   mqtt-broker config check [FILE]   says what is wrong with a file, line by line\n\
+         #   mqtt-broker config show           prints what is in force, and where each value came from\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        if setting.section != section {
+            section = setting.section;
+            let rule = "-".repeat(72_usize.saturating_sub(section.len()));
+            text.extend(["\n# ", section, " ", &rule, "\n"]);
+        }
+        text.push('\n');
+        for line in setting.meaning() {
+            text.extend(["# ", &line, "\n"]);
+        }
+        text.extend(["# Allowed: ", &(setting.allowed)(), ".\n"]);
+        text.extend(["#", setting.key, " = ", &(setting.render)(&defaults), "\n"]);
+    }
+    text
+}
+
+/// The text of `file`, or of the first of the usual ones that exists; `None` if none is named and none exists.
+fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, Fault> {
+    let candidates = match file {
+        Some(file) => vec![file.to_owned()],
+        None => FILES.map(PathBuf::from).to_vec(),
+    };
+    for candidate in candidates {
+        match fs::read_to_string(&candidate) {
+            Ok(text) => return Ok(Some((candidate, text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {}
+            Err(error) => {
+                return Err(Fault::Unreadable { file: candidate, reason: reason(&error) });
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn position(key: &str) -> Option<usize> {
+    SETTINGS.iter().position(|setting| setting.key == key)
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count()
+}
+
+/// A value as it was written, on one line and no longer than a sentence can bear.
+fn in_short(written: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let mut short: String =
+        written.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if written.chars().nth(CHARS_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// The key that differs least from `key`, if little enough to be what was meant.
+fn nearest(key: &str) -> Option<&'static str> {
+    // A file's keys are short; whatever is longer than any of ours could ever be was not a typing error.
+    if key.len() > 64 {
+        return None;
+    }
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    // Two letters in the wrong order are two replacements; with every letter wrong it is another word.
+    let distance_max = (key.len() / 3).max(2).min(key.len().saturating_sub(1));
+    SETTINGS
+        .iter()
+        .map(|setting| (edit_distance(key.as_bytes(), setting.key.as_bytes()), setting.key))
+        .filter(|&(distance, _)| distance <= distance_max)
+        .min()
+        .map(|(_, key)| key)
+}
+
+/// Insertions, removals and replacements that lead from `a` to `b` (Levenshtein).
+fn edit_distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! What files and flags become, and what is said about those that are wrong. Starts no process.
+
+use std::net::IpAddr;
+
+use engine::QueueFull;
+
+use super::*;
+use crate::scratch::Scratch;
+
+/// Lays a file named `broker.conf` with this content, then these flags, over the defaults.
+fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<String>> {
+    let flags: Vec<GivenFlag> = flags
+        .iter()
+        .map(|(flag, texts)| {
+            let setting = SETTINGS.iter().find(|setting| setting.flag() == *flag).unwrap();
+            (setting, texts.iter().map(|&text| text.to_owned()).collect())
+        })
+        .collect();
+    let mut effective = Effective::default();
+    let mut faults = Vec::new();
+    effective.lay_file(Path::new("broker.conf"), file, &mut faults);
+    effective.lay_flags(&flags, &mut faults);
+    effective.compare(&mut faults);
+    if faults.is_empty() { Ok(effective) } else { Err(faults.iter().map(Fault::to_string).collect()) }
+}
+
+fn faults(file: &str) -> Vec<String> {
+    effective(file, &[]).unwrap_err()
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let file = "# first line\nport = 2000\nmax_connections = 7\n";
+    let effective = effective(file, &[("port", &["3000"])]).unwrap();
+    let expected = Config { port: 3_000, max_connections: 7, ..Config::default() };
+    assert_eq!(effective.config, expected);
+    assert_eq!(effective.place("port").to_string(), "--port");
+    assert_eq!(effective.place("max_connections").to_string(), "broker.conf, line 3");
+    assert_eq!(*effective.place("io"), Place::Default);
+}
+
+#[test]
+fn every_type_is_read_from_the_file() {
+    let file = r#"
+        bind = ["0.0.0.0", "::"]
+        port = 0x7_5b
+        data_dir = 'C:\data "quoted"'
+        io = "epoll"
+        log_level = "err"
+        log_dir = "logs"
+        queue_bytes_max = 9223372036854775807
+        queue_full = "end_session"
+        queue_qos0_offline = true
+    "#;
+    let expected = Config {
+        bind: vec![IpAddr::from([0; 4]), IpAddr::from([0; 16])],
+        port: 1_883,
+        data_dir: PathBuf::from("C:\\data \"quoted\""),
+        io: Io::Epoll,
+        log_level: LogLevel::Error,
+        log_dir: Some(PathBuf::from("logs")),
+        queue_bytes_max: i64::MAX.unsigned_abs(),
+        queue_full: QueueFull::EndSession,
+        queue_qos0_offline: true,
+        ..Config::default()
+    };
+    assert_eq!(effective(file, &[]).unwrap().config, expected);
+}
+
+#[test]
+fn every_type_is_read_from_flags() {
+    let flags: &[(&str, &[&str])] = &[
+        ("bind", &["10.0.0.1", "::1"]),
+        ("port", &["0"]),
+        ("data-dir", &["123"]),
+        ("io", &["uring"]),
+        ("log-dir", &[""]),
+        ("queue-qos0-offline", &["true"]),
+        ("queue-bytes-max", &["1_000"]),
+    ];
+    let expected = Config {
+        bind: vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from(1_u128.to_be_bytes())],
+        port: 0,
+        data_dir: PathBuf::from("123"),
+        io: Io::Uring,
+        queue_qos0_offline: true,
+        queue_bytes_max: 1_000,
+        ..Config::default()
+    };
+    assert_eq!(effective("log_dir = \"logs\"", flags).unwrap().config, expected);
+}
+
+#[test]
+fn an_unknown_key_names_file_line_and_the_key_that_was_meant() {
+    let check = |key: &str, nearest: &str| {
+        let expected = format!("broker.conf, line 2: unknown key {key}; did you mean {nearest}?");
+        assert_eq!(faults(&format!("\n{key} = 1")), [expected]);
+    };
+    check("prot", "port");
+    check("max_conections", "max_connections");
+    check("max-connections", "max_connections");
+    // The names of the operator's guide.
+    check("MAX_CONNECTIONS", "max_connections");
+    check("READ_BUFFER_SIZE", "read_buffer_bytes");
+    check("INITIAL_POOL_SIZE", "initial_pool_size");
+    check("MAX_POOL_SIZE", "max_pool_size");
+    check("DEFAULT_SESSION_EXPIRY_SEC", "default_session_expiry_s");
+    check("STATS_INTERVAL", "stats_interval_s");
+    assert_eq!(
+        faults("password_file = 'x'"),
+        ["broker.conf, line 1: unknown key password_file; `mqtt-broker config default` lists every key"]
+    );
+    assert!(faults(&format!("{} = 1", "p".repeat(100_000)))[0].contains("config default"));
+}
+
+#[test]
+fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
+    let check = |line: &str, allowed: &str| {
+        assert_eq!(faults(line), [format!("broker.conf, line 1: {line} is not allowed: {allowed}")]);
+    };
+    check("port = 65_536", "an integer from 0 to 65535");
+    check("port = -1", "an integer from 0 to 65535");
+    check("port = \"1883\"", "an integer from 0 to 65535");
+    check("port = 1883.0", "an integer from 0 to 65535");
+    check("shards = 2", "only 1, this version runs one shard");
+    check("read_buffer_bytes = 1", "an integer from 512 to 1048576");
+    check("queue_qos0_offline = 1", "true or false");
+    check("io = \"iouring\"", "one of \"auto\", \"uring\", \"epoll\"");
+    check("log_level = \"trace\"", "one of \"debug\", \"info\", \"warn\", \"error\", \"err\", \"off\"");
+    check("data_dir = \"\"", "a directory in quotes");
+    let addresses = "a list of different IP addresses, as in [\"127.0.0.1\", \"::1\"]; on the command line --bind \
+                     is given once for each";
+    check("bind = \"127.0.0.1\"", addresses);
+    check("bind = []", addresses);
+    check("bind = [\"localhost\"]", addresses);
+    check("bind = [\"::1\", \"::1\"]", addresses);
+}
+
+#[test]
+fn a_bad_flag_names_itself_the_value_and_what_is_allowed() {
+    let faults = effective("", &[("port", &["many"]), ("bind", &["::1", "here"])]).unwrap_err();
+    assert_eq!(faults[0], "--port many is not allowed: an integer from 0 to 65535");
+    assert!(faults[1].starts_with("--bind ::1 here is not allowed: a list"), "{}", faults[1]);
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_in_the_order_of_the_file() {
+    let faults = faults("zzz = 1\nport = 0\nio = 7\nbind = 1\n");
+    let lines: Vec<_> = faults.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["broker.conf, line 1", "broker.conf, line 3", "broker.conf, line 4"]);
+}
+
+#[test]
+fn a_long_value_is_told_in_short_and_on_one_line() {
+    let fault = &faults(&format!("port = \"\"\"\n{}\"\"\"", "x\n".repeat(1_000)))[0];
+    assert!(!fault.contains('\n') && fault.len() < 200, "{fault}");
+}
+
+#[test]
+fn what_is_not_toml_names_file_and_line() {
+    let fault = &faults("port = 1\nport 2\n")[0];
+    assert!(fault.starts_with("broker.conf, line 2: this is not TOML: "), "{fault}");
+    let fault = &faults("port = 1\n\nport = 2\n")[0];
+    assert!(fault.starts_with("broker.conf, line 3: this is not TOML: "), "{fault}");
+}
+
+#[test]
+fn values_that_contradict_name_both_and_where_they_come_from() {
+    assert_eq!(
+        faults("\nmax_pool_size = 10\n"),
+        ["initial_pool_size = 1000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)"]
+    );
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let scratch = Scratch::new("config_missing");
+    let file = scratch.path().join("none.conf");
+    let fault = Effective::load(Some(&file), &[]).unwrap_err().remove(0).to_string();
+    assert!(fault.contains("none.conf") && fault.contains("there is no such file"), "{fault}");
+}
+
+#[test]
+fn the_default_file_sets_nothing_and_says_the_defaults() {
+    let text = default_file();
+    assert_eq!(effective(&text, &[]).unwrap().places, Effective::default().places);
+
+    // With the # before each key removed it sets everything, to the same.
+    let is_key =
+        |line: &&str| SETTINGS.iter().any(|setting| line.starts_with(&format!("#{} = ", setting.key)));
+    let keys: Vec<&str> = text.lines().filter(is_key).map(|line| &line[1..]).collect();
+    let effective = effective(&keys.join("\n"), &[]).unwrap();
+    assert_eq!(effective.config, Config::default());
+    assert!(effective.places.iter().all(|place| *place != Place::Default), "{:?}", effective.places);
+}
+
+#[test]
+fn the_default_file_is_the_one_in_deploy() {
+    let shipped = include_str!("../../deploy/broker.conf");
+    assert!(
+        shipped == default_file(),
+        "deploy/broker.conf is stale: cargo run -- config default > deploy/broker.conf"
+    );
+}
+
+#[test]
+fn the_readme_tells_the_defaults() {
+    let defaults = Config::default();
+    let mut told = 0;
+    for row in include_str!("../../README.md").lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == cells[1]) else { continue };
+        let default = match (setting.render)(&defaults) {
+            empty if empty == "\"\"" => "none".to_owned(),
+            default => default,
+        };
+        assert_eq!(cells[2], default, "{}", setting.key);
+        told += 1;
+    }
+    assert!(told >= 12, "the table of the README was not found");
+}
+
+#[test]
+fn the_default_file_names_the_keys_of_the_operators_guide() {
+    let text = default_file();
+    for name in [
+        "MAX_CONNECTIONS",
+        "READ_BUFFER_SIZE",
+        "INITIAL_POOL_SIZE",
+        "MAX_POOL_SIZE",
+        "DEFAULT_SESSION_EXPIRY_SEC",
+        "STATS_INTERVAL",
+    ] {
+        assert!(text.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_replaced_products_file_becomes_ours() {
+    let json = r#"{"port": 1884, "stats_interval_sec": 5, "log": {"enabled": true, "level": "err"}}"#;
+    let text = import::convert(json).unwrap();
+    let expected =
+        Config { port: 1_884, stats_interval_s: 5, log_level: LogLevel::Error, ..Config::default() };
+    assert_eq!(effective(&text, &[]).unwrap().config, expected);
+}
+
+#[test]
+fn a_log_switched_off_stays_off_whatever_its_level() {
+    for json in [
+        r#"{"log": {"enabled": false, "level": "debug"}}"#,
+        r#"{"log": {"level": "debug", "enabled": false}}"#,
+        r#"{"log": {"enabled": false}}"#,
+    ] {
+        assert_eq!(import::convert(json).unwrap(), "log_level = \"off\"\n", "{json}");
+    }
+}
+
+#[test]
+fn what_cannot_be_imported_is_left_in_sight() {
+    let json = r#"{"port": 70000, "stats_interval_sec": -1, "threads": [1, 2], "log": {"level": "loud"}, "a\nb": 1}"#;
+    let text = import::convert(json).unwrap();
+    for line in [
+        "# not taken over: port = 70000",
+        "# not taken over: stats_interval_sec = -1",
+        "# not taken over: threads = [1,2]",
+        "# not taken over: log.level = \"loud\"",
+        "# not taken over: a\\nb = 1",
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line} is missing in:\n{text}");
+    }
+    assert_eq!(effective(&text, &[]).unwrap().config, Config::default());
+}
+
+#[test]
+fn what_is_not_json_is_not_imported() {
+    assert!(import::convert("{").unwrap_err().contains("line 1"));
+    assert!(import::convert("[]").unwrap_err().contains("object"));
+}

@@ -1,0 +1,257 @@
+//! Types a setting can have: how each is read from a file or a flag, written, and described to a person.
+//! Knows no setting by name.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use engine::QueueFull;
+use toml::de::DeValue;
+
+/// A value as it was given, before anybody knows whether it is allowed.
+pub(crate) enum Given<'a> {
+    /// From a configuration file, typed by TOML.
+    File(&'a DeValue<'a>),
+    /// From the command line, each occurrence of the flag a text.
+    Flag(&'a [String]),
+}
+
+/// What integers a setting takes; other types do not look at it.
+pub(crate) struct Bounds {
+    /// Smallest integer allowed.
+    pub(crate) min: u64,
+    /// Largest integer allowed, if the type itself does not end earlier.
+    pub(crate) max: u64,
+    /// Why, if the numbers alone do not say it.
+    pub(crate) note: &'static str,
+}
+
+/// Every value that the type can hold.
+pub(crate) const ANY: Bounds = from(0);
+
+/// Integers from `min` on.
+pub(crate) const fn from(min: u64) -> Bounds {
+    between(min, u64::MAX)
+}
+
+/// Integers from `min` to `max`, both included.
+pub(crate) const fn between(min: u64, max: u64) -> Bounds {
+    assert!(min <= max);
+    Bounds { min, max, note: "" }
+}
+
+/// A type that a setting can have.
+pub(crate) trait Field: Sized {
+    /// What stands for the value in `--help`.
+    const VALUE_NAME: &'static str;
+    /// Whether the flag may be given more than once.
+    const REPEATABLE: bool = false;
+    /// The value, or `None` if it is not allowed.
+    fn parse(given: &Given<'_>, bounds: &Bounds) -> Option<Self>;
+    /// The value in TOML syntax.
+    fn render(&self) -> String;
+    /// What is allowed, for a person.
+    fn allowed(bounds: &Bounds) -> String;
+}
+
+macro_rules! integer_fields {
+    ($($type:ty),+) => { $(
+        impl Field for $type {
+            const VALUE_NAME: &'static str = "N";
+
+            fn parse(given: &Given<'_>, bounds: &Bounds) -> Option<Self> {
+                let value = match given {
+                    Given::File(DeValue::Integer(integer)) => {
+                        u64::from_str_radix(integer.as_str(), integer.radix()).ok()?
+                    }
+                    Given::File(_) => return None,
+                    Given::Flag(texts) => only(texts)?.replace('_', "").parse().ok()?,
+                };
+                if value < bounds.min || value > bounds.max {
+                    return None;
+                }
+                Self::try_from(value).ok()
+            }
+
+            fn render(&self) -> String {
+                self.to_string()
+            }
+
+            fn allowed(bounds: &Bounds) -> String {
+                // A file's integers are signed: nothing above can be written there.
+                let max = bounds.max.min(u64::from(Self::MAX)).min(i64::MAX.unsigned_abs());
+                let range = match bounds.min {
+                    min if min == max => format!("only {min}"),
+                    min if max == i64::MAX.unsigned_abs() => format!("an integer from {min}"),
+                    min => format!("an integer from {min} to {max}"),
+                };
+                if bounds.note.is_empty() { range } else { format!("{range}, {}", bounds.note) }
+            }
+        }
+    )+ };
+}
+
+integer_fields!(u16, u32, u64);
+
+impl Field for bool {
+    const VALUE_NAME: &'static str = "BOOL";
+
+    fn parse(given: &Given<'_>, _: &Bounds) -> Option<Self> {
+        match given {
+            Given::File(DeValue::Boolean(value)) => Some(*value),
+            Given::File(_) => None,
+            Given::Flag(texts) => only(texts)?.parse().ok(),
+        }
+    }
+
+    fn render(&self) -> String {
+        self.to_string()
+    }
+
+    fn allowed(_: &Bounds) -> String {
+        "true or false".to_owned()
+    }
+}
+
+impl Field for PathBuf {
+    const VALUE_NAME: &'static str = "DIR";
+
+    fn parse(given: &Given<'_>, _: &Bounds) -> Option<Self> {
+        text(given).filter(|path| !path.is_empty()).map(Self::from)
+    }
+
+    fn render(&self) -> String {
+        quote(&self.to_string_lossy())
+    }
+
+    fn allowed(_: &Bounds) -> String {
+        "a directory in quotes".to_owned()
+    }
+}
+
+impl Field for Option<PathBuf> {
+    const VALUE_NAME: &'static str = "DIR";
+
+    fn parse(given: &Given<'_>, _: &Bounds) -> Option<Self> {
+        text(given).map(|path| if path.is_empty() { None } else { Some(PathBuf::from(path)) })
+    }
+
+    fn render(&self) -> String {
+        self.as_ref().map_or_else(|| quote(""), PathBuf::render)
+    }
+
+    fn allowed(_: &Bounds) -> String {
+        "a directory in quotes, or \"\" for none".to_owned()
+    }
+}
+
+impl Field for Vec<IpAddr> {
+    const VALUE_NAME: &'static str = "ADDRESS";
+    const REPEATABLE: bool = true;
+
+    fn parse(given: &Given<'_>, _: &Bounds) -> Option<Self> {
+        let addresses: Self = match given {
+            Given::File(DeValue::Array(items)) => items
+                .iter()
+                .map(|item| item.get_ref().as_str().and_then(|text| text.parse().ok()))
+                .collect::<Option<_>>()?,
+            Given::File(_) => return None,
+            Given::Flag(texts) => texts.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?,
+        };
+        // An address named twice would be in use by ourselves.
+        let distinct = addresses.iter().enumerate().all(|(at, address)| !addresses[..at].contains(address));
+        (distinct && !addresses.is_empty()).then_some(addresses)
+    }
+
+    fn render(&self) -> String {
+        let quoted: Vec<String> = self.iter().map(|address| quote(&address.to_string())).collect();
+        format!("[{}]", quoted.join(", "))
+    }
+
+    fn allowed(_: &Bounds) -> String {
+        "a list of different IP addresses, as in [\"127.0.0.1\", \"::1\"]; on the command line --bind is given \
+         once for each".to_owned()
+    }
+}
+
+/// The system interface that moves bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Io {
+    /// The best one that works here.
+    Auto,
+    /// `io_uring`, or an error.
+    Uring,
+    /// epoll (kqueue on macOS).
+    Epoll,
+}
+
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The word of the file, without its quotes.
+        f.write_str(self.render().trim_matches('"'))
+    }
+}
+
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    /// Everything, peers' own words included.
+    Debug,
+    /// What the operator wants to know.
+    Info,
+    /// What the operator should look at.
+    Warn,
+    /// What does not work.
+    Error,
+    /// Nothing.
+    Off,
+}
+
+/// Enums as words, one or more for each variant; the first is the one we write.
+macro_rules! word_fields {
+    ($( $name:ident, $value_name:literal: { $( $variant:ident = $word:literal $(| $other:literal)*, )+ } )+) => { $(
+        impl Field for $name {
+            const VALUE_NAME: &'static str = $value_name;
+
+            fn parse(given: &Given<'_>, _: &Bounds) -> Option<Self> {
+                match text(given)? {
+                    $( $word $(| $other)* => Some(Self::$variant), )+
+                    _ => None,
+                }
+            }
+
+            fn render(&self) -> String {
+                quote(match self { $( Self::$variant => $word, )+ })
+            }
+
+            fn allowed(_: &Bounds) -> String {
+                format!("one of \"{}\"", [$( $word $(, $other)* ),+].join("\", \""))
+            }
+        }
+    )+ };
+}
+
+word_fields! {
+    Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", }
+    LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
+    QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }
+}
+
+/// A text in TOML syntax, quotes and escapes included.
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn text<'a>(given: &'a Given<'_>) -> Option<&'a str> {
+    match given {
+        Given::File(value) => value.as_str(),
+        Given::Flag(texts) => only(texts),
+    }
+}
+
+fn only(texts: &[String]) -> Option<&str> {
+    match texts {
+        [text] => Some(text),
+        _ => None,
+    }
+}

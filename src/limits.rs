@@ -1,0 +1,70 @@
+//! The process's own limit of open files: raised as far as it goes, and compared with what was asked for.
+//! Knows no connection.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{debug, warn};
+
+/// Descriptors that are not connections: standard streams, signals, listeners, rings, event descriptors, files
+/// of data and logs, and some to spare.
+const RESERVED: u64 = 32;
+
+/// Files and sockets this process may have open at once; `u64::MAX` if there is no limit.
+pub(crate) fn open_files_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Raises the soft limit of open files to the hard one.
+pub(crate) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if raised.current == limit.current {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        // macOS has no hard limit and yet refuses more than OPEN_MAX.
+        let open_max = Rlimit { current: Some(10_240), maximum: limit.maximum };
+        let lower = limit.current.is_some_and(|current| current < 10_240);
+        if !(cfg!(target_os = "macos") && lower && setrlimit(Resource::Nofile, open_max).is_ok()) {
+            debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+/// Warns, once and in full, if the limit of open files is reached before `connections_max`.
+pub(crate) fn compare_open_files(connections_max: u32) {
+    let open_files_max = open_files_max();
+    let connections_possible = connections_possible(open_files_max);
+    if connections_possible < u64::from(connections_max) {
+        warn!(
+            open_files_max,
+            max_connections = connections_max,
+            connections_possible,
+            "too few open files for max_connections: raise the limit with `ulimit -n`, with \
+             /etc/security/limits.d, or with LimitNOFILE= in the systemd unit, or lower max_connections"
+        );
+    }
+}
+
+fn connections_possible(open_files_max: u64) -> u64 {
+    open_files_max.saturating_sub(RESERVED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_ends_at_the_hard_one() {
+        raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        if cfg!(target_os = "linux") {
+            assert_eq!(limit.current, limit.maximum);
+        }
+    }
+
+    #[test]
+    fn a_limit_below_the_reserve_leaves_no_connection() {
+        assert_eq!(connections_possible(10), 0);
+        assert_eq!(connections_possible(RESERVED + 10_000), 10_000);
+    }
+}

@@ -1,0 +1,110 @@
+//! The broker's process, told once from start to end: arguments, configuration, shards, signal.
+//! Knows no packet, no session and no socket's bytes: those live in the shards.
+
+mod backend;
+mod cli;
+mod clock;
+mod config;
+mod data_dir;
+mod limits;
+mod listen;
+mod notify;
+#[cfg(test)]
+mod scratch;
+mod shard_thread;
+mod signals;
+mod statistics;
+mod subscriptions_file;
+mod telemetry;
+mod trouble;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use crossbeam_channel::{Receiver, never, select, tick};
+use tracing::info;
+
+use cli::{Arguments, Subject};
+use config::{Config, Effective, Place};
+use data_dir::DataDir;
+use shard_thread::Shards;
+use signals::Signal;
+use statistics::Report;
+use subscriptions_file::Writer;
+use trouble::Trouble;
+
+/// How long clients may take to accept what is on its way to them when the broker stops.
+const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How often the shards hand over subscriptions that changed.
+const SUBSCRIPTIONS_INTERVAL: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (file, flags) = (arguments.config.as_deref(), arguments.flags());
+    let done = match &arguments.command {
+        Some(Subject::Config(command)) => config::command::run(command, file, flags),
+        None => Effective::load(file, flags).map_err(Trouble::Configuration).and_then(serve),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            trouble.tell();
+            trouble.exit_code()
+        }
+    }
+}
+
+/// Serves until a signal says to stop.
+fn serve(effective: Effective) -> Result<(), Trouble> {
+    let bind_explicit = *effective.place("bind") != Place::Default;
+    let Effective { mut config, file, .. } = effective;
+    let mut telemetry = telemetry::start(&config)?;
+    let configuration = file.as_deref().unwrap_or(Path::new("defaults and flags")).display();
+    info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
+    limits::raise_open_files();
+    limits::compare_open_files(config.max_connections);
+
+    listen::check(&mut config, bind_explicit)?;
+    let _data_dir = DataDir::take(&config.data_dir)?;
+    let sessions = subscriptions_file::load(&config.data_dir)?;
+    let signals = signals::listen()?;
+    let writer = Writer::start(&config.data_dir, config.shards as usize)?;
+    let shards = shard_thread::start(&config, sessions, &writer.feed())?;
+    notify::ready("serving");
+
+    let mut report = Report::default();
+    wait(&config, &shards, &signals, || {
+        report.tell(&shards.totals());
+        telemetry.tell_dropped();
+    });
+
+    info!("stopping: clients are told, and have what is on its way to them");
+    notify::stopping();
+    let totals = shards.stop(STOP_DEADLINE);
+    let written = writer.finish();
+    report.tell(&totals);
+    written
+}
+
+/// Keeps the clocks of the control plane until a signal says to stop; `report` tells the statistics.
+fn wait(config: &Config, shards: &Shards, signals: &Receiver<Signal>, mut report: impl FnMut()) {
+    let every = |interval: Option<Duration>| interval.map_or_else(never, tick);
+    let stats_interval = Duration::from_secs(config.stats_interval_s.into());
+    let report_due = every(Some(stats_interval).filter(|interval| !interval.is_zero()));
+    let alive_due = every(notify::alive_interval());
+    let subscriptions_due = tick(SUBSCRIPTIONS_INTERVAL);
+    loop {
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(Signal::Statistics) => report(),
+                Ok(Signal::Stop) | Err(_) => return,
+            },
+            recv(report_due) -> _ => report(),
+            recv(alive_due) -> _ => if shards.all_turned() { notify::alive() },
+            recv(subscriptions_due) -> _ => shards.hand_over_subscriptions(),
+        }
+    }
+}
