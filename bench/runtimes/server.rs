@@ -107,7 +107,7 @@ fn main() -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "--receive lent needs --io epoll"));
     }
     let listener = TcpListener::bind(("127.0.0.1", arguments.port))?;
-    // epoll needs non-blocking sockets; io_uring must not have them: it would answer EAGAIN instead of waiting.
+    // epoll needs a non-blocking listener; io_uring gets a blocking one, like the sockets that monoio accepts there.
     listener.set_nonblocking(io == Io::Epoll)?;
     let address = listener.local_addr()?;
     let mut output = io::stdout();
