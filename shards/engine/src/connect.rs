@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use wire::packet::{ConnAck, ConnAckProperties, Connect};
-use wire::{Malformed, ProtocolVersion, ReasonCode};
+use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, ReasonCode};
 
 use crate::alias::OutgoingAliases;
 use crate::connection::{Admission, ConnectionId, Phase};
@@ -28,10 +28,13 @@ impl Engine {
         connect: &Connect<'_>,
         actions: &mut Actions,
     ) {
-        self.connection(id).version = connect.version;
+        let connection = self.connection(id);
+        connection.version = connect.version;
+        let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);
+        connection.packet_bytes_max = packet_bytes_max.min(PACKET_BYTES_MAX);
         let refused = match admission {
             Admission::TurnAway => Some(ReasonCode::QuotaExceeded),
-            Admission::Serve if self.stopping => Some(ReasonCode::ServerShuttingDown),
+            Admission::Serve if self.stopping => Some(ReasonCode::ServerUnavailable),
             Admission::Serve => self.refusal(connect),
         };
         if let Some(reason) = refused {
@@ -40,6 +43,20 @@ impl Engine {
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let mut connack = self.connack(connect, assigned.as_deref());
+        let mut bytes = Vec::new();
+        connack.encode(connect.version, &mut bytes);
+        if bytes.len() > packet_bytes_max as usize {
+            // Before anything changes: a client that can never be told so must not take a session over.
+            let reason = ReasonCode::ImplementationSpecificError;
+            self.refuse_connect(now, id, connect.version, reason, None, actions);
+            return;
+        }
+        let sessions_full = self.delivery.sessions.len() >= self.delivery.limits.sessions_max;
+        if sessions_full && self.session_of(client_id).is_none() {
+            self.refuse_connect(now, id, connect.version, ReasonCode::QuotaExceeded, None, actions);
+            return;
+        }
 
         // The old connection is told 0x8E before its session changes hands [MQTT-3.1.4-3].
         if let Some(session) = self.session_of(client_id)
@@ -59,7 +76,11 @@ impl Engine {
         let session = present.unwrap_or_else(|| self.new_session(client_id));
         self.attach(now, id, session, connect);
 
-        let bytes = self.encode_connack(id, session, connect, assigned.as_deref(), present.is_some());
+        // 3.1 has no such flag: the byte is reserved there.
+        connack.session_present = present.is_some() && connect.version != ProtocolVersion::V3_1;
+        bytes.clear();
+        connack.encode(connect.version, &mut bytes);
+        let bytes = bytes.into_boxed_slice();
         self.connection(id).phase = Phase::Accepting(session);
         self.acknowledge(now, id, Earned::ConnAck(bytes), must_persist, actions);
     }
@@ -105,7 +126,15 @@ impl Engine {
             reason,
             properties: ConnAckProperties { reason_string: told, ..Default::default() },
         };
-        self.delivery.write(id, actions, |out| connack.encode(version, out));
+        let packet_bytes_max = self.connection(id).packet_bytes_max as usize;
+        self.delivery.write(id, actions, |out| {
+            let start = out.len();
+            connack.encode(version, out);
+            if out.len() - start > packet_bytes_max {
+                // It cannot even be told [MQTT-3.1.2-24].
+                out.truncate(start);
+            }
+        });
         self.close(now, id, None, actions);
     }
 
@@ -166,12 +195,7 @@ impl Engine {
     /// Binds a connection and a session to each other under what CONNECT asks for.
     fn attach(&mut self, now: Instant, id: ConnectionId, session_id: SessionId, connect: &Connect<'_>) {
         let limits = &self.delivery.limits;
-        let asked_s = match (connect.version, connect.clean_start) {
-            (ProtocolVersion::V5, _) => connect.properties.session_expiry_interval_s.unwrap_or(0),
-            (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, true) => 0,
-            (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, false) => limits.default_session_expiry_s,
-        };
-        let expiry_interval_s = asked_s.min(limits.session_expiry_s_max);
+        let expiry_interval_s = self.expiry_interval_s(connect);
         let topic_alias_maximum =
             connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_outgoing_max);
         let keep_alive_s = self.keep_alive_s(connect);
@@ -199,8 +223,6 @@ impl Engine {
         connection.owner = Some(session_id);
         connection.receive_maximum = connect.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
         connection.send_quota = connection.receive_maximum;
-        connection.packet_bytes_max = connect.properties.packet_bytes_max.map_or(u32::MAX, NonZeroU32::get);
-        connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
         if topic_alias_maximum > 0 {
             connection.aliases_out = Some(Box::new(OutgoingAliases::new(topic_alias_maximum)));
         }
@@ -221,16 +243,21 @@ impl Engine {
         }
     }
 
-    fn encode_connack(
-        &mut self,
-        id: ConnectionId,
-        session: SessionId,
-        connect: &Connect<'_>,
-        assigned: Option<&str>,
-        session_present: bool,
-    ) -> Box<[u8]> {
+    /// The session expiry interval in force: what was asked for, as far as it is granted.
+    fn expiry_interval_s(&self, connect: &Connect<'_>) -> u32 {
         let limits = &self.delivery.limits;
-        let granted_s = self.delivery.sessions.get(session.0).map_or(0, |session| session.expiry_interval_s);
+        let asked_s = match (connect.version, connect.clean_start) {
+            (ProtocolVersion::V5, _) => connect.properties.session_expiry_interval_s.unwrap_or(0),
+            (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, true) => 0,
+            (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, false) => limits.default_session_expiry_s,
+        };
+        asked_s.min(limits.session_expiry_s_max)
+    }
+
+    /// The CONNACK of a connection that is accepted, but for whether a session is present.
+    fn connack<'a>(&self, connect: &Connect<'_>, assigned: Option<&'a str>) -> ConnAck<'a> {
+        let limits = &self.delivery.limits;
+        let granted_s = self.expiry_interval_s(connect);
         let asked_s = connect.properties.session_expiry_interval_s.unwrap_or(0);
         let keep_alive_s = self.keep_alive_s(connect);
         let properties = ConnAckProperties {
@@ -242,15 +269,7 @@ impl Engine {
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
             ..Default::default()
         };
-        let connack = ConnAck {
-            // 3.1 has no such flag: the byte is reserved there.
-            session_present: session_present && connect.version != ProtocolVersion::V3_1,
-            reason: ReasonCode::Success,
-            properties,
-        };
-        let mut bytes = Vec::new();
-        connack.encode(self.connection(id).version, &mut bytes);
-        bytes.into_boxed_slice()
+        ConnAck { session_present: false, reason: ReasonCode::Success, properties }
     }
 
     /// CONNACK is out: what the session is owed may follow.

@@ -3,10 +3,11 @@
 
 use alloc::boxed::Box;
 
-use wire::ProtocolVersion;
 use wire::frame::Assembler;
+use wire::{PACKET_BYTES_MAX, ProtocolVersion};
 
 use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::event::{Action, Actions};
 use crate::outbox::Outbox;
 use crate::session::SessionId;
 use crate::slab::Key;
@@ -56,14 +57,19 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(crate) struct Connection {
+    /// How many connections came before it. What waits for the journal names it by this too: a journal
+    /// may be slow enough for a slot's generations to come round.
+    pub(crate) ordinal: u64,
     pub(crate) phase: Phase,
     pub(crate) version: ProtocolVersion,
     /// The host was asked to flush and has not been told `Idle` yet.
     pub(crate) flush_asked: bool,
     /// Bytes were left unconsumed; the host waits for `Resume`.
     pub(crate) paused: bool,
-    /// The client did not ask for silence about problems.
-    pub(crate) problem_information: bool,
+    /// It waits in the list of connections that are not read for lack of memory.
+    pub(crate) starved: bool,
+    /// The packet that arrives is a PUBLISH.
+    pub(crate) publish_arrives: bool,
     /// `Abort` was asked for.
     pub(crate) aborted: bool,
     pub(crate) assembler: Assembler,
@@ -84,19 +90,21 @@ pub(crate) struct Connection {
     /// QoS 1 and 2 messages of the client that we have not finished acknowledging.
     pub(crate) receiving_count: u16,
     /// Acknowledgements at the release gate.
-    pub(crate) gated_count: u16,
+    pub(crate) gated_count: u32,
     pub(crate) aliases_in: Option<Box<IncomingAliases>>,
     pub(crate) aliases_out: Option<Box<OutgoingAliases>>,
 }
 
 impl Connection {
-    pub(crate) fn new(now: Instant, admission: Admission) -> Self {
+    pub(crate) fn new(now: Instant, admission: Admission, ordinal: u64) -> Self {
         Self {
+            ordinal,
             phase: Phase::Fresh(admission),
             version: ProtocolVersion::V3_1_1,
             flush_asked: false,
             paused: false,
-            problem_information: true,
+            starved: false,
+            publish_arrives: false,
             aborted: false,
             assembler: Assembler::new(),
             outbox: Outbox::default(),
@@ -104,7 +112,7 @@ impl Connection {
             received_at: now,
             silence_ms_max: 0,
             timer: None,
-            packet_bytes_max: u32::MAX,
+            packet_bytes_max: PACKET_BYTES_MAX,
             receive_maximum: u16::MAX,
             send_quota: u16::MAX,
             receiving_count: 0,
@@ -118,6 +126,16 @@ impl Connection {
         match self.phase {
             Phase::Open(_) => true,
             Phase::Fresh(_) | Phase::Accepting(_) | Phase::Closing => false,
+        }
+    }
+
+    /// There may be credit again: the host offers what was not consumed, if anything was not.
+    pub(crate) fn resume(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+        if self.paused {
+            self.paused = false;
+            // Its silence was ours and begins only now.
+            self.received_at = now;
+            actions.push(Action::Resume(id));
         }
     }
 

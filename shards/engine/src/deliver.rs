@@ -150,6 +150,8 @@ pub(crate) struct Source<'a> {
     shared: Option<Bytes>,
     /// Its place in the store, once a first session has to keep it.
     key: Option<MessageKey>,
+    /// Of the shard's publish counter; `None` if it comes out of the retained store.
+    live_sequence: Option<u64>,
     /// A session that outlives its connection keeps it: its acknowledgement is a promise.
     pub(crate) must_persist: bool,
     /// Sessions it was offered to.
@@ -165,11 +167,18 @@ enum Plan {
 
 impl Delivery {
     /// Begins the fan-out of a message that is not in the store.
-    pub(crate) fn source<'a>(&mut self, view: MessageView<'a>) -> Source<'a> {
+    pub(crate) fn source<'a>(&mut self, view: MessageView<'a>, sequence: u64) -> Source<'a> {
         self.outlet.templates.clear();
         let shared =
             (view.payload.len() >= SHARED_PAYLOAD_BYTES_MIN).then(|| Bytes::copy_from_slice(view.payload));
-        Source { view, shared, key: None, must_persist: false, offered_count: 0 }
+        Source {
+            view,
+            shared,
+            key: None,
+            live_sequence: Some(sequence),
+            must_persist: false,
+            offered_count: 0,
+        }
     }
 
     /// Begins the delivery of a stored message, of which `scratch` receives what is not shared.
@@ -196,7 +205,8 @@ impl Delivery {
             retain,
             expires_at,
         };
-        Source { view, shared: scratch.shared.clone(), key: Some(key), must_persist: false, offered_count: 0 }
+        let shared = scratch.shared.clone();
+        Source { view, shared, key: Some(key), live_sequence: None, must_persist: false, offered_count: 0 }
     }
 
     /// Ends a fan-out: whoever keeps the message has counted itself.
@@ -223,7 +233,14 @@ impl Delivery {
         source.offered_count += 1;
         let owed = self.sessions.at_mut(session).expect("a subscription ends before its session");
         owed.ledger.match_one(&mut self.counters);
-        match self.plan(session, grant.qos) {
+        let plan = self.plan(session, grant.qos);
+        if let (Plan::Send(_) | Plan::Queue, Some(sequence)) = (&plan, source.live_sequence) {
+            let session = self.sessions.at_mut(session).expect("looked up above");
+            if let Some(lookups) = &mut session.lookups {
+                lookups.note_live(self.hasher.bytes(source.view.topic.as_bytes()), sequence);
+            }
+        }
+        match plan {
             Plan::Send(connection) => self.offer_send(now, session, connection, &grant, source, actions),
             Plan::Queue => {
                 let key = self.keep(source);
@@ -245,7 +262,10 @@ impl Delivery {
         let outbox_bytes_max = u64::from(self.limits.outbox_bytes_max);
         match (qos, open) {
             (QoS::AtMostOnce, Some((id, connection))) => {
-                if connection.outbox.bytes() < outbox_bytes_max {
+                // What was queued while it was absent comes first [MQTT-4.6.0-5].
+                if session.flow.as_ref().is_some_and(|flow| flow.queued_qos0_count > 0) {
+                    Plan::Queue
+                } else if connection.outbox.bytes() < outbox_bytes_max {
                     Plan::Send(id)
                 } else {
                     Plan::Drop(DropReason::OutboxFull)
@@ -317,6 +337,7 @@ impl Delivery {
             let full = flow.queue.len() >= limits.queue_messages_max as usize
                 || flow.queue_bytes + bytes > limits.queue_bytes_max;
             if !full {
+                flow.queued_qos0_count += u32::from(grant.qos == QoS::AtMostOnce);
                 flow.queue.push_back(Queued { message: key, grant });
                 flow.queue_bytes += bytes;
                 messages.hold(key);
@@ -324,6 +345,8 @@ impl Delivery {
                 return;
             }
             match limits.queue_full {
+                // No room is made for what would not fit into an empty queue.
+                QueueFull::DropOldest if bytes > limits.queue_bytes_max => {}
                 QueueFull::DropOldest => {
                     if let Some(oldest) = dequeue(flow, messages) {
                         messages.release(oldest.message);
@@ -381,6 +404,7 @@ pub(crate) struct StoredCopy {
 pub(crate) fn dequeue(flow: &mut Flow, messages: &MessageStore) -> Option<Queued> {
     let queued = flow.queue.pop_front()?;
     flow.queue_bytes -= messages.bytes_of(queued.message);
+    flow.queued_qos0_count -= u32::from(queued.grant.qos == QoS::AtMostOnce);
     Some(queued)
 }
 
@@ -454,14 +478,14 @@ pub(crate) fn send_one(
     counters: &mut Counters,
     actions: &mut Actions,
 ) -> bool {
-    let alias =
+    let mut alias =
         connection.aliases_out.as_ref().map_or(AliasUse::Plain, |aliases| aliases.choose(hasher, view.topic));
     let (topic, topic_alias) = match alias {
         AliasUse::Plain => (view.topic, None),
         AliasUse::First(alias) => (view.topic, Some(alias)),
         AliasUse::Known(alias) => ("", Some(alias)),
     };
-    let parts = PublishParts {
+    let mut parts = PublishParts {
         dup,
         qos: grant.qos,
         retain: grant.retain,
@@ -474,7 +498,13 @@ pub(crate) fn send_one(
         payload_bytes: view.payload.len(),
     };
     let version = connection.version;
-    if parts.packet_bytes(version) > connection.packet_bytes_max as usize {
+    let packet_bytes_max = connection.packet_bytes_max as usize;
+    if matches!(alias, AliasUse::First(_)) && parts.packet_bytes(version) > packet_bytes_max {
+        // It may fit without what would make later ones shorter.
+        alias = AliasUse::Plain;
+        parts.topic_alias = None;
+    }
+    if parts.packet_bytes(version) > packet_bytes_max {
         return false;
     }
     outlet.append(connection, id, actions, |out| {

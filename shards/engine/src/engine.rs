@@ -11,7 +11,7 @@ use wire::{Frame, Malformed, PacketType, ReasonCode};
 use crate::connection::{Admission, Connection, ConnectionId, Phase};
 use crate::counters::Counters;
 use crate::deliver::{Delivery, Ending, Outlet, StoredCopy};
-use crate::event::{Action, Actions, ClosedBy, Consumed, Event};
+use crate::event::{Actions, ClosedBy, Consumed, Event};
 use crate::gate::Gate;
 use crate::hash::{Entropy, Keyed};
 use crate::limits::Limits;
@@ -74,7 +74,8 @@ impl Engine {
                 hasher,
                 counters: Counters::default(),
                 connections: Slab::new(generation_bits),
-                sessions: Slab::new(generation_bits),
+                // No host ever holds the name of a session, so nothing stale can bring one.
+                sessions: Slab::new(u32::BITS),
                 messages: MessageStore::new(),
                 outlet: Outlet::default(),
                 endings: Vec::new(),
@@ -106,7 +107,10 @@ impl Engine {
             Admission::Serve => self.delivery.counters.connections_accepted += 1,
             Admission::TurnAway => self.delivery.counters.connections_refused += 1,
         }
-        let id = ConnectionId(self.delivery.connections.insert(Connection::new(now, admission)));
+        let counters = &self.delivery.counters;
+        let ordinal = counters.connections_accepted + counters.connections_refused;
+        let connection = Connection::new(now, admission, ordinal);
+        let id = ConnectionId(self.delivery.connections.insert(connection));
         let deadline = now.plus_ms(u64::from(self.delivery.limits.connect_timeout_ms));
         let timer = self.wheel.insert(deadline, Timer::Connection(id));
         self.connection(id).timer = Some(timer);
@@ -251,9 +255,12 @@ impl Engine {
                 None | Some(Phase::Closing) => return bytes.len(),
                 Some(Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_)) => {}
             }
-            if !rest.is_empty() && !self.has_credit(id) {
-                self.connection(id).paused = true;
-                break;
+            if let Some(&first_byte) = rest.first() {
+                let begins = assembler.is_idle().then_some(first_byte);
+                if !self.has_credit(id, begins) {
+                    self.connection(id).paused = true;
+                    break;
+                }
             }
             match assembler.next(&mut rest, packet_bytes_max) {
                 Ok(None) => break,
@@ -275,12 +282,17 @@ impl Engine {
         bytes.len() - rest.len()
     }
 
-    /// Whether one more packet of this connection may be taken.
-    fn has_credit(&mut self, id: ConnectionId) -> bool {
-        let limits = &self.delivery.limits;
-        let connection = self.delivery.connections.get(id.0).expect("looked up at the start of the step");
+    /// Whether one more packet of this connection may be taken; `begins` is its first byte, unless some
+    /// of it was taken before.
+    fn has_credit(&mut self, id: ConnectionId, begins: Option<u8>) -> bool {
+        let over_ceiling = self.delivery.is_over_memory_ceiling();
+        let gated_count_max = u32::from(self.delivery.limits.receive_maximum);
+        let connection = self.delivery.connections.get_mut(id.0).expect("looked up at the start of the step");
+        if let Some(first_byte) = begins {
+            connection.publish_arrives = PacketType::from_first_byte(first_byte) == Some(PacketType::Publish);
+        }
         // One more than the receive maximum, so that a client that exceeds it is told so.
-        if connection.gated_count > limits.receive_maximum {
+        if connection.gated_count > gated_count_max {
             return false;
         }
         match connection.phase {
@@ -288,9 +300,13 @@ impl Engine {
             Phase::Accepting(_) => return false,
             Phase::Fresh(_) | Phase::Open(_) | Phase::Closing => {}
         }
-        // A 5.0 client is told 0x97; an older one can only be made to wait.
-        if !connection.version.is_v5() && connection.is_open() && self.delivery.is_over_memory_ceiling() {
-            self.starved.push(id);
+        // A 5.0 client is told 0x97; an older one can only be made to wait, and only with what it
+        // publishes: what it acknowledges frees memory.
+        if over_ceiling && connection.publish_arrives && !connection.version.is_v5() && connection.is_open() {
+            if !connection.starved {
+                connection.starved = true;
+                self.starved.push(id);
+            }
             return false;
         }
         true
@@ -389,7 +405,9 @@ impl Engine {
         if let Some(timer) = connection.timer {
             self.wheel.cancel(timer);
         }
-        self.starved.retain(|&starved| starved != id);
+        if connection.starved {
+            self.starved.retain(|&starved| starved != id);
+        }
         let Delivery { sessions, counters, outlet, .. } = &mut self.delivery;
         outlet.bytes_held -= connection.outbox.bytes();
         let (sent, lost) = connection.outbox.abandon(&mut outlet.pool);
@@ -439,11 +457,9 @@ impl Engine {
         self.run_endings(now, actions);
         if !self.starved.is_empty() && !self.delivery.is_over_memory_ceiling() {
             for id in core::mem::take(&mut self.starved) {
-                if let Some(connection) = self.delivery.connections.get_mut(id.0)
-                    && connection.paused
-                {
-                    connection.paused = false;
-                    actions.push(Action::Resume(id));
+                if let Some(connection) = self.delivery.connections.get_mut(id.0) {
+                    connection.starved = false;
+                    connection.resume(now, id, actions);
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! QoS 1 and 2 state of one session: what is in flight, what is queued, what was received.
 //! Knows no connection and no bytes; `pump` moves messages from here to an outbox.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -18,7 +17,7 @@ pub(crate) enum Identifiers {
     #[default]
     None,
     One(SubscriptionId),
-    Many(Box<[SubscriptionId]>),
+    Many(Vec<SubscriptionId>),
 }
 
 impl Identifiers {
@@ -30,20 +29,14 @@ impl Identifiers {
         }
     }
 
+    /// One more, even if it is there: two subscriptions may have the same [3.3.4].
     pub(crate) fn add(&mut self, identifier: Option<SubscriptionId>) {
         let Some(identifier) = identifier else { return };
-        if self.as_slice().contains(&identifier) {
-            return;
+        match self {
+            Self::None => *self = Self::One(identifier),
+            Self::One(first) => *self = Self::Many(alloc::vec![*first, identifier]),
+            Self::Many(identifiers) => identifiers.push(identifier),
         }
-        *self = match core::mem::take(self) {
-            Self::None => Self::One(identifier),
-            Self::One(first) => Self::Many(Box::new([first, identifier])),
-            Self::Many(identifiers) => {
-                let mut identifiers = identifiers.into_vec();
-                identifiers.push(identifier);
-                Self::Many(identifiers.into_boxed_slice())
-            }
-        };
     }
 }
 
@@ -74,6 +67,9 @@ pub(crate) enum Stage {
 pub(crate) struct Inflight {
     pub(crate) stage: Stage,
     pub(crate) grant: Grant,
+    /// Its PUBLISH went out on this connection and counts against the client's Receive Maximum until the
+    /// delivery ends [MQTT-3.3.4-9].
+    pub(crate) holds_quota: bool,
     /// Order in which it was first sent, which redelivery keeps [MQTT-4.6.0-1].
     sequence: u64,
 }
@@ -98,6 +94,7 @@ pub(crate) struct Flow {
     /// Waiting for window, quota or a connection; `Limits::queue_full` says what a full one does.
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: u64,
+    pub(crate) queued_qos0_count: u32,
     /// QoS 2 Packet Identifiers of the client between PUBLISH and PUBREL, sorted [MQTT-4.3.3-10].
     received: Vec<u16>,
 }
@@ -117,7 +114,7 @@ impl Flow {
         self.inflight_count == 0 && self.has_no_backlog() && self.received.is_empty()
     }
 
-    /// Takes the next unused Packet Identifier for a message [MQTT-2.2.1-4], or `None` while
+    /// Takes the next unused Packet Identifier for a message that is sent now [MQTT-2.2.1-4], or `None` while
     /// `inflight_max` are in flight.
     pub(crate) fn start(&mut self, inflight_max: u16, stage: Stage, grant: Grant) -> Option<PacketId> {
         if self.inflight_count >= inflight_max {
@@ -132,7 +129,7 @@ impl Flow {
             self.cursor = (self.cursor + 1) % self.window.len();
         }
         let index = self.cursor;
-        self.window[index] = Some(Inflight { stage, grant, sequence: self.sequence });
+        self.window[index] = Some(Inflight { stage, grant, holds_quota: true, sequence: self.sequence });
         self.sequence += 1;
         self.inflight_count += 1;
         self.cursor = (self.cursor + 1) % self.window.len();
@@ -152,22 +149,26 @@ impl Flow {
         Some(inflight)
     }
 
-    /// A new connection: everything in flight is to be sent again, in its first order.
+    /// A new connection: everything in flight is to be sent again, in its first order; each PUBREL before
+    /// any PUBLISH, since only that waits for quota [MQTT-3.3.4-10].
     pub(crate) fn rewind(&mut self) {
-        let mut order: Vec<(u64, PacketId)> = (1u16..=u16::MAX)
-            .zip(&self.window)
-            .filter_map(|(id, slot)| slot.as_ref().map(|inflight| (inflight.sequence, id)))
-            .filter_map(|(sequence, id)| PacketId::new(id).map(|id| (sequence, id)))
-            .collect();
+        let mut order: Vec<(bool, u64, PacketId)> = Vec::with_capacity(usize::from(self.inflight_count));
+        for (id, slot) in (1u16..=u16::MAX).zip(&mut self.window) {
+            if let (Some(id), Some(inflight)) = (PacketId::new(id), slot) {
+                inflight.holds_quota = false;
+                order.push((inflight.stage != Stage::Release, inflight.sequence, id));
+            }
+        }
         order.sort_unstable();
         self.resend.clear();
-        self.resend.extend(order.into_iter().map(|(_, id)| id));
+        self.resend.extend(order.into_iter().map(|(_, _, id)| id));
     }
 
     /// Everything that holds a message, emptied: for a session that ends.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Option<MessageKey>> + '_ {
         self.inflight_count = 0;
         self.queue_bytes = 0;
+        self.queued_qos0_count = 0;
         self.resend.clear();
         let inflight = self.window.drain(..).flatten().map(|inflight| match inflight.stage {
             Stage::Publish(message) => Some(message),

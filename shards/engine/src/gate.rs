@@ -26,6 +26,8 @@ pub(crate) enum Earned {
 #[derive(Debug)]
 struct Gated {
     connection: ConnectionId,
+    /// Of the connection: see there.
+    ordinal: u64,
     batch: Batch,
     earned: Earned,
 }
@@ -78,29 +80,28 @@ impl Engine {
             return;
         }
         connection.gated_count += 1;
+        let ordinal = connection.ordinal;
         let batch = if must_persist {
             self.gate.persist_wanted = true;
             self.gate.gathering
         } else {
             self.gate.waiting.back().expect("this connection has one waiting").batch
         };
-        self.gate.waiting.push_back(Gated { connection: id, batch, earned });
+        self.gate.waiting.push_back(Gated { connection: id, ordinal, batch, earned });
     }
 
     /// Lets everything through that waited for `durable` or an earlier batch.
     pub(crate) fn open_gate(&mut self, now: Instant, durable: Batch, actions: &mut Actions) {
         while let Some(gated) = self.gate.waiting.pop_front_if(|gated| gated.batch <= durable) {
             let id = gated.connection;
-            let Some(connection) = self.delivery.connections.get_mut(id.0) else {
+            let connection = self.delivery.connections.get_mut(id.0);
+            let Some(connection) = connection.filter(|connection| connection.ordinal == gated.ordinal) else {
                 self.delivery.counters.stale += 1;
                 continue;
             };
             assert!(connection.gated_count > 0);
             connection.gated_count -= 1;
-            if connection.paused {
-                connection.paused = false;
-                actions.push(Action::Resume(id));
-            }
+            connection.resume(now, id, actions);
             self.release(now, id, gated.earned, actions);
         }
     }
@@ -112,6 +113,7 @@ impl Engine {
             (_, Phase::Closing | Phase::Fresh(_)) => self.delivery.counters.stale += 1,
             (Earned::ConnAck(bytes), Phase::Accepting(session)) => {
                 connection.phase = Phase::Open(session);
+                connection.received_at = now;
                 self.delivery.write(id, actions, |out| out.extend_from_slice(&bytes));
                 self.opened(now, session, actions);
             }

@@ -47,6 +47,8 @@ pub struct Limits {
     pub default_session_expiry_s: u32,
     /// Longest session expiry interval granted, in seconds; `u32::MAX` never expires.
     pub session_expiry_s_max: u32,
+    /// Sessions of this shard; a CONNECT that needs a further one is refused with 0x97.
+    pub sessions_max: u32,
     /// Subscriptions one session may hold; a further one is refused with 0x97.
     pub subscriptions_per_session_max: u32,
     /// Levels of a topic name or filter; a deeper one is refused with 0x90 or 0x8F.
@@ -59,7 +61,7 @@ pub struct Limits {
     pub retained_bytes_max: u64,
     /// Bytes of messages and outboxes this shard may hold; past it new publishes are refused. 0: none.
     pub memory_bytes_max: u64,
-    /// Bits of every generation: 32; a simulator sets 2 to see wrapped ones.
+    /// Bits of the generations in names that leave the engine: 32; a simulator sets 2 to see wrapped ones.
     pub generation_bits: u32,
 }
 
@@ -81,6 +83,7 @@ impl Default for Limits {
             close_timeout_ms: 5_000,
             default_session_expiry_s: 3_600,
             session_expiry_s_max: u32::MAX,
+            sessions_max: 1_000_000,
             subscriptions_per_session_max: 10_000,
             topic_levels_max: 128,
             client_id_bytes_max: 1_024,

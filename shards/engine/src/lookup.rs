@@ -3,6 +3,7 @@
 //! Knows no SUBSCRIBE; it is told the filter and the options.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use wire::packet::SubscribeOptions;
@@ -12,7 +13,7 @@ use crate::engine::Engine;
 use crate::event::Actions;
 use crate::flow::{Grant, Identifiers};
 use crate::message::MessageKey;
-use crate::retained::Cursor;
+use crate::retained::{Cursor, Retained};
 use crate::session::SessionId;
 use crate::time::Instant;
 
@@ -22,17 +23,38 @@ const SLICE_TOPICS_MAX: usize = 1024;
 const SLICE_MESSAGES_MAX: usize = 128;
 /// Slices in one step, over all sessions.
 const SLICES_PER_STEP_MAX: usize = 4;
+/// Topics of live messages that one session's look-ups remember.
+const LIVE_TOPICS_MAX: usize = 4096;
+
+/// What a session's subscriptions are still owed of the retained store.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    /// By filter, so that subscribing again replaces in no time; bounded by the subscriptions.
+    waiting: BTreeMap<Box<str>, Lookup>,
+    /// Hash of a topic to the last live message of it that the session was sent meanwhile: whatever is
+    /// retained there may not follow it [MQTT-4.6.0-5]. Past `LIVE_TOPICS_MAX` none is added, so that one
+    /// look-up may send its older message late; it has the RETAIN flag.
+    live: BTreeMap<u64, u64>,
+}
 
 /// A subscription that is owed retained messages.
 #[derive(Debug)]
-pub(crate) struct Lookup {
-    filter: Box<str>,
+struct Lookup {
     options: SubscribeOptions,
     identifier: Option<SubscriptionId>,
     cursor: Cursor,
     /// What was retained after this publish reached the subscriber live; sending it again would be a
     /// second delivery.
     sequence_max: u64,
+}
+
+impl Lookups {
+    /// Remembers a live message on its way to the session.
+    pub(crate) fn note_live(&mut self, topic_hash: u64, sequence: u64) {
+        if self.live.len() < LIVE_TOPICS_MAX || self.live.contains_key(&topic_hash) {
+            self.live.insert(topic_hash, sequence);
+        }
+    }
 }
 
 impl Engine {
@@ -49,25 +71,19 @@ impl Engine {
         if !filter.has_wildcard() && self.retained.get(filter.filter()).is_none() {
             return;
         }
-        self.close_lookup(id, filter);
-        let lookup = Lookup {
-            filter: filter.filter().into(),
-            options,
-            identifier,
-            cursor: Cursor::Start,
-            sequence_max: self.publish_sequence,
-        };
+        let lookup =
+            Lookup { options, identifier, cursor: Cursor::Start, sequence_max: self.publish_sequence };
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
-        session.lookups.get_or_insert_default().push_back(lookup);
+        session.lookups.get_or_insert_default().waiting.insert(filter.filter().into(), lookup);
     }
 
-    /// Forgets the look-up of a filter that is subscribed to again or no more.
+    /// Forgets the look-up of a filter that is subscribed to no more.
     pub(crate) fn close_lookup(&mut self, id: SessionId, filter: &TopicFilter<'_>) {
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
         if let Some(lookups) = &mut session.lookups
             && filter.share_name().is_none()
         {
-            lookups.retain(|lookup| *lookup.filter != *filter.filter());
+            lookups.waiting.remove(filter.filter());
         }
     }
 
@@ -95,8 +111,8 @@ impl Engine {
         }
     }
 
-    /// Retained messages come from a store that can wait, so they never fill a queue: half a box and
-    /// half a queue belong to what is published meanwhile.
+    /// Retained messages come from a store that can wait, so they never fill a queue: half a box and all
+    /// of the queue belong to what is published meanwhile.
     fn has_lookup_room(&self, id: SessionId) -> bool {
         let limits = &self.delivery.limits;
         let session = self.delivery.sessions.get(id.0).expect("the caller found it");
@@ -110,43 +126,53 @@ impl Engine {
 
     fn lookup_slice(&mut self, now: Instant, id: SessionId, actions: &mut Actions) {
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
-        let Some(lookup) = session.lookups.as_mut().and_then(|lookups| lookups.front_mut()) else {
+        let Some(lookups) = &mut session.lookups else { return };
+        let Some((text, mut lookup)) = lookups.waiting.pop_first() else {
             session.lookups = None;
             return;
         };
-        let filter = TopicFilter::parse(&lookup.filter).expect("it was parsed when it was subscribed to");
-        let sequence_max = lookup.sequence_max;
+        let Lookup { options, identifier, sequence_max, .. } = lookup;
+        let hasher = self.delivery.hasher;
+        let own = options.no_local.then(|| hasher.fingerprint(&session.client_id)).flatten();
+        let is_wanted = |topic: &str, retained: &Retained| {
+            let is_newer = |live: &u64| *live > sequence_max;
+            retained.sequence <= sequence_max
+                && (own.is_none() || retained.publisher != own)
+                && !lookups.live.get(&hasher.bytes(topic.as_bytes())).is_some_and(is_newer)
+        };
+        let filter = TopicFilter::parse(&text).expect("it was parsed when it was subscribed to");
         let mut found: Vec<MessageKey> = Vec::new();
         if filter.has_wildcard() {
-            let (retained, cursor) = (&self.retained, &mut lookup.cursor);
-            retained.slice(&filter, cursor, SLICE_TOPICS_MAX, |message, sequence| {
+            self.retained.slice(&filter, &mut lookup.cursor, SLICE_TOPICS_MAX, |topic, retained| {
                 if found.len() == SLICE_MESSAGES_MAX {
                     return false;
                 }
-                if sequence <= sequence_max {
-                    found.push(message);
+                if is_wanted(topic, retained) {
+                    found.push(retained.message);
                 }
                 true
             });
         } else {
-            found.extend(
-                self.retained
-                    .get(&lookup.filter)
-                    .filter(|(_, sequence)| *sequence <= sequence_max)
-                    .map(|(message, _)| message),
-            );
+            let retained = self.retained.get(&text).filter(|retained| is_wanted(&text, retained));
+            found.extend(retained.map(|retained| retained.message));
             lookup.cursor = Cursor::Done;
         }
-        let done = matches!(lookup.cursor, Cursor::Done);
-        let (options, identifier) = (lookup.options, lookup.identifier);
-        if done && let Some(lookups) = &mut session.lookups {
-            lookups.pop_front();
-            if lookups.is_empty() {
-                session.lookups = None;
-            }
-        }
         for message in found {
+            if !self.has_lookup_room(id) {
+                // This one and the rest come when there is room.
+                lookup.cursor = Cursor::At(self.delivery.messages.view(message).topic.into());
+                break;
+            }
             self.deliver_retained(now, id, message, options, identifier, actions);
+        }
+        let session = self.delivery.sessions.get_mut(id.0).expect("a delivery ends no session");
+        let lookups = session.lookups.as_mut().expect("seen above");
+        match lookup.cursor {
+            Cursor::Done if lookups.waiting.is_empty() => session.lookups = None,
+            Cursor::Done => {}
+            Cursor::Start | Cursor::At(_) | Cursor::After(_) => {
+                lookups.waiting.insert(text, lookup);
+            }
         }
     }
 

@@ -3,17 +3,20 @@
 //! Knows no encoding of what goes out; `deliver` does.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use wire::packet::{Ack, AckKind, AckProperties, Publish};
 use wire::{PacketId, QoS, ReasonCode};
 
 use crate::connection::ConnectionId;
 use crate::counters::DropReason;
+use crate::deliver::Source;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::flow::{Grant, Identifiers, Stage};
 use crate::gate::Earned;
 use crate::message::MessageView;
+use crate::retained::Retained;
 use crate::session::SessionId;
 use crate::time::Instant;
 use crate::tree::Member;
@@ -141,8 +144,10 @@ impl Engine {
         let session = self.delivery.sessions.get_mut(session_id.0).expect("an open connection has a session");
         if session.flow.as_ref().is_some_and(|flow| flow.has_received(packet_id)) {
             // A repetition: acknowledged again, not delivered again [MQTT-4.3.3-10].
+            // What it repeats may still wait for the journal, on a connection that is gone.
+            let must_persist = session.is_persistent();
             let ack = Earned::Ack(AckKind::PubRec, packet_id, ReasonCode::Success);
-            self.acknowledge(now, id, ack, false, actions);
+            self.acknowledge(now, id, ack, must_persist, actions);
             return;
         }
         if !self.count_receiving(now, id, actions) {
@@ -209,7 +214,7 @@ impl Engine {
         }
         self.publish_sequence += 1;
         let publisher = publisher.map(|session| session.0.index);
-        let mut source = self.delivery.source(view);
+        let mut source = self.delivery.source(view, self.publish_sequence);
 
         let mut filters = core::mem::take(&mut self.scratch.filters);
         self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
@@ -247,7 +252,10 @@ impl Engine {
         self.scratch.filters = filters;
 
         if view.retain {
-            self.retain(&mut source);
+            let publisher = publisher.and_then(|index| self.delivery.sessions.at(index));
+            let publisher =
+                publisher.and_then(|session| self.delivery.hasher.fingerprint(&session.client_id));
+            self.retain(&mut source, publisher);
         }
         let offered_count = source.offered_count + shared_count;
         if offered_count == 0 {
@@ -261,7 +269,8 @@ impl Engine {
     /// Why a publish is not taken, if it is not.
     fn refuse_publish(&self, view: &MessageView<'_>) -> Option<ReasonCode> {
         let limits = &self.delivery.limits;
-        if view.topic.len() > usize::from(limits.topic_levels_max)
+        // As many levels take as many bytes less one.
+        if view.topic.len() >= usize::from(limits.topic_levels_max)
             && view.topic.split('/').count() > usize::from(limits.topic_levels_max)
         {
             return Some(ReasonCode::TopicNameInvalid);
@@ -272,7 +281,7 @@ impl Engine {
         if view.retain && !view.payload.is_empty() {
             let known = self.retained.get(view.topic);
             let bytes = (view.topic.len() + view.forwarded.len() + view.payload.len()) as u64;
-            let replaced = known.map_or(0, |(message, _)| self.delivery.messages.bytes_of(message));
+            let replaced = known.map_or(0, |known| self.delivery.messages.bytes_of(known.message));
             let full = known.is_none() && self.retained.len() >= limits.retained_messages_max as usize;
             if full || self.retained.bytes_held - replaced + bytes > limits.retained_bytes_max {
                 return Some(ReasonCode::QuotaExceeded);
@@ -282,7 +291,7 @@ impl Engine {
     }
 
     /// Replaces or, with an empty payload, removes the retained message of a topic [MQTT-3.3.1-5, -6].
-    fn retain(&mut self, source: &mut crate::deliver::Source<'_>) {
+    fn retain(&mut self, source: &mut Source<'_>, publisher: Option<NonZeroU64>) {
         let topic = source.view.topic;
         let replaced = if source.view.payload.is_empty() {
             self.retained.remove(topic)
@@ -290,7 +299,7 @@ impl Engine {
             let key = self.delivery.keep(source);
             self.delivery.messages.hold(key);
             self.retained.bytes_held += self.delivery.messages.bytes_of(key);
-            self.retained.set(topic, key, self.publish_sequence)
+            self.retained.set(topic, Retained { message: key, sequence: self.publish_sequence, publisher })
         };
         if let Some(replaced) = replaced {
             self.retained.bytes_held -= self.delivery.messages.bytes_of(replaced);
@@ -424,7 +433,8 @@ impl Engine {
         let session = self.delivery.sessions.get_mut(session.0).expect("an open connection has a session");
         let known = session.flow.as_mut().is_some_and(|flow| flow.release_received(ack.packet_id));
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        let must_persist = known && session.is_persistent();
+        // A repetition waits as well: the first may be on its way to the journal from a lost connection.
+        let must_persist = session.is_persistent();
         let earned = Earned::Ack(AckKind::PubComp, ack.packet_id, reason);
         self.acknowledge(now, id, earned, must_persist, actions);
     }
@@ -475,9 +485,10 @@ impl Engine {
             session.ledger.deliver(&mut delivery.counters, 1);
         }
         let backlog = session.flow.as_ref().is_some_and(|flow| !flow.has_no_backlog());
-        let connection = self.connection(id);
-        if connection.send_quota < connection.receive_maximum {
+        if inflight.holds_quota {
+            let connection = self.connection(id);
             connection.send_quota += 1;
+            assert!(connection.send_quota <= connection.receive_maximum);
         }
         if backlog {
             self.delivery.pump(now, session_id, actions);

@@ -74,6 +74,7 @@ impl Delivery {
                 );
                 if sent {
                     connection.send_quota -= 1;
+                    flow.inflight(packet_id).expect("seen above").holds_quota = true;
                 } else {
                     // The client now accepts less than when it was first sent [MQTT-3.1.2-25].
                     flow.finish(packet_id);

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use core::num::NonZeroU64;
 use core::ops::Bound;
 
 use wire::TopicFilter;
@@ -10,10 +11,12 @@ use wire::TopicFilter;
 use crate::message::MessageKey;
 
 #[derive(Debug)]
-struct Retained {
-    message: MessageKey,
+pub(crate) struct Retained {
+    pub(crate) message: MessageKey,
     /// Of the shard's publish counter: tells a look-up what is newer than its subscription.
-    sequence: u64,
+    pub(crate) sequence: u64,
+    /// Fingerprint of the publisher's client identifier, for No Local [MQTT-3.8.3-3]; none of a will.
+    pub(crate) publisher: Option<NonZeroU64>,
 }
 
 /// **Lives on:** the shard that owns the topic. Bounded by `Limits::retained_*_max`.
@@ -27,6 +30,8 @@ pub(crate) struct RetainedStore {
 #[derive(Debug)]
 pub(crate) enum Cursor {
     Start,
+    /// At this topic or the next one there is.
+    At(Box<str>),
     After(Box<str>),
     Done,
 }
@@ -36,17 +41,16 @@ impl RetainedStore {
         self.by_topic.len()
     }
 
-    pub(crate) fn get(&self, topic: &str) -> Option<(MessageKey, u64)> {
-        self.by_topic.get(topic).map(|retained| (retained.message, retained.sequence))
+    pub(crate) fn get(&self, topic: &str) -> Option<&Retained> {
+        self.by_topic.get(topic)
     }
 
     /// Stores a message; returns the one it replaces, to be released by the caller.
-    pub(crate) fn set(&mut self, topic: &str, message: MessageKey, sequence: u64) -> Option<MessageKey> {
-        if let Some(retained) = self.by_topic.get_mut(topic) {
-            retained.sequence = sequence;
-            return Some(core::mem::replace(&mut retained.message, message));
+    pub(crate) fn set(&mut self, topic: &str, retained: Retained) -> Option<MessageKey> {
+        if let Some(known) = self.by_topic.get_mut(topic) {
+            return Some(core::mem::replace(known, retained).message);
         }
-        self.by_topic.insert(topic.into(), Retained { message, sequence });
+        self.by_topic.insert(topic.into(), retained);
         None
     }
 
@@ -61,11 +65,12 @@ impl RetainedStore {
         filter: &TopicFilter<'_>,
         cursor: &mut Cursor,
         visits_max: usize,
-        mut visit: impl FnMut(MessageKey, u64) -> bool,
+        mut visit: impl FnMut(&str, &Retained) -> bool,
     ) {
         let prefix = literal_prefix(filter.filter());
         let start = match cursor {
             Cursor::Start => Bound::Included(prefix),
+            Cursor::At(topic) => Bound::Included(&**topic),
             Cursor::After(topic) => Bound::Excluded(&**topic),
             Cursor::Done => return,
         };
@@ -77,8 +82,7 @@ impl RetainedStore {
                 *cursor = Cursor::Done;
                 return;
             }
-            if visited == visits_max || (filter.matches(topic) && !visit(retained.message, retained.sequence))
-            {
+            if visited == visits_max || (filter.matches(topic) && !visit(topic, retained)) {
                 if let Some(topic) = last {
                     *cursor = Cursor::After(topic.into());
                 }
@@ -120,7 +124,8 @@ mod tests {
                 retain: true,
                 expires_at: None,
             };
-            store.set(topic, messages.put(&view, None), 1);
+            let message = messages.put(&view, None);
+            store.set(topic, Retained { message, sequence: 1, publisher: None });
         }
         for text in ["#", "a/#", "a/+", "+/b", "a/b", "+/+/+", "nothing/#", "$SYS/#", "+"] {
             let filter = TopicFilter::parse(text).unwrap();
@@ -132,12 +137,12 @@ mod tests {
                 let mut seen = Vec::new();
                 for _ in 0..100 {
                     let mut taken = 0;
-                    store.slice(&filter, &mut cursor, visits_max, |message, _| {
+                    store.slice(&filter, &mut cursor, visits_max, |topic, _| {
                         if taken == takes_max {
                             return false;
                         }
                         taken += 1;
-                        seen.push(messages.view(message).topic.to_string());
+                        seen.push(topic.to_string());
                         true
                     });
                 }

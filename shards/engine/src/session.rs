@@ -2,14 +2,13 @@
 //! Knows no bytes and no topic tree; it is moved by `connect`, `deliver`, `pump` and `will`.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 
 use wire::SubscriptionId;
 
 use crate::connection::ConnectionId;
 use crate::counters::{Counters, DropReason};
 use crate::flow::Flow;
-use crate::lookup::Lookup;
+use crate::lookup::Lookups;
 use crate::slab::Key;
 use crate::tree::SubscriptionList;
 use crate::wheel::TimerId;
@@ -69,9 +68,8 @@ pub(crate) struct Session {
     pub(crate) expiry_timer: Option<TimerId>,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) flow: Option<Box<Flow>>,
-    /// Retained messages still to be looked up, one entry a subscription; bounded by subscriptions.
-    #[expect(clippy::box_collection, reason = "rare, and every session pays for the field")]
-    pub(crate) lookups: Option<Box<VecDeque<Lookup>>>,
+    /// Retained messages still to be looked up.
+    pub(crate) lookups: Option<Box<Lookups>>,
     /// It waits in the list of sessions whose look-ups go on.
     pub(crate) lookup_scheduled: bool,
     pub(crate) ledger: Ledger,

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use wire::packet::{AckProperties, Reasons, SubAck, Subscribe, SubscribeOptions, UnsubAck, Unsubscribe};
-use wire::{QoS, ReasonCode, RetainHandling, SubscriptionId, TopicFilter};
+use wire::{ProtocolVersion, QoS, ReasonCode, RetainHandling, SubscriptionId, TopicFilter};
 
 use crate::connection::ConnectionId;
 use crate::engine::Engine;
@@ -27,16 +27,13 @@ impl Engine {
             .iter()
             .map(|(filter, options)| self.subscribe(session, &filter, options, subscribe.subscription_id))
             .collect();
-        let version = self.connection(id).version;
         let suback = SubAck {
             packet_id: subscribe.packet_id,
             reasons: Reasons::from_codes(&codes),
             properties: AckProperties::default(),
         };
-        let mut bytes = Vec::new();
-        suback.encode(version, &mut bytes);
         let must_persist = self.subscriptions_changed(session);
-        self.acknowledge(now, id, Earned::Encoded(bytes.into_boxed_slice()), must_persist, actions);
+        self.answer_filters(now, id, must_persist, |version, out| suback.encode(version, out), actions);
         self.schedule_lookups(session);
     }
 
@@ -97,15 +94,33 @@ impl Engine {
                 }
             })
             .collect();
-        let version = self.connection(id).version;
         let unsuback = UnsubAck {
             packet_id: unsubscribe.packet_id,
             reasons: Reasons::from_codes(&codes),
             properties: AckProperties::default(),
         };
-        let mut bytes = Vec::new();
-        unsuback.encode(version, &mut bytes);
         let must_persist = self.subscriptions_changed(session_id);
+        self.answer_filters(now, id, must_persist, |version, out| unsuback.encode(version, out), actions);
+    }
+
+    /// Sends SUBACK or UNSUBACK through the gate. A client that asked about more filters than it can be
+    /// answered for is told that [MQTT-3.1.2-24].
+    fn answer_filters(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        must_persist: bool,
+        encode: impl FnOnce(ProtocolVersion, &mut Vec<u8>),
+        actions: &mut Actions,
+    ) {
+        let connection = self.connection(id);
+        let packet_bytes_max = connection.packet_bytes_max as usize;
+        let mut bytes = Vec::new();
+        encode(connection.version, &mut bytes);
+        if bytes.len() > packet_bytes_max {
+            self.close(now, id, Some(ReasonCode::PacketTooLarge), actions);
+            return;
+        }
         self.acknowledge(now, id, Earned::Encoded(bytes.into_boxed_slice()), must_persist, actions);
     }
 

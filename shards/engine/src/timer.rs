@@ -39,8 +39,8 @@ impl Engine {
         match connection.phase {
             Phase::Fresh(_) => self.close(now, id, None, actions),
             Phase::Accepting(_) | Phase::Open(_) => {
-                // While we do not read it, its silence is ours.
-                if connection.paused {
+                // While we do not read it, or it waits for CONNACK, its silence is ours.
+                if connection.paused || !connection.is_open() {
                     connection.received_at = now;
                 }
                 let silence_ms_max = u64::from(connection.silence_ms_max);

@@ -67,6 +67,8 @@ struct Filter {
 pub(crate) struct Group {
     name: Box<str>,
     filter: u32,
+    /// Index in the group list of its filter.
+    position: u32,
     pub(crate) members: Vec<Member>,
     /// The member whose turn is next.
     pub(crate) cursor: u32,
@@ -417,7 +419,9 @@ impl Tree {
         if let Some(group) = self.group_of(filter, name) {
             return group;
         }
-        let group = self.groups.insert(Group { name: name.into(), filter, members: Vec::new(), cursor: 0 });
+        let position = u32::try_from(self.groups(filter).len()).expect("at most one group a subscription");
+        let group = Group { name: name.into(), filter, position, members: Vec::new(), cursor: 0 };
+        let group = self.groups.insert(group);
         self.filters.get_mut(filter).groups.push(group);
         let (groups, hasher) = (&self.groups, self.hasher);
         self.by_group.insert_unique(self.hasher.below(filter, name.as_bytes()), group, |&other| {
@@ -508,13 +512,17 @@ impl Tree {
     }
 
     fn drop_group(&mut self, group: u32) {
-        let Group { name, filter, members, .. } = self.groups.remove(group);
+        let Group { name, filter, position, members, .. } = self.groups.remove(group);
         assert!(members.is_empty());
         self.by_group
             .find_entry(self.hasher.below(filter, name.as_bytes()), |&other| other == group)
             .expect("every group is in the table")
             .remove();
-        self.filters.get_mut(filter).groups.retain(|&other| other != group);
+        let groups = &mut self.filters.get_mut(filter).groups;
+        groups.swap_remove(position as usize);
+        if let Some(&moved) = groups.get(position as usize) {
+            self.groups.get_mut(moved).position = position;
+        }
         self.drop_filter_if_unused(filter);
     }
 

@@ -5,9 +5,9 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use wire::{
     Ack, AckKind, Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId,
-    ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilters,
-    SubscribeOptions, SubscriptionId, TopicFilter, TopicName, Unsubscribe, UnsubscribeFilters,
-    UserProperties, Will, WillProperties,
+    ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe,
+    SubscribeFilters, SubscribeOptions, SubscriptionId, TopicFilter, TopicName, Unsubscribe,
+    UnsubscribeFilters, UserProperties, Will, WillProperties,
 };
 
 use crate::host::Shard;
@@ -93,7 +93,12 @@ impl Got {
                 id: publish.packet_id.map_or(0, PacketId::get),
                 expiry_s: publish.properties.message_expiry_interval_s,
                 alias: publish.properties.topic_alias.map(NonZeroU16::get),
-                subscription_ids: publish.properties.subscription_ids.iter().map(SubscriptionId::get).collect(),
+                subscription_ids: publish
+                    .properties
+                    .subscription_ids
+                    .iter()
+                    .map(SubscriptionId::get)
+                    .collect(),
                 user: owned(publish.properties.user_properties),
                 packet_bytes,
             }),
@@ -104,14 +109,19 @@ impl Got {
             Packet::SubAck(suback) => {
                 Self::SubAck(suback.packet_id.get(), suback.reasons.iter().map(ReasonCode::code).collect())
             }
-            Packet::UnsubAck(unsuback) => {
-                Self::UnsubAck(unsuback.packet_id.get(), unsuback.reasons.iter().map(ReasonCode::code).collect())
-            }
+            Packet::UnsubAck(unsuback) => Self::UnsubAck(
+                unsuback.packet_id.get(),
+                unsuback.reasons.iter().map(ReasonCode::code).collect(),
+            ),
             Packet::PingResp => Self::PingResp,
-            Packet::Disconnect(disconnect) => {
-                Self::Disconnect(disconnect.reason.code(), disconnect.properties.reason_string.map(str::to_owned))
-            }
-            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq
+            Packet::Disconnect(disconnect) => Self::Disconnect(
+                disconnect.reason.code(),
+                disconnect.properties.reason_string.map(str::to_owned),
+            ),
+            Packet::Connect(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::PingReq
             | Packet::Auth(_) => panic!("a server sent {packet:?}"),
         }
     }
@@ -284,8 +294,10 @@ impl Shard {
     /// Unsubscribes and returns the reason codes of UNSUBACK, of which 3.1.1 has none.
     pub(crate) fn unsubscribe(&mut self, client: Client, filters: &[&str]) -> Vec<u8> {
         let id = self.packet_id();
-        let filters: Vec<_> =
-            filters.iter().map(|filter| TopicFilter::parse(filter).expect("tests use good filters")).collect();
+        let filters: Vec<_> = filters
+            .iter()
+            .map(|filter| TopicFilter::parse(filter).expect("tests use good filters"))
+            .collect();
         let unsubscribe = Unsubscribe {
             packet_id: packet_id(id),
             user_properties: UserProperties::default(),

@@ -205,7 +205,8 @@ impl Shard {
 
     /// Answers every `Persist` asked for so far.
     pub(crate) fn durable(&mut self) {
-        if let Some(batch) = self.persisting.drain(..).next_back() {
+        let last = self.persisting.drain(..).next_back();
+        if let Some(batch) = last {
             self.step(Event::Durable(batch));
         }
         self.settle();
@@ -419,7 +420,8 @@ impl Line {
         let mut next = packets.expect("the engine frames its packets");
         while let Some(frame) = next {
             let bytes_on_the_wire = frame.packet_bytes();
-            let packet = Packet::decode(self.version, frame).expect("the engine writes what a client can read");
+            let packet =
+                Packet::decode(self.version, frame).expect("the engine writes what a client can read");
             self.inbox.push_back(Got::of(&packet, bytes_on_the_wire));
             next = self.assembler.next(&mut bytes, u32::MAX).expect("the engine frames its packets");
         }

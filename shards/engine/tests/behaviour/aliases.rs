@@ -1,0 +1,106 @@
+//! Topic aliases, from clients and to them.
+
+use core::num::NonZeroU16;
+
+use engine::Limits;
+use wire::{Packet, Publish, PublishProperties};
+
+use crate::client::{Client, Hello, publish};
+use crate::host::{Shard, run};
+
+fn send(shard: &mut Shard, client: Client, topic: Option<&str>, alias: u16, text: &str) {
+    let properties =
+        PublishProperties { topic_alias: NonZeroU16::new(alias), ..PublishProperties::default() };
+    let packet = publish(topic.unwrap_or("unused"), text.as_bytes(), 0, 0);
+    let topic = topic.and(packet.topic);
+    shard.send(client, &Packet::Publish(Publish { topic, properties, ..packet }));
+}
+
+#[test]
+fn mqtt_3_3_2_12_a_client_s_alias_stands_for_its_topic_until_it_is_set_anew() {
+    run(Limits { topic_alias_maximum: 3, ..Limits::default() }, |shard| {
+        let watcher = shard.connect(&Hello::v5("w"));
+        shard.subscribe(watcher, "#", 0);
+        let client = shard.connect(&Hello::v5("a"));
+        for (topic, alias) in
+            [(Some("one"), 3), (None, 3), (Some("two"), 1), (None, 3), (None, 1), (Some("new"), 3), (None, 3)]
+        {
+            send(shard, client, topic, alias, "x");
+        }
+        let topics: Vec<String> = shard.messages(watcher).into_iter().map(|message| message.topic).collect();
+        assert_eq!(topics, ["one", "one", "two", "one", "two", "new", "new"]);
+    });
+}
+
+#[test]
+fn an_alias_never_set_or_too_high_ends_the_connection() {
+    for (topic, alias, reason) in [(None, 2, 0x82), (None, 3, 0x82), (None, 4, 0x94), (Some("t"), 4, 0x94)] {
+        run(Limits { topic_alias_maximum: 3, ..Limits::default() }, |shard| {
+            let client = shard.connect(&Hello::v5("a"));
+            send(shard, client, Some("t"), 1, "x");
+            send(shard, client, topic, alias, "x");
+            assert_eq!(shard.ended(client), Some(reason), "{topic:?} {alias}");
+        });
+    }
+}
+
+#[test]
+fn mqtt_3_3_2_7_aliases_end_with_their_connection() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a").resume());
+        send(shard, client, Some("t"), 1, "x");
+        let client = shard.connect(&Hello::v5("a").resume().aliases(10));
+        shard.subscribe(client, "long/enough", 1);
+        shard.publish(client, "long/enough", b"x", 1);
+        assert_eq!(shard.messages(client)[0].topic, "long/enough");
+        let client = shard.connect(&Hello::v5("a").resume().aliases(10));
+        let again = &shard.messages(client)[0];
+        assert_eq!((again.topic.as_str(), again.alias, again.dup), ("long/enough", Some(1), true));
+        send(shard, client, None, 1, "x");
+        assert_eq!(shard.ended(client), Some(0x82));
+    });
+}
+
+#[test]
+fn mqtt_3_3_2_11_aliases_we_set_stay_within_what_the_client_and_we_allow() {
+    for (client_allows, we_allow, expected) in [(0, 16, 0), (2, 16, 2), (16, 2, 2)] {
+        run(Limits { topic_alias_outgoing_max: we_allow, ..Limits::default() }, |shard| {
+            let client = shard.connect(&Hello::v5("a").aliases(client_allows));
+            shard.subscribe(client, "a/topic/#", 0);
+            let mut known: Vec<String> = Vec::new();
+            for number in [0, 1, 2, 3, 0, 1, 2, 3] {
+                let topic = format!("a/topic/{number}");
+                shard.publish(client, &topic, b"x", 0);
+                let message = shard.messages(client).remove(0);
+                match message.alias.map(usize::from) {
+                    None => assert_eq!(message.topic, topic),
+                    Some(alias) if message.topic.is_empty() => assert_eq!(known[alias - 1], topic),
+                    Some(alias) => {
+                        known.push(message.topic);
+                        assert_eq!(alias, known.len());
+                    }
+                }
+            }
+            assert_eq!(known.len(), expected);
+        });
+    }
+}
+
+#[test]
+fn an_alias_that_would_make_a_message_too_long_is_left_out() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a").aliases(10).packet_bytes_max(50));
+        shard.subscribe(client, "topic/name", 0);
+        // 2 + 2 + 10 + 1 bytes around the payload, three more with the alias.
+        for (length, alias) in [(35, None), (33, None), (32, Some(1)), (42, Some(1)), (43, None)] {
+            shard.publish(client, "topic/name", "x".repeat(length).as_bytes(), 0);
+            let messages = shard.messages(client);
+            let expected = usize::from(length <= 42);
+            assert_eq!(messages.len(), expected, "{length}");
+            if let Some(message) = messages.first() {
+                assert_eq!(message.alias, alias, "{length}");
+                assert!(message.packet_bytes <= 50);
+            }
+        }
+    });
+}

@@ -1,0 +1,294 @@
+//! CONNECT and CONNACK: who is let in, what is told, who is turned away.
+
+use engine::{Admission, Limits};
+use wire::{ConnectProperties, Packet, ProtocolVersion, QoS, TopicName, Will, WillProperties};
+
+use crate::client::{Client, Got, Hello, Told, publish};
+use crate::host::{Shard, run};
+
+fn connack(shard: &mut Shard, client: Client) -> (bool, u8, Told) {
+    match shard.next(client) {
+        Some(Got::ConnAck { present, reason, told }) => (present, reason, *told),
+        other => panic!("no CONNACK but {other:?}"),
+    }
+}
+
+/// A CONNECT that must be refused with `reason` and nothing else.
+fn refused(limits: Limits, hello: &Hello<'_>, reason: u8) {
+    run(limits, |shard| {
+        let client = shard.dial(hello);
+        assert_eq!(connack(shard, client).1, reason, "{hello:?}");
+        assert!(shard.is_closed(client));
+        assert_eq!(shard.next(client), None);
+        assert_eq!(shard.engine.session_count(), 0);
+    });
+}
+
+#[test]
+fn every_version_is_accepted_and_told_the_limits() {
+    for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+        run(Limits::default(), |shard| {
+            let client = shard.dial(&Hello::new(version, "a"));
+            let (present, reason, told) = connack(shard, client);
+            assert_eq!((present, reason), (false, 0));
+            if version == ProtocolVersion::V5 {
+                let limits = Limits::default();
+                assert_eq!(told.receive_maximum, Some(limits.receive_maximum));
+                assert_eq!(told.packet_bytes_max, Some(limits.packet_bytes_max));
+                assert_eq!(told.alias_maximum, Some(limits.topic_alias_maximum));
+                assert_eq!((told.expiry_s, told.keep_alive_s, told.assigned), (None, None, None));
+            }
+            shard.goodbye(client);
+            assert_eq!(shard.engine.session_count(), 0);
+        });
+    }
+}
+
+#[test]
+fn mqtt_3_1_0_1_a_first_packet_that_is_no_connect_closes_without_a_word() {
+    run(Limits::default(), |shard| {
+        for packet in [Packet::PingReq, Packet::Publish(publish("a", b"x", 0, 0))] {
+            let client = shard.open(ProtocolVersion::V3_1_1, Admission::Serve);
+            shard.send(client, &packet);
+            assert!(shard.is_closed(client));
+            assert_eq!(shard.next(client), None);
+        }
+    });
+}
+
+#[test]
+fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error() {
+    run(Limits::default(), |shard| {
+        let hello = Hello::v5("a");
+        let client = shard.connect(&hello);
+        shard.send(client, &Packet::Connect(hello.connect));
+        assert_eq!(shard.ended(client), Some(0x82));
+    });
+}
+
+#[test]
+fn mqtt_3_1_2_2_an_unknown_level_is_answered_in_the_nearest_form() {
+    for (level, version, reason) in [(6u8, ProtocolVersion::V5, 0x84), (2, ProtocolVersion::V3_1_1, 1)] {
+        run(Limits::default(), |shard| {
+            let client = shard.open(version, Admission::Serve);
+            shard.send_bytes(client, &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', level, 2, 0, 0, 0, 1, b'a']);
+            let reason_of_wire = wire::ReasonCode::UnsupportedProtocolVersion.code();
+            let expected = if version.is_v5() { reason } else { reason_of_wire };
+            assert_eq!(connack(shard, client).1, expected);
+            assert!(shard.is_closed(client));
+        });
+    }
+}
+
+#[test]
+fn connects_that_are_refused_say_why() {
+    let limits = || Limits { client_id_bytes_max: 4, topic_levels_max: 3, ..Limits::default() };
+    refused(limits(), &Hello::v5("abcde"), 0x85);
+    refused(limits(), &Hello::v5("a").will("a/b/c/d", "gone", 0), 0x90);
+    let mut hello = Hello::v5("a");
+    hello.connect.properties =
+        ConnectProperties { authentication_method: Some("SCRAM"), ..ConnectProperties::default() };
+    refused(limits(), &hello, 0x8C);
+    let mut hello = Hello::v3("");
+    hello.connect.clean_start = false;
+    refused(limits(), &hello, 0x85);
+    refused(limits(), &Hello::new(ProtocolVersion::V3_1, ""), 0x85);
+}
+
+#[test]
+fn mqtt_3_2_2_16_an_empty_client_identifier_is_replaced_by_a_new_one_each_time() {
+    run(Limits::default(), |shard| {
+        let clients = [shard.dial(&Hello::v5("")), shard.dial(&Hello::v5(""))];
+        let names = clients.map(|client| connack(shard, client).2.assigned.expect("told the identifier"));
+        assert_ne!(names[0], names[1]);
+        let client = shard.dial(&Hello::v3(""));
+        assert_eq!(connack(shard, client).1, 0);
+        assert_eq!(shard.engine.session_count(), 3);
+    });
+}
+
+#[test]
+fn a_full_process_turns_away_in_the_words_of_the_version() {
+    for (version, reason) in [(ProtocolVersion::V5, 0x97), (ProtocolVersion::V3_1_1, 0x88)] {
+        run(Limits::default(), |shard| {
+            let client = shard.open(version, Admission::TurnAway);
+            assert_eq!(shard.next(client), None, "its version is not known yet");
+            shard.send(client, &Packet::Connect(Hello::new(version, "a").connect));
+            assert_eq!(connack(shard, client).1, reason);
+            assert!(shard.is_closed(client));
+            assert_eq!(shard.engine.counters().connections_refused, 1);
+        });
+    }
+}
+
+#[test]
+fn an_interval_longer_than_granted_is_told() {
+    let limits = Limits { session_expiry_s_max: 100, keep_alive_s_max: 60, ..Limits::default() };
+    run(limits, |shard| {
+        for (asked_s, told_s) in [(100, None), (101, Some(100)), (u32::MAX, Some(100))] {
+            let client = shard.dial(&Hello::v5("a").expiry_s(asked_s).keep_alive_s(60));
+            let (_, _, told) = connack(shard, client);
+            assert_eq!((told.expiry_s, told.keep_alive_s), (told_s, None));
+        }
+        for asked_s in [0, 61] {
+            let client = shard.dial(&Hello::v5("a").keep_alive_s(asked_s));
+            assert_eq!(connack(shard, client).2.keep_alive_s, Some(60));
+        }
+    });
+}
+
+#[test]
+fn mqtt_3_1_2_24_a_connack_the_client_cannot_take_is_a_refusal_and_takes_nothing_over() {
+    run(Limits::default(), |shard| {
+        let first = shard.connect(&Hello::v5("a"));
+        let size = {
+            let client = shard.dial(&Hello::v5("b"));
+            connack(shard, client).2.packet_bytes
+        };
+        let size = u32::try_from(size).unwrap();
+        for (packet_bytes_max, reason) in
+            [(size, Some(0)), (size - 1, Some(0x83)), (5, Some(0x83)), (4, None)]
+        {
+            let name = if reason == Some(0) { "c" } else { "a" };
+            let client = shard.dial(&Hello::v5(name).packet_bytes_max(packet_bytes_max));
+            let told = shard.take(client);
+            let reasons: Vec<u8> = told
+                .iter()
+                .map(|got| match got {
+                    Got::ConnAck { reason, .. } => *reason,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(reasons, Vec::from_iter(reason), "{packet_bytes_max}");
+            assert_eq!(shard.is_closed(client), reason != Some(0));
+        }
+        assert!(!shard.is_closed(first));
+    });
+}
+
+#[test]
+fn mqtt_3_1_4_6_nothing_after_a_refused_connect_is_processed() {
+    run(Limits::default(), |shard| {
+        let watcher = shard.connect(&Hello::v5("watcher"));
+        shard.subscribe(watcher, "#", 0);
+        let mut bytes = Vec::new();
+        let mut hello = Hello::v5("a");
+        hello.connect.properties.authentication_method = Some("none");
+        hello.connect.will = Some(Will {
+            topic: TopicName::parse("will").unwrap(),
+            payload: b"never",
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: WillProperties::default(),
+        });
+        Packet::Connect(hello.connect).encode(ProtocolVersion::V5, &mut bytes);
+        Packet::Publish(publish("t", b"never", 0, 0)).encode(ProtocolVersion::V5, &mut bytes);
+        let client = shard.open(ProtocolVersion::V5, Admission::Serve);
+        shard.send_bytes(client, &bytes);
+        assert_eq!(connack(shard, client).1, 0x8C);
+        assert!(shard.is_closed(client));
+        assert_eq!(shard.messages(watcher), []);
+    });
+}
+
+#[test]
+fn a_connect_in_single_bytes_with_packets_behind_it_is_served() {
+    run(Limits::default(), |shard| {
+        let mut bytes = Vec::new();
+        Packet::Connect(Hello::v5("a").connect).encode(ProtocolVersion::V5, &mut bytes);
+        bytes.extend_from_slice(&[0xC0, 0, 0xC0, 0]);
+        let client = shard.open(ProtocolVersion::V5, Admission::Serve);
+        for byte in bytes {
+            shard.send_bytes(client, &[byte]);
+        }
+        assert_eq!(connack(shard, client).1, 0);
+        assert_eq!(shard.take(client), [Got::PingResp, Got::PingResp]);
+    });
+}
+
+#[test]
+fn packets_only_a_server_sends_and_auth_without_a_method_are_protocol_errors() {
+    let bad: [&[u8]; 5] =
+        [&[0x20, 3, 0, 0, 0], &[0x90, 4, 0, 1, 0, 0], &[0xB0, 4, 0, 1, 0, 0], &[0xD0, 0], &[0xF0, 0]];
+    for bytes in bad {
+        run(Limits::default(), |shard| {
+            let client = shard.connect(&Hello::v5("a"));
+            shard.send_bytes(client, bytes);
+            assert_eq!(shard.ended(client), Some(0x82), "{bytes:x?}");
+        });
+    }
+}
+
+#[test]
+fn mqtt_4_13_1_1_a_malformed_packet_is_told_with_its_reason_before_the_end() {
+    for (bytes, reason) in [
+        (&[0x36, 3, 0, 1, b'a'][..], 0x81),
+        (&[0x30, 0xFF, 0xFF, 0xFF, 0x7F][..], 0x95),
+        (&[0x30, 6, 0, 1, b'a', 2, 0x23, 0][..], 0x81),
+    ] {
+        run(Limits::default(), |shard| {
+            let client = shard.connect(&Hello::v5("a"));
+            shard.send_bytes(client, bytes);
+            let got = shard.take(client);
+            let [Got::Disconnect(told, Some(words))] = got.as_slice() else { panic!("{got:?}") };
+            assert!(*told == reason || *told == 0x94 || *told == 0x82, "{bytes:x?}: {told:#x}");
+            assert!(!words.is_empty());
+            // Words only where they fit [MQTT-3.14.2-3].
+            let client = shard.connect(&Hello::v5("a").packet_bytes_max(24));
+            shard.send_bytes(client, bytes);
+            assert!(matches!(shard.take(client).as_slice(), [Got::Disconnect(_, None)]));
+        });
+    }
+}
+
+#[test]
+fn an_older_client_is_closed_without_a_word() {
+    run(Limits::default(), |shard| {
+        for bytes in [&[0x36, 3, 0, 1, b'a'][..], &[0x30, 0xFF, 0xFF, 0xFF, 0x7F], &[0xF0, 0], &[0x10, 0]] {
+            let client = shard.connect(&Hello::v3("a"));
+            shard.send_bytes(client, bytes);
+            assert_eq!(shard.ended(client), None, "{bytes:x?}");
+        }
+        assert_eq!(shard.engine.counters().protocol_errors, 4);
+    });
+}
+
+#[test]
+fn a_full_shard_refuses_new_sessions_and_lets_known_ones_in() {
+    for (hello, reason) in [(Hello::v5("new"), 0x97), (Hello::v3("new"), 0x88)] {
+        run(Limits { sessions_max: 2, ..Limits::default() }, |shard| {
+            let first = shard.connect(&Hello::v5("a").expiry_s(100));
+            shard.hang_up(first);
+            shard.connect(&Hello::v5("b"));
+            let refused = shard.dial(&hello);
+            assert_eq!(connack(shard, refused).1, reason);
+            assert!(shard.is_closed(refused));
+            let (_, present) = shard.connect_present(&Hello::v5("a").resume());
+            assert!(present);
+            shard.connect(&Hello::v5("b"));
+            // `finish` needs nobody new: these two end with their connections.
+            let last = shard.connect(&Hello::v5("a"));
+            shard.goodbye(last);
+        });
+    }
+}
+
+#[test]
+fn while_it_stops_a_shard_says_so_and_lets_nobody_in() {
+    run(Limits::default(), |shard| {
+        let new = shard.connect(&Hello::v5("new").resume());
+        let old = shard.connect(&Hello::v3("old"));
+        let fresh = shard.open(ProtocolVersion::V5, Admission::Serve);
+        shard.stop();
+        assert_eq!(shard.ended(new), Some(0x8B));
+        assert_eq!(shard.ended(old), None);
+        assert_eq!(shard.ended(fresh), None);
+        // CONNACK has no 0x8B.
+        let late = shard.dial(&Hello::v5("late"));
+        assert_eq!(connack(shard, late).1, 0x88);
+        assert!(shard.is_closed(late));
+        // The session that outlives its connection is ended by time alone: nobody gets in again.
+        shard.advance_ms(3_600_000);
+        assert_eq!(shard.engine.session_count(), 0);
+    });
+}

@@ -1,0 +1,22 @@
+//! What the engine does, seen through its one entrance: bytes and events in, packets and actions out.
+//! One file for each noun; `host` runs the engine, `client` says and reads packets.
+
+mod aliases;
+mod client;
+mod connect;
+mod expiry;
+mod flow;
+mod garbage;
+mod gate;
+mod host;
+mod oracle;
+mod publish;
+mod queues;
+mod random;
+mod records;
+mod retained;
+mod sessions;
+mod shared;
+mod subscriptions;
+mod timeouts;
+mod wills;

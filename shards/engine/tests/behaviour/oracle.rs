@@ -1,0 +1,246 @@
+//! What must become of every message, told from what clients did: who is owed it, how often, in what
+//! order, with which identifiers.
+//! Knows nothing of the engine but what clients were sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wire::TopicFilter;
+
+use crate::client::Message;
+
+/// Who published it and the how manieth of that publisher it was: what its payload says.
+pub(crate) type Name = (String, u32);
+
+/// A client identifier and the how manieth session of it.
+pub(crate) type SessionName = (usize, u32);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) qos: u8,
+    pub(crate) no_local: bool,
+}
+
+/// What a client and the broker both know of a session.
+#[derive(Debug, Default)]
+pub(crate) struct SessionModel {
+    pub(crate) number: u32,
+    pub(crate) wishes: BTreeMap<String, Wish>,
+    /// Every filter ever subscribed to: a look-up may answer late.
+    past_filters: BTreeSet<String>,
+    /// Identifiers of deliveries that the client has not acknowledged to their end.
+    outstanding: BTreeSet<u16>,
+    /// QoS 2 identifiers between PUBLISH and PUBREL, with what they stand for.
+    received: BTreeMap<u16, Vec<u8>>,
+    /// The last message of each publisher, topic and quality.
+    last: BTreeMap<(String, String, u8), u32>,
+}
+
+/// What lasts as long as one connection.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionModel {
+    receive_maximum: usize,
+    unacknowledged: BTreeSet<u16>,
+    last: BTreeMap<(String, String, u8), u32>,
+    aliases: BTreeMap<u16, String>,
+}
+
+/// A message that was published, and who is owed it.
+#[derive(Debug)]
+struct Published {
+    topic: String,
+    /// The quality of each delivery that is owed.
+    owed: BTreeMap<SessionName, u8>,
+    /// It is not known when, or whether, the broker took it: it may reach anybody who ever wanted it.
+    uncertain: bool,
+}
+
+/// The ledger of meaning.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    published: BTreeMap<Name, Published>,
+    delivered: BTreeMap<(SessionName, Name), u32>,
+    /// Wills that were taken back.
+    pub(crate) silenced: BTreeSet<Name>,
+    retained: BTreeMap<String, Option<Name>>,
+    pub(crate) deliveries: u64,
+}
+
+pub(crate) fn payload(name: &Name) -> Vec<u8> {
+    format!("{} {}", name.0, name.1).into_bytes()
+}
+
+fn name_in(payload: &[u8]) -> Name {
+    let text = core::str::from_utf8(payload).expect("the oracle's payloads are text");
+    let (publisher, number) = text.split_once(' ').expect("publisher and number");
+    (publisher.to_owned(), number.parse().expect("a number"))
+}
+
+fn matches(filter: &str, topic: &str) -> bool {
+    TopicFilter::parse(filter).expect("tests use good filters").matches(topic)
+}
+
+impl ConnectionModel {
+    pub(crate) fn new(receive_maximum: usize) -> Self {
+        Self { receive_maximum, ..Self::default() }
+    }
+
+    /// The topic that is meant, by name or by alias.
+    fn resolve(&mut self, message: &Message) -> String {
+        match message.alias {
+            Some(alias) if message.topic.is_empty() => self.aliases[&alias].clone(),
+            Some(alias) => {
+                self.aliases.insert(alias, message.topic.clone());
+                message.topic.clone()
+            }
+            None => message.topic.clone(),
+        }
+    }
+}
+
+impl SessionModel {
+    pub(crate) fn wish(&mut self, filter: &str, wish: Wish) {
+        self.wishes.insert(filter.to_owned(), wish);
+        self.past_filters.insert(filter.to_owned());
+    }
+
+    /// Everything ends: a new session with the next number.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { number: self.number + 1, ..Self::default() };
+    }
+
+    /// PUBREL: the identifier means nothing any more.
+    pub(crate) fn released(&mut self, id: u16) {
+        self.received.remove(&id);
+    }
+
+    /// The end of a delivery, as far as the client is concerned.
+    pub(crate) fn acknowledged(&mut self, connection: &mut ConnectionModel, id: u16) {
+        self.outstanding.remove(&id);
+        connection.unacknowledged.remove(&id);
+    }
+}
+
+impl Oracle {
+    /// The broker takes a message now. `sessions` are those that exist, with whether they can be owed
+    /// anything; without them it is uncertain who is.
+    pub(crate) fn publish(
+        &mut self,
+        name: &Name,
+        topic: &str,
+        qos: u8,
+        publisher: usize,
+        sessions: Option<&[(usize, &SessionModel, bool)]>,
+    ) {
+        let mut owed = BTreeMap::new();
+        for (client, session, keeps) in sessions.unwrap_or_default() {
+            let granted = session
+                .wishes
+                .iter()
+                .filter(|(filter, wish)| matches(filter, topic) && !(wish.no_local && *client == publisher))
+                .map(|(_, wish)| wish.qos.min(qos))
+                .max();
+            if let Some(granted) = granted.filter(|_| *keeps) {
+                owed.insert((*client, session.number), granted);
+            }
+        }
+        // A repetition changes nothing: who is owed it was settled, or will never be known.
+        let topic = topic.to_owned();
+        let uncertain = sessions.is_none();
+        self.published.entry(name.clone()).or_insert(Published { topic, owed, uncertain });
+    }
+
+    /// The broker may take it later than now, or never.
+    pub(crate) fn doubt(&mut self, name: &Name) {
+        self.published.get_mut(name).expect("published before").uncertain = true;
+    }
+
+    /// The broker retains it now; `None`: nobody knows which is retained.
+    pub(crate) fn retain(&mut self, topic: &str, name: Option<Name>) {
+        self.retained.insert(topic.to_owned(), name);
+    }
+
+    /// A client reads a PUBLISH. Returns whether QoS 2 saw this one before.
+    pub(crate) fn deliver(
+        &mut self,
+        client: usize,
+        session: &mut SessionModel,
+        connection: &mut ConnectionModel,
+        message: &Message,
+    ) {
+        self.deliveries += 1;
+        let topic = connection.resolve(message);
+        let name = name_in(&message.payload);
+        let published = self.published.get(&name).unwrap_or_else(|| panic!("nobody published {name:?}"));
+        assert_eq!(published.topic, topic, "{name:?}");
+        assert!(!self.silenced.contains(&name), "a will that was taken back: {name:?}");
+        if message.qos > 0 {
+            let is_new = session.outstanding.insert(message.id);
+            assert!(is_new || message.dup, "identifier {} is in use", message.id);
+            connection.unacknowledged.insert(message.id);
+            let count = connection.unacknowledged.len();
+            assert!(count <= connection.receive_maximum, "{count} unacknowledged");
+        }
+        let wanted = session.past_filters.iter().any(|filter| matches(filter, &topic));
+        assert!(wanted, "{name:?} to {topic}, which client {client} never subscribed to");
+        if message.qos == 2 {
+            if let Some(before) = session.received.get(&message.id) {
+                assert!(
+                    message.dup && *before == message.payload,
+                    "identifier {} stands for another",
+                    message.id
+                );
+                return;
+            }
+            session.received.insert(message.id, message.payload.clone());
+        }
+        if message.retain {
+            // Out of the retained store: as often as somebody subscribes.
+            return;
+        }
+        let owed = published.owed.get(&(client, session.number));
+        assert!(owed.is_some() || published.uncertain, "{name:?} is not owed to client {client}");
+        if let Some(qos) = owed.filter(|_| !published.uncertain) {
+            assert_eq!(message.qos, *qos, "{name:?}");
+        }
+        let count = self.delivered.entry(((client, session.number), name.clone())).or_default();
+        *count += 1;
+        assert!(*count == 1 || message.qos == 1, "{name:?} came {count} times to client {client}");
+        assert!(*count == 1 || message.dup, "{name:?} came again without DUP");
+
+        let key = (name.0.clone(), topic, message.qos);
+        let before = connection.last.insert(key.clone(), name.1);
+        assert!(before.is_none_or(|before| before < name.1), "{name:?} after {before:?} on one connection");
+        let before = session.last.entry(key).or_insert(name.1);
+        assert!(message.dup || *before <= name.1, "{name:?} after {before}");
+        *before = (*before).max(name.1);
+    }
+
+    /// At the end, every session that still exists has been brought back and drained: it has got all it
+    /// is owed at QoS 1 and 2.
+    pub(crate) fn check_complete(&self, alive: &[SessionName]) {
+        for (name, published) in self.published.iter().filter(|(_, published)| !published.uncertain) {
+            for (session, qos) in &published.owed {
+                let count = self.delivered.get(&(*session, name.clone())).copied().unwrap_or(0);
+                if *qos > 0 && alive.contains(session) {
+                    assert!(count > 0, "{name:?} never reached {session:?}");
+                }
+            }
+        }
+    }
+
+    /// What a new subscriber to everything was sent is what is retained.
+    pub(crate) fn check_retained(&self, messages: &[Message]) {
+        let mut found: BTreeMap<&str, Name> = BTreeMap::new();
+        for message in messages {
+            assert!(message.retain);
+            let before = found.insert(&message.topic, name_in(&message.payload));
+            assert_eq!(before, None, "one for each topic");
+        }
+        for (topic, expected) in &self.retained {
+            if let Some(expected) = expected {
+                assert_eq!(found.get(topic.as_str()), Some(expected), "{topic}");
+            }
+        }
+        assert!(found.keys().all(|topic| self.retained.contains_key(*topic)));
+    }
+}

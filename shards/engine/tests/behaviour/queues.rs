@@ -1,0 +1,243 @@
+//! Bounds: session queues and their policies, outboxes, slow readers, the memory ceiling.
+
+use engine::{DropReason, Limits, QueueFull};
+use wire::{AckKind, Packet};
+
+use crate::client::{Hello, Message, publish};
+use crate::host::{Drain, run};
+
+fn dropped(shard: &crate::host::Shard, reason: DropReason) -> u64 {
+    shard.engine.counters().dropped[reason.index()]
+}
+
+#[test]
+fn a_full_queue_drops_by_its_policy_and_never_stops_the_publisher() {
+    for (queue_full, expected) in [
+        (QueueFull::DropNewest, &["0", "1", "2"][..]),
+        (QueueFull::DropOldest, &["3", "4", "5"]),
+        (QueueFull::EndSession, &[]),
+    ] {
+        for by_bytes in [false, true] {
+            let mut limits = Limits { queue_full, ..Limits::default() };
+            if by_bytes {
+                // Topic and payload are two bytes.
+                limits.queue_bytes_max = 6;
+            } else {
+                limits.queue_messages_max = 3;
+            }
+            run(limits, |shard| {
+                let publisher = shard.connect(&Hello::v5("p"));
+                let client = shard.connect(&Hello::v5("a").resume());
+                shard.subscribe(client, "t", 1);
+                shard.hang_up(client);
+                for number in 0..6 {
+                    shard.publish(publisher, "t", number.to_string().as_bytes(), 1);
+                }
+                let (client, present) = shard.connect_present(&Hello::v5("a").resume());
+                assert_eq!(present, queue_full != QueueFull::EndSession);
+                assert_eq!(shard.texts(client), expected, "{queue_full:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_message_larger_than_the_queue_takes_nothing_else_with_it() {
+    let limits = Limits { queue_full: QueueFull::DropOldest, queue_bytes_max: 100, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let client = shard.connect(&Hello::v5("a").resume());
+        shard.subscribe(client, "t", 1);
+        shard.hang_up(client);
+        shard.publish(publisher, "t", b"small", 1);
+        shard.publish(publisher, "t", &[b'x'; 200], 1);
+        let client = shard.connect(&Hello::v5("a").resume());
+        assert_eq!(shard.texts(client), ["small"]);
+    });
+}
+
+#[test]
+fn a_session_that_ends_for_its_queue_is_told_0x97_and_its_will_is_published() {
+    let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 2, ..Limits::default() };
+    run(limits, |shard| {
+        let watcher = shard.connect(&Hello::v5("w"));
+        shard.subscribe(watcher, "will", 0);
+        let publisher = shard.connect(&Hello::v5("p"));
+        let client = shard.connect(&Hello::v5("a").resume().receive_maximum(1).will("will", "gone", 1_000));
+        shard.subscribe(client, "t/#", 1);
+        for number in 0..4 {
+            assert_eq!(shard.publish(publisher, "t/1", number.to_string().as_bytes(), 1), 0);
+        }
+        assert_eq!(shard.ended(client), Some(0x97));
+        assert_eq!(shard.texts(watcher), ["gone"]);
+        assert_eq!(shard.engine.session_count(), 2);
+        assert_eq!((dropped(shard, DropReason::QueueFull), dropped(shard, DropReason::SessionEnded)), (1, 3));
+    });
+}
+
+#[test]
+fn sessions_that_end_for_each_other_s_wills_all_end() {
+    let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 1, ..Limits::default() };
+    run(limits, |shard| {
+        // Each will fills the others' queues: one end brings the next.
+        for number in 0..20 {
+            let name = format!("c{number}");
+            let hello = Hello::v5(&name).expiry_s(1_000);
+            let client = shard.connect(&hello.will_with("t", "gone", crate::client::qos(1), false, 5_000));
+            shard.subscribe(client, "t", 1);
+            shard.hang_up(client);
+        }
+        let publisher = shard.connect(&Hello::v5("p"));
+        shard.publish(publisher, "t", b"1", 1);
+        assert_eq!(shard.engine.session_count(), 21);
+        shard.publish(publisher, "t", b"2", 1);
+        assert_eq!(shard.engine.session_count(), 1);
+    });
+}
+
+#[test]
+fn a_publisher_whose_own_session_ends_by_what_it_published_is_closed_cleanly() {
+    let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 1, ..Limits::default() };
+    for bits in [0, 1, 2] {
+        run(limits.clone(), |shard| {
+            let client = shard.connect(&Hello::v5("a").resume().receive_maximum(1));
+            shard.subscribe(client, "t", 1);
+            for _ in 0..3 {
+                shard.send(client, &Packet::Publish(publish("t", b"x", 1, 1)));
+            }
+            shard.send(client, &Packet::Publish(publish("t", b"x", bits, 2)));
+            assert_eq!(shard.ended(client), Some(0x97));
+        });
+    }
+}
+
+#[test]
+fn a_slow_reader_loses_qos_0_past_its_bound_and_nothing_else() {
+    let limits = Limits { outbox_bytes_max: 1_000, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let client = shard.connect(&Hello::v5("a"));
+        shard.subscribe(client, "t", 1);
+        shard.drain(client, Drain::STALLED);
+        for number in 0..100 {
+            shard.publish(publisher, "t", format!("{number:02}{:>98}", "").as_bytes(), number % 2);
+        }
+        let lost = dropped(shard, DropReason::OutboxFull);
+        assert!((40..50).contains(&lost), "{lost}");
+        shard.drain(client, Drain { piece_bytes: 33, ..Drain::ALL });
+        let texts = shard.texts(client);
+        let numbers: Vec<u32> = texts.iter().map(|text| text[..2].parse().unwrap()).collect();
+        let tracked: Vec<u32> = numbers.iter().copied().filter(|number| number % 2 == 1).collect();
+        assert_eq!(tracked, (1..100).step_by(2).collect::<Vec<_>>());
+        assert_eq!(numbers.len() as u64, 100 - lost);
+    });
+}
+
+#[test]
+fn a_peer_that_lets_acknowledgements_pile_up_is_closed() {
+    let limits = Limits { outbox_bytes_max: 1_000, packet_bytes_max: 1_000, ..Limits::default() };
+    run(limits, |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        shard.drain(client, Drain::STALLED);
+        for _ in 0..40_000 {
+            shard.send_bytes(client, &[0xC0, 0]);
+        }
+        let held = shard.engine.audit().outbox_bytes;
+        assert!(held < 70_000, "{held}");
+        assert_eq!(shard.engine.session_count(), 0);
+        shard.advance_ms(5_000);
+        assert!(shard.is_closed(client));
+    });
+}
+
+#[test]
+fn qos_0_is_queued_for_absent_sessions_only_where_that_is_configured_and_keeps_its_order() {
+    for queue_qos0_offline in [false, true] {
+        run(Limits { queue_qos0_offline, ..Limits::default() }, |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            let hello = Hello::v5("a").resume().receive_maximum(1);
+            let client = shard.connect(&hello);
+            shard.subscribe(client, "t", 1);
+            shard.hang_up(client);
+            for (text, bits) in [("1", 1), ("2", 1), ("a", 0), ("b", 0)] {
+                shard.publish(publisher, "t", text.as_bytes(), bits);
+            }
+            let client = shard.connect(&hello);
+            let first: Vec<Message> = shard.messages(client);
+            // One more while "2", "a" and "b" still wait for the quota.
+            shard.publish(publisher, "t", b"c", 0);
+            shard.ack(client, AckKind::PubAck, first[0].id);
+            let texts = shard.texts(client);
+            let unordered: Vec<&str> = texts.iter().map(String::as_str).filter(|text| *text != "2").collect();
+            let expected: &[&str] = if queue_qos0_offline { &["a", "b", "c"] } else { &["c"] };
+            assert_eq!(unordered, expected);
+        });
+    }
+}
+
+#[test]
+fn past_the_memory_ceiling_5_0_is_told_0x97_and_3_1_1_waits() {
+    let limits = Limits { memory_bytes_max: 10_000, ..Limits::default() };
+    run(limits, |shard| {
+        let new = shard.connect(&Hello::v5("new"));
+        let old = shard.connect(&Hello::v3("old"));
+        let keeper = shard.connect(&Hello::v5("keeper").resume());
+        shard.subscribe(keeper, "t", 1);
+        shard.hang_up(keeper);
+        let payload = [b'x'; 1_000];
+        let mut taken = 0;
+        while shard.publish(new, "t", &payload, 1) == 0 {
+            taken += 1;
+        }
+        assert_eq!(taken, 10);
+        assert_eq!(shard.publish(new, "t", &payload, 2), 0x97);
+        assert_eq!(shard.publish(new, "t", b"", 1), 0x97);
+        shard.send(old, &Packet::Publish(publish("t", &payload, 1, 7)));
+        assert_eq!(shard.take(old), []);
+        assert!(shard.unconsumed_bytes(old) > 0 && !shard.is_closed(old));
+        // It frees its own window meanwhile, and so the memory.
+        let keeper = shard.connect(&Hello::v3("keeper").resume());
+        assert_eq!(shard.texts(keeper).len(), 11, "ten, and the one that waited");
+        assert_eq!(shard.acked(old, AckKind::PubAck, 7), Some(0));
+        assert_eq!(shard.unconsumed_bytes(old), 0);
+    });
+}
+
+#[test]
+fn a_3_1_1_subscriber_frees_memory_by_its_acknowledgements_even_past_the_ceiling() {
+    let limits = Limits { memory_bytes_max: 5_000, ..Limits::default() };
+    run(limits, |shard| {
+        let subscriber = shard.connect(&Hello::v3("s"));
+        shard.subscribe(subscriber, "t", 2);
+        let publisher = shard.connect(&Hello::v3("p"));
+        let payload = [b'x'; 1_000];
+        for id in 1..=20 {
+            shard.send(publisher, &Packet::Publish(publish("t", &payload, 1, id)));
+        }
+        assert!(shard.unconsumed_bytes(publisher) > 0);
+        assert_eq!(shard.texts(subscriber).len(), 20);
+        assert_eq!(shard.unconsumed_bytes(publisher), 0);
+        assert_eq!(shard.take(publisher).len(), 20);
+    });
+}
+
+#[test]
+fn a_publish_begun_below_the_ceiling_and_ended_above_it_waits_too() {
+    let limits = Limits { memory_bytes_max: 5_000, ..Limits::default() };
+    run(limits, |shard| {
+        let keeper = shard.connect(&Hello::v5("keeper").resume());
+        shard.subscribe(keeper, "t", 1);
+        shard.hang_up(keeper);
+        let old = shard.connect(&Hello::v3("old"));
+        let mut bytes = Vec::new();
+        Packet::Publish(publish("t", &[b'x'; 100], 1, 7)).encode(old.version, &mut bytes);
+        shard.send_bytes(old, &bytes[..50]);
+        let new = shard.connect(&Hello::v5("new"));
+        while shard.publish(new, "t", &[b'x'; 1_000], 1) == 0 {}
+        shard.send_bytes(old, &bytes[50..]);
+        assert!(!shard.is_closed(old) && shard.unconsumed_bytes(old) > 0);
+        let keeper = shard.connect(&Hello::v5("keeper"));
+        assert_eq!(shard.messages(keeper), []);
+        assert_eq!(shard.acked(old, AckKind::PubAck, 7), Some(0));
+    });
+}

@@ -1,0 +1,257 @@
+//! Retained messages: kept, replaced, removed, looked up in slices while the world goes on.
+
+use engine::{DropReason, Limits};
+use wire::{Packet, Publish, PublishProperties, RetainHandling, SubscribeOptions};
+
+use crate::client::{Hello, plain, publish};
+use crate::host::{Drain, run};
+
+#[test]
+fn mqtt_3_3_1_5_the_last_retained_message_of_a_topic_is_sent_to_new_subscriptions() {
+    for (published, granted) in [(0, 0), (1, 0), (1, 2), (2, 2)] {
+        run(Limits::default(), |shard| {
+            let client = shard.connect(&Hello::v5("a"));
+            shard.publish_retained(client, "t/1", b"old", 0);
+            shard.publish_retained(client, "t/1", b"new", published);
+            // [MQTT-3.3.1-8]
+            shard.publish(client, "t/1", b"passing", 0);
+            for filter in ["t/1", "t/+", "#"] {
+                shard.subscribe(client, filter, granted);
+                let messages = shard.messages(client);
+                assert_eq!(messages.len(), 1, "{filter}");
+                let message = &messages[0];
+                assert_eq!(
+                    (message.text(), message.retain, message.qos),
+                    ("new", true, published.min(granted))
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn mqtt_3_3_1_6_an_empty_payload_removes_and_is_delivered_as_usual() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        shard.publish_retained(client, "t", b"x", 1);
+        shard.subscribe(client, "t", 0);
+        assert_eq!(shard.texts(client), ["x"]);
+        shard.publish_retained(client, "t", b"", 1);
+        assert_eq!(shard.texts(client), [""]);
+        assert_eq!(shard.engine.retained_count(), 0);
+        shard.publish_retained(client, "never was", b"", 1);
+        assert_eq!(shard.engine.retained_count(), 0);
+    });
+}
+
+#[test]
+fn retain_handling_decides_when_they_are_sent() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        shard.publish_retained(client, "t", b"x", 0);
+        let steps = [
+            (RetainHandling::DoNotSend, 0),
+            (RetainHandling::SendIfNew, 0),
+            (RetainHandling::SendAtSubscribe, 1),
+            (RetainHandling::SendIfNew, 0),
+        ];
+        for (retain_handling, count) in steps {
+            shard.subscribe_with(client, &[("t", SubscribeOptions { retain_handling, ..plain(0) })], None);
+            assert_eq!(shard.texts(client).len(), count, "{retain_handling:?}");
+        }
+        shard.unsubscribe(client, &["t"]);
+        let options = SubscribeOptions { retain_handling: RetainHandling::SendIfNew, ..plain(0) };
+        shard.subscribe_with(client, &[("t", options)], None);
+        assert_eq!(shard.texts(client).len(), 1);
+    });
+}
+
+#[test]
+fn mqtt_3_8_3_3_no_local_keeps_a_client_s_own_retained_messages_from_it() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        let other = shard.connect(&Hello::v5("b"));
+        shard.publish_retained(client, "t/own", b"own", 0);
+        shard.publish_retained(other, "t/other", b"other", 0);
+        let options = SubscribeOptions { no_local: true, ..plain(0) };
+        for filter in ["t/#", "t/own"] {
+            shard.subscribe_with(client, &[(filter, options)], None);
+        }
+        assert_eq!(shard.texts(client), ["other"]);
+        shard.subscribe_with(other, &[("t/own", options)], None);
+        assert_eq!(shard.texts(other), ["own"]);
+    });
+}
+
+#[test]
+fn thousands_come_in_slices_to_a_slow_reader_without_a_loss() {
+    for (bits, receive_maximum, budget) in [(0, 65_535, 2_000), (1, 10, 2_000), (2, 65_535, 300)] {
+        let limits = Limits { outbox_bytes_max: 4_096, queue_messages_max: 5, ..Limits::default() };
+        run(limits, |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            for number in 0..3_000 {
+                shard.publish_retained(publisher, &format!("t/{number:04}"), b"x", 2);
+            }
+            let client = shard.connect(&Hello::v5("a").receive_maximum(receive_maximum));
+            shard.drain(client, Drain { piece_bytes: 100, budget_bytes: 2_000 });
+            shard.subscribe(client, "t/+", bits);
+            let mut topics = Vec::new();
+            for _ in 0..5_000 {
+                let before = topics.len();
+                while let Some(message) = shard.find(client, |got| match got {
+                    crate::client::Got::Publish(message) => Some(message.clone()),
+                    _ => None,
+                }) {
+                    topics.push(message.topic);
+                    match message.qos {
+                        1 => shard.ack(client, wire::AckKind::PubAck, message.id),
+                        2 => {
+                            shard.ack(client, wire::AckKind::PubRec, message.id);
+                            shard.ack(client, wire::AckKind::PubComp, message.id);
+                        }
+                        _ => {}
+                    }
+                }
+                shard.drain(client, Drain { piece_bytes: 100, budget_bytes: budget });
+                if topics.len() == before && topics.len() == 3_000 {
+                    break;
+                }
+            }
+            let expected: Vec<String> = (0..3_000).map(|number| format!("t/{number:04}")).collect();
+            assert_eq!(topics, expected, "QoS {bits}");
+            assert_eq!(shard.engine.counters().dropped_total(), 0);
+            shard.drain(client, Drain::ALL);
+        });
+    }
+}
+
+#[test]
+fn large_retained_messages_wait_for_room_in_the_outbox() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        let large = vec![b'x'; 200_000];
+        for number in 0..30 {
+            shard.publish_retained(client, &format!("t/{number}"), &large, 0);
+        }
+        shard.subscribe(client, "t/#", 0);
+        assert_eq!(shard.messages(client).len(), 30);
+        assert_eq!(shard.engine.counters().dropped[DropReason::OutboxFull.index()], 0);
+    });
+}
+
+#[test]
+fn mqtt_4_6_0_5_an_older_retained_message_never_follows_a_newer_live_one() {
+    for (topic, filter) in [("t", "t"), ("t", "#")] {
+        for retains in [true, false] {
+            run(Limits::default(), |shard| {
+                let publisher = shard.connect(&Hello::v5("p"));
+                let client = shard.connect(&Hello::v5("a"));
+                shard.publish_retained(publisher, topic, b"old", 1);
+                shard.publish_retained(publisher, "u", b"other", 1);
+                shard.ticks = false;
+                shard.subscribe(client, filter, 1);
+                shard.publish_packet(publisher, &Publish { retain: retains, ..publish(topic, b"new", 1, 9) });
+                shard.ticks = true;
+                shard.tick();
+                let texts = shard.texts(client);
+                let expected: &[&str] = if filter == "#" { &["new", "other"] } else { &["new"] };
+                assert_eq!(texts, expected, "{filter} {retains}");
+                // Whoever subscribes now is sent what is retained.
+                shard.subscribe(publisher, filter, 0);
+                let kept = if retains { "new" } else { "old" };
+                assert!(shard.texts(publisher).iter().any(|text| text == kept));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_lookup_ends_with_its_subscription_and_survives_its_connection() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        for number in 0..3 {
+            shard.publish_retained(publisher, &format!("t/{number}"), b"x", 1);
+        }
+        let hello = Hello::v5("a").resume();
+        let client = shard.connect(&hello);
+        shard.ticks = false;
+        shard.subscribe(client, "t/#", 1);
+        shard.unsubscribe(client, &["t/#"]);
+        shard.tick();
+        assert_eq!(shard.messages(client), []);
+        shard.subscribe(client, "t/+", 1);
+        shard.hang_up(client);
+        shard.tick();
+        let client = shard.connect(&hello);
+        // One topic was removed meanwhile, one replaced: that reached the session live.
+        shard.publish_retained(publisher, "t/1", b"", 0);
+        shard.publish_retained(publisher, "t/2", b"y", 1);
+        shard.ticks = true;
+        shard.tick();
+        assert_eq!(shard.texts(client), ["", "y", "x"]);
+        // A session that ends in the middle leaves nothing to do.
+        shard.ticks = false;
+        shard.subscribe(client, "t/#", 1);
+        let client = shard.connect(&Hello::v5("a"));
+        shard.ticks = true;
+        shard.tick();
+        assert_eq!(shard.messages(client), []);
+    });
+}
+
+#[test]
+fn a_full_store_refuses_new_topics_and_takes_replacements() {
+    let limits = Limits { retained_messages_max: 2, retained_bytes_max: 20, ..Limits::default() };
+    run(limits, |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        let mut retain = |topic, payload: &[u8]| shard.publish_retained(client, topic, payload, 1);
+        assert_eq!(retain("a", b"123456789"), 0x10);
+        assert_eq!(retain("b", b"12345"), 0x10);
+        assert_eq!(retain("c", b"1"), 0x97, "one too many");
+        assert_eq!(retain("b", b"123456789"), 0x10, "twenty bytes in all");
+        assert_eq!(retain("b", b"1234567890"), 0x97);
+        assert_eq!(retain("c", b""), 0x10);
+        assert_eq!(retain("a", b""), 0x10);
+        assert_eq!(retain("c", b"123456789"), 0x10);
+        assert_eq!(shard.engine.retained_count(), 2);
+    });
+}
+
+#[test]
+fn mqtt_3_3_2_5_an_expired_retained_message_is_sent_to_nobody() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        let properties =
+            PublishProperties { message_expiry_interval_s: Some(10), ..PublishProperties::default() };
+        for topic in ["t/1", "t/2"] {
+            let packet = Publish { retain: true, properties, ..publish(topic, b"x", 0, 0) };
+            shard.send(client, &Packet::Publish(packet));
+        }
+        shard.publish_retained(client, "t/3", b"stays", 0);
+        shard.advance_ms(4_500);
+        shard.subscribe(client, "t/1", 0);
+        assert_eq!(shard.messages(client)[0].expiry_s, Some(6));
+        shard.advance_ms(5_500);
+        shard.subscribe(client, "t/1", 0);
+        shard.subscribe(client, "t/+", 0);
+        assert_eq!(shard.texts(client), ["stays"]);
+        assert_eq!(shard.engine.retained_count(), 1);
+    });
+}
+
+#[test]
+fn many_subscriptions_to_look_up_cost_no_more_than_they_are() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        shard.publish_retained(client, "zzz", b"x", 0);
+        let names: Vec<String> = (0..5_000).map(|n| format!("{n}/#")).collect();
+        let mut filters: Vec<_> = names.iter().map(|name| (name.as_str(), plain(0))).collect();
+        // The same again in the same packet: still one look-up for each.
+        for _ in 0..3 {
+            filters.extend_from_within(..5_000);
+        }
+        filters.push(("#", plain(0)));
+        assert_eq!(shard.subscribe_with(client, &filters, None).len(), 20_001);
+        assert_eq!(shard.texts(client), ["x"]);
+    });
+}
