@@ -34,8 +34,9 @@ const TIMERS_PER_STEP_MAX: usize = 256;
 /// The order of calls, in one turn of the host:
 /// 1. [`Engine::accept`] for each accepted socket, [`Engine::step`] for each thing that happened;
 ///    [`Engine::step`] with [`Event::Tick`] once [`Engine::next_deadline`] has come.
-/// 2. Carry out the [`Action`]s. [`Action::Persist`] is answered by [`Event::Durable`] when it is so.
-/// 3. For each [`Action::Flush`]: [`Engine::lend`], send, [`Engine::give_back`], until `lend` answers
+/// 2. Carry out the [`crate::Action`]s. [`crate::Action::Persist`] is answered by [`Event::Durable`]
+///    when it is so.
+/// 3. For each [`crate::Action::Flush`]: [`Engine::lend`], send, [`Engine::give_back`], until `lend` answers
 ///    [`Lend::Idle`] or [`Lend::Close`]. Nothing else may happen to a lent piece.
 /// 4. A socket that is gone is told by [`Event::Closed`], after its lent piece was given back.
 ///

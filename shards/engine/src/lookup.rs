@@ -32,8 +32,9 @@ pub(crate) struct Lookups {
     /// By filter, so that subscribing again replaces in no time; bounded by the subscriptions.
     waiting: BTreeMap<Box<str>, Lookup>,
     /// Hash of a topic to the last live message of it that the session was sent meanwhile: whatever is
-    /// retained there may not follow it [MQTT-4.6.0-5]. Past `LIVE_TOPICS_MAX` none is added, so that one
-    /// look-up may send its older message late; it has the RETAIN flag.
+    /// retained there may not follow it [MQTT-4.6.0-5]. Past `LIVE_TOPICS_MAX` none is added: from then on
+    /// what is retained later than the subscription counts as sent, and what is older may come late; it
+    /// has the RETAIN flag.
     live: BTreeMap<u64, u64>,
 }
 
@@ -43,9 +44,8 @@ struct Lookup {
     options: SubscribeOptions,
     identifier: Option<SubscriptionId>,
     cursor: Cursor,
-    /// What was retained after this publish reached the subscriber live; sending it again would be a
-    /// second delivery.
-    sequence_max: u64,
+    /// The last publish before the subscription: later ones may have reached the session live.
+    subscribed_at: u64,
 }
 
 impl Lookups {
@@ -72,7 +72,7 @@ impl Engine {
             return;
         }
         let lookup =
-            Lookup { options, identifier, cursor: Cursor::Start, sequence_max: self.publish_sequence };
+            Lookup { options, identifier, cursor: Cursor::Start, subscribed_at: self.publish_sequence };
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
         session.lookups.get_or_insert_default().waiting.insert(filter.filter().into(), lookup);
     }
@@ -131,14 +131,15 @@ impl Engine {
             session.lookups = None;
             return;
         };
-        let Lookup { options, identifier, sequence_max, .. } = lookup;
+        let Lookup { options, identifier, subscribed_at, .. } = lookup;
         let hasher = self.delivery.hasher;
         let own = options.no_local.then(|| hasher.fingerprint(&session.client_id)).flatten();
         let is_wanted = |topic: &str, retained: &Retained| {
-            let is_newer = |live: &u64| *live > sequence_max;
-            retained.sequence <= sequence_max
-                && (own.is_none() || retained.publisher != own)
-                && !lookups.live.get(&hasher.bytes(topic.as_bytes())).is_some_and(is_newer)
+            let was_sent = match lookups.live.get(&hasher.bytes(topic.as_bytes())) {
+                Some(live) => *live > subscribed_at,
+                None => lookups.live.len() == LIVE_TOPICS_MAX && retained.sequence > subscribed_at,
+            };
+            !was_sent && (own.is_none() || retained.publisher != own)
         };
         let filter = TopicFilter::parse(&text).expect("it was parsed when it was subscribed to");
         let mut found: Vec<MessageKey> = Vec::new();

@@ -96,6 +96,29 @@ fn sessions_that_end_for_each_other_s_wills_all_end() {
 }
 
 #[test]
+fn a_take_over_whose_will_fills_its_own_queue_ends_the_session_and_nothing_else() {
+    for resumes in [true, false] {
+        let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 1, ..Limits::default() };
+        run(limits, |shard| {
+            let hello = Hello::v5("a").resume().receive_maximum(1);
+            let old = shard.connect(&hello.will_with("t", "gone", crate::client::qos(1), false, 0));
+            shard.subscribe(old, "t", 1);
+            for _ in 0..2 {
+                shard.publish(old, "t", b"x", 1);
+            }
+            let new = shard.connect(&if resumes { hello } else { Hello::v5("a") });
+            assert_eq!(shard.ended(old), Some(0x8E));
+            if resumes {
+                assert_eq!(shard.ended(new), Some(0x97));
+                assert_eq!(shard.engine.session_count(), 0);
+            } else {
+                assert!(!shard.is_closed(new));
+            }
+        });
+    }
+}
+
+#[test]
 fn a_publisher_whose_own_session_ends_by_what_it_published_is_closed_cleanly() {
     let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 1, ..Limits::default() };
     for bits in [0, 1, 2] {
@@ -130,6 +153,27 @@ fn a_slow_reader_loses_qos_0_past_its_bound_and_nothing_else() {
         let tracked: Vec<u32> = numbers.iter().copied().filter(|number| number % 2 == 1).collect();
         assert_eq!(tracked, (1..100).step_by(2).collect::<Vec<_>>());
         assert_eq!(numbers.len() as u64, 100 - lost);
+    });
+}
+
+#[test]
+fn what_waits_for_an_outbox_is_not_overtaken_while_that_has_a_little_room() {
+    let limits = Limits { outbox_bytes_max: 1_000, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let client = shard.connect(&Hello::v5("a"));
+        shard.subscribe(client, "t", 1);
+        shard.drain(client, Drain::STALLED);
+        for number in 0..20 {
+            shard.publish(publisher, "t", format!("{number:02}{:>98}", "").as_bytes(), 1);
+        }
+        // Below its bound again, but not yet below half of it.
+        shard.drain(client, Drain { budget_bytes: 300, ..Drain::ALL });
+        shard.publish(publisher, "t", b"20", 1);
+        shard.drain(client, Drain::ALL);
+        let texts = shard.texts(client);
+        let numbers: Vec<u32> = texts.iter().map(|text| text[..2].parse().unwrap()).collect();
+        assert_eq!(numbers, (0..=20).collect::<Vec<_>>());
     });
 }
 

@@ -200,6 +200,47 @@ fn a_lookup_ends_with_its_subscription_and_survives_its_connection() {
 }
 
 #[test]
+fn what_is_retained_while_a_lookup_waits_comes_once_and_is_not_missed() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        for topic in ["t/1", "t/2"] {
+            shard.publish_retained(publisher, topic, b"old", 1);
+        }
+        let hello = Hello::v5("a").resume();
+        let client = shard.connect(&hello);
+        shard.ticks = false;
+        shard.subscribe(client, "t/#", 2);
+        shard.publish_retained(publisher, "t/1", b"live", 2);
+        shard.hang_up(client);
+        // At QoS 0 nothing is kept for an absent session, so its look-up has to bring these.
+        shard.publish_retained(publisher, "t/2", b"missed", 0);
+        shard.publish_retained(publisher, "t/3", b"also missed", 0);
+        let client = shard.connect(&hello);
+        shard.ticks = true;
+        shard.tick();
+        assert_eq!(shard.texts(client), ["live", "missed", "also missed"]);
+    });
+}
+
+#[test]
+fn a_lookup_under_a_storm_of_live_topics_repeats_none_of_them() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        shard.publish_retained(publisher, "t/old", b"old", 0);
+        let client = shard.connect(&Hello::v5("a"));
+        shard.ticks = false;
+        shard.subscribe(client, "t/#", 2);
+        for number in 0..5_000 {
+            shard.publish_retained(publisher, &format!("t/{number}"), b"live", 0);
+        }
+        shard.ticks = true;
+        shard.tick();
+        let texts = shard.texts(client);
+        assert_eq!((texts.len(), texts[5_000].as_str()), (5_001, "old"));
+    });
+}
+
+#[test]
 fn a_full_store_refuses_new_topics_and_takes_replacements() {
     let limits = Limits { retained_messages_max: 2, retained_bytes_max: 20, ..Limits::default() };
     run(limits, |shard| {
