@@ -1,0 +1,249 @@
+//! The real binary, started on a free loopback port with a data directory of its own, or the broker that `BROKER` names.
+//! Knows the flags and the log line that tells the address; nothing of MQTT.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::machine;
+use super::process::{Finished, Process};
+use super::time::PATIENCE;
+
+/// A stopping broker is promised to be gone "within seconds".
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// The I/O driver that a broker is started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Io {
+    Auto,
+    Uring,
+    Epoll,
+}
+
+impl Io {
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// This driver, or epoll, loudly, on a machine that refuses `io_uring` to everybody.
+    fn possible(self) -> Self {
+        if self == Self::Uring && machine::refuses_uring() {
+            machine::say_loudly("this machine refuses io_uring: what is named uring ran on epoll");
+            return Self::Epoll;
+        }
+        self
+    }
+}
+
+/// A directory of a test, removed with its content unless the test fails.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("the build's temporary directory is writable");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file below the directory, with the folders it needs, and returns where it is.
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.join(name);
+        let parent = path.parent().expect("a file has a directory");
+        fs::create_dir_all(parent).expect("the test's directory is writable");
+        fs::write(&path, content).expect("the test's directory is writable");
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            // What cannot be removed is left to `cargo clean`.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// How a broker is started.
+pub(crate) struct Setup<'a> {
+    pub(crate) io: Io,
+    /// Beside `--io`, `--port 0`, `--bind 127.0.0.1`, `--data-dir` and `--config`.
+    pub(crate) flags: &'a [&'a str],
+    /// Content of the configuration file.
+    pub(crate) config: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { io: Io::Auto, flags: &[], config: "" }
+    }
+}
+
+/// A broker that serves.
+pub(crate) struct Broker {
+    /// `None`: it is somebody else's.
+    process: Option<Process>,
+    directory: Directory,
+    addresses: Vec<SocketAddr>,
+    /// What makes names of this broker's user unique, so that an external broker can be shared.
+    scope: String,
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_mqtt-broker"))
+}
+
+/// The binary under test in `directory`, where it finds no configuration but what the test puts there.
+pub(crate) fn command_in(directory: &Directory) -> Command {
+    let mut command = Command::new(binary());
+    in_directory(&mut command, directory);
+    command
+}
+
+/// As `command_in`, started by way of `wrapper` (a command that ends in executing its arguments).
+pub(crate) fn wrapped_command_in(directory: &Directory, wrapper: &[String]) -> Command {
+    let mut command = Command::new(&wrapper[0]);
+    command.args(&wrapper[1..]).arg(binary());
+    in_directory(&mut command, directory);
+    command
+}
+
+fn in_directory(command: &mut Command, directory: &Directory) {
+    // A service manager around the test run must not be told about the broker under test.
+    command.current_dir(directory.path()).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+}
+
+/// The broker that `BROKER=host:port` names, if the suite is to judge another one than the binary under test.
+pub(crate) fn external() -> Option<SocketAddr> {
+    let value = std::env::var_os("BROKER")?;
+    let text = value.to_str().expect("BROKER is text");
+    Some(text.parse().expect("BROKER is ADDRESS:PORT with a numeric address"))
+}
+
+impl Broker {
+    /// A broker with defaults on the given driver; the external one where there is one.
+    pub(crate) fn start(io: Io) -> Self {
+        match external() {
+            Some(address) => Self {
+                process: None,
+                directory: Directory::new(),
+                addresses: vec![address],
+                scope: new_scope(),
+            },
+            None => Self::start_with(&Setup { io, ..Setup::default() }),
+        }
+    }
+
+    /// The binary under test, whatever `BROKER` says.
+    pub(crate) fn start_with(setup: &Setup<'_>) -> Self {
+        Self::start_in(Directory::new(), setup)
+    }
+
+    /// As `start_with`, with the data that an earlier broker left in `directory`.
+    pub(crate) fn start_in(directory: Directory, setup: &Setup<'_>) -> Self {
+        let mut command = command_in(&directory);
+        configure(&mut command, &directory, setup);
+        Self::spawn(directory, command, 1)
+    }
+
+    /// Waits until `command` serves on `listeners` addresses.
+    pub(crate) fn spawn(directory: Directory, command: Command, listeners: usize) -> Self {
+        let mut process = Process::spawn(command);
+        let mut addresses = Vec::with_capacity(listeners);
+        let mut mark = 0;
+        for _ in 0..listeners {
+            process.wait_for(mark, "`listening on ADDRESS:PORT`", |line| address_in(line).is_some());
+            let lines = process.lines();
+            let found = (mark..lines.len()).find_map(|at| Some((at, address_in(&lines[at].1)?)));
+            let (at, address) = found.expect("the line was just found");
+            addresses.push(address);
+            mark = at + 1;
+        }
+        Self { process: Some(process), directory, addresses, scope: new_scope() }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// False when the suite judges somebody else's broker, which may lack what only ours promises.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// A topic or client identifier that no other test uses.
+    pub(crate) fn name(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.scope)
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("only the broker under test has a process")
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Asks it to stop and asserts that it does, cleanly and soon; what it wrote, and its directory for the next one.
+    pub(crate) fn stop(mut self) -> (Finished, Directory) {
+        let mut process = self.process.take().expect("only the broker under test is stopped");
+        process.signal(Signal::TERM);
+        let status = process.wait_for_exit(STOP_PATIENCE);
+        let output = process.output();
+        assert!(status.success(), "SIGTERM must end it with exit code 0, not {status}:\n{output}");
+        (Finished { status, output }, self.directory)
+    }
+
+    /// Ends it without a chance to say goodbye; its directory for the next one.
+    pub(crate) fn kill(mut self) -> Directory {
+        let mut process = self.process.take().expect("only the broker under test is killed");
+        process.signal(Signal::KILL);
+        process.wait_for_exit(PATIENCE);
+        self.directory
+    }
+}
+
+/// Adds what every broker of the suites is started with.
+pub(crate) fn configure(command: &mut Command, directory: &Directory, setup: &Setup<'_>) {
+    let config = directory.write("test.conf", setup.config);
+    command.arg("--config").arg(config);
+    command.arg("--data-dir").arg(directory.path().join("data"));
+    command.args(["--bind", "127.0.0.1", "--port", "0", "--io", setup.io.possible().flag()]);
+    command.args(setup.flags);
+}
+
+/// The address that a log line tells.
+pub(crate) fn address_in(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("listening on ")?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+fn new_scope() -> String {
+    let mut scope = String::new();
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    write!(scope, "t{}-{number}-", std::process::id()).expect("text can be appended to a string");
+    scope
+}

@@ -1,0 +1,87 @@
+//! What the suites ask of the machine: is `io_uring` allowed, how much does a process hold, how is it denied something.
+//! Knows nothing of the broker but a process identifier.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Asks the kernel for a ring of four entries, without help of the broker's code.
+const URING_PROBE: &str = r#"my $p = "\0" x 120; exit(syscall(425, 4, $p) < 0 ? 1 : 0);"#;
+
+/// Executes the rest of the arguments with one system call answered by an error number. Needs no privilege.
+const FORBID: &str = r#"
+my ($number, $errno) = splice @ARGV, 0, 2;
+my $prctl = $ENV{FORBID_PRCTL};
+my $filter = pack("SCCL", 0x20, 0, 0, 0) . pack("SCCL", 0x15, 0, 1, $number)
+    . pack("SCCL", 0x06, 0, 0, 0x00050000 | $errno) . pack("SCCL", 0x06, 0, 0, 0x7fff0000);
+my $program = pack("S x![P] P", 4, $filter);
+syscall($prctl, 38, 1, 0, 0, 0) == 0 or die "no_new_privs: $!";
+syscall($prctl, 22, 2, $program) == 0 or die "seccomp: $!";
+delete $ENV{FORBID_PRCTL};
+exec { $ARGV[0] } @ARGV or die "exec: $!";
+"#;
+
+/// The number of `io_uring_setup`, the same on every architecture.
+pub(crate) const IO_URING_SETUP: u32 = 425;
+pub(crate) const EPERM: u32 = 1;
+pub(crate) const EACCES: u32 = 13;
+
+/// The number of `bind`.
+pub(crate) const BIND: u32 = if cfg!(target_arch = "x86_64") { 49 } else { 200 };
+const PRCTL: u32 = if cfg!(target_arch = "x86_64") { 157 } else { 167 };
+
+/// Whether the kernel refuses `io_uring` to every process here. What cannot be probed is not refused: then the broker under
+/// test has to prove it.
+pub(crate) fn refuses_uring() -> bool {
+    static REFUSED: OnceLock<bool> = OnceLock::new();
+    *REFUSED.get_or_init(|| {
+        let status = Command::new("perl").args(["-e", URING_PROBE]).status();
+        status.is_ok_and(|status| !status.success())
+    })
+}
+
+/// A command whose arguments run with `system_call` refused; `None` where the machine has no perl.
+pub(crate) fn forbidding(system_call: u32, errno: u32) -> Option<Vec<String>> {
+    let works = Command::new("perl").args(["-e", "exit 0"]).status().is_ok_and(|status| status.success());
+    works.then(|| {
+        let prctl = format!("FORBID_PRCTL={PRCTL}");
+        let command = ["env", &prctl, "perl", "-e", FORBID, &system_call.to_string(), &errno.to_string()];
+        command.map(str::to_owned).to_vec()
+    })
+}
+
+/// Writes past the test runner's capture, so that what was not tested is seen in a run that passes.
+pub(crate) fn say_loudly(text: &str) {
+    // Nothing is lost but the notice when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "NOTICE: {text}");
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Raises this process's soft limit of descriptors to the hard one and returns it.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// Memory of a process that is in main memory now.
+pub(crate) fn resident_bytes(process: u32) -> u64 {
+    let status =
+        fs::read_to_string(format!("/proc/{process}/status")).expect("a running process has a status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has a resident size");
+    let kib: u64 =
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("it is a number of KiB");
+    kib * 1024
+}
+
+/// Descriptors that a process holds.
+pub(crate) fn descriptor_count(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).expect("the descriptors of our child can be listed").count()
+}

@@ -1,0 +1,251 @@
+//! Packets as a client reads them. What the broker must not send is a panic with the bytes: the test has found something.
+//! Knows no connection.
+
+use super::packet::{Version, property};
+
+/// The value of one property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Number(u32),
+    Bytes(Vec<u8>),
+    Pair(String, String),
+}
+
+/// A packet from the broker. Reason codes are what version 5 calls them; earlier versions leave them 0 where they have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    ConnAck { session_present: bool, reason: u8, properties: Vec<(u8, Value)> },
+    Publish(Message),
+    PubAck { packet_id: u16, reason: u8 },
+    PubRec { packet_id: u16, reason: u8 },
+    PubRel { packet_id: u16, reason: u8 },
+    PubComp { packet_id: u16, reason: u8 },
+    SubAck { packet_id: u16, reasons: Vec<u8> },
+    UnsubAck { packet_id: u16, reasons: Vec<u8> },
+    PingResp,
+    Disconnect { reason: u8 },
+}
+
+/// A PUBLISH from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    /// 0 for QoS 0.
+    pub(crate) packet_id: u16,
+    pub(crate) properties: Vec<(u8, Value)>,
+}
+
+impl Message {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.payload).into_owned()
+    }
+
+    pub(crate) fn number(&self, id: u8) -> Option<u32> {
+        number(&self.properties, id)
+    }
+}
+
+/// The first value of a numeric property.
+pub(crate) fn number(properties: &[(u8, Value)], id: u8) -> Option<u32> {
+    properties.iter().find_map(|(found, value)| match value {
+        Value::Number(number) if *found == id => Some(*number),
+        Value::Number(_) | Value::Bytes(_) | Value::Pair(..) => None,
+    })
+}
+
+/// The first value of a textual property.
+pub(crate) fn text(properties: &[(u8, Value)], id: u8) -> Option<String> {
+    properties.iter().find_map(|(found, value)| match value {
+        Value::Bytes(bytes) if *found == id => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::Number(_) | Value::Bytes(_) | Value::Pair(..) => None,
+    })
+}
+
+/// The first whole packet of `input` and how many bytes it takes.
+pub(crate) fn decode(version: Version, input: &[u8]) -> Option<(Received, usize)> {
+    let (length, length_bytes) = variable_byte_integer(input.get(1..)?)?;
+    let start = 1 + length_bytes;
+    let body = input.get(start..start + length)?;
+    let mut reader = Reader { body, at: 0, version };
+    let received = reader.packet(input[0]);
+    assert_eq!(
+        reader.at,
+        body.len(),
+        "the broker's packet has trailing bytes: {:02x?}",
+        &input[..start + length]
+    );
+    Some((received, start + length))
+}
+
+fn variable_byte_integer(input: &[u8]) -> Option<(usize, usize)> {
+    let mut value = 0;
+    for (at, byte) in input.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((value, at + 1));
+        }
+    }
+    assert!(input.len() < 4, "the broker sent a length of more than four bytes: {:02x?}", &input[..4]);
+    None
+}
+
+struct Reader<'a> {
+    body: &'a [u8],
+    at: usize,
+    version: Version,
+}
+
+impl Reader<'_> {
+    fn packet(&mut self, first_byte: u8) -> Received {
+        if first_byte & 0xF0 == 0x30 {
+            return Received::Publish(self.message(first_byte));
+        }
+        match first_byte {
+            0x20 => self.connack(),
+            0x40 => self.acknowledgement(|packet_id, reason| Received::PubAck { packet_id, reason }),
+            0x50 => self.acknowledgement(|packet_id, reason| Received::PubRec { packet_id, reason }),
+            0x62 => self.acknowledgement(|packet_id, reason| Received::PubRel { packet_id, reason }),
+            0x70 => self.acknowledgement(|packet_id, reason| Received::PubComp { packet_id, reason }),
+            0x90 => self.reasons(|packet_id, reasons| Received::SubAck { packet_id, reasons }),
+            0xB0 => self.reasons(|packet_id, reasons| Received::UnsubAck { packet_id, reasons }),
+            0xD0 => Received::PingResp,
+            0xE0 => {
+                assert!(self.version.is_v5(), "only version 5 lets a server send DISCONNECT");
+                let reason = if self.is_at_end() { 0 } else { self.byte() };
+                if !self.is_at_end() {
+                    self.properties();
+                }
+                Received::Disconnect { reason }
+            }
+            _ => panic!("the broker sent first byte {first_byte:#04x} and {:02x?}", self.body),
+        }
+    }
+
+    fn message(&mut self, first_byte: u8) -> Message {
+        let qos = first_byte >> 1 & 3;
+        assert!(qos < 3, "the broker sent QoS 3");
+        let topic = self.text();
+        let packet_id = if qos == 0 { 0 } else { self.two() };
+        assert!(qos == 0 || packet_id != 0, "packet identifier 0 is reserved");
+        let properties = self.properties();
+        let payload = self.body[self.at..].to_vec();
+        self.at = self.body.len();
+        let dup = first_byte & 0x08 != 0;
+        Message { topic, payload, qos, retain: first_byte & 1 != 0, dup, packet_id, properties }
+    }
+
+    fn connack(&mut self) -> Received {
+        let flags = self.byte();
+        assert!(flags < 2, "CONNACK has reserved flags: {flags:#04x}");
+        let reason = self.byte();
+        // A broker that refuses a protocol level answers in a form that the level's client can read: without properties.
+        let properties = if self.is_at_end() { Vec::new() } else { self.properties() };
+        Received::ConnAck { session_present: flags == 1, reason, properties }
+    }
+
+    fn acknowledgement(&mut self, make: fn(u16, u8) -> Received) -> Received {
+        let packet_id = self.two();
+        let reason = if self.is_at_end() { 0 } else { self.byte() };
+        assert!(reason == 0 || self.version.is_v5(), "only version 5 has a reason");
+        if !self.is_at_end() {
+            self.properties();
+        }
+        make(packet_id, reason)
+    }
+
+    fn reasons(&mut self, make: fn(u16, Vec<u8>) -> Received) -> Received {
+        let packet_id = self.two();
+        self.properties();
+        let reasons = self.body[self.at..].to_vec();
+        self.at = self.body.len();
+        make(packet_id, reasons)
+    }
+
+    fn properties(&mut self) -> Vec<(u8, Value)> {
+        if !self.version.is_v5() {
+            return Vec::new();
+        }
+        let length = self.variable();
+        let end = self.at + length;
+        let mut properties = Vec::new();
+        while self.at < end {
+            let id = self.byte();
+            let value = match id {
+                property::PAYLOAD_FORMAT
+                | 0x17
+                | 0x19
+                | property::MAXIMUM_QOS
+                | property::RETAIN_AVAILABLE
+                | property::WILDCARD_AVAILABLE
+                | property::SUBSCRIPTION_IDS_AVAILABLE
+                | property::SHARED_AVAILABLE => Value::Number(self.byte().into()),
+                property::SERVER_KEEP_ALIVE
+                | property::RECEIVE_MAXIMUM
+                | property::TOPIC_ALIAS_MAXIMUM
+                | property::TOPIC_ALIAS => Value::Number(self.two().into()),
+                property::MESSAGE_EXPIRY_INTERVAL
+                | property::SESSION_EXPIRY_INTERVAL
+                | property::WILL_DELAY_INTERVAL
+                | property::MAXIMUM_PACKET_SIZE => {
+                    Value::Number(u32::from(self.two()) << 16 | u32::from(self.two()))
+                }
+                property::SUBSCRIPTION_ID => {
+                    Value::Number(u32::try_from(self.variable()).expect("four groups of seven bits fit"))
+                }
+                property::USER_PROPERTY => Value::Pair(self.text(), self.text()),
+                property::CONTENT_TYPE
+                | property::RESPONSE_TOPIC
+                | property::CORRELATION_DATA
+                | property::ASSIGNED_CLIENT_ID
+                | 0x15
+                | 0x16
+                | 0x1A
+                | 0x1C
+                | 0x1F => Value::Bytes(self.bytes()),
+                _ => panic!("the broker sent property {id:#04x}, which does not exist"),
+            };
+            properties.push((id, value));
+        }
+        assert_eq!(self.at, end, "the broker's properties are longer than they say");
+        properties
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.at == self.body.len()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let byte = *self
+            .body
+            .get(self.at)
+            .unwrap_or_else(|| panic!("the broker's packet is too short: {:02x?}", self.body));
+        self.at += 1;
+        byte
+    }
+
+    fn two(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    fn variable(&mut self) -> usize {
+        let (value, bytes) =
+            variable_byte_integer(&self.body[self.at..]).expect("the broker's length is whole");
+        self.at += bytes;
+        value
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let length = usize::from(self.two());
+        let bytes = self.body.get(self.at..self.at + length).expect("the broker's text is whole").to_vec();
+        self.at += length;
+        bytes
+    }
+
+    fn text(&mut self) -> String {
+        String::from_utf8(self.bytes()).expect("the broker's text is UTF-8")
+    }
+}

@@ -1,0 +1,66 @@
+//! The most connections at once: one more is refused with a reason and costs nobody else anything.
+
+use crate::harness::broker::{Broker, Io, Setup};
+use crate::harness::packet::{Connect, Version};
+use crate::harness::peer::Peer;
+use crate::harness::time::{Deadline, PATIENCE};
+
+#[test]
+fn one_connection_too_many_is_refused_with_a_reason() {
+    for io in [Io::Uring, Io::Epoll] {
+        let broker =
+            Broker::start_with(&Setup { io, flags: &["--max-connections", "3"], ..Setup::default() });
+        let mut admitted: Vec<Peer> = (0..3)
+            .map(|number| {
+                Peer::connect(broker.address(), &Connect::new(Version::V5, &format!("peer{number}")))
+            })
+            .collect();
+        for round in 0..10 {
+            let id = format!("late{round}");
+            let (mut peer, reason) = Peer::try_connect(broker.address(), &Connect::new(Version::V5, &id));
+            assert_eq!(reason, 0x97, "version 5 is told Quota exceeded");
+            peer.await_close();
+            let (mut peer, reason) = Peer::try_connect(broker.address(), &Connect::new(Version::V3_1_1, &id));
+            assert_eq!(reason, 0x03, "3.1.1 is told Server unavailable");
+            peer.await_close();
+        }
+        for peer in &mut admitted {
+            peer.ping();
+        }
+        // A place that is free again is given to the next.
+        admitted.remove(0).disconnect();
+        admitted.push(connect_when_free(&broker));
+        for peer in admitted {
+            peer.disconnect();
+        }
+        broker.stop();
+    }
+}
+
+/// A peer that was ended and never closes its own side must not be able to keep the place.
+#[test]
+fn who_ignores_the_end_does_not_keep_the_place() {
+    for io in [Io::Uring, Io::Epoll] {
+        let (flags, config) = (["--max-connections", "1"], "connect_timeout_s = 1\n");
+        let broker = Broker::start_with(&Setup { io, flags: &flags, config });
+        let mut mute = Peer::open(broker.address(), Version::V5);
+        mute.await_close();
+        connect_when_free(&broker).disconnect();
+        mute.vanish();
+        broker.stop();
+    }
+}
+
+/// Who leaves sees the end before the broker has cleared up after him: for that moment the next one may be refused.
+fn connect_when_free(broker: &Broker) -> Peer {
+    let deadline = Deadline::after(PATIENCE);
+    loop {
+        let (mut peer, reason) = Peer::try_connect(broker.address(), &Connect::new(Version::V5, "next"));
+        if reason == 0 {
+            return peer;
+        }
+        assert_eq!(reason, 0x97);
+        peer.await_close();
+        assert!(deadline.remaining().is_some(), "a place that is free is not given to anybody");
+    }
+}

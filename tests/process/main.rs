@@ -1,0 +1,14 @@
+//! The broker as its operator sees it: flags, files, signals, statistics, and every trouble told in one clear sentence.
+//! Provokes each trouble for real; never reads the broker's state but through what an operator has.
+#![cfg(unix)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod configuration;
+mod limits;
+mod service_manager;
+mod starting;
+mod statistics;
+mod stopping;
+mod troubles;

@@ -1,0 +1,89 @@
+//! What a service manager is told: that it serves, what it does, that it lives, and that it stops.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::harness::broker::{Broker, Directory, Setup, command_in, configure};
+use crate::harness::time::{Deadline, PATIENCE};
+
+/// The socket that the broker is pointed to, as systemd does it.
+struct Manager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Manager {
+    fn new(name: &str, command: &mut Command) -> Self {
+        // Not in the test's directory: the path of a socket has 107 bytes at most.
+        let path = std::env::temp_dir().join(format!("mqtt-broker-{name}-{}", std::process::id()));
+        let socket = UnixDatagram::bind(&path).expect("a socket can be made in the temporary directory");
+        socket.set_read_timeout(Some(PATIENCE)).expect("the time-out is not zero");
+        command.env("NOTIFY_SOCKET", &path);
+        Self { socket, path }
+    }
+
+    /// Reads what it is told until one line is `wanted` (a whole line, or its beginning up to `=`).
+    fn await_line(&self, wanted: &str) -> String {
+        let deadline = Deadline::after(PATIENCE);
+        let mut buffer = [0; 4096];
+        let mut seen = Vec::new();
+        while deadline.remaining().is_some() {
+            let Ok(count) = self.socket.recv(&mut buffer) else { break };
+            for line in String::from_utf8_lossy(&buffer[..count]).lines() {
+                if line.starts_with(wanted) {
+                    return line.to_owned();
+                }
+                seen.push(line.to_owned());
+            }
+        }
+        panic!("{wanted} was not told; what was: {seen:?}");
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        // What is left in the temporary directory harms nobody.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[test]
+fn it_is_told_readiness_state_life_and_stop() {
+    let directory = Directory::new();
+    let mut command = command_in(&directory);
+    configure(&mut command, &directory, &Setup::default());
+    let manager = Manager::new("life", &mut command);
+    // Half a second of patience: a sign of life has to come every quarter.
+    command.env("WATCHDOG_USEC", "500000").env_remove("WATCHDOG_PID");
+    let mut broker = Broker::spawn(directory, command, 1);
+    manager.await_line("READY=1");
+    for _ in 0..3 {
+        manager.await_line("WATCHDOG=1");
+    }
+    broker.process().signal(Signal::USR1);
+    let status = manager.await_line("STATUS=Connections: ");
+    assert_eq!(status, "STATUS=Connections: 0/10000 (0.0%)");
+    broker.process().signal(Signal::TERM);
+    manager.await_line("STOPPING=1");
+    assert!(broker.process().wait_for_exit(PATIENCE).success());
+}
+
+#[test]
+fn without_a_watchdog_no_life_is_told() {
+    let directory = Directory::new();
+    let mut command = command_in(&directory);
+    configure(&mut command, &directory, &Setup::default());
+    let manager = Manager::new("quiet", &mut command);
+    command.env_remove("WATCHDOG_USEC");
+    let mut broker = Broker::spawn(directory, command, 1);
+    manager.await_line("READY=1");
+    broker.process().signal(Signal::TERM);
+    let stopping = manager.await_line("");
+    assert!(!stopping.starts_with("WATCHDOG"), "{stopping}");
+    assert!(broker.process().wait_for_exit(PATIENCE).success());
+}

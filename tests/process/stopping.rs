@@ -1,0 +1,101 @@
+//! Stopping: clients are told, what is on its way arrives, and the exit code is 0 within seconds.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::broker::{Broker, Io, Setup};
+use crate::harness::packet::{Connect, Properties, Publish, Version};
+use crate::harness::peer::Peer;
+
+#[test]
+fn sigterm_and_sigint_tell_the_clients_and_exit_0() {
+    for io in [Io::Uring, Io::Epoll] {
+        for signal in [Signal::TERM, Signal::INT] {
+            let mut broker = Broker::start_with(&Setup { io, ..Setup::default() });
+            let mut five = Peer::connect(broker.address(), &Connect::new(Version::V5, "five"));
+            let mut older = Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, "older"));
+            let mut fresh = Peer::open(broker.address(), Version::V5);
+            five.ping();
+            older.ping();
+            broker.process().signal(signal);
+            assert_eq!(five.await_close(), Some(0x8B), "Server shutting down");
+            older.await_close();
+            fresh.await_close();
+            let status = broker.process().wait_for_exit(Duration::from_secs(10));
+            assert_eq!(status.code(), Some(0), "{signal:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_delivered_before_the_end() {
+    let mut broker = Broker::start_with(&Setup::default());
+    let mut subscriber = Peer::connect(broker.address(), &Connect::new(Version::V5, "subscriber"));
+    subscriber.subscribe("last", 0);
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    for number in 0..200 {
+        publisher.publish(&Publish::new("last", 1, format!("{number}").as_bytes()));
+    }
+    broker.process().signal(Signal::TERM);
+    for number in 0..200 {
+        assert_eq!(subscriber.next_publish().text(), format!("{number}"));
+    }
+    assert_eq!(subscriber.await_close(), Some(0x8B));
+    assert!(broker.process().wait_for_exit(Duration::from_secs(10)).success());
+}
+
+#[test]
+fn a_client_that_does_not_read_does_not_hold_up_the_end() {
+    let broker = Broker::start_with(&Setup::default());
+    let mut stalled = Peer::connect(broker.address(), &Connect::new(Version::V5, "stalled"));
+    stalled.subscribe("flood", 0);
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let payload = vec![b'x'; 60_000];
+    for _ in 0..200 {
+        publisher.publish(&Publish::new("flood", 1, &payload));
+    }
+    broker.stop();
+    stalled.vanish();
+}
+
+#[test]
+fn nothing_follows_the_farewell_even_where_wills_are_due() {
+    // Ended by the broker, a client has a will that is due; a client that was told already must not be sent it.
+    let mut broker = Broker::start_with(&Setup::default());
+    let mut watcher = Peer::connect(broker.address(), &Connect::new(Version::V5, "watcher"));
+    watcher.subscribe("will", 0);
+    let connect = Connect::new(Version::V5, "mortal").with_will("will", b"gone", Properties::new());
+    let mut mortal = Peer::connect(broker.address(), &connect);
+    mortal.ping();
+    broker.process().signal(Signal::TERM);
+    assert_eq!(mortal.await_close(), Some(0x8B));
+    // Asserts that nothing follows the DISCONNECT.
+    assert_eq!(watcher.await_close(), Some(0x8B));
+    assert!(broker.process().wait_for_exit(Duration::from_secs(10)).success());
+}
+
+#[test]
+fn kill_leaves_subscriptions_that_the_next_start_reads() {
+    let setup = Setup::default();
+    let broker = Broker::start_with(&setup);
+    let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "keeper"));
+    peer.subscribe("kept/#", 1);
+    // It is written at most once a second, so soon.
+    let path = broker.directory().path().join("data/subscriptions.json");
+    let deadline = crate::harness::time::Deadline::after(crate::harness::time::PATIENCE);
+    while !std::fs::read_to_string(&path).is_ok_and(|text| text.contains("kept/#")) {
+        assert!(deadline.remaining().is_some(), "the subscription is not written while the broker runs");
+        // A file has no event to wait for without a dependency that the suite can do without.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let directory = broker.kill();
+    peer.await_close();
+    let broker = Broker::start_in(directory, &setup);
+    let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "keeper"));
+    assert!(peer.session_present, "the session was restored");
+    peer.publish(&Publish::new("kept/live", 1, b"live"));
+    assert_eq!(peer.next_message().text(), "live");
+    peer.disconnect();
+    broker.stop();
+}
