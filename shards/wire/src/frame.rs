@@ -33,6 +33,13 @@ impl Frame<'_> {
     pub fn packet_bytes(&self) -> usize {
         packet_bytes(self.body.len())
     }
+
+    /// Appends the whole packet as it stood on the wire.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        out.push(self.first_byte);
+        write::variable_byte_integer(out, u32::try_from(self.body.len()).unwrap_or(u32::MAX));
+        out.extend_from_slice(self.body);
+    }
 }
 
 /// Size of a packet with that remaining length.
