@@ -4,9 +4,12 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// Descriptors that are not connections: standard streams, signals, listeners, rings, event descriptors, files
-/// of data and logs, and some to spare.
-const RESERVED: u64 = 32;
+/// Descriptors of the process that are not connections: standard streams, signals, files of data and logs, and some
+/// to spare.
+const RESERVED: u64 = 24;
+
+/// Descriptors of a shard that are not connections: its listeners, its ring or epoll instance, its doorbell.
+const RESERVED_BY_SHARD: u64 = 8;
 
 /// Files and sockets this process may have open at once; `u64::MAX` if there is no limit.
 pub(crate) fn open_files_max() -> u64 {
@@ -31,9 +34,9 @@ pub(crate) fn raise_open_files() {
 }
 
 /// Warns, once and in full, if the limit of open files is reached before `connections_max`.
-pub(crate) fn compare_open_files(connections_max: u32) {
+pub(crate) fn compare_open_files(connections_max: u32, shard_count: u16) {
     let open_files_max = open_files_max();
-    let connections_possible = connections_possible(open_files_max);
+    let connections_possible = connections_possible(open_files_max, shard_count);
     if connections_possible < u64::from(connections_max) {
         warn!(
             open_files_max,
@@ -45,8 +48,8 @@ pub(crate) fn compare_open_files(connections_max: u32) {
     }
 }
 
-fn connections_possible(open_files_max: u64) -> u64 {
-    open_files_max.saturating_sub(RESERVED)
+fn connections_possible(open_files_max: u64, shard_count: u16) -> u64 {
+    open_files_max.saturating_sub(RESERVED + RESERVED_BY_SHARD * u64::from(shard_count))
 }
 
 #[cfg(test)]
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_limit_below_the_reserve_leaves_no_connection() {
-        assert_eq!(connections_possible(10), 0);
-        assert_eq!(connections_possible(RESERVED + 10_000), 10_000);
+        assert_eq!(connections_possible(10, 1), 0);
+        assert_eq!(connections_possible(RESERVED + 2 * RESERVED_BY_SHARD + 10_000, 2), 10_000);
     }
 }

@@ -1,9 +1,12 @@
-//! Whether the configured addresses can be listened on, asked before anything else is touched: shards share a
-//! port among themselves, so a second broker of the same user would share it, too, and never be told.
-//! Accepts nothing and keeps no socket.
+//! The listening sockets: whether the configured addresses can be had, asked before anything else is touched (shards
+//! share a port among themselves, so a second broker of the same user would share it, too, and never be told), and one
+//! socket for each address and shard.
+//! Accepts nothing.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,6 +14,13 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::trouble::Trouble;
+
+/// Connections that may wait for a listener to accept them; `net.core.somaxconn` may be lower.
+const BACKLOG: i32 = 4_096;
+
+/// Looks at a port in use before it is believed to be, beside the last.
+const PROBES_MAX: u32 = 10;
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Checks every address, and says who can connect. An address of the default that this machine lacks (`::1`
 /// where there is no IPv6) is left out of `config`; one that the operator named (`explicit`) is an error.
@@ -22,7 +32,7 @@ pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), Trouble> 
     let mut refused = None;
     for &address in &config.bind {
         let target = SocketAddr::new(address, config.port);
-        match probe(target) {
+        match probe_again(target) {
             Ok(()) => usable.push(address),
             Err(error) if !explicit && is_missing(&error) => {
                 info!(%address, "not listening there: this machine does not have it");
@@ -39,6 +49,53 @@ pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), Trouble> 
     config.bind = usable;
     tell_who_can_connect(&config.bind);
     Ok(())
+}
+
+/// The listeners of every shard, each on all addresses of `config`; the system deals connections among the shards.
+///
+/// # Errors
+/// The first address that cannot be listened on, and why.
+pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, Trouble> {
+    let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
+    for &ip in &config.bind {
+        let mut address = SocketAddr::new(ip, config.port);
+        for listeners in &mut shards {
+            let listener =
+                share(address, config.send_buffer_bytes).map_err(|error| Trouble::listen(address, error))?;
+            // If any free port was asked for, the first shard finds it and the others share it.
+            address = listener.local_addr().map_err(|error| Trouble::listen(address, error))?;
+            listeners.push(listener);
+        }
+    }
+    Ok(shards)
+}
+
+fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if send_buffer_bytes > 0 {
+        // Accepted sockets inherit it.
+        socket.set_send_buffer_size(send_buffer_bytes as usize)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// As `probe`, but a port in use is looked at again for a short while: a broker that was killed with accepts outstanding in
+/// `io_uring` holds its port some milliseconds longer than it lives.
+fn probe_again(target: SocketAddr) -> io::Result<()> {
+    for _ in 0..PROBES_MAX {
+        match probe(target) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(PROBE_INTERVAL),
+            other => return other,
+        }
+    }
+    probe(target)
 }
 
 /// Binds without sharing the port, and lets go again.
@@ -72,7 +129,7 @@ fn tell_who_can_connect(addresses: &[IpAddr]) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Ipv4Addr;
 
     use super::*;
 
@@ -102,6 +159,14 @@ mod tests {
         let port = holder.local_addr().unwrap().as_socket().unwrap().port();
         let trouble = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
         assert!(matches!(trouble, Trouble::AddressInUse(_)), "{trouble}");
+    }
+
+    #[test]
+    fn all_shards_share_the_port_that_the_first_one_found() {
+        let shards = bind(&config(vec![LOOPBACK], 0), 3).unwrap();
+        let ports: Vec<u16> =
+            shards.iter().map(|listeners| listeners[0].local_addr().unwrap().port()).collect();
+        assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! The broker's process, told once from start to end: arguments, configuration, shards, signal.
 //! Knows no packet, no session and no socket's bytes: those live in the shards.
 
+mod atomic_file;
 mod backend;
 mod cli;
 mod clock;
 mod config;
+mod cores;
 mod data_dir;
+mod gauges;
 mod limits;
 mod listen;
 mod notify;
+mod placement;
+mod places;
 #[cfg(test)]
 mod scratch;
 mod shard_thread;
@@ -31,7 +36,7 @@ use config::{Config, Effective, Place};
 use data_dir::DataDir;
 use shard_thread::Shards;
 use signals::Signal;
-use statistics::Report;
+use statistics::{Asked, Report};
 use subscriptions_file::Writer;
 use trouble::Trouble;
 
@@ -65,19 +70,22 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     let configuration = file.as_deref().unwrap_or(Path::new("defaults and flags")).display();
     info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
     limits::raise_open_files();
-    limits::compare_open_files(config.max_connections);
+    let shard_count = cores::shard_count(config.shards);
+    limits::compare_open_files(config.max_connections, shard_count);
 
     listen::check(&mut config, bind_explicit)?;
     let _data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
+    let key = placement::key(&config.data_dir)?;
     let signals = signals::listen()?;
-    let writer = Writer::start(&config.data_dir, config.shards as usize)?;
-    let shards = shard_thread::start(&config, sessions, &writer.feed())?;
+    let mut report = Report::start();
+    let writer = Writer::start(&config.data_dir, shard_count.into())?;
+    let shards = shard_thread::start(&config, shard_count, key, sessions, &writer.feed())?;
     notify::ready("serving");
 
-    let mut report = Report::default();
-    wait(&config, &shards, &signals, || {
+    wait(&config, &shards, &signals, |asked| {
         report.tell(&shards.totals());
+        report.tell_shards(&shards.each(), asked);
         telemetry.tell_dropped();
     });
 
@@ -90,7 +98,7 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
 }
 
 /// Keeps the clocks of the control plane until a signal says to stop; `report` tells the statistics.
-fn wait(config: &Config, shards: &Shards, signals: &Receiver<Signal>, mut report: impl FnMut()) {
+fn wait(config: &Config, shards: &Shards, signals: &Receiver<Signal>, mut report: impl FnMut(Asked)) {
     let every = |interval: Option<Duration>| interval.map_or_else(never, tick);
     let stats_interval = Duration::from_secs(config.stats_interval_s.into());
     let report_due = every(Some(stats_interval).filter(|interval| !interval.is_zero()));
@@ -99,10 +107,10 @@ fn wait(config: &Config, shards: &Shards, signals: &Receiver<Signal>, mut report
     loop {
         select! {
             recv(signals) -> signal => match signal {
-                Ok(Signal::Statistics) => report(),
+                Ok(Signal::Statistics) => report(Asked::BySignal),
                 Ok(Signal::Stop) | Err(_) => return,
             },
-            recv(report_due) -> _ => report(),
+            recv(report_due) -> _ => report(Asked::ByInterval),
             recv(alive_due) -> _ => if shards.all_turned() { notify::alive() },
             recv(subscriptions_due) -> _ => shards.hand_over_subscriptions(),
         }

@@ -2,27 +2,26 @@
 //! Knows no connection; what crosses here is a request, a counter or a stop.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{Admission, Engine, Entropy, SessionRecord};
-use socket2::{Domain, Protocol, Socket, Type};
-use tracing::{error, info, warn};
+use engine::{Engine, Entropy, SessionRecord, Topology};
+use tracing::{debug, error, info, warn};
 
-use crate::backend::monoio::{self as backend, Bell, Counter, Parts};
-use crate::clock::Clock;
+use crate::backend::monoio::{self as backend, Bell, Bells, CAPACITY, Counter, Parts};
+use crate::clock::{self, Clock};
 use crate::config::{Config, Io};
-use crate::statistics::Totals;
+use crate::cores::{self, ThreadId};
+use crate::gauges::Gauges;
+use crate::listen;
+use crate::placement;
+use crate::places::Places;
+use crate::statistics::{ShardReport, Totals};
 use crate::subscriptions_file::Feed;
 use crate::trouble::Trouble;
-
-/// Connections that may wait for a listener to accept them; `net.core.somaxconn` may be lower.
-const BACKLOG: i32 = 4_096;
-/// Connections beyond the limit that are read, at once, only to be told that there is no place.
-const TURNED_AWAY_MAX: u32 = 64;
 
 /// Requests that may wait for a shard. They repeat, so one that finds no room is left out.
 const CONTROLS_MAX: usize = 8;
@@ -30,166 +29,168 @@ const CONTROLS_MAX: usize = 8;
 /// Something the control plane asks of a shard.
 #[derive(Debug)]
 pub(crate) enum Control {
+    /// Accept connections: every shard knows what the others subscribe to.
+    Accept,
     /// Show that you turn.
     Turn(u64),
     /// Hand the records of persistent sessions over, if they changed.
     HandOver,
+    /// Take no more packets from clients, and answer whether nothing is on its way to or from here.
+    Quiesce(Sender<bool>),
     /// Tell the clients, and end within this time.
     Stop(Duration),
 }
 
-/// What one shard counts, written by it alone at the end of a turn and read by anyone.
-#[derive(Debug, Default)]
-struct Counted {
-    messages_received: AtomicU64,
-    messages_sent: AtomicU64,
-    subscriptions: AtomicU64,
-    sessions: AtomicU64,
-    retained_messages: AtomicU64,
-    dropped: AtomicU64,
-    turn_answered: AtomicU64,
-}
-
-#[expect(clippy::disallowed_types, reason = "counters that one shard writes and the control plane reads")]
-type Shared<T> = std::sync::Arc<T>;
-
-/// A handle on [`Counted`].
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Gauges(Shared<Counted>);
-
-impl Gauges {
-    /// Shows what the engine counts.
-    pub(crate) fn publish(&self, engine: &Engine) {
-        let counters = engine.counters();
-        self.0.messages_received.store(counters.messages_received, Relaxed);
-        self.0.messages_sent.store(counters.messages_sent, Relaxed);
-        self.0.subscriptions.store(engine.subscription_count() as u64, Relaxed);
-        self.0.sessions.store(engine.session_count().into(), Relaxed);
-        self.0.retained_messages.store(engine.retained_count() as u64, Relaxed);
-        self.0.dropped.store(counters.dropped_total(), Relaxed);
-    }
-
-    pub(crate) fn answer_turn(&self, number: u64) {
-        self.0.turn_answered.store(number, Relaxed);
-    }
-}
-
-/// The process's places for connections, exact over all shards.
-#[derive(Clone, Debug)]
-pub(crate) struct Places(Shared<PlaceCounts>);
-
-#[derive(Debug)]
-struct PlaceCounts {
-    max: u32,
-    taken: AtomicU32,
-    turned_away: AtomicU32,
-}
-
-impl Places {
-    fn new(max: u32) -> Self {
-        Self(Shared::new(PlaceCounts { max, taken: AtomicU32::new(0), turned_away: AtomicU32::new(0) }))
-    }
-
-    /// Takes a place, or one of the few in which a connection is told that there is none; `None` if those
-    /// are taken too.
-    pub(crate) fn enter(&self) -> Option<Admission> {
-        let take = |count: &AtomicU32, max| {
-            count.fetch_update(Relaxed, Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
-        };
-        if take(&self.0.taken, self.0.max) {
-            Some(Admission::Serve)
-        } else if take(&self.0.turned_away, TURNED_AWAY_MAX) {
-            Some(Admission::TurnAway)
-        } else {
-            None
-        }
-    }
-
-    /// Gives a place back.
-    pub(crate) fn leave(&self, admission: Admission) {
-        let count = match admission {
-            Admission::Serve => &self.0.taken,
-            Admission::TurnAway => &self.0.turned_away,
-        };
-        let before = count.fetch_sub(1, Relaxed);
-        assert!(before > 0);
-    }
-}
-
 struct Thread {
     control: Sender<Control>,
-    bell: Bell,
     gauges: Gauges,
+    id: ThreadId,
     handle: JoinHandle<()>,
 }
 
 /// All shards of the process.
 pub(crate) struct Shards {
     threads: Vec<Thread>,
+    bells: Bells,
     places: Places,
     turn_asked: AtomicU64,
 }
 
-/// Binds the listeners, starts a thread for each shard and waits until all of them serve.
+/// What a shard's thread says of itself once its runtime stands.
+struct Started {
+    id: ThreadId,
+    io: Io,
+    /// Why `io_uring` was passed over, if it was.
+    fallback: Option<io::Error>,
+}
+
+/// Binds the listeners, starts a thread for each shard and waits until all of them serve. `key` deals the `sessions`
+/// that are restored, and all clients after them.
 ///
 /// # Errors
 /// Whatever keeps one of them from serving.
 ///
 /// # Panics
 /// If a shard's thread ends without saying why, which a panic there does; that ends the process anyway.
-pub(crate) fn start(config: &Config, sessions: Vec<SessionRecord>, feed: &Feed) -> Result<Shards, Trouble> {
+pub(crate) fn start(
+    config: &Config,
+    shard_count: u16,
+    key: Entropy,
+    sessions: Vec<SessionRecord>,
+    feed: &Feed,
+) -> Result<Shards, Trouble> {
     let clock = Clock::start();
     let places = Places::new(config.max_connections);
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let mut sessions = Some(sessions);
-    let mut threads = Vec::new();
-    for number in 0..config.shards as usize {
-        let listeners = listen(config)?;
-        let addresses: Vec<SocketAddr> =
-            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let mut engine = Engine::new(config.engine_limits(), entropy()?, clock.now());
-        engine.reserve_connections(config.initial_pool_size / config.shards);
-        restore(&mut engine, clock, sessions.take().unwrap_or_default());
+    let listeners = listen::bind(config, shard_count)?;
+    let addresses: Vec<_> = listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let (doorbells, bells) = doorbells(shard_count)?;
+    let cores = cores::deal(shard_count);
+    let session_count = sessions.len();
+    let mut sessions = deal(sessions, Topology { own: 0, shard_count, key });
+    let (settled, settlements) = bounded(shard_count.into());
+
+    let mut waiting = Vec::new();
+    let belongings = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(doorbells);
+    for (own, ((port, listeners), doorbell)) in (0..shard_count).zip(belongings) {
+        let limits = config.engine_limits(shard_count);
+        let mut engine =
+            Engine::new(limits, placement::draw()?, clock.now()).in_mesh(Topology { own, shard_count, key });
+        engine.reserve_connections(config.initial_pool_size / u32::from(shard_count));
+        restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let (control, asked) = bounded(CONTROLS_MAX);
-        let (doorbell, bell) =
-            Counter::new().map_err(|error| Trouble::system("make the doorbell of a shard", error))?;
         let gauges = Gauges::default();
-        gauges.publish(&engine);
+        gauges.publish(&engine, 0);
         // The engine is made here and moved before it has seen anything.
         let parts = Parts {
-            number,
+            number: own,
             engine,
             clock,
             listeners,
             read_buffer_bytes: config.read_buffer_bytes as usize,
+            port,
+            bells: bells.clone(),
             places: places.clone(),
             gauges: gauges.clone(),
             control: asked,
             doorbell,
+            settled: settled.clone(),
             feed: feed.clone(),
         };
-        let core = cores.get(number).copied();
+        let core = cores.get(usize::from(own)).copied();
         let io = config.io;
         let (started, start) = bounded(1);
         let handle = thread::Builder::new()
-            .name(format!("shard-{number}"))
+            .name(format!("shard-{own}"))
             .spawn(move || serve(parts, core, io, &started))
             .map_err(|error| Trouble::system("start the thread of a shard", error))?;
-        wait_until_started(&start)?;
-        for address in addresses {
-            info!(shard = number, "listening on {address}");
-        }
-        threads.push(Thread { control, bell, gauges, handle });
+        waiting.push((control, gauges, handle, start));
     }
-    Ok(Shards { threads, places, turn_asked: AtomicU64::new(0) })
+
+    let mut threads = Vec::new();
+    for (shard, (control, gauges, handle, start)) in waiting.into_iter().enumerate() {
+        let started = wait_until_started(&start)?;
+        tell_started(shard, shard_count, &started);
+        threads.push(Thread { control, gauges, id: started.id, handle });
+    }
+    for _ in 0..shard_count {
+        settlements.recv().expect("a shard settles, or ends the process");
+    }
+    let shards = Shards { threads, bells, places, turn_asked: AtomicU64::new(0) };
+    if session_count > 0 {
+        let totals = shards.totals().shards;
+        info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
+    }
+    shards.ask(|| Control::Accept);
+    for address in addresses {
+        info!("listening on {address}");
+    }
+    Ok(shards)
 }
 
-fn wait_until_started(start: &Receiver<Result<(), Trouble>>) -> Result<(), Trouble> {
+fn doorbells(shard_count: u16) -> Result<(Vec<Counter>, Bells), Trouble> {
+    let made: Result<Vec<(Counter, Bell)>, _> = (0..shard_count).map(|_| Counter::new()).collect();
+    let made = made.map_err(|error| Trouble::system("make the doorbell of a shard", error))?;
+    let (counters, bells): (Vec<Counter>, Vec<Bell>) = made.into_iter().unzip();
+    Ok((counters, bells.into()))
+}
+
+/// The sessions of each shard, which may be other ones than before: their number may have changed.
+fn deal(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<SessionRecord>> {
+    let mut dealt: Vec<Vec<SessionRecord>> = (0..topology.shard_count).map(|_| Vec::new()).collect();
+    for session in sessions {
+        dealt[usize::from(topology.home_of_client(&session.client_id))].push(session);
+    }
+    dealt
+}
+
+fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
+    for session in sessions {
+        if let Err(reason) = engine.restore(clock.now(), &session) {
+            // Peers' text belongs to debug, but this is the operator's file.
+            warn!(client_id = session.client_id, reason, "session not restored");
+        }
+    }
+}
+
+fn wait_until_started(start: &Receiver<Result<Started, Trouble>>) -> Result<Started, Trouble> {
     start.recv().expect("a shard says whether it started before it ends")
 }
 
+fn tell_started(shard: usize, shard_count: u16, started: &Started) {
+    let io = started.io;
+    match &started.fallback {
+        // All shards are alike, unless the system refuses io_uring to some of them.
+        None if shard == 0 => info!(%io, shards = shard_count, "shards run"),
+        Some(refused) if shard == 0 => info!(
+            %io, shards = shard_count, reason = %refused, "shards run without io_uring, which this system refused"
+        ),
+        None => {}
+        Some(refused) => debug!(shard, %io, reason = %refused, "shard runs without io_uring"),
+    }
+}
+
 /// The thread of a shard.
-fn serve(parts: Parts, core: Option<core_affinity::CoreId>, io: Io, started: &Sender<Result<(), Trouble>>) {
+fn serve(parts: Parts, core: Option<CoreId>, io: Io, started: &Sender<Result<Started, Trouble>>) {
     let number = parts.number;
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
@@ -203,82 +204,32 @@ fn serve(parts: Parts, core: Option<core_affinity::CoreId>, io: Io, started: &Se
             return;
         }
     };
-    match &built.fallback {
-        None => info!(shard = number, io = %built.io, core = core.map(|core| core.id), "shard runs"),
-        Some(refused) => info!(
-            shard = number,
-            io = %built.io,
-            core = core.map(|core| core.id),
-            reason = %refused,
-            "shard runs without io_uring, which this system refused"
-        ),
-    }
-    let _ = started.send(Ok(()));
+    let (io, fallback) = (built.io, built.fallback.take());
+    let _ = started.send(Ok(Started { id: ThreadId::current(), io, fallback }));
     if let Err(trouble) = backend::run(&mut built, parts) {
         error!(shard = number, %trouble, "shard failed");
         std::process::abort();
     }
 }
 
-/// One listening socket for each address, the port shared among shards.
-fn listen(config: &Config) -> Result<Vec<TcpListener>, Trouble> {
-    config
-        .bind
-        .iter()
-        .map(|&ip| {
-            let address = SocketAddr::new(ip, config.port);
-            listen_on(address, config.send_buffer_bytes).map_err(|error| Trouble::listen(address, error))
-        })
-        .collect()
-}
-
-fn listen_on(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if send_buffer_bytes > 0 {
-        // Accepted sockets inherit it.
-        socket.set_send_buffer_size(send_buffer_bytes as usize)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
-    let count = sessions.len();
-    for session in sessions {
-        if let Err(reason) = engine.restore(clock.now(), &session) {
-            // Peers' text belongs to debug, but this is the operator's file.
-            warn!(client_id = session.client_id, reason, "session not restored");
-        }
-    }
-    if count > 0 {
-        info!(sessions = engine.session_count(), subscriptions = engine.subscription_count(), "restored");
-    }
-}
-
-fn entropy() -> Result<Entropy, Trouble> {
-    let mut key = [0; 16];
-    getrandom::fill(&mut key)
-        .map_err(|error| Trouble::system("draw random bytes", io::Error::other(error)))?;
-    Ok(Entropy(u128::from_ne_bytes(key)))
-}
-
 impl Shards {
+    /// What each shard shows, in order.
+    pub(crate) fn each(&self) -> Vec<ShardReport> {
+        self.threads
+            .iter()
+            .map(|thread| ShardReport { totals: thread.gauges.read(), busy: thread.id.busy() })
+            .collect()
+    }
+
     /// Sums over all shards.
     pub(crate) fn totals(&self) -> Totals {
-        let gauges: Vec<Gauges> = self.threads.iter().map(|thread| thread.gauges.clone()).collect();
-        self.sum(&gauges)
+        sum(&self.places, self.threads.iter().map(|thread| &thread.gauges))
     }
 
     /// Whether every shard has turned since the last call; asks them to turn again.
     pub(crate) fn all_turned(&self) -> bool {
         let asked = self.turn_asked.load(Relaxed);
-        let turned = self.threads.iter().all(|thread| thread.gauges.0.turn_answered.load(Relaxed) >= asked);
+        let turned = self.threads.iter().all(|thread| thread.gauges.turn_answered() >= asked);
         if turned {
             self.turn_asked.store(asked + 1, Relaxed);
             self.ask(|| Control::Turn(asked + 1));
@@ -296,41 +247,51 @@ impl Shards {
     /// # Panics
     /// If a shard's thread panicked, which ends the process anyway.
     pub(crate) fn stop(mut self, deadline: Duration) -> Totals {
-        for thread in &self.threads {
+        self.quiesce(deadline / 2);
+        for (shard, thread) in self.threads.iter().enumerate() {
             // Nothing else is asked any more, so there will be room.
             let _ = thread.control.send(Control::Stop(deadline));
-            thread.bell.ring();
+            self.bells.ring(shard);
         }
         let gauges: Vec<Gauges> = self.threads.iter().map(|thread| thread.gauges.clone()).collect();
         for thread in self.threads.drain(..) {
             thread.handle.join().expect("a panic ends the process");
         }
-        self.sum(&gauges)
+        sum(&self.places, gauges.iter())
     }
 
-    fn sum(&self, gauges: &[Gauges]) -> Totals {
-        let mut totals = Totals {
-            connections: self.places.0.taken.load(Relaxed).into(),
-            connections_max: self.places.0.max.into(),
-            ..Totals::default()
-        };
-        for Gauges(counted) in gauges {
-            totals.messages_received += counted.messages_received.load(Relaxed);
-            totals.messages_sent += counted.messages_sent.load(Relaxed);
-            totals.subscriptions += counted.subscriptions.load(Relaxed);
-            totals.sessions += counted.sessions.load(Relaxed);
-            totals.retained_messages += counted.retained_messages.load(Relaxed);
-            totals.dropped += counted.dropped.load(Relaxed);
+    /// Waits, at most `patience`, until everything that clients were promised has crossed to its shard.
+    fn quiesce(&self, patience: Duration) {
+        let last = clock::read() + patience;
+        let mut idle_rounds = 0;
+        // In one round a shard may have answered before another sent it something; in two it has not.
+        while idle_rounds < 2 && clock::read() < last {
+            let (answer, answers) = bounded(self.threads.len());
+            self.ask(|| Control::Quiesce(answer.clone()));
+            drop(answer);
+            let idle = self.threads.iter().all(|_| answers.recv_timeout(patience) == Ok(true));
+            idle_rounds = if idle { idle_rounds + 1 } else { 0 };
         }
-        totals
     }
 
     fn ask(&self, control: impl Fn() -> Control) {
-        for thread in &self.threads {
+        for (shard, thread) in self.threads.iter().enumerate() {
             let _ = thread.control.try_send(control());
-            thread.bell.ring();
+            self.bells.ring(shard);
         }
     }
+}
+
+fn sum<'a>(places: &Places, gauges: impl Iterator<Item = &'a Gauges>) -> Totals {
+    let mut totals = Totals {
+        connections: places.taken().into(),
+        connections_max: places.max().into(),
+        ..Totals::default()
+    };
+    for gauges in gauges {
+        totals.shards.add(&gauges.read());
+    }
+    totals
 }
 
 #[cfg(test)]
@@ -338,14 +299,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_exact_and_a_few_more_are_told_so() {
-        let places = Places::new(2);
-        let entered: Vec<_> = (0..2 + TURNED_AWAY_MAX).map(|_| places.enter()).collect();
-        assert_eq!(entered[..2], [Some(Admission::Serve); 2]);
-        assert!(entered[2..].iter().all(|admission| *admission == Some(Admission::TurnAway)));
-        assert_eq!(places.enter(), None);
-        places.leave(Admission::Serve);
-        assert_eq!(places.enter(), Some(Admission::Serve));
-        assert_eq!(places.enter(), None);
+    fn sessions_are_dealt_to_their_homes_whatever_the_number_of_shards() {
+        let session = |number| SessionRecord { client_id: format!("client-{number}"), subscriptions: vec![] };
+        for shard_count in [1, 2, 5] {
+            let topology = Topology { own: 0, shard_count, key: Entropy(7) };
+            let dealt = deal((0..100).map(session).collect(), topology);
+            assert_eq!(dealt.iter().map(Vec::len).sum::<usize>(), 100);
+            for (home, sessions) in dealt.iter().enumerate() {
+                assert!(!sessions.is_empty());
+                let at_home = |session: &SessionRecord| {
+                    usize::from(topology.home_of_client(&session.client_id)) == home
+                };
+                assert!(sessions.iter().all(at_home));
+            }
+        }
     }
 }

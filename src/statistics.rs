@@ -2,30 +2,77 @@
 //! Counts nothing: the shards do.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::notify;
+use crate::{clock, notify};
 
-/// Sums over all shards. Gauges say what is now; the others only grow.
+/// Of one shard, or sums over several. Gauges say what is now; the others only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub(crate) struct ShardTotals {
     /// Connections now (gauge).
     pub(crate) connections: u64,
-    /// Most connections at once, as configured.
-    pub(crate) connections_max: u64,
+    /// Sessions now, connected or not (gauge).
+    pub(crate) sessions: u64,
+    /// Subscriptions of all sessions now (gauge).
+    pub(crate) subscriptions: u64,
+    /// Retained messages now (gauge).
+    pub(crate) retained_messages: u64,
     /// PUBLISH packets received from clients.
     pub(crate) messages_received: u64,
     /// PUBLISH packets sent to clients.
     pub(crate) messages_sent: u64,
-    /// Subscriptions of all sessions now (gauge).
-    pub(crate) subscriptions: u64,
-    /// Sessions now, connected or not (gauge).
-    pub(crate) sessions: u64,
-    /// Retained messages now (gauge).
-    pub(crate) retained_messages: u64,
+    /// Messages sent to other shards, one for each of them.
+    pub(crate) messages_crossed: u64,
+    /// Messages of other shards that nobody here wanted.
+    pub(crate) crossed_for_nothing: u64,
+    /// Connections handed over to the shard of their session.
+    pub(crate) handed_over: u64,
     /// Messages that matched a session and were dropped for it, for whatever reason.
     pub(crate) dropped: u64,
+    /// Turns of the shard.
+    pub(crate) turns: u64,
+    /// Times that another shard woke this one.
+    pub(crate) parked_wakes: u64,
+}
+
+/// One shard and the time that its thread has spent on a core, where the system tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardReport {
+    /// What the shard counts.
+    pub(crate) totals: ShardTotals,
+    /// Since it started.
+    pub(crate) busy: Option<Duration>,
+}
+
+/// Sums over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Connections now, those on their way between two shards included.
+    pub(crate) connections: u64,
+    /// Most connections at once, as configured.
+    pub(crate) connections_max: u64,
+    /// All else.
+    pub(crate) shards: ShardTotals,
+}
+
+impl ShardTotals {
+    /// Adds those of another shard.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.sessions += other.sessions;
+        self.subscriptions += other.subscriptions;
+        self.retained_messages += other.retained_messages;
+        self.messages_received += other.messages_received;
+        self.messages_sent += other.messages_sent;
+        self.messages_crossed += other.messages_crossed;
+        self.crossed_for_nothing += other.crossed_for_nothing;
+        self.handed_over += other.handed_over;
+        self.dropped += other.dropped;
+        self.turns += other.turns;
+        self.parked_wakes += other.parked_wakes;
+    }
 }
 
 impl Totals {
@@ -41,20 +88,38 @@ impl Totals {
         format!(
             "[STATS] Connections: {}\n[STATS] Messages: {} received, {} sent\n[STATS] Subscriptions: {}\n",
             self.connections_of_max(),
-            self.messages_received,
-            self.messages_sent,
-            self.subscriptions
+            self.shards.messages_received,
+            self.shards.messages_sent,
+            self.shards.subscriptions
         )
     }
 }
 
 /// What the operator was told so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
     dropped: u64,
+    /// When the shards were last looked at.
+    seen: Instant,
+    /// The time that each had then been busy.
+    busy: Vec<Duration>,
+}
+
+/// Who asked for a report, and so how loudly each shard is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A clock, or the end: shards are a matter of debugging.
+    ByInterval,
+    /// The operator.
+    BySignal,
 }
 
 impl Report {
+    /// Nothing; shards start now.
+    pub(crate) fn start() -> Self {
+        Self { dropped: 0, seen: clock::read(), busy: Vec::new() }
+    }
+
     /// Prints the block on standard output, tells the service manager its first line, and warns if messages
     /// were dropped since this was last called.
     pub(crate) fn tell(&mut self, totals: &Totals) {
@@ -64,13 +129,68 @@ impl Report {
         let _ = output.write_all(totals.block().as_bytes()).and_then(|()| output.flush());
         drop(output);
         notify::status(&format!("Connections: {}", totals.connections_of_max()));
-        debug!(sessions = totals.sessions, retained_messages = totals.retained_messages, "totals");
-        if totals.dropped > self.dropped {
-            let since_last = totals.dropped - self.dropped;
-            warn!(since_last, total = totals.dropped, "messages dropped");
-            self.dropped = totals.dropped;
+        let shards = &totals.shards;
+        debug!(sessions = shards.sessions, retained_messages = shards.retained_messages, "totals");
+        if shards.dropped > self.dropped {
+            let since_last = shards.dropped - self.dropped;
+            warn!(since_last, total = shards.dropped, "messages dropped");
+            self.dropped = shards.dropped;
         }
     }
+
+    /// Logs one line for each shard, in order. `busy_percent` counts from the last time this was called.
+    pub(crate) fn tell_shards(&mut self, shards: &[ShardReport], asked: Asked) {
+        let now = clock::read();
+        let since = now.duration_since(self.seen);
+        self.busy.resize(shards.len(), Duration::ZERO);
+        for (shard, ShardReport { totals, busy }) in shards.iter().enumerate() {
+            let busy_percent = busy.map(|busy| percent(busy.saturating_sub(self.busy[shard]), since));
+            self.busy[shard] = busy.unwrap_or_default();
+            let ShardTotals {
+                connections,
+                sessions,
+                messages_received: received,
+                messages_sent: sent,
+                messages_crossed: crossed,
+                crossed_for_nothing,
+                handed_over,
+                turns,
+                parked_wakes,
+                subscriptions: _,
+                retained_messages: _,
+                dropped: _,
+            } = *totals;
+            macro_rules! tell {
+                ($level:ident) => {
+                    $level!(
+                        shard,
+                        connections,
+                        sessions,
+                        received,
+                        sent,
+                        crossed,
+                        crossed_for_nothing,
+                        handed_over,
+                        turns,
+                        parked_wakes,
+                        busy_percent,
+                        "shard"
+                    )
+                };
+            }
+            match asked {
+                Asked::ByInterval => tell!(debug),
+                Asked::BySignal => tell!(info),
+            }
+        }
+        self.seen = now;
+    }
+}
+
+/// `part` of `whole`, rounded, in percent.
+fn percent(part: Duration, whole: Duration) -> u64 {
+    let whole_us = whole.as_micros().max(1);
+    u64::try_from((part.as_micros() * 100 + whole_us / 2) / whole_us).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -82,10 +202,12 @@ mod tests {
         let totals = Totals {
             connections: 1_234,
             connections_max: 10_000,
-            messages_received: 45_678,
-            messages_sent: 123_456,
-            subscriptions: 5_678,
-            ..Totals::default()
+            shards: ShardTotals {
+                messages_received: 45_678,
+                messages_sent: 123_456,
+                subscriptions: 5_678,
+                ..ShardTotals::default()
+            },
         };
         assert_eq!(
             totals.block(),
@@ -107,5 +229,16 @@ mod tests {
         check(9_999, 10_000, "9999/10000 (100.0%)");
         check(10_000, 10_000, "10000/10000 (100.0%)");
         check(1, 3, "1/3 (33.3%)");
+    }
+
+    #[test]
+    fn a_share_of_time_is_a_rounded_percentage() {
+        let check = |part, whole, expected| {
+            assert_eq!(percent(Duration::from_millis(part), Duration::from_millis(whole)), expected);
+        };
+        check(0, 0, 0);
+        check(5, 1_000, 1);
+        check(4, 1_000, 0);
+        check(1_000, 1_000, 100);
     }
 }

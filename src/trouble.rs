@@ -56,6 +56,13 @@ pub(crate) enum Trouble {
         /// What the system says.
         reason: String,
     },
+    /// The key by which sessions are dealt to shards cannot be had.
+    PlacementKey {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file of persistent subscriptions is damaged; it is left as it is.
     SubscriptionsDamaged {
         /// The file.
@@ -191,6 +198,12 @@ impl fmt::Display for Trouble {
                 "the log directory {} cannot be written: {reason}; give it to the user that runs the broker, \
                  or name another with --log-dir DIR",
                 directory.display()
+            ),
+            Self::PlacementKey { file, reason } => write!(
+                f,
+                "{}: {reason}; it holds the key by which sessions are dealt to shards: put back a copy, let the user \
+                 that runs the broker read and write it, or remove it to have a new one made",
+                file.display()
             ),
             Self::SubscriptionsDamaged { file, reason } => write!(
                 f,

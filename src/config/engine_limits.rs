@@ -6,8 +6,8 @@ use engine::Limits;
 use super::Config;
 
 impl Config {
-    /// The bounds of one shard's engine; those of the whole process are divided among the shards.
-    pub(crate) fn engine_limits(&self) -> Limits {
+    /// The bounds of one shard's engine; those of the whole process are divided among `shard_count` shards.
+    pub(crate) fn engine_limits(&self, shard_count: u16) -> Limits {
         Limits {
             packet_bytes_max: self.packet_bytes_max,
             receive_maximum: self.receive_maximum,
@@ -26,9 +26,10 @@ impl Config {
             subscriptions_per_session_max: self.subscriptions_per_session_max,
             topic_levels_max: self.topic_levels_max,
             client_id_bytes_max: self.client_id_bytes_max,
-            retained_messages_max: self.retained_messages_max.div_ceil(self.shards),
-            retained_bytes_max: self.retained_bytes_max.div_ceil(self.shards.into()),
-            memory_bytes_max: self.memory_bytes_max.div_ceil(self.shards.into()),
+            retained_messages_max: self.retained_messages_max.div_ceil(shard_count.into()),
+            retained_bytes_max: self.retained_bytes_max.div_ceil(shard_count.into()),
+            memory_bytes_max: self.memory_bytes_max.div_ceil(shard_count.into()),
+            tell_shard: self.tell_shard,
             ..Limits::default()
         }
     }
@@ -40,14 +41,13 @@ mod tests {
 
     #[test]
     fn the_defaults_of_the_file_are_those_of_the_engine() {
-        assert_eq!(format!("{:?}", Config::default().engine_limits()), format!("{:?}", Limits::default()));
+        assert_eq!(format!("{:?}", Config::default().engine_limits(1)), format!("{:?}", Limits::default()));
     }
 
     #[test]
     fn what_the_process_may_hold_is_divided_and_never_rounded_to_none() {
-        let config =
-            Config { shards: 3, retained_messages_max: 10, memory_bytes_max: 1, ..Config::default() };
-        let limits = config.engine_limits();
+        let config = Config { retained_messages_max: 10, memory_bytes_max: 1, ..Config::default() };
+        let limits = config.engine_limits(3);
         assert_eq!((limits.retained_messages_max, limits.memory_bytes_max), (4, 1));
     }
 }

@@ -124,6 +124,8 @@ impl Effective {
         let config = &self.config;
         let pairs = [
             (("initial_pool_size", config.initial_pool_size), ("max_pool_size", config.max_pool_size)),
+            // Every connection has a slot.
+            (("max_connections", config.max_connections), ("max_pool_size", config.max_pool_size)),
             (
                 ("default_session_expiry_s", config.default_session_expiry_s),
                 ("session_expiry_s_max", config.session_expiry_s_max),

@@ -12,6 +12,11 @@ use super::value::{ANY, Bounds, Field, Given, Io, LogLevel, between, from};
 /// The longest packet MQTT can express: a five-byte fixed header and 268,435,455 bytes behind it.
 const MQTT_PACKET_BYTES_MAX: u64 = 268_435_460;
 
+/// Most shards.
+const SHARDS_MAX: u64 = 64;
+
+const _: () = assert!(engine::SHARDS_MAX == 64);
+
 /// One setting as files, flags and help see it.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -99,14 +104,18 @@ settings! {
     section "Running" {
         /// Directory of what outlives the process. Made when missing; one broker at a time may use it.
         data_dir: PathBuf = PathBuf::from("data"), ANY;
-        /// Threads that serve connections, each with a core of its own.
-        shards: u32 = 1, Bounds { min: 1, max: 1, note: "this version runs one shard" };
+        /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
+        /// use, as CPU affinity and the quota of its control group say; more than there are cores is allowed.
+        shards: u32 = 0, between(0, SHARDS_MAX);
         /// How bytes move: "uring" (`io_uring`, Linux 5.1 or later, 5.10 recommended), "epoll", or "auto":
         /// `io_uring` where the system has and permits it, epoll otherwise, and one log line that says why.
         io: Io = Io::Auto, ANY;
         /// Seconds between two statistics blocks on standard output; 0 prints none (`STATS_INTERVAL`).
         /// SIGUSR1 prints one at any time.
         stats_interval_s: u32 = 30, between(0, 86_400);
+        /// Whether CONNACK tells clients of MQTT 5.0 the number of their shard, in a user property `shard`.
+        /// For tests and benches.
+        tell_shard: bool = false, ANY;
     }
     section "Logs" {
         /// Least severe level that is logged: "debug", "info", "warn", "error" (also "err"), or "off".

@@ -122,7 +122,7 @@ fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
     check("port = -1", "an integer from 0 to 65535");
     check("port = \"1883\"", "an integer from 0 to 65535");
     check("port = 1883.0", "an integer from 0 to 65535");
-    check("shards = 2", "only 1, this version runs one shard");
+    check("shards = 65", "an integer from 0 to 64");
     check("read_buffer_bytes = 1", "an integer from 512 to 1048576");
     check("queue_qos0_offline = 1", "true or false");
     check("io = \"iouring\"", "one of \"auto\", \"uring\", \"epoll\"");
@@ -168,7 +168,10 @@ fn what_is_not_toml_names_file_and_line() {
 fn values_that_contradict_name_both_and_where_they_come_from() {
     assert_eq!(
         faults("\nmax_pool_size = 10\n"),
-        ["initial_pool_size = 1000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)"]
+        [
+            "initial_pool_size = 1000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)",
+            "max_connections = 10000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)"
+        ]
     );
 }
 

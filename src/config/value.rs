@@ -22,8 +22,6 @@ pub(crate) struct Bounds {
     pub(crate) min: u64,
     /// Largest integer allowed, if the type itself does not end earlier.
     pub(crate) max: u64,
-    /// Why, if the numbers alone do not say it.
-    pub(crate) note: &'static str,
 }
 
 /// Every value that the type can hold.
@@ -37,7 +35,7 @@ pub(crate) const fn from(min: u64) -> Bounds {
 /// Integers from `min` to `max`, both included.
 pub(crate) const fn between(min: u64, max: u64) -> Bounds {
     assert!(min <= max);
-    Bounds { min, max, note: "" }
+    Bounds { min, max }
 }
 
 /// A type that a setting can have.
@@ -80,12 +78,10 @@ macro_rules! integer_fields {
             fn allowed(bounds: &Bounds) -> String {
                 // A file's integers are signed: nothing above can be written there.
                 let max = bounds.max.min(u64::from(Self::MAX)).min(i64::MAX.unsigned_abs());
-                let range = match bounds.min {
-                    min if min == max => format!("only {min}"),
+                match bounds.min {
                     min if max == i64::MAX.unsigned_abs() => format!("an integer from {min}"),
                     min => format!("an integer from {min} to {max}"),
-                };
-                if bounds.note.is_empty() { range } else { format!("{range}, {}", bounds.note) }
+                }
             }
         }
     )+ };

@@ -1,8 +1,6 @@
 //! The thread that writes `subscriptions.json`: whole, atomically, at most once a second and at the end.
 //! Never asks a shard for anything and never makes one wait.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,6 +11,7 @@ use tracing::error;
 
 use super::form;
 use super::path;
+use crate::atomic_file::{self, Readers};
 use crate::trouble::Trouble;
 
 /// Least time between two writings.
@@ -135,31 +134,17 @@ impl State {
         };
         let mut sessions: Vec<&SessionRecord> = shards.into_iter().flatten().collect();
         sessions.sort_unstable_by(|a, b| a.client_id.cmp(&b.client_id));
-        replace(&self.file, |target| form::write(target, sessions.into_iter()))
+        atomic_file::replace(&self.file, Readers::All, |target| form::write(target, sessions.into_iter()))
             .map_err(|error| Trouble::SubscriptionsUnwritten { file: self.file.clone(), error })?;
         self.changed = false;
         Ok(())
     }
 }
 
-/// Puts what `write` writes in the place of `file`, which at any moment, and after a loss of power, holds
-/// either all of the old or all of the new.
-fn replace(file: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    let temporary = file.with_extension("json.new");
-    let mut target = BufWriter::new(File::create(&temporary)?);
-    write(&mut target)?;
-    target.flush()?;
-    target.get_ref().sync_all()?;
-    fs::rename(&temporary, file)?;
-    // The new name is in the directory, and so is durable only with it.
-    match file.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use engine::SubscriptionRecord;
 
     use super::super::load;
@@ -200,7 +185,10 @@ mod tests {
     fn nothing_is_written_while_a_shard_has_not_handed_over() {
         let scratch = Scratch::new("subscriptions_partial");
         let before = [session("kept", "x")];
-        replace(&path(scratch.path()), |target| form::write(target, before.iter())).unwrap();
+        atomic_file::replace(&path(scratch.path()), Readers::All, |target| {
+            form::write(target, before.iter())
+        })
+        .unwrap();
         let writer = Writer::start(scratch.path(), 2).unwrap();
         writer.feed().hand_over_last(0, vec![session("a", "x")]);
         writer.finish().unwrap();

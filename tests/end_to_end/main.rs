@@ -1,5 +1,5 @@
 //! The broker as its clients see it: unmodified clients (rumqttc, both versions) and packets checked byte by byte, over real
-//! sockets, against the real binary, on each I/O driver.
+//! sockets, against the real binary, on each I/O driver and with more than one shard.
 //! Judges another broker when `BROKER=ADDRESS:PORT` is set; what only ours promises is left out then, and said so.
 
 #[path = "../harness/mod.rs"]
@@ -16,7 +16,7 @@ mod retained;
 mod sessions;
 mod wills;
 
-use harness::broker::{Broker, Io, external};
+use harness::broker::{Broker, Io, Setup, external};
 use harness::machine::say_loudly;
 
 /// What a scenario needs of the broker.
@@ -28,12 +28,15 @@ pub(crate) enum Needs {
     Ours,
 }
 
-fn run(io: Io, needs: Needs, scenario: fn(&mut Broker)) {
+fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     if needs == Needs::Ours && external().is_some() {
         say_loudly("BROKER is set: a scenario that only our binary can be asked for was left out");
         return;
     }
-    let mut broker = Broker::start(io);
+    let mut broker = match external() {
+        Some(_) => Broker::start(io),
+        None => Broker::start_with(&Setup { io, flags: &["--shards", shards], ..Setup::default() }),
+    };
     scenario(&mut broker);
     if broker.is_ours() {
         assert!(broker.process().is_running(), "the broker died");
@@ -41,14 +44,15 @@ fn run(io: Io, needs: Needs, scenario: fn(&mut Broker)) {
     }
 }
 
-/// Each scenario becomes one test for each driver: `uring::sessions::…` and `epoll::sessions::…`.
+/// Each scenario becomes three tests: `uring::sessions::…` and `epoll::sessions::…` on one shard, where a PINGRESP says that
+/// all before it has happened, and `two_shards::sessions::…`.
 macro_rules! scenarios {
     ($($module:ident { $($needs:ident: $name:ident,)+ })+) => {
         mod uring {
             $(mod $module { $(
                 #[test]
                 fn $name() {
-                    crate::run(crate::Io::Uring, crate::Needs::$needs, crate::$module::$name);
+                    crate::run(crate::Io::Uring, "1", crate::Needs::$needs, crate::$module::$name);
                 }
             )+ })+
         }
@@ -56,7 +60,15 @@ macro_rules! scenarios {
             $(mod $module { $(
                 #[test]
                 fn $name() {
-                    crate::run(crate::Io::Epoll, crate::Needs::$needs, crate::$module::$name);
+                    crate::run(crate::Io::Epoll, "1", crate::Needs::$needs, crate::$module::$name);
+                }
+            )+ })+
+        }
+        mod two_shards {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::run(crate::Io::Auto, "2", crate::Needs::$needs, crate::$module::$name);
                 }
             )+ })+
         }

@@ -50,6 +50,12 @@ pub struct Audit {
     pub tree: (usize, usize, usize),
     /// Bytes in outboxes.
     pub outbox_bytes: u64,
+    /// Parcels and open blocks that wait for lanes.
+    pub waiting_parcels: usize,
+    /// Filters without wildcards and groups that other shards want.
+    pub interests: (usize, usize),
+    /// Questions for retained messages: asked of other shards and open, asked by them and not answered.
+    pub questions: (u32, usize),
 }
 
 impl Engine {
@@ -97,6 +103,12 @@ impl Engine {
             gated: self.gate.len(),
             tree: self.tree.slot_counts(),
             outbox_bytes,
+            waiting_parcels: self.mesh.outbound.waiting_count(),
+            interests: (self.mesh.exact.len(), self.mesh.groups.len()),
+            questions: (
+                self.mesh.asked_count.iter().sum(),
+                self.mesh.asks.len() + self.mesh.early_asks.len(),
+            ),
         }
     }
 }

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
-use wire::packet::{ConnAck, ConnAckProperties, Connect};
+use wire::packet::{ConnAck, ConnAckProperties, Connect, UserProperties};
 use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, ReasonCode};
 
 use crate::alias::OutgoingAliases;
@@ -43,7 +43,9 @@ impl Engine {
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
-        let mut connack = self.connack(connect, assigned.as_deref());
+        let shard = self.delivery.limits.tell_shard.then(|| format!("{}", self.mesh.placement.own));
+        let told = [("shard", shard.as_deref().unwrap_or_default())];
+        let mut connack = self.connack(connect, assigned.as_deref(), &told);
         let mut bytes = Vec::new();
         connack.encode(connect.version, &mut bytes);
         if bytes.len() > packet_bytes_max as usize {
@@ -186,7 +188,9 @@ impl Engine {
             self.assigned_count += 1;
             let hash = self.delivery.hasher.pair(u32::MAX, self.assigned_count);
             let client_id = format!("auto-{hash:016x}");
-            if self.session_of(&client_id).is_none() {
+            // It lives where it is accepted, so that it need not be handed over.
+            let at_home = self.mesh.placement.home_of_client(&client_id) == self.mesh.placement.own;
+            if at_home && self.session_of(&client_id).is_none() {
                 return client_id;
             }
         }
@@ -255,12 +259,18 @@ impl Engine {
     }
 
     /// The CONNACK of a connection that is accepted, but for whether a session is present.
-    fn connack<'a>(&self, connect: &Connect<'_>, assigned: Option<&'a str>) -> ConnAck<'a> {
+    fn connack<'a>(
+        &self,
+        connect: &Connect<'_>,
+        assigned: Option<&'a str>,
+        told: &'a [(&'a str, &'a str)],
+    ) -> ConnAck<'a> {
         let limits = &self.delivery.limits;
         let granted_s = self.expiry_interval_s(connect);
         let asked_s = connect.properties.session_expiry_interval_s.unwrap_or(0);
         let keep_alive_s = self.keep_alive_s(connect);
         let properties = ConnAckProperties {
+            user_properties: UserProperties::from_pairs(if limits.tell_shard { told } else { &[] }),
             session_expiry_interval_s: (granted_s != asked_s).then_some(granted_s),
             receive_maximum: NonZeroU16::new(limits.receive_maximum),
             packet_bytes_max: NonZeroU32::new(limits.packet_bytes_max),
@@ -274,6 +284,9 @@ impl Engine {
 
     /// CONNACK is out: what the session is owed may follow.
     pub(crate) fn opened(&mut self, now: Instant, session: SessionId, actions: &mut Actions) {
+        if let Some(session) = self.delivery.sessions.get(session.0) {
+            self.tree.member_changed(session.subscriptions);
+        }
         self.delivery.pump(now, session, actions);
         self.schedule_lookups(session);
     }

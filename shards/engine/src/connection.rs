@@ -49,6 +49,8 @@ pub(crate) enum Phase {
     Accepting(SessionId),
     /// CONNACK is out.
     Open(SessionId),
+    /// Its session lives on another shard, which will take it over.
+    Departing,
     /// It is told what there is to tell and closed; nothing is read any more.
     Closing,
 }
@@ -91,6 +93,8 @@ pub(crate) struct Connection {
     pub(crate) receiving_count: u16,
     /// Acknowledgements at the release gate.
     pub(crate) gated_count: u32,
+    /// Those of them that wait for the other shards.
+    pub(crate) announcing_count: u32,
     pub(crate) aliases_in: Option<Box<IncomingAliases>>,
     pub(crate) aliases_out: Option<Box<OutgoingAliases>>,
 }
@@ -117,6 +121,7 @@ impl Connection {
             send_quota: u16::MAX,
             receiving_count: 0,
             gated_count: 0,
+            announcing_count: 0,
             aliases_in: None,
             aliases_out: None,
         }
@@ -125,7 +130,7 @@ impl Connection {
     pub(crate) fn is_open(&self) -> bool {
         match self.phase {
             Phase::Open(_) => true,
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Closing => false,
+            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Departing | Phase::Closing => false,
         }
     }
 
@@ -143,7 +148,7 @@ impl Connection {
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self.phase {
             Phase::Accepting(session) | Phase::Open(session) => Some(session),
-            Phase::Fresh(_) | Phase::Closing => None,
+            Phase::Fresh(_) | Phase::Departing | Phase::Closing => None,
         }
     }
 }

@@ -90,6 +90,14 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
+    /// Messages sent to other shards, one for each shard.
+    pub messages_crossed: u64,
+    /// Messages of other shards for which nobody here subscribed any more.
+    pub crossed_for_nothing: u64,
+    /// Retained messages of other shards' publishers for which the store had no room.
+    pub retained_refused: u64,
+    /// Connections handed over to the shard of their session.
+    pub handed_over: u64,
     /// Completions and acknowledgements that named a connection or session of an earlier generation.
     pub stale: u64,
 }

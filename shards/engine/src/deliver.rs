@@ -147,7 +147,7 @@ impl Templates {
 pub(crate) struct Source<'a> {
     pub(crate) view: MessageView<'a>,
     /// The payload, if it is large enough to be shared instead of copied.
-    shared: Option<Bytes>,
+    pub(crate) shared: Option<Bytes>,
     /// Its place in the store, once a first session has to keep it.
     key: Option<MessageKey>,
     /// Of the shard's publish counter; `None` if it comes out of the retained store.
@@ -166,19 +166,31 @@ enum Plan {
 }
 
 impl Delivery {
+    /// Begins the fan-out of a message of another shard, whose payload may lie beside it; `sequence` is of
+    /// this shard's publish counter, none if it comes out of a retained store.
+    pub(crate) fn source_beside<'a>(
+        &mut self,
+        view: MessageView<'a>,
+        payload: Option<&Bytes>,
+        live_sequence: Option<u64>,
+    ) -> Source<'a> {
+        self.outlet.templates.clear();
+        let shared = if view.payload.len() < SHARED_PAYLOAD_BYTES_MIN {
+            None
+        } else {
+            Some(
+                payload
+                    .filter(|beside| !beside.is_empty())
+                    .cloned()
+                    .unwrap_or_else(|| Bytes::copy_from_slice(view.payload)),
+            )
+        };
+        Source { view, shared, key: None, live_sequence, must_persist: false, offered_count: 0 }
+    }
+
     /// Begins the fan-out of a message that is not in the store.
     pub(crate) fn source<'a>(&mut self, view: MessageView<'a>, sequence: u64) -> Source<'a> {
-        self.outlet.templates.clear();
-        let shared =
-            (view.payload.len() >= SHARED_PAYLOAD_BYTES_MIN).then(|| Bytes::copy_from_slice(view.payload));
-        Source {
-            view,
-            shared,
-            key: None,
-            live_sequence: Some(sequence),
-            must_persist: false,
-            offered_count: 0,
-        }
+        self.source_beside(view, None, Some(sequence))
     }
 
     /// Begins the delivery of a stored message, of which `scratch` receives what is not shared.
@@ -233,7 +245,7 @@ impl Delivery {
         source.offered_count += 1;
         let owed = self.sessions.at_mut(session).expect("a subscription ends before its session");
         owed.ledger.match_one(&mut self.counters);
-        let plan = self.plan(session, grant.qos);
+        let plan = self.plan(session, grant.qos, source.live_sequence.is_some());
         if let (Plan::Send(_) | Plan::Queue, Some(sequence)) = (&plan, source.live_sequence) {
             let session = self.sessions.at_mut(session).expect("looked up above");
             if let Some(lookups) = &mut session.lookups {
@@ -253,7 +265,12 @@ impl Delivery {
         }
     }
 
-    fn plan(&self, index: u32, qos: QoS) -> Plan {
+    /// Whether a session has a connection that may be sent to.
+    pub(crate) fn is_online(&self, session: &Session) -> bool {
+        session.connection.and_then(|id| self.connections.get(id.0)).is_some_and(Connection::is_open)
+    }
+
+    fn plan(&self, index: u32, qos: QoS, is_live: bool) -> Plan {
         let session = self.sessions.at(index).expect("a subscription ends before its session");
         let open = session
             .connection
@@ -267,8 +284,11 @@ impl Delivery {
                     Plan::Queue
                 } else if connection.outbox.bytes() < outbox_bytes_max {
                     Plan::Send(id)
-                } else {
+                } else if is_live {
                     Plan::Drop(DropReason::OutboxFull)
+                } else {
+                    // It was asked for when there was room, and its store would have kept it.
+                    Plan::Queue
                 }
             }
             (QoS::AtMostOnce, None) if self.limits.queue_qos0_offline && session.is_persistent() => {

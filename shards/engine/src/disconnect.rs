@@ -92,7 +92,7 @@ impl Engine {
         let Some(connection) = self.delivery.connections.get(id.0) else { return };
         match connection.phase {
             Phase::Closing => return,
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) => {}
+            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) | Phase::Departing => {}
         }
         self.detach(now, id, actions);
         let connection = self.connection(id);
@@ -100,6 +100,8 @@ impl Engine {
         connection.assembler = wire::Assembler::new();
         connection.aliases_in = None;
         connection.aliases_out = None;
+        // What was not consumed is offered once more, to be thrown away.
+        connection.resume(now, id, actions);
         if !connection.flush_asked {
             connection.flush_asked = true;
             actions.push(Action::Flush(id));
@@ -120,6 +122,7 @@ impl Engine {
             session.flow = None;
         }
         let expiry_interval_s = session.expiry_interval_s;
+        self.tree.member_changed(session.subscriptions);
         if expiry_interval_s == 0 {
             self.end_session(now, session_id, actions);
             return;

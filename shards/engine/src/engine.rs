@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
-use wire::packet::{Packet, Publish};
+use wire::packet::{Connect, Packet, Publish};
 use wire::{Frame, Malformed, PacketType, ReasonCode};
 
 use crate::connection::{Admission, Connection, ConnectionId, Phase};
@@ -15,6 +15,7 @@ use crate::event::{Actions, ClosedBy, Consumed, Event};
 use crate::gate::Gate;
 use crate::hash::{Entropy, Keyed};
 use crate::limits::Limits;
+use crate::mesh::Mesh;
 use crate::message::MessageStore;
 use crate::outbox::{Chunk, Lend};
 use crate::publish::Scratch;
@@ -26,6 +27,8 @@ use crate::timer::Timer;
 use crate::tree::Tree;
 use crate::wheel::Wheel;
 
+/// Type and flags of a CONNECT.
+const CONNECT_FIRST_BYTE: u8 = 0x10;
 /// Timers served in one step; the rest are due again at once.
 const TIMERS_PER_STEP_MAX: usize = 256;
 
@@ -48,11 +51,18 @@ pub struct Engine {
     pub(crate) retained: RetainedStore,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) gate: Gate,
+    pub(crate) mesh: Mesh,
     pub(crate) by_client: HashTable<SessionId>,
     /// Sessions whose look-ups can go on; each at most once.
     pub(crate) lookups: VecDeque<SessionId>,
-    /// Connections not read for lack of memory; each at most once.
+    /// Sessions whose look-ups wait until another shard answers a question or reports what it sent.
+    pub(crate) blocked_lookups: Vec<SessionId>,
+    /// Questions asked of other shards so far; the last one's number.
+    pub(crate) asks_made: u32,
+    /// Connections not read for lack of memory or of room in a lane; each at most once.
     pub(crate) starved: Vec<ConnectionId>,
+    /// CONNECT packets of connections whose hand-over was asked for in this turn.
+    pub(crate) departures: Vec<(ConnectionId, Vec<u8>)>,
     pub(crate) scratch: Scratch,
     pub(crate) stored_copy: StoredCopy,
     /// Publishes so far: tells old from new, and one fan-out from the next.
@@ -60,6 +70,8 @@ pub struct Engine {
     /// Grows whenever subscriptions of a session that outlives its connection change.
     pub(crate) records_version: u64,
     pub(crate) assigned_count: u64,
+    /// No packets are taken from clients until the stop.
+    pub(crate) quiet: bool,
     pub(crate) stopping: bool,
 }
 
@@ -85,14 +97,19 @@ impl Engine {
             retained: RetainedStore::default(),
             wheel: Wheel::new(now, generation_bits),
             gate: Gate::new(),
+            mesh: Mesh::alone(),
             by_client: HashTable::new(),
             lookups: VecDeque::new(),
+            blocked_lookups: Vec::new(),
+            asks_made: 0,
             starved: Vec::new(),
+            departures: Vec::new(),
             scratch: Scratch::default(),
             stored_copy: StoredCopy::default(),
             publish_sequence: 0,
             records_version: 0,
             assigned_count: 0,
+            quiet: false,
             stopping: false,
         }
     }
@@ -129,11 +146,14 @@ impl Engine {
                 consumed.bytes = self.receive(now, connection, bytes, actions);
             }
             Event::Closed { connection, by } => self.closed(now, connection, by, actions),
-            Event::Durable(batch) => self.open_gate(now, batch, actions),
+            Event::Durable(batch) => self.on_durable(now, batch, actions),
+            Event::Inbox { source, item } => self.on_inbox(now, source, item, actions),
+            Event::Announced { target, count } => self.on_announced(now, target, count, actions),
             Event::Tick => {
                 self.run_timers(now, actions);
                 self.run_lookups(now, actions);
             }
+            Event::Quiesce => self.quiet = true,
             Event::Stop => self.stop(now, actions),
         }
         self.end_step(now, actions);
@@ -143,7 +163,8 @@ impl Engine {
     /// When [`Event::Tick`] is due next; `None` if nothing is ever due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.lookups.is_empty() { self.wheel.next_deadline() } else { Some(Instant::default()) }
+        let idle = self.lookups.is_empty() && self.mesh.asks.is_empty();
+        if idle { self.wheel.next_deadline() } else { Some(Instant::default()) }
     }
 
     /// Lends the next piece of an outbox to be sent.
@@ -160,7 +181,7 @@ impl Engine {
         }
         match connection.phase {
             Phase::Closing => Lend::Close,
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) => {
+            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) | Phase::Departing => {
                 connection.flush_asked = false;
                 Lend::Idle
             }
@@ -254,10 +275,18 @@ impl Engine {
         loop {
             match self.delivery.connections.get(id.0).map(|connection| connection.phase) {
                 None | Some(Phase::Closing) => return bytes.len(),
+                // What follows CONNECT is for the shard that takes over.
+                Some(Phase::Departing) => break,
                 Some(Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_)) => {}
             }
             if let Some(&first_byte) = rest.first() {
                 let begins = assembler.is_idle().then_some(first_byte);
+                // Whoever does not begin with CONNECT need not be waited for [MQTT-3.1.0-1].
+                let fresh = matches!(self.connection(id).phase, Phase::Fresh(_));
+                if fresh && begins.is_some_and(|first_byte| first_byte != CONNECT_FIRST_BYTE) {
+                    self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
+                    return bytes.len();
+                }
                 if !self.has_credit(id, begins) {
                     self.connection(id).paused = true;
                     break;
@@ -292,6 +321,9 @@ impl Engine {
         if let Some(first_byte) = begins {
             connection.publish_arrives = PacketType::from_first_byte(first_byte) == Some(PacketType::Publish);
         }
+        if self.quiet {
+            return false;
+        }
         // One more than the receive maximum, so that a client that exceeds it is told so.
         if connection.gated_count > gated_count_max {
             return false;
@@ -299,11 +331,13 @@ impl Engine {
         match connection.phase {
             // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
             Phase::Accepting(_) => return false,
-            Phase::Fresh(_) | Phase::Open(_) | Phase::Closing => {}
+            Phase::Fresh(_) | Phase::Open(_) | Phase::Departing | Phase::Closing => {}
         }
         // A 5.0 client is told 0x97; an older one can only be made to wait, and only with what it
         // publishes: what it acknowledges frees memory.
-        if over_ceiling && connection.publish_arrives && !connection.version.is_v5() && connection.is_open() {
+        let starves =
+            over_ceiling && connection.publish_arrives && !connection.version.is_v5() && connection.is_open();
+        if starves || !self.mesh.outbound.has_room() {
             if !connection.starved {
                 connection.starved = true;
                 self.starved.push(id);
@@ -323,6 +357,17 @@ impl Engine {
         let connection = self.connection(id);
         let version = connection.version;
         match (connection.phase, PacketType::from_first_byte(frame.first_byte)) {
+            (Phase::Fresh(Admission::Serve), Some(PacketType::Connect))
+                if self.mesh.placement.is_meshed() =>
+            {
+                let connect = Connect::decode(frame.body)?;
+                let home = self.mesh.placement.home_of_client(connect.client_id);
+                if connect.client_id.is_empty() || home == self.mesh.placement.own {
+                    self.packet(now, id, &Packet::Connect(connect), actions);
+                } else {
+                    self.hand_over(id, home, frame, actions);
+                }
+            }
             // The hot path decodes into its own type, which is a fraction of the size of any packet's.
             (Phase::Open(session), Some(PacketType::Publish)) => {
                 let publish = Publish::decode(version, frame.first_byte, frame.body)?;
@@ -347,7 +392,9 @@ impl Engine {
                 return;
             }
             (Phase::Open(session), _) => session,
-            (Phase::Accepting(_) | Phase::Closing, _) => unreachable!("not read in this phase"),
+            (Phase::Accepting(_) | Phase::Departing | Phase::Closing, _) => {
+                unreachable!("not read in this phase")
+            }
         };
         match packet {
             Packet::Publish(publish) => self.on_publish(now, id, session, publish, actions),
@@ -377,7 +424,7 @@ impl Engine {
             Phase::Accepting(_) | Phase::Open(_) => {
                 self.close_told(now, id, malformed.reason(), Some(&malformed), actions);
             }
-            Phase::Closing => {}
+            Phase::Departing | Phase::Closing => {}
         }
     }
 
@@ -409,6 +456,7 @@ impl Engine {
         if connection.starved {
             self.starved.retain(|&starved| starved != id);
         }
+        self.departures.retain(|(departing, _)| *departing != id);
         let Delivery { sessions, counters, outlet, .. } = &mut self.delivery;
         outlet.bytes_held -= connection.outbox.bytes();
         let (sent, lost) = connection.outbox.abandon(&mut outlet.pool);
@@ -429,6 +477,7 @@ impl Engine {
     }
 
     fn stop(&mut self, now: Instant, actions: &mut Actions) {
+        self.quiet = false;
         self.stopping = true;
         for index in 0..self.delivery.connections.slot_count() {
             if let Some(key) = self.delivery.connections.key_at(index) {
@@ -456,14 +505,24 @@ impl Engine {
 
     fn end_step(&mut self, now: Instant, actions: &mut Actions) {
         self.run_endings(now, actions);
-        if !self.starved.is_empty() && !self.delivery.is_over_memory_ceiling() {
-            for id in core::mem::take(&mut self.starved) {
-                if let Some(connection) = self.delivery.connections.get_mut(id.0) {
-                    connection.starved = false;
-                    connection.resume(now, id, actions);
-                }
+        self.answer_asks(now);
+        self.announce_changes();
+        self.report_stores();
+        self.resume_starved(now, actions);
+        self.gate.end_step(actions);
+    }
+
+    /// Lets connections be read again that waited for memory or for room in a lane.
+    pub(crate) fn resume_starved(&mut self, now: Instant, actions: &mut Actions) {
+        let short = self.delivery.is_over_memory_ceiling() || !self.mesh.outbound.has_room();
+        if self.starved.is_empty() || short {
+            return;
+        }
+        for id in core::mem::take(&mut self.starved) {
+            if let Some(connection) = self.delivery.connections.get_mut(id.0) {
+                connection.starved = false;
+                connection.resume(now, id, actions);
             }
         }
-        self.gate.end_step(actions);
     }
 }

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::connection::ConnectionId;
+use crate::lane::Inbound;
 
 /// Something that happened outside the engine.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +26,25 @@ pub enum Event<'a> {
     },
     /// Everything persisted up to and including this batch is on stable storage.
     Durable(Batch),
+    /// An item came out of a lane. Always taken whole, whatever this shard's own lanes are like.
+    Inbox {
+        /// The shard that sent it.
+        source: u16,
+        /// What came.
+        item: Inbound<'a>,
+    },
+    /// Another shard has taken in this many of our announcements since the start.
+    Announced {
+        /// That shard.
+        target: u16,
+        /// Its [`crate::Engine::announcements_seen`].
+        count: u64,
+    },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
+    /// The host is about to stop: no more packets are taken from clients, so that what they were promised is
+    /// on its way, here and between shards, before [`Event::Stop`] tells them.
+    Quiesce,
     /// The host stops: every client is told 0x8B and closed.
     Stop,
 }
@@ -62,6 +80,14 @@ pub enum Action {
     Resume(ConnectionId),
     /// Close at once; what is in the outbox is given up.
     Abort(ConnectionId),
+    /// The session of this connection lives on shard `home`: take what [`crate::Engine::depart`] gives, add
+    /// the bytes that were not consumed, and have that shard accept the socket and receive them.
+    HandOver {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The shard of its session.
+        home: u16,
+    },
     /// Make everything up to this batch durable and answer [`Event::Durable`]. At most one a step.
     Persist(Batch),
 }

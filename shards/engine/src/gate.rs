@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 use wire::packet::{Ack, AckKind, AckProperties};
 use wire::{PacketId, ReasonCode};
 
-use crate::connection::{ConnectionId, Phase};
+use crate::connection::{Connection, ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::event::{Action, Actions, Batch};
 use crate::time::Instant;
@@ -32,10 +32,23 @@ struct Gated {
     earned: Earned,
 }
 
+/// A SUBACK that waits until every shard knows the filter.
+#[derive(Debug)]
+struct Announcing {
+    connection: ConnectionId,
+    ordinal: u64,
+    /// Announcements the other shards have to take in.
+    announced: u64,
+    earned: Earned,
+    must_persist: bool,
+}
+
 /// **Lives on:** every shard. Bounded: a connection with as many acknowledgements here as its receive
 /// maximum is not read until one leaves.
 #[derive(Debug)]
 pub(crate) struct Gate {
+    /// In the order of `announced`; what leaves goes on to `waiting` if it has to be durable.
+    announcing: VecDeque<Announcing>,
     waiting: VecDeque<Gated>,
     /// What is being gathered; persisted at the end of the step if anything asked for it.
     gathering: Batch,
@@ -44,11 +57,16 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) const fn new() -> Self {
-        Self { waiting: VecDeque::new(), gathering: Batch(1), persist_wanted: false }
+        Self {
+            announcing: VecDeque::new(),
+            waiting: VecDeque::new(),
+            gathering: Batch(1),
+            persist_wanted: false,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.announcing.len() + self.waiting.len()
     }
 
     /// The end of a step: asks for one `Persist` if anything of it has to be durable.
@@ -75,7 +93,10 @@ impl Engine {
             self.delivery.counters.stale += 1;
             return;
         };
-        if !must_persist && connection.gated_count == 0 {
+        // An acknowledgement that waits for the other shards may be overtaken; one that waits for the log
+        // may not, since it is about the same packets.
+        let waits_behind = connection.gated_count > connection.announcing_count;
+        if !must_persist && !waits_behind {
             self.release(now, id, earned, actions);
             return;
         }
@@ -90,18 +111,67 @@ impl Engine {
         self.gate.waiting.push_back(Gated { connection: id, ordinal, batch, earned });
     }
 
+    /// [`Engine::acknowledge`] for a SUBACK: first, every shard has to know what was announced until now.
+    pub(crate) fn acknowledge_announced(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        earned: Earned,
+        must_persist: bool,
+        actions: &mut Actions,
+    ) {
+        self.announce_changes();
+        let announced = self.mesh.announced;
+        if announced <= self.mesh.known_by_all() {
+            self.acknowledge(now, id, earned, must_persist, actions);
+            return;
+        }
+        let connection = self.connection(id);
+        connection.gated_count += 1;
+        connection.announcing_count += 1;
+        let ordinal = connection.ordinal;
+        let announcing = Announcing { connection: id, ordinal, announced, earned, must_persist };
+        self.gate.announcing.push_back(announcing);
+    }
+
+    /// Every other shard may have taken in more: lets the SUBACKs through that waited for it.
+    pub(crate) fn on_known(&mut self, now: Instant, actions: &mut Actions) {
+        let known = self.mesh.known_by_all();
+        while let Some(announcing) = self.gate.announcing.pop_front_if(|first| first.announced <= known) {
+            let Announcing { connection: id, ordinal, earned, must_persist, .. } = announcing;
+            let Some(connection) = self.ungate(now, id, ordinal, actions) else { continue };
+            assert!(connection.announcing_count > 0);
+            connection.announcing_count -= 1;
+            self.acknowledge(now, id, earned, must_persist, actions);
+        }
+    }
+
+    /// One acknowledgement of a connection leaves the gate; `None` if that connection is gone.
+    fn ungate(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        ordinal: u64,
+        actions: &mut Actions,
+    ) -> Option<&mut Connection> {
+        let connection = self.delivery.connections.get_mut(id.0);
+        let Some(connection) = connection.filter(|connection| connection.ordinal == ordinal) else {
+            self.delivery.counters.stale += 1;
+            return None;
+        };
+        assert!(connection.gated_count > 0);
+        connection.gated_count -= 1;
+        connection.resume(now, id, actions);
+        Some(connection)
+    }
+
     /// Lets everything through that waited for `durable` or an earlier batch.
-    pub(crate) fn open_gate(&mut self, now: Instant, durable: Batch, actions: &mut Actions) {
+    pub(crate) fn on_durable(&mut self, now: Instant, durable: Batch, actions: &mut Actions) {
         while let Some(gated) = self.gate.waiting.pop_front_if(|gated| gated.batch <= durable) {
             let id = gated.connection;
-            let connection = self.delivery.connections.get_mut(id.0);
-            let Some(connection) = connection.filter(|connection| connection.ordinal == gated.ordinal) else {
-                self.delivery.counters.stale += 1;
+            if self.ungate(now, id, gated.ordinal, actions).is_none() {
                 continue;
-            };
-            assert!(connection.gated_count > 0);
-            connection.gated_count -= 1;
-            connection.resume(now, id, actions);
+            }
             self.release(now, id, gated.earned, actions);
         }
     }
@@ -110,7 +180,7 @@ impl Engine {
         let connection = self.delivery.connections.get_mut(id.0).expect("the caller found it");
         let version = connection.version;
         match (earned, connection.phase) {
-            (_, Phase::Closing | Phase::Fresh(_)) => self.delivery.counters.stale += 1,
+            (_, Phase::Closing | Phase::Departing | Phase::Fresh(_)) => self.delivery.counters.stale += 1,
             (Earned::ConnAck(bytes), Phase::Accepting(session)) => {
                 connection.phase = Phase::Open(session);
                 connection.received_at = now;

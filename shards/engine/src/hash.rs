@@ -2,7 +2,6 @@
 //! Knows no entropy source: the key is injected.
 
 use core::hash::Hasher;
-use core::num::NonZeroU64;
 
 use siphasher::sip::SipHasher13;
 
@@ -29,11 +28,6 @@ impl Keyed {
 
     pub(crate) fn bytes(&self, bytes: &[u8]) -> u64 {
         self.empty.hash(bytes)
-    }
-
-    /// Stands for a text where two of them need only be told apart. One text in 2⁶⁴ has none.
-    pub(crate) fn fingerprint(&self, text: &str) -> Option<NonZeroU64> {
-        NonZeroU64::new(self.bytes(text.as_bytes()))
     }
 
     /// Hash of text below a number: an edge of the tree, a group of a filter.

@@ -61,6 +61,8 @@ pub struct Limits {
     pub retained_bytes_max: u64,
     /// Bytes of messages and outboxes this shard may hold; past it new publishes are refused. 0: none.
     pub memory_bytes_max: u64,
+    /// Whether CONNACK tells a 5.0 client its shard, in a user property `shard`: for tests and benches.
+    pub tell_shard: bool,
     /// Bits of the generations in names that leave the engine: 32; a simulator sets 2 to see wrapped ones.
     pub generation_bits: u32,
 }
@@ -90,6 +92,7 @@ impl Default for Limits {
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1024 * 1024 * 1024,
             memory_bytes_max: 0,
+            tell_shard: false,
             generation_bits: 32,
         }
     }

@@ -1,20 +1,25 @@
 //! Look-ups of retained messages for new subscriptions, in slices: a million retained messages and a
-//! `#` must not hold up a turn.
+//! `#` must not hold up a turn. A slice of another shard's store is asked for and answered over lanes.
 //! Knows no SUBSCRIBE; it is told the filter and the options.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
+use bytes::Bytes;
 use wire::packet::SubscribeOptions;
 use wire::{SubscriptionId, TopicFilter};
 
+use crate::deliver::Source;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::flow::{Grant, Identifiers};
-use crate::message::MessageKey;
-use crate::retained::{Cursor, Retained};
+use crate::hash::Keyed;
+use crate::lane::{LookupId, Said, StoreCounts};
+use crate::message::{MessageKey, MessageView};
+use crate::retained::Cursor;
 use crate::session::SessionId;
+use crate::stores::{StoreCount, Stores};
 use crate::time::Instant;
 
 /// Topics looked at in one slice.
@@ -25,17 +30,22 @@ const SLICE_MESSAGES_MAX: usize = 128;
 const SLICES_PER_STEP_MAX: usize = 4;
 /// Topics of live messages that one session's look-ups remember.
 const LIVE_TOPICS_MAX: usize = 4096;
+/// Questions open at once towards one shard: each is answered by one slice, so what the answers add to
+/// its lane towards us is bounded, too.
+const ASKS_MAX: u32 = 8;
 
-/// What a session's subscriptions are still owed of the retained store.
+/// What a session's subscriptions are still owed of the retained stores.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     /// By filter, so that subscribing again replaces in no time; bounded by the subscriptions.
     waiting: BTreeMap<Box<str>, Lookup>,
     /// Hash of a topic to the last live message of it that the session was sent meanwhile: whatever is
     /// retained there may not follow it [MQTT-4.6.0-5]. Past `LIVE_TOPICS_MAX` none is added: from then on
-    /// what is retained later than the subscription counts as sent, and what is older may come late; it
-    /// has the RETAIN flag.
+    /// what this shard retained later than the subscription counts as sent, and what is older may come
+    /// late; it has the RETAIN flag.
     live: BTreeMap<u64, u64>,
+    /// The question to another shard that is open, and the filter it is about; one at a time.
+    asked: Option<(u32, Box<str>)>,
 }
 
 /// A subscription that is owed retained messages.
@@ -46,6 +56,35 @@ struct Lookup {
     cursor: Cursor,
     /// The last publish before the subscription: later ones may have reached the session live.
     subscribed_at: u64,
+    /// The shard whose store is looked at, and the last one.
+    target: u16,
+    last: u16,
+    /// Announcements made until the subscription: other stores are asked once all shards have taken them in.
+    announced: u64,
+    /// The open question is about this look-up, not about one of the same filter that it replaced.
+    is_asked: bool,
+}
+
+/// A question of another shard.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    lookup: LookupId,
+    filter: Box<str>,
+    cursor: Cursor,
+    /// Updates that the answer has to count.
+    due: Box<[StoreCount]>,
+}
+
+impl Ask {
+    pub(crate) fn new(lookup: LookupId, filter: &str, cursor: Option<&str>, due: Box<[StoreCount]>) -> Self {
+        let cursor = cursor.map_or(Cursor::Start, |topic| Cursor::After(topic.into()));
+        Self { lookup, filter: filter.into(), cursor, due }
+    }
+
+    /// Whether everything that the answer has to count was taken in.
+    pub(crate) fn may_be_answered(&self, stores: &Stores) -> bool {
+        stores.has_taken(&self.due)
+    }
 }
 
 impl Lookups {
@@ -54,6 +93,24 @@ impl Lookups {
         if self.live.len() < LIVE_TOPICS_MAX || self.live.contains_key(&topic_hash) {
             self.live.insert(topic_hash, sequence);
         }
+    }
+
+    /// Whether the session was sent this retained message live, or a newer one. `retained_at` is of this
+    /// shard's publish counter, none if another shard retains it.
+    fn was_sent(&self, hasher: &Keyed, topic: &str, subscribed_at: u64, retained_at: Option<u64>) -> bool {
+        match self.live.get(&hasher.bytes(topic.as_bytes())) {
+            Some(&live) => live > subscribed_at,
+            None => self.live.len() == LIVE_TOPICS_MAX && retained_at.is_some_and(|at| at > subscribed_at),
+        }
+    }
+}
+
+impl Lookup {
+    /// One store is done: the next one's turn. `false` if it was the last.
+    fn goes_on(&mut self) -> bool {
+        self.cursor = Cursor::Start;
+        self.target += 1;
+        self.target <= self.last
     }
 }
 
@@ -65,14 +122,28 @@ impl Engine {
         options: SubscribeOptions,
         identifier: Option<SubscriptionId>,
     ) {
-        if self.retained.len() == 0 {
+        let placement = self.mesh.placement;
+        let (target, last) = if filter.has_wildcard() {
+            (0, placement.shard_count - 1)
+        } else {
+            let home = placement.home_of_topic(filter.filter());
+            (home, home)
+        };
+        let own_only = target == last && target == placement.own;
+        if own_only && (self.retained.len() == 0 || self.retained.has_not(filter)) {
             return;
         }
-        if !filter.has_wildcard() && self.retained.get(filter.filter()).is_none() {
-            return;
-        }
-        let lookup =
-            Lookup { options, identifier, cursor: Cursor::Start, subscribed_at: self.publish_sequence };
+        self.announce_changes();
+        let lookup = Lookup {
+            options,
+            identifier,
+            cursor: Cursor::Start,
+            subscribed_at: self.publish_sequence,
+            target,
+            last,
+            announced: self.mesh.announced,
+            is_asked: false,
+        };
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
         session.lookups.get_or_insert_default().waiting.insert(filter.filter().into(), lookup);
     }
@@ -90,7 +161,8 @@ impl Engine {
     /// Lets the look-ups of a session go on if there is something to do and room for it.
     pub(crate) fn schedule_lookups(&mut self, id: SessionId) {
         let Some(session) = self.delivery.sessions.get_mut(id.0) else { return };
-        if session.lookups.is_some() && !session.lookup_scheduled {
+        let may_go_on = session.lookups.as_ref().is_some_and(|lookups| lookups.asked.is_none());
+        if may_go_on && !session.lookup_scheduled {
             session.lookup_scheduled = true;
             self.lookups.push_back(id);
         }
@@ -131,53 +203,162 @@ impl Engine {
             session.lookups = None;
             return;
         };
+        if lookup.target != self.mesh.placement.own {
+            self.ask(id, text, lookup);
+            return;
+        }
         let Lookup { options, identifier, subscribed_at, .. } = lookup;
         let hasher = self.delivery.hasher;
-        let own = options.no_local.then(|| hasher.fingerprint(&session.client_id)).flatten();
-        let is_wanted = |topic: &str, retained: &Retained| {
-            let was_sent = match lookups.live.get(&hasher.bytes(topic.as_bytes())) {
-                Some(live) => *live > subscribed_at,
-                None => lookups.live.len() == LIVE_TOPICS_MAX && retained.sequence > subscribed_at,
-            };
-            !was_sent && (own.is_none() || retained.publisher != own)
-        };
-        let filter = TopicFilter::parse(&text).expect("it was parsed when it was subscribed to");
-        let mut found: Vec<MessageKey> = Vec::new();
-        if filter.has_wildcard() {
-            self.retained.slice(&filter, &mut lookup.cursor, SLICE_TOPICS_MAX, |topic, retained| {
-                if found.len() == SLICE_MESSAGES_MAX {
-                    return false;
-                }
-                if is_wanted(topic, retained) {
-                    found.push(retained.message);
-                }
-                true
-            });
-        } else {
-            let retained = self.retained.get(&text).filter(|retained| is_wanted(&text, retained));
-            found.extend(retained.map(|retained| retained.message));
-            lookup.cursor = Cursor::Done;
-        }
+        let own = options.no_local.then(|| self.mesh.placement.publisher(&session.client_id)).flatten();
+        let found = self.retained.slice_of(
+            &text,
+            &mut lookup.cursor,
+            SLICE_TOPICS_MAX,
+            SLICE_MESSAGES_MAX,
+            |topic, retained| {
+                !lookups.was_sent(&hasher, topic, subscribed_at, Some(retained.sequence))
+                    && (own.is_none() || retained.publisher != own)
+            },
+        );
         for message in found {
             if !self.has_lookup_room(id) {
                 // This one and the rest come when there is room.
                 lookup.cursor = Cursor::At(self.delivery.messages.view(message).topic.into());
                 break;
             }
-            self.deliver_retained(now, id, message, options, identifier, actions);
+            self.deliver_stored(now, id, message, options, identifier, actions);
         }
+        self.put_back(id, text, lookup);
+    }
+
+    /// Ends a slice: the look-up goes on with its store, with the next one, or is done.
+    fn put_back(&mut self, id: SessionId, text: Box<str>, mut lookup: Lookup) {
         let session = self.delivery.sessions.get_mut(id.0).expect("a delivery ends no session");
-        let lookups = session.lookups.as_mut().expect("seen above");
-        match lookup.cursor {
-            Cursor::Done if lookups.waiting.is_empty() => session.lookups = None,
-            Cursor::Done => {}
-            Cursor::Start | Cursor::At(_) | Cursor::After(_) => {
-                lookups.waiting.insert(text, lookup);
+        let lookups = session.lookups.as_mut().expect("a slice was done for it");
+        let goes_on = match lookup.cursor {
+            Cursor::Done => lookup.goes_on(),
+            Cursor::Start | Cursor::At(_) | Cursor::After(_) => true,
+        };
+        if goes_on {
+            // One that was opened meanwhile for the same filter begins anew and covers this one.
+            lookups.waiting.entry(text).or_insert(lookup);
+        } else if lookups.waiting.is_empty() {
+            session.lookups = None;
+        }
+    }
+
+    /// Asks another shard for a slice; or waits until every shard knows the subscription and has told what it
+    /// sent before, or until one of our questions is answered.
+    fn ask(&mut self, id: SessionId, text: Box<str>, mut lookup: Lookup) {
+        let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
+        let lookups = session.lookups.as_mut().expect("the caller found it");
+        let asked_count = &mut self.mesh.asked_count[usize::from(lookup.target)];
+        let is_early = lookup.announced > self.mesh.stores.heard_from_all();
+        if is_early || *asked_count >= ASKS_MAX {
+            lookups.waiting.insert(text, lookup);
+            // It counts as scheduled, so that it waits there once.
+            session.lookup_scheduled = true;
+            self.blocked_lookups.push(id);
+            return;
+        }
+        *asked_count += 1;
+        self.asks_made = self.asks_made.wrapping_add(1);
+        let cursor = match &lookup.cursor {
+            Cursor::After(topic) => Some(&**topic),
+            // Room is looked for before a question, so an answer is never cut short.
+            Cursor::Start | Cursor::At(_) | Cursor::Done => None,
+        };
+        let due = self.mesh.stores.due(lookup.target);
+        let number = LookupId { session: id, number: self.asks_made };
+        let said = Said::Ask(number, &text, cursor, StoreCounts::List(&due));
+        self.mesh.say(lookup.target, &said, None);
+        lookup.is_asked = true;
+        lookups.asked = Some((self.asks_made, text.clone()));
+        lookups.waiting.insert(text, lookup);
+    }
+
+    /// Answers questions of other shards, each with one slice.
+    pub(crate) fn answer_asks(&mut self, now: Instant) {
+        for _ in 0..SLICES_PER_STEP_MAX {
+            let Some((source, mut ask)) = self.mesh.asks.pop_front() else { return };
+            let (filter, cursor) = (&ask.filter, &mut ask.cursor);
+            let found =
+                self.retained.slice_of(filter, cursor, SLICE_TOPICS_MAX, SLICE_MESSAGES_MAX, |_, _| true);
+            for message in found {
+                if self.forget_if_expired(now, message) {
+                    continue;
+                }
+                let messages = &self.delivery.messages;
+                let view = messages.view(message);
+                let publisher = self.retained.get(view.topic).and_then(|retained| retained.publisher);
+                let said = Said::Retained(ask.lookup, view, publisher);
+                self.mesh.say(source, &said, messages.shared_payload(message));
+            }
+            let cursor = match &ask.cursor {
+                Cursor::After(topic) => Some(&**topic),
+                Cursor::Start | Cursor::At(_) | Cursor::Done => None,
+            };
+            self.mesh.say(source, &Said::SliceEnd(ask.lookup, cursor), None);
+        }
+    }
+
+    /// A retained message that this shard asked for.
+    pub(crate) fn on_retained(
+        &mut self,
+        now: Instant,
+        id: LookupId,
+        view: MessageView<'_>,
+        publisher: Option<NonZeroU64>,
+        payload: Option<&Bytes>,
+        actions: &mut Actions,
+    ) {
+        let Some(session) = self.delivery.sessions.get(id.session.0) else { return };
+        let Some(lookups) = &session.lookups else { return };
+        let Some((_, text)) = lookups.asked.as_ref().filter(|(number, _)| *number == id.number) else {
+            return;
+        };
+        let Some(lookup) = lookups.waiting.get(text).filter(|lookup| lookup.is_asked) else { return };
+        let was_sent = lookups.was_sent(&self.delivery.hasher, view.topic, lookup.subscribed_at, None);
+        let (options, identifier) = (lookup.options, lookup.identifier);
+        let local = options.no_local
+            && publisher.is_some()
+            && publisher == self.mesh.placement.publisher(&session.client_id);
+        if was_sent || local || view.is_expired(now) {
+            return;
+        }
+        let mut source = self.delivery.source_beside(view, payload, None);
+        self.deliver_retained(now, id.session, &mut source, options, identifier, actions);
+    }
+
+    /// The end of a slice that this shard asked for: the next one's turn.
+    pub(crate) fn on_slice_end(&mut self, source: u16, id: LookupId, cursor: Option<&str>) {
+        let asked_count = &mut self.mesh.asked_count[usize::from(source)];
+        assert!(*asked_count > 0);
+        *asked_count -= 1;
+        self.unblock_lookups();
+        let Some(session) = self.delivery.sessions.get_mut(id.session.0) else { return };
+        let Some(lookups) = &mut session.lookups else { return };
+        let Some((_, text)) = lookups.asked.take_if(|(number, _)| *number == id.number) else { return };
+        if lookups.waiting.get(&text).is_some_and(|lookup| lookup.is_asked) {
+            let mut lookup = lookups.waiting.remove(&text).expect("seen a moment ago");
+            lookup.is_asked = false;
+            lookup.cursor = cursor.map_or(Cursor::Done, |topic| Cursor::After(topic.into()));
+            self.put_back(id.session, text, lookup);
+        }
+        self.schedule_lookups(id.session);
+    }
+
+    /// Lets look-ups go on that waited for something from another shard.
+    pub(crate) fn unblock_lookups(&mut self) {
+        for blocked in core::mem::take(&mut self.blocked_lookups) {
+            if let Some(session) = self.delivery.sessions.get_mut(blocked.0) {
+                session.lookup_scheduled = false;
+                self.schedule_lookups(blocked);
             }
         }
     }
 
-    fn deliver_retained(
+    fn deliver_stored(
         &mut self,
         now: Instant,
         id: SessionId,
@@ -186,26 +367,45 @@ impl Engine {
         identifier: Option<SubscriptionId>,
         actions: &mut Actions,
     ) {
-        let view = self.delivery.messages.view(message);
-        if view.is_expired(now) {
-            // It is no longer there for anyone [MQTT-3.3.2-5].
-            let topic: Box<str> = view.topic.into();
-            if let Some(expired) = self.retained.remove(&topic) {
-                self.retained.bytes_held -= self.delivery.messages.bytes_of(expired);
-                self.delivery.messages.release(expired);
-            }
+        if self.forget_if_expired(now, message) {
             return;
         }
         let mut copy = core::mem::take(&mut self.stored_copy);
         let mut source = self.delivery.stored_source(message, &mut copy);
+        self.deliver_retained(now, id, &mut source, options, identifier, actions);
+        self.stored_copy = copy;
+    }
+
+    fn deliver_retained(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        source: &mut Source<'_>,
+        options: SubscribeOptions,
+        identifier: Option<SubscriptionId>,
+        actions: &mut Actions,
+    ) {
         let grant = Grant {
             qos: source.view.qos.min(options.qos),
             // Sent because of the subscription, so the flag is set [3.3.1.3].
             retain: true,
             identifiers: Identifiers::from(identifier),
         };
-        self.delivery.offer(now, id.0.index, grant, &mut source, actions);
-        self.delivery.finish(&source);
-        self.stored_copy = copy;
+        self.delivery.offer(now, id.0.index, grant, source, actions);
+        self.delivery.finish(source);
+    }
+
+    /// Takes an expired message out of the store: it is no longer there for anyone [MQTT-3.3.2-5].
+    fn forget_if_expired(&mut self, now: Instant, message: MessageKey) -> bool {
+        let view = self.delivery.messages.view(message);
+        if !view.is_expired(now) {
+            return false;
+        }
+        let topic: Box<str> = view.topic.into();
+        if let Some(expired) = self.retained.remove(&topic) {
+            self.retained.bytes_held -= self.delivery.messages.bytes_of(expired);
+            self.delivery.messages.release(expired);
+        }
+        true
     }
 }

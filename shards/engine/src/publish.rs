@@ -24,8 +24,8 @@ use crate::tree::Member;
 /// Allocations that live across steps so that the steady state makes none.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    filters: Vec<u32>,
-    stack: Vec<(u32, usize)>,
+    pub(crate) filters: Vec<u32>,
+    pub(crate) stack: Vec<(u32, usize)>,
     matches: Vec<Match>,
     forwarded: Vec<u8>,
 }
@@ -213,17 +213,56 @@ impl Engine {
             return Routed::Refused(reason);
         }
         self.publish_sequence += 1;
+        let retained_by = publisher
+            .filter(|_| view.retain)
+            .and_then(|session| self.delivery.sessions.get(session.0))
+            .and_then(|session| self.mesh.placement.publisher(&session.client_id));
         let publisher = publisher.map(|session| session.0.index);
         let mut source = self.delivery.source(view, self.publish_sequence);
 
         let mut filters = core::mem::take(&mut self.scratch.filters);
         self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
-        match filters.as_slice() {
+        self.offer_to_members(now, &filters, publisher, &mut source, actions);
+        let meshed = self.mesh.placement.is_meshed();
+        let own_count = source.offered_count;
+        let other_count = if meshed {
+            self.cross(now, &filters, retained_by, &mut source, actions)
+        } else {
+            self.offer_to_groups(now, &filters, &mut source, actions)
+        };
+        let taken_count = own_count + other_count;
+        filters.clear();
+        self.scratch.filters = filters;
+
+        // Whether a session elsewhere outlives its connection is not known here, so it may.
+        let promised = meshed && other_count > 0 && view.qos != QoS::AtMostOnce;
+        if view.retain && self.mesh.placement.home_of_topic(view.topic) == self.mesh.placement.own {
+            self.retain(&mut source, retained_by);
+        }
+        if taken_count == 0 {
+            self.delivery.counters.publishes_unmatched += 1;
+        }
+        let must_persist = source.must_persist || view.retain || promised;
+        self.delivery.finish(&source);
+        Routed::Taken { offered_count: taken_count, must_persist }
+    }
+
+    /// Delivers to the subscribers of the filters that match and are in no group.
+    pub(crate) fn offer_to_members(
+        &mut self,
+        now: Instant,
+        filters: &[u32],
+        publisher: Option<u32>,
+        source: &mut Source<'_>,
+        actions: &mut Actions,
+    ) {
+        let view = source.view;
+        match filters {
             [] => {}
             [filter] => {
                 for member in self.tree.members(*filter) {
                     if let Some(grant) = grant(member, &view, publisher) {
-                        self.delivery.offer(now, member.session, grant, &mut source, actions);
+                        self.delivery.offer(now, member.session, grant, source, actions);
                     }
                 }
             }
@@ -231,39 +270,44 @@ impl Engine {
                 let mut matches = core::mem::take(&mut self.scratch.matches);
                 self.merge(overlapping, &view, publisher, &mut matches);
                 for Match { session, grant } in matches.drain(..) {
-                    self.delivery.offer(now, session, grant, &mut source, actions);
+                    self.delivery.offer(now, session, grant, source, actions);
                 }
                 self.scratch.matches = matches;
             }
         }
-        let mut shared_count = 0;
-        for filter in filters.drain(..) {
+    }
+
+    /// Delivers to one member of each group, where there is one shard. Returns how many groups matched.
+    fn offer_to_groups(
+        &mut self,
+        now: Instant,
+        filters: &[u32],
+        source: &mut Source<'_>,
+        actions: &mut Actions,
+    ) -> u32 {
+        let mut group_count = 0;
+        for &filter in filters {
             for at in 0..self.tree.groups(filter).len() {
-                let group = self.tree.groups(filter)[at];
-                shared_count += 1;
-                if let Some((session, grant)) = self.choose_member(group, &view) {
-                    self.delivery.offer(now, session, grant, &mut source, actions);
-                } else {
-                    self.delivery.counters.matched += 1;
-                    self.delivery.counters.dropped[DropReason::NoMember.index()] += 1;
-                }
+                group_count += 1;
+                self.offer_to_group(now, self.tree.groups(filter)[at], source, actions);
             }
         }
-        self.scratch.filters = filters;
+        group_count
+    }
 
-        if view.retain {
-            let publisher = publisher.and_then(|index| self.delivery.sessions.at(index));
-            let publisher =
-                publisher.and_then(|session| self.delivery.hasher.fingerprint(&session.client_id));
-            self.retain(&mut source, publisher);
+    /// Delivers to the member of a group whose turn it is, or counts the drop.
+    pub(crate) fn offer_to_group(
+        &mut self,
+        now: Instant,
+        group: u32,
+        source: &mut Source<'_>,
+        actions: &mut Actions,
+    ) {
+        if let Some((session, grant)) = self.choose_member(group, &source.view) {
+            self.delivery.offer(now, session, grant, source, actions);
+        } else {
+            self.drop_for_group();
         }
-        let offered_count = source.offered_count + shared_count;
-        if offered_count == 0 {
-            self.delivery.counters.publishes_unmatched += 1;
-        }
-        let must_persist = source.must_persist || view.retain;
-        self.delivery.finish(&source);
-        Routed::Taken { offered_count, must_persist }
     }
 
     /// Why a publish is not taken, if it is not.
@@ -278,20 +322,30 @@ impl Engine {
         if self.delivery.is_over_memory_ceiling() {
             return Some(ReasonCode::QuotaExceeded);
         }
-        if view.retain && !view.payload.is_empty() {
+        let at_home = self.mesh.placement.home_of_topic(view.topic) == self.mesh.placement.own;
+        if view.retain && at_home && self.is_retained_store_full(view) {
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        None
+    }
+
+    /// Whether the store of this shard has no room for a retained message.
+    pub(crate) fn is_retained_store_full(&self, view: &MessageView<'_>) -> bool {
+        let limits = &self.delivery.limits;
+        if !view.payload.is_empty() {
             let known = self.retained.get(view.topic);
             let bytes = (view.topic.len() + view.forwarded.len() + view.payload.len()) as u64;
             let replaced = known.map_or(0, |known| self.delivery.messages.bytes_of(known.message));
             let full = known.is_none() && self.retained.len() >= limits.retained_messages_max as usize;
             if full || self.retained.bytes_held - replaced + bytes > limits.retained_bytes_max {
-                return Some(ReasonCode::QuotaExceeded);
+                return true;
             }
         }
-        None
+        false
     }
 
     /// Replaces or, with an empty payload, removes the retained message of a topic [MQTT-3.3.1-5, -6].
-    fn retain(&mut self, source: &mut Source<'_>, publisher: Option<NonZeroU64>) {
+    pub(crate) fn retain(&mut self, source: &mut Source<'_>, publisher: Option<NonZeroU64>) {
         let topic = source.view.topic;
         let replaced = if source.view.payload.is_empty() {
             self.retained.remove(topic)
@@ -338,6 +392,26 @@ impl Engine {
         }
     }
 
+    /// Members of a group that are online, and those that are not but can keep a message.
+    pub(crate) fn count_members(&mut self, group: u32) -> (u32, u32) {
+        let group = self.tree.group_mut(group);
+        if let Some(counts) = group.counts {
+            return counts;
+        }
+        let (mut online_count, mut keeper_count) = (0, 0);
+        for member in &group.members {
+            let session = self.delivery.sessions.at(member.session);
+            let session = session.expect("a subscription ends before its session");
+            if self.delivery.is_online(session) {
+                online_count += 1;
+            } else if session.is_persistent() {
+                keeper_count += 1;
+            }
+        }
+        group.counts = Some((online_count, keeper_count));
+        (online_count, keeper_count)
+    }
+
     /// The member of a shared subscription whose turn it is: connected if any is, else one whose session
     /// can keep the message.
     fn choose_member(&mut self, group: u32, view: &MessageView<'_>) -> Option<(u32, Grant)> {
@@ -350,10 +424,7 @@ impl Engine {
             let Some(grant) = grant(&member, view, None) else { continue };
             let session =
                 self.delivery.sessions.at(member.session).expect("a subscription ends before its session");
-            let online = session
-                .connection
-                .and_then(|id| self.delivery.connections.get(id.0))
-                .is_some_and(crate::connection::Connection::is_open);
+            let online = self.delivery.is_online(session);
             let next = u32::try_from((at + 1) % count).expect("below the member count");
             if online {
                 group.cursor = next;

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::num::NonZeroU64;
 use core::ops::Bound;
 
@@ -58,9 +59,47 @@ impl RetainedStore {
         self.by_topic.remove(topic).map(|retained| retained.message)
     }
 
+    /// Whether a filter without wildcards finds nothing.
+    pub(crate) fn has_not(&self, filter: &TopicFilter<'_>) -> bool {
+        !filter.has_wildcard() && self.get(filter.filter()).is_none()
+    }
+
+    /// What a subscription to `filter` is owed from `cursor` on: at most `topics_max` topics are looked at and
+    /// `messages_max` messages taken.
+    ///
+    /// # Panics
+    /// If `filter` is none.
+    pub(crate) fn slice_of(
+        &self,
+        filter: &str,
+        cursor: &mut Cursor,
+        topics_max: usize,
+        messages_max: usize,
+        is_wanted: impl Fn(&str, &Retained) -> bool,
+    ) -> Vec<MessageKey> {
+        let filter = TopicFilter::parse(filter).expect("it was parsed when it was subscribed to");
+        let mut found = Vec::new();
+        if !filter.has_wildcard() {
+            let retained = self.get(filter.filter()).filter(|retained| is_wanted(filter.filter(), retained));
+            found.extend(retained.map(|retained| retained.message));
+            *cursor = Cursor::Done;
+            return found;
+        }
+        self.slice(&filter, cursor, topics_max, |topic, retained| {
+            if found.len() == messages_max {
+                return false;
+            }
+            if is_wanted(topic, retained) {
+                found.push(retained.message);
+            }
+            true
+        });
+        found
+    }
+
     /// Visits messages that match `filter` from `cursor` on, at most `visits_max` topics, until `visit`
     /// answers `false`; the topic it refused comes first in the next slice.
-    pub(crate) fn slice(
+    fn slice(
         &self,
         filter: &TopicFilter<'_>,
         cursor: &mut Cursor,

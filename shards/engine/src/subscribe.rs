@@ -33,7 +33,7 @@ impl Engine {
             properties: AckProperties::default(),
         };
         let must_persist = self.subscriptions_changed(session);
-        self.answer_filters(now, id, must_persist, |version, out| suback.encode(version, out), actions);
+        self.answer_filters(now, id, must_persist, true, |version, out| suback.encode(version, out), actions);
         self.schedule_lookups(session);
     }
 
@@ -100,16 +100,24 @@ impl Engine {
             properties: AckProperties::default(),
         };
         let must_persist = self.subscriptions_changed(session_id);
-        self.answer_filters(now, id, must_persist, |version, out| unsuback.encode(version, out), actions);
+        self.answer_filters(
+            now,
+            id,
+            must_persist,
+            false,
+            |version, out| unsuback.encode(version, out),
+            actions,
+        );
     }
 
-    /// Sends SUBACK or UNSUBACK through the gate. A client that asked about more filters than it can be
+    /// Sends SUBACK or UNSUBACK through the gate; a SUBACK once every shard knows the filters. A client that asked about more filters than it can be
     /// answered for is told that [MQTT-3.1.2-24].
     fn answer_filters(
         &mut self,
         now: Instant,
         id: ConnectionId,
         must_persist: bool,
+        must_be_known: bool,
         encode: impl FnOnce(ProtocolVersion, &mut Vec<u8>),
         actions: &mut Actions,
     ) {
@@ -121,7 +129,12 @@ impl Engine {
             self.close(now, id, Some(ReasonCode::PacketTooLarge), actions);
             return;
         }
-        self.acknowledge(now, id, Earned::Encoded(bytes.into_boxed_slice()), must_persist, actions);
+        let earned = Earned::Encoded(bytes.into_boxed_slice());
+        if must_be_known {
+            self.acknowledge_announced(now, id, earned, must_persist, actions);
+        } else {
+            self.acknowledge(now, id, earned, must_persist, actions);
+        }
     }
 
     /// Notes a change; returns whether the session outlives its connection, so that it has to be durable.

@@ -6,12 +6,15 @@
 //! words, however many children it has.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 use wire::{QoS, RetainHandling, SubscribeOptions, SubscriptionId, TopicFilter};
 
 use crate::hash::Keyed;
+use crate::interest::Interest;
+use crate::topology::Placement;
 
 const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
@@ -60,6 +63,17 @@ struct Filter {
     node: u32,
     members: Vec<Member>,
     groups: Vec<u32>,
+    /// What the other shards want of it, if it has wildcards and they want anything.
+    interest: Option<Box<Interest>>,
+}
+
+/// A change that the other shards have to know.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// The first subscriber that is in no group came, or the last one went.
+    Interest { filter: Box<str>, wanted: bool },
+    /// The members of a group changed.
+    Group { filter: Box<str>, key: u64 },
 }
 
 /// A group of a shared subscription: each message goes to one of its members [MQTT-4.8.2-1].
@@ -72,6 +86,10 @@ pub(crate) struct Group {
     pub(crate) members: Vec<Member>,
     /// The member whose turn is next.
     pub(crate) cursor: u32,
+    /// What stands for it between shards.
+    pub(crate) key: u64,
+    /// Members online, and offline ones that can keep a message, since they were counted last.
+    pub(crate) counts: Option<(u32, u32)>,
 }
 
 #[derive(Debug)]
@@ -128,15 +146,16 @@ impl<T> Pool<T> {
     }
 }
 
-/// The list of a session's subscriptions: its first one and how many.
+/// The list of a session's subscriptions: its first one, how many, and how many of them are shared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SubscriptionList {
     first: u32,
     pub(crate) count: u32,
+    shared_count: u32,
 }
 
 impl SubscriptionList {
-    pub(crate) const EMPTY: Self = Self { first: NONE, count: 0 };
+    pub(crate) const EMPTY: Self = Self { first: NONE, count: 0, shared_count: 0 };
 }
 
 /// **Lives on:** every shard. **Sees:** subscriptions of sessions owned here.
@@ -151,7 +170,11 @@ pub(crate) struct Tree {
     by_group: HashTable<u32>,
     by_edge: HashTable<u32>,
     by_session: HashTable<u32>,
+    by_key: HashTable<u32>,
     exact_count: usize,
+    /// How groups are called between shards; `None` where there is one shard and nobody to tell.
+    placement: Option<Placement>,
+    changes: VecDeque<Change>,
 }
 
 impl Tree {
@@ -176,7 +199,78 @@ impl Tree {
             by_group: HashTable::new(),
             by_edge: HashTable::new(),
             by_session: HashTable::new(),
+            by_key: HashTable::new(),
             exact_count: 0,
+            placement: None,
+            changes: VecDeque::new(),
+        }
+    }
+
+    /// From now on, notes what the other shards have to know.
+    pub(crate) fn watch_changes(&mut self, placement: Placement) {
+        self.placement = Some(placement);
+    }
+
+    /// The oldest change not yet told. Bounded by what one step changes.
+    pub(crate) fn next_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
+    }
+
+    /// The group that other shards call `key`.
+    pub(crate) fn group_by_key(&self, key: u64) -> Option<u32> {
+        self.by_key.find(key, |&group| self.groups.get(group).key == key).copied()
+    }
+
+    pub(crate) fn group(&self, group: u32) -> &Group {
+        self.groups.get(group)
+    }
+
+    /// What the other shards want of a filter with wildcards.
+    pub(crate) fn interest(&self, filter: u32) -> Option<&Interest> {
+        self.filters.get(filter).interest.as_deref()
+    }
+
+    /// Changes what the other shards want of a filter with wildcards.
+    pub(crate) fn change_interest(&mut self, text: &TopicFilter<'_>, change: impl FnOnce(&mut Interest)) {
+        assert!(text.has_wildcard());
+        let filter = self.filter_or_new(text);
+        let interest = &mut self.filters.get_mut(filter).interest;
+        change(interest.get_or_insert_default());
+        if interest.as_ref().is_some_and(|interest| interest.is_empty()) {
+            *interest = None;
+        }
+        self.drop_filter_if_unused(filter);
+    }
+
+    /// A session came online, went offline or changed whether it keeps messages: its groups count anew.
+    pub(crate) fn member_changed(&mut self, list: SubscriptionList) {
+        if self.placement.is_none() || list.shared_count == 0 {
+            return;
+        }
+        let mut at = list.first;
+        while at != NONE {
+            let Subscription { place, next, .. } = *self.subscriptions.get(at);
+            match place {
+                Place::Filter(_) => {}
+                Place::Group(group) => self.group_changed(group),
+            }
+            at = next;
+        }
+    }
+
+    fn group_changed(&mut self, group: u32) {
+        if self.placement.is_some() {
+            let group = self.groups.get_mut(group);
+            group.counts = None;
+            let filter = self.filters.get(group.filter).text.clone();
+            self.changes.push_back(Change::Group { filter, key: group.key });
+        }
+    }
+
+    fn interest_changed(&mut self, filter: u32, wanted: bool) {
+        if self.placement.is_some() {
+            let filter = self.filters.get(filter).text.clone();
+            self.changes.push_back(Change::Interest { filter, wanted });
         }
     }
 
@@ -215,7 +309,7 @@ impl Tree {
         let filter = self.filter_or_new(text);
         let place = match text.share_name() {
             None => Place::Filter(filter),
-            Some(name) => Place::Group(self.group_or_new(filter, name)),
+            Some(name) => Place::Group(self.group_or_new(filter, name, text)),
         };
         if let Some(subscription) = self.find(session, place) {
             let position = self.subscriptions.get(subscription).position as usize;
@@ -238,7 +332,15 @@ impl Tree {
         if list.first != NONE {
             self.subscriptions.get_mut(list.first).previous = subscription;
         }
-        *list = SubscriptionList { first: subscription, count: list.count + 1 };
+        *list = SubscriptionList { first: subscription, count: list.count + 1, ..*list };
+        match place {
+            Place::Filter(filter) if position == 0 => self.interest_changed(filter, true),
+            Place::Filter(_) => {}
+            Place::Group(group) => {
+                list.shared_count += 1;
+                self.group_changed(group);
+            }
+        }
         let hash = self.hasher.pair(session, place.as_u64());
         let (subscriptions, hasher) = (&self.subscriptions, self.hasher);
         self.by_session.insert_unique(hash, subscription, |&other| {
@@ -402,6 +504,7 @@ impl Tree {
             node: NONE,
             members: Vec::new(),
             groups: Vec::new(),
+            interest: None,
         });
         if text.has_wildcard() {
             self.hang(filter, text.filter());
@@ -415,13 +518,25 @@ impl Tree {
         filter
     }
 
-    fn group_or_new(&mut self, filter: u32, name: &str) -> u32 {
+    fn group_or_new(&mut self, filter: u32, name: &str, text: &TopicFilter<'_>) -> u32 {
         if let Some(group) = self.group_of(filter, name) {
             return group;
         }
         let position = u32::try_from(self.groups(filter).len()).expect("at most one group a subscription");
-        let group = Group { name: name.into(), filter, position, members: Vec::new(), cursor: 0 };
-        let group = self.groups.insert(group);
+        let key = self.placement.map_or(0, |placement| placement.group_key(name, text));
+        let group = self.groups.insert(Group {
+            name: name.into(),
+            filter,
+            position,
+            members: Vec::new(),
+            cursor: 0,
+            key,
+            counts: None,
+        });
+        if self.placement.is_some() {
+            let groups = &self.groups;
+            self.by_key.insert_unique(key, group, |&other| groups.get(other).key);
+        }
         self.filters.get_mut(filter).groups.push(group);
         let (groups, hasher) = (&self.groups, self.hasher);
         self.by_group.insert_unique(self.hasher.below(filter, name.as_bytes()), group, |&other| {
@@ -497,6 +612,13 @@ impl Tree {
             self.subscriptions.get_mut(next).previous = previous;
         }
         list.count -= 1;
+        match place {
+            Place::Filter(_) => {}
+            Place::Group(group) => {
+                list.shared_count -= 1;
+                self.group_changed(group);
+            }
+        }
 
         let members = self.members_mut(place);
         members.swap_remove(position as usize);
@@ -505,19 +627,25 @@ impl Tree {
         } else if members.is_empty() {
             *members = Vec::new();
             match place {
-                Place::Filter(filter) => self.drop_filter_if_unused(filter),
+                Place::Filter(filter) => {
+                    self.interest_changed(filter, false);
+                    self.drop_filter_if_unused(filter);
+                }
                 Place::Group(group) => self.drop_group(group),
             }
         }
     }
 
     fn drop_group(&mut self, group: u32) {
-        let Group { name, filter, position, members, .. } = self.groups.remove(group);
+        let Group { name, filter, position, members, key, .. } = self.groups.remove(group);
         assert!(members.is_empty());
         self.by_group
             .find_entry(self.hasher.below(filter, name.as_bytes()), |&other| other == group)
             .expect("every group is in the table")
             .remove();
+        if let Ok(entry) = self.by_key.find_entry(key, |&other| other == group) {
+            entry.remove();
+        }
         let groups = &mut self.filters.get_mut(filter).groups;
         groups.swap_remove(position as usize);
         if let Some(&moved) = groups.get(position as usize) {
@@ -528,7 +656,7 @@ impl Tree {
 
     fn drop_filter_if_unused(&mut self, index: u32) {
         let filter = self.filters.get(index);
-        if !filter.members.is_empty() || !filter.groups.is_empty() {
+        if !filter.members.is_empty() || !filter.groups.is_empty() || filter.interest.is_some() {
             return;
         }
         let filter = self.filters.remove(index);

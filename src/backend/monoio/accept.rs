@@ -21,7 +21,7 @@ const TOLD_EVERY: Duration = Duration::from_mins(1);
 pub(super) async fn run(shard: Rc<Shard>, listener: Rc<TcpListener>) {
     loop {
         match listener.accept().await {
-            Ok(_) if shard.stopping.get() => return,
+            _ if shard.stopping.get() => return,
             Ok((stream, peer)) => {
                 let Some(admission) = shard.places.enter() else {
                     // Not even room to say no.

@@ -15,6 +15,32 @@ pub(crate) struct Counter(OwnedFd);
 #[derive(Debug)]
 pub(crate) struct Bell(OwnedFd);
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "every shard rings every other's, and descriptors are not counted by themselves"
+)]
+type Shared<T> = std::sync::Arc<T>;
+
+/// The doorbells of all shards, in order. **Lives on:** any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Bells(Shared<[Bell]>);
+
+impl Bells {
+    /// Wakes a shard.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub(crate) fn ring(&self, shard: usize) {
+        self.0[shard].ring();
+    }
+}
+
+impl From<Vec<Bell>> for Bells {
+    fn from(bells: Vec<Bell>) -> Self {
+        Self(bells.into())
+    }
+}
+
 /// **Lives on:** the shard that is woken.
 pub(super) struct Doorbell {
     /// monoio takes descriptors only as sockets or files, and does not poll files on epoll.
@@ -35,8 +61,7 @@ impl Counter {
 }
 
 impl Bell {
-    /// Wakes the shard.
-    pub(crate) fn ring(&self) {
+    fn ring(&self) {
         // A counter that is full wakes it too, and nothing else can fail on a descriptor that is open.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }

@@ -1,9 +1,11 @@
-//! The flusher: one send for each dirty connection, once a turn.
+//! The flusher, which ends each turn: lanes drained and filled, one send for each dirty connection, and then sleep, if there
+//! is nothing left to do.
 //! Knows nothing of receiving.
 
 use std::rc::Rc;
 
-use engine::{ConnectionId, Lend};
+use engine::{ConnectionId, Event, Lend};
+use ring::Parked;
 use rustix::io::Errno;
 
 use super::Shard;
@@ -25,6 +27,11 @@ pub(super) async fn run(shard: Rc<Shard>) {
     let mut more: Vec<ConnectionId> = Vec::new();
     loop {
         shard.turn.next().await;
+        // What other shards sent is flushed with the rest of this turn, and what this turn made for them leaves before the
+        // sends, so that they work on it meanwhile.
+        shard.drain_lanes();
+        shard.fill_lanes();
+        shard.tick_if_due();
         shard.turn.take_dirty(&mut batch);
         for id in batch.drain(..) {
             let Some(socket) = shard.socket(id) else { continue };
@@ -44,7 +51,12 @@ pub(super) async fn run(shard: Rc<Shard>) {
             // Marked by a task of its own, since the flusher must not wake itself.
             drop(monoio::spawn(mark_next_turn(Rc::clone(&shard), std::mem::take(&mut more))));
         }
+        // The sends made room in outboxes, and what that let happen may concern other shards.
+        shard.fill_lanes();
         shard.end_turn();
+        if shard.lanes.park() == Parked::Work || shard.turn.is_dirty() {
+            shard.turn.go_on();
+        }
     }
 }
 
@@ -64,6 +76,14 @@ async fn when_writable(shard: Rc<Shard>, socket: Rc<Socket>) {
 }
 
 impl Shard {
+    /// Timers of the runtime come only when the thread sleeps, so while it is busy the flusher looks.
+    fn tick_if_due(&self) {
+        let due = self.engine.borrow().next_deadline();
+        if due.is_some_and(|due| due <= self.clock.now()) {
+            let _nothing = self.step(Event::Tick);
+        }
+    }
+
     fn flush(&self, socket: &Socket) -> Flushed {
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();

@@ -8,29 +8,38 @@ mod accept;
 mod deadline;
 mod doorbell;
 mod flush;
+mod hand_over;
+mod lanes;
 mod receive;
 mod runtime;
 mod socket;
 mod turn;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use engine::{Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event};
+use ring::Port;
+use rustix::net::Shutdown;
 use tracing::debug;
 
 use crate::clock::{self, Clock};
 use crate::config::Io;
-use crate::shard_thread::{Control, Gauges, Places};
+use crate::gauges::Gauges;
+use crate::places::Places;
+use crate::shard_thread::Control;
 use crate::subscriptions_file::Feed;
 use crate::trouble::Trouble;
 
 use deadline::Deadline;
 use doorbell::Doorbell;
-pub(crate) use doorbell::{Bell, Counter};
+pub(crate) use doorbell::{Bell, Bells, Counter};
+use lanes::Lanes;
+pub(crate) use lanes::{Beside, CAPACITY};
 pub(crate) use runtime::{Built, build};
 use socket::Socket;
 use turn::Turn;
@@ -42,21 +51,25 @@ const EXPORT_SLOTS: u32 = 256;
 
 /// What a shard is given when its thread starts.
 pub(crate) struct Parts {
-    pub(crate) number: usize,
+    pub(crate) number: u16,
     pub(crate) engine: Engine,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) read_buffer_bytes: usize,
+    pub(crate) port: Port<Beside>,
+    pub(crate) bells: Bells,
     pub(crate) places: Places,
     pub(crate) gauges: Gauges,
     pub(crate) control: Receiver<Control>,
     pub(crate) doorbell: Counter,
+    /// Told once every other shard knows what this one subscribes to.
+    pub(crate) settled: Sender<()>,
     pub(crate) feed: Feed,
 }
 
-/// **Lives on:** one thread. **Sees:** the engine of its shard and that engine's sockets.
+/// **Lives on:** one thread. **Sees:** the engine of its shard, that engine's sockets, and the lanes to other shards.
 struct Shard {
-    number: usize,
+    number: u16,
     engine: RefCell<Engine>,
     actions: RefCell<Actions>,
     clock: Clock,
@@ -65,12 +78,17 @@ struct Shard {
     /// Bytes received in a turn pass through here; taken out while they do.
     receive_buffer: Cell<Vec<u8>>,
     turn: Turn,
+    turns: Cell<u64>,
+    lanes: Lanes,
+    settled: Cell<Option<Sender<()>>>,
     deadline: Deadline,
     places: Places,
     gauges: Gauges,
     feed: Feed,
     export: Cell<Export>,
     stopping: Cell<bool>,
+    /// Those it accepts on, to be shut when it stops.
+    listening: RefCell<Vec<TcpListener>>,
     accept_trouble_told: Cell<Option<std::time::Instant>>,
 }
 
@@ -104,47 +122,73 @@ async fn serve(parts: Parts, runs_on_epoll: bool) -> Result<(), Trouble> {
         sockets: RefCell::default(),
         receive_buffer: Cell::new(vec![0; parts.read_buffer_bytes]),
         turn: Turn::default(),
+        turns: Cell::new(0),
+        lanes: Lanes::new(parts.port, parts.bells),
+        settled: Cell::new(Some(parts.settled)),
         deadline: Deadline::default(),
         places: parts.places,
         gauges: parts.gauges,
         feed: parts.feed,
         export: Cell::default(),
         stopping: Cell::new(false),
+        listening: RefCell::default(),
         accept_trouble_told: Cell::new(None),
     });
     drop(monoio::spawn(flush::run(Rc::clone(&shard))));
+    drop(monoio::spawn(accompany(Rc::clone(&shard))));
     drop(monoio::spawn(tick(Rc::clone(&shard))));
-    for listener in listeners {
-        let watched = || {
-            // epoll wants sockets that do not block; io_uring would answer EAGAIN on them instead of waiting.
-            listener.set_nonblocking(runs_on_epoll)?;
-            monoio::net::TcpListener::from_std(listener)
-        };
-        let listener =
-            Rc::new(watched().map_err(|error| Trouble::system("watch a listening socket", error))?);
-        for _ in 0..ACCEPT_TASKS {
-            drop(monoio::spawn(accept::run(Rc::clone(&shard), Rc::clone(&listener))));
-        }
-    }
-    shard.turn.wake_flusher();
-    obey(&shard, &doorbell, &control).await
+    // Announces what was restored.
+    let _nothing = shard.step(Event::Tick);
+    obey(&shard, &doorbell, &control, listeners, runs_on_epoll).await
 }
 
-/// Does what the control plane asks for; returns once the shard has stopped.
-async fn obey(shard: &Rc<Shard>, doorbell: &Doorbell, control: &Receiver<Control>) -> Result<(), Trouble> {
+async fn accompany(shard: Rc<Shard>) {
+    match shard.turn.accompany().await {}
+}
+
+/// Does what the control plane asks for; returns once the shard has stopped. Other shards ring here, too, and all they
+/// want is a turn.
+async fn obey(
+    shard: &Rc<Shard>,
+    doorbell: &Doorbell,
+    control: &Receiver<Control>,
+    listeners: Vec<TcpListener>,
+    runs_on_epoll: bool,
+) -> Result<(), Trouble> {
+    let mut listeners = Some(listeners);
     loop {
         doorbell.rung().await.map_err(|error| Trouble::system("watch the shard's doorbell", error))?;
+        if control.is_empty() {
+            shard.gauges.count_parked_wake();
+        }
         for asked in control.try_iter() {
             match asked {
+                Control::Accept => {
+                    for listener in listeners.take().unwrap_or_default() {
+                        shard
+                            .accept_on(listener, runs_on_epoll)
+                            .map_err(|error| Trouble::system("watch a listening socket", error))?;
+                    }
+                }
                 Control::Turn(number) => shard.gauges.answer_turn(number),
-                Control::HandOver => shard.begin_export(),
+                Control::HandOver => {
+                    shard.lanes.trim();
+                    shard.begin_export();
+                }
+                Control::Quiesce(answer) => {
+                    shard.stopping.set(true);
+                    let _nothing = shard.step(Event::Quiesce);
+                    // A whole turn: lanes are drained and filled.
+                    shard.turn.yield_now().await;
+                    let _ = answer.send(shard.is_idle());
+                }
                 Control::Stop(deadline) => {
                     shard.stop(deadline).await;
                     return Ok(());
                 }
             }
         }
-        // A task that goes round without I/O in between must let the driver turn.
+        // A task that goes round without I/O in between must let the driver turn; and the turn is what was rung for.
         shard.turn.yield_now().await;
     }
 }
@@ -159,8 +203,23 @@ async fn tick(shard: Rc<Shard>) {
 }
 
 impl Shard {
+    fn accept_on(self: &Rc<Self>, listener: TcpListener, runs_on_epoll: bool) -> io::Result<()> {
+        // epoll wants sockets that do not block; io_uring would answer EAGAIN on them instead of waiting.
+        listener.set_nonblocking(runs_on_epoll)?;
+        self.listening.borrow_mut().push(listener.try_clone()?);
+        let listener = Rc::new(monoio::net::TcpListener::from_std(listener)?);
+        // On epoll a descriptor wakes one task, so more would wait for nothing.
+        let accept_tasks = if runs_on_epoll { 1 } else { ACCEPT_TASKS };
+        for _ in 0..accept_tasks {
+            drop(monoio::spawn(accept::run(Rc::clone(self), Rc::clone(&listener))));
+        }
+        Ok(())
+    }
+
     /// Feeds the engine and carries out what it asks for.
     fn step(&self, event: Event<'_>) -> Consumed {
+        // Whichever task begins a turn, it begins with this.
+        self.lanes.unpark();
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -183,6 +242,11 @@ impl Shard {
                     Action::Abort(id) => {
                         if let Some(socket) = self.socket(id) {
                             socket.abort();
+                        }
+                    }
+                    Action::HandOver { connection, home } => {
+                        if let Some(socket) = self.socket(connection) {
+                            socket.leave_for(home);
                         }
                     }
                     // There is no journal yet, so what was asked to be durable is so at once.
@@ -223,8 +287,17 @@ impl Shard {
     /// The end of a turn: what others see of this shard, and when it has to wake by itself.
     fn end_turn(&self) {
         self.export_slice();
+        self.turns.set(self.turns.get() + 1);
         let engine = self.engine.borrow();
-        self.gauges.publish(&engine);
+        self.gauges.publish(&engine, self.turns.get());
+        if let Some(settled) = self.settled.take() {
+            if engine.is_settled() {
+                // Nobody listens any more only if the start has failed.
+                let _ = settled.send(());
+            } else {
+                self.settled.set(Some(settled));
+            }
+        }
         let exporting = self.with_export(|export| export.running.is_some());
         let due = if exporting { Some(engine::Instant::default()) } else { engine.next_deadline() };
         self.deadline.set(due.map(|moment| self.clock.system(moment).into()));
@@ -254,28 +327,43 @@ impl Shard {
             let Some((version, from, mut records)) = export.running.take() else { return };
             match self.engine.borrow().export(from, EXPORT_SLOTS, &mut records) {
                 Some(next) => export.running = Some((version, next, records)),
-                None if self.feed.hand_over(self.number, records) => export.written_version = Some(version),
+                None if self.feed.hand_over(self.number.into(), records) => {
+                    export.written_version = Some(version);
+                }
                 // The writer is behind: the next request starts anew.
                 None => {}
             }
         });
     }
 
+    /// Whether nothing is on its way between this shard and the others.
+    fn is_idle(&self) -> bool {
+        self.engine.borrow().has_nothing_to_say() && self.lanes.is_idle()
+    }
+
     /// Tells every client that the broker stops and waits, until `deadline`, for them to be told.
     async fn stop(&self, deadline: Duration) {
         self.stopping.set(true);
+        for listener in self.listening.borrow_mut().drain(..) {
+            // Closing does not do: accepts that are outstanding in io_uring keep the socket, and with it the port,
+            // for a while beyond the end of the process, and the next broker would find it in use.
+            let _ = rustix::net::shutdown(&listener, Shutdown::Both);
+        }
         let _nothing = self.step(Event::Stop);
         let last = clock::read() + deadline;
-        while self.engine.borrow().connection_count() > 0 && clock::read() < last {
+        // Of all shards: a connection that is on its way here must find its home awake.
+        while !self.places.is_deserted() && clock::read() < last {
+            // Nobody hears the doorbell any more, so the lanes are looked at all the time.
+            self.turn.wake_flusher();
             monoio::time::sleep(Duration::from_millis(5)).await;
         }
         let engine = self.engine.borrow();
-        self.gauges.publish(&engine);
+        self.gauges.publish(&engine, self.turns.get());
         let mut records = Vec::new();
         let mut from = 0;
         while let Some(next) = engine.export(from, EXPORT_SLOTS, &mut records) {
             from = next;
         }
-        self.feed.hand_over_last(self.number, records);
+        self.feed.hand_over_last(self.number.into(), records);
     }
 }

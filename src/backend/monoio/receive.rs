@@ -13,7 +13,7 @@ use super::socket::Socket;
 enum Received {
     /// The engine took all of it.
     All,
-    /// The engine left this, for lack of credit.
+    /// The engine left this, for lack of credit or because the connection leaves.
     Rest(Vec<u8>),
     Nothing,
     End,
@@ -21,30 +21,52 @@ enum Received {
 
 pub(super) async fn run(shard: Rc<Shard>, socket: Rc<Socket>) {
     loop {
-        if !socket.readable().await {
-            break;
+        let Ok(at_once) = socket.readable().await else { break };
+        if at_once {
+            // At most one receive a turn: a peer that floods must not hold up the others.
+            shard.turn.yield_now().await;
         }
-        match shard.receive(&socket) {
+        let received = shard.receive(&socket);
+        if let Some(home) = socket.home() {
+            let rest = if let Received::Rest(rest) = &received { rest } else { &[][..] };
+            return shard.depart(socket, home, rest);
+        }
+        match received {
             Received::All | Received::Nothing => {}
-            Received::Rest(rest) => offer_again(&shard, &socket, rest).await,
+            Received::Rest(rest) => {
+                let rest = offer_again(&shard, &socket, rest).await;
+                if let Some(home) = socket.home() {
+                    return shard.depart(socket, home, &rest);
+                }
+            }
             Received::End => break,
         }
-        // At most one receive a turn: a peer that floods must not hold up the others.
-        shard.turn.yield_now().await;
     }
     // Whoever waits for writability gives a lent piece back at once, so nothing is lent here.
     let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
     shard.close(&socket, by);
 }
 
-/// Keeps what the engine did not consume and offers it, before anything newer, when it has credit.
-async fn offer_again(shard: &Shard, socket: &Socket, mut rest: Vec<u8>) {
+/// The same for a connection of which the engine has not consumed `rest` yet.
+pub(super) async fn run_from(shard: Rc<Shard>, socket: Rc<Socket>, rest: Vec<u8>) {
+    offer_again(&shard, &socket, rest).await;
+    assert!(socket.home().is_none(), "a connection that was handed over is at home");
+    run(shard, socket).await;
+}
+
+/// Keeps what the engine did not consume and offers it, before anything newer, when it has credit. Returns what is left
+/// when the connection leaves or has ended.
+async fn offer_again(shard: &Shard, socket: &Socket, mut rest: Vec<u8>) -> Vec<u8> {
     while !rest.is_empty() && !socket.is_aborted() {
         socket.credit().await;
         let consumed = shard.step(Event::Received { connection: socket.id, bytes: &rest });
         rest.drain(..consumed.bytes);
+        if socket.home().is_some() {
+            break;
+        }
         shard.turn.yield_now().await;
     }
+    rest
 }
 
 impl Shard {

@@ -34,15 +34,16 @@ pub(crate) struct Built {
 pub(crate) fn build(io: Io) -> Result<Built, Trouble> {
     match io {
         Io::Epoll => build_epoll(None),
-        Io::Uring => build_uring().map_err(Trouble::io_uring),
-        Io::Auto => build_uring().or_else(|refused| build_epoll(Some(refused))),
+        Io::Uring => build_uring(true).or_else(|_| build_uring(false)).map_err(Trouble::io_uring),
+        // Without COOP_TASKRUN a ring costs more than epoll does: see bench/runtimes.
+        Io::Auto => build_uring(true).or_else(|refused| build_epoll(Some(refused))),
     }
 }
 
 /// `COOP_TASKRUN` (Linux 5.19) spares an interrupt for each completion; without it the ring still works.
 /// `DEFER_TASKRUN` is not for us: with it, I/O starves while any task stays runnable.
-fn build_uring() -> io::Result<Built> {
-    let runtime = build_ring(true).or_else(|_| build_ring(false))?;
+fn build_uring(coop: bool) -> io::Result<Built> {
+    let runtime = build_ring(coop)?;
     // A ring of a kernel that lacks one of monoio's operations can be built and then fails every accept.
     if !monoio::utils::detect_uring() {
         return Err(io::Error::new(
@@ -59,6 +60,8 @@ fn build_ring(coop: bool) -> io::Result<Runtime> {
     if coop {
         ring.setup_coop_taskrun();
     }
+    // A filter may permit the ring and forbid to enter it, which monoio would meet as an error at every turn.
+    ring.build(2)?.submit()?;
     let builder = RuntimeBuilder::<IoUringDriver>::new()
         .uring_builder(ring)
         .with_entries(SUBMISSION_ENTRIES)

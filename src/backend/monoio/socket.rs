@@ -2,8 +2,11 @@
 //! Knows neither what the bytes mean nor when to send.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::pin;
 use std::task::{Poll, Waker};
 
 use engine::{Admission, ConnectionId};
@@ -23,6 +26,8 @@ pub(super) struct Socket {
     /// The connection's task, while it waits for credit.
     starving: Cell<Option<Waker>>,
     aborted: Cell<bool>,
+    /// The shard for which it has to leave this one.
+    home: Cell<Option<u16>>,
 }
 
 impl Socket {
@@ -35,12 +40,24 @@ impl Socket {
             resumed: Cell::new(false),
             starving: Cell::new(None),
             aborted: Cell::new(false),
+            home: Cell::new(None),
         }
     }
 
     /// Completes when bytes, an end or an error can be received; asks the kernel each time.
-    pub(super) async fn readable(&self) -> bool {
-        self.stream.readable(false).await.is_ok()
+    ///
+    /// Returns whether that was so without waiting, and an error if it will never be again.
+    pub(super) async fn readable(&self) -> io::Result<bool> {
+        let mut readable = pin!(self.stream.readable(false));
+        let mut waited = false;
+        poll_fn(|context| match readable.as_mut().poll(context) {
+            Poll::Ready(ready) => Poll::Ready(ready.map(|()| !waited)),
+            Poll::Pending => {
+                waited = true;
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     pub(super) async fn writable(&self) -> bool {
@@ -73,6 +90,30 @@ impl Socket {
 
     pub(super) fn is_aborted(&self) -> bool {
         self.aborted.get()
+    }
+
+    /// Its session lives on shard `home`: its own task sends it there, and nothing else happens on it any more.
+    pub(super) fn leave_for(&self, home: u16) {
+        self.home.set(Some(home));
+    }
+
+    pub(super) fn home(&self) -> Option<u16> {
+        self.home.get()
+    }
+
+    /// `None` if the peer is gone.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        rustix::net::getpeername(self.descriptor()).ok().flatten().and_then(|peer| peer.try_into().ok())
+    }
+
+    /// Takes the descriptor out of this shard's runtime. Nothing may be in flight on it.
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        let raw = self.stream.into_raw_fd();
+        #[expect(unsafe_code, reason = "monoio gives its descriptors away as numbers only")]
+        // SAFETY: the stream owned the descriptor and gave it up without closing it; nobody else has it.
+        unsafe {
+            OwnedFd::from_raw_fd(raw)
+        }
     }
 
     /// There is credit for what was not consumed.

@@ -5,6 +5,7 @@
 //! others and the driver. So a task that yields is woken by the flusher, which the run queue puts last.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
@@ -18,6 +19,8 @@ pub(super) struct Turn {
     yielded: RefCell<Vec<Waker>>,
     /// The flusher, while it sleeps.
     flusher: Cell<Option<Waker>>,
+    /// Who wakes the flusher for one more turn, while nobody asks for that.
+    partner: Cell<Option<Waker>>,
 }
 
 impl Turn {
@@ -37,6 +40,29 @@ impl Turn {
         if let Some(flusher) = self.flusher.take() {
             flusher.wake();
         }
+    }
+
+    /// Whether a connection was made dirty since the last [`Turn::take_dirty`].
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.borrow().is_empty()
+    }
+
+    /// Asked by the flusher for itself: another turn follows this one, whatever happens outside.
+    pub(super) fn go_on(&self) {
+        if let Some(partner) = self.partner.take() {
+            partner.wake();
+        }
+    }
+
+    /// The partner, which wakes the flusher whenever that has asked to go on, and so is never woken by itself either.
+    pub(super) async fn accompany(&self) -> Infallible {
+        poll_fn(|context| {
+            // The first time nobody has asked yet, and one turn more does no harm.
+            self.partner.set(Some(context.waker().clone()));
+            self.wake_flusher();
+            Poll::Pending
+        })
+        .await
     }
 
     /// Lets every other runnable task, the flusher and the driver go first.

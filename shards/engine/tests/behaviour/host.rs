@@ -337,6 +337,7 @@ impl Shard {
 
     fn carry_out(&mut self, action: Action) {
         match action {
+            Action::HandOver { .. } => unreachable!("there is one shard"),
             Action::Flush(id) => {
                 if let Some(line) = self.line(id) {
                     assert!(!self.lines[line].flushing, "asked to flush once until served");

@@ -1,0 +1,191 @@
+//! What the other shards want: which of them has a subscriber for a filter, and how many members of a
+//! group each of them has.
+//! Knows no session; the sessions of another shard are that shard's affair.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use hashbrown::HashTable;
+
+use crate::topology::ShardSet;
+
+/// What the other shards want of one filter.
+#[derive(Debug, Default)]
+pub(crate) struct Interest {
+    /// Shards with a subscriber that is not in a group.
+    pub(crate) shards: ShardSet,
+    /// Keys of groups that have members elsewhere.
+    pub(crate) groups: Vec<u64>,
+}
+
+impl Interest {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shards.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// Interest in filters without wildcards, by fingerprint: no text is kept. Two filters with the same
+/// fingerprint cost a message that crosses for nothing, which the target counts.
+#[derive(Debug, Default)]
+pub(crate) struct ExactInterests {
+    table: HashTable<(u64, Box<Interest>)>,
+}
+
+impl ExactInterests {
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn get(&self, fingerprint: u64) -> Option<&Interest> {
+        // The fingerprint is a keyed hash already.
+        self.table.find(fingerprint, |entry| entry.0 == fingerprint).map(|entry| &*entry.1)
+    }
+
+    /// Changes the interest in one filter; an empty one is forgotten.
+    pub(crate) fn change(&mut self, fingerprint: u64, change: impl FnOnce(&mut Interest)) {
+        let entry = self
+            .table
+            .entry(fingerprint, |entry| entry.0 == fingerprint, |entry| entry.0)
+            .or_insert_with(|| (fingerprint, Box::default()));
+        let mut entry = entry;
+        change(&mut entry.get_mut().1);
+        if entry.get().1.is_empty() {
+            entry.remove();
+        }
+    }
+}
+
+/// The members of a group that live on another shard.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    shard: u16,
+    online_count: u32,
+    /// Offline, but able to keep a message.
+    keeper_count: u32,
+}
+
+#[derive(Debug)]
+struct SharedGroup {
+    key: u64,
+    shares: Vec<Share>,
+    cursor: u32,
+}
+
+/// Groups with members on other shards.
+#[derive(Debug, Default)]
+pub(crate) struct SharedGroups {
+    table: HashTable<SharedGroup>,
+}
+
+/// Which shard is to find a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Choice {
+    Own,
+    Other(u16),
+    Nobody,
+}
+
+impl SharedGroups {
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Another shard says how many members it has now. Returns whether the group still has any elsewhere.
+    pub(crate) fn set(&mut self, key: u64, shard: u16, online_count: u32, keeper_count: u32) -> bool {
+        let entry = self.table.entry(key, |group| group.key == key, |group| group.key);
+        let mut entry = entry.or_insert_with(|| SharedGroup { key, shares: Vec::new(), cursor: 0 });
+        let shares = &mut entry.get_mut().shares;
+        shares.retain(|share| share.shard != shard);
+        if online_count + keeper_count > 0 {
+            let at = shares.partition_point(|share| share.shard < shard);
+            shares.insert(at, Share { shard, online_count, keeper_count });
+        }
+        let known = !shares.is_empty();
+        if !known {
+            entry.remove();
+        }
+        known
+    }
+
+    /// The shard whose turn it is: each member that is online is as likely as any other; if none is, a
+    /// shard that can keep the message. `without` was asked already.
+    pub(crate) fn choose(
+        &mut self,
+        key: u64,
+        own_online_count: u32,
+        own_keeper_count: u32,
+        without: Option<u16>,
+    ) -> Choice {
+        let own_choice = |online, keepers| if online + keepers > 0 { Choice::Own } else { Choice::Nobody };
+        let Some(group) = self.table.find_mut(key, |group| group.key == key) else {
+            return own_choice(own_online_count, own_keeper_count);
+        };
+        let others = || group.shares.iter().filter(|share| Some(share.shard) != without);
+        let total: u32 = own_online_count + others().map(|share| share.online_count).sum::<u32>();
+        if total == 0 {
+            if own_keeper_count > 0 {
+                return Choice::Own;
+            }
+            return others()
+                .find(|share| share.keeper_count > 0)
+                .map_or(Choice::Nobody, |share| Choice::Other(share.shard));
+        }
+        let mut turn = group.cursor % total;
+        let mut choice = Choice::Own;
+        if turn >= own_online_count {
+            turn -= own_online_count;
+            for share in others() {
+                if turn < share.online_count {
+                    choice = Choice::Other(share.shard);
+                    break;
+                }
+                turn -= share.online_count;
+            }
+        }
+        group.cursor = group.cursor.wrapping_add(1);
+        choice
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interest_comes_and_goes_and_leaves_nothing() {
+        let mut interests = ExactInterests::default();
+        interests.change(7, |interest| interest.shards = interest.shards.with(3));
+        interests.change(7, |interest| interest.groups.push(9));
+        assert!(interests.get(7).is_some_and(|interest| interest.shards.contains(3)));
+        interests.change(7, |interest| interest.shards = interest.shards.without(3));
+        assert_eq!(interests.len(), 1);
+        interests.change(7, |interest| interest.groups.clear());
+        assert_eq!((interests.len(), interests.get(7).is_none()), (0, true));
+    }
+
+    #[test]
+    fn every_online_member_has_its_turn_and_keepers_only_when_there_is_none() {
+        let mut groups = SharedGroups::default();
+        assert!(groups.set(1, 2, 3, 0));
+        assert!(groups.set(1, 5, 1, 4));
+        let mut counts = [0; 3];
+        for _ in 0..60 {
+            match groups.choose(1, 2, 0, None) {
+                Choice::Own => counts[0] += 1,
+                Choice::Other(2) => counts[1] += 1,
+                Choice::Other(5) => counts[2] += 1,
+                Choice::Other(_) | Choice::Nobody => panic!("not a member"),
+            }
+        }
+        assert_eq!(counts, [20, 30, 10]);
+        assert_eq!(groups.choose(1, 0, 1, Some(2)), Choice::Other(5));
+        assert!(groups.set(1, 2, 0, 0));
+        assert!(groups.set(1, 5, 0, 4));
+        assert_eq!(groups.choose(1, 0, 0, None), Choice::Other(5));
+        assert_eq!(groups.choose(1, 0, 0, Some(5)), Choice::Nobody);
+        assert_eq!(groups.choose(1, 0, 1, None), Choice::Own);
+        assert!(!groups.set(1, 5, 0, 0));
+        assert_eq!(groups.len(), 0);
+        assert_eq!(groups.choose(1, 1, 0, None), Choice::Own);
+    }
+}

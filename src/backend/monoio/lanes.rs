@@ -1,0 +1,191 @@
+//! The shard's end of the lanes: what arrived goes into the engine, what waits there goes out, and who sleeps is woken.
+//! Knows no message: what is in a block is between engines.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use engine::{Event, Inbound, Large, Parcel};
+use ring::{Capacity, Item, Lane, Parked, Port};
+
+use super::Shard;
+use super::doorbell::Bells;
+use super::hand_over::HandOver;
+
+/// The bounds of every lane.
+pub(crate) const CAPACITY: Capacity = Capacity { block_bytes: engine::BLOCK_BYTES, ..Capacity::DEFAULT };
+
+const _: () = assert!(CAPACITY.is_valid());
+
+/// What a lane carries beside blocks. Boxed, because every slot of every lane is as large.
+pub(crate) enum Beside {
+    /// A message that is too large for a block.
+    Large(Box<Large>),
+    /// A connection whose session lives on the target.
+    HandOver(Box<HandOver>),
+}
+
+/// **Lives on:** the shard. **Sees:** its lanes to and from every other shard.
+pub(super) struct Lanes {
+    port: RefCell<Port<Beside>>,
+    bells: Bells,
+    /// By target: connections that wait for room in its control lane, each with its place taken, so never more than
+    /// there are places.
+    departing: RefCell<Vec<VecDeque<Box<HandOver>>>>,
+    /// By target: how many of our announcements the engine knows it to have taken in.
+    announced: RefCell<Vec<u64>>,
+    /// Whether the last turn has ended and none has begun since.
+    ended: Cell<bool>,
+}
+
+impl Lanes {
+    pub(super) fn new(port: Port<Beside>, bells: Bells) -> Self {
+        let shard_count = port.shard_count();
+        let mut departing = Vec::new();
+        departing.resize_with(shard_count, VecDeque::new);
+        Self {
+            port: RefCell::new(port),
+            bells,
+            departing: RefCell::new(departing),
+            announced: RefCell::new(vec![0; shard_count]),
+            ended: Cell::new(false),
+        }
+    }
+
+    /// The first thing of a turn, whichever task that begins with: nobody need ring from here on.
+    pub(super) fn unpark(&self) {
+        if self.ended.take() {
+            self.port.borrow_mut().unpark();
+        }
+    }
+
+    /// The last thing of a turn; whether the shard may sleep until its doorbell rings.
+    pub(super) fn park(&self) -> Parked {
+        let parked = self.port.borrow_mut().park();
+        // Also after `Work`: each turn begins with `unpark`, which forgets for what credit the last one waited.
+        self.ended.set(true);
+        parked
+    }
+
+    /// Lets a connection leave for its home as soon as that lane has room.
+    pub(super) fn depart(&self, home: u16, hand_over: HandOver) {
+        self.departing.borrow_mut()[usize::from(home)].push_back(Box::new(hand_over));
+    }
+
+    /// Whether nothing has arrived that was not taken in, and no connection waits to leave.
+    pub(super) fn is_idle(&self) -> bool {
+        self.port.borrow().is_idle() && self.departing.borrow().iter().all(VecDeque::is_empty)
+    }
+
+    /// Frees blocks that a burst made, unless there is work.
+    pub(super) fn trim(&self) {
+        let mut port = self.port.borrow_mut();
+        if port.is_idle() {
+            port.trim();
+        }
+    }
+}
+
+impl Shard {
+    /// Takes in what other shards sent: always, whatever this shard's own lanes are like. At most what the lanes held
+    /// when they were full: what is added meanwhile is for the next turn.
+    pub(super) fn drain_lanes(self: &Rc<Self>) {
+        self.lanes.unpark();
+        let others = self.lanes.port.borrow().others();
+        for other in others {
+            for (lane, items_max) in
+                [(Lane::Control, CAPACITY.control_items), (Lane::Data, CAPACITY.data_items)]
+            {
+                for _ in 0..items_max {
+                    let popped = self.lanes.port.borrow_mut().pop(other, lane);
+                    let Some(item) = popped else { break };
+                    self.take_in(other, lane, item);
+                }
+            }
+            self.acknowledge(other);
+        }
+    }
+
+    fn take_in(self: &Rc<Self>, other: usize, lane: Lane, item: Item<Beside>) {
+        let source = number(other);
+        match item {
+            Item::Block(block) => {
+                let _nothing = self.step(Event::Inbox { source, item: Inbound::Block(&block) });
+                self.lanes.port.borrow_mut().give_back(other, lane, block);
+            }
+            Item::Other(Beside::Large(large)) => {
+                let _nothing = self.step(Event::Inbox { source, item: Inbound::Large(&large) });
+            }
+            Item::Other(Beside::HandOver(hand_over)) => self.arrive(source, *hand_over),
+        }
+    }
+
+    /// Tells another shard how many of its announcements are known here, and hears the same from it.
+    fn acknowledge(&self, other: usize) {
+        let seen = self.engine.borrow().announcements_seen(number(other));
+        let told = {
+            let mut port = self.lanes.port.borrow_mut();
+            port.tell(other, seen);
+            port.told(other)
+        };
+        let before = std::mem::replace(&mut self.lanes.announced.borrow_mut()[other], told);
+        if told != before {
+            let _nothing = self.step(Event::Announced { target: number(other), count: told });
+        }
+    }
+
+    /// Pushes what waits for each lane while it has room, and rings the doorbell of each shard that sleeps on something
+    /// that this turn made for it.
+    pub(super) fn fill_lanes(&self) {
+        let now = self.clock.now();
+        let mut engine = self.engine.borrow_mut();
+        let mut actions = self.actions.borrow_mut();
+        let mut port = self.lanes.port.borrow_mut();
+        for target in port.others() {
+            for (lane, of_engine) in
+                [(Lane::Control, engine::Lane::Control), (Lane::Data, engine::Lane::Data)]
+            {
+                // Only this port's pushes make room less, and each of them was counted.
+                let mut free = port.free(target, lane);
+                while free > 0
+                    && let Some(parcel) = engine.parcel(now, number(target), of_engine, &mut actions)
+                {
+                    let item = match parcel {
+                        Parcel::Block(mut bytes) => {
+                            // The full vector travels, and the empty one that came back is filled next.
+                            let mut block = port.empty_block(target, lane);
+                            std::mem::swap(block.as_mut(), &mut bytes);
+                            engine.recycle(bytes);
+                            Item::Block(block)
+                        }
+                        Parcel::Large(large) => Item::Other(Beside::Large(Box::new(large))),
+                    };
+                    assert!(port.push(target, lane, item).is_ok(), "the lane had room");
+                    free -= 1;
+                }
+                if lane == Lane::Control {
+                    let mut departing = self.lanes.departing.borrow_mut();
+                    while free > 0
+                        && let Some(hand_over) = departing[target].pop_front()
+                    {
+                        let item = Item::Other(Beside::HandOver(hand_over));
+                        assert!(port.push(target, lane, item).is_ok(), "the lane had room");
+                        free -= 1;
+                    }
+                }
+                if free == 0 {
+                    port.want_credit(target, lane, 1);
+                }
+            }
+            if port.wake_needed(target) {
+                self.lanes.bells.ring(target);
+            }
+        }
+        drop(port);
+        self.carry_out(&mut engine, &mut actions);
+    }
+}
+
+fn number(shard: usize) -> u16 {
+    u16::try_from(shard).expect("there are at most 64 shards")
+}

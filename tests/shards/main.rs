@@ -1,0 +1,60 @@
+//! Several shards as their clients see them: what crosses, what does not, who moves, who is held up by whom. Against the real
+//! binary, on each I/O driver.
+//! Believes no test to be about several shards before the broker's own counter says that messages crossed.
+#![cfg(unix)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod cluster;
+mod crossing;
+mod homes;
+mod pressure;
+mod starting;
+
+use harness::broker::Io;
+
+/// Each scenario becomes one test for each driver: `uring::crossing::…` and `epoll::crossing::…`.
+macro_rules! scenarios {
+    ($($module:ident { $($name:ident,)+ })+) => {
+        mod uring {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::$module::$name(crate::Io::Uring);
+                }
+            )+ })+
+        }
+        mod epoll {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::$module::$name(crate::Io::Epoll);
+                }
+            )+ })+
+        }
+    };
+}
+
+scenarios! {
+    crossing {
+        every_qos_crosses_in_order_and_once,
+        what_is_too_large_for_a_block_crosses_in_its_place,
+        nothing_crosses_without_a_remote_subscriber,
+        retained_messages_are_found_from_every_shard,
+        a_shared_subscription_spreads_over_all_shards,
+    }
+    homes {
+        a_session_is_at_home_on_one_shard_whoever_accepts_it,
+        what_follows_connect_at_once_is_not_lost,
+        an_assigned_client_stays_where_it_was_accepted,
+        a_stop_amid_hand_overs_is_clean,
+        the_limit_of_connections_is_exact_over_all_shards,
+        the_number_of_shards_may_change_between_two_starts,
+        ten_seconds_of_take_overs_leave_one_client_and_no_trace,
+    }
+    pressure {
+        a_stalled_subscriber_does_not_slow_the_others,
+        two_shards_that_flood_each_other_lose_nothing,
+    }
+}
