@@ -1,9 +1,12 @@
 //! Messages between shards: in order, once, to those who want them and to nobody else.
 
+use rustix::process::Signal;
+
 use crate::cluster::{await_shards, peer_at_home, shards, start, sum};
 use crate::harness::broker::Io;
 use crate::harness::packet::{Publish, Version};
 use crate::harness::peer::Peer;
+use crate::harness::time::PATIENCE;
 
 const PER_QOS: usize = 100;
 
@@ -195,4 +198,35 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
     assert_eq!(sum(&shards, "crossed_for_nothing"), 0);
     drop((publisher, members));
     broker.stop();
+}
+
+/// Shards were told to stop one by one: the subscriber's said goodbye to its clients while messages that the publisher's had
+/// acknowledged were still on their way.
+pub(crate) fn what_was_acknowledged_crosses_before_the_end(io: Io) {
+    for _ in 0..10 {
+        let mut broker = start(io, 3, &[]);
+        let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
+        let mut subscribers = [1, 2].map(|shard| peer_at_home(&broker, shard, Version::V5, "subscriber"));
+        for subscriber in &mut subscribers {
+            subscriber.subscribe("last", 0);
+        }
+        let mut burst = Vec::new();
+        for number in 1..=500_u16 {
+            let payload = number.to_string();
+            burst.extend(
+                Publish::new("last", 1, payload.as_bytes()).with_packet_id(number).encode(Version::V5),
+            );
+        }
+        publisher.send(&burst);
+        assert_eq!(publisher.complete(1, 500), 0);
+        broker.process().signal(Signal::TERM);
+        for subscriber in &mut subscribers {
+            for number in 1..=500_u16 {
+                assert_eq!(subscriber.next_publish().text(), number.to_string());
+            }
+            assert_eq!(subscriber.await_close(), Some(0x8B));
+        }
+        drop((publisher, subscribers));
+        assert!(broker.process().wait_for_exit(PATIENCE).success());
+    }
 }
