@@ -2,8 +2,10 @@
 //! Knows no connection, no delivery and no other shard; `deliver` joins those.
 //!
 //! A filter without wildcards is found by one look-up of the whole topic. Filters with wildcards hang
-//! in a trie by level, whose edges are one table for the whole tree: a node costs its text and a few
-//! words, however many children it has.
+//! in a trie by level.
+
+mod pool;
+mod trie;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -16,8 +18,10 @@ use crate::hash::Keyed;
 use crate::interest::Interest;
 use crate::topology::Placement;
 
+use pool::Pool;
+use trie::Trie;
+
 const NONE: u32 = u32::MAX;
-const ROOT: u32 = 0;
 
 /// A session that subscribes to a filter, as the fan-out reads it.
 #[derive(Clone, Copy, Debug)]
@@ -92,60 +96,6 @@ pub(crate) struct Group {
     pub(crate) counts: Option<(u32, u32)>,
 }
 
-#[derive(Debug)]
-struct Node {
-    parent: u32,
-    level: Box<str>,
-    /// The filter that ends here.
-    filter: u32,
-    /// The filter that ends with `#` below here.
-    filter_multi: u32,
-    /// The child for `+`.
-    single: u32,
-    /// Children for levels without wildcards, found through the edges.
-    literal_count: u32,
-}
-
-/// Slots of plain values that are reused, without generations: nothing outside keeps these numbers.
-#[derive(Debug)]
-struct Pool<T> {
-    slots: Vec<Option<T>>,
-    vacant: Vec<u32>,
-}
-
-impl<T> Pool<T> {
-    const fn new() -> Self {
-        Self { slots: Vec::new(), vacant: Vec::new() }
-    }
-
-    fn insert(&mut self, value: T) -> u32 {
-        if let Some(index) = self.vacant.pop() {
-            self.slots[index as usize] = Some(value);
-            return index;
-        }
-        self.slots.push(Some(value));
-        u32::try_from(self.slots.len() - 1).expect("bounded by sessions × subscriptions")
-    }
-
-    fn remove(&mut self, index: u32) -> T {
-        let value = self.slots[index as usize].take().expect("only live slots are removed");
-        self.vacant.push(index);
-        value
-    }
-
-    fn get(&self, index: u32) -> &T {
-        self.slots[index as usize].as_ref().expect("only live slots are linked")
-    }
-
-    fn get_mut(&mut self, index: u32) -> &mut T {
-        self.slots[index as usize].as_mut().expect("only live slots are linked")
-    }
-
-    fn len(&self) -> usize {
-        self.slots.len() - self.vacant.len()
-    }
-}
-
 /// The list of a session's subscriptions: its first one, how many, and how many of them are shared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SubscriptionList {
@@ -164,11 +114,10 @@ pub(crate) struct Tree {
     hasher: Keyed,
     filters: Pool<Filter>,
     groups: Pool<Group>,
-    nodes: Pool<Node>,
+    wild: Trie,
     subscriptions: Pool<Subscription>,
     by_text: HashTable<u32>,
     by_group: HashTable<u32>,
-    by_edge: HashTable<u32>,
     by_session: HashTable<u32>,
     by_key: HashTable<u32>,
     exact_count: usize,
@@ -179,25 +128,14 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn new(hasher: Keyed) -> Self {
-        let mut nodes = Pool::new();
-        let root = nodes.insert(Node {
-            parent: NONE,
-            level: Box::default(),
-            filter: NONE,
-            filter_multi: NONE,
-            single: NONE,
-            literal_count: 0,
-        });
-        assert!(root == ROOT);
         Self {
             hasher,
             filters: Pool::new(),
             groups: Pool::new(),
-            nodes,
+            wild: Trie::new(hasher),
             subscriptions: Pool::new(),
             by_text: HashTable::new(),
             by_group: HashTable::new(),
-            by_edge: HashTable::new(),
             by_session: HashTable::new(),
             by_key: HashTable::new(),
             exact_count: 0,
@@ -282,7 +220,7 @@ impl Tree {
     /// Slots in use for filters, groups and trie nodes: all back at their baseline (0, 0, 1) once
     /// nobody subscribes.
     pub(crate) fn slot_counts(&self) -> (usize, usize, usize) {
-        (self.filters.len(), self.groups.len(), self.nodes.len())
+        (self.filters.len(), self.groups.len(), self.wild.node_count())
     }
 
     pub(crate) fn members(&self, filter: u32) -> &[Member] {
@@ -404,7 +342,7 @@ impl Tree {
 
     /// Appends every filter that matches `topic` to `matched`.
     ///
-    /// Bounded by the nodes of the trie; the trie is at most as deep as the deepest filter.
+    /// Bounded by the filters with wildcards; see [`Trie::matches`].
     pub(crate) fn matches(&self, topic: &str, matched: &mut Vec<u32>, stack: &mut Vec<(u32, usize)>) {
         if self.exact_count > 0
             && let Some(&filter) = self
@@ -413,37 +351,7 @@ impl Tree {
         {
             matched.push(filter);
         }
-        if self.nodes.len() == 1 && self.nodes.get(ROOT).filter_multi == NONE {
-            return;
-        }
-        // A position past the end says that no level is left: "a/" has an empty last level, "a" has not.
-        let end = topic.len() + 1;
-        let wild_at_root = !topic.starts_with('$');
-        stack.push((ROOT, 0));
-        while let Some((index, at)) = stack.pop() {
-            let node = self.nodes.get(index);
-            let wild = index != ROOT || wild_at_root;
-            if wild && node.filter_multi != NONE {
-                matched.push(node.filter_multi);
-            }
-            if at == end {
-                if node.filter != NONE {
-                    matched.push(node.filter);
-                }
-                continue;
-            }
-            let rest = &topic[at..];
-            let level = rest.split_once('/').map_or(rest, |(level, _)| level);
-            let after = at + level.len() + 1;
-            if wild && node.single != NONE {
-                stack.push((node.single, after));
-            }
-            if node.literal_count > 0
-                && let Some(child) = self.child(index, level)
-            {
-                stack.push((child, after));
-            }
-        }
+        self.wild.matches(topic, matched, stack);
     }
 
     fn members_mut(&mut self, place: Place) -> &mut Vec<Member> {
@@ -486,15 +394,6 @@ impl Tree {
             .copied()
     }
 
-    fn child(&self, parent: u32, level: &str) -> Option<u32> {
-        self.by_edge
-            .find(self.hasher.below(parent, level.as_bytes()), |&node| {
-                let node = self.nodes.get(node);
-                node.parent == parent && *node.level == *level
-            })
-            .copied()
-    }
-
     fn filter_or_new(&mut self, text: &TopicFilter<'_>) -> u32 {
         if let Some(filter) = self.filter_of(text.filter()) {
             return filter;
@@ -507,7 +406,7 @@ impl Tree {
             interest: None,
         });
         if text.has_wildcard() {
-            self.hang(filter, text.filter());
+            self.filters.get_mut(filter).node = self.wild.hang(text.filter(), filter);
         } else {
             self.exact_count += 1;
         }
@@ -544,54 +443,6 @@ impl Tree {
             hasher.below(other.filter, other.name.as_bytes())
         });
         group
-    }
-
-    /// Hangs a filter with wildcards into the trie.
-    fn hang(&mut self, filter: u32, text: &str) {
-        let mut at = ROOT;
-        for level in text.split('/') {
-            if level == "#" {
-                let node = self.nodes.get_mut(at);
-                assert!(node.filter_multi == NONE);
-                node.filter_multi = filter;
-                self.filters.get_mut(filter).node = at;
-                return;
-            }
-            at = self.child_or_new(at, level);
-        }
-        let node = self.nodes.get_mut(at);
-        assert!(node.filter == NONE);
-        node.filter = filter;
-        self.filters.get_mut(filter).node = at;
-    }
-
-    fn child_or_new(&mut self, parent: u32, level: &str) -> u32 {
-        let single = level == "+";
-        if single && self.nodes.get(parent).single != NONE {
-            return self.nodes.get(parent).single;
-        }
-        if !single && let Some(child) = self.child(parent, level) {
-            return child;
-        }
-        let child = self.nodes.insert(Node {
-            parent,
-            level: level.into(),
-            filter: NONE,
-            filter_multi: NONE,
-            single: NONE,
-            literal_count: 0,
-        });
-        if single {
-            self.nodes.get_mut(parent).single = child;
-            return child;
-        }
-        self.nodes.get_mut(parent).literal_count += 1;
-        let (nodes, hasher) = (&self.nodes, self.hasher);
-        self.by_edge.insert_unique(self.hasher.below(parent, level.as_bytes()), child, |&other| {
-            let other = nodes.get(other);
-            hasher.below(other.parent, other.level.as_bytes())
-        });
-        child
     }
 
     fn remove(&mut self, list: &mut SubscriptionList, subscription: u32) {
@@ -668,40 +519,7 @@ impl Tree {
             self.exact_count -= 1;
             return;
         }
-        let node = self.nodes.get_mut(filter.node);
-        if node.filter == index {
-            node.filter = NONE;
-        } else {
-            assert!(node.filter_multi == index);
-            node.filter_multi = NONE;
-        }
-        self.prune(filter.node);
-    }
-
-    /// Frees a node that leads nowhere, and its parents that then lead nowhere.
-    fn prune(&mut self, mut at: u32) {
-        while at != ROOT {
-            let node = self.nodes.get(at);
-            let used = node.filter != NONE
-                || node.filter_multi != NONE
-                || node.single != NONE
-                || node.literal_count > 0;
-            if used {
-                return;
-            }
-            let Node { parent, level, .. } = self.nodes.remove(at);
-            let above = self.nodes.get_mut(parent);
-            if above.single == at {
-                above.single = NONE;
-            } else {
-                above.literal_count -= 1;
-                self.by_edge
-                    .find_entry(self.hasher.below(parent, level.as_bytes()), |&other| other == at)
-                    .expect("every literal node is an edge")
-                    .remove();
-            }
-            at = parent;
-        }
+        self.wild.unhang(filter.node, index);
     }
 }
 
@@ -716,123 +534,4 @@ pub(crate) const fn plain_options(qos: QoS) -> SubscribeOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hash::Entropy;
-    use alloc::string::{String, ToString};
-
-    fn tree() -> Tree {
-        Tree::new(Keyed::new(Entropy(7)))
-    }
-
-    fn matched(tree: &Tree, topic: &str) -> Vec<String> {
-        let (mut filters, mut stack) = (Vec::new(), Vec::new());
-        tree.matches(topic, &mut filters, &mut stack);
-        let mut texts: Vec<String> =
-            filters.iter().map(|&filter| tree.filters.get(filter).text.to_string()).collect();
-        texts.sort();
-        texts
-    }
-
-    fn filter(text: &str) -> TopicFilter<'_> {
-        TopicFilter::parse(text).unwrap()
-    }
-
-    #[test]
-    fn every_matching_filter_is_found_and_no_other() {
-        let mut tree = tree();
-        let mut list = SubscriptionList::EMPTY;
-        for text in [
-            "a", "a/b", "a/+", "a/#", "+/b", "#", "+", "+/+", "/", "/+", "+/", "a//b", "a/+/b", "$SYS/#",
-            "$SYS/+",
-        ] {
-            assert!(tree.subscribe(&mut list, 0, &filter(text), plain_options(QoS::AtMostOnce), None));
-        }
-        let check = |topic: &str, expected: &[&str]| {
-            let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
-            expected.sort();
-            assert_eq!(matched(&tree, topic), expected, "{topic}");
-        };
-        check("a", &["a", "a/#", "#", "+"]);
-        check("a/b", &["a/b", "a/+", "a/#", "+/b", "#", "+/+"]);
-        check("a/", &["a/+", "a/#", "#", "+/+", "+/"]);
-        check("/", &["/", "/+", "+/+", "+/", "#"]);
-        check("a//b", &["a//b", "a/+/b", "a/#", "#"]);
-        check("$SYS/x", &["$SYS/#", "$SYS/+"]);
-        check("$SYS", &["$SYS/#"]);
-        check("b", &["#", "+"]);
-        tree.unsubscribe_all(&mut list);
-        assert_eq!(tree.slot_counts(), (0, 0, 1));
-        assert_eq!(tree.subscription_count(), 0);
-    }
-
-    #[test]
-    fn the_tree_agrees_with_the_matcher_of_the_codec_on_random_filters() {
-        let levels = ["a", "b", "", "$x", "+", "#"];
-        let mut seed = 3u64;
-        let mut next = |bound: usize| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) as usize % bound
-        };
-        let mut tree = tree();
-        let mut lists = [SubscriptionList::EMPTY; 8];
-        let mut held: Vec<(u32, String)> = Vec::new();
-        for _ in 0..3_000 {
-            let depth = 1 + next(4);
-            let text: Vec<&str> = (0..depth).map(|_| levels[next(6)]).collect();
-            let text = text.join("/");
-            let Ok(parsed) = TopicFilter::parse(&text) else { continue };
-            let session = u32::try_from(next(8)).unwrap();
-            let known = held.iter().position(|(who, what)| *who == session && *what == text);
-            let list = &mut lists[session as usize];
-            if next(2) == 0 {
-                let new = tree.subscribe(list, session, &parsed, plain_options(QoS::AtMostOnce), None);
-                assert_eq!(new, known.is_none());
-                if new {
-                    held.push((session, text));
-                }
-            } else {
-                assert_eq!(tree.unsubscribe(list, session, &parsed), known.is_some());
-                known.map(|at| held.swap_remove(at));
-            }
-            assert_eq!(tree.subscription_count(), held.len());
-            let topic: Vec<&str> = (0..=next(4)).map(|_| levels[next(4)]).collect();
-            let topic = topic.join("/");
-            if topic.is_empty() {
-                continue;
-            }
-            let mut expected: Vec<String> = held
-                .iter()
-                .filter(|(_, what)| TopicFilter::parse(what).unwrap().matches(&topic))
-                .map(|(_, what)| what.clone())
-                .collect();
-            expected.sort();
-            expected.dedup();
-            assert_eq!(matched(&tree, &topic), expected, "{topic}");
-        }
-    }
-
-    #[test]
-    fn groups_share_a_filter_and_leave_nothing_behind() {
-        let mut tree = tree();
-        let mut lists = [SubscriptionList::EMPTY; 3];
-        for session in 0..3u32 {
-            for text in ["$share/g/a/+", "$share/h/a/+", "a/+"] {
-                let list = &mut lists[session as usize];
-                tree.subscribe(list, session, &filter(text), plain_options(QoS::AtLeastOnce), None);
-            }
-        }
-        let (mut filters, mut stack) = (Vec::new(), Vec::new());
-        tree.matches("a/x", &mut filters, &mut stack);
-        assert_eq!(filters.len(), 1);
-        assert_eq!(tree.members(filters[0]).len(), 3);
-        assert_eq!(tree.groups(filters[0]).len(), 2);
-        assert!(tree.unsubscribe(&mut lists[1], 1, &filter("$share/g/a/+")));
-        assert!(!tree.unsubscribe(&mut lists[1], 1, &filter("$share/g/a/+")));
-        assert_eq!(tree.groups.get(tree.groups(filters[0])[0]).members.len(), 2);
-        for list in &mut lists {
-            tree.unsubscribe_all(list);
-        }
-        assert_eq!(tree.slot_counts(), (0, 0, 1));
-    }
-}
+mod tests;
