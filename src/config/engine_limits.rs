@@ -23,6 +23,7 @@ impl Config {
             connect_timeout_ms: u32::from(self.connect_timeout_s) * 1_000,
             default_session_expiry_s: self.default_session_expiry_s,
             session_expiry_s_max: self.session_expiry_s_max,
+            sessions_max: self.sessions_max.div_ceil(shard_count.into()),
             subscriptions_per_session_max: self.subscriptions_per_session_max,
             topic_levels_max: self.topic_levels_max,
             client_id_bytes_max: self.client_id_bytes_max,

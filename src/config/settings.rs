@@ -161,6 +161,8 @@ settings! {
         queue_full: QueueFull = QueueFull::DropNewest, ANY;
         /// Whether QoS 0 messages, too, wait for a session whose client is away.
         queue_qos0_offline: bool = false, ANY;
+        /// Most sessions, connected or not. A CONNECT that needs one more is refused with 0x97.
+        sessions_max: u32 = 1_000_000, between(1, 100_000_000);
         /// Most subscriptions of one session.
         subscriptions_per_session_max: u32 = 10_000, between(1, 100_000_000);
     }
