@@ -142,7 +142,12 @@ impl Engine {
             let Some(connection) = self.ungate(now, id, ordinal, actions) else { continue };
             assert!(connection.announcing_count > 0);
             connection.announcing_count -= 1;
+            let session = connection.session();
             self.acknowledge(now, id, earned, must_persist, actions);
+            // What is retained follows SUBACK.
+            if let Some(session) = session {
+                self.schedule_lookups(session);
+            }
         }
     }
 

@@ -191,7 +191,9 @@ impl Engine {
         let Some(connection) = session.connection.and_then(|id| self.delivery.connections.get(id.0)) else {
             return false;
         };
+        // Clients may take a retained message before SUBACK, and yet some are surprised by it.
         connection.is_open()
+            && connection.announcing_count == 0
             && connection.outbox.bytes() * 2 < u64::from(limits.outbox_bytes_max)
             && session.queued_count() == 0
     }
