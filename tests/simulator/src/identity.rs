@@ -1,0 +1,185 @@
+//! A client identifier and what its owner keeps across connections: the client's half of the session.
+//! Knows no bytes; `client` writes and reads them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use wire::{Assembler, PacketId, ProtocolVersion, QoS};
+
+/// How far a message of the client's own has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    Publish,
+    Release,
+}
+
+/// A QoS 1 or 2 message that is not acknowledged to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) packet_id: PacketId,
+    pub(crate) message: u32,
+    pub(crate) qos: QoS,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Offline,
+    /// CONNECT was written.
+    Connecting,
+    Online,
+}
+
+/// A filter in a SUBSCRIBE that is not acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) filter: String,
+    pub(crate) qos: QoS,
+    pub(crate) at: u64,
+    pub(crate) wants_retained: bool,
+}
+
+/// What CONNECT says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectOptions {
+    /// Whether an existing session is forgotten.
+    pub clean_start: bool,
+    /// The will: QoS, retain, delay in seconds (5.0).
+    pub will: Option<(QoS, bool, u32)>,
+}
+
+/// A client: one identifier, one connection after the other.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
+pub struct Identity {
+    pub(crate) name: String,
+    pub(crate) version: ProtocolVersion,
+    /// Seconds its session outlives its connections; 0: not at all.
+    pub(crate) expiry_s: u32,
+    /// What it takes at once (5.0).
+    pub(crate) receive_maximum: u16,
+    /// Its group: `$share/name/filter`.
+    pub(crate) group: String,
+
+    pub(crate) phase: Phase,
+    pub(crate) link: Option<usize>,
+    pub(crate) assembler: Assembler,
+    pub(crate) aliases: BTreeMap<u16, String>,
+    /// It reads nothing before this time, in milliseconds.
+    pub(crate) stalled_until_ms: u64,
+    /// DISCONNECT was written.
+    pub(crate) leaving: bool,
+    /// An earlier connection may still be accepted, and push this one out.
+    pub(crate) rivals: Vec<usize>,
+    pub(crate) had_rivals: bool,
+    /// The will that DISCONNECT on this link withdrew.
+    pub(crate) withdrawn: Option<(u32, usize)>,
+    /// It gave up its session, which may not have reached the broker.
+    pub(crate) must_begin_anew: bool,
+    /// The message of the will in force and its delay.
+    pub(crate) will: Option<(u32, u32)>,
+    pub(crate) connected_clean: bool,
+
+    /// The broker has a session for it, unless it expired.
+    pub(crate) session_kept: bool,
+    pub(crate) offline_since_ms: u64,
+    pub(crate) outgoing: VecDeque<Outgoing>,
+    /// QoS 2 Packet Identifiers of the broker between PUBLISH and PUBREL.
+    pub(crate) received: BTreeSet<PacketId>,
+    pub(crate) next_packet_id: u16,
+    pub(crate) server_receive_maximum: u16,
+    pub(crate) subscribing: BTreeMap<PacketId, Vec<Asked>>,
+    pub(crate) unsubscribing: BTreeMap<PacketId, (Vec<String>, u64)>,
+    /// QoS 0 messages written since the last PINGREQ, and those before each PINGREQ that is not answered.
+    pub(crate) unsure: Vec<u32>,
+    pub(crate) pinged: VecDeque<Vec<u32>>,
+    /// The checker at the end notes here what is retained.
+    pub(crate) found: BTreeMap<String, u32>,
+    /// What the application received, in order, and whether as retained.
+    pub(crate) heard: Vec<(u32, bool)>,
+}
+
+impl Identity {
+    /// A member of a group `$share/name/filter`.
+    #[must_use]
+    pub fn in_group(mut self, group: &str) -> Self {
+        self.group = group.into();
+        self
+    }
+
+    /// A client that has never connected.
+    #[must_use]
+    pub fn new(client_id: &str, version: ProtocolVersion, expiry_s: u32) -> Self {
+        Self {
+            name: client_id.into(),
+            version,
+            expiry_s,
+            receive_maximum: 100,
+            group: String::new(),
+            phase: Phase::Offline,
+            link: None,
+            assembler: Assembler::new(),
+            aliases: BTreeMap::new(),
+            stalled_until_ms: 0,
+            leaving: false,
+            rivals: Vec::new(),
+            had_rivals: false,
+            withdrawn: None,
+            must_begin_anew: false,
+            will: None,
+            connected_clean: false,
+            session_kept: false,
+            offline_since_ms: 0,
+            outgoing: VecDeque::new(),
+            received: BTreeSet::new(),
+            next_packet_id: 0,
+            server_receive_maximum: 10,
+            subscribing: BTreeMap::new(),
+            unsubscribing: BTreeMap::new(),
+            unsure: Vec::new(),
+            pinged: VecDeque::new(),
+            found: BTreeMap::new(),
+            heard: Vec::new(),
+        }
+    }
+
+    /// Waits for nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outgoing.is_empty()
+            && self.subscribing.is_empty()
+            && self.unsubscribing.is_empty()
+            && self.pinged.is_empty()
+    }
+
+    pub(crate) fn packet_id(&mut self) -> PacketId {
+        loop {
+            self.next_packet_id = self.next_packet_id % 60_000 + 1;
+            let id = PacketId::new(self.next_packet_id).expect("from 1 on");
+            let taken = self.outgoing.iter().any(|outgoing| outgoing.packet_id == id)
+                || self.subscribing.contains_key(&id)
+                || self.unsubscribing.contains_key(&id);
+            if !taken {
+                return id;
+            }
+        }
+    }
+
+    /// A new session: nothing of the old one is known any more.
+    pub(crate) fn forget_session(&mut self) {
+        self.outgoing.clear();
+        self.received.clear();
+    }
+
+    /// The connection is gone: what was asked on it stays without an answer.
+    pub(crate) fn forget_connection(&mut self) {
+        self.phase = Phase::Offline;
+        self.link = None;
+        self.assembler = Assembler::new();
+        self.aliases.clear();
+        self.subscribing.clear();
+        self.unsubscribing.clear();
+        self.unsure.clear();
+        self.pinged.clear();
+        self.leaving = false;
+        self.stalled_until_ms = 0;
+    }
+}

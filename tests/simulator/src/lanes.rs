@@ -1,0 +1,50 @@
+//! The lanes between shards: first in, first out, and bounded.
+//! Knows nothing of what a parcel holds.
+
+use std::collections::VecDeque;
+
+use engine::{Lane, Parcel};
+
+/// Both lanes of each ordered pair of shards.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    shard_count: usize,
+    data_capacity: usize,
+    control_capacity: usize,
+    pairs: Vec<[VecDeque<Parcel>; 2]>,
+}
+
+pub(crate) const BOTH: [Lane; 2] = [Lane::Data, Lane::Control];
+
+impl Lanes {
+    pub(crate) fn new(shard_count: usize, data_capacity: usize, control_capacity: usize) -> Self {
+        let mut pairs = Vec::new();
+        pairs.resize_with(shard_count * shard_count, Default::default);
+        Self { shard_count, data_capacity, control_capacity, pairs }
+    }
+
+    pub(crate) fn has_room(&self, source: usize, target: usize, lane: Lane) -> bool {
+        let capacity = match lane {
+            Lane::Data => self.data_capacity,
+            Lane::Control => self.control_capacity,
+        };
+        self.pairs[source * self.shard_count + target][lane as usize].len() < capacity
+    }
+
+    pub(crate) fn push(&mut self, source: usize, target: usize, lane: Lane, parcel: Parcel) {
+        assert!(self.has_room(source, target, lane));
+        self.pairs[source * self.shard_count + target][lane as usize].push_back(parcel);
+    }
+
+    pub(crate) fn len(&self, source: usize, target: usize, lane: Lane) -> usize {
+        self.pairs[source * self.shard_count + target][lane as usize].len()
+    }
+
+    pub(crate) fn pop(&mut self, source: usize, target: usize, lane: Lane) -> Option<Parcel> {
+        self.pairs[source * self.shard_count + target][lane as usize].pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pairs.iter().flatten().all(VecDeque::is_empty)
+    }
+}

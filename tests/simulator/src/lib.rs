@@ -1,0 +1,29 @@
+//! A broker of several shards in one thread: real engines, bounded lanes between them, clients of both
+//! protocol versions, virtual time and a schedule drawn from one seed; and an oracle that judges at every
+//! step whether what clients receive is what they were promised.
+//! Knows no socket, thread or clock; nothing in production knows it.
+//!
+//! [`run`] plays one seed. [`World`] and its parts serve tests that make their schedule by hand.
+
+mod chance;
+mod client;
+mod identity;
+mod lanes;
+mod link;
+mod oracle;
+mod script;
+mod session;
+mod settings;
+mod settle;
+mod shard;
+mod trace;
+mod world;
+
+pub use chance::Chance;
+pub use client::Subscribing;
+pub use identity::{ConnectOptions, Identity};
+pub use oracle::Message;
+pub use script::run;
+pub use settings::Settings;
+pub use trace::{Failure, Report};
+pub use world::World;

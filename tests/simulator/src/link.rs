@@ -1,0 +1,81 @@
+//! One network connection: bytes under way in both directions, and who has closed which end.
+//! Knows no packet.
+
+use std::collections::VecDeque;
+
+use engine::ConnectionId;
+
+/// Where the broker has its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Served {
+    /// The listener of this shard has not accepted it yet.
+    Arriving,
+    /// Accepted.
+    By(usize, ConnectionId),
+    /// Given up by one shard, not yet accepted by the next.
+    Travelling,
+    /// Closed by the broker, or the broker knows that the client did.
+    Gone,
+}
+
+/// How the client has left its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ClientEnd {
+    Open,
+    /// Closed in order: what was written still arrives.
+    Finished,
+    /// Reset: nothing more arrives.
+    Reset,
+    /// The client forgot it, but the network did not notice.
+    Abandoned,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) served: Served,
+    pub(crate) client_end: ClientEnd,
+    /// Client to broker, not received yet.
+    pub(crate) inbound: VecDeque<u8>,
+    /// Received, not consumed.
+    pub(crate) unconsumed: Vec<u8>,
+    /// Waits for `Resume`.
+    pub(crate) paused: bool,
+    /// Broker to client, not read yet.
+    pub(crate) outbound: VecDeque<u8>,
+    /// `Flush` was asked for and not finished.
+    pub(crate) dirty: bool,
+}
+
+impl Link {
+    pub(crate) fn new() -> Self {
+        Self {
+            served: Served::Arriving,
+            client_end: ClientEnd::Open,
+            inbound: VecDeque::new(),
+            unconsumed: Vec::new(),
+            paused: false,
+            outbound: VecDeque::new(),
+            dirty: false,
+        }
+    }
+
+    /// The client can neither read nor write it any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.client_end != ClientEnd::Open
+    }
+
+    /// Nothing is under way and nothing will be.
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self.served {
+            Served::Arriving | Served::Travelling => false,
+            Served::Gone => self.is_left() || self.outbound.is_empty(),
+            Served::By(..) => {
+                self.client_end == ClientEnd::Open
+                    && self.inbound.is_empty()
+                    && self.unconsumed.is_empty()
+                    && self.outbound.is_empty()
+                    && !self.dirty
+            }
+        }
+    }
+}

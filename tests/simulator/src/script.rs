@@ -1,0 +1,238 @@
+//! What clients do in a random run, and in which order everything happens.
+//! Knows no verdict; the oracle has it.
+
+use wire::{ProtocolVersion, QoS, RetainHandling};
+
+use crate::chance::Chance;
+use crate::client::Subscribing;
+use crate::identity::{ConnectOptions, Identity, Phase};
+use crate::link::Served;
+use crate::oracle::PAYLOAD_BYTES_MIN;
+use crate::session::NEVER;
+use crate::settings::Settings;
+use crate::trace::{Failure, Report};
+use crate::world::World;
+
+/// Topics of each client, for plain subscriptions and for groups.
+const TOPICS: u64 = 3;
+const GROUPS: [&str; 5] =
+    ["$share/a/g/+/0", "$share/a/g/+/0", "$share/b/g/#", "$share/a/g/0/1", "$share/c/g/+/+"];
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+/// Steps between two looks at the books.
+const STEPS_PER_AUDIT: u64 = 64;
+
+/// Plays one seed to its end.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
+    let settings = Settings::draw(&mut Chance::new(seed, "settings"));
+    let mut world = World::new(seed, settings);
+    world.draw_identities();
+    for step in 0..world.settings.step_count {
+        world.play();
+        if step % STEPS_PER_AUDIT == 0 {
+            world.check_books();
+        }
+        if world.oracle.failure.is_some() {
+            break;
+        }
+    }
+    world.finish();
+    world.failure().map_or_else(|| Ok(world.report()), |failure| Err(Box::new(failure)))
+}
+
+impl World {
+    fn draw_identities(&mut self) {
+        for number in 0..self.settings.identity_count {
+            let version =
+                if self.clients.percent(60) { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
+            let persistent = self.clients.percent(65);
+            let expiry_s = match (persistent, version) {
+                (false, _) => 0,
+                (true, ProtocolVersion::V5) => self.settings.session_expiry_s,
+                (true, _) => self.settings.limits.default_session_expiry_s,
+            };
+            let mut identity = Identity::new(&format!("client-{number}"), version, expiry_s);
+            identity.receive_maximum = self.clients.pick(&[1, 3, 100]);
+            identity.group = self.clients.pick(&GROUPS).into();
+            self.add(identity);
+        }
+    }
+
+    /// One thing happens.
+    fn play(&mut self) {
+        if self.schedule.percent(20) {
+            let ms = self.schedule.between(1, 3);
+            self.advance(ms);
+        }
+        match self.schedule.below(1_000) {
+            0..500 => {
+                let shard = self.schedule.index(self.shards.len());
+                self.turn(shard);
+            }
+            500..998 => {
+                let who = self.schedule.index(self.identities.len());
+                self.act(who);
+            }
+            _ => {
+                let ms = self.schedule.between(100, 1_500);
+                self.advance(ms);
+            }
+        }
+    }
+
+    fn act(&mut self, who: usize) {
+        let churn_percent = self.settings.churn_percent;
+        match self.identities[who].phase {
+            Phase::Offline => {
+                if self.clients.percent(40) {
+                    self.connect_somehow(who);
+                }
+            }
+            Phase::Connecting => {
+                let identity = &self.identities[who];
+                // Whether a will or a clean start of an unanswered CONNECT took effect could not be known.
+                let certain =
+                    identity.will.is_none() && (identity.expiry_s == 0 || !identity.connected_clean);
+                if certain && self.clients.percent(churn_percent) {
+                    let noticed = self.clients.percent(30);
+                    self.vanish(who, noticed);
+                    self.connect_somehow(who);
+                } else {
+                    self.read_somehow(who);
+                }
+            }
+            Phase::Online => {
+                if self.clients.percent(churn_percent) {
+                    self.leave_somehow(who);
+                } else if self.clients.percent(50) {
+                    self.read_somehow(who);
+                } else {
+                    self.ask_somehow(who);
+                }
+            }
+        }
+    }
+
+    fn connect_somehow(&mut self, who: usize) {
+        let shard = self.clients.index(self.shards.len());
+        let links = &self.links;
+        self.identities[who].rivals.retain(|&link| links[link].served != Served::Gone);
+        let identity = &self.identities[who];
+        // A clean start that a late rival could undo, or be undone by, would leave its effect open.
+        let free = identity.rivals.is_empty();
+        // Before 5.0 a clean session also ends with its connection.
+        let may_begin_anew = free && identity.is_v5() && self.clients.percent(10);
+        let clean_start = identity.expiry_s == 0 || identity.must_begin_anew || may_begin_anew;
+        let will = (free && self.clients.percent(30)).then(|| {
+            let qos = self.clients.pick(&QOS);
+            (qos, self.clients.percent(30), self.clients.pick(&[0, 0, 1]))
+        });
+        self.connect(who, shard, ConnectOptions { clean_start, will });
+    }
+
+    fn leave_somehow(&mut self, who: usize) {
+        match self.clients.below(4) {
+            0 => {
+                let forget = self.clients.percent(15);
+                self.disconnect(who, forget);
+            }
+            1 => self.vanish(who, true),
+            _ => {
+                let noticed = self.clients.percent(20);
+                self.vanish(who, noticed);
+                self.connect_somehow(who);
+            }
+        }
+    }
+
+    fn read_somehow(&mut self, who: usize) {
+        if self.identities[who].stalled_until_ms > self.now_ms {
+            return;
+        }
+        if self.clients.percent(2) {
+            self.identities[who].stalled_until_ms = self.now_ms + self.clients.below(1_000);
+        }
+        let bytes_max = match self.clients.below(3) {
+            0 => self.clients.index(200) + 1,
+            1 => self.clients.index(8_000) + 1,
+            _ => usize::MAX,
+        };
+        self.read(who, bytes_max);
+    }
+
+    fn ask_somehow(&mut self, who: usize) {
+        match self.clients.below(100) {
+            0..20 => {
+                let count = self.clients.index(3) + 1;
+                let filters: Vec<(String, QoS)> = (0..count).map(|_| self.draw_filter(who)).collect();
+                let retain_handling = match self.clients.below(10) {
+                    0 => RetainHandling::SendIfNew,
+                    1 => RetainHandling::DoNotSend,
+                    _ => RetainHandling::SendAtSubscribe,
+                };
+                let subscribing: Vec<_> = filters
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, (filter, _))| filters[..*at].iter().all(|(other, _)| other != filter))
+                    .map(|(_, (filter, qos))| Subscribing { filter, qos: *qos, retain_handling })
+                    .collect();
+                self.subscribe(who, &subscribing);
+            }
+            20..26 => {
+                let intervals = self.oracle.sessions[who].intervals.iter();
+                let held: Vec<String> = intervals
+                    .filter(|interval| interval.until == NEVER)
+                    .map(|interval| interval.filter.clone())
+                    .collect();
+                if !held.is_empty() {
+                    let filter = held[self.clients.index(held.len())].clone();
+                    self.unsubscribe(who, &filter);
+                }
+            }
+            26..32 => self.ping(who),
+            _ => {
+                for _ in 0..self.clients.between(1, 4) {
+                    self.publish_somehow(who);
+                }
+            }
+        }
+    }
+
+    fn draw_filter(&mut self, who: usize) -> (String, QoS) {
+        let writer = self.clients.index(self.identities.len());
+        let topic = self.clients.below(TOPICS);
+        let filter = match self.clients.below(9) {
+            0..3 => format!("w/{writer}/{topic}"),
+            3 => format!("w/{writer}/+"),
+            4 => format!("w/+/{topic}"),
+            5 => "w/#".into(),
+            6 => "w/+/will".into(),
+            7 => format!("w/{who}/{topic}"),
+            _ => return (self.identities[who].group.clone(), QoS::ExactlyOnce),
+        };
+        (filter, self.clients.pick(&QOS))
+    }
+
+    fn publish_somehow(&mut self, who: usize) {
+        let qos = self.clients.pick(&QOS);
+        if qos != QoS::AtMostOnce && !self.has_quota(who) {
+            return;
+        }
+        let is_group = self.clients.percent(25);
+        let number = self.clients.below(if is_group { 2 } else { TOPICS });
+        let topic = format!("{}/{who}/{number}", if is_group { 'g' } else { 'w' });
+        // A QoS 1 message that is sent again may replace a newer one, so all but one topic do without.
+        let may_retain = !is_group && (qos != QoS::AtLeastOnce || number == 0);
+        let retain = may_retain && self.clients.percent(40);
+        let bytes = if retain && self.clients.percent(5) {
+            0
+        } else if self.clients.percent(self.settings.large_percent) {
+            self.clients.index(20_000) + PAYLOAD_BYTES_MIN
+        } else {
+            self.clients.index(200) + PAYLOAD_BYTES_MIN
+        };
+        self.publish(who, &topic, qos, retain, bytes);
+    }
+}

@@ -1,0 +1,193 @@
+//! The end of a run: the load stops, everything owed arrives, everyone leaves, and nothing is left behind.
+//! Knows no random choice.
+
+use engine::DropReason;
+use wire::{ProtocolVersion, QoS, RetainHandling};
+
+use crate::client::Subscribing;
+use crate::identity::{ConnectOptions, Identity, Phase};
+use crate::link::ClientEnd;
+use crate::world::World;
+
+/// Rounds in which every shard has a turn and every client reads, until all must be quiet.
+const ROUNDS_MAX: usize = 20_000;
+/// Longer than any will's delay and any time-out of a connection.
+const PAUSE_MS: u64 = 15_000;
+/// Longer than any session outlives its connection.
+const AGE_MS: u64 = 2_000_000;
+
+impl World {
+    /// Ends the load and judges: what is owed, what is retained, what is left behind.
+    pub fn finish(&mut self) {
+        if self.oracle.failure.is_some() {
+            return;
+        }
+        self.release();
+        self.settle();
+        self.advance(PAUSE_MS);
+        self.settle();
+        self.check_books();
+        self.judge_deliveries();
+        self.judge_retained();
+        self.leave_all();
+        self.judge_baseline();
+    }
+
+    /// Has every shard take turns and every client read until nothing is under way; a failure if that does not end.
+    ///
+    /// Clients whose session waits for them come back meanwhile.
+    pub fn settle(&mut self) {
+        self.settle_with(true);
+    }
+
+    /// [`World::settle`], but who is away stays away.
+    pub fn settle_without_clients_coming_back(&mut self) {
+        self.settle_with(false);
+    }
+
+    fn settle_with(&mut self, come_back: bool) {
+        for _ in 0..ROUNDS_MAX {
+            if come_back {
+                // Also who was pushed out by a rival while the load ended.
+                self.come_back();
+            }
+            if self.oracle.failure.is_some() || self.is_quiet(come_back) {
+                return;
+            }
+            self.advance(1);
+            for shard in 0..self.shards.len() {
+                self.turn(shard);
+            }
+            for who in 0..self.identities.len() {
+                self.read(who, usize::MAX);
+            }
+        }
+        let waiting: Vec<_> = self.shards.iter().map(|shard| shard.engine.audit()).collect();
+        self.oracle.fail(format!("it never became quiet: {waiting:#?}"));
+    }
+
+    /// Connections that clients abandoned are noticed; clients whose session waits for them connect.
+    fn come_back(&mut self) {
+        for link in &mut self.links {
+            if link.client_end == ClientEnd::Abandoned {
+                link.client_end = ClientEnd::Reset;
+            }
+        }
+        for who in 0..self.identities.len() {
+            self.identities[who].stalled_until_ms = 0;
+            if self.identities[who].phase == Phase::Offline && self.identities[who].session_kept {
+                let shard = who % self.shards.len();
+                self.connect(who, shard, ConnectOptions::default());
+            }
+        }
+    }
+
+    fn is_quiet(&self, all_sessions: bool) -> bool {
+        let shards_quiet = self.shards.iter().all(|shard| {
+            let audit = shard.engine.audit();
+            shard.persists.is_empty()
+                && shard.accepts.is_empty()
+                && shard.arrivals.is_empty()
+                && audit.waiting_parcels == 0
+                && audit.gated == 0
+                && audit.questions == (0, 0)
+                && shard.engine.next_deadline().is_none_or(|deadline| deadline.as_ms() > 0)
+                && audit.outbox_bytes == 0
+                && audit
+                    .sessions
+                    .iter()
+                    .all(|session| !all_sessions || (session.queued == 0 && session.inflight == 0))
+        });
+        shards_quiet
+            && self.lanes.is_empty()
+            && self.links.iter().all(crate::link::Link::is_quiet)
+            && self.identities.iter().all(Identity::is_idle)
+            && self.identities.iter().all(|identity| identity.phase != Phase::Connecting)
+            && self.shards.iter().all(|shard| shard.engine.is_settled())
+    }
+
+    fn judge_deliveries(&mut self) {
+        if self.oracle.failure.is_some() {
+            return;
+        }
+        for reason in
+            [DropReason::QueueFull, DropReason::PacketTooLarge, DropReason::Refused, DropReason::Expired]
+        {
+            let count = self.dropped(reason);
+            if count > 0 {
+                self.oracle.fail(format!("{count} deliveries were dropped: {}", reason.name()));
+            }
+        }
+        let (dropped_count, ended_count) = self.droppable();
+        self.oracle.check_owed(dropped_count, ended_count);
+    }
+
+    /// Deliveries of QoS 0 that may be missing, and messages that ended with their session.
+    fn droppable(&self) -> (u64, u64) {
+        let ended_count = self.dropped(DropReason::SessionEnded);
+        let reasons = [DropReason::OutboxFull, DropReason::Offline, DropReason::ConnectionLost];
+        (ended_count + reasons.map(|reason| self.dropped(reason)).iter().sum::<u64>(), ended_count)
+    }
+
+    fn judge_retained(&mut self) {
+        if self.oracle.failure.is_some() {
+            return;
+        }
+        let checker = self.add(Identity::new("checker", ProtocolVersion::V5, 0));
+        self.connect(checker, 0, ConnectOptions { clean_start: true, will: None });
+        self.settle();
+        let (filter, qos) = ("w/#", QoS::AtLeastOnce);
+        let retain_handling = RetainHandling::SendAtSubscribe;
+        self.subscribe(checker, &[Subscribing { filter, qos, retain_handling }]);
+        self.settle();
+        let found = self.identities[checker].found.clone();
+        self.oracle.check_newest(&found);
+        let missing_qos0: u64 = found.values().map(|&id| self.oracle.check_retained(id)).sum();
+        let (dropped_count, _) = self.droppable();
+        if missing_qos0 > dropped_count {
+            self.oracle.fail(format!("{missing_qos0} retained messages of QoS 0 are missing"));
+        }
+        for topic in found.keys() {
+            self.publish(checker, topic, QoS::AtLeastOnce, true, 0);
+            self.settle();
+        }
+    }
+
+    fn leave_all(&mut self) {
+        if self.oracle.failure.is_some() {
+            return;
+        }
+        for who in 0..self.identities.len() {
+            if self.identities[who].phase != Phase::Offline {
+                self.disconnect(who, true);
+            }
+            self.identities[who].session_kept = false;
+        }
+        self.settle();
+        self.advance(AGE_MS);
+        self.settle();
+        for _ in 0..10 {
+            for shard in 0..self.shards.len() {
+                self.turn(shard);
+            }
+        }
+        self.settle();
+    }
+
+    fn judge_baseline(&mut self) {
+        if self.oracle.failure.is_some() {
+            return;
+        }
+        for number in 0..self.shards.len() {
+            let audit = self.audit(number);
+            let baseline = engine::Audit { tree: (0, 0, 1), ..Default::default() };
+            let connections = self.shards[number].engine.connection_count();
+            if audit != baseline || connections > 0 {
+                self.oracle.fail(format!("shard {number} keeps {connections} connections and {audit:?}"));
+            }
+        }
+        if !self.lanes.is_empty() {
+            self.oracle.fail("parcels are left in the lanes".into());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What happened, as a digest of everything and the last events in words.
+//! Knows no meaning of an event.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+const EVENTS_KEPT: usize = 120;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    stamp: u64,
+    now_ms: u64,
+    what: &'static str,
+    numbers: [u64; 4],
+}
+
+/// The events of a run.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    digest: u64,
+    /// Counts events: an order of everything that happens.
+    stamp: u64,
+    last: VecDeque<Entry>,
+}
+
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self { digest: 0xcbf2_9ce4_8422_2325, stamp: 0, last: VecDeque::new() }
+    }
+
+    /// Notes an event and returns its stamp.
+    pub(crate) fn note(&mut self, now_ms: u64, what: &'static str, numbers: [u64; 4]) -> u64 {
+        self.stamp += 1;
+        for byte in what.bytes() {
+            self.mix(u64::from(byte));
+        }
+        self.mix(now_ms);
+        for number in numbers {
+            self.mix(number);
+        }
+        if self.last.len() == EVENTS_KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(Entry { stamp: self.stamp, now_ms, what, numbers });
+        self.stamp
+    }
+
+    fn mix(&mut self, number: u64) {
+        self.digest = (self.digest ^ number).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+    }
+
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    pub(crate) fn last_events(&self) -> Vec<String> {
+        let line = |entry: &Entry| {
+            let Entry { stamp, now_ms, what, numbers } = entry;
+            format!("{stamp:>7} {now_ms:>8} ms {what:<24} {numbers:?}")
+        };
+        self.last.iter().map(line).collect()
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // An assertion of the engine failed: what led to it is worth more than its line.
+        if std::thread::panicking() {
+            for line in self.last_events() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// What a run that kept every promise did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Of everything that happened, in order.
+    pub digest: u64,
+    /// Events that happened.
+    pub event_count: u64,
+    /// Messages published.
+    pub message_count: u64,
+    /// Messages that crossed between shards.
+    pub crossed_count: u64,
+    /// Connections handed over between shards.
+    pub handed_over_count: u64,
+    /// Sessions taken over.
+    pub take_over_count: u64,
+}
+
+/// A promise that was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What repeats it.
+    pub seed: u64,
+    /// Which promise.
+    pub what: String,
+    /// What happened last.
+    pub last_events: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.last_events {
+            writeln!(formatter, "{line}")?;
+        }
+        write!(formatter, "SEED={:#x}: {}", self.seed, self.what)
+    }
+}

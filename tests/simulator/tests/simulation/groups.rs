@@ -1,0 +1,77 @@
+//! Shared subscriptions whose members live on several shards.
+//! Knows no engine.
+
+use engine::{DropReason, Lane};
+use wire::QoS;
+
+use crate::stage::{client_in, client_on, finish, subscribe, turns, world};
+
+const GROUP: &str = "$share/name/g/#";
+
+#[test]
+fn every_online_member_has_its_turn_wherever_it_lives() {
+    let mut world = world(3);
+    let members: Vec<usize> = [0, 1, 1, 2].map(|shard| client_in(&mut world, shard, 0, GROUP)).into();
+    let publishers = [client_on(&mut world, 0, 0), client_on(&mut world, 2, 0)];
+    for &member in &members {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    for number in 0..40 {
+        for publisher in publishers {
+            world.publish(publisher, &format!("g/{publisher}/{number}"), QoS::AtLeastOnce, false, 10);
+            world.settle();
+        }
+    }
+    for &member in &members {
+        assert_eq!(world.heard(member).len(), 20);
+    }
+    finish(world);
+}
+
+#[test]
+fn a_message_for_a_member_that_has_just_left_finds_another() {
+    let mut world = world(3);
+    let publisher = client_on(&mut world, 0, 0);
+    let leaving = client_in(&mut world, 1, 0, GROUP);
+    let staying = client_in(&mut world, 2, 0, GROUP);
+    for member in [leaving, staying] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    // The publisher's shard is the last to know.
+    world.hold(1, 0, Lane::Control);
+    world.disconnect(leaving, false);
+    turns(&mut world, &[1, 2, 0], leaving);
+    let messages: Vec<u32> = (0..4)
+        .map(|number| world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10))
+        .collect();
+    for _ in 0..4 {
+        turns(&mut world, &[0, 1, 2], staying);
+    }
+    assert!(world.counters(0).messages_crossed > 4, "some were sent back and crossed again");
+    world.release();
+    world.settle();
+    let mut heard: Vec<u32> = world.heard(staying).iter().map(|(message, _)| *message).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, messages);
+    assert_eq!(world.dropped(DropReason::NoMember), 0);
+    finish(world);
+}
+
+#[test]
+fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
+    let mut world = world(3);
+    let publisher = client_on(&mut world, 0, 0);
+    let member = client_in(&mut world, 2, 1_000, GROUP);
+    subscribe(&mut world, member, GROUP);
+    world.settle();
+    world.disconnect(member, false);
+    world.settle_without_clients_coming_back();
+    let message = world.publish(publisher, "g/x/y", QoS::ExactlyOnce, false, 10);
+    world.settle_without_clients_coming_back();
+    assert!(world.heard(member).is_empty());
+    world.settle();
+    assert_eq!(world.heard(member), [(message, false)]);
+    finish(world);
+}

@@ -1,0 +1,11 @@
+//! The simulated broker: random runs judged by the oracle, and the races that have a name with a schedule
+//! made by hand. `SEED=0x… cargo test --test simulation` repeats one run and prints its digest.
+//! Knows no engine; the simulator hosts it.
+
+mod groups;
+mod lanes;
+mod retained;
+mod seeds;
+mod stage;
+mod subscriptions;
+mod take_over;

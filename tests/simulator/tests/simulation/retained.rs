@@ -1,0 +1,137 @@
+//! Races between what is published live and what is looked up in the retained stores of other shards.
+//! Knows no engine.
+//!
+//! The publisher is on shard 0, the subscriber on 1, and the retained message of the topic lives on 2.
+
+use engine::Lane;
+use wire::QoS;
+
+use crate::stage::{client_on, finish, subscribe, topic_on, turns, world};
+
+const PUBLISHER: usize = 0;
+const SUBSCRIBER: usize = 1;
+const HOME: usize = 2;
+
+#[test]
+fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
+    let topic = topic_on(3, HOME);
+    let mut world = world(3);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+    world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.settle();
+
+    // The question is answered with the old message, and the answer is slow.
+    world.hold(HOME, SUBSCRIBER, Lane::Data);
+    subscribe(&mut world, subscriber, &topic);
+    turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+    assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+    assert!(world.lane_len(HOME, SUBSCRIBER, Lane::Data) > 0, "the answer is under way");
+    let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
+    assert_eq!(world.heard(subscriber), [(newer, false)]);
+
+    world.release();
+    world.settle();
+    assert_eq!(world.heard(subscriber), [(newer, false)]);
+    finish(world);
+}
+
+/// The subscriber's shard had passed the update on to someone else before, and its publisher's shard had no
+/// reason to send it again.
+#[test]
+fn an_update_that_passed_before_the_subscription_is_in_the_answer_though_its_home_is_slow() {
+    let topic = topic_on(3, HOME);
+    let mut world = world(3);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let earlier = client_on(&mut world, SUBSCRIBER, 0);
+    let later = client_on(&mut world, SUBSCRIBER, 0);
+    let old = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.settle();
+    subscribe(&mut world, earlier, &topic);
+    world.settle();
+    assert_eq!(world.heard(earlier), [(old, true)]);
+
+    world.hold(PUBLISHER, HOME, Lane::Data);
+    let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    turns(&mut world, &[PUBLISHER, SUBSCRIBER], earlier);
+    assert_eq!(world.heard(earlier), [(old, true), (update, false)]);
+    subscribe(&mut world, later, &topic);
+    turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER], later);
+    assert!(world.is_answered(later) && world.heard(later).is_empty());
+
+    world.release();
+    world.settle();
+    assert_eq!(world.heard(later), [(update, true)]);
+    finish(world);
+}
+
+/// The publisher's shard did not know of the subscription yet, so the update went to its home alone.
+#[test]
+fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer() {
+    let topic = topic_on(3, HOME);
+    let mut world = world(3);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+
+    world.hold(SUBSCRIBER, PUBLISHER, Lane::Control);
+    world.hold(PUBLISHER, HOME, Lane::Data);
+    subscribe(&mut world, subscriber, &topic);
+    turns(&mut world, &[SUBSCRIBER, HOME], subscriber);
+    let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
+    assert!(!world.is_answered(subscriber), "a shard does not know of it");
+    assert_eq!(world.lane_len(PUBLISHER, SUBSCRIBER, Lane::Data), 0);
+
+    world.release();
+    world.settle();
+    assert_eq!(world.heard(subscriber), [(update, true)]);
+    finish(world);
+}
+
+/// Two updates of one publisher take two ways to a subscriber that only the second one is sent to live.
+#[test]
+fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
+    let topic = topic_on(3, HOME);
+    let mut world = world(3);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+
+    world.hold(SUBSCRIBER, PUBLISHER, Lane::Control);
+    world.hold(PUBLISHER, HOME, Lane::Data);
+    subscribe(&mut world, subscriber, &topic);
+    turns(&mut world, &[SUBSCRIBER, HOME], subscriber);
+    world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.turn(PUBLISHER);
+    world.release();
+    world.hold(PUBLISHER, HOME, Lane::Data);
+    world.turn(PUBLISHER);
+    let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
+    assert_eq!(world.heard(subscriber), [(second, false)]);
+
+    world.release();
+    world.settle();
+    assert_eq!(world.heard(subscriber), [(second, false)]);
+    finish(world);
+}
+
+/// A question travels on another lane than the update before it.
+#[test]
+fn a_client_finds_what_it_retained_itself_however_slow_the_home() {
+    let topic = topic_on(3, HOME);
+    let mut world = world(3);
+    let client = client_on(&mut world, SUBSCRIBER, 0);
+    world.hold(SUBSCRIBER, HOME, Lane::Data);
+    let update = world.publish(client, &topic, QoS::AtLeastOnce, true, 10);
+    turns(&mut world, &[SUBSCRIBER], client);
+    assert!(world.is_answered(client), "PUBACK waits for no other shard");
+    subscribe(&mut world, client, &topic);
+    turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER], client);
+    assert!(world.heard(client).is_empty());
+
+    world.release();
+    world.settle();
+    assert_eq!(world.heard(client), [(update, true)]);
+    finish(world);
+}

@@ -1,0 +1,74 @@
+//! Interest between shards: when a SUBACK may leave, and what crosses.
+//! Knows no engine.
+
+use engine::Lane;
+use wire::QoS;
+
+use crate::stage::{client_on, finish, subscribe, turns, world};
+
+#[test]
+fn a_suback_waits_until_every_shard_knows_and_then_nothing_is_missed() {
+    for filter in ["w/a/b", "w/+/b", "w/#"] {
+        let mut world = world(3);
+        let subscriber = client_on(&mut world, 0, 0);
+        let publisher = client_on(&mut world, 2, 0);
+        world.hold(0, 2, Lane::Control);
+        subscribe(&mut world, subscriber, filter);
+        turns(&mut world, &[0, 1, 2], subscriber);
+        assert!(!world.is_answered(subscriber), "shard 2 does not know {filter}");
+        world.release();
+        turns(&mut world, &[2, 0], subscriber);
+        assert!(world.is_answered(subscriber));
+        let message = world.publish(publisher, "w/a/b", QoS::AtLeastOnce, false, 10);
+        world.settle();
+        assert_eq!(world.heard(subscriber), [(message, false)]);
+        assert_eq!(world.counters(2).messages_crossed, 1);
+        finish(world);
+    }
+}
+
+#[test]
+fn what_no_other_shard_subscribes_to_crosses_nothing() {
+    let mut world = world(4);
+    let publisher = client_on(&mut world, 1, 0);
+    let neighbour = client_on(&mut world, 1, 0);
+    let elsewhere = client_on(&mut world, 3, 0);
+    subscribe(&mut world, neighbour, "w/a/#");
+    subscribe(&mut world, elsewhere, "w/b/#");
+    world.settle();
+    for number in 0..20 {
+        world.publish(publisher, &format!("w/a/{number}"), QoS::AtLeastOnce, false, 10);
+        world.settle();
+    }
+    assert_eq!(world.heard(neighbour).len(), 20);
+    assert!((0..4).all(|shard| world.counters(shard).messages_crossed == 0));
+    world.publish(publisher, "w/b/0", QoS::AtLeastOnce, false, 10);
+    world.settle();
+    assert_eq!((world.heard(elsewhere).len(), world.counters(1).messages_crossed), (1, 1));
+    finish(world);
+}
+
+#[test]
+fn the_last_one_to_leave_takes_the_interest_along() {
+    let mut world = world(2);
+    let publisher = client_on(&mut world, 0, 0);
+    let (first, second) = (client_on(&mut world, 1, 0), client_on(&mut world, 1, 0));
+    for who in [first, second] {
+        subscribe(&mut world, who, "w/+/x");
+        world.settle();
+    }
+    let crossed = |world: &mut simulator::World| {
+        let before = world.counters(0).messages_crossed;
+        world.publish(publisher, "w/a/x", QoS::AtMostOnce, false, 10);
+        world.settle();
+        world.counters(0).messages_crossed - before
+    };
+    assert_eq!(crossed(&mut world), 1);
+    world.unsubscribe(first, "w/+/x");
+    world.settle();
+    assert_eq!(crossed(&mut world), 1);
+    world.disconnect(second, false);
+    world.settle();
+    assert_eq!(crossed(&mut world), 0);
+    finish(world);
+}

@@ -1,0 +1,59 @@
+//! Connections with one client identifier that arrive on different shards.
+//! Knows no engine.
+
+use simulator::ConnectOptions;
+use wire::QoS;
+
+use crate::stage::{client_on, finish, stranger_on, subscribe, turns, world};
+
+#[test]
+fn the_later_connection_wins_wherever_both_arrive_and_the_session_goes_on() {
+    for (first, second) in [(0, 1), (1, 0), (2, 2), (0, 2), (2, 0)] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, 0, 0);
+        let client = stranger_on(&mut world, 2, 1_000);
+        world.connect(client, first, ConnectOptions::default());
+        world.settle();
+        subscribe(&mut world, client, "w/#");
+        world.settle();
+        world.vanish(client, false);
+        world.connect(client, second, ConnectOptions::default());
+        let message = world.publish(publisher, "w/a", QoS::ExactlyOnce, false, 10);
+        turns(&mut world, &[0, 1, 2], client);
+        assert_eq!(world.heard(client), [(message, false)]);
+        assert_eq!(world.counters(2).take_overs, 1);
+        assert_eq!(world.audit(2).sessions.len(), 1);
+        finish(world);
+    }
+}
+
+#[test]
+fn of_two_connections_under_way_the_one_that_comes_home_last_has_the_session() {
+    for order in [[0, 1], [1, 0]] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, 2, 0);
+        let client = stranger_on(&mut world, 2, 1_000);
+        world.connect(client, 2, ConnectOptions::default());
+        world.settle();
+        subscribe(&mut world, client, "w/#");
+        world.settle();
+        // Neither has an answer when the next begins; the network notices nothing.
+        world.vanish(client, false);
+        world.connect(client, 0, ConnectOptions::default());
+        world.vanish(client, false);
+        world.connect(client, 1, ConnectOptions::default());
+        for shard in order {
+            world.turn(shard);
+            world.turn(2);
+        }
+        let message = world.publish(publisher, "w/a", QoS::ExactlyOnce, false, 10);
+        world.settle();
+        assert_eq!(world.heard(client), [(message, false)]);
+        assert_eq!(
+            world.counters(0).handed_over + world.counters(1).handed_over,
+            2 + u64::from(order[0] == 1)
+        );
+        assert!(world.counters(2).take_overs >= 2);
+        finish(world);
+    }
+}
