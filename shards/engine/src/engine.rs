@@ -72,6 +72,8 @@ pub struct Engine {
     pub(crate) assigned_count: u64,
     /// No packets are taken from clients until the stop.
     pub(crate) quiet: bool,
+    /// Connections so far, those that were turned away or handed over later included.
+    pub(crate) accepted_count: u64,
     pub(crate) stopping: bool,
 }
 
@@ -110,6 +112,7 @@ impl Engine {
             records_version: 0,
             assigned_count: 0,
             quiet: false,
+            accepted_count: 0,
             stopping: false,
         }
     }
@@ -125,9 +128,8 @@ impl Engine {
             Admission::Serve => self.delivery.counters.connections_accepted += 1,
             Admission::TurnAway => self.delivery.counters.connections_refused += 1,
         }
-        let counters = &self.delivery.counters;
-        let ordinal = counters.connections_accepted + counters.connections_refused;
-        let connection = Connection::new(now, admission, ordinal);
+        self.accepted_count += 1;
+        let connection = Connection::new(now, admission, self.accepted_count);
         let id = ConnectionId(self.delivery.connections.insert(connection));
         let deadline = now.plus_ms(u64::from(self.delivery.limits.connect_timeout_ms));
         let timer = self.wheel.insert(deadline, Timer::Connection(id));
