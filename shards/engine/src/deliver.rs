@@ -20,6 +20,7 @@ use crate::message::{MessageKey, MessageStore, MessageView, SHARED_PAYLOAD_BYTES
 use crate::outbox::BufferPool;
 use crate::session::{Session, SessionId};
 use crate::slab::Slab;
+use crate::stores::Origin;
 use crate::time::Instant;
 
 /// Acknowledgements and other control packets may use this much beyond `outbox_bytes_max`; a peer that
@@ -142,6 +143,15 @@ impl Templates {
     }
 }
 
+/// A message that was published a moment ago.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Live {
+    /// Of this shard's publish counter.
+    pub(crate) at: u64,
+    /// Where it was published.
+    pub(crate) origin: Origin,
+}
+
 /// A message on its way to the sessions that it matched.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
@@ -150,8 +160,8 @@ pub(crate) struct Source<'a> {
     pub(crate) shared: Option<Bytes>,
     /// Its place in the store, once a first session has to keep it.
     key: Option<MessageKey>,
-    /// Of the shard's publish counter; `None` if it comes out of the retained store.
-    live_sequence: Option<u64>,
+    /// `None` if it comes out of a retained store, or was live before.
+    live: Option<Live>,
     /// A session that outlives its connection keeps it: its acknowledgement is a promise.
     pub(crate) must_persist: bool,
     /// Sessions it was offered to.
@@ -166,13 +176,13 @@ enum Plan {
 }
 
 impl Delivery {
-    /// Begins the fan-out of a message of another shard, whose payload may lie beside it; `sequence` is of
-    /// this shard's publish counter, none if it comes out of a retained store.
+    /// Begins the fan-out of a message of another shard, whose payload may lie beside it; it is not `live` if it
+    /// comes out of a retained store.
     pub(crate) fn source_beside<'a>(
         &mut self,
         view: MessageView<'a>,
         payload: Option<&Bytes>,
-        live_sequence: Option<u64>,
+        live: Option<Live>,
     ) -> Source<'a> {
         self.outlet.templates.clear();
         let shared = if view.payload.len() < SHARED_PAYLOAD_BYTES_MIN {
@@ -185,12 +195,12 @@ impl Delivery {
                     .unwrap_or_else(|| Bytes::copy_from_slice(view.payload)),
             )
         };
-        Source { view, shared, key: None, live_sequence, must_persist: false, offered_count: 0 }
+        Source { view, shared, key: None, live, must_persist: false, offered_count: 0 }
     }
 
     /// Begins the fan-out of a message that is not in the store.
-    pub(crate) fn source<'a>(&mut self, view: MessageView<'a>, sequence: u64) -> Source<'a> {
-        self.source_beside(view, None, Some(sequence))
+    pub(crate) fn source<'a>(&mut self, view: MessageView<'a>, live: Live) -> Source<'a> {
+        self.source_beside(view, None, Some(live))
     }
 
     /// Begins the delivery of a stored message, of which `scratch` receives what is not shared.
@@ -218,7 +228,7 @@ impl Delivery {
             expires_at,
         };
         let shared = scratch.shared.clone();
-        Source { view, shared, key: Some(key), live_sequence: None, must_persist: false, offered_count: 0 }
+        Source { view, shared, key: Some(key), live: None, must_persist: false, offered_count: 0 }
     }
 
     /// Ends a fan-out: whoever keeps the message has counted itself.
@@ -245,11 +255,11 @@ impl Delivery {
         source.offered_count += 1;
         let owed = self.sessions.at_mut(session).expect("a subscription ends before its session");
         owed.ledger.match_one(&mut self.counters);
-        let plan = self.plan(session, grant.qos, source.live_sequence.is_some());
-        if let (Plan::Send(_) | Plan::Queue, Some(sequence)) = (&plan, source.live_sequence) {
+        let plan = self.plan(session, grant.qos, source.live.is_some());
+        if let (Plan::Send(_) | Plan::Queue, Some(live)) = (&plan, source.live) {
             let session = self.sessions.at_mut(session).expect("looked up above");
             if let Some(lookups) = &mut session.lookups {
-                lookups.note_live(self.hasher.bytes(source.view.topic.as_bytes()), sequence);
+                lookups.note_live(self.hasher.bytes(source.view.topic.as_bytes()), live);
             }
         }
         match plan {

@@ -14,7 +14,7 @@ use wire::QoS;
 use crate::message::MessageView;
 use crate::session::SessionId;
 use crate::slab::Key;
-use crate::stores::StoreCount;
+use crate::stores::Origin;
 use crate::time::Instant;
 
 /// Bytes of a block: many small messages, one item of a lane.
@@ -179,8 +179,8 @@ pub(crate) struct Crossing<'a> {
     pub(crate) live: bool,
     /// The target is the home of the topic and has to retain it.
     pub(crate) store: bool,
-    /// The number of this update among those that its publisher's shard sent to the home of its topic.
-    pub(crate) store_number: Option<u64>,
+    /// Where it was published.
+    pub(crate) origin: Origin,
     /// Who published it, for No Local of retained messages [MQTT-3.8.3-3].
     pub(crate) publisher: Option<NonZeroU64>,
     /// The groups for which the target was chosen to find a member.
@@ -205,34 +205,31 @@ impl<'a> GroupKeys<'a> {
     }
 }
 
-/// Counts of retained updates, encoded or as a list.
+/// Updates of several shards, or for several homes, encoded or as a list.
 #[derive(Clone, Copy)]
-pub(crate) enum StoreCounts<'a> {
+pub(crate) enum Origins<'a> {
     Bytes(&'a [u8]),
-    List(&'a [StoreCount]),
+    List(&'a [Origin]),
 }
 
-impl<'a> StoreCounts<'a> {
-    const COUNT_BYTES: usize = 10;
+impl<'a> Origins<'a> {
+    const ORIGIN_BYTES: usize = 10;
 
-    pub(crate) fn iter(self) -> impl Iterator<Item = StoreCount> + use<'a> {
-        let (bytes, list): (&[u8], &[StoreCount]) = match self {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Origin> + use<'a> {
+        let (bytes, list): (&[u8], &[Origin]) = match self {
             Self::Bytes(bytes) => (bytes, &[]),
             Self::List(list) => (&[], list),
         };
-        let from_bytes = bytes.chunks_exact(Self::COUNT_BYTES).map(|count| {
-            let mut reader = Reader(count);
-            StoreCount { shard: reader.u16(), count: reader.u64() }
-        });
+        let from_bytes =
+            bytes.chunks_exact(Self::ORIGIN_BYTES).map(|origin| Origin::decode(&mut Reader(origin)));
         from_bytes.chain(list.iter().copied())
     }
 
     fn encode(self, out: &mut Vec<u8>) {
-        let bytes = self.iter().count() * Self::COUNT_BYTES;
+        let bytes = self.iter().count() * Self::ORIGIN_BYTES;
         out.extend_from_slice(&u32::try_from(bytes).expect("at most one a shard").to_le_bytes());
-        for StoreCount { shard, count } in self.iter() {
-            out.extend_from_slice(&shard.to_le_bytes());
-            out.extend_from_slice(&count.to_le_bytes());
+        for origin in self.iter() {
+            origin.encode(out);
         }
     }
 
@@ -241,7 +238,18 @@ impl<'a> StoreCounts<'a> {
     }
 }
 
-impl core::fmt::Debug for StoreCounts<'_> {
+impl Origin {
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.shard.to_le_bytes());
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Self {
+        Self { shard: reader.u16(), sequence: reader.u64() }
+    }
+}
+
+impl core::fmt::Debug for Origins<'_> {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         formatter.debug_list().entries(self.iter()).finish()
     }
@@ -261,7 +269,7 @@ pub(crate) enum Said<'a> {
     /// No member of this group is online here; chosen once again, elsewhere.
     Bounce(Crossing<'a>),
     /// A retained message that was asked for.
-    Retained(LookupId, MessageView<'a>, Option<NonZeroU64>),
+    Retained(LookupId, Crossing<'a>),
     /// The end of a slice; the last topic looked at, or none if there are no more.
     SliceEnd(LookupId, Option<&'a str>),
     Interest(FilterName<'a>, bool),
@@ -272,9 +280,9 @@ pub(crate) enum Said<'a> {
         keeper_count: u32,
     },
     /// A question: the filter, the last topic looked at, and the updates that the answer has to count.
-    Ask(LookupId, &'a str, Option<&'a str>, StoreCounts<'a>),
-    /// Announcements taken in, and the updates sent to each home until then.
-    Stores(u64, StoreCounts<'a>),
+    Ask(LookupId, &'a str, Option<&'a str>, Origins<'a>),
+    /// Announcements taken in, and the last update sent to each home until then.
+    Stores(u64, Origins<'a>),
 }
 
 const PUBLISH: u8 = 1;
@@ -291,7 +299,6 @@ const EXPIRES: u8 = 1 << 3;
 const STORE: u8 = 1 << 4;
 const SECOND_CHOICE: u8 = 1 << 5;
 const LIVE: u8 = 1 << 6;
-const STORE_NUMBER: u8 = 1 << 7;
 
 impl Outbound {
     /// Says something to another shard. A payload that is `shared` is not copied.
@@ -327,10 +334,10 @@ impl<'a> Said<'a> {
                 out.push(BOUNCE);
                 crossing.encode(out, payload_beside);
             }
-            Self::Retained(lookup, view, publisher) => {
+            Self::Retained(lookup, crossing) => {
                 out.push(RETAINED);
                 lookup.encode(out);
-                Crossing { publisher: *publisher, ..Crossing::of(*view) }.encode(out, payload_beside);
+                crossing.encode(out, payload_beside);
             }
             Self::SliceEnd(lookup, cursor) => {
                 out.push(SLICE_END);
@@ -375,8 +382,7 @@ impl<'a> Said<'a> {
             BOUNCE => Self::Bounce(Crossing::decode(&mut reader, payload)),
             RETAINED => {
                 let lookup = LookupId::decode(&mut reader);
-                let crossing = Crossing::decode(&mut reader, payload);
-                Self::Retained(lookup, crossing.view, crossing.publisher)
+                Self::Retained(lookup, Crossing::decode(&mut reader, payload))
             }
             SLICE_END => {
                 let lookup = LookupId::decode(&mut reader);
@@ -396,11 +402,11 @@ impl<'a> Said<'a> {
                 let lookup = LookupId::decode(&mut reader);
                 let filter = reader.text().expect("an ask has a filter");
                 let cursor = reader.text();
-                Self::Ask(lookup, filter, cursor, StoreCounts::decode(&mut reader))
+                Self::Ask(lookup, filter, cursor, Origins::decode(&mut reader))
             }
             STORES => {
                 let seen = reader.u64();
-                Self::Stores(seen, StoreCounts::decode(&mut reader))
+                Self::Stores(seen, Origins::decode(&mut reader))
             }
             kind => panic!("a lane carried a message of kind {kind}"),
         };
@@ -411,12 +417,12 @@ impl<'a> Said<'a> {
 
 impl<'a> Crossing<'a> {
     /// The message alone, for nobody yet.
-    pub(crate) fn of(view: MessageView<'a>) -> Self {
+    pub(crate) fn of(view: MessageView<'a>, origin: Origin) -> Self {
         Self {
             view,
             live: false,
             store: false,
-            store_number: None,
+            origin,
             publisher: None,
             groups: GroupKeys::NONE,
             second_choice: false,
@@ -429,16 +435,13 @@ impl<'a> Crossing<'a> {
         flags |= if view.retain { RETAIN } else { 0 };
         flags |= if view.expires_at.is_some() { EXPIRES } else { 0 };
         flags |= if self.store { STORE } else { 0 };
-        flags |= if self.store_number.is_some() { STORE_NUMBER } else { 0 };
         flags |= if self.second_choice { SECOND_CHOICE } else { 0 };
         flags |= if self.live { LIVE } else { 0 };
         out.push(flags);
         if let Some(expires_at) = view.expires_at {
             out.extend_from_slice(&expires_at.as_ms().to_le_bytes());
         }
-        if let Some(number) = self.store_number {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
+        self.origin.encode(out);
         let payload = if payload_beside { &[][..] } else { view.payload };
         out.extend_from_slice(&self.publisher.map_or(0, NonZeroU64::get).to_le_bytes());
         for part in [self.groups.0, view.topic.as_bytes(), view.forwarded, payload] {
@@ -451,7 +454,7 @@ impl<'a> Crossing<'a> {
     fn decode(reader: &mut Reader<'a>, payload: Option<&'a Bytes>) -> Self {
         let flags = reader.u8();
         let expires_at = (flags & EXPIRES != 0).then(|| Instant::from_ms(reader.u64()));
-        let store_number = (flags & STORE_NUMBER != 0).then(|| reader.u64());
+        let origin = Origin::decode(reader);
         let publisher = NonZeroU64::new(reader.u64());
         let groups = GroupKeys(reader.part());
         let topic = core::str::from_utf8(reader.part()).expect("written from a str");
@@ -470,7 +473,7 @@ impl<'a> Crossing<'a> {
             view,
             live: flags & LIVE != 0,
             store: flags & STORE != 0,
-            store_number,
+            origin,
             publisher,
             groups,
             second_choice: flags & SECOND_CHOICE != 0,
@@ -588,27 +591,27 @@ mod tests {
             view: view(payload),
             live: true,
             store: true,
-            store_number: Some(5),
+            origin: Origin { shard: 3, sequence: 5 },
             publisher: NonZeroU64::new(9),
             groups: GroupKeys::from_bytes(&keys),
             second_choice: true,
         };
         let large = vec![9; 100_000];
         let shared = Bytes::from(large.clone());
-        let counts = [StoreCount { shard: 1, count: 7 }, StoreCount { shard: 63, count: u64::MAX }];
+        let counts = [Origin { shard: 1, sequence: 7 }, Origin { shard: 63, sequence: u64::MAX }];
         let long_filter = "x/".repeat(20_000) + "#";
         let all = [
             (Said::Publish(crossing(b"small")), None),
             (Said::Publish(crossing(&large)), Some(&shared)),
             (Said::Bounce(crossing(b"")), None),
-            (Said::Retained(lookup(), view(b"kept"), NonZeroU64::new(8)), None),
+            (Said::Retained(lookup(), Crossing::of(view(b"kept"), counts[0])), None),
             (Said::SliceEnd(lookup(), Some("a/z")), None),
             (Said::SliceEnd(lookup(), None), None),
             (Said::Interest(FilterName::Exact(12), true), None),
             (Said::Interest(FilterName::Wild(&long_filter), false), None),
             (Said::Group { filter: FilterName::Wild("a/+"), key: 1, online_count: 2, keeper_count: 3 }, None),
-            (Said::Ask(lookup(), "a/#", Some("a/b"), StoreCounts::List(&counts)), None),
-            (Said::Stores(3, StoreCounts::List(&counts)), None),
+            (Said::Ask(lookup(), "a/#", Some("a/b"), Origins::List(&counts)), None),
+            (Said::Stores(3, Origins::List(&counts)), None),
         ];
         let mut expected: [Vec<String>; 2] = [vec![], vec![]];
         for _ in 0..200 {

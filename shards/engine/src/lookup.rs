@@ -4,22 +4,21 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use core::num::NonZeroU64;
 
 use bytes::Bytes;
 use wire::packet::SubscribeOptions;
 use wire::{SubscriptionId, TopicFilter};
 
-use crate::deliver::Source;
+use crate::deliver::{Live, Source};
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::flow::{Grant, Identifiers};
 use crate::hash::Keyed;
-use crate::lane::{LookupId, Said, StoreCounts};
-use crate::message::{MessageKey, MessageView};
+use crate::lane::{Crossing, LookupId, Origins, Said};
+use crate::message::MessageKey;
 use crate::retained::Cursor;
 use crate::session::SessionId;
-use crate::stores::{StoreCount, Stores};
+use crate::stores::{Origin, Stores};
 use crate::time::Instant;
 
 /// Topics looked at in one slice.
@@ -39,11 +38,12 @@ const ASKS_MAX: u32 = 8;
 pub(crate) struct Lookups {
     /// By filter, so that subscribing again replaces in no time; bounded by the subscriptions.
     waiting: BTreeMap<Box<str>, Lookup>,
-    /// Hash of a topic to the last live message of it that the session was sent meanwhile: whatever is
-    /// retained there may not follow it [MQTT-4.6.0-5]. Past `LIVE_TOPICS_MAX` none is added: from then on
-    /// what this shard retained later than the subscription counts as sent, and what is older may come
-    /// late; it has the RETAIN flag.
-    live: BTreeMap<u64, u64>,
+    /// Hash of a topic and shard of a publisher to the last live message of both that the session was sent
+    /// meanwhile: what was published there before may not follow it [MQTT-4.6.0-5]. Messages of different
+    /// shards have no order; and that one came live does not mean that an earlier one did. Past
+    /// `LIVE_TOPICS_MAX` none is added: from then on what this shard retained later than the subscription
+    /// counts as sent, and what is older may come late; it has the RETAIN flag.
+    live: BTreeMap<(u64, u16), Live>,
     /// The question to another shard that is open, and the filter it is about; one at a time.
     asked: Option<(u32, Box<str>)>,
 }
@@ -72,11 +72,11 @@ pub(crate) struct Ask {
     filter: Box<str>,
     cursor: Cursor,
     /// Updates that the answer has to count.
-    due: Box<[StoreCount]>,
+    due: Box<[Origin]>,
 }
 
 impl Ask {
-    pub(crate) fn new(lookup: LookupId, filter: &str, cursor: Option<&str>, due: Box<[StoreCount]>) -> Self {
+    pub(crate) fn new(lookup: LookupId, filter: &str, cursor: Option<&str>, due: Box<[Origin]>) -> Self {
         let cursor = cursor.map_or(Cursor::Start, |topic| Cursor::After(topic.into()));
         Self { lookup, filter: filter.into(), cursor, due }
     }
@@ -89,17 +89,25 @@ impl Ask {
 
 impl Lookups {
     /// Remembers a live message on its way to the session.
-    pub(crate) fn note_live(&mut self, topic_hash: u64, sequence: u64) {
-        if self.live.len() < LIVE_TOPICS_MAX || self.live.contains_key(&topic_hash) {
-            self.live.insert(topic_hash, sequence);
+    pub(crate) fn note_live(&mut self, topic_hash: u64, live: Live) {
+        let key = (topic_hash, live.origin.shard);
+        if self.live.len() < LIVE_TOPICS_MAX || self.live.contains_key(&key) {
+            self.live.insert(key, live);
         }
     }
 
     /// Whether the session was sent this retained message live, or a newer one. `retained_at` is of this
     /// shard's publish counter, none if another shard retains it.
-    fn was_sent(&self, hasher: &Keyed, topic: &str, subscribed_at: u64, retained_at: Option<u64>) -> bool {
-        match self.live.get(&hasher.bytes(topic.as_bytes())) {
-            Some(&live) => live > subscribed_at,
+    fn was_sent(
+        &self,
+        hasher: &Keyed,
+        topic: &str,
+        subscribed_at: u64,
+        origin: Origin,
+        retained_at: Option<u64>,
+    ) -> bool {
+        match self.live.get(&(hasher.bytes(topic.as_bytes()), origin.shard)) {
+            Some(live) => live.at > subscribed_at && live.origin.sequence >= origin.sequence,
             None => self.live.len() == LIVE_TOPICS_MAX && retained_at.is_some_and(|at| at > subscribed_at),
         }
     }
@@ -218,7 +226,7 @@ impl Engine {
             SLICE_TOPICS_MAX,
             SLICE_MESSAGES_MAX,
             |topic, retained| {
-                !lookups.was_sent(&hasher, topic, subscribed_at, Some(retained.sequence))
+                !lookups.was_sent(&hasher, topic, subscribed_at, retained.origin, Some(retained.sequence))
                     && (own.is_none() || retained.publisher != own)
             },
         );
@@ -272,7 +280,7 @@ impl Engine {
         };
         let due = self.mesh.stores.due(lookup.target);
         let number = LookupId { session: id, number: self.asks_made };
-        let said = Said::Ask(number, &text, cursor, StoreCounts::List(&due));
+        let said = Said::Ask(number, &text, cursor, Origins::List(&due));
         self.mesh.say(lookup.target, &said, None);
         lookup.is_asked = true;
         lookups.asked = Some((self.asks_made, text.clone()));
@@ -292,8 +300,10 @@ impl Engine {
                 }
                 let messages = &self.delivery.messages;
                 let view = messages.view(message);
-                let publisher = self.retained.get(view.topic).and_then(|retained| retained.publisher);
-                let said = Said::Retained(ask.lookup, view, publisher);
+                let retained = self.retained.get(view.topic).expect("found a moment ago");
+                let crossing =
+                    Crossing { publisher: retained.publisher, ..Crossing::of(view, retained.origin) };
+                let said = Said::Retained(ask.lookup, crossing);
                 self.mesh.say(source, &said, messages.shared_payload(message));
             }
             let cursor = match &ask.cursor {
@@ -309,8 +319,7 @@ impl Engine {
         &mut self,
         now: Instant,
         id: LookupId,
-        view: MessageView<'_>,
-        publisher: Option<NonZeroU64>,
+        crossing: &Crossing<'_>,
         payload: Option<&Bytes>,
         actions: &mut Actions,
     ) {
@@ -320,7 +329,9 @@ impl Engine {
             return;
         };
         let Some(lookup) = lookups.waiting.get(text).filter(|lookup| lookup.is_asked) else { return };
-        let was_sent = lookups.was_sent(&self.delivery.hasher, view.topic, lookup.subscribed_at, None);
+        let Crossing { view, publisher, origin, .. } = *crossing;
+        let subscribed_at = lookup.subscribed_at;
+        let was_sent = lookups.was_sent(&self.delivery.hasher, view.topic, subscribed_at, origin, None);
         let (options, identifier) = (lookup.options, lookup.identifier);
         let local = options.no_local
             && publisher.is_some()

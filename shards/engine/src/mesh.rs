@@ -10,16 +10,16 @@ use wire::{Frame, TopicFilter};
 
 use crate::connection::{ConnectionId, Phase};
 use crate::counters::DropReason;
-use crate::deliver::Source;
+use crate::deliver::{Live, Source};
 use crate::engine::Engine;
 use crate::event::{Action, Actions};
 use crate::hash::Entropy;
 use crate::interest::{Choice, ExactInterests, Interest, SharedGroups};
 use crate::lane::{
-    Crossing, FilterName, GroupKeys, Inbound, Lane, Outbound, Parcel, Said, StoreCounts, messages,
+    Crossing, FilterName, GroupKeys, Inbound, Lane, Origins, Outbound, Parcel, Said, messages,
 };
 use crate::lookup::Ask;
-use crate::stores::Stores;
+use crate::stores::{Origin, Stores};
 use crate::time::Instant;
 use crate::topology::{Placement, ShardSet, Topology};
 use crate::tree::Change;
@@ -228,7 +228,10 @@ impl Engine {
         let own = self.mesh.placement.own;
         let home = view.retain.then(|| self.mesh.placement.home_of_topic(view.topic));
         let home = home.filter(|&home| home != own);
-        let store_number = home.map(|home| self.mesh.stores.send(own, home));
+        let origin = Origin { shard: own, sequence: self.publish_sequence };
+        if let Some(home) = home {
+            self.mesh.stores.send(home, origin);
+        }
         let shared = source.shared.clone();
         for target in self.mesh.placement.others() {
             let keys = core::mem::take(&mut self.mesh.keys[usize::from(target)]);
@@ -237,10 +240,9 @@ impl Engine {
                 let crossing = Crossing {
                     live: live.contains(target),
                     store: stores,
-                    store_number,
                     publisher,
                     groups: GroupKeys::from_bytes(&keys),
-                    ..Crossing::of(view)
+                    ..Crossing::of(view, origin)
                 };
                 self.mesh.say(target, &Said::Publish(crossing), shared.as_ref());
                 self.delivery.counters.messages_crossed += 1;
@@ -343,15 +345,16 @@ impl Engine {
                         self.mesh.early_asks.push((source, ask));
                     }
                 }
-                Said::Stores(seen, counts) => {
-                    for home in counts.iter() {
-                        self.mesh.stores.hear(home.shard, source, home.count);
+                Said::Stores(seen, updates) => {
+                    for sent in updates.iter() {
+                        let update = Origin { shard: source, sequence: sent.sequence };
+                        self.mesh.stores.hear(sent.shard, update);
                     }
                     self.mesh.stores.hear_all(source, seen);
                     self.unblock_lookups();
                 }
-                Said::Retained(lookup, view, publisher) => {
-                    self.on_retained(now, lookup, view, publisher, payload, actions);
+                Said::Retained(lookup, crossing) => {
+                    self.on_retained(now, lookup, &crossing, payload, actions);
                 }
                 Said::SliceEnd(lookup, cursor) => self.on_slice_end(source, lookup, cursor),
             }
@@ -368,8 +371,8 @@ impl Engine {
     pub(crate) fn report_stores(&mut self) {
         for target in core::mem::take(&mut self.mesh.stores.owed).iter() {
             let seen = self.mesh.seen[usize::from(target)];
-            let counts = self.mesh.stores.report(target);
-            let said = Said::Stores(seen, StoreCounts::List(&counts));
+            let updates = self.mesh.stores.report(target);
+            let said = Said::Stores(seen, Origins::List(&updates));
             self.mesh.say(target, &said, None);
         }
     }
@@ -395,7 +398,11 @@ impl Engine {
     ) {
         let view = crossing.view;
         self.publish_sequence += 1;
-        let mut source = self.delivery.source_beside(view, payload, Some(self.publish_sequence));
+        let mut source = self.delivery.source_beside(
+            view,
+            payload,
+            Some(Live { at: self.publish_sequence, origin: crossing.origin }),
+        );
         let mut filters = core::mem::take(&mut self.scratch.filters);
         self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
         // A message to be stored only may still find a subscriber: one that came after it was sent.
@@ -409,7 +416,7 @@ impl Engine {
             self.take_for_group(now, from, key, crossing, &mut source, actions);
         }
         if crossing.store {
-            self.mesh.stores.take(from);
+            self.mesh.stores.take(crossing.origin);
             let stores = &self.mesh.stores;
             let timely = self.mesh.early_asks.extract_if(.., |(_, ask)| ask.may_be_answered(stores));
             self.mesh.asks.extend(timely);
@@ -417,11 +424,14 @@ impl Engine {
             if self.is_retained_store_full(&view) {
                 self.delivery.counters.retained_refused += 1;
             } else {
-                self.retain(&mut source, crossing.publisher);
+                self.retain(&mut source, crossing.publisher, crossing.origin);
             }
-        } else if let Some(number) = crossing.store_number {
+        } else if view.retain {
+            // Its home takes it from its publisher's shard, unless that is the home itself.
             let home = self.mesh.placement.home_of_topic(view.topic);
-            self.mesh.stores.hear(home, from, number);
+            if home != from {
+                self.mesh.stores.hear(home, crossing.origin);
+            }
         }
         filters.clear();
         self.scratch.filters = filters;
@@ -450,7 +460,8 @@ impl Engine {
                 let view = source.view;
                 let shared = source.shared.clone();
                 let key = key.to_le_bytes();
-                let bounced = Crossing { groups: GroupKeys::from_bytes(&key), ..Crossing::of(view) };
+                let bounced =
+                    Crossing { groups: GroupKeys::from_bytes(&key), ..Crossing::of(view, crossing.origin) };
                 self.mesh.say(from, &Said::Bounce(bounced), shared.as_ref());
             }
             _ => self.drop_for_group(),
@@ -470,11 +481,11 @@ impl Engine {
         for key in crossing.groups.iter() {
             self.choose_shard(now, key, Some(from), &mut source, actions);
         }
-        self.send_second_choice(&mut source);
+        self.send_second_choice(crossing.origin, &mut source);
         self.delivery.finish(&source);
     }
 
-    fn send_second_choice(&mut self, source: &mut Source<'_>) {
+    fn send_second_choice(&mut self, origin: Origin, source: &mut Source<'_>) {
         let view = source.view;
         let shared = source.shared.clone();
         for target in self.mesh.placement.others() {
@@ -483,7 +494,7 @@ impl Engine {
                 let crossing = Crossing {
                     groups: GroupKeys::from_bytes(&keys),
                     second_choice: true,
-                    ..Crossing::of(view)
+                    ..Crossing::of(view, origin)
                 };
                 self.mesh.say(target, &Said::Publish(crossing), shared.as_ref());
                 self.delivery.counters.messages_crossed += 1;

@@ -10,7 +10,7 @@ use wire::{PacketId, QoS, ReasonCode};
 
 use crate::connection::ConnectionId;
 use crate::counters::DropReason;
-use crate::deliver::Source;
+use crate::deliver::{Live, Source};
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::flow::{Grant, Identifiers, Stage};
@@ -18,6 +18,7 @@ use crate::gate::Earned;
 use crate::message::MessageView;
 use crate::retained::Retained;
 use crate::session::SessionId;
+use crate::stores::Origin;
 use crate::time::Instant;
 use crate::tree::Member;
 
@@ -218,7 +219,8 @@ impl Engine {
             .and_then(|session| self.delivery.sessions.get(session.0))
             .and_then(|session| self.mesh.placement.publisher(&session.client_id));
         let publisher = publisher.map(|session| session.0.index);
-        let mut source = self.delivery.source(view, self.publish_sequence);
+        let origin = Origin { shard: self.mesh.placement.own, sequence: self.publish_sequence };
+        let mut source = self.delivery.source(view, Live { at: self.publish_sequence, origin });
 
         let mut filters = core::mem::take(&mut self.scratch.filters);
         self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
@@ -237,7 +239,7 @@ impl Engine {
         // Whether a session elsewhere outlives its connection is not known here, so it may.
         let promised = meshed && other_count > 0 && view.qos != QoS::AtMostOnce;
         if view.retain && self.mesh.placement.home_of_topic(view.topic) == self.mesh.placement.own {
-            self.retain(&mut source, retained_by);
+            self.retain(&mut source, retained_by, origin);
         }
         if taken_count == 0 {
             self.delivery.counters.publishes_unmatched += 1;
@@ -345,7 +347,7 @@ impl Engine {
     }
 
     /// Replaces or, with an empty payload, removes the retained message of a topic [MQTT-3.3.1-5, -6].
-    pub(crate) fn retain(&mut self, source: &mut Source<'_>, publisher: Option<NonZeroU64>) {
+    pub(crate) fn retain(&mut self, source: &mut Source<'_>, publisher: Option<NonZeroU64>, origin: Origin) {
         let topic = source.view.topic;
         let replaced = if source.view.payload.is_empty() {
             self.retained.remove(topic)
@@ -353,7 +355,8 @@ impl Engine {
             let key = self.delivery.keep(source);
             self.delivery.messages.hold(key);
             self.retained.bytes_held += self.delivery.messages.bytes_of(key);
-            self.retained.set(topic, Retained { message: key, sequence: self.publish_sequence, publisher })
+            let sequence = self.publish_sequence;
+            self.retained.set(topic, Retained { message: key, sequence, publisher, origin })
         };
         if let Some(replaced) = replaced {
             self.retained.bytes_held -= self.delivery.messages.bytes_of(replaced);

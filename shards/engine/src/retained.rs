@@ -10,6 +10,7 @@ use core::ops::Bound;
 use wire::TopicFilter;
 
 use crate::message::MessageKey;
+use crate::stores::Origin;
 
 #[derive(Debug)]
 pub(crate) struct Retained {
@@ -18,6 +19,8 @@ pub(crate) struct Retained {
     pub(crate) sequence: u64,
     /// Fingerprint of the publisher's client identifier, for No Local [MQTT-3.8.3-3]; none of a will.
     pub(crate) publisher: Option<NonZeroU64>,
+    /// Where it was published: tells which of two updates of one shard is newer.
+    pub(crate) origin: Origin,
 }
 
 /// **Lives on:** the shard that owns the topic. Bounded by `Limits::retained_*_max`.
@@ -154,6 +157,7 @@ mod tests {
     fn slices_of_any_size_visit_every_match_once_in_order() {
         let (mut store, mut messages) = (RetainedStore::default(), MessageStore::new());
         let topics = ["a", "a/b", "a/b/c", "a0", "a/x", "b/b", "$SYS/a", "/", "a/b/"];
+        let origin = Origin { shard: 0, sequence: 1 };
         for topic in topics {
             let view = MessageView {
                 topic,
@@ -164,7 +168,7 @@ mod tests {
                 expires_at: None,
             };
             let message = messages.put(&view, None);
-            store.set(topic, Retained { message, sequence: 1, publisher: None });
+            store.set(topic, Retained { message, sequence: 1, publisher: None, origin });
         }
         for text in ["#", "a/#", "a/+", "+/b", "a/b", "+/+/+", "nothing/#", "$SYS/#", "+"] {
             let filter = TopicFilter::parse(text).unwrap();

@@ -1,34 +1,33 @@
-//! Retained updates on their way to the homes of their topics, counted, so that a home answers a question
-//! only once it has stored what the shard that asks could miss otherwise.
+//! Retained updates on their way to the homes of their topics: a home answers a question only once it has
+//! stored what the shard that asks could miss otherwise.
 //! Knows no message and no lane.
 //!
 //! A question and an update travel on different lanes, so the question may come first. Whoever asks
-//! therefore says how many updates of each shard its answer has to count: those it saw pass live before its
-//! subscription, and those that were sent before their publisher's shard knew of the subscription.
+//! therefore names, for each shard, the last update that its answer has to count: one it saw pass live, or one
+//! that was sent before its publisher's shard knew of the subscription.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::topology::ShardSet;
 
-/// Updates that a shard sent to one home, since the start; or as many of them as matter.
+/// Where a publish began: its shard, and its place among the publishes of that shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct StoreCount {
-    /// In a question, the shard that sent them; in a report, the home they were sent to.
+pub(crate) struct Origin {
     pub(crate) shard: u16,
-    pub(crate) count: u64,
+    pub(crate) sequence: u64,
 }
 
-/// **Lives on:** every shard. **Sees:** counts of what passed between shards.
+/// **Lives on:** every shard. **Sees:** which updates passed between shards.
 #[derive(Debug)]
 pub(crate) struct Stores {
-    /// By home: updates that this shard sent there.
+    /// By home: the last update that this shard sent there; 0 is none, here and below.
     sent: Vec<u64>,
-    /// By source: updates of that shard taken in here.
+    /// By source: its last update taken in here.
     taken: Vec<u64>,
-    /// By home, then by source: updates that an answer of that home has to count.
+    /// By home, then by source: the last update that an answer of that home has to count.
     due: Vec<Vec<u64>>,
-    /// By target, then by home: how much of `sent` the target was told.
+    /// By target, then by home: what of `sent` the target was told.
     told: Vec<Vec<u64>>,
     /// By shard: announcements of ours that it had taken in when it reported last.
     heard: Vec<u64>,
@@ -50,24 +49,26 @@ impl Stores {
         }
     }
 
-    /// An update of this shard, `own`, goes to `home`. Returns its number.
-    pub(crate) fn send(&mut self, own: u16, home: u16) -> u64 {
+    /// An update of this shard goes to `home`.
+    pub(crate) fn send(&mut self, home: u16, update: Origin) {
         let sent = &mut self.sent[usize::from(home)];
-        *sent += 1;
+        assert!(update.sequence > *sent);
+        *sent = update.sequence;
         // Its publisher may subscribe on this shard before the update arrives.
-        self.due[usize::from(home)][usize::from(own)] = *sent;
-        *sent
+        self.hear(home, update);
     }
 
-    /// An update of `source` was taken in here.
-    pub(crate) fn take(&mut self, source: u16) {
-        self.taken[usize::from(source)] += 1;
+    /// An update was taken in here, at its home.
+    pub(crate) fn take(&mut self, update: Origin) {
+        let taken = &mut self.taken[usize::from(update.shard)];
+        assert!(update.sequence > *taken);
+        *taken = update.sequence;
     }
 
-    /// From now on, answers of `home` have to count so many updates of `source`.
-    pub(crate) fn hear(&mut self, home: u16, source: u16, count: u64) {
-        let due = &mut self.due[usize::from(home)][usize::from(source)];
-        *due = count.max(*due);
+    /// From now on, answers of `home` have to count this update.
+    pub(crate) fn hear(&mut self, home: u16, update: Origin) {
+        let due = &mut self.due[usize::from(home)][usize::from(update.shard)];
+        *due = update.sequence.max(*due);
     }
 
     /// `source` had taken in so many of our announcements before it reported what it had sent.
@@ -83,29 +84,30 @@ impl Stores {
     }
 
     /// What an answer of `home` has to count.
-    pub(crate) fn due(&self, home: u16) -> Vec<StoreCount> {
-        counts(&self.due[usize::from(home)], |_, due| due > 0)
+    pub(crate) fn due(&self, home: u16) -> Vec<Origin> {
+        list(&self.due[usize::from(home)], |_, due| due > 0)
     }
 
     /// Whether everything of that was taken in here.
-    pub(crate) fn has_taken(&self, due: &[StoreCount]) -> bool {
-        due.iter().all(|due| self.taken[usize::from(due.shard)] >= due.count)
+    pub(crate) fn has_taken(&self, due: &[Origin]) -> bool {
+        due.iter().all(|due| self.taken[usize::from(due.shard)] >= due.sequence)
     }
 
-    /// What `target` does not know yet of what was sent.
-    pub(crate) fn report(&mut self, target: u16) -> Vec<StoreCount> {
+    /// What `target` does not know yet of what was sent: the last update for each home, whose number stands in
+    /// the place of the shard.
+    pub(crate) fn report(&mut self, target: u16) -> Vec<Origin> {
         let told = &mut self.told[usize::from(target)];
-        let report = counts(&self.sent, |home, sent| sent > told[home]);
+        let report = list(&self.sent, |home, sent| sent > told[home]);
         told.clone_from(&self.sent);
         report
     }
 }
 
-fn counts(all: &[u64], wanted: impl Fn(usize, u64) -> bool) -> Vec<StoreCount> {
+fn list(all: &[u64], wanted: impl Fn(usize, u64) -> bool) -> Vec<Origin> {
     (0u16..)
         .zip(all)
-        .filter(|&(shard, &count)| wanted(usize::from(shard), count))
-        .map(|(shard, &count)| StoreCount { shard, count })
+        .filter(|&(shard, &sequence)| wanted(usize::from(shard), sequence))
+        .map(|(shard, &sequence)| Origin { shard, sequence })
         .collect()
 }
 
@@ -113,17 +115,21 @@ fn counts(all: &[u64], wanted: impl Fn(usize, u64) -> bool) -> Vec<StoreCount> {
 mod tests {
     use super::*;
 
+    const fn update(shard: u16, sequence: u64) -> Origin {
+        Origin { shard, sequence }
+    }
+
     #[test]
     fn an_answer_waits_for_what_the_asking_shard_saw_or_sent() {
-        let (mut publisher, mut home, mut asker) = (Stores::new(0, 3), Stores::new(1, 3), Stores::new(2, 3));
-        let number = publisher.send(0, 1);
-        asker.hear(1, 0, number);
-        asker.send(2, 1);
+        let (mut home, mut asker) = (Stores::new(1, 3), Stores::new(2, 3));
+        asker.hear(1, update(0, 5));
+        asker.hear(1, update(0, 3));
+        asker.send(1, update(2, 9));
         let due = asker.due(1);
-        assert_eq!(due, [StoreCount { shard: 0, count: 1 }, StoreCount { shard: 2, count: 1 }]);
-        home.take(0);
+        assert_eq!(due, [update(0, 5), update(2, 9)]);
+        home.take(update(0, 7));
         assert!(!home.has_taken(&due));
-        home.take(2);
+        home.take(update(2, 9));
         assert!(home.has_taken(&due));
         assert!(asker.due(0).is_empty());
     }
@@ -131,11 +137,12 @@ mod tests {
     #[test]
     fn a_report_tells_what_is_new_and_each_shard_reports_by_itself() {
         let mut publisher = Stores::new(0, 3);
-        publisher.send(0, 1);
-        publisher.send(0, 1);
-        assert_eq!(publisher.report(2), [StoreCount { shard: 1, count: 2 }]);
+        publisher.send(1, update(0, 4));
+        publisher.send(1, update(0, 6));
+        // The shard of such a pair is the home.
+        assert_eq!(publisher.report(2), [update(1, 6)]);
         assert!(publisher.report(2).is_empty());
-        assert_eq!(publisher.report(1), [StoreCount { shard: 1, count: 2 }]);
+        assert_eq!(publisher.report(1), [update(1, 6)]);
         let mut asker = Stores::new(2, 3);
         asker.hear_all(0, 4);
         assert_eq!(asker.heard_from_all(), 0);
