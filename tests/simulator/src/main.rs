@@ -1,6 +1,7 @@
 //! Plays as many seeds as asked, on two threads, and tells which broke a promise.
 //! Knows nothing of a run but its outcome.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use simulator::run;
 
 const USAGE: &str = "usage: simulate [--seeds N] [--from SEED] [--threads N]";
+
+thread_local! {
+    /// What this thread plays.
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
 
 struct Arguments {
     seeds: u64,
@@ -20,6 +26,12 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::FAILURE;
     };
+    // An assertion of the engine ends the process where a panic aborts: then this is the last word.
+    let told_before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told_before(panic);
+        eprintln!("SEED={:#x}: an assertion of the engine failed", SEED.get());
+    }));
     let (next, failed, digest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads {
@@ -30,8 +42,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     let seed = arguments.from.wrapping_add(at);
-                    // An assertion of the engine may end the process: then this is the last word.
-                    let guard = Running(seed);
+                    SEED.set(seed);
                     match run(seed) {
                         Ok(report) => {
                             digest.fetch_xor(report.digest.rotate_left(7), Ordering::Relaxed);
@@ -41,7 +52,6 @@ fn main() -> ExitCode {
                             eprintln!("{failure}\n");
                         }
                     }
-                    drop(guard);
                 }
             });
         }
@@ -54,17 +64,6 @@ fn main() -> ExitCode {
         digest.into_inner()
     );
     if failed == 0 && told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Names the seed if its thread panics.
-struct Running(u64);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("SEED={:#x}: the engine's own assertion failed", self.0);
-        }
-    }
 }
 
 fn arguments() -> Option<Arguments> {

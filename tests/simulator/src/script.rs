@@ -6,6 +6,7 @@ use wire::{ProtocolVersion, QoS, RetainHandling};
 use crate::chance::Chance;
 use crate::client::Subscribing;
 use crate::identity::{ConnectOptions, Identity, Phase};
+use crate::lanes::BOTH;
 use crate::link::Served;
 use crate::oracle::PAYLOAD_BYTES_MIN;
 use crate::session::NEVER;
@@ -66,10 +67,15 @@ impl World {
             let ms = self.schedule.between(1, 3);
             self.advance(ms);
         }
+        if self.schedule.below(1_000) < self.settings.delay_permille {
+            self.delay_something();
+        }
         match self.schedule.below(1_000) {
             0..500 => {
                 let shard = self.schedule.index(self.shards.len());
-                self.turn(shard);
+                if self.stalled_shard != Some(shard) {
+                    self.turn(shard);
+                }
             }
             500..998 => {
                 let who = self.schedule.index(self.identities.len());
@@ -78,6 +84,25 @@ impl World {
             _ => {
                 let ms = self.schedule.between(100, 1_500);
                 self.advance(ms);
+            }
+        }
+    }
+
+    /// A lane, or a shard, does nothing for a while; another one does again.
+    fn delay_something(&mut self) {
+        let count = self.shards.len();
+        match self.schedule.below(6) {
+            0 => self.stalled_shard = Some(self.schedule.index(count)),
+            1 => self.stalled_shard = None,
+            2 if !self.held.is_empty() => {
+                let at = self.schedule.index(self.held.len());
+                self.held.swap_remove(at);
+            }
+            3 => self.release(),
+            _ => {
+                let (source, target) = (self.schedule.index(count), self.schedule.index(count));
+                let lane = self.schedule.pick(&BOTH);
+                self.hold(source, target, lane);
             }
         }
     }

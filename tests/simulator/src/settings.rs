@@ -31,6 +31,8 @@ pub struct Settings {
     pub large_percent: u64,
     /// How many of 100 actions of a client end its connection, for better or worse.
     pub churn_percent: u64,
+    /// How many of 1000 steps begin a time in which a lane delivers nothing, or a shard has no turn.
+    pub delay_permille: u64,
     /// Seconds that the sessions of clients outlive their connections, those that do.
     pub session_expiry_s: u32,
 }
@@ -51,6 +53,7 @@ impl Settings {
             step_count: 0,
             large_percent: 0,
             churn_percent: 0,
+            delay_permille: 0,
             session_expiry_s: 1_000,
         }
     }
@@ -77,6 +80,7 @@ impl Settings {
             step_count: chance.between(600, 3_000),
             large_percent,
             churn_percent: chance.pick(&[0, 1, 3, 10]),
+            delay_permille: chance.pick(&[0, 5, 20, 50]),
             session_expiry_s: chance.pick(&[2, 1_000, 1_000]),
         }
     }

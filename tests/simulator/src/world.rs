@@ -27,6 +27,8 @@ pub struct World {
     pub(crate) lanes: Lanes,
     /// Lanes whose receiver sees nothing for now: source, target, lane.
     pub(crate) held: Vec<(usize, usize, Lane)>,
+    /// It has no turn for now.
+    pub(crate) stalled_shard: Option<usize>,
     /// By shard and source: the announcements it has taken in, where the source can read it.
     pub(crate) board: Vec<Vec<u64>>,
     pub(crate) links: Vec<Link>,
@@ -56,6 +58,7 @@ impl World {
             now_ms: START_MS,
             lanes: Lanes::new(count, settings.data_capacity, settings.control_capacity),
             held: Vec::new(),
+            stalled_shard: None,
             board: vec![vec![0; count]; count],
             shards,
             links: Vec::new(),

@@ -4,9 +4,10 @@
 //! The publisher is on shard 0, the subscriber on 1, and the retained message of the topic lives on 2.
 
 use engine::Lane;
+use simulator::Settings;
 use wire::QoS;
 
-use crate::stage::{client_on, finish, subscribe, topic_on, turns, world};
+use crate::stage::{client_on, finish, subscribe, topic_on, turns, world, world_of};
 
 const PUBLISHER: usize = 0;
 const SUBSCRIBER: usize = 1;
@@ -113,6 +114,36 @@ fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
     world.release();
     world.settle();
     assert_eq!(world.heard(subscriber), [(second, false)]);
+    finish(world);
+}
+
+/// The interest of an earlier subscriber may still be known when a new one comes, and be withdrawn before the
+/// new one's arrives: then the first update comes live, the second does not.
+#[test]
+fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
+    let topic = topic_on(3, HOME);
+    let mut world = world_of(Settings { control_capacity: 1, ..Settings::by_hand(3) });
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let earlier = client_on(&mut world, SUBSCRIBER, 0);
+    let later = client_on(&mut world, SUBSCRIBER, 0);
+    subscribe(&mut world, earlier, &topic);
+    world.settle();
+
+    world.hold(SUBSCRIBER, PUBLISHER, Lane::Control);
+    world.unsubscribe(earlier, &topic);
+    world.turn(SUBSCRIBER);
+    subscribe(&mut world, later, &topic);
+    world.turn(SUBSCRIBER);
+    let first = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.turn(PUBLISHER);
+    world.release();
+    let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.turn(PUBLISHER);
+    turns(&mut world, &[SUBSCRIBER], later);
+    assert_eq!(world.heard(later), [(first, false)]);
+
+    world.settle();
+    assert_eq!(world.heard(later), [(first, false), (second, true)]);
     finish(world);
 }
 

@@ -8,7 +8,11 @@ pub(crate) const CLEAN: ConnectOptions = ConnectOptions { clean_start: true, wil
 const SEED: u64 = 0x5eed;
 
 pub(crate) fn world(shard_count: u16) -> World {
-    World::new(SEED, Settings::by_hand(shard_count))
+    world_of(Settings::by_hand(shard_count))
+}
+
+pub(crate) fn world_of(settings: Settings) -> World {
+    World::new(SEED, settings)
 }
 
 /// A client whose session lives on `shard`; connected, and everything about it settled.
