@@ -82,6 +82,8 @@ pub(crate) struct SharedGroups {
 pub(crate) enum Choice {
     Own,
     Other(u16),
+    /// Nobody is online, but this shard has a session that can keep it.
+    Keeper(u16),
     Nobody,
 }
 
@@ -107,28 +109,27 @@ impl SharedGroups {
         known
     }
 
-    /// The shard whose turn it is: each member that is online is as likely as any other; if none is, a
-    /// shard that can keep the message. `without` was asked already.
+    /// The shard whose turn it is: each member that is online is as likely as any other, on the shards that were
+    /// not `tried`; if none is, a shard that can keep the message.
     pub(crate) fn choose(
         &mut self,
         key: u64,
         own_online_count: u32,
         own_keeper_count: u32,
-        without: Option<u16>,
+        tried: ShardSet,
     ) -> Choice {
         let own_choice = |online, keepers| if online + keepers > 0 { Choice::Own } else { Choice::Nobody };
         let Some(group) = self.table.find_mut(key, |group| group.key == key) else {
             return own_choice(own_online_count, own_keeper_count);
         };
-        let others = || group.shares.iter().filter(|share| Some(share.shard) != without);
+        let others = || group.shares.iter().filter(|share| !tried.contains(share.shard));
         let total: u32 = own_online_count + others().map(|share| share.online_count).sum::<u32>();
         if total == 0 {
             if own_keeper_count > 0 {
                 return Choice::Own;
             }
-            return others()
-                .find(|share| share.keeper_count > 0)
-                .map_or(Choice::Nobody, |share| Choice::Other(share.shard));
+            let keeper = group.shares.iter().find(|share| share.keeper_count > 0);
+            return keeper.map_or(Choice::Nobody, |share| Choice::Keeper(share.shard));
         }
         let mut turn = group.cursor % total;
         let mut choice = Choice::Own;
@@ -169,23 +170,26 @@ mod tests {
         assert!(groups.set(1, 2, 3, 0));
         assert!(groups.set(1, 5, 1, 4));
         let mut counts = [0; 3];
+        let nobody = ShardSet::default();
         for _ in 0..60 {
-            match groups.choose(1, 2, 0, None) {
+            match groups.choose(1, 2, 0, nobody) {
                 Choice::Own => counts[0] += 1,
                 Choice::Other(2) => counts[1] += 1,
                 Choice::Other(5) => counts[2] += 1,
-                Choice::Other(_) | Choice::Nobody => panic!("not a member"),
+                Choice::Other(_) | Choice::Keeper(_) | Choice::Nobody => panic!("not a member"),
             }
         }
         assert_eq!(counts, [20, 30, 10]);
-        assert_eq!(groups.choose(1, 0, 1, Some(2)), Choice::Other(5));
+        assert_eq!(groups.choose(1, 0, 1, nobody.with(2)), Choice::Other(5));
+        assert_eq!(groups.choose(1, 0, 0, nobody.with(2).with(5)), Choice::Keeper(5));
         assert!(groups.set(1, 2, 0, 0));
         assert!(groups.set(1, 5, 0, 4));
-        assert_eq!(groups.choose(1, 0, 0, None), Choice::Other(5));
-        assert_eq!(groups.choose(1, 0, 0, Some(5)), Choice::Nobody);
-        assert_eq!(groups.choose(1, 0, 1, None), Choice::Own);
+        assert_eq!(groups.choose(1, 0, 0, nobody), Choice::Keeper(5));
+        assert_eq!(groups.choose(1, 0, 1, nobody), Choice::Own);
+        assert!(groups.set(1, 5, 1, 0));
+        assert_eq!(groups.choose(1, 0, 0, nobody.with(5)), Choice::Nobody);
         assert!(!groups.set(1, 5, 0, 0));
         assert_eq!(groups.len(), 0);
-        assert_eq!(groups.choose(1, 1, 0, None), Choice::Own);
+        assert_eq!(groups.choose(1, 1, 0, nobody), Choice::Own);
     }
 }

@@ -16,6 +16,7 @@ use crate::session::SessionId;
 use crate::slab::Key;
 use crate::stores::Origin;
 use crate::time::Instant;
+use crate::topology::ShardSet;
 
 /// Bytes of a block: many small messages, one item of a lane.
 pub const BLOCK_BYTES: usize = 8 * 1024;
@@ -84,11 +85,6 @@ impl Outbound {
     /// Whether one more packet may be taken: no lane is far behind.
     pub(crate) fn has_room(&self) -> bool {
         self.lanes.iter().flatten().all(|waiting| waiting.parcels.len() < WAITING_MAX)
-    }
-
-    /// Whether something that is not a client's packet may be added towards `target`.
-    pub(crate) fn has_room_towards(&self, target: u16) -> bool {
-        self.lanes[usize::from(target)].iter().all(|waiting| waiting.parcels.len() < WAITING_MAX)
     }
 
     /// Parcels and open blocks that wait.
@@ -185,8 +181,10 @@ pub(crate) struct Crossing<'a> {
     pub(crate) publisher: Option<NonZeroU64>,
     /// The groups for which the target was chosen to find a member.
     pub(crate) groups: GroupKeys<'a>,
-    /// The groups were sent before, to a shard that had no member online.
-    pub(crate) second_choice: bool,
+    /// Shards that were asked for these groups before and had no member online.
+    pub(crate) tried: ShardSet,
+    /// No shard is known to have a member online: a session that is away may keep it.
+    pub(crate) last_choice: bool,
 }
 
 /// Group keys, encoded or as a list.
@@ -266,7 +264,7 @@ pub(crate) struct LookupId {
 #[derive(Debug)]
 pub(crate) enum Said<'a> {
     Publish(Crossing<'a>),
-    /// No member of this group is online here; chosen once again, elsewhere.
+    /// No member of this group is online here; it is offered to the next shard.
     Bounce(Crossing<'a>),
     /// A retained message that was asked for.
     Retained(LookupId, Crossing<'a>),
@@ -297,8 +295,9 @@ const STORES: u8 = 8;
 const RETAIN: u8 = 1 << 2;
 const EXPIRES: u8 = 1 << 3;
 const STORE: u8 = 1 << 4;
-const SECOND_CHOICE: u8 = 1 << 5;
+const LAST_CHOICE: u8 = 1 << 5;
 const LIVE: u8 = 1 << 6;
+const TRIED: u8 = 1 << 7;
 
 impl Outbound {
     /// Says something to another shard. A payload that is `shared` is not copied.
@@ -425,7 +424,8 @@ impl<'a> Crossing<'a> {
             origin,
             publisher: None,
             groups: GroupKeys::NONE,
-            second_choice: false,
+            tried: ShardSet::default(),
+            last_choice: false,
         }
     }
 
@@ -435,13 +435,17 @@ impl<'a> Crossing<'a> {
         flags |= if view.retain { RETAIN } else { 0 };
         flags |= if view.expires_at.is_some() { EXPIRES } else { 0 };
         flags |= if self.store { STORE } else { 0 };
-        flags |= if self.second_choice { SECOND_CHOICE } else { 0 };
+        flags |= if self.last_choice { LAST_CHOICE } else { 0 };
+        flags |= if self.tried.is_empty() { 0 } else { TRIED };
         flags |= if self.live { LIVE } else { 0 };
         out.push(flags);
         if let Some(expires_at) = view.expires_at {
             out.extend_from_slice(&expires_at.as_ms().to_le_bytes());
         }
         self.origin.encode(out);
+        if !self.tried.is_empty() {
+            out.extend_from_slice(&self.tried.0.to_le_bytes());
+        }
         let payload = if payload_beside { &[][..] } else { view.payload };
         out.extend_from_slice(&self.publisher.map_or(0, NonZeroU64::get).to_le_bytes());
         for part in [self.groups.0, view.topic.as_bytes(), view.forwarded, payload] {
@@ -455,6 +459,7 @@ impl<'a> Crossing<'a> {
         let flags = reader.u8();
         let expires_at = (flags & EXPIRES != 0).then(|| Instant::from_ms(reader.u64()));
         let origin = Origin::decode(reader);
+        let tried = if flags & TRIED == 0 { ShardSet::default() } else { ShardSet(reader.u64()) };
         let publisher = NonZeroU64::new(reader.u64());
         let groups = GroupKeys(reader.part());
         let topic = core::str::from_utf8(reader.part()).expect("written from a str");
@@ -476,7 +481,8 @@ impl<'a> Crossing<'a> {
             origin,
             publisher,
             groups,
-            second_choice: flags & SECOND_CHOICE != 0,
+            tried,
+            last_choice: flags & LAST_CHOICE != 0,
         }
     }
 }
@@ -594,7 +600,8 @@ mod tests {
             origin: Origin { shard: 3, sequence: 5 },
             publisher: NonZeroU64::new(9),
             groups: GroupKeys::from_bytes(&keys),
-            second_choice: true,
+            tried: ShardSet(6),
+            last_choice: true,
         };
         let large = vec![9; 100_000];
         let shared = Bytes::from(large.clone());

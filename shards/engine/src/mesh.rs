@@ -223,7 +223,7 @@ impl Engine {
         let mut taken_count = live.len();
         for key in self.group_keys(fingerprint, matched) {
             taken_count += 1;
-            self.choose_shard(now, key, None, source, actions);
+            self.choose_shard(now, key, source, actions);
         }
         let own = self.mesh.placement.own;
         let home = view.retain.then(|| self.mesh.placement.home_of_topic(view.topic));
@@ -280,33 +280,32 @@ impl Engine {
     }
 
     /// Chooses the shard that finds a member of a group: here at once, elsewhere by adding the key to what
-    /// crosses. `without` was asked and had nobody online.
-    fn choose_shard(
-        &mut self,
-        now: Instant,
-        key: u64,
-        without: Option<u16>,
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) {
-        let group = self.tree.group_by_key(key);
-        let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
-        let groups = &mut self.mesh.groups;
-        let choice = match groups.choose(key, online_count, keeper_count, without) {
-            // Nobody else has anyone: the shard that had nobody online may have a session that keeps it.
-            Choice::Nobody if without.is_some() => groups.choose(key, online_count, keeper_count, None),
-            choice => choice,
-        };
-        match choice {
-            Choice::Own => {
-                let group = group.expect("it has members here");
-                self.offer_to_group(now, group, source, actions);
-            }
-            Choice::Other(target) => {
+    /// crosses.
+    fn choose_shard(&mut self, now: Instant, key: u64, source: &mut Source<'_>, actions: &mut Actions) {
+        match self.choice(key, ShardSet::default()) {
+            Choice::Own => self.offer_to_own_members(now, key, source, actions),
+            Choice::Other(target) | Choice::Keeper(target) => {
                 self.mesh.keys[usize::from(target)].extend_from_slice(&key.to_le_bytes());
             }
             Choice::Nobody => self.drop_for_group(),
         }
+    }
+
+    fn choice(&mut self, key: u64, tried: ShardSet) -> Choice {
+        let group = self.tree.group_by_key(key);
+        let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
+        self.mesh.groups.choose(key, online_count, keeper_count, tried)
+    }
+
+    fn offer_to_own_members(
+        &mut self,
+        now: Instant,
+        key: u64,
+        source: &mut Source<'_>,
+        actions: &mut Actions,
+    ) {
+        let group = self.tree.group_by_key(key).expect("this shard was chosen for its members");
+        self.offer_to_group(now, group, source, actions);
     }
 
     pub(crate) fn drop_for_group(&mut self) {
@@ -450,25 +449,28 @@ impl Engine {
     ) {
         let group = self.tree.group_by_key(key);
         let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
-        // A lane that is full already gets no message back: then the second choice is made here.
-        let may_bounce = !crossing.second_choice && self.mesh.outbound.has_room_towards(from);
         match group {
-            Some(group) if online_count > 0 || (keeper_count > 0 && !may_bounce) => {
+            Some(group) if online_count > 0 || (keeper_count > 0 && crossing.last_choice) => {
                 self.offer_to_group(now, group, source, actions);
             }
-            _ if may_bounce => {
-                let view = source.view;
-                let shared = source.shared.clone();
+            _ if crossing.last_choice => self.drop_for_group(),
+            // Each crossing is sent back once at most, and the other shard takes in all that comes before it
+            // sends more: this adds no more to the lane than that shard sends in a turn.
+            _ => {
+                let (view, shared) = (source.view, source.shared.clone());
                 let key = key.to_le_bytes();
-                let bounced =
-                    Crossing { groups: GroupKeys::from_bytes(&key), ..Crossing::of(view, crossing.origin) };
+                let bounced = Crossing {
+                    groups: GroupKeys::from_bytes(&key),
+                    tried: crossing.tried,
+                    ..Crossing::of(view, crossing.origin)
+                };
                 self.mesh.say(from, &Said::Bounce(bounced), shared.as_ref());
             }
-            _ => self.drop_for_group(),
         }
     }
 
-    /// The shard chosen for a group had no member online: choose once more.
+    /// The shard chosen for a group had no member online: the next one is asked, each once; then one that may
+    /// keep the message.
     fn on_bounce(
         &mut self,
         now: Instant,
@@ -478,30 +480,26 @@ impl Engine {
         actions: &mut Actions,
     ) {
         let mut source = self.delivery.source_beside(crossing.view, payload, None);
-        for key in crossing.groups.iter() {
-            self.choose_shard(now, key, Some(from), &mut source, actions);
-        }
-        self.send_second_choice(crossing.origin, &mut source);
-        self.delivery.finish(&source);
-    }
-
-    fn send_second_choice(&mut self, origin: Origin, source: &mut Source<'_>) {
-        let view = source.view;
         let shared = source.shared.clone();
-        for target in self.mesh.placement.others() {
-            let keys = core::mem::take(&mut self.mesh.keys[usize::from(target)]);
-            if !keys.is_empty() {
-                let crossing = Crossing {
-                    groups: GroupKeys::from_bytes(&keys),
-                    second_choice: true,
-                    ..Crossing::of(view, origin)
-                };
-                self.mesh.say(target, &Said::Publish(crossing), shared.as_ref());
-                self.delivery.counters.messages_crossed += 1;
-            }
-            let slot = &mut self.mesh.keys[usize::from(target)];
-            *slot = keys;
-            slot.clear();
+        let tried = crossing.tried.with(from);
+        for key in crossing.groups.iter() {
+            let (target, last_choice) = match self.choice(key, tried) {
+                Choice::Own => {
+                    self.offer_to_own_members(now, key, &mut source, actions);
+                    continue;
+                }
+                Choice::Other(target) => (target, false),
+                Choice::Keeper(target) => (target, true),
+                // Its member may have gone offline a moment ago, and can keep it.
+                Choice::Nobody => (from, true),
+            };
+            let key = key.to_le_bytes();
+            let groups = GroupKeys::from_bytes(&key);
+            let again =
+                Crossing { groups, tried, last_choice, ..Crossing::of(crossing.view, crossing.origin) };
+            self.mesh.say(target, &Said::Publish(again), shared.as_ref());
+            self.delivery.counters.messages_crossed += 1;
         }
+        self.delivery.finish(&source);
     }
 }
