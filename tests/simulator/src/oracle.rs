@@ -214,7 +214,7 @@ impl Oracle {
 
     /// Checks that everything owed has come. `dropped_count` deliveries of QoS 0 may be missing, and
     /// `ended_count` messages were lost with sessions that ended.
-    pub(crate) fn check_owed(&mut self, dropped_count: u64, ended_count: u64) {
+    pub(crate) fn check_owed(&mut self, dropped_count: u64, ended_count: u64, no_member_count: u64) {
         let mut missing_qos0: u64 = 0;
         let mut missing_groups: u64 = 0;
         let mut missing = Vec::new();
@@ -266,9 +266,26 @@ impl Oracle {
         if missing_qos0 > dropped_count {
             self.fail(format!("{missing_qos0} QoS 0 deliveries are missing, {dropped_count} were counted"));
         }
+        let unmanned: u64 = self.messages.iter().map(|message| self.unmanned_groups(message)).sum();
+        if no_member_count > unmanned {
+            self.fail(format!("groups had no member for {no_member_count} messages, rightly for {unmanned}"));
+        }
         if missing_groups > ended_count {
             self.fail(format!("groups miss {missing_groups} messages; {ended_count} ended with sessions"));
         }
+    }
+
+    /// How often a message may rightly have found nobody in a group.
+    fn unmanned_groups(&self, message: &Message) -> u64 {
+        let matching = self.groups.iter().filter(|group| crate::session::matches(group, &message.topic));
+        let unmanned = matching.filter(|group| {
+            !self.sessions.iter().any(|session| {
+                // Nobody keeps QoS 0 for a member that is away.
+                let is_there = message.qos > QoS::AtMostOnce || session.unbroken_since < message.written_at;
+                is_there && session.intervals.iter().any(|interval| interval.mans(group, message.written_at))
+            })
+        });
+        unmanned.count() as u64 * u64::from(message.write_count)
     }
 
     /// Groups that had a member all the time and yet did not receive a message.
@@ -277,12 +294,9 @@ impl Oracle {
             return 0;
         }
         let owing = self.groups.iter().filter(|group| {
+            let intervals = self.sessions.iter().flat_map(|session| &session.intervals);
             crate::session::matches(group, &message.topic)
-                && self.sessions.iter().flat_map(|session| &session.intervals).any(|interval| {
-                    interval.filter == **group
-                        && interval.from < message.written_at
-                        && interval.until == NEVER
-                })
+                && intervals.into_iter().any(|interval| interval.mans(group, message.written_at))
         });
         owing.count().saturating_sub(self.group_copies.get(&id).copied().unwrap_or(0))
     }

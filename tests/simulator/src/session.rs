@@ -39,6 +39,11 @@ impl Interval {
         matches(&self.filter, topic)
     }
 
+    /// Whether it is a member of `group` since before `at`, and to the end.
+    pub(crate) fn mans(&self, group: &str, at: u64) -> bool {
+        self.filter == *group && self.from < at && self.until == NEVER
+    }
+
     pub(crate) fn is_shared(&self) -> bool {
         self.filter.starts_with("$share/")
     }

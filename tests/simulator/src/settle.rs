@@ -119,7 +119,8 @@ impl World {
             }
         }
         let (dropped_count, ended_count) = self.droppable();
-        self.oracle.check_owed(dropped_count, ended_count);
+        let no_member_count = self.dropped(DropReason::NoMember);
+        self.oracle.check_owed(dropped_count, ended_count, no_member_count);
     }
 
     /// Deliveries of QoS 0 that may be missing, and messages that ended with their session.

@@ -59,6 +59,33 @@ fn a_message_for_a_member_that_has_just_left_finds_another() {
     finish(world);
 }
 
+/// The publisher's shard is wrong about two shards before it comes to the one that has a member.
+#[test]
+fn a_message_is_offered_until_a_shard_has_a_member() {
+    let mut world = world(4);
+    let publisher = client_on(&mut world, 0, 0);
+    let members = [1, 2, 3].map(|shard| client_in(&mut world, shard, 0, GROUP));
+    for member in members {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    world.hold(1, 0, Lane::Control);
+    world.hold(2, 0, Lane::Control);
+    world.disconnect(members[0], false);
+    world.disconnect(members[1], false);
+    turns(&mut world, &[1, 2], members[2]);
+    for number in 0..6 {
+        world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10);
+    }
+    for _ in 0..4 {
+        turns(&mut world, &[0, 1, 2, 3], members[2]);
+    }
+    assert_eq!(world.heard(members[2]).len(), 6);
+    world.release();
+    assert_eq!(world.dropped(DropReason::NoMember), 0);
+    finish(world);
+}
+
 #[test]
 fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
     let mut world = world(3);

@@ -46,4 +46,20 @@ fn a_seed_is_one_run_and_another_seed_another() {
 }
 
 /// Seeds that found something, each with its story.
-const REGRESSIONS: [(u64, &str); 0] = [];
+const REGRESSIONS: [(u64, &str); 6] = [
+    (
+        0x6,
+        "a question overtook the update that its own shard had sent to the home: an older answer came last",
+    ),
+    (
+        0xb,
+        "an update passed the subscriber's shard before the subscription and its home after the answer: missed",
+    ),
+    (
+        0x2b,
+        "retained messages of QoS 0 in a long answer of another shard were dropped past the outbox's bound",
+    ),
+    (0x11, "the home forwarded an update, which came behind the publisher's next one"),
+    (0xa0, "interest was withdrawn and came again: one update came live and hid the next one in the answer"),
+    (0x1050, "a hand-over took a connection's number back: a SUBACK left in the name of a later connection"),
+];
