@@ -19,6 +19,8 @@ const TOPICS: u64 = 3;
 const GROUPS: [&str; 5] =
     ["$share/a/g/+/0", "$share/a/g/+/0", "$share/b/g/#", "$share/a/g/0/1", "$share/c/g/+/+"];
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+/// A session that lasts so long does not end while its client connects, however slow a shard is.
+const SESSION_LASTS_S: u32 = 100;
 /// Steps between two looks at the books.
 const STEPS_PER_AUDIT: u64 = 64;
 
@@ -117,9 +119,11 @@ impl World {
             }
             Phase::Connecting => {
                 let identity = &self.identities[who];
-                // Whether a will or a clean start of an unanswered CONNECT took effect could not be known.
-                let certain =
-                    identity.will.is_none() && (identity.expiry_s == 0 || !identity.connected_clean);
+                // Whether a will or a clean start of an unanswered CONNECT took effect could not be known; nor, where
+                // sessions end soon, whether it began one in place of one that had ended.
+                let lasts = identity.expiry_s >= SESSION_LASTS_S;
+                let certain = identity.will.is_none()
+                    && (identity.expiry_s == 0 || (lasts && !identity.connected_clean));
                 if certain && self.clients.percent(churn_percent) {
                     let noticed = self.clients.percent(30);
                     self.vanish(who, noticed);
