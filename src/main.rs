@@ -2,6 +2,7 @@
 //! Knows no packet, no session and no socket's bytes: those live in the shards.
 
 mod atomic_file;
+mod authentication;
 mod backend;
 mod cli;
 mod clock;
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use crossbeam_channel::{Receiver, never, select, tick};
-use tracing::info;
+use tracing::{info, warn};
 
 use cli::{Arguments, Subject};
 use config::{Config, Effective, Place};
@@ -73,6 +74,11 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     let shard_count = cores::shard_count(config.shards);
     limits::compare_open_files(config.max_connections, shard_count);
 
+    if config.test_authentication {
+        warn!(
+            "test_authentication is on: whoever echoes a challenge passes, which is for tests and proves nothing"
+        );
+    }
     listen::check(&mut config, bind_explicit)?;
     let _data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;

@@ -4,6 +4,7 @@
 use engine::Limits;
 
 use super::Config;
+use crate::authentication::TEST_METHOD;
 
 impl Config {
     /// The bounds of one shard's engine; those of the whole process are divided among `shard_count` shards.
@@ -30,6 +31,8 @@ impl Config {
             retained_messages_max: self.retained_messages_max.div_ceil(shard_count.into()),
             retained_bytes_max: self.retained_bytes_max.div_ceil(shard_count.into()),
             memory_bytes_max: self.memory_bytes_max.div_ceil(shard_count.into()),
+            authentication_methods: if self.test_authentication { vec![TEST_METHOD.into()] } else { vec![] },
+            authentication_bytes_max: self.authentication_bytes_max,
             tell_shard: self.tell_shard,
             ..Limits::default()
         }

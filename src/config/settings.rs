@@ -116,6 +116,9 @@ settings! {
         /// Whether CONNACK tells clients of MQTT 5.0 the number of their shard, in a user property `shard`.
         /// For tests and benches.
         tell_shard: bool = false, ANY;
+        /// Whether clients of MQTT 5.0 may use the authentication method "test-echo", which challenges once and lets in
+        /// whoever sends the challenge back. For tests of the exchange: it proves nobody's identity.
+        test_authentication: bool = false, ANY;
     }
     section "Logs" {
         /// Least severe level that is logged: "debug", "info", "warn", "error" (also "err"), or "off".
@@ -170,6 +173,8 @@ settings! {
         /// Longest packet accepted, in bytes, header included (Maximum Packet Size). The default holds a
         /// payload of 1 MiB with room to spare. Longer ones are refused from their header alone.
         packet_bytes_max: u32 = 2_097_152, between(1_024, MQTT_PACKET_BYTES_MAX);
+        /// Most bytes of the name of an authentication method and its data in one packet; more is refused with 0x97.
+        authentication_bytes_max: u16 = 4_096, between(64, 65_535);
         /// Longest client identifier accepted, in bytes.
         client_id_bytes_max: u16 = 1_024, between(23, 65_535);
         /// Most levels of a topic name or filter, counted by its slashes.

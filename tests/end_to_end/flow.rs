@@ -133,13 +133,13 @@ pub(crate) fn acknowledgements_of_nothing_do_no_harm(broker: &mut Broker) {
         let answer =
             peer.await_packet("PUBCOMP", |packet| matches!(packet, Received::PubComp { packet_id: 78, .. }));
         if version.is_v5() {
-            assert_eq!(answer, Received::PubComp { packet_id: 78, reason: 0x92 });
+            assert!(matches!(answer, Received::PubComp { packet_id: 78, reason: 0x92, .. }), "{answer:?}");
         }
         peer.send(&acknowledgement(PUBREC, 79));
         let answer =
             peer.await_packet("PUBREL", |packet| matches!(packet, Received::PubRel { packet_id: 79, .. }));
         if version.is_v5() {
-            assert_eq!(answer, Received::PubRel { packet_id: 79, reason: 0x92 });
+            assert!(matches!(answer, Received::PubRel { packet_id: 79, reason: 0x92, .. }), "{answer:?}");
         }
         peer.ping();
         peer.disconnect();

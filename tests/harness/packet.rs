@@ -29,7 +29,14 @@ pub(crate) mod property {
     pub(crate) const SESSION_EXPIRY_INTERVAL: u8 = 0x11;
     pub(crate) const ASSIGNED_CLIENT_ID: u8 = 0x12;
     pub(crate) const SERVER_KEEP_ALIVE: u8 = 0x13;
+    pub(crate) const AUTHENTICATION_METHOD: u8 = 0x15;
+    pub(crate) const AUTHENTICATION_DATA: u8 = 0x16;
+    pub(crate) const REQUEST_PROBLEM_INFORMATION: u8 = 0x17;
     pub(crate) const WILL_DELAY_INTERVAL: u8 = 0x18;
+    pub(crate) const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
+    pub(crate) const RESPONSE_INFORMATION: u8 = 0x1A;
+    pub(crate) const SERVER_REFERENCE: u8 = 0x1C;
+    pub(crate) const REASON_STRING: u8 = 0x1F;
     pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
     pub(crate) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
     pub(crate) const TOPIC_ALIAS: u8 = 0x23;
@@ -263,6 +270,13 @@ pub(crate) fn disconnect(version: Version, reason: u8, properties: &Properties) 
     let mut body = vec![reason];
     properties.append_to(version, &mut body);
     packet(0xE0, &body)
+}
+
+/// AUTH, with a reason and properties in any case.
+pub(crate) fn auth(reason: u8, properties: &Properties) -> Vec<u8> {
+    let mut body = vec![reason];
+    properties.append_to(Version::V5, &mut body);
+    packet(0xF0, &body)
 }
 
 /// Any packet: fixed header and body.

@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     /// What CONNACK said.
     pub(crate) session_present: bool,
     pub(crate) properties: Vec<(u8, Value)>,
+    /// The properties of the DISCONNECT that `await_close` met.
+    pub(crate) farewell: Vec<(u8, Value)>,
     packet_id: u16,
 }
 
@@ -46,6 +48,7 @@ impl Peer {
             packets: VecDeque::new(),
             session_present: false,
             properties: Vec::new(),
+            farewell: Vec::new(),
             packet_id: 0,
         }
     }
@@ -277,8 +280,9 @@ impl Peer {
                 },
             };
             assert_eq!(reason, None, "{packet:?} came after DISCONNECT [MQTT-3.14.4-2]");
-            if let Received::Disconnect { reason: told } = packet {
+            if let Received::Disconnect { reason: told, properties } = packet {
                 reason = Some(told);
+                self.farewell = properties;
             }
         }
     }

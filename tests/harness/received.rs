@@ -11,19 +11,23 @@ pub(crate) enum Value {
     Pair(String, String),
 }
 
+/// A property as it came: its identifier and its value.
+pub(crate) type Property = (u8, Value);
+
 /// A packet from the broker. Reason codes are what version 5 calls them; earlier versions leave them 0 where they have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    ConnAck { session_present: bool, reason: u8, properties: Vec<(u8, Value)> },
+    ConnAck { session_present: bool, reason: u8, properties: Vec<Property> },
     Publish(Message),
-    PubAck { packet_id: u16, reason: u8 },
-    PubRec { packet_id: u16, reason: u8 },
-    PubRel { packet_id: u16, reason: u8 },
-    PubComp { packet_id: u16, reason: u8 },
-    SubAck { packet_id: u16, reasons: Vec<u8> },
-    UnsubAck { packet_id: u16, reasons: Vec<u8> },
+    PubAck { packet_id: u16, reason: u8, properties: Vec<Property> },
+    PubRec { packet_id: u16, reason: u8, properties: Vec<Property> },
+    PubRel { packet_id: u16, reason: u8, properties: Vec<Property> },
+    PubComp { packet_id: u16, reason: u8, properties: Vec<Property> },
+    SubAck { packet_id: u16, reasons: Vec<u8>, properties: Vec<Property> },
+    UnsubAck { packet_id: u16, reasons: Vec<u8>, properties: Vec<Property> },
     PingResp,
-    Disconnect { reason: u8 },
+    Disconnect { reason: u8, properties: Vec<Property> },
+    Auth { reason: u8, properties: Vec<Property> },
 }
 
 /// A PUBLISH from the broker.
@@ -36,7 +40,7 @@ pub(crate) struct Message {
     pub(crate) dup: bool,
     /// 0 for QoS 0.
     pub(crate) packet_id: u16,
-    pub(crate) properties: Vec<(u8, Value)>,
+    pub(crate) properties: Vec<Property>,
 }
 
 impl Message {
@@ -50,7 +54,7 @@ impl Message {
 }
 
 /// The first value of a numeric property.
-pub(crate) fn number(properties: &[(u8, Value)], id: u8) -> Option<u32> {
+pub(crate) fn number(properties: &[Property], id: u8) -> Option<u32> {
     properties.iter().find_map(|(found, value)| match value {
         Value::Number(number) if *found == id => Some(*number),
         Value::Number(_) | Value::Bytes(_) | Value::Pair(..) => None,
@@ -58,7 +62,7 @@ pub(crate) fn number(properties: &[(u8, Value)], id: u8) -> Option<u32> {
 }
 
 /// The first value of a textual property.
-pub(crate) fn text(properties: &[(u8, Value)], id: u8) -> Option<String> {
+pub(crate) fn text(properties: &[Property], id: u8) -> Option<String> {
     properties.iter().find_map(|(found, value)| match value {
         Value::Bytes(bytes) if *found == id => Some(String::from_utf8_lossy(bytes).into_owned()),
         Value::Number(_) | Value::Bytes(_) | Value::Pair(..) => None,
@@ -106,20 +110,46 @@ impl Reader<'_> {
         }
         match first_byte {
             0x20 => self.connack(),
-            0x40 => self.acknowledgement(|packet_id, reason| Received::PubAck { packet_id, reason }),
-            0x50 => self.acknowledgement(|packet_id, reason| Received::PubRec { packet_id, reason }),
-            0x62 => self.acknowledgement(|packet_id, reason| Received::PubRel { packet_id, reason }),
-            0x70 => self.acknowledgement(|packet_id, reason| Received::PubComp { packet_id, reason }),
-            0x90 => self.reasons(|packet_id, reasons| Received::SubAck { packet_id, reasons }),
-            0xB0 => self.reasons(|packet_id, reasons| Received::UnsubAck { packet_id, reasons }),
+            0x40 => self.acknowledgement(|packet_id, reason, properties| Received::PubAck {
+                packet_id,
+                reason,
+                properties,
+            }),
+            0x50 => self.acknowledgement(|packet_id, reason, properties| Received::PubRec {
+                packet_id,
+                reason,
+                properties,
+            }),
+            0x62 => self.acknowledgement(|packet_id, reason, properties| Received::PubRel {
+                packet_id,
+                reason,
+                properties,
+            }),
+            0x70 => self.acknowledgement(|packet_id, reason, properties| Received::PubComp {
+                packet_id,
+                reason,
+                properties,
+            }),
+            0x90 => self.reasons(|packet_id, reasons, properties| Received::SubAck {
+                packet_id,
+                reasons,
+                properties,
+            }),
+            0xB0 => self.reasons(|packet_id, reasons, properties| Received::UnsubAck {
+                packet_id,
+                reasons,
+                properties,
+            }),
             0xD0 => Received::PingResp,
             0xE0 => {
                 assert!(self.version.is_v5(), "only version 5 lets a server send DISCONNECT");
-                let reason = if self.is_at_end() { 0 } else { self.byte() };
-                if !self.is_at_end() {
-                    self.properties();
-                }
-                Received::Disconnect { reason }
+                let (reason, properties) = self.reason_and_properties();
+                Received::Disconnect { reason, properties }
+            }
+            0xF0 => {
+                assert!(self.version.is_v5(), "only version 5 has AUTH");
+                let (reason, properties) = self.reason_and_properties();
+                Received::Auth { reason, properties }
             }
             _ => panic!("the broker sent first byte {first_byte:#04x} and {:02x?}", self.body),
         }
@@ -147,25 +177,29 @@ impl Reader<'_> {
         Received::ConnAck { session_present: flags == 1, reason, properties }
     }
 
-    fn acknowledgement(&mut self, make: fn(u16, u8) -> Received) -> Received {
+    fn acknowledgement(&mut self, make: fn(u16, u8, Vec<Property>) -> Received) -> Received {
         let packet_id = self.two();
-        let reason = if self.is_at_end() { 0 } else { self.byte() };
+        let (reason, properties) = self.reason_and_properties();
         assert!(reason == 0 || self.version.is_v5(), "only version 5 has a reason");
-        if !self.is_at_end() {
-            self.properties();
-        }
-        make(packet_id, reason)
+        make(packet_id, reason, properties)
     }
 
-    fn reasons(&mut self, make: fn(u16, Vec<u8>) -> Received) -> Received {
+    /// Both may be left out, the properties alone, too.
+    fn reason_and_properties(&mut self) -> (u8, Vec<Property>) {
+        let reason = if self.is_at_end() { 0 } else { self.byte() };
+        let properties = if self.is_at_end() { Vec::new() } else { self.properties() };
+        (reason, properties)
+    }
+
+    fn reasons(&mut self, make: fn(u16, Vec<u8>, Vec<Property>) -> Received) -> Received {
         let packet_id = self.two();
-        self.properties();
+        let properties = self.properties();
         let reasons = self.body[self.at..].to_vec();
         self.at = self.body.len();
-        make(packet_id, reasons)
+        make(packet_id, reasons, properties)
     }
 
-    fn properties(&mut self) -> Vec<(u8, Value)> {
+    fn properties(&mut self) -> Vec<Property> {
         if !self.version.is_v5() {
             return Vec::new();
         }
@@ -176,8 +210,8 @@ impl Reader<'_> {
             let id = self.byte();
             let value = match id {
                 property::PAYLOAD_FORMAT
-                | 0x17
-                | 0x19
+                | property::REQUEST_PROBLEM_INFORMATION
+                | property::REQUEST_RESPONSE_INFORMATION
                 | property::MAXIMUM_QOS
                 | property::RETAIN_AVAILABLE
                 | property::WILDCARD_AVAILABLE
@@ -201,11 +235,11 @@ impl Reader<'_> {
                 | property::RESPONSE_TOPIC
                 | property::CORRELATION_DATA
                 | property::ASSIGNED_CLIENT_ID
-                | 0x15
-                | 0x16
-                | 0x1A
-                | 0x1C
-                | 0x1F => Value::Bytes(self.bytes()),
+                | property::AUTHENTICATION_METHOD
+                | property::AUTHENTICATION_DATA
+                | property::RESPONSE_INFORMATION
+                | property::SERVER_REFERENCE
+                | property::REASON_STRING => Value::Bytes(self.bytes()),
                 _ => panic!("the broker sent property {id:#04x}, which does not exist"),
             };
             properties.push((id, value));

@@ -5,6 +5,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod authentication;
 mod configuration;
 mod limits;
 mod service_manager;

@@ -1,5 +1,5 @@
 //! CONNECT: whether it is accepted, which session it gets, what CONNACK says.
-//! Knows no socket; authentication is not configured, so no method is accepted.
+//! Knows no socket and no method of authentication; `authentication` asks the host.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -26,26 +26,52 @@ impl Engine {
         id: ConnectionId,
         admission: Admission,
         connect: &Connect<'_>,
+        body: &[u8],
         actions: &mut Actions,
     ) {
         let connection = self.connection(id);
         connection.version = connect.version;
         let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);
         connection.packet_bytes_max = packet_bytes_max.min(PACKET_BYTES_MAX);
-        let refused = match admission {
-            Admission::TurnAway => Some(ReasonCode::QuotaExceeded),
-            Admission::Serve if self.stopping => Some(ReasonCode::ServerUnavailable),
-            Admission::Serve => self.refusal(connect),
-        };
-        if let Some(reason) = refused {
+        if let Some(reason) = self.connect_refusal(admission, connect) {
             self.refuse_connect(now, id, connect.version, reason, None, actions);
             return;
         }
+        match connect.properties.authentication_method {
+            Some(method) => self.begin_authentication(now, id, method, connect, body, actions),
+            None => self.accept_connect(now, id, connect, None, actions),
+        }
+    }
+
+    /// Why a CONNECT is refused at this moment, if it is.
+    pub(crate) fn connect_refusal(&self, admission: Admission, connect: &Connect<'_>) -> Option<ReasonCode> {
+        match admission {
+            Admission::TurnAway => Some(ReasonCode::QuotaExceeded),
+            Admission::Serve if self.stopping => Some(ReasonCode::ServerUnavailable),
+            Admission::Serve => self.refusal(connect),
+        }
+    }
+
+    /// Lets a client in: what CONNECT asks for happens, and CONNACK says so. `authenticated` are the method and
+    /// its last data [MQTT-4.12.0-5].
+    pub(crate) fn accept_connect(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        authenticated: Option<(&str, &[u8])>,
+        actions: &mut Actions,
+    ) {
+        let packet_bytes_max = self.connection(id).packet_bytes_max;
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let shard = self.delivery.limits.tell_shard.then(|| format!("{}", self.mesh.placement.own));
         let told = [("shard", shard.as_deref().unwrap_or_default())];
         let mut connack = self.connack(connect, assigned.as_deref(), &told);
+        if let Some((method, data)) = authenticated {
+            connack.properties.authentication_method = Some(method);
+            connack.properties.authentication_data = (!data.is_empty()).then_some(data);
+        }
         let mut bytes = Vec::new();
         connack.encode(connect.version, &mut bytes);
         if bytes.len() > packet_bytes_max as usize {
@@ -90,7 +116,10 @@ impl Engine {
     /// Why a well-formed CONNECT is refused, if it is.
     fn refusal(&self, connect: &Connect<'_>) -> Option<ReasonCode> {
         let limits = &self.delivery.limits;
-        if connect.properties.authentication_method.is_some() {
+        let method = connect.properties.authentication_method;
+        if method.is_some_and(|method| !limits.authentication_methods.iter().any(|known| **known == *method))
+        {
+            // [MQTT-4.12.0-1]
             return Some(ReasonCode::BadAuthenticationMethod);
         }
         if connect.client_id.len() > usize::from(limits.client_id_bytes_max) {
@@ -114,7 +143,7 @@ impl Engine {
     }
 
     /// Answers a CONNECT that is not accepted and closes [MQTT-3.2.2-7].
-    fn refuse_connect(
+    pub(crate) fn refuse_connect(
         &mut self,
         now: Instant,
         id: ConnectionId,

@@ -7,6 +7,7 @@ use wire::frame::Assembler;
 use wire::{PACKET_BYTES_MAX, ProtocolVersion};
 
 use crate::alias::{IncomingAliases, OutgoingAliases};
+use crate::authentication::Authentication;
 use crate::event::{Action, Actions};
 use crate::outbox::Outbox;
 use crate::session::SessionId;
@@ -45,6 +46,8 @@ pub enum Admission {
 pub(crate) enum Phase {
     /// Its first packet has to be CONNECT [MQTT-3.1.0-1].
     Fresh(Admission),
+    /// CONNECT named a method of authentication, and the exchange goes on; nothing of CONNECT counts yet.
+    Authenticating,
     /// CONNECT was accepted; CONNACK waits at the release gate and nothing else may be sent.
     Accepting(SessionId),
     /// CONNACK is out.
@@ -95,6 +98,8 @@ pub(crate) struct Connection {
     pub(crate) gated_count: u32,
     /// Those of them that wait for the other shards.
     pub(crate) announcing_count: u32,
+    /// Set if CONNECT named a method.
+    pub(crate) authentication: Option<Box<Authentication>>,
     pub(crate) aliases_in: Option<Box<IncomingAliases>>,
     pub(crate) aliases_out: Option<Box<OutgoingAliases>>,
 }
@@ -122,6 +127,7 @@ impl Connection {
             receiving_count: 0,
             gated_count: 0,
             announcing_count: 0,
+            authentication: None,
             aliases_in: None,
             aliases_out: None,
         }
@@ -130,7 +136,11 @@ impl Connection {
     pub(crate) fn is_open(&self) -> bool {
         match self.phase {
             Phase::Open(_) => true,
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Departing | Phase::Closing => false,
+            Phase::Fresh(_)
+            | Phase::Authenticating
+            | Phase::Accepting(_)
+            | Phase::Departing
+            | Phase::Closing => false,
         }
     }
 
@@ -148,7 +158,7 @@ impl Connection {
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self.phase {
             Phase::Accepting(session) | Phase::Open(session) => Some(session),
-            Phase::Fresh(_) | Phase::Departing | Phase::Closing => None,
+            Phase::Fresh(_) | Phase::Authenticating | Phase::Departing | Phase::Closing => None,
         }
     }
 }

@@ -88,6 +88,8 @@ pub struct Counters {
     pub connections_refused: u64,
     /// Connections closed for a malformed packet or a protocol error.
     pub protocol_errors: u64,
+    /// Clients that failed to authenticate, at CONNECT or later.
+    pub authentications_failed: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
     /// Messages sent to other shards, one for each shard.

@@ -92,12 +92,17 @@ impl Engine {
         let Some(connection) = self.delivery.connections.get(id.0) else { return };
         match connection.phase {
             Phase::Closing => return,
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) | Phase::Departing => {}
+            Phase::Fresh(_)
+            | Phase::Authenticating
+            | Phase::Accepting(_)
+            | Phase::Open(_)
+            | Phase::Departing => {}
         }
         self.detach(now, id, actions);
         let connection = self.connection(id);
         connection.phase = Phase::Closing;
         connection.assembler = wire::Assembler::new();
+        connection.authentication = None;
         connection.aliases_in = None;
         connection.aliases_out = None;
         // What was not consumed is offered once more, to be thrown away.

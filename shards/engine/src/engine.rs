@@ -70,6 +70,8 @@ pub struct Engine {
     /// Grows whenever subscriptions of a session that outlives its connection change.
     pub(crate) records_version: u64,
     pub(crate) assigned_count: u64,
+    /// Steps of authentication that the host was asked about; the last one's number.
+    pub(crate) authentication_steps: u64,
     /// No packets are taken from clients until the stop.
     pub(crate) quiet: bool,
     /// Connections so far, those that were turned away or handed over later included.
@@ -111,6 +113,7 @@ impl Engine {
             publish_sequence: 0,
             records_version: 0,
             assigned_count: 0,
+            authentication_steps: 0,
             quiet: false,
             accepted_count: 0,
             stopping: false,
@@ -148,6 +151,9 @@ impl Engine {
                 consumed.bytes = self.receive(now, connection, bytes, actions);
             }
             Event::Closed { connection, by } => self.closed(now, connection, by, actions),
+            Event::Authenticated { connection, step, verdict } => {
+                self.on_authenticated(now, connection, step, verdict, actions);
+            }
             Event::Durable(batch) => self.on_durable(now, batch, actions),
             Event::Inbox { source, item } => self.on_inbox(now, source, item, actions),
             Event::Announced { target, count } => self.on_announced(now, target, count, actions),
@@ -183,7 +189,11 @@ impl Engine {
         }
         match connection.phase {
             Phase::Closing => Lend::Close,
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) | Phase::Departing => {
+            Phase::Fresh(_)
+            | Phase::Authenticating
+            | Phase::Accepting(_)
+            | Phase::Open(_)
+            | Phase::Departing => {
                 connection.flush_asked = false;
                 Lend::Idle
             }
@@ -279,7 +289,7 @@ impl Engine {
                 None | Some(Phase::Closing) => return bytes.len(),
                 // What follows CONNECT is for the shard that takes over.
                 Some(Phase::Departing) => break,
-                Some(Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_)) => {}
+                Some(Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)) => {}
             }
             if let Some(&first_byte) = rest.first() {
                 let begins = assembler.is_idle().then_some(first_byte);
@@ -333,7 +343,7 @@ impl Engine {
         match connection.phase {
             // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
             Phase::Accepting(_) => return false,
-            Phase::Fresh(_) | Phase::Open(_) | Phase::Departing | Phase::Closing => {}
+            Phase::Fresh(_) | Phase::Authenticating | Phase::Open(_) | Phase::Departing | Phase::Closing => {}
         }
         // A 5.0 client is told 0x97; an older one can only be made to wait, and only with what it
         // publishes: what it acknowledges frees memory.
@@ -359,15 +369,15 @@ impl Engine {
         let connection = self.connection(id);
         let version = connection.version;
         match (connection.phase, PacketType::from_first_byte(frame.first_byte)) {
-            (Phase::Fresh(Admission::Serve), Some(PacketType::Connect))
-                if self.mesh.placement.is_meshed() =>
-            {
+            (Phase::Fresh(admission), Some(PacketType::Connect)) => {
                 let connect = Connect::decode(frame.body)?;
-                let home = self.mesh.placement.home_of_client(connect.client_id);
-                if connect.client_id.is_empty() || home == self.mesh.placement.own {
-                    self.packet(now, id, &Packet::Connect(connect), actions);
-                } else {
+                let placement = &self.mesh.placement;
+                let home = placement.home_of_client(connect.client_id);
+                let may_leave = admission == Admission::Serve && !connect.client_id.is_empty();
+                if may_leave && home != placement.own {
                     self.hand_over(id, home, frame, actions);
+                } else {
+                    self.on_connect(now, id, admission, &connect, frame.body, actions);
                 }
             }
             // The hot path decodes into its own type, which is a fraction of the size of any packet's.
@@ -383,14 +393,23 @@ impl Engine {
     fn packet(&mut self, now: Instant, id: ConnectionId, packet: &Packet<'_>, actions: &mut Actions) {
         let phase = self.connection(id).phase;
         let session = match (phase, packet) {
-            (Phase::Fresh(admission), Packet::Connect(connect)) => {
-                self.on_connect(now, id, admission, connect, actions);
-                return;
-            }
             // The first packet was not a CONNECT [MQTT-3.1.0-1].
             (Phase::Fresh(_), _) => {
                 self.delivery.counters.protocol_errors += 1;
                 self.close(now, id, None, actions);
+                return;
+            }
+            (Phase::Authenticating, Packet::Auth(auth)) => {
+                self.on_auth(now, id, auth, actions);
+                return;
+            }
+            (Phase::Authenticating, Packet::Disconnect(_)) => {
+                self.close(now, id, None, actions);
+                return;
+            }
+            (Phase::Authenticating, _) => {
+                self.delivery.counters.protocol_errors += 1;
+                self.fail_authentication(now, id, ReasonCode::ProtocolError, actions);
                 return;
             }
             (Phase::Open(session), _) => session,
@@ -409,9 +428,9 @@ impl Engine {
             // PINGRESP promises nothing, so it does not pass the gate [MQTT-3.12.4-1].
             Packet::PingReq => self.delivery.write(id, actions, |out| out.extend_from_slice(&[0xD0, 0])),
             Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, disconnect, actions),
-            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method [MQTT-4.12.0-7], or a server's packet.
+            Packet::Auth(auth) => self.on_auth(now, id, auth, actions),
+            // A second CONNECT [MQTT-3.1.0-2], or a server's packet.
             Packet::Connect(_)
-            | Packet::Auth(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
@@ -423,6 +442,7 @@ impl Engine {
         self.delivery.counters.protocol_errors += 1;
         match self.connection(id).phase {
             Phase::Fresh(_) => self.refuse_malformed_connect(now, id, malformed, actions),
+            Phase::Authenticating => self.fail_authentication(now, id, malformed.reason(), actions),
             Phase::Accepting(_) | Phase::Open(_) => {
                 self.close_told(now, id, malformed.reason(), Some(&malformed), actions);
             }

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::authentication::Verdict;
 use crate::connection::ConnectionId;
 use crate::lane::Inbound;
 
@@ -26,6 +27,15 @@ pub enum Event<'a> {
     },
     /// Everything persisted up to and including this batch is on stable storage.
     Durable(Batch),
+    /// The host has judged a step of authentication; whenever it likes, and other events may come in between.
+    Authenticated {
+        /// Whose.
+        connection: ConnectionId,
+        /// Of [`Action::Authenticate`].
+        step: u64,
+        /// What becomes of it.
+        verdict: Verdict<'a>,
+    },
     /// An item came out of a lane. Always taken whole, whatever this shard's own lanes are like.
     Inbox {
         /// The shard that sent it.
@@ -80,6 +90,14 @@ pub enum Action {
     Resume(ConnectionId),
     /// Close at once; what is in the outbox is given up.
     Abort(ConnectionId),
+    /// Judge what [`crate::Engine::authentication_step`] gives and answer [`Event::Authenticated`]. Until then the exchange
+    /// rests, and nothing else does.
+    Authenticate {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Which step; each has a number of its own.
+        step: u64,
+    },
     /// The session of this connection lives on shard `home`: take what [`crate::Engine::depart`] gives, add
     /// the bytes that were not consumed, and have that shard accept the socket and receive them.
     HandOver {
@@ -94,8 +112,8 @@ pub enum Action {
 
 /// The actions of a turn. The engine appends, the host drains; the allocation is reused.
 ///
-/// Bound: `Flush`, `Resume` and `Abort` name a connection at most once until it was served, so at
-/// most three for each connection, and one `Persist` for each step.
+/// Bound: `Flush`, `Resume`, `Abort`, `HandOver` and `Authenticate` name a connection at most once until it was served,
+/// and there is one `Persist` for each step.
 #[derive(Debug, Default)]
 pub struct Actions {
     list: Vec<Action>,

@@ -185,7 +185,9 @@ impl Engine {
         let connection = self.delivery.connections.get_mut(id.0).expect("the caller found it");
         let version = connection.version;
         match (earned, connection.phase) {
-            (_, Phase::Closing | Phase::Departing | Phase::Fresh(_)) => self.delivery.counters.stale += 1,
+            (_, Phase::Closing | Phase::Departing | Phase::Authenticating | Phase::Fresh(_)) => {
+                self.delivery.counters.stale += 1;
+            }
             (Earned::ConnAck(bytes), Phase::Accepting(session)) => {
                 connection.phase = Phase::Open(session);
                 connection.received_at = now;

@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod alias;
 mod audit;
+mod authentication;
 mod connect;
 mod connection;
 mod counters;
@@ -44,6 +45,7 @@ mod wheel;
 mod will;
 
 pub use audit::{Audit, SessionAudit};
+pub use authentication::{AuthenticationStep, Verdict};
 pub use connection::{Admission, ConnectionId};
 pub use counters::{Counters, DropReason};
 pub use engine::Engine;

@@ -1,6 +1,9 @@
 //! Every bound the engine knows, and what happens past it.
 //! Knows no file and no flag: the edge fills it from its configuration.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 /// What a full session queue does with the next message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum QueueFull {
@@ -61,6 +64,10 @@ pub struct Limits {
     pub retained_bytes_max: u64,
     /// Bytes of messages and outboxes this shard may hold; past it new publishes are refused. 0: none.
     pub memory_bytes_max: u64,
+    /// Methods of enhanced authentication that the host knows; any other is refused with 0x8C.
+    pub authentication_methods: Vec<Box<str>>,
+    /// Bytes of a method's name and data in one packet of a client; more is refused with 0x97.
+    pub authentication_bytes_max: u16,
     /// Whether CONNACK tells a 5.0 client its shard, in a user property `shard`: for tests and benches.
     pub tell_shard: bool,
     /// Bits of the generations in names that leave the engine: 32; a simulator sets 2 to see wrapped ones.
@@ -92,6 +99,8 @@ impl Default for Limits {
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1024 * 1024 * 1024,
             memory_bytes_max: 0,
+            authentication_methods: Vec::new(),
+            authentication_bytes_max: 4_096,
             tell_shard: false,
             generation_bits: 32,
         }

@@ -37,7 +37,8 @@ impl Engine {
         let Some(connection) = self.delivery.connections.get_mut(id.0) else { return };
         connection.timer = None;
         match connection.phase {
-            Phase::Fresh(_) | Phase::Departing => self.close(now, id, None, actions),
+            // CONNECT and all of its authentication have one time.
+            Phase::Fresh(_) | Phase::Authenticating | Phase::Departing => self.close(now, id, None, actions),
             Phase::Accepting(_) | Phase::Open(_) => {
                 // While we do not read it, or it waits for CONNACK, its silence is ours.
                 if connection.paused || !connection.is_open() {

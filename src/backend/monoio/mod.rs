@@ -27,6 +27,7 @@ use ring::Port;
 use rustix::net::Shutdown;
 use tracing::debug;
 
+use crate::authentication;
 use crate::clock::{self, Clock};
 use crate::config::Io;
 use crate::gauges::Gauges;
@@ -231,6 +232,7 @@ impl Shard {
     fn carry_out(&self, engine: &mut Engine, actions: &mut Actions) {
         while !actions.is_empty() {
             let mut durable = None;
+            let mut asked = Vec::new();
             for action in actions.drain() {
                 match action {
                     Action::Flush(id) => self.turn.mark_dirty(id),
@@ -249,9 +251,17 @@ impl Shard {
                             socket.leave_for(home);
                         }
                     }
+                    Action::Authenticate { connection, step } => asked.push((connection, step)),
                     // There is no journal yet, so what was asked to be durable is so at once.
                     Action::Persist(batch) => durable = Some(batch),
                 }
+            }
+            for (connection, step) in asked {
+                let Some(said) = engine.authentication_step(connection, step) else { continue };
+                let challenge = format!("{}-{}", connection.slot(), connection.generation());
+                let verdict = authentication::judge(&said, challenge.as_bytes());
+                let answer = Event::Authenticated { connection, step, verdict };
+                let _nothing = engine.step(self.clock.now(), answer, actions);
             }
             if let Some(batch) = durable {
                 let _nothing = engine.step(self.clock.now(), Event::Durable(batch), actions);

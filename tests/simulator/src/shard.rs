@@ -249,6 +249,7 @@ impl World {
                     let link = self.link_of(shard, connection).expect("a live connection is aborted");
                     self.end_link(shard, link, ClosedBy::Host);
                 }
+                Action::Authenticate { .. } => unreachable!("no method is known"),
                 Action::HandOver { connection, home } => self.hand_over(shard, connection, home),
                 Action::Persist(batch) => {
                     let delay_ms = self.schedule.below(self.settings.persist_ms_max + 1);

@@ -45,13 +45,19 @@ impl Message {
 /// What a client was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Got {
-    ConnAck { present: bool, reason: u8, told: Box<Told> },
+    ConnAck {
+        present: bool,
+        reason: u8,
+        told: Box<Told>,
+    },
     Publish(Message),
     Ack(AckKind, u16, u8),
     SubAck(u16, Vec<u8>),
     UnsubAck(u16, Vec<u8>),
     PingResp,
     Disconnect(u8, Option<String>),
+    /// Reason, method, data.
+    Auth(u8, String, Vec<u8>),
 }
 
 /// The properties of a CONNACK that the engine uses.
@@ -63,6 +69,8 @@ pub(crate) struct Told {
     pub(crate) alias_maximum: Option<u16>,
     pub(crate) assigned: Option<String>,
     pub(crate) keep_alive_s: Option<u16>,
+    pub(crate) method: Option<String>,
+    pub(crate) data: Option<Vec<u8>>,
     pub(crate) packet_bytes: usize,
 }
 
@@ -80,6 +88,8 @@ impl Got {
                     alias_maximum: properties.topic_alias_maximum,
                     assigned: properties.assigned_client_id.map(str::to_owned),
                     keep_alive_s: properties.server_keep_alive_s,
+                    method: properties.authentication_method.map(str::to_owned),
+                    data: properties.authentication_data.map(<[u8]>::to_vec),
                     packet_bytes,
                 };
                 Self::ConnAck { present: connack.session_present, reason, told: Box::new(told) }
@@ -118,11 +128,14 @@ impl Got {
                 disconnect.reason.code(),
                 disconnect.properties.reason_string.map(str::to_owned),
             ),
-            Packet::Connect(_)
-            | Packet::Subscribe(_)
-            | Packet::Unsubscribe(_)
-            | Packet::PingReq
-            | Packet::Auth(_) => panic!("a server sent {packet:?}"),
+            Packet::Auth(auth) => Self::Auth(
+                auth.reason.code(),
+                auth.properties.authentication_method.unwrap_or_default().to_owned(),
+                auth.properties.authentication_data.unwrap_or_default().to_vec(),
+            ),
+            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq => {
+                panic!("a server sent {packet:?}")
+            }
         }
     }
 }
@@ -189,6 +202,12 @@ impl<'a> Hello<'a> {
 
     pub(crate) fn aliases(mut self, alias_maximum: u16) -> Self {
         self.connect.properties.topic_alias_maximum = Some(alias_maximum);
+        self
+    }
+
+    pub(crate) fn method(mut self, method: &'a str, data: &'a [u8]) -> Self {
+        self.connect.properties.authentication_method = Some(method);
+        self.connect.properties.authentication_data = Some(data);
         self
     }
 

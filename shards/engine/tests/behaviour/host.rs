@@ -61,6 +61,8 @@ pub(crate) struct Shard {
     persisting: VecDeque<Batch>,
     /// `Tick` comes by itself as soon as it is due.
     pub(crate) ticks: bool,
+    /// Steps of authentication that the test has to judge.
+    pub(crate) asked: VecDeque<(ConnectionId, u64)>,
     next_packet_id: u16,
 }
 
@@ -83,6 +85,7 @@ impl Shard {
             durable_at_once: true,
             persisting: VecDeque::new(),
             ticks: true,
+            asked: VecDeque::new(),
             next_packet_id: 1,
         }
     }
@@ -337,6 +340,7 @@ impl Shard {
 
     fn carry_out(&mut self, action: Action) {
         match action {
+            Action::Authenticate { connection, step } => self.asked.push_back((connection, step)),
             Action::HandOver { .. } => unreachable!("there is one shard"),
             Action::Flush(id) => {
                 if let Some(line) = self.line(id) {

@@ -2,6 +2,7 @@
 //! One file for each noun; `host` runs the engine, `client` says and reads packets.
 
 mod aliases;
+mod authentication;
 mod client;
 mod connect;
 mod expiry;

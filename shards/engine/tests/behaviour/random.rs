@@ -462,6 +462,7 @@ impl World {
                 person.outgoing.remove(at.unwrap_or_else(|| panic!("{kind:?} of {id} to {who}")));
             }
             Got::SubAck(..) | Got::UnsubAck(..) | Got::PingResp => {}
+            Got::Auth(..) => panic!("client {who} named no method"),
             Got::Disconnect(reason, words) => panic!("client {who} was told {reason:#x} {words:?}"),
         }
     }

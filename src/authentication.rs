@@ -1,0 +1,35 @@
+//! The methods of enhanced authentication that this process knows: one, which proves the exchange and nobody's identity.
+//! Knows no connection and no packet.
+
+use engine::{AuthenticationStep, Verdict};
+use wire::ReasonCode;
+
+/// The method of `test_authentication`.
+pub(crate) const TEST_METHOD: &str = "test-echo";
+
+/// What the test method sends with its success.
+const FAREWELL: &[u8] = b"welcome";
+
+/// Judges a step of the test method: whoever sends `challenge` back is let in.
+pub(crate) fn judge<'a>(step: &AuthenticationStep<'_>, challenge: &'a [u8]) -> Verdict<'a> {
+    if step.begins {
+        Verdict::Continue(challenge)
+    } else if step.data == challenge {
+        Verdict::Success(FAREWELL)
+    } else {
+        Verdict::Failed(ReasonCode::NotAuthorized)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_method_challenges_once_and_takes_nothing_but_the_echo() {
+        let step = |data, begins| AuthenticationStep { method: TEST_METHOD, data, begins };
+        assert_eq!(judge(&step(b"c", true), b"c"), Verdict::Continue(b"c"));
+        assert_eq!(judge(&step(b"c", false), b"c"), Verdict::Success(FAREWELL));
+        assert_eq!(judge(&step(b"", false), b"c"), Verdict::Failed(ReasonCode::NotAuthorized));
+    }
+}
