@@ -1,9 +1,10 @@
 //! What a shard shows of itself: written by it alone at the end of a turn, read by the control plane at any time.
 //! Knows no sum: the statistics make that.
 
+use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use engine::Engine;
+use engine::{DropReason, Engine};
 
 use crate::statistics::ShardTotals;
 
@@ -14,38 +15,64 @@ type Shared<T> = std::sync::Arc<T>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gauges(Shared<Shown>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shown {
-    connections: AtomicU64,
-    sessions: AtomicU64,
-    subscriptions: AtomicU64,
-    retained_messages: AtomicU64,
-    messages_received: AtomicU64,
-    messages_sent: AtomicU64,
-    messages_crossed: AtomicU64,
-    crossed_for_nothing: AtomicU64,
-    handed_over: AtomicU64,
-    dropped: AtomicU64,
-    turns: AtomicU64,
+    /// In the order of `ShardTotals::numbers`.
+    numbers: [AtomicU64; ShardTotals::NUMBERS],
+    dropped: [AtomicU64; DropReason::ALL.len()],
     parked_wakes: AtomicU64,
     turn_answered: AtomicU64,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self {
+            numbers: from_fn(|_| AtomicU64::new(0)),
+            dropped: from_fn(|_| AtomicU64::new(0)),
+            parked_wakes: AtomicU64::new(0),
+            turn_answered: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Gauges {
     /// Shows what the engine counts, and how often the shard turned.
     pub(crate) fn publish(&self, engine: &Engine, turns: u64) {
-        let (shown, counters) = (&self.0, engine.counters());
-        shown.connections.store(engine.connection_count().into(), Relaxed);
-        shown.sessions.store(engine.session_count().into(), Relaxed);
-        shown.subscriptions.store(engine.subscription_count() as u64, Relaxed);
-        shown.retained_messages.store(engine.retained_count() as u64, Relaxed);
-        shown.messages_received.store(counters.messages_received, Relaxed);
-        shown.messages_sent.store(counters.messages_sent, Relaxed);
-        shown.messages_crossed.store(counters.messages_crossed, Relaxed);
-        shown.crossed_for_nothing.store(counters.crossed_for_nothing, Relaxed);
-        shown.handed_over.store(counters.handed_over, Relaxed);
-        shown.dropped.store(counters.dropped_total(), Relaxed);
-        shown.turns.store(turns, Relaxed);
+        let counters = engine.counters();
+        let (stored_messages, stored_bytes) = engine.store();
+        let totals = ShardTotals {
+            connections: engine.connection_count().into(),
+            attached: engine.attached_count().into(),
+            sessions: engine.session_count().into(),
+            sessions_expired: counters.sessions_expired,
+            subscriptions: engine.subscription_count() as u64,
+            shared_subscriptions: engine.shared_subscription_count() as u64,
+            retained_messages: engine.retained_count() as u64,
+            stored_messages: stored_messages.into(),
+            stored_bytes,
+            packets_received: counters.packets_received,
+            packets_sent: counters.control_packets_sent + counters.messages_sent,
+            bytes_received: counters.bytes_received,
+            bytes_sent: counters.bytes_sent,
+            messages_received: counters.messages_received,
+            messages_sent: counters.messages_sent,
+            payload_bytes_received: counters.payload_bytes_received,
+            payload_bytes_sent: counters.payload_bytes_sent,
+            publishes_refused: counters.publishes_refused,
+            publishes_denied: counters.publishes_denied,
+            messages_crossed: counters.messages_crossed,
+            crossed_for_nothing: counters.crossed_for_nothing,
+            handed_over: counters.handed_over,
+            turns,
+            parked_wakes: self.0.parked_wakes.load(Relaxed),
+            dropped: counters.dropped,
+        };
+        for (shown, number) in self.0.numbers.iter().zip(totals.numbers()) {
+            shown.store(number, Relaxed);
+        }
+        for (shown, number) in self.0.dropped.iter().zip(totals.dropped) {
+            shown.store(number, Relaxed);
+        }
     }
 
     /// Another shard rang while this one slept.
@@ -66,19 +93,9 @@ impl Gauges {
     /// What is shown now.
     pub(crate) fn read(&self) -> ShardTotals {
         let shown = &self.0;
-        ShardTotals {
-            connections: shown.connections.load(Relaxed),
-            sessions: shown.sessions.load(Relaxed),
-            subscriptions: shown.subscriptions.load(Relaxed),
-            retained_messages: shown.retained_messages.load(Relaxed),
-            messages_received: shown.messages_received.load(Relaxed),
-            messages_sent: shown.messages_sent.load(Relaxed),
-            messages_crossed: shown.messages_crossed.load(Relaxed),
-            crossed_for_nothing: shown.crossed_for_nothing.load(Relaxed),
-            handed_over: shown.handed_over.load(Relaxed),
-            dropped: shown.dropped.load(Relaxed),
-            turns: shown.turns.load(Relaxed),
-            parked_wakes: shown.parked_wakes.load(Relaxed),
-        }
+        let numbers = from_fn(|at| shown.numbers[at].load(Relaxed));
+        let dropped = from_fn(|at| shown.dropped[at].load(Relaxed));
+        let parked_wakes = shown.parked_wakes.load(Relaxed);
+        ShardTotals { parked_wakes, dropped, ..ShardTotals::from_numbers(numbers) }
     }
 }

@@ -21,6 +21,7 @@ mod shard_thread;
 mod signals;
 mod statistics;
 mod subscriptions_file;
+mod sys_topics;
 mod telemetry;
 mod trouble;
 
@@ -39,6 +40,7 @@ use shard_thread::Shards;
 use signals::Signal;
 use statistics::{Asked, Report};
 use subscriptions_file::Writer;
+use sys_topics::SysTopics;
 use trouble::Trouble;
 
 /// How long clients may take to accept what is on its way to them when the broker stops.
@@ -87,13 +89,21 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     let mut report = Report::start();
     let writer = Writer::start(&config.data_dir, shard_count.into())?;
     let shards = shard_thread::start(&config, shard_count, key, sessions, &writer.feed())?;
+    let mut sys_topics = SysTopics::start();
+    let mut tell_clients = || {
+        sys_topics.tell(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
+    };
+    if config.sys_interval_s > 0 {
+        tell_clients();
+    }
     notify::ready("serving");
 
-    wait(&config, &shards, &signals, |asked| {
+    let tell_operator = |asked| {
         report.tell(&shards.totals());
         report.tell_shards(&shards.each(), asked);
         telemetry.tell_dropped();
-    });
+    };
+    wait(&config, &shards, &signals, tell_operator, tell_clients);
 
     info!("stopping: clients are told, and have what is on its way to them");
     notify::stopping();
@@ -103,11 +113,20 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     written
 }
 
-/// Keeps the clocks of the control plane until a signal says to stop; `report` tells the statistics.
-fn wait(config: &Config, shards: &Shards, signals: &Receiver<Signal>, mut report: impl FnMut(Asked)) {
+/// Keeps the clocks of the control plane until a signal says to stop; `report` tells the operator the statistics, and
+/// `tell_clients` publishes them.
+fn wait(
+    config: &Config,
+    shards: &Shards,
+    signals: &Receiver<Signal>,
+    mut report: impl FnMut(Asked),
+    mut tell_clients: impl FnMut(),
+) {
     let every = |interval: Option<Duration>| interval.map_or_else(never, tick);
-    let stats_interval = Duration::from_secs(config.stats_interval_s.into());
-    let report_due = every(Some(stats_interval).filter(|interval| !interval.is_zero()));
+    let seconds =
+        |seconds: u32| Some(Duration::from_secs(seconds.into())).filter(|interval| !interval.is_zero());
+    let report_due = every(seconds(config.stats_interval_s));
+    let clients_due = every(seconds(config.sys_interval_s));
     let alive_due = every(notify::alive_interval());
     let subscriptions_due = tick(SUBSCRIPTIONS_INTERVAL);
     loop {
@@ -117,6 +136,7 @@ fn wait(config: &Config, shards: &Shards, signals: &Receiver<Signal>, mut report
                 Ok(Signal::Stop) | Err(_) => return,
             },
             recv(report_due) -> _ => report(Asked::ByInterval),
+            recv(clients_due) -> _ => tell_clients(),
             recv(alive_due) -> _ => if shards.all_turned() { notify::alive() },
             recv(subscriptions_due) -> _ => shards.hand_over_subscriptions(),
         }

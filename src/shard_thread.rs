@@ -21,6 +21,7 @@ use crate::placement;
 use crate::places::Places;
 use crate::statistics::{ShardReport, Totals};
 use crate::subscriptions_file::Feed;
+use crate::sys_topics::SysMessage;
 use crate::trouble::Trouble;
 
 /// Requests that may wait for a shard. They repeat, so one that finds no room is left out.
@@ -33,6 +34,8 @@ pub(crate) enum Control {
     Accept,
     /// Show that you turn.
     Turn(u64),
+    /// Publish these messages of the broker's own.
+    Publish(Vec<SysMessage>),
     /// Hand the records of persistent sessions over, if they changed.
     HandOver,
     /// Take no more packets from clients, and answer whether nothing is on its way to or from here.
@@ -53,6 +56,8 @@ pub(crate) struct Shards {
     threads: Vec<Thread>,
     bells: Bells,
     places: Places,
+    /// Of one shard, but the homes of topics are the same for all.
+    topology: Topology,
     turn_asked: AtomicU64,
 }
 
@@ -135,7 +140,8 @@ pub(crate) fn start(
     for _ in 0..shard_count {
         settlements.recv().expect("a shard settles, or ends the process");
     }
-    let shards = Shards { threads, bells, places, turn_asked: AtomicU64::new(0) };
+    let topology = Topology { own: 0, shard_count, key };
+    let shards = Shards { threads, bells, places, topology, turn_asked: AtomicU64::new(0) };
     if session_count > 0 {
         let totals = shards.totals().shards;
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
@@ -240,6 +246,23 @@ impl Shards {
     /// Asks the shards for the records of persistent sessions that changed.
     pub(crate) fn hand_over_subscriptions(&self) {
         self.ask(|| Control::HandOver);
+    }
+
+    /// Has each message published by the shard where its topic is at home. Returns those that were passed on.
+    pub(crate) fn publish(&self, messages: Vec<SysMessage>) -> Vec<SysMessage> {
+        let mut dealt: Vec<Vec<SysMessage>> = self.threads.iter().map(|_| Vec::new()).collect();
+        for message in messages {
+            dealt[usize::from(self.topology.home_of_topic(&message.0))].push(message);
+        }
+        let mut passed_on = Vec::new();
+        for (shard, (thread, messages)) in self.threads.iter().zip(dealt).enumerate() {
+            // A shard without news sleeps on.
+            if !messages.is_empty() && thread.control.try_send(Control::Publish(messages.clone())).is_ok() {
+                self.bells.ring(shard);
+                passed_on.extend(messages);
+            }
+        }
+        passed_on
     }
 
     /// Ends all shards: clients are told 0x8B and get what is on its way to them, within `deadline`.

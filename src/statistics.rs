@@ -1,40 +1,93 @@
 //! The statistics block on standard output, in the form that operators' scripts read.
 //! Counts nothing: the shards do.
 
+use std::array::from_fn;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use engine::DropReason;
 use tracing::{debug, info, warn};
 
 use crate::{clock, notify};
 
-/// Of one shard, or sums over several. Gauges say what is now; the others only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ShardTotals {
+/// Declares the numbers of a shard once, for the struct, its sum and what is shown of it.
+macro_rules! shard_totals {
+    ($( $(#[doc = $line:literal])+ $name:ident, )+) => {
+        /// Of one shard, or sums over several. Gauges say what is now; the others only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct ShardTotals {
+            $( $(#[doc = $line])+ pub(crate) $name: u64, )+
+            /// Deliveries dropped, by `DropReason::index`.
+            pub(crate) dropped: [u64; DropReason::ALL.len()],
+        }
+
+        impl ShardTotals {
+            /// How many numbers there are beside `dropped`.
+            pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
+
+            /// All of them but `dropped`, in one order.
+            pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {
+                [$( self.$name ),+]
+            }
+
+            /// The reverse of `numbers`.
+            pub(crate) fn from_numbers(numbers: [u64; Self::NUMBERS]) -> Self {
+                let [$( $name ),+] = numbers;
+                Self { $( $name, )+ ..Self::default() }
+            }
+        }
+    };
+}
+
+shard_totals! {
     /// Connections now (gauge).
-    pub(crate) connections: u64,
+    connections,
+    /// Sessions with a connection now (gauge).
+    attached,
     /// Sessions now, connected or not (gauge).
-    pub(crate) sessions: u64,
+    sessions,
+    /// Sessions that ended because their time was over.
+    sessions_expired,
     /// Subscriptions of all sessions now (gauge).
-    pub(crate) subscriptions: u64,
-    /// Retained messages now (gauge).
-    pub(crate) retained_messages: u64,
+    subscriptions,
+    /// Those of them that are shared (gauge).
+    shared_subscriptions,
+    /// Retained messages of clients now (gauge).
+    retained_messages,
+    /// Messages held now, retained ones included (gauge).
+    stored_messages,
+    /// Bytes of them (gauge).
+    stored_bytes,
+    /// Packets of every type received from clients.
+    packets_received,
+    /// Packets of every type sent to clients.
+    packets_sent,
+    /// Bytes received from clients.
+    bytes_received,
+    /// Bytes sent to clients.
+    bytes_sent,
     /// PUBLISH packets received from clients.
-    pub(crate) messages_received: u64,
+    messages_received,
     /// PUBLISH packets sent to clients.
-    pub(crate) messages_sent: u64,
+    messages_sent,
+    /// Payload bytes of PUBLISH packets received.
+    payload_bytes_received,
+    /// Payload bytes of PUBLISH packets sent.
+    payload_bytes_sent,
+    /// Publishes refused for lack of room.
+    publishes_refused,
+    /// Publishes to topics that clients may not write to.
+    publishes_denied,
     /// Messages sent to other shards, one for each of them.
-    pub(crate) messages_crossed: u64,
+    messages_crossed,
     /// Messages of other shards that nobody here wanted.
-    pub(crate) crossed_for_nothing: u64,
+    crossed_for_nothing,
     /// Connections handed over to the shard of their session.
-    pub(crate) handed_over: u64,
-    /// Messages that matched a session and were dropped for it, for whatever reason.
-    pub(crate) dropped: u64,
+    handed_over,
     /// Turns of the shard.
-    pub(crate) turns: u64,
+    turns,
     /// Times that another shard woke this one.
-    pub(crate) parked_wakes: u64,
+    parked_wakes,
 }
 
 /// One shard and the time that its thread has spent on a core, where the system tells.
@@ -60,18 +113,14 @@ pub(crate) struct Totals {
 impl ShardTotals {
     /// Adds those of another shard.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.connections += other.connections;
-        self.sessions += other.sessions;
-        self.subscriptions += other.subscriptions;
-        self.retained_messages += other.retained_messages;
-        self.messages_received += other.messages_received;
-        self.messages_sent += other.messages_sent;
-        self.messages_crossed += other.messages_crossed;
-        self.crossed_for_nothing += other.crossed_for_nothing;
-        self.handed_over += other.handed_over;
-        self.dropped += other.dropped;
-        self.turns += other.turns;
-        self.parked_wakes += other.parked_wakes;
+        let (mine, theirs) = (self.numbers(), other.numbers());
+        let dropped = from_fn(|at| self.dropped[at] + other.dropped[at]);
+        *self = Self { dropped, ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at])) };
+    }
+
+    /// Deliveries dropped for whatever reason.
+    pub(crate) fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
     }
 }
 
@@ -131,10 +180,11 @@ impl Report {
         notify::status(&format!("Connections: {}", totals.connections_of_max()));
         let shards = &totals.shards;
         debug!(sessions = shards.sessions, retained_messages = shards.retained_messages, "totals");
-        if shards.dropped > self.dropped {
-            let since_last = shards.dropped - self.dropped;
-            warn!(since_last, total = shards.dropped, "messages dropped");
-            self.dropped = shards.dropped;
+        let total = shards.dropped_total();
+        if total > self.dropped {
+            let since_last = total - self.dropped;
+            warn!(since_last, total, "messages dropped");
+            self.dropped = total;
         }
     }
 
@@ -156,9 +206,7 @@ impl Report {
                 handed_over,
                 turns,
                 parked_wakes,
-                subscriptions: _,
-                retained_messages: _,
-                dropped: _,
+                ..
             } = *totals;
             macro_rules! tell {
                 ($level:ident) => {
@@ -188,7 +236,7 @@ impl Report {
 }
 
 /// `part` of `whole`, rounded, in percent.
-fn percent(part: Duration, whole: Duration) -> u64 {
+pub(crate) fn percent(part: Duration, whole: Duration) -> u64 {
     let whole_us = whole.as_micros().max(1);
     u64::try_from((part.as_micros() * 100 + whole_us / 2) / whole_us).unwrap_or(u64::MAX)
 }

@@ -113,6 +113,9 @@ settings! {
         /// Seconds between two statistics blocks on standard output; 0 prints none (`STATS_INTERVAL`).
         /// SIGUSR1 prints one at any time.
         stats_interval_s: u32 = 30, between(0, 86_400);
+        /// Seconds between two updates of the retained messages below `$SYS/broker/`, in which the broker tells clients
+        /// about itself; only those that changed are published. 0 publishes none.
+        sys_interval_s: u32 = 10, between(0, 86_400);
         /// Whether CONNACK tells clients of MQTT 5.0 the number of their shard, in a user property `shard`.
         /// For tests and benches.
         tell_shard: bool = false, ANY;

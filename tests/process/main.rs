@@ -12,4 +12,5 @@ mod service_manager;
 mod starting;
 mod statistics;
 mod stopping;
+mod sys_topics;
 mod troubles;

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::event::Actions;
 use crate::gate::Earned;
 use crate::session::{NEVER_S, Session, SessionId};
+use crate::sys::is_sys;
 use crate::time::Instant;
 use crate::will::Will;
 
@@ -134,6 +135,9 @@ impl Engine {
         if connect.client_id.is_empty() && !may_be_assigned {
             return Some(ReasonCode::ClientIdentifierNotValid);
         }
+        if connect.will.as_ref().is_some_and(|will| is_sys(will.topic.as_str())) {
+            return Some(ReasonCode::NotAuthorized);
+        }
         if let Some(will) = &connect.will
             && will.topic.levels().count() > usize::from(limits.topic_levels_max)
         {
@@ -236,6 +240,7 @@ impl Engine {
         let session = self.delivery.sessions.get_mut(session_id.0).expect("found or made a moment ago");
         assert!(session.connection.is_none());
         session.connection = Some(id);
+        self.attached_count += 1;
         if (session.expiry_interval_s > 0 || expiry_interval_s > 0) && session.subscriptions.count > 0 {
             self.records_version += 1;
         }

@@ -64,10 +64,18 @@ impl DropReason {
 /// Totals of one shard since it started.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counters {
+    /// Packets received from clients, of every type.
+    pub packets_received: u64,
+    /// Packets put into outboxes, other than PUBLISH.
+    pub control_packets_sent: u64,
     /// PUBLISH packets received from clients.
     pub messages_received: u64,
     /// PUBLISH packets put into outboxes.
     pub messages_sent: u64,
+    /// Payload bytes of PUBLISH packets received from clients.
+    pub payload_bytes_received: u64,
+    /// Payload bytes of PUBLISH packets put into outboxes.
+    pub payload_bytes_sent: u64,
     /// Bytes received from peers.
     pub bytes_received: u64,
     /// Bytes the kernel accepted for peers.
@@ -80,6 +88,8 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Publishes refused at the door, before any session matched: memory, retained store, topic depth.
     pub publishes_refused: u64,
+    /// Publishes of clients to the broker's own topics, which are not theirs to write.
+    pub publishes_denied: u64,
     /// Publishes that matched no subscription.
     pub publishes_unmatched: u64,
     /// Connections accepted.
@@ -90,6 +100,8 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// Clients that failed to authenticate, at CONNECT or later.
     pub authentications_failed: u64,
+    /// Sessions that ended because their time was over.
+    pub sessions_expired: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
     /// Messages sent to other shards, one for each shard.

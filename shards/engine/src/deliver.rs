@@ -403,7 +403,9 @@ impl Delivery {
             self.counters.stale += 1;
             return;
         };
+        let before = connection.outbox.bytes();
         self.outlet.append(connection, id, actions, write);
+        self.counters.control_packets_sent += u64::from(connection.outbox.bytes() > before);
         // What a fan-out may add at most to a box below its bound is one message.
         let bytes_max = u64::from(self.limits.outbox_bytes_max)
             + u64::from(self.limits.packet_bytes_max)
@@ -485,7 +487,7 @@ fn send(
                 out[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
             }
         });
-        end_publish(connection, grant.qos, source.shared.as_ref(), outlet, counters);
+        end_publish(connection, grant.qos, &source.view, source.shared.as_ref(), outlet, counters);
     }
     outlet.templates = templates;
     fits
@@ -543,7 +545,7 @@ pub(crate) fn send_one(
             out.extend_from_slice(view.payload);
         }
     });
-    end_publish(connection, grant.qos, shared, outlet, counters);
+    end_publish(connection, grant.qos, view, shared, outlet, counters);
     match alias {
         AliasUse::First(_) => {
             let aliases: &mut Box<_> = connection.aliases_out.as_mut().expect("it chose the alias");
@@ -557,6 +559,7 @@ pub(crate) fn send_one(
 fn end_publish(
     connection: &mut Connection,
     qos: QoS,
+    view: &MessageView<'_>,
     shared: Option<&Bytes>,
     outlet: &mut Outlet,
     counters: &mut Counters,
@@ -568,6 +571,7 @@ fn end_publish(
         connection.outbox.count_qos0();
     }
     counters.messages_sent += 1;
+    counters.payload_bytes_sent += view.payload.len() as u64;
 }
 
 fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {

@@ -123,6 +123,7 @@ impl Engine {
         let session = self.delivery.sessions.get_mut(session_id.0).expect("a connection's session lives");
         assert!(session.connection == Some(id));
         session.connection = None;
+        self.attached_count -= 1;
         if session.flow.as_ref().is_some_and(|flow| flow.is_empty()) {
             session.flow = None;
         }

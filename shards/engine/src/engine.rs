@@ -70,6 +70,8 @@ pub struct Engine {
     /// Grows whenever subscriptions of a session that outlives its connection change.
     pub(crate) records_version: u64,
     pub(crate) assigned_count: u64,
+    /// Sessions with a connection.
+    pub(crate) attached_count: u32,
     /// Steps of authentication that the host was asked about; the last one's number.
     pub(crate) authentication_steps: u64,
     /// No packets are taken from clients until the stop.
@@ -113,6 +115,7 @@ impl Engine {
             publish_sequence: 0,
             records_version: 0,
             assigned_count: 0,
+            attached_count: 0,
             authentication_steps: 0,
             quiet: false,
             accepted_count: 0,
@@ -157,6 +160,7 @@ impl Engine {
             Event::Durable(batch) => self.on_durable(now, batch, actions),
             Event::Inbox { source, item } => self.on_inbox(now, source, item, actions),
             Event::Announced { target, count } => self.on_announced(now, target, count, actions),
+            Event::Sys { topic, payload } => self.on_sys(now, topic, payload, actions),
             Event::Tick => {
                 self.run_timers(now, actions);
                 self.run_lookups(now, actions);
@@ -258,10 +262,28 @@ impl Engine {
         self.tree.subscription_count()
     }
 
-    /// Retained messages.
+    /// Subscriptions that are shared.
+    #[must_use]
+    pub fn shared_subscription_count(&self) -> usize {
+        self.tree.shared_count()
+    }
+
+    /// Sessions with a connection.
+    #[must_use]
+    pub fn attached_count(&self) -> u32 {
+        self.attached_count
+    }
+
+    /// Messages held, and their bytes: queued, in flight and retained ones, each once.
+    #[must_use]
+    pub fn store(&self) -> (u32, u64) {
+        (self.delivery.messages.len(), self.delivery.messages.bytes_held())
+    }
+
+    /// Retained messages of clients.
     #[must_use]
     pub fn retained_count(&self) -> usize {
-        self.retained.len()
+        self.retained.count_of_clients()
     }
 
     /// Bytes of messages and outboxes held.
@@ -307,6 +329,7 @@ impl Engine {
             match assembler.next(&mut rest, packet_bytes_max) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
+                    self.delivery.counters.packets_received += 1;
                     let connection = self.connection(id);
                     connection.received_at = now;
                     if let Err(malformed) = self.frame(now, id, frame, actions) {

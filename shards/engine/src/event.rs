@@ -50,6 +50,13 @@ pub enum Event<'a> {
         /// Its [`crate::Engine::announcements_seen`].
         count: u64,
     },
+    /// The host publishes one of the broker's own messages, whose topic is `$SYS` or below and at home on this shard.
+    Sys {
+        /// Where to.
+        topic: &'a str,
+        /// What; the next one replaces it.
+        payload: &'a [u8],
+    },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
     /// The host is about to stop: no more packets are taken from clients, so that what they were promised is

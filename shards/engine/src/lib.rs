@@ -37,6 +37,7 @@ mod session;
 mod slab;
 mod stores;
 mod subscribe;
+mod sys;
 mod time;
 mod timer;
 mod topology;

@@ -19,6 +19,7 @@ use crate::message::MessageView;
 use crate::retained::Retained;
 use crate::session::SessionId;
 use crate::stores::Origin;
+use crate::sys::is_sys;
 use crate::time::Instant;
 use crate::tree::Member;
 
@@ -60,6 +61,7 @@ impl Engine {
         actions: &mut Actions,
     ) {
         self.delivery.counters.messages_received += 1;
+        self.delivery.counters.payload_bytes_received += publish.payload.len() as u64;
         if !publish.properties.subscription_ids.is_empty() {
             // A client's PUBLISH has none [MQTT-3.3.4-6].
             self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
@@ -100,6 +102,10 @@ impl Engine {
         topic: &str,
         actions: &mut Actions,
     ) {
+        if is_sys(topic) {
+            self.deny_sys(now, id, publish, actions);
+            return;
+        }
         let mut forwarded = core::mem::take(&mut self.scratch.forwarded);
         forwarded.clear();
         if publish.properties.has_forwardable() {
@@ -164,7 +170,7 @@ impl Engine {
     }
 
     /// Counts a QoS 1 or 2 message against our Receive Maximum; `false` if the client exceeds it.
-    fn count_receiving(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) -> bool {
+    pub(crate) fn count_receiving(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) -> bool {
         let receive_maximum = self.delivery.limits.receive_maximum;
         let connection = self.connection(id);
         if connection.version.is_v5() && connection.receiving_count >= receive_maximum {
@@ -241,7 +247,7 @@ impl Engine {
         if view.retain && self.mesh.placement.home_of_topic(view.topic) == self.mesh.placement.own {
             self.retain(&mut source, retained_by, origin);
         }
-        if taken_count == 0 {
+        if taken_count == 0 && !is_sys(view.topic) {
             self.delivery.counters.publishes_unmatched += 1;
         }
         let must_persist = source.must_persist || view.retain || promised;
@@ -315,6 +321,10 @@ impl Engine {
     /// Why a publish is not taken, if it is not.
     fn refuse_publish(&self, view: &MessageView<'_>) -> Option<ReasonCode> {
         let limits = &self.delivery.limits;
+        // The host's, not a client's: few and small.
+        if is_sys(view.topic) {
+            return None;
+        }
         // As many levels take as many bytes less one.
         if view.topic.len() >= usize::from(limits.topic_levels_max)
             && view.topic.split('/').count() > usize::from(limits.topic_levels_max)
@@ -334,11 +344,12 @@ impl Engine {
     /// Whether the store of this shard has no room for a retained message.
     pub(crate) fn is_retained_store_full(&self, view: &MessageView<'_>) -> bool {
         let limits = &self.delivery.limits;
-        if !view.payload.is_empty() {
+        if !view.payload.is_empty() && !is_sys(view.topic) {
             let known = self.retained.get(view.topic);
             let bytes = (view.topic.len() + view.forwarded.len() + view.payload.len()) as u64;
             let replaced = known.map_or(0, |known| self.delivery.messages.bytes_of(known.message));
-            let full = known.is_none() && self.retained.len() >= limits.retained_messages_max as usize;
+            let full =
+                known.is_none() && self.retained.count_of_clients() >= limits.retained_messages_max as usize;
             if full || self.retained.bytes_held - replaced + bytes > limits.retained_bytes_max {
                 return true;
             }
@@ -354,12 +365,12 @@ impl Engine {
         } else {
             let key = self.delivery.keep(source);
             self.delivery.messages.hold(key);
-            self.retained.bytes_held += self.delivery.messages.bytes_of(key);
+            self.retained.count_in(topic, self.delivery.messages.bytes_of(key));
             let sequence = self.publish_sequence;
             self.retained.set(topic, Retained { message: key, sequence, publisher, origin })
         };
         if let Some(replaced) = replaced {
-            self.retained.bytes_held -= self.delivery.messages.bytes_of(replaced);
+            self.retained.count_out(topic, self.delivery.messages.bytes_of(replaced));
             self.delivery.messages.release(replaced);
         }
     }

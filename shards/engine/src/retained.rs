@@ -11,6 +11,7 @@ use wire::TopicFilter;
 
 use crate::message::MessageKey;
 use crate::stores::Origin;
+use crate::sys::is_sys;
 
 #[derive(Debug)]
 pub(crate) struct Retained {
@@ -27,7 +28,10 @@ pub(crate) struct Retained {
 #[derive(Debug, Default)]
 pub(crate) struct RetainedStore {
     by_topic: BTreeMap<Box<str>, Retained>,
+    /// Bytes of the messages of clients.
     pub(crate) bytes_held: u64,
+    /// Messages of the broker's own topics, which no limit counts.
+    sys_count: usize,
 }
 
 /// Where the next slice of a look-up goes on.
@@ -45,6 +49,21 @@ impl RetainedStore {
         self.by_topic.len()
     }
 
+    /// Messages that clients retained.
+    pub(crate) fn count_of_clients(&self) -> usize {
+        self.by_topic.len() - self.sys_count
+    }
+
+    /// Bytes of a message that comes, for the limit.
+    pub(crate) fn count_in(&mut self, topic: &str, bytes: u64) {
+        self.bytes_held += if is_sys(topic) { 0 } else { bytes };
+    }
+
+    /// Bytes of a message that goes, for the limit.
+    pub(crate) fn count_out(&mut self, topic: &str, bytes: u64) {
+        self.bytes_held -= if is_sys(topic) { 0 } else { bytes };
+    }
+
     pub(crate) fn get(&self, topic: &str) -> Option<&Retained> {
         self.by_topic.get(topic)
     }
@@ -54,12 +73,15 @@ impl RetainedStore {
         if let Some(known) = self.by_topic.get_mut(topic) {
             return Some(core::mem::replace(known, retained).message);
         }
+        self.sys_count += usize::from(is_sys(topic));
         self.by_topic.insert(topic.into(), retained);
         None
     }
 
     pub(crate) fn remove(&mut self, topic: &str) -> Option<MessageKey> {
-        self.by_topic.remove(topic).map(|retained| retained.message)
+        let removed = self.by_topic.remove(topic)?;
+        self.sys_count -= usize::from(is_sys(topic));
+        Some(removed.message)
     }
 
     /// Whether a filter without wildcards finds nothing.

@@ -26,6 +26,7 @@ impl Engine {
             Timer::SessionExpiry(id) => {
                 if let Some(session) = self.delivery.sessions.get_mut(id.0) {
                     session.expiry_timer = None;
+                    self.delivery.counters.sessions_expired += 1;
                     self.end_session(now, id, actions);
                 }
             }

@@ -28,6 +28,12 @@ impl Topology {
     pub fn home_of_client(&self, client_id: &str) -> u16 {
         Placement::new(*self).home_of_client(client_id)
     }
+
+    /// The shard that retains the messages of a topic.
+    #[must_use]
+    pub fn home_of_topic(&self, topic: &str) -> u16 {
+        Placement::new(*self).home_of_topic(topic)
+    }
 }
 
 /// [`Topology`] with its hasher made.

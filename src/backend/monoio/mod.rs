@@ -172,6 +172,12 @@ async fn obey(
                     }
                 }
                 Control::Turn(number) => shard.gauges.answer_turn(number),
+                Control::Publish(messages) => {
+                    for (topic, payload) in &messages {
+                        let payload = payload.as_bytes();
+                        let _nothing = shard.step(Event::Sys { topic, payload });
+                    }
+                }
                 Control::HandOver => {
                     shard.lanes.trim();
                     shard.begin_export();

@@ -121,6 +121,7 @@ pub(crate) struct Tree {
     by_session: HashTable<u32>,
     by_key: HashTable<u32>,
     exact_count: usize,
+    shared_count: usize,
     /// How groups are called between shards; `None` where there is one shard and nobody to tell.
     placement: Option<Placement>,
     changes: VecDeque<Change>,
@@ -139,6 +140,7 @@ impl Tree {
             by_session: HashTable::new(),
             by_key: HashTable::new(),
             exact_count: 0,
+            shared_count: 0,
             placement: None,
             changes: VecDeque::new(),
         }
@@ -217,6 +219,11 @@ impl Tree {
         self.subscriptions.len()
     }
 
+    /// Those of them that are in a group.
+    pub(crate) fn shared_count(&self) -> usize {
+        self.shared_count
+    }
+
     /// Slots in use for filters, groups and trie nodes: all back at their baseline (0, 0, 1) once
     /// nobody subscribes.
     pub(crate) fn slot_counts(&self) -> (usize, usize, usize) {
@@ -276,6 +283,7 @@ impl Tree {
             Place::Filter(_) => {}
             Place::Group(group) => {
                 list.shared_count += 1;
+                self.shared_count += 1;
                 self.group_changed(group);
             }
         }
@@ -467,6 +475,7 @@ impl Tree {
             Place::Filter(_) => {}
             Place::Group(group) => {
                 list.shared_count -= 1;
+                self.shared_count -= 1;
                 self.group_changed(group);
             }
         }

@@ -19,5 +19,6 @@ mod retained;
 mod sessions;
 mod shared;
 mod subscriptions;
+mod sys;
 mod timeouts;
 mod wills;

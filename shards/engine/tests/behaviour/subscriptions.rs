@@ -14,7 +14,7 @@ fn filters_match_as_the_standard_says() {
         ("+/+", &["a/b", "/x", "/"], &["a", "a/b/c"]),
         ("#", &["a", "a/b", "/"], &["$SYS/a"]),
         ("+/a", &["b/a", "/a"], &["$SYS/a"]),
-        ("$SYS/#", &["$SYS/a", "$SYS"], &["a"]),
+        ("$OWN/#", &["$OWN/a", "$OWN"], &["a"]),
         ("a", &["a"], &["A", "a/", "/a"]),
     ] {
         run(Limits::default(), |shard| {

@@ -1,0 +1,140 @@
+//! `$SYS/broker/...`: what clients learn of the broker, by names and in forms that mosquitto's users know.
+
+use std::collections::BTreeMap;
+
+use crate::harness::broker::{Broker, Setup};
+use crate::harness::packet::{Connect, Publish, Version};
+use crate::harness::peer::Peer;
+use crate::harness::time::{Deadline, PATIENCE};
+
+/// Everything below `$SYS`, as `peer` has heard it so far.
+fn listen(peer: &mut Peer, heard: &mut BTreeMap<String, String>) {
+    let message = peer.next_message();
+    assert!(message.topic.starts_with("$SYS/broker/"), "{message:?}");
+    heard.insert(message.topic.clone(), message.text());
+}
+
+/// Listens until a topic says what is expected.
+fn becomes(peer: &mut Peer, heard: &mut BTreeMap<String, String>, topic: &str, expected: &str) {
+    let deadline = Deadline::after(PATIENCE);
+    while heard.get(topic).map(String::as_str) != Some(expected) {
+        assert!(deadline.remaining().is_some(), "{topic} does not become {expected}: {heard:?}");
+        listen(peer, heard);
+    }
+}
+
+fn start(shards: &str, interval_s: &str) -> Broker {
+    Broker::start_with(&Setup {
+        flags: &["--shards", shards, "--sys-interval-s", interval_s],
+        ..Setup::default()
+    })
+}
+
+#[test]
+fn the_numbers_follow_what_happens_on_every_shard() {
+    for shards in ["1", "3"] {
+        let broker = start(shards, "1");
+        let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+        reader.subscribe("$SYS/#", 1);
+        let mut heard = BTreeMap::new();
+        let mut is = |topic: &str, expected: &str| becomes(&mut reader, &mut heard, topic, expected);
+        let version = concat!("mqtt-broker version ", env!("CARGO_PKG_VERSION"));
+        is("$SYS/broker/version", version);
+        is("$SYS/broker/clients/connected", "1");
+
+        let mut peers: Vec<Peer> = (0..4)
+            .map(|number| {
+                let id = format!("peer-{number}");
+                let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, &id));
+                peer.subscribe("t", 1);
+                peer.subscribe("$share/g/s", 1);
+                peer
+            })
+            .collect();
+        peers[0].publish(&Publish::new("t", 1, b"12345"));
+        for peer in &mut peers {
+            peer.next_message();
+        }
+        peers[1].publish(&Publish::new("kept", 1, b"x").retained());
+        peers[2].publish(&Publish::new("$SYS/broker/uptime", 1, b"x"));
+        is("$SYS/broker/clients/connected", "5");
+        is("$SYS/broker/subscriptions/count", "9");
+        is("$SYS/broker/shared_subscriptions/count", "4");
+        is("$SYS/broker/retained messages/count", "1");
+        is("$SYS/broker/publish/messages/received", "3");
+        is("$SYS/broker/publish/bytes/received", "7");
+        is("$SYS/broker/publish/messages/refused/not_authorized", "1");
+        for peer in peers {
+            peer.disconnect();
+        }
+        is("$SYS/broker/clients/disconnected", "4");
+        is("$SYS/broker/clients/total", "5");
+        is("$SYS/broker/clients/maximum", "5");
+        // An offline session is owed QoS 0 messages by nobody: dropped, and told by reason.
+        let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+        publisher.publish(&Publish::new("t", 0, b"x"));
+        publisher.ping();
+        is("$SYS/broker/messages/dropped/offline", "4");
+        is("$SYS/broker/publish/messages/dropped", "4");
+
+        let uptime = &heard["$SYS/broker/uptime"];
+        let seconds = uptime.strip_suffix(" seconds").and_then(|seconds| seconds.parse::<u64>().ok());
+        assert!(seconds.is_some(), "{uptime}");
+        for topic in [
+            "messages/received",
+            "messages/sent",
+            "bytes/received",
+            "bytes/sent",
+            "clients/expired",
+            "store/messages/count",
+            "store/messages/bytes",
+            "publish/messages/sent",
+            "publish/bytes/sent",
+            "shard/0/connections",
+            "shard/0/sessions",
+            "shard/0/messages/received",
+            "shard/0/messages/sent",
+            "shard/0/messages/crossed",
+            "shard/0/turns",
+            "shard/0/parked_wakes",
+        ] {
+            let number = heard.get(&format!("$SYS/broker/{topic}")).map(|text| text.parse::<u64>());
+            assert!(matches!(number, Some(Ok(_))), "{topic}: {number:?}");
+        }
+        assert_eq!(heard.contains_key("$SYS/broker/shard/2/turns"), shards == "3");
+        broker.stop();
+    }
+}
+
+#[test]
+fn whoever_subscribes_to_everything_else_does_not_see_them_and_nobody_writes_them() {
+    let broker = start("2", "1");
+    let mut everything = Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, "everything"));
+    everything.subscribe("#", 1);
+    everything.subscribe("+/broker/uptime", 1);
+    let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+    reader.subscribe("$SYS/broker/uptime", 1);
+    // 3.1.1 has no word for it: acknowledged, and gone.
+    everything.publish(&Publish::new("$SYS/broker/uptime", 1, b"forged").retained());
+    everything.publish(&Publish::new("$SYS/broker/uptime", 2, b"forged"));
+    assert_eq!(reader.publish(&Publish::new("$SYS/broker/uptime", 1, b"forged")), 0x87);
+    assert_eq!(reader.publish(&Publish::new("$SYS/broker/uptime", 2, b"forged")), 0x87);
+    reader.send(&Publish::new("$SYS/broker/uptime", 0, b"forged").encode(Version::V5));
+    for _ in 0..3 {
+        let message = reader.next_message();
+        assert!(message.text().ends_with(" seconds"), "{message:?}");
+    }
+    everything.settle();
+    assert!(everything.waiting().is_empty(), "{:?} [MQTT-4.7.2-1]", everything.waiting());
+    broker.stop();
+}
+
+#[test]
+fn interval_zero_publishes_none() {
+    let broker = start("2", "0");
+    let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+    reader.subscribe("$SYS/#", 1);
+    reader.settle();
+    assert!(reader.waiting().is_empty(), "{:?}", reader.waiting());
+    broker.stop();
+}
