@@ -2,6 +2,7 @@
 //! Knows the names on both sides and no value.
 
 use engine::Limits;
+use wire::QoS;
 
 use super::Config;
 use crate::authentication::TEST_METHOD;
@@ -31,6 +32,19 @@ impl Config {
             retained_messages_max: self.retained_messages_max.div_ceil(shard_count.into()),
             retained_bytes_max: self.retained_bytes_max.div_ceil(shard_count.into()),
             memory_bytes_max: self.memory_bytes_max.div_ceil(shard_count.into()),
+            wildcard_subscriptions: self.wildcard_subscriptions,
+            shared_subscriptions: self.shared_subscriptions,
+            subscription_identifiers: self.subscription_identifiers,
+            retain_available: self.retain_available,
+            maximum_qos: u8::try_from(self.maximum_qos)
+                .ok()
+                .and_then(QoS::from_bits)
+                .expect("the table allows no other"),
+            assigned_client_ids: self.assigned_client_ids,
+            check_payload_format: self.check_payload_format,
+            response_topic_prefix: self.response_topic_prefix.as_str().into(),
+            server_reference: self.server_reference.as_str().into(),
+            redirect: self.redirect,
             authentication_methods: if self.test_authentication { vec![TEST_METHOD.into()] } else { vec![] },
             authentication_bytes_max: self.authentication_bytes_max,
             tell_shard: self.tell_shard,

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use engine::QueueFull;
+use engine::{QueueFull, Redirect};
 
 use super::value::{ANY, Bounds, Field, Given, Io, LogLevel, between, from};
 
@@ -186,6 +186,34 @@ settings! {
         topic_alias_maximum: u16 = 64, ANY;
         /// Topic aliases the broker defines towards a client that permits them; 0 uses none.
         topic_alias_outgoing_max: u16 = 16, ANY;
+    }
+    section "What is offered" {
+        /// Whether subscriptions may have wildcards. Clients of MQTT 5.0 are told by CONNACK and closed with 0xA2 if they
+        /// try; older ones are refused by SUBACK.
+        wildcard_subscriptions: bool = true, ANY;
+        /// Whether subscriptions may be shared ($share/...). As above, with 0x9E.
+        shared_subscriptions: bool = true, ANY;
+        /// Whether subscriptions of MQTT 5.0 may have identifiers. As above, with 0xA1.
+        subscription_identifiers: bool = true, ANY;
+        /// Whether messages can be retained. If not, whoever tries is closed (0x9A), and a retained will is refused.
+        retain_available: bool = true, ANY;
+        /// Highest QoS that is taken and granted. Whoever publishes with a higher one is closed (0x9B), a will with a
+        /// higher one is refused, and a subscription is granted this one.
+        maximum_qos: u16 = 2, between(0, 2);
+        /// Whether a client may leave its client identifier to the broker; otherwise it is refused (0x85).
+        assigned_client_ids: bool = true, ANY;
+        /// Whether the payload of a message whose Payload Format Indicator says UTF-8 is checked: if it is not, it is
+        /// refused with 0x99 (QoS 0: the connection is closed with it), a will with its CONNECT.
+        check_payload_format: bool = false, ANY;
+        /// Clients of MQTT 5.0 that ask for Response Information are told this, "/" and their client identifier as the
+        /// beginning of their response topics; "" tells none. Who may use which topic is not checked.
+        response_topic_prefix: String = String::new(), between(0, 1_024);
+        /// Another server, such as "mqtt2.example.com:1883", that clients of MQTT 5.0 are referred to: by redirect, and
+        /// when this one stops, which then says 0x9C instead of 0x8B; "" refers to none.
+        server_reference: String = String::new(), between(0, 1_024);
+        /// Whether new clients are sent to `server_reference`: `"off"`, `"use_another"` (0x9C, for now) or `"moved"` (0x9D, for
+        /// good). Clients before MQTT 5.0 are told that the server is unavailable.
+        redirect: Redirect = Redirect::Off, ANY;
     }
     section "Memory" {
         /// Most retained messages.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use engine::QueueFull;
+use engine::{QueueFull, Redirect};
 use toml::de::DeValue;
 
 /// A value as it was given, before anybody knows whether it is allowed.
@@ -106,6 +106,25 @@ impl Field for bool {
 
     fn allowed(_: &Bounds) -> String {
         "true or false".to_owned()
+    }
+}
+
+/// The bounds are those of its length in bytes.
+impl Field for String {
+    const VALUE_NAME: &'static str = "TEXT";
+
+    fn parse(given: &Given<'_>, bounds: &Bounds) -> Option<Self> {
+        let text = text(given)?;
+        let is_allowed = text.len() as u64 <= bounds.max && !text.contains(char::is_control);
+        is_allowed.then(|| text.to_owned())
+    }
+
+    fn render(&self) -> String {
+        quote(self)
+    }
+
+    fn allowed(bounds: &Bounds) -> String {
+        format!("a text in quotes, at most {} bytes long, without control characters", bounds.max)
     }
 }
 
@@ -230,6 +249,7 @@ macro_rules! word_fields {
 word_fields! {
     Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", }
     LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
+    Redirect, "WHERE": { Off = "off", UseAnother = "use_another", Moved = "moved", }
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }
 }
 

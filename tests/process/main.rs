@@ -6,8 +6,10 @@
 mod harness;
 
 mod authentication;
+mod close_reasons;
 mod configuration;
 mod limits;
+mod offers;
 mod service_manager;
 mod starting;
 mod statistics;

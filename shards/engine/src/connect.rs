@@ -8,13 +8,14 @@ use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use wire::packet::{ConnAck, ConnAckProperties, Connect, UserProperties};
-use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, ReasonCode};
+use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, QoS, ReasonCode};
 
 use crate::alias::OutgoingAliases;
 use crate::connection::{Admission, ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::gate::Earned;
+use crate::limits::Redirect;
 use crate::session::{NEVER_S, Session, SessionId};
 use crate::sys::is_sys;
 use crate::time::Instant;
@@ -34,6 +35,7 @@ impl Engine {
         connection.version = connect.version;
         let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);
         connection.packet_bytes_max = packet_bytes_max.min(PACKET_BYTES_MAX);
+        connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
         if let Some(reason) = self.connect_refusal(admission, connect) {
             self.refuse_connect(now, id, connect.version, reason, None, actions);
             return;
@@ -48,7 +50,7 @@ impl Engine {
     pub(crate) fn connect_refusal(&self, admission: Admission, connect: &Connect<'_>) -> Option<ReasonCode> {
         match admission {
             Admission::TurnAway => Some(ReasonCode::QuotaExceeded),
-            Admission::Serve if self.stopping => Some(ReasonCode::ServerUnavailable),
+            Admission::Serve if self.stopping => Some(self.stop_reason(ReasonCode::ServerUnavailable)),
             Admission::Serve => self.refusal(connect),
         }
     }
@@ -68,7 +70,9 @@ impl Engine {
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
         let shard = self.delivery.limits.tell_shard.then(|| format!("{}", self.mesh.placement.own));
         let told = [("shard", shard.as_deref().unwrap_or_default())];
+        let response_information = self.response_information(connect, client_id);
         let mut connack = self.connack(connect, assigned.as_deref(), &told);
+        connack.properties.response_information = response_information.as_deref();
         if let Some((method, data)) = authenticated {
             connack.properties.authentication_method = Some(method);
             connack.properties.authentication_data = (!data.is_empty()).then_some(data);
@@ -117,6 +121,11 @@ impl Engine {
     /// Why a well-formed CONNECT is refused, if it is.
     fn refusal(&self, connect: &Connect<'_>) -> Option<ReasonCode> {
         let limits = &self.delivery.limits;
+        match limits.redirect {
+            Redirect::Off => {}
+            Redirect::UseAnother => return Some(ReasonCode::UseAnotherServer),
+            Redirect::Moved => return Some(ReasonCode::ServerMoved),
+        }
         let method = connect.properties.authentication_method;
         if method.is_some_and(|method| !limits.authentication_methods.iter().any(|known| **known == *method))
         {
@@ -127,6 +136,7 @@ impl Engine {
             return Some(ReasonCode::ClientIdentifierNotValid);
         }
         let may_be_assigned = match connect.version {
+            _ if !limits.assigned_client_ids => false,
             ProtocolVersion::V3_1 => false,
             // Without clean session an assigned identifier could never be resumed.
             ProtocolVersion::V3_1_1 => connect.clean_start,
@@ -135,15 +145,35 @@ impl Engine {
         if connect.client_id.is_empty() && !may_be_assigned {
             return Some(ReasonCode::ClientIdentifierNotValid);
         }
-        if connect.will.as_ref().is_some_and(|will| is_sys(will.topic.as_str())) {
+        connect.will.as_ref().and_then(|will| self.will_refusal(will))
+    }
+
+    fn will_refusal(&self, will: &wire::Will<'_>) -> Option<ReasonCode> {
+        let limits = &self.delivery.limits;
+        if is_sys(will.topic.as_str()) {
             return Some(ReasonCode::NotAuthorized);
         }
-        if let Some(will) = &connect.will
-            && will.topic.levels().count() > usize::from(limits.topic_levels_max)
-        {
+        if will.topic.levels().count() > usize::from(limits.topic_levels_max) {
             return Some(ReasonCode::TopicNameInvalid);
         }
+        if will.qos > limits.maximum_qos {
+            // [MQTT-3.2.2-12]
+            return Some(ReasonCode::QoSNotSupported);
+        }
+        if will.retain && !limits.retain_available {
+            // [MQTT-3.2.2-13]
+            return Some(ReasonCode::RetainNotSupported);
+        }
+        if !self.is_payload_as_told(will.properties.payload_format_utf8, will.payload) {
+            return Some(ReasonCode::PayloadFormatInvalid);
+        }
         None
+    }
+
+    /// Whether a payload is what its Payload Format Indicator says, where that is to be checked.
+    pub(crate) fn is_payload_as_told(&self, utf8: Option<bool>, payload: &[u8]) -> bool {
+        let is_checked = self.delivery.limits.check_payload_format && utf8 == Some(true);
+        !is_checked || core::str::from_utf8(payload).is_ok()
     }
 
     /// Answers a CONNECT that is not accepted and closes [MQTT-3.2.2-7].
@@ -156,20 +186,26 @@ impl Engine {
         told: Option<&str>,
         actions: &mut Actions,
     ) {
-        let connack = ConnAck {
-            session_present: false,
-            reason,
-            properties: ConnAckProperties { reason_string: told, ..Default::default() },
-        };
+        let server_reference = self.server_reference(reason);
         let packet_bytes_max = self.connection(id).packet_bytes_max as usize;
-        self.delivery.write(id, actions, |out| {
-            let start = out.len();
-            connack.encode(version, out);
-            if out.len() - start > packet_bytes_max {
-                // It cannot even be told [MQTT-3.1.2-24].
-                out.truncate(start);
+        let mut bytes = Vec::new();
+        // Words and references only where they fit; it may be that not even the reason can be told [MQTT-3.1.2-24].
+        for properties in [
+            ConnAckProperties {
+                reason_string: told,
+                server_reference: server_reference.as_deref(),
+                ..Default::default()
+            },
+            ConnAckProperties { server_reference: server_reference.as_deref(), ..Default::default() },
+            ConnAckProperties::default(),
+        ] {
+            bytes.clear();
+            ConnAck { session_present: false, reason, properties }.encode(version, &mut bytes);
+            if bytes.len() <= packet_bytes_max {
+                self.delivery.write(id, actions, |out| out.extend_from_slice(&bytes));
+                break;
             }
-        });
+        }
         self.close(now, id, None, actions);
     }
 
@@ -310,10 +346,29 @@ impl Engine {
             packet_bytes_max: NonZeroU32::new(limits.packet_bytes_max),
             assigned_client_id: assigned,
             topic_alias_maximum: Some(limits.topic_alias_maximum),
+            // What is left out is available; 2 is what an absent Maximum QoS says [MQTT-3.2.2-9].
+            maximum_qos: (limits.maximum_qos < QoS::ExactlyOnce).then_some(limits.maximum_qos),
+            retain_available: (!limits.retain_available).then_some(false),
+            wildcard_available: (!limits.wildcard_subscriptions).then_some(false),
+            subscription_ids_available: (!limits.subscription_identifiers).then_some(false),
+            shared_available: (!limits.shared_subscriptions).then_some(false),
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
             ..Default::default()
         };
         ConnAck { session_present: false, reason: ReasonCode::Success, properties }
+    }
+
+    /// What a client that asks for it is to build its response topics from [MQTT-3.1.2-28]: none if its identifier is no
+    /// part of a topic.
+    fn response_information(&self, connect: &Connect<'_>, client_id: &str) -> Option<String> {
+        let prefix = &self.delivery.limits.response_topic_prefix;
+        let is_asked = connect.properties.request_response_information == Some(true);
+        if !is_asked || prefix.is_empty() {
+            return None;
+        }
+        let told = format!("{prefix}/{client_id}");
+        let is_topic = u16::try_from(told.len()).is_ok() && !told.contains(['+', '#']);
+        is_topic.then_some(told)
     }
 
     /// CONNACK is out: what the session is owed may follow.

@@ -89,6 +89,8 @@ pub(crate) struct Connection {
     pub(crate) timer: Option<TimerId>,
     /// The client's Maximum Packet Size, in bytes.
     pub(crate) packet_bytes_max: u32,
+    /// Whether acknowledgements may carry words [MQTT-3.1.2-29].
+    pub(crate) problem_information: bool,
     /// The client's Receive Maximum and what is left of it [MQTT-3.3.4-9].
     pub(crate) receive_maximum: u16,
     pub(crate) send_quota: u16,
@@ -122,6 +124,7 @@ impl Connection {
             silence_ms_max: 0,
             timer: None,
             packet_bytes_max: PACKET_BYTES_MAX,
+            problem_information: true,
             receive_maximum: u16::MAX,
             send_quota: u16::MAX,
             receiving_count: 0,

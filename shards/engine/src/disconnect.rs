@@ -1,6 +1,7 @@
 //! How connections and sessions end: who is told what, what outlives them.
 //! Knows no socket; the host closes once the outbox is empty.
 
+use alloc::boxed::Box;
 use alloc::format;
 
 use wire::packet::{Disconnect, DisconnectProperties};
@@ -13,6 +14,29 @@ use crate::event::{Action, Actions};
 use crate::session::SessionId;
 use crate::time::Instant;
 use crate::timer::Timer;
+
+/// Every reason that the engine closes an open connection with and tells a 5.0 client in DISCONNECT. 0x8C and others
+/// that the host gives as [`crate::Verdict::Failed`] come on top.
+pub const CLOSE_REASONS: [ReasonCode; 18] = [
+    ReasonCode::MalformedPacket,
+    ReasonCode::ProtocolError,
+    ReasonCode::NotAuthorized,
+    ReasonCode::ServerShuttingDown,
+    ReasonCode::KeepAliveTimeout,
+    ReasonCode::SessionTakenOver,
+    ReasonCode::TopicNameInvalid,
+    ReasonCode::ReceiveMaximumExceeded,
+    ReasonCode::TopicAliasInvalid,
+    ReasonCode::PacketTooLarge,
+    ReasonCode::QuotaExceeded,
+    ReasonCode::PayloadFormatInvalid,
+    ReasonCode::RetainNotSupported,
+    ReasonCode::QoSNotSupported,
+    ReasonCode::UseAnotherServer,
+    ReasonCode::SharedSubscriptionsNotSupported,
+    ReasonCode::SubscriptionIdentifiersNotSupported,
+    ReasonCode::WildcardSubscriptionsNotSupported,
+];
 
 impl Engine {
     pub(crate) fn on_disconnect(
@@ -68,24 +92,42 @@ impl Engine {
         let Some(connection) = self.delivery.connections.get(id.0) else { return };
         // DISCONNECT exists in 5.0 only, and only after CONNACK [MQTT-3.14.0-1].
         if connection.is_open() && connection.version.is_v5() {
+            assert!(CLOSE_REASONS.contains(&reason) || connection.authentication.is_some());
             let told = malformed.map(|malformed| format!("{malformed}"));
+            let reference = self.server_reference(reason);
             let packet_bytes_max = connection.packet_bytes_max as usize;
-            let disconnect = |reason_string| Disconnect {
+            let disconnect = |reason_string, server_reference| Disconnect {
                 reason,
-                properties: DisconnectProperties { reason_string, ..Default::default() },
+                properties: DisconnectProperties { reason_string, server_reference, ..Default::default() },
             };
             let version = connection.version;
             self.delivery.write(id, actions, |out| {
                 let start = out.len();
-                disconnect(told.as_deref()).encode(version, out);
+                disconnect(told.as_deref(), reference.as_deref()).encode(version, out);
                 if out.len() - start > packet_bytes_max {
-                    // Words only where they fit [MQTT-3.14.2-3].
+                    // Words and references only where they fit [MQTT-3.14.2-3].
                     out.truncate(start);
-                    disconnect(None).encode(version, out);
+                    disconnect(None, None).encode(version, out);
                 }
             });
         }
         self.close_after(now, id, actions);
+    }
+
+    /// What a reason refers to another server for.
+    pub(crate) fn server_reference(&self, reason: ReasonCode) -> Option<Box<str>> {
+        let refers = matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
+        let reference = &self.delivery.limits.server_reference;
+        (refers && !reference.is_empty()).then(|| reference.clone())
+    }
+
+    /// Why a stop ends or refuses connections: `otherwise`, unless there is a server to refer to.
+    pub(crate) fn stop_reason(&self, otherwise: ReasonCode) -> ReasonCode {
+        if self.delivery.limits.server_reference.is_empty() {
+            otherwise
+        } else {
+            ReasonCode::UseAnotherServer
+        }
     }
 
     fn close_after(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {

@@ -467,7 +467,12 @@ impl Engine {
             Phase::Fresh(_) => self.refuse_malformed_connect(now, id, malformed, actions),
             Phase::Authenticating => self.fail_authentication(now, id, malformed.reason(), actions),
             Phase::Accepting(_) | Phase::Open(_) => {
-                self.close_told(now, id, malformed.reason(), Some(&malformed), actions);
+                // An unknown version in a second CONNECT is one CONNECT too many before it is anything else.
+                let reason = match malformed.reason() {
+                    ReasonCode::UnsupportedProtocolVersion => ReasonCode::ProtocolError,
+                    reason => reason,
+                };
+                self.close_told(now, id, reason, Some(&malformed), actions);
             }
             Phase::Departing | Phase::Closing => {}
         }
@@ -524,9 +529,10 @@ impl Engine {
     fn stop(&mut self, now: Instant, actions: &mut Actions) {
         self.quiet = false;
         self.stopping = true;
+        let reason = self.stop_reason(ReasonCode::ServerShuttingDown);
         for index in 0..self.delivery.connections.slot_count() {
             if let Some(key) = self.delivery.connections.key_at(index) {
-                self.close(now, ConnectionId(key), Some(ReasonCode::ServerShuttingDown), actions);
+                self.close(now, ConnectionId(key), Some(reason), actions);
             }
         }
     }

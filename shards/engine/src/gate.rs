@@ -12,6 +12,7 @@ use crate::connection::{Connection, ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::event::{Action, Actions, Batch};
 use crate::time::Instant;
+use crate::words::words;
 
 /// An acknowledgement that was earned.
 #[derive(Debug)]
@@ -207,8 +208,18 @@ impl Engine {
                 if ends_receiving {
                     connection.receiving_count = connection.receiving_count.saturating_sub(1);
                 }
-                let ack = Ack { packet_id, reason, properties: AckProperties::default() };
-                self.delivery.write(id, actions, |out| ack.encode(kind, version, out));
+                let packet_bytes_max = connection.packet_bytes_max as usize;
+                let told = words(reason).filter(|_| connection.problem_information);
+                self.delivery.write(id, actions, |out| {
+                    let start = out.len();
+                    let properties = AckProperties { reason_string: told, ..AckProperties::default() };
+                    Ack { packet_id, reason, properties }.encode(kind, version, out);
+                    if told.is_some() && out.len() - start > packet_bytes_max {
+                        // Words only where they fit [MQTT-3.4.2-2].
+                        out.truncate(start);
+                        Ack { reason, ..Ack::success(packet_id) }.encode(kind, version, out);
+                    }
+                });
             }
         }
     }

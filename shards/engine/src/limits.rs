@@ -4,6 +4,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use wire::QoS;
+
 /// What a full session queue does with the next message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum QueueFull {
@@ -16,8 +18,21 @@ pub enum QueueFull {
     EndSession,
 }
 
+/// Whether new clients are sent to another server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Redirect {
+    /// No.
+    #[default]
+    Off,
+    /// For now: 0x9C.
+    UseAnother,
+    /// For good: 0x9D.
+    Moved,
+}
+
 /// The engine's bounds. [`Limits::default`] is what the product ships with.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings, not one state")]
 pub struct Limits {
     /// Longest packet accepted, in bytes with its fixed header; a longer one closes with 0x95.
     pub packet_bytes_max: u32,
@@ -64,6 +79,26 @@ pub struct Limits {
     pub retained_bytes_max: u64,
     /// Bytes of messages and outboxes this shard may hold; past it new publishes are refused. 0: none.
     pub memory_bytes_max: u64,
+    /// Whether filters may have wildcards; otherwise 0xA2 (5.0), or a refused SUBACK.
+    pub wildcard_subscriptions: bool,
+    /// Whether subscriptions may be shared; otherwise 0x9E (5.0), or a refused SUBACK.
+    pub shared_subscriptions: bool,
+    /// Whether subscriptions may have identifiers; otherwise 0xA1.
+    pub subscription_identifiers: bool,
+    /// Whether messages can be retained; otherwise 0x9A.
+    pub retain_available: bool,
+    /// The highest QoS taken from clients and granted to them; a higher PUBLISH or will is refused with 0x9B.
+    pub maximum_qos: QoS,
+    /// Whether a client may leave its identifier to us; otherwise 0x85.
+    pub assigned_client_ids: bool,
+    /// Whether a payload that says it is UTF-8 has to be; otherwise 0x99.
+    pub check_payload_format: bool,
+    /// What comes before the client identifier in the Response Information of a client that asks; "": none is told.
+    pub response_topic_prefix: Box<str>,
+    /// The server that clients are referred to; "": none.
+    pub server_reference: Box<str>,
+    /// Whether new clients are sent there.
+    pub redirect: Redirect,
     /// Methods of enhanced authentication that the host knows; any other is refused with 0x8C.
     pub authentication_methods: Vec<Box<str>>,
     /// Bytes of a method's name and data in one packet of a client; more is refused with 0x97.
@@ -99,6 +134,16 @@ impl Default for Limits {
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1024 * 1024 * 1024,
             memory_bytes_max: 0,
+            wildcard_subscriptions: true,
+            shared_subscriptions: true,
+            subscription_identifiers: true,
+            retain_available: true,
+            maximum_qos: QoS::ExactlyOnce,
+            assigned_client_ids: true,
+            check_payload_format: false,
+            response_topic_prefix: Box::default(),
+            server_reference: Box::default(),
+            redirect: Redirect::Off,
             authentication_methods: Vec::new(),
             authentication_bytes_max: 4_096,
             tell_shard: false,

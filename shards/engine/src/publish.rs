@@ -67,6 +67,17 @@ impl Engine {
             self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
             return;
         }
+        let limits = &self.delivery.limits;
+        if publish.qos > limits.maximum_qos {
+            // CONNACK said so [MQTT-3.2.2-11].
+            self.protocol_error(now, id, ReasonCode::QoSNotSupported, actions);
+            return;
+        }
+        if publish.retain && !limits.retain_available {
+            // [MQTT-3.2.2-14]
+            self.protocol_error(now, id, ReasonCode::RetainNotSupported, actions);
+            return;
+        }
         match (publish.topic, publish.properties.topic_alias) {
             (Some(topic), None) => self.publish_to(now, id, session, publish, topic.as_str(), actions),
             (None, None) => unreachable!("the codec refuses an empty topic without alias [MQTT-3.3.2-8]"),
@@ -106,6 +117,10 @@ impl Engine {
             self.deny_sys(now, id, publish, actions);
             return;
         }
+        if !self.is_payload_as_told(publish.properties.payload_format_utf8, publish.payload) {
+            self.refuse_payload(now, id, publish, actions);
+            return;
+        }
         let mut forwarded = core::mem::take(&mut self.scratch.forwarded);
         forwarded.clear();
         if publish.properties.has_forwardable() {
@@ -121,7 +136,12 @@ impl Engine {
         };
         match (publish.qos, publish.packet_id) {
             (QoS::AtMostOnce, _) => {
-                let _counted = self.route(now, view, Some(session), actions);
+                let routed = self.route(now, view, Some(session), actions);
+                // Nothing answers QoS 0. Whoever names a topic that is never accepted has to be told all the same;
+                // want of room passes, and what it cost is counted.
+                if let Routed::Refused(reason @ ReasonCode::TopicNameInvalid) = routed {
+                    self.close(now, id, Some(reason), actions);
+                }
             }
             (QoS::AtLeastOnce, Some(packet_id)) => {
                 if self.count_receiving(now, id, actions) {
@@ -167,6 +187,28 @@ impl Engine {
             session.flow.get_or_insert_default().receive(packet_id);
         }
         self.answer(now, id, AckKind::PubRec, packet_id, routed, actions);
+    }
+
+    /// Refuses a PUBLISH whose payload is not what it says; only 5.0 can say it.
+    fn refuse_payload(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        actions: &mut Actions,
+    ) {
+        self.delivery.counters.publishes_refused += 1;
+        let reason = ReasonCode::PayloadFormatInvalid;
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return self.close(now, id, Some(reason), actions),
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        if let Some(packet_id) = publish.packet_id
+            && self.count_receiving(now, id, actions)
+        {
+            self.acknowledge(now, id, Earned::Ack(kind, packet_id, reason), false, actions);
+        }
     }
 
     /// Counts a QoS 1 or 2 message against our Receive Maximum; `false` if the client exceeds it.

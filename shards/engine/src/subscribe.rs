@@ -12,6 +12,7 @@ use crate::event::Actions;
 use crate::gate::Earned;
 use crate::session::SessionId;
 use crate::time::Instant;
+use crate::words::words;
 
 impl Engine {
     pub(crate) fn on_subscribe(
@@ -22,19 +23,49 @@ impl Engine {
         subscribe: &Subscribe<'_>,
         actions: &mut Actions,
     ) {
+        let v5 = self.connection(id).version.is_v5();
+        if v5 && let Some(reason) = self.unsupported(subscribe) {
+            // CONNACK said so, so it is a protocol error [3.2.2.3.11 to 3.2.2.3.13].
+            self.protocol_error(now, id, reason, actions);
+            return;
+        }
         let codes: Vec<ReasonCode> = subscribe
             .filters
             .iter()
             .map(|(filter, options)| self.subscribe(session, &filter, options, subscribe.subscription_id))
             .collect();
-        let suback = SubAck {
-            packet_id: subscribe.packet_id,
-            reasons: Reasons::from_codes(&codes),
-            properties: AckProperties::default(),
-        };
         let must_persist = self.subscriptions_changed(session);
-        self.answer_filters(now, id, must_persist, true, |version, out| suback.encode(version, out), actions);
+        let told = codes.iter().find_map(|&code| words(code));
+        let encode = |version, words, out: &mut Vec<u8>| {
+            let properties = AckProperties { reason_string: words, ..AckProperties::default() };
+            let reasons = Reasons::from_codes(&codes);
+            SubAck { packet_id: subscribe.packet_id, reasons, properties }.encode(version, out);
+        };
+        self.answer_filters(now, id, must_persist, true, told, encode, actions);
         self.schedule_lookups(session);
+    }
+
+    /// What a SUBSCRIBE asks for that CONNACK said there is not.
+    fn unsupported(&self, subscribe: &Subscribe<'_>) -> Option<ReasonCode> {
+        let limits = &self.delivery.limits;
+        if subscribe.subscription_id.is_some() && !limits.subscription_identifiers {
+            return Some(ReasonCode::SubscriptionIdentifiersNotSupported);
+        }
+        if limits.wildcard_subscriptions && limits.shared_subscriptions {
+            return None;
+        }
+        subscribe.filters.iter().find_map(|(filter, _)| self.unsupported_filter(&filter))
+    }
+
+    fn unsupported_filter(&self, filter: &TopicFilter<'_>) -> Option<ReasonCode> {
+        let limits = &self.delivery.limits;
+        if filter.share_name().is_some() && !limits.shared_subscriptions {
+            return Some(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if filter.has_wildcard() && !limits.wildcard_subscriptions {
+            return Some(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        None
     }
 
     /// One filter of a SUBSCRIBE, as if it had come alone [MQTT-3.8.4-5].
@@ -45,7 +76,12 @@ impl Engine {
         options: SubscribeOptions,
         identifier: Option<SubscriptionId>,
     ) -> ReasonCode {
+        // 3.1.1 was not told before, so it is now, filter by filter.
+        if let Some(reason) = self.unsupported_filter(filter) {
+            return reason;
+        }
         let limits = &self.delivery.limits;
+        let options = SubscribeOptions { qos: options.qos.min(limits.maximum_qos), ..options };
         if filter.levels().count() > usize::from(limits.topic_levels_max) {
             return ReasonCode::TopicFilterInvalid;
         }
@@ -94,37 +130,37 @@ impl Engine {
                 }
             })
             .collect();
-        let unsuback = UnsubAck {
-            packet_id: unsubscribe.packet_id,
-            reasons: Reasons::from_codes(&codes),
-            properties: AckProperties::default(),
-        };
         let must_persist = self.subscriptions_changed(session_id);
-        self.answer_filters(
-            now,
-            id,
-            must_persist,
-            false,
-            |version, out| unsuback.encode(version, out),
-            actions,
-        );
+        let encode = |version, _: Option<&str>, out: &mut Vec<u8>| {
+            let (reasons, properties) = (Reasons::from_codes(&codes), AckProperties::default());
+            UnsubAck { packet_id: unsubscribe.packet_id, reasons, properties }.encode(version, out);
+        };
+        self.answer_filters(now, id, must_persist, false, None, encode, actions);
     }
 
-    /// Sends SUBACK or UNSUBACK through the gate; a SUBACK once every shard knows the filters. A client that asked about more filters than it can be
-    /// answered for is told that [MQTT-3.1.2-24].
+    /// Sends SUBACK or UNSUBACK through the gate; a SUBACK once every shard knows the filters. Words go along where they
+    /// fit and are wanted [MQTT-3.1.2-29]. A client that asked about more filters than it can be answered for is told
+    /// that [MQTT-3.1.2-24].
+    #[expect(clippy::too_many_arguments, reason = "two packets that differ in two facts and their encoding")]
     fn answer_filters(
         &mut self,
         now: Instant,
         id: ConnectionId,
         must_persist: bool,
         must_be_known: bool,
-        encode: impl FnOnce(ProtocolVersion, &mut Vec<u8>),
+        told: Option<&'static str>,
+        encode: impl Fn(ProtocolVersion, Option<&'static str>, &mut Vec<u8>),
         actions: &mut Actions,
     ) {
         let connection = self.connection(id);
         let packet_bytes_max = connection.packet_bytes_max as usize;
+        let (version, told) = (connection.version, told.filter(|_| connection.problem_information));
         let mut bytes = Vec::new();
-        encode(connection.version, &mut bytes);
+        encode(version, told, &mut bytes);
+        if told.is_some() && bytes.len() > packet_bytes_max {
+            bytes.clear();
+            encode(version, None, &mut bytes);
+        }
         if bytes.len() > packet_bytes_max {
             self.close(now, id, Some(ReasonCode::PacketTooLarge), actions);
             return;

@@ -63,6 +63,8 @@ pub(crate) struct Shard {
     pub(crate) ticks: bool,
     /// Steps of authentication that the test has to judge.
     pub(crate) asked: VecDeque<(ConnectionId, u64)>,
+    /// Reason strings of acknowledgements, one for each that came, of all clients.
+    pub(crate) words: Vec<Option<String>>,
     next_packet_id: u16,
 }
 
@@ -86,6 +88,7 @@ impl Shard {
             persisting: VecDeque::new(),
             ticks: true,
             asked: VecDeque::new(),
+            words: Vec::new(),
             next_packet_id: 1,
         }
     }
@@ -391,7 +394,7 @@ impl Shard {
                     if drain.budget_bytes != usize::MAX {
                         self.lines[line].drain.budget_bytes -= sent;
                     }
-                    self.lines[line].arrive(&taken);
+                    self.lines[line].arrive(&taken, &mut self.words);
                     if sent < length && self.lines[line].drain.budget_bytes == 0 {
                         return;
                     }
@@ -420,13 +423,20 @@ impl Shard {
 
 impl Line {
     /// Bytes reach the client, which must be able to read them.
-    fn arrive(&mut self, mut bytes: &[u8]) {
+    fn arrive(&mut self, mut bytes: &[u8], words: &mut Vec<Option<String>>) {
         let packets = self.assembler.next(&mut bytes, u32::MAX);
         let mut next = packets.expect("the engine frames its packets");
         while let Some(frame) = next {
             let bytes_on_the_wire = frame.packet_bytes();
             let packet =
                 Packet::decode(self.version, frame).expect("the engine writes what a client can read");
+            let acknowledgement = match &packet {
+                Packet::PubAck(ack) | Packet::PubRec(ack) => Some(ack.properties),
+                Packet::SubAck(suback) => Some(suback.properties),
+                Packet::UnsubAck(unsuback) => Some(unsuback.properties),
+                _ => None,
+            };
+            words.extend(acknowledgement.map(|properties| properties.reason_string.map(str::to_owned)));
             self.inbox.push_back(Got::of(&packet, bytes_on_the_wire));
             next = self.assembler.next(&mut bytes, u32::MAX).expect("the engine frames its packets");
         }

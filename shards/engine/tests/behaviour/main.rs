@@ -4,12 +4,14 @@
 mod aliases;
 mod authentication;
 mod client;
+mod close_reasons;
 mod connect;
 mod expiry;
 mod flow;
 mod garbage;
 mod gate;
 mod host;
+mod offers;
 mod oracle;
 mod publish;
 mod queues;
