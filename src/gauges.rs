@@ -48,6 +48,7 @@ impl Gauges {
             subscriptions: engine.subscription_count() as u64,
             shared_subscriptions: engine.shared_subscription_count() as u64,
             retained_messages: engine.retained_count() as u64,
+            retained_expired: counters.retained_expired,
             stored_messages: stored_messages.into(),
             stored_bytes,
             packets_received: counters.packets_received,

@@ -54,6 +54,8 @@ shard_totals! {
     shared_subscriptions,
     /// Retained messages of clients now (gauge).
     retained_messages,
+    /// Retained messages whose time was over.
+    retained_expired,
     /// Messages held now, retained ones included (gauge).
     stored_messages,
     /// Bytes of them (gauge).

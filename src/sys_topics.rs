@@ -69,6 +69,7 @@ impl SysTopics {
         tell("subscriptions/count", sums.subscriptions);
         tell("shared_subscriptions/count", sums.shared_subscriptions);
         tell("retained messages/count", sums.retained_messages);
+        tell("retained messages/expired", sums.retained_expired);
         tell("store/messages/count", sums.stored_messages);
         tell("store/messages/bytes", sums.stored_bytes);
         tell("publish/messages/received", sums.messages_received);

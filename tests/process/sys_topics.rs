@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::harness::broker::{Broker, Setup};
-use crate::harness::packet::{Connect, Publish, Version};
+use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
 
@@ -136,5 +136,22 @@ fn interval_zero_publishes_none() {
     reader.subscribe("$SYS/#", 1);
     reader.settle();
     assert!(reader.waiting().is_empty(), "{:?}", reader.waiting());
+    broker.stop();
+}
+
+#[test]
+fn retained_messages_that_expire_leave_by_themselves() {
+    let broker = start("2", "1");
+    let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+    reader.subscribe("$SYS/#", 1);
+    let mut heard = BTreeMap::new();
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    for (topic, seconds) in [("a", 2), ("b", 2), ("c", 1_000)] {
+        let expiry = Properties::new().four(property::MESSAGE_EXPIRY_INTERVAL, seconds);
+        publisher.publish(&Publish::new(topic, 1, b"x").retained().with(expiry));
+    }
+    // Nobody subscribes to them, so nobody meets them.
+    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/expired", "2");
+    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/count", "1");
     broker.stop();
 }

@@ -110,6 +110,8 @@ pub struct Counters {
     pub crossed_for_nothing: u64,
     /// Retained messages of other shards' publishers for which the store had no room.
     pub retained_refused: u64,
+    /// Retained messages that left the store because their Message Expiry Interval was over.
+    pub retained_expired: u64,
     /// Connections handed over to the shard of their session.
     pub handed_over: u64,
     /// Completions and acknowledgements that named a connection or session of an earlier generation.

@@ -266,7 +266,7 @@ impl Delivery {
             Plan::Send(connection) => self.offer_send(now, session, connection, &grant, source, actions),
             Plan::Queue => {
                 let key = self.keep(source);
-                self.enqueue(session, key, grant, source);
+                self.enqueue(now, session, key, grant, source);
             }
             Plan::Drop(reason) => {
                 let session = self.sessions.at_mut(session).expect("looked up above");
@@ -357,7 +357,7 @@ impl Delivery {
         }
     }
 
-    fn enqueue(&mut self, index: u32, key: MessageKey, grant: Grant, source: &mut Source<'_>) {
+    fn enqueue(&mut self, now: Instant, index: u32, key: MessageKey, grant: Grant, source: &mut Source<'_>) {
         let Self { limits, sessions, counters, messages, endings, .. } = self;
         let id = SessionId(sessions.key_at(index).expect("planned a moment ago"));
         let session = sessions.at_mut(index).expect("planned a moment ago");
@@ -373,6 +373,14 @@ impl Delivery {
                 messages.hold(key);
                 source.must_persist |= session.is_persistent();
                 return;
+            }
+            // What is too old to be sent makes room before anybody loses a message that is not.
+            let is_stale =
+                flow.queue.front().is_some_and(|first| messages.view(first.message).is_expired(now));
+            if is_stale && let Some(stale) = dequeue(flow, messages) {
+                messages.release(stale.message);
+                session.ledger.drop(counters, DropReason::Expired, 1);
+                continue;
             }
             match limits.queue_full {
                 // No room is made for what would not fit into an empty queue.

@@ -409,15 +409,15 @@ impl Engine {
     }
 
     /// Takes an expired message out of the store: it is no longer there for anyone [MQTT-3.3.2-5].
-    fn forget_if_expired(&mut self, now: Instant, message: MessageKey) -> bool {
+    pub(crate) fn forget_if_expired(&mut self, now: Instant, message: MessageKey) -> bool {
         let view = self.delivery.messages.view(message);
         if !view.is_expired(now) {
             return false;
         }
         let topic: Box<str> = view.topic.into();
         if let Some(expired) = self.retained.remove(&topic) {
-            self.retained.bytes_held -= self.delivery.messages.bytes_of(expired);
-            self.delivery.messages.release(expired);
+            self.let_go(&topic, &expired);
+            self.delivery.counters.retained_expired += 1;
         }
         true
     }

@@ -21,6 +21,7 @@ use crate::session::SessionId;
 use crate::stores::Origin;
 use crate::sys::is_sys;
 use crate::time::Instant;
+use crate::timer::Timer;
 use crate::tree::Member;
 
 /// Allocations that live across steps so that the steady state makes none.
@@ -409,12 +410,23 @@ impl Engine {
             self.delivery.messages.hold(key);
             self.retained.count_in(topic, self.delivery.messages.bytes_of(key));
             let sequence = self.publish_sequence;
-            self.retained.set(topic, Retained { message: key, sequence, publisher, origin })
+            let expires_at = source.view.expires_at;
+            let timer = expires_at.map(|deadline| self.wheel.insert(deadline, Timer::RetainedExpiry(key)));
+            self.retained.set(topic, Retained { message: key, sequence, publisher, origin, timer })
         };
         if let Some(replaced) = replaced {
-            self.retained.count_out(topic, self.delivery.messages.bytes_of(replaced));
-            self.delivery.messages.release(replaced);
+            self.let_go(topic, &replaced);
         }
+    }
+
+    /// Lets a message go that was taken out of the retained store.
+    pub(crate) fn let_go(&mut self, topic: &str, retained: &Retained) {
+        if let Some(timer) = retained.timer {
+            // Where it was due a moment ago there is nothing to cancel.
+            self.wheel.cancel(timer);
+        }
+        self.retained.count_out(topic, self.delivery.messages.bytes_of(retained.message));
+        self.delivery.messages.release(retained.message);
     }
 
     /// Joins the members of several filters into one match for each session.

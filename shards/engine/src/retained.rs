@@ -12,6 +12,7 @@ use wire::TopicFilter;
 use crate::message::MessageKey;
 use crate::stores::Origin;
 use crate::sys::is_sys;
+use crate::wheel::TimerId;
 
 #[derive(Debug)]
 pub(crate) struct Retained {
@@ -22,6 +23,8 @@ pub(crate) struct Retained {
     pub(crate) publisher: Option<NonZeroU64>,
     /// Where it was published: tells which of two updates of one shard is newer.
     pub(crate) origin: Origin,
+    /// Takes it out when its Message Expiry Interval ends; cancelled if it goes before.
+    pub(crate) timer: Option<TimerId>,
 }
 
 /// **Lives on:** the shard that owns the topic. Bounded by `Limits::retained_*_max`.
@@ -69,19 +72,20 @@ impl RetainedStore {
     }
 
     /// Stores a message; returns the one it replaces, to be released by the caller.
-    pub(crate) fn set(&mut self, topic: &str, retained: Retained) -> Option<MessageKey> {
+    pub(crate) fn set(&mut self, topic: &str, retained: Retained) -> Option<Retained> {
         if let Some(known) = self.by_topic.get_mut(topic) {
-            return Some(core::mem::replace(known, retained).message);
+            return Some(core::mem::replace(known, retained));
         }
         self.sys_count += usize::from(is_sys(topic));
         self.by_topic.insert(topic.into(), retained);
         None
     }
 
-    pub(crate) fn remove(&mut self, topic: &str) -> Option<MessageKey> {
+    /// Takes a message out, to be released by the caller.
+    pub(crate) fn remove(&mut self, topic: &str) -> Option<Retained> {
         let removed = self.by_topic.remove(topic)?;
         self.sys_count -= usize::from(is_sys(topic));
-        Some(removed.message)
+        Some(removed)
     }
 
     /// Whether a filter without wildcards finds nothing.
@@ -190,7 +194,7 @@ mod tests {
                 expires_at: None,
             };
             let message = messages.put(&view, None);
-            store.set(topic, Retained { message, sequence: 1, publisher: None, origin });
+            store.set(topic, Retained { message, sequence: 1, publisher: None, origin, timer: None });
         }
         for text in ["#", "a/#", "a/+", "+/b", "a/b", "+/+/+", "nothing/#", "$SYS/#", "+"] {
             let filter = TopicFilter::parse(text).unwrap();

@@ -6,6 +6,7 @@ use wire::ReasonCode;
 use crate::connection::{ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::event::{Action, Actions};
+use crate::message::MessageKey;
 use crate::session::SessionId;
 use crate::time::Instant;
 
@@ -17,6 +18,8 @@ pub(crate) enum Timer {
     SessionExpiry(SessionId),
     /// The Will Delay Interval ended [MQTT-3.1.2-8].
     Will(SessionId),
+    /// The Message Expiry Interval of a retained message ended [MQTT-3.3.2-5]. Cancelled before the message goes.
+    RetainedExpiry(MessageKey),
 }
 
 impl Engine {
@@ -31,6 +34,10 @@ impl Engine {
                 }
             }
             Timer::Will(id) => self.publish_will(now, id, actions),
+            Timer::RetainedExpiry(message) => {
+                let is_expired = self.forget_if_expired(now, message);
+                assert!(is_expired);
+            }
         }
     }
 

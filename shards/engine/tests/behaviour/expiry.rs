@@ -1,6 +1,6 @@
 //! Message expiry: counted down while a message waits, dropped when it is over, not once it was sent.
 
-use engine::{DropReason, Limits};
+use engine::{DropReason, Limits, QueueFull};
 use wire::{AckKind, Publish, PublishProperties};
 
 use crate::client::{Client, Hello, publish};
@@ -65,4 +65,91 @@ fn mqtt_4_3_3_7_what_was_sent_once_is_sent_again_however_old() {
         shard.ack(client, AckKind::PubRec, messages[0].id);
         assert_eq!(shard.acked(client, AckKind::PubRel, messages[0].id), Some(0));
     });
+}
+
+/// Retains a message for a while.
+fn retain(shard: &mut Shard, client: Client, topic: &str, text: &str, expiry_s: Option<u32>) {
+    let properties =
+        PublishProperties { message_expiry_interval_s: expiry_s, ..PublishProperties::default() };
+    let id = shard.packet_id();
+    let message = publish(topic, text.as_bytes(), 1, id);
+    shard.publish_packet(client, &Publish { retain: true, properties, ..message });
+}
+
+#[test]
+fn mqtt_3_3_2_5_an_expired_retained_message_leaves_the_store_by_itself() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        for number in 0..1_000 {
+            retain(shard, client, &format!("t/{number}"), "short", Some(5));
+        }
+        retain(shard, client, "long", "long", Some(50));
+        retain(shard, client, "for ever", "for ever", None);
+        shard.advance_ms(4_999);
+        assert_eq!(shard.engine.retained_count(), 1_002);
+        shard.advance_ms(1);
+        assert_eq!(shard.engine.retained_count(), 2);
+        assert_eq!(shard.engine.counters().retained_expired, 1_000);
+        shard.subscribe(client, "long", 1);
+        assert_eq!(shard.messages(client)[0].expiry_s, Some(45));
+        shard.advance_ms(45_000);
+        assert_eq!(shard.engine.retained_count(), 1);
+        assert_eq!(shard.engine.audit().timers, 0);
+    });
+}
+
+#[test]
+fn what_replaces_a_retained_message_is_not_taken_out_in_its_place() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        for (first, second, left) in
+            [(Some(5), None, 1), (Some(5), Some(50), 1), (Some(50), Some(5), 0), (None, Some(5), 0)]
+        {
+            retain(shard, client, "t", "first", first);
+            retain(shard, client, "t", "second", second);
+            assert_eq!(
+                shard.engine.audit().timers,
+                u32::from(second.is_some()),
+                "one timer a message at most"
+            );
+            shard.advance_ms(10_000);
+            assert_eq!(shard.engine.retained_count(), left, "{first:?} {second:?}");
+            retain(shard, client, "t", "", None);
+            assert_eq!((shard.engine.retained_count(), shard.engine.audit().timers), (0, 0));
+        }
+    });
+}
+
+#[test]
+fn the_room_of_an_expired_retained_message_is_free_for_the_next() {
+    run(Limits { retained_messages_max: 1, ..Limits::default() }, |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        retain(shard, client, "old", "x", Some(5));
+        assert_eq!(shard.publish_retained(client, "new", b"x", 1), 0x97);
+        shard.advance_ms(5_000);
+        assert_eq!(shard.publish_retained(client, "new", b"x", 1), 0x10);
+    });
+}
+
+#[test]
+fn a_full_queue_drops_what_has_expired_before_what_has_not() {
+    for queue_full in [QueueFull::DropNewest, QueueFull::DropOldest, QueueFull::EndSession] {
+        run(Limits { queue_messages_max: 3, queue_full, ..Limits::default() }, |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            let client = shard.connect(&Hello::v5("a").resume());
+            shard.subscribe(client, "t", 1);
+            shard.hang_up(client);
+            send(shard, publisher, "short", 5);
+            send(shard, publisher, "shorter", 4);
+            send(shard, publisher, "long", 50);
+            shard.advance_ms(5_000);
+            send(shard, publisher, "new", 50);
+            send(shard, publisher, "newer", 50);
+            let client = shard.connect(&Hello::v5("a").resume());
+            assert_eq!(shard.texts(client), ["long", "new", "newer"], "{queue_full:?}");
+            let counters = shard.engine.counters();
+            assert_eq!(counters.dropped[DropReason::Expired.index()], 2);
+            assert_eq!(counters.dropped[DropReason::QueueFull.index()], 0);
+        });
+    }
 }
