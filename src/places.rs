@@ -20,12 +20,19 @@ struct Counts {
     max: u32,
     taken: AtomicU32,
     turned_away: AtomicU32,
+    /// Connections that were sent everything, their end included, and whose peer has not closed yet.
+    told: AtomicU32,
 }
 
 impl Places {
     /// As many as `max`.
     pub(crate) fn new(max: u32) -> Self {
-        Self(Shared::new(Counts { max, taken: AtomicU32::new(0), turned_away: AtomicU32::new(0) }))
+        Self(Shared::new(Counts {
+            max,
+            taken: AtomicU32::new(0),
+            turned_away: AtomicU32::new(0),
+            told: AtomicU32::new(0),
+        }))
     }
 
     /// Takes a place, or one of the few in which a connection is told that there is none; `None` if those
@@ -51,6 +58,22 @@ impl Places {
         };
         let before = count.fetch_sub(1, Relaxed);
         assert!(before > 0);
+    }
+
+    /// A connection was sent everything there is, and its end.
+    pub(crate) fn tell(&self) {
+        self.0.told.fetch_add(1, Relaxed);
+    }
+
+    /// One of those is gone.
+    pub(crate) fn leave_told(&self) {
+        let before = self.0.told.fetch_sub(1, Relaxed);
+        assert!(before > 0);
+    }
+
+    /// Whether all that is left of any connection is that its peer closes.
+    pub(crate) fn is_all_told(&self) -> bool {
+        self.0.told.load(Relaxed) >= self.taken() + self.0.turned_away.load(Relaxed)
     }
 
     /// Connections that are served, wherever they are.
@@ -86,9 +109,24 @@ mod tests {
         assert_eq!(places.enter(), None);
         assert_eq!(places.taken(), 2);
         for admission in entered.into_iter().flatten() {
-            assert!(!places.is_deserted());
+            assert!(!places.is_deserted() && !places.is_all_told());
             places.leave(admission);
         }
         assert!(places.is_deserted());
+    }
+
+    #[test]
+    fn all_are_told_when_each_of_them_is() {
+        let places = Places::new(1);
+        let entered = [places.enter(), places.enter()];
+        places.tell();
+        assert!(!places.is_all_told());
+        places.tell();
+        assert!(places.is_all_told());
+        for admission in entered.into_iter().flatten() {
+            places.leave_told();
+            places.leave(admission);
+            assert!(places.is_all_told());
+        }
     }
 }

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use crate::harness::broker::{Broker, Io, Setup};
 use crate::harness::packet::{Connect, Properties, Publish, Version};
 use crate::harness::peer::Peer;
+use crate::harness::time::now;
 
 #[test]
 fn sigterm_and_sigint_tell_the_clients_and_exit_0() {
@@ -98,4 +99,27 @@ fn kill_leaves_subscriptions_that_the_next_start_reads() {
     assert_eq!(peer.next_message().text(), "live");
     peer.disconnect();
     broker.stop();
+}
+
+#[test]
+fn a_client_that_was_told_and_does_not_close_does_not_hold_up_the_end() {
+    // Half of what the broker allows clients to take what is on its way to them: it had to wait for none of that.
+    const SOON: Duration = Duration::from_millis(1_500);
+    let stop = || {
+        let mut broker = Broker::start_with(&Setup { flags: &["--shards", "2"], ..Setup::default() });
+        let peers = ["a", "b", "c"].map(|id| Peer::connect(broker.address(), &Connect::new(Version::V5, id)));
+        let mute = Peer::open(broker.address(), Version::V3_1_1);
+        let begin = now();
+        broker.process().signal(Signal::TERM);
+        assert!(broker.process().wait_for_exit(Duration::from_secs(10)).success());
+        let took = now().duration_since(begin);
+        for mut peer in peers {
+            assert_eq!(peer.await_close(), Some(0x8B));
+        }
+        mute.vanish();
+        took
+    };
+    // Other tests load the machine; what a stop waits for by itself shows in the quickest of a few.
+    let quickest = (0..4).map(|_| stop()).find(|took| *took < SOON);
+    assert!(quickest.is_some(), "every stop waited for clients that had been told");
 }

@@ -96,7 +96,9 @@ impl Shard {
                     break;
                 }
                 Lend::Close => {
-                    socket.end_sending();
+                    if socket.end_sending() {
+                        self.places.tell();
+                    }
                     flushed = Flushed::Done;
                     break;
                 }

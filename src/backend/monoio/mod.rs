@@ -50,6 +50,9 @@ const ACCEPT_TASKS: usize = 8;
 /// Session slots exported in one turn.
 const EXPORT_SLOTS: u32 = 256;
 
+/// How long a stop waits for peers that were told everything and do not close.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// What a shard is given when its thread starts.
 pub(crate) struct Parts {
     pub(crate) number: u16,
@@ -297,6 +300,9 @@ impl Shard {
         debug!(shard = self.number, connection = socket.id.slot(), ?by, "closed");
         let _nothing = self.step(Event::Closed { connection: socket.id, by });
         self.sockets.borrow_mut()[socket.id.slot() as usize] = None;
+        if socket.is_told() {
+            self.places.leave_told();
+        }
         self.places.leave(socket.admission);
     }
 
@@ -368,7 +374,13 @@ impl Shard {
         let _nothing = self.step(Event::Stop);
         let last = clock::read() + deadline;
         // Of all shards: a connection that is on its way here must find its home awake.
+        let mut told_since = None;
         while !self.places.is_deserted() && clock::read() < last {
+            // Who was told and does not close is owed no more than the time in which what was sent arrives.
+            told_since = self.places.is_all_told().then(|| told_since.unwrap_or_else(clock::read));
+            if told_since.is_some_and(|since| clock::read().duration_since(since) >= FAREWELL) {
+                break;
+            }
             // Nobody hears the doorbell any more, so the lanes are looked at all the time.
             self.turn.wake_flusher();
             monoio::time::sleep(Duration::from_millis(5)).await;

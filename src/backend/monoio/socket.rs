@@ -26,6 +26,8 @@ pub(super) struct Socket {
     /// The connection's task, while it waits for credit.
     starving: Cell<Option<Waker>>,
     aborted: Cell<bool>,
+    /// `end_sending` was called.
+    told: Cell<bool>,
     /// The shard for which it has to leave this one.
     home: Cell<Option<u16>>,
 }
@@ -40,6 +42,7 @@ impl Socket {
             resumed: Cell::new(false),
             starving: Cell::new(None),
             aborted: Cell::new(false),
+            told: Cell::new(false),
             home: Cell::new(None),
         }
     }
@@ -75,10 +78,12 @@ impl Socket {
         rustix::net::send(self.descriptor(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
     }
 
-    /// Nothing follows what was sent; what still arrives is read, so that no reset overtakes it.
-    pub(super) fn end_sending(&self) {
+    /// Nothing follows what was sent; what still arrives is read, so that no reset overtakes it. Returns whether this is
+    /// the first time.
+    pub(super) fn end_sending(&self) -> bool {
         // A peer that is gone already needs no farewell.
         let _ = rustix::net::shutdown(self.descriptor(), Shutdown::Write);
+        !self.told.replace(true)
     }
 
     /// Ends both directions, which wakes the connection's task.
@@ -86,6 +91,10 @@ impl Socket {
         self.aborted.set(true);
         let _ = rustix::net::shutdown(self.descriptor(), Shutdown::Both);
         self.resume();
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.told.get()
     }
 
     pub(super) fn is_aborted(&self) -> bool {
