@@ -220,8 +220,9 @@ settings! {
         retained_messages_max: u32 = 1_000_000, ANY;
         /// Most bytes of retained messages, topics included.
         retained_bytes_max: u64 = 1_073_741_824, from(0);
-        /// Ceiling on the memory the broker accounts for, in bytes; past it new work is refused with a
-        /// reason. 0 sets none.
+        /// Ceiling on the memory the broker accounts for, in bytes: messages, what waits to be sent, wills, topic filters,
+        /// and packets of which a part has come. Past it new work is refused with a reason (0x97), and a long packet that
+        /// is not whole yet ends its connection; 16 KiB of one are held for each connection all the same. 0 sets none.
         memory_bytes_max: u64 = 0, from(0);
     }
 }

@@ -1,7 +1,7 @@
 //! The most connections at once: one more is refused with a reason and costs nobody else anything.
 
 use crate::harness::broker::{Broker, Io, Setup};
-use crate::harness::packet::{Connect, Version};
+use crate::harness::packet::{Connect, Properties, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
 
@@ -33,6 +33,36 @@ fn one_connection_too_many_is_refused_with_a_reason() {
         for peer in admitted {
             peer.disconnect();
         }
+        broker.stop();
+    }
+}
+
+/// What a client makes the broker hold counts, be it half a packet, a filter or a will.
+#[test]
+fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
+    for io in [Io::Uring, Io::Epoll] {
+        let config = "memory_bytes_max = 200000\n";
+        let broker = Broker::start_with(&Setup { io, flags: &["--shards", "1"], config });
+        let connect = |id: &'static str| Connect::new(Version::V5, id);
+        let half =
+            |bytes: usize| Publish::new("t", 0, &vec![0; 400_000]).encode(Version::V5)[..bytes].to_vec();
+        let mut greedy = Peer::connect(broker.address(), &connect("greedy"));
+        greedy.send_whatever_happens(&half(390_000));
+        assert_eq!(greedy.await_close(), Some(0x97), "half a packet of more than there is");
+        let mut keeper = Peer::connect(broker.address(), &connect("keeper"));
+        // Retained, so that it stays.
+        let refused_at = (0..40).find(|number| {
+            let topic = format!("kept/{number}");
+            keeper.publish(&Publish::new(&topic, 1, &[b'x'; 7_900]).retained()) == 0x97
+        });
+        assert_eq!(refused_at, Some(26), "200,000 bytes are 25 messages and a little");
+        assert_eq!(keeper.subscribe("t", 0), 0x97, "a filter");
+        assert_eq!(keeper.publish(&Publish::new("t", 1, b"x")), 0x97, "a message");
+        let mortal = connect("mortal").with_will("w", b"x", Properties::new());
+        let (mut mortal, reason) = Peer::try_connect(broker.address(), &mortal);
+        assert_eq!(reason, 0x97, "a will");
+        mortal.await_close();
+        keeper.disconnect();
         broker.stop();
     }
 }

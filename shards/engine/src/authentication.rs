@@ -55,6 +55,13 @@ pub(crate) struct Authentication {
     due: Due,
 }
 
+impl Authentication {
+    /// Bytes that it holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.method.len() + self.connect.len() + self.data.len()) as u64
+    }
+}
+
 impl Engine {
     /// CONNECT named a method that the host knows: its client is let in once the host says so.
     pub(crate) fn begin_authentication(
@@ -73,12 +80,15 @@ impl Engine {
         }
         let connection = self.connection(id);
         connection.phase = Phase::Authenticating;
-        connection.authentication = Some(Box::new(Authentication {
+        let authentication = Box::new(Authentication {
             method: method.into(),
             connect: body.into(),
             data: Box::default(),
             due: Due::Nobody,
-        }));
+        });
+        let bytes = authentication.bytes();
+        connection.authentication = Some(authentication);
+        self.delivery.held.authentications += bytes;
         self.ask_host(id, data, true, actions);
     }
 
@@ -224,7 +234,12 @@ impl Engine {
 
     fn hold_authentication(&mut self, id: ConnectionId, change: impl FnOnce(&mut Authentication)) {
         let authentication = self.connection(id).authentication.as_mut();
-        change(authentication.expect("its CONNECT named a method"));
+        let authentication = authentication.expect("its CONNECT named a method");
+        let before = authentication.bytes();
+        change(authentication);
+        let after = authentication.bytes();
+        self.delivery.held.authentications += after;
+        self.delivery.held.authentications -= before;
     }
 
     /// Sends AUTH with the method of CONNECT [MQTT-4.12.0-5]. A client that accepts no packet of that length cannot

@@ -156,6 +156,9 @@ impl Engine {
         if will.topic.levels().count() > usize::from(limits.topic_levels_max) {
             return Some(ReasonCode::TopicNameInvalid);
         }
+        if self.delivery.is_over_memory_ceiling() {
+            return Some(ReasonCode::QuotaExceeded);
+        }
         if will.qos > limits.maximum_qos {
             // [MQTT-3.2.2-12]
             return Some(ReasonCode::QoSNotSupported);
@@ -285,10 +288,11 @@ impl Engine {
             self.wheel.cancel(timer);
         }
         // The client is back before its will was due [MQTT-3.1.3-9].
-        if let Some(timer) = session.will.take().and_then(|will| will.timer) {
+        let will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        if let Some(timer) = self.delivery.set_will(session_id, will).and_then(|will| will.timer) {
             self.wheel.cancel(timer);
         }
-        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        let session = self.delivery.sessions.get_mut(session_id.0).expect("found or made a moment ago");
         if let Some(flow) = &mut session.flow {
             flow.rewind();
         }

@@ -78,6 +78,8 @@ pub(crate) struct Connection {
     /// `Abort` was asked for.
     pub(crate) aborted: bool,
     pub(crate) assembler: Assembler,
+    /// Bytes in `assembler` when it was last left.
+    pub(crate) half_packet_bytes: u64,
     pub(crate) outbox: Outbox,
     /// Whose QoS 0 messages are in the outbox; outlives `phase`.
     pub(crate) owner: Option<SessionId>,
@@ -118,6 +120,7 @@ impl Connection {
             publish_arrives: false,
             aborted: false,
             assembler: Assembler::new(),
+            half_packet_bytes: 0,
             outbox: Outbox::default(),
             owner: None,
             received_at: now,

@@ -88,6 +88,8 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Publishes refused at the door, before any session matched: memory, retained store, topic depth.
     pub publishes_refused: u64,
+    /// Connections ended for a long packet that was not whole when memory was short.
+    pub half_packets_refused: u64,
     /// Publishes of clients to the broker's own topics, which are not theirs to write.
     pub publishes_denied: u64,
     /// Publishes that matched no subscription.

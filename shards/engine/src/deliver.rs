@@ -22,6 +22,7 @@ use crate::session::{Session, SessionId};
 use crate::slab::Slab;
 use crate::stores::Origin;
 use crate::time::Instant;
+use crate::will::Will;
 
 /// Acknowledgements and other control packets may use this much beyond `outbox_bytes_max`; a peer that
 /// lets even that fill up does not read and is closed.
@@ -46,8 +47,21 @@ pub(crate) struct Delivery {
     pub(crate) sessions: Slab<Session>,
     pub(crate) messages: MessageStore,
     pub(crate) outlet: Outlet,
+    pub(crate) held: Held,
     /// Bounded by the sessions and connections; emptied at the end of each step.
     pub(crate) endings: Vec<Ending>,
+}
+
+/// Bytes held beside messages and outboxes, for the ceiling.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) wills: u64,
+    /// Texts of filters and names of groups.
+    pub(crate) filters: u64,
+    /// Of clients that are being authenticated.
+    pub(crate) authentications: u64,
+    /// Packets of which a part has come.
+    pub(crate) half_packets: u64,
 }
 
 /// What every write to an outbox needs besides the connection.
@@ -423,13 +437,37 @@ impl Delivery {
         }
     }
 
-    /// Bytes of messages and outboxes held, for the ceiling.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.messages.bytes_held() + self.outlet.bytes_held
+    /// Bytes held, for the ceiling, but for packets that have not come whole: who waits until this is less must not
+    /// wait for others that wait in the middle of theirs.
+    fn settled_bytes(&self) -> u64 {
+        let Held { wills, filters, authentications, half_packets: _ } = self.held;
+        let messages = self.messages.bytes_held() + self.outlet.bytes_held;
+        messages + wills + filters + authentications
     }
 
+    /// Bytes held, for the ceiling.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.settled_bytes() + self.held.half_packets
+    }
+
+    /// Whether new work is refused, or waits.
     pub(crate) fn is_over_memory_ceiling(&self) -> bool {
+        self.limits.memory_bytes_max > 0 && self.settled_bytes() >= self.limits.memory_bytes_max
+    }
+
+    /// Whether a long packet that has not come whole may grow no more.
+    pub(crate) fn is_over_ceiling_in_all(&self) -> bool {
         self.limits.memory_bytes_max > 0 && self.memory_bytes() >= self.limits.memory_bytes_max
+    }
+
+    /// Replaces the will of a session; returns the one it had.
+    pub(crate) fn set_will(&mut self, id: SessionId, will: Option<Box<Will>>) -> Option<Box<Will>> {
+        let session = self.sessions.get_mut(id.0)?;
+        let bytes = |will: &Option<Box<Will>>| will.as_ref().map_or(0, |will| will.message.bytes());
+        self.held.wills += bytes(&will);
+        let before = core::mem::replace(&mut session.will, will);
+        self.held.wills -= bytes(&before);
+        before
     }
 }
 

@@ -60,7 +60,7 @@ impl Engine {
         }
         // A normal end deletes the will [MQTT-3.14.4-3]; 0x04 and every other reason leaves it due.
         if disconnect.reason == ReasonCode::Success {
-            session.will = None;
+            self.delivery.set_will(session_id, None);
         }
         self.close(now, id, None, actions);
     }
@@ -114,6 +114,16 @@ impl Engine {
         self.close_after(now, id, actions);
     }
 
+    /// What a connection has begun comes to nothing: a packet that is not whole, an exchange of authentication.
+    pub(crate) fn forget_unfinished(&mut self, id: ConnectionId) {
+        let connection = self.delivery.connections.get_mut(id.0).expect("the caller found it");
+        let half_packet_bytes = core::mem::take(&mut connection.half_packet_bytes);
+        let authentication = connection.authentication.take();
+        let held = &mut self.delivery.held;
+        held.half_packets -= half_packet_bytes;
+        held.authentications -= authentication.map_or(0, |authentication| authentication.bytes());
+    }
+
     /// What a reason refers to another server for.
     pub(crate) fn server_reference(&self, reason: ReasonCode) -> Option<Box<str>> {
         let refers = matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
@@ -141,10 +151,10 @@ impl Engine {
             | Phase::Departing => {}
         }
         self.detach(now, id, actions);
+        self.forget_unfinished(id);
         let connection = self.connection(id);
         connection.phase = Phase::Closing;
         connection.assembler = wire::Assembler::new();
-        connection.authentication = None;
         connection.aliases_in = None;
         connection.aliases_out = None;
         // What was not consumed is offered once more, to be thrown away.
@@ -185,9 +195,9 @@ impl Engine {
 
     /// Ends a session: its will is published, its subscriptions and messages are gone, each counted.
     pub(crate) fn end_session(&mut self, now: Instant, id: SessionId, actions: &mut Actions) {
+        let will = self.delivery.set_will(id, None);
         let Some(session) = self.delivery.sessions.get_mut(id.0) else { return };
         assert!(session.connection.is_none());
-        let will = session.will.take();
         if let Some(timer) = session.expiry_timer.take() {
             self.wheel.cancel(timer);
         }

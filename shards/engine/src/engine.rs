@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 use wire::packet::{Connect, Packet, Publish};
-use wire::{Frame, Malformed, PacketType, ReasonCode};
+use wire::{Assembler, Frame, Malformed, PacketType, ReasonCode};
 
 use crate::connection::{Admission, Connection, ConnectionId, Phase};
 use crate::counters::Counters;
-use crate::deliver::{Delivery, Ending, Outlet, StoredCopy};
+use crate::deliver::{Delivery, Ending, Held, Outlet, StoredCopy};
 use crate::event::{Actions, ClosedBy, Consumed, Event};
 use crate::gate::Gate;
 use crate::hash::{Entropy, Keyed};
@@ -29,6 +29,8 @@ use crate::wheel::Wheel;
 
 /// Type and flags of a CONNECT.
 const CONNECT_FIRST_BYTE: u8 = 0x10;
+/// Bytes of a packet that has not come whole which a connection may hold however short memory is.
+const HALF_PACKET_BYTES_FREE: u64 = 16 * 1024;
 /// Timers served in one step; the rest are due again at once.
 const TIMERS_PER_STEP_MAX: usize = 256;
 
@@ -97,6 +99,7 @@ impl Engine {
                 sessions: Slab::new(u32::BITS),
                 messages: MessageStore::new(),
                 outlet: Outlet::default(),
+                held: Held::default(),
                 endings: Vec::new(),
             },
             tree: Tree::new(hasher),
@@ -286,7 +289,7 @@ impl Engine {
         self.retained.count_of_clients()
     }
 
-    /// Bytes of messages and outboxes held.
+    /// Bytes held, of everything that the ceiling counts.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.delivery.memory_bytes()
@@ -340,11 +343,34 @@ impl Engine {
             }
             self.run_endings(now, actions);
         }
-        if let Some(connection) = self.delivery.connections.get_mut(id.0) {
-            connection.assembler = assembler;
-        }
+        self.keep_half_packet(now, id, assembler, actions);
         self.delivery.counters.bytes_received -= rest.len() as u64;
         bytes.len() - rest.len()
+    }
+
+    /// Puts the assembler back with what it holds of a packet that has not come whole. A long one may not grow while
+    /// memory is short: its connection ends.
+    fn keep_half_packet(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        mut assembler: Assembler,
+        actions: &mut Actions,
+    ) {
+        if assembler.is_idle() {
+            // What is left in its buffer is a packet that was taken in.
+            assembler = Assembler::new();
+        }
+        let after = assembler.bytes_held() as u64;
+        let Some(connection) = self.delivery.connections.get_mut(id.0) else { return };
+        connection.assembler = assembler;
+        let before = core::mem::replace(&mut connection.half_packet_bytes, after);
+        self.delivery.held.half_packets += after;
+        self.delivery.held.half_packets -= before;
+        if after > before && after > HALF_PACKET_BYTES_FREE && self.delivery.is_over_ceiling_in_all() {
+            self.delivery.counters.half_packets_refused += 1;
+            self.close(now, id, Some(ReasonCode::QuotaExceeded), actions);
+        }
     }
 
     /// Whether one more packet of this connection may be taken; `begins` is its first byte, unless some
@@ -498,6 +524,7 @@ impl Engine {
         match by {
             ClosedBy::Peer | ClosedBy::Host => self.detach(now, id, actions),
         }
+        self.forget_unfinished(id);
         let mut connection = self.delivery.connections.remove(id.0).expect("seen above");
         assert!(!connection.outbox.is_lent());
         if let Some(timer) = connection.timer {
@@ -556,6 +583,7 @@ impl Engine {
 
     fn end_step(&mut self, now: Instant, actions: &mut Actions) {
         self.run_endings(now, actions);
+        self.delivery.held.filters = self.tree.text_bytes();
         self.answer_asks(now);
         self.announce_changes();
         self.report_stores();

@@ -77,7 +77,9 @@ pub struct Limits {
     pub retained_messages_max: u32,
     /// Bytes of this shard's retained messages; past it a further one is refused with 0x97.
     pub retained_bytes_max: u64,
-    /// Bytes of messages and outboxes this shard may hold; past it new publishes are refused. 0: none.
+    /// Bytes of messages, outboxes, wills, filter texts and CONNECTs being authenticated that this shard may hold; past
+    /// it new publishes, subscriptions and wills are refused. With packets of which a part has come it may hold 16 KiB more
+    /// for each connection; past that, one that grows ends its connection. 0: none.
     pub memory_bytes_max: u64,
     /// Whether filters may have wildcards; otherwise 0xA2 (5.0), or a refused SUBACK.
     pub wildcard_subscriptions: bool,

@@ -85,12 +85,15 @@ impl Engine {
         if filter.levels().count() > usize::from(limits.topic_levels_max) {
             return ReasonCode::TopicFilterInvalid;
         }
-        let session = self.delivery.sessions.get_mut(id.0).expect("an open connection has a session");
+        let session = self.delivery.sessions.get(id.0).expect("an open connection has a session");
         let full = session.subscriptions.count >= limits.subscriptions_per_session_max;
-        if full && !self.tree.holds(id.0.index, filter) {
+        let over_ceiling = self.delivery.is_over_memory_ceiling();
+        if (full || over_ceiling) && !self.tree.holds(id.0.index, filter) {
             return ReasonCode::QuotaExceeded;
         }
+        let session = self.delivery.sessions.get_mut(id.0).expect("looked up above");
         let new = self.tree.subscribe(&mut session.subscriptions, id.0.index, filter, options, identifier);
+        self.delivery.held.filters = self.tree.text_bytes();
         let wants_retained = match options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => new,

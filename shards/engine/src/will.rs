@@ -33,6 +33,13 @@ pub(crate) struct Will {
     pub(crate) timer: Option<TimerId>,
 }
 
+impl OwnedMessage {
+    /// Bytes that it holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.topic.len() + self.forwarded.len() + self.payload.len()) as u64
+    }
+}
+
 impl Will {
     pub(crate) fn new(will: &wire::Will<'_>) -> Self {
         let mut forwarded = Vec::new();
@@ -71,8 +78,7 @@ impl Engine {
 
     /// Publishes the will of a session and forgets it [MQTT-3.1.2-10].
     pub(crate) fn publish_will(&mut self, now: Instant, id: SessionId, actions: &mut Actions) {
-        let Some(session) = self.delivery.sessions.get_mut(id.0) else { return };
-        let Some(will) = session.will.take() else { return };
+        let Some(will) = self.delivery.set_will(id, None) else { return };
         self.publish_message(now, &will.message, actions);
     }
 

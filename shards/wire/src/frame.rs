@@ -81,6 +81,12 @@ impl Assembler {
         Self { buffer: Vec::new(), state: State::Start }
     }
 
+    /// Bytes that it holds of a packet that has not come whole.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next complete packet of the stream that goes on with `input`, which is advanced past what was taken.
     ///
     /// The packet is borrowed from `input` if all of its body is there, else from a buffer that grows as bytes arrive, never

@@ -121,6 +121,7 @@ pub(crate) struct Tree {
     by_session: HashTable<u32>,
     by_key: HashTable<u32>,
     exact_count: usize,
+    text_bytes: u64,
     shared_count: usize,
     /// How groups are called between shards; `None` where there is one shard and nobody to tell.
     placement: Option<Placement>,
@@ -140,6 +141,7 @@ impl Tree {
             by_session: HashTable::new(),
             by_key: HashTable::new(),
             exact_count: 0,
+            text_bytes: 0,
             shared_count: 0,
             placement: None,
             changes: VecDeque::new(),
@@ -217,6 +219,11 @@ impl Tree {
     /// Subscriptions held.
     pub(crate) fn subscription_count(&self) -> usize {
         self.subscriptions.len()
+    }
+
+    /// Bytes of the texts of filters, those of other shards included, and of the names of groups.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        self.text_bytes
     }
 
     /// Those of them that are in a group.
@@ -406,6 +413,7 @@ impl Tree {
         if let Some(filter) = self.filter_of(text.filter()) {
             return filter;
         }
+        self.text_bytes += text.filter().len() as u64;
         let filter = self.filters.insert(Filter {
             text: text.filter().into(),
             node: NONE,
@@ -431,6 +439,7 @@ impl Tree {
         }
         let position = u32::try_from(self.groups(filter).len()).expect("at most one group a subscription");
         let key = self.placement.map_or(0, |placement| placement.group_key(name, text));
+        self.text_bytes += name.len() as u64;
         let group = self.groups.insert(Group {
             name: name.into(),
             filter,
@@ -499,6 +508,7 @@ impl Tree {
     fn drop_group(&mut self, group: u32) {
         let Group { name, filter, position, members, key, .. } = self.groups.remove(group);
         assert!(members.is_empty());
+        self.text_bytes -= name.len() as u64;
         self.by_group
             .find_entry(self.hasher.below(filter, name.as_bytes()), |&other| other == group)
             .expect("every group is in the table")
@@ -520,6 +530,7 @@ impl Tree {
             return;
         }
         let filter = self.filters.remove(index);
+        self.text_bytes -= filter.text.len() as u64;
         self.by_text
             .find_entry(self.hasher.bytes(filter.text.as_bytes()), |&other| other == index)
             .expect("every filter is in the table")

@@ -11,6 +11,7 @@ mod flow;
 mod garbage;
 mod gate;
 mod host;
+mod memory;
 mod offers;
 mod oracle;
 mod publish;
