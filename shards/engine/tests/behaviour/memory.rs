@@ -135,3 +135,26 @@ fn a_connect_that_is_being_authenticated_counts() {
         shard.asked.clear();
     });
 }
+
+#[test]
+fn the_buffer_of_a_packet_that_was_taken_in_is_not_kept_while_its_connection_waits() {
+    run(Limits { receive_maximum: 1, ..Limits::default() }, |shard| {
+        shard.durable_at_once = false;
+        let client = shard.connect(&Hello::v3("a"));
+        let payload = vec![b'x'; 20_000];
+        let mut bytes = Vec::new();
+        for id in 1..=3 {
+            let message = publish("t", &payload, 1, id);
+            Packet::Publish(wire::Publish { retain: true, ..message }).encode(client.version, &mut bytes);
+        }
+        shard.send_bytes(client, &bytes[..10_000]);
+        shard.send_bytes(client, &bytes[10_000..]);
+        assert!(
+            shard.unconsumed_bytes(client) > 20_000,
+            "the third waits for an acknowledgement of the first"
+        );
+        assert_eq!(shard.engine.memory_bytes(), 20_001, "the retained message and nothing else");
+        shard.durable();
+        assert_eq!(shard.unconsumed_bytes(client), 0);
+    });
+}
