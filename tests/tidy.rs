@@ -58,8 +58,9 @@ fn cited_statements_exist() {
     let known: BTreeSet<String> = ["3.1.1", "5.0"]
         .iter()
         .flat_map(|version| {
-            let text = read(&Path::new(ROOT).join(format!("tests/spec/ids-{version}.txt")));
-            text.lines().map(str::to_owned).collect::<Vec<_>>()
+            let text = read(&Path::new(ROOT).join(format!("tests/spec/mqtt-{version}.toml")));
+            let ids = text.lines().filter_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
+            ids.map(str::to_owned).collect::<Vec<_>>()
         })
         .collect();
     assert!(known.len() > 250, "the tables of statements are there");
@@ -78,7 +79,7 @@ fn cited_statements_exist() {
 
 #[test]
 fn citations_are_found_as_they_are_written() {
-    let line = "x [MQTT-3.3.1-4], and [MQTT-4.7.2-1, MQTT-3.3.2-17] MQTT-5 [MQTT-3.x-*] fn mqtt_3_1_0_1_x()";
+    let line = "x [MQTT-3.3.1-4], and [MQTT-4.7.2-1, MQTT-3.3.2-17] MQTT-5 [MQTT-3.x-*] mqtt_3_1_0_1_x => y";
     let (first, last) = ("MQTT-3.3.1-4".to_owned(), "MQTT-3.3.2-17".to_owned());
     assert_eq!(cited(line), [first, "MQTT-4.7.2-1".to_owned(), last, "MQTT-3.1.0-1".to_owned()]);
 }
@@ -163,9 +164,9 @@ fn cited(line: &str) -> Vec<String> {
             ids.push(format!("MQTT-{id}"));
         }
     }
-    for (at, _) in line.match_indices("fn mqtt_") {
+    for (at, _) in line.match_indices("mqtt_") {
         let words: Vec<&str> =
-            line[at + 8..].split('_').take_while(|word| word.parse::<u16>().is_ok()).collect();
+            line[at + 5..].split('_').take_while(|word| word.parse::<u16>().is_ok()).collect();
         if let [section @ .., statement] = &words[..]
             && section.len() == 3
         {

@@ -230,6 +230,12 @@ pub(crate) fn acknowledgement(first_byte: u8, packet_id: u16) -> Vec<u8> {
     packet(first_byte, &packet_id.to_be_bytes())
 }
 
+/// The same with a reason, which only version 5 has.
+pub(crate) fn acknowledgement_with(first_byte: u8, packet_id: u16, reason: u8) -> Vec<u8> {
+    let [high, low] = packet_id.to_be_bytes();
+    packet(first_byte, &[high, low, reason])
+}
+
 pub(crate) const PUBACK: u8 = 0x40;
 pub(crate) const PUBREC: u8 = 0x50;
 pub(crate) const PUBREL: u8 = 0x62;

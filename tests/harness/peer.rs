@@ -11,7 +11,7 @@ use super::packet::{
     disconnect, property, subscribe, unsubscribe,
 };
 use super::received::{Message, Received, Value, decode, number, text};
-use super::time::{Deadline, PATIENCE};
+use super::time::{Deadline, patience};
 
 /// A client under full control of the test.
 pub(crate) struct Peer {
@@ -24,15 +24,17 @@ pub(crate) struct Peer {
     /// What CONNACK said.
     pub(crate) session_present: bool,
     pub(crate) properties: Vec<(u8, Value)>,
-    /// The properties of the DISCONNECT that `await_close` met.
-    pub(crate) farewell: Vec<(u8, Value)>,
+    /// Size on the wire of the packet that was read last.
+    pub(crate) last_packet_bytes: usize,
     packet_id: u16,
+    /// Bytes of the longest packet that came, whole.
+    pub(crate) longest_packet_bytes: usize,
 }
 
 impl Peer {
     /// A TCP connection on which nothing was said yet.
     pub(crate) fn open(address: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        let stream = TcpStream::connect_timeout(&address, patience())
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         Self::over(stream, version)
     }
@@ -40,7 +42,7 @@ impl Peer {
     /// As `open`, on a connection that exists.
     pub(crate) fn over(stream: TcpStream, version: Version) -> Self {
         stream.set_nodelay(true).expect("a TCP socket has this option");
-        stream.set_write_timeout(Some(PATIENCE)).expect("the time-out is not zero");
+        stream.set_write_timeout(Some(patience())).expect("the time-out is not zero");
         Self {
             stream,
             version,
@@ -48,8 +50,9 @@ impl Peer {
             packets: VecDeque::new(),
             session_present: false,
             properties: Vec::new(),
-            farewell: Vec::new(),
+            last_packet_bytes: 0,
             packet_id: 0,
+            longest_packet_bytes: 0,
         }
     }
 
@@ -103,7 +106,7 @@ impl Peer {
 
     /// The next packet, in the order the broker sent them.
     pub(crate) fn next(&mut self) -> Received {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(patience());
         match self.packets.pop_front() {
             Some(packet) => packet,
             None => self.read_packet(deadline).unwrap_or_else(|end| panic!("no packet came: {end:?}")),
@@ -112,13 +115,20 @@ impl Peer {
 
     /// The next packet, or `None` when the broker closes instead.
     pub(crate) fn next_or_close(&mut self) -> Option<Received> {
+        self.answer_to("the last packet")
+    }
+
+    /// As `next_or_close`; `what` says what was sent, should nothing come of it.
+    pub(crate) fn answer_to(&mut self, what: &str) -> Option<Received> {
         if let Some(packet) = self.packets.pop_front() {
             return Some(packet);
         }
-        match self.read_packet(Deadline::after(PATIENCE)) {
+        match self.read_packet(Deadline::after(patience())) {
             Ok(packet) => Some(packet),
             Err(End::Closed) => None,
-            Err(End::TimedOut) => panic!("the broker neither answered nor closed within {PATIENCE:?}"),
+            Err(End::TimedOut) => {
+                panic!("{what}: the broker neither answered nor closed within {:?}", patience())
+            }
         }
     }
 
@@ -127,7 +137,7 @@ impl Peer {
         if let Some(at) = self.packets.iter().position(&is_it) {
             return self.packets.remove(at).expect("it was just found");
         }
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(patience());
         loop {
             match self.read_packet(deadline) {
                 Ok(packet) if is_it(&packet) => return packet,
@@ -266,23 +276,27 @@ impl Peer {
 
     /// Asserts that the broker closes the connection and returns the reason of its DISCONNECT, if it sent one.
     pub(crate) fn await_close(&mut self) -> Option<u8> {
-        let deadline = Deadline::after(PATIENCE);
-        let mut reason = None;
+        self.await_farewell().map(|(reason, _)| reason)
+    }
+
+    /// As `await_close`; the properties of the DISCONNECT come along.
+    pub(crate) fn await_farewell(&mut self) -> Option<(u8, Vec<(u8, Value)>)> {
+        let deadline = Deadline::after(patience());
+        let mut farewell = None;
         loop {
             let packet = match self.packets.pop_front() {
                 Some(packet) => packet,
                 None => match self.read_packet(deadline) {
                     Ok(packet) => packet,
-                    Err(End::Closed) => return reason,
+                    Err(End::Closed) => return farewell,
                     Err(End::TimedOut) => {
-                        panic!("the broker did not close the connection within {PATIENCE:?}")
+                        panic!("the broker did not close the connection within {:?}", patience())
                     }
                 },
             };
-            assert_eq!(reason, None, "{packet:?} came after DISCONNECT [MQTT-3.14.4-2]");
-            if let Received::Disconnect { reason: told, properties } = packet {
-                reason = Some(told);
-                self.farewell = properties;
+            assert_eq!(farewell, None, "{packet:?} came after DISCONNECT [MQTT-3.14.4-2]");
+            if let Received::Disconnect { reason, properties } = packet {
+                farewell = Some((reason, properties));
             }
         }
     }
@@ -308,10 +322,10 @@ impl Peer {
     pub(crate) fn finish(mut self) {
         // A broker that closed first has seen what it wanted to see.
         let _ = self.stream.shutdown(Shutdown::Write);
-        self.stream.set_read_timeout(Some(PATIENCE)).expect("the time-out is not zero");
+        self.stream.set_read_timeout(Some(patience())).expect("the time-out is not zero");
         if let Err(error) = std::io::copy(&mut self.stream, &mut std::io::sink()) {
             let timed_out = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
-            assert!(!timed_out, "the broker did not close the connection within {PATIENCE:?}");
+            assert!(!timed_out, "the broker did not close the connection within {:?}", patience());
         }
     }
 
@@ -325,6 +339,8 @@ impl Peer {
         loop {
             if let Some((packet, taken)) = decode(self.version, &self.bytes) {
                 self.bytes.drain(..taken);
+                self.last_packet_bytes = taken;
+                self.longest_packet_bytes = self.longest_packet_bytes.max(taken);
                 return Ok(packet);
             }
             let Some(left) = deadline.remaining() else { return Err(End::TimedOut) };

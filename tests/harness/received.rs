@@ -11,23 +11,23 @@ pub(crate) enum Value {
     Pair(String, String),
 }
 
-/// A property as it came: its identifier and its value.
-pub(crate) type Property = (u8, Value);
+/// Properties in the order they came: identifier and value.
+pub(crate) type Properties = Vec<(u8, Value)>;
 
 /// A packet from the broker. Reason codes are what version 5 calls them; earlier versions leave them 0 where they have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    ConnAck { session_present: bool, reason: u8, properties: Vec<Property> },
+    ConnAck { session_present: bool, reason: u8, properties: Properties },
     Publish(Message),
-    PubAck { packet_id: u16, reason: u8, properties: Vec<Property> },
-    PubRec { packet_id: u16, reason: u8, properties: Vec<Property> },
-    PubRel { packet_id: u16, reason: u8, properties: Vec<Property> },
-    PubComp { packet_id: u16, reason: u8, properties: Vec<Property> },
-    SubAck { packet_id: u16, reasons: Vec<u8>, properties: Vec<Property> },
-    UnsubAck { packet_id: u16, reasons: Vec<u8>, properties: Vec<Property> },
+    PubAck { packet_id: u16, reason: u8, properties: Properties },
+    PubRec { packet_id: u16, reason: u8, properties: Properties },
+    PubRel { packet_id: u16, reason: u8, properties: Properties },
+    PubComp { packet_id: u16, reason: u8, properties: Properties },
+    SubAck { packet_id: u16, reasons: Vec<u8>, properties: Properties },
+    UnsubAck { packet_id: u16, reasons: Vec<u8>, properties: Properties },
     PingResp,
-    Disconnect { reason: u8, properties: Vec<Property> },
-    Auth { reason: u8, properties: Vec<Property> },
+    Disconnect { reason: u8, properties: Properties },
+    Auth { reason: u8, properties: Properties },
 }
 
 /// A PUBLISH from the broker.
@@ -40,7 +40,7 @@ pub(crate) struct Message {
     pub(crate) dup: bool,
     /// 0 for QoS 0.
     pub(crate) packet_id: u16,
-    pub(crate) properties: Vec<Property>,
+    pub(crate) properties: Properties,
 }
 
 impl Message {
@@ -54,7 +54,7 @@ impl Message {
 }
 
 /// The first value of a numeric property.
-pub(crate) fn number(properties: &[Property], id: u8) -> Option<u32> {
+pub(crate) fn number(properties: &[(u8, Value)], id: u8) -> Option<u32> {
     properties.iter().find_map(|(found, value)| match value {
         Value::Number(number) if *found == id => Some(*number),
         Value::Number(_) | Value::Bytes(_) | Value::Pair(..) => None,
@@ -62,7 +62,7 @@ pub(crate) fn number(properties: &[Property], id: u8) -> Option<u32> {
 }
 
 /// The first value of a textual property.
-pub(crate) fn text(properties: &[Property], id: u8) -> Option<String> {
+pub(crate) fn text(properties: &[(u8, Value)], id: u8) -> Option<String> {
     properties.iter().find_map(|(found, value)| match value {
         Value::Bytes(bytes) if *found == id => Some(String::from_utf8_lossy(bytes).into_owned()),
         Value::Number(_) | Value::Bytes(_) | Value::Pair(..) => None,
@@ -177,21 +177,21 @@ impl Reader<'_> {
         Received::ConnAck { session_present: flags == 1, reason, properties }
     }
 
-    fn acknowledgement(&mut self, make: fn(u16, u8, Vec<Property>) -> Received) -> Received {
+    fn acknowledgement(&mut self, make: fn(u16, u8, Properties) -> Received) -> Received {
         let packet_id = self.two();
         let (reason, properties) = self.reason_and_properties();
         assert!(reason == 0 || self.version.is_v5(), "only version 5 has a reason");
         make(packet_id, reason, properties)
     }
 
-    /// Both may be left out, the properties alone, too.
-    fn reason_and_properties(&mut self) -> (u8, Vec<Property>) {
+    /// Both may be left out at the end of a packet: no reason is success.
+    fn reason_and_properties(&mut self) -> (u8, Properties) {
         let reason = if self.is_at_end() { 0 } else { self.byte() };
         let properties = if self.is_at_end() { Vec::new() } else { self.properties() };
         (reason, properties)
     }
 
-    fn reasons(&mut self, make: fn(u16, Vec<u8>, Vec<Property>) -> Received) -> Received {
+    fn reasons(&mut self, make: fn(u16, Vec<u8>, Properties) -> Received) -> Received {
         let packet_id = self.two();
         let properties = self.properties();
         let reasons = self.body[self.at..].to_vec();
@@ -199,7 +199,7 @@ impl Reader<'_> {
         make(packet_id, reasons, properties)
     }
 
-    fn properties(&mut self) -> Vec<Property> {
+    fn properties(&mut self) -> Properties {
         if !self.version.is_v5() {
             return Vec::new();
         }
@@ -210,8 +210,8 @@ impl Reader<'_> {
             let id = self.byte();
             let value = match id {
                 property::PAYLOAD_FORMAT
-                | property::REQUEST_PROBLEM_INFORMATION
-                | property::REQUEST_RESPONSE_INFORMATION
+                | 0x17
+                | 0x19
                 | property::MAXIMUM_QOS
                 | property::RETAIN_AVAILABLE
                 | property::WILDCARD_AVAILABLE
@@ -235,11 +235,11 @@ impl Reader<'_> {
                 | property::RESPONSE_TOPIC
                 | property::CORRELATION_DATA
                 | property::ASSIGNED_CLIENT_ID
-                | property::AUTHENTICATION_METHOD
-                | property::AUTHENTICATION_DATA
-                | property::RESPONSE_INFORMATION
-                | property::SERVER_REFERENCE
-                | property::REASON_STRING => Value::Bytes(self.bytes()),
+                | 0x15
+                | 0x16
+                | 0x1A
+                | 0x1C
+                | 0x1F => Value::Bytes(self.bytes()),
                 _ => panic!("the broker sent property {id:#04x}, which does not exist"),
             };
             properties.push((id, value));

@@ -1,0 +1,431 @@
+//! Ways for a broker to be wrong: each turns what a good one says, or what it is told, into what a bad one would.
+//! Knows no socket; `proxy` stands between the test and the broker and asks here what becomes of each packet.
+
+#![allow(dead_code, reason = "a catalogue: a case takes the fault that fits")]
+
+use crate::harness::packet::Version;
+use crate::raw_packet::{
+    CONNACK, CONNECT, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, RawPacket, SUBSCRIBE, UNSUBACK,
+    UNSUBSCRIBE,
+};
+
+/// One way of being wrong. Packets are named by their type; `To…` is what clients send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// None: the proxy itself must not make a case fail.
+    Nothing,
+    /// Does not close where it has to.
+    StaysOpen,
+    /// Closes at the client's first packet of this type instead of serving it.
+    ClosesOn(u8),
+    /// Never sends packets of this type.
+    Loses(u8),
+    /// Sends each packet of this type twice.
+    Doubles(u8),
+    /// Sends packets of this type before all others that it has in hand: the CONNACK waits for it.
+    SendsBeforeConnack(&'static [u8]),
+    /// Answers with another reason: success for failure, failure for success.
+    OtherReason(u8),
+    /// Answers with this reason where it would with success, or the other way round.
+    Reason(u8, u8),
+    /// Names another Packet Identifier in packets of this type.
+    OtherPacketId(u8),
+    /// Flips bits of the first byte in packets of this type.
+    FirstByte(u8, u8),
+    /// Flips the bits of the CONNACK flags.
+    ConnackFlags(u8),
+    /// Sends another topic.
+    OtherTopic,
+    /// Sends another payload.
+    OtherPayload,
+    /// Sends every message with QoS 0.
+    DowngradesPublishes,
+    /// Sends two PUBLISH packets in the wrong order.
+    SwapsPublishes,
+    /// Leaves this property out of packets of this type.
+    LosesProperty(u8, u8),
+    /// Adds this property (identifier and value) to packets of this type.
+    AddsProperty(u8, &'static [u8]),
+    /// Changes the last byte of this property's value in packets of this type; of the first, if it is there several times.
+    ChangesProperty(u8, u8),
+    /// Turns the order of the properties round.
+    TurnsProperties(u8),
+    /// Turns the order of the reasons of SUBACK and UNSUBACK round.
+    TurnsReasons(u8),
+    /// Sends one reason less than there are filters.
+    LosesReason(u8),
+    /// Ignores what clients send in packets of this type.
+    Ignores(u8),
+    /// Answers UNSUBSCRIBE and goes on as if it had not come.
+    KeepsSubscriptions,
+    /// Takes each connection for that of a new client identifier.
+    ForgetsClients,
+    /// Takes every CONNECT for one with this connect flag: 0x02 is clean start, 0x20 will retain.
+    SetsConnectFlag(u8),
+    /// Takes every CONNECT for one without this connect flag.
+    ClearsConnectFlag(u8),
+    /// Takes a lost connection for one that said goodbye: no will.
+    LosesWills,
+    /// Takes a goodbye for a lost connection: the will is sent.
+    KeepsWills,
+    /// Overlooks this property in what clients send in packets of this type.
+    Overlooks(u8, u8),
+    /// Takes the first byte of clients' packets of this type for one with these bits flipped.
+    ToFirstByte(u8, u8),
+    /// Takes these bits of the options of a subscription for flipped.
+    Options(u8),
+    /// Takes the payload of a client's PUBLISH for empty.
+    EmptiesPayloads,
+    /// Handles clients' packets of this type twice.
+    HandlesTwice(u8),
+    /// Takes a topic that begins with `$` for one that does not.
+    PlainDollars,
+    /// Takes the topics of clients' messages in lower case.
+    FoldsTopics,
+    /// Takes shared subscriptions for ordinary ones.
+    PlainShares,
+    /// Sends QoS 1 and 2 messages as QoS 0.
+    LowersQos,
+    /// Names Packet Identifier 1 in all packets of this type.
+    SamePacketId(u8),
+    /// Takes clients' packets with the one first byte for such with the other.
+    TakesFor(u8, u8),
+    /// Takes clients' packets of this type for such with this property (identifier and value), whatever they had.
+    Sees(u8, &'static [u8]),
+    /// Takes the one options of a subscription for the other.
+    TakesOptions(u8, u8),
+    /// Takes an empty payload of a client's PUBLISH for one of a byte.
+    FillsEmptyPayloads,
+    /// Sends this property (identifier and value) in packets of this type, instead of what they had of it.
+    SendsProperty(u8, &'static [u8]),
+    /// Sends this property once where it would several times.
+    LosesRepeated(u8, u8),
+    /// Sends two packets of this type in the wrong order.
+    Swaps(u8),
+    /// Acknowledges clients' packets with this first byte, of publishing, and goes on as if they had not come.
+    AcknowledgesAlone(u8),
+}
+
+/// A Reason String of 100 letters, for `AddsProperty`.
+pub(crate) const LONG_REASON_STRING: &[u8] = &long(&[0x1F, 0, 100]);
+/// A User Property with a value of 97 letters, for `AddsProperty`.
+pub(crate) const LONG_USER_PROPERTY: &[u8] = &long(&[0x26, 0, 1, b'k', 0, 97]);
+
+/// The beginning of a property, and letters up to 103 bytes.
+const fn long(head: &[u8]) -> [u8; 103] {
+    let mut bytes = [b'x'; 103];
+    let mut at = 0;
+    while at < head.len() {
+        bytes[at] = head[at];
+        at += 1;
+    }
+    bytes
+}
+
+/// What becomes of a packet.
+pub(crate) enum Fate {
+    /// These go on in its place.
+    Packets(Vec<RawPacket>),
+    /// These go on after the next packet of the same direction.
+    After(RawPacket),
+    /// These go back to whoever sent it.
+    Back(Vec<RawPacket>),
+    /// The connection ends.
+    Close,
+}
+
+impl Fault {
+    /// A packet from the broker.
+    pub(crate) fn to_client(self, version: Version, packet: RawPacket) -> Fate {
+        let kind = packet.kind();
+        let changed = match self {
+            Self::Loses(lost) if lost == kind => return Fate::Packets(Vec::new()),
+            Self::Doubles(doubled) if doubled == kind => {
+                return Fate::Packets(vec![packet.clone(), packet]);
+            }
+            Self::SendsBeforeConnack(bytes) if kind == CONNACK => {
+                let early = RawPacket::take(&mut bytes.to_vec()).expect("a fault names a whole packet");
+                return Fate::Packets(vec![early, packet]);
+            }
+            // Before a close that does not come, nothing is told either.
+            Self::StaysOpen if kind == DISCONNECT => return Fate::Packets(Vec::new()),
+            Self::OtherReason(of) if of == kind => other_reason(version, packet, None),
+            Self::Reason(of, reason) if of == kind => other_reason(version, packet, Some(reason)),
+            Self::OtherPacketId(of) if of == kind => other_packet_id(packet),
+            Self::FirstByte(of, bits) if of == kind => {
+                RawPacket { first_byte: packet.first_byte ^ bits, ..packet }
+            }
+            Self::ConnackFlags(bits) if kind == CONNACK => flip(packet, 0, bits),
+            Self::OtherTopic if kind == PUBLISH => {
+                let last = 1 + packet.length_at(0).unwrap_or(1);
+                flip(packet, last, 0x01)
+            }
+            Self::OtherPayload if kind == PUBLISH => other_payload(version, packet),
+            Self::DowngradesPublishes if kind == PUBLISH => downgraded(packet),
+            Self::SwapsPublishes if kind == PUBLISH => return Fate::After(packet),
+            Self::LowersQos if kind == PUBLISH => at_most_once(packet),
+            Self::SamePacketId(of) if of == kind => same_packet_id(packet),
+            Self::Swaps(of) if of == kind => return Fate::After(packet),
+            Self::LosesProperty(of, id) if of == kind => without(version, &packet, id),
+            Self::AddsProperty(of, property) if of == kind => {
+                let mut properties = packet.properties(version).unwrap_or_default();
+                properties.push((property[0], property.to_vec()));
+                packet.with_properties(version, &properties)
+            }
+            Self::SendsProperty(of, property) if of == kind => with(version, &packet, property),
+            Self::LosesRepeated(of, id) if of == kind => {
+                let mut properties = packet.properties(version).unwrap_or_default();
+                let mut seen = false;
+                properties.retain(|(found, _)| *found != id || !std::mem::replace(&mut seen, true));
+                packet.with_properties(version, &properties)
+            }
+            Self::ChangesProperty(of, id) if of == kind => changed_property(version, &packet, id),
+            Self::TurnsProperties(of) if of == kind => {
+                let mut properties = packet.properties(version).unwrap_or_default();
+                properties.reverse();
+                packet.with_properties(version, &properties)
+            }
+            Self::TurnsReasons(of) if of == kind => turned_reasons(version, packet),
+            Self::LosesReason(of) if of == kind => {
+                let mut packet = packet;
+                packet.body.pop();
+                packet
+            }
+            _ => packet,
+        };
+        Fate::Packets(vec![changed])
+    }
+
+    /// A packet of the client.
+    pub(crate) fn to_broker(self, version: Version, packet: RawPacket, connections: u64) -> Fate {
+        let kind = packet.kind();
+        let changed = match self {
+            Self::ClosesOn(at) if at == kind => return Fate::Close,
+            Self::Ignores(ignored) if ignored == kind => return Fate::Packets(Vec::new()),
+            Self::KeepsWills if kind == DISCONNECT => return Fate::Close,
+            Self::KeepsSubscriptions if kind == UNSUBSCRIBE => {
+                return Fate::Back(vec![unsuback(version, &packet)]);
+            }
+            Self::ForgetsClients if kind == CONNECT => renamed(version, packet, connections),
+            Self::SetsConnectFlag(bit) if kind == CONNECT => {
+                let set = packet.body.get(7).map_or(0, |flags| bit & !flags);
+                flip(packet, 7, set)
+            }
+            Self::ClearsConnectFlag(bit) if kind == CONNECT => {
+                let set = packet.body.get(7).map_or(0, |flags| bit & flags);
+                flip(packet, 7, set)
+            }
+            Self::Overlooks(of, id) if of == kind => without(version, &packet, id),
+            Self::ToFirstByte(of, bits) if of == kind => {
+                RawPacket { first_byte: packet.first_byte ^ bits, ..packet }
+            }
+            Self::Options(bits) if kind == SUBSCRIBE => {
+                let last = packet.body.len() - 1;
+                flip(packet, last, bits)
+            }
+            Self::TakesOptions(one, other) if kind == SUBSCRIBE && packet.body.last() == Some(&one) => {
+                let last = packet.body.len() - 1;
+                flip(packet, last, one ^ other)
+            }
+            Self::EmptiesPayloads if kind == PUBLISH => {
+                let at = packet.payload_at(version).unwrap_or(packet.body.len());
+                let mut packet = packet;
+                packet.body.truncate(at);
+                packet
+            }
+            Self::HandlesTwice(of) if of == kind => return Fate::Packets(vec![packet.clone(), packet]),
+            Self::PlainDollars if kind == PUBLISH && packet.body.get(2) == Some(&b'$') => {
+                // Any other character does.
+                flip(packet, 2, 0x01)
+            }
+            Self::FoldsTopics if kind == PUBLISH => {
+                let end = 2 + packet.length_at(0).unwrap_or(0);
+                let mut packet = packet;
+                packet.body[2..end].make_ascii_lowercase();
+                packet
+            }
+            Self::PlainShares if kind == SUBSCRIBE => unshared(version, packet),
+            Self::TakesFor(one, other) if one == packet.first_byte => {
+                RawPacket { first_byte: other, ..packet }
+            }
+            Self::Sees(of, property) if of == kind => with(version, &packet, property),
+            Self::FillsEmptyPayloads
+                if kind == PUBLISH && packet.payload_at(version) == Some(packet.body.len()) =>
+            {
+                other_payload(version, packet)
+            }
+            Self::AcknowledgesAlone(first_byte) if first_byte == packet.first_byte => {
+                return Fate::Back(vec![acknowledged(&packet)]);
+            }
+            _ => packet,
+        };
+        Fate::Packets(vec![changed])
+    }
+
+    /// Whether the end of the client's stream reaches the broker as a goodbye.
+    pub(crate) fn says_goodbye(self) -> bool {
+        self == Self::LosesWills
+    }
+
+    /// Whether the broker's close reaches the client.
+    pub(crate) fn lets_close(self) -> bool {
+        self != Self::StaysOpen
+    }
+}
+
+fn flip(mut packet: RawPacket, at: usize, bits: u8) -> RawPacket {
+    if let Some(byte) = packet.body.get_mut(at) {
+        *byte ^= bits;
+    }
+    packet
+}
+
+fn other_reason(version: Version, mut packet: RawPacket, reason: Option<u8>) -> RawPacket {
+    let failure = match packet.kind() {
+        CONNACK if !version.is_v5() => 5,
+        // Unspecified error; for SUBACK of the older version its one failure.
+        _ => 0x80,
+    };
+    if version.is_v5() && matches!(packet.kind(), PUBACK..=PUBCOMP) && packet.body.len() == 2 {
+        packet.body.push(0);
+    }
+    if packet.kind() == DISCONNECT && packet.body.is_empty() {
+        packet.body.push(0);
+    }
+    if let Some(at) = packet.reason_at(version) {
+        let was_success = packet.body[at] < 0x80 && !(packet.kind() == CONNACK && packet.body[at] != 0);
+        packet.body[at] = reason.unwrap_or(if was_success { failure } else { 0 });
+    }
+    packet
+}
+
+fn other_packet_id(mut packet: RawPacket) -> RawPacket {
+    if let (Some(at), Some(id)) = (packet.packet_id_at(), packet.packet_id()) {
+        let other = u16::from_be_bytes(id).wrapping_add(1).max(1);
+        packet.body[at..at + 2].copy_from_slice(&other.to_be_bytes());
+    }
+    packet
+}
+
+fn same_packet_id(mut packet: RawPacket) -> RawPacket {
+    if let Some(at) = packet.packet_id_at() {
+        packet.body[at..at + 2].copy_from_slice(&[0, 1]);
+    }
+    packet
+}
+
+/// The PUBLISH with QoS 0: without a Packet Identifier, and never a repetition.
+fn at_most_once(mut packet: RawPacket) -> RawPacket {
+    if let Some(at) = packet.packet_id_at() {
+        packet.body.drain(at..at + 2);
+    }
+    packet.first_byte &= !0x0E;
+    packet
+}
+
+/// The answer that a packet of QoS 1 or 2 asks for, with success.
+fn acknowledged(packet: &RawPacket) -> RawPacket {
+    let first_byte = match (packet.kind(), packet.qos()) {
+        (PUBLISH, 1) => PUBACK << 4,
+        (PUBLISH, _) => PUBREC << 4,
+        (PUBREC, _) => PUBREL << 4 | 0x02,
+        _ => PUBCOMP << 4,
+    };
+    RawPacket { first_byte, body: packet.packet_id().expect("it has one").to_vec() }
+}
+
+fn other_payload(version: Version, mut packet: RawPacket) -> RawPacket {
+    match packet.payload_at(version) {
+        Some(at) if at < packet.body.len() => flip(packet, at, 0x01),
+        _ => {
+            packet.body.push(b'!');
+            packet
+        }
+    }
+}
+
+fn downgraded(mut packet: RawPacket) -> RawPacket {
+    if let Some(at) = packet.packet_id_at() {
+        packet.body.drain(at..at + 2);
+        // QoS and DUP.
+        packet.first_byte &= !0x0E;
+    }
+    packet
+}
+
+/// SUBSCRIBE to the filter behind `$share/name/`, if that is its first one.
+fn unshared(version: Version, mut packet: RawPacket) -> RawPacket {
+    const PREFIX: &[u8] = b"$share/";
+    // A test's shared subscriptions have no properties: their length is one byte.
+    let at = if version.is_v5() { 3 } else { 2 };
+    let Some(length) = packet.length_at(at) else { return packet };
+    let Some(filter) = packet.body.get(at + 2..at + 2 + length) else { return packet };
+    let Some(share) = filter.strip_prefix(PREFIX) else { return packet };
+    let Some(name) = share.iter().position(|byte| *byte == b'/') else { return packet };
+    let filter = share[name + 1..].to_vec();
+    let short = u16::try_from(filter.len()).expect("it was longer before").to_be_bytes();
+    packet.body.splice(at..at + 2 + length, [&short[..], &filter].concat());
+    packet
+}
+
+fn without(version: Version, packet: &RawPacket, id: u8) -> RawPacket {
+    let mut properties = packet.properties(version).unwrap_or_default();
+    properties.retain(|(found, _)| *found != id);
+    packet.with_properties(version, &properties)
+}
+
+/// The packet with this property, instead of what it had of it.
+fn with(version: Version, packet: &RawPacket, property: &[u8]) -> RawPacket {
+    let mut properties = packet.properties(version).unwrap_or_default();
+    properties.retain(|(id, _)| *id != property[0]);
+    properties.push((property[0], property.to_vec()));
+    packet.with_properties(version, &properties)
+}
+
+fn changed_property(version: Version, packet: &RawPacket, id: u8) -> RawPacket {
+    let mut properties = packet.properties(version).unwrap_or_default();
+    if let Some((_, bytes)) = properties.iter_mut().find(|(found, _)| *found == id) {
+        *bytes.last_mut().expect("a property has its identifier") ^= 0x01;
+    }
+    packet.with_properties(version, &properties)
+}
+
+fn turned_reasons(version: Version, mut packet: RawPacket) -> RawPacket {
+    if let Some(at) = packet.reason_at(version) {
+        packet.body[at..].reverse();
+    }
+    packet
+}
+
+/// Success for as many filters as the packet has.
+fn unsuback(version: Version, packet: &RawPacket) -> RawPacket {
+    let mut body = packet.packet_id().expect("UNSUBSCRIBE has one").to_vec();
+    if version.is_v5() {
+        body.push(0);
+        // A test's UNSUBSCRIBE has no properties, so their length is one byte.
+        let mut at = 3;
+        while let Some(length) = packet.length_at(at) {
+            body.push(0);
+            at += 2 + length;
+        }
+    }
+    RawPacket { first_byte: UNSUBACK << 4, body }
+}
+
+/// CONNECT under a client identifier of its own.
+fn renamed(version: Version, packet: RawPacket, number: u64) -> RawPacket {
+    let properties = packet.properties(version).map_or(0, |all| {
+        let bytes: usize = all.iter().map(|(_, bytes)| bytes.len()).sum();
+        bytes + if bytes < 128 { 1 } else { 2 }
+    });
+    let at = 10 + properties;
+    let Some(length) = packet.length_at(at) else { return packet };
+    let Some(name) = packet.body.get(at + 2..at + 2 + length) else { return packet };
+    let mut other = name.to_vec();
+    other.extend(format!("n{number}").bytes());
+    let mut body = packet.body[..at].to_vec();
+    body.extend(u16::try_from(other.len()).expect("a test's name is short").to_be_bytes());
+    body.extend(&other);
+    body.extend(&packet.body[at + 2 + length..]);
+    RawPacket { first_byte: packet.first_byte, body }
+}

@@ -1,0 +1,149 @@
+//! Every statement of both standards that binds a server, asked of a broker from outside, over TCP.
+//!
+//! Without arguments the built binary is judged, with one shard on `io_uring` and with two on epoll. Beside what every test
+//! binary takes (a filter, `--list`, `--test-threads`):
+//! - `--broker ADDRESS:PORT` judges any other broker; what needs settings of ours is left out. The table of statements follows.
+//! - `--table` prints that table for ours.
+//! - `--faults` puts a proxy before the binary that is wrong on purpose, for each case in the way the case names, and demands
+//!   that the case fails: a case that cannot fail shows nothing.
+//!
+//! Knows how cases are run; what they ask is in `scenarios`, which statement each shows in `v5` and `v3_1_1`.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod case;
+mod fault;
+mod proxy;
+mod raw_packet;
+mod scenarios;
+mod table;
+mod target;
+mod v3_1_1;
+mod v5;
+
+use std::net::SocketAddr;
+use std::panic;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use case::{Case, Needs, cases};
+use fault::Fault;
+use harness::broker::Io;
+use harness::time::set_patience;
+use proxy::Proxy;
+use table::Results;
+use target::{Brokers, Target};
+
+/// How long a case waits before a wrong broker: it mostly waits for what does not come.
+const FAULTY_PATIENCE: Duration = Duration::from_secs(4);
+/// Cases mostly wait, for a broker that has other cases to serve.
+const THREADS: usize = 16;
+
+/// What the suite is asked to judge.
+enum Judged {
+    /// The built binary, on a driver and with a number of shards.
+    Ours {
+        variant: &'static str,
+        io: Io,
+        shards: &'static str,
+    },
+    /// The binary behind a proxy that is wrong on purpose.
+    Faulty,
+    External(SocketAddr),
+}
+
+const VARIANTS: [(&str, Io, &str); 2] = [("uring", Io::Uring, "1"), ("two_shards_on_epoll", Io::Epoll, "2")];
+
+fn main() -> ExitCode {
+    let mut wants_table = false;
+    let mut faulty = false;
+    let mut external = None;
+    let mut rest = Vec::new();
+    let mut given = std::env::args();
+    while let Some(argument) = given.next() {
+        match argument.as_str() {
+            "--table" => wants_table = true,
+            "--faults" => faulty = true,
+            "--broker" => {
+                external = given.next().and_then(|text| text.parse().ok());
+                if external.is_none() {
+                    eprintln!("--broker takes ADDRESS:PORT with a numeric address");
+                    return ExitCode::from(2);
+                }
+            }
+            _ => rest.push(argument),
+        }
+    }
+    let mut arguments = Arguments::from_iter(rest);
+    arguments.test_threads.get_or_insert(THREADS);
+    // A failed case tells its story in the list of failures; the hook would tell it again, in between.
+    panic::set_hook(Box::new(|_| {}));
+
+    let results = Results::default();
+    let brokers = Brokers::default();
+    let judged: Vec<Judged> = match (external, faulty) {
+        (Some(address), _) => vec![Judged::External(address)],
+        (None, true) => vec![Judged::Faulty],
+        (None, false) => VARIANTS.map(|(variant, io, shards)| Judged::Ours { variant, io, shards }).into(),
+    };
+    if faulty {
+        set_patience(FAULTY_PATIENCE);
+    }
+    let trials = judged.iter().flat_map(|judged| trials(judged, &brokers, &results)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let stopped = brokers.stop();
+    if wants_table || external.is_some() {
+        results.print();
+    }
+    if let Err(trouble) = stopped {
+        eprintln!("{trouble}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn trials(judged: &Judged, brokers: &Brokers, results: &Results) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for case in cases() {
+        let (brokers, results) = (brokers.clone(), results.clone());
+        let trial = match *judged {
+            Judged::External(_) if case.needs != Needs::Standard => {
+                results.leave_out(&case);
+                continue;
+            }
+            Judged::External(address) => Trial::test(case.path(), move || {
+                results.note(&case, || ask(&case, &Target::new(address, &case)))
+            }),
+            Judged::Ours { variant, io, shards } => {
+                Trial::test(format!("{variant}::{}", case.path()), move || {
+                    let address = brokers.address(io, shards, case.needs.flags())?;
+                    results.note(&case, || ask(&case, &Target::new(address, &case)))
+                })
+            }
+            Judged::Faulty => Trial::test(format!("faulty::{}", case.path()), move || {
+                let address = brokers.address(Io::Auto, "1", case.needs.flags())?;
+                let honest = Proxy::start(address, Fault::Nothing);
+                ask(&case, &Target::new(honest.address(), &case))?;
+                let proxy = Proxy::start(address, case.fault);
+                match ask(&case, &Target::new(proxy.address(), &case)) {
+                    Ok(()) => Err(format!("it passes on a broker with the fault {:?}", case.fault).into()),
+                    Err(_) => Ok(()),
+                }
+            }),
+        };
+        trials.push(trial);
+    }
+    trials
+}
+
+/// Runs a case; what it found wrong is the error.
+fn ask(case: &Case, on: &Target) -> Result<(), Failed> {
+    panic::catch_unwind(|| (case.scenario)(on)).map_err(|found| {
+        let text = found.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| found.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Failed::from(text.unwrap_or_else(|| "it panicked without words".to_owned()))
+    })
+}

@@ -1,0 +1,114 @@
+//! What the standard calls malformed packets, protocol errors and violations: the connection ends, and that is all that does.
+//! Knows what is wrong with each packet only as far as `refusal` lists it.
+
+use super::refusal::{broken_packets, closes, connect_with_will_to, refuses_connect};
+use crate::harness::packet::{Connect, PINGREQ, Properties, Publish, packet};
+use crate::harness::received::Received;
+use crate::target::Target;
+
+pub(crate) fn every_breach_closes(on: &Target) {
+    let topic = on.name("/t");
+    let mut bystander = on.client("b");
+    bystander.subscribe(&topic, 1);
+    for broken in broken_packets(on.version) {
+        closes(on, broken.what, &broken.bytes, broken.allowed);
+    }
+    for (what, bytes) in broken_connects(on) {
+        refuses_connect(on, what, &bytes);
+    }
+    on.client("p").publish(&Publish::new(&topic, 1, b"others go on"));
+    assert_eq!(bystander.next_message().text(), "others go on");
+}
+
+fn broken_connects(on: &Target) -> Vec<(&'static str, Vec<u8>)> {
+    let good = Connect::new(on.version, &on.name("c")).encode();
+    let with = |at: usize, bits: u8| {
+        let mut bytes = good.clone();
+        bytes[at] ^= bits;
+        bytes
+    };
+    let mut all = vec![
+        ("the reserved flag", with(9, 0x01)),
+        ("will QoS without a will", with(9, 0x08)),
+        ("will retain without a will", with(9, 0x20)),
+        ("flags of the fixed header", with(0, 0x01)),
+        ("a user name that is not there", with(9, 0x80)),
+        ("a CONNECT that ends early", packet(0x10, &good[2..10])),
+        ("a client identifier that is no UTF-8", with(good.len() - 1, 0x80)),
+        ("a will to no topic", connect_with_will_to(on.version, &on.name("c"), b"")),
+    ];
+    if on.version.is_v5() {
+        let connect = |properties: Properties| {
+            let name = on.name("c");
+            let mut connect = Connect::new(on.version, &name);
+            connect.properties = properties;
+            connect.encode()
+        };
+        all.extend([
+            ("a receive maximum of 0", connect(Properties::new().two(0x21, 0))),
+            ("a maximum packet size of 0", connect(Properties::new().four(0x27, 0))),
+            ("a property twice", connect(Properties::new().two(0x21, 9).two(0x21, 9))),
+            ("a property of other packets", connect(Properties::new().two(0x23, 1))),
+            ("a property that does not exist", connect(Properties::new().byte(0x7F, 1))),
+            ("request problem information of 2", connect(Properties::new().byte(0x17, 2))),
+            ("data without a method", connect(Properties::new().text(0x16, "data"))),
+        ]);
+    }
+    all
+}
+
+pub(crate) fn an_error_that_is_told_closes(on: &Target) {
+    let mut connects = broken_connects(on);
+    let mut level = Connect::new(on.version, &on.name("c")).encode();
+    level[8] = 6;
+    connects.push(("protocol level 6", level));
+    let name = on.name("c");
+    let mut connect = Connect::new(on.version, &name);
+    connect.properties = Properties::new().text(0x15, "no-such-method");
+    connects.push(("an unknown method", connect.encode()));
+    for (what, bytes) in connects {
+        let mut peer = on.open();
+        peer.send_whatever_happens(&bytes);
+        if let Some(Received::ConnAck { reason: 0x80.., .. }) = peer.answer_to(what) {
+            assert_eq!(peer.answer_to(what), None, "{what}: the connection ends with CONNACK");
+        }
+    }
+    for broken in broken_packets(on.version) {
+        let mut peer = on.client("a");
+        peer.send_whatever_happens(&[&broken.bytes[..], &PINGREQ].concat());
+        if let Some(Received::Disconnect { reason: 0x80.., .. }) = peer.answer_to(broken.what) {
+            assert_eq!(peer.answer_to(broken.what), None, "{}: the connection ends", broken.what);
+        }
+    }
+    // One that a client tells ends the connection as well.
+    for reason in [0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99] {
+        on.client("a").disconnect_with(reason, &Properties::new());
+    }
+    // So does a take-over, told or not.
+    let mut old = on.client("t");
+    let mut new = on.client("t");
+    old.await_close();
+    new.ping();
+    assert!(new.waiting().is_empty(), "the new connection was sent {:?}", new.waiting());
+}
+
+/// The older version knows no refusal of a message: what is not taken ends the connection.
+pub(crate) fn what_cannot_be_processed_closes(on: &Target) {
+    let mut peer = on.client("a");
+    // One retained message is all the store takes, on each shard; the rest cannot be processed.
+    for number in 1..100 {
+        let topic = on.name(&format!("/{number}"));
+        let publish = Publish::new(&topic, 1, b"kept").retained().with_packet_id(number);
+        peer.send_whatever_happens(&publish.encode(on.version));
+        match peer.answer_to("a message too many") {
+            Some(Received::PubAck { packet_id, .. }) => assert_eq!(packet_id, number),
+            None => {
+                // Nobody else is touched.
+                on.client("b").publish(&Publish::new(&topic, 1, b"m"));
+                return;
+            }
+            Some(other) => panic!("answered with {other:?}"),
+        }
+    }
+    panic!("the store took a hundred where one has room");
+}
