@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # mosquitto_pub, mosquitto_sub and mosquitto_rr of Debian against the broker at HOST PORT.
-# Usage: mosquitto.sh HOST PORT. Prints "mosquitto: N passed, M failed".
+# Usage: mosquitto.sh install|HOST PORT. Prints "mosquitto VERSION: N passed, M failed".
 # Round trips, not floods: version 2.0.11 stalls when thousands of QoS 1 messages come fast.
 set -euo pipefail
 
-host=$1
-port=$2
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=common.sh
 source "$here/common.sh"
 need mosquitto_sub mosquitto-clients
+if [ "$1" = install ]; then exit; fi
+host=$1
+port=$2
 # Diagnostics of the clients are recognised by their English text.
 export LC_ALL=C
 
@@ -76,6 +77,7 @@ will() {
     listen out -V "$1" -t "mosq/$1/will" -q 1 -C 2
     # A client that says goodbye has no will to execute.
     send -V "$1" -t "mosq/$1/will" -q 1 -m "before" --will-topic "mosq/$1/will" --will-payload "wrong"
+    local pid_mortal
     listen mortal -V "$1" -t "mosq/$1/other" --will-topic "mosq/$1/will" --will-payload "gone" --will-qos 1
     kill -KILL "$pid_mortal"
     collect out
@@ -131,6 +133,7 @@ many() { # version qos: more than twenty in flight
 shared() {
     local member
     for member in a b c; do
+        # shellcheck disable=SC2016  # The dollar belongs to the filter.
         listen "member_$member" -V mqttv5 -t '$share/mosq/mosq/shared' -q 1 -C 20
     done
     seq 1 60 | send -V mqttv5 -t mosq/shared -q 1 -l
@@ -182,4 +185,6 @@ for version in mqttv311 mqttv5; do
 done
 check "shared subscription, mqttv5" shared
 check "properties, mqttv5" properties
-finish mosquitto
+# "mosquitto_sub version 2.0.11 running on libmosquitto 2.0.11."
+version=$({ mosquitto_sub --help || true; } | sed -nE 's/^mosquitto_sub version ([0-9.]+) .*/\1/p')
+finish "mosquitto $version"
