@@ -30,7 +30,7 @@ class Client(Face):
 
     async def _connect(self, version, name, **options):
         self.client = gmqtt.Client(name, persistent_storage=self.unacknowledged, **options)
-        # A connection that the broker has ended stays so; 0 would still try once, and -1 for ever.
+        # A connection that the broker has ended stays so; 0 would still try, and -1 for ever.
         self.client.set_config({"reconnect_retries": -2})
         self.client.on_connect = self._on_connect
         self.client.on_message = self._on_message
