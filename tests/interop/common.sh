@@ -1,5 +1,10 @@
-# What the interop scripts share: installing a Debian package, counting checks. Sourced, not run.
+# What the interop scripts share: where things are installed, installing a Debian package, counting checks. Sourced, not run.
 # shellcheck shell=bash
+
+# Environments, modules and programs of the clients, kept from run to run beside what cargo builds.
+interop=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+installed=${CARGO_TARGET_DIR:-$interop/../../target}/interop
+mkdir -p "$installed"
 
 passed=0
 failed=0
