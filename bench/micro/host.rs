@@ -1,7 +1,9 @@
 //! A host for one engine without I/O: bytes go in, what comes out is answered as a client would.
 //! Knows the order of calls of an engine and the acknowledgements of a receiver; nothing of what is measured.
 
-use engine::{Action, Actions, Admission, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits};
+use engine::{
+    Action, Actions, Admission, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits,
+};
 use wire::packet::{
     Ack, AckKind, Connect, ConnectProperties, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties,
 };
