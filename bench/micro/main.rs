@@ -37,6 +37,8 @@ enum Part {
     Plus,
     /// The same to a subscriber with #.
     Hash,
+    /// As `plus`, to topics that were not published to before, so that the tree is walked.
+    Cold,
     /// As `exact`, with QoS 1 both ways.
     Qos1,
     /// As `exact`, with QoS 2 both ways.
@@ -57,6 +59,7 @@ fn main() -> io::Result<()> {
         Part::Exact => Box::new(parts::publish(filters, "device/7/state", 0)),
         Part::Plus => Box::new(parts::publish(filters, "device/+/state", 0)),
         Part::Hash => Box::new(parts::publish(filters, "device/#", 0)),
+        Part::Cold => Box::new(parts::publish_cold(filters)),
         Part::Qos1 => Box::new(parts::publish(filters, "device/7/state", 1)),
         Part::Qos2 => Box::new(parts::publish(filters, "device/7/state", 2)),
         Part::FanOut => Box::new(parts::fan_out()),

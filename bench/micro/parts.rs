@@ -59,17 +59,7 @@ pub(crate) fn encode() -> impl FnMut() {
 pub(crate) fn publish(filter_count: u32, filter: &str, qos: u8) -> impl FnMut() + use<> {
     let qos = QoS::from_bits(qos).expect("0, 1 or 2");
     let mut host = Host::new();
-    let mut filters = Vec::new();
-    for number in 0..filter_count {
-        filters.push(match number % 3 {
-            0 => format!("site/{}/device/{number}/state", number % 100),
-            1 => format!("site/{}/+/{number}/state", number % 100),
-            _ => format!("site/{}/{number}/#", number % 100),
-        });
-        if number % FILTERS_PER_SESSION == FILTERS_PER_SESSION - 1 || number + 1 == filter_count {
-            host.client(&format!("filler-{number}"), &std::mem::take(&mut filters), QoS::AtMostOnce);
-        }
-    }
+    fill(&mut host, filter_count);
     host.client("subscriber", &[filter.to_owned()], qos);
     let publisher = host.client("publisher", &[], qos);
     let mut burst = Vec::new();
@@ -81,6 +71,43 @@ pub(crate) fn publish(filter_count: u32, filter: &str, qos: u8) -> impl FnMut() 
         let before = host.delivered;
         host.receive(publisher, &burst);
         assert_eq!(host.delivered - before, BURST);
+    }
+}
+
+/// Publishes each message to another topic of very many.
+pub(crate) fn publish_cold(filter_count: u32) -> impl FnMut() {
+    let mut host = Host::new();
+    fill(&mut host, filter_count);
+    host.client("subscriber", &["site/+/+/+/cold".to_owned()], QoS::AtMostOnce);
+    let publisher = host.client("publisher", &[], QoS::AtMostOnce);
+    let mut burst = Vec::new();
+    let mut number = 0_u32;
+    move || {
+        burst.clear();
+        for _ in 0..BURST {
+            // Always as long, and never the same twice in a run.
+            number += 1;
+            let topic = format!("site/{:02}/device/{number:07}/cold", number % 100);
+            publish_bytes(&topic, QoS::AtMostOnce, 1, &mut burst);
+        }
+        let before = host.delivered;
+        host.receive(publisher, &burst);
+        assert_eq!(host.delivered - before, BURST);
+    }
+}
+
+/// Clients that subscribe to so many filters, a third of them without wildcards.
+fn fill(host: &mut Host, filter_count: u32) {
+    let mut filters = Vec::new();
+    for number in 0..filter_count {
+        filters.push(match number % 3 {
+            0 => format!("site/{}/device/{number}/state", number % 100),
+            1 => format!("site/{}/+/{number}/state", number % 100),
+            _ => format!("site/{}/{number}/#", number % 100),
+        });
+        if number % FILTERS_PER_SESSION == FILTERS_PER_SESSION - 1 || number + 1 == filter_count {
+            host.client(&format!("filler-{number}"), &std::mem::take(&mut filters), QoS::AtMostOnce);
+        }
     }
 }
 
