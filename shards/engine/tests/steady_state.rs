@@ -41,7 +41,7 @@ const FILTERS: u32 = 100_000;
 const FILTERS_PER_SESSION: u32 = 5_000;
 
 fn text(value: &str, out: &mut Vec<u8>) {
-    out.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+    out.extend(u16::try_from(value.len()).expect("a short text").to_be_bytes());
     out.extend(value.as_bytes());
 }
 
@@ -49,10 +49,10 @@ fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![first_byte];
     let mut length = body.len();
     while length >= 0x80 {
-        out.push(u8::try_from(length & 0x7F).unwrap() | 0x80);
+        out.push(u8::try_from(length & 0x7F).expect("seven bits") | 0x80);
         length >>= 7;
     }
-    out.push(u8::try_from(length).unwrap());
+    out.push(u8::try_from(length).expect("seven bits"));
     out.extend(body);
     out
 }
