@@ -1,24 +1,39 @@
-//! A small closed-loop load generator: every publisher keeps a window of messages on their way, and the broker's CPU time
-//! for each delivered message is what is measured. One thread; it must stay several times cheaper than the broker.
-//! Knows no broker in particular: it speaks MQTT to an address, and reads `/proc` of a process.
+//! A load generator: what a broker delivers, loses, repeats or turns round, how late, and what that costs it.
+//! One thread but for the storm of connections; it speaks MQTT to a loopback address and reads `/proc` of a process.
+//! Knows no broker in particular.
 
-mod cpu;
-mod scenario;
-mod session;
+mod client;
+mod clock;
+#[cfg(test)]
+mod faulty_broker;
+mod ledger;
+mod plan;
+mod process;
+mod report;
+mod run;
+mod storms;
+#[cfg(test)]
+mod tests;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use serde_json::json;
+use wire::{ProtocolVersion, QoS};
 
-use crate::scenario::{Load, Scenario, Totals};
+use clock::now;
+use ledger::Totals;
+use plan::{Plan, Scenario};
+use process::Usage;
+use report::Report;
+use run::{Pace, Run, Way};
 
 /// Runs one scenario against a broker and prints what arrived and what it cost.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 struct Arguments {
-    /// Where the broker listens.
+    /// Where the broker listens; a loopback address.
     #[arg(long, default_value = "127.0.0.1:1883")]
     broker: SocketAddr,
     /// Process to charge, and all its threads.
@@ -26,22 +41,34 @@ struct Arguments {
     pid: Option<u32>,
     #[arg(long, value_enum, default_value_t = Scenario::Pairs)]
     scenario: Scenario,
-    /// Publishers of `pairs` and `fan_in`, subscribers of `fan_out`.
+    /// How many: see the scenario.
     #[arg(long, default_value_t = 50)]
     count: usize,
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
-    /// Messages each publisher keeps on their way.
+    /// Closed loop: messages of each stream that are on their way.
     #[arg(long, default_value_t = 64)]
-    window: usize,
+    window: u64,
+    /// Open loop instead: messages in a second, over all streams. Latency counts from when each was due.
+    #[arg(long)]
+    rate: Option<u64>,
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
     /// Speak 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
-    /// Seconds measured, after one to warm up.
+    /// Seconds measured.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
+    /// Seconds before that, not measured.
+    #[arg(long, default_value_t = 1)]
+    warm_up: u64,
+    /// Rounds of `idle`.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Messages for each session of `persistent`.
+    #[arg(long, default_value_t = 100)]
+    messages: u64,
     /// Core to stay on.
     #[arg(long)]
     core: Option<usize>,
@@ -50,69 +77,114 @@ struct Arguments {
     json: bool,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(id) = arguments.core {
         core_affinity::set_for_current(core_affinity::CoreId { id });
     }
-    let mut load = Load::connect(&scenario::Plan {
-        broker: arguments.broker,
-        scenario: arguments.scenario,
-        count: arguments.count,
-        qos: arguments.qos,
-        window: arguments.window,
-        payload_bytes: arguments.payload_bytes,
-        v5: arguments.v5,
-    })?;
-    load.run_until(now() + Duration::from_secs(1), true)?;
-    let (before, before_cpu) = (load.totals(), cpu_ns(arguments.pid)?);
-    let start = now();
-    load.run_until(start + Duration::from_secs(arguments.seconds), true)?;
-    let (after, after_cpu) = (load.totals(), cpu_ns(arguments.pid)?);
-    let elapsed = start.elapsed();
-    // What is on its way may arrive before it is called lost.
-    load.run_until(now() + Duration::from_secs(2), false)?;
-    tell(&arguments, after.delivered - before.delivered, after_cpu - before_cpu, elapsed, load.totals())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "figures to be read, far below 2^52")]
-fn tell(
-    arguments: &Arguments,
-    delivered: u64,
-    cpu_ns: u64,
-    elapsed: Duration,
-    end: Totals,
-) -> io::Result<()> {
-    let per_message_us = |ns: u64| ns as f64 / 1_000.0 / delivered.max(1) as f64;
-    let rate = delivered as f64 / elapsed.as_secs_f64();
-    let mut output = io::stdout().lock();
-    if arguments.json {
-        let line = json!({
-            "scenario": format!("{:?}", arguments.scenario),
-            "count": arguments.count,
-            "qos": arguments.qos,
-            "window": arguments.window,
-            "payload_bytes": arguments.payload_bytes,
-            "v5": arguments.v5,
-            "delivered": delivered,
-            "messages_per_s": rate.round(),
-            "broker_cpu_us_per_message": per_message_us(cpu_ns),
-            "lost": end.lost(),
-            "duplicated": end.duplicated,
-            "reordered": end.reordered,
-        });
-        return writeln!(output, "{line}");
+    match measure(&arguments).and_then(|report| report.print(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
     }
-    writeln!(output, "delivered      {delivered} in {:.1} s, {rate:.0} messages/s", elapsed.as_secs_f64())?;
-    writeln!(output, "broker CPU     {:.2} µs a message", per_message_us(cpu_ns))?;
-    writeln!(output, "lost {}, duplicated {}, reordered {}", end.lost(), end.duplicated, end.reordered)
 }
 
-fn cpu_ns(pid: Option<u32>) -> io::Result<u64> {
-    pid.map_or(Ok(0), cpu::spent_ns)
+fn measure(arguments: &Arguments) -> io::Result<Report> {
+    let way = Way {
+        broker: arguments.broker,
+        version: if arguments.v5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 },
+        payload_bytes: arguments.payload_bytes,
+    };
+    match arguments.scenario {
+        Scenario::Churn => churn(arguments, way),
+        Scenario::Idle => idle(arguments, way),
+        Scenario::Retained => retained(arguments, way),
+        Scenario::Persistent => persistent(arguments, way),
+        Scenario::Pairs
+        | Scenario::FanOut
+        | Scenario::FanIn
+        | Scenario::Shared
+        | Scenario::Wildcards
+        | Scenario::Mixed
+        | Scenario::SlowReader => steady(arguments, way),
+    }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a load generator is about real time")]
-fn now() -> Instant {
-    Instant::now()
+fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
+    let qos = QoS::from_bits(arguments.qos).expect("checked by the arguments");
+    let plan = Plan::new(arguments.scenario, arguments.count, qos);
+    let pace = arguments.rate.map_or(Pace::Window(arguments.window), Pace::Rate);
+    let mut run = Run::connect(&plan, way, pace)?;
+    progress(arguments, &format!("{} clients connected", plan.clients.len()));
+    run.publish_until(now() + Duration::from_secs(arguments.warm_up))?;
+    run.measure();
+    let (before, used, start) = (run.totals(), usage(arguments)?, now());
+    let own = Usage::of(std::process::id())?;
+    for second in 1..=arguments.seconds {
+        let so_far = run.totals().delivered;
+        run.publish_until(start + Duration::from_secs(second))?;
+        progress(arguments, &format!("{second} s: {} messages/s", run.totals().delivered - so_far));
+    }
+    let (after, elapsed) = (run.totals(), start.elapsed());
+    let usage = usage(arguments)?.since(&used);
+    let generator = Usage::of(std::process::id())?.since(&own);
+    let latency_us = run.latency_us().clone();
+    // What is on its way may arrive before it is called lost.
+    run.settle_until(now() + Duration::from_secs(5))?;
+    let mut report = Report::new(after.delivered - before.delivered, elapsed, usage, run.totals());
+    report.generator_cpu_ns = Some(generator.cpu_ns);
+    report.latency_us = Some(latency_us);
+    report.receivers_mean = plan.receivers_mean();
+    Ok(report)
+}
+
+fn churn(arguments: &Arguments, way: Way) -> io::Result<Report> {
+    storms::churn(way, arguments.count, now() + Duration::from_secs(arguments.warm_up))?;
+    let (used, start) = (usage(arguments)?, now());
+    let cycles = storms::churn(way, arguments.count, start + Duration::from_secs(arguments.seconds))?;
+    let elapsed = start.elapsed();
+    Ok(Report::new(cycles, elapsed, usage(arguments)?.since(&used), Totals::default()))
+}
+
+fn idle(arguments: &Arguments, way: Way) -> io::Result<Report> {
+    let pid = arguments.pid.ok_or_else(|| io::Error::other("idle is about the memory of --pid"))?;
+    let (used, start) = (usage(arguments)?, now());
+    let (held, left) = storms::idle(way, arguments.count, arguments.rounds, pid)?;
+    let mut report = Report::new(0, start.elapsed(), usage(arguments)?.since(&used), Totals::default());
+    report.bytes_per_connection = held;
+    report.bytes_left_per_connection = left;
+    Ok(report)
+}
+
+fn retained(arguments: &Arguments, way: Way) -> io::Result<Report> {
+    let mut begun = None;
+    let totals = storms::retained(way, arguments.count, || {
+        let start = now();
+        begun = Some((usage(arguments)?, start));
+        Ok(start + Duration::from_secs(arguments.seconds))
+    })?;
+    let (used, start) = begun.expect("set before anything was fetched");
+    Ok(Report::new(totals.delivered, start.elapsed(), usage(arguments)?.since(&used), totals))
+}
+
+fn persistent(arguments: &Arguments, way: Way) -> io::Result<Report> {
+    let mut begun = None;
+    let totals = storms::persistent(way, arguments.count, arguments.messages, || {
+        begun = Some((usage(arguments)?, now()));
+        Ok(())
+    })?;
+    let (used, start) = begun.expect("set before anything was published");
+    Ok(Report::new(totals.delivered, start.elapsed(), usage(arguments)?.since(&used), totals))
+}
+
+fn usage(arguments: &Arguments) -> io::Result<Usage> {
+    arguments.pid.map_or_else(|| Ok(Usage::default()), Usage::of)
+}
+
+fn progress(arguments: &Arguments, text: &str) {
+    if !arguments.json {
+        eprintln!("{text}");
+    }
 }

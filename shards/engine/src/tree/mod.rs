@@ -2,8 +2,9 @@
 //! Knows no connection, no delivery and no other shard; `deliver` joins those.
 //!
 //! A filter without wildcards is found by one look-up of the whole topic. Filters with wildcards hang
-//! in a trie by level.
+//! in a trie by level. What hot topics matched is remembered until the filters change.
 
+mod hot;
 mod pool;
 mod trie;
 
@@ -18,6 +19,7 @@ use crate::hash::Keyed;
 use crate::interest::Interest;
 use crate::topology::Placement;
 
+use hot::HotTopics;
 use pool::Pool;
 use trie::Trie;
 
@@ -115,6 +117,7 @@ pub(crate) struct Tree {
     filters: Pool<Filter>,
     groups: Pool<Group>,
     wild: Trie,
+    hot: HotTopics,
     subscriptions: Pool<Subscription>,
     by_text: HashTable<u32>,
     by_group: HashTable<u32>,
@@ -135,6 +138,7 @@ impl Tree {
             filters: Pool::new(),
             groups: Pool::new(),
             wild: Trie::new(hasher),
+            hot: HotTopics::new(),
             subscriptions: Pool::new(),
             by_text: HashTable::new(),
             by_group: HashTable::new(),
@@ -358,15 +362,19 @@ impl Tree {
     /// Appends every filter that matches `topic` to `matched`.
     ///
     /// Bounded by the filters with wildcards; see [`Trie::matches`].
-    pub(crate) fn matches(&self, topic: &str, matched: &mut Vec<u32>, stack: &mut Vec<(u32, usize)>) {
+    pub(crate) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>, stack: &mut Vec<(u32, usize)>) {
+        if let Some(filters) = self.hot.get(topic) {
+            matched.extend_from_slice(filters);
+            return;
+        }
+        let before = matched.len();
         if self.exact_count > 0
-            && let Some(&filter) = self
-                .by_text
-                .find(self.hasher.bytes(topic.as_bytes()), |&filter| *self.filters.get(filter).text == *topic)
+            && let Some(filter) = self.filter_of(topic)
         {
             matched.push(filter);
         }
         self.wild.matches(topic, matched, stack);
+        self.hot.set(topic, &matched[before..]);
     }
 
     fn members_mut(&mut self, place: Place) -> &mut Vec<Member> {
@@ -423,7 +431,9 @@ impl Tree {
         });
         if text.has_wildcard() {
             self.filters.get_mut(filter).node = self.wild.hang(text.filter(), filter);
+            self.hot.forget_all();
         } else {
+            self.hot.forget(text.filter());
             self.exact_count += 1;
         }
         let (filters, hasher) = (&self.filters, self.hasher);
@@ -536,9 +546,11 @@ impl Tree {
             .expect("every filter is in the table")
             .remove();
         if filter.node == NONE {
+            self.hot.forget(&filter.text);
             self.exact_count -= 1;
             return;
         }
+        self.hot.forget_all();
         self.wild.unhang(filter.node, index);
     }
 }

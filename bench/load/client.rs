@@ -1,0 +1,327 @@
+//! One client connection of the generator: bytes out, packets in, never blocking once it is open.
+//! Knows no scenario. Reads PUBLISH by hand, since that is what the load consists of; all else by the broker's codec.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use wire::packet::{
+    Ack, AckKind, Connect, ConnectProperties, Packet, PublishParts, Subscribe, SubscribeFilters,
+    SubscribeOptions,
+};
+use wire::{Assembler, PacketId, ProtocolVersion, QoS, RetainHandling, TopicFilter};
+
+/// Longest packet the generator expects, in bytes.
+const PACKET_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Clients that share a source address: each has 28,232 ports, and closed connections keep theirs for a while.
+const CLIENTS_PER_ADDRESS: usize = 4_000;
+
+/// What a client connects as.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity<'a> {
+    pub(crate) broker: SocketAddr,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) name: &'a str,
+    /// Spreads clients over source addresses.
+    pub(crate) number: usize,
+    /// Its session outlives the connection by this time.
+    pub(crate) expiry_s: u32,
+    pub(crate) clean_start: bool,
+}
+
+/// A PUBLISH for a stream, made once: what changes from one to the next is written over it.
+#[derive(Debug, Default)]
+pub(crate) struct Template {
+    bytes: Vec<u8>,
+    packet_id_at: Option<usize>,
+    stamp_at: usize,
+}
+
+/// What the generator writes at the front of each payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) stream: u32,
+    pub(crate) sequence: u64,
+    /// When it was to be sent, in nanoseconds since the start of the run.
+    pub(crate) due_ns: u64,
+}
+
+impl Stamp {
+    pub(crate) const BYTES: usize = 20;
+
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        let payload: &[u8; Self::BYTES] = payload.get(..Self::BYTES)?.try_into().ok()?;
+        let (stream, rest) = payload.split_first_chunk::<4>()?;
+        let (sequence, due) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            stream: u32::from_le_bytes(*stream),
+            sequence: u64::from_le_bytes(*sequence),
+            due_ns: u64::from_le_bytes(due.try_into().ok()?),
+        })
+    }
+
+    fn write(self, payload: &mut [u8]) {
+        payload[..4].copy_from_slice(&self.stream.to_le_bytes());
+        payload[4..12].copy_from_slice(&self.sequence.to_le_bytes());
+        payload[12..Self::BYTES].copy_from_slice(&self.due_ns.to_le_bytes());
+    }
+}
+
+impl Template {
+    pub(crate) fn new(
+        version: ProtocolVersion,
+        topic: &str,
+        qos: QoS,
+        retain: bool,
+        payload_bytes: usize,
+    ) -> Self {
+        let payload_bytes = payload_bytes.max(Stamp::BYTES);
+        let parts = PublishParts {
+            dup: false,
+            qos,
+            retain,
+            topic,
+            packet_id: (qos != QoS::AtMostOnce).then(|| PacketId::new(1).expect("not zero")),
+            message_expiry_interval_s: None,
+            topic_alias: None,
+            subscription_ids: &[],
+            forwarded: &[],
+            payload_bytes,
+        };
+        let mut bytes = Vec::new();
+        parts.encode_head(version, &mut bytes);
+        let stamp_at = bytes.len();
+        bytes.resize(stamp_at + payload_bytes, b'x');
+        Self { bytes, packet_id_at: parts.packet_id_offset(version), stamp_at }
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) stream: mio::net::TcpStream,
+    version: ProtocolVersion,
+    assembler: Assembler,
+    out: Vec<u8>,
+    packet_id: u16,
+    /// PUBACK or PUBCOMP that came: what of our own messages is done.
+    pub(crate) acknowledged: u64,
+}
+
+impl Client {
+    /// Connects, subscribes to `filters` and waits for both to be acknowledged. Messages that come with it go to `heard`.
+    pub(crate) fn open(
+        identity: &Identity<'_>,
+        filters: &[String],
+        qos: QoS,
+        heard: &mut impl FnMut(&[u8]),
+    ) -> io::Result<Self> {
+        let mut stream = connect(identity.broker, identity.number)?;
+        let mut out = Vec::new();
+        encode_connect(identity, &mut out);
+        let version = identity.version;
+        let mut awaited = 1;
+        if !filters.is_empty() {
+            encode_subscribe(version, filters, qos, &mut out);
+            awaited += 1;
+        }
+        stream.write_all(&out)?;
+        out.clear();
+        let mut assembler = Assembler::new();
+        let mut buffer = [0; 16 * 1024];
+        while awaited > 0 {
+            let length = stream.read(&mut buffer)?;
+            if length == 0 {
+                return Err(io::Error::other("the broker closed before it acknowledged"));
+            }
+            let mut rest = &buffer[..length];
+            while let Some(frame) = assembler.next(&mut rest, PACKET_BYTES_MAX).map_err(malformed)? {
+                let packet = Packet::decode(version, frame).map_err(malformed)?;
+                match &packet {
+                    Packet::ConnAck(connack) if connack.reason.is_error() => {
+                        return Err(io::Error::other(format!("refused: {:?}", connack.reason)));
+                    }
+                    Packet::ConnAck(_) | Packet::SubAck(_) => awaited -= 1,
+                    _ => answer(version, &packet, &mut out, heard, &mut 0)?,
+                }
+            }
+        }
+        stream.set_nonblocking(true)?;
+        let stream = mio::net::TcpStream::from_std(stream);
+        let mut client = Self { stream, version, assembler, out, packet_id: 0, acknowledged: 0 };
+        client.flush()?;
+        Ok(client)
+    }
+
+    pub(crate) fn publish(&mut self, template: &mut Template, stamp: Stamp) {
+        if let Some(at) = template.packet_id_at {
+            self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+            template.bytes[at..at + 2].copy_from_slice(&self.packet_id.to_be_bytes());
+        }
+        stamp.write(&mut template.bytes[template.stamp_at..]);
+        self.out.extend_from_slice(&template.bytes);
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.out.len() {
+            match self.stream.write(&self.out[sent..]) {
+                Ok(length) => sent += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.drain(..sent);
+        Ok(())
+    }
+
+    /// Receives once and hands each payload to `heard`; answers what has to be answered. Returns whether there may be more.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8], heard: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+        let length = match self.stream.read(buffer) {
+            Ok(0) => return Err(io::Error::other("the broker closed the connection")),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let more = length == buffer.len();
+        let mut rest = &buffer[..length];
+        let (version, out) = (self.version, &mut self.out);
+        loop {
+            if self.assembler.is_idle()
+                && let Some(taken) = plain_publish(version, rest, heard)
+            {
+                rest = &rest[taken..];
+                continue;
+            }
+            let Some(frame) = self.assembler.next(&mut rest, PACKET_BYTES_MAX).map_err(malformed)? else {
+                return Ok(more);
+            };
+            let packet = Packet::decode(version, frame).map_err(malformed)?;
+            answer(version, &packet, out, heard, &mut self.acknowledged)?;
+        }
+    }
+}
+
+/// Hears a whole QoS 0 PUBLISH without properties at the front of `bytes`; how many it took, or `None` if it is anything else.
+fn plain_publish(version: ProtocolVersion, bytes: &[u8], heard: &mut impl FnMut(&[u8])) -> Option<usize> {
+    let [first, length, body @ ..] = bytes else { return None };
+    if first & 0xF6 != 0x30 || *length >= 0x80 {
+        return None;
+    }
+    let body = body.get(..usize::from(*length))?;
+    let topic_bytes = usize::from(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
+    let rest = body.get(2 + topic_bytes..)?;
+    let payload = match (version, rest) {
+        (ProtocolVersion::V5, []) => return None,
+        (ProtocolVersion::V5, [properties_bytes, ..]) if *properties_bytes > 0 => return None,
+        (ProtocolVersion::V5, [_, payload @ ..])
+        | (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, payload) => payload,
+    };
+    heard(payload);
+    Some(2 + body.len())
+}
+
+fn answer(
+    version: ProtocolVersion,
+    packet: &Packet<'_>,
+    out: &mut Vec<u8>,
+    heard: &mut impl FnMut(&[u8]),
+    acknowledged: &mut u64,
+) -> io::Result<()> {
+    let (kind, packet_id) = match packet {
+        Packet::Publish(publish) => {
+            heard(publish.payload);
+            match (publish.qos, publish.packet_id) {
+                (QoS::AtLeastOnce, Some(packet_id)) => (AckKind::PubAck, packet_id),
+                (QoS::ExactlyOnce, Some(packet_id)) => (AckKind::PubRec, packet_id),
+                _ => return Ok(()),
+            }
+        }
+        Packet::PubRec(ack) if !ack.reason.is_error() => (AckKind::PubRel, ack.packet_id),
+        Packet::PubRel(ack) => (AckKind::PubComp, ack.packet_id),
+        Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => {
+            *acknowledged += 1;
+            return Ok(());
+        }
+        Packet::Disconnect(disconnect) => {
+            return Err(io::Error::other(format!("disconnected: {:?}", disconnect.reason)));
+        }
+        _ => return Ok(()),
+    };
+    Ack::success(packet_id).encode(kind, version, out);
+    Ok(())
+}
+
+/// A blocking connection from a loopback address of its number.
+pub(crate) fn connect(broker: SocketAddr, number: usize) -> io::Result<TcpStream> {
+    if !broker.ip().is_loopback() {
+        return Err(io::Error::other("the load goes to this machine's loopback addresses alone"));
+    }
+    let socket = Socket::new(Domain::for_address(broker), Type::STREAM, Some(Protocol::TCP))?;
+    if broker.is_ipv4() {
+        let last = u8::try_from(1 + number / CLIENTS_PER_ADDRESS).map_err(io::Error::other)?;
+        socket.bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0).into())?;
+    }
+    socket.connect(&broker.into())?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket.into())
+}
+
+pub(crate) fn encode_connect(identity: &Identity<'_>, out: &mut Vec<u8>) {
+    let expiry = identity.version.is_v5() && identity.expiry_s > 0;
+    let connect = Connect {
+        version: identity.version,
+        clean_start: identity.clean_start,
+        keep_alive_s: 0,
+        client_id: identity.name,
+        will: None,
+        user_name: None,
+        password: None,
+        properties: ConnectProperties {
+            session_expiry_interval_s: expiry.then_some(identity.expiry_s),
+            ..ConnectProperties::default()
+        },
+    };
+    connect.encode(identity.version, out);
+}
+
+fn encode_subscribe(version: ProtocolVersion, filters: &[String], qos: QoS, out: &mut Vec<u8>) {
+    let options = SubscribeOptions {
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendAtSubscribe,
+    };
+    let parsed: Vec<_> = filters
+        .iter()
+        .map(|filter| (TopicFilter::parse(filter).expect("the generator's own filter"), options))
+        .collect();
+    let subscribe = Subscribe {
+        packet_id: PacketId::new(u16::MAX).expect("not zero"),
+        subscription_id: None,
+        user_properties: wire::UserProperties::default(),
+        filters: SubscribeFilters::from_slice(&parsed),
+    };
+    subscribe.encode(version, out);
+}
+
+fn malformed(malformed: wire::Malformed) -> io::Error {
+    io::Error::other(format!("the broker sent a malformed packet: {malformed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_published_stamp_is_heard_again() {
+        for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+            let mut template = Template::new(version, "load/1", QoS::AtMostOnce, false, 64);
+            let stamp = Stamp { stream: 7, sequence: u64::from(u32::MAX) + 1, due_ns: 99 };
+            stamp.write(&mut template.bytes[template.stamp_at..]);
+            let mut heard = Vec::new();
+            let taken =
+                plain_publish(version, &template.bytes, &mut |payload| heard.push(Stamp::read(payload)));
+            assert_eq!((taken, heard), (Some(template.bytes.len()), vec![Some(stamp)]));
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A steady load: clients of a plan on one event loop, in a closed loop (a window for each publisher) or an open one (a rate).
+//! Knows clients and books; reports nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::{Events, Interest, Poll, Token};
+use wire::ProtocolVersion;
+
+use crate::client::{Client, Identity, Stamp, Template};
+use crate::clock::now;
+use crate::ledger::{Ledger, Totals};
+use crate::plan::{Plan, Stream};
+
+/// Longest latency told apart; longer ones count as this. In microseconds: five minutes.
+const LATENCY_US_MAX: u64 = 300_000_000;
+/// Longest wait for sockets.
+const POLL_MAX: Duration = Duration::from_millis(100);
+
+/// How messages are paced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// Each stream has as many messages on their way to all of its receivers.
+    Window(u64),
+    /// Messages in a second, over all streams, whatever arrives: latency counts from when each was due.
+    Rate(u64),
+}
+
+/// Where and how clients connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) broker: SocketAddr,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) payload_bytes: usize,
+}
+
+struct Publisher {
+    stream: Stream,
+    template: Template,
+    sequence: u64,
+    /// Deliveries of this stream that came, each once for each consumer.
+    arrived: u64,
+}
+
+/// All connections of a plan.
+pub(crate) struct Run {
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    clients: Vec<Client>,
+    consumers: Vec<u32>,
+    stalls: Vec<bool>,
+    publishers: Vec<Publisher>,
+    ledger: Ledger,
+    pace: Pace,
+    epoch: Instant,
+    /// Of an open loop: messages published so far, and when the first was due.
+    published: u64,
+    opened_at: Option<Instant>,
+    latency_us: Histogram<u64>,
+    is_measured: bool,
+}
+
+impl Run {
+    /// Connects all clients of the plan, one after the other, and waits until each is subscribed.
+    ///
+    /// # Errors
+    /// The broker refuses, closes or says what cannot be read.
+    pub(crate) fn connect(plan: &Plan, way: Way, pace: Pace) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut clients = Vec::with_capacity(plan.clients.len());
+        for (number, planned) in plan.clients.iter().enumerate() {
+            let identity = Identity {
+                broker: way.broker,
+                version: way.version,
+                name: &planned.name,
+                number,
+                expiry_s: 0,
+                clean_start: true,
+            };
+            let mut client = Client::open(&identity, &planned.filters, plan.qos, &mut |_| {})?;
+            if !planned.stalls {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                poll.registry().register(&mut client.stream, Token(number), interest)?;
+            }
+            clients.push(client);
+        }
+        let publishers = plan.streams.iter().map(|stream| Publisher {
+            template: Template::new(way.version, &stream.topic, plan.qos, false, way.payload_bytes),
+            stream: stream.clone(),
+            sequence: 0,
+            arrived: 0,
+        });
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(4096),
+            buffer: vec![0; 64 * 1024],
+            consumers: plan.clients.iter().map(|planned| planned.consumer).collect(),
+            stalls: plan.clients.iter().map(|planned| planned.stalls).collect(),
+            publishers: publishers.collect(),
+            ledger: Ledger::new(clients.len(), plan.is_ordered),
+            clients,
+            pace,
+            epoch: now(),
+            published: 0,
+            opened_at: None,
+            latency_us: Histogram::new_with_max(LATENCY_US_MAX, 3).expect("bounds of the histogram"),
+            is_measured: false,
+        })
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.ledger.totals()
+    }
+
+    /// Latencies in microseconds, of what arrived since `measure`.
+    pub(crate) fn latency_us(&self) -> &Histogram<u64> {
+        &self.latency_us
+    }
+
+    /// From now on latencies count.
+    pub(crate) fn measure(&mut self) {
+        self.is_measured = true;
+        self.latency_us.reset();
+    }
+
+    /// Publishes and receives until `end`.
+    ///
+    /// # Errors
+    /// A connection ends.
+    pub(crate) fn publish_until(&mut self, end: Instant) -> io::Result<()> {
+        loop {
+            let wait = match self.pace {
+                Pace::Window(window) => {
+                    self.fill_windows(window)?;
+                    POLL_MAX
+                }
+                Pace::Rate(rate) => self.publish_due(rate)?,
+            };
+            let now = now();
+            if now >= end {
+                return Ok(());
+            }
+            self.turn((end - now).min(wait).min(POLL_MAX))?;
+        }
+    }
+
+    /// Receives what is on its way until all of it came or `end`.
+    ///
+    /// # Errors
+    /// A connection ends.
+    pub(crate) fn settle_until(&mut self, end: Instant) -> io::Result<()> {
+        while self.totals().lost() > 0 && now() < end {
+            self.turn(POLL_MAX)?;
+        }
+        // What comes once more comes soon after.
+        self.turn(Duration::from_millis(50))
+    }
+
+    fn fill_windows(&mut self, window: u64) -> io::Result<()> {
+        let due_ns = self.since_epoch_ns();
+        for number in 0..self.publishers.len() {
+            let publisher = &self.publishers[number];
+            let on_their_way = publisher.sequence - publisher.arrived / publisher.stream.receivers;
+            for _ in on_their_way..window {
+                self.publish(number, due_ns);
+            }
+            if on_their_way < window {
+                let client = self.publishers[number].stream.client;
+                self.clients[client].flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what is due, and says how long nothing is.
+    fn publish_due(&mut self, rate: u64) -> io::Result<Duration> {
+        let opened_at = *self.opened_at.get_or_insert_with(now);
+        let start_ns = nanoseconds(opened_at.duration_since(self.epoch));
+        // The first is due at once.
+        let due = nanoseconds(opened_at.elapsed()) * rate / 1_000_000_000 + 1;
+        while self.published < due {
+            let number = usize::try_from(self.published).expect("64 bits") % self.publishers.len();
+            let due_ns = start_ns + self.published * 1_000_000_000 / rate;
+            self.publish(number, due_ns);
+            self.published += 1;
+            let client = self.publishers[number].stream.client;
+            self.clients[client].flush()?;
+        }
+        let next_ns = self.published * 1_000_000_000 / rate;
+        Ok(Duration::from_nanos(next_ns.saturating_sub(nanoseconds(opened_at.elapsed()))))
+    }
+
+    fn publish(&mut self, number: usize, due_ns: u64) {
+        let publisher = &mut self.publishers[number];
+        let stream = u32::try_from(number).expect("fewer streams than that");
+        let stamp = Stamp { stream, sequence: publisher.sequence, due_ns };
+        self.clients[publisher.stream.client].publish(&mut publisher.template, stamp);
+        publisher.sequence += 1;
+        self.ledger.owe(publisher.stream.receivers);
+    }
+
+    /// Waits for sockets, at most this long, and serves those that are ready.
+    fn turn(&mut self, wait: Duration) -> io::Result<()> {
+        // epoll counts milliseconds and rounds up: shorter waits are none.
+        let wait = if wait < Duration::from_millis(1) { Duration::ZERO } else { wait };
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        let now_ns = self.since_epoch_ns();
+        let Self {
+            events,
+            buffer,
+            clients,
+            consumers,
+            stalls,
+            publishers,
+            ledger,
+            latency_us,
+            is_measured,
+            ..
+        } = self;
+        for event in events.iter() {
+            let Token(number) = event.token();
+            if stalls[number] {
+                continue;
+            }
+            let client = &mut clients[number];
+            let consumer = consumers[number];
+            let mut strange = 0_u64;
+            let mut heard = |payload: &[u8]| {
+                let Some(stamp) = Stamp::read(payload) else {
+                    strange += 1;
+                    return;
+                };
+                if ledger.arrive(consumer, stamp.stream, stamp.sequence) {
+                    publishers[stamp.stream as usize].arrived += 1;
+                    if *is_measured {
+                        latency_us.saturating_record(now_ns.saturating_sub(stamp.due_ns) / 1_000);
+                    }
+                }
+            };
+            while client.receive(buffer, &mut heard)? {}
+            if strange > 0 {
+                return Err(io::Error::other("a message came that the generator did not send"));
+            }
+            client.flush()?;
+        }
+        Ok(())
+    }
+
+    fn since_epoch_ns(&self) -> u64 {
+        nanoseconds(self.epoch.elapsed())
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("five hundred years")
+}

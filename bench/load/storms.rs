@@ -1,0 +1,251 @@
+//! Loads that are no steady stream: connections that come and go, idle ones, retained messages, sessions that were away.
+//! Knows clients; reports nothing.
+
+use std::io::{self, Read, Write};
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wire::QoS;
+
+use crate::client::{self, Client, Identity, Stamp, Template};
+use crate::clock::now;
+use crate::ledger::{Ledger, Totals};
+use crate::process::Usage;
+use crate::run::Way;
+
+/// Publishes that one connection has unacknowledged at once while it fills stores and queues.
+const WINDOW: u64 = 64;
+/// How long what is owed may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Cycles of connect, CONNECT, CONNACK, DISCONNECT, close: `count` threads, each with one connection at a time.
+///
+/// # Errors
+/// The broker refuses or closes early.
+pub(crate) fn churn(way: Way, count: usize, end: Instant) -> io::Result<u64> {
+    let threads: Vec<_> = (0..count)
+        .map(|number| {
+            thread::spawn(move || -> io::Result<u64> {
+                let mut cycles = 0;
+                let name = format!("churn-{number}");
+                let identity = identity(way, &name, number);
+                let mut packet = Vec::new();
+                client::encode_connect(&identity, &mut packet);
+                let mut answer = [0; 256];
+                while now() < end {
+                    // Clients of one thread spread over ports; the threads over addresses.
+                    let mut stream = client::connect(way.broker, number * 4_000 % 800_000)?;
+                    stream.write_all(&packet)?;
+                    let length = stream.read(&mut answer)?;
+                    let accepted = length >= 4 && answer[0] == 0x20 && answer[3] == 0;
+                    if !accepted {
+                        return Err(io::Error::other("the broker refused a connection of the storm"));
+                    }
+                    stream.write_all(&[0xE0, 0])?;
+                    // Until the broker has closed as well: it is done with this one.
+                    while stream.read(&mut answer)? > 0 {}
+                    cycles += 1;
+                }
+                Ok(cycles)
+            })
+        })
+        .collect();
+    let mut cycles = 0;
+    for thread in threads {
+        cycles += thread.join().map_err(|_| io::Error::other("a thread of the storm panicked"))??;
+    }
+    Ok(cycles)
+}
+
+/// `count` connections with one subscription each that say nothing. Resident bytes for each, after each of `rounds` rounds of
+/// connecting all and disconnecting all: the first figure is the size, the last ones tell whether it grows.
+///
+/// # Errors
+/// The broker refuses, or the process is gone.
+pub(crate) fn idle(way: Way, count: usize, rounds: usize, pid: u32) -> io::Result<(Vec<f64>, Vec<f64>)> {
+    let (mut held, mut left) = (Vec::new(), Vec::new());
+    let before = settled(pid)?;
+    for _ in 0..rounds {
+        let mut clients = Vec::with_capacity(count);
+        for number in 0..count {
+            let name = format!("idle-{number}");
+            let filters = [format!("idle/{number}/state")];
+            clients.push(Client::open(
+                &identity(way, &name, number),
+                &filters,
+                QoS::AtMostOnce,
+                &mut |_| {},
+            )?);
+        }
+        held.push(per_connection(settled(pid)?, before, count));
+        drop(clients);
+        left.push(per_connection(settled(pid)?, before, count));
+    }
+    Ok((held, left))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure to be read")]
+fn per_connection(bytes: u64, before: u64, count: usize) -> f64 {
+    (bytes as f64 - before as f64) / count.max(1) as f64
+}
+
+/// Resident bytes once they stay the same for half a second.
+fn settled(pid: u32) -> io::Result<u64> {
+    let mut last = Usage::of(pid)?.resident_bytes;
+    for _ in 0..40 {
+        thread::sleep(Duration::from_millis(500));
+        let bytes = Usage::of(pid)?.resident_bytes;
+        if bytes == last {
+            break;
+        }
+        last = bytes;
+    }
+    Ok(last)
+}
+
+/// Puts `count` retained messages into the store, then subscribes to all of them again and again until `end`. Returns what was
+/// delivered; `measure` is called once the store is full.
+///
+/// # Errors
+/// The broker refuses, closes or does not deliver in time.
+pub(crate) fn retained(
+    way: Way,
+    count: usize,
+    end: impl FnOnce() -> io::Result<Instant>,
+) -> io::Result<Totals> {
+    let name = "retainer".to_owned();
+    let mut publisher = Client::open(&identity(way, &name, 0), &[], QoS::AtLeastOnce, &mut |_| {})?;
+    let mut sent = 0_u64;
+    for number in 0..count {
+        let topic = format!("retained/{}/{number}", number % 100);
+        let mut template = Template::new(way.version, &topic, QoS::AtLeastOnce, true, way.payload_bytes);
+        let stream = u32::try_from(number).map_err(io::Error::other)?;
+        publisher.publish(&mut template, Stamp { stream, sequence: 0, due_ns: 0 });
+        sent += 1;
+        await_acknowledged(&mut publisher, sent.saturating_sub(WINDOW))?;
+    }
+    await_acknowledged(&mut publisher, sent)?;
+    let end = end()?;
+    let mut totals = Totals::default();
+    let mut round = 0;
+    while now() < end {
+        let name = format!("newcomer-{round}");
+        let mut ledger = Ledger::new(1, false);
+        ledger.owe(count as u64);
+        let mut heard = |payload: &[u8]| {
+            if let Some(stamp) = Stamp::read(payload) {
+                ledger.arrive(0, stamp.stream, stamp.sequence);
+            }
+        };
+        let filters = ["retained/#".to_owned()];
+        let mut client = Client::open(&identity(way, &name, 1), &filters, QoS::AtMostOnce, &mut heard)?;
+        receive_all(&mut client, &mut ledger)?;
+        totals.owed += ledger.totals().owed;
+        totals.delivered += ledger.totals().delivered;
+        totals.duplicated += ledger.totals().duplicated;
+        round += 1;
+    }
+    Ok(totals)
+}
+
+/// `count` sessions subscribe and go; `messages` of QoS 1 are published for each; then each comes back for them. `measured` is called
+/// before the first message is published.
+///
+/// # Errors
+/// The broker refuses, closes or does not deliver in time.
+pub(crate) fn persistent(
+    way: Way,
+    count: usize,
+    messages: u64,
+    measured: impl FnOnce() -> io::Result<()>,
+) -> io::Result<Totals> {
+    let names: Vec<String> = (0..count).map(|number| format!("keeper-{number}")).collect();
+    let keeper = |number: usize| Identity {
+        expiry_s: 3_600,
+        clean_start: false,
+        ..identity(way, &names[number], number)
+    };
+    for number in 0..count {
+        let filters = [format!("kept/{number}")];
+        let _gone = Client::open(&keeper(number), &filters, QoS::AtLeastOnce, &mut |_| {})?;
+    }
+    measured()?;
+    let mut publisher = Client::open(&identity(way, "filler", 0), &[], QoS::AtLeastOnce, &mut |_| {})?;
+    let mut sent = 0_u64;
+    for number in 0..count {
+        let topic = format!("kept/{number}");
+        let mut template = Template::new(way.version, &topic, QoS::AtLeastOnce, false, way.payload_bytes);
+        let stream = u32::try_from(number).map_err(io::Error::other)?;
+        for sequence in 0..messages {
+            publisher.publish(&mut template, Stamp { stream, sequence, due_ns: 0 });
+            sent += 1;
+            await_acknowledged(&mut publisher, sent.saturating_sub(WINDOW))?;
+        }
+    }
+    await_acknowledged(&mut publisher, sent)?;
+    let mut totals = Totals::default();
+    for number in 0..count {
+        let mut ledger = Ledger::new(1, true);
+        ledger.owe(messages);
+        let mut heard = |payload: &[u8]| {
+            if let Some(stamp) = Stamp::read(payload) {
+                ledger.arrive(0, stamp.stream, stamp.sequence);
+            }
+        };
+        let mut client = Client::open(&keeper(number), &[], QoS::AtLeastOnce, &mut heard)?;
+        receive_all(&mut client, &mut ledger)?;
+        let one = ledger.totals();
+        totals.owed += one.owed;
+        totals.delivered += one.delivered;
+        totals.duplicated += one.duplicated;
+        totals.reordered += one.reordered;
+    }
+    Ok(totals)
+}
+
+/// Receives on one connection until nothing is owed any more.
+fn receive_all(client: &mut Client, ledger: &mut Ledger) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    let last = now() + PATIENCE;
+    while ledger.totals().lost() > 0 && now() < last {
+        wait_readable(client)?;
+        let mut heard = |payload: &[u8]| {
+            if let Some(stamp) = Stamp::read(payload) {
+                ledger.arrive(0, stamp.stream, stamp.sequence);
+            }
+        };
+        while client.receive(&mut buffer, &mut heard)? {}
+        client.flush()?;
+    }
+    Ok(())
+}
+
+/// Keeps a publisher's window: waits until so many of its messages are acknowledged.
+fn await_acknowledged(client: &mut Client, count: u64) -> io::Result<()> {
+    let mut buffer = [0; 16 * 1024];
+    let last = now() + PATIENCE;
+    client.flush()?;
+    while client.acknowledged < count {
+        if now() > last {
+            return Err(io::Error::other("the broker does not acknowledge"));
+        }
+        wait_readable(client)?;
+        while client.receive(&mut buffer, &mut |_| {})? {}
+        client.flush()?;
+    }
+    Ok(())
+}
+
+/// Sleeps until the socket is readable, a tenth of a second at most.
+fn wait_readable(client: &Client) -> io::Result<()> {
+    let mut descriptors = [rustix::event::PollFd::new(&client.stream, rustix::event::PollFlags::IN)];
+    let tenth = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    rustix::event::poll(&mut descriptors, Some(&tenth))?;
+    Ok(())
+}
+
+fn identity(way: Way, name: &str, number: usize) -> Identity<'_> {
+    let Way { broker, version, .. } = way;
+    Identity { broker, version, name, number, expiry_s: 0, clean_start: true }
+}

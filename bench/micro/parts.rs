@@ -1,0 +1,163 @@
+//! The work of each micro bench: made ready once, then done again and again, `BURST` operations a call.
+//! Knows no clock.
+
+use std::hint::black_box;
+
+use ring::{Capacity, Item, Lane};
+use wire::packet::{Publish, PublishParts};
+use wire::{PacketId, QoS};
+
+use crate::host::{Host, VERSION};
+
+/// Operations of a call: as many as one receive of a busy connection brings.
+pub(crate) const BURST: u64 = 50;
+const SUBSCRIBERS: u64 = 500;
+/// Filters of one session; the broker grants no more.
+const FILTERS_PER_SESSION: u32 = 5_000;
+
+fn publish_bytes(topic: &str, qos: QoS, packet_id: u16, out: &mut Vec<u8>) {
+    let parts = PublishParts {
+        dup: false,
+        qos,
+        retain: false,
+        topic,
+        packet_id: (qos != QoS::AtMostOnce).then(|| PacketId::new(packet_id).expect("not zero")),
+        message_expiry_interval_s: None,
+        topic_alias: None,
+        subscription_ids: &[],
+        forwarded: &[],
+        payload_bytes: 64,
+    };
+    parts.encode_head(VERSION, out);
+    out.extend_from_slice(&[b'x'; 64]);
+}
+
+pub(crate) fn decode() -> impl FnMut() {
+    let mut bytes = Vec::new();
+    publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut bytes);
+    move || {
+        for _ in 0..BURST {
+            let bytes = black_box(&bytes[..]);
+            let publish = Publish::decode(VERSION, bytes[0], &bytes[2..]).expect("made by the codec");
+            black_box(publish.payload.len());
+        }
+    }
+}
+
+pub(crate) fn encode() -> impl FnMut() {
+    let mut out = Vec::with_capacity(256);
+    move || {
+        for _ in 0..BURST {
+            out.clear();
+            publish_bytes(black_box("device/7/state"), QoS::AtMostOnce, 1, &mut out);
+            black_box(&out);
+        }
+    }
+}
+
+/// Publishes bursts to `device/7/state`, with one subscriber to `filter` and so many other filters in the tree.
+pub(crate) fn publish(filter_count: u32, filter: &str, qos: u8) -> impl FnMut() + use<> {
+    let qos = QoS::from_bits(qos).expect("0, 1 or 2");
+    let mut host = Host::new();
+    fill(&mut host, filter_count);
+    host.client("subscriber", &[filter.to_owned()], qos);
+    let publisher = host.client("publisher", &[], qos);
+    let mut burst = Vec::new();
+    for number in 1..=BURST {
+        let packet_id = u16::try_from(number).expect("a burst is short");
+        publish_bytes("device/7/state", qos, packet_id, &mut burst);
+    }
+    move || {
+        let before = host.delivered;
+        host.receive(publisher, &burst);
+        assert_eq!(host.delivered - before, BURST);
+    }
+}
+
+/// Publishes each message to another topic of very many.
+pub(crate) fn publish_cold(filter_count: u32) -> impl FnMut() {
+    let mut host = Host::new();
+    fill(&mut host, filter_count);
+    host.client("subscriber", &["site/+/+/+/cold".to_owned()], QoS::AtMostOnce);
+    let publisher = host.client("publisher", &[], QoS::AtMostOnce);
+    let mut burst = Vec::new();
+    let mut number = 0_u32;
+    move || {
+        burst.clear();
+        for _ in 0..BURST {
+            // Always as long, and never the same twice in a run.
+            number += 1;
+            let topic = format!("site/{:02}/device/{number:07}/cold", number % 100);
+            publish_bytes(&topic, QoS::AtMostOnce, 1, &mut burst);
+        }
+        let before = host.delivered;
+        host.receive(publisher, &burst);
+        assert_eq!(host.delivered - before, BURST);
+    }
+}
+
+/// Clients that subscribe to so many filters, a third of them without wildcards.
+fn fill(host: &mut Host, filter_count: u32) {
+    let mut filters = Vec::new();
+    for number in 0..filter_count {
+        filters.push(match number % 3 {
+            0 => format!("site/{}/device/{number}/state", number % 100),
+            1 => format!("site/{}/+/{number}/state", number % 100),
+            _ => format!("site/{}/{number}/#", number % 100),
+        });
+        if number % FILTERS_PER_SESSION == FILTERS_PER_SESSION - 1 || number + 1 == filter_count {
+            host.client(&format!("filler-{number}"), &std::mem::take(&mut filters), QoS::AtMostOnce);
+        }
+    }
+}
+
+pub(crate) fn fan_out() -> impl FnMut() {
+    let mut host = Host::new();
+    for number in 0..SUBSCRIBERS {
+        host.client(&format!("subscriber-{number}"), &["device/7/state".to_owned()], QoS::AtMostOnce);
+    }
+    let publisher = host.client("publisher", &[], QoS::AtMostOnce);
+    let mut one = Vec::new();
+    publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut one);
+    let mut owed = 0;
+    move || {
+        // A publish has more receivers than a call has operations.
+        owed += BURST;
+        if owed >= SUBSCRIBERS {
+            owed -= SUBSCRIBERS;
+            let before = host.delivered;
+            host.receive(publisher, &one);
+            assert_eq!(host.delivered - before, SUBSCRIBERS);
+        }
+    }
+}
+
+pub(crate) fn connect() -> impl FnMut() {
+    let mut host = Host::new();
+    move || {
+        for number in 0..BURST {
+            let id = host.client(&format!("c{number}"), &[format!("device/{number}/state")], QoS::AtMostOnce);
+            host.receive(id, &[0xE0, 0]);
+            host.close(id);
+        }
+    }
+}
+
+pub(crate) fn ring() -> impl FnMut() {
+    let mut ports = ring::mesh::<u64>(2, Capacity::DEFAULT);
+    let message = [7_u8; 100];
+    move || {
+        let mut block = ports[0].empty_block(1, Lane::Data);
+        for _ in 0..BURST {
+            block.as_mut().extend_from_slice(black_box(&message));
+        }
+        ports[0].push(1, Lane::Data, Item::Block(block)).expect("the other end takes everything out");
+        match ports[1].pop(0, Lane::Data) {
+            Some(Item::Block(block)) => {
+                black_box(block.as_ref().len());
+                ports[1].give_back(0, Lane::Data, block);
+            }
+            other => unreachable!("{:?} was not pushed", other.is_some()),
+        }
+    }
+}
