@@ -375,6 +375,11 @@ impl Engine {
                 let publish = Publish::decode(version, frame.first_byte, frame.body)?;
                 self.on_publish(now, id, session, &publish, actions);
             }
+            // A second CONNECT is refused for being there [MQTT-3.1.0-2], whatever it says: what can be wrong with
+            // one has codes that no DISCONNECT can carry.
+            (Phase::Open(_), Some(PacketType::Connect)) => {
+                self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
+            }
             _ => self.packet(now, id, &Packet::decode(version, frame)?, actions),
         }
         Ok(())
@@ -409,7 +414,7 @@ impl Engine {
             // PINGRESP promises nothing, so it does not pass the gate [MQTT-3.12.4-1].
             Packet::PingReq => self.delivery.write(id, actions, |out| out.extend_from_slice(&[0xD0, 0])),
             Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, disconnect, actions),
-            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method [MQTT-4.12.0-7], or a server's packet.
+            // A CONNECT comes no further than its frame; AUTH without a method [MQTT-4.12.0-7], or a server's packet.
             Packet::Connect(_)
             | Packet::Auth(_)
             | Packet::ConnAck(_)
