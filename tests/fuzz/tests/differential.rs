@@ -51,6 +51,7 @@ fn every_class_of_difference_has_an_example_and_a_line_in_the_readme() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long to look is for who runs the test to say")]
 #[test]
 fn packets_from_seeds_differ_in_no_other_way() {
     let packets = std::env::var("PACKETS").map_or(PACKETS, |text| text.parse().expect("PACKETS is a number"));
