@@ -4,7 +4,7 @@
 pub(crate) mod command;
 mod engine_limits;
 mod fault;
-mod import;
+pub(crate) mod import;
 mod settings;
 mod value;
 
@@ -43,15 +43,25 @@ impl Effective {
     /// # Errors
     /// Everything that is wrong with file and flags, in the order in which it stands there.
     pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<Fault>> {
-        let mut effective = Self::default();
-        let mut faults = Vec::new();
         match read(file) {
-            Ok(Some((file, text))) => {
-                effective.lay_file(&file, &text, &mut faults);
-                effective.file = Some(file);
-            }
-            Ok(None) => {}
-            Err(fault) => faults.push(fault),
+            Ok(given) => Self::lay(given, flags, Vec::new()),
+            Err(fault) => Self::lay(None, flags, vec![fault]),
+        }
+    }
+
+    /// Lays the text of a file, if there is one, and then `flags` over the defaults.
+    ///
+    /// # Errors
+    /// `faults`, and everything that is wrong with file and flags, in the order in which it stands there.
+    pub(crate) fn lay(
+        file: Option<(PathBuf, String)>,
+        flags: &[GivenFlag],
+        mut faults: Vec<Fault>,
+    ) -> Result<Self, Vec<Fault>> {
+        let mut effective = Self::default();
+        if let Some((file, text)) = file {
+            effective.lay_file(&file, &text, &mut faults);
+            effective.file = Some(file);
         }
         effective.lay_flags(flags, &mut faults);
         if faults.is_empty() {

@@ -16,12 +16,8 @@ fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<Str
             (setting, texts.iter().map(|&text| text.to_owned()).collect())
         })
         .collect();
-    let mut effective = Effective::default();
-    let mut faults = Vec::new();
-    effective.lay_file(Path::new("broker.conf"), file, &mut faults);
-    effective.lay_flags(&flags, &mut faults);
-    effective.compare(&mut faults);
-    if faults.is_empty() { Ok(effective) } else { Err(faults.iter().map(Fault::to_string).collect()) }
+    let file = Some((PathBuf::from("broker.conf"), file.to_owned()));
+    Effective::lay(file, &flags, Vec::new()).map_err(|faults| faults.iter().map(Fault::to_string).collect())
 }
 
 fn faults(file: &str) -> Vec<String> {

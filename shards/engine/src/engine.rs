@@ -434,6 +434,11 @@ impl Engine {
                 let publish = Publish::decode(version, frame.first_byte, frame.body)?;
                 self.on_publish(now, id, session, &publish, actions);
             }
+            // A second CONNECT is refused for being there [MQTT-3.1.0-2], whatever it says: what can be wrong with
+            // one has codes that no DISCONNECT can carry.
+            (Phase::Open(_), Some(PacketType::Connect)) => {
+                self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
+            }
             _ => self.packet(now, id, &Packet::decode(version, frame)?, actions),
         }
         Ok(())
@@ -478,7 +483,7 @@ impl Engine {
             Packet::PingReq => self.delivery.write(id, actions, |out| out.extend_from_slice(&[0xD0, 0])),
             Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, disconnect, actions),
             Packet::Auth(auth) => self.on_auth(now, id, auth, actions),
-            // A second CONNECT [MQTT-3.1.0-2], or a server's packet.
+            // A CONNECT comes no further than its frame [MQTT-3.1.0-2]; the others are a server's packets.
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
@@ -493,12 +498,7 @@ impl Engine {
             Phase::Fresh(_) => self.refuse_malformed_connect(now, id, malformed, actions),
             Phase::Authenticating => self.fail_authentication(now, id, malformed.reason(), actions),
             Phase::Accepting(_) | Phase::Open(_) => {
-                // An unknown version in a second CONNECT is one CONNECT too many before it is anything else.
-                let reason = match malformed.reason() {
-                    ReasonCode::UnsupportedProtocolVersion => ReasonCode::ProtocolError,
-                    reason => reason,
-                };
-                self.close_told(now, id, reason, Some(&malformed), actions);
+                self.close_told(now, id, malformed.reason(), Some(&malformed), actions);
             }
             Phase::Departing | Phase::Closing => {}
         }

@@ -66,6 +66,23 @@ fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error() {
     });
 }
 
+/// A second CONNECT of a version that nobody speaks was told 0x84, which no DISCONNECT can say.
+#[test]
+fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error_whatever_it_says() {
+    for second in [
+        &b"\x10\x0C\0\x04MQTT\x06\x02\0\0\0\0"[..],
+        b"\x10\x0A\0\x02QT\x05\x02\0\0\0\0",
+        b"\x10\x0D\0\x04MQTT\x05\x02\0\0\0\0\0",
+        b"\x10\0",
+    ] {
+        run(Limits::default(), |shard| {
+            let client = shard.connect(&Hello::v5("a"));
+            shard.send_bytes(client, second);
+            assert_eq!(shard.ended(client), Some(0x82), "{second:x?}");
+        });
+    }
+}
+
 #[test]
 fn mqtt_3_1_2_2_an_unknown_level_is_answered_in_the_nearest_form() {
     for (level, version, reason) in [(6u8, ProtocolVersion::V5, 0x84), (2, ProtocolVersion::V3_1_1, 1)] {

@@ -1,0 +1,452 @@
+//! Hosts of one or more engines in one thread, as the engine's documentation wants them: virtual time, sockets that accept
+//! as little as the input says, a journal that answers when told, bounded lanes. After every step the books are checked.
+//! Knows no rule of the protocol but what any client may count on.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use engine::{
+    Action, Actions, Admission, Audit, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, Inbound,
+    Instant, Lane, Lend, Limits, Parcel, Topology,
+};
+use wire::{ProtocolVersion, ReasonCode};
+
+use crate::peer::Peer;
+
+const START_MS: u64 = 1_000_000;
+/// Every time-out that ends ends well before this.
+const AGES_MS: u64 = 10_000_000;
+/// Rounds in which everything that waits must have come to rest.
+const ROUNDS_MAX: usize = 2_000;
+
+pub(crate) const LANES: [Lane; 2] = [Lane::Data, Lane::Control];
+
+/// One socket with its two ends.
+pub(crate) struct Line {
+    /// Which shard serves it and how that calls it; `None`: it is over, or on its way between shards.
+    served: Option<(usize, ConnectionId)>,
+    pub(crate) peer: Peer,
+    /// Sent by the peer and not consumed.
+    pub(crate) inbound: Vec<u8>,
+    /// It waits for `Resume`.
+    paused: bool,
+    /// `Flush` was asked for and not finished.
+    flushing: bool,
+    /// How many more bytes its socket takes.
+    pub(crate) budget_bytes: usize,
+}
+
+impl Line {
+    pub(crate) fn is_open(&self) -> bool {
+        self.served.is_some()
+    }
+}
+
+pub(crate) struct Shard {
+    pub(crate) engine: Engine,
+    actions: Actions,
+    todo: VecDeque<Action>,
+    persisting: VecDeque<Batch>,
+    last_batch: Option<Batch>,
+    by_name: BTreeMap<(u32, u32), usize>,
+    /// By shard: what was told by `Announced`.
+    announced: Vec<u64>,
+    at_rest: Audit,
+}
+
+pub(crate) struct World {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) lines: Vec<Line>,
+    lanes: BTreeMap<(usize, usize, usize), VecDeque<Parcel>>,
+    lane_parcels_max: usize,
+    now_ms: u64,
+    /// A shard takes nothing from clients any more, so that nobody can end what never ends by itself.
+    pub(crate) stopped: bool,
+    /// A name that is over, to be used once more.
+    pub(crate) stale: Option<(usize, ConnectionId)>,
+}
+
+impl World {
+    pub(crate) fn new(limits: &Limits, shard_count: usize, lane_parcels_max: usize) -> Self {
+        let now = Instant::from_ms(START_MS);
+        let shards = (0..shard_count).map(|own| {
+            let engine = Engine::new(limits.clone(), Entropy(own as u128 + 7), now);
+            let engine = if shard_count > 1 {
+                let (own, shard_count) = (number(own), number(shard_count));
+                engine.in_mesh(Topology { own, shard_count, key: Entropy(11) })
+            } else {
+                engine
+            };
+            Shard {
+                at_rest: engine.audit(),
+                engine,
+                actions: Actions::new(),
+                todo: VecDeque::new(),
+                persisting: VecDeque::new(),
+                last_batch: None,
+                by_name: BTreeMap::new(),
+                announced: vec![0; shard_count],
+            }
+        });
+        Self {
+            shards: shards.collect(),
+            lines: Vec::new(),
+            lanes: BTreeMap::new(),
+            lane_parcels_max,
+            now_ms: START_MS,
+            stopped: false,
+            stale: None,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_ms(self.now_ms)
+    }
+
+    /// A socket is accepted; its peer speaks `version`.
+    pub(crate) fn open(&mut self, shard: usize, version: ProtocolVersion, admission: Admission) -> usize {
+        let line = self.lines.len();
+        self.lines.push(Line {
+            served: None,
+            peer: Peer::new(version),
+            inbound: Vec::new(),
+            paused: false,
+            flushing: false,
+            budget_bytes: usize::MAX,
+        });
+        self.accept(shard, line, admission);
+        line
+    }
+
+    fn accept(&mut self, shard: usize, line: usize, admission: Admission) {
+        let now = self.now();
+        let id = self.shards[shard].engine.accept(now, admission);
+        self.lines[line].served = Some((shard, id));
+        self.lines[line].paused = false;
+        let before = self.shards[shard].by_name.insert((id.slot(), id.generation()), line);
+        assert_eq!(before, None, "a name lives once");
+    }
+
+    /// The peer's bytes reach the engine, the first `count` of them.
+    pub(crate) fn receive(&mut self, line: usize, count: usize) {
+        let Some((shard, connection)) = self.lines[line].served else { return };
+        if self.lines[line].paused || self.lines[line].inbound.is_empty() {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.lines[line].inbound);
+        let offered = &bytes[..count.clamp(1, bytes.len())];
+        let offered_bytes = offered.len();
+        let consumed = self.step(shard, Event::Received { connection, bytes: offered });
+        assert!(consumed <= offered_bytes);
+        self.lines[line].paused = consumed < offered_bytes;
+        bytes.drain(..consumed);
+        // Nothing that was done meanwhile has given it more.
+        self.lines[line].inbound = bytes;
+        self.carry_out(shard);
+    }
+
+    /// The socket takes what there is, in pieces, as far as its budget goes.
+    pub(crate) fn flush(&mut self, line: usize, piece_bytes: usize) {
+        let Some((shard, id)) = self.lines[line].served else { return };
+        if !self.lines[line].flushing {
+            return;
+        }
+        loop {
+            let now = self.now();
+            let Shard { engine, actions, todo, .. } = &mut self.shards[shard];
+            match engine.lend(id) {
+                Lend::Chunk(chunk) => {
+                    let whole = chunk.as_bytes().len();
+                    let this = &mut self.lines[line];
+                    let sent = whole.min(piece_bytes).min(this.budget_bytes);
+                    this.budget_bytes -= if this.budget_bytes == usize::MAX { 0 } else { sent };
+                    let taken = chunk.as_bytes()[..sent].to_vec();
+                    engine.give_back(now, id, chunk, sent, actions);
+                    todo.extend(actions.drain());
+                    this.peer.arrive(&taken);
+                    self.check_books(shard);
+                    if sent < whole {
+                        break;
+                    }
+                }
+                Lend::Idle => {
+                    self.lines[line].flushing = false;
+                    break;
+                }
+                Lend::Close => {
+                    self.close(line, ClosedBy::Host);
+                    break;
+                }
+            }
+        }
+        self.carry_out(shard);
+    }
+
+    pub(crate) fn is_served(&self, shard: usize, id: ConnectionId) -> bool {
+        self.line(shard, id).is_some()
+    }
+
+    pub(crate) fn close(&mut self, line: usize, by: ClosedBy) {
+        let Some((shard, connection)) = self.lines[line].served.take() else { return };
+        self.shards[shard].by_name.remove(&(connection.slot(), connection.generation()));
+        self.lines[line].inbound.clear();
+        self.stale = Some((shard, connection));
+        self.step(shard, Event::Closed { connection, by });
+        self.carry_out(shard);
+    }
+
+    /// The oldest `Persist` is answered, or all of them by the newest.
+    pub(crate) fn durable(&mut self, shard: usize, all: bool) {
+        let persisting = &mut self.shards[shard].persisting;
+        let batch = if all { persisting.drain(..).next_back() } else { persisting.pop_front() };
+        if let Some(batch) = batch {
+            self.step(shard, Event::Durable(batch));
+            self.carry_out(shard);
+        }
+    }
+
+    pub(crate) fn event(&mut self, shard: usize, event: Event<'_>) {
+        self.step(shard, event);
+        self.carry_out(shard);
+    }
+
+    /// Time passes, with a tick of each shard where one is due on the way. A bounded number of them.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end_ms = self.now_ms + ms;
+        for _ in 0..ROUNDS_MAX {
+            let due = |shard: &Shard| shard.engine.next_deadline().filter(|due| due.as_ms() <= end_ms);
+            let Some(next) = self.shards.iter().filter_map(due).min() else { break };
+            self.now_ms = self.now_ms.max(next.as_ms());
+            for shard in 0..self.shards.len() {
+                if self.shards[shard].engine.next_deadline().is_some_and(|due| due <= self.now()) {
+                    self.event(shard, Event::Tick);
+                }
+            }
+        }
+        self.now_ms = end_ms;
+    }
+
+    /// Moves up to `count` parcels from an engine into a lane that has room.
+    pub(crate) fn push(&mut self, source: usize, target: usize, lane: Lane, count: usize) {
+        if source == target {
+            return;
+        }
+        let now = self.now();
+        for _ in 0..count {
+            let queue = self.lanes.entry((source, target, lane as usize)).or_default();
+            if queue.len() >= self.lane_parcels_max {
+                break;
+            }
+            let Shard { engine, actions, todo, .. } = &mut self.shards[source];
+            let Some(parcel) = engine.parcel(now, number(target), lane, actions) else { break };
+            todo.extend(actions.drain());
+            queue.push_back(parcel);
+            self.carry_out(source);
+        }
+    }
+
+    /// Takes up to `count` parcels out of a lane.
+    pub(crate) fn pull(&mut self, source: usize, target: usize, lane: Lane, count: usize) {
+        for _ in 0..count {
+            let queue = self.lanes.entry((source, target, lane as usize)).or_default();
+            let Some(parcel) = queue.pop_front() else { break };
+            let item = match &parcel {
+                Parcel::Block(block) => Inbound::Block(block),
+                Parcel::Large(large) => Inbound::Large(large),
+            };
+            self.event(target, Event::Inbox { source: number(source), item });
+            if let Parcel::Block(block) = parcel {
+                self.shards[source].engine.recycle(block);
+            }
+        }
+    }
+
+    /// `target` is told how far the others have taken its announcements in.
+    pub(crate) fn announce(&mut self, target: usize) {
+        for other in (0..self.shards.len()).filter(|&other| other != target) {
+            let count = self.shards[other].engine.announcements_seen(number(target));
+            if self.shards[target].announced[other] < count {
+                self.shards[target].announced[other] = count;
+                self.event(target, Event::Announced { target: number(other), count });
+            }
+        }
+    }
+
+    /// Everything that may move moves: lanes, journals, sockets, peers' bytes. Whether anything waits still.
+    pub(crate) fn turn(&mut self) {
+        let count = self.shards.len();
+        for shard in 0..count {
+            self.durable(shard, true);
+            for other in 0..count {
+                for lane in LANES {
+                    self.push(shard, other, lane, usize::MAX);
+                    self.pull(shard, other, lane, usize::MAX);
+                }
+            }
+            self.announce(shard);
+        }
+        for line in 0..self.lines.len() {
+            self.receive(line, usize::MAX);
+            self.flush(line, usize::MAX);
+        }
+    }
+
+    fn step(&mut self, shard: usize, event: Event<'_>) -> usize {
+        let now = self.now();
+        let Shard { engine, actions, todo, .. } = &mut self.shards[shard];
+        let consumed = engine.step(now, event, actions);
+        todo.extend(actions.drain());
+        self.check_books(shard);
+        consumed.bytes
+    }
+
+    fn check_books(&self, shard: usize) {
+        for session in self.shards[shard].engine.audit().sessions {
+            assert!(session.balances(), "{session:?}");
+        }
+    }
+
+    fn carry_out(&mut self, shard: usize) {
+        while let Some(action) = self.shards[shard].todo.pop_front() {
+            match action {
+                Action::Flush(id) => {
+                    let line = self.line(shard, id).expect("a live connection is flushed");
+                    let before = std::mem::replace(&mut self.lines[line].flushing, true);
+                    assert!(!before, "asked to flush once until served");
+                }
+                Action::Resume(id) => {
+                    let line = self.line(shard, id).expect("a live connection is resumed");
+                    let before = std::mem::replace(&mut self.lines[line].paused, false);
+                    assert!(before, "resumed although it does not wait");
+                }
+                Action::Abort(id) => {
+                    let line = self.line(shard, id).expect("a live connection is aborted");
+                    self.close(line, ClosedBy::Host);
+                }
+                Action::HandOver { connection, home } => self.hand_over(shard, connection, home),
+                Action::Persist(batch) => {
+                    let Shard { last_batch, persisting, .. } = &mut self.shards[shard];
+                    assert!(last_batch.is_none_or(|last| last < batch), "batches grow");
+                    *last_batch = Some(batch);
+                    persisting.push_back(batch);
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, shard: usize, id: ConnectionId, home: u16) {
+        let Some(line) = self.line(shard, id) else { return };
+        let mut bytes = self.shards[shard].engine.depart(id).expect("asked for a moment ago");
+        self.shards[shard].by_name.remove(&(id.slot(), id.generation()));
+        let this = &mut self.lines[line];
+        bytes.append(&mut this.inbound);
+        this.inbound = bytes;
+        assert!(!this.flushing, "nothing was said to who is handed over");
+        self.accept(usize::from(home), line, Admission::Serve);
+    }
+
+    fn line(&self, shard: usize, id: ConnectionId) -> Option<usize> {
+        self.shards[shard].by_name.get(&(id.slot(), id.generation())).copied()
+    }
+
+    /// Everybody leaves, everything that ends ends, and nothing is left behind.
+    pub(crate) fn finish(&mut self) {
+        for line in 0..self.lines.len() {
+            self.lines[line].budget_bytes = usize::MAX;
+        }
+        self.rest();
+        for line in 0..self.lines.len() {
+            self.close(line, ClosedBy::Peer);
+        }
+        self.rest();
+        self.grow_old();
+        let immortal: Vec<(usize, String)> = (self.shards.iter().enumerate())
+            .flat_map(|(at, shard)| {
+                shard.engine.audit().sessions.into_iter().map(move |left| (at, left.client_id))
+            })
+            .collect();
+        if self.stopped {
+            return;
+        }
+        // They never expire, so they are ended by a clean start.
+        for (shard, client_id) in immortal {
+            let line = self.open(shard, ProtocolVersion::V5, Admission::Serve);
+            self.lines[line].inbound = crate::peer::clean_start(&client_id);
+            self.rest();
+            let greeted = self.lines[line].peer.connected;
+            assert_eq!(greeted, Some(ReasonCode::Success), "an existing client is always let in");
+            self.close(line, ClosedBy::Peer);
+            self.rest();
+        }
+        self.grow_old();
+        for shard in &self.shards {
+            shard.check_at_rest();
+        }
+    }
+
+    fn grow_old(&mut self) {
+        for _ in 0..8 {
+            self.pass(AGES_MS / 8);
+            self.rest();
+        }
+    }
+
+    /// Turns until nothing waits for a host.
+    fn rest(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            self.turn();
+            self.pass(0);
+            let busy = |shard: &Shard| !shard.persisting.is_empty() || !shard.engine.has_nothing_to_say();
+            let lanes = self.lanes.values().any(|lane| !lane.is_empty());
+            let unread = |line: &Line| line.is_open() && !line.inbound.is_empty() && !line.paused;
+            let unsent = |line: &Line| line.is_open() && line.flushing;
+            if !lanes
+                && !self.shards.iter().any(busy)
+                && !self.lines.iter().any(|line| unread(line) || unsent(line))
+                && self.shards.iter().all(|shard| shard.engine.is_settled())
+            {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+}
+
+impl Shard {
+    fn check_at_rest(&self) {
+        let Self { engine, at_rest, .. } = self;
+        let audit = engine.audit();
+        let retained = engine.retained_count();
+        assert_eq!(audit.sessions, [], "sessions");
+        assert_eq!((engine.connection_count(), engine.session_count()), (0, 0));
+        assert_eq!(engine.subscription_count(), 0);
+        assert_eq!(
+            (
+                audit.gated,
+                audit.tree,
+                audit.outbox_bytes,
+                audit.waiting_parcels,
+                audit.interests,
+                audit.questions
+            ),
+            (
+                at_rest.gated,
+                at_rest.tree,
+                at_rest.outbox_bytes,
+                at_rest.waiting_parcels,
+                at_rest.interests,
+                at_rest.questions
+            ),
+            "gated, tree, outbox bytes, parcels, interests, questions"
+        );
+        assert_eq!(audit.messages as usize, retained, "messages that nobody retains");
+        if retained == 0 {
+            assert_eq!((engine.memory_bytes(), audit.timers), (0, at_rest.timers), "memory, timers");
+        }
+        let counters = engine.counters();
+        assert_eq!(counters.matched, counters.delivered + counters.dropped_total(), "the totals balance");
+    }
+}
+
+pub(crate) fn number(shard: usize) -> u16 {
+    u16::try_from(shard).expect("a few shards")
+}

@@ -1,0 +1,65 @@
+//! Every kept input through its check, without libFuzzer and on the broker's own toolchain.
+//! Knows no expectation but that no check panics.
+
+use std::fs;
+use std::path::Path;
+
+use engine::{Counters, DropReason};
+
+fn replay(name: &str, mut check: impl FnMut(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).expect("every target has a corpus") {
+        let path = entry.expect("our own folder can be listed").path();
+        println!("{}", path.display());
+        check(&fs::read(&path).expect("a kept input can be read"));
+        count += 1;
+    }
+    assert!((10..=200).contains(&count), "{count} inputs in {}", folder.display());
+}
+
+#[test]
+fn wire_decode() {
+    replay("wire_decode", fuzz::stream::check);
+}
+
+#[test]
+fn differential() {
+    replay("differential", fuzz::differential::check);
+}
+
+#[test]
+fn engine_packets() {
+    let mut counted = Vec::new();
+    replay("engine_packets", |input| counted.extend(fuzz::operations::check_alone(input)));
+    check_reach(&counted);
+}
+
+#[test]
+fn engine_mesh() {
+    let mut counted = Vec::new();
+    replay("engine_mesh", |input| counted.extend(fuzz::operations::check_mesh(input)));
+    check_reach(&counted);
+    let sum = |of: fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();
+    assert!(sum(|counters| counters.messages_crossed) > 0 && sum(|counters| counters.handed_over) > 0);
+}
+
+#[test]
+fn configuration() {
+    replay("configuration", fuzz::configuration::check);
+}
+
+/// The kept inputs come as far as this, or the seeds are none.
+fn check_reach(counted: &[Counters]) {
+    let sum = |of: &dyn Fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();
+    for reason in DropReason::ALL {
+        assert!(sum(&|counters| counters.dropped[reason.index()]) > 0, "nothing dropped: {reason:?}");
+    }
+    assert!(sum(&|counters| counters.delivered) > 0);
+    assert!(sum(&|counters| counters.take_overs) > 0);
+    assert!(sum(&|counters| counters.publishes_refused) > 0);
+    assert!(sum(&|counters| counters.publishes_unmatched) > 0);
+    assert!(sum(&|counters| counters.connections_refused) > 0);
+    assert!(sum(&|counters| counters.protocol_errors) > 0);
+    assert!(sum(&|counters| counters.stale) > 0);
+}
