@@ -304,9 +304,12 @@ impl Engine {
         if topic_alias_maximum > 0 {
             connection.aliases_out = Some(Box::new(OutgoingAliases::new(topic_alias_maximum)));
         }
-        connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
+        // The clock counts whole milliseconds and the silence begins within one: one more makes sure that it was
+        // long enough [MQTT-3.1.2-22].
+        connection.silence_ms_max = if keep_alive_s == 0 { 0 } else { u32::from(keep_alive_s) * 1500 + 1 };
         connection.received_at = now;
-        let deadline = (keep_alive_s > 0).then(|| now.plus_ms(u64::from(keep_alive_s) * 1500));
+        let silence_ms_max = u64::from(connection.silence_ms_max);
+        let deadline = (keep_alive_s > 0).then(|| now.plus_ms(silence_ms_max));
         self.set_connection_timer(id, deadline);
     }
 

@@ -85,7 +85,7 @@ pub(crate) struct Connection {
     pub(crate) owner: Option<SessionId>,
     /// When the last control packet came [MQTT-3.1.2-22].
     pub(crate) received_at: Instant,
-    /// One and a half times the keep alive, in milliseconds; 0: none.
+    /// One and a half times the keep alive and the millisecond that the clock may be behind; 0: none.
     pub(crate) silence_ms_max: u32,
     /// Keep alive, or the time-out of CONNECT or of closing.
     pub(crate) timer: Option<TimerId>,

@@ -140,7 +140,7 @@ fn a_protocol_error_and_silence_leave_the_will_due() {
         shard.send_bytes(client, &[0x00, 0x00]);
         assert!(shard.is_closed(client));
         let client = shard.connect(&Hello::v5("a").keep_alive_s(10).will("will/a", "silence", 0));
-        shard.advance_ms(15_000);
+        shard.advance_ms(15_001);
         assert!(shard.is_closed(client));
         assert_eq!(shard.texts(watcher), ["error", "silence"]);
     });
