@@ -79,6 +79,12 @@ impl Engine {
         }
         let mut bytes = Vec::new();
         connack.encode(connect.version, &mut bytes);
+        if bytes.len() > packet_bytes_max as usize && !connack.properties.user_properties.is_empty() {
+            // Nobody is turned away for what he can do without [MQTT-3.2.2-20].
+            connack.properties.user_properties = UserProperties::from_pairs(&[]);
+            bytes.clear();
+            connack.encode(connect.version, &mut bytes);
+        }
         if bytes.len() > packet_bytes_max as usize {
             // Before anything changes: a client that can never be told so must not take a session over.
             let reason = ReasonCode::ImplementationSpecificError;

@@ -184,6 +184,26 @@ fn mqtt_3_1_2_24_a_connack_the_client_cannot_take_is_a_refusal_and_takes_nothing
 }
 
 #[test]
+fn mqtt_3_2_2_20_user_properties_are_left_out_where_the_client_cannot_take_them() {
+    let size_of_connack = |tell_shard: bool, packet_bytes_max: u32| {
+        let mut size = 0;
+        run(Limits { tell_shard, ..Limits::default() }, |shard| {
+            let client = shard.dial(&Hello::v5("a").packet_bytes_max(packet_bytes_max));
+            let (_, reason, told) = connack(shard, client);
+            assert_eq!(reason, 0);
+            assert!(!shard.is_closed(client));
+            size = u32::try_from(told.packet_bytes).unwrap();
+        });
+        size
+    };
+    let (without, with) = (size_of_connack(false, 1_000), size_of_connack(true, 1_000));
+    assert!(without < with);
+    for (packet_bytes_max, expected) in [(with, with), (with - 1, without), (without, without)] {
+        assert_eq!(size_of_connack(true, packet_bytes_max), expected, "{packet_bytes_max}");
+    }
+}
+
+#[test]
 fn mqtt_3_1_4_6_nothing_after_a_refused_connect_is_processed() {
     run(Limits::default(), |shard| {
         let watcher = shard.connect(&Hello::v5("watcher"));
