@@ -9,6 +9,10 @@ use crate::raw_packet::{
     UNSUBSCRIBE,
 };
 
+/// Among the connect flags: there is a will, and what says how it is published.
+const WILL_FLAG: u8 = 0x04;
+const WILL_BITS: u8 = 0x38;
+
 /// One way of being wrong. Packets are named by their type; `To…` is what clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -60,7 +64,7 @@ pub(crate) enum Fault {
     KeepsSubscriptions,
     /// Takes each connection for that of a new client identifier.
     ForgetsClients,
-    /// Takes every CONNECT for one with this connect flag: 0x02 is clean start, 0x20 will retain.
+    /// Takes every CONNECT for one with this connect flag: 0x02 is clean start, 0x20 will retain (where there is a will).
     SetsConnectFlag(u8),
     /// Takes every CONNECT for one without this connect flag.
     ClearsConnectFlag(u8),
@@ -104,6 +108,24 @@ pub(crate) enum Fault {
     Swaps(u8),
     /// Acknowledges clients' packets with this first byte, of publishing, and goes on as if they had not come.
     AcknowledgesAlone(u8),
+    /// Answers CONNECT by itself, with this reason and nothing after it.
+    AnswersConnect(u8),
+    /// Gives the same client identifier to all that bring none.
+    NamesTheNameless,
+    /// Takes every Will Delay Interval for 0.
+    HurriesWills,
+    /// Puts a Packet Identifier into PUBLISH of QoS 0.
+    PacketIdWithQos0,
+    /// Has this one Packet Identifier for all that it publishes.
+    OnePacketId(u16),
+    /// Gives a PUBLISH that it repeats another Packet Identifier.
+    RenumbersRepeats,
+    /// Sends packets of this type without the length of their properties where there are none.
+    LosesPropertyLength(u8),
+    /// Writes the length of the properties of packets of this type with a byte more than it needs.
+    LongPropertyLength(u8),
+    /// Strips U+FEFF off the topics that it sends.
+    StripsByteOrderMark,
 }
 
 /// A Reason String of 100 letters, for `AddsProperty`.
@@ -191,6 +213,14 @@ impl Fault {
                 packet.body.pop();
                 packet
             }
+            Self::PacketIdWithQos0 if kind == PUBLISH && packet.qos() == 0 => with_packet_id(packet),
+            Self::OnePacketId(id) if kind == PUBLISH => numbered(packet, id),
+            Self::RenumbersRepeats if kind == PUBLISH && packet.first_byte & 0x08 != 0 => {
+                other_packet_id(packet)
+            }
+            Self::LosesPropertyLength(of) if of == kind => without_property_length(version, packet),
+            Self::LongPropertyLength(of) if of == kind => with_long_property_length(version, packet),
+            Self::StripsByteOrderMark if kind == PUBLISH => without_byte_order_mark(packet),
             _ => packet,
         };
         Fate::Packets(vec![changed])
@@ -208,7 +238,8 @@ impl Fault {
             }
             Self::ForgetsClients if kind == CONNECT => renamed(version, packet, connections),
             Self::SetsConnectFlag(bit) if kind == CONNECT => {
-                let set = packet.body.get(7).map_or(0, |flags| bit & !flags);
+                let fits = |flags: u8| bit & WILL_BITS == 0 || flags & WILL_FLAG != 0;
+                let set = packet.body.get(7).map_or(0, |flags| if fits(*flags) { bit & !flags } else { 0 });
                 flip(packet, 7, set)
             }
             Self::ClearsConnectFlag(bit) if kind == CONNECT => {
@@ -257,6 +288,13 @@ impl Fault {
             Self::AcknowledgesAlone(first_byte) if first_byte == packet.first_byte => {
                 return Fate::Back(vec![acknowledged(&packet)]);
             }
+            Self::AnswersConnect(reason) if kind == CONNECT => {
+                let properties: &[u8] = if version.is_v5() { &[0] } else { &[] };
+                let body = [&[0, reason], properties].concat();
+                return Fate::Back(vec![RawPacket { first_byte: CONNACK << 4, body }]);
+            }
+            Self::NamesTheNameless if kind == CONNECT => named(version, packet),
+            Self::HurriesWills if kind == CONNECT => without_will_delay(version, packet),
             _ => packet,
         };
         Fate::Packets(vec![changed])
@@ -412,13 +450,72 @@ fn unsuback(version: Version, packet: &RawPacket) -> RawPacket {
     RawPacket { first_byte: UNSUBACK << 4, body }
 }
 
+fn numbered(mut packet: RawPacket, id: u16) -> RawPacket {
+    if let Some(at) = packet.packet_id_at() {
+        packet.body[at..at + 2].copy_from_slice(&id.to_be_bytes());
+    }
+    packet
+}
+
+fn with_packet_id(mut packet: RawPacket) -> RawPacket {
+    let at = 2 + packet.length_at(0).unwrap_or(0);
+    packet.body.splice(at..at, [0, 1]);
+    packet
+}
+
+fn without_property_length(version: Version, mut packet: RawPacket) -> RawPacket {
+    if let Some((at, 1)) = packet.property_block(version) {
+        packet.body.remove(at);
+    }
+    packet
+}
+
+/// Only for blocks whose length takes one byte.
+fn with_long_property_length(version: Version, mut packet: RawPacket) -> RawPacket {
+    if let Some((at, 1..128)) = packet.property_block(version) {
+        packet.body[at] |= 0x80;
+        packet.body.insert(at + 1, 0);
+    }
+    packet
+}
+
+fn without_byte_order_mark(mut packet: RawPacket) -> RawPacket {
+    let length = packet.length_at(0).unwrap_or(0);
+    let topic = String::from_utf8_lossy(&packet.body[2..2 + length]).replace('\u{feff}', "");
+    packet.body.splice(2..2 + length, topic.bytes());
+    packet.body[..2].copy_from_slice(&u16::try_from(topic.len()).expect("it got shorter").to_be_bytes());
+    packet
+}
+
+/// Where the client identifier of a CONNECT is.
+fn client_id_at(version: Version, packet: &RawPacket) -> usize {
+    10 + packet.property_block(version).map_or(0, |(_, bytes)| bytes)
+}
+
+fn named(version: Version, mut packet: RawPacket) -> RawPacket {
+    let at = client_id_at(version, &packet);
+    if packet.length_at(at) == Some(0) {
+        let name = b"nobody";
+        packet.body.splice(at..at + 2, [0, 6].into_iter().chain(*name));
+    }
+    packet
+}
+
+fn without_will_delay(version: Version, mut packet: RawPacket) -> RawPacket {
+    const DELAY: u8 = 0x18;
+    let at = client_id_at(version, &packet);
+    let start = at + 2 + packet.length_at(at).unwrap_or(0);
+    // A test's will has no other property before its delay: length, identifier, four bytes.
+    let has_will = packet.body.get(7).is_some_and(|flags| flags & WILL_FLAG != 0);
+    if has_will && version.is_v5() && packet.body.get(start + 1) == Some(&DELAY) {
+        packet.body[start + 2..start + 6].fill(0);
+    }
+    packet
+}
+
 /// CONNECT under a client identifier of its own.
 fn renamed(version: Version, packet: RawPacket, number: u64) -> RawPacket {
-    let properties = packet.properties(version).map_or(0, |all| {
-        let bytes: usize = all.iter().map(|(_, bytes)| bytes.len()).sum();
-        bytes + if bytes < 128 { 1 } else { 2 }
-    });
-    let at = 10 + properties;
+    let at = client_id_at(version, &packet);
     let Some(length) = packet.length_at(at) else { return packet };
     let Some(name) = packet.body.get(at + 2..at + 2 + length) else { return packet };
     let mut other = name.to_vec();

@@ -103,6 +103,11 @@ impl RawPacket {
         })
     }
 
+    /// Where the property block begins, its length field, and how many bytes it has with that.
+    pub(crate) fn property_block(&self, version: Version) -> Option<(usize, usize)> {
+        self.block(version).map(|block| (block.at, block.bytes))
+    }
+
     /// The properties: identifier and the bytes of each, identifier included.
     pub(crate) fn properties(&self, version: Version) -> Option<Vec<(u8, Vec<u8>)>> {
         let block = self.block(version)?;

@@ -90,6 +90,7 @@ fn variable_byte_integer(input: &[u8]) -> Option<(usize, usize)> {
     for (at, byte) in input.iter().take(4).enumerate() {
         value |= usize::from(byte & 0x7F) << (7 * at);
         if byte & 0x80 == 0 {
+            assert!(at == 0 || *byte != 0, "the broker sent a length with a needless byte [MQTT-1.5.5-1]");
             return Some((value, at + 1));
         }
     }
@@ -173,7 +174,8 @@ impl Reader<'_> {
         assert!(flags < 2, "CONNACK has reserved flags: {flags:#04x}");
         let reason = self.byte();
         // A broker that refuses a protocol level answers in a form that the level's client can read: without properties.
-        let properties = if self.is_at_end() { Vec::new() } else { self.properties() };
+        let is_short = self.is_at_end() && reason != 0;
+        let properties = if is_short { Vec::new() } else { self.properties() };
         Received::ConnAck { session_present: flags == 1, reason, properties }
     }
 

@@ -6,9 +6,16 @@
 
 pub(crate) mod acknowledgements;
 pub(crate) mod authentication;
+pub(crate) mod connack;
 pub(crate) mod connect;
+pub(crate) mod connect_bytes;
+pub(crate) mod connect_fields;
+pub(crate) mod connect_limits;
+pub(crate) mod connect_wills;
 pub(crate) mod errors;
+pub(crate) mod exchange;
 pub(crate) mod farewell;
+pub(crate) mod headers;
 pub(crate) mod inflight;
 pub(crate) mod order;
 pub(crate) mod overlapping;
@@ -22,6 +29,7 @@ pub(crate) mod retain;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod subscribe;
+pub(crate) mod texts;
 pub(crate) mod topic_alias;
 pub(crate) mod topics;
 pub(crate) mod unsubscribe;

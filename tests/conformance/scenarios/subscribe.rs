@@ -335,3 +335,12 @@ pub(crate) fn reasons_are_those_of_suback(on: &Target) {
         }
     }
 }
+
+/// Of a broker whose filters have no wildcards.
+pub(crate) fn wildcards_that_are_not_supported_are_rejected(on: &Target) {
+    let mut peer = on.client("a");
+    for filter in ["#", "+", "a/#", "+/a", "a/+/b"] {
+        assert_eq!(peer.subscribe(filter, 1), 0x80, "{filter}");
+    }
+    assert_eq!(peer.subscribe(&on.name("/t"), 1), 1, "a filter without wildcards");
+}

@@ -54,7 +54,7 @@ const PROVOCATIONS: &[(ReasonCode, Provocation)] = &[
         ReasonCode::UseAnotherServer,
         (|limits| limits.server_reference = "other:1".into(), |shard, _| shard.stop()),
     ),
-    (ReasonCode::KeepAliveTimeout, (none, |shard, _| shard.advance_ms(1_500_000))),
+    (ReasonCode::KeepAliveTimeout, (none, |shard, _| shard.advance_ms(1_500_001))),
     (
         ReasonCode::SessionTakenOver,
         (none, |shard, _| {
