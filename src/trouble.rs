@@ -228,7 +228,13 @@ impl fmt::Display for Trouble {
 }
 
 fn out_of_files(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => true,
+        // Windows has no table of files that could be full.
+        #[cfg(unix)]
+        Some(Errno::NFILE) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
