@@ -79,6 +79,13 @@ pub(crate) enum Trouble {
     },
     /// `io_uring` was demanded and cannot be had.
     IoUringMissing(io::Error),
+    /// The broker that was asked for its health gave no answer.
+    Unhealthy {
+        /// Where it was asked.
+        address: SocketAddr,
+        /// What came instead.
+        error: io::Error,
+    },
     /// The system refused something that has no cure of its own.
     System {
         /// What was asked of it.
@@ -221,6 +228,11 @@ impl fmt::Display for Trouble {
                 "io_uring is not available here: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
                  must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
                  by the limit of locked memory: start with --io auto or --io epoll to run without it"
+            ),
+            Self::Unhealthy { address, error } => write!(
+                f,
+                "no broker answers on {address}: {error}; if it listens elsewhere, give `health` the same --bind, --port \
+                 or --config"
             ),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
