@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the files of this directory with the tools that will read them: `deploy/check.sh BINARY`.
-# Needs systemd-analyze (Debian: apt-get install systemd); changes nothing on this machine.
+# Needs systemd-analyze (Debian: apt-get install systemd) and python3; changes nothing on this machine.
 set -euo pipefail
 
 binary=$(realpath "${1:?usage: deploy/check.sh BINARY}")
@@ -22,4 +22,10 @@ systemd-analyze security --offline=yes --threshold=20 --no-pager systemd/mqtt-br
 "$binary" config check broker.conf
 grep -Evq '^(#.*|mqtt (soft|hard) nofile [0-9]+)?$' limits/mqtt-broker.conf && { echo "limits: not in the form of limits.conf" >&2; exit 1; }
 grep -Evq '^(#.*|[a-z0-9_.]+ = [0-9]+)?$' sysctl/90-mqtt-broker.conf && { echo "sysctl: not in the form of sysctl.conf" >&2; exit 1; }
+python3 - launchd/org.mqtt-broker.plist windows/mqtt-broker-service.xml <<'PYTHON'
+import plistlib, sys, xml.dom.minidom
+with open(sys.argv[1], "rb") as plist:
+    assert plistlib.load(plist)["ProgramArguments"] == ["/opt/mqtt-broker/mqtt-broker"]
+assert xml.dom.minidom.parse(sys.argv[2]).documentElement.tagName == "service"
+PYTHON
 echo "deploy: ok"

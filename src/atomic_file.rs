@@ -31,13 +31,29 @@ pub(crate) fn replace(
     target.flush()?;
     target.get_ref().sync_all()?;
     fs::rename(&temporary, file)?;
-    // The new name is in the directory, and so is durable only with it.
     match file.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
+        Some(directory) => sync_name(directory),
         None => Ok(()),
     }
 }
 
+/// The new name is in the directory, and so is durable only with it.
+#[cfg(unix)]
+fn sync_name(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// NTFS keeps names in a journal of its own, and a directory cannot be flushed.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "other systems can refuse")]
+fn sync_name(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg_attr(
+    not(unix),
+    expect(unused_variables, reason = "a file has the access list of its directory, the owner's to set")
+)]
 fn create(file: &Path, readers: Readers) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).write(true).truncate(true);

@@ -52,6 +52,8 @@ pub(crate) enum Subject {
     /// Check, show, explain or import a configuration; starts nothing
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Ask the broker that runs under this configuration whether it answers; exit code 0 if it does
+    Health,
 }
 
 impl Arguments {

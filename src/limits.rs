@@ -1,8 +1,9 @@
 //! The process's own limit of open files: raised as far as it goes, and compared with what was asked for.
 //! Knows no connection.
 
+#[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// Descriptors of the process that are not connections: standard streams, signals, files of data and logs, and some
 /// to spare.
@@ -12,11 +13,13 @@ const RESERVED: u64 = 24;
 const RESERVED_BY_SHARD: u64 = 8;
 
 /// Files and sockets this process may have open at once; `u64::MAX` if there is no limit.
+#[cfg(unix)]
 pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Raises the soft limit of open files to the hard one.
+#[cfg(unix)]
 pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -28,10 +31,20 @@ pub(crate) fn raise_open_files() {
         let open_max = Rlimit { current: Some(10_240), maximum: limit.maximum };
         let lower = limit.current.is_some_and(|current| current < 10_240);
         if !(cfg!(target_os = "macos") && lower && setrlimit(Resource::Nofile, open_max).is_ok()) {
-            debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "the limit of open files stays as it is");
         }
     }
 }
+
+/// Files and sockets this process may have open at once: Windows counts memory instead.
+#[cfg(not(unix))]
+pub(crate) fn open_files_max() -> u64 {
+    u64::MAX
+}
+
+/// There is no limit to raise.
+#[cfg(not(unix))]
+pub(crate) fn raise_open_files() {}
 
 /// Warns, once and in full, if the limit of open files is reached before `connections_max`.
 pub(crate) fn compare_open_files(connections_max: u32, shard_count: u16) {
@@ -57,6 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(unix)]
     fn the_soft_limit_ends_at_the_hard_one() {
         raise_open_files();
         let limit = getrlimit(Resource::Nofile);

@@ -22,6 +22,10 @@ const BACKLOG: i32 = 4_096;
 const PROBES_MAX: u32 = 10;
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Whether sockets that share a port each get a part of its connections: elsewhere `SO_REUSEPORT` gives all of them to one, or
+/// is not there.
+const SYSTEM_DEALS: bool = cfg!(target_os = "linux");
+
 /// Checks every address, and says who can connect. An address of the default that this machine lacks (`::1`
 /// where there is no IPv6) is left out of `config`; one that the operator named (`explicit`) is an error.
 ///
@@ -51,7 +55,8 @@ pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), Trouble> 
     Ok(())
 }
 
-/// The listeners of every shard, each on all addresses of `config`; the system deals connections among the shards.
+/// The listeners of every shard, each on all addresses of `config`; the system deals connections among the shards. Where it
+/// would not, the first shard has them all, and a connection finds its shard once its session is known.
 ///
 /// # Errors
 /// The first address that cannot be listened on, and why.
@@ -59,7 +64,7 @@ pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListe
     let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
     for &ip in &config.bind {
         let mut address = SocketAddr::new(ip, config.port);
-        for listeners in &mut shards {
+        for listeners in shards.iter_mut().take(if SYSTEM_DEALS { shard_count.into() } else { 1 }) {
             let listener =
                 share(address, config.send_buffer_bytes).map_err(|error| Trouble::listen(address, error))?;
             // If any free port was asked for, the first shard finds it and the others share it.
@@ -71,12 +76,9 @@ pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListe
 }
 
 fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let socket = socket(address)?;
+    #[cfg(target_os = "linux")]
     socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     if send_buffer_bytes > 0 {
         // Accepted sockets inherit it.
         socket.set_send_buffer_size(send_buffer_bytes as usize)?;
@@ -100,13 +102,19 @@ fn probe_again(target: SocketAddr) -> io::Result<()> {
 
 /// Binds without sharing the port, and lets go again.
 fn probe(target: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of an earlier run that still linger must not count as a listener.
+    socket(target)?.bind(&target.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run that still linger must not count as a listener. On Windows they do not, and the option
+    // would let two brokers have one port.
+    #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    if target.is_ipv6() {
+    if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    socket.bind(&target.into())
+    Ok(socket)
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -150,6 +158,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn a_port_shared_by_reuse_port_is_in_use_all_the_same() {
         let holder = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
         holder.set_reuse_address(true).unwrap();
@@ -162,6 +171,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn all_shards_share_the_port_that_the_first_one_found() {
         let shards = bind(&config(vec![LOOPBACK], 0), 3).unwrap();
         let ports: Vec<u16> =

@@ -10,6 +10,7 @@ mod config;
 mod cores;
 mod data_dir;
 mod gauges;
+mod health;
 mod limits;
 mod listen;
 mod notify;
@@ -54,6 +55,9 @@ fn main() -> ExitCode {
     let (file, flags) = (arguments.config.as_deref(), arguments.flags());
     let done = match &arguments.command {
         Some(Subject::Config(command)) => config::command::run(command, file, flags),
+        Some(Subject::Health) => Effective::load(file, flags)
+            .map_err(Trouble::Configuration)
+            .and_then(|effective| health::ask(&effective.config)),
         None => Effective::load(file, flags).map_err(Trouble::Configuration).and_then(serve),
     };
     match done {

@@ -79,6 +79,13 @@ pub(crate) enum Trouble {
     },
     /// `io_uring` was demanded and cannot be had.
     IoUringMissing(io::Error),
+    /// The broker that was asked for its health gave no answer.
+    Unhealthy {
+        /// Where it was asked.
+        address: SocketAddr,
+        /// What came instead.
+        error: io::Error,
+    },
     /// The system refused something that has no cure of its own.
     System {
         /// What was asked of it.
@@ -222,13 +229,24 @@ impl fmt::Display for Trouble {
                  must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
                  by the limit of locked memory: start with --io auto or --io epoll to run without it"
             ),
+            Self::Unhealthy { address, error } => write!(
+                f,
+                "no broker answers on {address}: {error}; if it listens elsewhere, give `health` the same --bind, --port \
+                 or --config"
+            ),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
     }
 }
 
 fn out_of_files(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => true,
+        // Windows has no table of files that could be full.
+        #[cfg(unix)]
+        Some(Errno::NFILE) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,27 @@ fn every_address_is_served_and_told() {
 }
 
 #[test]
+fn a_broker_that_serves_is_healthy_and_one_that_stopped_is_not() {
+    let broker = Broker::start(Io::Auto);
+    let port = broker.address().port().to_string();
+    let ask = || {
+        let mut command = command_in(broker.directory());
+        command.args(["health", "--port", &port]);
+        run(command)
+    };
+    let healthy = ask();
+    assert!(healthy.status.success(), "{}", healthy.output);
+    assert_eq!(healthy.output, "", "a supervisor asks every few seconds");
+
+    let (_, directory) = broker.stop();
+    let mut command = command_in(&directory);
+    command.args(["health", "--port", &port]);
+    let gone = run(command);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(gone.output.contains("no broker answers") && gone.output.contains(&port), "{}", gone.output);
+}
+
+#[test]
 fn ipv6_is_served_where_there_is_any() {
     if TcpListener::bind("[::1]:0").is_err() {
         machine::say_loudly("this machine has no IPv6 loopback: [::1] was not tested");

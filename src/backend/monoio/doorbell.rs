@@ -1,12 +1,14 @@
-//! Wakes a shard from another thread through an eventfd.
+//! Wakes a shard from another thread: through an eventfd on Linux, a pair of sockets elsewhere.
 //! Knows nothing of what was put where the shard will look.
 
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+
+/// Bytes read at once: an eventfd has always eight, however often it was rung, a socket as many for each ring.
+const RINGS_READ: usize = 64;
 
 /// The shard's end before its runtime exists.
 pub(crate) struct Counter(OwnedFd);
@@ -54,15 +56,33 @@ impl Counter {
     /// # Errors
     /// If the system refuses two more descriptors.
     pub(crate) fn new() -> io::Result<(Self, Bell)> {
-        let counter = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let bell = Bell(counter.try_clone()?);
-        Ok((Self(counter), bell))
+        let (counter, bell) = pair()?;
+        Ok((Self(counter), Bell(bell)))
     }
+}
+
+/// The end that is read and the end that is written, neither of which ever waits.
+#[cfg(target_os = "linux")]
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::event::{EventfdFlags, eventfd};
+
+    let counter = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+    let bell = counter.try_clone()?;
+    Ok((counter, bell))
+}
+
+/// The end that is read and the end that is written, neither of which ever waits.
+#[cfg(not(target_os = "linux"))]
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (counter, bell) = std::os::unix::net::UnixStream::pair()?;
+    counter.set_nonblocking(true)?;
+    bell.set_nonblocking(true)?;
+    Ok((counter.into(), bell.into()))
 }
 
 impl Bell {
     fn ring(&self) {
-        // A counter that is full wakes it too, and nothing else can fail on a descriptor that is open.
+        // A counter or a socket that is full wakes it too, and nothing else can fail on a descriptor that is open.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }
@@ -78,7 +98,7 @@ impl Doorbell {
     pub(super) async fn rung(&self) -> io::Result<()> {
         loop {
             self.watched.readable(false).await?;
-            match rustix::io::read(&self.counter, &mut [0_u8; 8]) {
+            match rustix::io::read(&self.counter, &mut [0_u8; RINGS_READ]) {
                 Ok(_) => return Ok(()),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

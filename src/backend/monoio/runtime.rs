@@ -1,10 +1,12 @@
-//! Builds the runtime of a shard: the best io_uring the system permits, else epoll.
+//! Builds the runtime of a shard: the best io_uring the system permits, else epoll; kqueue on macOS.
 //! Knows no connection.
 
 use std::io;
 
+#[cfg(target_os = "linux")]
+use monoio::IoUringDriver;
 use monoio::time::TimeDriver;
-use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
+use monoio::{FusionRuntime, LegacyDriver, RuntimeBuilder};
 
 use crate::config::Io;
 use crate::trouble::Trouble;
@@ -12,10 +14,15 @@ use crate::trouble::Trouble;
 /// Submission queue entries. Every connection keeps one poll outstanding, so a turn may submit thousands.
 const SUBMISSION_ENTRIES: u32 = 4_096;
 /// Completion queue entries: a larger burst of completions takes the kernel's slow overflow list.
+#[cfg(target_os = "linux")]
 const COMPLETION_ENTRIES: u32 = 32_768;
 
+#[cfg(target_os = "linux")]
 const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 
+#[cfg(not(target_os = "linux"))]
+type Runtime = FusionRuntime<TimeDriver<LegacyDriver>>;
+#[cfg(target_os = "linux")]
 type Runtime = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
 /// A runtime and what it stands on.
@@ -36,12 +43,14 @@ pub(crate) fn build(io: Io) -> Result<Built, Trouble> {
         Io::Epoll => build_epoll(None),
         Io::Uring => build_uring(true).or_else(|_| build_uring(false)).map_err(Trouble::io_uring),
         // Without COOP_TASKRUN a ring costs more than epoll does: see bench/runtimes.
+        Io::Auto if cfg!(not(target_os = "linux")) => build_epoll(None),
         Io::Auto => build_uring(true).or_else(|refused| build_epoll(Some(refused))),
     }
 }
 
 /// `COOP_TASKRUN` (Linux 5.19) spares an interrupt for each completion; without it the ring still works.
 /// `DEFER_TASKRUN` is not for us: with it, I/O starves while any task stays runnable.
+#[cfg(target_os = "linux")]
 fn build_uring(coop: bool) -> io::Result<Built> {
     let runtime = build_ring(coop)?;
     // A ring of a kernel that lacks one of monoio's operations can be built and then fails every accept.
@@ -54,6 +63,12 @@ fn build_uring(coop: bool) -> io::Result<Built> {
     Ok(Built { runtime, io: Io::Uring, fallback: None })
 }
 
+#[cfg(not(target_os = "linux"))]
+fn build_uring(_: bool) -> io::Result<Built> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it"))
+}
+
+#[cfg(target_os = "linux")]
 fn build_ring(coop: bool) -> io::Result<Runtime> {
     let mut ring = io_uring::IoUring::builder();
     ring.setup_clamp().setup_cqsize(COMPLETION_ENTRIES);

@@ -14,6 +14,12 @@ use monoio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
+/// Apple's systems have no such flag; SIGPIPE is ignored by the process there as elsewhere.
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
 /// **Lives on:** the shard of its connection.
 pub(super) struct Socket {
     pub(super) id: ConnectionId,
@@ -75,7 +81,7 @@ impl Socket {
 
     /// Sends what the kernel takes of `bytes`, and never waits.
     pub(super) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        rustix::net::send(self.descriptor(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+        rustix::net::send(self.descriptor(), bytes, SEND_FLAGS)
     }
 
     /// Nothing follows what was sent; what still arrives is read, so that no reset overtakes it. Returns whether this is

@@ -1,0 +1,280 @@
+<#
+.SYNOPSIS
+Builds the broker for any platform from any platform; the results are in dist/.
+.DESCRIPTION
+build.ps1 [TARGET] [MODE]           one target, or all of them
+build.ps1 deploy TARGET [MODE]      the same, and the directory to copy to the machine that will run it
+TARGET: native (default), linux-x86_64, linux-aarch64, macos-x86_64, macos-aarch64, windows-x86_64, all
+MODE: Debug, ReleaseSafe (assertions on; for production), ReleaseFast (default), ReleaseSmall
+The same as build.sh, for Windows PowerShell 5.1 and for PowerShell 7 on any system.
+#>
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+
+$root = $PSScriptRoot
+Set-Location -LiteralPath $root
+if (-not $env:CARGO_TARGET_DIR) { $env:CARGO_TARGET_DIR = Join-Path $root 'target' }
+$dist = Join-Path $root 'dist'
+$targets = 'linux-x86_64', 'linux-aarch64', 'macos-x86_64', 'macos-aarch64', 'windows-x86_64'
+$modes = 'Debug', 'ReleaseSafe', 'ReleaseFast', 'ReleaseSmall'
+$onWindows = [IO.Path]::DirectorySeparatorChar -eq '\'
+$zigInstall = if ($onWindows) {
+    'python -m venv target\zig; target\zig\Scripts\pip install ziglang==0.15.2 cargo-zigbuild'
+} else {
+    'python3 -m venv target/zig && target/zig/bin/pip install ziglang==0.15.2 cargo-zigbuild'
+}
+
+function Stop-Build([string] $sentence) {
+    [Console]::Error.WriteLine("build.ps1: $sentence")
+    exit 1
+}
+
+function Show-Usage {
+    [Console]::Error.WriteLine("usage: build.ps1 [deploy] [$(@('native') + $targets + @('all') -join '|')] [$($modes -join '|')]")
+    exit 2
+}
+
+function Test-Tool([string] $name) {
+    return [bool] (Get-Command $name -CommandType Application -ErrorAction SilentlyContinue)
+}
+
+# The platform of this machine, in the words of the targets.
+function Get-HostTarget {
+    $system = 'windows'
+    if (-not $onWindows) {
+        switch (uname -s) {
+            'Linux' { $system = 'linux' }
+            'Darwin' { $system = 'macos' }
+            default { Stop-Build "this system, $_, is none of the targets: name one" }
+        }
+    }
+    $machine = [string] [Runtime.InteropServices.RuntimeInformation]::OSArchitecture
+    switch ($machine) {
+        'X64' { return "$system-x86_64" }
+        'Arm64' { return "$system-aarch64" }
+        default { Stop-Build "this processor, $machine, is none of the targets: name one" }
+    }
+}
+
+# Rust's name for a target.
+function Get-Triple([string] $target) {
+    $system, $machine = $target -split '-', 2
+    switch ($system) {
+        'linux' { return "$machine-unknown-linux-gnu" }
+        'macos' { return "$machine-apple-darwin" }
+        'windows' { return "$machine-pc-windows-gnu" }
+    }
+}
+
+# The name of its program.
+function Get-Artefact([string] $target) {
+    if ($target -like 'windows-*') { return "mqtt-broker-$target.exe" }
+    return "mqtt-broker-$target"
+}
+
+# Cargo's name for a mode.
+function Get-Profile([string] $mode) {
+    switch -CaseSensitive ($mode) {
+        'Debug' { return 'dev' }
+        'ReleaseSafe' { return 'release-safe' }
+        'ReleaseFast' { return 'release' }
+        'ReleaseSmall' { return 'release-small' }
+        default { Show-Usage }
+    }
+}
+
+# What compiles for a target: cargo's arguments, the environment it needs, and the command that strips the result.
+function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) {
+    $tools = @{ Arguments = @('build'); Environment = @{}; Strip = 'strip' }
+    if ($target -eq (Get-HostTarget)) {
+        # Without --target, so that the ordinary build directory serves. Microsoft's linker keeps symbols in a file of their own.
+        if ($onWindows) { $tools.Strip = $null }
+        return $tools
+    }
+
+    $std = @()
+    $library = rustc --print target-libdir --target $triple
+    if (-not (Test-Path -LiteralPath $library -PathType Container)) {
+        $sysroot = ''
+        $linked = @()
+        if (Test-Tool rustup) { $linked = @(rustup toolchain list) -match '^deb\b' }
+        if ($linked) { $sysroot = rustc +deb --print sysroot }
+        if (-not $sysroot -or -not (Test-Path -LiteralPath "$sysroot/lib/rustlib/src/rust/library/Cargo.lock")) {
+            Stop-Build ("Rust's standard library for $triple is missing: ``rustup target add $triple``, or, on Debian, " +
+                "``apt-get install rustc-web cargo-web rust-web-src && rustup toolchain link deb /usr``")
+        }
+        # It takes the place of rust-toolchain.toml's, and builds the standard library from its source.
+        $tools.Environment.RUSTUP_TOOLCHAIN = 'deb'
+        $tools.Environment.RUSTC_BOOTSTRAP = '1'
+        $std = @('-Zbuild-std=std,panic_abort')
+    }
+
+    $system = (Get-HostTarget) -replace '-.*', ''
+    $command = 'build'
+    if ($system -eq 'macos' -and $target -like 'macos-*') {
+        # The system's own linker knows both processors.
+    } elseif (($system -eq 'linux' -and $target -like 'linux-*') -or $target -like 'windows-*') {
+        switch ($target) {
+            'linux-aarch64' { $prefix = 'aarch64-linux-gnu'; $package = 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross' }
+            'linux-x86_64' { $prefix = 'x86_64-linux-gnu'; $package = 'gcc-x86-64-linux-gnu libc6-dev-amd64-cross' }
+            'windows-x86_64' { $prefix = 'x86_64-w64-mingw32'; $package = 'gcc-mingw-w64-x86-64-posix' }
+        }
+        if (-not (Test-Tool "$prefix-gcc")) {
+            Stop-Build "the linker for $target, $prefix-gcc, is missing: ``apt-get install $package``"
+        }
+        $tools.Environment["CARGO_TARGET_$($triple.ToUpperInvariant().Replace('-', '_'))_LINKER"] = "$prefix-gcc"
+        $tools.Strip = "$prefix-strip"
+    } else {
+        $zig = Join-Path $env:CARGO_TARGET_DIR $(if ($onWindows) { 'zig\Scripts' } else { 'zig/bin' })
+        if (Test-Path -LiteralPath (Join-Path $zig $(if ($onWindows) { 'cargo-zigbuild.exe' } else { 'cargo-zigbuild' }))) {
+            $tools.Environment.PATH = $zig + [IO.Path]::PathSeparator + $env:PATH
+        } elseif (-not (Test-Tool 'cargo-zigbuild')) {
+            Stop-Build "the linker for $target, cargo-zigbuild, is missing: ``$zigInstall``"
+        }
+        $command = 'zigbuild'
+        # Zig strips while it links: stripped later, the signature that macOS asks for would be void.
+        $tools.Strip = $null
+        if ($cargoProfile -ne 'dev') { $tools.Environment.RUSTFLAGS = "$env:RUSTFLAGS -Clink-arg=-s" }
+    }
+    $tools.Arguments = @($command) + $std + @('--target', $triple)
+    return $tools
+}
+
+# Runs cargo with an environment of its own, and ends the build if it fails.
+function Invoke-Cargo([hashtable] $environment, [string[]] $arguments) {
+    $before = @{}
+    foreach ($name in $environment.Keys) {
+        $before[$name] = [Environment]::GetEnvironmentVariable($name)
+        [Environment]::SetEnvironmentVariable($name, $environment[$name])
+    }
+    try {
+        & cargo @arguments | Out-Host
+        $code = $LASTEXITCODE
+    } finally {
+        foreach ($name in $before.Keys) { [Environment]::SetEnvironmentVariable($name, $before[$name]) }
+    }
+    if ($code -ne 0) { exit $code }
+}
+
+# A program in dist/ under its name, stripped unless it is for a debugger.
+function Copy-Artefact([string] $from, [string] $name, [string] $strip) {
+    $to = Join-Path $dist $name
+    if (Test-Path -LiteralPath $to) { Remove-Item -LiteralPath $to }
+    Copy-Item -LiteralPath $from -Destination $to
+    if ($strip) {
+        & $strip $to
+        if ($LASTEXITCODE -ne 0) { Stop-Build "$strip failed on $name" }
+    }
+    Write-Host "  dist/${name}: $((Get-Item -LiteralPath $to).Length) bytes"
+}
+
+function Write-Sums {
+    $lines = Get-ChildItem -LiteralPath $dist -File | Where-Object Name -Like 'mqtt-broker-*-*' | Sort-Object Name | ForEach-Object {
+        "$((Get-FileHash -LiteralPath $_.FullName -Algorithm SHA256).Hash.ToLowerInvariant())  $($_.Name)"
+    }
+    [IO.File]::WriteAllText((Join-Path $dist 'SHA256SUMS'), (($lines -join "`n") + "`n"))
+}
+
+# The artefacts of one target in dist/.
+function Build-Target([string] $target, [string] $mode) {
+    $cargoProfile = Get-Profile $mode
+    $triple = Get-Triple $target
+    $name = Get-Artefact $target
+    $tools = Find-Tools $target $triple $cargoProfile
+    Write-Host "$target, $mode"
+
+    $output = $env:CARGO_TARGET_DIR
+    if ($target -ne (Get-HostTarget)) { $output = Join-Path $output $triple }
+    $output = Join-Path $output $(if ($cargoProfile -eq 'dev') { 'debug' } else { $cargoProfile })
+    $output = Join-Path $output $(if ($target -like 'windows-*') { 'mqtt-broker.exe' } else { 'mqtt-broker' })
+    $strip = if ($cargoProfile -eq 'dev') { $null } else { $tools.Strip }
+    $arguments = $tools.Arguments + @('--locked', '--profile', $cargoProfile, '--bin', 'mqtt-broker')
+    New-Item -ItemType Directory -Force -Path $dist | Out-Null
+    Invoke-Cargo $tools.Environment $arguments
+    Copy-Artefact $output $name $strip
+    Copy-Item -Force -LiteralPath (Join-Path $dist $name) -Destination (Join-Path $dist ($name -replace 'broker', 'broker-async'))
+    # The blocking backend as the default of the same program, where this version has it.
+    if (Select-String -LiteralPath Cargo.toml -Pattern '^blocking-default = ' -Quiet) {
+        Invoke-Cargo $tools.Environment ($arguments + @('--features', 'blocking-default'))
+        Copy-Artefact $output ($name -replace 'broker', 'broker-sync') $strip
+    }
+    Write-Sums
+}
+
+# Every target, each by a process of its own, and the table of what came of it.
+function Build-All([string] $mode) {
+    $shell = (Get-Process -Id $PID).Path
+    $failed = $false
+    $rows = foreach ($target in $targets) {
+        $file = Join-Path $dist (Get-Artefact $target)
+        if (Test-Path -LiteralPath $file) { Remove-Item -LiteralPath $file }
+        & $shell -NoProfile -File $PSCommandPath $target $mode | Out-Host
+        if ($LASTEXITCODE -ne 0 -or -not (Test-Path -LiteralPath $file)) {
+            $failed = $true
+            '{0,-15} {1,10}  {2}' -f $target, '-', 'NOT BUILT'
+            continue
+        }
+        $proved = 'linked; not run'
+        if ($target -eq (Get-HostTarget)) {
+            & $file --version | Out-Host
+            $proved = 'ran'
+            if ($LASTEXITCODE -ne 0) {
+                $failed = $true
+                $proved = 'linked; it does not run'
+            }
+        }
+        '{0,-15} {1,10}  {2}' -f $target, (Get-Item -LiteralPath $file).Length, $proved
+    }
+    Write-Host ''
+    Write-Host ('{0,-15} {1,10}  {2}' -f 'target', 'bytes', 'how far it was proved here')
+    $rows | ForEach-Object { Write-Host $_ }
+    if ($failed) { exit 1 }
+}
+
+# The directory to copy to another machine, with the binary that was built just now.
+function New-DeployDirectory([string] $target) {
+    $name = Get-Artefact $target
+    $system = $target -replace '-.*', ''
+    $folder = Join-Path $dist 'mqtt-broker-deploy'
+    if (Test-Path -LiteralPath $folder) { Remove-Item -Recurse -Force -LiteralPath $folder }
+    foreach ($part in 'config', 'data', 'logs') { New-Item -ItemType Directory -Force -Path (Join-Path $folder $part) | Out-Null }
+    Copy-Item -LiteralPath (Join-Path $dist $name) -Destination $folder
+    Copy-Item -LiteralPath 'deploy/broker.conf' -Destination (Join-Path $folder 'config')
+    $files = switch ($system) {
+        'linux' { 'systemd/mqtt-broker.service', 'sysctl/90-mqtt-broker.conf', 'limits/mqtt-broker.conf' }
+        'macos' { 'launchd/org.mqtt-broker.plist' }
+        'windows' { 'windows/mqtt-broker-service.xml' }
+    }
+    # The installed program is called mqtt-broker; in this directory it keeps the platform in its name.
+    foreach ($file in $files) {
+        $text = [IO.File]::ReadAllText((Join-Path $root "deploy/$file"))
+        $text = $text -replace '(?m)(/opt/mqtt-broker/|\.\.\\)mqtt-broker(\.exe)?(<|\r?$)', ('$1' + $name + '$3')
+        New-Item -ItemType Directory -Force -Path (Join-Path $folder (Split-Path $file)) | Out-Null
+        [IO.File]::WriteAllText((Join-Path $folder $file), $text)
+    }
+    $readme = [IO.File]::ReadAllText((Join-Path $root "deploy/directory/$system.md")).Replace('@BINARY@', $name)
+    [IO.File]::WriteAllText((Join-Path $folder 'README.md'), $readme)
+    Write-Host "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md says how to go on"
+}
+
+if (-not (Test-Tool cargo)) { Stop-Build 'cargo is missing: install Rust by rustup (https://rustup.rs)' }
+$words = @($args)
+$deploy = $words.Count -gt 0 -and $words[0] -ceq 'deploy'
+if ($deploy) {
+    $words = @($words | Select-Object -Skip 1)
+    if ($words.Count -lt 1) { Show-Usage }
+}
+if ($words.Count -gt 2) { Show-Usage }
+$target = if ($words.Count -gt 0) { $words[0] } else { 'native' }
+$mode = if ($words.Count -gt 1) { $words[1] } else { 'ReleaseFast' }
+Get-Profile $mode | Out-Null
+if ($target -ceq 'native') { $target = Get-HostTarget }
+
+if ($target -ceq 'all') {
+    if ($deploy) { Show-Usage }
+    Build-All $mode
+} else {
+    if ($targets -cnotcontains $target) { Show-Usage }
+    Build-Target $target $mode
+    if ($deploy) { New-DeployDirectory $target }
+}

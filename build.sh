@@ -1,0 +1,238 @@
+#!/usr/bin/env bash
+# Builds the broker for any platform from any platform; the results are in dist/.
+# Usage: build.sh [TARGET] [MODE]           one target, or all of them
+#        build.sh deploy TARGET [MODE]      the same, and the directory to copy to the machine that will run it
+# TARGET: native (default), linux-x86_64, linux-aarch64, macos-x86_64, macos-aarch64, windows-x86_64, all
+# MODE: Debug, ReleaseSafe (assertions on; for production), ReleaseFast (default), ReleaseSmall
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$root"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+dist=$root/dist
+targets=(linux-x86_64 linux-aarch64 macos-x86_64 macos-aarch64 windows-x86_64)
+zig=$CARGO_TARGET_DIR/zig/bin
+zig_install="python3 -m venv target/zig && target/zig/bin/pip install ziglang==0.15.2 cargo-zigbuild"
+
+fail() {
+    echo "build.sh: $*" >&2
+    exit 1
+}
+
+usage() {
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+}
+
+# The platform of this machine, in the words of the targets.
+host() {
+    local system machine
+    case $(uname -s) in
+        Linux) system=linux ;;
+        Darwin) system=macos ;;
+        MINGW* | MSYS* | CYGWIN*) system=windows ;;
+        *) fail "this system, $(uname -s), is none of the targets: name one" ;;
+    esac
+    case $(uname -m) in
+        x86_64 | amd64) machine=x86_64 ;;
+        aarch64 | arm64) machine=aarch64 ;;
+        *) fail "this processor, $(uname -m), is none of the targets: name one" ;;
+    esac
+    echo "$system-$machine"
+}
+
+# triple TARGET: Rust's name for it.
+triple() {
+    case $1 in
+        linux-*) echo "${1#linux-}-unknown-linux-gnu" ;;
+        macos-*) echo "${1#macos-}-apple-darwin" ;;
+        windows-*) echo "${1#windows-}-pc-windows-gnu" ;;
+    esac
+}
+
+# artefact TARGET: the name of its program.
+artefact() {
+    case $1 in
+        windows-*) echo "mqtt-broker-$1.exe" ;;
+        *) echo "mqtt-broker-$1" ;;
+    esac
+}
+
+# profile MODE: Cargo's name for it.
+profile() {
+    case $1 in
+        Debug) echo dev ;;
+        ReleaseSafe) echo release-safe ;;
+        ReleaseFast) echo release ;;
+        ReleaseSmall) echo release-small ;;
+        *) usage ;;
+    esac
+}
+
+# Sets `build` to the command that compiles for TARGET, and `strip` to the one that strips the result.
+find_tools() {
+    local target=$1 triple=$2 profile=$3 sysroot linker prefix package command=build std=()
+    strip=(strip)
+    if [ "$target" = "$(host)" ]; then
+        # Without --target, so that the ordinary build directory serves.
+        build=(cargo build)
+        return
+    fi
+
+    build=(env)
+    if [ ! -d "$(rustc --print target-libdir --target "$triple")" ]; then
+        sysroot=$(rustc +deb --print sysroot 2>/dev/null) || sysroot=/nonexistent
+        if [ ! -f "$sysroot/lib/rustlib/src/rust/library/Cargo.lock" ]; then
+            fail "Rust's standard library for $triple is missing: \`rustup target add $triple\`, or, on Debian," \
+                "\`apt-get install rustc-web cargo-web rust-web-src && rustup toolchain link deb /usr\`"
+        fi
+        # It takes the place of rust-toolchain.toml's, and builds the standard library from its source.
+        build+=(RUSTUP_TOOLCHAIN=deb RUSTC_BOOTSTRAP=1)
+        std=("-Zbuild-std=std,panic_abort")
+    fi
+
+    case $(uname -s):$target in
+        Darwin:macos-*) ;;
+        Linux:linux-* | *:windows-*)
+            prefix=${target#linux-}-linux-gnu
+            package="gcc-${prefix/_/-}"
+            case $target in
+                linux-aarch64) package+=" libc6-dev-arm64-cross" ;;
+                linux-x86_64) package+=" libc6-dev-amd64-cross" ;;
+                windows-x86_64) prefix=x86_64-w64-mingw32 package=gcc-mingw-w64-x86-64-posix ;;
+            esac
+            command -v "$prefix-gcc" >/dev/null ||
+                fail "the linker for $target, $prefix-gcc, is missing: \`apt-get install $package\`"
+            linker=$(tr 'a-z-' 'A-Z_' <<<"CARGO_TARGET_${triple}_LINKER")
+            build+=("$linker=$prefix-gcc")
+            strip=("$prefix-strip")
+            ;;
+        *)
+            if [ -x "$zig/cargo-zigbuild" ]; then
+                build+=("PATH=$zig:$PATH")
+            elif ! command -v cargo-zigbuild >/dev/null; then
+                fail "the linker for $target, cargo-zigbuild, is missing: \`$zig_install\`"
+            fi
+            command=zigbuild
+            # Zig strips while it links: stripped later, the signature that macOS asks for would be void.
+            strip=(true)
+            if [ "$profile" != dev ]; then build+=("RUSTFLAGS=${RUSTFLAGS:-} -Clink-arg=-s"); fi
+            ;;
+    esac
+    build+=(cargo "$command" "${std[@]+"${std[@]}"}" --target "$triple")
+}
+
+# build_target TARGET MODE: its artefacts in dist/.
+build_target() {
+    local target=$1 mode=$2 profile triple output name build strip
+    profile=$(profile "$mode")
+    triple=$(triple "$target")
+    name=$(artefact "$target")
+    find_tools "$target" "$triple" "$profile"
+    echo "$target, $mode"
+
+    output=$CARGO_TARGET_DIR
+    if [ "$target" != "$(host)" ]; then output+=/$triple; fi
+    output+=/${profile/#dev/debug}/mqtt-broker
+    case $name in *.exe) output+=.exe ;; esac
+    build+=(--locked --profile "$profile" --bin mqtt-broker)
+    mkdir -p "$dist"
+    "${build[@]}"
+    place "$output" "$name"
+    ln -f "$dist/$name" "$dist/${name/broker/broker-async}"
+    # The blocking backend as the default of the same program, where this version has it.
+    if grep -q '^blocking-default = ' Cargo.toml; then
+        "${build[@]}" --features blocking-default
+        place "$output" "${name/broker/broker-sync}"
+    fi
+    (cd "$dist" && sha256 mqtt-broker-*-* >SHA256SUMS)
+}
+
+# place FILE NAME: FILE in dist/ under NAME, stripped unless it is for a debugger.
+place() {
+    rm -f "$dist/$2"
+    cp "$1" "$dist/$2"
+    if [ "$profile" != dev ]; then "${strip[@]}" "$dist/$2"; fi
+    printf '  dist/%s: %s bytes\n' "$2" "$(size "$dist/$2")"
+}
+
+size() {
+    wc -c <"$1" | tr -d ' '
+}
+
+sha256() {
+    if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi
+}
+
+# build_all MODE: every target, each by a process of its own, and the table of what came of it.
+build_all() {
+    local target file code status=0 rows="" proved
+    for target in "${targets[@]}"; do
+        file=$dist/$(artefact "$target")
+        rm -f "$file"
+        if ! "$root/build.sh" "$target" "$1" || [ ! -f "$file" ]; then
+            status=1
+            rows+=$(printf '%-15s %10s  %s' "$target" - "NOT BUILT")$'\n'
+            continue
+        fi
+        code=0
+        proved=$(tests/platforms/smoke "$target" "$file" | tail -n 1) || code=$?
+        case $code in
+            0) ;;
+            77) proved="linked; not run: $proved" ;;
+            *) status=1 proved="linked; the smoke test FAILED" ;;
+        esac
+        rows+=$(printf '%-15s %10s  %s' "$target" "$(size "$file")" "$proved")$'\n'
+    done
+    printf '\n%-15s %10s  %s\n%s' target bytes "how far it was proved here" "$rows"
+    return "$status"
+}
+
+# deploy TARGET: the directory to copy to another machine, with the binary that was built just now.
+deploy() {
+    local target=$1 name folder=$dist/mqtt-broker-deploy file
+    name=$(artefact "$target")
+    rm -rf "$folder"
+    mkdir -p "$folder/config" "$folder/data" "$folder/logs"
+    cp "$dist/$name" "$folder/"
+    cp deploy/broker.conf "$folder/config/"
+    # The installed program is called mqtt-broker; in this directory it keeps the platform in its name.
+    for file in $(service_files "$target"); do
+        mkdir -p "$folder/$(dirname "$file")"
+        sed -E "s#(/opt/mqtt-broker/|\.\.\\\\)mqtt-broker(\.exe)?(<|\$)#\1$name\3#" \
+            "deploy/$file" >"$folder/$file"
+    done
+    sed "s/@BINARY@/$name/g" "deploy/directory/${target%%-*}.md" >"$folder/README.md"
+    echo "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md says how to go on"
+}
+
+service_files() {
+    case $1 in
+        linux-*) echo systemd/mqtt-broker.service sysctl/90-mqtt-broker.conf limits/mqtt-broker.conf ;;
+        macos-*) echo launchd/org.mqtt-broker.plist ;;
+        windows-*) echo windows/mqtt-broker-service.xml ;;
+    esac
+}
+
+command -v cargo >/dev/null || fail "cargo is missing: install Rust by rustup (https://rustup.rs)"
+action=build
+if [ "${1:-}" = deploy ]; then
+    action=deploy
+    shift
+    [ $# -ge 1 ] || usage
+fi
+[ $# -le 2 ] || usage
+target=${1:-native}
+mode=${2:-ReleaseFast}
+profile "$mode" >/dev/null
+if [ "$target" = native ]; then target=$(host); fi
+
+case "$action:$target" in
+    build:all) build_all "$mode" ;;
+    *:all) usage ;;
+    *)
+        case " ${targets[*]} " in *" $target "*) ;; *) usage ;; esac
+        build_target "$target" "$mode"
+        if [ "$action" = deploy ]; then deploy "$target"; fi
+        ;;
+esac
