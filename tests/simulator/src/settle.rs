@@ -75,9 +75,12 @@ impl World {
         }
         for who in 0..self.identities.len() {
             self.identities[who].stalled_until_ms = 0;
-            if self.identities[who].phase == Phase::Offline && self.identities[who].session_kept {
+            let identity = &self.identities[who];
+            // It gave up its session, which a rival may have taken over before its DISCONNECT arrived.
+            let clean_start = identity.must_begin_anew && !identity.rivals.is_empty();
+            if identity.phase == Phase::Offline && (identity.session_kept || clean_start) {
                 let shard = who % self.shards.len();
-                self.connect(who, shard, ConnectOptions::default());
+                self.connect(who, shard, ConnectOptions { clean_start, will: None });
             }
         }
     }
@@ -163,6 +166,8 @@ impl World {
                 self.disconnect(who, true);
             }
             self.identities[who].session_kept = false;
+            // All is settled: no rival is under way.
+            self.identities[who].rivals.clear();
         }
         self.settle();
         self.advance(AGE_MS);
