@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use engine::Engine;
+use engine::{DropReason, Engine};
 
 use crate::statistics::ShardTotals;
 
@@ -44,7 +44,9 @@ impl Gauges {
         shown.messages_crossed.store(counters.messages_crossed, Relaxed);
         shown.crossed_for_nothing.store(counters.crossed_for_nothing, Relaxed);
         shown.handed_over.store(counters.handed_over, Relaxed);
-        shown.dropped.store(counters.dropped_total(), Relaxed);
+        // What moved is counted wherever it went, so it is nothing to be warned of.
+        let moved = counters.dropped[DropReason::Moved.index()];
+        shown.dropped.store(counters.dropped_total() - moved, Relaxed);
         shown.turns.store(turns, Relaxed);
     }
 

@@ -43,6 +43,7 @@ scenarios! {
         nothing_crosses_without_a_remote_subscriber,
         retained_messages_are_found_from_every_shard,
         a_shared_subscription_spreads_over_all_shards,
+        what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shard,
         what_was_acknowledged_crosses_before_the_end,
     }
     homes {

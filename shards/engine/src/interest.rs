@@ -59,9 +59,8 @@ impl ExactInterests {
 #[derive(Clone, Copy, Debug)]
 struct Share {
     shard: u16,
+    /// Others that it has are offline, but able to keep a message.
     online_count: u32,
-    /// Offline, but able to keep a message.
-    keeper_count: u32,
 }
 
 #[derive(Debug)]
@@ -82,7 +81,7 @@ pub(crate) struct SharedGroups {
 pub(crate) enum Choice {
     Own,
     Other(u16),
-    /// Nobody is online, but this shard has a session that can keep it.
+    /// Nobody is known to be online, but this shard has a session that can keep it.
     Keeper(u16),
     Nobody,
 }
@@ -100,7 +99,7 @@ impl SharedGroups {
         shares.retain(|share| share.shard != shard);
         if online_count + keeper_count > 0 {
             let at = shares.partition_point(|share| share.shard < shard);
-            shares.insert(at, Share { shard, online_count, keeper_count });
+            shares.insert(at, Share { shard, online_count });
         }
         let known = !shares.is_empty();
         if !known {
@@ -110,26 +109,15 @@ impl SharedGroups {
     }
 
     /// The shard whose turn it is: each member that is online is as likely as any other, on the shards that were
-    /// not `tried`; if none is, a shard that can keep the message.
-    pub(crate) fn choose(
-        &mut self,
-        key: u64,
-        own_online_count: u32,
-        own_keeper_count: u32,
-        tried: ShardSet,
-    ) -> Choice {
-        let own_choice = |online, keepers| if online + keepers > 0 { Choice::Own } else { Choice::Nobody };
+    /// not `tried`.
+    pub(crate) fn choose(&mut self, key: u64, own_online_count: u32, tried: ShardSet) -> Choice {
         let Some(group) = self.table.find_mut(key, |group| group.key == key) else {
-            return own_choice(own_online_count, own_keeper_count);
+            return if own_online_count > 0 { Choice::Own } else { Choice::Nobody };
         };
         let others = || group.shares.iter().filter(|share| !tried.contains(share.shard));
         let total: u32 = own_online_count + others().map(|share| share.online_count).sum::<u32>();
         if total == 0 {
-            if own_keeper_count > 0 {
-                return Choice::Own;
-            }
-            let keeper = group.shares.iter().find(|share| share.keeper_count > 0);
-            return keeper.map_or(Choice::Nobody, |share| Choice::Keeper(share.shard));
+            return Choice::Nobody;
         }
         let mut turn = group.cursor % total;
         let mut choice = Choice::Own;
@@ -145,6 +133,17 @@ impl SharedGroups {
         }
         group.cursor = group.cursor.wrapping_add(1);
         choice
+    }
+
+    /// A shard that was not `tried` and has a member, online or able to keep the message.
+    pub(crate) fn choose_keeper(&self, key: u64, own_count: u32, tried: ShardSet) -> Choice {
+        if own_count > 0 {
+            return Choice::Own;
+        }
+        let group = self.table.find(key, |group| group.key == key);
+        let mut shares = group.into_iter().flat_map(|group| &group.shares);
+        let share = shares.find(|share| !tried.contains(share.shard));
+        share.map_or(Choice::Nobody, |share| Choice::Keeper(share.shard))
     }
 }
 
@@ -172,7 +171,7 @@ mod tests {
         let mut counts = [0; 3];
         let nobody = ShardSet::default();
         for _ in 0..60 {
-            match groups.choose(1, 2, 0, nobody) {
+            match groups.choose(1, 2, nobody) {
                 Choice::Own => counts[0] += 1,
                 Choice::Other(2) => counts[1] += 1,
                 Choice::Other(5) => counts[2] += 1,
@@ -180,16 +179,17 @@ mod tests {
             }
         }
         assert_eq!(counts, [20, 30, 10]);
-        assert_eq!(groups.choose(1, 0, 1, nobody.with(2)), Choice::Other(5));
-        assert_eq!(groups.choose(1, 0, 0, nobody.with(2).with(5)), Choice::Keeper(5));
+        assert_eq!(groups.choose(1, 0, nobody.with(2)), Choice::Other(5));
+        assert_eq!(groups.choose(1, 0, nobody.with(2).with(5)), Choice::Nobody);
+        assert_eq!(groups.choose_keeper(1, 0, nobody.with(2)), Choice::Keeper(5));
+        assert_eq!(groups.choose_keeper(1, 0, nobody.with(2).with(5)), Choice::Nobody);
         assert!(groups.set(1, 2, 0, 0));
         assert!(groups.set(1, 5, 0, 4));
-        assert_eq!(groups.choose(1, 0, 0, nobody), Choice::Keeper(5));
-        assert_eq!(groups.choose(1, 0, 1, nobody), Choice::Own);
-        assert!(groups.set(1, 5, 1, 0));
-        assert_eq!(groups.choose(1, 0, 0, nobody.with(5)), Choice::Nobody);
+        assert_eq!(groups.choose(1, 0, nobody), Choice::Nobody);
+        assert_eq!(groups.choose_keeper(1, 0, nobody), Choice::Keeper(5));
+        assert_eq!(groups.choose_keeper(1, 1, nobody), Choice::Own);
         assert!(!groups.set(1, 5, 0, 0));
         assert_eq!(groups.len(), 0);
-        assert_eq!(groups.choose(1, 1, 0, nobody), Choice::Own);
+        assert_eq!(groups.choose(1, 1, nobody), Choice::Own);
     }
 }

@@ -27,6 +27,7 @@ mod limits;
 mod lookup;
 mod mesh;
 mod message;
+mod moves;
 mod outbox;
 mod publish;
 mod pump;

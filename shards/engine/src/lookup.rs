@@ -91,7 +91,12 @@ impl Lookups {
     /// Remembers a live message on its way to the session.
     pub(crate) fn note_live(&mut self, topic_hash: u64, live: Live) {
         let key = (topic_hash, live.origin.shard);
-        if self.live.len() < LIVE_TOPICS_MAX || self.live.contains_key(&key) {
+        if let Some(known) = self.live.get_mut(&key) {
+            // A message of a group may come late: it found its member on a second way.
+            if known.origin.sequence <= live.origin.sequence {
+                *known = live;
+            }
+        } else if self.live.len() < LIVE_TOPICS_MAX {
             self.live.insert(key, live);
         }
     }
@@ -402,6 +407,7 @@ impl Engine {
             qos: source.view.qos.min(options.qos),
             // Sent because of the subscription, so the flag is set [3.3.1.3].
             retain: true,
+            group: None,
             identifiers: Identifiers::from(identifier),
         };
         self.delivery.offer(now, id.0.index, grant, source, actions);

@@ -146,7 +146,7 @@ impl Engine {
     /// empty, everything that crossed has arrived.
     #[must_use]
     pub fn has_nothing_to_say(&self) -> bool {
-        self.mesh.outbound.waiting_count() == 0 && self.mesh.asks.is_empty()
+        self.mesh.outbound.waiting_count() == 0 && self.mesh.asks.is_empty() && self.moves.is_empty()
     }
 
     /// The next parcel for a lane, which has room for it; the host pushes it and rings. Taking parcels may
@@ -282,19 +282,67 @@ impl Engine {
     /// Chooses the shard that finds a member of a group: here at once, elsewhere by adding the key to what
     /// crosses.
     fn choose_shard(&mut self, now: Instant, key: u64, source: &mut Source<'_>, actions: &mut Actions) {
-        match self.choice(key, ShardSet::default()) {
+        match self.choice(key, ShardSet::default(), false) {
             Choice::Own => self.offer_to_own_members(now, key, source, actions),
             Choice::Other(target) | Choice::Keeper(target) => {
                 self.mesh.keys[usize::from(target)].extend_from_slice(&key.to_le_bytes());
             }
-            Choice::Nobody => self.drop_for_group(),
+            Choice::Nobody => self.drop_for_group(DropReason::NoMember),
         }
     }
 
-    fn choice(&mut self, key: u64, tried: ShardSet) -> Choice {
+    /// Finds another member for a message whose first one has left.
+    pub(crate) fn pass_on(&mut self, now: Instant, key: u64, source: &mut Source<'_>, actions: &mut Actions) {
+        let origin = Origin::past(self.mesh.placement.own);
+        self.ask_shard(now, key, ShardSet::default(), false, origin, source, actions);
+    }
+
+    /// Chooses the shard that finds a member, and sends the message there by itself. `tried` were asked before
+    /// in vain, while this is or is not the `last_choice`.
+    #[expect(clippy::too_many_arguments, reason = "how far the search has come, and the message")]
+    fn ask_shard(
+        &mut self,
+        now: Instant,
+        key: u64,
+        tried: ShardSet,
+        last_choice: bool,
+        origin: Origin,
+        source: &mut Source<'_>,
+        actions: &mut Actions,
+    ) {
+        let (target, tried, last_choice) = match self.choice(key, tried, last_choice) {
+            Choice::Own => {
+                self.offer_to_own_members(now, key, source, actions);
+                return;
+            }
+            Choice::Other(target) => (target, tried, false),
+            // The search begins anew: a shard without a member online may have one that keeps the message.
+            Choice::Keeper(target) if !last_choice => (target, ShardSet::default(), true),
+            Choice::Keeper(target) => (target, tried, true),
+            Choice::Nobody => {
+                self.drop_for_group(DropReason::NoMember);
+                return;
+            }
+        };
+        let key = key.to_le_bytes();
+        let groups = GroupKeys::from_bytes(&key);
+        let crossing = Crossing { groups, tried, last_choice, ..Crossing::of(source.view, origin) };
+        let shared = source.shared.clone();
+        self.mesh.say(target, &Said::Publish(crossing), shared.as_ref());
+        self.delivery.counters.messages_crossed += 1;
+    }
+
+    fn choice(&mut self, key: u64, tried: ShardSet, last_choice: bool) -> Choice {
         let group = self.tree.group_by_key(key);
         let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
-        self.mesh.groups.choose(key, online_count, keeper_count, tried)
+        let groups = &mut self.mesh.groups;
+        if last_choice {
+            return groups.choose_keeper(key, online_count + keeper_count, tried);
+        }
+        match groups.choose(key, online_count, tried) {
+            Choice::Nobody => groups.choose_keeper(key, keeper_count, ShardSet::default()),
+            choice => choice,
+        }
     }
 
     fn offer_to_own_members(
@@ -308,9 +356,10 @@ impl Engine {
         self.offer_to_group(now, group, source, actions);
     }
 
-    pub(crate) fn drop_for_group(&mut self) {
+    /// Counts a message of a group that no session has.
+    pub(crate) fn drop_for_group(&mut self, reason: DropReason) {
         self.delivery.counters.matched += 1;
-        self.delivery.counters.dropped[DropReason::NoMember.index()] += 1;
+        self.delivery.counters.dropped[reason.index()] += 1;
     }
 
     /// Takes in one item of a lane. Always all of it: a shard drains its lanes whatever its own are like.
@@ -397,11 +446,9 @@ impl Engine {
     ) {
         let view = crossing.view;
         self.publish_sequence += 1;
-        let mut source = self.delivery.source_beside(
-            view,
-            payload,
-            Some(Live { at: self.publish_sequence, origin: crossing.origin }),
-        );
+        let live = Live { at: self.publish_sequence, origin: crossing.origin };
+        let live = (!crossing.origin.is_past()).then_some(live);
+        let mut source = self.delivery.source_beside(view, payload, live);
         let mut filters = core::mem::take(&mut self.scratch.filters);
         self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
         // A message to be stored only may still find a subscriber: one that came after it was sent.
@@ -453,7 +500,6 @@ impl Engine {
             Some(group) if online_count > 0 || (keeper_count > 0 && crossing.last_choice) => {
                 self.offer_to_group(now, group, source, actions);
             }
-            _ if crossing.last_choice => self.drop_for_group(),
             // Each crossing is sent back once at most, and the other shard takes in all that comes before it
             // sends more: this adds no more to the lane than that shard sends in a turn.
             _ => {
@@ -462,6 +508,7 @@ impl Engine {
                 let bounced = Crossing {
                     groups: GroupKeys::from_bytes(&key),
                     tried: crossing.tried,
+                    last_choice: crossing.last_choice,
                     ..Crossing::of(view, crossing.origin)
                 };
                 self.mesh.say(from, &Said::Bounce(bounced), shared.as_ref());
@@ -469,8 +516,8 @@ impl Engine {
         }
     }
 
-    /// The shard chosen for a group had no member online: the next one is asked, each once; then one that may
-    /// keep the message.
+    /// The shard chosen for a group had no member online: the next one is asked, each once; then those that may
+    /// keep the message, each once.
     fn on_bounce(
         &mut self,
         now: Instant,
@@ -480,25 +527,10 @@ impl Engine {
         actions: &mut Actions,
     ) {
         let mut source = self.delivery.source_beside(crossing.view, payload, None);
-        let shared = source.shared.clone();
+        let Crossing { groups, last_choice, origin, .. } = *crossing;
         let tried = crossing.tried.with(from);
-        for key in crossing.groups.iter() {
-            let (target, last_choice) = match self.choice(key, tried) {
-                Choice::Own => {
-                    self.offer_to_own_members(now, key, &mut source, actions);
-                    continue;
-                }
-                Choice::Other(target) => (target, false),
-                Choice::Keeper(target) => (target, true),
-                // Its member may have gone offline a moment ago, and can keep it.
-                Choice::Nobody => (from, true),
-            };
-            let key = key.to_le_bytes();
-            let groups = GroupKeys::from_bytes(&key);
-            let again =
-                Crossing { groups, tried, last_choice, ..Crossing::of(crossing.view, crossing.origin) };
-            self.mesh.say(target, &Said::Publish(again), shared.as_ref());
-            self.delivery.counters.messages_crossed += 1;
+        for key in groups.iter() {
+            self.ask_shard(now, key, tried, last_choice, origin, &mut source, actions);
         }
         self.delivery.finish(&source);
     }

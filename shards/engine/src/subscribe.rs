@@ -10,6 +10,7 @@ use crate::connection::ConnectionId;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::gate::Earned;
+use crate::moves::Leaving;
 use crate::session::SessionId;
 use crate::time::Instant;
 
@@ -79,11 +80,13 @@ impl Engine {
         unsubscribe: &Unsubscribe<'_>,
         actions: &mut Actions,
     ) {
+        let mut leaving = Leaving::default();
         let codes: Vec<ReasonCode> = unsubscribe
             .filters
             .iter()
             .map(|filter| {
                 self.close_lookup(session_id, &filter);
+                self.note_leaving(&mut leaving, &filter);
                 let session =
                     self.delivery.sessions.get_mut(session_id.0).expect("an open connection has a session");
                 let session_index = session_id.0.index;
@@ -94,6 +97,7 @@ impl Engine {
                 }
             })
             .collect();
+        self.leave_groups(session_id, leaving);
         let unsuback = UnsubAck {
             packet_id: unsubscribe.packet_id,
             reasons: Reasons::from_codes(&codes),

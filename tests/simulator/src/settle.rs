@@ -7,6 +7,7 @@ use wire::{ProtocolVersion, QoS, RetainHandling};
 use crate::client::Subscribing;
 use crate::identity::{ConnectOptions, Identity, Phase};
 use crate::link::ClientEnd;
+use crate::oracle::Counted;
 use crate::world::World;
 
 /// Rounds in which every shard has a turn and every client reads, until all must be quiet.
@@ -122,8 +123,12 @@ impl World {
             }
         }
         let (dropped_count, ended_count) = self.droppable();
-        let no_member_count = self.dropped(DropReason::NoMember);
-        self.oracle.check_owed(dropped_count, ended_count, no_member_count);
+        self.oracle.check_owed(Counted {
+            dropped: dropped_count,
+            ended: ended_count,
+            without_member: self.dropped(DropReason::NoMember),
+            moved: self.dropped(DropReason::Moved),
+        });
     }
 
     /// Deliveries of QoS 0 that may be missing, and messages that ended with their session.
