@@ -33,6 +33,7 @@ mod publish;
 mod pump;
 mod record;
 mod retained;
+mod said;
 mod session;
 mod slab;
 mod stores;

@@ -15,10 +15,9 @@ use crate::engine::Engine;
 use crate::event::{Action, Actions};
 use crate::hash::Entropy;
 use crate::interest::{Choice, ExactInterests, Interest, SharedGroups};
-use crate::lane::{
-    Crossing, FilterName, GroupKeys, Inbound, Lane, Origins, Outbound, Parcel, Said, messages,
-};
+use crate::lane::{Inbound, Lane, Outbound, Parcel, messages};
 use crate::lookup::Ask;
+use crate::said::{Crossing, FilterName, GroupKeys, Origins, Said};
 use crate::stores::{Origin, Stores};
 use crate::time::Instant;
 use crate::topology::{Placement, ShardSet, Topology};
@@ -83,8 +82,11 @@ impl Mesh {
         self.known.iter().copied().min().unwrap_or(u64::MAX)
     }
 
+    /// Says something to another shard. A payload that is `shared` is not copied.
     pub(crate) fn say(&mut self, target: u16, said: &Said<'_>, shared: Option<&Bytes>) {
-        self.outbound.say(target, &mut self.scratch, said, shared);
+        self.scratch.clear();
+        said.encode(&mut self.scratch, shared.is_some());
+        self.outbound.push(target, said.lane(), &self.scratch, shared);
     }
 
     /// Tells every other shard.
