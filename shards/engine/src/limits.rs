@@ -59,6 +59,9 @@ pub struct Limits {
     pub retained_messages_max: u32,
     /// Bytes of this shard's retained messages; past it a further one is refused with 0x97.
     pub retained_bytes_max: u64,
+    /// Topics of live messages that the look-ups of one session remember; past it the answer that is under way
+    /// is discarded and asked for again.
+    pub lookup_topics_max: u32,
     /// Bytes of messages and outboxes this shard may hold; past it new publishes are refused. 0: none.
     pub memory_bytes_max: u64,
     /// Whether CONNACK tells a 5.0 client its shard, in a user property `shard`: for tests and benches.
@@ -91,6 +94,7 @@ impl Default for Limits {
             client_id_bytes_max: 1_024,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1024 * 1024 * 1024,
+            lookup_topics_max: 4_096,
             memory_bytes_max: 0,
             tell_shard: false,
             generation_bits: 32,

@@ -17,6 +17,7 @@ use crate::hash::Entropy;
 use crate::interest::{Choice, ExactInterests, Interest, SharedGroups};
 use crate::lane::{Inbound, Lane, Outbound, Parcel, messages};
 use crate::lookup::Ask;
+use crate::retained::Cursor;
 use crate::said::{Crossing, FilterName, GroupKeys, Origins, Said};
 use crate::stores::{Origin, Stores};
 use crate::time::Instant;
@@ -387,7 +388,8 @@ impl Engine {
                         }
                     });
                 }
-                Said::Ask(lookup, filter, cursor, due) => {
+                Said::Ask { lookup, filter, topic, is_seen, due } => {
+                    let cursor = Cursor::from_topic(topic, is_seen);
                     let ask = Ask::new(lookup, filter, cursor, due.iter().collect());
                     if ask.may_be_answered(&self.mesh.stores) {
                         self.mesh.asks.push_back((source, ask));

@@ -137,8 +137,17 @@ pub(crate) enum Said<'a> {
         online_count: u32,
         keeper_count: u32,
     },
-    /// A question: the filter, the last topic looked at, and the updates that the answer has to count.
-    Ask(LookupId, &'a str, Option<&'a str>, Origins<'a>),
+    /// A question for a slice.
+    Ask {
+        lookup: LookupId,
+        filter: &'a str,
+        /// Where to go on, if it is not the beginning.
+        topic: Option<&'a str>,
+        /// That topic was answered before; else it comes first.
+        is_seen: bool,
+        /// The updates that the answer has to count.
+        due: Origins<'a>,
+    },
     /// Announcements taken in, and the last update sent to each home until then.
     Stores(u64, Origins<'a>),
 }
@@ -163,7 +172,7 @@ impl<'a> Said<'a> {
     pub(crate) fn lane(&self) -> Lane {
         match self {
             Self::Publish(_) | Self::Bounce(_) | Self::Retained(..) | Self::SliceEnd(..) => Lane::Data,
-            Self::Interest(..) | Self::Group { .. } | Self::Ask(..) | Self::Stores(..) => Lane::Control,
+            Self::Interest(..) | Self::Group { .. } | Self::Ask { .. } | Self::Stores(..) => Lane::Control,
         }
     }
 
@@ -200,11 +209,12 @@ impl<'a> Said<'a> {
                 out.extend_from_slice(&keeper_count.to_le_bytes());
                 filter.encode(out);
             }
-            Self::Ask(lookup, filter, cursor, due) => {
+            Self::Ask { lookup, filter, topic, is_seen, due } => {
                 out.push(ASK);
                 lookup.encode(out);
                 write_text(out, Some(filter));
-                write_text(out, *cursor);
+                write_text(out, *topic);
+                out.push(u8::from(*is_seen));
                 due.encode(out);
             }
             Self::Stores(seen, counts) => {
@@ -245,8 +255,9 @@ impl<'a> Said<'a> {
             ASK => {
                 let lookup = LookupId::decode(&mut reader);
                 let filter = reader.text().expect("an ask has a filter");
-                let cursor = reader.text();
-                Self::Ask(lookup, filter, cursor, Origins::decode(&mut reader))
+                let topic = reader.text();
+                let is_seen = reader.u8() == 1;
+                Self::Ask { lookup, filter, topic, is_seen, due: Origins::decode(&mut reader) }
             }
             STORES => {
                 let seen = reader.u64();
@@ -463,7 +474,16 @@ mod tests {
             (Said::Interest(FilterName::Exact(12), true), None),
             (Said::Interest(FilterName::Wild(&long_filter), false), None),
             (Said::Group { filter: FilterName::Wild("a/+"), key: 1, online_count: 2, keeper_count: 3 }, None),
-            (Said::Ask(lookup(), "a/#", Some("a/b"), Origins::List(&counts)), None),
+            (
+                Said::Ask {
+                    lookup: lookup(),
+                    filter: "a/#",
+                    topic: Some("a/b"),
+                    is_seen: true,
+                    due: Origins::List(&counts),
+                },
+                None,
+            ),
             (Said::Stores(3, Origins::List(&counts)), None),
         ];
         let mut expected: [Vec<String>; 2] = [vec![], vec![]];
