@@ -1,5 +1,18 @@
 //! What waits for a lane to another shard: messages packed into blocks, in order.
 //! Knows no ring, the host moves parcels; and no message, `said` writes and reads those.
+//!
+//! **Why full lanes in both directions neither lose anything, nor stop, nor take memory without bound.** A shard
+//! takes in all of every lane in each turn, whatever waits here; so a full lane has room again as soon as its
+//! receiver had a turn, and no lane waits for another. What waits here came from one of these:
+//! - Packets of clients: none is taken while [`WAITING_MAX`] parcels wait for some lane, and messages of groups
+//!   that move are held back as well. So one packet's worth comes on top.
+//! - Answers: at most `lookup::ASKS_MAX` questions of a shard are open, which is asserted where they arrive, and
+//!   each is answered by one slice of bounded length. A slot for each answer need not be reserved before its
+//!   question leaves: this bounds the same memory.
+//! - What goes back because a group has nobody here: one message for one that came. A shard that has no turn sends
+//!   none, so no more of them wait than its lane held.
+//! - What ends sends announcements and perhaps a will, whether or not there is room. It takes no more than the
+//!   subscriptions and the will that it frees took, for each other shard.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

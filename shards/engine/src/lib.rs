@@ -20,6 +20,7 @@ mod engine;
 mod event;
 mod flow;
 mod gate;
+mod groups;
 mod hash;
 mod interest;
 mod lane;

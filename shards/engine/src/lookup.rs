@@ -24,12 +24,12 @@ use crate::time::Instant;
 /// Topics looked at in one slice.
 const SLICE_TOPICS_MAX: usize = 1024;
 /// Messages delivered in one slice.
-const SLICE_MESSAGES_MAX: usize = 128;
+pub(crate) const SLICE_MESSAGES_MAX: usize = 128;
 /// Slices in one step, over all sessions.
 const SLICES_PER_STEP_MAX: usize = 4;
 /// Questions open at once towards one shard: each is answered by one slice, so what the answers add to
 /// its lane towards us is bounded, too.
-const ASKS_MAX: u32 = 8;
+pub(crate) const ASKS_MAX: u32 = 8;
 
 /// What a session's subscriptions are still owed of the retained stores.
 #[derive(Debug, Default)]

@@ -9,14 +9,13 @@ use bytes::Bytes;
 use wire::{Frame, TopicFilter};
 
 use crate::connection::{ConnectionId, Phase};
-use crate::counters::DropReason;
 use crate::deliver::{Live, Source};
 use crate::engine::Engine;
 use crate::event::{Action, Actions};
 use crate::hash::Entropy;
-use crate::interest::{Choice, ExactInterests, Interest, SharedGroups};
+use crate::interest::{ExactInterests, Interest, SharedGroups};
 use crate::lane::{Inbound, Lane, Outbound, Parcel, messages};
-use crate::lookup::Ask;
+use crate::lookup::{ASKS_MAX, Ask};
 use crate::retained::Cursor;
 use crate::said::{Crossing, FilterName, GroupKeys, Origins, Said};
 use crate::stores::{Origin, Stores};
@@ -45,7 +44,8 @@ pub(crate) struct Mesh {
     pub(crate) asked_count: Vec<u32>,
     pub(crate) stores: Stores,
     scratch: Vec<u8>,
-    keys: Vec<Vec<u8>>,
+    /// By target: the groups that it is chosen for, while a message is routed.
+    pub(crate) keys: Vec<Vec<u8>>,
 }
 
 impl Mesh {
@@ -88,6 +88,12 @@ impl Mesh {
         self.scratch.clear();
         said.encode(&mut self.scratch, shared.is_some());
         self.outbound.push(target, said.lane(), &self.scratch, shared);
+    }
+
+    /// Questions of `source` that are not answered.
+    fn open_asks(&self, source: u16) -> usize {
+        let open = self.asks.iter().chain(&self.early_asks);
+        open.filter(|(asking, _)| *asking == source).count()
     }
 
     /// Tells every other shard.
@@ -265,106 +271,6 @@ impl Engine {
             .fold(exact, |shards, interest| shards.union(interest.shards))
     }
 
-    /// Keys of all groups, here and elsewhere, whose filter matches.
-    fn group_keys(&self, fingerprint: u64, matched: &[u32]) -> Vec<u64> {
-        let exact = self.mesh.exact.get(fingerprint);
-        let wild = matched.iter().filter_map(|&filter| self.tree.interest(filter));
-        let mut keys: Vec<u64> =
-            exact.into_iter().chain(wild).flat_map(|interest| interest.groups.iter().copied()).collect();
-        keys.extend(
-            matched
-                .iter()
-                .flat_map(|&filter| self.tree.groups(filter))
-                .map(|&group| self.tree.group(group).key),
-        );
-        keys.sort_unstable();
-        keys.dedup();
-        keys
-    }
-
-    /// Chooses the shard that finds a member of a group: here at once, elsewhere by adding the key to what
-    /// crosses.
-    fn choose_shard(&mut self, now: Instant, key: u64, source: &mut Source<'_>, actions: &mut Actions) {
-        match self.choice(key, ShardSet::default(), false) {
-            Choice::Own => self.offer_to_own_members(now, key, source, actions),
-            Choice::Other(target) | Choice::Keeper(target) => {
-                self.mesh.keys[usize::from(target)].extend_from_slice(&key.to_le_bytes());
-            }
-            Choice::Nobody => self.drop_for_group(DropReason::NoMember),
-        }
-    }
-
-    /// Finds another member for a message whose first one has left.
-    pub(crate) fn pass_on(&mut self, now: Instant, key: u64, source: &mut Source<'_>, actions: &mut Actions) {
-        let origin = Origin::past(self.mesh.placement.own);
-        self.ask_shard(now, key, ShardSet::default(), false, origin, source, actions);
-    }
-
-    /// Chooses the shard that finds a member, and sends the message there by itself. `tried` were asked before
-    /// in vain, while this is or is not the `last_choice`.
-    #[expect(clippy::too_many_arguments, reason = "how far the search has come, and the message")]
-    fn ask_shard(
-        &mut self,
-        now: Instant,
-        key: u64,
-        tried: ShardSet,
-        last_choice: bool,
-        origin: Origin,
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) {
-        let (target, tried, last_choice) = match self.choice(key, tried, last_choice) {
-            Choice::Own => {
-                self.offer_to_own_members(now, key, source, actions);
-                return;
-            }
-            Choice::Other(target) => (target, tried, false),
-            // The search begins anew: a shard without a member online may have one that keeps the message.
-            Choice::Keeper(target) if !last_choice => (target, ShardSet::default(), true),
-            Choice::Keeper(target) => (target, tried, true),
-            Choice::Nobody => {
-                self.drop_for_group(DropReason::NoMember);
-                return;
-            }
-        };
-        let key = key.to_le_bytes();
-        let groups = GroupKeys::from_bytes(&key);
-        let crossing = Crossing { groups, tried, last_choice, ..Crossing::of(source.view, origin) };
-        let shared = source.shared.clone();
-        self.mesh.say(target, &Said::Publish(crossing), shared.as_ref());
-        self.delivery.counters.messages_crossed += 1;
-    }
-
-    fn choice(&mut self, key: u64, tried: ShardSet, last_choice: bool) -> Choice {
-        let group = self.tree.group_by_key(key);
-        let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
-        let groups = &mut self.mesh.groups;
-        if last_choice {
-            return groups.choose_keeper(key, online_count + keeper_count, tried);
-        }
-        match groups.choose(key, online_count, tried) {
-            Choice::Nobody => groups.choose_keeper(key, keeper_count, ShardSet::default()),
-            choice => choice,
-        }
-    }
-
-    fn offer_to_own_members(
-        &mut self,
-        now: Instant,
-        key: u64,
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) {
-        let group = self.tree.group_by_key(key).expect("this shard was chosen for its members");
-        self.offer_to_group(now, group, source, actions);
-    }
-
-    /// Counts a message of a group that no session has.
-    pub(crate) fn drop_for_group(&mut self, reason: DropReason) {
-        self.delivery.counters.matched += 1;
-        self.delivery.counters.dropped[reason.index()] += 1;
-    }
-
     /// Takes in one item of a lane. Always all of it: a shard drains its lanes whatever its own are like.
     pub(crate) fn on_inbox(&mut self, now: Instant, source: u16, item: Inbound<'_>, actions: &mut Actions) {
         for (message, payload) in messages(item) {
@@ -391,6 +297,8 @@ impl Engine {
                 Said::Ask { lookup, filter, topic, is_seen, due } => {
                     let cursor = Cursor::from_topic(topic, is_seen);
                     let ask = Ask::new(lookup, filter, cursor, due.iter().collect());
+                    // What the answers add to our lane is bounded because the questions are.
+                    assert!(self.mesh.open_asks(source) < ASKS_MAX as usize);
                     if ask.may_be_answered(&self.mesh.stores) {
                         self.mesh.asks.push_back((source, ask));
                     } else {
@@ -462,9 +370,7 @@ impl Engine {
         if crossing.live && source.offered_count == 0 {
             self.delivery.counters.crossed_for_nothing += 1;
         }
-        for key in crossing.groups.iter() {
-            self.take_for_group(now, from, key, crossing, &mut source, actions);
-        }
+        self.take_for_groups(now, from, crossing, &mut source, actions);
         if crossing.store {
             self.mesh.stores.take(crossing.origin);
             let stores = &self.mesh.stores;
@@ -485,57 +391,6 @@ impl Engine {
         }
         filters.clear();
         self.scratch.filters = filters;
-        self.delivery.finish(&source);
-    }
-
-    /// Finds a member for a group that this shard was chosen for.
-    fn take_for_group(
-        &mut self,
-        now: Instant,
-        from: u16,
-        key: u64,
-        crossing: &Crossing<'_>,
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) {
-        let group = self.tree.group_by_key(key);
-        let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
-        match group {
-            Some(group) if online_count > 0 || (keeper_count > 0 && crossing.last_choice) => {
-                self.offer_to_group(now, group, source, actions);
-            }
-            // Each crossing is sent back once at most, and the other shard takes in all that comes before it
-            // sends more: this adds no more to the lane than that shard sends in a turn.
-            _ => {
-                let (view, shared) = (source.view, source.shared.clone());
-                let key = key.to_le_bytes();
-                let bounced = Crossing {
-                    groups: GroupKeys::from_bytes(&key),
-                    tried: crossing.tried,
-                    last_choice: crossing.last_choice,
-                    ..Crossing::of(view, crossing.origin)
-                };
-                self.mesh.say(from, &Said::Bounce(bounced), shared.as_ref());
-            }
-        }
-    }
-
-    /// The shard chosen for a group had no member online: the next one is asked, each once; then those that may
-    /// keep the message, each once.
-    fn on_bounce(
-        &mut self,
-        now: Instant,
-        from: u16,
-        crossing: &Crossing<'_>,
-        payload: Option<&Bytes>,
-        actions: &mut Actions,
-    ) {
-        let mut source = self.delivery.source_beside(crossing.view, payload, None);
-        let Crossing { groups, last_choice, origin, .. } = *crossing;
-        let tried = crossing.tried.with(from);
-        for key in groups.iter() {
-            self.ask_shard(now, key, tried, last_choice, origin, &mut source, actions);
-        }
         self.delivery.finish(&source);
     }
 }
