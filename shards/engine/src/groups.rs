@@ -23,10 +23,9 @@ use crate::topology::ShardSet;
 impl Engine {
     /// Keys of all groups, here and elsewhere, whose filter matches.
     pub(crate) fn group_keys(&self, fingerprint: u64, matched: &[u32]) -> Vec<u64> {
-        let exact = self.mesh.exact.get(fingerprint);
+        let mut keys: Vec<u64> = self.mesh.exact.groups(fingerprint).into();
         let wild = matched.iter().filter_map(|&filter| self.tree.interest(filter));
-        let mut keys: Vec<u64> =
-            exact.into_iter().chain(wild).flat_map(|interest| interest.groups.iter().copied()).collect();
+        keys.extend(wild.flat_map(|interest| interest.groups.iter().copied()));
         keys.extend(
             matched
                 .iter()

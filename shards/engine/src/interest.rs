@@ -2,7 +2,6 @@
 //! group each of them has.
 //! Knows no session; the sessions of another shard are that shard's affair.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
@@ -26,31 +25,47 @@ impl Interest {
 
 /// Interest in filters without wildcards, by fingerprint: no text is kept. Two filters with the same
 /// fingerprint cost a message that crosses for nothing, which the target counts.
+///
+/// There may be one for each subscription of the other shards, so an entry is two words and no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct ExactInterests {
-    table: HashTable<(u64, Box<Interest>)>,
+    /// Fingerprints are keyed hashes already. An empty set stands only where there are groups.
+    shards: HashTable<(u64, ShardSet)>,
+    groups: HashTable<(u64, Vec<u64>)>,
 }
 
 impl ExactInterests {
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.shards.len()
     }
 
-    pub(crate) fn get(&self, fingerprint: u64) -> Option<&Interest> {
-        // The fingerprint is a keyed hash already.
-        self.table.find(fingerprint, |entry| entry.0 == fingerprint).map(|entry| &*entry.1)
+    /// Shards with a subscriber that is not in a group.
+    pub(crate) fn shards(&self, fingerprint: u64) -> ShardSet {
+        let entry = self.shards.find(fingerprint, |entry| entry.0 == fingerprint);
+        entry.map_or(ShardSet::default(), |entry| entry.1)
+    }
+
+    /// Keys of groups that have members elsewhere.
+    pub(crate) fn groups(&self, fingerprint: u64) -> &[u64] {
+        let entry = self.groups.find(fingerprint, |entry| entry.0 == fingerprint);
+        entry.map_or(&[], |entry| &entry.1)
     }
 
     /// Changes the interest in one filter; an empty one is forgotten.
     pub(crate) fn change(&mut self, fingerprint: u64, change: impl FnOnce(&mut Interest)) {
-        let entry = self
-            .table
-            .entry(fingerprint, |entry| entry.0 == fingerprint, |entry| entry.0)
-            .or_insert_with(|| (fingerprint, Box::default()));
-        let mut entry = entry;
-        change(&mut entry.get_mut().1);
-        if entry.get().1.is_empty() {
+        let groups = self.groups.find_entry(fingerprint, |entry| entry.0 == fingerprint);
+        let groups = groups.map_or(Vec::new(), |entry| entry.remove().0.1);
+        let entry = self.shards.entry(fingerprint, |entry| entry.0 == fingerprint, |entry| entry.0);
+        let mut entry = entry.or_insert((fingerprint, ShardSet::default()));
+        let mut interest = Interest { shards: entry.get().1, groups };
+        change(&mut interest);
+        if interest.is_empty() {
             entry.remove();
+            return;
+        }
+        entry.get_mut().1 = interest.shards;
+        if !interest.groups.is_empty() {
+            self.groups.insert_unique(fingerprint, (fingerprint, interest.groups), |entry| entry.0);
         }
     }
 }
@@ -156,11 +171,12 @@ mod tests {
         let mut interests = ExactInterests::default();
         interests.change(7, |interest| interest.shards = interest.shards.with(3));
         interests.change(7, |interest| interest.groups.push(9));
-        assert!(interests.get(7).is_some_and(|interest| interest.shards.contains(3)));
+        assert!(interests.shards(7).contains(3));
+        assert_eq!(interests.groups(7), [9]);
         interests.change(7, |interest| interest.shards = interest.shards.without(3));
-        assert_eq!(interests.len(), 1);
+        assert_eq!((interests.len(), interests.groups(7)), (1, &[9][..]));
         interests.change(7, |interest| interest.groups.clear());
-        assert_eq!((interests.len(), interests.get(7).is_none()), (0, true));
+        assert_eq!((interests.len(), interests.groups.len()), (0, 0));
     }
 
     #[test]

@@ -264,7 +264,7 @@ impl Engine {
     }
 
     fn interested(&self, fingerprint: u64, matched: &[u32]) -> ShardSet {
-        let exact = self.mesh.exact.get(fingerprint).map_or(ShardSet::default(), |interest| interest.shards);
+        let exact = self.mesh.exact.shards(fingerprint);
         matched
             .iter()
             .filter_map(|&filter| self.tree.interest(filter))
