@@ -3,6 +3,7 @@
 //! socket for each address and shard.
 //! Accepts nothing.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::thread;
@@ -21,6 +22,23 @@ const BACKLOG: i32 = 4_096;
 /// Looks at a port in use before it is believed to be, beside the last.
 const PROBES_MAX: u32 = 10;
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A listener's place among the addresses of the configuration: the same on every shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ListenerNumber(u16);
+
+impl ListenerNumber {
+    /// The numbers, in the order of the addresses.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..=u16::MAX).map(Self)
+    }
+}
+
+impl fmt::Display for ListenerNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
 
 /// Checks every address, and says who can connect. An address of the default that this machine lacks (`::1`
 /// where there is no IPv6) is left out of `config`; one that the operator named (`explicit`) is an error.

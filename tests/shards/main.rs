@@ -48,6 +48,7 @@ scenarios! {
     }
     homes {
         a_session_is_at_home_on_one_shard_whoever_accepts_it,
+        a_connection_that_is_handed_over_remembers_its_listener,
         what_follows_connect_at_once_is_not_lost,
         an_assigned_client_stays_where_it_was_accepted,
         a_stop_amid_hand_overs_is_clean,

@@ -14,10 +14,14 @@ use monoio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
+use crate::listen::ListenerNumber;
+
 /// **Lives on:** the shard of its connection.
 pub(super) struct Socket {
     pub(super) id: ConnectionId,
     pub(super) admission: Admission,
+    /// By which it came.
+    pub(super) listener: ListenerNumber,
     stream: TcpStream,
     /// Somebody waits until the socket takes bytes again: nobody else sends.
     pub(super) blocked: Cell<bool>,
@@ -31,10 +35,16 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(id: ConnectionId, stream: TcpStream, admission: Admission) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        stream: TcpStream,
+        admission: Admission,
+        listener: ListenerNumber,
+    ) -> Self {
         Self {
             id,
             admission,
+            listener,
             stream,
             blocked: Cell::new(false),
             resumed: Cell::new(false),
