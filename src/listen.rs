@@ -3,6 +3,7 @@
 //! socket for each address and shard.
 //! Accepts nothing.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::thread;
@@ -25,6 +26,22 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// Whether sockets that share a port each get a part of its connections: elsewhere `SO_REUSEPORT` gives all of them to one, or
 /// is not there.
 const SYSTEM_DEALS: bool = cfg!(target_os = "linux");
+/// A listener's place among the addresses of the configuration: the same on every shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ListenerNumber(u16);
+
+impl ListenerNumber {
+    /// The numbers, in the order of the addresses.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..=u16::MAX).map(Self)
+    }
+}
+
+impl fmt::Display for ListenerNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
 
 /// Checks every address, and says who can connect. An address of the default that this machine lacks (`::1`
 /// where there is no IPv6) is left out of `config`; one that the operator named (`explicit`) is an error.

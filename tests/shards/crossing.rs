@@ -2,9 +2,9 @@
 
 use rustix::process::Signal;
 
-use crate::cluster::{await_shards, peer_at_home, shards, start, sum};
+use crate::cluster::{await_shards, client_at_home, peer_at_home, shards, start, sum};
 use crate::harness::broker::Io;
-use crate::harness::packet::{Publish, Version};
+use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::time::PATIENCE;
 
@@ -198,6 +198,40 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
     assert_eq!(sum(&shards, "crossed_for_nothing"), 0);
     drop((publisher, members));
     broker.stop();
+}
+
+/// The first member has as many as it takes at once and acknowledges none; the second lives on the other shard.
+pub(crate) fn what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shard(io: Io) {
+    for qos in [1, 2] {
+        let mut broker = start(io, 2, &[]);
+        let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
+        let client_id = client_at_home(&broker, 0, "leaving");
+        let connect = Connect {
+            properties: Properties::new().two(property::RECEIVE_MAXIMUM, 3),
+            ..Connect::new(Version::V5, &client_id)
+        };
+        let mut leaving = Peer::connect(broker.address(), &connect);
+        leaving.subscribe("$share/group/work", qos);
+        for number in 0..10 {
+            publisher.publish(&Publish::new("work", qos, number.to_string().as_bytes()));
+        }
+        let sent: Vec<String> = (0..3).map(|_| leaving.next_publish().text()).collect();
+        assert_eq!(sent, ["0", "1", "2"]);
+        let mut staying = peer_at_home(&broker, 1, Version::V5, "staying");
+        staying.subscribe("$share/group/work", qos);
+        leaving.vanish();
+        // QoS 2 that was sent is nobody else's [MQTT-4.8.2-5].
+        for number in if qos == 2 { 3 } else { 0 }..10 {
+            let message = staying.next_message();
+            assert_eq!((message.text(), message.qos), (number.to_string(), qos));
+        }
+        staying.ping();
+        assert!(staying.waiting().is_empty(), "one came twice: {:?}", staying.waiting());
+        let crossed = if qos == 2 { 7 } else { 10 };
+        await_shards(&mut broker, 2, |shards| shards[0].count("crossed") == crossed);
+        drop((publisher, staying));
+        broker.stop();
+    }
 }
 
 /// Shards were told to stop one by one: the subscriber's said goodbye to its clients while messages that the publisher's had

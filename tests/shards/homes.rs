@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cluster::{await_shards, client_at_home, peer_at_home, shard_of, start, start_in, sum};
-use crate::harness::broker::Io;
+use crate::harness::broker::{Io, address_in};
 use crate::harness::machine::{descriptor_count, resident_bytes, say_loudly};
 use crate::harness::packet::{Connect, Properties, Publish, Version, property, subscribe};
 use crate::harness::peer::Peer;
@@ -37,6 +37,40 @@ pub(crate) fn a_session_is_at_home_on_one_shard_whoever_accepts_it(io: Io) {
     assert!((48..=92).contains(&handed_over), "{handed_over} of 96 connections were handed over");
     assert_eq!(sum(&shards, "sessions"), 16);
     broker.stop();
+}
+
+/// Two addresses, two listeners on each shard: whoever takes a connection over knows which one it came by.
+pub(crate) fn a_connection_that_is_handed_over_remembers_its_listener(io: Io) {
+    const OTHER: &str = "127.0.0.2";
+    let mut broker = start(io, 2, &["--bind", OTHER, "--log-level", "debug"]);
+    let address_line =
+        broker.process().wait_for(0, "the second address", |line| line.contains("listening on 127.0.0.2:"));
+    let addresses = [broker.address(), address_in(&address_line).expect("it tells the address")];
+    // The system deals each connection to one of two shards, and half of the identifiers live on the other: that none of so
+    // many is handed over does not happen.
+    let mut came_by: [Vec<String>; 2] = [Vec::new(), Vec::new()];
+    for number in 0..64 {
+        for (address, ports) in addresses.iter().zip(&mut came_by) {
+            let stream = TcpStream::connect(address).expect("the broker listens");
+            ports.push(format!("peer=Some({})", stream.local_addr().expect("it is connected")));
+            let mut peer = Peer::over(stream, Version::V5);
+            peer.send(&Connect::new(Version::V5, &format!("client-{number}")).encode());
+            assert_eq!(peer.await_connack(), 0);
+            peer.disconnect();
+        }
+    }
+    let (finished, _directory) = broker.stop();
+    for (listener, peers) in came_by.iter().enumerate() {
+        let is_one = |line: &&str| {
+            (line.contains("handed over") || line.contains("taken over"))
+                && peers.iter().any(|peer| line.contains(peer))
+        };
+        let lines: Vec<&str> = finished.output.lines().filter(is_one).collect();
+        assert!(lines.iter().any(|line| line.contains("taken over")), "{}", finished.output);
+        for line in lines {
+            assert!(line.contains(&format!("listener={listener} ")), "{line}");
+        }
+    }
 }
 
 pub(crate) fn what_follows_connect_at_once_is_not_lost(io: Io) {

@@ -43,10 +43,12 @@ scenarios! {
         nothing_crosses_without_a_remote_subscriber,
         retained_messages_are_found_from_every_shard,
         a_shared_subscription_spreads_over_all_shards,
+        what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shard,
         what_was_acknowledged_crosses_before_the_end,
     }
     homes {
         a_session_is_at_home_on_one_shard_whoever_accepts_it,
+        a_connection_that_is_handed_over_remembers_its_listener,
         what_follows_connect_at_once_is_not_lost,
         an_assigned_client_stays_where_it_was_accepted,
         a_stop_amid_hand_overs_is_clean,

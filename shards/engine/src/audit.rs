@@ -42,6 +42,8 @@ pub struct Audit {
     pub sessions: Vec<SessionAudit>,
     /// Messages in the store.
     pub messages: u32,
+    /// Messages of groups that wait for another member.
+    pub moves: usize,
     /// Timers set.
     pub timers: u32,
     /// Acknowledgements at the release gate.
@@ -85,6 +87,10 @@ impl Engine {
         let mut held = 0;
         let sessions = delivery.sessions.iter().map(|(Key { index, .. }, session)| {
             held += session.flow.as_ref().map_or(0, |flow| flow.messages().count());
+            for tag in session.flow.iter().flat_map(|flow| flow.groups()) {
+                let mut members = self.tree.group(tag.group()).members.iter();
+                assert!(members.any(|member| member.session == index));
+            }
             SessionAudit {
                 client_id: session.client_id.as_ref().into(),
                 matched: session.ledger.matched,
@@ -95,10 +101,11 @@ impl Engine {
             }
         });
         let sessions: Vec<SessionAudit> = sessions.collect();
-        assert!(held + self.retained.len() >= delivery.messages.len() as usize);
+        assert!(held + self.moves.len() + self.retained.len() >= delivery.messages.len() as usize);
         Audit {
             sessions,
             messages: delivery.messages.len(),
+            moves: self.moves.len(),
             timers: self.wheel.len(),
             gated: self.gate.len(),
             tree: self.tree.slot_counts(),

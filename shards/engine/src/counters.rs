@@ -22,11 +22,14 @@ pub enum DropReason {
     Refused,
     /// A shared subscription had no member that could take it.
     NoMember,
+    /// It went to another member of its group, where it counts as matched once more: the session ended, or left
+    /// the group.
+    Moved,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Expired,
         Self::QueueFull,
         Self::OutboxFull,
@@ -36,6 +39,7 @@ impl DropReason {
         Self::ConnectionLost,
         Self::Refused,
         Self::NoMember,
+        Self::Moved,
     ];
 
     /// Position in [`DropReason::ALL`] and in [`Counters::dropped`].
@@ -57,6 +61,7 @@ impl DropReason {
             Self::ConnectionLost => "connection_lost",
             Self::Refused => "refused",
             Self::NoMember => "no_member",
+            Self::Moved => "moved",
         }
     }
 }

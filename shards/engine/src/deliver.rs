@@ -273,7 +273,8 @@ impl Delivery {
         if let (Plan::Send(_) | Plan::Queue, Some(live)) = (&plan, source.live) {
             let session = self.sessions.at_mut(session).expect("looked up above");
             if let Some(lookups) = &mut session.lookups {
-                lookups.note_live(self.hasher.bytes(source.view.topic.as_bytes()), live);
+                let topic_hash = self.hasher.bytes(source.view.topic.as_bytes());
+                lookups.note_live(topic_hash, live, self.limits.lookup_topics_max);
             }
         }
         match plan {

@@ -193,7 +193,8 @@ impl Engine {
         self.delay_will(now, session_id, actions);
     }
 
-    /// Ends a session: its will is published, its subscriptions and messages are gone, each counted.
+    /// Ends a session: its will is published, its subscriptions are gone, and so are its messages,
+    /// each counted, except those that other members of its groups are to have.
     pub(crate) fn end_session(&mut self, now: Instant, id: SessionId, actions: &mut Actions) {
         let will = self.delivery.set_will(id, None);
         let Some(session) = self.delivery.sessions.get_mut(id.0) else { return };
@@ -204,23 +205,18 @@ impl Engine {
         if session.is_persistent() && session.subscriptions.count > 0 {
             self.records_version += 1;
         }
+        // While its groups still have their names.
+        let flow = session.flow.take();
+        let ended = flow.map_or(0, |flow| self.leave_all_groups(id, *flow));
+        let session = self.delivery.sessions.get_mut(id.0).expect("looked up above");
+        session.ledger.drop(&mut self.delivery.counters, DropReason::SessionEnded, ended);
         self.tree.unsubscribe_all(&mut session.subscriptions);
         let hash = self.delivery.hasher.bytes(session.client_id.as_bytes());
         self.by_client
             .find_entry(hash, |&other| other == id)
             .expect("every session is in the table")
             .remove();
-        let mut session = self.delivery.sessions.remove(id.0).expect("looked up above");
-        if let Some(flow) = &mut session.flow {
-            let mut ended = 0;
-            for message in flow.drain() {
-                ended += 1;
-                if let Some(message) = message {
-                    self.delivery.messages.release(message);
-                }
-            }
-            session.ledger.drop(&mut self.delivery.counters, DropReason::SessionEnded, ended);
-        }
+        self.delivery.sessions.remove(id.0).expect("looked up above");
         if let Some(will) = will {
             if let Some(timer) = will.timer {
                 self.wheel.cancel(timer);

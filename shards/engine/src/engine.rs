@@ -17,6 +17,7 @@ use crate::hash::{Entropy, Keyed};
 use crate::limits::Limits;
 use crate::mesh::Mesh;
 use crate::message::MessageStore;
+use crate::moves::Move;
 use crate::outbox::{Chunk, Lend};
 use crate::publish::Scratch;
 use crate::retained::RetainedStore;
@@ -24,6 +25,7 @@ use crate::session::SessionId;
 use crate::slab::Slab;
 use crate::time::Instant;
 use crate::timer::Timer;
+use crate::topology::Placement;
 use crate::tree::Tree;
 use crate::wheel::Wheel;
 
@@ -61,6 +63,8 @@ pub struct Engine {
     pub(crate) blocked_lookups: Vec<SessionId>,
     /// Questions asked of other shards so far; the last one's number.
     pub(crate) asks_made: u32,
+    /// Messages of groups that need another member; each was queued or in flight before, so their bounds hold.
+    pub(crate) moves: VecDeque<Move>,
     /// Connections not read for lack of memory or of room in a lane; each at most once.
     pub(crate) starved: Vec<ConnectionId>,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
@@ -102,7 +106,7 @@ impl Engine {
                 held: Held::default(),
                 endings: Vec::new(),
             },
-            tree: Tree::new(hasher),
+            tree: Tree::new(hasher, Placement::alone()),
             retained: RetainedStore::default(),
             wheel: Wheel::new(now, generation_bits),
             gate: Gate::new(),
@@ -111,6 +115,7 @@ impl Engine {
             lookups: VecDeque::new(),
             blocked_lookups: Vec::new(),
             asks_made: 0,
+            moves: VecDeque::new(),
             starved: Vec::new(),
             departures: Vec::new(),
             scratch: Scratch::default(),
@@ -178,7 +183,7 @@ impl Engine {
     /// When [`Event::Tick`] is due next; `None` if nothing is ever due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let idle = self.lookups.is_empty() && self.mesh.asks.is_empty();
+        let idle = self.lookups.is_empty() && self.mesh.asks.is_empty() && !self.has_moves();
         if idle { self.wheel.next_deadline() } else { Some(Instant::default()) }
     }
 
@@ -582,6 +587,8 @@ impl Engine {
     }
 
     fn end_step(&mut self, now: Instant, actions: &mut Actions) {
+        self.run_endings(now, actions);
+        self.run_moves(now, actions);
         self.run_endings(now, actions);
         self.delivery.held.filters = self.tree.text_bytes();
         self.answer_asks(now);

@@ -1,12 +1,13 @@
 //! QoS 1 and 2 state of one session: what is in flight, what is queued, what was received.
 //! Knows no connection and no bytes; `pump` moves messages from here to an outbox.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use wire::{PacketId, QoS, SubscriptionId};
 
-use crate::message::MessageKey;
+use crate::message::{MessageKey, MessageStore};
+use crate::tree::GroupTag;
 
 /// Slots a window starts with: enough that a Packet Identifier is not used again at once.
 const WINDOW_SLOTS_MIN: usize = 16;
@@ -51,7 +52,20 @@ impl From<Option<SubscriptionId>> for Identifiers {
 pub(crate) struct Grant {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// The group it came by, while another member may still have it instead: of QoS 1 until it is
+    /// acknowledged, of QoS 2 until it is sent [MQTT-4.8.2-5]. The session is a member of that group.
+    pub(crate) group: Option<GroupTag>,
     pub(crate) identifiers: Identifiers,
+}
+
+// Every queued and every in-flight message has one: the group lies where there was room anyway.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Grant>() == 32 && size_of::<Queued>() == 40);
+
+impl Grant {
+    fn way(&self) -> Way {
+        self.group.map_or(Way::Own, Way::Group)
+    }
 }
 
 /// How far the delivery of an in-flight message has come.
@@ -97,6 +111,28 @@ pub(crate) struct Flow {
     pub(crate) queued_qos0_count: u32,
     /// QoS 2 Packet Identifiers of the client between PUBLISH and PUBREL, sorted [MQTT-4.3.3-10].
     received: Vec<u16>,
+    /// QoS 1 messages in flight that came by a group which the session has left since, with its key: their
+    /// delivery is completed all the same [MQTT-3.10.4-3]. Bounded by the window.
+    former: BTreeMap<PacketId, u64>,
+}
+
+/// What a session that ends was still owed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remainder {
+    /// `None` once its receiver has it and only the handshake is open.
+    pub(crate) message: Option<MessageKey>,
+    pub(crate) way: Way,
+}
+
+/// How a message came to a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// By its own subscriptions, or by a group that can have it no more.
+    Own,
+    /// By a group it is a member of.
+    Group(GroupTag),
+    /// By a group it has left, of this key.
+    Former(u64),
 }
 
 impl Flow {
@@ -116,7 +152,11 @@ impl Flow {
 
     /// Takes the next unused Packet Identifier for a message that is sent now [MQTT-2.2.1-4], or `None` while
     /// `inflight_max` are in flight.
-    pub(crate) fn start(&mut self, inflight_max: u16, stage: Stage, grant: Grant) -> Option<PacketId> {
+    pub(crate) fn start(&mut self, inflight_max: u16, stage: Stage, mut grant: Grant) -> Option<PacketId> {
+        if grant.qos == QoS::ExactlyOnce {
+            // From now on nobody else may have it [MQTT-4.8.2-5].
+            grant.group = None;
+        }
         if self.inflight_count >= inflight_max {
             return None;
         }
@@ -146,6 +186,7 @@ impl Flow {
         let inflight = self.window.get_mut(usize::from(packet_id.get()) - 1)?.take()?;
         assert!(self.inflight_count > 0);
         self.inflight_count -= 1;
+        self.former.remove(&packet_id);
         Some(inflight)
     }
 
@@ -164,17 +205,58 @@ impl Flow {
         self.resend.extend(order.into_iter().map(|(_, _, id)| id));
     }
 
-    /// Everything that holds a message, emptied: for a session that ends.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Option<MessageKey>> + '_ {
-        self.inflight_count = 0;
-        self.queue_bytes = 0;
-        self.queued_qos0_count = 0;
-        self.resend.clear();
-        let inflight = self.window.drain(..).flatten().map(|inflight| match inflight.stage {
-            Stage::Publish(message) => Some(message),
-            Stage::Release => None,
+    /// Everything that is owed, in the order in which it was or would have been sent first: for a session that
+    /// ends.
+    pub(crate) fn into_remainders(self) -> impl Iterator<Item = Remainder> {
+        let former = self.former;
+        let mut inflight: Vec<(PacketId, Inflight)> =
+            (1u16..=u16::MAX).zip(self.window).filter_map(|(id, slot)| PacketId::new(id).zip(slot)).collect();
+        inflight.sort_unstable_by_key(|(_, inflight)| inflight.sequence);
+        let inflight = inflight.into_iter().map(move |(id, inflight)| {
+            let message = match inflight.stage {
+                Stage::Publish(message) => Some(message),
+                Stage::Release => None,
+            };
+            let way = former.get(&id).map_or_else(|| inflight.grant.way(), |&key| Way::Former(key));
+            Remainder { message, way }
         });
-        inflight.chain(self.queue.drain(..).map(|queued| Some(queued.message)))
+        let queued = self.queue.into_iter();
+        let queued =
+            queued.map(|queued| Remainder { message: Some(queued.message), way: queued.grant.way() });
+        inflight.chain(queued)
+    }
+
+    /// The session leaves groups: what is queued because of them is taken out, in order, with the key of its
+    /// group; what is in flight stays, and its group is remembered. `key_of` says which groups they are.
+    pub(crate) fn leave(
+        &mut self,
+        messages: &MessageStore,
+        key_of: impl Fn(GroupTag) -> Option<u64>,
+        mut moved: impl FnMut(MessageKey, u64),
+    ) {
+        for (id, slot) in (1u16..=u16::MAX).zip(&mut self.window) {
+            if let Some(inflight) = slot
+                && let Some(key) = inflight.grant.group.and_then(&key_of)
+            {
+                inflight.grant.group = None;
+                let id = PacketId::new(id).expect("from 1 on");
+                self.former.insert(id, key);
+            }
+        }
+        let mut moved_bytes = 0;
+        self.queue.retain(|queued| {
+            let Some(key) = queued.grant.group.and_then(&key_of) else { return true };
+            moved_bytes += messages.bytes_of(queued.message);
+            moved(queued.message, key);
+            false
+        });
+        self.queue_bytes -= moved_bytes;
+    }
+
+    /// Groups by which something is held, for an audit.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupTag> + '_ {
+        let inflight = self.window.iter().flatten().filter_map(|inflight| inflight.grant.group);
+        inflight.chain(self.queue.iter().filter_map(|queued| queued.grant.group))
     }
 
     /// Messages held, in flight and queued, for an audit.
@@ -218,7 +300,7 @@ mod tests {
     use super::*;
 
     fn grant() -> Grant {
-        Grant { qos: QoS::ExactlyOnce, retain: false, identifiers: Identifiers::None }
+        Grant { qos: QoS::ExactlyOnce, retain: false, group: None, identifiers: Identifiers::None }
     }
 
     #[test]

@@ -14,9 +14,9 @@ use crate::engine::Engine;
 use crate::event::Actions;
 use crate::flow::{Grant, Identifiers};
 use crate::hash::Keyed;
-use crate::lane::{Crossing, LookupId, Origins, Said};
 use crate::message::MessageKey;
 use crate::retained::Cursor;
+use crate::said::{Crossing, LookupId, Origins, Said};
 use crate::session::SessionId;
 use crate::stores::{Origin, Stores};
 use crate::time::Instant;
@@ -24,14 +24,12 @@ use crate::time::Instant;
 /// Topics looked at in one slice.
 const SLICE_TOPICS_MAX: usize = 1024;
 /// Messages delivered in one slice.
-const SLICE_MESSAGES_MAX: usize = 128;
+pub(crate) const SLICE_MESSAGES_MAX: usize = 128;
 /// Slices in one step, over all sessions.
 const SLICES_PER_STEP_MAX: usize = 4;
-/// Topics of live messages that one session's look-ups remember.
-const LIVE_TOPICS_MAX: usize = 4096;
 /// Questions open at once towards one shard: each is answered by one slice, so what the answers add to
 /// its lane towards us is bounded, too.
-const ASKS_MAX: u32 = 8;
+pub(crate) const ASKS_MAX: u32 = 8;
 
 /// What a session's subscriptions are still owed of the retained stores.
 #[derive(Debug, Default)]
@@ -40,12 +38,24 @@ pub(crate) struct Lookups {
     waiting: BTreeMap<Box<str>, Lookup>,
     /// Hash of a topic and shard of a publisher to the last live message of both that the session was sent
     /// meanwhile: what was published there before may not follow it [MQTT-4.6.0-5]. Messages of different
-    /// shards have no order; and that one came live does not mean that an earlier one did. Past
-    /// `LIVE_TOPICS_MAX` none is added: from then on what this shard retained later than the subscription
-    /// counts as sent, and what is older may come late; it has the RETAIN flag.
+    /// shards have no order; and that one came live does not mean that an earlier one did. At most
+    /// `Limits::lookup_topics_max`, see [`Lookups::note_live`].
     live: BTreeMap<(u64, u16), Live>,
-    /// The question to another shard that is open, and the filter it is about; one at a time.
-    asked: Option<(u32, Box<str>)>,
+    /// Some were forgotten: what this shard retained later than a subscription counts as sent.
+    has_forgotten: bool,
+    /// The question to another shard that is open; one at a time.
+    asked: Option<Asked>,
+}
+
+/// An open question.
+#[derive(Debug)]
+struct Asked {
+    number: u32,
+    filter: Box<str>,
+    /// More came live meanwhile than can be remembered: what is still to be answered may be older than that.
+    is_overtaken: bool,
+    /// The first topic of the answer that was discarded for that.
+    discarded: Option<Box<str>>,
 }
 
 /// A subscription that is owed retained messages.
@@ -76,8 +86,7 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    pub(crate) fn new(lookup: LookupId, filter: &str, cursor: Option<&str>, due: Box<[Origin]>) -> Self {
-        let cursor = cursor.map_or(Cursor::Start, |topic| Cursor::After(topic.into()));
+    pub(crate) fn new(lookup: LookupId, filter: &str, cursor: Cursor, due: Box<[Origin]>) -> Self {
         Self { lookup, filter: filter.into(), cursor, due }
     }
 
@@ -89,11 +98,28 @@ impl Ask {
 
 impl Lookups {
     /// Remembers a live message on its way to the session.
-    pub(crate) fn note_live(&mut self, topic_hash: u64, live: Live) {
+    ///
+    /// At the bound all are forgotten. Without a question under way nothing is lost: the next question counts,
+    /// by what it says is due, everything that came live before it. During one, the rest of the answer is
+    /// discarded and asked for again. That ends: who is sent thousands of topics within the way of a question
+    /// has no room for look-ups for long, and they wait until it has.
+    pub(crate) fn note_live(&mut self, topic_hash: u64, live: Live, topics_max: u32) {
         let key = (topic_hash, live.origin.shard);
-        if self.live.len() < LIVE_TOPICS_MAX || self.live.contains_key(&key) {
-            self.live.insert(key, live);
+        if let Some(known) = self.live.get_mut(&key) {
+            // A message of a group may come late: it found its member on a second way.
+            if known.origin.sequence <= live.origin.sequence {
+                *known = live;
+            }
+            return;
         }
+        if self.live.len() >= topics_max as usize {
+            self.live.clear();
+            self.has_forgotten = true;
+            if let Some(asked) = &mut self.asked {
+                asked.is_overtaken = true;
+            }
+        }
+        self.live.insert(key, live);
     }
 
     /// Whether the session was sent this retained message live, or a newer one. `retained_at` is of this
@@ -108,7 +134,7 @@ impl Lookups {
     ) -> bool {
         match self.live.get(&(hasher.bytes(topic.as_bytes()), origin.shard)) {
             Some(live) => live.at > subscribed_at && live.origin.sequence >= origin.sequence,
-            None => self.live.len() == LIVE_TOPICS_MAX && retained_at.is_some_and(|at| at > subscribed_at),
+            None => self.has_forgotten && retained_at.is_some_and(|at| at > subscribed_at),
         }
     }
 }
@@ -273,17 +299,18 @@ impl Engine {
         }
         *asked_count += 1;
         self.asks_made = self.asks_made.wrapping_add(1);
-        let cursor = match &lookup.cursor {
-            Cursor::After(topic) => Some(&**topic),
-            // Room is looked for before a question, so an answer is never cut short.
-            Cursor::Start | Cursor::At(_) | Cursor::Done => None,
-        };
+        let (topic, is_seen) = lookup.cursor.topic();
         let due = self.mesh.stores.due(lookup.target);
         let number = LookupId { session: id, number: self.asks_made };
-        let said = Said::Ask(number, &text, cursor, Origins::List(&due));
+        let said = Said::Ask { lookup: number, filter: &text, topic, is_seen, due: Origins::List(&due) };
         self.mesh.say(lookup.target, &said, None);
         lookup.is_asked = true;
-        lookups.asked = Some((self.asks_made, text.clone()));
+        lookups.asked = Some(Asked {
+            number: self.asks_made,
+            filter: text.clone(),
+            is_overtaken: false,
+            discarded: None,
+        });
         lookups.waiting.insert(text, lookup);
     }
 
@@ -323,13 +350,18 @@ impl Engine {
         payload: Option<&Bytes>,
         actions: &mut Actions,
     ) {
-        let Some(session) = self.delivery.sessions.get(id.session.0) else { return };
-        let Some(lookups) = &session.lookups else { return };
-        let Some((_, text)) = lookups.asked.as_ref().filter(|(number, _)| *number == id.number) else {
+        let Some(session) = self.delivery.sessions.get_mut(id.session.0) else { return };
+        let Some(lookups) = &mut session.lookups else { return };
+        let Some(asked) = lookups.asked.as_mut().filter(|asked| asked.number == id.number) else {
             return;
         };
-        let Some(lookup) = lookups.waiting.get(text).filter(|lookup| lookup.is_asked) else { return };
         let Crossing { view, publisher, origin, .. } = *crossing;
+        if asked.is_overtaken {
+            asked.discarded.get_or_insert_with(|| view.topic.into());
+            return;
+        }
+        let lookup = lookups.waiting.get(&asked.filter).filter(|lookup| lookup.is_asked);
+        let Some(lookup) = lookup else { return };
         let subscribed_at = lookup.subscribed_at;
         let was_sent = lookups.was_sent(&self.delivery.hasher, view.topic, subscribed_at, origin, None);
         let (options, identifier) = (lookup.options, lookup.identifier);
@@ -351,12 +383,16 @@ impl Engine {
         self.unblock_lookups();
         let Some(session) = self.delivery.sessions.get_mut(id.session.0) else { return };
         let Some(lookups) = &mut session.lookups else { return };
-        let Some((_, text)) = lookups.asked.take_if(|(number, _)| *number == id.number) else { return };
-        if lookups.waiting.get(&text).is_some_and(|lookup| lookup.is_asked) {
-            let mut lookup = lookups.waiting.remove(&text).expect("seen a moment ago");
+        let Some(asked) = lookups.asked.take_if(|asked| asked.number == id.number) else { return };
+        if lookups.waiting.get(&asked.filter).is_some_and(|lookup| lookup.is_asked) {
+            let mut lookup = lookups.waiting.remove(&asked.filter).expect("seen a moment ago");
             lookup.is_asked = false;
-            lookup.cursor = cursor.map_or(Cursor::Done, |topic| Cursor::After(topic.into()));
-            self.put_back(id.session, text, lookup);
+            lookup.cursor = match (asked.discarded, cursor) {
+                (Some(topic), _) => Cursor::At(topic),
+                (None, Some(topic)) => Cursor::After(topic.into()),
+                (None, None) => Cursor::Done,
+            };
+            self.put_back(id.session, asked.filter, lookup);
         }
         self.schedule_lookups(id.session);
     }
@@ -402,6 +438,7 @@ impl Engine {
             qos: source.view.qos.min(options.qos),
             // Sent because of the subscription, so the flag is set [3.3.1.3].
             retain: true,
+            group: None,
             identifiers: Identifiers::from(identifier),
         };
         self.delivery.offer(now, id.0.index, grant, source, actions);

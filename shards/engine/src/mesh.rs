@@ -9,16 +9,15 @@ use bytes::Bytes;
 use wire::{Frame, TopicFilter};
 
 use crate::connection::{ConnectionId, Phase};
-use crate::counters::DropReason;
 use crate::deliver::{Live, Source};
 use crate::engine::Engine;
 use crate::event::{Action, Actions};
 use crate::hash::Entropy;
-use crate::interest::{Choice, ExactInterests, Interest, SharedGroups};
-use crate::lane::{
-    Crossing, FilterName, GroupKeys, Inbound, Lane, Origins, Outbound, Parcel, Said, messages,
-};
-use crate::lookup::Ask;
+use crate::interest::{ExactInterests, Interest, SharedGroups};
+use crate::lane::{Inbound, Lane, Outbound, Parcel, messages};
+use crate::lookup::{ASKS_MAX, Ask};
+use crate::retained::Cursor;
+use crate::said::{Crossing, FilterName, GroupKeys, Origins, Said};
 use crate::stores::{Origin, Stores};
 use crate::time::Instant;
 use crate::topology::{Placement, ShardSet, Topology};
@@ -45,7 +44,8 @@ pub(crate) struct Mesh {
     pub(crate) asked_count: Vec<u32>,
     pub(crate) stores: Stores,
     scratch: Vec<u8>,
-    keys: Vec<Vec<u8>>,
+    /// By target: the groups that it is chosen for, while a message is routed.
+    pub(crate) keys: Vec<Vec<u8>>,
 }
 
 impl Mesh {
@@ -83,8 +83,17 @@ impl Mesh {
         self.known.iter().copied().min().unwrap_or(u64::MAX)
     }
 
+    /// Says something to another shard. A payload that is `shared` is not copied.
     pub(crate) fn say(&mut self, target: u16, said: &Said<'_>, shared: Option<&Bytes>) {
-        self.outbound.say(target, &mut self.scratch, said, shared);
+        self.scratch.clear();
+        said.encode(&mut self.scratch, shared.is_some());
+        self.outbound.push(target, said.lane(), &self.scratch, shared);
+    }
+
+    /// Questions of `source` that are not answered.
+    fn open_asks(&self, source: u16) -> usize {
+        let open = self.asks.iter().chain(&self.early_asks);
+        open.filter(|(asking, _)| *asking == source).count()
     }
 
     /// Tells every other shard.
@@ -146,7 +155,7 @@ impl Engine {
     /// empty, everything that crossed has arrived.
     #[must_use]
     pub fn has_nothing_to_say(&self) -> bool {
-        self.mesh.outbound.waiting_count() == 0 && self.mesh.asks.is_empty()
+        self.mesh.outbound.waiting_count() == 0 && self.mesh.asks.is_empty() && self.moves.is_empty()
     }
 
     /// The next parcel for a lane, which has room for it; the host pushes it and rings. Taking parcels may
@@ -255,62 +264,11 @@ impl Engine {
     }
 
     fn interested(&self, fingerprint: u64, matched: &[u32]) -> ShardSet {
-        let exact = self.mesh.exact.get(fingerprint).map_or(ShardSet::default(), |interest| interest.shards);
+        let exact = self.mesh.exact.shards(fingerprint);
         matched
             .iter()
             .filter_map(|&filter| self.tree.interest(filter))
             .fold(exact, |shards, interest| shards.union(interest.shards))
-    }
-
-    /// Keys of all groups, here and elsewhere, whose filter matches.
-    fn group_keys(&self, fingerprint: u64, matched: &[u32]) -> Vec<u64> {
-        let exact = self.mesh.exact.get(fingerprint);
-        let wild = matched.iter().filter_map(|&filter| self.tree.interest(filter));
-        let mut keys: Vec<u64> =
-            exact.into_iter().chain(wild).flat_map(|interest| interest.groups.iter().copied()).collect();
-        keys.extend(
-            matched
-                .iter()
-                .flat_map(|&filter| self.tree.groups(filter))
-                .map(|&group| self.tree.group(group).key),
-        );
-        keys.sort_unstable();
-        keys.dedup();
-        keys
-    }
-
-    /// Chooses the shard that finds a member of a group: here at once, elsewhere by adding the key to what
-    /// crosses.
-    fn choose_shard(&mut self, now: Instant, key: u64, source: &mut Source<'_>, actions: &mut Actions) {
-        match self.choice(key, ShardSet::default()) {
-            Choice::Own => self.offer_to_own_members(now, key, source, actions),
-            Choice::Other(target) | Choice::Keeper(target) => {
-                self.mesh.keys[usize::from(target)].extend_from_slice(&key.to_le_bytes());
-            }
-            Choice::Nobody => self.drop_for_group(),
-        }
-    }
-
-    fn choice(&mut self, key: u64, tried: ShardSet) -> Choice {
-        let group = self.tree.group_by_key(key);
-        let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
-        self.mesh.groups.choose(key, online_count, keeper_count, tried)
-    }
-
-    fn offer_to_own_members(
-        &mut self,
-        now: Instant,
-        key: u64,
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) {
-        let group = self.tree.group_by_key(key).expect("this shard was chosen for its members");
-        self.offer_to_group(now, group, source, actions);
-    }
-
-    pub(crate) fn drop_for_group(&mut self) {
-        self.delivery.counters.matched += 1;
-        self.delivery.counters.dropped[DropReason::NoMember.index()] += 1;
     }
 
     /// Takes in one item of a lane. Always all of it: a shard drains its lanes whatever its own are like.
@@ -336,8 +294,11 @@ impl Engine {
                         }
                     });
                 }
-                Said::Ask(lookup, filter, cursor, due) => {
+                Said::Ask { lookup, filter, topic, is_seen, due } => {
+                    let cursor = Cursor::from_topic(topic, is_seen);
                     let ask = Ask::new(lookup, filter, cursor, due.iter().collect());
+                    // What the answers add to our lane is bounded because the questions are.
+                    assert!(self.mesh.open_asks(source) < ASKS_MAX as usize);
                     if ask.may_be_answered(&self.mesh.stores) {
                         self.mesh.asks.push_back((source, ask));
                     } else {
@@ -397,11 +358,9 @@ impl Engine {
     ) {
         let view = crossing.view;
         self.publish_sequence += 1;
-        let mut source = self.delivery.source_beside(
-            view,
-            payload,
-            Some(Live { at: self.publish_sequence, origin: crossing.origin }),
-        );
+        let live = Live { at: self.publish_sequence, origin: crossing.origin };
+        let live = (!crossing.origin.is_past()).then_some(live);
+        let mut source = self.delivery.source_beside(view, payload, live);
         let mut filters = core::mem::take(&mut self.scratch.filters);
         self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
         // A message to be stored only may still find a subscriber: one that came after it was sent.
@@ -411,9 +370,7 @@ impl Engine {
         if crossing.live && source.offered_count == 0 {
             self.delivery.counters.crossed_for_nothing += 1;
         }
-        for key in crossing.groups.iter() {
-            self.take_for_group(now, from, key, crossing, &mut source, actions);
-        }
+        self.take_for_groups(now, from, crossing, &mut source, actions);
         if crossing.store {
             self.mesh.stores.take(crossing.origin);
             let stores = &self.mesh.stores;
@@ -434,72 +391,6 @@ impl Engine {
         }
         filters.clear();
         self.scratch.filters = filters;
-        self.delivery.finish(&source);
-    }
-
-    /// Finds a member for a group that this shard was chosen for.
-    fn take_for_group(
-        &mut self,
-        now: Instant,
-        from: u16,
-        key: u64,
-        crossing: &Crossing<'_>,
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) {
-        let group = self.tree.group_by_key(key);
-        let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
-        match group {
-            Some(group) if online_count > 0 || (keeper_count > 0 && crossing.last_choice) => {
-                self.offer_to_group(now, group, source, actions);
-            }
-            _ if crossing.last_choice => self.drop_for_group(),
-            // Each crossing is sent back once at most, and the other shard takes in all that comes before it
-            // sends more: this adds no more to the lane than that shard sends in a turn.
-            _ => {
-                let (view, shared) = (source.view, source.shared.clone());
-                let key = key.to_le_bytes();
-                let bounced = Crossing {
-                    groups: GroupKeys::from_bytes(&key),
-                    tried: crossing.tried,
-                    ..Crossing::of(view, crossing.origin)
-                };
-                self.mesh.say(from, &Said::Bounce(bounced), shared.as_ref());
-            }
-        }
-    }
-
-    /// The shard chosen for a group had no member online: the next one is asked, each once; then one that may
-    /// keep the message.
-    fn on_bounce(
-        &mut self,
-        now: Instant,
-        from: u16,
-        crossing: &Crossing<'_>,
-        payload: Option<&Bytes>,
-        actions: &mut Actions,
-    ) {
-        let mut source = self.delivery.source_beside(crossing.view, payload, None);
-        let shared = source.shared.clone();
-        let tried = crossing.tried.with(from);
-        for key in crossing.groups.iter() {
-            let (target, last_choice) = match self.choice(key, tried) {
-                Choice::Own => {
-                    self.offer_to_own_members(now, key, &mut source, actions);
-                    continue;
-                }
-                Choice::Other(target) => (target, false),
-                Choice::Keeper(target) => (target, true),
-                // Its member may have gone offline a moment ago, and can keep it.
-                Choice::Nobody => (from, true),
-            };
-            let key = key.to_le_bytes();
-            let groups = GroupKeys::from_bytes(&key);
-            let again =
-                Crossing { groups, tried, last_choice, ..Crossing::of(crossing.view, crossing.origin) };
-            self.mesh.say(target, &Said::Publish(again), shared.as_ref());
-            self.delivery.counters.messages_crossed += 1;
-        }
         self.delivery.finish(&source);
     }
 }

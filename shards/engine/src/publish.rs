@@ -22,7 +22,7 @@ use crate::stores::Origin;
 use crate::sys::is_sys;
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::tree::Member;
+use crate::tree::{GroupTag, Member};
 
 /// Allocations that live across steps so that the steady state makes none.
 #[derive(Debug, Default)]
@@ -354,10 +354,12 @@ impl Engine {
         source: &mut Source<'_>,
         actions: &mut Actions,
     ) {
-        if let Some((session, grant)) = self.choose_member(group, &source.view) {
+        if let Some((session, mut grant)) = self.choose_member(group, &source.view) {
+            // Nobody waits for QoS 0.
+            grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
             self.delivery.offer(now, session, grant, source, actions);
         } else {
-            self.drop_for_group();
+            self.drop_for_group(DropReason::NoMember);
         }
     }
 
@@ -645,6 +647,7 @@ fn grant(member: &Member, view: &MessageView<'_>, publisher: Option<u32>) -> Opt
     Some(Grant {
         qos: view.qos.min(member.options.qos),
         retain: view.retain && member.options.retain_as_published,
+        group: None,
         identifiers: Identifiers::from(member.identifier),
     })
 }

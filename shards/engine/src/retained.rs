@@ -47,6 +47,25 @@ pub(crate) enum Cursor {
     Done,
 }
 
+impl Cursor {
+    /// The topic where the next slice goes on, and whether that was looked at already.
+    pub(crate) fn topic(&self) -> (Option<&str>, bool) {
+        match self {
+            Self::Start | Self::Done => (None, false),
+            Self::At(topic) => (Some(topic), false),
+            Self::After(topic) => (Some(topic), true),
+        }
+    }
+
+    pub(crate) fn from_topic(topic: Option<&str>, is_seen: bool) -> Self {
+        match topic {
+            None => Self::Start,
+            Some(topic) if is_seen => Self::After(topic.into()),
+            Some(topic) => Self::At(topic.into()),
+        }
+    }
+}
+
 impl RetainedStore {
     pub(crate) fn len(&self) -> usize {
         self.by_topic.len()

@@ -18,6 +18,17 @@ pub(crate) struct Origin {
     pub(crate) sequence: u64,
 }
 
+impl Origin {
+    /// Of a message that was published to its group long ago: it says nothing about what came live since.
+    pub(crate) const fn past(shard: u16) -> Self {
+        Self { shard, sequence: 0 }
+    }
+
+    pub(crate) const fn is_past(self) -> bool {
+        self.sequence == 0
+    }
+}
+
 /// **Lives on:** every shard. **Sees:** which updates passed between shards.
 #[derive(Debug)]
 pub(crate) struct Stores {

@@ -10,6 +10,7 @@ use crate::connection::ConnectionId;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::gate::Earned;
+use crate::moves::Leaving;
 use crate::session::SessionId;
 use crate::time::Instant;
 use crate::words::words;
@@ -118,11 +119,13 @@ impl Engine {
         unsubscribe: &Unsubscribe<'_>,
         actions: &mut Actions,
     ) {
+        let mut leaving = Leaving::default();
         let codes: Vec<ReasonCode> = unsubscribe
             .filters
             .iter()
             .map(|filter| {
                 self.close_lookup(session_id, &filter);
+                self.note_leaving(&mut leaving, &filter);
                 let session =
                     self.delivery.sessions.get_mut(session_id.0).expect("an open connection has a session");
                 let session_index = session_id.0.index;
@@ -133,6 +136,7 @@ impl Engine {
                 }
             })
             .collect();
+        self.leave_groups(session_id, leaving);
         let must_persist = self.subscriptions_changed(session_id);
         let encode = |version, _: Option<&str>, out: &mut Vec<u8>| {
             let (reasons, properties) = (Reasons::from_codes(&codes), AckProperties::default());

@@ -51,6 +51,11 @@ impl Placement {
         Self { own: topology.own, shard_count: topology.shard_count, hasher: Keyed::new(topology.key) }
     }
 
+    /// The only shard there is.
+    pub(crate) fn alone() -> Self {
+        Self::new(Topology { own: 0, shard_count: 1, key: Entropy(0) })
+    }
+
     /// There are other shards.
     pub(crate) fn is_meshed(&self) -> bool {
         self.shard_count > 1

@@ -10,6 +10,7 @@ use tracing::{debug, error};
 
 use super::{Shard, receive};
 use crate::clock;
+use crate::listen::ListenerNumber;
 use crate::trouble::Trouble;
 
 /// Rest after a refusal of the system, which the next accept would only meet again.
@@ -18,7 +19,7 @@ const REST: Duration = Duration::from_millis(200);
 /// Least time between two log lines about it.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
-pub(super) async fn run(shard: Rc<Shard>, listener: Rc<TcpListener>) {
+pub(super) async fn run(shard: Rc<Shard>, listener: Rc<TcpListener>, number: ListenerNumber) {
     loop {
         match listener.accept().await {
             _ if shard.stopping.get() => return,
@@ -30,8 +31,9 @@ pub(super) async fn run(shard: Rc<Shard>, listener: Rc<TcpListener>) {
                 };
                 // Without it a socket still works, only later.
                 let _ = stream.set_nodelay(true);
-                let socket = shard.open(stream, admission);
-                debug!(shard = shard.number, connection = socket.id.slot(), %peer, ?admission, "accepted");
+                let socket = shard.open(stream, admission, number);
+                let connection = socket.id.slot();
+                debug!(shard = shard.number, connection, listener = %number, %peer, ?admission, "accepted");
                 drop(monoio::spawn(receive::run(Rc::clone(&shard), socket)));
             }
             Err(refused) => {

@@ -10,11 +10,20 @@ use tracing::{debug, error};
 
 use super::socket::Socket;
 use super::{Shard, receive};
+use crate::listen::ListenerNumber;
 use crate::trouble::Trouble;
+
+/// What a connection's bytes pass through, as it travels between two shards: each kind brings its state along.
+enum Transport {
+    /// The socket itself.
+    Tcp(OwnedFd),
+}
 
 /// A connection between two shards. Nothing was sent on it, and nothing is in flight.
 pub(crate) struct HandOver {
-    descriptor: OwnedFd,
+    transport: Transport,
+    /// The listener it came by, whose bounds and rules go on to hold for it.
+    listener: ListenerNumber,
     /// CONNECT, and what was received behind it.
     bytes: Vec<u8>,
     /// The place, which the connection takes along.
@@ -34,18 +43,21 @@ impl Shard {
         };
         bytes.extend_from_slice(rest);
         self.sockets.borrow_mut()[socket.id.slot() as usize] = None;
-        let (connection, admission, peer) = (socket.id.slot(), socket.admission, socket.peer());
-        debug!(shard = self.number, connection, ?peer, home, "handed over");
+        let (connection, peer) = (socket.id.slot(), socket.peer());
+        let (admission, listener) = (socket.admission, socket.listener);
+        debug!(shard = self.number, connection, %listener, ?peer, home, "handed over");
         let socket =
             Rc::into_inner(socket).expect("only its own task keeps a socket that nothing was sent on");
-        let hand_over = HandOver { descriptor: socket.into_descriptor(), bytes, admission, peer };
+        let transport = Transport::Tcp(socket.into_descriptor());
+        let hand_over = HandOver { transport, listener, bytes, admission, peer };
         self.lanes.depart(home, hand_over);
         self.turn.wake_flusher();
     }
 
     /// Takes a connection in whose session lives here.
     pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
-        let HandOver { descriptor, mut bytes, admission, peer } = hand_over;
+        let HandOver { transport, listener, mut bytes, admission, peer } = hand_over;
+        let Transport::Tcp(descriptor) = transport;
         let stream = match monoio::net::TcpStream::from_std(descriptor.into()) {
             Ok(stream) => stream,
             Err(refused) => {
@@ -54,8 +66,8 @@ impl Shard {
                 return;
             }
         };
-        let socket = self.open(stream, admission);
-        debug!(shard = self.number, connection = socket.id.slot(), ?peer, source, "taken over");
+        let socket = self.open(stream, admission, listener);
+        debug!(shard = self.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
         let consumed = self.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;
         bytes.drain(..consumed);
         if bytes.is_empty() {

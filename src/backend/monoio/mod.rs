@@ -31,6 +31,7 @@ use crate::authentication;
 use crate::clock::{self, Clock};
 use crate::config::Io;
 use crate::gauges::Gauges;
+use crate::listen::ListenerNumber;
 use crate::places::Places;
 use crate::shard_thread::Control;
 use crate::subscriptions_file::Feed;
@@ -168,9 +169,10 @@ async fn obey(
         for asked in control.try_iter() {
             match asked {
                 Control::Accept => {
-                    for listener in listeners.take().unwrap_or_default() {
+                    for (number, listener) in ListenerNumber::all().zip(listeners.take().unwrap_or_default())
+                    {
                         shard
-                            .accept_on(listener, runs_on_epoll)
+                            .accept_on(number, listener, runs_on_epoll)
                             .map_err(|error| Trouble::system("watch a listening socket", error))?;
                     }
                 }
@@ -213,7 +215,12 @@ async fn tick(shard: Rc<Shard>) {
 }
 
 impl Shard {
-    fn accept_on(self: &Rc<Self>, listener: TcpListener, runs_on_epoll: bool) -> io::Result<()> {
+    fn accept_on(
+        self: &Rc<Self>,
+        number: ListenerNumber,
+        listener: TcpListener,
+        runs_on_epoll: bool,
+    ) -> io::Result<()> {
         // epoll wants sockets that do not block; io_uring would answer EAGAIN on them instead of waiting.
         listener.set_nonblocking(runs_on_epoll)?;
         self.listening.borrow_mut().push(listener.try_clone()?);
@@ -221,7 +228,7 @@ impl Shard {
         // On epoll a descriptor wakes one task, so more would wait for nothing.
         let accept_tasks = if runs_on_epoll { 1 } else { ACCEPT_TASKS };
         for _ in 0..accept_tasks {
-            drop(monoio::spawn(accept::run(Rc::clone(self), Rc::clone(&listener))));
+            drop(monoio::spawn(accept::run(Rc::clone(self), Rc::clone(&listener), number)));
         }
         Ok(())
     }
@@ -284,9 +291,14 @@ impl Shard {
         sockets.get(id.slot() as usize)?.as_ref().filter(|socket| socket.id == id).cloned()
     }
 
-    fn open(&self, stream: monoio::net::TcpStream, admission: Admission) -> Rc<Socket> {
+    fn open(
+        &self,
+        stream: monoio::net::TcpStream,
+        admission: Admission,
+        listener: ListenerNumber,
+    ) -> Rc<Socket> {
         let id = self.engine.borrow_mut().accept(self.clock.now(), admission);
-        let socket = Rc::new(Socket::new(id, stream, admission));
+        let socket = Rc::new(Socket::new(id, stream, admission, listener));
         let mut sockets = self.sockets.borrow_mut();
         let slot = id.slot() as usize;
         if sockets.len() <= slot {

@@ -14,6 +14,8 @@ use monoio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
+use crate::listen::ListenerNumber;
+
 /// Apple's systems have no such flag; SIGPIPE is ignored by the process there as elsewhere.
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
@@ -24,6 +26,8 @@ const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 pub(super) struct Socket {
     pub(super) id: ConnectionId,
     pub(super) admission: Admission,
+    /// By which it came.
+    pub(super) listener: ListenerNumber,
     stream: TcpStream,
     /// Somebody waits until the socket takes bytes again: nobody else sends.
     pub(super) blocked: Cell<bool>,
@@ -39,10 +43,16 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(id: ConnectionId, stream: TcpStream, admission: Admission) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        stream: TcpStream,
+        admission: Admission,
+        listener: ListenerNumber,
+    ) -> Self {
         Self {
             id,
             admission,
+            listener,
             stream,
             blocked: Cell::new(false),
             resumed: Cell::new(false),

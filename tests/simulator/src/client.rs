@@ -38,6 +38,7 @@ impl World {
         if !identity.group.is_empty() && !self.oracle.groups.contains(&identity.group) {
             self.oracle.groups.push(identity.group.clone());
         }
+        self.oracle.group_of.push(identity.group.clone());
         self.identities.push(identity);
         self.oracle.sessions.push(Session::default());
         self.identities.len() - 1

@@ -40,6 +40,19 @@ pub struct Message {
     pub(crate) payload_bytes: usize,
 }
 
+/// Deliveries that did not reach the session they were for, by the broker's own books.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    /// Of QoS 0, or ended with their session.
+    pub(crate) dropped: u64,
+    /// Ended with their session.
+    pub(crate) ended: u64,
+    /// Their group had nobody.
+    pub(crate) without_member: u64,
+    /// They went to another member of their group.
+    pub(crate) moved: u64,
+}
+
 /// A copy of a message that a client received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copy<'a> {
@@ -58,11 +71,13 @@ pub(crate) struct Oracle {
     pub(crate) sessions: Vec<Session>,
     /// Groups: share name and filter.
     pub(crate) groups: Vec<String>,
+    /// By identity: the one group that it is ever a member of.
+    pub(crate) group_of: Vec<String>,
     /// Topics of which a retained QoS 1 message was sent again, perhaps after newer ones: what is retained there
     /// may rightly be older than what was.
     blurred: BTreeSet<String>,
-    /// By message: copies received by members of groups.
-    group_copies: BTreeMap<u32, usize>,
+    /// By message and group: copies received by its members.
+    group_copies: BTreeMap<(u32, String), u32>,
     pub(crate) failure: Option<String>,
 }
 
@@ -157,7 +172,7 @@ impl Oracle {
         if message.kind == Kind::Group {
             got.is_live = true;
             if !(was_live && copy.dup) {
-                self.group_copied(id, copies_max as usize, &what);
+                self.group_copied(id, identity, copies_max, &what);
             }
             return Some(id);
         }
@@ -202,28 +217,47 @@ impl Oracle {
         Some(id)
     }
 
-    fn group_copied(&mut self, id: u32, copies_max: usize, what: &str) {
-        let count = self.group_copies.entry(id).or_default();
+    fn group_copied(&mut self, id: u32, identity: usize, copies_max: u32, what: &str) {
+        let group = self.group_of[identity].clone();
+        let qos = self.messages[id as usize].qos;
+        let count = self.group_copies.entry((id, group)).or_default();
         *count += 1;
-        let (count, topic) = (*count, &self.messages[id as usize].topic);
-        let groups = self.groups.iter().filter(|group| crate::session::matches(group, topic)).count();
-        if count > groups * copies_max {
-            self.fail(format!("{what} reached {count} members of {groups} groups"));
+        let count = *count;
+        // QoS 1 comes again when its receiver leaves before its acknowledgement arrives.
+        if count > copies_max && qos != QoS::AtLeastOnce {
+            let group = &self.group_of[identity];
+            self.fail(format!("{what} reached {count} members of {group}"));
         }
     }
 
-    /// Checks that everything owed has come. `dropped_count` deliveries of QoS 0 may be missing, and
-    /// `ended_count` messages were lost with sessions that ended.
-    pub(crate) fn check_owed(&mut self, dropped_count: u64, ended_count: u64, no_member_count: u64) {
+    /// Copies of QoS 1 that a group received beyond those that were published.
+    fn copied_again(&self) -> u64 {
+        let extra = |(&(id, _), &count): (&(u32, String), &u32)| {
+            u64::from(count.saturating_sub(self.messages[id as usize].write_count))
+        };
+        self.group_copies.iter().map(extra).sum()
+    }
+
+    /// Checks that everything owed has come.
+    pub(crate) fn check_owed(&mut self, counted: Counted) {
+        let Counted { dropped: dropped_count, ended: ended_count, without_member, moved: moved_count } =
+            counted;
         let mut missing_qos0: u64 = 0;
-        let mut missing_groups: u64 = 0;
+        let mut missing_exactly_once: u64 = 0;
+        let mut missing_in_groups = Vec::new();
         let mut missing = Vec::new();
         for (id, message) in (0u32..).zip(&self.messages) {
             if message.taken_at == NEVER || message.is_empty {
                 continue;
             }
             if message.kind == Kind::Group {
-                missing_groups += self.missing_groups(id, message) as u64;
+                let missing = self.missing_groups(id, message);
+                match message.qos {
+                    QoS::AtMostOnce => {}
+                    // Whoever leaves takes none of them along.
+                    QoS::AtLeastOnce => missing_in_groups.extend(missing.map(|group| (id, group.clone()))),
+                    QoS::ExactlyOnce => missing_exactly_once += missing.count() as u64,
+                }
                 continue;
             }
             for (identity, session) in self.sessions.iter().enumerate() {
@@ -267,11 +301,24 @@ impl Oracle {
             self.fail(format!("{missing_qos0} QoS 0 deliveries are missing, {dropped_count} were counted"));
         }
         let unmanned: u64 = self.messages.iter().map(|message| self.unmanned_groups(message)).sum();
-        if no_member_count > unmanned {
-            self.fail(format!("groups had no member for {no_member_count} messages, rightly for {unmanned}"));
+        if without_member > unmanned {
+            self.fail(format!("groups had no member for {without_member} messages, rightly for {unmanned}"));
         }
-        if missing_groups > ended_count {
-            self.fail(format!("groups miss {missing_groups} messages; {ended_count} ended with sessions"));
+        if let Some((id, group)) = missing_in_groups.first() {
+            let message = self.messages[*id as usize].clone();
+            let count = missing_in_groups.len();
+            self.fail(format!(
+                "no member of {group} received message {id} ({count} are missing): {message:?}"
+            ));
+        }
+        if missing_exactly_once > ended_count {
+            self.fail(format!(
+                "groups miss {missing_exactly_once} messages of QoS 2; {ended_count} ended with sessions"
+            ));
+        }
+        let copied_again = self.copied_again();
+        if copied_again > moved_count {
+            self.fail(format!("groups received {copied_again} copies too many, {moved_count} moved"));
         }
     }
 
@@ -289,16 +336,13 @@ impl Oracle {
     }
 
     /// Groups that had a member all the time and yet did not receive a message.
-    fn missing_groups(&self, id: u32, message: &Message) -> usize {
-        if message.qos == QoS::AtMostOnce {
-            return 0;
-        }
-        let owing = self.groups.iter().filter(|group| {
-            let intervals = self.sessions.iter().flat_map(|session| &session.intervals);
+    fn missing_groups<'a>(&'a self, id: u32, message: &'a Message) -> impl Iterator<Item = &'a String> {
+        self.groups.iter().filter(move |group| {
+            let mut intervals = self.sessions.iter().flat_map(|session| &session.intervals);
             crate::session::matches(group, &message.topic)
-                && intervals.into_iter().any(|interval| interval.mans(group, message.written_at))
-        });
-        owing.count().saturating_sub(self.group_copies.get(&id).copied().unwrap_or(0))
+                && intervals.any(|interval| interval.mans(group, message.written_at))
+                && !self.group_copies.contains_key(&(id, (*group).clone()))
+        })
     }
 
     /// Checks that every subscription that was to be sent what is retained on `topic` has it: message `id`.

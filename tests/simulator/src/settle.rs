@@ -7,6 +7,7 @@ use wire::{ProtocolVersion, QoS, RetainHandling};
 use crate::client::Subscribing;
 use crate::identity::{ConnectOptions, Identity, Phase};
 use crate::link::ClientEnd;
+use crate::oracle::Counted;
 use crate::world::World;
 
 /// Rounds in which every shard has a turn and every client reads, until all must be quiet.
@@ -75,9 +76,12 @@ impl World {
         }
         for who in 0..self.identities.len() {
             self.identities[who].stalled_until_ms = 0;
-            if self.identities[who].phase == Phase::Offline && self.identities[who].session_kept {
+            let identity = &self.identities[who];
+            // It gave up its session, which a rival may have taken over before its DISCONNECT arrived.
+            let clean_start = identity.must_begin_anew && !identity.rivals.is_empty();
+            if identity.phase == Phase::Offline && (identity.session_kept || clean_start) {
                 let shard = who % self.shards.len();
-                self.connect(who, shard, ConnectOptions::default());
+                self.connect(who, shard, ConnectOptions { clean_start, will: None });
             }
         }
     }
@@ -119,8 +123,12 @@ impl World {
             }
         }
         let (dropped_count, ended_count) = self.droppable();
-        let no_member_count = self.dropped(DropReason::NoMember);
-        self.oracle.check_owed(dropped_count, ended_count, no_member_count);
+        self.oracle.check_owed(Counted {
+            dropped: dropped_count,
+            ended: ended_count,
+            without_member: self.dropped(DropReason::NoMember),
+            moved: self.dropped(DropReason::Moved),
+        });
     }
 
     /// Deliveries of QoS 0 that may be missing, and messages that ended with their session.
@@ -163,6 +171,8 @@ impl World {
                 self.disconnect(who, true);
             }
             self.identities[who].session_kept = false;
+            // All is settled: no rival is under way.
+            self.identities[who].rivals.clear();
         }
         self.settle();
         self.advance(AGE_MS);

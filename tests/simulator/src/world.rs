@@ -4,7 +4,7 @@
 use engine::{Audit, Counters, DropReason, Entropy, Instant, Lane, Topology};
 
 use crate::chance::Chance;
-use crate::identity::Identity;
+use crate::identity::{Identity, Phase};
 use crate::lanes::Lanes;
 use crate::link::Link;
 use crate::oracle::Oracle;
@@ -127,6 +127,18 @@ impl World {
     #[must_use]
     pub fn heard(&self, who: usize) -> &[(u32, bool)] {
         &self.identities[who].heard
+    }
+
+    /// Whether a client has read CONNACK and not left since.
+    #[must_use]
+    pub fn is_online(&self, who: usize) -> bool {
+        self.identities[who].phase == Phase::Online
+    }
+
+    /// Whether a client has no connection.
+    #[must_use]
+    pub fn is_offline(&self, who: usize) -> bool {
+        self.identities[who].phase == Phase::Offline
     }
 
     /// Whether a client waits for no answer.

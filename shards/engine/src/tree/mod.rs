@@ -11,6 +11,7 @@ mod trie;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use hashbrown::HashTable;
 use wire::{QoS, RetainHandling, SubscribeOptions, SubscriptionId, TopicFilter};
@@ -24,6 +25,20 @@ use pool::Pool;
 use trie::Trie;
 
 const NONE: u32 = u32::MAX;
+
+/// Names a group in one word, beside which there may be none. It lasts as long as the group has a member.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct GroupTag(NonZeroU32);
+
+impl GroupTag {
+    pub(crate) fn of(group: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(group))
+    }
+
+    pub(crate) fn group(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// A session that subscribes to a filter, as the fan-out reads it.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +107,7 @@ pub(crate) struct Group {
     pub(crate) members: Vec<Member>,
     /// The member whose turn is next.
     pub(crate) cursor: u32,
-    /// What stands for it between shards.
+    /// What stands for it between shards, and where the group itself may be gone meanwhile.
     pub(crate) key: u64,
     /// Members online, and offline ones that can keep a message, since they were counted last.
     pub(crate) counts: Option<(u32, u32)>,
@@ -126,13 +141,15 @@ pub(crate) struct Tree {
     exact_count: usize,
     text_bytes: u64,
     shared_count: usize,
-    /// How groups are called between shards; `None` where there is one shard and nobody to tell.
-    placement: Option<Placement>,
+    /// How groups are called between shards.
+    placement: Placement,
+    /// There are other shards to be told.
+    is_watched: bool,
     changes: VecDeque<Change>,
 }
 
 impl Tree {
-    pub(crate) fn new(hasher: Keyed) -> Self {
+    pub(crate) fn new(hasher: Keyed, placement: Placement) -> Self {
         Self {
             hasher,
             filters: Pool::new(),
@@ -147,14 +164,16 @@ impl Tree {
             exact_count: 0,
             text_bytes: 0,
             shared_count: 0,
-            placement: None,
+            placement,
+            is_watched: false,
             changes: VecDeque::new(),
         }
     }
 
     /// From now on, notes what the other shards have to know.
     pub(crate) fn watch_changes(&mut self, placement: Placement) {
-        self.placement = Some(placement);
+        self.placement = placement;
+        self.is_watched = true;
     }
 
     /// The oldest change not yet told. Bounded by what one step changes.
@@ -165,6 +184,14 @@ impl Tree {
     /// The group that other shards call `key`.
     pub(crate) fn group_by_key(&self, key: u64) -> Option<u32> {
         self.by_key.find(key, |&group| self.groups.get(group).key == key).copied()
+    }
+
+    /// The group of a shared subscription's filter.
+    pub(crate) fn group_named(&self, text: &TopicFilter<'_>) -> Option<u32> {
+        match self.place_of(text)? {
+            Place::Group(group) => Some(group),
+            Place::Filter(_) => None,
+        }
     }
 
     pub(crate) fn group(&self, group: u32) -> &Group {
@@ -190,7 +217,7 @@ impl Tree {
 
     /// A session came online, went offline or changed whether it keeps messages: its groups count anew.
     pub(crate) fn member_changed(&mut self, list: SubscriptionList) {
-        if self.placement.is_none() || list.shared_count == 0 {
+        if !self.is_watched || list.shared_count == 0 {
             return;
         }
         let mut at = list.first;
@@ -205,7 +232,7 @@ impl Tree {
     }
 
     fn group_changed(&mut self, group: u32) {
-        if self.placement.is_some() {
+        if self.is_watched {
             let group = self.groups.get_mut(group);
             group.counts = None;
             let filter = self.filters.get(group.filter).text.clone();
@@ -214,7 +241,7 @@ impl Tree {
     }
 
     fn interest_changed(&mut self, filter: u32, wanted: bool) {
-        if self.placement.is_some() {
+        if self.is_watched {
             let filter = self.filters.get(filter).text.clone();
             self.changes.push_back(Change::Interest { filter, wanted });
         }
@@ -448,7 +475,7 @@ impl Tree {
             return group;
         }
         let position = u32::try_from(self.groups(filter).len()).expect("at most one group a subscription");
-        let key = self.placement.map_or(0, |placement| placement.group_key(name, text));
+        let key = self.placement.group_key(name, text);
         self.text_bytes += name.len() as u64;
         let group = self.groups.insert(Group {
             name: name.into(),
@@ -459,10 +486,8 @@ impl Tree {
             key,
             counts: None,
         });
-        if self.placement.is_some() {
-            let groups = &self.groups;
-            self.by_key.insert_unique(key, group, |&other| groups.get(other).key);
-        }
+        let groups = &self.groups;
+        self.by_key.insert_unique(key, group, |&other| groups.get(other).key);
         self.filters.get_mut(filter).groups.push(group);
         let (groups, hasher) = (&self.groups, self.hasher);
         self.by_group.insert_unique(self.hasher.below(filter, name.as_bytes()), group, |&other| {
@@ -523,9 +548,7 @@ impl Tree {
             .find_entry(self.hasher.below(filter, name.as_bytes()), |&other| other == group)
             .expect("every group is in the table")
             .remove();
-        if let Ok(entry) = self.by_key.find_entry(key, |&other| other == group) {
-            entry.remove();
-        }
+        self.by_key.find_entry(key, |&other| other == group).expect("every group is in the table").remove();
         let groups = &mut self.filters.get_mut(filter).groups;
         groups.swap_remove(position as usize);
         if let Some(&moved) = groups.get(position as usize) {

@@ -6,7 +6,7 @@ use crate::hash::Entropy;
 use alloc::string::{String, ToString};
 
 fn tree() -> Tree {
-    Tree::new(Keyed::new(Entropy(7)))
+    Tree::new(Keyed::new(Entropy(7)), Placement::alone())
 }
 
 fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {

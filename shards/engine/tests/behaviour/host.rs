@@ -281,9 +281,9 @@ impl Shard {
         let audit = self.engine.audit();
         assert_eq!(audit.sessions, [], "sessions");
         assert_eq!(
-            (audit.messages, audit.timers, audit.gated, audit.tree, audit.outbox_bytes),
-            (0, 0, 0, (0, 0, 1), 0),
-            "messages, timers, gated, tree, outbox bytes"
+            (audit.messages, audit.moves, audit.timers, audit.gated, audit.tree, audit.outbox_bytes),
+            (0, 0, 0, 0, (0, 0, 1), 0),
+            "messages, moves, timers, gated, tree, outbox bytes"
         );
         let engine = &self.engine;
         assert_eq!((engine.connection_count(), engine.session_count()), (0, 0));

@@ -1,10 +1,10 @@
 //! Shared subscriptions: each message goes to one member of each group.
 
-use engine::Limits;
-use wire::{AckKind, ReasonCode, SubscribeOptions};
+use engine::{DropReason, Limits, QueueFull};
+use wire::{AckKind, Publish, PublishProperties, ReasonCode, SubscribeOptions};
 
-use crate::client::{Hello, ack, plain};
-use crate::host::run;
+use crate::client::{Client, Hello, Message, ack, plain, publish};
+use crate::host::{Shard, run};
 
 #[test]
 fn the_members_of_a_group_share_the_messages_evenly_and_in_order() {
@@ -54,7 +54,7 @@ fn a_member_online_is_preferred_and_one_offline_keeps_what_nobody_else_can() {
         shard.publish(publisher, "t", b"nobody", 0);
         let kept = shard.connect(&Hello::v5("kept").resume());
         assert_eq!(shard.texts(kept), ["3"]);
-        assert_eq!(shard.engine.counters().dropped[engine::DropReason::NoMember.index()], 1);
+        assert_eq!(shard.engine.counters().dropped[DropReason::NoMember.index()], 1);
     });
 }
 
@@ -161,5 +161,204 @@ fn a_shared_subscription_is_sent_no_retained_messages_and_no_local_is_refused_on
         *bytes.last_mut().unwrap() = 0b100;
         shard.send_bytes(client, &bytes);
         assert_eq!(shard.ended(client), Some(0x82));
+    });
+}
+
+/// Publishes `count` messages, numbered, to the group of `$share/g/t`.
+fn publish_numbers(shard: &mut Shard, publisher: Client, count: u32, qos: u8) {
+    for number in 0..count {
+        shard.publish(publisher, "t", number.to_string().as_bytes(), qos);
+    }
+}
+
+fn numbers(range: core::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+fn dropped(shard: &Shard, reason: DropReason) -> u64 {
+    shard.engine.counters().dropped[reason.index()]
+}
+
+#[test]
+fn what_a_member_had_queued_and_unacknowledged_goes_to_another_when_its_session_ends() {
+    for ending in ["hang up", "expire", "clean start", "take over"] {
+        run(Limits::default(), |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            let hello = Hello::v5("m").expiry_s(if ending == "hang up" { 0 } else { 10 }).receive_maximum(3);
+            let member = shard.connect(&hello);
+            shard.subscribe(member, "$share/g/t", 1);
+            publish_numbers(shard, publisher, 8, 1);
+            // It was sent three of them and acknowledged one.
+            let first = shard.messages(member);
+            assert_eq!(first.len(), 3);
+            shard.send(member, &ack(AckKind::PubAck, first[0].id, ReasonCode::Success));
+            let other = shard.connect(&Hello::v5("o"));
+            shard.subscribe(other, "$share/g/t", 1);
+            match ending {
+                "hang up" => shard.hang_up(member),
+                "expire" => {
+                    shard.hang_up(member);
+                    assert_eq!(shard.messages(other), [], "its session waits for it");
+                    shard.advance_ms(10_000);
+                }
+                "clean start" => {
+                    shard.hang_up(member);
+                    shard.connect(&Hello::v5("m"));
+                }
+                _ => {
+                    shard.connect(&Hello::v5("m"));
+                }
+            }
+            let moved = shard.messages(other);
+            let texts: Vec<&str> = moved.iter().map(Message::text).collect();
+            assert_eq!(texts, numbers(1..8), "{ending}");
+            assert!(moved.iter().all(|message| !message.dup && message.qos == 1), "new to their receiver");
+            assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::SessionEnded)), (7, 0));
+        });
+    }
+}
+
+#[test]
+fn mqtt_4_8_2_5_qos_2_moves_only_while_it_was_not_sent() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hello = Hello::v5("m").receive_maximum(2);
+        let member = shard.connect(&hello);
+        shard.subscribe(member, "$share/g/t", 2);
+        publish_numbers(shard, publisher, 5, 2);
+        let sent = shard.messages(member);
+        assert_eq!(sent.len(), 2);
+        // One of the two is received, the other not even that.
+        shard.send(member, &ack(AckKind::PubRec, sent[0].id, ReasonCode::Success));
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 2);
+        shard.hang_up(member);
+        assert_eq!(shard.texts(other), numbers(2..5));
+        assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::SessionEnded)), (3, 2));
+    });
+}
+
+/// What it was sent is completed [MQTT-3.10.4-3]; if it then goes without an answer, others are sent it.
+#[test]
+fn a_member_that_unsubscribes_gives_up_what_is_queued_and_completes_what_it_was_sent() {
+    for answers in [true, false] {
+        run(Limits::default(), |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            let hello = Hello::v5("m").receive_maximum(2);
+            let member = shard.connect(&hello);
+            shard.subscribe(member, "$share/g/t", 1);
+            shard.subscribe(member, "u", 1);
+            publish_numbers(shard, publisher, 5, 1);
+            shard.publish(publisher, "u", b"own", 1);
+            let sent = shard.messages(member);
+            assert_eq!(sent.len(), 2);
+            let other = shard.connect(&Hello::v5("o"));
+            shard.subscribe(other, "$share/g/t", 1);
+            shard.unsubscribe(member, &["$share/g/t"]);
+            assert_eq!(shard.texts(other), numbers(2..5));
+            if answers {
+                for message in &sent {
+                    shard.send(member, &ack(AckKind::PubAck, message.id, ReasonCode::Success));
+                }
+                assert_eq!(shard.texts(member), ["own"]);
+            }
+            // The group that it left is gone and another has its place: nothing may be mistaken for it.
+            shard.unsubscribe(other, &["$share/g/t"]);
+            shard.subscribe(other, "$share/x/x", 1);
+            let third = shard.connect(&Hello::v5("o3"));
+            shard.subscribe(third, "$share/g/t", 1);
+            shard.hang_up(member);
+            let expected = if answers { Vec::new() } else { numbers(0..2) };
+            assert_eq!(shard.texts(third), expected);
+            assert_eq!(shard.messages(other), []);
+        });
+    }
+}
+
+#[test]
+fn a_message_whose_last_member_goes_is_counted_as_a_drop() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m"));
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.publish(publisher, "t", b"x", 1);
+        assert_eq!(shard.messages(member).len(), 1);
+        shard.hang_up(member);
+        assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::NoMember)), (1, 1));
+        assert_eq!(shard.engine.counters().matched, 2);
+    });
+}
+
+#[test]
+fn a_moved_message_is_given_to_who_is_online_before_who_keeps_it_and_goes_on_expiring() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hello = Hello::v5("m").expiry_s(10);
+        let members = [Hello::v5("keeps").resume(), hello, Hello::v5("online")].map(|hello| {
+            let member = shard.connect(&hello);
+            shard.subscribe(member, "$share/g/t", 1);
+            member
+        });
+        shard.hang_up(members[0]);
+        shard.unsubscribe(members[2], &["$share/g/t"]);
+        for (text, expiry_s) in [("short", 5), ("long", 100)] {
+            let properties =
+                PublishProperties { message_expiry_interval_s: Some(expiry_s), ..Default::default() };
+            shard.publish_packet(publisher, &Publish { properties, ..publish("t", text.as_bytes(), 1, 9) });
+        }
+        assert_eq!(shard.messages(members[1]).len(), 2);
+        shard.subscribe(members[2], "$share/g/t", 1);
+        shard.hang_up(members[1]);
+        shard.advance_ms(10_000);
+        let moved = shard.messages(members[2]);
+        assert_eq!(moved.len(), 1);
+        assert_eq!((moved[0].text(), moved[0].expiry_s), ("long", Some(90)));
+        assert_eq!(dropped(shard, DropReason::Expired), 1);
+    });
+}
+
+/// A session may hold 10 000 messages. One step moves some; between two steps everyone else has a turn.
+#[test]
+fn a_long_queue_moves_in_steps_of_bounded_length_and_in_order() {
+    let count = 2_000;
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m").expiry_s(10));
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.hang_up(member);
+        publish_numbers(shard, publisher, count, 1);
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 1);
+        shard.ticks = false;
+        shard.connect(&Hello::v5("m"));
+        let mut left = shard.engine.audit().moves;
+        let mut steps = 0;
+        while left > 0 {
+            shard.tick();
+            let before = core::mem::replace(&mut left, shard.engine.audit().moves);
+            assert!(before - left <= 128 * 4, "{before} to {left}: a tick and what it leads to");
+            steps += 1;
+        }
+        shard.ticks = true;
+        shard.tick();
+        assert!(steps > 1);
+        assert_eq!(shard.texts(other), numbers(0..count));
+    });
+}
+
+/// A full queue ends its session, whose messages go to the next member, whose queue is full, and so on.
+#[test]
+fn a_cascade_of_full_queues_ends_with_the_last_member_and_everything_counted() {
+    let limits = Limits { queue_messages_max: 2, queue_full: QueueFull::EndSession, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        for name in ["a", "b", "c", "d"] {
+            let member = shard.connect(&Hello::v5(name).resume());
+            shard.subscribe(member, "$share/g/t", 1);
+            shard.hang_up(member);
+        }
+        publish_numbers(shard, publisher, 9, 1);
+        assert_eq!(shard.engine.session_count(), 1, "the publisher's");
+        assert!(dropped(shard, DropReason::NoMember) > 0 && dropped(shard, DropReason::QueueFull) > 0);
     });
 }

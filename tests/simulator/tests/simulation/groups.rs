@@ -2,7 +2,8 @@
 //! Knows no engine.
 
 use engine::{DropReason, Lane};
-use wire::QoS;
+use simulator::Subscribing;
+use wire::{QoS, RetainHandling};
 
 use crate::stage::{client_in, client_on, finish, subscribe, turns, world};
 
@@ -100,5 +101,76 @@ fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
     assert!(world.heard(member).is_empty());
     world.settle();
     assert_eq!(world.heard(member), [(message, false)]);
+    finish(world);
+}
+
+#[test]
+fn what_a_member_leaves_behind_finds_one_on_another_shard() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, 0, 0);
+        let leaving = client_in(&mut world, 1, 0, GROUP);
+        let filter = [Subscribing { filter: GROUP, qos, retain_handling: RetainHandling::DoNotSend }];
+        let staying = client_in(&mut world, 2, 0, GROUP);
+        world.subscribe(leaving, &filter);
+        world.settle();
+        let messages: Vec<u32> = (0..150)
+            .map(|number| {
+                let message = world.publish(publisher, &format!("g/x/{number}"), qos, false, 3_000);
+                // It takes what it is sent, and reads none of it.
+                for shard in [0, 1, 0] {
+                    world.turn(shard);
+                }
+                world.read(publisher, usize::MAX);
+                message
+            })
+            .collect();
+        turns(&mut world, &[0, 1], publisher);
+        assert!(world.is_answered(publisher), "all of them are acknowledged");
+        world.subscribe(staying, &filter);
+        turns(&mut world, &[2, 0, 1], staying);
+        assert!(world.is_answered(staying));
+        world.vanish(leaving, true);
+        world.settle();
+        let heard: Vec<u32> = world.heard(staying).iter().map(|(message, _)| *message).collect();
+        // A client takes a hundred at once: so many of QoS 2 were sent and are nobody else's [MQTT-4.8.2-5].
+        let sent = if qos == QoS::ExactlyOnce { 100 } else { 0 };
+        assert_eq!(heard, messages[sent..], "in order");
+        assert_eq!(world.dropped(DropReason::Moved), 150 - sent as u64);
+        assert_eq!(world.dropped(DropReason::SessionEnded), sent as u64);
+        finish(world);
+    }
+}
+
+/// Members that were online when the search began are away when it comes by: it goes round once more and leaves
+/// the message with one that keeps it.
+#[test]
+fn a_search_that_finds_nobody_online_asks_each_shard_once_more_for_one_that_keeps_the_message() {
+    let mut world = world(4);
+    let publisher = client_on(&mut world, 0, 0);
+    let gone = client_in(&mut world, 1, 1_000, GROUP);
+    let away = client_in(&mut world, 3, 1_000, GROUP);
+    for member in [gone, away] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    // The publisher's shard does not learn that one session ended and that the other waits.
+    world.hold(1, 0, Lane::Control);
+    world.hold(3, 0, Lane::Control);
+    world.disconnect(gone, true);
+    world.disconnect(away, false);
+    turns(&mut world, &[1, 3, 2], away);
+    let messages: Vec<u32> = (0..4)
+        .map(|number| world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10))
+        .collect();
+    for _ in 0..6 {
+        turns(&mut world, &[0, 1, 2, 3], publisher);
+    }
+    assert_eq!(world.dropped(DropReason::NoMember), 0);
+    world.release();
+    world.settle();
+    let mut heard: Vec<u32> = world.heard(away).iter().map(|(message, _)| *message).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, messages);
     finish(world);
 }

@@ -38,6 +38,35 @@ fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
     finish(world);
 }
 
+/// One topic is remembered, and two are sent live while the answer is under way: it is thrown away and asked for again.
+#[test]
+fn an_answer_that_too_much_came_before_is_asked_for_again() {
+    let topic = topic_on(3, HOME);
+    let by_hand = Settings::by_hand(3);
+    let limits = engine::Limits { lookup_topics_max: 1, ..by_hand.limits.clone() };
+    let mut world = world_of(Settings { limits, ..by_hand });
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+    world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.settle();
+
+    world.hold(HOME, SUBSCRIBER, Lane::Data);
+    subscribe(&mut world, subscriber, &format!("{topic}/#"));
+    turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+    assert!(world.lane_len(HOME, SUBSCRIBER, Lane::Data) > 0, "the answer is under way");
+    let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    let other = world.publish(publisher, &format!("{topic}/x"), QoS::AtLeastOnce, false, 10);
+    turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
+    let live = [(newer, false), (other, false)];
+    assert_eq!(world.heard(subscriber), live);
+
+    world.release();
+    world.settle();
+    // It may come again, as what is retained; what it replaced may not come any more.
+    assert_eq!(world.heard(subscriber), [live[0], live[1], (newer, true)]);
+    finish(world);
+}
+
 /// The subscriber's shard had passed the update on to someone else before, and its publisher's shard had no
 /// reason to send it again.
 #[test]

@@ -46,7 +46,7 @@ fn a_seed_is_one_run_and_another_seed_another() {
 }
 
 /// Seeds that found something, each with its story.
-const REGRESSIONS: [(u64, &str); 6] = [
+const REGRESSIONS: [(u64, &str); 7] = [
     (
         0x6,
         "a question overtook the update that its own shard had sent to the home: an older answer came last",
@@ -61,5 +61,9 @@ const REGRESSIONS: [(u64, &str); 6] = [
     ),
     (0x11, "the home forwarded an update, which came behind the publisher's next one"),
     (0xa0, "interest was withdrawn and came again: one update came live and hid the next one in the answer"),
+    (
+        0x1_0a37,
+        "a rival took the session over before a DISCONNECT that was to end it, which its client did not reckon with",
+    ),
     (0x1050, "a hand-over took a connection's number back: a SUBACK left in the name of a later connection"),
 ];
