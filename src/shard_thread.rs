@@ -15,7 +15,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::cores::{self, ThreadId};
 use crate::gauges::Gauges;
-use crate::listen;
+use crate::listen::{self, Dealer};
 use crate::placement;
 use crate::places::Places;
 use crate::statistics::{ShardReport, Totals};
@@ -91,7 +91,7 @@ pub(crate) fn start(
             engine,
             clock,
             listeners,
-            deals: false,
+            deals: own == 0 && Dealer::of(config.io) == Dealer::FirstShard,
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             bells: bells.clone(),

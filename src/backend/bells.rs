@@ -1,12 +1,16 @@
 //! Wakes a shard from another thread, whatever it sleeps in.
 //! Knows nothing of what was put where the shard will look.
 
+#[cfg(unix)]
 use super::monoio;
+use super::tokio;
 
 /// What wakes one shard.
 #[derive(Debug)]
 pub(super) enum Bell {
-    Descriptor(monoio::Bell),
+    #[cfg(unix)]
+    Monoio(monoio::Bell),
+    Tokio(tokio::Bell),
 }
 
 #[expect(
@@ -26,7 +30,9 @@ impl Bells {
     /// If there is no such shard.
     pub(crate) fn ring(&self, shard: usize) {
         match &self.0[shard] {
-            Bell::Descriptor(bell) => bell.ring(),
+            #[cfg(unix)]
+            Bell::Monoio(bell) => bell.ring(),
+            Bell::Tokio(bell) => bell.ring(),
         }
     }
 }

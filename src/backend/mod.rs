@@ -4,9 +4,11 @@
 
 mod bells;
 mod host;
+#[cfg(unix)]
 mod monoio;
 mod refusals;
 mod tasks;
+mod tokio;
 
 use std::io;
 use std::net::TcpListener;
@@ -75,24 +77,42 @@ pub(crate) struct Stands {
 
 /// One shard's backend before its thread runs, with its end of the doorbell.
 pub(crate) enum Backend {
+    #[cfg(unix)]
     Monoio(Io, monoio::Counter),
+    Tokio(tokio::Doorbell),
 }
 
 impl Backend {
     /// Those of all shards, and what wakes each.
     ///
     /// # Errors
-    /// If the system refuses the doorbells.
+    /// If this system has no such I/O, or refuses the doorbells.
     pub(crate) fn prepare(io: Io, shard_count: u16) -> Result<(Vec<Self>, Bells), Trouble> {
         let made: Result<Vec<(Self, Bell)>, _> = (0..shard_count).map(|_| Self::new(io)).collect();
-        let made = made.map_err(|error| Trouble::system("make the doorbell of a shard", error))?;
-        let (backends, bells): (Vec<Self>, Vec<Bell>) = made.into_iter().unzip();
+        let (backends, bells): (Vec<Self>, Vec<Bell>) = made?.into_iter().unzip();
         Ok((backends, bells.into_iter().collect()))
     }
 
-    fn new(io: Io) -> io::Result<(Self, Bell)> {
-        let (counter, bell) = monoio::Counter::new()?;
-        Ok((Self::Monoio(io, counter), Bell::Descriptor(bell)))
+    /// The one place that says which backend an `io` means.
+    fn new(io: Io) -> Result<(Self, Bell), Trouble> {
+        match io {
+            #[cfg(unix)]
+            Io::Auto | Io::Uring | Io::Epoll => {
+                let (counter, bell) = monoio::Counter::new()
+                    .map_err(|error| Trouble::system("make the doorbell of a shard", error))?;
+                Ok((Self::Monoio(io, counter), Bell::Monoio(bell)))
+            }
+            #[cfg(not(unix))]
+            Io::Uring | Io::Epoll => Err(Trouble::system("find that io", io::ErrorKind::Unsupported.into())),
+            #[cfg(not(unix))]
+            Io::Auto => Ok(Self::on_tokio()),
+            Io::Tokio => Ok(Self::on_tokio()),
+        }
+    }
+
+    fn on_tokio() -> (Self, Bell) {
+        let (doorbell, bell) = tokio::Doorbell::new();
+        (Self::Tokio(doorbell), Bell::Tokio(bell))
     }
 
     /// Serves on the calling thread until the shard is told to stop. `stands` is told what it serves on, or why it cannot.
@@ -105,10 +125,21 @@ impl Backend {
         stands: impl FnOnce(Result<Stands, Trouble>),
     ) -> Result<(), Trouble> {
         match self {
+            #[cfg(unix)]
             Self::Monoio(io, counter) => match monoio::build(io) {
                 Ok(mut built) => {
                     stands(Ok(Stands { io: built.io, fallback: built.fallback.take() }));
                     monoio::run(built, counter, parts)
+                }
+                Err(trouble) => {
+                    stands(Err(trouble));
+                    Ok(())
+                }
+            },
+            Self::Tokio(doorbell) => match tokio::build() {
+                Ok(runtime) => {
+                    stands(Ok(Stands { io: Io::Tokio, fallback: None }));
+                    tokio::run(&runtime, doorbell, parts)
                 }
                 Err(trouble) => {
                     stands(Err(trouble));

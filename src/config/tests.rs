@@ -125,7 +125,7 @@ fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
     check("shards = 65", "an integer from 0 to 64");
     check("read_buffer_bytes = 1", "an integer from 512 to 1048576");
     check("queue_qos0_offline = 1", "true or false");
-    check("io = \"iouring\"", "one of \"auto\", \"uring\", \"epoll\"");
+    check("io = \"iouring\"", "one of \"auto\", \"uring\", \"epoll\", \"tokio\"");
     check("log_level = \"trace\"", "one of \"debug\", \"info\", \"warn\", \"error\", \"err\", \"off\"");
     check("data_dir = \"\"", "a directory in quotes");
     let addresses = "a list of different IP addresses, as in [\"127.0.0.1\", \"::1\"]; on the command line --bind \

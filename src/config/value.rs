@@ -198,6 +198,8 @@ pub(crate) enum Io {
     Uring,
     /// epoll (kqueue on macOS).
     Epoll,
+    /// tokio, on every system.
+    Tokio,
 }
 
 impl fmt::Display for Io {
@@ -247,7 +249,7 @@ macro_rules! word_fields {
 }
 
 word_fields! {
-    Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", }
+    Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", Tokio = "tokio", }
     LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
     Redirect, "WHERE": { Off = "off", UseAnother = "use_another", Moved = "moved", }
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }

@@ -27,14 +27,19 @@ pub(crate) enum Io {
     Auto,
     Uring,
     Epoll,
+    Tokio,
 }
 
 impl Io {
+    /// All but `Auto`, which is one of these.
+    pub(crate) const EACH: [Self; 3] = [Self::Uring, Self::Epoll, Self::Tokio];
+
     pub(crate) fn flag(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Uring => "uring",
             Self::Epoll => "epoll",
+            Self::Tokio => "tokio",
         }
     }
 
