@@ -66,7 +66,7 @@ impl Dealer {
     pub(crate) fn of(io: Io) -> Self {
         match io {
             Io::Auto | Io::Uring | Io::Epoll if cfg!(target_os = "linux") => Self::System,
-            Io::Auto | Io::Uring | Io::Epoll | Io::Tokio => Self::FirstShard,
+            Io::Auto | Io::Uring | Io::Epoll | Io::Tokio | Io::Blocking => Self::FirstShard,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Wakes a shard from another thread, whatever it sleeps in.
 //! Knows nothing of what was put where the shard will look.
 
+use super::blocking;
 #[cfg(unix)]
 use super::monoio;
 use super::tokio;
@@ -11,6 +12,7 @@ pub(super) enum Bell {
     #[cfg(unix)]
     Monoio(monoio::Bell),
     Tokio(tokio::Bell),
+    Blocking(blocking::Bell),
 }
 
 #[expect(
@@ -33,6 +35,7 @@ impl Bells {
             #[cfg(unix)]
             Bell::Monoio(bell) => bell.ring(),
             Bell::Tokio(bell) => bell.ring(),
+            Bell::Blocking(bell) => bell.ring(),
         }
     }
 }

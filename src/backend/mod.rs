@@ -3,6 +3,9 @@
 //! Knows no packet: bytes go to the engine and come from its outboxes.
 
 mod bells;
+mod blocking;
+#[cfg(unix)]
+mod direct;
 mod host;
 #[cfg(unix)]
 mod monoio;
@@ -80,6 +83,7 @@ pub(crate) enum Backend {
     #[cfg(unix)]
     Monoio(Io, monoio::Counter),
     Tokio(tokio::Doorbell),
+    Blocking(blocking::Inbox),
 }
 
 impl Backend {
@@ -107,6 +111,10 @@ impl Backend {
             #[cfg(not(unix))]
             Io::Auto => Ok(Self::on_tokio()),
             Io::Tokio => Ok(Self::on_tokio()),
+            Io::Blocking => {
+                let (inbox, bell) = blocking::Inbox::new();
+                Ok((Self::Blocking(inbox), Bell::Blocking(bell)))
+            }
         }
     }
 
@@ -136,6 +144,10 @@ impl Backend {
                     Ok(())
                 }
             },
+            Self::Blocking(inbox) => {
+                stands(Ok(Stands { io: Io::Blocking, fallback: None }));
+                blocking::run(inbox, parts)
+            }
             Self::Tokio(doorbell) => match tokio::build() {
                 Ok(runtime) => {
                     stands(Ok(Stands { io: Io::Tokio, fallback: None }));

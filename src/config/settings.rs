@@ -108,9 +108,9 @@ settings! {
         /// use, as CPU affinity and the quota of its control group say; more than there are cores is allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);
         /// How bytes move: "uring" (`io_uring`, Linux 5.1 or later, 5.10 recommended), "epoll" (kqueue on macOS), "tokio" (on
-        /// every system), or "auto": `io_uring` where the system has and permits it, epoll otherwise, tokio on Windows, and one
-        /// log line that says why.
-        io: Io = Io::Auto, ANY;
+        /// every system), "blocking" (on every system, a thread for each connection, for comparison), or "auto": `io_uring`
+        /// where the system has and permits it, epoll otherwise, tokio on Windows, and one log line that says why.
+        io: Io = Io::DEFAULT, ANY;
         /// Seconds between two statistics blocks on standard output; 0 prints none (`STATS_INTERVAL`).
         /// SIGUSR1 prints one at any time.
         stats_interval_s: u32 = 30, between(0, 86_400);

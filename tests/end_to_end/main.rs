@@ -44,8 +44,8 @@ fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     }
 }
 
-/// Each scenario becomes several tests: `uring::sessions::…`, `epoll::sessions::…` and `tokio::sessions::…` on one shard, where
-/// a PINGRESP says that all before it has happened, and `two_shards::sessions::…`.
+/// Each scenario becomes several tests: `uring::sessions::…`, `epoll::…`, `tokio::…` and `blocking::…` on one shard, where a
+/// PINGRESP says that all before it has happened, and `two_shards::sessions::…`.
 macro_rules! scenarios {
     ($($module:ident { $($needs:ident: $name:ident,)+ })+) => {
         mod uring {
@@ -69,6 +69,14 @@ macro_rules! scenarios {
                 #[test]
                 fn $name() {
                     crate::run(crate::Io::Tokio, "1", crate::Needs::$needs, crate::$module::$name);
+                }
+            )+ })+
+        }
+        mod blocking {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::run(crate::Io::Blocking, "1", crate::Needs::$needs, crate::$module::$name);
                 }
             )+ })+
         }

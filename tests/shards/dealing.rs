@@ -7,7 +7,13 @@ use crate::harness::peer::Peer;
 
 #[test]
 fn connections_are_dealt_to_all_shards_in_turn() {
-    let broker = start(Io::Tokio, 3, &[]);
+    for io in [Io::Tokio, Io::Blocking] {
+        judge(io);
+    }
+}
+
+fn judge(io: Io) {
+    let broker = start(io, 3, &[]);
     // A client without an identifier of its own stays where it was dealt to.
     let peers: Vec<Peer> =
         (0..9).map(|_| Peer::connect(broker.address(), &Connect::new(Version::V5, ""))).collect();

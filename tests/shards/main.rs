@@ -15,7 +15,7 @@ mod starting;
 
 use harness::broker::Io;
 
-/// Each scenario becomes one test for each driver: `uring::crossing::…`, `epoll::crossing::…` and `tokio::crossing::…`.
+/// Each scenario becomes one test for each driver: `uring::crossing::…`, `epoll::…`, `tokio::…` and `blocking::…`.
 macro_rules! scenarios {
     ($($module:ident { $($name:ident,)+ })+) => {
         mod uring {
@@ -39,6 +39,14 @@ macro_rules! scenarios {
                 #[test]
                 fn $name() {
                     crate::$module::$name(crate::Io::Tokio);
+                }
+            )+ })+
+        }
+        mod blocking {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::$module::$name(crate::Io::Blocking);
                 }
             )+ })+
         }

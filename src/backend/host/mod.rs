@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
+use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
 use tracing::debug;
 
 use super::Parts;
@@ -247,6 +247,21 @@ impl<T: Transport> Host<T> {
         }
         self.carry_out(&mut engine, &mut actions);
         flushed
+    }
+
+    /// Lends the next piece of an outbox to somebody who sends it later.
+    pub(super) fn lend(&self, id: ConnectionId) -> Lend {
+        self.engine.borrow_mut().lend(id)
+    }
+
+    /// Takes a lent piece back, of which so many bytes were sent.
+    pub(super) fn give_back(&self, id: ConnectionId, chunk: Chunk, sent_bytes: usize) {
+        // It may be the first thing of a turn.
+        self.lanes.unpark();
+        let mut engine = self.engine.borrow_mut();
+        let mut actions = self.actions.borrow_mut();
+        engine.give_back(self.clock.now(), id, chunk, sent_bytes, &mut actions);
+        self.carry_out(&mut engine, &mut actions);
     }
 
     /// The end of a turn: what others see of this shard. Returns when it has to wake by itself.

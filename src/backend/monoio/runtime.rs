@@ -37,7 +37,7 @@ pub(in crate::backend) fn build(io: Io) -> Result<Built, Trouble> {
         Io::Uring => build_uring(true).or_else(|_| build_uring(false)).map_err(Trouble::io_uring),
         // Without COOP_TASKRUN a ring costs more than epoll does: see bench/runtimes.
         Io::Auto => build_uring(true).or_else(|refused| build_epoll(Some(refused))),
-        Io::Tokio => unreachable!("that is not monoio's"),
+        Io::Tokio | Io::Blocking => unreachable!("monoio has neither"),
     }
 }
 

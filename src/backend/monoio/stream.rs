@@ -5,17 +5,9 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use rustix::net::{RecvFlags, SendFlags};
+use crate::backend::{direct, tasks};
 
-use crate::backend::tasks;
-
-/// `DONTWAIT`: the `io_uring` driver leaves sockets in blocking mode.
-#[cfg(target_os = "linux")]
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-#[cfg(not(target_os = "linux"))]
-const SEND: SendFlags = SendFlags::DONTWAIT;
-
-/// **Lives on:** the shard of its connection.
+/// The `io_uring` driver leaves its socket in blocking mode. **Lives on:** the shard of its connection.
 pub(super) struct Stream(monoio::net::TcpStream);
 
 impl tasks::Stream for Stream {
@@ -41,11 +33,11 @@ impl tasks::Stream for Stream {
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::net::recv(self.descriptor(), buffer, RecvFlags::DONTWAIT).map(|(length, _)| length)?)
+        direct::receive(self.descriptor(), buffer)
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(self.descriptor(), bytes, SEND)?)
+        direct::send(self.descriptor(), bytes)
     }
 
     fn set_nodelay(&self) -> io::Result<()> {

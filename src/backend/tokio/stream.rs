@@ -10,6 +10,8 @@ use std::task::Poll;
 use socket2::SockRef;
 use tokio::sync::Notify;
 
+#[cfg(unix)]
+use crate::backend::direct;
 use crate::backend::tasks;
 
 /// **Lives on:** the shard of its connection.
@@ -39,7 +41,7 @@ impl tasks::Stream for Stream {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut drained = 0;
         let received = self.0.try_io(tokio::io::Interest::READABLE, || {
-            let (received, _) = rustix::net::recv(&self.0, &mut *buffer, rustix::net::RecvFlags::empty())?;
+            let received = direct::receive(&self.0, buffer)?;
             if 0 < received && received < buffer.len() {
                 drained = received;
                 return Err(io::ErrorKind::WouldBlock.into());
