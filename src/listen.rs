@@ -1,6 +1,6 @@
 //! The listening sockets: whether the configured addresses can be had, asked before anything else is touched (shards
 //! share a port among themselves, so a second broker of the same user would share it, too, and never be told), and one
-//! socket for each address and shard.
+//! socket for each address and, where the system deals connections among them, for each shard.
 //! Accepts nothing.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Io};
 use crate::trouble::Trouble;
 
 /// Connections that may wait for a listener to accept them; `net.core.somaxconn` may be lower.
@@ -23,9 +23,6 @@ const BACKLOG: i32 = 4_096;
 const PROBES_MAX: u32 = 10;
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Whether sockets that share a port each get a part of its connections: elsewhere `SO_REUSEPORT` gives all of them to one, or
-/// is not there.
-const SYSTEM_DEALS: bool = cfg!(target_os = "linux");
 /// A listener's place among the addresses of the configuration: the same on every shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ListenerNumber(u16);
@@ -72,16 +69,39 @@ pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), Trouble> 
     Ok(())
 }
 
-/// The listeners of every shard, each on all addresses of `config`; the system deals connections among the shards. Where it
-/// would not, the first shard has them all, and a connection finds its shard once its session is known.
+/// Who deals new connections to the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dealer {
+    /// The system, among listeners that share a port.
+    System,
+    /// The first shard: it has the only listeners, and deals what it accepts to all shards in turn.
+    FirstShard,
+}
+
+impl Dealer {
+    /// Only Linux deals evenly; macOS hands all connections to one of the listeners, and Windows has no such thing. Where a
+    /// backend is at home on such systems, it goes the same way on Linux.
+    pub(crate) fn of(io: Io) -> Self {
+        match io {
+            Io::Auto | Io::Uring | Io::Epoll if cfg!(target_os = "linux") => Self::System,
+            Io::Auto | Io::Uring | Io::Epoll | Io::Tokio | Io::Blocking => Self::FirstShard,
+        }
+    }
+}
+
+/// The listeners of every shard that accepts, each on all addresses of `config`.
 ///
 /// # Errors
 /// The first address that cannot be listened on, and why.
 pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, Trouble> {
     let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
+    let accepting = match Dealer::of(config.io) {
+        Dealer::System => &mut shards[..],
+        Dealer::FirstShard => &mut shards[..1],
+    };
     for &ip in &config.bind {
         let mut address = SocketAddr::new(ip, config.port);
-        for listeners in shards.iter_mut().take(if SYSTEM_DEALS { shard_count.into() } else { 1 }) {
+        for listeners in &mut *accepting {
             let listener =
                 share(address, config.send_buffer_bytes).map_err(|error| Trouble::listen(address, error))?;
             // If any free port was asked for, the first shard finds it and the others share it.
@@ -187,13 +207,20 @@ mod tests {
         assert!(matches!(trouble, Trouble::AddressInUse(_)), "{trouble}");
     }
 
-    #[test]
     #[cfg(target_os = "linux")]
+    #[test]
     fn all_shards_share_the_port_that_the_first_one_found() {
-        let shards = bind(&config(vec![LOOPBACK], 0), 3).unwrap();
+        let shards = bind(&Config { io: Io::Epoll, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
         let ports: Vec<u16> =
             shards.iter().map(|listeners| listeners[0].local_addr().unwrap().port()).collect();
         assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
+    }
+
+    #[test]
+    fn only_the_first_shard_listens_where_it_deals() {
+        let shards = bind(&Config { io: Io::Tokio, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
+        let listeners: Vec<usize> = shards.iter().map(Vec::len).collect();
+        assert_eq!(listeners, [1, 0, 0]);
     }
 
     #[test]

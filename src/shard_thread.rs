@@ -1,7 +1,6 @@
 //! The threads of the shards: one pinned thread each, its listeners, and how the control plane speaks to it.
 //! Knows no connection; what crosses here is a request, a counter or a stop.
 
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -11,12 +10,12 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::{Engine, Entropy, SessionRecord, Topology};
 use tracing::{debug, error, info, warn};
 
-use crate::backend::monoio::{self as backend, Bell, Bells, CAPACITY, Counter, Parts};
+use crate::backend::{Backend, Bells, CAPACITY, Control, Parts, Stands};
 use crate::clock::{self, Clock};
-use crate::config::{Config, Io};
+use crate::config::Config;
 use crate::cores::{self, ThreadId};
 use crate::gauges::Gauges;
-use crate::listen;
+use crate::listen::{self, Dealer};
 use crate::placement;
 use crate::places::Places;
 use crate::statistics::{ShardReport, Totals};
@@ -26,23 +25,6 @@ use crate::trouble::Trouble;
 
 /// Requests that may wait for a shard. They repeat, so one that finds no room is left out.
 const CONTROLS_MAX: usize = 8;
-
-/// Something the control plane asks of a shard.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// Accept connections: every shard knows what the others subscribe to.
-    Accept,
-    /// Show that you turn.
-    Turn(u64),
-    /// Publish these messages of the broker's own.
-    Publish(Vec<SysMessage>),
-    /// Hand the records of persistent sessions over, if they changed.
-    HandOver,
-    /// Take no more packets from clients, and answer whether nothing is on its way to or from here.
-    Quiesce(Sender<bool>),
-    /// Tell the clients, and end within this time.
-    Stop(Duration),
-}
 
 struct Thread {
     control: Sender<Control>,
@@ -64,9 +46,7 @@ pub(crate) struct Shards {
 /// What a shard's thread says of itself once its runtime stands.
 struct Started {
     id: ThreadId,
-    io: Io,
-    /// Why `io_uring` was passed over, if it was.
-    fallback: Option<io::Error>,
+    stands: Stands,
 }
 
 /// Binds the listeners, starts a thread for each shard and waits until all of them serve. `key` deals the `sessions`
@@ -88,15 +68,15 @@ pub(crate) fn start(
     let places = Places::new(config.max_connections);
     let listeners = listen::bind(config, shard_count)?;
     let addresses: Vec<_> = listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let (doorbells, bells) = doorbells(shard_count)?;
+    let (backends, bells) = Backend::prepare(config.io, shard_count)?;
     let cores = cores::deal(shard_count);
     let session_count = sessions.len();
     let mut sessions = deal(sessions, Topology { own: 0, shard_count, key });
     let (settled, settlements) = bounded(shard_count.into());
 
     let mut waiting = Vec::new();
-    let belongings = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(doorbells);
-    for (own, ((port, listeners), doorbell)) in (0..shard_count).zip(belongings) {
+    let belongings = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
+    for (own, ((port, listeners), backend)) in (0..shard_count).zip(belongings) {
         let limits = config.engine_limits(shard_count);
         let mut engine =
             Engine::new(limits, placement::draw()?, clock.now()).in_mesh(Topology { own, shard_count, key });
@@ -111,22 +91,21 @@ pub(crate) fn start(
             engine,
             clock,
             listeners,
+            deals: own == 0 && Dealer::of(config.io) == Dealer::FirstShard,
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             bells: bells.clone(),
             places: places.clone(),
             gauges: gauges.clone(),
             control: asked,
-            doorbell,
             settled: settled.clone(),
             feed: feed.clone(),
         };
         let core = cores.get(usize::from(own)).copied();
-        let io = config.io;
         let (started, start) = bounded(1);
         let handle = thread::Builder::new()
             .name(format!("shard-{own}"))
-            .spawn(move || serve(parts, core, io, &started))
+            .spawn(move || serve(backend, parts, core, started))
             .map_err(|error| Trouble::system("start the thread of a shard", error))?;
         waiting.push((control, gauges, handle, start));
     }
@@ -153,13 +132,6 @@ pub(crate) fn start(
     Ok(shards)
 }
 
-fn doorbells(shard_count: u16) -> Result<(Vec<Counter>, Bells), Trouble> {
-    let made: Result<Vec<(Counter, Bell)>, _> = (0..shard_count).map(|_| Counter::new()).collect();
-    let made = made.map_err(|error| Trouble::system("make the doorbell of a shard", error))?;
-    let (counters, bells): (Vec<Counter>, Vec<Bell>) = made.into_iter().unzip();
-    Ok((counters, bells.into()))
-}
-
 /// The sessions of each shard, which may be other ones than before: their number may have changed.
 fn deal(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<SessionRecord>> {
     let mut dealt: Vec<Vec<SessionRecord>> = (0..topology.shard_count).map(|_| Vec::new()).collect();
@@ -183,8 +155,8 @@ fn wait_until_started(start: &Receiver<Result<Started, Trouble>>) -> Result<Star
 }
 
 fn tell_started(shard: usize, shard_count: u16, started: &Started) {
-    let io = started.io;
-    match &started.fallback {
+    let Stands { io, fallback } = &started.stands;
+    match fallback {
         // All shards are alike, unless the system refuses io_uring to some of them.
         None if shard == 0 => info!(%io, shards = shard_count, "shards run"),
         Some(refused) if shard == 0 => info!(
@@ -196,23 +168,18 @@ fn tell_started(shard: usize, shard_count: u16, started: &Started) {
 }
 
 /// The thread of a shard.
-fn serve(parts: Parts, core: Option<CoreId>, io: Io, started: &Sender<Result<Started, Trouble>>) {
+fn serve(backend: Backend, parts: Parts, core: Option<CoreId>, started: Sender<Result<Started, Trouble>>) {
     let number = parts.number;
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
     {
         warn!(shard = number, core = core.id, "not pinned: the system refused");
     }
-    let mut built = match backend::build(io) {
-        Ok(built) => built,
-        Err(trouble) => {
-            let _ = started.send(Err(trouble));
-            return;
-        }
+    let id = ThreadId::current();
+    let stands = move |stands: Result<Stands, Trouble>| {
+        let _ = started.send(stands.map(|stands| Started { id, stands }));
     };
-    let (io, fallback) = (built.io, built.fallback.take());
-    let _ = started.send(Ok(Started { id: ThreadId::current(), io, fallback }));
-    if let Err(trouble) = backend::run(&mut built, parts) {
+    if let Err(trouble) = backend.run(parts, stands) {
         error!(shard = number, %trouble, "shard failed");
         std::process::abort();
     }

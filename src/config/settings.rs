@@ -107,9 +107,10 @@ settings! {
         /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
         /// use, as CPU affinity and the quota of its control group say; more than there are cores is allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);
-        /// How bytes move: "uring" (`io_uring`, Linux 5.1 or later, 5.10 recommended), "epoll", or "auto":
-        /// `io_uring` where the system has and permits it, epoll otherwise, and one log line that says why.
-        io: Io = Io::Auto, ANY;
+        /// How bytes move: "uring" (`io_uring`, Linux 5.1 or later, 5.10 recommended), "epoll" (kqueue on macOS), "tokio" (on
+        /// every system), "blocking" (on every system, a thread for each connection, for comparison), or "auto": `io_uring`
+        /// where the system has and permits it, epoll otherwise, tokio on Windows, and one log line that says why.
+        io: Io = Io::DEFAULT, ANY;
         /// Seconds between two statistics blocks on standard output; 0 prints none (`STATS_INTERVAL`).
         /// SIGUSR1 prints one at any time.
         stats_interval_s: u32 = 30, between(0, 86_400);

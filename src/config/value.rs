@@ -198,6 +198,15 @@ pub(crate) enum Io {
     Uring,
     /// epoll (kqueue on macOS).
     Epoll,
+    /// tokio, on every system.
+    Tokio,
+    /// A thread for each connection, on every system.
+    Blocking,
+}
+
+impl Io {
+    /// Of an artefact built with the feature `sync`, threads.
+    pub(super) const DEFAULT: Self = if cfg!(feature = "sync") { Self::Blocking } else { Self::Auto };
 }
 
 impl fmt::Display for Io {
@@ -247,7 +256,7 @@ macro_rules! word_fields {
 }
 
 word_fields! {
-    Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", }
+    Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", Tokio = "tokio", Blocking = "blocking", }
     LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
     Redirect, "WHERE": { Off = "off", UseAnother = "use_another", Moved = "moved", }
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }

@@ -34,6 +34,17 @@ fn many_connections_leave_nothing_behind_on_epoll() {
 }
 
 #[test]
+fn many_connections_leave_nothing_behind_on_tokio() {
+    judge(Io::Tokio, "1", SLACK_BYTES);
+}
+
+#[test]
+fn many_connections_leave_nothing_behind_on_threads() {
+    // The system's library keeps some of the stacks of threads that ended.
+    judge(Io::Blocking, "1", 4 * SLACK_BYTES);
+}
+
+#[test]
 fn many_connections_leave_nothing_behind_on_two_shards() {
     // Each round deals the connections anew, so a shard's tables may still grow in a later one.
     judge(Io::Auto, "2", 4 * SLACK_BYTES);

@@ -1,5 +1,5 @@
 //! The broker as its clients see it: unmodified clients (rumqttc, both versions) and packets checked byte by byte, over real
-//! sockets, against the real binary, on each I/O driver and with more than one shard.
+//! sockets, against the real binary, on each backend and with more than one shard.
 //! Judges another broker when `BROKER=ADDRESS:PORT` is set; what only ours promises is left out then, and said so.
 
 #[path = "../harness/mod.rs"]
@@ -44,8 +44,8 @@ fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     }
 }
 
-/// Each scenario becomes three tests: `uring::sessions::…` and `epoll::sessions::…` on one shard, where a PINGRESP says that
-/// all before it has happened, and `two_shards::sessions::…`.
+/// Each scenario becomes several tests: `uring::sessions::…`, `epoll::…`, `tokio::…` and `blocking::…` on one shard, where a
+/// PINGRESP says that all before it has happened, and `two_shards::sessions::…`.
 macro_rules! scenarios {
     ($($module:ident { $($needs:ident: $name:ident,)+ })+) => {
         mod uring {
@@ -61,6 +61,22 @@ macro_rules! scenarios {
                 #[test]
                 fn $name() {
                     crate::run(crate::Io::Epoll, "1", crate::Needs::$needs, crate::$module::$name);
+                }
+            )+ })+
+        }
+        mod tokio {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::run(crate::Io::Tokio, "1", crate::Needs::$needs, crate::$module::$name);
+                }
+            )+ })+
+        }
+        mod blocking {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::run(crate::Io::Blocking, "1", crate::Needs::$needs, crate::$module::$name);
                 }
             )+ })+
         }

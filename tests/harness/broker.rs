@@ -21,20 +21,27 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// The I/O driver that a broker is started with.
+/// The backend, or the I/O driver of one, that a broker is started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Io {
     Auto,
     Uring,
     Epoll,
+    Tokio,
+    Blocking,
 }
 
 impl Io {
+    /// All but `Auto`, which is one of these.
+    pub(crate) const EACH: [Self; 4] = [Self::Uring, Self::Epoll, Self::Tokio, Self::Blocking];
+
     pub(crate) fn flag(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Uring => "uring",
             Self::Epoll => "epoll",
+            Self::Tokio => "tokio",
+            Self::Blocking => "blocking",
         }
     }
 

@@ -7,7 +7,7 @@ use crate::harness::time::{Deadline, PATIENCE};
 
 #[test]
 fn one_connection_too_many_is_refused_with_a_reason() {
-    for io in [Io::Uring, Io::Epoll] {
+    for io in Io::EACH {
         let broker =
             Broker::start_with(&Setup { io, flags: &["--max-connections", "3"], ..Setup::default() });
         let mut admitted: Vec<Peer> = (0..3)
@@ -40,7 +40,7 @@ fn one_connection_too_many_is_refused_with_a_reason() {
 /// What a client makes the broker hold counts, be it half a packet, a filter or a will.
 #[test]
 fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
-    for io in [Io::Uring, Io::Epoll] {
+    for io in Io::EACH {
         let config = "memory_bytes_max = 200000\n";
         let broker = Broker::start_with(&Setup { io, flags: &["--shards", "1"], config });
         let connect = |id: &'static str| Connect::new(Version::V5, id);
@@ -70,7 +70,7 @@ fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
 /// A peer that was ended and never closes its own side must not be able to keep the place.
 #[test]
 fn who_ignores_the_end_does_not_keep_the_place() {
-    for io in [Io::Uring, Io::Epoll] {
+    for io in Io::EACH {
         let (flags, config) = (["--max-connections", "1"], "connect_timeout_s = 1\n");
         let broker = Broker::start_with(&Setup { io, flags: &flags, config });
         let mut mute = Peer::open(broker.address(), Version::V5);

@@ -147,6 +147,16 @@ fn io_auto_says_what_serves() {
     );
 }
 
+#[test]
+fn io_that_is_asked_for_is_what_serves() {
+    for io in [Io::Epoll, Io::Tokio, Io::Blocking] {
+        let broker = Broker::start_with(&Setup { io, ..Setup::default() });
+        let (finished, _directory) = broker.stop();
+        let told = format!("shards run io={} ", io.flag());
+        assert!(finished.output.contains(&told), "{told}is not told:\n{}", finished.output);
+    }
+}
+
 fn contents(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).expect("the directory was made");
     entries

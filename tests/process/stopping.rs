@@ -11,7 +11,7 @@ use crate::harness::time::now;
 
 #[test]
 fn sigterm_and_sigint_tell_the_clients_and_exit_0() {
-    for io in [Io::Uring, Io::Epoll] {
+    for io in Io::EACH {
         for signal in [Signal::TERM, Signal::INT] {
             let mut broker = Broker::start_with(&Setup { io, ..Setup::default() });
             let mut five = Peer::connect(broker.address(), &Connect::new(Version::V5, "five"));

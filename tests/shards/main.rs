@@ -8,13 +8,14 @@ mod harness;
 
 mod cluster;
 mod crossing;
+mod dealing;
 mod homes;
 mod pressure;
 mod starting;
 
 use harness::broker::Io;
 
-/// Each scenario becomes one test for each driver: `uring::crossing::…` and `epoll::crossing::…`.
+/// Each scenario becomes one test for each driver: `uring::crossing::…`, `epoll::…`, `tokio::…` and `blocking::…`.
 macro_rules! scenarios {
     ($($module:ident { $($name:ident,)+ })+) => {
         mod uring {
@@ -30,6 +31,22 @@ macro_rules! scenarios {
                 #[test]
                 fn $name() {
                     crate::$module::$name(crate::Io::Epoll);
+                }
+            )+ })+
+        }
+        mod tokio {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::$module::$name(crate::Io::Tokio);
+                }
+            )+ })+
+        }
+        mod blocking {
+            $(mod $module { $(
+                #[test]
+                fn $name() {
+                    crate::$module::$name(crate::Io::Blocking);
                 }
             )+ })+
         }

@@ -26,25 +26,26 @@ type Runtime = FusionRuntime<TimeDriver<LegacyDriver>>;
 type Runtime = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
 /// A runtime and what it stands on.
-pub(crate) struct Built {
+pub(in crate::backend) struct Built {
     pub(super) runtime: Runtime,
     /// Never `Auto`.
-    pub(crate) io: Io,
+    pub(in crate::backend) io: Io,
     /// Why io_uring was passed over, if it was.
-    pub(crate) fallback: Option<io::Error>,
+    pub(in crate::backend) fallback: Option<io::Error>,
 }
 
 /// Builds a runtime on the calling thread.
 ///
 /// # Errors
 /// If `io` names one interface and the system refuses that.
-pub(crate) fn build(io: Io) -> Result<Built, Trouble> {
+pub(in crate::backend) fn build(io: Io) -> Result<Built, Trouble> {
     match io {
         Io::Epoll => build_epoll(None),
         Io::Uring => build_uring(true).or_else(|_| build_uring(false)).map_err(Trouble::io_uring),
         // Without COOP_TASKRUN a ring costs more than epoll does: see bench/runtimes.
         Io::Auto if cfg!(not(target_os = "linux")) => build_epoll(None),
         Io::Auto => build_uring(true).or_else(|refused| build_epoll(Some(refused))),
+        Io::Tokio | Io::Blocking => unreachable!("monoio has neither"),
     }
 }
 

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use monoio::time::{Instant, sleep};
+use super::Runtime;
+use crate::clock;
 
 /// **Lives on:** the shard. **Sees:** the earliest deadline alone.
 #[derive(Default)]
@@ -28,15 +29,15 @@ impl Deadline {
     }
 
     /// Completes when the deadline, as it then stands, has passed; there is none afterwards.
-    pub(super) async fn reached(&self) {
-        let mut timer = pin!(sleep(Duration::from_hours(1)));
+    pub(super) async fn reached<R: Runtime>(&self) {
+        let mut timer = pin!(R::timer(clock::read() + Duration::from_hours(1)));
         let mut armed = None;
         poll_fn(|context| {
             loop {
                 self.sleeper.set(Some(context.waker().clone()));
                 let Some(at) = self.at.get() else { return Poll::Pending };
                 if armed != Some(at) {
-                    timer.as_mut().reset(at);
+                    R::reset(timer.as_mut(), at);
                     armed = Some(at);
                 }
                 ready!(timer.as_mut().poll(context));

@@ -3,14 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::net::{SocketAddr, TcpStream};
 
-use engine::{Event, Inbound, Large, Parcel};
+use engine::{Admission, Event, Inbound, Large, Parcel};
 use ring::{Capacity, Item, Lane, Parked, Port};
 
-use super::Shard;
-use super::doorbell::Bells;
-use super::hand_over::HandOver;
+use super::{Endpoint, Host};
+use crate::backend::Bells;
+use crate::listen::ListenerNumber;
 
 /// The bounds of every lane.
 pub(crate) const CAPACITY: Capacity = Capacity { block_bytes: engine::BLOCK_BYTES, ..Capacity::DEFAULT };
@@ -23,6 +23,25 @@ pub(crate) enum Beside {
     Large(Box<Large>),
     /// A connection whose session lives on the target.
     HandOver(Box<HandOver>),
+}
+
+/// What a connection's bytes pass through, as it travels between two shards: each kind brings its state along.
+pub(in crate::backend) enum Transport {
+    /// The socket itself.
+    Tcp(TcpStream),
+}
+
+/// A connection between two shards. Nothing was sent on it, and nothing is in flight.
+pub(crate) struct HandOver {
+    pub(in crate::backend) transport: Transport,
+    /// The listener it came by, whose bounds and rules go on to hold for it.
+    pub(in crate::backend) listener: ListenerNumber,
+    /// CONNECT, and what was received behind it; nothing yet of a connection that was only dealt.
+    pub(in crate::backend) bytes: Vec<u8>,
+    /// The place, which the connection takes along.
+    pub(in crate::backend) admission: Admission,
+    /// `None` if the peer is gone already.
+    pub(in crate::backend) peer: Option<SocketAddr>,
 }
 
 /// **Lives on:** the shard. **Sees:** its lanes to and from every other shard.
@@ -59,17 +78,15 @@ impl Lanes {
         }
     }
 
-    /// The last thing of a turn; whether the shard may sleep until its doorbell rings.
-    pub(super) fn park(&self) -> Parked {
+    fn park(&self) -> Parked {
         let parked = self.port.borrow_mut().park();
         // Also after `Work`: each turn begins with `unpark`, which forgets for what credit the last one waited.
         self.ended.set(true);
         parked
     }
 
-    /// Lets a connection leave for its home as soon as that lane has room.
-    pub(super) fn depart(&self, home: u16, hand_over: HandOver) {
-        self.departing.borrow_mut()[usize::from(home)].push_back(Box::new(hand_over));
+    pub(super) fn shard_count(&self) -> u16 {
+        number(self.port.borrow().shard_count())
     }
 
     /// Whether nothing has arrived that was not taken in, and no connection waits to leave.
@@ -86,10 +103,22 @@ impl Lanes {
     }
 }
 
-impl Shard {
+impl<T: Endpoint> Host<T> {
+    /// Lets a connection leave for another shard as soon as that lane has room.
+    pub(in crate::backend) fn send_over(&self, target: u16, hand_over: HandOver) {
+        self.lanes.departing.borrow_mut()[usize::from(target)].push_back(Box::new(hand_over));
+        self.turn.wake_flusher();
+    }
+
+    /// The last thing of a turn; whether the shard may sleep until its doorbell rings.
+    pub(in crate::backend) fn may_sleep(&self) -> bool {
+        self.lanes.park() == Parked::Sleep && !self.turn.is_dirty()
+    }
+
     /// Takes in what other shards sent: always, whatever this shard's own lanes are like. At most what the lanes held
-    /// when they were full: what is added meanwhile is for the next turn.
-    pub(super) fn drain_lanes(self: &Rc<Self>) {
+    /// when they were full: what is added meanwhile is for the next turn. Connections go to `arrive`, with the shard that
+    /// sent them.
+    pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, HandOver)) {
         self.lanes.unpark();
         let others = self.lanes.port.borrow().others();
         for other in others {
@@ -99,14 +128,14 @@ impl Shard {
                 for _ in 0..items_max {
                     let popped = self.lanes.port.borrow_mut().pop(other, lane);
                     let Some(item) = popped else { break };
-                    self.take_in(other, lane, item);
+                    self.take_in(other, lane, item, &mut arrive);
                 }
             }
             self.acknowledge(other);
         }
     }
 
-    fn take_in(self: &Rc<Self>, other: usize, lane: Lane, item: Item<Beside>) {
+    fn take_in(&self, other: usize, lane: Lane, item: Item<Beside>, arrive: &mut impl FnMut(u16, HandOver)) {
         let source = number(other);
         match item {
             Item::Block(block) => {
@@ -116,7 +145,7 @@ impl Shard {
             Item::Other(Beside::Large(large)) => {
                 let _nothing = self.step(Event::Inbox { source, item: Inbound::Large(&large) });
             }
-            Item::Other(Beside::HandOver(hand_over)) => self.arrive(source, *hand_over),
+            Item::Other(Beside::HandOver(hand_over)) => arrive(source, *hand_over),
         }
     }
 
@@ -136,7 +165,7 @@ impl Shard {
 
     /// Pushes what waits for each lane while it has room, and rings the doorbell of each shard that sleeps on something
     /// that this turn made for it.
-    pub(super) fn fill_lanes(&self) {
+    pub(in crate::backend) fn fill_lanes(&self) {
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -186,6 +215,7 @@ impl Shard {
     }
 }
 
-fn number(shard: usize) -> u16 {
+/// A shard's number as engines write it.
+pub(in crate::backend) fn number(shard: usize) -> u16 {
     u16::try_from(shard).expect("there are at most 64 shards")
 }

@@ -1,5 +1,5 @@
 //! What happens once a turn, after every task that was runnable: the flusher, and whoever yielded.
-//! Knows no socket.
+//! Knows no socket and no runtime; a shard that has no tasks uses its list of dirty connections alone.
 //!
 //! A task never wakes itself: monoio 0.2.4 puts such a task in front of the run queue, where it starves all
 //! others and the driver. So a task that yields is woken by the flusher, which the run queue puts last.
@@ -13,7 +13,7 @@ use engine::ConnectionId;
 
 /// **Lives on:** the shard. **Sees:** the connections made dirty in this turn.
 #[derive(Default)]
-pub(super) struct Turn {
+pub(in crate::backend) struct Turn {
     /// Each connection at most once: the engine asks for a flush once until it is served.
     dirty: RefCell<Vec<ConnectionId>>,
     yielded: RefCell<Vec<Waker>>,
@@ -25,37 +25,37 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Says that the outbox of a connection has something for its peer.
-    pub(super) fn mark_dirty(&self, id: ConnectionId) {
+    pub(in crate::backend) fn mark_dirty(&self, id: ConnectionId) {
         self.dirty.borrow_mut().push(id);
         self.wake_flusher();
     }
 
     /// Takes the dirty connections, leaving an empty list with `batch`'s allocation.
-    pub(super) fn take_dirty(&self, batch: &mut Vec<ConnectionId>) {
+    pub(in crate::backend) fn take_dirty(&self, batch: &mut Vec<ConnectionId>) {
         batch.append(&mut self.dirty.borrow_mut());
     }
 
     /// Lets the flusher run once more, at the end of this turn.
-    pub(super) fn wake_flusher(&self) {
+    pub(in crate::backend) fn wake_flusher(&self) {
         if let Some(flusher) = self.flusher.take() {
             flusher.wake();
         }
     }
 
     /// Whether a connection was made dirty since the last [`Turn::take_dirty`].
-    pub(super) fn is_dirty(&self) -> bool {
+    pub(in crate::backend) fn is_dirty(&self) -> bool {
         !self.dirty.borrow().is_empty()
     }
 
     /// Asked by the flusher for itself: another turn follows this one, whatever happens outside.
-    pub(super) fn go_on(&self) {
+    pub(in crate::backend) fn go_on(&self) {
         if let Some(partner) = self.partner.take() {
             partner.wake();
         }
     }
 
     /// The partner, which wakes the flusher whenever that has asked to go on, and so is never woken by itself either.
-    pub(super) async fn accompany(&self) -> Infallible {
+    pub(in crate::backend) async fn accompany(&self) -> Infallible {
         poll_fn(|context| {
             // The first time nobody has asked yet, and one turn more does no harm.
             self.partner.set(Some(context.waker().clone()));
@@ -66,7 +66,7 @@ impl Turn {
     }
 
     /// Lets every other runnable task, the flusher and the driver go first.
-    pub(super) async fn yield_now(&self) {
+    pub(in crate::backend) async fn yield_now(&self) {
         let mut yielded = false;
         poll_fn(|context| {
             if yielded {
@@ -81,7 +81,7 @@ impl Turn {
     }
 
     /// The flusher's sleep: wakes whoever yielded, and returns when somebody wakes the flusher.
-    pub(super) async fn next(&self) {
+    pub(in crate::backend) async fn next(&self) {
         let mut slept = false;
         poll_fn(|context| {
             for task in self.yielded.borrow_mut().drain(..) {

@@ -4,10 +4,10 @@
 use std::rc::Rc;
 
 use engine::{ClosedBy, Event};
-use rustix::io::Errno;
 
-use super::Shard;
 use super::socket::Socket;
+use super::{Runtime, Shard, Stream};
+use crate::backend::host::is_for_now;
 
 /// How one receive ended.
 enum Received {
@@ -19,12 +19,12 @@ enum Received {
     End,
 }
 
-pub(super) async fn run(shard: Rc<Shard>, socket: Rc<Socket>) {
+pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
     loop {
-        let Ok(at_once) = socket.readable().await else { break };
+        let Ok(at_once) = socket.endpoint.readable().await else { break };
         if at_once {
             // At most one receive a turn: a peer that floods must not hold up the others.
-            shard.turn.yield_now().await;
+            shard.host.turn.yield_now().await;
         }
         let received = shard.receive(&socket);
         if let Some(home) = socket.home() {
@@ -44,11 +44,11 @@ pub(super) async fn run(shard: Rc<Shard>, socket: Rc<Socket>) {
     }
     // Whoever waits for writability gives a lent piece back at once, so nothing is lent here.
     let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
-    shard.close(&socket, by);
+    shard.host.close(&socket, by);
 }
 
 /// The same for a connection of which the engine has not consumed `rest` yet.
-pub(super) async fn run_from(shard: Rc<Shard>, socket: Rc<Socket>, rest: Vec<u8>) {
+pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, rest: Vec<u8>) {
     offer_again(&shard, &socket, rest).await;
     assert!(socket.home().is_none(), "a connection that was handed over is at home");
     run(shard, socket).await;
@@ -56,30 +56,30 @@ pub(super) async fn run_from(shard: Rc<Shard>, socket: Rc<Socket>, rest: Vec<u8>
 
 /// Keeps what the engine did not consume and offers it, before anything newer, when it has credit. Returns what is left
 /// when the connection leaves or has ended.
-async fn offer_again(shard: &Shard, socket: &Socket, mut rest: Vec<u8>) -> Vec<u8> {
+async fn offer_again<R: Runtime>(shard: &Shard<R>, socket: &Socket<R::Stream>, mut rest: Vec<u8>) -> Vec<u8> {
     while !rest.is_empty() && !socket.is_aborted() {
-        socket.credit().await;
-        let consumed = shard.step(Event::Received { connection: socket.id, bytes: &rest });
+        socket.endpoint.credit().await;
+        let consumed = shard.host.step(Event::Received { connection: socket.id, bytes: &rest });
         rest.drain(..consumed.bytes);
         if socket.home().is_some() {
             break;
         }
-        shard.turn.yield_now().await;
+        shard.host.turn.yield_now().await;
     }
     rest
 }
 
-impl Shard {
-    fn receive(&self, socket: &Socket) -> Received {
+impl<R: Runtime> Shard<R> {
+    fn receive(&self, socket: &Socket<R::Stream>) -> Received {
         let mut buffer = self.receive_buffer.take();
-        let received = match socket.receive(&mut buffer) {
+        let received = match socket.endpoint.stream.receive(&mut buffer) {
             Ok(0) => Received::End,
             Ok(length) => {
                 let bytes = &buffer[..length];
-                let consumed = self.step(Event::Received { connection: socket.id, bytes }).bytes;
+                let consumed = self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
                 if consumed == length { Received::All } else { Received::Rest(bytes[consumed..].to_vec()) }
             }
-            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+            Err(refused) if is_for_now(&refused) => Received::Nothing,
             Err(_) => Received::End,
         };
         self.receive_buffer.set(buffer);

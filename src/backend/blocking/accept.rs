@@ -1,0 +1,90 @@
+//! Accepts on a thread of its own, until the shard stops.
+//! Knows no protocol, and not who serves what it accepts.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use tracing::debug;
+
+use super::connection::Told;
+use super::spawn;
+use crate::backend::refusals::{REST, Refusals};
+use crate::listen::ListenerNumber;
+use crate::places::Places;
+
+/// How long to try to wake one who accepts; on this machine it takes no time.
+const WAKE_PATIENCE: Duration = Duration::from_millis(100);
+
+#[expect(clippy::disallowed_types, reason = "a flag that the shard sets and who accepts reads")]
+type Shared<T> = std::sync::Arc<T>;
+
+/// **Lives on:** the shard. Tells those who accept that it stops.
+pub(super) struct Acceptor {
+    stopping: Shared<AtomicBool>,
+    address: SocketAddr,
+}
+
+impl Acceptor {
+    /// Starts to accept.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub(super) fn start(
+        number: ListenerNumber,
+        listener: TcpListener,
+        places: Places,
+        tell: Sender<Told>,
+    ) -> io::Result<Self> {
+        let (stopping, address) = (Shared::new(AtomicBool::new(false)), listener.local_addr()?);
+        let seen = Shared::clone(&stopping);
+        spawn("accept", move || run(number, &listener, &places, &tell, &seen))?;
+        Ok(Self { stopping, address })
+    }
+
+    /// Ends the thread, and with it the listener. No call does that to one who blocks on every system; a connection does.
+    pub(super) fn stop(self) {
+        self.stopping.store(true, Relaxed);
+        let mut address = self.address;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+        let _ = TcpStream::connect_timeout(&address, WAKE_PATIENCE);
+    }
+}
+
+fn run(
+    number: ListenerNumber,
+    listener: &TcpListener,
+    places: &Places,
+    tell: &Sender<Told>,
+    stopping: &AtomicBool,
+) {
+    let refusals = Refusals::default();
+    loop {
+        match listener.accept() {
+            _ if stopping.load(Relaxed) => return,
+            Ok((stream, peer)) => {
+                let Some(admission) = places.enter() else {
+                    // Not even room to say no.
+                    debug!(%peer, "refused without an answer");
+                    continue;
+                };
+                if tell.send(Told::Accepted { stream, listener: number, peer, admission }).is_err() {
+                    places.leave(admission);
+                    return;
+                }
+            }
+            Err(refused) => {
+                if refusals.must_rest(refused) {
+                    thread::sleep(REST);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The shard's own thread: hears what its threads tell, turns, and sleeps when there is nothing left to do.
+//! Knows no packet.
+
+use std::cell::Cell;
+use std::mem;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use engine::{ClosedBy, ConnectionId, Event, Lend};
+use tracing::{debug, error};
+
+use super::Inbox;
+use super::accept::Acceptor;
+use super::connection::{Pending, Resumed, Socket, Threaded, Told};
+use crate::backend::host::{Endpoint, Farewell, Flushed, HandOver, Host, Transport};
+use crate::backend::{Control, Parts};
+use crate::clock;
+use crate::listen::ListenerNumber;
+use crate::trouble::Trouble;
+
+/// **Lives on:** one thread. **Sees:** its host, and the threads of its connections as far as they tell it something.
+struct Shard {
+    host: Host<Threaded>,
+    tell: Sender<Told>,
+    resumed: Resumed,
+    buffer_bytes: usize,
+    /// Taken out while a turn flushes.
+    dirty: Cell<Vec<ConnectionId>>,
+    /// Those to accept on once that is asked for.
+    listeners: Vec<TcpListener>,
+    acceptors: Vec<Acceptor>,
+    /// Answered at the end of the turn.
+    quiesced: Vec<Sender<bool>>,
+    farewell: Option<Farewell>,
+}
+
+/// Serves until the shard is told to stop; returns when every client is closed or the deadline has passed.
+///
+/// # Errors
+/// What the system refuses before the first connection.
+pub(in crate::backend) fn run(inbox: Inbox, mut parts: Parts) -> Result<(), Trouble> {
+    let control = parts.control.clone();
+    let mut shard = Shard {
+        tell: inbox.tell,
+        resumed: Resumed::default(),
+        buffer_bytes: parts.read_buffer_bytes,
+        dirty: Cell::default(),
+        listeners: mem::take(&mut parts.listeners),
+        acceptors: Vec::new(),
+        quiesced: Vec::new(),
+        farewell: None,
+        host: Host::new(parts),
+    };
+    // Announces what was restored.
+    let _nothing = shard.host.step(Event::Tick);
+    let mut wake = Wake::Now;
+    loop {
+        let first = wake.wait(&inbox.told);
+        if matches!(first, Some(Told::Rung)) && control.is_empty() {
+            shard.host.gauges.count_parked_wake();
+        }
+        // No more than there was when the turn began: what is told meanwhile is for the next one.
+        let waiting = inbox.told.len();
+        for told in first.into_iter().chain(inbox.told.try_iter().take(waiting)) {
+            shard.hear(told);
+        }
+        for asked in control.try_iter() {
+            shard.obey(asked)?;
+        }
+        wake = shard.turn();
+        if let Some(farewell) = &mut shard.farewell {
+            if farewell.is_over(&shard.host.places) {
+                shard.host.end();
+                return Ok(());
+            }
+            wake = wake.at_latest(clock::read() + Farewell::LOOK_EVERY);
+        }
+    }
+}
+
+/// When the next turn begins, if nothing is told before.
+enum Wake {
+    Now,
+    At(Instant),
+    Never,
+}
+
+impl Wake {
+    fn wait(&self, told: &Receiver<Told>) -> Option<Told> {
+        match self {
+            Self::Now => told.try_recv().ok(),
+            Self::At(at) => told.recv_deadline(*at).ok(),
+            Self::Never => told.recv().ok(),
+        }
+    }
+
+    fn at_latest(self, last: Instant) -> Self {
+        match self {
+            Self::Now => Self::Now,
+            Self::At(at) => Self::At(at.min(last)),
+            Self::Never => Self::At(last),
+        }
+    }
+}
+
+impl Shard {
+    fn hear(&self, told: Told) {
+        match told {
+            Told::Accepted { stream, listener, peer, admission } => {
+                // Without it a socket still works, only later.
+                let _ = stream.set_nodelay(true);
+                let target = self.host.deal();
+                debug!(shard = self.host.number, %listener, %peer, ?admission, target, "accepted");
+                let hand_over = HandOver {
+                    transport: Transport::Tcp(stream),
+                    listener,
+                    bytes: Vec::new(),
+                    admission,
+                    peer: Some(peer),
+                };
+                if target == self.host.number {
+                    self.arrive(target, hand_over);
+                } else {
+                    self.host.send_over(target, hand_over);
+                }
+            }
+            Told::Received { connection, buffer, length } => {
+                if let Some(socket) = self.host.socket(connection) {
+                    self.offer(&socket, Pending { buffer, from: 0, to: length });
+                }
+            }
+            Told::Ended(connection) => {
+                if let Some(socket) = self.host.socket(connection) {
+                    self.end(&socket);
+                }
+            }
+            Told::Written { connection, chunk, sent_bytes } => {
+                let all = sent_bytes == chunk.as_bytes().len();
+                self.host.give_back(connection, chunk, sent_bytes);
+                let socket = self.host.socket(connection).expect("what is lent keeps a connection");
+                socket.blocked.set(false);
+                if socket.endpoint.ended.get() {
+                    self.end(&socket);
+                } else if all {
+                    self.host.turn.mark_dirty(connection);
+                } else {
+                    // The peer is gone: who receives from it learns that next.
+                    socket.abort();
+                }
+            }
+            Told::Rung => {}
+        }
+    }
+
+    /// Does what the control plane asks for.
+    fn obey(&mut self, asked: Control) -> Result<(), Trouble> {
+        match asked {
+            Control::Accept => {
+                for (number, listener) in ListenerNumber::all().zip(self.listeners.drain(..)) {
+                    let acceptor =
+                        Acceptor::start(number, listener, self.host.places.clone(), self.tell.clone())
+                            .map_err(|error| Trouble::system("start a thread that accepts", error))?;
+                    self.acceptors.push(acceptor);
+                }
+            }
+            Control::Turn(number) => self.host.gauges.answer_turn(number),
+            Control::Publish(messages) => self.host.publish_sys(&messages),
+            Control::HandOver => self.host.begin_export(),
+            Control::Quiesce(answer) => {
+                self.host.quiesce();
+                self.quiesced.push(answer);
+            }
+            Control::Stop(deadline) => self.stop(deadline),
+        }
+        Ok(())
+    }
+
+    /// Tells every client that the broker stops.
+    fn stop(&mut self, deadline: Duration) {
+        self.host.stopping.set(true);
+        self.acceptors.drain(..).for_each(Acceptor::stop);
+        let _nothing = self.host.step(Event::Stop);
+        self.farewell = Some(Farewell::begin(deadline));
+    }
+
+    fn turn(&mut self) -> Wake {
+        let host = &self.host;
+        for connection in self.resumed.take() {
+            if let Some(socket) = host.socket(connection)
+                && let Some(pending) = socket.endpoint.look()
+            {
+                self.offer(&socket, pending);
+            }
+        }
+        // What other shards sent is flushed with the rest of this turn, and what this turn made for them leaves before the
+        // sends, so that they work on it meanwhile.
+        host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
+        host.fill_lanes();
+        host.tick_if_due();
+        let mut dirty = self.dirty.take();
+        host.turn.take_dirty(&mut dirty);
+        for id in dirty.drain(..) {
+            self.flush(id);
+        }
+        self.dirty.set(dirty);
+        // The sends made room in outboxes, and what that let happen may concern other shards.
+        host.fill_lanes();
+        let due = host.end_turn();
+        for answer in self.quiesced.drain(..) {
+            let _ = answer.send(host.is_idle());
+        }
+        if !host.may_sleep() || !self.resumed.borrow().is_empty() {
+            return Wake::Now;
+        }
+        due.map_or(Wake::Never, Wake::At)
+    }
+
+    /// Takes a connection in that was accepted here, that another shard dealt to this one, or whose session lives here.
+    fn arrive(&self, source: u16, hand_over: HandOver) {
+        let HandOver { transport: Transport::Tcp(stream), listener, bytes, admission, peer } = hand_over;
+        if bytes.is_empty() && self.host.stopping.get() {
+            // It has said nothing, and nobody accepts any more.
+            self.host.places.leave(admission);
+            return;
+        }
+        let socket = self.host.open(admission, listener, |id| Threaded::new(id, stream, &self.resumed));
+        debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
+        if let Err(refused) = socket.endpoint.start(&self.tell) {
+            error!(trouble = %Trouble::system("start the thread of a connection", refused), "connection lost");
+            self.host.close(&socket, ClosedBy::Host);
+            return;
+        }
+        let to = bytes.len();
+        self.offer(&socket, Pending { buffer: bytes, from: 0, to });
+    }
+
+    /// Feeds the engine, and has more received when it has consumed all there was.
+    fn offer(&self, socket: &Rc<Socket>, mut pending: Pending) {
+        if pending.from < pending.to && !socket.is_aborted() {
+            let bytes = &pending.buffer[pending.from..pending.to];
+            pending.from += self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
+        }
+        if let Some(home) = socket.home() {
+            self.depart(socket, home, &pending.buffer[pending.from..pending.to]);
+        } else if pending.from < pending.to && !socket.is_aborted() {
+            socket.endpoint.pending.set(Some(pending));
+        } else {
+            // Only what came from another shard has another length.
+            pending.buffer.resize(self.buffer_bytes, 0);
+            socket.endpoint.receive_into(pending.buffer);
+        }
+    }
+
+    /// Sends a connection home; `rest` is what the engine did not consume.
+    fn depart(&self, socket: &Socket, home: u16, rest: &[u8]) {
+        let Some(bytes) = self.host.depart(socket, home, rest) else { return };
+        let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
+        match socket.endpoint.to_std() {
+            Ok(stream) => {
+                let transport = Transport::Tcp(stream);
+                self.host.send_over(home, HandOver { transport, listener, bytes, admission, peer });
+            }
+            Err(refused) => {
+                error!(trouble = %Trouble::system("hand a connection over", refused), "connection lost");
+                self.host.places.leave(admission);
+            }
+        }
+    }
+
+    fn flush(&self, id: ConnectionId) {
+        let Some(socket) = self.host.socket(id) else { return };
+        if socket.blocked.get() {
+            return;
+        }
+        match self.host.flush(&socket) {
+            Flushed::Done => {}
+            Flushed::More => self.host.turn.mark_dirty(id),
+            Flushed::Blocked => self.write(&socket),
+        }
+    }
+
+    /// Has the next piece written by the connection's own thread.
+    fn write(&self, socket: &Socket) {
+        match self.host.lend(socket.id) {
+            Lend::Chunk(chunk) => match socket.endpoint.write(chunk, &self.tell) {
+                Ok(()) => socket.blocked.set(true),
+                Err((chunk, refused)) => {
+                    error!(trouble = %Trouble::system("start the thread of a connection", refused), "connection lost");
+                    self.host.give_back(socket.id, chunk, 0);
+                    socket.abort();
+                }
+            },
+            Lend::Idle => {}
+            Lend::Close => self.host.turn.mark_dirty(socket.id),
+        }
+    }
+
+    /// Nothing more will be received from it.
+    fn end(&self, socket: &Socket) {
+        if socket.blocked.get() {
+            // Makes the writer give back what is lent to it.
+            socket.endpoint.ended.set(true);
+            socket.endpoint.shut_down(std::net::Shutdown::Both);
+            return;
+        }
+        let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
+        self.host.close(socket, by);
+    }
+}

@@ -1,0 +1,74 @@
+//! Accepts connections and decides whether, and where, they are served.
+//! Knows no protocol.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+
+use engine::Admission;
+use tracing::debug;
+
+use super::socket::TaskSocket;
+use super::{Listener, Runtime, Shard, Stream, receive};
+use crate::backend::refusals::REST;
+use crate::clock;
+use crate::listen::ListenerNumber;
+
+impl<R: Runtime> Shard<R> {
+    /// Starts to accept on a listener.
+    pub(super) fn accept_on(
+        self: &Rc<Self>,
+        number: ListenerNumber,
+        listener: TcpListener,
+    ) -> io::Result<()> {
+        let listener = Rc::new(self.runtime.listen(listener)?);
+        self.listening.borrow_mut().push(Rc::clone(&listener));
+        for _ in 0..self.runtime.accept_tasks() {
+            R::spawn(run(Rc::clone(self), Rc::clone(&listener), number));
+        }
+        Ok(())
+    }
+
+    fn take(
+        self: &Rc<Self>,
+        stream: R::Stream,
+        listener: ListenerNumber,
+        peer: SocketAddr,
+        admission: Admission,
+    ) {
+        // Without it a socket still works, only later.
+        let _ = stream.set_nodelay();
+        let target = self.host.deal();
+        if target != self.host.number {
+            self.deal(target, stream, listener, peer, admission);
+            return;
+        }
+        let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
+        let connection = socket.id.slot();
+        debug!(shard = self.host.number, connection, %listener, %peer, ?admission, "accepted");
+        R::spawn(receive::run(Rc::clone(self), socket));
+    }
+}
+
+async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number: ListenerNumber) {
+    loop {
+        match listener.accept().await {
+            _ if shard.host.stopping.get() => return,
+            Ok((stream, peer)) => {
+                if let Some(admission) = shard.host.places.enter() {
+                    shard.take(stream, number, peer, admission);
+                } else {
+                    // Not even room to say no.
+                    debug!(shard = shard.host.number, %peer, "refused without an answer");
+                    continue;
+                }
+            }
+            Err(refused) => {
+                if shard.refusals.must_rest(refused) {
+                    R::timer(clock::read() + REST).await;
+                }
+            }
+        }
+        shard.host.turn.yield_now().await;
+    }
+}

@@ -1,0 +1,65 @@
+//! The flusher, which ends each turn: lanes drained and filled, one send for each dirty connection, and then sleep, if there
+//! is nothing left to do.
+//! Knows nothing of receiving.
+
+use std::rc::Rc;
+
+use engine::ConnectionId;
+
+use super::socket::Socket;
+use super::{Runtime, Shard, Stream};
+use crate::backend::host::Flushed;
+
+pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
+    let host = &shard.host;
+    let mut batch: Vec<ConnectionId> = Vec::new();
+    let mut more: Vec<ConnectionId> = Vec::new();
+    loop {
+        host.turn.next().await;
+        // What other shards sent is flushed with the rest of this turn, and what this turn made for them leaves before the
+        // sends, so that they work on it meanwhile.
+        host.drain_lanes(|source, hand_over| shard.arrive(source, hand_over));
+        host.fill_lanes();
+        host.tick_if_due();
+        host.turn.take_dirty(&mut batch);
+        for id in batch.drain(..) {
+            let Some(socket) = host.socket(id) else { continue };
+            if socket.blocked.get() {
+                continue;
+            }
+            match host.flush(&socket) {
+                Flushed::Done => {}
+                Flushed::More => more.push(id),
+                Flushed::Blocked => {
+                    socket.blocked.set(true);
+                    R::spawn(when_writable(Rc::clone(&shard), socket));
+                }
+            }
+        }
+        if !more.is_empty() {
+            // Marked by a task of its own, since the flusher must not wake itself.
+            R::spawn(mark_next_turn(Rc::clone(&shard), std::mem::take(&mut more)));
+        }
+        // The sends made room in outboxes, and what that let happen may concern other shards.
+        host.fill_lanes();
+        shard.deadline.set(host.end_turn());
+        if !host.may_sleep() {
+            host.turn.go_on();
+        }
+    }
+}
+
+async fn mark_next_turn<R: Runtime>(shard: Rc<Shard<R>>, ids: Vec<ConnectionId>) {
+    shard.host.turn.yield_now().await;
+    for id in ids {
+        shard.host.turn.mark_dirty(id);
+    }
+}
+
+async fn when_writable<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
+    let alive = socket.endpoint.stream.writable().await.is_ok();
+    socket.blocked.set(false);
+    if alive && !socket.is_aborted() {
+        shard.host.turn.mark_dirty(socket.id);
+    }
+}

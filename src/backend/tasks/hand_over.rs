@@ -1,0 +1,87 @@
+//! A connection leaves the shard that accepted it: for the next one, where connections are dealt, or for the one where its
+//! session lives, right after its CONNECT.
+//! Knows no session: the engine says where to.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use engine::{Admission, Event};
+use tracing::{debug, error};
+
+use super::socket::{Socket, TaskSocket};
+use super::{Runtime, Shard, Stream, receive};
+use crate::backend::host::{Endpoint, HandOver, Transport};
+use crate::listen::ListenerNumber;
+use crate::trouble::Trouble;
+
+impl<R: Runtime> Shard<R> {
+    /// Sends a connection home; `rest` is what the engine did not consume.
+    pub(super) fn depart(&self, socket: Rc<Socket<R::Stream>>, home: u16, rest: &[u8]) {
+        let Some(bytes) = self.host.depart(&socket, home, rest) else { return };
+        let socket =
+            Rc::into_inner(socket).expect("only its own task keeps a socket that nothing was sent on");
+        let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
+        self.send_over(home, socket.endpoint.stream, listener, bytes, admission, peer);
+    }
+
+    /// Sends a new connection to the shard whose turn it is.
+    pub(super) fn deal(
+        &self,
+        target: u16,
+        stream: R::Stream,
+        listener: ListenerNumber,
+        peer: SocketAddr,
+        admission: Admission,
+    ) {
+        debug!(shard = self.host.number, %listener, %peer, ?admission, target, "dealt");
+        self.send_over(target, stream, listener, Vec::new(), admission, Some(peer));
+    }
+
+    fn send_over(
+        &self,
+        target: u16,
+        stream: R::Stream,
+        listener: ListenerNumber,
+        bytes: Vec<u8>,
+        admission: Admission,
+        peer: Option<SocketAddr>,
+    ) {
+        match stream.into_std() {
+            Ok(stream) => {
+                let transport = Transport::Tcp(stream);
+                self.host.send_over(target, HandOver { transport, listener, bytes, admission, peer });
+            }
+            Err(refused) => self.lose(refused, admission),
+        }
+    }
+
+    /// Takes a connection in that another shard dealt to this one, or whose session lives here.
+    pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
+        let HandOver { transport: Transport::Tcp(stream), listener, mut bytes, admission, peer } = hand_over;
+        if bytes.is_empty() && self.host.stopping.get() {
+            // It has said nothing, and nobody accepts any more.
+            self.host.places.leave(admission);
+            return;
+        }
+        let stream = match R::Stream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(refused) => return self.lose(refused, admission),
+        };
+        let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
+        debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
+        if !bytes.is_empty() {
+            let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;
+            bytes.drain(..consumed);
+        }
+        if bytes.is_empty() {
+            R::spawn(receive::run(Rc::clone(self), socket));
+        } else {
+            R::spawn(receive::run_from(Rc::clone(self), socket, bytes));
+        }
+    }
+
+    fn lose(&self, refused: std::io::Error, admission: Admission) {
+        error!(trouble = %Trouble::system("watch a connection", refused), "connection lost");
+        self.host.places.leave(admission);
+    }
+}

@@ -1,0 +1,146 @@
+//! A shard whose connections are tasks of a runtime on its one thread: each waits until its socket is readable and
+//! receives into a buffer shared by the shard; what is to be sent leaves once a turn from the flusher.
+//! `bench/runtimes` holds the measurement behind that choice.
+//! Knows of a runtime what [`Runtime`] says.
+
+mod accept;
+mod deadline;
+mod flush;
+mod hand_over;
+mod receive;
+mod runtime;
+mod socket;
+
+use std::cell::{Cell, RefCell};
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use engine::Event;
+
+use super::host::{Farewell, Host};
+use super::refusals::Refusals;
+use super::{Control, Parts};
+use crate::clock;
+use crate::listen::ListenerNumber;
+use crate::trouble::Trouble;
+
+use deadline::Deadline;
+pub(super) use runtime::{Doorbell, Listener, Runtime, Stream};
+use socket::TaskSocket;
+
+/// **Lives on:** one thread. **Sees:** its host, and the runtime that its tasks run on.
+struct Shard<R: Runtime> {
+    host: Host<TaskSocket<R::Stream>>,
+    runtime: R,
+    /// Bytes received in a turn pass through here; taken out while they do.
+    receive_buffer: Cell<Vec<u8>>,
+    deadline: Deadline,
+    /// Those it accepts on, to be closed when it stops.
+    listening: RefCell<Vec<Rc<R::Listener>>>,
+    refusals: Refusals,
+}
+
+/// Serves until it is told to stop; completes when every client is closed or the deadline has passed. Must run inside the
+/// runtime.
+///
+/// # Errors
+/// What the system refuses before the first connection.
+pub(super) async fn serve<R: Runtime>(
+    runtime: R,
+    doorbell: R::Doorbell,
+    mut parts: Parts,
+) -> Result<(), Trouble> {
+    let control = parts.control.clone();
+    let listeners = std::mem::take(&mut parts.listeners);
+    let shard = Rc::new(Shard {
+        runtime,
+        receive_buffer: Cell::new(vec![0; parts.read_buffer_bytes]),
+        deadline: Deadline::default(),
+        listening: RefCell::default(),
+        refusals: Refusals::default(),
+        host: Host::new(parts),
+    });
+    R::spawn(flush::run(Rc::clone(&shard)));
+    R::spawn(accompany(Rc::clone(&shard)));
+    R::spawn(tick(Rc::clone(&shard)));
+    // Announces what was restored.
+    let _nothing = shard.host.step(Event::Tick);
+    obey(&shard, &doorbell, &control, listeners).await
+}
+
+async fn accompany<R: Runtime>(shard: Rc<Shard<R>>) {
+    match shard.host.turn.accompany().await {}
+}
+
+/// Does what the control plane asks for; returns once the shard has stopped. Other shards ring here, too, and all they
+/// want is a turn.
+async fn obey<R: Runtime>(
+    shard: &Rc<Shard<R>>,
+    doorbell: &R::Doorbell,
+    control: &Receiver<Control>,
+    listeners: Vec<TcpListener>,
+) -> Result<(), Trouble> {
+    let host = &shard.host;
+    let mut listeners = Some(listeners);
+    loop {
+        doorbell.rung().await.map_err(|error| Trouble::system("watch the shard's doorbell", error))?;
+        if control.is_empty() {
+            host.gauges.count_parked_wake();
+        }
+        for asked in control.try_iter() {
+            match asked {
+                Control::Accept => {
+                    for (number, listener) in ListenerNumber::all().zip(listeners.take().unwrap_or_default())
+                    {
+                        shard
+                            .accept_on(number, listener)
+                            .map_err(|error| Trouble::system("watch a listening socket", error))?;
+                    }
+                }
+                Control::Turn(number) => host.gauges.answer_turn(number),
+                Control::Publish(messages) => host.publish_sys(&messages),
+                Control::HandOver => host.begin_export(),
+                Control::Quiesce(answer) => {
+                    host.quiesce();
+                    // A whole turn: lanes are drained and filled.
+                    host.turn.yield_now().await;
+                    let _ = answer.send(host.is_idle());
+                }
+                Control::Stop(deadline) => {
+                    shard.stop(deadline).await;
+                    return Ok(());
+                }
+            }
+        }
+        // A task that goes round without I/O in between must let the driver turn; and the turn is what was rung for.
+        host.turn.yield_now().await;
+    }
+}
+
+/// Runs the engine's timers when they are due.
+async fn tick<R: Runtime>(shard: Rc<Shard<R>>) {
+    loop {
+        shard.deadline.reached::<R>().await;
+        let _nothing = shard.host.step(Event::Tick);
+        shard.host.turn.yield_now().await;
+    }
+}
+
+impl<R: Runtime> Shard<R> {
+    /// Tells every client that the broker stops and waits, until `deadline`, for them to be told.
+    async fn stop(&self, deadline: Duration) {
+        self.host.stopping.set(true);
+        for listener in self.listening.borrow_mut().drain(..) {
+            listener.close();
+        }
+        let _nothing = self.host.step(Event::Stop);
+        let mut farewell = Farewell::begin(deadline);
+        while !farewell.is_over(&self.host.places) {
+            self.host.turn.wake_flusher();
+            R::timer(clock::read() + Farewell::LOOK_EVERY).await;
+        }
+        self.host.end();
+    }
+}

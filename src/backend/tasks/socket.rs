@@ -1,0 +1,79 @@
+//! One connection's stream, and its task's two waits: for bytes, and for credit.
+//! Knows neither what the bytes mean nor when to send.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+
+use super::Stream;
+use crate::backend::host::{self, Endpoint};
+
+/// A connection of a shard whose connections are tasks.
+pub(super) type Socket<S> = host::Socket<TaskSocket<S>>;
+
+/// **Lives on:** the shard of its connection.
+pub(in crate::backend) struct TaskSocket<S> {
+    pub(super) stream: S,
+    /// The engine has credit again for what it left unconsumed.
+    resumed: Cell<bool>,
+    /// The connection's task, while it waits for credit.
+    starving: Cell<Option<Waker>>,
+}
+
+impl<S: Stream> TaskSocket<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, resumed: Cell::new(false), starving: Cell::new(None) }
+    }
+
+    /// Completes when bytes, an end or an error can be received.
+    ///
+    /// Returns whether that was so without waiting, and an error if it will never be again.
+    pub(super) async fn readable(&self) -> io::Result<bool> {
+        let mut readable = pin!(self.stream.readable());
+        let mut waited = false;
+        poll_fn(|context| match readable.as_mut().poll(context) {
+            Poll::Ready(ready) => Poll::Ready(ready.map(|()| !waited)),
+            Poll::Pending => {
+                waited = true;
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Completes once [`Endpoint::resume`] was called since the last time.
+    pub(super) async fn credit(&self) {
+        poll_fn(|context| {
+            if self.resumed.take() {
+                return Poll::Ready(());
+            }
+            self.starving.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl<S: Stream> Endpoint for TaskSocket<S> {
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.send(bytes)
+    }
+
+    fn shut_down(&self, how: Shutdown) {
+        self.stream.shut_down(how);
+    }
+
+    fn resume(&self) {
+        self.resumed.set(true);
+        if let Some(task) = self.starving.take() {
+            task.wake();
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer()
+    }
+}

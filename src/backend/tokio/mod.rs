@@ -1,0 +1,74 @@
+//! The shard's runtime where monoio does not serve: tokio, one runtime of one thread for each shard, on every system.
+//! Knows no connection: `tasks` has those.
+
+mod doorbell;
+mod stream;
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::time::Instant;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::time::Sleep;
+
+use super::Parts;
+use super::tasks::{self, Runtime};
+use crate::trouble::Trouble;
+
+pub(super) use doorbell::Bell;
+pub(crate) use doorbell::Doorbell;
+use stream::{Listener, Stream};
+
+/// tokio as the tasks see it.
+struct Tokio;
+
+/// Builds a runtime on the calling thread. It runs tasks that never leave that thread without a `LocalSet`, which would ring
+/// its own runtime's doorbell whenever a socket becomes ready.
+///
+/// # Errors
+/// If the system refuses it.
+pub(super) fn build() -> Result<LocalRuntime, Trouble> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())
+        .map_err(|error| Trouble::system("set up tokio", error))
+}
+
+/// Serves until the shard is told to stop.
+///
+/// # Errors
+/// What the system refuses before the first connection.
+pub(super) fn run(runtime: &LocalRuntime, doorbell: Doorbell, parts: Parts) -> Result<(), Trouble> {
+    runtime.block_on(tasks::serve(Tokio, doorbell, parts))
+}
+
+impl Runtime for Tokio {
+    type Stream = Stream;
+    type Listener = Listener;
+    type Doorbell = Doorbell;
+    type Timer = Sleep;
+
+    fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
+        Listener::attach(listener)
+    }
+
+    fn accept_tasks(&self) -> usize {
+        // A ready listener wakes one task, and that accepts once a turn while there is somebody.
+        1
+    }
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        drop(tokio::task::spawn_local(task));
+    }
+
+    fn timer(at: Instant) -> Sleep {
+        tokio::time::sleep_until(at.into())
+    }
+
+    fn reset(timer: Pin<&mut Sleep>, at: Instant) {
+        timer.reset(at.into());
+    }
+}

@@ -1,0 +1,107 @@
+//! Sockets watched by tokio.
+//! Knows neither what the bytes mean nor when to send.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
+use std::task::Poll;
+
+use socket2::SockRef;
+use tokio::sync::Notify;
+
+#[cfg(unix)]
+use crate::backend::direct;
+use crate::backend::tasks;
+
+/// **Lives on:** the shard of its connection.
+pub(super) struct Stream(tokio::net::TcpStream);
+
+impl tasks::Stream for Stream {
+    fn from_std(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        tokio::net::TcpStream::from_std(stream).map(Self)
+    }
+
+    fn into_std(self) -> io::Result<TcpStream> {
+        self.0.into_std()
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.0.writable().await
+    }
+
+    /// tokio asks the system about a socket that it believes to be ready, until that refuses. Where readiness is told when
+    /// it changes, a receive that does not fill the buffer has emptied the socket and need not be refused a second time.
+    #[cfg(unix)]
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut drained = 0;
+        let received = self.0.try_io(tokio::io::Interest::READABLE, || {
+            let received = direct::receive(&self.0, buffer)?;
+            if 0 < received && received < buffer.len() {
+                drained = received;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(received)
+        });
+        if drained > 0 { Ok(drained) } else { received }
+    }
+
+    #[cfg(not(unix))]
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn set_nodelay(&self) -> io::Result<()> {
+        self.0.set_nodelay(true)
+    }
+
+    fn shut_down(&self, how: Shutdown) {
+        let _ = SockRef::from(&self.0).shutdown(how);
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()
+    }
+}
+
+/// **Lives on:** the shard that accepts on it. Its port is let go when the accepting task ends.
+pub(super) struct Listener {
+    watched: tokio::net::TcpListener,
+    closed: Notify,
+}
+
+impl Listener {
+    pub(super) fn attach(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let watched = tokio::net::TcpListener::from_std(listener)?;
+        Ok(Self { watched, closed: Notify::new() })
+    }
+}
+
+impl tasks::Listener for Listener {
+    type Stream = Stream;
+
+    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let mut closed = pin!(self.closed.notified());
+        poll_fn(|context| {
+            if closed.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            }
+            self.watched.poll_accept(context).map_ok(|(stream, peer)| (Stream(stream), peer))
+        })
+        .await
+    }
+
+    fn close(&self) {
+        self.closed.notify_one();
+    }
+}
