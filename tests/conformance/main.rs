@@ -1,6 +1,6 @@
 //! Every statement of both standards that binds a server, asked of a broker from outside, over TCP.
 //!
-//! Without arguments the built binary is judged, with one shard on `io_uring` and with two on epoll. Beside what every test
+//! Without arguments the built binary is judged on each backend, with one shard on `io_uring` and with two on the others. Beside what every test
 //! binary takes (a filter, `--list`, `--test-threads`):
 //! - `--broker ADDRESS:PORT` judges any other broker; what needs settings of ours is left out. The table of statements follows.
 //! - `--table` prints that table for ours.
@@ -55,7 +55,13 @@ enum Judged {
     External(SocketAddr),
 }
 
-const VARIANTS: [(&str, Io, &str); 2] = [("uring", Io::Uring, "1"), ("two_shards_on_epoll", Io::Epoll, "2")];
+/// Every backend, and every one of them but the first with more than one shard.
+const VARIANTS: [(&str, Io, &str); 4] = [
+    ("uring", Io::Uring, "1"),
+    ("two_shards_on_epoll", Io::Epoll, "2"),
+    ("two_shards_on_tokio", Io::Tokio, "2"),
+    ("two_shards_blocking", Io::Blocking, "2"),
+];
 
 fn main() -> ExitCode {
     let mut wants_table = false;
