@@ -18,11 +18,10 @@ $dist = Join-Path $root 'dist'
 $targets = 'linux-x86_64', 'linux-aarch64', 'macos-x86_64', 'macos-aarch64', 'windows-x86_64'
 $modes = 'Debug', 'ReleaseSafe', 'ReleaseFast', 'ReleaseSmall'
 $onWindows = [IO.Path]::DirectorySeparatorChar -eq '\'
-$zigInstall = if ($onWindows) {
-    'python -m venv target\zig; target\zig\Scripts\pip install ziglang==0.15.2 cargo-zigbuild'
-} else {
-    'python3 -m venv target/zig && target/zig/bin/pip install ziglang==0.15.2 cargo-zigbuild'
-}
+$zigVenv = Join-Path $env:CARGO_TARGET_DIR 'zig'
+$zig = Join-Path $zigVenv $(if ($onWindows) { 'Scripts' } else { 'bin' })
+$zigInstall = "$(if ($onWindows) { 'python' } else { 'python3' }) -m venv $zigVenv; " +
+    "$(Join-Path $zig 'pip') install ziglang==0.15.2 cargo-zigbuild"
 
 function Stop-Build([string] $sentence) {
     [Console]::Error.WriteLine("build.ps1: $sentence")
@@ -125,7 +124,6 @@ function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) 
         $tools.Environment["CARGO_TARGET_$($triple.ToUpperInvariant().Replace('-', '_'))_LINKER"] = "$prefix-gcc"
         $tools.Strip = "$prefix-strip"
     } else {
-        $zig = Join-Path $env:CARGO_TARGET_DIR $(if ($onWindows) { 'zig\Scripts' } else { 'zig/bin' })
         if (Test-Path -LiteralPath (Join-Path $zig $(if ($onWindows) { 'cargo-zigbuild.exe' } else { 'cargo-zigbuild' }))) {
             $tools.Environment.PATH = $zig + [IO.Path]::PathSeparator + $env:PATH
         } elseif (-not (Test-Tool 'cargo-zigbuild')) {

@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 dist=$root/dist
 targets=(linux-x86_64 linux-aarch64 macos-x86_64 macos-aarch64 windows-x86_64)
 zig=$CARGO_TARGET_DIR/zig/bin
-zig_install="python3 -m venv target/zig && target/zig/bin/pip install ziglang==0.15.2 cargo-zigbuild"
+zig_install="python3 -m venv ${zig%/bin} && $zig/pip install ziglang==0.15.2 cargo-zigbuild"
 
 fail() {
     echo "build.sh: $*" >&2
