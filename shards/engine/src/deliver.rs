@@ -295,6 +295,14 @@ impl Delivery {
         session.connection.and_then(|id| self.connections.get(id.0)).is_some_and(Connection::is_open)
     }
 
+    /// Whether one more message may be queued, if that is not a very large one.
+    pub(crate) fn has_queue_room(&self, session: &Session) -> bool {
+        session.flow.as_ref().is_none_or(|flow| {
+            flow.queue.len() < self.limits.queue_messages_max as usize
+                && flow.queue_bytes < self.limits.queue_bytes_max
+        })
+    }
+
     fn plan(&self, index: u32, qos: QoS, is_live: bool) -> Plan {
         let session = self.sessions.at(index).expect("a subscription ends before its session");
         let open = session

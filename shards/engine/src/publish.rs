@@ -41,6 +41,17 @@ struct Match {
     grant: Grant,
 }
 
+/// Which member of a group is rather given a message, the best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Preference {
+    Online,
+    /// Offline, and its session lasts.
+    Keeps,
+    /// Connected, and its queue is full.
+    OnlineFull,
+    KeepsFull,
+}
+
 /// What became of a publish.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Routed {
@@ -483,29 +494,37 @@ impl Engine {
     }
 
     /// The member of a shared subscription whose turn it is: connected if any is, else one whose session
-    /// can keep the message.
+    /// can keep the message; of either, one whose queue is full only if there is no other.
     fn choose_member(&mut self, group: u32, view: &MessageView<'_>) -> Option<(u32, Grant)> {
         let group = self.tree.group_mut(group);
         let count = group.members.len();
-        let mut keeper = None;
+        let mut second: Option<(Preference, u32, Grant, u32)> = None;
         for step in 0..count {
             let at = (group.cursor as usize + step) % count;
             let member = group.members[at];
             let Some(grant) = grant(&member, view, None) else { continue };
             let session =
                 self.delivery.sessions.at(member.session).expect("a subscription ends before its session");
-            let online = self.delivery.is_online(session);
+            let keeps = grant.qos != QoS::AtMostOnce || self.delivery.limits.queue_qos0_offline;
+            // QoS 0 is not queued for who is connected.
+            let has_room = grant.qos == QoS::AtMostOnce || self.delivery.has_queue_room(session);
+            let preference = match (self.delivery.is_online(session), has_room) {
+                (true, true) => Preference::Online,
+                (true, false) => Preference::OnlineFull,
+                (false, _) if !(keeps && session.is_persistent()) => continue,
+                (false, true) => Preference::Keeps,
+                (false, false) => Preference::KeepsFull,
+            };
             let next = u32::try_from((at + 1) % count).expect("below the member count");
-            if online {
+            if preference == Preference::Online {
                 group.cursor = next;
                 return Some((member.session, grant));
             }
-            let keeps = grant.qos != QoS::AtMostOnce || self.delivery.limits.queue_qos0_offline;
-            if keeps && session.is_persistent() && keeper.is_none() {
-                keeper = Some((member.session, grant, next));
+            if second.as_ref().is_none_or(|(other, ..)| preference < *other) {
+                second = Some((preference, member.session, grant, next));
             }
         }
-        let (session, grant, next) = keeper?;
+        let (_, session, grant, next) = second?;
         group.cursor = next;
         Some((session, grant))
     }

@@ -362,3 +362,27 @@ fn a_cascade_of_full_queues_ends_with_the_last_member_and_everything_counted() {
         assert!(dropped(shard, DropReason::NoMember) > 0 && dropped(shard, DropReason::QueueFull) > 0);
     });
 }
+
+/// A reader that is far behind takes its turns as long as it has room, and then the others take them.
+#[test]
+fn a_member_whose_queue_is_full_is_passed_over_while_another_has_room() {
+    let limits = Limits { queue_messages_max: 2, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let slow = shard.connect(&Hello::v5("slow").receive_maximum(1));
+        let fast = shard.connect(&Hello::v5("fast"));
+        let away = shard.connect(&Hello::v5("away").resume());
+        for member in [slow, fast, away] {
+            shard.subscribe(member, "$share/g/t", 1);
+        }
+        shard.hang_up(away);
+        publish_numbers(shard, publisher, 20, 1);
+        assert_eq!(shard.messages(slow).len(), 1, "and two are queued");
+        assert_eq!(shard.texts(fast).len(), 17);
+        shard.unsubscribe(fast, &["$share/g/t"]);
+        publish_numbers(shard, publisher, 2, 1);
+        assert_eq!(dropped(shard, DropReason::QueueFull), 0, "who is away keeps two");
+        shard.publish(publisher, "t", b"too much", 1);
+        assert_eq!(dropped(shard, DropReason::QueueFull), 1);
+    });
+}
