@@ -167,7 +167,7 @@ function Copy-Artefact([string] $from, [string] $name, [string] $strip) {
 }
 
 function Write-Sums {
-    $lines = Get-ChildItem -LiteralPath $dist -File | Where-Object Name -Like 'mqtt-broker-*-*' | Sort-Object Name | ForEach-Object {
+    $lines = Get-ChildItem -LiteralPath $dist -File | Where-Object Name -Match '^mqtt-broker-.*-(x86_64|aarch64)(\.exe)?$' | Sort-Object Name | ForEach-Object {
         "$((Get-FileHash -LiteralPath $_.FullName -Algorithm SHA256).Hash.ToLowerInvariant())  $($_.Name)"
     }
     [IO.File]::WriteAllText((Join-Path $dist 'SHA256SUMS'), (($lines -join "`n") + "`n"))

@@ -145,7 +145,7 @@ build_target() {
         "${build[@]}" --features blocking-default
         place "$output" "${name/broker/broker-sync}"
     fi
-    (cd "$dist" && sha256 mqtt-broker-*-* >SHA256SUMS)
+    (shopt -s nullglob && cd "$dist" && sha256 mqtt-broker-*-{x86_64,aarch64}{,.exe} >SHA256SUMS)
 }
 
 # place FILE NAME: FILE in dist/ under NAME, stripped unless it is for a debugger.
