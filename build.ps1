@@ -192,8 +192,8 @@ function Build-Target([string] $target, [string] $mode) {
     Copy-Artefact $output $name $strip
     Copy-Item -Force -LiteralPath (Join-Path $dist $name) -Destination (Join-Path $dist ($name -replace 'broker', 'broker-async'))
     # The blocking backend as the default of the same program, where this version has it.
-    if (Select-String -LiteralPath Cargo.toml -Pattern '^blocking-default = ' -Quiet) {
-        Invoke-Cargo $tools.Environment ($arguments + @('--features', 'blocking-default'))
+    if (Select-String -LiteralPath Cargo.toml -Pattern '^sync = ' -Quiet) {
+        Invoke-Cargo $tools.Environment ($arguments + @('--features', 'sync'))
         Copy-Artefact $output ($name -replace 'broker', 'broker-sync') $strip
     }
     Write-Sums

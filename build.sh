@@ -141,8 +141,8 @@ build_target() {
     place "$output" "$name"
     ln -f "$dist/$name" "$dist/${name/broker/broker-async}"
     # The blocking backend as the default of the same program, where this version has it.
-    if grep -q '^blocking-default = ' Cargo.toml; then
-        "${build[@]}" --features blocking-default
+    if grep -q '^sync = ' Cargo.toml; then
+        "${build[@]}" --features sync
         place "$output" "${name/broker/broker-sync}"
     fi
     (shopt -s nullglob && cd "$dist" && sha256 mqtt-broker-*-{x86_64,aarch64}{,.exe} >SHA256SUMS)
