@@ -323,6 +323,7 @@ impl World {
                     self.close(line, ClosedBy::Host);
                 }
                 Action::HandOver { connection, home } => self.hand_over(shard, connection, home),
+                Action::Authenticate { .. } => unreachable!("no method is configured, so none is asked"),
                 Action::Persist(batch) => {
                     let Shard { last_batch, persisting, .. } = &mut self.shards[shard];
                     assert!(last_batch.is_none_or(|last| last < batch), "batches grow");

@@ -14,6 +14,9 @@ pub mod stream;
 mod subscriptions;
 mod trouble;
 
+#[expect(dead_code, reason = "the configuration needs the name of the method alone")]
+#[path = "../../../src/authentication.rs"]
+mod authentication;
 #[expect(dead_code, unused_imports, reason = "the broker uses more of it than the checks do")]
 #[path = "../../../src/config/mod.rs"]
 mod config;
