@@ -72,12 +72,13 @@ impl Lines {
     }
 
     fn left_out(&mut self, key: &str, value: &Value) {
-        // JSON has no raw line breaks inside a value, so this stays one comment; keys may have.
+        // JSON has no raw line breaks inside a value, so this stays one comment; keys may have. U+007F may stand in JSON as it
+        // is, and in no comment of TOML.
         self.text.extend([
             "# not taken over: ",
             &key.escape_debug().to_string(),
             " = ",
-            &value.to_string(),
+            &value.to_string().replace('\u{7f}', "\\u007f"),
             "\n",
         ]);
     }

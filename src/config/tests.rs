@@ -285,3 +285,10 @@ fn what_is_not_json_is_not_imported() {
     assert!(import::convert("{").unwrap_err().contains("line 1"));
     assert!(import::convert("[]").unwrap_err().contains("object"));
 }
+
+/// JSON takes U+007F as it is and a comment of TOML does not: what was imported with one could not be read. Found by fuzzing.
+#[test]
+fn what_is_not_taken_over_may_hold_a_delete_character() {
+    let text = import::convert("{\"port\": 1883, \"a\": {\"b\u{7f}\": \"c\u{7f}\"}}").unwrap();
+    assert!(text.contains("# not taken over") && !text.contains('\u{7f}'), "{text}");
+}
