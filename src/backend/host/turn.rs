@@ -19,7 +19,9 @@ pub(in crate::backend) struct Turn {
     yielded: RefCell<Vec<Waker>>,
     /// The flusher, while it sleeps.
     flusher: Cell<Option<Waker>>,
-    /// Who wakes the flusher for one more turn, while nobody asks for that.
+    /// Another turn is asked for, and the partner has not begun to see to it.
+    more: Cell<bool>,
+    /// Who begins another turn, while nobody asks for one.
     partner: Cell<Option<Waker>>,
 }
 
@@ -49,20 +51,32 @@ impl Turn {
 
     /// Asked by the flusher for itself: another turn follows this one, whatever happens outside.
     pub(in crate::backend) fn go_on(&self) {
+        self.more.set(true);
         if let Some(partner) = self.partner.take() {
             partner.wake();
         }
     }
 
-    /// The partner, which wakes the flusher whenever that has asked to go on, and so is never woken by itself either.
-    pub(in crate::backend) async fn accompany(&self) -> Infallible {
-        poll_fn(|context| {
-            // The first time nobody has asked yet, and one turn more does no harm.
-            self.partner.set(Some(context.waker().clone()));
+    /// The partner, which begins another turn whenever the flusher has asked to go on, once `driver_turned`. So neither is
+    /// ever woken by itself.
+    pub(in crate::backend) async fn accompany(&self, driver_turned: impl AsyncFn()) -> Infallible {
+        // What was done before the flusher slept for the first time has woken nobody.
+        self.more.set(true);
+        loop {
+            poll_fn(|context| {
+                if self.more.take() {
+                    return Poll::Ready(());
+                }
+                self.partner.set(Some(context.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+            driver_turned().await;
+            for task in self.yielded.borrow_mut().drain(..) {
+                task.wake();
+            }
             self.wake_flusher();
-            Poll::Pending
-        })
-        .await
+        }
     }
 
     /// Lets every other runnable task, the flusher and the driver go first.
@@ -80,17 +94,17 @@ impl Turn {
         .await;
     }
 
-    /// The flusher's sleep: wakes whoever yielded, and returns when somebody wakes the flusher.
+    /// The flusher's sleep: returns when somebody wakes the flusher, which is so at once after a turn in which a task yielded.
     pub(in crate::backend) async fn next(&self) {
         let mut slept = false;
         poll_fn(|context| {
-            for task in self.yielded.borrow_mut().drain(..) {
-                task.wake();
-            }
             if slept {
                 return Poll::Ready(());
             }
             slept = true;
+            if !self.yielded.borrow().is_empty() {
+                self.go_on();
+            }
             self.flusher.set(Some(context.waker().clone()));
             Poll::Pending
         })

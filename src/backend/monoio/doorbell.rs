@@ -18,7 +18,6 @@ pub(in crate::backend) struct Bell(OwnedFd);
 
 /// **Lives on:** the shard that is woken.
 pub(super) struct Doorbell {
-    /// monoio takes descriptors only as sockets or files, and does not poll files on epoll.
     watched: monoio::net::TcpStream,
     counter: OwnedFd,
 }
@@ -31,6 +30,12 @@ impl Counter {
     pub(in crate::backend) fn new() -> io::Result<(Self, Bell)> {
         let (counter, bell) = pair()?;
         Ok((Self(counter), Bell(bell)))
+    }
+
+    /// The same counter as monoio watches it, which takes descriptors only as sockets or files, and does not poll files on
+    /// epoll. Must run inside the shard's runtime.
+    pub(super) fn watch(&self) -> io::Result<monoio::net::TcpStream> {
+        monoio::net::TcpStream::from_std(TcpStream::from(self.0.try_clone()?))
     }
 }
 
@@ -61,9 +66,8 @@ impl Bell {
 
 impl Doorbell {
     /// Must run inside the shard's runtime.
-    pub(super) fn attach(Counter(counter): Counter) -> io::Result<Self> {
-        let watched = monoio::net::TcpStream::from_std(TcpStream::from(counter.try_clone()?))?;
-        Ok(Self { watched, counter })
+    pub(super) fn attach(counter: Counter) -> io::Result<Self> {
+        Ok(Self { watched: counter.watch()?, counter: counter.0 })
     }
 }
 

@@ -30,6 +30,8 @@ const ACCEPT_TASKS: usize = 8;
 /// monoio as the tasks see it.
 struct Monoio {
     runs_on_epoll: bool,
+    /// Always writable: on a ring that defers its work, waiting for that takes a turn of the driver.
+    writable: Option<monoio::net::TcpStream>,
 }
 
 /// Serves until the shard is told to stop.
@@ -37,11 +39,12 @@ struct Monoio {
 /// # Errors
 /// What the system refuses before the first connection.
 pub(super) fn run(mut built: Built, counter: Counter, parts: Parts) -> Result<(), Trouble> {
-    let monoio = Monoio { runs_on_epoll: built.io == Io::Epoll };
+    let (runs_on_epoll, defers) = (built.io == Io::Epoll, built.defers);
     built.runtime.block_on(async {
-        let doorbell = Doorbell::attach(counter)
-            .map_err(|error| Trouble::system("watch the shard's doorbell", error))?;
-        tasks::serve(monoio, doorbell, parts).await
+        let refused = |error| Trouble::system("watch the shard's doorbell", error);
+        let writable = if defers { Some(counter.watch().map_err(refused)?) } else { None };
+        let doorbell = Doorbell::attach(counter).map_err(refused)?;
+        tasks::serve(Monoio { runs_on_epoll, writable }, doorbell, parts).await
     })
 }
 
@@ -60,6 +63,13 @@ impl Runtime for Monoio {
     fn accept_tasks(&self) -> usize {
         // On epoll a descriptor wakes one task, so more would wait for nothing.
         if self.runs_on_epoll { 1 } else { ACCEPT_TASKS }
+    }
+
+    async fn turned(&self) {
+        if let Some(writable) = &self.writable {
+            // Nothing can be wrong with it.
+            let _ = writable.writable(false).await;
+        }
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {

@@ -30,6 +30,8 @@ pub(in crate::backend) struct Built {
     pub(super) runtime: Runtime,
     /// Never `Auto`.
     pub(in crate::backend) io: Io,
+    /// Completions come only when the driver waits for them.
+    pub(super) defers: bool,
     /// Why io_uring was passed over, if it was.
     pub(in crate::backend) fallback: Option<io::Error>,
 }
@@ -41,19 +43,36 @@ pub(in crate::backend) struct Built {
 pub(in crate::backend) fn build(io: Io) -> Result<Built, Trouble> {
     match io {
         Io::Epoll => build_epoll(None),
-        Io::Uring => build_uring(true).or_else(|_| build_uring(false)).map_err(Trouble::io_uring),
-        // Without COOP_TASKRUN a ring costs more than epoll does: see bench/runtimes.
+        Io::Uring => build_uring(Work::Deferred)
+            .or_else(|_| build_uring(Work::Cooperative))
+            .or_else(|_| build_uring(Work::Interrupting))
+            .map_err(Trouble::io_uring),
+        // A ring that interrupts costs more than epoll does: see bench/runtimes.
         Io::Auto if cfg!(not(target_os = "linux")) => build_epoll(None),
-        Io::Auto => build_uring(true).or_else(|refused| build_epoll(Some(refused))),
+        Io::Auto => build_uring(Work::Deferred)
+            .or_else(|_| build_uring(Work::Cooperative))
+            .or_else(|refused| build_epoll(Some(refused))),
         Io::Tokio | Io::Blocking => unreachable!("monoio has neither"),
     }
 }
 
-/// `COOP_TASKRUN` (Linux 5.19) spares an interrupt for each completion; without it the ring still works.
-/// `DEFER_TASKRUN` is not for us: with it, I/O starves while any task stays runnable.
+/// When the kernel does on this thread what a completion needs.
+#[derive(Clone, Copy, PartialEq)]
+enum Work {
+    /// When the driver waits (`DEFER_TASKRUN`, Linux 6.1): nothing wakes a thread that rests to let more arrive. While
+    /// a task stays runnable the driver does not wait, so whoever wants another turn asks [`Runtime::turned`] for it.
+    ///
+    /// [`Runtime::turned`]: crate::backend::tasks::Runtime::turned
+    Deferred,
+    /// At the next system call, without an interrupt (`COOP_TASKRUN`, Linux 5.19).
+    Cooperative,
+    /// At once.
+    Interrupting,
+}
+
 #[cfg(target_os = "linux")]
-fn build_uring(coop: bool) -> io::Result<Built> {
-    let runtime = build_ring(coop)?;
+fn build_uring(work: Work) -> io::Result<Built> {
+    let runtime = build_ring(work)?;
     // A ring of a kernel that lacks one of monoio's operations can be built and then fails every accept.
     if !monoio::utils::detect_uring() {
         return Err(io::Error::new(
@@ -61,21 +80,23 @@ fn build_uring(coop: bool) -> io::Result<Built> {
             "the kernel's io_uring lacks needed operations",
         ));
     }
-    Ok(Built { runtime, io: Io::Uring, fallback: None })
+    Ok(Built { runtime, io: Io::Uring, defers: work == Work::Deferred, fallback: None })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn build_uring(_: bool) -> io::Result<Built> {
+fn build_uring(_: Work) -> io::Result<Built> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it"))
 }
 
 #[cfg(target_os = "linux")]
-fn build_ring(coop: bool) -> io::Result<Runtime> {
+fn build_ring(work: Work) -> io::Result<Runtime> {
     let mut ring = io_uring::IoUring::builder();
     ring.setup_clamp().setup_cqsize(COMPLETION_ENTRIES);
-    if coop {
-        ring.setup_coop_taskrun();
-    }
+    match work {
+        Work::Deferred => ring.setup_single_issuer().setup_defer_taskrun(),
+        Work::Cooperative => ring.setup_coop_taskrun(),
+        Work::Interrupting => &mut ring,
+    };
     // A filter may permit the ring and forbid to enter it, which monoio would meet as an error at every turn.
     ring.build(2)?.submit()?;
     let builder = RuntimeBuilder::<IoUringDriver>::new()
@@ -89,5 +110,5 @@ fn build_epoll(fallback: Option<io::Error>) -> Result<Built, Trouble> {
     // Here the entries are the events that one wait returns at most.
     let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(SUBMISSION_ENTRIES).enable_timer();
     let runtime = builder.build().map_err(|error| Trouble::system("set up epoll", error))?;
-    Ok(Built { runtime: runtime.into(), io: Io::Epoll, fallback })
+    Ok(Built { runtime: runtime.into(), io: Io::Epoll, defers: false, fallback })
 }

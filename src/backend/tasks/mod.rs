@@ -71,7 +71,7 @@ pub(super) async fn serve<R: Runtime>(
 }
 
 async fn accompany<R: Runtime>(shard: Rc<Shard<R>>) {
-    match shard.host.turn.accompany().await {}
+    match shard.host.turn.accompany(async || shard.runtime.turned().await).await {}
 }
 
 /// Does what the control plane asks for; returns once the shard has stopped. Other shards ring here, too, and all they

@@ -20,6 +20,9 @@ pub(in crate::backend) trait Runtime: 'static {
     /// Tasks that accept on each listener.
     fn accept_tasks(&self) -> usize;
 
+    /// Completes at once where the driver turns while tasks are runnable, too; else after the driver has turned.
+    fn turned(&self) -> impl Future<Output = ()>;
+
     /// Runs a task beside the others.
     fn spawn(task: impl Future<Output = ()> + 'static);
 

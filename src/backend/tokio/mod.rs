@@ -60,6 +60,8 @@ impl Runtime for Tokio {
         1
     }
 
+    async fn turned(&self) {}
+
     fn spawn(task: impl Future<Output = ()> + 'static) {
         drop(tokio::task::spawn_local(task));
     }
