@@ -82,13 +82,7 @@ impl Outlet {
         actions: &mut Actions,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let before = connection.outbox.bytes();
-        connection.outbox.append(&mut self.pool, write);
-        self.bytes_held += connection.outbox.bytes() - before;
-        if !connection.flush_asked {
-            connection.flush_asked = true;
-            actions.push(Action::Flush(id));
-        }
+        append(&mut self.pool, &mut self.bytes_held, connection, id, actions, write);
     }
 
     fn append_shared(&mut self, connection: &mut Connection, bytes: Bytes) {
@@ -97,7 +91,24 @@ impl Outlet {
     }
 }
 
-/// A PUBLISH encoded once for all receivers of one class within a fan-out.
+fn append(
+    pool: &mut BufferPool,
+    bytes_held: &mut u64,
+    connection: &mut Connection,
+    id: ConnectionId,
+    actions: &mut Actions,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let before = connection.outbox.bytes();
+    connection.outbox.append(pool, write);
+    *bytes_held += connection.outbox.bytes() - before;
+    if !connection.flush_asked {
+        connection.flush_asked = true;
+        actions.push(Action::Flush(id));
+    }
+}
+
+/// A PUBLISH encoded once for all receivers of one class within a fan-out, but for the first: most messages have one alone.
 #[derive(Debug, Default)]
 struct Templates {
     bytes: Vec<u8>,
@@ -114,8 +125,10 @@ struct Template {
 
 impl Templates {
     fn clear(&mut self) {
-        self.bytes.clear();
-        self.classes = [const { None }; 4];
+        if !self.bytes.is_empty() {
+            self.bytes.clear();
+            self.classes = [const { None }; 4];
+        }
     }
 
     fn get(
@@ -512,7 +525,7 @@ fn send(
     actions: &mut Actions,
 ) -> bool {
     let alike = grant.identifiers.as_slice().is_empty() && connection.aliases_out.is_none();
-    if !alike {
+    if !alike || source.offered_count == 1 {
         let shared = source.shared.as_ref();
         return send_one(
             now,
@@ -529,11 +542,11 @@ fn send(
             actions,
         );
     }
-    let mut templates = core::mem::take(&mut outlet.templates);
+    let Outlet { pool, bytes_held, templates } = outlet;
     let (bytes, template) = templates.get(now, connection.version, grant.qos, source);
     let fits = template.packet_bytes <= connection.packet_bytes_max as usize;
     if fits {
-        outlet.append(connection, id, actions, |out| {
+        append(pool, bytes_held, connection, id, actions, |out| {
             let start = out.len();
             out.extend_from_slice(bytes);
             out[start] = first_byte(dup, grant.qos, grant.retain);
@@ -544,7 +557,6 @@ fn send(
         });
         end_publish(connection, grant.qos, &source.view, source.shared.as_ref(), outlet, counters);
     }
-    outlet.templates = templates;
     fits
 }
 

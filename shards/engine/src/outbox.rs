@@ -6,25 +6,33 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-/// Buffers kept for reuse by all outboxes of a shard.
-const BUFFERS_KEPT: usize = 1024;
+/// Bytes of the buffers kept for reuse by all outboxes of a shard.
+const BYTES_KEPT: usize = 16 * 1024 * 1024;
 /// A larger buffer goes back to the allocator.
-const BUFFER_BYTES_KEPT: usize = 16 * 1024;
+const BUFFER_BYTES_KEPT: usize = 2 * PIECE_BYTES;
+/// From here on what is appended begins another piece: a buffer that grows without bound is copied each time it doubles, and
+/// its pages are the system's to find anew for every burst.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Empty buffers that go round between outboxes, so that an idle connection owns none.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     buffers: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
 impl BufferPool {
     fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
     fn put(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < BUFFERS_KEPT && (1..=BUFFER_BYTES_KEPT).contains(&buffer.capacity()) {
+        let bytes = buffer.capacity();
+        if self.bytes + bytes <= BYTES_KEPT && (1..=BUFFER_BYTES_KEPT).contains(&bytes) {
             buffer.clear();
+            self.bytes += bytes;
             self.buffers.push(buffer);
         }
     }
@@ -133,6 +141,9 @@ impl Outbox {
 
     /// Appends what `write` writes.
     pub(crate) fn append<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        if self.tail.len() >= PIECE_BYTES {
+            self.seal();
+        }
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
         }

@@ -390,8 +390,10 @@ impl Engine {
         if self.delivery.is_over_memory_ceiling() {
             return Some(ReasonCode::QuotaExceeded);
         }
-        let at_home = self.mesh.placement.home_of_topic(view.topic) == self.mesh.placement.own;
-        if view.retain && at_home && self.is_retained_store_full(view) {
+        if view.retain
+            && self.mesh.placement.home_of_topic(view.topic) == self.mesh.placement.own
+            && self.is_retained_store_full(view)
+        {
             return Some(ReasonCode::QuotaExceeded);
         }
         None
