@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
-use wire::packet::PublishParts;
+use wire::packet::{PublishParts, append_publish, publish_bytes};
 use wire::{PacketId, ProtocolVersion, QoS, ReasonCode};
 
 use crate::alias::AliasUse;
@@ -253,6 +253,7 @@ impl Delivery {
             qos,
             retain,
             expires_at,
+            packet: None,
         };
         let shared = scratch.shared.clone();
         Source { view, shared, key: Some(key), live: None, must_persist: false, offered_count: 0 }
@@ -525,6 +526,24 @@ fn send(
     actions: &mut Actions,
 ) -> bool {
     let alike = grant.identifiers.as_slice().is_empty() && connection.aliases_out.is_none();
+    if alike
+        && source.shared.is_none()
+        && let Some(body) =
+            source.view.packet.and_then(|packet| packet.body_for(connection.version, grant.qos))
+    {
+        let fits = publish_bytes(body) <= connection.packet_bytes_max as usize;
+        if fits {
+            outlet.append(connection, id, actions, |out| {
+                let start = append_publish(first_byte(dup, grant.qos, grant.retain), body, out);
+                if let Some(packet_id) = packet_id {
+                    let at = start + 2 + source.view.topic.len();
+                    out[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+                }
+            });
+            end_publish(connection, grant.qos, &source.view, None, outlet, counters);
+        }
+        return fits;
+    }
     if !alike || source.offered_count == 1 {
         let shared = source.shared.as_ref();
         return send_one(

@@ -4,7 +4,8 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use wire::QoS;
+use wire::packet::Publish;
+use wire::{ProtocolVersion, QoS};
 
 use crate::time::Instant;
 
@@ -29,6 +30,34 @@ pub(crate) struct MessageView<'a> {
     pub(crate) retain: bool,
     /// When its Message Expiry Interval ends.
     pub(crate) expires_at: Option<Instant>,
+    /// The packet it came in, if others can be sent the same.
+    pub(crate) packet: Option<PlainPacket<'a>>,
+}
+
+/// The body of a PUBLISH without properties: whoever is owed the message by the same version of the protocol and with a
+/// packet identifier, or without, as it had, is sent the very same body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainPacket<'a> {
+    body: &'a [u8],
+    is_v5: bool,
+    is_tracked: bool,
+}
+
+impl<'a> PlainPacket<'a> {
+    /// `None` if it has properties or an alias for its topic, or was not read from the wire.
+    pub(crate) fn of(version: ProtocolVersion, publish: &Publish<'a>) -> Option<Self> {
+        Some(Self {
+            body: publish.plain_body()?,
+            is_v5: version.is_v5(),
+            is_tracked: publish.qos != QoS::AtMostOnce,
+        })
+    }
+
+    /// The body for a receiver, if it is the same.
+    pub(crate) fn body_for(&self, version: ProtocolVersion, qos: QoS) -> Option<&'a [u8]> {
+        let same = self.is_v5 == version.is_v5() && self.is_tracked == (qos != QoS::AtMostOnce);
+        same.then_some(self.body)
+    }
 }
 
 impl MessageView<'_> {
@@ -167,6 +196,7 @@ impl MessageStore {
             qos: stored.qos,
             retain: stored.retain,
             expires_at: stored.expires_at,
+            packet: None,
         }
     }
 
@@ -197,6 +227,7 @@ mod tests {
             qos: QoS::AtLeastOnce,
             retain: true,
             expires_at: None,
+            packet: None,
         };
         let key = store.put(&view, Some(&Bytes::copy_from_slice(&payload)));
         store.hold(key);

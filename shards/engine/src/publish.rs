@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::event::Actions;
 use crate::flow::{Grant, Identifiers, Stage};
 use crate::gate::Earned;
-use crate::message::MessageView;
+use crate::message::{MessageView, PlainPacket};
 use crate::retained::Retained;
 use crate::session::SessionId;
 use crate::stores::Origin;
@@ -145,6 +145,7 @@ impl Engine {
             qos: publish.qos,
             retain: publish.retain,
             expires_at: publish.properties.message_expiry_interval_s.map(|interval_s| now.plus_s(interval_s)),
+            packet: PlainPacket::of(self.connection(id).version, publish),
         };
         match (publish.qos, publish.packet_id) {
             (QoS::AtMostOnce, _) => {

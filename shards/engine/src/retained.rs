@@ -211,6 +211,7 @@ mod tests {
                 qos: QoS::AtMostOnce,
                 retain: true,
                 expires_at: None,
+                packet: None,
             };
             let message = messages.put(&view, None);
             store.set(topic, Retained { message, sequence: 1, publisher: None, origin, timer: None });

@@ -329,6 +329,7 @@ impl<'a> Crossing<'a> {
             qos: QoS::from_bits(flags & 3).expect("written from a QoS"),
             retain: flags & RETAIN != 0,
             expires_at,
+            packet: None,
         };
         Self {
             view,
@@ -439,6 +440,7 @@ mod tests {
             qos: QoS::ExactlyOnce,
             retain: true,
             expires_at: Some(Instant::from_ms(77)),
+            packet: None,
         }
     }
 

@@ -31,6 +31,7 @@ impl Engine {
             qos: QoS::AtMostOnce,
             retain: true,
             expires_at: None,
+            packet: None,
         };
         let _counted = self.route(now, view, None, actions);
     }

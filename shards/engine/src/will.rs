@@ -91,6 +91,7 @@ impl Engine {
             qos: message.qos,
             retain: message.retain,
             expires_at: message.expiry_interval_s.map(|interval_s| now.plus_s(interval_s)),
+            packet: None,
         };
         // No client waits for an answer: a refusal is counted where it is decided.
         let _routed = self.route(now, view, None, actions);

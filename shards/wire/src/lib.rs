@@ -17,6 +17,7 @@
 //!     packet_id: None,
 //!     payload: b"21.5",
 //!     properties: Default::default(),
+//!     body: Default::default(),
 //! };
 //! let mut bytes = Vec::new();
 //! publish.encode(ProtocolVersion::V5, &mut bytes);
@@ -51,9 +52,10 @@ pub use identifier::{PacketId, SubscriptionId};
 pub use malformed::Malformed;
 pub use packet::{
     Ack, AckKind, AckProperties, Auth, AuthProperties, ConnAck, ConnAckProperties, Connect,
-    ConnectProperties, Disconnect, DisconnectProperties, Packet, PropertySection, Publish, PublishParts,
-    PublishProperties, Reasons, RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscribeOptions,
-    SubscriptionIds, UnsubAck, Unsubscribe, UnsubscribeFilters, UserProperties, Will, WillProperties,
+    ConnectProperties, Disconnect, DisconnectProperties, Packet, PropertySection, Publish, PublishBody,
+    PublishParts, PublishProperties, Reasons, RetainHandling, SubAck, Subscribe, SubscribeFilters,
+    SubscribeOptions, SubscriptionIds, UnsubAck, Unsubscribe, UnsubscribeFilters, UserProperties, Will,
+    WillProperties,
 };
 pub use protocol::{PacketType, ProtocolVersion, QoS};
 pub use reason::ReasonCode;

@@ -6,7 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use wire::{
     Ack, AckProperties, Auth, AuthProperties, ConnAck, ConnAckProperties, Connect, ConnectProperties,
-    Disconnect, DisconnectProperties, Packet, PacketId, PacketType, ProtocolVersion, Publish,
+    Disconnect, DisconnectProperties, Packet, PacketId, PacketType, ProtocolVersion, Publish, PublishBody,
     PublishProperties, QoS, ReasonCode, Reasons, RetainHandling, SubAck, Subscribe, SubscribeFilters,
     SubscribeOptions, SubscriptionId, SubscriptionIds, TopicFilter, TopicName, UnsubAck, Unsubscribe,
     UnsubscribeFilters, UserProperties, Will, WillProperties,
@@ -197,6 +197,7 @@ fn will<'a>(version: ProtocolVersion, c: &mut Choices<'_>) -> Will<'a> {
     Will {
         topic: topic(c),
         payload: payload(c),
+        body: PublishBody::default(),
         qos: qos(c),
         retain: c.one_in(3),
         properties: WillProperties {
@@ -230,6 +231,7 @@ fn publish(
         topic: Some(topic).filter(|_| topic_alias.is_none() || c.one_in(2)),
         packet_id: is_tracked.then(|| PacketId::new(u16::from(c.byte() % 6) + 1).expect("from 1 on")),
         payload: payload(c),
+        body: PublishBody::default(),
         properties: PublishProperties {
             payload_format_utf8: v5(version, c, |c| c.one_in(2)),
             message_expiry_interval_s: v5(version, c, |c| c.pick(&INTERVALS_S)),

@@ -4,8 +4,8 @@
 use std::num::NonZeroU16;
 
 use wire::packet::{
-    Connect, ConnectProperties, Disconnect, DisconnectProperties, Publish, PublishProperties, Subscribe,
-    SubscribeFilters, SubscribeOptions, Unsubscribe, UnsubscribeFilters, UserProperties, Will,
+    Connect, ConnectProperties, Disconnect, DisconnectProperties, Publish, PublishBody, PublishProperties,
+    Subscribe, SubscribeFilters, SubscribeOptions, Unsubscribe, UnsubscribeFilters, UserProperties, Will,
     WillProperties,
 };
 use wire::{Ack, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, RetainHandling, TopicFilter, TopicName};
@@ -155,6 +155,7 @@ impl World {
             packet_id,
             payload: &payload(id, message.payload_bytes),
             properties: PublishProperties::default(),
+            body: PublishBody::default(),
         };
         self.write(who, &Packet::Publish(publish));
     }

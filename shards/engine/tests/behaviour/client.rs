@@ -5,7 +5,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use wire::{
     Ack, AckKind, Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId,
-    ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe,
+    ProtocolVersion, Publish, PublishBody, PublishProperties, QoS, ReasonCode, RetainHandling, Subscribe,
     SubscribeFilters, SubscribeOptions, SubscriptionId, TopicFilter, TopicName, Unsubscribe,
     UnsubscribeFilters, UserProperties, Will, WillProperties,
 };
@@ -276,6 +276,7 @@ pub(crate) fn publish<'a>(topic: &'a str, payload: &'a [u8], bits: u8, id: u16) 
         packet_id: (bits > 0).then(|| packet_id(id)),
         payload,
         properties: PublishProperties::default(),
+        body: PublishBody::default(),
     }
 }
 

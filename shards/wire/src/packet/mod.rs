@@ -19,7 +19,7 @@ pub use connack::{ConnAck, ConnAckProperties};
 pub use connect::{Connect, ConnectProperties, Will, WillProperties};
 pub use disconnect::{Disconnect, DisconnectProperties};
 pub use property::{PropertySection, SubscriptionIds, UserProperties};
-pub use publish::{Publish, PublishParts, PublishProperties};
+pub use publish::{Publish, PublishBody, PublishParts, PublishProperties, append_publish, publish_bytes};
 pub use subscribe::{RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscribeOptions};
 pub use unsubscribe::{UnsubAck, Unsubscribe, UnsubscribeFilters};
 

@@ -338,6 +338,11 @@ impl<'a> PropertyWalk<'a> {
 pub struct PropertySection<'a>(&'a [u8]);
 
 impl<'a> PropertySection<'a> {
+    /// Whether there is none, as in a packet built here.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Appends the section without `left_out`; false if there is none and the fields must speak.
     pub(crate) fn append_without(self, has_left_out: bool, left_out: &[u32], out: &mut Vec<u8>) -> bool {
         if !has_left_out {

@@ -2,6 +2,7 @@
 //! Knows no subscriber and resolves no alias.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::num::NonZeroU16;
 
 use crate::frame;
@@ -37,6 +38,8 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
     /// The properties; none before 5.0.
     pub properties: PublishProperties<'a>,
+    /// All behind the fixed header, as it was received; empty in a packet built here.
+    pub body: PublishBody<'a>,
 }
 
 impl<'a> Publish<'a> {
@@ -79,7 +82,16 @@ impl<'a> Publish<'a> {
             packet_id,
             payload: reader.rest(),
             properties,
+            body: PublishBody(body),
         })
+    }
+
+    /// All behind the fixed header as it was received, if there is no property in it; `None` in a packet built here.
+    #[must_use]
+    #[inline]
+    pub fn plain_body(&self) -> Option<&'a [u8]> {
+        let PublishBody(body) = self.body;
+        (!body.is_empty() && self.properties.section.is_empty()).then_some(body)
     }
 
     /// Appends the packet as `version` writes it.
@@ -97,6 +109,46 @@ impl<'a> Publish<'a> {
         });
         out.extend_from_slice(self.payload);
     }
+}
+
+/// The body of a PUBLISH as it was received. Packets that differ in nothing else are equal.
+#[derive(Clone, Copy, Default)]
+pub struct PublishBody<'a>(&'a [u8]);
+
+impl PartialEq for PublishBody<'_> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for PublishBody<'_> {}
+
+impl fmt::Debug for PublishBody<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PublishBody({} bytes)", self.0.len())
+    }
+}
+
+/// Size on the wire, in bytes, of a PUBLISH with such a body.
+#[must_use]
+#[inline]
+pub fn publish_bytes(body: &[u8]) -> usize {
+    frame::packet_bytes(body.len())
+}
+
+/// Appends a PUBLISH with a body as another one had it: its topic, packet identifier, properties and payload. Returns where
+/// in `out` the body begins.
+///
+/// # Panics
+/// If it is longer than a packet can be.
+#[inline]
+pub fn append_publish(first_byte: u8, body: &[u8], out: &mut Vec<u8>) -> usize {
+    out.reserve(frame::packet_bytes(body.len()));
+    out.push(first_byte);
+    write::variable_byte_integer(out, write::length(body.len()));
+    let start = out.len();
+    out.extend_from_slice(body);
+    start
 }
 
 #[inline]

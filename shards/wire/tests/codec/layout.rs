@@ -5,10 +5,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use wire::ProtocolVersion::{V3_1, V3_1_1, V5};
 use wire::{
     Ack, AckProperties, Auth, AuthProperties, ConnAck, ConnAckProperties, Connect, ConnectProperties,
-    Disconnect, DisconnectProperties, Packet, PacketId, ProtocolVersion, Publish, PublishProperties, QoS,
-    ReasonCode, Reasons, RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscribeOptions,
-    SubscriptionId, SubscriptionIds, TopicFilter, TopicName, UnsubAck, Unsubscribe, UnsubscribeFilters,
-    UserProperties, Will, WillProperties,
+    Disconnect, DisconnectProperties, Packet, PacketId, ProtocolVersion, Publish, PublishBody,
+    PublishProperties, QoS, ReasonCode, Reasons, RetainHandling, SubAck, Subscribe, SubscribeFilters,
+    SubscribeOptions, SubscriptionId, SubscriptionIds, TopicFilter, TopicName, UnsubAck, Unsubscribe,
+    UnsubscribeFilters, UserProperties, Will, WillProperties,
 };
 
 use crate::{decode, encode};
@@ -164,6 +164,7 @@ fn publish_in_every_version() {
         packet_id: None,
         payload: b"hi",
         properties: PublishProperties::default(),
+        body: PublishBody::default(),
     };
     check(V3_1, &Packet::Publish(publish), b"\x30\x07\0\x03a/bhi");
     check(V5, &Packet::Publish(publish), b"\x30\x08\0\x03a/b\0hi");

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use wire::{
     Ack, AckKind, AckProperties, Auth, AuthProperties, ConnAck, ConnAckProperties, Connect,
     ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, PacketType, ProtocolVersion,
-    Publish, PublishProperties, QoS, ReasonCode, Reasons, RetainHandling, SubAck, Subscribe,
+    Publish, PublishBody, PublishProperties, QoS, ReasonCode, Reasons, RetainHandling, SubAck, Subscribe,
     SubscribeFilters, SubscribeOptions, SubscriptionId, SubscriptionIds, TopicFilter, TopicName, UnsubAck,
     Unsubscribe, UnsubscribeFilters, UserProperties, Will, WillProperties,
 };
@@ -314,6 +314,7 @@ impl Recipe {
                 .filter(|_| topic_alias.is_none() || self.choice(3)),
             packet_id: is_tracked.then_some(self.packet_id),
             payload: &self.payload,
+            body: PublishBody::default(),
             properties: PublishProperties {
                 payload_format_utf8: self.v5(4, self.choice(20)),
                 message_expiry_interval_s: self.v5(5, self.numbers[0]),
