@@ -45,6 +45,7 @@ impl Gauges {
             attached: engine.attached_count().into(),
             sessions: engine.session_count().into(),
             sessions_expired: counters.sessions_expired,
+            closed_by_operator: counters.closed_by_operator,
             subscriptions: engine.subscription_count() as u64,
             shared_subscriptions: engine.shared_subscription_count() as u64,
             retained_messages: engine.retained_count() as u64,

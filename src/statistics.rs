@@ -48,6 +48,8 @@ shard_totals! {
     sessions,
     /// Sessions that ended because their time was over.
     sessions_expired,
+    /// Connections that the operator closed.
+    closed_by_operator,
     /// Subscriptions of all sessions now (gauge).
     subscriptions,
     /// Those of them that are shared (gauge).

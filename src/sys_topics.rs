@@ -62,6 +62,7 @@ impl SysTopics {
         tell("clients/total", sums.sessions);
         tell("clients/maximum", self.clients_max);
         tell("clients/expired", sums.sessions_expired);
+        tell("clients/closed_by_operator", sums.closed_by_operator);
         tell("messages/received", sums.packets_received);
         tell("messages/sent", sums.packets_sent);
         tell("bytes/received", sums.bytes_received);

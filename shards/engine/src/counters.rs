@@ -111,6 +111,8 @@ pub struct Counters {
     pub sessions_expired: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
+    /// Connections that the operator closed.
+    pub closed_by_operator: u64,
     /// Messages sent to other shards, one for each shard.
     pub messages_crossed: u64,
     /// Messages of other shards for which nobody here subscribed any more.
