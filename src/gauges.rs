@@ -42,6 +42,8 @@ impl Gauges {
         let (stored_messages, stored_bytes) = engine.store();
         let totals = ShardTotals {
             connections: engine.connection_count().into(),
+            sockets_opened: counters.connections_accepted + counters.connections_refused,
+            connects_received: counters.connects_received,
             attached: engine.attached_count().into(),
             sessions: engine.session_count().into(),
             sessions_expired: counters.sessions_expired,

@@ -13,6 +13,7 @@ mod gauges;
 mod health;
 mod limits;
 mod listen;
+mod load;
 mod notify;
 mod operator;
 mod placement;

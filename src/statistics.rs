@@ -42,6 +42,10 @@ macro_rules! shard_totals {
 shard_totals! {
     /// Connections now (gauge).
     connections,
+    /// Connections that were accepted, to be served or to be told that there is no room.
+    sockets_opened,
+    /// CONNECT packets received.
+    connects_received,
     /// Sessions with a connection now (gauge).
     attached,
     /// Sessions now, connected or not (gauge).

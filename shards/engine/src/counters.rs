@@ -103,6 +103,8 @@ pub struct Counters {
     pub connections_accepted: u64,
     /// Connections turned away because the process was full.
     pub connections_refused: u64,
+    /// CONNECT packets that could be read, accepted or not.
+    pub connects_received: u64,
     /// Connections closed for a malformed packet or a protocol error.
     pub protocol_errors: u64,
     /// Clients that failed to authenticate, at CONNECT or later.
