@@ -54,6 +54,11 @@ pub(crate) enum Subject {
     Config(ConfigCommand),
     /// Ask the broker that runs under this configuration whether it answers; exit code 0 if it does
     Health,
+    /// Have the broker that runs with this data directory close a client's connection; the session goes on as it asked for
+    Disconnect {
+        /// The client identifier
+        client_id: String,
+    },
 }
 
 impl Arguments {

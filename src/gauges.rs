@@ -42,9 +42,12 @@ impl Gauges {
         let (stored_messages, stored_bytes) = engine.store();
         let totals = ShardTotals {
             connections: engine.connection_count().into(),
+            sockets_opened: counters.connections_accepted + counters.connections_refused,
+            connects_received: counters.connects_received,
             attached: engine.attached_count().into(),
             sessions: engine.session_count().into(),
             sessions_expired: counters.sessions_expired,
+            closed_by_operator: counters.closed_by_operator,
             subscriptions: engine.subscription_count() as u64,
             shared_subscriptions: engine.shared_subscription_count() as u64,
             retained_messages: engine.retained_count() as u64,

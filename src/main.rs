@@ -13,7 +13,9 @@ mod gauges;
 mod health;
 mod limits;
 mod listen;
+mod load;
 mod notify;
+mod operator;
 mod placement;
 mod places;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use tracing::{info, warn};
 use cli::{Arguments, Subject};
 use config::{Config, Effective, Place};
 use data_dir::DataDir;
+use operator::Order;
 use shard_thread::Shards;
 use signals::Signal;
 use statistics::{Asked, Report};
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
         Some(Subject::Health) => Effective::load(file, flags)
             .map_err(Trouble::Configuration)
             .and_then(|effective| health::ask(&effective.config)),
+        Some(Subject::Disconnect { client_id }) => Effective::load(file, flags)
+            .map_err(Trouble::Configuration)
+            .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
         None => Effective::load(file, flags).map_err(Trouble::Configuration).and_then(serve),
     };
     match done {
@@ -93,6 +99,7 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     let mut report = Report::start();
     let writer = Writer::start(&config.data_dir, shard_count.into())?;
     let shards = shard_thread::start(&config, shard_count, key, sessions, &writer.feed())?;
+    let orders = operator::listen(&config.data_dir);
     let mut sys_topics = SysTopics::start();
     let mut tell_clients = || {
         sys_topics.tell(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -107,8 +114,9 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
         report.tell_shards(&shards.each(), asked);
         telemetry.tell_dropped();
     };
-    wait(&config, &shards, &signals, tell_operator, tell_clients);
+    wait(&config, &shards, &signals, orders.receiver(), tell_operator, tell_clients);
 
+    drop(orders);
     info!("stopping: clients are told, and have what is on its way to them");
     notify::stopping();
     let totals = shards.stop(STOP_DEADLINE);
@@ -123,6 +131,7 @@ fn wait(
     config: &Config,
     shards: &Shards,
     signals: &Receiver<Signal>,
+    orders: &Receiver<Order>,
     mut report: impl FnMut(Asked),
     mut tell_clients: impl FnMut(),
 ) {
@@ -139,6 +148,7 @@ fn wait(
                 Ok(Signal::Statistics) => report(Asked::BySignal),
                 Ok(Signal::Stop) | Err(_) => return,
             },
+            recv(orders) -> order => if let Ok(order) = order { shards.disconnect(order) },
             recv(report_due) -> _ => report(Asked::ByInterval),
             recv(clients_due) -> _ => tell_clients(),
             recv(alive_due) -> _ => if shards.all_turned() { notify::alive() },

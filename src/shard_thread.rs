@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::cores::{self, ThreadId};
 use crate::gauges::Gauges;
 use crate::listen::{self, Dealer};
+use crate::operator::Order;
 use crate::placement;
 use crate::places::Places;
 use crate::statistics::{ShardReport, Totals};
@@ -214,6 +215,14 @@ impl Shards {
     /// Asks the shards for the records of persistent sessions that changed.
     pub(crate) fn hand_over_subscriptions(&self) {
         self.ask(|| Control::HandOver);
+    }
+
+    /// Has the connection of a client closed by the shard where its session is at home. An order that the shard has no
+    /// room for is dropped, and with it the way to answer it.
+    pub(crate) fn disconnect(&self, order: Order) {
+        let home = usize::from(self.topology.home_of_client(&order.client_id));
+        let _ = self.threads[home].control.try_send(Control::Disconnect(order));
+        self.bells.ring(home);
     }
 
     /// Has each message published by the shard where its topic is at home. Returns those that were passed on.

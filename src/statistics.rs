@@ -42,12 +42,18 @@ macro_rules! shard_totals {
 shard_totals! {
     /// Connections now (gauge).
     connections,
+    /// Connections that were accepted, to be served or to be told that there is no room.
+    sockets_opened,
+    /// CONNECT packets received.
+    connects_received,
     /// Sessions with a connection now (gauge).
     attached,
     /// Sessions now, connected or not (gauge).
     sessions,
     /// Sessions that ended because their time was over.
     sessions_expired,
+    /// Connections that the operator closed.
+    closed_by_operator,
     /// Subscriptions of all sessions now (gauge).
     subscriptions,
     /// Those of them that are shared (gauge).

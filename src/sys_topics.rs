@@ -8,10 +8,27 @@ use std::time::{Duration, Instant};
 use engine::DropReason;
 
 use crate::clock;
-use crate::statistics::{ShardReport, Totals, percent};
+use crate::load::Load;
+use crate::statistics::{ShardReport, ShardTotals, Totals, percent};
 
 /// One message: its topic and its payload.
 pub(crate) type SysMessage = (String, String);
+
+/// One of the totals of all shards.
+type Total = fn(&ShardTotals) -> u64;
+
+/// What loads are told of.
+const LOADS: [(&str, Total); 9] = [
+    ("messages/received", |sums| sums.packets_received),
+    ("messages/sent", |sums| sums.packets_sent),
+    ("publish/received", |sums| sums.messages_received),
+    ("publish/sent", |sums| sums.messages_sent),
+    ("publish/dropped", ShardTotals::dropped_total),
+    ("bytes/received", |sums| sums.bytes_received),
+    ("bytes/sent", |sums| sums.bytes_sent),
+    ("sockets", |sums| sums.sockets_opened),
+    ("connections", |sums| sums.connects_received),
+];
 
 /// What clients were told, so that only what changed is told again.
 #[derive(Debug)]
@@ -19,6 +36,7 @@ pub(crate) struct SysTopics {
     started: Instant,
     told: BTreeMap<String, String>,
     clients_max: u64,
+    loads: [Load; LOADS.len()],
     /// When the shards were last looked at, and the time that each had then been busy.
     seen: Instant,
     busy: Vec<Duration>,
@@ -28,7 +46,14 @@ impl SysTopics {
     /// Nothing was told; the broker starts now.
     pub(crate) fn start() -> Self {
         let now = clock::read();
-        Self { started: now, told: BTreeMap::new(), clients_max: 0, seen: now, busy: Vec::new() }
+        Self {
+            started: now,
+            told: BTreeMap::new(),
+            clients_max: 0,
+            loads: Default::default(),
+            seen: now,
+            busy: Vec::new(),
+        }
     }
 
     /// Has `publish` publish what changed since the last time; what that could not take is told the next time.
@@ -62,6 +87,7 @@ impl SysTopics {
         tell("clients/total", sums.sessions);
         tell("clients/maximum", self.clients_max);
         tell("clients/expired", sums.sessions_expired);
+        tell("clients/closed_by_operator", sums.closed_by_operator);
         tell("messages/received", sums.packets_received);
         tell("messages/sent", sums.packets_sent);
         tell("bytes/received", sums.bytes_received);
@@ -103,6 +129,12 @@ impl SysTopics {
                 self.busy[number] = busy;
             }
         }
+        for (load, (name, total)) in self.loads.iter_mut().zip(LOADS) {
+            load.take_in(total(sums), now.duration_since(self.seen));
+            messages.extend(
+                load.shown().map(|(window, average)| (format!("$SYS/broker/load/{name}/{window}"), average)),
+            );
+        }
         self.seen = now;
         messages
     }
@@ -111,7 +143,46 @@ impl SysTopics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statistics::ShardTotals;
+
+    #[test]
+    fn every_load_is_told_from_the_start_and_follows_its_own_total() {
+        for (at, (name, _)) in LOADS.iter().enumerate() {
+            let mut topics = SysTopics::start();
+            let mut loads = |shards: ShardTotals, elapsed| {
+                topics.seen -= elapsed;
+                let all = topics.all(&Totals { shards, ..Totals::default() }, &[]);
+                all.into_iter()
+                    .filter(|(topic, _)| topic.starts_with("$SYS/broker/load/"))
+                    .collect::<Vec<_>>()
+            };
+            let minute = Duration::from_mins(1);
+            let none = loads(ShardTotals::default(), minute);
+            assert_eq!(none.len(), 27);
+            assert!(none.iter().all(|(_, average)| average == "0.00"), "{none:?}");
+            let mut sums = ShardTotals::default();
+            *[
+                &mut sums.packets_received,
+                &mut sums.packets_sent,
+                &mut sums.messages_received,
+                &mut sums.messages_sent,
+                &mut sums.dropped[DropReason::QueueFull.index()],
+                &mut sums.bytes_received,
+                &mut sums.bytes_sent,
+                &mut sums.sockets_opened,
+                &mut sums.connects_received,
+            ][at] = 1_000_000;
+            let told = loads(sums, minute);
+            let moved: Vec<&str> =
+                told.iter().filter(|(_, average)| average != "0.00").map(|(topic, _)| &**topic).collect();
+            let expected =
+                ["1min", "5min", "15min"].map(|window| format!("$SYS/broker/load/{name}/{window}"));
+            assert_eq!(moved, expected);
+            // 1 - 1/e of a million, or less if this machine took long over it.
+            let average: f64 =
+                told.iter().find(|(topic, _)| *topic == expected[0]).unwrap().1.parse().unwrap();
+            assert!((300_000.0..=632_121.0).contains(&average), "{average}");
+        }
+    }
 
     #[test]
     fn what_changed_is_told_and_what_was_not_taken_again() {
@@ -126,7 +197,10 @@ mod tests {
                 told.clone_from(&messages);
                 if is_taken { messages } else { Vec::new() }
             });
-            told.retain(|(topic, _)| topic != "$SYS/broker/uptime");
+            // What passes with time is not what this is about.
+            told.retain(|(topic, _)| {
+                topic != "$SYS/broker/uptime" && !topic.starts_with("$SYS/broker/load/")
+            });
             told
         };
         assert!(tell(1, true).len() > 25);

@@ -86,6 +86,26 @@ pub(crate) enum Trouble {
         /// What came instead.
         error: io::Error,
     },
+    /// The client that was to be disconnected has no connection.
+    #[cfg_attr(windows, allow(dead_code, reason = "the command is not there yet"))]
+    NotConnected {
+        /// Its identifier, as it was given.
+        client_id: String,
+    },
+    /// Nobody listens for the operator in a data directory.
+    #[cfg_attr(windows, allow(dead_code, reason = "the command is not there yet"))]
+    NoBroker {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The broker that was to be asked something cannot be asked, or gave no answer.
+    #[cfg_attr(windows, allow(dead_code, reason = "the command is not there yet"))]
+    BrokerUnreachable {
+        /// Its socket.
+        socket: PathBuf,
+        /// What came instead.
+        error: io::Error,
+    },
     /// The system refused something that has no cure of its own.
     System {
         /// What was asked of it.
@@ -233,6 +253,20 @@ impl fmt::Display for Trouble {
                 f,
                 "no broker answers on {address}: {error}; if it listens elsewhere, give `health` the same --bind, --port \
                  or --config"
+            ),
+            Self::NotConnected { client_id } => {
+                write!(f, "no client of the identifier {client_id:?} is connected")
+            }
+            Self::NoBroker { directory } => write!(
+                f,
+                "no broker runs with the data directory {}; name that of the running one by the same --data-dir or --config",
+                directory.display()
+            ),
+            Self::BrokerUnreachable { socket, error } => write!(
+                f,
+                "the broker cannot be asked through {}: {error}; only the user that runs the broker may, and the broker's log \
+                 says if it has no socket",
+                socket.display()
             ),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }

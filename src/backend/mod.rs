@@ -24,6 +24,7 @@ use ring::Port;
 use crate::clock::Clock;
 use crate::config::Io;
 use crate::gauges::Gauges;
+use crate::operator::Order;
 use crate::places::Places;
 use crate::subscriptions_file::Feed;
 use crate::sys_topics::SysMessage;
@@ -32,6 +33,8 @@ use crate::trouble::Trouble;
 use bells::Bell;
 pub(crate) use bells::Bells;
 pub(crate) use host::{Beside, CAPACITY};
+#[cfg(unix)]
+pub(crate) use refusals::{REST, Refusals};
 
 /// Something the control plane asks of a shard.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub(crate) enum Control {
     Turn(u64),
     /// Publish these messages of the broker's own.
     Publish(Vec<SysMessage>),
+    /// Close the connection of a client whose session is at home here.
+    Disconnect(Order),
     /// Hand the records of persistent sessions over, if they changed.
     HandOver,
     /// Take no more packets from clients, and answer whether nothing is on its way to or from here.

@@ -51,6 +51,7 @@ const CASES: &[Case] = &[
             peer.send(&Publish::new("t", 1, b"x").with_packet_id(id).encode(Version::V5));
         }
     }),
+    (0x98, "", |broker, _| assert!(crate::disconnect::disconnect(broker, "subject").status.success())),
     (0x99, "check_payload_format = true", |_, peer| {
         let utf8 = properties().byte(property::PAYLOAD_FORMAT, 1);
         peer.send(&Publish::new("t", 0, b"\xff").with(utf8).encode(Version::V5));

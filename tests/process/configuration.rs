@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::harness::broker::{Broker, Directory, Setup, command_in};
-use crate::harness::packet::{Connect, Version, property};
+use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::process::{Finished, run};
 
@@ -188,6 +188,30 @@ fn limits_of_the_file_reach_the_clients() {
     peer.send(&header);
     assert_eq!(peer.await_close(), Some(0x95), "Packet too large");
     broker.stop();
+}
+
+#[test]
+fn the_file_limits_topic_aliases_in_each_direction_by_itself() {
+    for (incoming, outgoing) in [(1, 3), (3, 1)] {
+        let config = format!("topic_alias_maximum = {incoming}\ntopic_alias_outgoing_max = {outgoing}\n");
+        let broker = Broker::start_with(&Setup { config: &config, ..Setup::default() });
+        let mut connect = Connect::new(Version::V5, "peer");
+        connect.properties = Properties::new().two(property::TOPIC_ALIAS_MAXIMUM, 9);
+        let mut peer = Peer::connect(broker.address(), &connect);
+        assert_eq!(peer.number(property::TOPIC_ALIAS_MAXIMUM), Some(incoming));
+        peer.subscribe("long/enough/#", 0);
+        let mut set = 0;
+        for number in 0..5 {
+            peer.send(&Publish::new(&format!("long/enough/{number}"), 0, b"x").encode(Version::V5));
+            let message = peer.next_message();
+            set += u32::from(message.properties.iter().any(|(id, _)| *id == property::TOPIC_ALIAS));
+        }
+        assert_eq!(set, outgoing, "aliases of the broker");
+        let alias = Properties::new().two(property::TOPIC_ALIAS, u16::try_from(incoming + 1).expect("small"));
+        peer.send(&Publish::new("t", 0, b"x").with(alias).encode(Version::V5));
+        assert_eq!(peer.await_close(), Some(0x94));
+        broker.stop();
+    }
 }
 
 /// The judge's own helper: a command that cannot be found is a failure with a name.

@@ -42,7 +42,9 @@ fn one_connection_too_many_is_refused_with_a_reason() {
 fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
     for io in Io::EACH {
         let config = "memory_bytes_max = 200000\n";
-        let broker = Broker::start_with(&Setup { io, flags: &["--shards", "1"], config });
+        // What the broker tells of itself takes room as well.
+        let flags = &["--shards", "1", "--sys-interval-s", "0"];
+        let broker = Broker::start_with(&Setup { io, flags, config });
         let connect = |id: &'static str| Connect::new(Version::V5, id);
         let half =
             |bytes: usize| Publish::new("t", 0, &vec![0; 400_000]).encode(Version::V5)[..bytes].to_vec();

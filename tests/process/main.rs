@@ -8,6 +8,7 @@ mod harness;
 mod authentication;
 mod close_reasons;
 mod configuration;
+mod disconnect;
 mod limits;
 mod offers;
 mod service_manager;

@@ -107,6 +107,51 @@ fn the_numbers_follow_what_happens_on_every_shard() {
 }
 
 #[test]
+fn loads_follow_what_happens_and_a_connection_that_moves_counts_once() {
+    let broker = start("3", "1");
+    let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+    reader.subscribe("$SYS/#", 1);
+    let mut heard = BTreeMap::new();
+    // Enough that some of them live on another shard than the one that accepts them.
+    for number in 0..20 {
+        let id = format!("peer-{number}");
+        Peer::connect(broker.address(), &Connect::new(Version::V5, &id)).disconnect();
+    }
+    // CONNECT and SUBSCRIBE of the reader, CONNECT and DISCONNECT of the others.
+    becomes(&mut reader, &mut heard, "$SYS/broker/messages/received", "42");
+    let load = |heard: &BTreeMap<String, String>, name: &str| {
+        let text = heard.get(&format!("$SYS/broker/load/{name}"))?;
+        let (_, decimals) = text.split_once('.')?;
+        assert_eq!(decimals.len(), 2, "{name}: {text}");
+        text.parse::<f64>().ok()
+    };
+    let is_told = |heard: &BTreeMap<String, String>, name: &str| {
+        let [one, five, fifteen] =
+            ["1min", "5min", "15min"].map(|window| load(heard, &format!("{name}/{window}")).unwrap_or(-1.0));
+        let is_idle = ["publish/received", "publish/dropped"].contains(&name);
+        one >= five && five >= fifteen && fifteen >= 0.0 && (one > 0.0) != is_idle
+    };
+    let names = [
+        "messages/received",
+        "messages/sent",
+        "publish/received",
+        "publish/sent",
+        "publish/dropped",
+        "bytes/received",
+        "bytes/sent",
+        "sockets",
+        "connections",
+    ];
+    let deadline = Deadline::after(PATIENCE);
+    // Each shard tells its own topics, so that for a moment some are newer than others.
+    while !names.iter().all(|name| is_told(&heard, name)) {
+        assert!(deadline.remaining().is_some(), "{heard:?}");
+        listen(&mut reader, &mut heard);
+    }
+    broker.stop();
+}
+
+#[test]
 fn whoever_subscribes_to_everything_else_does_not_see_them_and_nobody_writes_them() {
     let broker = start("2", "1");
     let mut everything = Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, "everything"));

@@ -31,6 +31,7 @@ impl Engine {
         body: &[u8],
         actions: &mut Actions,
     ) {
+        self.delivery.counters.connects_received += 1;
         let connection = self.connection(id);
         connection.version = connect.version;
         let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);

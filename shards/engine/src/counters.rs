@@ -103,6 +103,8 @@ pub struct Counters {
     pub connections_accepted: u64,
     /// Connections turned away because the process was full.
     pub connections_refused: u64,
+    /// CONNECT packets that could be read, accepted or not.
+    pub connects_received: u64,
     /// Connections closed for a malformed packet or a protocol error.
     pub protocol_errors: u64,
     /// Clients that failed to authenticate, at CONNECT or later.
@@ -111,6 +113,8 @@ pub struct Counters {
     pub sessions_expired: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
+    /// Connections that the operator closed.
+    pub closed_by_operator: u64,
     /// Messages sent to other shards, one for each shard.
     pub messages_crossed: u64,
     /// Messages of other shards for which nobody here subscribed any more.

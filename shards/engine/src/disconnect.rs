@@ -17,7 +17,7 @@ use crate::timer::Timer;
 
 /// Every reason that the engine closes an open connection with and tells a 5.0 client in DISCONNECT. 0x8C and others
 /// that the host gives as [`crate::Verdict::Failed`] come on top.
-pub const CLOSE_REASONS: [ReasonCode; 18] = [
+pub const CLOSE_REASONS: [ReasonCode; 19] = [
     ReasonCode::MalformedPacket,
     ReasonCode::ProtocolError,
     ReasonCode::NotAuthorized,
@@ -29,6 +29,7 @@ pub const CLOSE_REASONS: [ReasonCode; 18] = [
     ReasonCode::TopicAliasInvalid,
     ReasonCode::PacketTooLarge,
     ReasonCode::QuotaExceeded,
+    ReasonCode::AdministrativeAction,
     ReasonCode::PayloadFormatInvalid,
     ReasonCode::RetainNotSupported,
     ReasonCode::QoSNotSupported,
@@ -63,6 +64,18 @@ impl Engine {
             self.delivery.set_will(session_id, None);
         }
         self.close(now, id, None, actions);
+    }
+
+    /// The operator closes a connection. Its will is due, because the client sent no DISCONNECT [MQTT-3.1.2-8].
+    pub(crate) fn close_by_operator(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+        let Some(connection) = self.delivery.connections.get(id.0) else {
+            self.delivery.counters.stale += 1;
+            return;
+        };
+        if connection.phase != Phase::Closing {
+            self.delivery.counters.closed_by_operator += 1;
+        }
+        self.close(now, id, Some(ReasonCode::AdministrativeAction), actions);
     }
 
     /// Ends a connection: its session is let go at once, its peer is told `reason` if it can be, and the

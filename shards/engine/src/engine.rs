@@ -169,6 +169,7 @@ impl Engine {
             Event::Inbox { source, item } => self.on_inbox(now, source, item, actions),
             Event::Announced { target, count } => self.on_announced(now, target, count, actions),
             Event::Sys { topic, payload } => self.on_sys(now, topic, payload, actions),
+            Event::Disconnect { connection } => self.close_by_operator(now, connection, actions),
             Event::Tick => {
                 self.run_timers(now, actions);
                 self.run_lookups(now, actions);
@@ -244,6 +245,13 @@ impl Engine {
             self.schedule_lookups(session);
         }
         self.end_step(now, actions);
+    }
+
+    /// The connection that the session of a client identifier has now.
+    #[must_use]
+    pub fn connection_of(&self, client_id: &str) -> Option<ConnectionId> {
+        let session = self.session_of(client_id)?;
+        self.delivery.sessions.get(session.0)?.connection
     }
 
     /// Totals since the start.

@@ -57,6 +57,12 @@ pub enum Event<'a> {
         /// What; the next one replaces it.
         payload: &'a [u8],
     },
+    /// The operator closes a connection: its client is told 0x98, and its session goes on as it would without a
+    /// DISCONNECT of the client.
+    Disconnect {
+        /// Whose; [`crate::Engine::connection_of`] tells.
+        connection: ConnectionId,
+    },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
     /// The host is about to stop: no more packets are taken from clients, so that what they were promised is

@@ -34,7 +34,7 @@ pub(crate) const ASKS_MAX: u32 = 8;
 /// What a session's subscriptions are still owed of the retained stores.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
-    /// By filter, so that subscribing again replaces in no time; bounded by the subscriptions.
+    /// By filter, so that subscribing again finds what is under way; bounded by the subscriptions.
     waiting: BTreeMap<Box<str>, Lookup>,
     /// Hash of a topic and shard of a publisher to the last live message of both that the session was sent
     /// meanwhile: what was published there before may not follow it [MQTT-4.6.0-5]. Messages of different
@@ -64,15 +64,27 @@ struct Lookup {
     options: SubscribeOptions,
     identifier: Option<SubscriptionId>,
     cursor: Cursor,
-    /// The last publish before the subscription: later ones may have reached the session live.
-    subscribed_at: u64,
-    /// The shard whose store is looked at, and the last one.
+    since: Since,
+    /// How often all is to be sent once more, since the client subscribed to the same filter meanwhile: each time
+    /// everything is to be re-sent [MQTT-3.8.4-4]. Bounded: as many as 256 at once are owed what 255 are.
+    again: u8,
+    /// The last of these.
+    again_since: Since,
+    /// The shard whose store is looked at, the first one and the last.
     target: u16,
+    first: u16,
     last: u16,
-    /// Announcements made until the subscription: other stores are asked once all shards have taken them in.
-    announced: u64,
-    /// The open question is about this look-up, not about one of the same filter that it replaced.
+    /// The open question is about this look-up, not about one of the same filter that ended.
     is_asked: bool,
+}
+
+/// When a client subscribed.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    /// The last publish before: later ones may have reached the session live.
+    publish: u64,
+    /// Announcements made until then: other stores are asked once all shards have taken them in.
+    announced: u64,
 }
 
 /// A question of another shard.
@@ -140,10 +152,15 @@ impl Lookups {
 }
 
 impl Lookup {
-    /// One store is done: the next one's turn. `false` if it was the last.
+    /// One store is done: the next one's turn, or the first one's once more. `false` if nothing is left to do.
     fn goes_on(&mut self) -> bool {
         self.cursor = Cursor::Start;
         self.target += 1;
+        if self.target > self.last && self.again > 0 {
+            self.again -= 1;
+            self.since = self.again_since;
+            self.target = self.first;
+        }
         self.target <= self.last
     }
 }
@@ -157,29 +174,54 @@ impl Engine {
         identifier: Option<SubscriptionId>,
     ) {
         let placement = self.mesh.placement;
-        let (target, last) = if filter.has_wildcard() {
+        let (first, last) = if filter.has_wildcard() {
             (0, placement.shard_count - 1)
         } else {
             let home = placement.home_of_topic(filter.filter());
             (home, home)
         };
-        let own_only = target == last && target == placement.own;
+        let own_only = first == last && first == placement.own;
         if own_only && (self.retained.len() == 0 || self.retained.has_not(filter)) {
             return;
         }
         self.announce_changes();
+        let since = Since { publish: self.publish_sequence, announced: self.mesh.announced };
+        let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
+        let waiting = &mut session.lookups.get_or_insert_default().waiting;
+        if let Some(lookup) = waiting.get_mut(filter.filter()) {
+            lookup.again = lookup.again.saturating_add(1);
+            lookup.again_since = since;
+            return;
+        }
         let lookup = Lookup {
             options,
             identifier,
             cursor: Cursor::Start,
-            subscribed_at: self.publish_sequence,
-            target,
+            since,
+            again: 0,
+            again_since: since,
+            target: first,
+            first,
             last,
-            announced: self.mesh.announced,
             is_asked: false,
         };
+        waiting.insert(filter.filter().into(), lookup);
+    }
+
+    /// What is still to be sent for a filter is sent as the subscription says that replaced the one it began with.
+    pub(crate) fn amend_lookup(
+        &mut self,
+        id: SessionId,
+        filter: &TopicFilter<'_>,
+        options: SubscribeOptions,
+        identifier: Option<SubscriptionId>,
+    ) {
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
-        session.lookups.get_or_insert_default().waiting.insert(filter.filter().into(), lookup);
+        let Some(lookups) = &mut session.lookups else { return };
+        if let Some(lookup) = lookups.waiting.get_mut(filter.filter()) {
+            lookup.options = options;
+            lookup.identifier = identifier;
+        }
     }
 
     /// Forgets the look-up of a filter that is subscribed to no more.
@@ -243,7 +285,7 @@ impl Engine {
             self.ask(id, text, lookup);
             return;
         }
-        let Lookup { options, identifier, subscribed_at, .. } = lookup;
+        let Lookup { options, identifier, since, .. } = lookup;
         let hasher = self.delivery.hasher;
         let own = options.no_local.then(|| self.mesh.placement.publisher(&session.client_id)).flatten();
         let found = self.retained.slice_of(
@@ -252,7 +294,7 @@ impl Engine {
             SLICE_TOPICS_MAX,
             SLICE_MESSAGES_MAX,
             |topic, retained| {
-                !lookups.was_sent(&hasher, topic, subscribed_at, retained.origin, Some(retained.sequence))
+                !lookups.was_sent(&hasher, topic, since.publish, retained.origin, Some(retained.sequence))
                     && (own.is_none() || retained.publisher != own)
             },
         );
@@ -276,8 +318,8 @@ impl Engine {
             Cursor::Start | Cursor::At(_) | Cursor::After(_) => true,
         };
         if goes_on {
-            // One that was opened meanwhile for the same filter begins anew and covers this one.
-            lookups.waiting.entry(text).or_insert(lookup);
+            let other = lookups.waiting.insert(text, lookup);
+            assert!(other.is_none());
         } else if lookups.waiting.is_empty() {
             session.lookups = None;
         }
@@ -289,7 +331,7 @@ impl Engine {
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
         let lookups = session.lookups.as_mut().expect("the caller found it");
         let asked_count = &mut self.mesh.asked_count[usize::from(lookup.target)];
-        let is_early = lookup.announced > self.mesh.stores.heard_from_all();
+        let is_early = lookup.since.announced > self.mesh.stores.heard_from_all();
         if is_early || *asked_count >= ASKS_MAX {
             lookups.waiting.insert(text, lookup);
             // It counts as scheduled, so that it waits there once.
@@ -362,8 +404,8 @@ impl Engine {
         }
         let lookup = lookups.waiting.get(&asked.filter).filter(|lookup| lookup.is_asked);
         let Some(lookup) = lookup else { return };
-        let subscribed_at = lookup.subscribed_at;
-        let was_sent = lookups.was_sent(&self.delivery.hasher, view.topic, subscribed_at, origin, None);
+        let since = lookup.since.publish;
+        let was_sent = lookups.was_sent(&self.delivery.hasher, view.topic, since, origin, None);
         let (options, identifier) = (lookup.options, lookup.identifier);
         let local = options.no_local
             && publisher.is_some()

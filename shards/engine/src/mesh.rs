@@ -129,8 +129,12 @@ impl Engine {
         if let Some(timer) = connection.timer {
             self.wheel.cancel(timer);
         }
-        self.delivery.counters.handed_over += 1;
-        self.delivery.counters.connections_accepted -= 1;
+        let counters = &mut self.delivery.counters;
+        counters.handed_over += 1;
+        // The other shard counts the connection and its CONNECT once more.
+        counters.connections_accepted -= 1;
+        counters.packets_received -= 1;
+        counters.bytes_received -= bytes.len() as u64;
         Some(bytes)
     }
 

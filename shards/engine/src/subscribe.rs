@@ -101,8 +101,11 @@ impl Engine {
             RetainHandling::DoNotSend => false,
         };
         // A shared subscription is sent no retained messages [4.8.2].
-        if wants_retained && filter.share_name().is_none() {
-            self.open_lookup(id, filter, options, identifier);
+        if filter.share_name().is_none() {
+            self.amend_lookup(id, filter, options, identifier);
+            if wants_retained {
+                self.open_lookup(id, filter, options, identifier);
+            }
         }
         match options.qos {
             QoS::AtMostOnce => ReasonCode::Success,

@@ -167,6 +167,7 @@ impl Shard {
             }
             Control::Turn(number) => self.host.gauges.answer_turn(number),
             Control::Publish(messages) => self.host.publish_sys(&messages),
+            Control::Disconnect(order) => self.host.disconnect(&order),
             Control::HandOver => self.host.begin_export(),
             Control::Quiesce(answer) => {
                 self.host.quiesce();

@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::Parts;
 use crate::authentication;
 use crate::clock::{self, Clock};
 use crate::gauges::Gauges;
 use crate::listen::ListenerNumber;
+use crate::operator::Order;
 use crate::places::Places;
 use crate::subscriptions_file::Feed;
 use crate::sys_topics::SysMessage;
@@ -309,6 +310,18 @@ impl<T: Endpoint> Host<T> {
             let payload = payload.as_bytes();
             let _nothing = self.step(Event::Sys { topic, payload });
         }
+    }
+
+    /// Closes the connection of a client, if it has one, and answers whether.
+    pub(super) fn disconnect(&self, order: &Order) {
+        let connection = self.engine.borrow().connection_of(&order.client_id);
+        if let Some(connection) = connection {
+            // Peers' text belongs to debug, but this is the operator's.
+            info!(shard = self.number, connection = connection.slot(), client_id = ?order.client_id, "disconnected by the operator");
+            let _nothing = self.step(Event::Disconnect { connection });
+        }
+        // Whoever asked may have waited long enough.
+        let _ = order.answer.try_send(connection.is_some());
     }
 
     /// Takes no more packets from clients.

@@ -101,6 +101,7 @@ async fn obey<R: Runtime>(
                 }
                 Control::Turn(number) => host.gauges.answer_turn(number),
                 Control::Publish(messages) => host.publish_sys(&messages),
+                Control::Disconnect(order) => host.disconnect(&order),
                 Control::HandOver => host.begin_export(),
                 Control::Quiesce(answer) => {
                     host.quiesce();

@@ -162,11 +162,16 @@ pub(crate) fn a_new_subscription_replaces_the_old(on: &Target) {
     if !on.version.is_v5() {
         replacing_sends_retained_messages_and_loses_none(on);
     }
+    if !on.version.is_v5() {
+        retained_messages_are_sent_again(on, &on.name("/+"));
+        retained_messages_are_sent_for_each_of_many_at_once(on, &on.name("/+"));
+    }
 }
 
 pub(crate) fn replacing_sends_retained_messages_and_loses_none(on: &Target) {
     for filter in [on.name("/r"), on.name("/+")] {
         retained_messages_are_sent_again(on, &filter);
+        retained_messages_are_sent_for_each_of_many_at_once(on, &filter);
     }
     messages_flow_on_while_a_subscription_is_replaced(on);
 }
@@ -181,6 +186,27 @@ fn retained_messages_are_sent_again(on: &Target, filter: &str) {
         let message = peer.next_message();
         assert_eq!((message.text().as_str(), message.retain), ("kept", true), "QoS {qos}");
     }
+    publisher.publish(&Publish::new(&topic, 1, b"").retained());
+    peer.disconnect();
+}
+
+/// Whoever does not wait for the answer is sent no less than whoever does.
+fn retained_messages_are_sent_for_each_of_many_at_once(on: &Target, filter: &str) {
+    let topic = on.name("/r");
+    let mut publisher = on.client("r");
+    publisher.publish(&Publish::new(&topic, 1, b"kept").retained());
+    let mut peer = on.client("s");
+    let requests = [1_u16, 2, 3].map(|id| subscribe(on.version, id, &[(filter, 1)], &Properties::new()));
+    peer.send(&requests.concat());
+    for _ in requests {
+        peer.await_packet("SUBACK", |packet| matches!(packet, Received::SubAck { .. }));
+    }
+    for number in 1..=3 {
+        let message = peer.next_message();
+        assert_eq!((message.text().as_str(), message.retain), ("kept", true), "number {number}");
+    }
+    peer.settle();
+    assert!(peer.waiting().is_empty(), "once for each: {:?}", peer.waiting());
     publisher.publish(&Publish::new(&topic, 1, b"").retained());
     peer.disconnect();
 }

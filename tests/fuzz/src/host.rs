@@ -194,6 +194,13 @@ impl World {
         self.carry_out(shard);
     }
 
+    /// The operator closes a client, whatever goes on there.
+    pub(crate) fn evict(&mut self, line: usize) {
+        if let Some((shard, connection)) = self.lines[line].served {
+            self.event(shard, Event::Disconnect { connection });
+        }
+    }
+
     /// The oldest `Persist` is answered, or all of them by the newest.
     pub(crate) fn durable(&mut self, shard: usize, all: bool) {
         let persisting = &mut self.shards[shard].persisting;

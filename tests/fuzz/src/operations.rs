@@ -154,6 +154,10 @@ fn rare(world: &mut World, c: &mut Choices<'_>) {
             }
             world.stopped = true;
         }
+        5 if !world.lines.is_empty() => {
+            let line = c.index(world.lines.len());
+            world.evict(line);
+        }
         _ => {}
     }
 }

@@ -5,7 +5,7 @@ use core::num::NonZeroU16;
 use engine::Limits;
 use wire::{Packet, Publish, PublishProperties};
 
-use crate::client::{Client, Hello, publish};
+use crate::client::{Client, Got, Hello, publish};
 use crate::host::{Shard, run};
 
 fn send(shard: &mut Shard, client: Client, topic: Option<&str>, alias: u16, text: &str) {
@@ -82,6 +82,37 @@ fn mqtt_3_3_2_11_aliases_we_set_stay_within_what_the_client_and_we_allow() {
                 }
             }
             assert_eq!(known.len(), expected);
+        });
+    }
+}
+
+/// Three numbers that are easily taken for each other: what clients may define, what we define, what this client takes.
+#[test]
+fn each_direction_has_a_limit_of_its_own() {
+    for (incoming, outgoing, client_allows) in
+        [(2, 5, Some(9)), (5, 2, Some(9)), (9, 5, Some(2)), (2, 9, Some(5)), (9, 2, Some(5)), (5, 9, None)]
+    {
+        let limits =
+            Limits { topic_alias_maximum: incoming, topic_alias_outgoing_max: outgoing, ..Limits::default() };
+        run(limits, |shard| {
+            let hello = Hello::v5("a");
+            let client = shard.dial(&client_allows.map_or(hello, |allows| hello.aliases(allows)));
+            let Some(Got::ConnAck { told, .. }) = shard.next(client) else { panic!("no CONNACK") };
+            assert_eq!(told.alias_maximum, Some(incoming));
+            shard.subscribe(client, "long/enough/#", 0);
+            let mut set = Vec::new();
+            for number in 0..12 {
+                shard.publish(client, &format!("long/enough/{number}"), b"x", 0);
+                set.extend(shard.messages(client).remove(0).alias);
+            }
+            let expected: Vec<u16> = (1..=outgoing.min(client_allows.unwrap_or(0))).collect();
+            assert_eq!(set, expected, "{incoming} {outgoing} {client_allows:?}");
+            for alias in 1..=incoming {
+                send(shard, client, Some("t"), alias, "x");
+            }
+            assert!(!shard.is_closed(client), "{incoming} {outgoing} {client_allows:?}");
+            send(shard, client, Some("t"), incoming + 1, "x");
+            assert_eq!(shard.ended(client), Some(0x94), "{incoming} {outgoing} {client_allows:?}");
         });
     }
 }

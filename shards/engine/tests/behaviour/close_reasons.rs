@@ -116,6 +116,14 @@ const PROVOCATIONS: &[(ReasonCode, Provocation)] = &[
         ),
     ),
     (
+        ReasonCode::AdministrativeAction,
+        (none, |shard, client| {
+            let connection = shard.engine.connection_of("subject").expect("it is connected");
+            assert_eq!(connection, shard.id(client));
+            shard.raw_step(Event::Disconnect { connection });
+        }),
+    ),
+    (
         ReasonCode::PayloadFormatInvalid,
         (
             |limits| limits.check_payload_format = true,

@@ -13,6 +13,7 @@ mod gate;
 mod host;
 mod memory;
 mod offers;
+mod operator;
 mod oracle;
 mod publish;
 mod queues;

@@ -4,7 +4,7 @@
 use core::num::NonZeroU16;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use engine::Limits;
+use engine::{Event, Limits};
 use wire::{
     AckKind, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode, RetainHandling, SubscribeOptions,
     TopicFilter, TopicName, Will, WillProperties,
@@ -162,7 +162,7 @@ impl World {
 
     fn act(&mut self) {
         let who = self.chance.below(CLIENTS);
-        match self.chance.below(30) {
+        match self.chance.below(31) {
             0..=2 => self.connect(who),
             3..=5 => self.subscribe(who),
             6 => self.unsubscribe(who),
@@ -186,7 +186,8 @@ impl World {
                 self.pass(ms);
             }
             28 => self.shard.ticks = !self.shard.ticks,
-            _ => self.shard.tick(),
+            29 => self.shard.tick(),
+            _ => self.evict(who),
         }
     }
 
@@ -402,6 +403,14 @@ impl World {
     fn vanish(&mut self, who: usize) {
         let Some(line) = self.people[who].line else { return };
         self.oracle_ends_connection(who);
+        self.shard.hang_up(line);
+    }
+
+    /// The operator closes a client, whatever it is doing; it takes no leave.
+    fn evict(&mut self, who: usize) {
+        let Some(line) = self.people[who].line else { return };
+        self.oracle_ends_connection(who);
+        self.shard.raw_step(Event::Disconnect { connection: self.shard.id(line) });
         self.shard.hang_up(line);
     }
 

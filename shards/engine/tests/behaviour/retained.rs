@@ -166,6 +166,84 @@ fn mqtt_4_6_0_5_an_older_retained_message_never_follows_a_newer_live_one() {
 }
 
 #[test]
+fn mqtt_3_8_4_4_each_subscription_is_sent_what_is_retained_though_none_was_looked_up_in_between() {
+    for filter in ["t/1", "t/+"] {
+        run(Limits::default(), |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            shard.publish_retained(publisher, "t/1", b"x", 2);
+            let client = shard.connect(&Hello::v5("a"));
+            shard.ticks = false;
+            shard.subscribe(client, filter, 2);
+            // Live to the first, and there before the second.
+            shard.publish_retained(publisher, "t/1", b"y", 2);
+            let options = |retain_handling, qos| SubscribeOptions { retain_handling, ..plain(qos) };
+            shard.subscribe_with(client, &[(filter, plain(1)), (filter, plain(2))], Some(8));
+            shard.subscribe_with(client, &[(filter, options(RetainHandling::SendIfNew, 2))], Some(9));
+            shard.subscribe_with(client, &[(filter, options(RetainHandling::DoNotSend, 0))], Some(7));
+            shard.ticks = true;
+            shard.tick();
+            let messages = shard.messages(client);
+            let got: Vec<_> =
+                messages.iter().map(|message| (message.text(), message.retain, message.qos)).collect();
+            assert_eq!(got, [("y", false, 2), ("y", true, 0), ("y", true, 0)], "{filter}");
+            // As the last subscription says, which replaced the others.
+            assert!(messages[1..].iter().all(|message| message.subscription_ids == [7]));
+        });
+    }
+}
+
+#[test]
+fn subscribing_again_in_the_middle_sends_the_rest_and_then_all_of_it() {
+    let limits = Limits { outbox_bytes_max: 4_096, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let topics: Vec<String> = (0..300).map(|number| format!("t/{number:03}")).collect();
+        for topic in &topics {
+            shard.publish_retained(publisher, topic, &[b'x'; 100], 0);
+        }
+        let client = shard.connect(&Hello::v5("a"));
+        shard.drain(client, Drain { piece_bytes: 100, budget_bytes: 10_000 });
+        shard.subscribe(client, "t/+", 0);
+        let mut got: Vec<String> = shard.messages(client).into_iter().map(|message| message.topic).collect();
+        assert!(got.len() > 10 && got.len() < 150, "{}", got.len());
+        let again = wire::TopicFilter::parse("t/+").unwrap();
+        shard.drain(client, Drain::STALLED);
+        for id in [1, 2] {
+            shard.send(
+                client,
+                &Packet::Subscribe(wire::Subscribe {
+                    packet_id: crate::client::packet_id(id),
+                    subscription_id: None,
+                    user_properties: wire::UserProperties::default(),
+                    filters: wire::SubscribeFilters::from_slice(&[(again, plain(0))]),
+                }),
+            );
+        }
+        shard.drain(client, Drain::ALL);
+        // The answers stand somewhere between the messages.
+        while let Some(message) = shard.find(client, |packet| match packet {
+            crate::client::Got::Publish(message) => Some(message.clone()),
+            _ => None,
+        }) {
+            got.push(message.topic);
+        }
+        assert!((0..2).all(|_| matches!(shard.next(client), Some(crate::client::Got::SubAck(..)))));
+        let expected: Vec<String> = [&topics[..], &topics, &topics].concat();
+        assert_eq!(got, expected);
+    });
+}
+
+#[test]
+fn no_number_of_subscriptions_at_once_makes_a_lookup_endless() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        shard.publish_retained(client, "t", b"x", 0);
+        assert_eq!(shard.subscribe_with(client, &vec![("t", plain(0)); 1_000], None).len(), 1_000);
+        assert_eq!(shard.texts(client).len(), 256);
+    });
+}
+
+#[test]
 fn a_lookup_ends_with_its_subscription_and_survives_its_connection() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));

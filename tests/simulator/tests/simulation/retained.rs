@@ -38,6 +38,33 @@ fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
     finish(world);
 }
 
+/// The second SUBSCRIBE comes while the first one's question is under way, the third behind it: each is sent what is retained.
+#[test]
+fn subscribing_again_before_the_answer_is_answered_once_more() {
+    let topic = topic_on(3, HOME);
+    for filter in [topic.clone(), format!("{topic}/#")] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, PUBLISHER, 0);
+        let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+        let kept = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+        world.settle();
+
+        world.hold(HOME, SUBSCRIBER, Lane::Data);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.lane_len(HOME, SUBSCRIBER, Lane::Data) > 0, "the answer is under way");
+        subscribe(&mut world, subscriber, &filter);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.heard(subscriber).is_empty());
+
+        world.release();
+        world.settle();
+        assert_eq!(world.heard(subscriber), [(kept, true); 3], "{filter}");
+        finish(world);
+    }
+}
+
 /// One topic is remembered, and two are sent live while the answer is under way: it is thrown away and asked for again.
 #[test]
 fn an_answer_that_too_much_came_before_is_asked_for_again() {

@@ -1,0 +1,116 @@
+//! The operator closes a client: what it is told, and what goes on without it.
+
+use engine::{Event, Limits};
+
+use crate::client::{Got, Hello};
+use crate::host::{Drain, Shard, run};
+
+/// Closes the connection of a client identifier; `false` if it has none.
+fn close(shard: &mut Shard, client_id: &str) -> bool {
+    let Some(connection) = shard.engine.connection_of(client_id) else { return false };
+    shard.raw_step(Event::Disconnect { connection });
+    true
+}
+
+#[test]
+fn only_5_0_is_told_and_both_are_closed_with_their_will() {
+    for (hello, told) in [(Hello::v5("a"), Some(0x98)), (Hello::v3("a"), None)] {
+        run(Limits::default(), |shard| {
+            let watcher = shard.connect(&Hello::v5("watcher"));
+            shard.subscribe(watcher, "will/#", 1);
+            let client = shard.connect(&hello.will("will/a", "gone", 0));
+            assert!(close(shard, "a"));
+            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.texts(watcher), ["gone"]);
+            assert_eq!(shard.engine.counters().closed_by_operator, 1);
+            // The others stay.
+            shard.publish(watcher, "will/b", b"still here", 1);
+            assert_eq!(shard.texts(watcher), ["still here"]);
+        });
+    }
+}
+
+#[test]
+fn the_session_goes_on_as_its_expiry_says() {
+    for (expiry_s, is_kept) in [(0, false), (100, true)] {
+        run(Limits::default(), |shard| {
+            let hello = Hello::v5("a").resume().expiry_s(expiry_s);
+            let client = shard.connect(&hello);
+            shard.subscribe(client, "t", 1);
+            assert!(close(shard, "a"));
+            assert_eq!(shard.ended(client), Some(0x98));
+            let publisher = shard.connect(&Hello::v5("p"));
+            shard.publish(publisher, "t", b"meanwhile", 1);
+            let (client, present) = shard.connect_present(&hello);
+            assert_eq!(present, is_kept);
+            let expected: &[&str] = if is_kept { &["meanwhile"] } else { &[] };
+            assert_eq!(shard.texts(client), expected);
+        });
+    }
+}
+
+#[test]
+fn a_delayed_will_waits_and_a_client_back_in_time_takes_it_back() {
+    run(Limits::default(), |shard| {
+        let watcher = shard.connect(&Hello::v5("watcher"));
+        shard.subscribe(watcher, "will/#", 1);
+        let hello = Hello::v5("a").resume();
+        for (back_ms, expected) in [(9_999, &[""; 0][..]), (10_000, &["gone"])] {
+            shard.connect(&hello.will("will/a", "gone", 10));
+            assert!(close(shard, "a"));
+            shard.advance_ms(back_ms);
+            shard.connect(&hello);
+            shard.advance_ms(100_000);
+            assert_eq!(shard.texts(watcher), expected, "{back_ms}");
+        }
+    });
+}
+
+#[test]
+fn who_is_not_connected_cannot_be_closed() {
+    run(Limits::default(), |shard| {
+        assert!(!close(shard, "nobody"));
+        let client = shard.connect(&Hello::v5("a").expiry_s(100));
+        let connection = shard.id(client);
+        shard.hang_up(client);
+        assert!(!close(shard, "a"), "its session goes on without a connection");
+        // A name that is gone closes nobody.
+        let heir = shard.connect(&Hello::v5("a").resume());
+        shard.raw_step(Event::Disconnect { connection });
+        assert_eq!(shard.engine.counters().closed_by_operator, 0);
+        assert_eq!(shard.engine.counters().stale, 1);
+        assert!(!shard.is_closed(heir));
+    });
+}
+
+#[test]
+fn a_client_whose_connack_is_not_out_is_closed_without_a_word() {
+    run(Limits::default(), |shard| {
+        // What is to be durable first: that the session ends which was there before.
+        let client = shard.connect(&Hello::v5("a").expiry_s(100));
+        shard.hang_up(client);
+        shard.durable_at_once = false;
+        let client = shard.dial(&Hello::v5("a"));
+        assert_eq!(shard.next(client), None);
+        assert!(close(shard, "a"));
+        shard.durable();
+        assert!(shard.is_closed(client));
+        assert_eq!(shard.next(client), None, "[MQTT-3.14.0-1]");
+        shard.durable_at_once = true;
+    });
+}
+
+#[test]
+fn who_does_not_read_is_closed_in_the_end() {
+    let limits = Limits { close_timeout_ms: 1_000, ..Limits::default() };
+    run(limits, |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        shard.drain(client, Drain::STALLED);
+        assert!(close(shard, "a"));
+        assert!(!close(shard, "a"), "once");
+        assert_eq!(shard.engine.counters().closed_by_operator, 1);
+        shard.advance_ms(1_000);
+        assert!(shard.is_closed(client));
+        assert_eq!(shard.find(client, |got| matches!(got, Got::Disconnect(..)).then_some(())), None);
+    });
+}
