@@ -113,13 +113,18 @@ function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) 
     if ($system -eq 'macos' -and $target -like 'macos-*') {
         # The system's own linker knows both processors.
     } elseif (($system -eq 'linux' -and $target -like 'linux-*') -or $target -like 'windows-*') {
+        $installer = 'apt-get'
         switch ($target) {
             'linux-aarch64' { $prefix = 'aarch64-linux-gnu'; $package = 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross' }
             'linux-x86_64' { $prefix = 'x86_64-linux-gnu'; $package = 'gcc-x86-64-linux-gnu libc6-dev-amd64-cross' }
-            'windows-x86_64' { $prefix = 'x86_64-w64-mingw32'; $package = 'gcc-mingw-w64-x86-64-posix' }
+            'windows-x86_64' {
+                $prefix = 'x86_64-w64-mingw32'
+                $package = 'gcc-mingw-w64-x86-64-posix'
+                if ($system -eq 'macos') { $installer = 'brew'; $package = 'mingw-w64' }
+            }
         }
         if (-not (Test-Tool "$prefix-gcc")) {
-            Stop-Build "the linker for $target, $prefix-gcc, is missing: ``apt-get install $package``"
+            Stop-Build "the linker for $target, $prefix-gcc, is missing: ``$installer install $package``"
         }
         $tools.Environment["CARGO_TARGET_$($triple.ToUpperInvariant().Replace('-', '_'))_LINKER"] = "$prefix-gcc"
         $tools.Strip = "$prefix-strip"
@@ -212,14 +217,23 @@ function Build-All([string] $mode) {
             '{0,-15} {1,10}  {2}' -f $target, '-', 'NOT BUILT'
             continue
         }
-        $proved = 'linked; not run'
-        if ($target -eq (Get-HostTarget)) {
+        if (-not $onWindows) {
+            $proved = & (Join-Path $root 'tests/platforms/smoke') $target $file | Select-Object -Last 1
+            $code = $LASTEXITCODE
+        } elseif ($target -eq (Get-HostTarget)) {
+            # The smoke test is a script of bash.
             & $file --version | Out-Host
-            $proved = 'ran'
-            if ($LASTEXITCODE -ne 0) {
-                $failed = $true
-                $proved = 'linked; it does not run'
-            }
+            $proved = 'ran natively: told its version'
+            $code = $LASTEXITCODE
+        } else {
+            $proved = 'nothing here runs it'
+            $code = 77
+        }
+        if ($code -eq 77) {
+            $proved = "linked; not run: $proved"
+        } elseif ($code -ne 0) {
+            $failed = $true
+            $proved = 'linked; the smoke test FAILED'
         }
         '{0,-15} {1,10}  {2}' -f $target, (Get-Item -LiteralPath $file).Length, $proved
     }

@@ -11,8 +11,11 @@ cd "$root"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 dist=$root/dist
 targets=(linux-x86_64 linux-aarch64 macos-x86_64 macos-aarch64 windows-x86_64)
-zig=$CARGO_TARGET_DIR/zig/bin
-zig_install="python3 -m venv ${zig%/bin} && $zig/pip install ziglang==0.15.2 cargo-zigbuild"
+case $(uname -s) in
+    MINGW* | MSYS* | CYGWIN*) zig=$CARGO_TARGET_DIR/zig/Scripts python=python ;;
+    *) zig=$CARGO_TARGET_DIR/zig/bin python=python3 ;;
+esac
+zig_install="$python -m venv ${zig%/*} && $zig/pip install ziglang==0.15.2 cargo-zigbuild"
 
 fail() {
     echo "build.sh: $*" >&2
@@ -71,11 +74,13 @@ profile() {
 
 # Sets `build` to the command that compiles for TARGET, and `strip` to the one that strips the result.
 find_tools() {
-    local target=$1 triple=$2 profile=$3 sysroot linker prefix package command=build std=()
+    local target=$1 triple=$2 profile=$3 sysroot linker prefix install command=build std=()
     strip=(strip)
     if [ "$target" = "$(host)" ]; then
         # Without --target, so that the ordinary build directory serves.
         build=(cargo build)
+        # Microsoft's linker keeps symbols in a file of their own.
+        case $target in windows-*) strip=(true) ;; esac
         return
     fi
 
@@ -95,14 +100,15 @@ find_tools() {
         Darwin:macos-*) ;;
         Linux:linux-* | *:windows-*)
             prefix=${target#linux-}-linux-gnu
-            package="gcc-${prefix/_/-}"
-            case $target in
-                linux-aarch64) package+=" libc6-dev-arm64-cross" ;;
-                linux-x86_64) package+=" libc6-dev-amd64-cross" ;;
-                windows-x86_64) prefix=x86_64-w64-mingw32 package=gcc-mingw-w64-x86-64-posix ;;
+            install="apt-get install gcc-${prefix/_/-}"
+            case $(uname -s):$target in
+                *:linux-aarch64) install+=" libc6-dev-arm64-cross" ;;
+                *:linux-x86_64) install+=" libc6-dev-amd64-cross" ;;
+                Darwin:windows-x86_64) prefix=x86_64-w64-mingw32 install="brew install mingw-w64" ;;
+                *:windows-x86_64) prefix=x86_64-w64-mingw32 install="apt-get install gcc-mingw-w64-x86-64-posix" ;;
             esac
             command -v "$prefix-gcc" >/dev/null ||
-                fail "the linker for $target, $prefix-gcc, is missing: \`apt-get install $package\`"
+                fail "the linker for $target, $prefix-gcc, is missing: \`$install\`"
             linker=$(tr 'a-z-' 'A-Z_' <<<"CARGO_TARGET_${triple}_LINKER")
             build+=("$linker=$prefix-gcc")
             strip=("$prefix-strip")

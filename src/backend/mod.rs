@@ -114,7 +114,15 @@ impl Backend {
                 Ok((Self::Monoio(io, counter), Bell::Monoio(bell)))
             }
             #[cfg(not(unix))]
-            Io::Uring | Io::Epoll => Err(Trouble::system("find that io", io::ErrorKind::Unsupported.into())),
+            Io::Uring => {
+                Err(Trouble::io_uring(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it")))
+            }
+            #[cfg(not(unix))]
+            Io::Epoll => {
+                let error =
+                    io::Error::new(io::ErrorKind::Unsupported, "there is none here: start with --io auto");
+                Err(Trouble::system("serve on epoll", error))
+            }
             #[cfg(not(unix))]
             Io::Auto => Ok(Self::on_tokio()),
             Io::Tokio => Ok(Self::on_tokio()),

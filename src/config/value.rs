@@ -211,8 +211,12 @@ impl Io {
 
 impl fmt::Display for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The word of the file, without its quotes.
-        f.write_str(self.render().trim_matches('"'))
+        match self {
+            // The file's word for it is the same on every system; what is told of it is what it is.
+            Self::Epoll if cfg!(target_os = "macos") => f.write_str("kqueue"),
+            // The word of the file, without its quotes.
+            _ => f.write_str(self.render().trim_matches('"')),
+        }
     }
 }
 

@@ -45,6 +45,14 @@ impl Io {
         }
     }
 
+    /// What the log calls it.
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Self::Epoll if cfg!(target_os = "macos") => "kqueue",
+            Self::Auto | Self::Uring | Self::Epoll | Self::Tokio | Self::Blocking => self.flag(),
+        }
+    }
+
     /// This driver, or epoll, loudly, on a machine that refuses `io_uring` to everybody.
     fn possible(self) -> Self {
         if self == Self::Uring && machine::refuses_uring() {

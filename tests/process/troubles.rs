@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::harness::broker::{Broker, Directory, Io, Setup, command_in, wrapped_command_in};
-use crate::harness::machine::{self, BIND, EACCES, EPERM, IO_URING_SETUP};
+use crate::harness::machine;
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
 use crate::harness::process::run;
@@ -78,7 +78,7 @@ fn a_low_port_without_permission_names_the_cures() {
         without(&directory, "net_bind_service")
     } else {
         // Here everybody may bind every port: the system call itself has to be refused.
-        let Some(wrapper) = machine::forbidding(BIND, EACCES) else {
+        let Some(wrapper) = machine::forbidding(machine::BIND, machine::EACCES) else {
             machine::say_loudly("no low ports and no perl here: permission denied was not tested");
             return;
         };
@@ -139,7 +139,7 @@ fn damaged_subscriptions_are_named_and_left_alone() {
 #[test]
 #[cfg(target_os = "linux")]
 fn forbidden_io_uring_is_an_error_when_demanded_and_a_line_when_not() {
-    let Some(wrapper) = machine::forbidding(IO_URING_SETUP, EPERM) else {
+    let Some(wrapper) = machine::forbidding(machine::IO_URING_SETUP, machine::EPERM) else {
         machine::say_loudly("no perl here: a forbidden io_uring was not tested");
         return;
     };

@@ -109,6 +109,6 @@ fn build_ring(work: Work) -> io::Result<Runtime> {
 fn build_epoll(fallback: Option<io::Error>) -> Result<Built, Trouble> {
     // Here the entries are the events that one wait returns at most.
     let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(SUBMISSION_ENTRIES).enable_timer();
-    let runtime = builder.build().map_err(|error| Trouble::system("set up epoll", error))?;
+    let runtime = builder.build().map_err(|error| Trouble::system(format!("set up {}", Io::Epoll), error))?;
     Ok(Built { runtime: runtime.into(), io: Io::Epoll, defers: false, fallback })
 }
