@@ -10,7 +10,7 @@ use wire::packet::{
 use wire::{Assembler, PacketId, ProtocolVersion, QoS, RetainHandling, TopicFilter};
 
 pub(crate) const VERSION: ProtocolVersion = ProtocolVersion::V3_1_1;
-const PACKET_BYTES_MAX: u32 = 1024 * 1024;
+pub(crate) const PACKET_BYTES_MAX: u32 = 1024 * 1024;
 
 /// One shard whose clients live in this process.
 pub(crate) struct Host {
@@ -61,6 +61,33 @@ impl Host {
             rest = &rest[consumed.bytes..];
             self.carry_out();
             self.flush();
+        }
+    }
+
+    /// As `receive`, but what comes out is only counted: its bytes.
+    pub(crate) fn receive_unread(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        let event = Event::Received { connection: id, bytes };
+        let consumed = self.engine.step(self.now, event, &mut self.actions);
+        assert_eq!(consumed.bytes, bytes.len());
+        self.carry_out();
+        let mut sent_bytes = 0;
+        while let Some(id) = self.dirty.pop() {
+            while let Lend::Chunk(chunk) = self.engine.lend(id) {
+                let length = chunk.as_bytes().len();
+                sent_bytes += length;
+                self.engine.give_back(self.now, id, chunk, length, &mut self.actions);
+            }
+            self.carry_out();
+        }
+        sent_bytes
+    }
+
+    /// Time passes, and nobody's connection ends by that.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        while self.engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            let _nothing = self.engine.step(self.now, Event::Tick, &mut self.actions);
+            assert!(self.actions.is_empty(), "everybody was heard of in time");
         }
     }
 

@@ -12,10 +12,11 @@ use crate::host::{Host, VERSION};
 /// Operations of a call: as many as one receive of a busy connection brings.
 pub(crate) const BURST: u64 = 50;
 const SUBSCRIBERS: u64 = 500;
+const KEPT_ALIVE: usize = 10_000;
 /// Filters of one session; the broker grants no more.
 const FILTERS_PER_SESSION: u32 = 5_000;
 
-fn publish_bytes(topic: &str, qos: QoS, packet_id: u16, out: &mut Vec<u8>) {
+pub(crate) fn publish_bytes(topic: &str, qos: QoS, packet_id: u16, out: &mut Vec<u8>) {
     let parts = PublishParts {
         dup: false,
         qos,
@@ -74,6 +75,22 @@ pub(crate) fn publish(filter_count: u32, filter: &str, qos: u8) -> impl FnMut() 
     }
 }
 
+/// As `publish`, without a look at what comes out of the engine.
+pub(crate) fn publish_unread(filter_count: u32) -> impl FnMut() {
+    let mut host = Host::new();
+    fill(&mut host, filter_count);
+    host.client("subscriber", &["device/7/state".to_owned()], QoS::AtMostOnce);
+    let publisher = host.client("publisher", &[], QoS::AtMostOnce);
+    let mut burst = Vec::new();
+    for _ in 0..BURST {
+        publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut burst);
+    }
+    move || {
+        let sent_bytes = host.receive_unread(publisher, &burst);
+        assert_eq!(sent_bytes, burst.len());
+    }
+}
+
 /// Publishes each message to another topic of very many.
 pub(crate) fn publish_cold(filter_count: u32) -> impl FnMut() {
     let mut host = Host::new();
@@ -96,15 +113,20 @@ pub(crate) fn publish_cold(filter_count: u32) -> impl FnMut() {
     }
 }
 
+/// The filters that fill a tree; a third of each form.
+pub(crate) fn filter_text(number: u32) -> String {
+    match number % 3 {
+        0 => format!("site/{}/device/{number}/state", number % 100),
+        1 => format!("site/{}/+/{number}/state", number % 100),
+        _ => format!("site/{}/{number}/#", number % 100),
+    }
+}
+
 /// Clients that subscribe to so many filters, a third of them without wildcards.
 fn fill(host: &mut Host, filter_count: u32) {
     let mut filters = Vec::new();
     for number in 0..filter_count {
-        filters.push(match number % 3 {
-            0 => format!("site/{}/device/{number}/state", number % 100),
-            1 => format!("site/{}/+/{number}/state", number % 100),
-            _ => format!("site/{}/{number}/#", number % 100),
-        });
+        filters.push(filter_text(number));
         if number % FILTERS_PER_SESSION == FILTERS_PER_SESSION - 1 || number + 1 == filter_count {
             host.client(&format!("filler-{number}"), &std::mem::take(&mut filters), QoS::AtMostOnce);
         }
@@ -130,6 +152,33 @@ pub(crate) fn fan_out() -> impl FnMut() {
             assert_eq!(host.delivered - before, SUBSCRIBERS);
         }
     }
+}
+
+/// Clients that say nothing but PINGREQ, one after the other, each every 45 seconds of a keep alive of 60.
+pub(crate) fn keep_alive() -> impl FnMut() {
+    const INTERVAL_MS: u64 = 45_000 * BURST / KEPT_ALIVE as u64;
+    let mut host = Host::new();
+    let mut clients = Vec::new();
+    for number in 0..KEPT_ALIVE {
+        clients.push(host.client(&format!("c{number}"), &[], QoS::AtMostOnce));
+        if clients.len() % 50 == 0 {
+            host.pass(INTERVAL_MS);
+        }
+    }
+    let mut next = 0;
+    let mut work = move || {
+        for _ in 0..BURST {
+            let sent_bytes = host.receive_unread(clients[next], &[0xC0, 0]);
+            assert_eq!(sent_bytes, 2, "a PINGRESP");
+            next = (next + 1) % KEPT_ALIVE;
+        }
+        host.pass(INTERVAL_MS);
+    };
+    // Until every timer was due once.
+    for _ in 0..3 * KEPT_ALIVE as u64 / BURST {
+        work();
+    }
+    work
 }
 
 pub(crate) fn connect() -> impl FnMut() {
