@@ -7,6 +7,7 @@ mod clock;
 #[cfg(test)]
 mod faulty_broker;
 mod ledger;
+mod placing;
 mod plan;
 mod process;
 mod report;
@@ -23,8 +24,10 @@ use std::time::Duration;
 use clap::Parser;
 use wire::{ProtocolVersion, QoS};
 
+use client::Identity;
 use clock::now;
 use ledger::Totals;
+use placing::Placing;
 use plan::{Plan, Scenario};
 use process::Usage;
 use report::Report;
@@ -63,6 +66,9 @@ struct Arguments {
     /// Seconds before that, not measured.
     #[arg(long, default_value_t = 1)]
     warm_up: u64,
+    /// `pairs`: chooses client identifiers by the shard that a broker of ours tells, so that both ends are on one shard or on two.
+    #[arg(long, value_enum)]
+    shards: Option<Placing>,
     /// Rounds of `idle`.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -114,7 +120,23 @@ fn measure(arguments: &Arguments) -> io::Result<Report> {
 
 fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
     let qos = QoS::from_bits(arguments.qos).expect("checked by the arguments");
-    let plan = Plan::new(arguments.scenario, arguments.count, qos);
+    let mut plan = Plan::new(arguments.scenario, arguments.count, qos);
+    if let Some(placing) = arguments.shards {
+        if arguments.scenario != Scenario::Pairs {
+            return Err(io::Error::other("--shards is for pairs"));
+        }
+        // Only 5.0 has a property to tell it by; the load itself speaks what was asked for.
+        placing::place(&mut plan, placing, |name| {
+            client::shard_of(&Identity {
+                broker: way.broker,
+                version: ProtocolVersion::V5,
+                name,
+                number: 0,
+                expiry_s: 0,
+                clean_start: true,
+            })
+        })?;
+    }
     let pace = arguments.rate.map_or(Pace::Window(arguments.window), Pace::Rate);
     let mut run = Run::connect(&plan, way, pace)?;
     progress(arguments, &format!("{} clients connected", plan.clients.len()));

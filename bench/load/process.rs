@@ -11,7 +11,8 @@ pub(crate) struct Usage {
     pub(crate) cpu_ns: u64,
     /// Of them, what the process itself says it spent in the kernel.
     pub(crate) kernel_ns: u64,
-    /// Resident bytes of its own memory: pages of files, its program among them, are not counted.
+    /// Resident bytes of its own memory, anonymous or shared: pages of files, its program among them, and what the kernel keeps for
+    /// its sockets are not counted.
     pub(crate) resident_bytes: u64,
     /// Times a thread gave the core away, and times it was taken from one.
     pub(crate) voluntary_switches: u64,
@@ -32,7 +33,7 @@ impl Usage {
             usage.involuntary_switches += field(&status, "nonvoluntary_ctxt_switches:")?;
         }
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        usage.resident_bytes = field(&status, "RssAnon:")? * 1024;
+        usage.resident_bytes = (field(&status, "RssAnon:")? + field(&status, "RssShmem:")?) * 1024;
         let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
         // Behind the name, which may hold spaces: state is field 3, the kernel's share field 15, in ticks of 10 ms.
         let behind = stat.rsplit(')').next().unwrap_or_default();

@@ -97,6 +97,7 @@ impl Report {
             "qos": arguments.qos,
             "window": arguments.rate.is_none().then_some(arguments.window),
             "rate": arguments.rate,
+            "shards": arguments.shards.map(|placing| format!("{placing:?}")),
             "payload_bytes": arguments.payload_bytes,
             "v5": arguments.v5,
             "receivers_mean": self.receivers_mean,

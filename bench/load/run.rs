@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token};
 use wire::ProtocolVersion;
 
-use crate::client::{Client, Identity, Stamp, Template};
+use crate::client::{Client, Identity, Opening, Stamp, Template};
 use crate::clock::now;
 use crate::ledger::{Ledger, Totals};
 use crate::plan::{Plan, Stream};
@@ -64,28 +64,35 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Connects all clients of the plan, one after the other, and waits until each is subscribed.
+    /// Connects all clients of the plan, a few dozen at a time, and waits until each is subscribed.
     ///
     /// # Errors
     /// The broker refuses, closes or says what cannot be read.
     pub(crate) fn connect(plan: &Plan, way: Way, pace: Pace) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut clients = Vec::with_capacity(plan.clients.len());
-        for (number, planned) in plan.clients.iter().enumerate() {
-            let identity = Identity {
-                broker: way.broker,
-                version: way.version,
-                name: &planned.name,
-                number,
-                expiry_s: 0,
-                clean_start: true,
-            };
-            let mut client = Client::open(&identity, &planned.filters, plan.qos, &mut |_| {})?;
-            if !planned.stalls {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                poll.registry().register(&mut client.stream, Token(number), interest)?;
+        for (chunk_number, chunk) in plan.clients.chunks(Opening::AT_ONCE).enumerate() {
+            let first = chunk_number * Opening::AT_ONCE;
+            let mut openings = Vec::with_capacity(chunk.len());
+            for (number, planned) in (first..).zip(chunk) {
+                let identity = Identity {
+                    broker: way.broker,
+                    version: way.version,
+                    name: &planned.name,
+                    number,
+                    expiry_s: 0,
+                    clean_start: true,
+                };
+                openings.push(Opening::start(&identity, &planned.filters, plan.qos)?);
             }
-            clients.push(client);
+            for ((number, planned), opening) in (first..).zip(chunk).zip(openings) {
+                let mut client = opening.finish(&mut |_| {})?;
+                if !planned.stalls {
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    poll.registry().register(&mut client.stream, Token(number), interest)?;
+                }
+                clients.push(client);
+            }
         }
         let publishers = plan.streams.iter().map(|stream| Publisher {
             template: Template::new(way.version, &stream.topic, plan.qos, false, way.payload_bytes),

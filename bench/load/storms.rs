@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use wire::QoS;
 
-use crate::client::{self, Client, Identity, Stamp, Template};
+use crate::client::{self, Client, Identity, Opening, Stamp, Template};
 use crate::clock::now;
 use crate::ledger::{Ledger, Totals};
 use crate::process::Usage;
@@ -34,8 +34,8 @@ pub(crate) fn churn(way: Way, count: usize, end: Instant) -> io::Result<u64> {
                 client::encode_connect(&identity, &mut packet);
                 let mut answer = [0; 256];
                 while now() < end {
-                    // Clients of one thread spread over ports; the threads over addresses.
-                    let mut stream = client::connect(way.broker, number * 4_000 % 800_000)?;
+                    // The broker closes first, so that ports are free again at once.
+                    let mut stream = client::connect(way.broker, number)?;
                     stream.write_all(&packet)?;
                     let length = stream.read(&mut answer)?;
                     let accepted = length >= 4 && answer[0] == 0x20 && answer[3] == 0;
@@ -68,15 +68,16 @@ pub(crate) fn idle(way: Way, count: usize, rounds: usize, pid: u32) -> io::Resul
     let before = settled(pid)?;
     for _ in 0..rounds {
         let mut clients = Vec::with_capacity(count);
-        for number in 0..count {
-            let name = format!("idle-{number}");
-            let filters = [format!("idle/{number}/state")];
-            clients.push(Client::open(
-                &identity(way, &name, number),
-                &filters,
-                QoS::AtMostOnce,
-                &mut |_| {},
-            )?);
+        while clients.len() < count {
+            let mut openings = Vec::with_capacity(Opening::AT_ONCE);
+            for number in clients.len()..count.min(clients.len() + Opening::AT_ONCE) {
+                let name = format!("idle-{number}");
+                let filters = [format!("idle/{number}/state")];
+                openings.push(Opening::start(&identity(way, &name, number), &filters, QoS::AtMostOnce)?);
+            }
+            for opening in openings {
+                clients.push(opening.finish(&mut |_| {})?);
+            }
         }
         held.push(per_connection(settled(pid)?, before, count));
         drop(clients);
@@ -90,11 +91,11 @@ fn per_connection(bytes: u64, before: u64, count: usize) -> f64 {
     (bytes as f64 - before as f64) / count.max(1) as f64
 }
 
-/// Resident bytes once they stay the same for half a second.
+/// Resident bytes once they stay the same for a quarter of a second.
 fn settled(pid: u32) -> io::Result<u64> {
     let mut last = Usage::of(pid)?.resident_bytes;
-    for _ in 0..40 {
-        thread::sleep(Duration::from_millis(500));
+    for _ in 0..80 {
+        thread::sleep(Duration::from_millis(250));
         let bytes = Usage::of(pid)?.resident_bytes;
         if bytes == last {
             break;

@@ -5,7 +5,7 @@ mod process;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use rustix::event::{Timespec, epoll};
 use serde_json::json;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::process::Usage;
 
@@ -27,6 +28,8 @@ enum Load {
     Echo,
     /// The first connection's messages reach all others; a message counts once per receiver.
     FanOut,
+    /// So many connections at a time are made, get one message back and are closed again; a cycle of one counts as a message.
+    Churn,
     /// Connections that sent one message each and then stay silent: what does one cost in memory?
     Idle,
 }
@@ -82,6 +85,7 @@ fn main() -> io::Result<()> {
     let (server, address) = start_server(&arguments)?;
     let result = match arguments.load {
         Load::Idle => measure_memory(&arguments, &server, address)?,
+        Load::Churn => measure_churn(&arguments, &server, address)?,
         Load::Echo | Load::FanOut => measure_cpu(&arguments, &server, address)?,
     };
     writeln!(io::stdout(), "{result}")
@@ -128,6 +132,56 @@ fn measure_memory(
         "accept_server_us_per_connection": micros(after.cpu.saturating_sub(before.cpu)) / float(arguments.connections),
         "connect_ms": connected.as_millis(),
     }))
+}
+
+fn measure_churn(
+    arguments: &Arguments,
+    server: &Server,
+    address: SocketAddr,
+) -> io::Result<serde_json::Value> {
+    churn(arguments.connections, address, now() + Duration::from_millis(arguments.warm_up_ms))?;
+    let (before, start) = (Usage::of(server.0.id())?, now());
+    let cycles = churn(arguments.connections, address, start + Duration::from_millis(arguments.measure_ms))?;
+    let (after, elapsed) = (Usage::of(server.0.id())?, start.elapsed());
+    let each = |amount: f64| amount / float(cycles);
+    Ok(json!({
+        "load": "churn", "connections": arguments.connections, "server": arguments.server_flags.join(" "),
+        "messages": cycles,
+        "messages_per_second": float(cycles) / elapsed.as_secs_f64(),
+        "server_us_per_message": each(micros(after.cpu.saturating_sub(before.cpu))),
+        "server_user_us_per_message": each(micros(after.user.saturating_sub(before.user))),
+        "server_system_us_per_message": each(micros(after.system.saturating_sub(before.system))),
+        "server_switches_per_message": each(float(after.switches - before.switches)),
+    }))
+}
+
+/// Cycles until `end`. A source address keeps the port of a closed connection for a while, so each batch has one of its own.
+fn churn(connections: usize, address: SocketAddr, end: Instant) -> io::Result<usize> {
+    let mut cycles = 0;
+    let mut message = [7; MESSAGE_BYTES];
+    let mut batch: Vec<TcpStream> = Vec::with_capacity(connections);
+    for source in (1..=200).cycle() {
+        if now() >= end {
+            break;
+        }
+        for _ in 0..connections {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            socket.bind(&SocketAddr::from(([127, 0, 1, source], 0)).into())?;
+            socket.connect(&address.into())?;
+            let mut socket = TcpStream::from(socket);
+            socket.write_all(&message)?;
+            batch.push(socket);
+        }
+        for mut socket in batch.drain(..) {
+            socket.read_exact(&mut message)?;
+            socket.shutdown(Shutdown::Write)?;
+            if socket.read(&mut message)? > 0 {
+                return Err(io::Error::other("more came back than was sent"));
+            }
+            cycles += 1;
+        }
+    }
+    Ok(cycles)
 }
 
 fn measure_cpu(arguments: &Arguments, server: &Server, address: SocketAddr) -> io::Result<serde_json::Value> {

@@ -1,0 +1,153 @@
+"""How each broker under comparison is started on a free port of loopback, and stopped by its process.
+
+Knows no scenario. Every file of bench/peers is copied into the broker's directory first, with PORT, PORT2, PORT3 and DIR written over by
+free ports and that directory. What a package registry installs is looked for on the PATH, in /usr/sbin and in target/peers (see
+bench/peers/README.md); nothing is started as a service and nothing is left running.
+"""
+import os
+import pathlib
+import random
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+TARGET = BUILD / "release"
+PEERS = BUILD / "peers"
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(PEERS / "bin")])
+OURS = f"{TARGET}/mqtt-broker --config {{dir}}/none.conf --data-dir {{dir}}/data --bind 127.0.0.1 --port {{port}} --stats-interval 0"
+
+COMMANDS = {
+    "uring": f"{OURS} --shards 1 --io uring",
+    "epoll": f"{OURS} --shards 1 --io epoll",
+    # On both cores; it tells a client's shard, by which the generator chooses identifiers.
+    "two": f"{OURS} --shards 2 --tell-shard true",
+    # No broker: what the kernel takes for the same bytes on the same sockets.
+    "bare": f"{TARGET}/runtimes-bare --scenario mqtt --port {{port}} --seconds-max 600",
+    "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
+    "rumqttd": "rumqttd -c {dir}/rumqttd.toml",
+    "nats": "nats-server -c {dir}/nats.conf",
+    "rabbitmq": "/usr/lib/rabbitmq/bin/rabbitmq-server",
+    "aedes": "node {dir}/aedes.mjs",
+}
+OWN = ("uring", "epoll", "two", "bare")
+
+
+class Broker:
+    """One broker under comparison: how it is started, and the process that runs."""
+
+    def __init__(self, text):
+        self.name, _, command = text.partition("=")
+        self.command = command or COMMANDS.get(self.name) or sys.exit(f"no broker is called {self.name}: give NAME=COMMAND")
+        self.is_own = self.name in OWN or bool(command)
+        self.pins = self.name != "two"
+        self.process = self.helper = None
+
+    def is_installed(self):
+        """Whether its program is there, and what that program loads."""
+        if self.name == "aedes" and not (PEERS / "aedes/node_modules/aedes").is_dir():
+            return False
+        return shutil.which(shlex.split(self.command)[0], path=PATH) is not None
+
+    def start(self, directory):
+        self.port, *others = free_ports(3)
+        (directory / "none.conf").touch()
+        for template in (ROOT / "bench/peers").iterdir():
+            if template.suffix != ".md":
+                text = template.read_text().replace("PORT2", str(others[0])).replace("PORT3", str(others[1]))
+                text = text.replace("PORT", str(self.port)).replace("DIR", str(directory))
+                (directory / template.name).write_text(text)
+        log = open(directory / "log", "wb")
+        environment = {**os.environ, "PATH": PATH}
+        if self.name == "aedes":
+            (directory / "node_modules").symlink_to(PEERS / "aedes/node_modules")
+        if self.name == "rabbitmq":
+            environment |= rabbitmq_environment(directory, others)
+            # Erlang would start one by itself and leave it running.
+            epmd = ["epmd", "-port", str(others[1]), "-address", "127.0.0.1"]
+            self.helper = subprocess.Popen(epmd, stdout=log, stderr=log, env=environment, cwd=directory)
+        command = shlex.split(self.command.format(port=self.port, dir=directory))
+        if self.pins:
+            command = ["taskset", "-c", "0", *command]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=directory)
+        # RabbitMQ takes a quarter of a minute on one core of its own, and longer on a shared one.
+        end = time.monotonic() + 90
+        while time.monotonic() < end and self.process.poll() is None:
+            if is_serving(self.port):
+                return
+            time.sleep(0.05)
+        self.stop()
+        sys.exit(f"{self.name} did not start:\n{(directory / 'log').read_text(errors='replace')[-2000:]}")
+
+    def stop(self):
+        for process in (self.process, self.helper):
+            if process and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        self.process = self.helper = None
+
+
+def named(text):
+    """The brokers of a list; `installed` stands for ours and every peer that is there, mosquitto last."""
+    names = []
+    for name in text.split(","):
+        if name == "installed":
+            peers = [peer for peer in COMMANDS if peer not in OWN and peer != "mosquitto"]
+            names += ["uring", "epoll", *(peer for peer in peers if Broker(peer).is_installed()), "mosquitto"]
+        else:
+            names.append(name)
+    return [Broker(name) for name in dict.fromkeys(names)]
+
+
+def free_ports(count):
+    """Ports that nothing listens on, below those that outgoing connections take."""
+    ports = set()
+    while len(ports) < count:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                ports.add(port)
+            except OSError:
+                continue
+    return list(ports)
+
+
+def is_serving(port):
+    """Whether a CONNECT is answered: some listen before they can."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(b"\x10\x11\0\x04MQTT\x04\x02\0\0\0\x05ready")
+            return client.recv(4)[:1] == b"\x20"
+    except OSError:
+        return False
+
+
+def rabbitmq_environment(directory, ports):
+    return {
+        # Replaces the shell that starts it, so that the process is the broker's.
+        "RUNNING_UNDER_SYSTEMD": "1",
+        "HOME": str(directory),
+        "RABBITMQ_NODENAME": f"bench{ports[0]}@localhost",
+        "RABBITMQ_DIST_PORT": str(ports[0]),
+        "ERL_EPMD_PORT": str(ports[1]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -setcookie bench",
+        "RABBITMQ_MNESIA_BASE": f"{directory}/mnesia",
+        "RABBITMQ_LOG_BASE": f"{directory}/logs",
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_PID_FILE": f"{directory}/pid",
+        "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
+        "RABBITMQ_ADVANCED_CONFIG_FILE": f"{directory}/none.config",
+        "RABBITMQ_CONF_ENV_FILE": f"{directory}/none-env.conf",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/enabled_plugins",
+    }
