@@ -77,6 +77,8 @@ pub(crate) struct Connection {
     pub(crate) publish_arrives: bool,
     /// `Abort` was asked for.
     pub(crate) aborted: bool,
+    /// Its peer said DISCONNECT.
+    pub(crate) has_left: bool,
     pub(crate) assembler: Assembler,
     /// Bytes in `assembler` when it was last left.
     pub(crate) half_packet_bytes: u64,
@@ -119,6 +121,7 @@ impl Connection {
             starved: false,
             publish_arrives: false,
             aborted: false,
+            has_left: false,
             assembler: Assembler::new(),
             half_packet_bytes: 0,
             outbox: Outbox::default(),

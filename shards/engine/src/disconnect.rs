@@ -62,6 +62,7 @@ impl Engine {
         if disconnect.reason == ReasonCode::Success {
             self.delivery.set_will(session_id, None);
         }
+        self.connection(id).has_left = true;
         self.close(now, id, None, actions);
     }
 

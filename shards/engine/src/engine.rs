@@ -156,10 +156,10 @@ impl Engine {
     /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops
     /// between two packets when credit is short. Names of an earlier generation are counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
-        let mut consumed = Consumed { bytes: 0 };
+        let mut consumed = Consumed::of(0);
         match event {
             Event::Received { connection, bytes } => {
-                consumed.bytes = self.receive(now, connection, bytes, actions);
+                consumed = self.receive(now, connection, bytes, actions);
             }
             Event::Closed { connection, by } => self.closed(now, connection, by, actions),
             Event::Authenticated { connection, step, verdict } => {
@@ -304,11 +304,11 @@ impl Engine {
         self.delivery.connections.get_mut(id.0).expect("looked up at the start of the step")
     }
 
-    fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8], actions: &mut Actions) -> usize {
+    fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8], actions: &mut Actions) -> Consumed {
         self.delivery.counters.bytes_received += bytes.len() as u64;
         let Some(connection) = self.delivery.connections.get_mut(id.0) else {
             self.delivery.counters.stale += 1;
-            return bytes.len();
+            return Consumed::of(bytes.len());
         };
         // It is put back below; meanwhile the frames it lends may be looked at while the engine changes.
         let mut assembler = core::mem::take(&mut connection.assembler);
@@ -316,7 +316,9 @@ impl Engine {
         let packet_bytes_max = self.delivery.limits.packet_bytes_max;
         loop {
             match self.delivery.connections.get(id.0).map(|connection| connection.phase) {
-                None | Some(Phase::Closing) => return bytes.len(),
+                None | Some(Phase::Closing) => {
+                    return Consumed { is_farewell: self.is_farewell(id), ..Consumed::of(bytes.len()) };
+                }
                 // What follows CONNECT is for the shard that takes over.
                 Some(Phase::Departing) => break,
                 Some(Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)) => {}
@@ -327,7 +329,7 @@ impl Engine {
                 let fresh = matches!(self.connection(id).phase, Phase::Fresh(_));
                 if fresh && begins.is_some_and(|first_byte| first_byte != CONNECT_FIRST_BYTE) {
                     self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
-                    return bytes.len();
+                    return Consumed::of(bytes.len());
                 }
                 if !self.has_credit(id, begins) {
                     self.connection(id).paused = true;
@@ -350,7 +352,14 @@ impl Engine {
         }
         self.keep_half_packet(now, id, assembler, actions);
         self.delivery.counters.bytes_received -= rest.len() as u64;
-        bytes.len() - rest.len()
+        Consumed::of(bytes.len() - rest.len())
+    }
+
+    /// Whether its peer said DISCONNECT and is owed nothing more.
+    fn is_farewell(&self, id: ConnectionId) -> bool {
+        self.delivery.connections.get(id.0).is_some_and(|connection| {
+            connection.has_left && connection.outbox.bytes() == 0 && !connection.outbox.is_lent()
+        })
     }
 
     /// Puts the assembler back with what it holds of a packet that has not come whole. A long one may not grow while

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use engine::{ClosedBy, Event};
+use engine::{ClosedBy, Consumed, Event};
 
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
@@ -16,6 +16,7 @@ enum Received {
     /// The engine left this, for lack of credit or because the connection leaves.
     Rest(Vec<u8>),
     Nothing,
+    /// The peer is gone, or said that it goes.
     End,
 }
 
@@ -90,8 +91,11 @@ impl<R: Runtime> Shard<R> {
             Ok(0) => Received::End,
             Ok(length) => {
                 let bytes = &buffer[..length];
-                let consumed = self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
-                if consumed == length { Received::All } else { Received::Rest(bytes[consumed..].to_vec()) }
+                match self.host.step(Event::Received { connection: socket.id, bytes }) {
+                    Consumed { is_farewell: true, .. } => Received::End,
+                    Consumed { bytes: consumed, .. } if consumed == length => Received::All,
+                    Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
+                }
             }
             Err(refused) if is_for_now(&refused) => Received::Nothing,
             Err(_) => Received::End,
