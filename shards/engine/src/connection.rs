@@ -23,7 +23,7 @@ impl ConnectionId {
     /// The slot, dense from 0: an index for the host's own table.
     #[must_use]
     pub const fn slot(self) -> u32 {
-        self.0.index
+        self.0.index()
     }
 
     /// The generation of the slot.
@@ -79,9 +79,10 @@ pub(crate) struct Connection {
     pub(crate) aborted: bool,
     /// Its peer said DISCONNECT.
     pub(crate) has_left: bool,
-    pub(crate) assembler: Assembler,
-    /// Bytes in `assembler` when it was last left.
-    pub(crate) half_packet_bytes: u64,
+    /// The packet that has not come whole, if there is one.
+    pub(crate) half_packet: Option<Box<Assembler>>,
+    /// Bytes that `half_packet` held when it was last left.
+    pub(crate) half_packet_bytes: u32,
     pub(crate) outbox: Outbox,
     /// Whose QoS 0 messages are in the outbox; outlives `phase`.
     pub(crate) owner: Option<SessionId>,
@@ -122,7 +123,7 @@ impl Connection {
             publish_arrives: false,
             aborted: false,
             has_left: false,
-            assembler: Assembler::new(),
+            half_packet: None,
             half_packet_bytes: 0,
             outbox: Outbox::default(),
             owner: None,

@@ -1,6 +1,7 @@
 //! The shard's state machine and its one entrance.
 //! Knows no clock, socket, thread, ring or runtime.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -32,7 +33,7 @@ use crate::wheel::Wheel;
 /// Type and flags of a CONNECT.
 const CONNECT_FIRST_BYTE: u8 = 0x10;
 /// Bytes of a packet that has not come whole which a connection may hold however short memory is.
-const HALF_PACKET_BYTES_FREE: u64 = 16 * 1024;
+const HALF_PACKET_BYTES_FREE: u32 = 16 * 1024;
 /// Timers served in one step; the rest are due again at once.
 const TIMERS_PER_STEP_MAX: usize = 256;
 
@@ -56,7 +57,7 @@ pub struct Engine {
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) gate: Gate,
     pub(crate) mesh: Mesh,
-    pub(crate) by_client: HashTable<SessionId>,
+    pub(crate) by_client: HashTable<u32>,
     /// Sessions whose look-ups can go on; each at most once.
     pub(crate) lookups: VecDeque<SessionId>,
     /// Sessions whose look-ups wait until another shard answers a question or reports what it sent.
@@ -311,7 +312,7 @@ impl Engine {
             return Consumed::of(bytes.len());
         };
         // It is put back below; meanwhile the frames it lends may be looked at while the engine changes.
-        let mut assembler = core::mem::take(&mut connection.assembler);
+        let mut assembler = connection.half_packet.take().map_or_else(Assembler::new, |half| *half);
         let mut rest = bytes;
         let packet_bytes_max = self.delivery.limits.packet_bytes_max;
         loop {
@@ -362,25 +363,24 @@ impl Engine {
         })
     }
 
-    /// Puts the assembler back with what it holds of a packet that has not come whole. A long one may not grow while
-    /// memory is short: its connection ends.
+    /// Keeps what the assembler holds of a packet that has not come whole. A long one may not grow while memory is short:
+    /// its connection ends.
     fn keep_half_packet(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        mut assembler: Assembler,
+        assembler: Assembler,
         actions: &mut Actions,
     ) {
-        if assembler.is_idle() {
-            // What is left in its buffer is a packet that was taken in.
-            assembler = Assembler::new();
-        }
-        let after = assembler.bytes_held() as u64;
+        // What is left in the buffer of an idle one is a packet that was taken in.
+        let half_packet = (!assembler.is_idle()).then(|| Box::new(assembler));
+        let after = half_packet.as_ref().map_or(0, |half| half.bytes_held());
+        let after = u32::try_from(after).expect("no packet is longer than 268 435 460 bytes");
         let Some(connection) = self.delivery.connections.get_mut(id.0) else { return };
-        connection.assembler = assembler;
+        connection.half_packet = half_packet;
         let before = core::mem::replace(&mut connection.half_packet_bytes, after);
-        self.delivery.held.half_packets += after;
-        self.delivery.held.half_packets -= before;
+        self.delivery.held.half_packets += u64::from(after);
+        self.delivery.held.half_packets -= u64::from(before);
         if after > before && after > HALF_PACKET_BYTES_FREE && self.delivery.is_over_ceiling_in_all() {
             self.delivery.counters.half_packets_refused += 1;
             self.close(now, id, Some(ReasonCode::QuotaExceeded), actions);
