@@ -19,6 +19,9 @@ use crate::trouble::Trouble;
 /// Connections that may wait for a listener to accept them; `net.core.somaxconn` may be lower.
 const BACKLOG: i32 = 4_096;
 
+/// Whether an accepted socket sends without delay as its listener would, which spares a system call for each connection.
+pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(target_os = "linux");
+
 /// Looks at a port in use before it is believed to be, beside the last.
 const PROBES_MAX: u32 = 10;
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -120,6 +123,9 @@ fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener>
         // Accepted sockets inherit it.
         socket.set_send_buffer_size(send_buffer_bytes as usize)?;
     }
+    if NODELAY_IS_INHERITED {
+        socket.set_tcp_nodelay(true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -214,6 +220,16 @@ mod tests {
         let ports: Vec<u16> =
             shards.iter().map(|listeners| listeners[0].local_addr().unwrap().port()).collect();
         assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_accepted_sends_without_delay() {
+        let shards = bind(&config(vec![LOOPBACK], 0), 1).unwrap();
+        let address = shards[0][0].local_addr().unwrap();
+        let _peer = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = shards[0][0].accept().unwrap();
+        assert!(NODELAY_IS_INHERITED && accepted.nodelay().unwrap());
     }
 
     #[test]

@@ -20,6 +20,10 @@ use harness::time::{Deadline, PATIENCE, now};
 const COUNT_QUICK: usize = 1_000;
 /// Descriptors of the test's own beside its connections.
 const RESERVED: u64 = 64;
+/// What a connection with one subscription may take where it is a task and its session lives on its shard, once there are
+/// enough of them that what the broker has once does not count.
+const BYTES_MAX: u64 = 1_050;
+const COUNT_WEIGHED: usize = 2 * COUNT_QUICK;
 /// Memory an allocator may keep in other places from one round to the next.
 const SLACK_BYTES: u64 = 2 << 20;
 
@@ -76,6 +80,9 @@ fn judge(io: Io, shards: &str, slack_bytes: u64) {
         peaks.iter().map(|bytes| bytes / 1024).collect::<Vec<_>>(),
         after.iter().map(|bytes| bytes / 1024).collect::<Vec<_>>()
     ));
+    if count >= COUNT_WEIGHED && shards == "1" && matches!(io, Io::Uring | Io::Epoll) {
+        assert!(per_connection <= BYTES_MAX, "an idle connection takes {per_connection} bytes");
+    }
     // The first round may make pools grow, and the second what the first left no room for; what still grows is a leak.
     let growth = after[2].saturating_sub(after[1]);
     assert!(growth <= slack_bytes, "memory grew by {growth} bytes from the second round to the third");

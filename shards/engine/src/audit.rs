@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::session::SessionId;
-use crate::slab::Key;
 
 /// What one session was owed and what became of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,20 +78,21 @@ impl Engine {
             if let Some(SessionId(owner)) = connection.owner
                 && delivery.sessions.get(owner).is_some()
             {
-                outbox_qos0[owner.index as usize] += u64::from(connection.outbox.qos0_count());
+                outbox_qos0[owner.index() as usize] += u64::from(connection.outbox.qos0_count());
             }
         }
         assert!(outbox_bytes == delivery.outlet.bytes_held);
         assert!(delivery.sessions.len() as usize == self.by_client.len());
         let mut held = 0;
-        let sessions = delivery.sessions.iter().map(|(Key { index, .. }, session)| {
+        let sessions = delivery.sessions.iter().map(|(key, session)| {
+            let index = key.index();
             held += session.flow.as_ref().map_or(0, |flow| flow.messages().count());
             for tag in session.flow.iter().flat_map(|flow| flow.groups()) {
                 let mut members = self.tree.group(tag.group()).members.iter();
                 assert!(members.any(|member| member.session == index));
             }
             SessionAudit {
-                client_id: session.client_id.as_ref().into(),
+                client_id: session.client_id.as_str().into(),
                 matched: session.ledger.matched,
                 delivered: session.ledger.delivered,
                 inflight: u64::from(session.inflight_count()) + outbox_qos0[index as usize],

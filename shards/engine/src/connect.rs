@@ -245,17 +245,18 @@ impl Engine {
     pub(crate) fn session_of(&self, client_id: &str) -> Option<SessionId> {
         let sessions = &self.delivery.sessions;
         self.by_client
-            .find(self.delivery.hasher.bytes(client_id.as_bytes()), |&id| {
-                sessions.get(id.0).is_some_and(|session| *session.client_id == *client_id)
+            .find(self.delivery.hasher.bytes(client_id.as_bytes()), |&index| {
+                sessions.at(index).is_some_and(|session| *session.client_id == *client_id)
             })
-            .copied()
+            .and_then(|&index| sessions.key_at(index))
+            .map(SessionId)
     }
 
     pub(crate) fn new_session(&mut self, client_id: &str) -> SessionId {
         let id = SessionId(self.delivery.sessions.insert(Session::new(client_id.into())));
         let (sessions, hasher) = (&self.delivery.sessions, self.delivery.hasher);
-        self.by_client.insert_unique(hasher.bytes(client_id.as_bytes()), id, |other| {
-            let other = sessions.get(other.0).expect("the table names live sessions only");
+        self.by_client.insert_unique(hasher.bytes(client_id.as_bytes()), id.0.index(), |&other| {
+            let other = sessions.at(other).expect("the table names live sessions only");
             hasher.bytes(other.client_id.as_bytes())
         });
         id

@@ -23,7 +23,7 @@ impl ConnectionId {
     /// The slot, dense from 0: an index for the host's own table.
     #[must_use]
     pub const fn slot(self) -> u32 {
-        self.0.index
+        self.0.index()
     }
 
     /// The generation of the slot.
@@ -77,9 +77,12 @@ pub(crate) struct Connection {
     pub(crate) publish_arrives: bool,
     /// `Abort` was asked for.
     pub(crate) aborted: bool,
-    pub(crate) assembler: Assembler,
-    /// Bytes in `assembler` when it was last left.
-    pub(crate) half_packet_bytes: u64,
+    /// Its peer said DISCONNECT.
+    pub(crate) has_left: bool,
+    /// The packet that has not come whole, if there is one.
+    pub(crate) half_packet: Option<Box<Assembler>>,
+    /// Bytes that `half_packet` held when it was last left.
+    pub(crate) half_packet_bytes: u32,
     pub(crate) outbox: Outbox,
     /// Whose QoS 0 messages are in the outbox; outlives `phase`.
     pub(crate) owner: Option<SessionId>,
@@ -119,7 +122,8 @@ impl Connection {
             starved: false,
             publish_arrives: false,
             aborted: false,
-            assembler: Assembler::new(),
+            has_left: false,
+            half_packet: None,
             half_packet_bytes: 0,
             outbox: Outbox::default(),
             owner: None,

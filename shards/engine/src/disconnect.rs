@@ -63,6 +63,7 @@ impl Engine {
         if disconnect.reason == ReasonCode::Success {
             self.delivery.set_will(session_id, None);
         }
+        self.connection(id).has_left = true;
         self.close(now, id, None, actions);
     }
 
@@ -133,7 +134,7 @@ impl Engine {
         let half_packet_bytes = core::mem::take(&mut connection.half_packet_bytes);
         let authentication = connection.authentication.take();
         let held = &mut self.delivery.held;
-        held.half_packets -= half_packet_bytes;
+        held.half_packets -= u64::from(half_packet_bytes);
         held.authentications -= authentication.map_or(0, |authentication| authentication.bytes());
     }
 
@@ -167,7 +168,7 @@ impl Engine {
         self.forget_unfinished(id);
         let connection = self.connection(id);
         connection.phase = Phase::Closing;
-        connection.assembler = wire::Assembler::new();
+        connection.half_packet = None;
         connection.aliases_in = None;
         connection.aliases_out = None;
         // What was not consumed is offered once more, to be thrown away.
@@ -226,7 +227,7 @@ impl Engine {
         self.tree.unsubscribe_all(&mut session.subscriptions);
         let hash = self.delivery.hasher.bytes(session.client_id.as_bytes());
         self.by_client
-            .find_entry(hash, |&other| other == id)
+            .find_entry(hash, |&other| other == id.0.index())
             .expect("every session is in the table")
             .remove();
         self.delivery.sessions.remove(id.0).expect("looked up above");

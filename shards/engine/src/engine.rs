@@ -1,6 +1,7 @@
 //! The shard's state machine and its one entrance.
 //! Knows no clock, socket, thread, ring or runtime.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -32,7 +33,7 @@ use crate::wheel::Wheel;
 /// Type and flags of a CONNECT.
 const CONNECT_FIRST_BYTE: u8 = 0x10;
 /// Bytes of a packet that has not come whole which a connection may hold however short memory is.
-const HALF_PACKET_BYTES_FREE: u64 = 16 * 1024;
+const HALF_PACKET_BYTES_FREE: u32 = 16 * 1024;
 /// Timers served in one step; the rest are due again at once.
 const TIMERS_PER_STEP_MAX: usize = 256;
 
@@ -56,7 +57,7 @@ pub struct Engine {
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) gate: Gate,
     pub(crate) mesh: Mesh,
-    pub(crate) by_client: HashTable<SessionId>,
+    pub(crate) by_client: HashTable<u32>,
     /// Sessions whose look-ups can go on; each at most once.
     pub(crate) lookups: VecDeque<SessionId>,
     /// Sessions whose look-ups wait until another shard answers a question or reports what it sent.
@@ -156,10 +157,10 @@ impl Engine {
     /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops
     /// between two packets when credit is short. Names of an earlier generation are counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
-        let mut consumed = Consumed { bytes: 0 };
+        let mut consumed = Consumed::of(0);
         match event {
             Event::Received { connection, bytes } => {
-                consumed.bytes = self.receive(now, connection, bytes, actions);
+                consumed = self.receive(now, connection, bytes, actions);
             }
             Event::Closed { connection, by } => self.closed(now, connection, by, actions),
             Event::Authenticated { connection, step, verdict } => {
@@ -312,19 +313,21 @@ impl Engine {
         self.delivery.connections.get_mut(id.0).expect("looked up at the start of the step")
     }
 
-    fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8], actions: &mut Actions) -> usize {
+    fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8], actions: &mut Actions) -> Consumed {
         self.delivery.counters.bytes_received += bytes.len() as u64;
         let Some(connection) = self.delivery.connections.get_mut(id.0) else {
             self.delivery.counters.stale += 1;
-            return bytes.len();
+            return Consumed::of(bytes.len());
         };
         // It is put back below; meanwhile the frames it lends may be looked at while the engine changes.
-        let mut assembler = core::mem::take(&mut connection.assembler);
+        let mut assembler = connection.half_packet.take().map_or_else(Assembler::new, |half| *half);
         let mut rest = bytes;
         let packet_bytes_max = self.delivery.limits.packet_bytes_max;
         loop {
             match self.delivery.connections.get(id.0).map(|connection| connection.phase) {
-                None | Some(Phase::Closing) => return bytes.len(),
+                None | Some(Phase::Closing) => {
+                    return Consumed { is_farewell: self.is_farewell(id), ..Consumed::of(bytes.len()) };
+                }
                 // What follows CONNECT is for the shard that takes over.
                 Some(Phase::Departing) => break,
                 Some(Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)) => {}
@@ -335,7 +338,7 @@ impl Engine {
                 let fresh = matches!(self.connection(id).phase, Phase::Fresh(_));
                 if fresh && begins.is_some_and(|first_byte| first_byte != CONNECT_FIRST_BYTE) {
                     self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
-                    return bytes.len();
+                    return Consumed::of(bytes.len());
                 }
                 if !self.has_credit(id, begins) {
                     self.connection(id).paused = true;
@@ -358,28 +361,34 @@ impl Engine {
         }
         self.keep_half_packet(now, id, assembler, actions);
         self.delivery.counters.bytes_received -= rest.len() as u64;
-        bytes.len() - rest.len()
+        Consumed::of(bytes.len() - rest.len())
     }
 
-    /// Puts the assembler back with what it holds of a packet that has not come whole. A long one may not grow while
-    /// memory is short: its connection ends.
+    /// Whether its peer said DISCONNECT and is owed nothing more.
+    fn is_farewell(&self, id: ConnectionId) -> bool {
+        self.delivery.connections.get(id.0).is_some_and(|connection| {
+            connection.has_left && connection.outbox.bytes() == 0 && !connection.outbox.is_lent()
+        })
+    }
+
+    /// Keeps what the assembler holds of a packet that has not come whole. A long one may not grow while memory is short:
+    /// its connection ends.
     fn keep_half_packet(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        mut assembler: Assembler,
+        assembler: Assembler,
         actions: &mut Actions,
     ) {
-        if assembler.is_idle() {
-            // What is left in its buffer is a packet that was taken in.
-            assembler = Assembler::new();
-        }
-        let after = assembler.bytes_held() as u64;
+        // What is left in the buffer of an idle one is a packet that was taken in.
+        let half_packet = (!assembler.is_idle()).then(|| Box::new(assembler));
+        let after = half_packet.as_ref().map_or(0, |half| half.bytes_held());
+        let after = u32::try_from(after).expect("no packet is longer than 268 435 460 bytes");
         let Some(connection) = self.delivery.connections.get_mut(id.0) else { return };
-        connection.assembler = assembler;
+        connection.half_packet = half_packet;
         let before = core::mem::replace(&mut connection.half_packet_bytes, after);
-        self.delivery.held.half_packets += after;
-        self.delivery.held.half_packets -= before;
+        self.delivery.held.half_packets += u64::from(after);
+        self.delivery.held.half_packets -= u64::from(before);
         if after > before && after > HALF_PACKET_BYTES_FREE && self.delivery.is_over_ceiling_in_all() {
             self.delivery.counters.half_packets_refused += 1;
             self.close(now, id, Some(ReasonCode::QuotaExceeded), actions);

@@ -91,6 +91,14 @@ pub struct Batch(pub u64);
 pub struct Consumed {
     /// Bytes of [`Event::Received`]; always all of them unless credit was short. 0 for other events.
     pub bytes: usize,
+    /// The peer said DISCONNECT and is owed nothing more: the host may close at once, and need not wait until the peer has.
+    pub is_farewell: bool,
+}
+
+impl Consumed {
+    pub(crate) const fn of(bytes: usize) -> Self {
+        Self { bytes, is_farewell: false }
+    }
 }
 
 /// Something the host must do.

@@ -483,7 +483,7 @@ impl Engine {
             group: None,
             identifiers: Identifiers::from(identifier),
         };
-        self.delivery.offer(now, id.0.index, grant, source, actions);
+        self.delivery.offer(now, id.0.index(), grant, source, actions);
         self.delivery.finish(source);
     }
 

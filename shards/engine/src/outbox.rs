@@ -1,6 +1,7 @@
 //! Bytes that wait to be sent to one peer, lent to the host piece by piece.
 //! Knows no packet but the fixed header that tells where a PUBLISH ends.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -117,7 +118,9 @@ pub enum Lend {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     tail: Vec<u8>,
-    sealed: VecDeque<Chunk>,
+    /// Pieces before the tail, which only slow readers and large payloads have.
+    #[expect(clippy::box_collection, reason = "what few connections have takes one word of the others")]
+    sealed: Option<Box<VecDeque<Chunk>>>,
     bytes: u64,
     tail_qos0_count: u32,
     qos0_count: u32,
@@ -158,13 +161,14 @@ impl Outbox {
     pub(crate) fn append_shared(&mut self, bytes: Bytes) {
         self.bytes += bytes.len() as u64;
         self.seal();
-        self.sealed.push_back(Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 });
+        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 };
+        self.sealed.get_or_insert_default().push_back(chunk);
     }
 
     /// Counts a QoS 0 message whose last byte was appended just now.
     pub(crate) fn count_qos0(&mut self) {
         self.qos0_count += 1;
-        match self.sealed.back_mut() {
+        match self.sealed.as_mut().and_then(|sealed| sealed.back_mut()) {
             Some(last) if self.tail.is_empty() => last.qos0_count += 1,
             Some(_) | None => self.tail_qos0_count += 1,
         }
@@ -176,7 +180,7 @@ impl Outbox {
     /// While a piece is lent.
     pub(crate) fn lend(&mut self) -> Option<Chunk> {
         assert!(!self.lent);
-        let chunk = match self.sealed.pop_front() {
+        let chunk = match self.sealed.as_mut().and_then(|sealed| sealed.pop_front()) {
             Some(chunk) => chunk,
             None if self.tail.is_empty() => return None,
             None => Chunk {
@@ -201,15 +205,15 @@ impl Outbox {
         chunk.sent_bytes += sent_bytes;
         self.bytes -= sent_bytes as u64;
         if !chunk.as_bytes().is_empty() {
-            self.sealed.push_front(chunk);
+            self.sealed.get_or_insert_default().push_front(chunk);
             return 0;
         }
         self.qos0_count -= chunk.qos0_count;
         if let Content::Owned(buffer) = chunk.content {
             pool.put(buffer);
         }
-        if self.sealed.is_empty() {
-            self.sealed = VecDeque::new();
+        if self.sealed.as_ref().is_some_and(|sealed| sealed.is_empty()) {
+            self.sealed = None;
         }
         chunk.qos0_count
     }
@@ -218,7 +222,7 @@ impl Outbox {
     /// those that are lost.
     pub(crate) fn abandon(&mut self, pool: &mut BufferPool) -> (u32, u32) {
         assert!(!self.lent);
-        let sent = self.sealed.front().map_or(0, Chunk::qos0_sent);
+        let sent = self.sealed.as_ref().and_then(|sealed| sealed.front()).map_or(0, Chunk::qos0_sent);
         let lost = self.qos0_count - sent;
         pool.put(core::mem::take(&mut self.tail));
         *self = Self::default();
@@ -235,7 +239,7 @@ impl Outbox {
             sent_bytes: 0,
             qos0_count: core::mem::take(&mut self.tail_qos0_count),
         };
-        self.sealed.push_back(chunk);
+        self.sealed.get_or_insert_default().push_back(chunk);
     }
 }
 

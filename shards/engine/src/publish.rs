@@ -279,7 +279,7 @@ impl Engine {
             .filter(|_| view.retain)
             .and_then(|session| self.delivery.sessions.get(session.0))
             .and_then(|session| self.mesh.placement.publisher(&session.client_id));
-        let publisher = publisher.map(|session| session.0.index);
+        let publisher = publisher.map(|session| session.0.index());
         let origin = Origin { shard: self.mesh.placement.own, sequence: self.publish_sequence };
         let mut source = self.delivery.source(view, Live { at: self.publish_sequence, origin });
 

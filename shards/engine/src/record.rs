@@ -72,7 +72,7 @@ impl Engine {
                     subscription_identifier: identifier_number(member.identifier),
                 });
             });
-            records.push(SessionRecord { client_id: session.client_id.as_ref().into(), subscriptions });
+            records.push(SessionRecord { client_id: session.client_id.as_str().into(), subscriptions });
         }
         (end < self.delivery.sessions.slot_count()).then_some(end)
     }
@@ -109,7 +109,7 @@ impl Engine {
         session.expiry_interval_s = expiry_interval_s;
         session.expiry_timer = timer;
         for (filter, options, identifier) in &parsed {
-            self.tree.subscribe(&mut session.subscriptions, id.0.index, filter, *options, *identifier);
+            self.tree.subscribe(&mut session.subscriptions, id.0.index(), filter, *options, *identifier);
         }
         Ok(())
     }

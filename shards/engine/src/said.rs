@@ -370,13 +370,13 @@ impl<'a> FilterName<'a> {
 
 impl LookupId {
     fn encode(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.session.0.index.to_le_bytes());
+        out.extend_from_slice(&self.session.0.index().to_le_bytes());
         out.extend_from_slice(&self.session.0.generation.to_le_bytes());
         out.extend_from_slice(&self.number.to_le_bytes());
     }
 
     fn decode(reader: &mut Reader<'_>) -> Self {
-        let session = SessionId(Key { index: reader.u32(), generation: reader.u32() });
+        let session = SessionId(Key::new(reader.u32(), reader.u32()));
         Self { session, number: reader.u32() }
     }
 }
@@ -445,7 +445,7 @@ mod tests {
     }
 
     fn lookup() -> LookupId {
-        LookupId { session: SessionId(Key { index: 5, generation: 6 }), number: 7 }
+        LookupId { session: SessionId(Key::new(5, 6)), number: 7 }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 
+use compact_str::CompactString;
 use wire::SubscriptionId;
 
 use crate::connection::ConnectionId;
@@ -58,7 +59,7 @@ impl Ledger {
 /// **Lives on:** the shard of its client identifier. **Sees:** nothing of other sessions.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) client_id: Box<str>,
+    pub(crate) client_id: CompactString,
     /// The connection that serves it; `None` while offline.
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) subscriptions: SubscriptionList,
@@ -80,7 +81,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(client_id: Box<str>) -> Self {
+    pub(crate) fn new(client_id: CompactString) -> Self {
         Self {
             client_id,
             connection: None,

@@ -2,13 +2,31 @@
 //! Knows nothing of what it holds.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 /// A slot and the generation of what lives in it. A key outlives its value; it then finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key {
-    pub(crate) index: u32,
+    /// One more than the index, so that a key that may be absent is no larger: connections and sessions have several.
+    place: NonZeroU32,
     pub(crate) generation: u32,
 }
+
+impl Key {
+    /// # Panics
+    /// If `index` is 2³² − 1, which no slot has.
+    pub(crate) const fn new(index: u32, generation: u32) -> Self {
+        let place = NonZeroU32::MIN.checked_add(index).expect("slabs are bounded far below 2^32");
+        Self { place, generation }
+    }
+
+    /// Dense from 0.
+    pub(crate) const fn index(self) -> u32 {
+        self.place.get() - 1
+    }
+}
+
+const _: () = assert!(size_of::<Option<Key>>() == 8);
 
 #[derive(Debug)]
 enum Slot<T> {
@@ -54,7 +72,7 @@ impl<T> Slab<T> {
             let index = u32::try_from(self.slots.len()).expect("slabs are bounded far below 2^32");
             assert!(index != NONE);
             self.slots.push(Slot::Taken { generation: 0, value });
-            return Key { index, generation: 0 };
+            return Key::new(index, 0);
         }
         let index = self.vacant;
         let slot = &mut self.slots[index as usize];
@@ -63,19 +81,19 @@ impl<T> Slab<T> {
         };
         self.vacant = next;
         *slot = Slot::Taken { generation, value };
-        Key { index, generation }
+        Key::new(index, generation)
     }
 
     /// Frees a slot and returns what lived there; `None` if the key is stale.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
+        let slot = self.slots.get_mut(key.index() as usize)?;
         match slot {
             Slot::Taken { generation, .. } if *generation == key.generation => {}
             Slot::Taken { .. } | Slot::Vacant { .. } => return None,
         }
         let generation = key.generation.wrapping_add(1) & self.generation_mask;
         let taken = core::mem::replace(slot, Slot::Vacant { generation, next: self.vacant });
-        self.vacant = key.index;
+        self.vacant = key.index();
         self.len -= 1;
         match taken {
             Slot::Taken { value, .. } => Some(value),
@@ -84,14 +102,14 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        match self.slots.get(key.index as usize) {
+        match self.slots.get(key.index() as usize) {
             Some(Slot::Taken { generation, value }) if *generation == key.generation => Some(value),
             Some(Slot::Taken { .. } | Slot::Vacant { .. }) | None => None,
         }
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match self.slots.get_mut(key.index as usize) {
+        match self.slots.get_mut(key.index() as usize) {
             Some(Slot::Taken { generation, value }) if *generation == key.generation => Some(value),
             Some(Slot::Taken { .. } | Slot::Vacant { .. }) | None => None,
         }
@@ -115,7 +133,7 @@ impl<T> Slab<T> {
     /// The key of what lives in slot `index` now.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
         match self.slots.get(index as usize) {
-            Some(Slot::Taken { generation, .. }) => Some(Key { index, generation: *generation }),
+            Some(Slot::Taken { generation, .. }) => Some(Key::new(index, *generation)),
             Some(Slot::Vacant { .. }) | None => None,
         }
     }
@@ -127,7 +145,7 @@ impl<T> Slab<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0u32..).zip(&self.slots).filter_map(|(index, slot)| match slot {
-            Slot::Taken { generation, value } => Some((Key { index, generation: *generation }, value)),
+            Slot::Taken { generation, value } => Some((Key::new(index, *generation), value)),
             Slot::Vacant { .. } => None,
         })
     }
@@ -143,7 +161,7 @@ mod tests {
         let first = slab.insert("first");
         assert_eq!(slab.remove(first), Some("first"));
         let second = slab.insert("second");
-        assert_eq!(second.index, first.index);
+        assert_eq!(second.index(), first.index());
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));

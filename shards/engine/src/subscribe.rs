@@ -89,11 +89,11 @@ impl Engine {
         let session = self.delivery.sessions.get(id.0).expect("an open connection has a session");
         let full = session.subscriptions.count >= limits.subscriptions_per_session_max;
         let over_ceiling = self.delivery.is_over_memory_ceiling();
-        if (full || over_ceiling) && !self.tree.holds(id.0.index, filter) {
+        if (full || over_ceiling) && !self.tree.holds(id.0.index(), filter) {
             return ReasonCode::QuotaExceeded;
         }
         let session = self.delivery.sessions.get_mut(id.0).expect("looked up above");
-        let new = self.tree.subscribe(&mut session.subscriptions, id.0.index, filter, options, identifier);
+        let new = self.tree.subscribe(&mut session.subscriptions, id.0.index(), filter, options, identifier);
         self.delivery.held.filters = self.tree.text_bytes();
         let wants_retained = match options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
@@ -131,7 +131,7 @@ impl Engine {
                 self.note_leaving(&mut leaving, &filter);
                 let session =
                     self.delivery.sessions.get_mut(session_id.0).expect("an open connection has a session");
-                let session_index = session_id.0.index;
+                let session_index = session_id.0.index();
                 if self.tree.unsubscribe(&mut session.subscriptions, session_index, &filter) {
                     ReasonCode::Success
                 } else {

@@ -53,7 +53,7 @@ impl<T: Copy> Wheel<T> {
 
     pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> TimerId {
         let key = self.entries.insert(Entry { deadline, what, place: 0, next: NONE, previous: NONE });
-        self.link(key.index, deadline);
+        self.link(key.index(), deadline);
         TimerId(key)
     }
 
@@ -62,7 +62,7 @@ impl<T: Copy> Wheel<T> {
         if self.entries.get(timer.0).is_none() {
             return false;
         }
-        self.unlink(timer.0.index);
+        self.unlink(timer.0.index());
         self.entries.remove(timer.0).is_some()
     }
 

@@ -17,7 +17,7 @@ use super::connection::{Pending, Resumed, Socket, Threaded, Told};
 use crate::backend::host::{Endpoint, Farewell, Flushed, HandOver, Host, Transport};
 use crate::backend::{Control, Parts};
 use crate::clock;
-use crate::listen::ListenerNumber;
+use crate::listen::{ListenerNumber, NODELAY_IS_INHERITED};
 use crate::trouble::Trouble;
 
 /// **Lives on:** one thread. **Sees:** its host, and the threads of its connections as far as they tell it something.
@@ -109,8 +109,10 @@ impl Shard {
     fn hear(&self, told: Told) {
         match told {
             Told::Accepted { stream, listener, peer, admission } => {
-                // Without it a socket still works, only later.
-                let _ = stream.set_nodelay(true);
+                if !NODELAY_IS_INHERITED {
+                    // Without it a socket still works, only later.
+                    let _ = stream.set_nodelay(true);
+                }
                 let target = self.host.deal();
                 debug!(shard = self.host.number, %listener, %peer, ?admission, target, "accepted");
                 let hand_over = HandOver {

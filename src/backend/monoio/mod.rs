@@ -57,7 +57,7 @@ impl Runtime for Monoio {
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
         // epoll wants sockets that do not block; io_uring would answer EAGAIN on them instead of waiting.
         listener.set_nonblocking(self.runs_on_epoll)?;
-        Listener::attach(listener)
+        Listener::attach(listener, self.runs_on_epoll)
     }
 
     fn accept_tasks(&self) -> usize {

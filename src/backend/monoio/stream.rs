@@ -4,23 +4,25 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix;
+
+use monoio::net::UnixStream;
 
 use crate::backend::{direct, tasks};
 
-/// The `io_uring` driver leaves its socket in blocking mode. **Lives on:** the shard of its connection.
-pub(super) struct Stream(monoio::net::TcpStream);
+/// In blocking mode, which the calls made on it do not mind. **Lives on:** the shard of its connection.
+///
+/// monoio only watches it, and watches any descriptor alike. Its type for TCP has room for two addresses beside the
+/// descriptor, 72 bytes for each connection; this one has nothing beside it.
+pub(super) struct Stream(UnixStream);
 
 impl tasks::Stream for Stream {
     fn from_std(stream: TcpStream) -> io::Result<Self> {
-        monoio::net::TcpStream::from_std(stream).map(Self)
+        UnixStream::from_std(unix::net::UnixStream::from(OwnedFd::from(stream))).map(Self)
     }
 
     fn into_std(self) -> io::Result<TcpStream> {
-        let raw = self.0.into_raw_fd();
-        #[expect(unsafe_code, reason = "monoio gives its descriptors away as numbers only")]
-        // SAFETY: the stream owned the descriptor and gave it up without closing it; nobody else has it.
-        let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
-        Ok(descriptor.into())
+        Ok(owned(self.0).into())
     }
 
     async fn readable(&self) -> io::Result<()> {
@@ -41,7 +43,8 @@ impl tasks::Stream for Stream {
     }
 
     fn set_nodelay(&self) -> io::Result<()> {
-        self.0.set_nodelay(true)
+        rustix::net::sockopt::set_tcp_nodelay(self.descriptor(), true)?;
+        Ok(())
     }
 
     fn shut_down(&self, how: Shutdown) {
@@ -61,7 +64,7 @@ impl tasks::Stream for Stream {
 impl Stream {
     fn descriptor(&self) -> BorrowedFd<'_> {
         let raw = self.0.as_raw_fd();
-        #[expect(unsafe_code, reason = "monoio's TcpStream has no AsFd")]
+        #[expect(unsafe_code, reason = "monoio's UnixStream has no AsFd")]
         // SAFETY: the stream owns the descriptor, and `self` keeps the stream while the result is borrowed.
         unsafe {
             BorrowedFd::borrow_raw(raw)
@@ -69,17 +72,43 @@ impl Stream {
     }
 }
 
+/// Takes the descriptor out of a stream of monoio's, whose driver then watches it no more.
+fn owned(stream: impl IntoRawFd) -> OwnedFd {
+    let raw = stream.into_raw_fd();
+    #[expect(unsafe_code, reason = "monoio gives its descriptors away as numbers only")]
+    // SAFETY: the stream owned the descriptor and gave it up without closing it; nobody else has it.
+    unsafe {
+        OwnedFd::from_raw_fd(raw)
+    }
+}
+
 /// **Lives on:** the shard that accepts on it.
 pub(super) struct Listener {
     watched: monoio::net::TcpListener,
-    /// The same socket, to be shut.
+    /// The same socket, to be shut, and on epoll to be accepted from.
     socket: TcpListener,
+    runs_on_epoll: bool,
 }
 
 impl Listener {
-    pub(super) fn attach(listener: TcpListener) -> io::Result<Self> {
+    pub(super) fn attach(listener: TcpListener, runs_on_epoll: bool) -> io::Result<Self> {
         let socket = listener.try_clone()?;
-        Ok(Self { watched: monoio::net::TcpListener::from_std(listener)?, socket })
+        Ok(Self { watched: monoio::net::TcpListener::from_std(listener)?, socket, runs_on_epoll })
+    }
+}
+
+impl Listener {
+    /// monoio would begin to watch what it accepts as what it is not kept as, and on epoll to undo that takes two system calls.
+    async fn accept_directly(&self) -> io::Result<(Stream, SocketAddr)> {
+        loop {
+            self.watched.readable(false).await?;
+            match self.socket.accept() {
+                Ok((stream, peer)) => return Ok((tasks::Stream::from_std(stream)?, peer)),
+                // Whoever knocked is gone again.
+                Err(refused) if refused.kind() == io::ErrorKind::WouldBlock => {}
+                Err(refused) => return Err(refused),
+            }
+        }
     }
 }
 
@@ -87,8 +116,12 @@ impl tasks::Listener for Listener {
     type Stream = Stream;
 
     async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        if self.runs_on_epoll {
+            return self.accept_directly().await;
+        }
         let (stream, peer) = self.watched.accept().await?;
-        Ok((Stream(stream), peer))
+        // A ring watches nothing until it is asked to, so this is no system call.
+        Ok((tasks::Stream::from_std(owned(stream).into())?, peer))
     }
 
     fn close(&self) {

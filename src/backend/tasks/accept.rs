@@ -12,7 +12,7 @@ use super::socket::TaskSocket;
 use super::{Listener, Runtime, Shard, Stream, receive};
 use crate::backend::refusals::REST;
 use crate::clock;
-use crate::listen::ListenerNumber;
+use crate::listen::{ListenerNumber, NODELAY_IS_INHERITED};
 
 impl<R: Runtime> Shard<R> {
     /// Starts to accept on a listener.
@@ -36,8 +36,10 @@ impl<R: Runtime> Shard<R> {
         peer: SocketAddr,
         admission: Admission,
     ) {
-        // Without it a socket still works, only later.
-        let _ = stream.set_nodelay();
+        if !NODELAY_IS_INHERITED {
+            // Without it a socket still works, only later.
+            let _ = stream.set_nodelay();
+        }
         let target = self.host.deal();
         if target != self.host.number {
             self.deal(target, stream, listener, peer, admission);

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use engine::{ClosedBy, Event};
+use engine::{ClosedBy, Consumed, Event};
 
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
@@ -16,57 +16,72 @@ enum Received {
     /// The engine left this, for lack of credit or because the connection leaves.
     Rest(Vec<u8>),
     Nothing,
+    /// The peer is gone, or said that it goes.
     End,
 }
 
-pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
-    loop {
-        let Ok(at_once) = socket.endpoint.readable().await else { break };
-        if at_once {
-            // At most one receive a turn: a peer that floods must not hold up the others.
-            shard.host.turn.yield_now().await;
-        }
-        let received = shard.receive(&socket);
-        if let Some(home) = socket.home() {
-            let rest = if let Received::Rest(rest) = &received { rest } else { &[][..] };
-            return shard.depart(socket, home, rest);
-        }
-        match received {
-            Received::All | Received::Nothing => {}
-            Received::Rest(rest) => {
-                let rest = offer_again(&shard, &socket, rest).await;
-                if let Some(home) = socket.home() {
-                    return shard.depart(socket, home, &rest);
-                }
+/// The task. Every idle connection is in it, so it is no async function, which would keep its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+pub(super) fn run<R: Runtime>(
+    shard: Rc<Shard<R>>,
+    socket: Rc<Socket<R::Stream>>,
+) -> impl Future<Output = ()> + 'static {
+    async move {
+        loop {
+            let Ok(at_once) = socket.endpoint.readable().await else { break };
+            if at_once {
+                // At most one receive a turn: a peer that floods must not hold up the others.
+                shard.host.turn.yield_now().await;
             }
-            Received::End => break,
+            let received = shard.receive(&socket);
+            if let Some(home) = socket.home() {
+                let rest = if let Received::Rest(rest) = &received { rest } else { &[][..] };
+                return shard.depart(socket, home, rest);
+            }
+            let rest = match received {
+                Received::All | Received::Nothing => continue,
+                Received::Rest(rest) => rest,
+                Received::End => break,
+            };
+            let rest = offer_again(&shard, &socket, rest).await;
+            if let Some(home) = socket.home() {
+                return shard.depart(socket, home, &rest);
+            }
         }
+        // Whoever waits for writability gives a lent piece back at once, so nothing is lent here.
+        let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
+        shard.host.close(&socket, by);
     }
-    // Whoever waits for writability gives a lent piece back at once, so nothing is lent here.
-    let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
-    shard.host.close(&socket, by);
 }
 
 /// The same for a connection of which the engine has not consumed `rest` yet.
 pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, rest: Vec<u8>) {
     offer_again(&shard, &socket, rest).await;
     assert!(socket.home().is_none(), "a connection that was handed over is at home");
-    run(shard, socket).await;
+    // As a task of its own, which is smaller than this one.
+    R::spawn(run(shard, socket));
 }
 
 /// Keeps what the engine did not consume and offers it, before anything newer, when it has credit. Returns what is left
 /// when the connection leaves or has ended.
-async fn offer_again<R: Runtime>(shard: &Shard<R>, socket: &Socket<R::Stream>, mut rest: Vec<u8>) -> Vec<u8> {
-    while !rest.is_empty() && !socket.is_aborted() {
-        socket.endpoint.credit().await;
-        let consumed = shard.host.step(Event::Received { connection: socket.id, bytes: &rest });
-        rest.drain(..consumed.bytes);
-        if socket.home().is_some() {
-            break;
+#[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+fn offer_again<R: Runtime>(
+    shard: &Shard<R>,
+    socket: &Socket<R::Stream>,
+    mut rest: Vec<u8>,
+) -> impl Future<Output = Vec<u8>> {
+    async move {
+        while !rest.is_empty() && !socket.is_aborted() {
+            socket.endpoint.credit().await;
+            let consumed = shard.host.step(Event::Received { connection: socket.id, bytes: &rest });
+            rest.drain(..consumed.bytes);
+            if socket.home().is_some() {
+                break;
+            }
+            shard.host.turn.yield_now().await;
         }
-        shard.host.turn.yield_now().await;
+        rest
     }
-    rest
 }
 
 impl<R: Runtime> Shard<R> {
@@ -76,8 +91,11 @@ impl<R: Runtime> Shard<R> {
             Ok(0) => Received::End,
             Ok(length) => {
                 let bytes = &buffer[..length];
-                let consumed = self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
-                if consumed == length { Received::All } else { Received::Rest(bytes[consumed..].to_vec()) }
+                match self.host.step(Event::Received { connection: socket.id, bytes }) {
+                    Consumed { is_farewell: true, .. } => Received::End,
+                    Consumed { bytes: consumed, .. } if consumed == length => Received::All,
+                    Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
+                }
             }
             Err(refused) if is_for_now(&refused) => Received::Nothing,
             Err(_) => Received::End,

@@ -2,11 +2,13 @@
 //! Knows neither what the bytes mean nor when to send.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::pin::pin;
-use std::task::{Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use pin_project_lite::pin_project;
 
 use super::Stream;
 use crate::backend::host::{self, Endpoint};
@@ -31,17 +33,8 @@ impl<S: Stream> TaskSocket<S> {
     /// Completes when bytes, an end or an error can be received.
     ///
     /// Returns whether that was so without waiting, and an error if it will never be again.
-    pub(super) async fn readable(&self) -> io::Result<bool> {
-        let mut readable = pin!(self.stream.readable());
-        let mut waited = false;
-        poll_fn(|context| match readable.as_mut().poll(context) {
-            Poll::Ready(ready) => Poll::Ready(ready.map(|()| !waited)),
-            Poll::Pending => {
-                waited = true;
-                Poll::Pending
-            }
-        })
-        .await
+    pub(super) fn readable(&self) -> impl Future<Output = io::Result<bool>> {
+        Readable { stream: self.stream.readable(), waited: false }
     }
 
     /// Completes once [`Endpoint::resume`] was called since the last time.
@@ -54,6 +47,26 @@ impl<S: Stream> TaskSocket<S> {
             Poll::Pending
         })
         .await;
+    }
+}
+
+pin_project! {
+    /// A future of its own, because an async function would keep its arguments twice and every idle connection is in it.
+    struct Readable<F> {
+        #[pin]
+        stream: F,
+        waited: bool,
+    }
+}
+
+impl<F: Future<Output = io::Result<()>>> Future for Readable<F> {
+    type Output = io::Result<bool>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let waited = std::mem::replace(this.waited, true);
+        let ready = ready!(this.stream.poll(context));
+        Poll::Ready(ready.map(|()| !waited))
     }
 }
 

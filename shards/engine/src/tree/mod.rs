@@ -13,7 +13,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
+use compact_str::CompactString;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use wire::{QoS, RetainHandling, SubscribeOptions, SubscriptionId, TopicFilter};
 
 use crate::hash::Keyed;
@@ -50,6 +52,9 @@ pub(crate) struct Member {
     pub(crate) options: SubscribeOptions,
 }
 
+/// Who subscribes to a filter or is in a group. Most filters have one subscriber, and that one is no allocation of its own.
+type Members = SmallVec<[Member; 1]>;
+
 /// Where a subscription hangs: at a filter, or in a group that shares the filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -79,13 +84,38 @@ struct Subscription {
 
 #[derive(Debug)]
 struct Filter {
-    text: Box<str>,
+    text: CompactString,
     /// Where it ends in the trie; `NONE` without wildcards.
     node: u32,
-    members: Vec<Member>,
+    members: Members,
+    beside: Option<Box<Beside>>,
+}
+
+/// What few filters have.
+#[derive(Debug, Default)]
+struct Beside {
     groups: Vec<u32>,
-    /// What the other shards want of it, if it has wildcards and they want anything.
-    interest: Option<Box<Interest>>,
+    /// What the other shards want of it, if it has wildcards.
+    interest: Interest,
+}
+
+impl Filter {
+    fn groups(&self) -> &[u32] {
+        self.beside.as_ref().map_or(&[], |beside| &beside.groups)
+    }
+
+    fn interest(&self) -> Option<&Interest> {
+        self.beside.as_ref().map(|beside| &beside.interest).filter(|interest| !interest.is_empty())
+    }
+
+    /// Changes what few filters have; nothing is kept of it once there is nothing.
+    fn change_beside(&mut self, change: impl FnOnce(&mut Beside)) {
+        let beside = self.beside.get_or_insert_default();
+        change(beside);
+        if beside.groups.is_empty() && beside.interest.is_empty() {
+            self.beside = None;
+        }
+    }
 }
 
 /// A change that the other shards have to know.
@@ -104,7 +134,7 @@ pub(crate) struct Group {
     filter: u32,
     /// Index in the group list of its filter.
     position: u32,
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Members,
     /// The member whose turn is next.
     pub(crate) cursor: u32,
     /// What stands for it between shards, and where the group itself may be gone meanwhile.
@@ -200,18 +230,14 @@ impl Tree {
 
     /// What the other shards want of a filter with wildcards.
     pub(crate) fn interest(&self, filter: u32) -> Option<&Interest> {
-        self.filters.get(filter).interest.as_deref()
+        self.filters.get(filter).interest()
     }
 
     /// Changes what the other shards want of a filter with wildcards.
     pub(crate) fn change_interest(&mut self, text: &TopicFilter<'_>, change: impl FnOnce(&mut Interest)) {
         assert!(text.has_wildcard());
         let filter = self.filter_or_new(text);
-        let interest = &mut self.filters.get_mut(filter).interest;
-        change(interest.get_or_insert_default());
-        if interest.as_ref().is_some_and(|interest| interest.is_empty()) {
-            *interest = None;
-        }
+        self.filters.get_mut(filter).change_beside(|beside| change(&mut beside.interest));
         self.drop_filter_if_unused(filter);
     }
 
@@ -235,14 +261,14 @@ impl Tree {
         if self.is_watched {
             let group = self.groups.get_mut(group);
             group.counts = None;
-            let filter = self.filters.get(group.filter).text.clone();
+            let filter = self.filters.get(group.filter).text.as_str().into();
             self.changes.push_back(Change::Group { filter, key: group.key });
         }
     }
 
     fn interest_changed(&mut self, filter: u32, wanted: bool) {
         if self.is_watched {
-            let filter = self.filters.get(filter).text.clone();
+            let filter = self.filters.get(filter).text.as_str().into();
             self.changes.push_back(Change::Interest { filter, wanted });
         }
     }
@@ -273,7 +299,7 @@ impl Tree {
     }
 
     pub(crate) fn groups(&self, filter: u32) -> &[u32] {
-        &self.filters.get(filter).groups
+        self.filters.get(filter).groups()
     }
 
     pub(crate) fn group_mut(&mut self, group: u32) -> &mut Group {
@@ -404,7 +430,7 @@ impl Tree {
         self.hot.set(topic, &matched[before..]);
     }
 
-    fn members_mut(&mut self, place: Place) -> &mut Vec<Member> {
+    fn members_mut(&mut self, place: Place) -> &mut Members {
         match place {
             Place::Filter(filter) => &mut self.filters.get_mut(filter).members,
             Place::Group(group) => &mut self.groups.get_mut(group).members,
@@ -452,9 +478,8 @@ impl Tree {
         let filter = self.filters.insert(Filter {
             text: text.filter().into(),
             node: NONE,
-            members: Vec::new(),
-            groups: Vec::new(),
-            interest: None,
+            members: Members::new(),
+            beside: None,
         });
         if text.has_wildcard() {
             self.filters.get_mut(filter).node = self.wild.hang(text.filter(), filter);
@@ -481,14 +506,14 @@ impl Tree {
             name: name.into(),
             filter,
             position,
-            members: Vec::new(),
+            members: Members::new(),
             cursor: 0,
             key,
             counts: None,
         });
         let groups = &self.groups;
         self.by_key.insert_unique(key, group, |&other| groups.get(other).key);
-        self.filters.get_mut(filter).groups.push(group);
+        self.filters.get_mut(filter).change_beside(|beside| beside.groups.push(group));
         let (groups, hasher) = (&self.groups, self.hasher);
         self.by_group.insert_unique(self.hasher.below(filter, name.as_bytes()), group, |&other| {
             let other = groups.get(other);
@@ -529,7 +554,7 @@ impl Tree {
         if let Some(moved) = members.get(position as usize).map(|member| member.subscription) {
             self.subscriptions.get_mut(moved).position = position;
         } else if members.is_empty() {
-            *members = Vec::new();
+            *members = Members::new();
             match place {
                 Place::Filter(filter) => {
                     self.interest_changed(filter, false);
@@ -549,9 +574,9 @@ impl Tree {
             .expect("every group is in the table")
             .remove();
         self.by_key.find_entry(key, |&other| other == group).expect("every group is in the table").remove();
-        let groups = &mut self.filters.get_mut(filter).groups;
-        groups.swap_remove(position as usize);
-        if let Some(&moved) = groups.get(position as usize) {
+        let filter_left = self.filters.get_mut(filter);
+        filter_left.change_beside(|beside| _ = beside.groups.swap_remove(position as usize));
+        if let Some(&moved) = filter_left.groups().get(position as usize) {
             self.groups.get_mut(moved).position = position;
         }
         self.drop_filter_if_unused(filter);
@@ -559,7 +584,7 @@ impl Tree {
 
     fn drop_filter_if_unused(&mut self, index: u32) {
         let filter = self.filters.get(index);
-        if !filter.members.is_empty() || !filter.groups.is_empty() || filter.interest.is_some() {
+        if !filter.members.is_empty() || filter.beside.is_some() {
             return;
         }
         let filter = self.filters.remove(index);

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
-    Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits,
+    Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event, Instant,
+    Lend, Limits,
 };
 use wire::{Assembler, Packet, ProtocolVersion};
 
@@ -32,6 +33,7 @@ impl Drain {
 
 /// One socket, as its host sees it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 struct Line {
     id: ConnectionId,
     version: ProtocolVersion,
@@ -43,6 +45,8 @@ struct Line {
     /// `Flush` came and neither `Idle` nor `Close` was answered.
     flushing: bool,
     closed: bool,
+    /// The engine said that it may be closed at once.
+    farewell: bool,
     assembler: Assembler,
     inbox: VecDeque<Got>,
 }
@@ -114,6 +118,7 @@ impl Shard {
             paused: false,
             flushing: false,
             closed: false,
+            farewell: false,
             assembler: Assembler::new(),
             inbox: VecDeque::new(),
         };
@@ -164,6 +169,11 @@ impl Shard {
             self.offer(client.line);
         }
         self.settle();
+    }
+
+    /// Whether the engine said that a client's connection may be closed at once.
+    pub(crate) fn is_farewell(&self, client: Client) -> bool {
+        self.lines[client.line].farewell
     }
 
     /// How much the engine has not consumed of what a client sent.
@@ -312,19 +322,29 @@ impl Shard {
     }
 
     fn step(&mut self, event: Event<'_>) -> usize {
+        self.step_and_see(event).bytes
+    }
+
+    fn step_and_see(&mut self, event: Event<'_>) -> Consumed {
         let consumed = self.engine.step(Instant::from_ms(self.now_ms), event, &mut self.actions);
         self.todo.extend(self.actions.drain());
         self.check_books();
-        consumed.bytes
+        consumed
     }
 
     fn offer(&mut self, line: usize) {
         let bytes = core::mem::take(&mut self.lines[line].unconsumed);
         let connection = self.lines[line].id;
-        let consumed = self.step(Event::Received { connection, bytes: &bytes });
-        let line = &mut self.lines[line];
-        line.unconsumed = bytes[consumed..].to_vec();
-        line.paused = consumed < bytes.len();
+        let consumed = self.step_and_see(Event::Received { connection, bytes: &bytes });
+        let number = line;
+        let line = &mut self.lines[number];
+        line.unconsumed = bytes[consumed.bytes..].to_vec();
+        line.paused = consumed.bytes < bytes.len();
+        line.farewell = consumed.is_farewell;
+        if consumed.is_farewell && number.is_multiple_of(2) {
+            // A host may close at once or wait for the peer: here half of them do this and half that.
+            self.close_line(number, ClosedBy::Peer);
+        }
     }
 
     /// Carries out actions until there are none, and ticks that are due.

@@ -1,7 +1,7 @@
 //! Sessions: resumed, taken over, expired, discarded.
 
 use engine::Limits;
-use wire::{AckKind, Packet, Publish, ReasonCode};
+use wire::{AckKind, Packet, ProtocolVersion, Publish, ReasonCode};
 
 use crate::client::{Got, Hello, Message, publish};
 use crate::host::{Drain, run};
@@ -255,5 +255,23 @@ fn a_client_that_left_is_not_told_anything() {
         assert_eq!(shard.take(client), [] as [Got; 0]);
         assert!(shard.is_closed(client));
         assert_eq!(shard.engine.counters().messages_received, 0);
+    });
+}
+
+#[test]
+fn who_said_disconnect_and_is_owed_nothing_may_be_closed_at_once() {
+    run(Limits::default(), |shard| {
+        for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+            for owed in [false, true] {
+                let client = shard.connect(&Hello::new(version, "leaver"));
+                let ping: &[u8] = if owed { &[0xC0, 0] } else { &[] };
+                shard.send_bytes(client, &[ping, &[0xE0, 0]].concat());
+                assert_eq!(shard.is_farewell(client), !owed, "{version:?}");
+            }
+            // Whoever is told to go is waited for, so that it can read why.
+            let client = shard.connect(&Hello::new(version, "offender"));
+            shard.send_bytes(client, &[0xF0, 1, 0]);
+            assert!(!shard.is_farewell(client), "{version:?}");
+        }
     });
 }
