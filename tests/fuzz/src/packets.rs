@@ -197,7 +197,6 @@ fn will<'a>(version: ProtocolVersion, c: &mut Choices<'_>) -> Will<'a> {
     Will {
         topic: topic(c),
         payload: payload(c),
-        body: PublishBody::default(),
         qos: qos(c),
         retain: c.one_in(3),
         properties: WillProperties {
