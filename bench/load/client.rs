@@ -27,6 +27,8 @@ pub(crate) struct Identity<'a> {
     /// Its session outlives the connection by this time.
     pub(crate) expiry_s: u32,
     pub(crate) clean_start: bool,
+    /// 0: none. The generator sends no PINGREQ, so it is to be longer than a run.
+    pub(crate) keep_alive_s: u16,
 }
 
 /// A PUBLISH for a stream, made once: what changes from one to the next is written over it.
@@ -333,7 +335,7 @@ pub(crate) fn encode_connect(identity: &Identity<'_>, out: &mut Vec<u8>) {
     let connect = Connect {
         version: identity.version,
         clean_start: identity.clean_start,
-        keep_alive_s: 0,
+        keep_alive_s: identity.keep_alive_s,
         client_id: identity.name,
         will: None,
         user_name: None,

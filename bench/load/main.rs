@@ -57,6 +57,9 @@ struct Arguments {
     rate: Option<u64>,
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
+    /// Keep alive of every client, for brokers that refuse to do without; no PINGREQ is sent, so it is to be longer than a run.
+    #[arg(long, default_value_t = 0)]
+    keep_alive_s: u16,
     /// Speak 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
@@ -102,6 +105,7 @@ fn measure(arguments: &Arguments) -> io::Result<Report> {
         broker: arguments.broker,
         version: if arguments.v5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 },
         payload_bytes: arguments.payload_bytes,
+        keep_alive_s: arguments.keep_alive_s,
     };
     match arguments.scenario {
         Scenario::Churn => churn(arguments, way),
@@ -134,6 +138,7 @@ fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
                 number: 0,
                 expiry_s: 0,
                 clean_start: true,
+                keep_alive_s: way.keep_alive_s,
             })
         })?;
     }

@@ -34,6 +34,7 @@ pub(crate) struct Way {
     pub(crate) broker: SocketAddr,
     pub(crate) version: ProtocolVersion,
     pub(crate) payload_bytes: usize,
+    pub(crate) keep_alive_s: u16,
 }
 
 struct Publisher {
@@ -82,6 +83,7 @@ impl Run {
                     number,
                     expiry_s: 0,
                     clean_start: true,
+                    keep_alive_s: way.keep_alive_s,
                 };
                 openings.push(Opening::start(&identity, &planned.filters, plan.qos)?);
             }

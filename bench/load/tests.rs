@@ -15,7 +15,8 @@ use crate::run::{Pace, Run, Way};
 fn books(faults: Faults) -> (Totals, Done) {
     let broker = FaultyBroker::start(faults);
     let plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
-    let way = Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64 };
+    let way =
+        Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64, keep_alive_s: 0 };
     let mut run = Run::connect(&plan, way, Pace::Rate(5_000)).unwrap();
     run.publish_until(now() + Duration::from_millis(400)).unwrap();
     run.settle_until(now() + Duration::from_millis(500)).unwrap();
@@ -65,7 +66,8 @@ fn mistakes_of_all_kinds_are_told_apart() {
 fn latency_counts_from_when_a_message_was_due() {
     let broker = FaultyBroker::start(Faults { swap: 50, ..Faults::default() });
     let plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
-    let way = Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64 };
+    let way =
+        Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64, keep_alive_s: 0 };
     let mut run = Run::connect(&plan, way, Pace::Rate(100)).unwrap();
     run.measure();
     run.publish_until(now() + Duration::from_secs(1)).unwrap();
