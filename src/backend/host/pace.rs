@@ -1,5 +1,5 @@
 //! Whether a shard that has done its work rests a moment before it looks for more. Waking for each packet that comes alone
-//! costs more than the packet; where they come faster than the rest is long, several are found at its end, and one wake-up
+//! costs time of its own; where they come faster than the rest is long, several are found at its end, and one wake-up
 //! and one pass through the driver serve them all, as a network card moderates its interrupts.
 //!
 //! A peer that sends only after it was answered comes no faster for being waited for, so resting is tried and judged:
