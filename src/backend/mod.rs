@@ -161,7 +161,7 @@ impl Backend {
             },
             Self::Blocking(inbox) => {
                 stands(Ok(Stands { io: Io::Blocking, fallback: None }));
-                blocking::run(inbox, parts)
+                blocking::run(&inbox, parts)
             }
             Self::Tokio(doorbell) => match tokio::build() {
                 Ok(runtime) => {

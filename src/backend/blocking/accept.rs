@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use tracing::debug;
 
 use super::connection::Told;
+use super::inbox::Tell;
 use super::spawn;
 use crate::backend::refusals::{REST, Refusals};
 use crate::listen::ListenerNumber;
@@ -37,7 +37,7 @@ impl Acceptor {
         number: ListenerNumber,
         listener: TcpListener,
         places: Places,
-        tell: Sender<Told>,
+        tell: Tell,
     ) -> io::Result<Self> {
         let (stopping, address) = (Shared::new(AtomicBool::new(false)), listener.local_addr()?);
         let seen = Shared::clone(&stopping);
@@ -58,13 +58,7 @@ impl Acceptor {
     }
 }
 
-fn run(
-    number: ListenerNumber,
-    listener: &TcpListener,
-    places: &Places,
-    tell: &Sender<Told>,
-    stopping: &AtomicBool,
-) {
+fn run(number: ListenerNumber, listener: &TcpListener, places: &Places, tell: &Tell, stopping: &AtomicBool) {
     let refusals = Refusals::default();
     loop {
         match listener.accept() {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::{Admission, Chunk, ConnectionId};
 
+use super::inbox::Tell;
 use super::spawn;
 use crate::backend::host::{self, Endpoint};
 use crate::listen::ListenerNumber;
@@ -35,8 +36,6 @@ pub(super) enum Told {
         chunk: Chunk,
         sent_bytes: usize,
     },
-    /// Look around.
-    Rung,
 }
 
 /// Bytes that the engine has not consumed yet.
@@ -89,7 +88,7 @@ impl Threaded {
     }
 
     /// Starts the thread that receives, which waits for its buffer.
-    pub(super) fn start(&self, tell: &Sender<Told>) -> io::Result<()> {
+    pub(super) fn start(&self, tell: &Tell) -> io::Result<()> {
         let awaited = self.awaited.take().expect("it is started once");
         let (id, stream, tell) = (self.id, Shared::clone(&self.stream), tell.clone());
         spawn("receive", move || receive(id, &stream, &awaited, &tell))
@@ -105,7 +104,7 @@ impl Threaded {
     ///
     /// # Errors
     /// Gives it back if the system refuses the thread.
-    pub(super) fn write(&self, chunk: Chunk, tell: &Sender<Told>) -> Result<(), (Chunk, io::Error)> {
+    pub(super) fn write(&self, chunk: Chunk, tell: &Tell) -> Result<(), (Chunk, io::Error)> {
         let mut writer = self.writer.borrow_mut();
         if writer.is_none() {
             let (pieces, lent) = bounded(1);
@@ -160,12 +159,7 @@ impl Endpoint for Threaded {
 }
 
 /// The thread that receives.
-fn receive(
-    connection: ConnectionId,
-    mut stream: &TcpStream,
-    awaited: &Receiver<Vec<u8>>,
-    tell: &Sender<Told>,
-) {
+fn receive(connection: ConnectionId, mut stream: &TcpStream, awaited: &Receiver<Vec<u8>>, tell: &Tell) {
     // It is not awaited any more when the connection has left for another shard, or the shard has ended.
     while let Ok(mut buffer) = awaited.recv() {
         let told = loop {
@@ -184,7 +178,7 @@ fn receive(
 }
 
 /// The thread that writes.
-fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk>, tell: &Sender<Told>) {
+fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk>, tell: &Tell) {
     while let Ok(chunk) = lent.recv() {
         let bytes = chunk.as_bytes();
         let mut sent_bytes = 0;

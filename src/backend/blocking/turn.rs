@@ -5,15 +5,15 @@ use std::cell::Cell;
 use std::mem;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use engine::{ClosedBy, ConnectionId, Event, Lend};
 use tracing::{debug, error};
 
-use super::Inbox;
 use super::accept::Acceptor;
 use super::connection::{Pending, Resumed, Socket, Threaded, Told};
+use super::inbox::{Inbox, Tell, Wake};
 use crate::backend::host::{Endpoint, Farewell, Flushed, HandOver, Host, Transport};
 use crate::backend::{Control, Parts};
 use crate::clock;
@@ -23,7 +23,7 @@ use crate::trouble::Trouble;
 /// **Lives on:** one thread. **Sees:** its host, and the threads of its connections as far as they tell it something.
 struct Shard {
     host: Host<Threaded>,
-    tell: Sender<Told>,
+    tell: Tell,
     resumed: Resumed,
     buffer_bytes: usize,
     /// Taken out while a turn flushes.
@@ -40,10 +40,10 @@ struct Shard {
 ///
 /// # Errors
 /// What the system refuses before the first connection.
-pub(in crate::backend) fn run(inbox: Inbox, mut parts: Parts) -> Result<(), Trouble> {
+pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Trouble> {
     let control = parts.control.clone();
     let mut shard = Shard {
-        tell: inbox.tell,
+        tell: inbox.tell(),
         resumed: Resumed::default(),
         buffer_bytes: parts.read_buffer_bytes,
         dirty: Cell::default(),
@@ -56,14 +56,14 @@ pub(in crate::backend) fn run(inbox: Inbox, mut parts: Parts) -> Result<(), Trou
     // Announces what was restored.
     let _nothing = shard.host.step(Event::Tick);
     let mut wake = Wake::Now;
+    let mut heard = Vec::new();
     loop {
-        let first = wake.wait(&inbox.told);
-        if matches!(first, Some(Told::Rung)) && control.is_empty() {
+        // What is told from here on is for the next turn.
+        let is_rung = inbox.wait(&wake, &mut heard);
+        if is_rung && heard.is_empty() && control.is_empty() {
             shard.host.gauges.count_parked_wake();
         }
-        // No more than there was when the turn began: what is told meanwhile is for the next one.
-        let waiting = inbox.told.len();
-        for told in first.into_iter().chain(inbox.told.try_iter().take(waiting)) {
+        for told in heard.drain(..) {
             shard.hear(told);
         }
         for asked in control.try_iter() {
@@ -76,31 +76,6 @@ pub(in crate::backend) fn run(inbox: Inbox, mut parts: Parts) -> Result<(), Trou
                 return Ok(());
             }
             wake = wake.at_latest(clock::read() + Farewell::LOOK_EVERY);
-        }
-    }
-}
-
-/// When the next turn begins, if nothing is told before.
-enum Wake {
-    Now,
-    At(Instant),
-    Never,
-}
-
-impl Wake {
-    fn wait(&self, told: &Receiver<Told>) -> Option<Told> {
-        match self {
-            Self::Now => told.try_recv().ok(),
-            Self::At(at) => told.recv_deadline(*at).ok(),
-            Self::Never => told.recv().ok(),
-        }
-    }
-
-    fn at_latest(self, last: Instant) -> Self {
-        match self {
-            Self::Now => Self::Now,
-            Self::At(at) => Self::At(at.min(last)),
-            Self::Never => Self::At(last),
         }
     }
 }
@@ -152,7 +127,6 @@ impl Shard {
                     socket.abort();
                 }
             }
-            Told::Rung => {}
         }
     }
 
