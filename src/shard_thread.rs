@@ -94,7 +94,6 @@ pub(crate) fn start(
             listeners,
             deals: own == 0 && Dealer::of(config.io) == Dealer::FirstShard,
             read_buffer_bytes: config.read_buffer_bytes as usize,
-            rest: Duration::from_micros(config.rest_us.into()),
             port,
             bells: bells.clone(),
             places: places.clone(),

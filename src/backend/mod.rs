@@ -64,8 +64,6 @@ pub(crate) struct Parts {
     /// Whether it deals what it accepts to all shards in turn.
     pub(crate) deals: bool,
     pub(crate) read_buffer_bytes: usize,
-    /// How long it lets packets gather that come faster than that; zero for not at all.
-    pub(crate) rest: Duration,
     pub(crate) port: Port<Beside>,
     pub(crate) bells: Bells,
     pub(crate) places: Places,

@@ -111,10 +111,6 @@ settings! {
         /// every system), "blocking" (on every system, a thread for each connection, for comparison), or "auto": `io_uring`
         /// where the system has and permits it, epoll otherwise, tokio on Windows, and one log line that says why.
         io: Io = Io::DEFAULT, ANY;
-        /// Microseconds a shard that has done its work lets packets gather before it looks for more, while they come
-        /// faster than that and are not slowed by it. Saves CPU time where waking is dear, most on a machine that other work
-        /// shares, and delays each packet by as much or somewhat more. 0 looks at once, for the shortest latency.
-        rest_us: u32 = 100, between(0, 10_000);
         /// Seconds between two statistics blocks on standard output; 0 prints none (`STATS_INTERVAL`).
         /// SIGUSR1 prints one at any time.
         stats_interval_s: u32 = 30, between(0, 86_400);

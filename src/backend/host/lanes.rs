@@ -137,7 +137,6 @@ impl<T: Endpoint> Host<T> {
 
     fn take_in(&self, other: usize, lane: Lane, item: Item<Beside>, arrive: &mut impl FnMut(u16, HandOver)) {
         let source = number(other);
-        self.pace.arrived();
         match item {
             Item::Block(block) => {
                 let _nothing = self.step(Event::Inbox { source, item: Inbound::Block(&block) });

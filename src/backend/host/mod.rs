@@ -5,14 +5,13 @@
 mod export;
 mod farewell;
 mod lanes;
-mod pace;
 mod socket;
 mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
@@ -20,7 +19,7 @@ use tracing::{debug, info};
 
 use super::Parts;
 use crate::authentication;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::gauges::Gauges;
 use crate::listen::ListenerNumber;
 use crate::operator::Order;
@@ -33,7 +32,6 @@ pub(super) use farewell::Farewell;
 use lanes::Lanes;
 pub(crate) use lanes::{Beside, CAPACITY};
 pub(super) use lanes::{HandOver, Transport};
-use pace::Pace;
 pub(super) use socket::{Endpoint, Socket};
 use turn::Turn;
 
@@ -55,7 +53,6 @@ pub(super) struct Host<T> {
     sockets: RefCell<Vec<Option<Rc<Socket<T>>>>>,
     turns: Cell<u64>,
     lanes: Lanes,
-    pace: Pace,
     /// The shard that is dealt the next connection, if this one deals.
     dealt_next: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
@@ -86,7 +83,6 @@ impl<T: Endpoint> Host<T> {
             sockets: RefCell::default(),
             turns: Cell::new(0),
             lanes: Lanes::new(parts.port, parts.bells),
-            pace: Pace::new(parts.rest),
             dealt_next: parts.deals.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
@@ -98,9 +94,6 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn step(&self, event: Event<'_>) -> Consumed {
         // Whichever task begins a turn, it begins with this.
         self.lanes.unpark();
-        if matches!(event, Event::Received { .. }) {
-            self.pace.arrived();
-        }
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -295,13 +288,6 @@ impl<T: Endpoint> Host<T> {
         }
         let due = if self.is_exporting() { Some(engine::Instant::default()) } else { engine.next_deadline() };
         due.map(|moment| self.clock.system(moment))
-    }
-
-    /// The last thing before a shard looks whether it may sleep: how long it rests first, so that more is found together.
-    /// Nobody needs to ring while it does.
-    pub(super) fn rest(&self) -> Option<Duration> {
-        let rest = self.pace.turn_ended(clock::read())?;
-        (self.lanes.is_idle() && !self.turn.is_dirty()).then_some(rest)
     }
 
     /// Publishes messages of the broker's own.

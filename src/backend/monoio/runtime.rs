@@ -59,8 +59,8 @@ pub(in crate::backend) fn build(io: Io) -> Result<Built, Trouble> {
 /// When the kernel does on this thread what a completion needs.
 #[derive(Clone, Copy, PartialEq)]
 enum Work {
-    /// When the driver waits (`DEFER_TASKRUN`, Linux 6.1): nothing wakes a thread that rests to let more arrive. While
-    /// a task stays runnable the driver does not wait, so whoever wants another turn asks [`Runtime::turned`] for it.
+    /// When the driver waits (`DEFER_TASKRUN`, Linux 6.1): nothing interrupts a turn. While a
+    /// task stays runnable the driver does not wait, so whoever wants another turn asks [`Runtime::turned`] for it.
     ///
     /// [`Runtime::turned`]: crate::backend::tasks::Runtime::turned
     Deferred,

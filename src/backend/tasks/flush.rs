@@ -3,7 +3,6 @@
 //! Knows nothing of receiving.
 
 use std::rc::Rc;
-use std::thread;
 
 use engine::ConnectionId;
 
@@ -44,9 +43,6 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
         // The sends made room in outboxes, and what that let happen may concern other shards.
         host.fill_lanes();
         shard.deadline.set(host.end_turn());
-        if let Some(rest) = host.rest() {
-            thread::sleep(rest);
-        }
         if !host.may_sleep() {
             host.turn.go_on();
         }
