@@ -117,30 +117,44 @@ impl Outbound {
         }
     }
 
-    /// Appends a message, whose length goes before it; `payload` is shared if the whole is too large.
-    pub(crate) fn push(&mut self, target: u16, lane: Lane, message: &[u8], payload: Option<&Bytes>) {
+    /// Appends the message that `write` appends, of at most `bytes_max` bytes, and its length before it. One that is too
+    /// large for a block or has a payload beside it is a parcel by itself.
+    pub(crate) fn push(
+        &mut self,
+        target: u16,
+        lane: Lane,
+        bytes_max: usize,
+        payload: Option<&Bytes>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         let Self { lanes, empties } = self;
         let waiting = &mut lanes[usize::from(target)][lane as usize];
-        let bytes = 4 + message.len();
-        if payload.is_some() || bytes > BLOCK_BYTES {
+        let bytes_max = 4 + bytes_max;
+        if payload.is_some() || bytes_max > BLOCK_BYTES {
             if !waiting.open.is_empty() {
                 let sealed = core::mem::take(&mut waiting.open);
                 waiting.parcels.push_back(Parcel::Block(sealed));
             }
-            let large = Large { head: message.to_vec(), payload: payload.cloned().unwrap_or_default() };
+            let mut head = Vec::new();
+            write(&mut head);
+            let large = Large { head, payload: payload.cloned().unwrap_or_default() };
             waiting.parcels.push_back(Parcel::Large(large));
             return;
         }
-        if waiting.open.len() + bytes > BLOCK_BYTES {
+        if waiting.open.len() + bytes_max > BLOCK_BYTES {
             let sealed = core::mem::take(&mut waiting.open);
             waiting.parcels.push_back(Parcel::Block(sealed));
         }
         if waiting.open.capacity() == 0 {
             waiting.open = empties.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
         }
-        let length = u32::try_from(message.len()).expect("at most a block");
-        waiting.open.extend_from_slice(&length.to_le_bytes());
-        waiting.open.extend_from_slice(message);
+        let at = waiting.open.len();
+        waiting.open.extend_from_slice(&[0; 4]);
+        write(&mut waiting.open);
+        let length = waiting.open.len() - at - 4;
+        assert!(4 + length <= bytes_max, "a block has its size");
+        let length = u32::try_from(length).expect("at most a block");
+        waiting.open[at..at + 4].copy_from_slice(&length.to_le_bytes());
     }
 }
 

@@ -43,7 +43,6 @@ pub(crate) struct Mesh {
     /// By target: questions of ours that are open.
     pub(crate) asked_count: Vec<u32>,
     pub(crate) stores: Stores,
-    scratch: Vec<u8>,
     /// By target: the groups that it is chosen for, while a message is routed.
     pub(crate) keys: Vec<Vec<u8>>,
 }
@@ -69,7 +68,6 @@ impl Mesh {
             early_asks: Vec::new(),
             stores: Stores::new(topology.own, count),
             asked_count: alloc::vec![0; count],
-            scratch: Vec::new(),
             keys,
         }
     }
@@ -85,9 +83,8 @@ impl Mesh {
 
     /// Says something to another shard. A payload that is `shared` is not copied.
     pub(crate) fn say(&mut self, target: u16, said: &Said<'_>, shared: Option<&Bytes>) {
-        self.scratch.clear();
-        said.encode(&mut self.scratch, shared.is_some());
-        self.outbound.push(target, said.lane(), &self.scratch, shared);
+        let (lane, bytes_max) = (said.lane(), said.bytes_max());
+        self.outbound.push(target, lane, bytes_max, shared, |out| said.encode(out, shared.is_some()));
     }
 
     /// Questions of `source` that are not answered.
@@ -221,17 +218,17 @@ impl Engine {
     }
 
     /// Sends a message to the shards that want it, and to the home of its topic if it is to be retained.
-    /// `matched` are the filters of the tree that match. Returns to how many shards or members it went.
+    /// `matched` are the filters of the tree that match, `fingerprint` the topic's. Returns to how many shards or members it went.
     pub(crate) fn cross(
         &mut self,
         now: Instant,
         matched: &[u32],
+        fingerprint: u64,
         publisher: Option<NonZeroU64>,
         source: &mut Source<'_>,
         actions: &mut Actions,
     ) -> u32 {
         let view = source.view;
-        let fingerprint = self.mesh.placement.fingerprint(view.topic);
         let live = self.interested(fingerprint, matched).without(self.mesh.placement.own);
         let mut taken_count = live.len();
         for key in self.group_keys(fingerprint, matched) {
@@ -239,7 +236,7 @@ impl Engine {
             self.choose_shard(now, key, source, actions);
         }
         let own = self.mesh.placement.own;
-        let home = view.retain.then(|| self.mesh.placement.home_of_topic(view.topic));
+        let home = view.retain.then(|| self.mesh.placement.home(fingerprint));
         let home = home.filter(|&home| home != own);
         let origin = Origin { shard: own, sequence: self.publish_sequence };
         if let Some(home) = home {
@@ -366,7 +363,7 @@ impl Engine {
         let live = (!crossing.origin.is_past()).then_some(live);
         let mut source = self.delivery.source_beside(view, payload, live);
         let mut filters = core::mem::take(&mut self.scratch.filters);
-        self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
+        let fingerprint = self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
         // A message to be stored only may still find a subscriber: one that came after it was sent.
         if crossing.live || crossing.store {
             self.offer_to_members(now, &filters, None, &mut source, actions);
@@ -388,7 +385,7 @@ impl Engine {
             }
         } else if view.retain {
             // Its home takes it from its publisher's shard, unless that is the home itself.
-            let home = self.mesh.placement.home_of_topic(view.topic);
+            let home = self.mesh.placement.home(fingerprint);
             if home != from {
                 self.mesh.stores.hear(home, crossing.origin);
             }

@@ -38,9 +38,10 @@ pub(crate) struct MessageView<'a> {
 /// packet identifier, or without, as it had, is sent the very same body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlainPacket<'a> {
-    body: &'a [u8],
-    is_v5: bool,
-    is_tracked: bool,
+    /// Begins with the topic and ends with the payload.
+    pub(crate) body: &'a [u8],
+    pub(crate) is_v5: bool,
+    pub(crate) is_tracked: bool,
 }
 
 impl<'a> PlainPacket<'a> {

@@ -284,12 +284,12 @@ impl Engine {
         let mut source = self.delivery.source(view, Live { at: self.publish_sequence, origin });
 
         let mut filters = core::mem::take(&mut self.scratch.filters);
-        self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
+        let fingerprint = self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
         self.offer_to_members(now, &filters, publisher, &mut source, actions);
         let meshed = self.mesh.placement.is_meshed();
         let own_count = source.offered_count;
         let other_count = if meshed {
-            self.cross(now, &filters, retained_by, &mut source, actions)
+            self.cross(now, &filters, fingerprint, retained_by, &mut source, actions)
         } else {
             self.offer_to_groups(now, &filters, &mut source, actions)
         };
@@ -299,7 +299,7 @@ impl Engine {
 
         // Whether a session elsewhere outlives its connection is not known here, so it may.
         let promised = meshed && other_count > 0 && view.qos != QoS::AtMostOnce;
-        if view.retain && self.mesh.placement.home_of_topic(view.topic) == self.mesh.placement.own {
+        if view.retain && self.mesh.placement.home(fingerprint) == self.mesh.placement.own {
             self.retain(&mut source, retained_by, origin);
         }
         if taken_count == 0 && !is_sys(view.topic) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use wire::QoS;
 
 use crate::lane::Lane;
-use crate::message::MessageView;
+use crate::message::{MessageView, PlainPacket};
 use crate::session::SessionId;
 use crate::slab::Key;
 use crate::stores::Origin;
@@ -83,9 +83,12 @@ impl<'a> Origins<'a> {
         from_bytes.chain(list.iter().copied())
     }
 
+    fn bytes(self) -> usize {
+        self.iter().count() * Self::ORIGIN_BYTES
+    }
+
     fn encode(self, out: &mut Vec<u8>) {
-        let bytes = self.iter().count() * Self::ORIGIN_BYTES;
-        out.extend_from_slice(&u32::try_from(bytes).expect("at most one a shard").to_le_bytes());
+        out.extend_from_slice(&u32::try_from(self.bytes()).expect("at most one a shard").to_le_bytes());
         for origin in self.iter() {
             origin.encode(out);
         }
@@ -168,12 +171,37 @@ const LAST_CHOICE: u8 = 1 << 5;
 const LIVE: u8 = 1 << 6;
 const TRIED: u8 = 1 << 7;
 
+const PUBLISHER: u8 = 1;
+const GROUPS: u8 = 1 << 1;
+/// Topic and payload lie in the body of the packet they came in.
+const PLAIN: u8 = 1 << 2;
+const PLAIN_V5: u8 = 1 << 3;
+const PLAIN_TRACKED: u8 = 1 << 4;
+
 impl<'a> Said<'a> {
     pub(crate) fn lane(&self) -> Lane {
         match self {
             Self::Publish(_) | Self::Bounce(_) | Self::Retained(..) | Self::SliceEnd(..) => Lane::Data,
             Self::Interest(..) | Self::Group { .. } | Self::Ask { .. } | Self::Stores(..) => Lane::Control,
         }
+    }
+
+    /// No more bytes than this are what [`Said::encode`] appends; fewer if a payload goes beside them.
+    pub(crate) fn bytes_max(&self) -> usize {
+        /// Of everything but texts, lists and payloads.
+        const FIXED: usize = 96;
+        FIXED
+            + match self {
+                Self::Publish(crossing) | Self::Bounce(crossing) | Self::Retained(_, crossing) => {
+                    crossing.variable_bytes()
+                }
+                Self::SliceEnd(_, cursor) => cursor.map_or(0, str::len),
+                Self::Interest(filter, _) | Self::Group { filter, .. } => filter.text_bytes(),
+                Self::Ask { filter, topic, due, .. } => {
+                    filter.len() + topic.map_or(0, str::len) + due.bytes()
+                }
+                Self::Stores(_, updates) => updates.bytes(),
+            }
     }
 
     /// Appends its bytes; a payload that goes beside them is not among them.
@@ -294,7 +322,16 @@ impl<'a> Crossing<'a> {
         flags |= if self.last_choice { LAST_CHOICE } else { 0 };
         flags |= if self.tried.is_empty() { 0 } else { TRIED };
         flags |= if self.live { LIVE } else { 0 };
-        out.push(flags);
+        let plain = view.packet.filter(|_| !payload_beside);
+        let mut form = 0;
+        form |= if self.publisher.is_some() { PUBLISHER } else { 0 };
+        form |= if self.groups.0.is_empty() { 0 } else { GROUPS };
+        if let Some(plain) = plain {
+            form |= PLAIN;
+            form |= if plain.is_v5 { PLAIN_V5 } else { 0 };
+            form |= if plain.is_tracked { PLAIN_TRACKED } else { 0 };
+        }
+        out.extend_from_slice(&[flags, form]);
         if let Some(expires_at) = view.expires_at {
             out.extend_from_slice(&expires_at.as_ms().to_le_bytes());
         }
@@ -302,26 +339,51 @@ impl<'a> Crossing<'a> {
         if !self.tried.is_empty() {
             out.extend_from_slice(&self.tried.0.to_le_bytes());
         }
-        let payload = if payload_beside { &[][..] } else { view.payload };
-        out.extend_from_slice(&self.publisher.map_or(0, NonZeroU64::get).to_le_bytes());
-        for part in [self.groups.0, view.topic.as_bytes(), view.forwarded, payload] {
-            let length = u32::try_from(part.len()).expect("a packet has at most 268 435 460 bytes");
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(part);
+        if let Some(publisher) = self.publisher {
+            out.extend_from_slice(&publisher.get().to_le_bytes());
+        }
+        if !self.groups.0.is_empty() {
+            write_part(out, self.groups.0);
+        }
+        if let Some(plain) = plain {
+            out.extend_from_slice(&part_length(view.payload));
+            write_part(out, plain.body);
+        } else {
+            let payload = if payload_beside { &[][..] } else { view.payload };
+            for part in [view.topic.as_bytes(), view.forwarded, payload] {
+                write_part(out, part);
+            }
         }
     }
 
+    /// Bytes of what has no length of its own.
+    fn variable_bytes(&self) -> usize {
+        let view = &self.view;
+        // A body is topic and payload, and little that is fixed.
+        self.groups.0.len() + view.topic.len() + view.forwarded.len() + view.payload.len()
+    }
+
     fn decode(reader: &mut Reader<'a>, payload: Option<&'a Bytes>) -> Self {
-        let flags = reader.u8();
+        let (flags, form) = (reader.u8(), reader.u8());
         let expires_at = (flags & EXPIRES != 0).then(|| Instant::from_ms(reader.u64()));
         let origin = Origin::decode(reader);
         let tried = if flags & TRIED == 0 { ShardSet::default() } else { ShardSet(reader.u64()) };
-        let publisher = NonZeroU64::new(reader.u64());
-        let groups = GroupKeys(reader.part());
-        let topic = core::str::from_utf8(reader.part()).expect("written from a str");
-        let forwarded = reader.part();
-        let inside = reader.part();
-        let payload = payload.map_or(inside, |beside| if beside.is_empty() { inside } else { beside });
+        let publisher = if form & PUBLISHER == 0 { None } else { NonZeroU64::new(reader.u64()) };
+        let groups = if form & GROUPS == 0 { GroupKeys::NONE } else { GroupKeys(reader.part()) };
+        let (topic, forwarded, payload, packet) = if form & PLAIN == 0 {
+            let (topic, forwarded, inside) = (reader.part(), reader.part(), reader.part());
+            let payload = payload.map_or(inside, |beside| if beside.is_empty() { inside } else { beside });
+            (topic, forwarded, payload, None)
+        } else {
+            let payload_bytes = reader.u32() as usize;
+            let body = reader.part();
+            let (_, payload) = body.split_at(body.len() - payload_bytes);
+            let (length, rest) = body.split_first_chunk::<2>().expect("a body begins with its topic");
+            let (topic, _) = rest.split_at(u16::from_be_bytes(*length).into());
+            let (is_v5, is_tracked) = (form & PLAIN_V5 != 0, form & PLAIN_TRACKED != 0);
+            (topic, &[][..], payload, Some(PlainPacket { body, is_v5, is_tracked }))
+        };
+        let topic = core::str::from_utf8(topic).expect("written from a str");
         let view = MessageView {
             topic,
             forwarded,
@@ -329,7 +391,7 @@ impl<'a> Crossing<'a> {
             qos: QoS::from_bits(flags & 3).expect("written from a QoS"),
             retain: flags & RETAIN != 0,
             expires_at,
-            packet: None,
+            packet,
         };
         Self {
             view,
@@ -345,6 +407,13 @@ impl<'a> Crossing<'a> {
 }
 
 impl FilterName<'_> {
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Exact(_) => 0,
+            Self::Wild(text) => text.len(),
+        }
+    }
+
     fn encode(self, out: &mut Vec<u8>) {
         match self {
             Self::Exact(fingerprint) => {
@@ -383,10 +452,16 @@ impl LookupId {
 
 fn write_text(out: &mut Vec<u8>, text: Option<&str>) {
     // A topic or filter is never empty, so an empty text says that there is none.
-    let text = text.unwrap_or_default();
-    let length = u32::try_from(text.len()).expect("a text has at most 65 535 bytes");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+    write_part(out, text.unwrap_or_default().as_bytes());
+}
+
+fn write_part(out: &mut Vec<u8>, part: &[u8]) {
+    out.extend_from_slice(&part_length(part));
+    out.extend_from_slice(part);
+}
+
+fn part_length(part: &[u8]) -> [u8; 4] {
+    u32::try_from(part.len()).expect("a packet has at most 268 435 460 bytes").to_le_bytes()
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -450,7 +525,7 @@ mod tests {
 
     #[test]
     fn everything_said_is_heard_in_order_whatever_its_size() {
-        let (mut outbound, mut scratch) = (Outbound::new(2), Vec::new());
+        let mut outbound = Outbound::new(2);
         let keys = [3u64.to_le_bytes(), 4u64.to_le_bytes()].concat();
         let crossing = |payload| Crossing {
             view: view(payload),
@@ -462,6 +537,10 @@ mod tests {
             tried: ShardSet(6),
             last_choice: true,
         };
+        let body = b"\0\x03a/b\0\x07plain";
+        let packet = PlainPacket { body, is_v5: false, is_tracked: true };
+        let plain = MessageView { forwarded: &[], packet: Some(packet), ..view(b"plain") };
+        let plain = Crossing::of(plain, Origin { shard: 1, sequence: 2 });
         let large = vec![9; 100_000];
         let shared = Bytes::from(large.clone());
         let counts = [Origin { shard: 1, sequence: 7 }, Origin { shard: 63, sequence: u64::MAX }];
@@ -469,6 +548,7 @@ mod tests {
         let all = [
             (Said::Publish(crossing(b"small")), None),
             (Said::Publish(crossing(&large)), Some(&shared)),
+            (Said::Publish(plain), None),
             (Said::Bounce(crossing(b"")), None),
             (Said::Retained(lookup(), Crossing::of(view(b"kept"), counts[0])), None),
             (Said::SliceEnd(lookup(), Some("a/z")), None),
@@ -491,9 +571,9 @@ mod tests {
         let mut expected: [Vec<String>; 2] = [vec![], vec![]];
         for _ in 0..200 {
             for (said, shared) in &all {
-                scratch.clear();
-                said.encode(&mut scratch, shared.is_some());
-                outbound.push(1, said.lane(), &scratch, *shared);
+                outbound.push(1, said.lane(), said.bytes_max(), *shared, |out| {
+                    said.encode(out, shared.is_some());
+                });
                 expected[said.lane() as usize].push(format!("{said:?}"));
             }
         }

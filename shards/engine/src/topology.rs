@@ -91,7 +91,8 @@ impl Placement {
             .pair(2, self.hasher.bytes(name.as_bytes()) ^ self.fingerprint(filter.filter()).rotate_left(1))
     }
 
-    fn home(&self, hash: u64) -> u16 {
+    /// The shard that a hash falls on; of a topic's fingerprint, the one that keeps its retained message.
+    pub(crate) fn home(&self, hash: u64) -> u16 {
         // The high half times the count: even, and without a division.
         let home = ((hash >> 32) * u64::from(self.shard_count)) >> 32;
         u16::try_from(home).expect("below the shard count")

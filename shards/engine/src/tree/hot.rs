@@ -18,6 +18,8 @@ struct Slot {
     /// Of the filters, when this was true; 0: never.
     version: u64,
     topic: String,
+    /// What stands for the topic between shards.
+    fingerprint: u64,
     filters: Vec<u32>,
 }
 
@@ -47,14 +49,14 @@ impl HotTopics {
         }
     }
 
-    /// The filters that `topic` matched, if it is remembered.
-    pub(super) fn get(&self, topic: &str) -> Option<&[u32]> {
+    /// The filters that `topic` matched and its fingerprint, if it is remembered.
+    pub(super) fn get(&self, topic: &str) -> Option<(&[u32], u64)> {
         let slot = self.slots.get(slot_of(topic))?;
-        (slot.version == self.version && slot.topic == topic).then_some(&slot.filters)
+        (slot.version == self.version && slot.topic == topic).then_some((&slot.filters, slot.fingerprint))
     }
 
     /// Remembers what a topic matched.
-    pub(super) fn set(&mut self, topic: &str, filters: &[u32]) {
+    pub(super) fn set(&mut self, topic: &str, filters: &[u32], fingerprint: u64) {
         if topic.len() > TOPIC_BYTES_MAX || filters.len() > FILTERS_MAX {
             return;
         }
@@ -65,6 +67,7 @@ impl HotTopics {
         }
         let slot = &mut self.slots[slot_of(topic)];
         slot.version = self.version;
+        slot.fingerprint = fingerprint;
         slot.topic.clear();
         slot.topic.push_str(topic);
         slot.filters.clear();

@@ -412,13 +412,19 @@ impl Tree {
         }
     }
 
-    /// Appends every filter that matches `topic` to `matched`.
+    /// Appends every filter that matches `topic` to `matched`. Returns the topic's fingerprint; 0 if there is
+    /// no other shard.
     ///
     /// Bounded by the filters with wildcards; see [`Trie::matches`].
-    pub(crate) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>, stack: &mut Vec<(u32, usize)>) {
-        if let Some(filters) = self.hot.get(topic) {
+    pub(crate) fn matches(
+        &mut self,
+        topic: &str,
+        matched: &mut Vec<u32>,
+        stack: &mut Vec<(u32, usize)>,
+    ) -> u64 {
+        if let Some((filters, fingerprint)) = self.hot.get(topic) {
             matched.extend_from_slice(filters);
-            return;
+            return fingerprint;
         }
         let before = matched.len();
         if self.exact_count > 0
@@ -427,7 +433,9 @@ impl Tree {
             matched.push(filter);
         }
         self.wild.matches(topic, matched, stack);
-        self.hot.set(topic, &matched[before..]);
+        let fingerprint = if self.is_watched { self.placement.fingerprint(topic) } else { 0 };
+        self.hot.set(topic, &matched[before..], fingerprint);
+        fingerprint
     }
 
     fn members_mut(&mut self, place: Place) -> &mut Members {
