@@ -3,6 +3,7 @@
 
 use engine::{
     Action, Actions, Admission, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits,
+    Topology,
 };
 use wire::packet::{
     Ack, AckKind, Connect, ConnectProperties, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties,
@@ -20,36 +21,58 @@ pub(crate) struct Host {
     dirty: Vec<ConnectionId>,
     assembler: Assembler,
     answers: Vec<u8>,
+    /// A connection whose session lives on another shard.
+    departing: Option<ConnectionId>,
     /// PUBLISH packets that came out.
     pub(crate) delivered: u64,
 }
 
 impl Host {
     pub(crate) fn new() -> Self {
+        Self::meshed(Topology { own: 0, shard_count: 1, key: Entropy(0) })
+    }
+
+    /// One of several shards.
+    pub(crate) fn meshed(topology: Topology) -> Self {
         let now = Instant::from_ms(1);
         Self {
-            engine: Engine::new(Limits::default(), Entropy(7), now),
+            engine: Engine::new(Limits::default(), Entropy(7), now).in_mesh(topology),
             actions: Actions::new(),
             now,
             dirty: Vec::new(),
             assembler: Assembler::new(),
             answers: Vec::new(),
+            departing: None,
             delivered: 0,
         }
     }
 
     /// A client that is connected and subscribed.
     pub(crate) fn client(&mut self, name: &str, filters: &[String], qos: QoS) -> ConnectionId {
+        self.client_if_at_home(name, filters, qos).expect("there is no other shard")
+    }
+
+    /// The same, unless its session would live on another shard.
+    pub(crate) fn client_if_at_home(
+        &mut self,
+        name: &str,
+        filters: &[String],
+        qos: QoS,
+    ) -> Option<ConnectionId> {
         let id = self.engine.accept(self.now, Admission::Serve);
         let mut bytes = Vec::new();
         connect(name).encode(VERSION, &mut bytes);
         self.receive(id, &bytes);
+        if let Some(departing) = self.departing.take() {
+            self.engine.depart(departing).expect("it is on its way");
+            return None;
+        }
         if !filters.is_empty() {
             bytes.clear();
             subscribe(filters, qos, &mut bytes);
             self.receive(id, &bytes);
         }
-        id
+        Some(id)
     }
 
     /// Feeds what a client sends, until nothing of it is left and nobody has anything more to say.
@@ -69,6 +92,16 @@ impl Host {
         let event = Event::Received { connection: id, bytes };
         let consumed = self.engine.step(self.now, event, &mut self.actions);
         assert_eq!(consumed.bytes, bytes.len());
+        self.send_unread()
+    }
+
+    /// Any event but that, in the same way.
+    pub(crate) fn step_unread(&mut self, event: Event<'_>) -> usize {
+        let _nothing = self.engine.step(self.now, event, &mut self.actions);
+        self.send_unread()
+    }
+
+    fn send_unread(&mut self) -> usize {
         self.carry_out();
         let mut sent_bytes = 0;
         while let Some(id) = self.dirty.pop() {
@@ -106,6 +139,7 @@ impl Host {
                 match action {
                     Action::Flush(id) => self.dirty.push(id),
                     Action::Persist(batch) => durable = Some(batch),
+                    Action::HandOver { connection, .. } => self.departing = Some(connection),
                     _ => {}
                 }
             }

@@ -10,6 +10,7 @@ extern crate alloc;
 mod host;
 mod parts;
 mod pieces;
+mod two;
 
 #[path = "../../shards/engine/src/hash.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the engine's file, of which a part is measured")]
@@ -86,6 +87,10 @@ enum Part {
     FanOut,
     /// As `exact`, but what comes out is counted by its bytes and not read: the engine alone.
     EngineExact,
+    /// As `engine-exact`, on one of two shards.
+    EngineBeside,
+    /// The same to a subscriber on the other shard: both engines, without the ring between them.
+    EngineAcross,
     /// Codec and tree alone: takes a PUBLISH of QoS 0 out of the stream, decodes it, finds its filter, encodes it for the subscriber.
     Route,
     /// The same with topics that were not published to before.
@@ -129,6 +134,8 @@ fn main() -> io::Result<()> {
         Part::Qos2 => Box::new(parts::publish(filters, "device/7/state", 2)),
         Part::FanOut => Box::new(parts::fan_out()),
         Part::EngineExact => Box::new(parts::publish_unread(filters)),
+        Part::EngineBeside => Box::new(parts::publish_beside_a_shard(filters, 0)),
+        Part::EngineAcross => Box::new(parts::publish_beside_a_shard(filters, 1)),
         Part::Route => Box::new(pieces::route(filters)),
         Part::RouteCold => Box::new(pieces::route_cold(filters)),
         Part::TreeExact => Box::new(pieces::tree(filters, 0)),

@@ -8,6 +8,7 @@ use wire::packet::{Publish, PublishParts};
 use wire::{PacketId, QoS};
 
 use crate::host::{Host, VERSION};
+use crate::two::Two;
 
 /// Operations of a call: as many as one receive of a busy connection brings.
 pub(crate) const BURST: u64 = 50;
@@ -91,6 +92,24 @@ pub(crate) fn publish_unread(filter_count: u32) -> impl FnMut() {
     }
 }
 
+/// As `publish_unread` on one of two shards, with the subscriber on the same shard or on the other.
+pub(crate) fn publish_beside_a_shard(filter_count: u32, subscriber_shard: usize) -> impl FnMut() {
+    let mut two = Two::new();
+    for (number, filters) in filters_by_client(filter_count) {
+        two.client(subscriber_shard, &format!("filler-{number}"), &filters);
+    }
+    two.client(subscriber_shard, "subscriber", &["device/7/state".to_owned()]);
+    let publisher = two.client(0, "publisher", &[]);
+    let mut burst = Vec::new();
+    for _ in 0..BURST {
+        publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut burst);
+    }
+    move || {
+        let sent_bytes = two.receive_unread(0, publisher, &burst);
+        assert_eq!(sent_bytes, burst.len());
+    }
+}
+
 /// Publishes each message to another topic of very many.
 pub(crate) fn publish_cold(filter_count: u32) -> impl FnMut() {
     let mut host = Host::new();
@@ -124,13 +143,17 @@ pub(crate) fn filter_text(number: u32) -> String {
 
 /// Clients that subscribe to so many filters, a third of them without wildcards.
 fn fill(host: &mut Host, filter_count: u32) {
-    let mut filters = Vec::new();
-    for number in 0..filter_count {
-        filters.push(filter_text(number));
-        if number % FILTERS_PER_SESSION == FILTERS_PER_SESSION - 1 || number + 1 == filter_count {
-            host.client(&format!("filler-{number}"), &std::mem::take(&mut filters), QoS::AtMostOnce);
-        }
+    for (number, filters) in filters_by_client(filter_count) {
+        host.client(&format!("filler-{number}"), &filters, QoS::AtMostOnce);
     }
+}
+
+/// The filters that fill a tree, for each of the clients that subscribe to them.
+fn filters_by_client(filter_count: u32) -> impl Iterator<Item = (u32, Vec<String>)> {
+    (0..filter_count).step_by(FILTERS_PER_SESSION as usize).map(move |first| {
+        let end = filter_count.min(first + FILTERS_PER_SESSION);
+        (first, (first..end).map(filter_text).collect())
+    })
 }
 
 pub(crate) fn fan_out() -> impl FnMut() {

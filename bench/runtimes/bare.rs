@@ -4,6 +4,7 @@
 
 mod mqtt;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
@@ -38,7 +39,7 @@ enum Scenario {
     /// To every other connection.
     FanOut,
     /// CONNECT and SUBSCRIBE are answered; all else of a client goes unread to whoever had subscribed to the topic of its first
-    /// PUBLISH. QoS 0, one topic for each client, one filter without wildcards, one publisher for each subscriber.
+    /// PUBLISH. QoS 0, one topic for each client, one filter without wildcards at most, one publisher for each subscriber.
     Mqtt,
 }
 
@@ -62,10 +63,8 @@ struct Arguments {
 enum Role {
     /// Nothing was received.
     Fresh,
-    /// Has subscribed to this topic; it is to say nothing more.
-    Subscriber(Vec<u8>),
-    /// Its first PUBLISH will tell where all of its bytes go.
-    Publisher,
+    /// Its first PUBLISH will tell where all of its bytes go, if it publishes at all.
+    Client,
     /// Where its bytes go is known.
     Source,
 }
@@ -73,6 +72,8 @@ enum Role {
 struct Connection {
     descriptor: types::Fd,
     role: Role,
+    /// What it has subscribed to; empty for nothing.
+    filter: Vec<u8>,
     /// Received into in turn: the next bytes may come while the last ones are being sent.
     buffers: [Box<[u8]>; 2],
     /// Where its bytes go.
@@ -91,6 +92,8 @@ struct Server {
     scenario: Scenario,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
+    /// By filter.
+    subscribers: BTreeMap<Vec<u8>, Vec<usize>>,
 }
 
 fn main() -> io::Result<()> {
@@ -108,7 +111,13 @@ fn main() -> io::Result<()> {
         .setup_single_issuer()
         .setup_defer_taskrun()
         .build(ENTRIES)?;
-    let mut server = Server { ring, scenario: arguments.scenario, connections: Vec::new(), free: Vec::new() };
+    let mut server = Server {
+        ring,
+        scenario: arguments.scenario,
+        connections: Vec::new(),
+        free: Vec::new(),
+        subscribers: BTreeMap::new(),
+    };
     server.serve(&listener, Duration::from_secs(arguments.seconds_max))
 }
 
@@ -167,6 +176,7 @@ impl Server {
         self.connections[number] = Some(Connection {
             descriptor: types::Fd(descriptor),
             role,
+            filter: Vec::new(),
             buffers,
             targets,
             sending_count: 0,
@@ -193,7 +203,7 @@ impl Server {
         connection.receiving = 1 - buffer;
         match &connection.role {
             Role::Source => self.pass_on(number, buffer, bytes),
-            Role::Fresh | Role::Subscriber(_) | Role::Publisher => self.read(number, buffer, bytes),
+            Role::Fresh | Role::Client => self.read(number, buffer, bytes),
         }
     }
 
@@ -240,26 +250,22 @@ impl Server {
         let said = mqtt::said(&connection.buffers[buffer][..bytes]);
         match (&connection.role, said) {
             (Role::Fresh, Some(Said::Connects)) => {
-                connection.role = Role::Publisher;
+                connection.role = Role::Client;
                 self.answer(number, buffer, &mqtt::CONNACK)
             }
             (Role::Fresh, Some(Said::Subscribes { topic, packet_id })) => {
-                connection.role = Role::Subscriber(topic);
+                connection.role = Role::Client;
+                connection.filter.clone_from(&topic);
+                self.subscribers.entry(topic).or_default().push(number);
                 self.answer(number, buffer, &mqtt::acknowledged(packet_id))
             }
-            (Role::Publisher, Some(Said::Publishes { topic })) => {
+            (Role::Client, Some(Said::Publishes { topic })) => {
                 connection.role = Role::Source;
-                let is_subscribed = |target: &Connection| matches!(&target.role, Role::Subscriber(filter) if *filter == topic);
-                let all = self.connections.iter().enumerate();
-                let targets = all
-                    .filter(|(_, target)| target.as_ref().is_some_and(is_subscribed))
-                    .map(|(target, _)| target)
-                    .collect();
-                self.connections[number].as_mut().expect("it received").targets = targets;
+                connection.targets = self.subscribers.get(&topic).cloned().unwrap_or_default();
                 self.pass_on(number, buffer, bytes)
             }
             // What needs a broker is not for this one.
-            (Role::Fresh | Role::Subscriber(_) | Role::Publisher | Role::Source, _) => self.close(number),
+            (Role::Fresh | Role::Client | Role::Source, _) => self.close(number),
         }
     }
 
@@ -278,6 +284,9 @@ impl Server {
 
     fn close(&mut self, number: usize) -> io::Result<()> {
         let Some(connection) = self.connections[number].take() else { return Ok(()) };
+        if let Some(subscribers) = self.subscribers.get_mut(&connection.filter) {
+            subscribers.retain(|&subscriber| subscriber != number);
+        }
         if self.scenario == Scenario::FanOut {
             for other in self.connections.iter_mut().flatten() {
                 other.targets.retain(|&target| target != number);

@@ -231,9 +231,14 @@ impl Engine {
         let view = source.view;
         let live = self.interested(fingerprint, matched).without(self.mesh.placement.own);
         let mut taken_count = live.len();
-        for key in self.group_keys(fingerprint, matched) {
-            taken_count += 1;
-            self.choose_shard(now, key, source, actions);
+        if self.tree.has_groups() || self.mesh.groups.len() > 0 {
+            for key in self.group_keys(fingerprint, matched) {
+                taken_count += 1;
+                self.choose_shard(now, key, source, actions);
+            }
+        }
+        if taken_count == 0 && !view.retain {
+            return 0;
         }
         let own = self.mesh.placement.own;
         let home = view.retain.then(|| self.mesh.placement.home(fingerprint));

@@ -228,6 +228,10 @@ impl Tree {
         self.groups.get(group)
     }
 
+    pub(crate) fn has_groups(&self) -> bool {
+        self.groups.len() > 0
+    }
+
     /// What the other shards want of a filter with wildcards.
     pub(crate) fn interest(&self, filter: u32) -> Option<&Interest> {
         self.filters.get(filter).interest()
