@@ -54,12 +54,12 @@ pub(crate) fn tree(filter_count: u32, form: u32) -> impl FnMut() {
         .collect();
     // One after the other would be neighbours in memory.
     let mut order = (0..TOPICS as usize).map(|at| at * 7_919 % TOPICS as usize).cycle();
-    let (mut matched, mut stack) = (Vec::new(), Vec::new());
+    let mut matched = Vec::new();
     move || {
         for _ in 0..BURST {
             let topic = &topics[order.next().expect("it never ends")];
             matched.clear();
-            tree.matches(black_box(topic), &mut matched, &mut stack);
+            tree.matches(black_box(topic), &mut matched);
             assert_eq!(matched.len(), 1);
         }
     }
@@ -69,11 +69,11 @@ pub(crate) fn tree(filter_count: u32, form: u32) -> impl FnMut() {
 pub(crate) fn tree_hot(filter_count: u32) -> impl FnMut() {
     let mut tree = filled_tree(filter_count);
     subscribe(&mut tree, filter_count, "device/+/state");
-    let (mut matched, mut stack) = (Vec::new(), Vec::new());
+    let mut matched = Vec::new();
     move || {
         for _ in 0..BURST {
             matched.clear();
-            tree.matches(black_box("device/7/state"), &mut matched, &mut stack);
+            tree.matches(black_box("device/7/state"), &mut matched);
             assert_eq!(matched.len(), 1);
         }
     }
@@ -84,7 +84,6 @@ struct Router {
     tree: Tree,
     assembler: Assembler,
     matched: Vec<u32>,
-    stack: Vec<(u32, usize)>,
     out: Vec<u8>,
 }
 
@@ -92,13 +91,7 @@ impl Router {
     fn new(filter_count: u32, filter: &str) -> Self {
         let mut tree = filled_tree(filter_count);
         subscribe(&mut tree, filter_count, filter);
-        Self {
-            tree,
-            assembler: Assembler::new(),
-            matched: Vec::new(),
-            stack: Vec::new(),
-            out: Vec::with_capacity(64 * 1024),
-        }
+        Self { tree, assembler: Assembler::new(), matched: Vec::new(), out: Vec::with_capacity(64 * 1024) }
     }
 
     /// Every packet of the burst goes to the one subscriber.
@@ -109,7 +102,7 @@ impl Router {
             let publish = Publish::decode(VERSION, frame.first_byte, frame.body).expect("made by the codec");
             let topic = publish.topic.expect("no alias was agreed on").as_str();
             self.matched.clear();
-            self.tree.matches(topic, &mut self.matched, &mut self.stack);
+            self.tree.matches(topic, &mut self.matched);
             for &filter in &self.matched {
                 for member in self.tree.members(filter) {
                     black_box(member.session);

@@ -368,7 +368,7 @@ impl Engine {
         let live = (!crossing.origin.is_past()).then_some(live);
         let mut source = self.delivery.source_beside(view, payload, live);
         let mut filters = core::mem::take(&mut self.scratch.filters);
-        let fingerprint = self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
+        let fingerprint = self.tree.matches(view.topic, &mut filters);
         // A message to be stored only may still find a subscriber: one that came after it was sent.
         if crossing.live || crossing.store {
             self.offer_to_members(now, &filters, None, &mut source, actions);

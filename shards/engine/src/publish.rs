@@ -28,7 +28,6 @@ use crate::tree::{GroupTag, Member};
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) filters: Vec<u32>,
-    pub(crate) stack: Vec<(u32, usize)>,
     matches: Vec<Match>,
     forwarded: Vec<u8>,
 }
@@ -284,7 +283,7 @@ impl Engine {
         let mut source = self.delivery.source(view, Live { at: self.publish_sequence, origin });
 
         let mut filters = core::mem::take(&mut self.scratch.filters);
-        let fingerprint = self.tree.matches(view.topic, &mut filters, &mut self.scratch.stack);
+        let fingerprint = self.tree.matches(view.topic, &mut filters);
         self.offer_to_members(now, &filters, publisher, &mut source, actions);
         let meshed = self.mesh.placement.is_meshed();
         let own_count = source.offered_count;

@@ -420,12 +420,7 @@ impl Tree {
     /// no other shard.
     ///
     /// Bounded by the filters with wildcards; see [`Trie::matches`].
-    pub(crate) fn matches(
-        &mut self,
-        topic: &str,
-        matched: &mut Vec<u32>,
-        stack: &mut Vec<(u32, usize)>,
-    ) -> u64 {
+    pub(crate) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>) -> u64 {
         if let Some((filters, fingerprint)) = self.hot.get(topic) {
             matched.extend_from_slice(filters);
             return fingerprint;
@@ -436,7 +431,7 @@ impl Tree {
         {
             matched.push(filter);
         }
-        self.wild.matches(topic, matched, stack);
+        self.wild.matches(topic, matched);
         let fingerprint = if self.is_watched { self.placement.fingerprint(topic) } else { 0 };
         self.hot.set(topic, &matched[before..], fingerprint);
         fingerprint

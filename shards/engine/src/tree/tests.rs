@@ -10,8 +10,8 @@ fn tree() -> Tree {
 }
 
 fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {
-    let (mut filters, mut stack) = (Vec::new(), Vec::new());
-    tree.matches(topic, &mut filters, &mut stack);
+    let mut filters = Vec::new();
+    tree.matches(topic, &mut filters);
     let mut texts: Vec<String> =
         filters.iter().map(|&filter| tree.filters.get(filter).text.to_string()).collect();
     texts.sort();
@@ -106,8 +106,8 @@ fn groups_share_a_filter_and_leave_nothing_behind() {
             tree.subscribe(list, session, &filter(text), plain_options(QoS::AtLeastOnce), None);
         }
     }
-    let (mut filters, mut stack) = (Vec::new(), Vec::new());
-    tree.matches("a/x", &mut filters, &mut stack);
+    let mut filters = Vec::new();
+    tree.matches("a/x", &mut filters);
     assert_eq!(filters.len(), 1);
     assert_eq!(tree.members(filters[0]).len(), 3);
     assert_eq!(tree.groups(filters[0]).len(), 2);

@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 
 use hashbrown::HashTable;
 
@@ -43,6 +44,40 @@ pub(super) struct Trie {
     hasher: Keyed,
     nodes: Pool<Node>,
     by_edge: HashTable<u32>,
+    walk: Walk,
+}
+
+/// A topic on its way through the nodes; kept for its allocations.
+#[derive(Debug, Default)]
+struct Walk {
+    /// Those that were looked at so far, at most as many as the deepest filter has.
+    levels: Vec<Level>,
+    /// Nodes to visit, and how many levels lead there.
+    stack: Vec<(u32, usize)>,
+}
+
+/// A level of the topic: many nodes ask for the same one.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    start: usize,
+    end: usize,
+    hash: u64,
+}
+
+impl Walk {
+    /// The level behind so many others, if there is one: "a/" has an empty last level, "a" has not. Levels are asked for in
+    /// their order at first.
+    fn level(&mut self, depth: usize, topic: &str, hasher: &Keyed) -> Option<Level> {
+        if let Some(level) = self.levels.get(depth) {
+            return Some(*level);
+        }
+        let start = self.levels.last().map_or(0, |last| last.end + 1);
+        let rest = topic.as_bytes().get(start..)?;
+        let length = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let level = Level { start, end: start + length, hash: hasher.bytes(&rest[..length]) };
+        self.levels.push(level);
+        Some(level)
+    }
 }
 
 impl Trie {
@@ -50,7 +85,7 @@ impl Trie {
         let mut nodes = Pool::new();
         let root = nodes.insert(Node::new(NONE, ""));
         assert!(root == ROOT);
-        Self { hasher, nodes, by_edge: HashTable::new() }
+        Self { hasher, nodes, by_edge: HashTable::new(), walk: Walk::default() }
     }
 
     /// Nodes in use; 1 when it holds no filter.
@@ -88,47 +123,45 @@ impl Trie {
         self.prune(at);
     }
 
-    /// Appends every filter that matches `topic` to `matched`; `stack` is scratch.
+    /// Appends every filter that matches `topic` to `matched`.
     ///
     /// Bounded by the nodes; as deep as the deepest filter.
-    pub(super) fn matches(&self, topic: &str, matched: &mut Vec<u32>, stack: &mut Vec<(u32, usize)>) {
+    pub(super) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>) {
         if self.nodes.len() == 1 && self.nodes.get(ROOT).filter_multi == NONE {
             return;
         }
-        // A position past the end says that no level is left: "a/" has an empty last level, "a" has not.
-        let end = topic.len() + 1;
         // [MQTT-4.7.2-1]
         let wild_at_root = !topic.starts_with('$');
-        stack.push((ROOT, 0));
-        while let Some((index, at)) = stack.pop() {
+        let mut walk = mem::take(&mut self.walk);
+        walk.levels.clear();
+        walk.stack.push((ROOT, 0));
+        while let Some((index, depth)) = walk.stack.pop() {
             let node = self.nodes.get(index);
             let wild = index != ROOT || wild_at_root;
             if wild && node.filter_multi != NONE {
                 matched.push(node.filter_multi);
             }
-            if at == end {
+            let Some(level) = walk.level(depth, topic, &self.hasher) else {
                 if node.filter != NONE {
                     matched.push(node.filter);
                 }
                 continue;
-            }
-            let rest = &topic[at..];
-            let level = rest.split_once('/').map_or(rest, |(level, _)| level);
-            let after = at + level.len() + 1;
+            };
             if wild && node.single != NONE {
-                stack.push((node.single, after));
+                walk.stack.push((node.single, depth + 1));
             }
             if node.literal_count > 0
-                && let Some(child) = self.child(index, level)
+                && let Some(child) = self.child(index, &topic[level.start..level.end], level.hash)
             {
-                stack.push((child, after));
+                walk.stack.push((child, depth + 1));
             }
         }
+        self.walk = walk;
     }
 
-    fn child(&self, parent: u32, level: &str) -> Option<u32> {
+    fn child(&self, parent: u32, level: &str, hash: u64) -> Option<u32> {
         self.by_edge
-            .find(self.hasher.below(parent, level.as_bytes()), |&node| {
+            .find(edge_hash(parent, hash), |&node| {
                 let node = self.nodes.get(node);
                 node.parent == parent && *node.level == *level
             })
@@ -140,7 +173,8 @@ impl Trie {
         if single && self.nodes.get(parent).single != NONE {
             return self.nodes.get(parent).single;
         }
-        if !single && let Some(child) = self.child(parent, level) {
+        let hash = self.hasher.bytes(level.as_bytes());
+        if !single && let Some(child) = self.child(parent, level, hash) {
             return child;
         }
         let child = self.nodes.insert(Node::new(parent, level));
@@ -150,9 +184,9 @@ impl Trie {
         }
         self.nodes.get_mut(parent).literal_count += 1;
         let (nodes, hasher) = (&self.nodes, self.hasher);
-        self.by_edge.insert_unique(self.hasher.below(parent, level.as_bytes()), child, |&other| {
+        self.by_edge.insert_unique(edge_hash(parent, hash), child, |&other| {
             let other = nodes.get(other);
-            hasher.below(other.parent, other.level.as_bytes())
+            edge_hash(other.parent, hasher.bytes(other.level.as_bytes()))
         });
         child
     }
@@ -166,12 +200,24 @@ impl Trie {
                 above.single = NONE;
             } else {
                 above.literal_count -= 1;
+                let hash = self.hasher.bytes(level.as_bytes());
                 self.by_edge
-                    .find_entry(self.hasher.below(parent, level.as_bytes()), |&other| other == at)
+                    .find_entry(edge_hash(parent, hash), |&other| other == at)
                     .expect("every literal node is an edge")
                     .remove();
             }
             at = parent;
         }
     }
+}
+
+/// Of an edge, from the keyed hash of its level: a level is hashed once for all nodes that a topic passes. Who does not know the
+/// key does not know which parents let the same level collide.
+fn edge_hash(parent: u32, level_hash: u64) -> u64 {
+    const FACTORS: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93];
+    let mixed = level_hash ^ u64::from(parent).wrapping_mul(FACTORS[0]);
+    let product = u128::from(mixed) * u128::from(FACTORS[1]);
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+    let (high, low) = ((product >> 64) as u64, product as u64);
+    high ^ low
 }
