@@ -25,8 +25,10 @@ OURS = f"{TARGET}/mqtt-broker --config {{dir}}/none.conf --data-dir {{dir}}/data
 COMMANDS = {
     "uring": f"{OURS} --shards 1 --io uring",
     "epoll": f"{OURS} --shards 1 --io epoll",
-    # On both cores; it tells a client's shard, by which the generator chooses identifiers.
+    # Two shards, on the core where one would be, or on both, the generator's included. They tell a client's shard, by which the generator
+    # chooses identifiers.
     "two": f"{OURS} --shards 2 --tell-shard true",
+    "spread": f"{OURS} --shards 2 --tell-shard true",
     # No broker: what the kernel takes for the same bytes on the same sockets.
     "bare": f"{TARGET}/runtimes-bare --scenario mqtt --port {{port}} --seconds-max 600",
     "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
@@ -35,7 +37,7 @@ COMMANDS = {
     "rabbitmq": "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "aedes": "node {dir}/aedes.mjs",
 }
-OWN = ("uring", "epoll", "two", "bare")
+OWN = ("uring", "epoll", "two", "spread", "bare")
 # What the generator has to do otherwise: rumqttd refuses clients without a keep alive.
 LOAD_FLAGS = {"rumqttd": ["--keep-alive-s", "3600"]}
 
@@ -47,7 +49,7 @@ class Broker:
         self.name, _, command = text.partition("=")
         self.command = command or COMMANDS.get(self.name) or sys.exit(f"no broker is called {self.name}: give NAME=COMMAND")
         self.is_own = self.name in OWN or bool(command)
-        self.pins = self.name != "two"
+        self.pins = self.name != "spread"
         self.load_flags = LOAD_FLAGS.get(self.name, [])
         self.process = self.helper = None
 
