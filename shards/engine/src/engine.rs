@@ -11,7 +11,7 @@ use wire::{Assembler, Frame, Malformed, PacketType, ReasonCode};
 
 use crate::connection::{Admission, Connection, ConnectionId, Phase};
 use crate::counters::Counters;
-use crate::deliver::{Delivery, Ending, Held, Outlet, StoredCopy};
+use crate::deliver::{Delivery, Ending, Held, StoredCopy};
 use crate::event::{Actions, ClosedBy, Consumed, Event};
 use crate::gate::Gate;
 use crate::hash::{Entropy, Keyed};
@@ -22,6 +22,7 @@ use crate::moves::Move;
 use crate::outbox::{Chunk, Lend};
 use crate::publish::Scratch;
 use crate::retained::RetainedStore;
+use crate::send::Outlet;
 use crate::session::SessionId;
 use crate::slab::Slab;
 use crate::time::Instant;

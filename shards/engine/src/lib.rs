@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod acks;
 mod alias;
 mod audit;
 mod authentication;
@@ -27,6 +28,7 @@ mod interest;
 mod lane;
 mod limits;
 mod lookup;
+mod members;
 mod mesh;
 mod message;
 mod moves;
@@ -36,6 +38,7 @@ mod pump;
 mod record;
 mod retained;
 mod said;
+mod send;
 mod session;
 mod slab;
 mod stores;

@@ -1,19 +1,17 @@
-//! PUBLISH from a client: refused, or routed to retained store and sessions; and the acknowledgements
-//! of both directions.
-//! Knows no encoding of what goes out; `deliver` does.
+//! PUBLISH from a client: refused, or routed to the retained store and to sessions.
+//! Knows no encoding of what goes out, `send` does; and no acknowledgement of a client, `acks` does.
 
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use wire::packet::{Ack, AckKind, AckProperties, Publish};
+use wire::packet::{AckKind, Publish};
 use wire::{PacketId, QoS, ReasonCode};
 
 use crate::connection::ConnectionId;
-use crate::counters::DropReason;
 use crate::deliver::{Live, Source};
 use crate::engine::Engine;
 use crate::event::Actions;
-use crate::flow::{Grant, Identifiers, Stage};
+use crate::flow::{Grant, Identifiers};
 use crate::gate::Earned;
 use crate::message::{MessageView, PlainPacket};
 use crate::retained::Retained;
@@ -22,7 +20,7 @@ use crate::stores::Origin;
 use crate::sys::is_sys;
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::tree::{GroupTag, Member};
+use crate::tree::Member;
 
 /// Allocations that live across steps so that the steady state makes none.
 #[derive(Debug, Default)]
@@ -38,17 +36,6 @@ pub(crate) struct Scratch {
 struct Match {
     session: u32,
     grant: Grant,
-}
-
-/// Which member of a group is rather given a message, the best first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Preference {
-    Online,
-    /// Offline, and its session lasts.
-    Keeps,
-    /// Connected, and its queue is full.
-    OnlineFull,
-    KeepsFull,
 }
 
 /// What became of a publish.
@@ -339,41 +326,6 @@ impl Engine {
         }
     }
 
-    /// Delivers to one member of each group, where there is one shard. Returns how many groups matched.
-    fn offer_to_groups(
-        &mut self,
-        now: Instant,
-        filters: &[u32],
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) -> u32 {
-        let mut group_count = 0;
-        for &filter in filters {
-            for at in 0..self.tree.groups(filter).len() {
-                group_count += 1;
-                self.offer_to_group(now, self.tree.groups(filter)[at], source, actions);
-            }
-        }
-        group_count
-    }
-
-    /// Delivers to the member of a group whose turn it is, or counts the drop.
-    pub(crate) fn offer_to_group(
-        &mut self,
-        now: Instant,
-        group: u32,
-        source: &mut Source<'_>,
-        actions: &mut Actions,
-    ) {
-        if let Some((session, mut grant)) = self.choose_member(group, &source.view) {
-            // Nobody waits for QoS 0.
-            grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
-            self.delivery.offer(now, session, grant, source, actions);
-        } else {
-            self.drop_for_group(DropReason::NoMember);
-        }
-    }
-
     /// Why a publish is not taken, if it is not.
     fn refuse_publish(&self, view: &MessageView<'_>) -> Option<ReasonCode> {
         let limits = &self.delivery.limits;
@@ -474,193 +426,10 @@ impl Engine {
             }
         }
     }
-
-    /// Members of a group that are online, and those that are not but can keep a message.
-    pub(crate) fn count_members(&mut self, group: u32) -> (u32, u32) {
-        let group = self.tree.group_mut(group);
-        if let Some(counts) = group.counts {
-            return counts;
-        }
-        let (mut online_count, mut keeper_count) = (0, 0);
-        for member in &group.members {
-            let session = self.delivery.sessions.at(member.session);
-            let session = session.expect("a subscription ends before its session");
-            if self.delivery.is_online(session) {
-                online_count += 1;
-            } else if session.is_persistent() {
-                keeper_count += 1;
-            }
-        }
-        group.counts = Some((online_count, keeper_count));
-        (online_count, keeper_count)
-    }
-
-    /// The member of a shared subscription whose turn it is: connected if any is, else one whose session
-    /// can keep the message; of either, one whose queue is full only if there is no other.
-    fn choose_member(&mut self, group: u32, view: &MessageView<'_>) -> Option<(u32, Grant)> {
-        let group = self.tree.group_mut(group);
-        let count = group.members.len();
-        let mut second: Option<(Preference, u32, Grant, u32)> = None;
-        for step in 0..count {
-            let at = (group.cursor as usize + step) % count;
-            let member = group.members[at];
-            let Some(grant) = grant(&member, view, None) else { continue };
-            let session =
-                self.delivery.sessions.at(member.session).expect("a subscription ends before its session");
-            let keeps = grant.qos != QoS::AtMostOnce || self.delivery.limits.queue_qos0_offline;
-            // QoS 0 is not queued for who is connected.
-            let has_room = grant.qos == QoS::AtMostOnce || self.delivery.has_queue_room(session);
-            let preference = match (self.delivery.is_online(session), has_room) {
-                (true, true) => Preference::Online,
-                (true, false) => Preference::OnlineFull,
-                (false, _) if !(keeps && session.is_persistent()) => continue,
-                (false, true) => Preference::Keeps,
-                (false, false) => Preference::KeepsFull,
-            };
-            let next = u32::try_from((at + 1) % count).expect("below the member count");
-            if preference == Preference::Online {
-                group.cursor = next;
-                return Some((member.session, grant));
-            }
-            if second.as_ref().is_none_or(|(other, ..)| preference < *other) {
-                second = Some((preference, member.session, grant, next));
-            }
-        }
-        let (_, session, grant, next) = second?;
-        group.cursor = next;
-        Some((session, grant))
-    }
-
-    pub(crate) fn on_puback(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session: SessionId,
-        ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        match self.stage_of(session, ack.packet_id) {
-            Some((Stage::Publish(_), QoS::AtLeastOnce)) => {
-                self.finish_delivery(now, id, session, ack.packet_id, ack.reason, actions);
-            }
-            // Acknowledged before, perhaps on an earlier connection.
-            None => {}
-            Some((Stage::Publish(_) | Stage::Release, _)) => {
-                self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
-            }
-        }
-    }
-
-    pub(crate) fn on_pubrec(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session_id: SessionId,
-        ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        let reason = match self.stage_of(session_id, ack.packet_id) {
-            Some((Stage::Publish(_), QoS::ExactlyOnce)) if ack.reason.is_error() => {
-                self.finish_delivery(now, id, session_id, ack.packet_id, ack.reason, actions);
-                return;
-            }
-            Some((Stage::Publish(message), QoS::ExactlyOnce)) => {
-                let session = self.delivery.sessions.get_mut(session_id.0).expect("it has a stage");
-                let inflight = session.flow.as_mut().and_then(|flow| flow.inflight(ack.packet_id));
-                inflight.expect("it has a stage").stage = Stage::Release;
-                self.delivery.messages.release(message);
-                ReasonCode::Success
-            }
-            // A repetition of a PUBREC whose PUBREL is out already.
-            Some((Stage::Release, _)) => ReasonCode::Success,
-            Some((Stage::Publish(_), QoS::AtMostOnce | QoS::AtLeastOnce)) => {
-                self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
-                return;
-            }
-            None => ReasonCode::PacketIdentifierNotFound,
-        };
-        let version = self.connection(id).version;
-        let pubrel = Ack { packet_id: ack.packet_id, reason, properties: AckProperties::default() };
-        self.delivery.write(id, actions, |out| pubrel.encode(AckKind::PubRel, version, out));
-    }
-
-    pub(crate) fn on_pubrel(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session: SessionId,
-        ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        let session = self.delivery.sessions.get_mut(session.0).expect("an open connection has a session");
-        let known = session.flow.as_mut().is_some_and(|flow| flow.release_received(ack.packet_id));
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        // A repetition waits as well: the first may be on its way to the journal from a lost connection.
-        let must_persist = session.is_persistent();
-        let earned = Earned::Ack(AckKind::PubComp, ack.packet_id, reason);
-        self.acknowledge(now, id, earned, must_persist, actions);
-    }
-
-    pub(crate) fn on_pubcomp(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session: SessionId,
-        ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        match self.stage_of(session, ack.packet_id) {
-            Some((Stage::Release, _)) => {
-                self.finish_delivery(now, id, session, ack.packet_id, ReasonCode::Success, actions);
-            }
-            None => {}
-            Some((Stage::Publish(_), _)) => self.protocol_error(now, id, ReasonCode::ProtocolError, actions),
-        }
-    }
-
-    fn stage_of(&mut self, session: SessionId, packet_id: PacketId) -> Option<(Stage, QoS)> {
-        let session = self.delivery.sessions.get_mut(session.0).expect("an open connection has a session");
-        let inflight = session.flow.as_mut()?.inflight(packet_id)?;
-        Some((inflight.stage, inflight.grant.qos))
-    }
-
-    /// A delivery is acknowledged to its end: the quota it held serves the next [MQTT-4.9.0-2].
-    fn finish_delivery(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session_id: SessionId,
-        packet_id: PacketId,
-        reason: ReasonCode,
-        actions: &mut Actions,
-    ) {
-        let delivery = &mut self.delivery;
-        let session = delivery.sessions.get_mut(session_id.0).expect("it has a stage");
-        let inflight = session.flow.as_mut().and_then(|flow| flow.finish(packet_id)).expect("it has a stage");
-        match inflight.stage {
-            Stage::Publish(message) => delivery.messages.release(message),
-            Stage::Release => {}
-        }
-        if reason.is_error() {
-            session.ledger.drop(&mut delivery.counters, DropReason::Refused, 1);
-        } else {
-            session.ledger.deliver(&mut delivery.counters, 1);
-        }
-        let backlog = session.flow.as_ref().is_some_and(|flow| !flow.has_no_backlog());
-        if inflight.holds_quota {
-            let connection = self.connection(id);
-            connection.send_quota += 1;
-            assert!(connection.send_quota <= connection.receive_maximum);
-        }
-        if backlog {
-            self.delivery.pump(now, session_id, actions);
-        }
-        self.schedule_lookups(session_id);
-    }
 }
 
 /// What a subscription grants a message; `None` if it does not want it from this publisher.
-fn grant(member: &Member, view: &MessageView<'_>, publisher: Option<u32>) -> Option<Grant> {
+pub(crate) fn grant(member: &Member, view: &MessageView<'_>, publisher: Option<u32>) -> Option<Grant> {
     // [MQTT-3.8.3-3]
     if member.options.no_local && publisher == Some(member.session) {
         return None;

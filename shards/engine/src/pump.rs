@@ -8,9 +8,10 @@ use wire::packet::{Ack, AckKind};
 
 use crate::connection::ConnectionId;
 use crate::counters::DropReason;
-use crate::deliver::{Delivery, dequeue, send_one};
+use crate::deliver::{Delivery, dequeue};
 use crate::event::Actions;
 use crate::flow::Stage;
+use crate::send::send_one;
 use crate::session::SessionId;
 use crate::time::Instant;
 
