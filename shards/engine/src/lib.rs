@@ -35,6 +35,7 @@ mod moves;
 mod outbox;
 mod publish;
 mod pump;
+mod receive;
 mod record;
 mod retained;
 mod said;
