@@ -333,7 +333,10 @@ mod tests {
 
     #[test]
     fn io_uring_that_is_missing_names_the_kernel_and_the_way_around() {
-        check(&Trouble::io_uring(io::Error::from(Errno::NOSYS)), &["5.1", "5.10", "seccomp", "--io epoll"]);
+        check(
+            &Trouble::io_uring(io::ErrorKind::Unsupported.into()),
+            &["5.1", "5.10", "seccomp", "--io epoll"],
+        );
     }
 
     #[test]
