@@ -211,7 +211,7 @@ function Build-All([string] $mode) {
     $rows = foreach ($target in $targets) {
         $name = Get-Artefact $target
         $sync = $name -replace 'broker', 'broker-sync'
-        foreach ($program in $name, $sync) {
+        foreach ($program in $name, ($name -replace 'broker', 'broker-async'), $sync) {
             $file = Join-Path $dist $program
             if (Test-Path -LiteralPath $file) { Remove-Item -LiteralPath $file }
         }
@@ -220,11 +220,11 @@ function Build-All([string] $mode) {
         foreach ($program in $name, $sync) {
             $size, $proved, $good = Test-Artefact $target $program $(if ($program -eq $sync) { 'blocking' } else { '' })
             if (-not $good) { $failed = $true }
-            '{0,-34} {1,10}  {2}' -f $program, $size, $proved
+            '{0,-35} {1,10}  {2}' -f $program, $size, $proved
         }
     }
     Write-Host ''
-    Write-Host ('{0,-34} {1,10}  {2}' -f 'program', 'bytes', 'how far it was proved here')
+    Write-Host ('{0,-35} {1,10}  {2}' -f 'program', 'bytes', 'how far it was proved here')
     $rows | ForEach-Object { Write-Host $_ }
     if ($failed) { exit 1 }
 }

@@ -176,12 +176,12 @@ build_all() {
     for target in "${targets[@]}"; do
         name=$(artefact "$target")
         sync=${name/broker/broker-sync}
-        rm -f "$dist/$name" "$dist/$sync"
+        rm -f "$dist/$name" "$dist/${name/broker/broker-async}" "$dist/$sync"
         "$root/build.sh" "$target" "$1" || status=1
         prove "$target" "$name"
         prove "$target" "$sync" blocking
     done
-    printf '\n%-34s %10s  %s\n%s' program bytes "how far it was proved here" "$rows"
+    printf '\n%-35s %10s  %s\n%s' program bytes "how far it was proved here" "$rows"
     return "$status"
 }
 
@@ -199,7 +199,7 @@ prove() {
     else
         status=1
     fi
-    rows+=$(printf '%-34s %10s  %s' "$2" "$size" "$proved")$'\n'
+    rows+=$(printf '%-35s %10s  %s' "$2" "$size" "$proved")$'\n'
 }
 
 # deploy TARGET: the directory to copy to another machine, with the binary that was built just now.
