@@ -209,38 +209,48 @@ function Build-All([string] $mode) {
     $shell = (Get-Process -Id $PID).Path
     $failed = $false
     $rows = foreach ($target in $targets) {
-        $file = Join-Path $dist (Get-Artefact $target)
-        if (Test-Path -LiteralPath $file) { Remove-Item -LiteralPath $file }
+        $name = Get-Artefact $target
+        $sync = $name -replace 'broker', 'broker-sync'
+        foreach ($program in $name, ($name -replace 'broker', 'broker-async'), $sync) {
+            $file = Join-Path $dist $program
+            if (Test-Path -LiteralPath $file) { Remove-Item -LiteralPath $file }
+        }
         & $shell -NoProfile -File $PSCommandPath $target $mode | Out-Host
-        if ($LASTEXITCODE -ne 0 -or -not (Test-Path -LiteralPath $file)) {
-            $failed = $true
-            '{0,-15} {1,10}  {2}' -f $target, '-', 'NOT BUILT'
-            continue
+        if ($LASTEXITCODE -ne 0) { $failed = $true }
+        foreach ($program in $name, $sync) {
+            $size, $proved, $good = Test-Artefact $target $program $(if ($program -eq $sync) { 'blocking' } else { '' })
+            if (-not $good) { $failed = $true }
+            '{0,-35} {1,10}  {2}' -f $program, $size, $proved
         }
-        if (-not $onWindows) {
-            $proved = & (Join-Path $root 'tests/platforms/smoke') $target $file | Select-Object -Last 1
-            $code = $LASTEXITCODE
-        } elseif ($target -eq (Get-HostTarget)) {
-            # The smoke test is a script of bash.
-            & $file --version | Out-Host
-            $proved = 'ran natively: told its version'
-            $code = $LASTEXITCODE
-        } else {
-            $proved = 'nothing here runs it'
-            $code = 77
-        }
-        if ($code -eq 77) {
-            $proved = "linked; not run: $proved"
-        } elseif ($code -ne 0) {
-            $failed = $true
-            $proved = 'linked; the smoke test FAILED'
-        }
-        '{0,-15} {1,10}  {2}' -f $target, (Get-Item -LiteralPath $file).Length, $proved
     }
     Write-Host ''
-    Write-Host ('{0,-15} {1,10}  {2}' -f 'target', 'bytes', 'how far it was proved here')
+    Write-Host ('{0,-35} {1,10}  {2}' -f 'program', 'bytes', 'how far it was proved here')
     $rows | ForEach-Object { Write-Host $_ }
     if ($failed) { exit 1 }
+}
+
+# The size of a program of dist/, how far it was proved, and whether that is as far as it can be here.
+function Test-Artefact([string] $target, [string] $name, [string] $io) {
+    $file = Join-Path $dist $name
+    if (-not (Test-Path -LiteralPath $file)) { return '-', 'NOT BUILT', $false }
+    if (-not $onWindows) {
+        $proved = & (Join-Path $root 'tests/platforms/smoke') $target $file $io | Select-Object -Last 1
+        $code = $LASTEXITCODE
+    } elseif ($target -eq (Get-HostTarget)) {
+        # The smoke test is a script of bash.
+        & $file --version | Out-Host
+        $proved = 'ran natively: told its version'
+        $code = $LASTEXITCODE
+    } else {
+        $proved = 'nothing here runs it'
+        $code = 77
+    }
+    $size = (Get-Item -LiteralPath $file).Length
+    switch ($code) {
+        0 { return $size, "linked; $proved", $true }
+        77 { return $size, "linked; not run: $proved", $true }
+        default { return $size, 'linked; the smoke test FAILED', $false }
+    }
 }
 
 # The directory to copy to another machine, with the binary that was built just now.

@@ -87,22 +87,19 @@ pub(crate) enum Trouble {
         error: io::Error,
     },
     /// The client that was to be disconnected has no connection.
-    #[cfg_attr(windows, allow(dead_code, reason = "the command is not there yet"))]
     NotConnected {
         /// Its identifier, as it was given.
         client_id: String,
     },
     /// Nobody listens for the operator in a data directory.
-    #[cfg_attr(windows, allow(dead_code, reason = "the command is not there yet"))]
     NoBroker {
         /// The directory.
         directory: PathBuf,
     },
     /// The broker that was to be asked something cannot be asked, or gave no answer.
-    #[cfg_attr(windows, allow(dead_code, reason = "the command is not there yet"))]
     BrokerUnreachable {
-        /// Its socket.
-        socket: PathBuf,
+        /// Where it is asked.
+        place: PathBuf,
         /// What came instead.
         error: io::Error,
     },
@@ -262,11 +259,11 @@ impl fmt::Display for Trouble {
                 "no broker runs with the data directory {}; name that of the running one by the same --data-dir or --config",
                 directory.display()
             ),
-            Self::BrokerUnreachable { socket, error } => write!(
+            Self::BrokerUnreachable { place, error } => write!(
                 f,
                 "the broker cannot be asked through {}: {error}; only the user that runs the broker may, and the broker's log \
-                 says if it has no socket",
-                socket.display()
+                 says if nobody can",
+                place.display()
             ),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
@@ -336,7 +333,10 @@ mod tests {
 
     #[test]
     fn io_uring_that_is_missing_names_the_kernel_and_the_way_around() {
-        check(&Trouble::io_uring(io::Error::from(Errno::NOSYS)), &["5.1", "5.10", "seccomp", "--io epoll"]);
+        check(
+            &Trouble::io_uring(io::ErrorKind::Unsupported.into()),
+            &["5.1", "5.10", "seccomp", "--io epoll"],
+        );
     }
 
     #[test]

@@ -33,7 +33,6 @@ use crate::trouble::Trouble;
 use bells::Bell;
 pub(crate) use bells::Bells;
 pub(crate) use host::{Beside, CAPACITY};
-#[cfg(unix)]
 pub(crate) use refusals::{REST, Refusals};
 
 /// Something the control plane asks of a shard.

@@ -1,14 +1,12 @@
 //! The operator's end: asks the broker that runs with a data directory, and says what it answered.
-//! Knows nothing of that broker but where its socket is.
+//! Knows nothing of that broker but where it is asked.
 
 use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
-
-use super::line::{self, ANSWER_BYTES_MAX, Answer, FILE, Request};
+use super::line::{self, ANSWER_BYTES_MAX, Answer, Request};
+use super::way::{self, Stream};
 use crate::clock;
 use crate::trouble::Trouble;
 
@@ -20,18 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// If no broker runs with `data_dir`, if it does not answer, or if the client is not connected.
 pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Trouble> {
-    let socket = data_dir.join(FILE);
+    let place = way::place(data_dir);
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             Trouble::NoBroker { directory: data_dir.to_owned() }
         }
-        _ => Trouble::BrokerUnreachable { socket: socket.clone(), error },
+        _ => Trouble::BrokerUnreachable { place: place.clone(), error },
     };
-    let stream = connect(&socket).map_err(refused)?;
+    let mut stream = Stream::connect(&place, PATIENCE).map_err(refused)?;
     let request = Request::Disconnect { client_id: client_id.to_owned() };
     // A broker that reads no further has said why.
-    let asked = line::write(&stream, &request, PATIENCE);
-    let answer = line::read(&stream, ANSWER_BYTES_MAX, clock::read() + PATIENCE);
+    let asked = line::write(&mut stream, &request, PATIENCE);
+    let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + PATIENCE);
     let answer = answer.map_err(|error| refused(asked.err().unwrap_or(error)))?;
     match answer {
         Answer::Disconnected => {
@@ -47,12 +45,4 @@ pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Trouble
         Answer::Busy => Err(refused(io::Error::other("it has too much to do, or stops"))),
         Answer::NotUnderstood => Err(refused(io::Error::other("it does not know this command"))),
     }
-}
-
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Linux bounds the wait for a place before a listener by it as well.
-    socket.set_write_timeout(Some(PATIENCE))?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    Ok(socket.into())
 }

@@ -1,17 +1,14 @@
 //! The two lines of a conversation, and how they are read and written: no more of them than is allowed, and no later.
-//! Knows no file, and not who is at which end.
+//! Knows not by which way it goes, nor who is at which end.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::way::Stream;
 use crate::clock;
-
-/// The socket, below the data directory.
-pub(super) const FILE: &str = "control.sock";
 
 /// The longest client identifier of MQTT, each byte of it escaped as JSON does (`\u0000`), and what stands around it.
 pub(super) const REQUEST_BYTES_MAX: usize = 6 * u16::MAX as usize + 64;
@@ -49,7 +46,7 @@ pub(super) enum Answer {
 /// # Errors
 /// `InvalidData` if it is longer than `bytes_max` or says nothing that can be said; whatever the system refuses.
 pub(super) fn read<T: DeserializeOwned>(
-    mut stream: &UnixStream,
+    stream: &mut Stream,
     bytes_max: usize,
     deadline: Instant,
 ) -> io::Result<T> {
@@ -60,15 +57,10 @@ pub(super) fn read<T: DeserializeOwned>(
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
-        let length = match stream.read(&mut piece) {
+        let length = match stream.read(&mut piece, left) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // What the system says when the time is up.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
             Err(error) => return Err(error),
         };
         let end = piece[..length].iter().position(|&byte| byte == b'\n');
@@ -86,28 +78,37 @@ pub(super) fn read<T: DeserializeOwned>(
 ///
 /// # Errors
 /// Whatever the system refuses, and a peer that takes nothing for as long as `patience`.
-pub(super) fn write(mut stream: &UnixStream, line: &impl Serialize, patience: Duration) -> io::Result<()> {
+pub(super) fn write(stream: &mut Stream, line: &impl Serialize, patience: Duration) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
-    stream.set_write_timeout(Some(patience))?;
-    stream.write_all(&bytes)
+    stream.write_all(&bytes, patience)
 }
 
 #[cfg(test)]
 mod tests {
     use std::thread;
 
+    use super::super::way::{self, Listener};
     use super::*;
+    use crate::scratch::Scratch;
 
     const SOON: Duration = Duration::from_millis(50);
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn check(bytes: &[u8], patience: Duration) -> io::Result<Request> {
-        let (here, there) = UnixStream::pair().unwrap();
+    fn pair(name: &str) -> (Stream, Stream) {
+        let scratch = Scratch::new(name);
+        let place = way::place(scratch.path());
+        let mut listener = Listener::bind(&place).unwrap();
+        let there = Stream::connect(&place, PATIENCE).unwrap();
+        (listener.accept().unwrap(), there)
+    }
+
+    fn check(name: &str, bytes: &[u8]) -> io::Result<Request> {
+        let (mut here, mut there) = pair(name);
         thread::scope(|scope| {
             // Whoever hangs up early refuses the rest.
-            scope.spawn(|| (&there).write_all(bytes));
-            let read = read(&here, REQUEST_BYTES_MAX, clock::read() + patience);
+            scope.spawn(move || there.write_all(bytes, PATIENCE));
+            let read = read(&mut here, REQUEST_BYTES_MAX, clock::read() + PATIENCE);
             drop(here);
             read
         })
@@ -121,7 +122,7 @@ mod tests {
             let mut bytes = serde_json::to_vec(&request).unwrap();
             assert!(bytes.len() <= REQUEST_BYTES_MAX, "{}", bytes.len());
             bytes.push(b'\n');
-            assert_eq!(check(&bytes, PATIENCE).unwrap(), request);
+            assert_eq!(check("operator_longest", &bytes).unwrap(), request);
         }
         for answer in [Answer::Disconnected, Answer::NotConnected, Answer::Busy, Answer::NotUnderstood] {
             assert!(serde_json::to_vec(&answer).unwrap().len() <= ANSWER_BYTES_MAX);
@@ -140,25 +141,25 @@ mod tests {
             "{\"disconnect\":{\"client_id\":\"\u{0}\"}}\n",
             "[[[[[[[[\n",
         ] {
-            let refused = check(text.as_bytes(), PATIENCE).unwrap_err();
+            let refused = check("operator_none", text.as_bytes()).unwrap_err();
             assert!(
                 matches!(refused.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
                 "{text}: {refused:?}"
             );
         }
-        assert!(check(&[b'[', 0xFF, b'\n'], PATIENCE).is_err());
+        assert!(check("operator_none", &[b'[', 0xFF, b'\n']).is_err());
     }
 
     #[test]
     fn no_more_is_read_than_a_request_may_have_and_no_longer_than_allowed() {
         let endless = vec![b' '; REQUEST_BYTES_MAX + 10_000];
-        assert_eq!(check(&endless, PATIENCE).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        let (here, there) = UnixStream::pair().unwrap();
-        (&there).write_all(b"{").unwrap();
-        let late = read::<Request>(&here, REQUEST_BYTES_MAX, clock::read() + SOON);
+        assert_eq!(check("operator_bounds", &endless).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let (mut here, mut there) = pair("operator_bounds");
+        there.write_all(b"{", PATIENCE).unwrap();
+        let late = read::<Request>(&mut here, REQUEST_BYTES_MAX, clock::read() + SOON);
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(there);
-        let gone = read::<Request>(&here, REQUEST_BYTES_MAX, clock::read() + PATIENCE);
+        let gone = read::<Request>(&mut here, REQUEST_BYTES_MAX, clock::read() + PATIENCE);
         assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
