@@ -63,6 +63,8 @@ impl Gauges {
             payload_bytes_received: counters.payload_bytes_received,
             payload_bytes_sent: counters.payload_bytes_sent,
             publishes_refused: counters.publishes_refused,
+            retained_refused: counters.retained_refused,
+            half_packets_refused: counters.half_packets_refused,
             publishes_denied: counters.publishes_denied,
             messages_crossed: counters.messages_crossed,
             crossed_for_nothing: counters.crossed_for_nothing,

@@ -84,6 +84,10 @@ shard_totals! {
     payload_bytes_sent,
     /// Publishes refused for lack of room.
     publishes_refused,
+    /// Retained messages that were acknowledged on one shard and found no room in the store of another.
+    retained_refused,
+    /// Connections closed for lack of memory with a packet half received.
+    half_packets_refused,
     /// Publishes to topics that clients may not write to.
     publishes_denied,
     /// Messages sent to other shards, one for each of them.

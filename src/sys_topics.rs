@@ -96,6 +96,7 @@ impl SysTopics {
         tell("shared_subscriptions/count", sums.shared_subscriptions);
         tell("retained messages/count", sums.retained_messages);
         tell("retained messages/expired", sums.retained_expired);
+        tell("retained messages/refused", sums.retained_refused);
         tell("store/messages/count", sums.stored_messages);
         tell("store/messages/bytes", sums.stored_bytes);
         tell("publish/messages/received", sums.messages_received);
@@ -105,6 +106,7 @@ impl SysTopics {
         tell("publish/bytes/sent", sums.payload_bytes_sent);
         tell("publish/messages/refused/no_room", sums.publishes_refused);
         tell("publish/messages/refused/not_authorized", sums.publishes_denied);
+        tell("clients/closed_for_memory", sums.half_packets_refused);
         for reason in DropReason::ALL {
             tell(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
         }

@@ -16,7 +16,7 @@ pub(crate) const REST: Duration = Duration::from_millis(200);
 /// Least time between two log lines about it.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
-/// Accepts that were refused to one who accepts.
+/// What the system refused to one who accepts, or to a shard: told in the log once a minute, however often it happens.
 #[derive(Default)]
 pub(crate) struct Refusals {
     told: Cell<Option<Instant>>,
@@ -30,11 +30,16 @@ impl Refusals {
         if matches!(refused.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return false;
         }
+        self.tell("accept a connection", refused, "accepting rests");
+        true
+    }
+
+    /// Says in the log what the system refused and what follows from it, unless something was said a moment ago.
+    pub(crate) fn tell(&self, attempt: &str, refused: io::Error, consequence: &str) {
         let now = clock::read();
         if self.told.get().is_none_or(|told| now.duration_since(told) >= TOLD_EVERY) {
             self.told.set(Some(now));
-            error!(trouble = %Trouble::system("accept a connection", refused), "accepting rests");
+            error!(trouble = %Trouble::system(attempt, refused), "{consequence}");
         }
-        true
     }
 }

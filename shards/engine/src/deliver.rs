@@ -174,7 +174,12 @@ impl Delivery {
         source.offered_count += 1;
         let owed = self.sessions.at_mut(session).expect("a subscription ends before its session");
         owed.ledger.match_one(&mut self.counters);
-        let plan = self.plan(session, grant.qos, source.live.is_some());
+        // On its way from another shard it may have become too old [MQTT-3.3.2-5].
+        let plan = if source.view.expires_at.is_some_and(|deadline| deadline < now) {
+            Plan::Drop(DropReason::Expired)
+        } else {
+            self.plan(session, grant.qos, source.live.is_some())
+        };
         if let (Plan::Send(_) | Plan::Queue, Some(live)) = (&plan, source.live) {
             let session = self.sessions.at_mut(session).expect("looked up above");
             if let Some(lookups) = &mut session.lookups {

@@ -347,7 +347,7 @@ impl Engine {
         match filter {
             FilterName::Exact(fingerprint) => self.mesh.exact.change(fingerprint, change),
             FilterName::Wild(text) => {
-                let filter = TopicFilter::parse(text).expect("another shard parsed it");
+                let filter = TopicFilter::parse_unshared(text).expect("another shard parsed it");
                 self.tree.change_interest(&filter, change);
             }
         }

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use bytes::Bytes;
 use wire::packet::{PublishParts, append_publish, publish_bytes};
-use wire::{PacketId, ProtocolVersion, QoS};
+use wire::{PACKET_BYTES_MAX, PacketId, ProtocolVersion, QoS};
 
 use crate::alias::AliasUse;
 use crate::connection::{Connection, ConnectionId};
@@ -110,6 +110,11 @@ impl Templates {
                 forwarded: source.view.forwarded,
                 payload_bytes: source.view.payload.len(),
             };
+            let packet_bytes = parts.packet_bytes(version);
+            if packet_bytes > PACKET_BYTES_MAX as usize {
+                // A version with longer packets cannot say it; nobody takes as much.
+                return (&[], Template { span: 0..0, packet_id_at: 0, packet_bytes });
+            }
             let start = self.bytes.len();
             parts.encode_head(version, &mut self.bytes);
             if source.shared.is_none() {
@@ -118,7 +123,7 @@ impl Templates {
             self.classes[class] = Some(Template {
                 span: start..self.bytes.len(),
                 packet_id_at: parts.packet_id_offset(version).unwrap_or(0),
-                packet_bytes: parts.packet_bytes(version),
+                packet_bytes,
             });
         }
         let template = self.classes[class].clone().expect("made above");

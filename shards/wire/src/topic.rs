@@ -84,6 +84,15 @@ impl<'a> TopicFilter<'a> {
         Ok(Self { text, filter_at, has_wildcard })
     }
 
+    /// Takes `text` as what [`TopicFilter::filter`] gave, which may itself begin with `$share/` and is no shared one for that:
+    /// behind the share name stands a filter like any other [MQTT-4.8.2-1].
+    ///
+    /// # Errors
+    /// If a wildcard is not where it may be [MQTT-4.7.1-1] [MQTT-4.7.1-2].
+    pub fn parse_unshared(text: &'a str) -> Result<Self, Malformed> {
+        Ok(Self { text, filter_at: 0, has_wildcard: wildcards(text)? })
+    }
+
     /// The whole text, with `$share/name/` if it has one: what UNSUBSCRIBE compares [MQTT-3.10.4-1].
     #[must_use]
     #[inline]
@@ -287,6 +296,10 @@ mod tests {
         check("$share/g//", "g", "/");
         check("$share/g/#", "g", "#");
         check("$share/$/$share/h/a", "$", "$share/h/a");
+        let nested = TopicFilter::parse_unshared("$share/+").unwrap();
+        assert_eq!((nested.share_name(), nested.filter(), nested.has_wildcard()), (None, "$share/+", true));
+        assert!(nested.matches("$share/a") && !nested.matches("a"));
+        assert_eq!(TopicFilter::parse_unshared("$share/#/a"), Err(Malformed::TopicFilterWildcardMisplaced));
         for bad in ["$share/", "$share/g", "$share/g/"] {
             assert_eq!(TopicFilter::parse(bad), Err(Malformed::SharedFilterMissing), "{bad}");
         }

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use engine::{ClosedBy, ConnectionId, Event, Lend};
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::accept::Acceptor;
 use super::connection::{Pending, Resumed, Socket, Threaded, Told};
 use super::inbox::{Inbox, Tell, Wake};
 use crate::backend::host::{Endpoint, Farewell, Flushed, HandOver, Host, Transport};
+use crate::backend::refusals::Refusals;
 use crate::backend::{Control, Parts};
 use crate::clock;
 use crate::listen::{ListenerNumber, NODELAY_IS_INHERITED};
@@ -34,6 +35,7 @@ struct Shard {
     /// Answered at the end of the turn.
     quiesced: Vec<Sender<bool>>,
     farewell: Option<Farewell>,
+    refusals: Refusals,
 }
 
 /// Serves until the shard is told to stop; returns when every client is closed or the deadline has passed.
@@ -51,6 +53,7 @@ pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Tro
         acceptors: Vec::new(),
         quiesced: Vec::new(),
         farewell: None,
+        refusals: Refusals::default(),
         host: Host::new(parts),
     };
     // Announces what was restored.
@@ -205,7 +208,7 @@ impl Shard {
         let socket = self.host.open(admission, listener, |id| Threaded::new(id, stream, &self.resumed));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
         if let Err(refused) = socket.endpoint.start(&self.tell) {
-            error!(trouble = %Trouble::system("start the thread of a connection", refused), "connection lost");
+            self.refusals.tell("start the thread of a connection", refused, "connection lost");
             self.host.close(&socket, ClosedBy::Host);
             return;
         }
@@ -224,9 +227,13 @@ impl Shard {
         } else if pending.from < pending.to && !socket.is_aborted() {
             socket.endpoint.pending.set(Some(pending));
         } else {
-            // Only what came from another shard has another length.
-            pending.buffer.resize(self.buffer_bytes, 0);
-            socket.endpoint.receive_into(pending.buffer);
+            let mut buffer = pending.buffer;
+            // Only what came from another shard has another size, and may be as large as a packet.
+            if buffer.capacity() > self.buffer_bytes {
+                buffer = Vec::new();
+            }
+            buffer.resize(self.buffer_bytes, 0);
+            socket.endpoint.receive_into(buffer);
         }
     }
 
@@ -240,7 +247,7 @@ impl Shard {
                 self.host.send_over(home, HandOver { transport, listener, bytes, admission, peer });
             }
             Err(refused) => {
-                error!(trouble = %Trouble::system("hand a connection over", refused), "connection lost");
+                self.refusals.tell("hand a connection over", refused, "connection lost");
                 self.host.places.leave(admission);
             }
         }
@@ -264,7 +271,7 @@ impl Shard {
             Lend::Chunk(chunk) => match socket.endpoint.write(chunk, &self.tell) {
                 Ok(()) => socket.blocked.set(true),
                 Err((chunk, refused)) => {
-                    error!(trouble = %Trouble::system("start the thread of a connection", refused), "connection lost");
+                    self.refusals.tell("start the thread of a connection", refused, "connection lost");
                     self.host.give_back(socket.id, chunk, 0);
                     socket.abort();
                 }

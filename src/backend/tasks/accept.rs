@@ -62,7 +62,6 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
                 } else {
                     // Not even room to say no.
                     debug!(shard = shard.host.number, %peer, "refused without an answer");
-                    continue;
                 }
             }
             Err(refused) => {

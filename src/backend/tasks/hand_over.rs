@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use engine::{Admission, Event};
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::socket::{Socket, TaskSocket};
 use super::{Runtime, Shard, Stream, receive};
 use crate::backend::host::{Endpoint, HandOver, Transport};
 use crate::listen::ListenerNumber;
-use crate::trouble::Trouble;
 
 impl<R: Runtime> Shard<R> {
     /// Sends a connection home; `rest` is what the engine did not consume.
@@ -81,7 +80,7 @@ impl<R: Runtime> Shard<R> {
     }
 
     fn lose(&self, refused: std::io::Error, admission: Admission) {
-        error!(trouble = %Trouble::system("watch a connection", refused), "connection lost");
+        self.refusals.tell("watch a connection", refused, "connection lost");
         self.host.places.leave(admission);
     }
 }

@@ -29,6 +29,8 @@ const FILTERS: [&str; 14] = [
     "$share/g/a/#",
     "$share/g/#",
     "$share/h/+/b",
+    "$share/g/$share/+",
+    "$share/g/$share/h/#",
     "$a/+",
     "a/b/c",
 ];

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
     Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event, Instant,
-    Lend, Limits,
+    Lane, Lend, Limits, Parcel,
 };
 use wire::{Assembler, Packet, ProtocolVersion};
 
@@ -251,6 +251,14 @@ impl Shard {
         let consumed = self.step(event);
         self.settle();
         consumed
+    }
+
+    /// The next parcel for another shard.
+    pub(crate) fn parcel(&mut self, target: u16, lane: Lane) -> Option<Parcel> {
+        let parcel = self.engine.parcel(self.now(), target, lane, &mut self.actions);
+        self.todo.extend(self.actions.drain());
+        self.settle();
+        parcel
     }
 
     /// Lets time pass, with every tick that is due on the way.

@@ -3,6 +3,7 @@
 
 mod aliases;
 mod authentication;
+mod beside;
 mod client;
 mod close_reasons;
 mod connect;
