@@ -33,6 +33,7 @@ COMMANDS = {
     "bare": f"{TARGET}/runtimes-bare --scenario mqtt --port {{port}} --seconds-max 600",
     "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
     "rumqttd": "rumqttd -c {dir}/rumqttd.toml",
+    "rmqttd": "rmqttd -f {dir}/rmqttd.toml",
     "nats": "nats-server -c {dir}/nats.conf",
     "rabbitmq": "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "aedes": "node {dir}/aedes.mjs",
