@@ -98,8 +98,9 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     let signals = signals::listen()?;
     let mut report = Report::start();
     let writer = Writer::start(&config.data_dir, shard_count.into())?;
-    let shards = shard_thread::start(&config, shard_count, key, sessions, &writer.feed())?;
+    // Whoever has seen that it listens for clients may ask; what is asked before waits until it serves.
     let orders = operator::listen(&config.data_dir);
+    let shards = shard_thread::start(&config, shard_count, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();
     let mut tell_clients = || {
         sys_topics.tell(&shards.totals(), &shards.each(), |messages| shards.publish(messages));

@@ -28,9 +28,7 @@ const FILTERS: [&str; 14] = [
     "$SYS/#",
     "$share/g/a/#",
     "$share/g/#",
-    "$share/h/+/b",
-    "$share/g/$share/+",
-    "$share/g/$share/h/#",
+    "$share/h/$share/+",
     "$a/+",
     "a/b/c",
 ];
