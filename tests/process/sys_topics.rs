@@ -107,6 +107,30 @@ fn the_numbers_follow_what_happens_on_every_shard() {
 }
 
 #[test]
+fn retained_messages_that_were_acknowledged_and_found_no_room_are_told() {
+    let flags = ["--shards", "2", "--sys-interval-s", "1", "--retained-messages-max", "2"];
+    let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    // Topics live on either shard, each with half of the room; the publisher's own knows whether its store is full, the other's acknowledges for it.
+    let taken = (0..40)
+        .filter(|number| publisher.publish(&Publish::new(&format!("t/{number}"), 1, b"x").retained()) < 0x80)
+        .count();
+    assert!(taken > 2, "{taken} of 40");
+    let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+    reader.subscribe("$SYS/#", 1);
+    let mut heard = BTreeMap::new();
+    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/count", "2");
+    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/refused", &(taken - 2).to_string());
+    becomes(
+        &mut reader,
+        &mut heard,
+        "$SYS/broker/publish/messages/refused/no_room",
+        &(40 - taken).to_string(),
+    );
+    broker.stop();
+}
+
+#[test]
 fn loads_follow_what_happens_and_a_connection_that_moves_counts_once() {
     let broker = start("3", "1");
     let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
