@@ -7,14 +7,14 @@ use bytes::Bytes;
 use wire::packet::{Publish, PublishParts};
 use wire::{Assembler, QoS, TopicFilter};
 
-use crate::hash::{Entropy, Keyed};
+use crate::base::hash::{Entropy, Keyed};
+use crate::base::time::Instant;
+use crate::base::timer_wheel::Wheel;
 use crate::host::{PACKET_BYTES_MAX, VERSION};
 use crate::outbox::{BufferPool, Outbox};
 use crate::parts::{BURST, filter_text, publish_bytes};
-use crate::time::Instant;
+use crate::topic::tree::{SubscriptionList, Tree, plain_options};
 use crate::topology::Placement;
-use crate::tree::{SubscriptionList, Tree, plain_options};
-use crate::wheel::Wheel;
 
 /// Topics that are asked for in turn: far more than the tree remembers.
 const TOPICS: u32 = 1 << 15;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::counters::DropReason;
 use crate::engine::Engine;
-use crate::session::SessionId;
+use crate::session::table::SessionId;
 
 /// What one session was owed and what became of it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,27 +7,27 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 use wire::ReasonCode;
 
-use crate::connection::{Admission, Connection, ConnectionId, Phase};
+use crate::base::hash::{Entropy, Keyed};
+use crate::base::slab::Slab;
+use crate::base::time::Instant;
+use crate::base::timer_wheel::Wheel;
+use crate::connection::ack_gate::Gate;
+use crate::connection::outbox::{Chunk, Lend};
+use crate::connection::table::{Admission, Connection, ConnectionId, Phase};
 use crate::counters::Counters;
-use crate::deliver::{Delivery, Ending, Held, StoredCopy};
 use crate::event::{Actions, ClosedBy, Consumed, Event};
-use crate::gate::Gate;
-use crate::hash::{Entropy, Keyed};
 use crate::limits::Limits;
-use crate::mesh::Mesh;
-use crate::message::MessageStore;
-use crate::moves::Move;
-use crate::outbox::{Chunk, Lend};
-use crate::publish::Scratch;
-use crate::retained::RetainedStore;
-use crate::send::Outlet;
-use crate::session::SessionId;
-use crate::slab::Slab;
-use crate::time::Instant;
+use crate::mesh::links::Mesh;
+use crate::mesh::topology::Placement;
+use crate::message::stored::MessageStore;
+use crate::publish::fan_out::{Delivery, Ending, Held, StoredCopy};
+use crate::publish::route::Scratch;
+use crate::publish::send::Outlet;
+use crate::retained::store::RetainedStore;
+use crate::session::table::SessionId;
+use crate::shared::reassignment::Move;
 use crate::timer::Timer;
-use crate::topology::Placement;
-use crate::tree::Tree;
-use crate::wheel::Wheel;
+use crate::topic::tree::Tree;
 
 /// Timers served in one step; the rest are due again at once.
 const TIMERS_PER_STEP_MAX: usize = 256;
@@ -341,7 +341,7 @@ impl Engine {
         let Delivery { sessions, counters, outlet, .. } = &mut self.delivery;
         outlet.bytes_held -= connection.outbox.bytes();
         let (sent, lost) = connection.outbox.abandon(&mut outlet.pool);
-        let mut nobody = crate::session::Ledger::default();
+        let mut nobody = crate::session::table::Ledger::default();
         let ledger = connection
             .owner
             .and_then(|owner| sessions.get_mut(owner.0))

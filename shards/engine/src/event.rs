@@ -3,9 +3,9 @@
 
 use alloc::vec::Vec;
 
-use crate::authentication::Verdict;
-use crate::connection::ConnectionId;
-use crate::lane::Inbound;
+use crate::connection::authenticate::Verdict;
+use crate::connection::table::ConnectionId;
+use crate::mesh::outbound::Inbound;
 
 /// Something that happened outside the engine.
 #[derive(Clone, Copy, Debug)]

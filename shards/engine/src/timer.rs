@@ -3,12 +3,12 @@
 
 use wire::ReasonCode;
 
-use crate::connection::{ConnectionId, Phase};
+use crate::base::time::Instant;
+use crate::connection::table::{ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::event::{Action, Actions};
-use crate::message::MessageKey;
-use crate::session::SessionId;
-use crate::time::Instant;
+use crate::message::stored::MessageKey;
+use crate::session::table::SessionId;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Timer {

@@ -1,0 +1,231 @@
+//! A hierarchical timer wheel: deadlines in, what is due out.
+//! Knows no clock and not what a timer means.
+
+use alloc::vec::Vec;
+
+use crate::base::slab::{Key, Slab};
+use crate::base::time::Instant;
+
+const SLOT_BITS: u32 = 6;
+const SLOTS: usize = 1 << SLOT_BITS;
+/// Six levels of 64 slots at 1 ms: 2³⁶ ms, 795 days. A later deadline waits in the last slot of the
+/// top level and is placed anew when the wheel gets there.
+const LEVELS: usize = 6;
+const HORIZON_MS: u64 = 1 << (SLOT_BITS as u64 * LEVELS as u64);
+/// One slot less than a whole round, so that the farthest slot is never the current one.
+const REACH_MS: u64 = HORIZON_MS - (HORIZON_MS >> SLOT_BITS);
+const NONE: u32 = u32::MAX;
+
+/// A timer that was set. Stale once it was due or cancelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TimerId(Key);
+
+#[derive(Debug)]
+struct Entry<T> {
+    deadline: Instant,
+    what: T,
+    /// Where it hangs: level × 64 + slot.
+    place: u16,
+    next: u32,
+    previous: u32,
+}
+
+/// **Lives on:** every shard. **Sees:** timers of connections and sessions of this shard.
+#[derive(Debug)]
+pub(crate) struct Wheel<T> {
+    entries: Slab<Entry<T>>,
+    heads: Vec<u32>,
+    occupied: [u64; LEVELS],
+    /// Everything due before this moment was given out; slots are relative to it.
+    now_ms: u64,
+}
+
+impl<T: Copy> Wheel<T> {
+    pub(crate) fn new(now: Instant, generation_bits: u32) -> Self {
+        let mut heads = Vec::new();
+        heads.resize(SLOTS * LEVELS, NONE);
+        Self { entries: Slab::new(generation_bits), heads, occupied: [0; LEVELS], now_ms: now.as_ms() }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.entries.len()
+    }
+
+    pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> TimerId {
+        let key = self.entries.insert(Entry { deadline, what, place: 0, next: NONE, previous: NONE });
+        self.link(key.index(), deadline);
+        TimerId(key)
+    }
+
+    /// Takes a timer out before it is due; `false` if it was due or cancelled already.
+    pub(crate) fn cancel(&mut self, timer: TimerId) -> bool {
+        if self.entries.get(timer.0).is_none() {
+            return false;
+        }
+        self.unlink(timer.0.index());
+        self.entries.remove(timer.0).is_some()
+    }
+
+    /// The next timer due at `now`, or `None`. Call until `None` or until the step's bound is reached.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
+        loop {
+            let (level, slot, start_ms) = self.first_occupied()?;
+            if start_ms > now.as_ms() {
+                self.now_ms = self.now_ms.max(now.as_ms());
+                return None;
+            }
+            self.now_ms = self.now_ms.max(start_ms);
+            let index = self.heads[level * SLOTS + slot];
+            self.unlink(index);
+            let key = self.entries.key_at(index).expect("a linked entry lives");
+            let deadline = self.entries.at(index).expect("a linked entry lives").deadline;
+            if deadline.as_ms() <= now.as_ms() {
+                return self.entries.remove(key).map(|entry| entry.what);
+            }
+            // A coarse slot was opened: place its entry again, now finer.
+            self.link(index, deadline);
+        }
+    }
+
+    /// No timer is due before this moment; one may be due at it. `None` if none is set.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.first_occupied().map(|(_, _, start_ms)| Instant::from_ms(start_ms))
+    }
+
+    fn link(&mut self, index: u32, deadline: Instant) {
+        let at_ms = deadline.as_ms().clamp(self.now_ms, self.now_ms + REACH_MS);
+        // The level is that of the highest bit in which the deadline differs from now.
+        let differs = (at_ms ^ self.now_ms) | (SLOTS as u64 - 1);
+        let level = ((differs.ilog2() / SLOT_BITS) as usize).min(LEVELS - 1);
+        let slot = slot_at(at_ms, level);
+        let place = level * SLOTS + slot;
+        let head = core::mem::replace(&mut self.heads[place], index);
+        self.occupied[level] |= 1 << slot;
+        if let Some(entry) = self.entries.at_mut(head) {
+            entry.previous = index;
+        }
+        let entry = self.entries.at_mut(index).expect("linked right after insertion");
+        entry.place = u16::try_from(place).expect("384 places");
+        entry.next = head;
+        entry.previous = NONE;
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let entry = self.entries.at(index).expect("a linked entry lives");
+        let (place, next, previous) = (entry.place as usize, entry.next, entry.previous);
+        if let Some(entry) = self.entries.at_mut(next) {
+            entry.previous = previous;
+        }
+        if previous == NONE {
+            assert!(self.heads[place] == index);
+            self.heads[place] = next;
+            if next == NONE {
+                self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
+            }
+        } else {
+            self.entries.at_mut(previous).expect("a neighbour lives").next = next;
+        }
+    }
+
+    /// The occupied slot whose span starts first: its level, its number, its start in milliseconds.
+    fn first_occupied(&self) -> Option<(usize, usize, u64)> {
+        let mut best: Option<(usize, usize, u64)> = None;
+        for level in 0..LEVELS {
+            if self.occupied[level] == 0 {
+                continue;
+            }
+            let shift = SLOT_BITS as usize * level;
+            let current = slot_at(self.now_ms, level);
+            let shift_to_current = u32::try_from(current).expect("below 64");
+            let ahead = self.occupied[level].rotate_right(shift_to_current).trailing_zeros() as usize;
+            let slot = (current + ahead) & (SLOTS - 1);
+            let start_ms = (((self.now_ms >> shift) + ahead as u64) << shift).max(self.now_ms);
+            if best.is_none_or(|(_, _, best_ms)| start_ms < best_ms) {
+                best = Some((level, slot, start_ms));
+            }
+        }
+        best
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the remainder is below 64")]
+const fn slot_at(at_ms: u64, level: usize) -> usize {
+    ((at_ms >> (SLOT_BITS as usize * level)) % SLOTS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(wheel: &mut Wheel<u64>, now: u64) -> Vec<u64> {
+        let mut due = Vec::new();
+        while let Some(what) = wheel.pop_due(Instant::from_ms(now)) {
+            due.push(what);
+        }
+        due.sort_unstable();
+        due
+    }
+
+    #[test]
+    fn a_timer_is_due_at_its_deadline_and_not_before_on_every_level() {
+        for start in [0u64, 63, 64, 4_095, 1_234_567] {
+            for distance in [0u64, 1, 63, 64, 65, 4_095, 4_096, 262_144, 99_999_999] {
+                let mut wheel = Wheel::new(Instant::from_ms(start), 32);
+                wheel.insert(Instant::from_ms(start + distance), distance);
+                if distance > 0 {
+                    assert_eq!(drain(&mut wheel, start + distance - 1), [0u64; 0], "{start}+{distance}");
+                }
+                assert!(wheel.next_deadline().unwrap() <= Instant::from_ms(start + distance));
+                assert_eq!(drain(&mut wheel, start + distance), [distance], "{start}+{distance}");
+                assert_eq!(wheel.next_deadline(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_horizon_waits_and_comes() {
+        let mut wheel = Wheel::new(Instant::from_ms(5), 32);
+        let far = HORIZON_MS * 3 + 77;
+        wheel.insert(Instant::from_ms(far), 1);
+        assert_eq!(drain(&mut wheel, far - 1), [0u64; 0]);
+        assert_eq!(drain(&mut wheel, far), [1]);
+    }
+
+    #[test]
+    fn cancelled_timers_never_come_and_a_second_cancel_says_so() {
+        let mut wheel = Wheel::new(Instant::from_ms(0), 32);
+        let timers: Vec<_> = (0..200u64).map(|ms| wheel.insert(Instant::from_ms(ms * 7), ms)).collect();
+        for timer in timers.iter().step_by(2) {
+            assert!(wheel.cancel(*timer));
+            assert!(!wheel.cancel(*timer));
+        }
+        let expected: Vec<u64> = (0..200).filter(|ms| ms % 2 == 1).collect();
+        assert_eq!(drain(&mut wheel, 10_000), expected);
+        assert_eq!(wheel.len(), 0);
+    }
+
+    #[test]
+    fn a_thousand_timers_come_in_their_windows_whatever_the_steps() {
+        let mut wheel = Wheel::new(Instant::from_ms(1_000), 32);
+        let mut state = 1u64;
+        let mut deadlines = Vec::new();
+        for _ in 0..1_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let deadline = 1_000 + (state >> 40);
+            deadlines.push(deadline);
+            wheel.insert(Instant::from_ms(deadline), deadline);
+        }
+        deadlines.sort_unstable();
+        let mut now = 1_000;
+        let mut seen = Vec::new();
+        while wheel.len() > 0 {
+            now += 97_531;
+            for deadline in drain(&mut wheel, now) {
+                assert!(deadline <= now && deadline + 97_531 > now);
+                seen.push(deadline);
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, deadlines);
+    }
+}

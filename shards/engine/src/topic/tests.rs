@@ -1,0 +1,121 @@
+//! The tree against the codec's own matcher, and back to its baseline.
+//! Knows no delivery.
+
+use super::*;
+use crate::base::hash::Entropy;
+use alloc::string::{String, ToString};
+
+fn tree() -> Tree {
+    Tree::new(Keyed::new(Entropy(7)), Placement::alone())
+}
+
+fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {
+    let mut filters = Vec::new();
+    tree.matches(topic, &mut filters);
+    let mut texts: Vec<String> =
+        filters.iter().map(|&filter| tree.filters.get(filter).text.to_string()).collect();
+    texts.sort();
+    texts
+}
+
+fn filter(text: &str) -> TopicFilter<'_> {
+    TopicFilter::parse(text).unwrap()
+}
+
+#[test]
+fn every_matching_filter_is_found_and_no_other() {
+    let mut tree = tree();
+    let mut list = SubscriptionList::EMPTY;
+    for text in [
+        "a", "a/b", "a/+", "a/#", "+/b", "#", "+", "+/+", "/", "/+", "+/", "a//b", "a/+/b", "$SYS/#",
+        "$SYS/+",
+    ] {
+        assert!(tree.subscribe(&mut list, 0, &filter(text), plain_options(QoS::AtMostOnce), None));
+    }
+    let mut check = |topic: &str, expected: &[&str]| {
+        let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+        expected.sort();
+        assert_eq!(matched(&mut tree, topic), expected, "{topic}");
+    };
+    check("a", &["a", "a/#", "#", "+"]);
+    check("a/b", &["a/b", "a/+", "a/#", "+/b", "#", "+/+"]);
+    check("a/", &["a/+", "a/#", "#", "+/+", "+/"]);
+    check("/", &["/", "/+", "+/+", "+/", "#"]);
+    check("a//b", &["a//b", "a/+/b", "a/#", "#"]);
+    check("$SYS/x", &["$SYS/#", "$SYS/+"]);
+    check("$SYS", &["$SYS/#"]);
+    check("b", &["#", "+"]);
+    tree.unsubscribe_all(&mut list);
+    assert_eq!(tree.slot_counts(), (0, 0, 1));
+    assert_eq!(tree.subscription_count(), 0);
+}
+
+#[test]
+fn the_tree_agrees_with_the_matcher_of_the_codec_on_random_filters() {
+    let levels = ["a", "b", "", "$x", "+", "#"];
+    let mut seed = 3u64;
+    let mut next = |bound: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % bound
+    };
+    let mut tree = tree();
+    let mut lists = [SubscriptionList::EMPTY; 8];
+    let mut held: Vec<(u32, String)> = Vec::new();
+    for _ in 0..3_000 {
+        let depth = 1 + next(4);
+        let text: Vec<&str> = (0..depth).map(|_| levels[next(6)]).collect();
+        let text = text.join("/");
+        let Ok(parsed) = TopicFilter::parse(&text) else { continue };
+        let session = u32::try_from(next(8)).unwrap();
+        let known = held.iter().position(|(who, what)| *who == session && *what == text);
+        let list = &mut lists[session as usize];
+        if next(2) == 0 {
+            let new = tree.subscribe(list, session, &parsed, plain_options(QoS::AtMostOnce), None);
+            assert_eq!(new, known.is_none());
+            if new {
+                held.push((session, text));
+            }
+        } else {
+            assert_eq!(tree.unsubscribe(list, session, &parsed), known.is_some());
+            known.map(|at| held.swap_remove(at));
+        }
+        assert_eq!(tree.subscription_count(), held.len());
+        let topic: Vec<&str> = (0..=next(4)).map(|_| levels[next(4)]).collect();
+        let topic = topic.join("/");
+        if topic.is_empty() {
+            continue;
+        }
+        let mut expected: Vec<String> = held
+            .iter()
+            .filter(|(_, what)| TopicFilter::parse(what).unwrap().matches(&topic))
+            .map(|(_, what)| what.clone())
+            .collect();
+        expected.sort();
+        expected.dedup();
+        assert_eq!(matched(&mut tree, &topic), expected, "{topic}");
+    }
+}
+
+#[test]
+fn groups_share_a_filter_and_leave_nothing_behind() {
+    let mut tree = tree();
+    let mut lists = [SubscriptionList::EMPTY; 3];
+    for session in 0..3u32 {
+        for text in ["$share/g/a/+", "$share/h/a/+", "a/+"] {
+            let list = &mut lists[session as usize];
+            tree.subscribe(list, session, &filter(text), plain_options(QoS::AtLeastOnce), None);
+        }
+    }
+    let mut filters = Vec::new();
+    tree.matches("a/x", &mut filters);
+    assert_eq!(filters.len(), 1);
+    assert_eq!(tree.members(filters[0]).len(), 3);
+    assert_eq!(tree.groups(filters[0]).len(), 2);
+    assert!(tree.unsubscribe(&mut lists[1], 1, &filter("$share/g/a/+")));
+    assert!(!tree.unsubscribe(&mut lists[1], 1, &filter("$share/g/a/+")));
+    assert_eq!(tree.groups.get(tree.groups(filters[0])[0]).members.len(), 2);
+    for list in &mut lists {
+        tree.unsubscribe_all(list);
+    }
+    assert_eq!(tree.slot_counts(), (0, 0, 1));
+}
