@@ -91,9 +91,9 @@ shard_totals! {
     /// Publishes to topics that clients may not write to.
     publishes_denied,
     /// Messages sent to other shards, one for each of them.
-    messages_crossed,
+    messages_forwarded,
     /// Messages of other shards that nobody here wanted.
-    crossed_for_nothing,
+    forwarded_unmatched,
     /// Connections handed over to the shard of their session.
     handed_over,
     /// Turns of the shard.
@@ -132,7 +132,7 @@ impl ShardTotals {
 
     /// Deliveries dropped for whatever reason. What moved is counted wherever it went, so it is nothing to be warned of.
     pub(crate) fn dropped_total(&self) -> u64 {
-        self.dropped.iter().sum::<u64>() - self.dropped[DropReason::Moved.index()]
+        self.dropped.iter().sum::<u64>() - self.dropped[DropReason::Reassigned.index()]
     }
 }
 
@@ -213,8 +213,8 @@ impl Report {
                 sessions,
                 messages_received: received,
                 messages_sent: sent,
-                messages_crossed: crossed,
-                crossed_for_nothing,
+                messages_forwarded: crossed,
+                forwarded_unmatched,
                 handed_over,
                 turns,
                 parked_wakes,
@@ -229,7 +229,7 @@ impl Report {
                         received,
                         sent,
                         crossed,
-                        crossed_for_nothing,
+                        crossed_for_nothing = forwarded_unmatched,
                         handed_over,
                         turns,
                         parked_wakes,

@@ -64,7 +64,7 @@ impl Host {
         connect(name).encode(VERSION, &mut bytes);
         self.receive(id, &bytes);
         if let Some(departing) = self.departing.take() {
-            self.engine.depart(departing).expect("it is on its way");
+            self.engine.complete_hand_over(departing).expect("it is on its way");
             return None;
         }
         if !filters.is_empty() {

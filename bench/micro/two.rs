@@ -1,7 +1,7 @@
 //! Two shards in one process, without rings between them: what comes out of one engine goes into the other.
 //! Knows the order of calls of engines that are meshed; nothing of what is measured.
 
-use engine::{Actions, ConnectionId, Entropy, Event, Inbound, Instant, Lane, Parcel, Topology};
+use engine::{Actions, ConnectionId, Entropy, Event, InboundItem, Instant, LaneKind, OutboundItem, Topology};
 use wire::QoS;
 
 use crate::host::Host;
@@ -43,17 +43,17 @@ impl Two {
             let [first, second] = &mut self.shards;
             let (source, target) = if from == 0 { (first, second) } else { (second, first) };
             let to = 1 - from;
-            for lane in [Lane::Data, Lane::Control] {
-                while let Some(parcel) =
-                    source.engine.parcel(Instant::from_ms(1), to, lane, &mut self.actions)
+            for lane in [LaneKind::Data, LaneKind::Control] {
+                while let Some(outbound) =
+                    source.engine.take_outbound(Instant::from_ms(1), to, lane, &mut self.actions)
                 {
                     assert!(self.actions.is_empty(), "no client was without credit");
-                    let item = match &parcel {
-                        Parcel::Block(block) => Inbound::Block(block),
-                        Parcel::Large(large) => Inbound::Large(large),
+                    let item = match &outbound {
+                        OutboundItem::Block(block) => InboundItem::Block(block),
+                        OutboundItem::Oversized(large) => InboundItem::Oversized(large),
                     };
                     sent_bytes += target.step_unread(Event::Inbox { source: from, item });
-                    if let Parcel::Block(block) = parcel {
+                    if let OutboundItem::Block(block) = outbound {
                         source.engine.recycle(block);
                     }
                 }

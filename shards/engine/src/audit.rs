@@ -42,21 +42,21 @@ pub struct Audit {
     /// Messages in the store.
     pub messages: u32,
     /// Messages of groups that wait for another member.
-    pub moves: usize,
+    pub reassignments: usize,
     /// Timers set.
     pub timers: u32,
     /// Acknowledgements at the release gate.
-    pub gated: usize,
+    pub pending_acks: usize,
     /// Filters, groups and trie nodes in use; (0, 0, 1) when nobody subscribes.
     pub tree: (usize, usize, usize),
     /// Bytes in outboxes.
     pub outbox_bytes: u64,
     /// Parcels and open blocks that wait for lanes.
-    pub waiting_parcels: usize,
+    pub waiting_outbound: usize,
     /// Filters without wildcards and groups that other shards want.
     pub interests: (usize, usize),
     /// Questions for retained messages: asked of other shards and open, asked by them and not answered.
-    pub questions: (u32, usize),
+    pub page_requests: (u32, usize),
 }
 
 impl Engine {
@@ -81,13 +81,13 @@ impl Engine {
                 outbox_qos0[owner.index() as usize] += u64::from(connection.outbox.qos0_count());
             }
         }
-        assert!(outbox_bytes == delivery.outlet.bytes_held);
+        assert!(outbox_bytes == delivery.outbox_writer.bytes_held);
         assert!(delivery.sessions.len() as usize == self.by_client.len());
         let mut held = 0;
         let sessions = delivery.sessions.iter().map(|(key, session)| {
             let index = key.index();
-            held += session.flow.as_ref().map_or(0, |flow| flow.messages().count());
-            for tag in session.flow.iter().flat_map(|flow| flow.groups()) {
+            held += session.deliveries.as_ref().map_or(0, |deliveries| deliveries.messages().count());
+            for tag in session.deliveries.iter().flat_map(|deliveries| deliveries.groups()) {
                 let mut members = self.tree.group(tag.group()).members.iter();
                 assert!(members.any(|member| member.session == index));
             }
@@ -101,20 +101,20 @@ impl Engine {
             }
         });
         let sessions: Vec<SessionAudit> = sessions.collect();
-        assert!(held + self.moves.len() + self.retained.len() >= delivery.messages.len() as usize);
+        assert!(held + self.reassignments.len() + self.retained.len() >= delivery.messages.len() as usize);
         Audit {
             sessions,
             messages: delivery.messages.len(),
-            moves: self.moves.len(),
+            reassignments: self.reassignments.len(),
             timers: self.wheel.len(),
-            gated: self.gate.len(),
+            pending_acks: self.gate.len(),
             tree: self.tree.slot_counts(),
             outbox_bytes,
-            waiting_parcels: self.mesh.outbound.waiting_count(),
+            waiting_outbound: self.mesh.outbound.waiting_count(),
             interests: (self.mesh.exact.len(), self.mesh.groups.len()),
-            questions: (
-                self.mesh.asked_count.iter().sum(),
-                self.mesh.asks.len() + self.mesh.early_asks.len(),
+            page_requests: (
+                self.mesh.open_request_count.iter().sum(),
+                self.mesh.page_requests.len() + self.mesh.early_page_requests.len(),
             ),
         }
     }

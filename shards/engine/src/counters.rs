@@ -24,7 +24,7 @@ pub enum DropReason {
     NoMember,
     /// It went to another member of its group, where it counts as matched once more: the session ended, or left
     /// the group.
-    Moved,
+    Reassigned,
 }
 
 impl DropReason {
@@ -39,7 +39,7 @@ impl DropReason {
         Self::ConnectionLost,
         Self::Refused,
         Self::NoMember,
-        Self::Moved,
+        Self::Reassigned,
     ];
 
     /// Position in [`DropReason::ALL`] and in [`Counters::dropped`].
@@ -61,7 +61,7 @@ impl DropReason {
             Self::ConnectionLost => "connection_lost",
             Self::Refused => "refused",
             Self::NoMember => "no_member",
-            Self::Moved => "moved",
+            Self::Reassigned => "moved",
         }
     }
 }
@@ -94,7 +94,7 @@ pub struct Counters {
     /// Publishes refused at the door, before any session matched: memory, retained store, topic depth.
     pub publishes_refused: u64,
     /// Connections ended for a long packet that was not whole when memory was short.
-    pub half_packets_refused: u64,
+    pub partial_packets_refused: u64,
     /// Publishes of clients to the broker's own topics, which are not theirs to write.
     pub publishes_denied: u64,
     /// Publishes that matched no subscription.
@@ -116,9 +116,9 @@ pub struct Counters {
     /// Connections that the operator closed.
     pub closed_by_operator: u64,
     /// Messages sent to other shards, one for each shard.
-    pub messages_crossed: u64,
+    pub messages_forwarded: u64,
     /// Messages of other shards for which nobody here subscribed any more.
-    pub crossed_for_nothing: u64,
+    pub forwarded_unmatched: u64,
     /// Retained messages of other shards' publishers for which the store had no room.
     pub retained_refused: u64,
     /// Retained messages that left the store because their Message Expiry Interval was over.

@@ -11,7 +11,7 @@ use crate::base::hash::{Entropy, Keyed};
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::base::timer_wheel::Wheel;
-use crate::connection::ack_gate::Gate;
+use crate::connection::ack_gate::AckGate;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::connection::table::{Admission, Connection, ConnectionId, Phase};
 use crate::counters::Counters;
@@ -20,12 +20,12 @@ use crate::limits::Limits;
 use crate::mesh::links::Mesh;
 use crate::mesh::topology::Placement;
 use crate::message::stored::MessageStore;
-use crate::publish::fan_out::{Delivery, Ending, Held, StoredCopy};
+use crate::publish::fan_out::{Delivery, Ending, MemoryLedger, StoredCopy};
 use crate::publish::route::Scratch;
-use crate::publish::send::Outlet;
+use crate::publish::send::OutboxWriter;
 use crate::retained::store::RetainedStore;
 use crate::session::table::SessionId;
-use crate::shared::reassignment::Move;
+use crate::shared::reassignment::Reassignment;
 use crate::timer::Timer;
 use crate::topic::tree::Tree;
 
@@ -50,21 +50,21 @@ pub struct Engine {
     pub(crate) tree: Tree,
     pub(crate) retained: RetainedStore,
     pub(crate) wheel: Wheel<Timer>,
-    pub(crate) gate: Gate,
+    pub(crate) gate: AckGate,
     pub(crate) mesh: Mesh,
     pub(crate) by_client: HashTable<u32>,
     /// Sessions whose look-ups can go on; each at most once.
-    pub(crate) lookups: VecDeque<SessionId>,
+    pub(crate) replays: VecDeque<SessionId>,
     /// Sessions whose look-ups wait until another shard answers a question or reports what it sent.
-    pub(crate) blocked_lookups: Vec<SessionId>,
+    pub(crate) blocked_replays: Vec<SessionId>,
     /// Questions asked of other shards so far; the last one's number.
-    pub(crate) asks_made: u32,
+    pub(crate) requests_made: u32,
     /// Messages of groups that need another member; each was queued or in flight before, so their bounds hold.
-    pub(crate) moves: VecDeque<Move>,
+    pub(crate) reassignments: VecDeque<Reassignment>,
     /// Connections not read for lack of memory or of room in a lane; each at most once.
     pub(crate) starved: Vec<ConnectionId>,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
-    pub(crate) departures: Vec<(ConnectionId, Vec<u8>)>,
+    pub(crate) pending_hand_overs: Vec<(ConnectionId, Vec<u8>)>,
     pub(crate) scratch: Scratch,
     pub(crate) stored_copy: StoredCopy,
     /// Publishes so far: tells old from new, and one fan-out from the next.
@@ -98,22 +98,22 @@ impl Engine {
                 // No host ever holds the name of a session, so nothing stale can bring one.
                 sessions: Slab::new(u32::BITS),
                 messages: MessageStore::new(),
-                outlet: Outlet::default(),
-                held: Held::default(),
+                outbox_writer: OutboxWriter::default(),
+                held: MemoryLedger::default(),
                 endings: Vec::new(),
             },
             tree: Tree::new(hasher, Placement::alone()),
             retained: RetainedStore::default(),
             wheel: Wheel::new(now, generation_bits),
-            gate: Gate::new(),
+            gate: AckGate::new(),
             mesh: Mesh::alone(),
             by_client: HashTable::new(),
-            lookups: VecDeque::new(),
-            blocked_lookups: Vec::new(),
-            asks_made: 0,
-            moves: VecDeque::new(),
+            replays: VecDeque::new(),
+            blocked_replays: Vec::new(),
+            requests_made: 0,
+            reassignments: VecDeque::new(),
             starved: Vec::new(),
-            departures: Vec::new(),
+            pending_hand_overs: Vec::new(),
             scratch: Scratch::default(),
             stored_copy: StoredCopy::default(),
             publish_sequence: 0,
@@ -168,7 +168,7 @@ impl Engine {
             Event::Disconnect { connection } => self.close_by_operator(now, connection, actions),
             Event::Tick => {
                 self.run_timers(now, actions);
-                self.run_lookups(now, actions);
+                self.run_replays(now, actions);
             }
             Event::Quiesce => self.quiet = true,
             Event::Stop => self.stop(now, actions),
@@ -180,7 +180,7 @@ impl Engine {
     /// When [`Event::Tick`] is due next; `None` if nothing is ever due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let idle = self.lookups.is_empty() && self.mesh.asks.is_empty() && !self.has_moves();
+        let idle = self.replays.is_empty() && self.mesh.page_requests.is_empty() && !self.has_reassignments();
         if idle { self.wheel.next_deadline() } else { Some(Instant::default()) }
     }
 
@@ -202,7 +202,7 @@ impl Engine {
             | Phase::Authenticating
             | Phase::Accepting(_)
             | Phase::Open(_)
-            | Phase::Departing => {
+            | Phase::HandingOver => {
                 connection.flush_asked = false;
                 Lend::Idle
             }
@@ -222,10 +222,10 @@ impl Engine {
         sent_bytes: usize,
         actions: &mut Actions,
     ) {
-        let Delivery { connections, sessions, counters, outlet, .. } = &mut self.delivery;
+        let Delivery { connections, sessions, counters, outbox_writer, .. } = &mut self.delivery;
         let connection = connections.get_mut(id.0).expect("a connection lives until its piece is back");
-        let delivered = connection.outbox.give_back(&mut outlet.pool, chunk, sent_bytes);
-        outlet.bytes_held -= sent_bytes as u64;
+        let delivered = connection.outbox.give_back(&mut outbox_writer.pool, chunk, sent_bytes);
+        outbox_writer.bytes_held -= sent_bytes as u64;
         counters.bytes_sent += sent_bytes as u64;
         if delivered > 0 {
             match connection.owner.and_then(|owner| sessions.get_mut(owner.0)) {
@@ -237,8 +237,8 @@ impl Engine {
         if outbox_bytes * 2 < u64::from(self.delivery.limits.outbox_bytes_max)
             && let Some(session) = self.delivery.connections.get(id.0).and_then(Connection::session)
         {
-            self.delivery.pump(now, session, actions);
-            self.schedule_lookups(session);
+            self.delivery.deliver_pending(now, session, actions);
+            self.schedule_replays(session);
         }
         self.end_step(now, actions);
     }
@@ -337,10 +337,10 @@ impl Engine {
         if connection.starved {
             self.starved.retain(|&starved| starved != id);
         }
-        self.departures.retain(|(departing, _)| *departing != id);
-        let Delivery { sessions, counters, outlet, .. } = &mut self.delivery;
-        outlet.bytes_held -= connection.outbox.bytes();
-        let (sent, lost) = connection.outbox.abandon(&mut outlet.pool);
+        self.pending_hand_overs.retain(|(handing_over, _)| *handing_over != id);
+        let Delivery { sessions, counters, outbox_writer, .. } = &mut self.delivery;
+        outbox_writer.bytes_held -= connection.outbox.bytes();
+        let (sent, lost) = connection.outbox.abandon(&mut outbox_writer.pool);
         let mut nobody = crate::session::table::Ledger::default();
         let ledger = connection
             .owner
@@ -387,12 +387,12 @@ impl Engine {
 
     fn end_step(&mut self, now: Instant, actions: &mut Actions) {
         self.run_endings(now, actions);
-        self.run_moves(now, actions);
+        self.run_reassignments(now, actions);
         self.run_endings(now, actions);
         self.delivery.held.filters = self.tree.text_bytes();
-        self.answer_asks(now);
+        self.answer_page_requests(now);
         self.announce_changes();
-        self.report_stores();
+        self.report_watermarks();
         self.resume_starved(now, actions);
         self.gate.end_step(actions);
     }

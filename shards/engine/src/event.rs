@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::connection::authenticate::Verdict;
 use crate::connection::table::ConnectionId;
-use crate::mesh::outbound::Inbound;
+use crate::mesh::outbound::InboundItem;
 
 /// Something that happened outside the engine.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub enum Event<'a> {
         /// The shard that sent it.
         source: u16,
         /// What came.
-        item: Inbound<'a>,
+        item: InboundItem<'a>,
     },
     /// Another shard has taken in this many of our announcements since the start.
     Announced {
@@ -92,12 +92,12 @@ pub struct Consumed {
     /// Bytes of [`Event::Received`]; always all of them unless credit was short. 0 for other events.
     pub bytes: usize,
     /// The peer said DISCONNECT and is owed nothing more: the host may close at once, and need not wait until the peer has.
-    pub is_farewell: bool,
+    pub may_close_at_once: bool,
 }
 
 impl Consumed {
     pub(crate) const fn of(bytes: usize) -> Self {
-        Self { bytes, is_farewell: false }
+        Self { bytes, may_close_at_once: false }
     }
 }
 
@@ -119,7 +119,7 @@ pub enum Action {
         /// Which step; each has a number of its own.
         step: u64,
     },
-    /// The session of this connection lives on shard `home`: take what [`crate::Engine::depart`] gives, add
+    /// The session of this connection lives on shard `home`: take what [`crate::Engine::complete_hand_over`] gives, add
     /// the bytes that were not consumed, and have that shard accept the socket and receive them.
     HandOver {
         /// Which connection.

@@ -36,6 +36,6 @@ pub use counters::{Counters, DropReason};
 pub use engine::Engine;
 pub use event::{Action, Actions, Batch, ClosedBy, Consumed, Event};
 pub use limits::{Limits, QueueFull, Redirect};
-pub use mesh::outbound::{BLOCK_BYTES, Inbound, Lane, Large, Parcel};
+pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};
 pub use session::snapshot::{SessionRecord, SubscriptionRecord};

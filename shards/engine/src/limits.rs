@@ -79,7 +79,7 @@ pub struct Limits {
     pub retained_bytes_max: u64,
     /// Topics of live messages that the look-ups of one session remember; past it the answer that is under way
     /// is discarded and asked for again.
-    pub lookup_topics_max: u32,
+    pub replay_topics_max: u32,
     /// Bytes of messages, outboxes, wills, filter texts and CONNECTs being authenticated that this shard may hold; past
     /// it new publishes, subscriptions and wills are refused. With packets of which a part has come it may hold 16 KiB more
     /// for each connection; past that, one that grows ends its connection. 0: none.
@@ -138,7 +138,7 @@ impl Default for Limits {
             client_id_bytes_max: 1_024,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1024 * 1024 * 1024,
-            lookup_topics_max: 4_096,
+            replay_topics_max: 4_096,
             memory_bytes_max: 0,
             wildcard_subscriptions: true,
             shared_subscriptions: true,

@@ -35,7 +35,7 @@ impl Engine {
             }
             Timer::Will(id) => self.publish_will(now, id, actions),
             Timer::RetainedExpiry(message) => {
-                let is_expired = self.forget_if_expired(now, message);
+                let is_expired = self.remove_if_expired(now, message);
                 assert!(is_expired);
             }
         }
@@ -46,7 +46,9 @@ impl Engine {
         connection.timer = None;
         match connection.phase {
             // CONNECT and all of its authentication have one time.
-            Phase::Fresh(_) | Phase::Authenticating | Phase::Departing => self.close(now, id, None, actions),
+            Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver => {
+                self.close(now, id, None, actions);
+            }
             Phase::Accepting(_) | Phase::Open(_) => {
                 // While we do not read it, or it waits for CONNACK, its silence is ours.
                 if connection.paused || !connection.is_open() {

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 
-use engine::{Admission, Event, Inbound, Large, Parcel};
+use engine::{Admission, Event, InboundItem, OutboundItem, OversizedItem};
 use ring::{Capacity, Item, Lane, Parked, Port};
 
 use super::{Endpoint, Host};
@@ -20,7 +20,7 @@ const _: () = assert!(CAPACITY.is_valid());
 /// What a lane carries beside blocks. Boxed, because every slot of every lane is as large.
 pub(crate) enum Beside {
     /// A message that is too large for a block.
-    Large(Box<Large>),
+    Large(Box<OversizedItem>),
     /// A connection whose session lives on the target.
     HandOver(Box<HandOver>),
 }
@@ -139,11 +139,11 @@ impl<T: Endpoint> Host<T> {
         let source = number(other);
         match item {
             Item::Block(block) => {
-                let _nothing = self.step(Event::Inbox { source, item: Inbound::Block(&block) });
+                let _nothing = self.step(Event::Inbox { source, item: InboundItem::Block(&block) });
                 self.lanes.port.borrow_mut().give_back(other, lane, block);
             }
             Item::Other(Beside::Large(large)) => {
-                let _nothing = self.step(Event::Inbox { source, item: Inbound::Large(&large) });
+                let _nothing = self.step(Event::Inbox { source, item: InboundItem::Oversized(&large) });
             }
             Item::Other(Beside::HandOver(hand_over)) => arrive(source, *hand_over),
         }
@@ -172,22 +172,22 @@ impl<T: Endpoint> Host<T> {
         let mut port = self.lanes.port.borrow_mut();
         for target in port.others() {
             for (lane, of_engine) in
-                [(Lane::Control, engine::Lane::Control), (Lane::Data, engine::Lane::Data)]
+                [(Lane::Control, engine::LaneKind::Control), (Lane::Data, engine::LaneKind::Data)]
             {
                 // Only this port's pushes make room less, and each of them was counted.
                 let mut free = port.free(target, lane);
                 while free > 0
-                    && let Some(parcel) = engine.parcel(now, number(target), of_engine, &mut actions)
+                    && let Some(parcel) = engine.take_outbound(now, number(target), of_engine, &mut actions)
                 {
                     let item = match parcel {
-                        Parcel::Block(mut bytes) => {
+                        OutboundItem::Block(mut bytes) => {
                             // The full vector travels, and the empty one that came back is filled next.
                             let mut block = port.empty_block(target, lane);
                             std::mem::swap(block.as_mut(), &mut bytes);
                             engine.recycle(bytes);
                             Item::Block(block)
                         }
-                        Parcel::Large(large) => Item::Other(Beside::Large(Box::new(large))),
+                        OutboundItem::Oversized(large) => Item::Other(Beside::Large(Box::new(large))),
                     };
                     assert!(port.push(target, lane, item).is_ok(), "the lane had room");
                     free -= 1;

@@ -191,7 +191,7 @@ impl<T: Endpoint> Host<T> {
     /// Takes what a connection that leaves for its home has said so far; `rest` is what the engine did not consume. `None`
     /// if it ended in the same step: then it is closed.
     pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<Vec<u8>> {
-        let departed = self.engine.borrow_mut().depart(socket.id);
+        let departed = self.engine.borrow_mut().complete_hand_over(socket.id);
         let Some(mut bytes) = departed else {
             self.close(socket, ClosedBy::Host);
             return None;
@@ -318,7 +318,7 @@ impl<T: Endpoint> Host<T> {
 
     /// Whether nothing is on its way between this shard and the others.
     pub(super) fn is_idle(&self) -> bool {
-        self.engine.borrow().has_nothing_to_say() && self.lanes.is_idle()
+        self.engine.borrow().is_outbound_empty() && self.lanes.is_idle()
     }
 
     /// The last thing of a shard: what it leaves behind is shown and handed over.

@@ -92,7 +92,7 @@ impl<R: Runtime> Shard<R> {
             Ok(length) => {
                 let bytes = &buffer[..length];
                 match self.host.step(Event::Received { connection: socket.id, bytes }) {
-                    Consumed { is_farewell: true, .. } => Received::End,
+                    Consumed { may_close_at_once: true, .. } => Received::End,
                     Consumed { bytes: consumed, .. } if consumed == length => Received::All,
                     Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
                 }

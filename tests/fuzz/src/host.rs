@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
-    Action, Actions, Admission, Audit, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, Inbound,
-    Instant, Lane, Lend, Limits, Parcel, Topology,
+    Action, Actions, Admission, Audit, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem,
+    Instant, LaneKind, Lend, Limits, OutboundItem, Topology,
 };
 use wire::{ProtocolVersion, ReasonCode};
 
@@ -18,7 +18,7 @@ const AGES_MS: u64 = 10_000_000;
 /// Rounds in which everything that waits must have come to rest.
 const ROUNDS_MAX: usize = 2_000;
 
-pub(crate) const LANES: [Lane; 2] = [Lane::Data, Lane::Control];
+pub(crate) const LANES: [LaneKind; 2] = [LaneKind::Data, LaneKind::Control];
 
 /// One socket with its two ends.
 pub(crate) struct Line {
@@ -56,7 +56,7 @@ pub(crate) struct Shard {
 pub(crate) struct World {
     pub(crate) shards: Vec<Shard>,
     pub(crate) lines: Vec<Line>,
-    lanes: BTreeMap<(usize, usize, usize), VecDeque<Parcel>>,
+    lanes: BTreeMap<(usize, usize, usize), VecDeque<OutboundItem>>,
     lane_parcels_max: usize,
     now_ms: u64,
     /// A shard takes nothing from clients any more, so that nobody can end what never ends by itself.
@@ -232,8 +232,8 @@ impl World {
         self.now_ms = end_ms;
     }
 
-    /// Moves up to `count` parcels from an engine into a lane that has room.
-    pub(crate) fn push(&mut self, source: usize, target: usize, lane: Lane, count: usize) {
+    /// Moves up to `count` items from an engine into a lane that has room.
+    pub(crate) fn push(&mut self, source: usize, target: usize, lane: LaneKind, count: usize) {
         if source == target {
             return;
         }
@@ -244,24 +244,24 @@ impl World {
                 break;
             }
             let Shard { engine, actions, todo, .. } = &mut self.shards[source];
-            let Some(parcel) = engine.parcel(now, number(target), lane, actions) else { break };
+            let Some(outbound) = engine.take_outbound(now, number(target), lane, actions) else { break };
             todo.extend(actions.drain());
-            queue.push_back(parcel);
+            queue.push_back(outbound);
             self.carry_out(source);
         }
     }
 
-    /// Takes up to `count` parcels out of a lane.
-    pub(crate) fn pull(&mut self, source: usize, target: usize, lane: Lane, count: usize) {
+    /// Takes up to `count` items out of a lane.
+    pub(crate) fn pull(&mut self, source: usize, target: usize, lane: LaneKind, count: usize) {
         for _ in 0..count {
             let queue = self.lanes.entry((source, target, lane as usize)).or_default();
-            let Some(parcel) = queue.pop_front() else { break };
-            let item = match &parcel {
-                Parcel::Block(block) => Inbound::Block(block),
-                Parcel::Large(large) => Inbound::Large(large),
+            let Some(outbound) = queue.pop_front() else { break };
+            let item = match &outbound {
+                OutboundItem::Block(block) => InboundItem::Block(block),
+                OutboundItem::Oversized(large) => InboundItem::Oversized(large),
             };
             self.event(target, Event::Inbox { source: number(source), item });
-            if let Parcel::Block(block) = parcel {
+            if let OutboundItem::Block(block) = outbound {
                 self.shards[source].engine.recycle(block);
             }
         }
@@ -343,7 +343,7 @@ impl World {
 
     fn hand_over(&mut self, shard: usize, id: ConnectionId, home: u16) {
         let Some(line) = self.line(shard, id) else { return };
-        let mut bytes = self.shards[shard].engine.depart(id).expect("asked for a moment ago");
+        let mut bytes = self.shards[shard].engine.complete_hand_over(id).expect("asked for a moment ago");
         self.shards[shard].by_name.remove(&(id.slot(), id.generation()));
         let this = &mut self.lines[line];
         bytes.append(&mut this.inbound);
@@ -403,7 +403,7 @@ impl World {
         for _ in 0..ROUNDS_MAX {
             self.turn();
             self.pass(0);
-            let busy = |shard: &Shard| !shard.persisting.is_empty() || !shard.engine.has_nothing_to_say();
+            let busy = |shard: &Shard| !shard.persisting.is_empty() || !shard.engine.is_outbound_empty();
             let lanes = self.lanes.values().any(|lane| !lane.is_empty());
             let unread = |line: &Line| line.is_open() && !line.inbound.is_empty() && !line.paused;
             let unsent = |line: &Line| line.is_open() && line.flushing;
@@ -429,22 +429,22 @@ impl Shard {
         assert_eq!(engine.subscription_count(), 0);
         assert_eq!(
             (
-                audit.gated,
+                audit.pending_acks,
                 audit.tree,
                 audit.outbox_bytes,
-                audit.waiting_parcels,
+                audit.waiting_outbound,
                 audit.interests,
-                audit.questions
+                audit.page_requests
             ),
             (
-                at_rest.gated,
+                at_rest.pending_acks,
                 at_rest.tree,
                 at_rest.outbox_bytes,
-                at_rest.waiting_parcels,
+                at_rest.waiting_outbound,
                 at_rest.interests,
-                at_rest.questions
+                at_rest.page_requests
             ),
-            "gated, tree, outbox bytes, parcels, interests, questions"
+            "gated, tree, outbox bytes, items, interests, questions"
         );
         assert_eq!(audit.messages as usize, retained, "messages that nobody retains");
         if retained == 0 {

@@ -1,9 +1,9 @@
 //! The lanes between shards: first in, first out, and bounded.
-//! Knows nothing of what a parcel holds.
+//! Knows nothing of what a outbound holds.
 
 use std::collections::VecDeque;
 
-use engine::{Lane, Parcel};
+use engine::{LaneKind, OutboundItem};
 
 /// Both lanes of each ordered pair of shards.
 #[derive(Debug)]
@@ -11,10 +11,10 @@ pub(crate) struct Lanes {
     shard_count: usize,
     data_capacity: usize,
     control_capacity: usize,
-    pairs: Vec<[VecDeque<Parcel>; 2]>,
+    pairs: Vec<[VecDeque<OutboundItem>; 2]>,
 }
 
-pub(crate) const BOTH: [Lane; 2] = [Lane::Data, Lane::Control];
+pub(crate) const BOTH: [LaneKind; 2] = [LaneKind::Data, LaneKind::Control];
 
 impl Lanes {
     pub(crate) fn new(shard_count: usize, data_capacity: usize, control_capacity: usize) -> Self {
@@ -23,24 +23,24 @@ impl Lanes {
         Self { shard_count, data_capacity, control_capacity, pairs }
     }
 
-    pub(crate) fn has_room(&self, source: usize, target: usize, lane: Lane) -> bool {
+    pub(crate) fn has_room(&self, source: usize, target: usize, lane: LaneKind) -> bool {
         let capacity = match lane {
-            Lane::Data => self.data_capacity,
-            Lane::Control => self.control_capacity,
+            LaneKind::Data => self.data_capacity,
+            LaneKind::Control => self.control_capacity,
         };
         self.pairs[source * self.shard_count + target][lane as usize].len() < capacity
     }
 
-    pub(crate) fn push(&mut self, source: usize, target: usize, lane: Lane, parcel: Parcel) {
+    pub(crate) fn push(&mut self, source: usize, target: usize, lane: LaneKind, outbound: OutboundItem) {
         assert!(self.has_room(source, target, lane));
-        self.pairs[source * self.shard_count + target][lane as usize].push_back(parcel);
+        self.pairs[source * self.shard_count + target][lane as usize].push_back(outbound);
     }
 
-    pub(crate) fn len(&self, source: usize, target: usize, lane: Lane) -> usize {
+    pub(crate) fn len(&self, source: usize, target: usize, lane: LaneKind) -> usize {
         self.pairs[source * self.shard_count + target][lane as usize].len()
     }
 
-    pub(crate) fn pop(&mut self, source: usize, target: usize, lane: Lane) -> Option<Parcel> {
+    pub(crate) fn pop(&mut self, source: usize, target: usize, lane: LaneKind) -> Option<OutboundItem> {
         self.pairs[source * self.shard_count + target][lane as usize].pop_front()
     }
 

@@ -67,7 +67,7 @@ impl Settings {
         limits.inflight_max = chance.pick(&[2, 10, 100]);
         limits.topic_alias_outgoing_max = chance.pick(&[0, 2, 16]);
         limits.queue_qos0_offline = chance.percent(30);
-        limits.lookup_topics_max = chance.pick(&[1, 3, 4_096]);
+        limits.replay_topics_max = chance.pick(&[1, 3, 4_096]);
         let large_percent = chance.pick(&[0, 2, 20]);
         Self {
             shard_count: chance.pick(&[1, 2, 2, 3, 3, 4, 5]),

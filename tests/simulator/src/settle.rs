@@ -92,9 +92,9 @@ impl World {
             shard.persists.is_empty()
                 && shard.accepts.is_empty()
                 && shard.arrivals.is_empty()
-                && audit.waiting_parcels == 0
-                && audit.gated == 0
-                && audit.questions == (0, 0)
+                && audit.waiting_outbound == 0
+                && audit.pending_acks == 0
+                && audit.page_requests == (0, 0)
                 && shard.engine.next_deadline().is_none_or(|deadline| deadline.as_ms() > 0)
                 && audit.outbox_bytes == 0
                 && audit
@@ -127,7 +127,7 @@ impl World {
             dropped: dropped_count,
             ended: ended_count,
             without_member: self.dropped(DropReason::NoMember),
-            moved: self.dropped(DropReason::Moved),
+            moved: self.dropped(DropReason::Reassigned),
         });
     }
 
@@ -198,7 +198,7 @@ impl World {
             }
         }
         if !self.lanes.is_empty() {
-            self.oracle.fail("parcels are left in the lanes".into());
+            self.oracle.fail("items are left in the lanes".into());
         }
     }
 }

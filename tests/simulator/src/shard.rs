@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
-    Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, Inbound, Instant,
-    Lend, Parcel, Topology,
+    Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem, Instant,
+    Lend, OutboundItem, Topology,
 };
 
 use crate::lanes::BOTH;
@@ -99,16 +99,16 @@ impl World {
                 count = self.schedule.index(count + 1);
             }
             for _ in 0..count {
-                let parcel = self.lanes.pop(source, shard, lane).expect("counted above");
+                let outbound = self.lanes.pop(source, shard, lane).expect("counted above");
                 let (from, own) = (source as u64, shard as u64);
-                self.trace.note(self.now_ms, "inbox", [own, from, lane as u64, parcel_bytes(&parcel)]);
+                self.trace.note(self.now_ms, "inbox", [own, from, lane as u64, item_bytes(&outbound)]);
                 let id = u16::try_from(source).expect("a few shards");
-                let item = match &parcel {
-                    Parcel::Block(block) => Inbound::Block(block),
-                    Parcel::Large(large) => Inbound::Large(large),
+                let item = match &outbound {
+                    OutboundItem::Block(block) => InboundItem::Block(block),
+                    OutboundItem::Oversized(large) => InboundItem::Oversized(large),
                 };
                 self.step(shard, Event::Inbox { source: id, item });
-                if let Parcel::Block(block) = parcel {
+                if let OutboundItem::Block(block) = outbound {
                     self.shards[source].returns.push(block);
                 }
             }
@@ -263,7 +263,7 @@ impl World {
 
     fn hand_over(&mut self, shard: usize, connection: ConnectionId, home: u16) {
         let Some(at) = self.link_of(shard, connection) else { return };
-        let Some(mut bytes) = self.shards[shard].engine.depart(connection) else { return };
+        let Some(mut bytes) = self.shards[shard].engine.complete_hand_over(connection) else { return };
         self.trace.note(self.now_ms, "hand over", [shard as u64, at as u64, u64::from(home), 0]);
         self.shards[shard].by_slot.remove(&connection.slot());
         let link = &mut self.links[at];
@@ -286,10 +286,10 @@ impl World {
             let id = u16::try_from(target).expect("a few shards");
             while self.lanes.has_room(shard, target, lane) {
                 let Shard { engine, actions, .. } = &mut self.shards[shard];
-                let Some(parcel) = engine.parcel(now, id, lane, actions) else { break };
+                let Some(outbound) = engine.take_outbound(now, id, lane, actions) else { break };
                 let (from, to) = (shard as u64, target as u64);
-                self.trace.note(self.now_ms, "push", [from, to, lane as u64, parcel_bytes(&parcel)]);
-                self.lanes.push(shard, target, lane, parcel);
+                self.trace.note(self.now_ms, "push", [from, to, lane as u64, item_bytes(&outbound)]);
+                self.lanes.push(shard, target, lane, outbound);
                 self.carry_out(shard);
             }
         }
@@ -342,9 +342,9 @@ impl World {
     }
 }
 
-fn parcel_bytes(parcel: &Parcel) -> u64 {
-    match parcel {
-        Parcel::Block(block) => block.len() as u64,
-        Parcel::Large(_) => u64::MAX,
+fn item_bytes(outbound: &OutboundItem) -> u64 {
+    match outbound {
+        OutboundItem::Block(block) => block.len() as u64,
+        OutboundItem::Oversized(_) => u64::MAX,
     }
 }

@@ -1,7 +1,7 @@
 //! All parts of a simulated broker and its clients, and what holds them together: time, trace, verdict.
 //! Knows no rule; shards, clients and the oracle do.
 
-use engine::{Audit, Counters, DropReason, Entropy, Instant, Lane, Topology};
+use engine::{Audit, Counters, DropReason, Entropy, Instant, LaneKind, Topology};
 
 use crate::chance::Chance;
 use crate::identity::{Identity, Phase};
@@ -26,7 +26,7 @@ pub struct World {
     pub(crate) shards: Vec<Shard>,
     pub(crate) lanes: Lanes,
     /// Lanes whose receiver sees nothing for now: source, target, lane.
-    pub(crate) held: Vec<(usize, usize, Lane)>,
+    pub(crate) held: Vec<(usize, usize, LaneKind)>,
     /// It has no turn for now.
     pub(crate) stalled_shard: Option<usize>,
     /// By shard and source: the announcements it has taken in, where the source can read it.
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// From now on the receiver of a lane sees nothing of it, as if its sender were slow.
-    pub fn hold(&mut self, source: usize, target: usize, lane: Lane) {
+    pub fn hold(&mut self, source: usize, target: usize, lane: LaneKind) {
         self.held.push((source, target, lane));
     }
 
@@ -159,7 +159,7 @@ impl World {
 
     /// Parcels in a lane.
     #[must_use]
-    pub fn lane_len(&self, source: usize, target: usize, lane: Lane) -> usize {
+    pub fn lane_len(&self, source: usize, target: usize, lane: LaneKind) -> usize {
         self.lanes.len(source, target, lane)
     }
 
@@ -178,7 +178,7 @@ impl World {
             digest: self.trace.digest(),
             event_count: self.trace.stamp(),
             message_count: self.oracle.messages.len() as u64,
-            crossed_count: sum(|counters| counters.messages_crossed),
+            crossed_count: sum(|counters| counters.messages_forwarded),
             handed_over_count: sum(|counters| counters.handed_over),
             take_over_count: sum(|counters| counters.take_overs),
         }

@@ -9,14 +9,14 @@ use wire::packet::{Ack, AckKind, AckProperties};
 use wire::{PacketId, ReasonCode};
 
 use crate::base::time::Instant;
-use crate::connection::reason_string::words;
+use crate::connection::reason_string::reason_string;
 use crate::connection::table::{Connection, ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::event::{Action, Actions, Batch};
 
 /// An acknowledgement that was earned.
 #[derive(Debug)]
-pub(crate) enum Earned {
+pub(crate) enum PendingAck {
     Ack(AckKind, PacketId, ReasonCode),
     /// SUBACK and UNSUBACK, encoded.
     Encoded(Box<[u8]>),
@@ -25,38 +25,38 @@ pub(crate) enum Earned {
 }
 
 #[derive(Debug)]
-struct Gated {
+struct WaitingAck {
     connection: ConnectionId,
     /// Of the connection: see there.
     ordinal: u64,
     batch: Batch,
-    earned: Earned,
+    ack: PendingAck,
 }
 
 /// A SUBACK that waits until every shard knows the filter.
 #[derive(Debug)]
-struct Announcing {
+struct WaitingForInterest {
     connection: ConnectionId,
     ordinal: u64,
     /// Announcements the other shards have to take in.
     announced: u64,
-    earned: Earned,
+    ack: PendingAck,
     must_persist: bool,
 }
 
 /// **Lives on:** every shard. Bounded: a connection with as many acknowledgements here as its receive
 /// maximum is not read until one leaves.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct AckGate {
     /// In the order of `announced`; what leaves goes on to `waiting` if it has to be durable.
-    announcing: VecDeque<Announcing>,
-    waiting: VecDeque<Gated>,
+    announcing: VecDeque<WaitingForInterest>,
+    waiting: VecDeque<WaitingAck>,
     /// What is being gathered; persisted at the end of the step if anything asked for it.
     gathering: Batch,
     persist_wanted: bool,
 }
 
-impl Gate {
+impl AckGate {
     pub(crate) const fn new() -> Self {
         Self {
             announcing: VecDeque::new(),
@@ -86,7 +86,7 @@ impl Engine {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        earned: Earned,
+        ack: PendingAck,
         must_persist: bool,
         actions: &mut Actions,
     ) {
@@ -96,12 +96,12 @@ impl Engine {
         };
         // An acknowledgement that waits for the other shards may be overtaken; one that waits for the log
         // may not, since it is about the same packets.
-        let waits_behind = connection.gated_count > connection.announcing_count;
+        let waits_behind = connection.pending_ack_count > connection.awaiting_interest_count;
         if !must_persist && !waits_behind {
-            self.release(now, id, earned, actions);
+            self.release(now, id, ack, actions);
             return;
         }
-        connection.gated_count += 1;
+        connection.pending_ack_count += 1;
         let ordinal = connection.ordinal;
         let batch = if must_persist {
             self.gate.persist_wanted = true;
@@ -109,51 +109,51 @@ impl Engine {
         } else {
             self.gate.waiting.back().expect("this connection has one waiting").batch
         };
-        self.gate.waiting.push_back(Gated { connection: id, ordinal, batch, earned });
+        self.gate.waiting.push_back(WaitingAck { connection: id, ordinal, batch, ack });
     }
 
     /// [`Engine::acknowledge`] for a SUBACK: first, every shard has to know what was announced until now.
-    pub(crate) fn acknowledge_announced(
+    pub(crate) fn acknowledge_after_interest(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        earned: Earned,
+        ack: PendingAck,
         must_persist: bool,
         actions: &mut Actions,
     ) {
         self.announce_changes();
         let announced = self.mesh.announced;
         if announced <= self.mesh.known_by_all() {
-            self.acknowledge(now, id, earned, must_persist, actions);
+            self.acknowledge(now, id, ack, must_persist, actions);
             return;
         }
         let connection = self.connection(id);
-        connection.gated_count += 1;
-        connection.announcing_count += 1;
+        connection.pending_ack_count += 1;
+        connection.awaiting_interest_count += 1;
         let ordinal = connection.ordinal;
-        let announcing = Announcing { connection: id, ordinal, announced, earned, must_persist };
+        let announcing = WaitingForInterest { connection: id, ordinal, announced, ack, must_persist };
         self.gate.announcing.push_back(announcing);
     }
 
     /// Every other shard may have taken in more: lets the SUBACKs through that waited for it.
-    pub(crate) fn on_known(&mut self, now: Instant, actions: &mut Actions) {
+    pub(crate) fn on_interest_acknowledged(&mut self, now: Instant, actions: &mut Actions) {
         let known = self.mesh.known_by_all();
         while let Some(announcing) = self.gate.announcing.pop_front_if(|first| first.announced <= known) {
-            let Announcing { connection: id, ordinal, earned, must_persist, .. } = announcing;
-            let Some(connection) = self.ungate(now, id, ordinal, actions) else { continue };
-            assert!(connection.announcing_count > 0);
-            connection.announcing_count -= 1;
+            let WaitingForInterest { connection: id, ordinal, ack, must_persist, .. } = announcing;
+            let Some(connection) = self.leave_gate(now, id, ordinal, actions) else { continue };
+            assert!(connection.awaiting_interest_count > 0);
+            connection.awaiting_interest_count -= 1;
             let session = connection.session();
-            self.acknowledge(now, id, earned, must_persist, actions);
+            self.acknowledge(now, id, ack, must_persist, actions);
             // What is retained follows SUBACK.
             if let Some(session) = session {
-                self.schedule_lookups(session);
+                self.schedule_replays(session);
             }
         }
     }
 
     /// One acknowledgement of a connection leaves the gate; `None` if that connection is gone.
-    fn ungate(
+    fn leave_gate(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -165,41 +165,45 @@ impl Engine {
             self.delivery.counters.stale += 1;
             return None;
         };
-        assert!(connection.gated_count > 0);
-        connection.gated_count -= 1;
+        assert!(connection.pending_ack_count > 0);
+        connection.pending_ack_count -= 1;
         connection.resume(now, id, actions);
         Some(connection)
     }
 
     /// Lets everything through that waited for `durable` or an earlier batch.
     pub(crate) fn on_durable(&mut self, now: Instant, durable: Batch, actions: &mut Actions) {
-        while let Some(gated) = self.gate.waiting.pop_front_if(|gated| gated.batch <= durable) {
-            let id = gated.connection;
-            if self.ungate(now, id, gated.ordinal, actions).is_none() {
+        while let Some(waiting_ack) =
+            self.gate.waiting.pop_front_if(|waiting_ack| waiting_ack.batch <= durable)
+        {
+            let id = waiting_ack.connection;
+            if self.leave_gate(now, id, waiting_ack.ordinal, actions).is_none() {
                 continue;
             }
-            self.release(now, id, gated.earned, actions);
+            self.release(now, id, waiting_ack.ack, actions);
         }
     }
 
-    fn release(&mut self, now: Instant, id: ConnectionId, earned: Earned, actions: &mut Actions) {
+    fn release(&mut self, now: Instant, id: ConnectionId, ack: PendingAck, actions: &mut Actions) {
         let connection = self.delivery.connections.get_mut(id.0).expect("the caller found it");
         let version = connection.version;
-        match (earned, connection.phase) {
-            (_, Phase::Closing | Phase::Departing | Phase::Authenticating | Phase::Fresh(_)) => {
+        match (ack, connection.phase) {
+            (_, Phase::Closing | Phase::HandingOver | Phase::Authenticating | Phase::Fresh(_)) => {
                 self.delivery.counters.stale += 1;
             }
-            (Earned::ConnAck(bytes), Phase::Accepting(session)) => {
+            (PendingAck::ConnAck(bytes), Phase::Accepting(session)) => {
                 connection.phase = Phase::Open(session);
                 connection.received_at = now;
                 self.delivery.write(id, actions, |out| out.extend_from_slice(&bytes));
-                self.opened(now, session, actions);
+                self.on_opened(now, session, actions);
             }
-            (Earned::ConnAck(_), Phase::Open(_)) => unreachable!("one CONNACK a connection [MQTT-3.2.0-2]"),
-            (Earned::Encoded(bytes), Phase::Accepting(_) | Phase::Open(_)) => {
+            (PendingAck::ConnAck(_), Phase::Open(_)) => {
+                unreachable!("one CONNACK a connection [MQTT-3.2.0-2]")
+            }
+            (PendingAck::Encoded(bytes), Phase::Accepting(_) | Phase::Open(_)) => {
                 self.delivery.write(id, actions, |out| out.extend_from_slice(&bytes));
             }
-            (Earned::Ack(kind, packet_id, reason), Phase::Accepting(_) | Phase::Open(_)) => {
+            (PendingAck::Ack(kind, packet_id, reason), Phase::Accepting(_) | Phase::Open(_)) => {
                 let ends_receiving = match kind {
                     AckKind::PubAck | AckKind::PubComp => true,
                     AckKind::PubRec => reason.is_error(),
@@ -209,7 +213,7 @@ impl Engine {
                     connection.receiving_count = connection.receiving_count.saturating_sub(1);
                 }
                 let packet_bytes_max = connection.packet_bytes_max as usize;
-                let told = words(reason).filter(|_| connection.problem_information);
+                let told = reason_string(reason).filter(|_| connection.problem_information);
                 self.delivery.write(id, actions, |out| {
                     let start = out.len();
                     let properties = AckProperties { reason_string: told, ..AckProperties::default() };

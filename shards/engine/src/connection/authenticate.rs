@@ -35,7 +35,7 @@ pub enum Verdict<'a> {
 
 /// Whose word is due in an exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Due {
+enum Awaiting {
     /// The host's, about this step.
     Host { step: u64, begins: bool },
     /// The client's.
@@ -52,7 +52,7 @@ pub(crate) struct Authentication {
     connect: Box<[u8]>,
     /// What the client said, until the host has judged it. Bounded by `Limits::authentication_bytes_max`.
     data: Box<[u8]>,
-    due: Due,
+    due: Awaiting,
 }
 
 impl Authentication {
@@ -74,7 +74,7 @@ impl Engine {
         actions: &mut Actions,
     ) {
         let data = connect.properties.authentication_data.unwrap_or_default();
-        if self.is_too_much(method, data) {
+        if self.exceeds_data_limit(method, data) {
             self.refuse_connect(now, id, connect.version, ReasonCode::QuotaExceeded, None, actions);
             return;
         }
@@ -84,12 +84,12 @@ impl Engine {
             method: method.into(),
             connect: body.into(),
             data: Box::default(),
-            due: Due::Nobody,
+            due: Awaiting::Nobody,
         });
         let bytes = authentication.bytes();
         connection.authentication = Some(authentication);
         self.delivery.held.authentications += bytes;
-        self.ask_host(id, data, true, actions);
+        self.request_verdict(id, data, true, actions);
     }
 
     /// AUTH from a client. Before CONNACK only this and DISCONNECT may come [MQTT-3.1.2-30].
@@ -102,8 +102,8 @@ impl Engine {
             .as_ref()
             .filter(|known| auth.properties.authentication_method == Some(&*known.method));
         let begins = match (authentication.map(|known| known.due), auth.reason) {
-            (Some(Due::Client), ReasonCode::ContinueAuthentication) => Some(false),
-            (Some(Due::Nobody), ReasonCode::ReAuthenticate) if is_open => Some(true),
+            (Some(Awaiting::Client), ReasonCode::ContinueAuthentication) => Some(false),
+            (Some(Awaiting::Nobody), ReasonCode::ReAuthenticate) if is_open => Some(true),
             _ => None,
         };
         let Some(begins) = begins else {
@@ -112,11 +112,11 @@ impl Engine {
             return;
         };
         let data = auth.properties.authentication_data.unwrap_or_default();
-        if self.is_too_much("", data) {
+        if self.exceeds_data_limit("", data) {
             self.fail_authentication(now, id, ReasonCode::QuotaExceeded, actions);
             return;
         }
-        self.ask_host(id, data, begins, actions);
+        self.request_verdict(id, data, begins, actions);
     }
 
     /// What a client said in a step that [`Action::Authenticate`] named; `None` once it was judged or the connection
@@ -125,12 +125,12 @@ impl Engine {
     pub fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
         let authentication = self.delivery.connections.get(id.0)?.authentication.as_ref()?;
         match authentication.due {
-            Due::Host { step: due, begins } if due == step => Some(AuthenticationStep {
+            Awaiting::Host { step: due, begins } if due == step => Some(AuthenticationStep {
                 method: &authentication.method,
                 data: &authentication.data,
                 begins,
             }),
-            Due::Host { .. } | Due::Client | Due::Nobody => None,
+            Awaiting::Host { .. } | Awaiting::Client | Awaiting::Nobody => None,
         }
     }
 
@@ -147,18 +147,18 @@ impl Engine {
             self.delivery.counters.stale += 1;
             return;
         }
-        self.hold_authentication(id, |authentication| authentication.data = Box::default());
+        self.change_authentication(id, |authentication| authentication.data = Box::default());
         match verdict {
             Verdict::Continue(data) => {
-                self.set_due(id, Due::Client);
+                self.set_awaiting(id, Awaiting::Client);
                 self.send_auth(now, id, ReasonCode::ContinueAuthentication, data, actions);
             }
             Verdict::Success(data) => {
-                self.set_due(id, Due::Nobody);
+                self.set_awaiting(id, Awaiting::Nobody);
                 match self.connection(id).phase {
-                    Phase::Authenticating => self.let_in(now, id, data, actions),
+                    Phase::Authenticating => self.admit(now, id, data, actions),
                     Phase::Open(_) => self.send_auth(now, id, ReasonCode::Success, data, actions),
-                    Phase::Fresh(_) | Phase::Accepting(_) | Phase::Departing | Phase::Closing => {
+                    Phase::Fresh(_) | Phase::Accepting(_) | Phase::HandingOver | Phase::Closing => {
                         unreachable!("no step is due in this phase")
                     }
                 }
@@ -194,17 +194,17 @@ impl Engine {
                 };
                 self.refuse_connect(now, id, version, reason, None, actions);
             }
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) | Phase::Departing | Phase::Closing => {
+            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => {
                 self.close(now, id, Some(reason), actions);
             }
         }
     }
 
     /// The client that CONNECT named is who it says: CONNECT counts from now on.
-    fn let_in(&mut self, now: Instant, id: ConnectionId, data: &[u8], actions: &mut Actions) {
+    fn admit(&mut self, now: Instant, id: ConnectionId, data: &[u8], actions: &mut Actions) {
         let mut body = Box::default();
         let mut method = Box::default();
-        self.hold_authentication(id, |authentication| {
+        self.change_authentication(id, |authentication| {
             body = core::mem::take(&mut authentication.connect);
             method = authentication.method.clone();
         });
@@ -216,23 +216,23 @@ impl Engine {
         self.accept_connect(now, id, &connect, Some((&method, data)), actions);
     }
 
-    fn is_too_much(&self, method: &str, data: &[u8]) -> bool {
+    fn exceeds_data_limit(&self, method: &str, data: &[u8]) -> bool {
         method.len() + data.len() > usize::from(self.delivery.limits.authentication_bytes_max)
     }
 
-    fn ask_host(&mut self, id: ConnectionId, data: &[u8], begins: bool, actions: &mut Actions) {
+    fn request_verdict(&mut self, id: ConnectionId, data: &[u8], begins: bool, actions: &mut Actions) {
         self.authentication_steps += 1;
         let step = self.authentication_steps;
-        self.hold_authentication(id, |authentication| authentication.data = data.into());
-        self.set_due(id, Due::Host { step, begins });
+        self.change_authentication(id, |authentication| authentication.data = data.into());
+        self.set_awaiting(id, Awaiting::Host { step, begins });
         actions.push(Action::Authenticate { connection: id, step });
     }
 
-    fn set_due(&mut self, id: ConnectionId, due: Due) {
-        self.hold_authentication(id, |authentication| authentication.due = due);
+    fn set_awaiting(&mut self, id: ConnectionId, due: Awaiting) {
+        self.change_authentication(id, |authentication| authentication.due = due);
     }
 
-    fn hold_authentication(&mut self, id: ConnectionId, change: impl FnOnce(&mut Authentication)) {
+    fn change_authentication(&mut self, id: ConnectionId, change: impl FnOnce(&mut Authentication)) {
         let authentication = self.connection(id).authentication.as_mut();
         let authentication = authentication.expect("its CONNECT named a method");
         let before = authentication.bytes();

@@ -11,7 +11,7 @@ use wire::packet::{ConnAck, ConnAckProperties, Connect, UserProperties};
 use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, QoS, ReasonCode};
 
 use crate::base::time::Instant;
-use crate::connection::ack_gate::Earned;
+use crate::connection::ack_gate::PendingAck;
 use crate::connection::table::{Admission, ConnectionId, Phase};
 use crate::connection::topic_alias::OutgoingAliases;
 use crate::engine::Engine;
@@ -122,7 +122,7 @@ impl Engine {
         connack.encode(connect.version, &mut bytes);
         let bytes = bytes.into_boxed_slice();
         self.connection(id).phase = Phase::Accepting(session);
-        self.acknowledge(now, id, Earned::ConnAck(bytes), must_persist, actions);
+        self.acknowledge(now, id, PendingAck::ConnAck(bytes), must_persist, actions);
     }
 
     /// Why a well-formed CONNECT is refused, if it is.
@@ -174,14 +174,14 @@ impl Engine {
             // [MQTT-3.2.2-13]
             return Some(ReasonCode::RetainNotSupported);
         }
-        if !self.is_payload_as_told(will.properties.payload_format_utf8, will.payload) {
+        if !self.has_valid_payload_format(will.properties.payload_format_utf8, will.payload) {
             return Some(ReasonCode::PayloadFormatInvalid);
         }
         None
     }
 
     /// Whether a payload is what its Payload Format Indicator says, where that is to be checked.
-    pub(crate) fn is_payload_as_told(&self, utf8: Option<bool>, payload: &[u8]) -> bool {
+    pub(crate) fn has_valid_payload_format(&self, utf8: Option<bool>, payload: &[u8]) -> bool {
         let is_checked = self.delivery.limits.check_payload_format && utf8 == Some(true);
         !is_checked || core::str::from_utf8(payload).is_ok()
     }
@@ -301,8 +301,8 @@ impl Engine {
             self.wheel.cancel(timer);
         }
         let session = self.delivery.sessions.get_mut(session_id.0).expect("found or made a moment ago");
-        if let Some(flow) = &mut session.flow {
-            flow.rewind();
+        if let Some(deliveries) = &mut session.deliveries {
+            deliveries.rewind();
         }
 
         let connection = self.connection(id);
@@ -377,8 +377,8 @@ impl Engine {
     /// part of a topic.
     fn response_information(&self, connect: &Connect<'_>, client_id: &str) -> Option<String> {
         let prefix = &self.delivery.limits.response_topic_prefix;
-        let is_asked = connect.properties.request_response_information == Some(true);
-        if !is_asked || prefix.is_empty() {
+        let is_requested = connect.properties.request_response_information == Some(true);
+        if !is_requested || prefix.is_empty() {
             return None;
         }
         let told = format!("{prefix}/{client_id}");
@@ -387,12 +387,12 @@ impl Engine {
     }
 
     /// CONNACK is out: what the session is owed may follow.
-    pub(crate) fn opened(&mut self, now: Instant, session: SessionId, actions: &mut Actions) {
+    pub(crate) fn on_opened(&mut self, now: Instant, session: SessionId, actions: &mut Actions) {
         if let Some(session) = self.delivery.sessions.get(session.0) {
             self.tree.member_changed(session.subscriptions);
         }
-        self.delivery.pump(now, session, actions);
-        self.schedule_lookups(session);
+        self.delivery.deliver_pending(now, session, actions);
+        self.schedule_replays(session);
     }
 
     /// The moment an interval of the protocol ends; `None` if it never does.

@@ -63,7 +63,7 @@ impl Engine {
         if disconnect.reason == ReasonCode::Success {
             self.delivery.set_will(session_id, None);
         }
-        self.connection(id).has_left = true;
+        self.connection(id).has_disconnected = true;
         self.close(now, id, None, actions);
     }
 
@@ -89,13 +89,13 @@ impl Engine {
         actions: &mut Actions,
     ) {
         match reason {
-            Some(reason) => self.close_told(now, id, reason, None, actions),
-            None => self.close_after(now, id, actions),
+            Some(reason) => self.close_with_reason(now, id, reason, None, actions),
+            None => self.close_silently(now, id, actions),
         }
     }
 
     /// [`Engine::close`] with the reason and, in words, what was wrong.
-    pub(crate) fn close_told(
+    pub(crate) fn close_with_reason(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -125,16 +125,16 @@ impl Engine {
                 }
             });
         }
-        self.close_after(now, id, actions);
+        self.close_silently(now, id, actions);
     }
 
     /// What a connection has begun comes to nothing: a packet that is not whole, an exchange of authentication.
     pub(crate) fn forget_unfinished(&mut self, id: ConnectionId) {
         let connection = self.delivery.connections.get_mut(id.0).expect("the caller found it");
-        let half_packet_bytes = core::mem::take(&mut connection.half_packet_bytes);
+        let partial_packet_bytes = core::mem::take(&mut connection.partial_packet_bytes);
         let authentication = connection.authentication.take();
         let held = &mut self.delivery.held;
-        held.half_packets -= u64::from(half_packet_bytes);
+        held.partial_packets -= u64::from(partial_packet_bytes);
         held.authentications -= authentication.map_or(0, |authentication| authentication.bytes());
     }
 
@@ -154,7 +154,7 @@ impl Engine {
         }
     }
 
-    fn close_after(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+    fn close_silently(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
         let Some(connection) = self.delivery.connections.get(id.0) else { return };
         match connection.phase {
             Phase::Closing => return,
@@ -162,13 +162,13 @@ impl Engine {
             | Phase::Authenticating
             | Phase::Accepting(_)
             | Phase::Open(_)
-            | Phase::Departing => {}
+            | Phase::HandingOver => {}
         }
         self.detach(now, id, actions);
         self.forget_unfinished(id);
         let connection = self.connection(id);
         connection.phase = Phase::Closing;
-        connection.half_packet = None;
+        connection.partial_packet = None;
         connection.aliases_in = None;
         connection.aliases_out = None;
         // What was not consumed is offered once more, to be thrown away.
@@ -190,8 +190,8 @@ impl Engine {
         assert!(session.connection == Some(id));
         session.connection = None;
         self.attached_count -= 1;
-        if session.flow.as_ref().is_some_and(|flow| flow.is_empty()) {
-            session.flow = None;
+        if session.deliveries.as_ref().is_some_and(|deliveries| deliveries.is_empty()) {
+            session.deliveries = None;
         }
         let expiry_interval_s = session.expiry_interval_s;
         self.tree.member_changed(session.subscriptions);
@@ -220,8 +220,8 @@ impl Engine {
             self.records_version += 1;
         }
         // While its groups still have their names.
-        let flow = session.flow.take();
-        let ended = flow.map_or(0, |flow| self.leave_all_groups(id, *flow));
+        let deliveries = session.deliveries.take();
+        let ended = deliveries.map_or(0, |deliveries| self.leave_all_groups(id, *deliveries));
         let session = self.delivery.sessions.get_mut(id.0).expect("looked up above");
         session.ledger.drop(&mut self.delivery.counters, DropReason::SessionEnded, ended);
         self.tree.unsubscribe_all(&mut session.subscriptions);

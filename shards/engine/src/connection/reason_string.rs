@@ -4,7 +4,7 @@
 use wire::ReasonCode;
 
 /// What a refused PUBLISH, SUBSCRIBE or CONNECT is told beside its code, where that says more than the code does.
-pub(crate) const fn words(reason: ReasonCode) -> Option<&'static str> {
+pub(crate) const fn reason_string(reason: ReasonCode) -> Option<&'static str> {
     match reason {
         ReasonCode::TopicNameInvalid => Some("the topic has more levels than are allowed"),
         ReasonCode::TopicFilterInvalid => Some("a topic filter has more levels than are allowed"),

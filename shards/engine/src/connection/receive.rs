@@ -14,7 +14,7 @@ use crate::event::{Actions, Consumed};
 /// Type and flags of a CONNECT.
 const CONNECT_FIRST_BYTE: u8 = 0x10;
 /// Bytes of a packet that has not come whole which a connection may hold however short memory is.
-const HALF_PACKET_BYTES_FREE: u32 = 16 * 1024;
+const PARTIAL_PACKET_BYTES_FREE: u32 = 16 * 1024;
 
 impl Engine {
     /// Takes the packets of what arrived, as far as the connection has credit for them.
@@ -31,16 +31,19 @@ impl Engine {
             return Consumed::of(bytes.len());
         };
         // It is put back below; meanwhile the frames it lends may be looked at while the engine changes.
-        let mut assembler = connection.half_packet.take().map_or_else(Assembler::new, |half| *half);
+        let mut assembler = connection.partial_packet.take().map_or_else(Assembler::new, |partial| *partial);
         let mut rest = bytes;
         let packet_bytes_max = self.delivery.limits.packet_bytes_max;
         loop {
             match self.delivery.connections.get(id.0).map(|connection| connection.phase) {
                 None | Some(Phase::Closing) => {
-                    return Consumed { is_farewell: self.is_farewell(id), ..Consumed::of(bytes.len()) };
+                    return Consumed {
+                        may_close_at_once: self.may_close_at_once(id),
+                        ..Consumed::of(bytes.len())
+                    };
                 }
                 // What follows CONNECT is for the shard that takes over.
-                Some(Phase::Departing) => break,
+                Some(Phase::HandingOver) => break,
                 Some(Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)) => {}
             }
             if let Some(&first_byte) = rest.first() {
@@ -70,21 +73,21 @@ impl Engine {
             }
             self.run_endings(now, actions);
         }
-        self.keep_half_packet(now, id, assembler, actions);
+        self.store_partial_packet(now, id, assembler, actions);
         self.delivery.counters.bytes_received -= rest.len() as u64;
         Consumed::of(bytes.len() - rest.len())
     }
 
     /// Whether its peer said DISCONNECT and is owed nothing more.
-    fn is_farewell(&self, id: ConnectionId) -> bool {
+    fn may_close_at_once(&self, id: ConnectionId) -> bool {
         self.delivery.connections.get(id.0).is_some_and(|connection| {
-            connection.has_left && connection.outbox.bytes() == 0 && !connection.outbox.is_lent()
+            connection.has_disconnected && connection.outbox.bytes() == 0 && !connection.outbox.is_lent()
         })
     }
 
-    /// Keeps what the assembler holds of a packet that has not come whole. A long one may not grow while memory is short:
+    /// Persistent what the assembler holds of a packet that has not come whole. A long one may not grow while memory is short:
     /// its connection ends.
-    fn keep_half_packet(
+    fn store_partial_packet(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -92,16 +95,16 @@ impl Engine {
         actions: &mut Actions,
     ) {
         // What is left in the buffer of an idle one is a packet that was taken in.
-        let half_packet = (!assembler.is_idle()).then(|| Box::new(assembler));
-        let after = half_packet.as_ref().map_or(0, |half| half.bytes_held());
+        let partial_packet = (!assembler.is_idle()).then(|| Box::new(assembler));
+        let after = partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
         let after = u32::try_from(after).expect("no packet is longer than 268 435 460 bytes");
         let Some(connection) = self.delivery.connections.get_mut(id.0) else { return };
-        connection.half_packet = half_packet;
-        let before = core::mem::replace(&mut connection.half_packet_bytes, after);
-        self.delivery.held.half_packets += u64::from(after);
-        self.delivery.held.half_packets -= u64::from(before);
-        if after > before && after > HALF_PACKET_BYTES_FREE && self.delivery.is_over_ceiling_in_all() {
-            self.delivery.counters.half_packets_refused += 1;
+        connection.partial_packet = partial_packet;
+        let before = core::mem::replace(&mut connection.partial_packet_bytes, after);
+        self.delivery.held.partial_packets += u64::from(after);
+        self.delivery.held.partial_packets -= u64::from(before);
+        if after > before && after > PARTIAL_PACKET_BYTES_FREE && self.delivery.is_over_ceiling_in_all() {
+            self.delivery.counters.partial_packets_refused += 1;
             self.close(now, id, Some(ReasonCode::QuotaExceeded), actions);
         }
     }
@@ -110,7 +113,7 @@ impl Engine {
     /// of it was taken before.
     fn has_credit(&mut self, id: ConnectionId, begins: Option<u8>) -> bool {
         let over_ceiling = self.delivery.is_over_memory_ceiling();
-        let gated_count_max = u32::from(self.delivery.limits.receive_maximum);
+        let pending_ack_count_max = u32::from(self.delivery.limits.receive_maximum);
         let connection = self.delivery.connections.get_mut(id.0).expect("looked up at the start of the step");
         if let Some(first_byte) = begins {
             connection.publish_arrives = PacketType::from_first_byte(first_byte) == Some(PacketType::Publish);
@@ -119,13 +122,17 @@ impl Engine {
             return false;
         }
         // One more than the receive maximum, so that a client that exceeds it is told so.
-        if connection.gated_count > gated_count_max {
+        if connection.pending_ack_count > pending_ack_count_max {
             return false;
         }
         match connection.phase {
             // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
             Phase::Accepting(_) => return false,
-            Phase::Fresh(_) | Phase::Authenticating | Phase::Open(_) | Phase::Departing | Phase::Closing => {}
+            Phase::Fresh(_)
+            | Phase::Authenticating
+            | Phase::Open(_)
+            | Phase::HandingOver
+            | Phase::Closing => {}
         }
         // A 5.0 client is told 0x97; an older one can only be made to wait, and only with what it
         // publishes: what it acknowledges frees memory.
@@ -200,7 +207,7 @@ impl Engine {
                 return;
             }
             (Phase::Open(session), _) => session,
-            (Phase::Accepting(_) | Phase::Departing | Phase::Closing, _) => {
+            (Phase::Accepting(_) | Phase::HandingOver | Phase::Closing, _) => {
                 unreachable!("not read in this phase")
             }
         };
@@ -231,9 +238,9 @@ impl Engine {
             Phase::Fresh(_) => self.refuse_malformed_connect(now, id, malformed, actions),
             Phase::Authenticating => self.fail_authentication(now, id, malformed.reason(), actions),
             Phase::Accepting(_) | Phase::Open(_) => {
-                self.close_told(now, id, malformed.reason(), Some(&malformed), actions);
+                self.close_with_reason(now, id, malformed.reason(), Some(&malformed), actions);
             }
-            Phase::Departing | Phase::Closing => {}
+            Phase::HandingOver | Phase::Closing => {}
         }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) enum Phase {
     /// CONNACK is out.
     Open(SessionId),
     /// Its session lives on another shard, which will take it over.
-    Departing,
+    HandingOver,
     /// It is told what there is to tell and closed; nothing is read any more.
     Closing,
 }
@@ -78,11 +78,11 @@ pub(crate) struct Connection {
     /// `Abort` was asked for.
     pub(crate) aborted: bool,
     /// Its peer said DISCONNECT.
-    pub(crate) has_left: bool,
+    pub(crate) has_disconnected: bool,
     /// The packet that has not come whole, if there is one.
-    pub(crate) half_packet: Option<Box<Assembler>>,
-    /// Bytes that `half_packet` held when it was last left.
-    pub(crate) half_packet_bytes: u32,
+    pub(crate) partial_packet: Option<Box<Assembler>>,
+    /// Bytes that `partial_packet` held when it was last left.
+    pub(crate) partial_packet_bytes: u32,
     pub(crate) outbox: Outbox,
     /// Whose QoS 0 messages are in the outbox; outlives `phase`.
     pub(crate) owner: Option<SessionId>,
@@ -102,9 +102,9 @@ pub(crate) struct Connection {
     /// QoS 1 and 2 messages of the client that we have not finished acknowledging.
     pub(crate) receiving_count: u16,
     /// Acknowledgements at the release gate.
-    pub(crate) gated_count: u32,
+    pub(crate) pending_ack_count: u32,
     /// Those of them that wait for the other shards.
-    pub(crate) announcing_count: u32,
+    pub(crate) awaiting_interest_count: u32,
     /// Set if CONNECT named a method.
     pub(crate) authentication: Option<Box<Authentication>>,
     pub(crate) aliases_in: Option<Box<IncomingAliases>>,
@@ -122,9 +122,9 @@ impl Connection {
             starved: false,
             publish_arrives: false,
             aborted: false,
-            has_left: false,
-            half_packet: None,
-            half_packet_bytes: 0,
+            has_disconnected: false,
+            partial_packet: None,
+            partial_packet_bytes: 0,
             outbox: Outbox::default(),
             owner: None,
             received_at: now,
@@ -135,8 +135,8 @@ impl Connection {
             receive_maximum: u16::MAX,
             send_quota: u16::MAX,
             receiving_count: 0,
-            gated_count: 0,
-            announcing_count: 0,
+            pending_ack_count: 0,
+            awaiting_interest_count: 0,
             authentication: None,
             aliases_in: None,
             aliases_out: None,
@@ -149,7 +149,7 @@ impl Connection {
             Phase::Fresh(_)
             | Phase::Authenticating
             | Phase::Accepting(_)
-            | Phase::Departing
+            | Phase::HandingOver
             | Phase::Closing => false,
         }
     }
@@ -168,7 +168,7 @@ impl Connection {
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self.phase {
             Phase::Accepting(session) | Phase::Open(session) => Some(session),
-            Phase::Fresh(_) | Phase::Authenticating | Phase::Departing | Phase::Closing => None,
+            Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver | Phase::Closing => None,
         }
     }
 }

@@ -97,7 +97,7 @@ pub(crate) enum Choice {
     Own,
     Other(u16),
     /// Nobody is known to be online, but this shard has a session that can keep it.
-    Keeper(u16),
+    PersistentOffline(u16),
     Nobody,
 }
 
@@ -107,12 +107,12 @@ impl SharedGroups {
     }
 
     /// Another shard says how many members it has now. Returns whether the group still has any elsewhere.
-    pub(crate) fn set(&mut self, key: u64, shard: u16, online_count: u32, keeper_count: u32) -> bool {
+    pub(crate) fn set(&mut self, key: u64, shard: u16, online_count: u32, persistent_count: u32) -> bool {
         let entry = self.table.entry(key, |group| group.key == key, |group| group.key);
         let mut entry = entry.or_insert_with(|| SharedGroup { key, shares: Vec::new(), cursor: 0 });
         let shares = &mut entry.get_mut().shares;
         shares.retain(|share| share.shard != shard);
-        if online_count + keeper_count > 0 {
+        if online_count + persistent_count > 0 {
             let at = shares.partition_point(|share| share.shard < shard);
             shares.insert(at, Share { shard, online_count });
         }
@@ -151,14 +151,14 @@ impl SharedGroups {
     }
 
     /// A shard that was not `tried` and has a member, online or able to keep the message.
-    pub(crate) fn choose_keeper(&self, key: u64, own_count: u32, tried: ShardSet) -> Choice {
+    pub(crate) fn choose_persistent(&self, key: u64, own_count: u32, tried: ShardSet) -> Choice {
         if own_count > 0 {
             return Choice::Own;
         }
         let group = self.table.find(key, |group| group.key == key);
         let mut shares = group.into_iter().flat_map(|group| &group.shares);
         let share = shares.find(|share| !tried.contains(share.shard));
-        share.map_or(Choice::Nobody, |share| Choice::Keeper(share.shard))
+        share.map_or(Choice::Nobody, |share| Choice::PersistentOffline(share.shard))
     }
 }
 
@@ -191,19 +191,19 @@ mod tests {
                 Choice::Own => counts[0] += 1,
                 Choice::Other(2) => counts[1] += 1,
                 Choice::Other(5) => counts[2] += 1,
-                Choice::Other(_) | Choice::Keeper(_) | Choice::Nobody => panic!("not a member"),
+                Choice::Other(_) | Choice::PersistentOffline(_) | Choice::Nobody => panic!("not a member"),
             }
         }
         assert_eq!(counts, [20, 30, 10]);
         assert_eq!(groups.choose(1, 0, nobody.with(2)), Choice::Other(5));
         assert_eq!(groups.choose(1, 0, nobody.with(2).with(5)), Choice::Nobody);
-        assert_eq!(groups.choose_keeper(1, 0, nobody.with(2)), Choice::Keeper(5));
-        assert_eq!(groups.choose_keeper(1, 0, nobody.with(2).with(5)), Choice::Nobody);
+        assert_eq!(groups.choose_persistent(1, 0, nobody.with(2)), Choice::PersistentOffline(5));
+        assert_eq!(groups.choose_persistent(1, 0, nobody.with(2).with(5)), Choice::Nobody);
         assert!(groups.set(1, 2, 0, 0));
         assert!(groups.set(1, 5, 0, 4));
         assert_eq!(groups.choose(1, 0, nobody), Choice::Nobody);
-        assert_eq!(groups.choose_keeper(1, 0, nobody), Choice::Keeper(5));
-        assert_eq!(groups.choose_keeper(1, 1, nobody), Choice::Own);
+        assert_eq!(groups.choose_persistent(1, 0, nobody), Choice::PersistentOffline(5));
+        assert_eq!(groups.choose_persistent(1, 1, nobody), Choice::Own);
         assert!(!groups.set(1, 5, 0, 0));
         assert_eq!(groups.len(), 0);
         assert_eq!(groups.choose(1, 1, nobody), Choice::Own);

@@ -12,7 +12,7 @@ use wire::QoS;
 
 use crate::base::slab::Key;
 use crate::base::time::Instant;
-use crate::mesh::outbound::Lane;
+use crate::mesh::outbound::LaneKind;
 use crate::mesh::topology::ShardSet;
 use crate::message::stored::{MessageView, PlainPacket};
 use crate::retained::watermarks::Origin;
@@ -20,7 +20,7 @@ use crate::session::table::SessionId;
 
 /// How a filter is called between shards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum FilterName<'a> {
+pub(crate) enum RemoteFilter<'a> {
     /// The fingerprint of a filter without wildcards.
     Exact(u64),
     /// The text of one with wildcards.
@@ -29,12 +29,12 @@ pub(crate) enum FilterName<'a> {
 
 /// A message for another shard.
 #[derive(Clone, Debug)]
-pub(crate) struct Crossing<'a> {
+pub(crate) struct ForwardedPublish<'a> {
     pub(crate) view: MessageView<'a>,
     /// The target has a subscriber that is in no group.
-    pub(crate) live: bool,
+    pub(crate) deliver_here: bool,
     /// The target is the home of the topic and has to retain it.
-    pub(crate) store: bool,
+    pub(crate) retain_here: bool,
     /// Where it was published.
     pub(crate) origin: Origin,
     /// Who published it, for No Local of retained messages [MQTT-3.8.3-3].
@@ -44,7 +44,7 @@ pub(crate) struct Crossing<'a> {
     /// Shards that were asked for these groups before and had no member online.
     pub(crate) tried: ShardSet,
     /// No shard is known to have a member online: a session that is away may keep it.
-    pub(crate) last_choice: bool,
+    pub(crate) accepts_offline: bool,
 }
 
 /// Group keys, encoded or as a list.
@@ -118,56 +118,56 @@ impl core::fmt::Debug for Origins<'_> {
 
 /// Where an answer goes: a look-up of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct LookupId {
+pub(crate) struct RequestId {
     pub(crate) session: SessionId,
     pub(crate) number: u32,
 }
 
 /// Everything that one shard says to another.
 #[derive(Debug)]
-pub(crate) enum Said<'a> {
-    Publish(Crossing<'a>),
+pub(crate) enum ShardMessage<'a> {
+    Publish(ForwardedPublish<'a>),
     /// No member of this group is online here; it is offered to the next shard.
-    Bounce(Crossing<'a>),
+    Returned(ForwardedPublish<'a>),
     /// A retained message that was asked for.
-    Retained(LookupId, Crossing<'a>),
+    Retained(RequestId, ForwardedPublish<'a>),
     /// The end of a slice; the last topic looked at, or none if there are no more.
-    SliceEnd(LookupId, Option<&'a str>),
-    Interest(FilterName<'a>, bool),
+    PageEnd(RequestId, Option<&'a str>),
+    Interest(RemoteFilter<'a>, bool),
     Group {
-        filter: FilterName<'a>,
+        filter: RemoteFilter<'a>,
         key: u64,
         online_count: u32,
-        keeper_count: u32,
+        persistent_count: u32,
     },
     /// A question for a slice.
-    Ask {
-        lookup: LookupId,
+    PageRequest {
+        replay: RequestId,
         filter: &'a str,
         /// Where to go on, if it is not the beginning.
         topic: Option<&'a str>,
         /// That topic was answered before; else it comes first.
         is_seen: bool,
         /// The updates that the answer has to count.
-        due: Origins<'a>,
+        required: Origins<'a>,
     },
     /// Announcements taken in, and the last update sent to each home until then.
-    Stores(u64, Origins<'a>),
+    Watermarks(u64, Origins<'a>),
 }
 
 const PUBLISH: u8 = 1;
-const BOUNCE: u8 = 2;
+const RETURNED: u8 = 2;
 const RETAINED: u8 = 3;
-const SLICE_END: u8 = 4;
+const PAGE_END: u8 = 4;
 const INTEREST: u8 = 5;
 const GROUP: u8 = 6;
-const ASK: u8 = 7;
-const STORES: u8 = 8;
+const PAGE_REQUEST: u8 = 7;
+const WATERMARKS: u8 = 8;
 
 const RETAIN: u8 = 1 << 2;
 const EXPIRES: u8 = 1 << 3;
 const STORE: u8 = 1 << 4;
-const LAST_CHOICE: u8 = 1 << 5;
+const ACCEPTS_OFFLINE: u8 = 1 << 5;
 const LIVE: u8 = 1 << 6;
 const TRIED: u8 = 1 << 7;
 
@@ -178,51 +178,53 @@ const PLAIN: u8 = 1 << 2;
 const PLAIN_V5: u8 = 1 << 3;
 const PLAIN_TRACKED: u8 = 1 << 4;
 
-impl<'a> Said<'a> {
-    pub(crate) fn lane(&self) -> Lane {
+impl<'a> ShardMessage<'a> {
+    pub(crate) fn lane(&self) -> LaneKind {
         match self {
-            Self::Publish(_) | Self::Bounce(_) | Self::Retained(..) | Self::SliceEnd(..) => Lane::Data,
-            Self::Interest(..) | Self::Group { .. } | Self::Ask { .. } | Self::Stores(..) => Lane::Control,
+            Self::Publish(_) | Self::Returned(_) | Self::Retained(..) | Self::PageEnd(..) => LaneKind::Data,
+            Self::Interest(..) | Self::Group { .. } | Self::PageRequest { .. } | Self::Watermarks(..) => {
+                LaneKind::Control
+            }
         }
     }
 
-    /// No more bytes than this are what [`Said::encode`] appends; fewer if a payload goes beside them.
+    /// No more bytes than this are what [`ShardMessage::encode`] appends; fewer if a payload goes beside them.
     pub(crate) fn bytes_max(&self) -> usize {
         /// Of everything but texts, lists and payloads.
         const FIXED: usize = 96;
         FIXED
             + match self {
-                Self::Publish(crossing) | Self::Bounce(crossing) | Self::Retained(_, crossing) => {
-                    crossing.variable_bytes()
-                }
-                Self::SliceEnd(_, cursor) => cursor.map_or(0, str::len),
+                Self::Publish(forwarded_publish)
+                | Self::Returned(forwarded_publish)
+                | Self::Retained(_, forwarded_publish) => forwarded_publish.variable_bytes(),
+                Self::PageEnd(_, cursor) => cursor.map_or(0, str::len),
                 Self::Interest(filter, _) | Self::Group { filter, .. } => filter.text_bytes(),
-                Self::Ask { filter, topic, due, .. } => {
-                    filter.len() + topic.map_or(0, str::len) + due.bytes()
+                Self::PageRequest { filter, topic, required, .. } => {
+                    filter.len() + topic.map_or(0, str::len) + required.bytes()
                 }
-                Self::Stores(_, updates) => updates.bytes(),
+                Self::Watermarks(_, updates) => updates.bytes(),
             }
     }
 
     /// Appends its bytes; a payload that goes beside them is not among them.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, payload_beside: bool) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, payload_attached: bool) {
         match self {
-            Self::Publish(crossing) => {
+            Self::Publish(forwarded_publish) => {
                 out.push(PUBLISH);
-                crossing.encode(out, payload_beside);
+                forwarded_publish.encode(out, payload_attached);
             }
-            Self::Bounce(crossing) => {
-                out.push(BOUNCE);
-                crossing.encode(out, payload_beside);
+            Self::Returned(forwarded_publish) => {
+                out.push(RETURNED);
+                forwarded_publish.encode(out, payload_attached);
             }
-            Self::Retained(lookup, crossing) => {
+            Self::Retained(replay, forwarded_publish) => {
                 out.push(RETAINED);
-                lookup.encode(out);
-                crossing.encode(out, payload_beside);
+                replay.encode(out);
+                forwarded_publish.encode(out, payload_attached);
             }
-            Self::SliceEnd(lookup, cursor) => {
-                out.push(SLICE_END);
-                lookup.encode(out);
+            Self::PageEnd(replay, cursor) => {
+                out.push(PAGE_END);
+                replay.encode(out);
                 write_text(out, *cursor);
             }
             Self::Interest(filter, wanted) => {
@@ -230,99 +232,99 @@ impl<'a> Said<'a> {
                 out.push(u8::from(*wanted));
                 filter.encode(out);
             }
-            Self::Group { filter, key, online_count, keeper_count } => {
+            Self::Group { filter, key, online_count, persistent_count } => {
                 out.push(GROUP);
                 out.extend_from_slice(&key.to_le_bytes());
                 out.extend_from_slice(&online_count.to_le_bytes());
-                out.extend_from_slice(&keeper_count.to_le_bytes());
+                out.extend_from_slice(&persistent_count.to_le_bytes());
                 filter.encode(out);
             }
-            Self::Ask { lookup, filter, topic, is_seen, due } => {
-                out.push(ASK);
-                lookup.encode(out);
+            Self::PageRequest { replay, filter, topic, is_seen, required } => {
+                out.push(PAGE_REQUEST);
+                replay.encode(out);
                 write_text(out, Some(filter));
                 write_text(out, *topic);
                 out.push(u8::from(*is_seen));
-                due.encode(out);
+                required.encode(out);
             }
-            Self::Stores(seen, counts) => {
-                out.push(STORES);
+            Self::Watermarks(seen, counts) => {
+                out.push(WATERMARKS);
                 out.extend_from_slice(&seen.to_le_bytes());
                 counts.encode(out);
             }
         }
     }
 
-    /// Reads what [`Said::encode`] wrote.
+    /// Reads what [`ShardMessage::encode`] wrote.
     ///
     /// # Panics
     /// If it was not written by that.
     pub(crate) fn decode(message: &'a [u8], payload: Option<&'a Bytes>) -> Self {
         let mut reader = Reader(message);
-        let said = match reader.u8() {
-            PUBLISH => Self::Publish(Crossing::decode(&mut reader, payload)),
-            BOUNCE => Self::Bounce(Crossing::decode(&mut reader, payload)),
+        let message = match reader.u8() {
+            PUBLISH => Self::Publish(ForwardedPublish::decode(&mut reader, payload)),
+            RETURNED => Self::Returned(ForwardedPublish::decode(&mut reader, payload)),
             RETAINED => {
-                let lookup = LookupId::decode(&mut reader);
-                Self::Retained(lookup, Crossing::decode(&mut reader, payload))
+                let replay = RequestId::decode(&mut reader);
+                Self::Retained(replay, ForwardedPublish::decode(&mut reader, payload))
             }
-            SLICE_END => {
-                let lookup = LookupId::decode(&mut reader);
-                Self::SliceEnd(lookup, reader.text())
+            PAGE_END => {
+                let replay = RequestId::decode(&mut reader);
+                Self::PageEnd(replay, reader.text())
             }
             INTEREST => {
                 let wanted = reader.u8() == 1;
-                Self::Interest(FilterName::decode(&mut reader), wanted)
+                Self::Interest(RemoteFilter::decode(&mut reader), wanted)
             }
             GROUP => Self::Group {
                 key: reader.u64(),
                 online_count: reader.u32(),
-                keeper_count: reader.u32(),
-                filter: FilterName::decode(&mut reader),
+                persistent_count: reader.u32(),
+                filter: RemoteFilter::decode(&mut reader),
             },
-            ASK => {
-                let lookup = LookupId::decode(&mut reader);
-                let filter = reader.text().expect("an ask has a filter");
+            PAGE_REQUEST => {
+                let replay = RequestId::decode(&mut reader);
+                let filter = reader.text().expect("an request has a filter");
                 let topic = reader.text();
                 let is_seen = reader.u8() == 1;
-                Self::Ask { lookup, filter, topic, is_seen, due: Origins::decode(&mut reader) }
+                Self::PageRequest { replay, filter, topic, is_seen, required: Origins::decode(&mut reader) }
             }
-            STORES => {
+            WATERMARKS => {
                 let seen = reader.u64();
-                Self::Stores(seen, Origins::decode(&mut reader))
+                Self::Watermarks(seen, Origins::decode(&mut reader))
             }
             kind => panic!("a lane carried a message of kind {kind}"),
         };
         assert!(reader.0.is_empty());
-        said
+        message
     }
 }
 
-impl<'a> Crossing<'a> {
+impl<'a> ForwardedPublish<'a> {
     /// The message alone, for nobody yet.
     pub(crate) fn of(view: MessageView<'a>, origin: Origin) -> Self {
         Self {
             view,
-            live: false,
-            store: false,
+            deliver_here: false,
+            retain_here: false,
             origin,
             publisher: None,
             groups: GroupKeys::NONE,
             tried: ShardSet::default(),
-            last_choice: false,
+            accepts_offline: false,
         }
     }
 
-    fn encode(&self, out: &mut Vec<u8>, payload_beside: bool) {
+    fn encode(&self, out: &mut Vec<u8>, payload_attached: bool) {
         let view = &self.view;
         let mut flags = view.qos.bits();
         flags |= if view.retain { RETAIN } else { 0 };
         flags |= if view.expires_at.is_some() { EXPIRES } else { 0 };
-        flags |= if self.store { STORE } else { 0 };
-        flags |= if self.last_choice { LAST_CHOICE } else { 0 };
+        flags |= if self.retain_here { STORE } else { 0 };
+        flags |= if self.accepts_offline { ACCEPTS_OFFLINE } else { 0 };
         flags |= if self.tried.is_empty() { 0 } else { TRIED };
-        flags |= if self.live { LIVE } else { 0 };
-        let plain = view.packet.filter(|_| !payload_beside);
+        flags |= if self.deliver_here { LIVE } else { 0 };
+        let plain = view.packet.filter(|_| !payload_attached);
         let mut form = 0;
         form |= if self.publisher.is_some() { PUBLISHER } else { 0 };
         form |= if self.groups.0.is_empty() { 0 } else { GROUPS };
@@ -349,7 +351,7 @@ impl<'a> Crossing<'a> {
             out.extend_from_slice(&part_length(view.payload));
             write_part(out, plain.body);
         } else {
-            let payload = if payload_beside { &[][..] } else { view.payload };
+            let payload = if payload_attached { &[][..] } else { view.payload };
             for part in [view.topic.as_bytes(), view.forwarded, payload] {
                 write_part(out, part);
             }
@@ -395,18 +397,18 @@ impl<'a> Crossing<'a> {
         };
         Self {
             view,
-            live: flags & LIVE != 0,
-            store: flags & STORE != 0,
+            deliver_here: flags & LIVE != 0,
+            retain_here: flags & STORE != 0,
             origin,
             publisher,
             groups,
             tried,
-            last_choice: flags & LAST_CHOICE != 0,
+            accepts_offline: flags & ACCEPTS_OFFLINE != 0,
         }
     }
 }
 
-impl FilterName<'_> {
+impl RemoteFilter<'_> {
     fn text_bytes(&self) -> usize {
         match self {
             Self::Exact(_) => 0,
@@ -428,7 +430,7 @@ impl FilterName<'_> {
     }
 }
 
-impl<'a> FilterName<'a> {
+impl<'a> RemoteFilter<'a> {
     fn decode(reader: &mut Reader<'a>) -> Self {
         match reader.u8() {
             0 => Self::Exact(reader.u64()),
@@ -437,7 +439,7 @@ impl<'a> FilterName<'a> {
     }
 }
 
-impl LookupId {
+impl RequestId {
     fn encode(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.session.0.index().to_le_bytes());
         out.extend_from_slice(&self.session.0.generation.to_le_bytes());
@@ -503,7 +505,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::outbound::{BLOCK_BYTES, Inbound, Outbound, Parcel, messages};
+    use crate::mesh::outbound::{BLOCK_BYTES, InboundItem, Outbound, OutboundItem, messages};
     use alloc::string::String;
     use alloc::{format, vec};
 
@@ -519,83 +521,92 @@ mod tests {
         }
     }
 
-    fn lookup() -> LookupId {
-        LookupId { session: SessionId(Key::new(5, 6)), number: 7 }
+    fn replay() -> RequestId {
+        RequestId { session: SessionId(Key::new(5, 6)), number: 7 }
     }
 
     #[test]
     fn everything_said_is_heard_in_order_whatever_its_size() {
         let mut outbound = Outbound::new(2);
         let keys = [3u64.to_le_bytes(), 4u64.to_le_bytes()].concat();
-        let crossing = |payload| Crossing {
+        let forwarded_publish = |payload| ForwardedPublish {
             view: view(payload),
-            live: true,
-            store: true,
+            deliver_here: true,
+            retain_here: true,
             origin: Origin { shard: 3, sequence: 5 },
             publisher: NonZeroU64::new(9),
             groups: GroupKeys::from_bytes(&keys),
             tried: ShardSet(6),
-            last_choice: true,
+            accepts_offline: true,
         };
         let body = b"\0\x03a/b\0\x07plain";
         let packet = PlainPacket { body, is_v5: false, is_tracked: true };
         let plain = MessageView { forwarded: &[], packet: Some(packet), ..view(b"plain") };
-        let plain = Crossing::of(plain, Origin { shard: 1, sequence: 2 });
+        let plain = ForwardedPublish::of(plain, Origin { shard: 1, sequence: 2 });
         let large = vec![9; 100_000];
         let shared = Bytes::from(large.clone());
         let counts = [Origin { shard: 1, sequence: 7 }, Origin { shard: 63, sequence: u64::MAX }];
         let long_filter = "x/".repeat(20_000) + "#";
         let all = [
-            (Said::Publish(crossing(b"small")), None),
-            (Said::Publish(crossing(&large)), Some(&shared)),
-            (Said::Publish(plain), None),
-            (Said::Bounce(crossing(b"")), None),
-            (Said::Retained(lookup(), Crossing::of(view(b"kept"), counts[0])), None),
-            (Said::SliceEnd(lookup(), Some("a/z")), None),
-            (Said::SliceEnd(lookup(), None), None),
-            (Said::Interest(FilterName::Exact(12), true), None),
-            (Said::Interest(FilterName::Wild(&long_filter), false), None),
-            (Said::Group { filter: FilterName::Wild("a/+"), key: 1, online_count: 2, keeper_count: 3 }, None),
+            (ShardMessage::Publish(forwarded_publish(b"small")), None),
+            (ShardMessage::Publish(forwarded_publish(&large)), Some(&shared)),
+            (ShardMessage::Publish(plain), None),
+            (ShardMessage::Returned(forwarded_publish(b"")), None),
+            (ShardMessage::Retained(replay(), ForwardedPublish::of(view(b"kept"), counts[0])), None),
+            (ShardMessage::PageEnd(replay(), Some("a/z")), None),
+            (ShardMessage::PageEnd(replay(), None), None),
+            (ShardMessage::Interest(RemoteFilter::Exact(12), true), None),
+            (ShardMessage::Interest(RemoteFilter::Wild(&long_filter), false), None),
             (
-                Said::Ask {
-                    lookup: lookup(),
-                    filter: "a/#",
-                    topic: Some("a/b"),
-                    is_seen: true,
-                    due: Origins::List(&counts),
+                ShardMessage::Group {
+                    filter: RemoteFilter::Wild("a/+"),
+                    key: 1,
+                    online_count: 2,
+                    persistent_count: 3,
                 },
                 None,
             ),
-            (Said::Stores(3, Origins::List(&counts)), None),
+            (
+                ShardMessage::PageRequest {
+                    replay: replay(),
+                    filter: "a/#",
+                    topic: Some("a/b"),
+                    is_seen: true,
+                    required: Origins::List(&counts),
+                },
+                None,
+            ),
+            (ShardMessage::Watermarks(3, Origins::List(&counts)), None),
         ];
         let mut expected: [Vec<String>; 2] = [vec![], vec![]];
         for _ in 0..200 {
-            for (said, shared) in &all {
-                outbound.push(1, said.lane(), said.bytes_max(), *shared, |out| {
-                    said.encode(out, shared.is_some());
+            for (message, shared) in &all {
+                outbound.push(1, message.lane(), message.bytes_max(), *shared, |out| {
+                    message.encode(out, shared.is_some());
                 });
-                expected[said.lane() as usize].push(format!("{said:?}"));
+                expected[message.lane() as usize].push(format!("{message:?}"));
             }
         }
         assert!(!outbound.has_room());
-        for lane in [Lane::Data, Lane::Control] {
-            let mut heard = Vec::new();
-            while let Some(parcel) = outbound.take(1, lane) {
-                let item = match &parcel {
-                    Parcel::Block(block) => {
+        for lane in [LaneKind::Data, LaneKind::Control] {
+            let mut received = Vec::new();
+            while let Some(sent) = outbound.take(1, lane) {
+                let item = match &sent {
+                    OutboundItem::Block(block) => {
                         assert!(block.len() <= BLOCK_BYTES);
-                        Inbound::Block(block)
+                        InboundItem::Block(block)
                     }
-                    Parcel::Large(large) => Inbound::Large(large),
+                    OutboundItem::Oversized(large) => InboundItem::Oversized(large),
                 };
-                heard.extend(
-                    messages(item).map(|(message, payload)| format!("{:?}", Said::decode(message, payload))),
+                received.extend(
+                    messages(item)
+                        .map(|(message, payload)| format!("{:?}", ShardMessage::decode(message, payload))),
                 );
-                if let Parcel::Block(block) = parcel {
+                if let OutboundItem::Block(block) = sent {
                     outbound.recycle(block);
                 }
             }
-            assert_eq!(heard, expected[lane as usize]);
+            assert_eq!(received, expected[lane as usize]);
         }
         assert!(outbound.has_room());
         assert_eq!(outbound.waiting_count(), 0);

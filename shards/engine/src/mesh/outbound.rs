@@ -1,12 +1,12 @@
 //! What waits for a lane to another shard: messages packed into blocks, in order.
-//! Knows no ring, the host moves parcels; and no message, `said` writes and reads those.
+//! Knows no ring, the host moves items; and no message, `message` writes and reads those.
 //!
 //! **Why full lanes in both directions neither lose anything, nor stop, nor take memory without bound.** A shard
 //! takes in all of every lane in each turn, whatever waits here; so a full lane has room again as soon as its
 //! receiver had a turn, and no lane waits for another. What waits here came from one of these:
-//! - Packets of clients: none is taken while [`WAITING_MAX`] parcels wait for some lane, and messages of groups
+//! - Packets of clients: none is taken while [`WAITING_ITEMS_MAX`] items wait for some lane, and messages of groups
 //!   that move are held back as well. So one packet's worth comes on top.
-//! - Answers: at most `lookup::ASKS_MAX` questions of a shard are open, which is asserted where they arrive, and
+//! - Answers: at most `replay::REQUESTS_MAX` questions of a shard are open, which is asserted where they arrive, and
 //!   each is answered by one slice of bounded length. A slot for each answer need not be reserved before its
 //!   question leaves: this bounds the same memory.
 //! - What goes back because a group has nobody here: one message for one that came. A shard that has no turn sends
@@ -23,13 +23,13 @@ use bytes::Bytes;
 pub const BLOCK_BYTES: usize = 8 * 1024;
 /// Parcels that may wait for a lane before new packets are refused. What one packet adds comes on top: two
 /// for each lane.
-const WAITING_MAX: usize = 64;
+const WAITING_ITEMS_MAX: usize = 64;
 /// Empty blocks kept for reuse.
 const BLOCKS_KEPT: usize = 64;
 
 /// Each ordered pair of shards has two lanes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lane {
+pub enum LaneKind {
     /// Messages, and retained messages that were asked for.
     Data,
     /// Interest, groups, and questions for retained messages.
@@ -38,33 +38,33 @@ pub enum Lane {
 
 /// One item on its way to a lane.
 #[derive(Debug)]
-pub enum Parcel {
+pub enum OutboundItem {
     /// Many messages, at most [`BLOCK_BYTES`] bytes.
     Block(Vec<u8>),
-    /// One that is too large for a block.
-    Large(Large),
+    /// One that is too oversized for a block.
+    Oversized(OversizedItem),
 }
 
-/// A message too large for a block; its payload is shared, not copied.
+/// A message too oversized for a block; its payload is shared, not copied.
 #[derive(Clone, Debug)]
-pub struct Large {
+pub struct OversizedItem {
     head: Vec<u8>,
     payload: Bytes,
 }
 
 /// One item that came out of a lane.
 #[derive(Clone, Copy, Debug)]
-pub enum Inbound<'a> {
-    /// The bytes of a [`Parcel::Block`].
+pub enum InboundItem<'a> {
+    /// The bytes of a [`OutboundItem::Block`].
     Block(&'a [u8]),
-    /// A [`Parcel::Large`].
-    Large(&'a Large),
+    /// A [`OutboundItem::Oversized`].
+    Oversized(&'a OversizedItem),
 }
 
 /// What waits for one lane.
 #[derive(Debug, Default)]
 struct Waiting {
-    parcels: VecDeque<Parcel>,
+    items: VecDeque<OutboundItem>,
     open: Vec<u8>,
 }
 
@@ -85,7 +85,7 @@ impl Outbound {
 
     /// Whether one more packet may be taken: no lane is far behind.
     pub(crate) fn has_room(&self) -> bool {
-        self.lanes.iter().flatten().all(|waiting| waiting.parcels.len() < WAITING_MAX)
+        self.lanes.iter().flatten().all(|waiting| waiting.items.len() < WAITING_ITEMS_MAX)
     }
 
     /// Parcels and open blocks that wait.
@@ -93,20 +93,20 @@ impl Outbound {
         self.lanes
             .iter()
             .flatten()
-            .map(|waiting| waiting.parcels.len() + usize::from(!waiting.open.is_empty()))
+            .map(|waiting| waiting.items.len() + usize::from(!waiting.open.is_empty()))
             .sum()
     }
 
-    /// The next parcel for a lane; an open block is closed if nothing else waits.
-    pub(crate) fn take(&mut self, target: u16, lane: Lane) -> Option<Parcel> {
+    /// The next outbound for a lane; an open block is closed if nothing else waits.
+    pub(crate) fn take(&mut self, target: u16, lane: LaneKind) -> Option<OutboundItem> {
         let waiting = &mut self.lanes[usize::from(target)][lane as usize];
-        if let Some(parcel) = waiting.parcels.pop_front() {
-            return Some(parcel);
+        if let Some(outbound) = waiting.items.pop_front() {
+            return Some(outbound);
         }
         if waiting.open.is_empty() {
             return None;
         }
-        Some(Parcel::Block(core::mem::take(&mut waiting.open)))
+        Some(OutboundItem::Block(core::mem::take(&mut waiting.open)))
     }
 
     /// Takes an empty block back.
@@ -118,11 +118,11 @@ impl Outbound {
     }
 
     /// Appends the message that `write` appends, of at most `bytes_max` bytes, and its length before it. One that is too
-    /// large for a block or has a payload beside it is a parcel by itself.
+    /// oversized for a block or has a payload beside it is a outbound by itself.
     pub(crate) fn push(
         &mut self,
         target: u16,
-        lane: Lane,
+        lane: LaneKind,
         bytes_max: usize,
         payload: Option<&Bytes>,
         write: impl FnOnce(&mut Vec<u8>),
@@ -133,17 +133,17 @@ impl Outbound {
         if payload.is_some() || bytes_max > BLOCK_BYTES {
             if !waiting.open.is_empty() {
                 let sealed = core::mem::take(&mut waiting.open);
-                waiting.parcels.push_back(Parcel::Block(sealed));
+                waiting.items.push_back(OutboundItem::Block(sealed));
             }
             let mut head = Vec::new();
             write(&mut head);
-            let large = Large { head, payload: payload.cloned().unwrap_or_default() };
-            waiting.parcels.push_back(Parcel::Large(large));
+            let oversized = OversizedItem { head, payload: payload.cloned().unwrap_or_default() };
+            waiting.items.push_back(OutboundItem::Oversized(oversized));
             return;
         }
         if waiting.open.len() + bytes_max > BLOCK_BYTES {
             let sealed = core::mem::take(&mut waiting.open);
-            waiting.parcels.push_back(Parcel::Block(sealed));
+            waiting.items.push_back(OutboundItem::Block(sealed));
         }
         if waiting.open.capacity() == 0 {
             waiting.open = empties.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
@@ -159,10 +159,10 @@ impl Outbound {
 }
 
 /// The messages of an item, in order, each with the payload that lies beside it.
-pub(crate) fn messages(item: Inbound<'_>) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
-    let (mut block, large) = match item {
-        Inbound::Block(block) => (block, None),
-        Inbound::Large(large) => (&[][..], Some((&large.head[..], Some(&large.payload)))),
+pub(crate) fn messages(item: InboundItem<'_>) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
+    let (mut block, oversized) = match item {
+        InboundItem::Block(block) => (block, None),
+        InboundItem::Oversized(oversized) => (&[][..], Some((&oversized.head[..], Some(&oversized.payload)))),
     };
     let in_block = core::iter::from_fn(move || {
         let (length, rest) = block.split_first_chunk::<4>()?;
@@ -170,5 +170,5 @@ pub(crate) fn messages(item: Inbound<'_>) -> impl Iterator<Item = (&[u8], Option
         block = rest;
         Some((message, None))
     });
-    in_block.chain(large)
+    in_block.chain(oversized)
 }

@@ -1,5 +1,5 @@
 //! From a matched message to one session: send, queue or drop, and count which.
-//! Knows no topic tree and no packet of a client; `publish` and `lookup` bring the matches.
+//! Knows no topic tree and no packet of a client; `publish` and `replay` bring the matches.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -15,9 +15,9 @@ use crate::counters::{Counters, DropReason};
 use crate::event::Actions;
 use crate::limits::{Limits, QueueFull};
 use crate::message::stored::{MessageKey, MessageStore, MessageView, SHARED_PAYLOAD_BYTES_MIN};
-use crate::publish::send::{Outlet, send};
+use crate::publish::send::{OutboxWriter, send};
 use crate::retained::watermarks::Origin;
-use crate::session::inflight::{Flow, Grant, Queued, Stage};
+use crate::session::inflight::{DeliveryState, Grant, Queued, Stage};
 use crate::session::table::{Session, SessionId};
 use crate::session::will::Will;
 
@@ -43,27 +43,27 @@ pub(crate) struct Delivery {
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Slab<Session>,
     pub(crate) messages: MessageStore,
-    pub(crate) outlet: Outlet,
-    pub(crate) held: Held,
+    pub(crate) outbox_writer: OutboxWriter,
+    pub(crate) held: MemoryLedger,
     /// Bounded by the sessions and connections; emptied at the end of each step.
     pub(crate) endings: Vec<Ending>,
 }
 
 /// Bytes held beside messages and outboxes, for the ceiling.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct MemoryLedger {
     pub(crate) wills: u64,
     /// Texts of filters and names of groups.
     pub(crate) filters: u64,
     /// Of clients that are being authenticated.
     pub(crate) authentications: u64,
     /// Packets of which a part has come.
-    pub(crate) half_packets: u64,
+    pub(crate) partial_packets: u64,
 }
 
 /// A message that was published a moment ago.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveOrigin {
     /// Of this shard's publish counter.
     pub(crate) at: u64,
     /// Where it was published.
@@ -72,14 +72,14 @@ pub(crate) struct Live {
 
 /// A message on its way to the sessions that it matched.
 #[derive(Debug)]
-pub(crate) struct Source<'a> {
+pub(crate) struct FanOut<'a> {
     pub(crate) view: MessageView<'a>,
     /// The payload, if it is large enough to be shared instead of copied.
     pub(crate) shared: Option<Bytes>,
     /// Its place in the store, once a first session has to keep it.
     key: Option<MessageKey>,
     /// `None` if it comes out of a retained store, or was live before.
-    live: Option<Live>,
+    live: Option<LiveOrigin>,
     /// A session that outlives its connection keeps it: its acknowledgement is a promise.
     pub(crate) must_persist: bool,
     /// Sessions it was offered to.
@@ -96,13 +96,13 @@ enum Plan {
 impl Delivery {
     /// Begins the fan-out of a message of another shard, whose payload may lie beside it; it is not `live` if it
     /// comes out of a retained store.
-    pub(crate) fn source_beside<'a>(
+    pub(crate) fn fan_out_attached<'a>(
         &mut self,
         view: MessageView<'a>,
         payload: Option<&Bytes>,
-        live: Option<Live>,
-    ) -> Source<'a> {
-        self.outlet.templates.clear();
+        live: Option<LiveOrigin>,
+    ) -> FanOut<'a> {
+        self.outbox_writer.templates.clear();
         let shared = if view.payload.len() < SHARED_PAYLOAD_BYTES_MIN {
             None
         } else {
@@ -113,17 +113,17 @@ impl Delivery {
                     .unwrap_or_else(|| Bytes::copy_from_slice(view.payload)),
             )
         };
-        Source { view, shared, key: None, live, must_persist: false, offered_count: 0 }
+        FanOut { view, shared, key: None, live, must_persist: false, offered_count: 0 }
     }
 
     /// Begins the fan-out of a message that is not in the store.
-    pub(crate) fn source<'a>(&mut self, view: MessageView<'a>, live: Live) -> Source<'a> {
-        self.source_beside(view, None, Some(live))
+    pub(crate) fn fan_out<'a>(&mut self, view: MessageView<'a>, live: LiveOrigin) -> FanOut<'a> {
+        self.fan_out_attached(view, None, Some(live))
     }
 
     /// Begins the delivery of a stored message, of which `scratch` receives what is not shared.
-    pub(crate) fn stored_source<'a>(&mut self, key: MessageKey, scratch: &'a mut StoredCopy) -> Source<'a> {
-        self.outlet.templates.clear();
+    pub(crate) fn fan_out_stored<'a>(&mut self, key: MessageKey, scratch: &'a mut StoredCopy) -> FanOut<'a> {
+        self.outbox_writer.templates.clear();
         self.messages.hold(key);
         let view = self.messages.view(key);
         scratch.shared = self.messages.shared_payload(key).cloned();
@@ -147,19 +147,19 @@ impl Delivery {
             packet: None,
         };
         let shared = scratch.shared.clone();
-        Source { view, shared, key: Some(key), live: None, must_persist: false, offered_count: 0 }
+        FanOut { view, shared, key: Some(key), live: None, must_persist: false, offered_count: 0 }
     }
 
     /// Ends a fan-out: whoever keeps the message has counted itself.
-    pub(crate) fn finish(&mut self, source: &Source<'_>) {
-        if let Some(key) = source.key {
+    pub(crate) fn finish(&mut self, fan_out: &FanOut<'_>) {
+        if let Some(key) = fan_out.key {
             self.messages.release(key);
         }
     }
 
     /// The message's place in the store, put there at the first call.
-    pub(crate) fn keep(&mut self, source: &mut Source<'_>) -> MessageKey {
-        *source.key.get_or_insert_with(|| self.messages.put(&source.view, source.shared.as_ref()))
+    pub(crate) fn keep(&mut self, fan_out: &mut FanOut<'_>) -> MessageKey {
+        *fan_out.key.get_or_insert_with(|| self.messages.put(&fan_out.view, fan_out.shared.as_ref()))
     }
 
     /// Delivers to one session: sends, queues or drops, and counts which.
@@ -168,30 +168,30 @@ impl Delivery {
         now: Instant,
         session: u32,
         grant: Grant,
-        source: &mut Source<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
-        source.offered_count += 1;
-        let owed = self.sessions.at_mut(session).expect("a subscription ends before its session");
-        owed.ledger.match_one(&mut self.counters);
+        fan_out.offered_count += 1;
+        let pending = self.sessions.at_mut(session).expect("a subscription ends before its session");
+        pending.ledger.match_one(&mut self.counters);
         // On its way from another shard it may have become too old [MQTT-3.3.2-5].
-        let plan = if source.view.expires_at.is_some_and(|deadline| deadline < now) {
+        let plan = if fan_out.view.expires_at.is_some_and(|deadline| deadline < now) {
             Plan::Drop(DropReason::Expired)
         } else {
-            self.plan(session, grant.qos, source.live.is_some())
+            self.plan(session, grant.qos, fan_out.live.is_some())
         };
-        if let (Plan::Send(_) | Plan::Queue, Some(live)) = (&plan, source.live) {
+        if let (Plan::Send(_) | Plan::Queue, Some(live)) = (&plan, fan_out.live) {
             let session = self.sessions.at_mut(session).expect("looked up above");
-            if let Some(lookups) = &mut session.lookups {
-                let topic_hash = self.hasher.bytes(source.view.topic.as_bytes());
-                lookups.note_live(topic_hash, live, self.limits.lookup_topics_max);
+            if let Some(replays) = &mut session.replays {
+                let topic_hash = self.hasher.bytes(fan_out.view.topic.as_bytes());
+                replays.record_live(topic_hash, live, self.limits.replay_topics_max);
             }
         }
         match plan {
-            Plan::Send(connection) => self.offer_send(now, session, connection, &grant, source, actions),
+            Plan::Send(connection) => self.offer_send(now, session, connection, &grant, fan_out, actions),
             Plan::Queue => {
-                let key = self.keep(source);
-                self.enqueue(now, session, key, grant, source);
+                let key = self.keep(fan_out);
+                self.enqueue(now, session, key, grant, fan_out);
             }
             Plan::Drop(reason) => {
                 let session = self.sessions.at_mut(session).expect("looked up above");
@@ -207,9 +207,9 @@ impl Delivery {
 
     /// Whether one more message may be queued, if that is not a very large one.
     pub(crate) fn has_queue_room(&self, session: &Session) -> bool {
-        session.flow.as_ref().is_none_or(|flow| {
-            flow.queue.len() < self.limits.queue_messages_max as usize
-                && flow.queue_bytes < self.limits.queue_bytes_max
+        session.deliveries.as_ref().is_none_or(|deliveries| {
+            deliveries.queue.len() < self.limits.queue_messages_max as usize
+                && deliveries.queue_bytes < self.limits.queue_bytes_max
         })
     }
 
@@ -223,7 +223,7 @@ impl Delivery {
         match (qos, open) {
             (QoS::AtMostOnce, Some((id, connection))) => {
                 // What was queued while it was absent comes first [MQTT-4.6.0-5].
-                if session.flow.as_ref().is_some_and(|flow| flow.queued_qos0_count > 0) {
+                if session.deliveries.as_ref().is_some_and(|deliveries| deliveries.queued_qos0_count > 0) {
                     Plan::Queue
                 } else if connection.outbox.bytes() < outbox_bytes_max {
                     Plan::Send(id)
@@ -239,8 +239,8 @@ impl Delivery {
             }
             (QoS::AtMostOnce, None) => Plan::Drop(DropReason::Offline),
             (QoS::AtLeastOnce | QoS::ExactlyOnce, Some((id, connection))) => {
-                let no_backlog = session.flow.as_ref().is_none_or(|flow| {
-                    flow.has_no_backlog() && flow.inflight_count() < self.limits.inflight_max
+                let no_backlog = session.deliveries.as_ref().is_none_or(|deliveries| {
+                    deliveries.has_no_backlog() && deliveries.inflight_count() < self.limits.inflight_max
                 });
                 if no_backlog && connection.send_quota > 0 && connection.outbox.bytes() < outbox_bytes_max {
                     Plan::Send(id)
@@ -258,59 +258,82 @@ impl Delivery {
         index: u32,
         id: ConnectionId,
         grant: &Grant,
-        source: &mut Source<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
         if grant.qos == QoS::AtMostOnce {
-            let Self { connections, sessions, counters, outlet, hasher, .. } = self;
+            let Self { connections, sessions, counters, outbox_writer, hasher, .. } = self;
             let connection = connections.get_mut(id.0).expect("planned a moment ago");
-            if !send(now, connection, id, grant, None, false, source, outlet, hasher, counters, actions) {
+            if !send(
+                now,
+                connection,
+                id,
+                grant,
+                None,
+                false,
+                fan_out,
+                outbox_writer,
+                hasher,
+                counters,
+                actions,
+            ) {
                 let session = sessions.at_mut(index).expect("planned a moment ago");
                 session.ledger.drop(counters, DropReason::PacketTooLarge, 1);
             }
             return;
         }
-        let key = self.keep(source);
-        let Self { limits, connections, sessions, counters, messages, outlet, hasher, .. } = self;
+        let key = self.keep(fan_out);
+        let Self { limits, connections, sessions, counters, messages, outbox_writer, hasher, .. } = self;
         let session = sessions.at_mut(index).expect("planned a moment ago");
         let connection = connections.get_mut(id.0).expect("planned a moment ago");
-        let flow = session.flow.get_or_insert_default();
-        let packet_id = flow
+        let deliveries = session.deliveries.get_or_insert_default();
+        let packet_id = deliveries
             .start(limits.inflight_max, Stage::Publish(key), grant.clone())
             .expect("planned with a window that has room");
-        if send(now, connection, id, grant, Some(packet_id), false, source, outlet, hasher, counters, actions)
-        {
+        if send(
+            now,
+            connection,
+            id,
+            grant,
+            Some(packet_id),
+            false,
+            fan_out,
+            outbox_writer,
+            hasher,
+            counters,
+            actions,
+        ) {
             messages.hold(key);
             assert!(connection.send_quota > 0);
             connection.send_quota -= 1;
-            source.must_persist |= session.is_persistent();
+            fan_out.must_persist |= session.is_persistent();
         } else {
-            flow.finish(packet_id);
+            deliveries.finish(packet_id);
             session.ledger.drop(counters, DropReason::PacketTooLarge, 1);
         }
     }
 
-    fn enqueue(&mut self, now: Instant, index: u32, key: MessageKey, grant: Grant, source: &mut Source<'_>) {
+    fn enqueue(&mut self, now: Instant, index: u32, key: MessageKey, grant: Grant, fan_out: &mut FanOut<'_>) {
         let Self { limits, sessions, counters, messages, endings, .. } = self;
         let id = SessionId(sessions.key_at(index).expect("planned a moment ago"));
         let session = sessions.at_mut(index).expect("planned a moment ago");
         let bytes = messages.bytes_of(key);
         loop {
-            let flow = session.flow.get_or_insert_default();
-            let full = flow.queue.len() >= limits.queue_messages_max as usize
-                || flow.queue_bytes + bytes > limits.queue_bytes_max;
+            let deliveries = session.deliveries.get_or_insert_default();
+            let full = deliveries.queue.len() >= limits.queue_messages_max as usize
+                || deliveries.queue_bytes + bytes > limits.queue_bytes_max;
             if !full {
-                flow.queued_qos0_count += u32::from(grant.qos == QoS::AtMostOnce);
-                flow.queue.push_back(Queued { message: key, grant });
-                flow.queue_bytes += bytes;
+                deliveries.queued_qos0_count += u32::from(grant.qos == QoS::AtMostOnce);
+                deliveries.queue.push_back(Queued { message: key, grant });
+                deliveries.queue_bytes += bytes;
                 messages.hold(key);
-                source.must_persist |= session.is_persistent();
+                fan_out.must_persist |= session.is_persistent();
                 return;
             }
             // What is too old to be sent makes room before anybody loses a message that is not.
             let is_stale =
-                flow.queue.front().is_some_and(|first| messages.view(first.message).is_expired(now));
-            if is_stale && let Some(stale) = dequeue(flow, messages) {
+                deliveries.queue.front().is_some_and(|first| messages.view(first.message).is_expired(now));
+            if is_stale && let Some(stale) = dequeue(deliveries, messages) {
                 messages.release(stale.message);
                 session.ledger.drop(counters, DropReason::Expired, 1);
                 continue;
@@ -319,7 +342,7 @@ impl Delivery {
                 // No room is made for what would not fit into an empty queue.
                 QueueFull::DropOldest if bytes > limits.queue_bytes_max => {}
                 QueueFull::DropOldest => {
-                    if let Some(oldest) = dequeue(flow, messages) {
+                    if let Some(oldest) = dequeue(deliveries, messages) {
                         messages.release(oldest.message);
                         session.ledger.drop(counters, DropReason::QueueFull, 1);
                         continue;
@@ -345,7 +368,7 @@ impl Delivery {
             return;
         };
         let before = connection.outbox.bytes();
-        self.outlet.append(connection, id, actions, write);
+        self.outbox_writer.append(connection, id, actions, write);
         self.counters.control_packets_sent += u64::from(connection.outbox.bytes() > before);
         // What a fan-out may add at most to a box below its bound is one message.
         let bytes_max = u64::from(self.limits.outbox_bytes_max)
@@ -359,14 +382,14 @@ impl Delivery {
     /// Bytes held, for the ceiling, but for packets that have not come whole: who waits until this is less must not
     /// wait for others that wait in the middle of theirs.
     fn settled_bytes(&self) -> u64 {
-        let Held { wills, filters, authentications, half_packets: _ } = self.held;
-        let messages = self.messages.bytes_held() + self.outlet.bytes_held;
+        let MemoryLedger { wills, filters, authentications, partial_packets: _ } = self.held;
+        let messages = self.messages.bytes_held() + self.outbox_writer.bytes_held;
         messages + wills + filters + authentications
     }
 
     /// Bytes held, for the ceiling.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.settled_bytes() + self.held.half_packets
+        self.settled_bytes() + self.held.partial_packets
     }
 
     /// Whether new work is refused, or waits.
@@ -390,7 +413,7 @@ impl Delivery {
     }
 }
 
-/// What `Delivery::stored_source` copies out of the store.
+/// What `Delivery::fan_out_stored` copies out of the store.
 #[derive(Debug, Default)]
 pub(crate) struct StoredCopy {
     bytes: Vec<u8>,
@@ -398,9 +421,9 @@ pub(crate) struct StoredCopy {
 }
 
 /// Takes the oldest queued message out; the caller takes over its hold.
-pub(crate) fn dequeue(flow: &mut Flow, messages: &MessageStore) -> Option<Queued> {
-    let queued = flow.queue.pop_front()?;
-    flow.queue_bytes -= messages.bytes_of(queued.message);
-    flow.queued_qos0_count -= u32::from(queued.grant.qos == QoS::AtMostOnce);
+pub(crate) fn dequeue(deliveries: &mut DeliveryState, messages: &MessageStore) -> Option<Queued> {
+    let queued = deliveries.queue.pop_front()?;
+    deliveries.queue_bytes -= messages.bytes_of(queued.message);
+    deliveries.queued_qos0_count -= u32::from(queued.grant.qos == QoS::AtMostOnce);
     Some(queued)
 }

@@ -8,12 +8,12 @@ use wire::packet::{AckKind, Publish};
 use wire::{PacketId, QoS, ReasonCode};
 
 use crate::base::time::Instant;
-use crate::connection::ack_gate::Earned;
+use crate::connection::ack_gate::PendingAck;
 use crate::connection::table::ConnectionId;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::message::stored::{MessageView, PlainPacket};
-use crate::publish::fan_out::{Live, Source};
+use crate::publish::fan_out::{FanOut, LiveOrigin};
 use crate::publish::sys::is_sys;
 use crate::retained::store::Retained;
 use crate::retained::watermarks::Origin;
@@ -115,7 +115,7 @@ impl Engine {
             self.deny_sys(now, id, publish, actions);
             return;
         }
-        if !self.is_payload_as_told(publish.properties.payload_format_utf8, publish.payload) {
+        if !self.has_valid_payload_format(publish.properties.payload_format_utf8, publish.payload) {
             self.refuse_payload(now, id, publish, actions);
             return;
         }
@@ -168,11 +168,11 @@ impl Engine {
         actions: &mut Actions,
     ) {
         let session = self.delivery.sessions.get_mut(session_id.0).expect("an open connection has a session");
-        if session.flow.as_ref().is_some_and(|flow| flow.has_received(packet_id)) {
+        if session.deliveries.as_ref().is_some_and(|deliveries| deliveries.has_received(packet_id)) {
             // A repetition: acknowledged again, not delivered again [MQTT-4.3.3-10].
             // What it repeats may still wait for the journal, on a connection that is gone.
             let must_persist = session.is_persistent();
-            let ack = Earned::Ack(AckKind::PubRec, packet_id, ReasonCode::Success);
+            let ack = PendingAck::Ack(AckKind::PubRec, packet_id, ReasonCode::Success);
             self.acknowledge(now, id, ack, must_persist, actions);
             return;
         }
@@ -183,7 +183,7 @@ impl Engine {
         if matches!(routed, Routed::Taken { .. })
             && let Some(session) = self.delivery.sessions.get_mut(session_id.0)
         {
-            session.flow.get_or_insert_default().receive(packet_id);
+            session.deliveries.get_or_insert_default().receive(packet_id);
         }
         self.answer(now, id, AckKind::PubRec, packet_id, routed, actions);
     }
@@ -206,7 +206,7 @@ impl Engine {
         if let Some(packet_id) = publish.packet_id
             && self.count_receiving(now, id, actions)
         {
-            self.acknowledge(now, id, Earned::Ack(kind, packet_id, reason), false, actions);
+            self.acknowledge(now, id, PendingAck::Ack(kind, packet_id, reason), false, actions);
         }
     }
 
@@ -245,7 +245,7 @@ impl Engine {
                 return;
             }
         };
-        self.acknowledge(now, id, Earned::Ack(kind, packet_id, reason), must_persist, actions);
+        self.acknowledge(now, id, PendingAck::Ack(kind, packet_id, reason), must_persist, actions);
     }
 
     /// Gives a message to the retained store and to every session that wants it.
@@ -267,17 +267,17 @@ impl Engine {
             .and_then(|session| self.mesh.placement.publisher(&session.client_id));
         let publisher = publisher.map(|session| session.0.index());
         let origin = Origin { shard: self.mesh.placement.own, sequence: self.publish_sequence };
-        let mut source = self.delivery.source(view, Live { at: self.publish_sequence, origin });
+        let mut fan_out = self.delivery.fan_out(view, LiveOrigin { at: self.publish_sequence, origin });
 
         let mut filters = core::mem::take(&mut self.scratch.filters);
         let fingerprint = self.tree.matches(view.topic, &mut filters);
-        self.offer_to_members(now, &filters, publisher, &mut source, actions);
+        self.offer_to_members(now, &filters, publisher, &mut fan_out, actions);
         let meshed = self.mesh.placement.is_meshed();
-        let own_count = source.offered_count;
+        let own_count = fan_out.offered_count;
         let other_count = if meshed {
-            self.cross(now, &filters, fingerprint, retained_by, &mut source, actions)
+            self.forward(now, &filters, fingerprint, retained_by, &mut fan_out, actions)
         } else {
-            self.offer_to_groups(now, &filters, &mut source, actions)
+            self.offer_to_groups(now, &filters, &mut fan_out, actions)
         };
         let taken_count = own_count + other_count;
         filters.clear();
@@ -286,13 +286,13 @@ impl Engine {
         // Whether a session elsewhere outlives its connection is not known here, so it may.
         let promised = meshed && other_count > 0 && view.qos != QoS::AtMostOnce;
         if view.retain && self.mesh.placement.home(fingerprint) == self.mesh.placement.own {
-            self.retain(&mut source, retained_by, origin);
+            self.retain(&mut fan_out, retained_by, origin);
         }
         if taken_count == 0 && !is_sys(view.topic) {
             self.delivery.counters.publishes_unmatched += 1;
         }
-        let must_persist = source.must_persist || view.retain || promised;
-        self.delivery.finish(&source);
+        let must_persist = fan_out.must_persist || view.retain || promised;
+        self.delivery.finish(&fan_out);
         Routed::Taken { offered_count: taken_count, must_persist }
     }
 
@@ -302,16 +302,16 @@ impl Engine {
         now: Instant,
         filters: &[u32],
         publisher: Option<u32>,
-        source: &mut Source<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
-        let view = source.view;
+        let view = fan_out.view;
         match filters {
             [] => {}
             [filter] => {
                 for member in self.tree.members(*filter) {
                     if let Some(grant) = grant(member, &view, publisher) {
-                        self.delivery.offer(now, member.session, grant, source, actions);
+                        self.delivery.offer(now, member.session, grant, fan_out, actions);
                     }
                 }
             }
@@ -319,7 +319,7 @@ impl Engine {
                 let mut matches = core::mem::take(&mut self.scratch.matches);
                 self.merge(overlapping, &view, publisher, &mut matches);
                 for Match { session, grant } in matches.drain(..) {
-                    self.delivery.offer(now, session, grant, source, actions);
+                    self.delivery.offer(now, session, grant, fan_out, actions);
                 }
                 self.scratch.matches = matches;
             }
@@ -368,26 +368,26 @@ impl Engine {
     }
 
     /// Replaces or, with an empty payload, removes the retained message of a topic [MQTT-3.3.1-5, -6].
-    pub(crate) fn retain(&mut self, source: &mut Source<'_>, publisher: Option<NonZeroU64>, origin: Origin) {
-        let topic = source.view.topic;
-        let replaced = if source.view.payload.is_empty() {
+    pub(crate) fn retain(&mut self, fan_out: &mut FanOut<'_>, publisher: Option<NonZeroU64>, origin: Origin) {
+        let topic = fan_out.view.topic;
+        let replaced = if fan_out.view.payload.is_empty() {
             self.retained.remove(topic)
         } else {
-            let key = self.delivery.keep(source);
+            let key = self.delivery.keep(fan_out);
             self.delivery.messages.hold(key);
             self.retained.count_in(topic, self.delivery.messages.bytes_of(key));
             let sequence = self.publish_sequence;
-            let expires_at = source.view.expires_at;
+            let expires_at = fan_out.view.expires_at;
             let timer = expires_at.map(|deadline| self.wheel.insert(deadline, Timer::RetainedExpiry(key)));
             self.retained.set(topic, Retained { message: key, sequence, publisher, origin, timer })
         };
         if let Some(replaced) = replaced {
-            self.let_go(topic, &replaced);
+            self.release_removed(topic, &replaced);
         }
     }
 
     /// Lets a message go that was taken out of the retained store.
-    pub(crate) fn let_go(&mut self, topic: &str, retained: &Retained) {
+    pub(crate) fn release_removed(&mut self, topic: &str, retained: &Retained) {
         if let Some(timer) = retained.timer {
             // Where it was due a moment ago there is nothing to cancel.
             self.wheel.cancel(timer);

@@ -17,19 +17,19 @@ use crate::connection::topic_alias::AliasUse;
 use crate::counters::Counters;
 use crate::event::{Action, Actions};
 use crate::message::stored::MessageView;
-use crate::publish::fan_out::Source;
+use crate::publish::fan_out::FanOut;
 use crate::session::inflight::Grant;
 
 /// What every write to an outbox needs besides the connection.
 #[derive(Debug, Default)]
-pub(crate) struct Outlet {
+pub(crate) struct OutboxWriter {
     pub(crate) pool: BufferPool,
     /// Bytes in all outboxes.
     pub(crate) bytes_held: u64,
     pub(crate) templates: Templates,
 }
 
-impl Outlet {
+impl OutboxWriter {
     /// Appends what `write` writes and asks the host, once, to flush.
     pub(crate) fn append(
         &mut self,
@@ -92,7 +92,7 @@ impl Templates {
         now: Instant,
         version: ProtocolVersion,
         qos: QoS,
-        source: &Source<'_>,
+        fan_out: &FanOut<'_>,
     ) -> (&[u8], Template) {
         let tracked = qos != QoS::AtMostOnce;
         let class = usize::from(version.is_v5()) * 2 + usize::from(tracked);
@@ -102,13 +102,13 @@ impl Templates {
                 dup: false,
                 qos: if tracked { QoS::AtLeastOnce } else { QoS::AtMostOnce },
                 retain: false,
-                topic: source.view.topic,
+                topic: fan_out.view.topic,
                 packet_id: placeholder,
-                message_expiry_interval_s: source.view.expiry_left_s(now),
+                message_expiry_interval_s: fan_out.view.expiry_left_s(now),
                 topic_alias: None,
                 subscription_ids: &[],
-                forwarded: source.view.forwarded,
-                payload_bytes: source.view.payload.len(),
+                forwarded: fan_out.view.forwarded,
+                payload_bytes: fan_out.view.payload.len(),
             };
             let packet_bytes = parts.packet_bytes(version);
             if packet_bytes > PACKET_BYTES_MAX as usize {
@@ -117,8 +117,8 @@ impl Templates {
             }
             let start = self.bytes.len();
             parts.encode_head(version, &mut self.bytes);
-            if source.shared.is_none() {
-                self.bytes.extend_from_slice(source.view.payload);
+            if fan_out.shared.is_none() {
+                self.bytes.extend_from_slice(fan_out.view.payload);
             }
             self.classes[class] = Some(Template {
                 span: start..self.bytes.len(),
@@ -141,33 +141,33 @@ pub(crate) fn send(
     grant: &Grant,
     packet_id: Option<PacketId>,
     dup: bool,
-    source: &Source<'_>,
-    outlet: &mut Outlet,
+    fan_out: &FanOut<'_>,
+    outbox_writer: &mut OutboxWriter,
     hasher: &Keyed,
     counters: &mut Counters,
     actions: &mut Actions,
 ) -> bool {
     let alike = grant.identifiers.as_slice().is_empty() && connection.aliases_out.is_none();
     if alike
-        && source.shared.is_none()
+        && fan_out.shared.is_none()
         && let Some(body) =
-            source.view.packet.and_then(|packet| packet.body_for(connection.version, grant.qos))
+            fan_out.view.packet.and_then(|packet| packet.body_for(connection.version, grant.qos))
     {
         let fits = publish_bytes(body) <= connection.packet_bytes_max as usize;
         if fits {
-            outlet.append(connection, id, actions, |out| {
+            outbox_writer.append(connection, id, actions, |out| {
                 let start = append_publish(first_byte(dup, grant.qos, grant.retain), body, out);
                 if let Some(packet_id) = packet_id {
-                    let at = start + 2 + source.view.topic.len();
+                    let at = start + 2 + fan_out.view.topic.len();
                     out[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
                 }
             });
-            end_publish(connection, grant.qos, &source.view, None, outlet, counters);
+            end_publish(connection, grant.qos, &fan_out.view, None, outbox_writer, counters);
         }
         return fits;
     }
-    if !alike || source.offered_count == 1 {
-        let shared = source.shared.as_ref();
+    if !alike || fan_out.offered_count == 1 {
+        let shared = fan_out.shared.as_ref();
         return send_one(
             now,
             connection,
@@ -175,16 +175,16 @@ pub(crate) fn send(
             grant,
             packet_id,
             dup,
-            &source.view,
+            &fan_out.view,
             shared,
-            outlet,
+            outbox_writer,
             hasher,
             counters,
             actions,
         );
     }
-    let Outlet { pool, bytes_held, templates } = outlet;
-    let (bytes, template) = templates.get(now, connection.version, grant.qos, source);
+    let OutboxWriter { pool, bytes_held, templates } = outbox_writer;
+    let (bytes, template) = templates.get(now, connection.version, grant.qos, fan_out);
     let fits = template.packet_bytes <= connection.packet_bytes_max as usize;
     if fits {
         append(pool, bytes_held, connection, id, actions, |out| {
@@ -196,7 +196,7 @@ pub(crate) fn send(
                 out[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
             }
         });
-        end_publish(connection, grant.qos, &source.view, source.shared.as_ref(), outlet, counters);
+        end_publish(connection, grant.qos, &fan_out.view, fan_out.shared.as_ref(), outbox_writer, counters);
     }
     fits
 }
@@ -213,7 +213,7 @@ pub(crate) fn send_one(
     dup: bool,
     view: &MessageView<'_>,
     shared: Option<&Bytes>,
-    outlet: &mut Outlet,
+    outbox_writer: &mut OutboxWriter,
     hasher: &Keyed,
     counters: &mut Counters,
     actions: &mut Actions,
@@ -247,13 +247,13 @@ pub(crate) fn send_one(
     if parts.packet_bytes(version) > packet_bytes_max {
         return false;
     }
-    outlet.append(connection, id, actions, |out| {
+    outbox_writer.append(connection, id, actions, |out| {
         parts.encode_head(version, out);
         if shared.is_none() {
             out.extend_from_slice(view.payload);
         }
     });
-    end_publish(connection, grant.qos, view, shared, outlet, counters);
+    end_publish(connection, grant.qos, view, shared, outbox_writer, counters);
     match alias {
         AliasUse::First(_) => {
             let aliases: &mut Box<_> = connection.aliases_out.as_mut().expect("it chose the alias");
@@ -269,11 +269,11 @@ fn end_publish(
     qos: QoS,
     view: &MessageView<'_>,
     shared: Option<&Bytes>,
-    outlet: &mut Outlet,
+    outbox_writer: &mut OutboxWriter,
     counters: &mut Counters,
 ) {
     if let Some(payload) = shared {
-        outlet.append_shared(connection, payload.clone());
+        outbox_writer.append_shared(connection, payload.clone());
     }
     if qos == QoS::AtMostOnce {
         connection.outbox.count_qos0();

@@ -5,7 +5,7 @@ use wire::packet::{AckKind, Publish};
 use wire::{QoS, ReasonCode};
 
 use crate::base::time::Instant;
-use crate::connection::ack_gate::Earned;
+use crate::connection::ack_gate::PendingAck;
 use crate::connection::table::ConnectionId;
 use crate::engine::Engine;
 use crate::event::Actions;
@@ -57,6 +57,6 @@ impl Engine {
         }
         let v5 = self.connection(id).version.is_v5();
         let reason = if v5 { ReasonCode::NotAuthorized } else { ReasonCode::Success };
-        self.acknowledge(now, id, Earned::Ack(kind, packet_id, reason), false, actions);
+        self.acknowledge(now, id, PendingAck::Ack(kind, packet_id, reason), false, actions);
     }
 }

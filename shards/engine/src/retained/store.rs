@@ -117,7 +117,7 @@ impl RetainedStore {
     ///
     /// # Panics
     /// If `filter` is none.
-    pub(crate) fn slice_of(
+    pub(crate) fn page_of(
         &self,
         filter: &str,
         cursor: &mut Cursor,
@@ -133,7 +133,7 @@ impl RetainedStore {
             *cursor = Cursor::Done;
             return found;
         }
-        self.slice(&filter, cursor, topics_max, |topic, retained| {
+        self.page(&filter, cursor, topics_max, |topic, retained| {
             if found.len() == messages_max {
                 return false;
             }
@@ -147,7 +147,7 @@ impl RetainedStore {
 
     /// Visits messages that match `filter` from `cursor` on, at most `visits_max` topics, until `visit`
     /// answers `false`; the topic it refused comes first in the next slice.
-    fn slice(
+    fn page(
         &self,
         filter: &TopicFilter<'_>,
         cursor: &mut Cursor,
@@ -226,7 +226,7 @@ mod tests {
                 let mut seen = Vec::new();
                 for _ in 0..100 {
                     let mut taken = 0;
-                    store.slice(&filter, &mut cursor, visits_max, |topic, _| {
+                    store.page(&filter, &mut cursor, visits_max, |topic, _| {
                         if taken == takes_max {
                             return false;
                         }

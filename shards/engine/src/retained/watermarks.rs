@@ -31,85 +31,85 @@ impl Origin {
 
 /// **Lives on:** every shard. **Sees:** which updates passed between shards.
 #[derive(Debug)]
-pub(crate) struct Stores {
+pub(crate) struct Watermarks {
     /// By home: the last update that this shard sent there; 0 is none, here and below.
     sent: Vec<u64>,
     /// By source: its last update taken in here.
-    taken: Vec<u64>,
+    applied: Vec<u64>,
     /// By home, then by source: the last update that an answer of that home has to count.
-    due: Vec<Vec<u64>>,
-    /// By target, then by home: what of `sent` the target was told.
-    told: Vec<Vec<u64>>,
+    required: Vec<Vec<u64>>,
+    /// By target, then by home: what of `sent` the target was reported.
+    reported: Vec<Vec<u64>>,
     /// By shard: announcements of ours that it had taken in when it reported last.
-    heard: Vec<u64>,
+    acknowledged: Vec<u64>,
     /// Shards that announced something and are owed a report.
-    pub(crate) owed: ShardSet,
+    pub(crate) pending: ShardSet,
 }
 
-impl Stores {
+impl Watermarks {
     pub(crate) fn new(own: u16, shard_count: usize) -> Self {
-        let mut heard = vec![0; shard_count];
-        heard[usize::from(own)] = u64::MAX;
+        let mut acknowledged = vec![0; shard_count];
+        acknowledged[usize::from(own)] = u64::MAX;
         Self {
             sent: vec![0; shard_count],
-            taken: vec![0; shard_count],
-            due: vec![vec![0; shard_count]; shard_count],
-            told: vec![vec![0; shard_count]; shard_count],
-            heard,
-            owed: ShardSet::default(),
+            applied: vec![0; shard_count],
+            required: vec![vec![0; shard_count]; shard_count],
+            reported: vec![vec![0; shard_count]; shard_count],
+            acknowledged,
+            pending: ShardSet::default(),
         }
     }
 
     /// An update of this shard goes to `home`.
-    pub(crate) fn send(&mut self, home: u16, update: Origin) {
+    pub(crate) fn record_sent(&mut self, home: u16, update: Origin) {
         let sent = &mut self.sent[usize::from(home)];
         assert!(update.sequence > *sent);
         *sent = update.sequence;
         // Its publisher may subscribe on this shard before the update arrives.
-        self.hear(home, update);
+        self.require(home, update);
     }
 
     /// An update was taken in here, at its home.
-    pub(crate) fn take(&mut self, update: Origin) {
-        let taken = &mut self.taken[usize::from(update.shard)];
-        assert!(update.sequence > *taken);
-        *taken = update.sequence;
+    pub(crate) fn apply(&mut self, update: Origin) {
+        let applied = &mut self.applied[usize::from(update.shard)];
+        assert!(update.sequence > *applied);
+        *applied = update.sequence;
     }
 
     /// From now on, answers of `home` have to count this update.
-    pub(crate) fn hear(&mut self, home: u16, update: Origin) {
-        let due = &mut self.due[usize::from(home)][usize::from(update.shard)];
-        *due = update.sequence.max(*due);
+    pub(crate) fn require(&mut self, home: u16, update: Origin) {
+        let required = &mut self.required[usize::from(home)][usize::from(update.shard)];
+        *required = update.sequence.max(*required);
     }
 
     /// `source` had taken in so many of our announcements before it reported what it had sent.
-    pub(crate) fn hear_all(&mut self, source: u16, seen: u64) {
-        let heard = &mut self.heard[usize::from(source)];
-        assert!(seen >= *heard);
-        *heard = seen;
+    pub(crate) fn acknowledge(&mut self, source: u16, seen: u64) {
+        let acknowledged = &mut self.acknowledged[usize::from(source)];
+        assert!(seen >= *acknowledged);
+        *acknowledged = seen;
     }
 
     /// Announcements of ours before which every other shard has reported what it sent.
-    pub(crate) fn heard_from_all(&self) -> u64 {
-        self.heard.iter().copied().min().unwrap_or(u64::MAX)
+    pub(crate) fn acknowledged_by_all(&self) -> u64 {
+        self.acknowledged.iter().copied().min().unwrap_or(u64::MAX)
     }
 
     /// What an answer of `home` has to count.
-    pub(crate) fn due(&self, home: u16) -> Vec<Origin> {
-        list(&self.due[usize::from(home)], |_, due| due > 0)
+    pub(crate) fn required(&self, home: u16) -> Vec<Origin> {
+        list(&self.required[usize::from(home)], |_, required| required > 0)
     }
 
     /// Whether everything of that was taken in here.
-    pub(crate) fn has_taken(&self, due: &[Origin]) -> bool {
-        due.iter().all(|due| self.taken[usize::from(due.shard)] >= due.sequence)
+    pub(crate) fn has_applied(&self, required: &[Origin]) -> bool {
+        required.iter().all(|required| self.applied[usize::from(required.shard)] >= required.sequence)
     }
 
     /// What `target` does not know yet of what was sent: the last update for each home, whose number stands in
     /// the place of the shard.
     pub(crate) fn report(&mut self, target: u16) -> Vec<Origin> {
-        let told = &mut self.told[usize::from(target)];
-        let report = list(&self.sent, |home, sent| sent > told[home]);
-        told.clone_from(&self.sent);
+        let reported = &mut self.reported[usize::from(target)];
+        let report = list(&self.sent, |home, sent| sent > reported[home]);
+        reported.clone_from(&self.sent);
         report
     }
 }
@@ -132,32 +132,32 @@ mod tests {
 
     #[test]
     fn an_answer_waits_for_what_the_asking_shard_saw_or_sent() {
-        let (mut home, mut asker) = (Stores::new(1, 3), Stores::new(2, 3));
-        asker.hear(1, update(0, 5));
-        asker.hear(1, update(0, 3));
-        asker.send(1, update(2, 9));
-        let due = asker.due(1);
-        assert_eq!(due, [update(0, 5), update(2, 9)]);
-        home.take(update(0, 7));
-        assert!(!home.has_taken(&due));
-        home.take(update(2, 9));
-        assert!(home.has_taken(&due));
-        assert!(asker.due(0).is_empty());
+        let (mut home, mut asker) = (Watermarks::new(1, 3), Watermarks::new(2, 3));
+        asker.require(1, update(0, 5));
+        asker.require(1, update(0, 3));
+        asker.record_sent(1, update(2, 9));
+        let required = asker.required(1);
+        assert_eq!(required, [update(0, 5), update(2, 9)]);
+        home.apply(update(0, 7));
+        assert!(!home.has_applied(&required));
+        home.apply(update(2, 9));
+        assert!(home.has_applied(&required));
+        assert!(asker.required(0).is_empty());
     }
 
     #[test]
     fn a_report_tells_what_is_new_and_each_shard_reports_by_itself() {
-        let mut publisher = Stores::new(0, 3);
-        publisher.send(1, update(0, 4));
-        publisher.send(1, update(0, 6));
+        let mut publisher = Watermarks::new(0, 3);
+        publisher.record_sent(1, update(0, 4));
+        publisher.record_sent(1, update(0, 6));
         // The shard of such a pair is the home.
         assert_eq!(publisher.report(2), [update(1, 6)]);
         assert!(publisher.report(2).is_empty());
         assert_eq!(publisher.report(1), [update(1, 6)]);
-        let mut asker = Stores::new(2, 3);
-        asker.hear_all(0, 4);
-        assert_eq!(asker.heard_from_all(), 0);
-        asker.hear_all(1, 3);
-        assert_eq!(asker.heard_from_all(), 3);
+        let mut asker = Watermarks::new(2, 3);
+        asker.acknowledge(0, 4);
+        assert_eq!(asker.acknowledged_by_all(), 0);
+        asker.acknowledge(1, 3);
+        assert_eq!(asker.acknowledged_by_all(), 3);
     }
 }

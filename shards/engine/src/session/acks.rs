@@ -5,7 +5,7 @@ use wire::packet::{Ack, AckKind, AckProperties};
 use wire::{PacketId, QoS, ReasonCode};
 
 use crate::base::time::Instant;
-use crate::connection::ack_gate::Earned;
+use crate::connection::ack_gate::PendingAck;
 use crate::connection::table::ConnectionId;
 use crate::counters::DropReason;
 use crate::engine::Engine;
@@ -49,7 +49,8 @@ impl Engine {
             }
             Some((Stage::Publish(message), QoS::ExactlyOnce)) => {
                 let session = self.delivery.sessions.get_mut(session_id.0).expect("it has a stage");
-                let inflight = session.flow.as_mut().and_then(|flow| flow.inflight(ack.packet_id));
+                let inflight =
+                    session.deliveries.as_mut().and_then(|deliveries| deliveries.inflight(ack.packet_id));
                 inflight.expect("it has a stage").stage = Stage::Release;
                 self.delivery.messages.release(message);
                 ReasonCode::Success
@@ -76,12 +77,13 @@ impl Engine {
         actions: &mut Actions,
     ) {
         let session = self.delivery.sessions.get_mut(session.0).expect("an open connection has a session");
-        let known = session.flow.as_mut().is_some_and(|flow| flow.release_received(ack.packet_id));
+        let known =
+            session.deliveries.as_mut().is_some_and(|deliveries| deliveries.release_received(ack.packet_id));
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         // A repetition waits as well: the first may be on its way to the journal from a lost connection.
         let must_persist = session.is_persistent();
-        let earned = Earned::Ack(AckKind::PubComp, ack.packet_id, reason);
-        self.acknowledge(now, id, earned, must_persist, actions);
+        let ack = PendingAck::Ack(AckKind::PubComp, ack.packet_id, reason);
+        self.acknowledge(now, id, ack, must_persist, actions);
     }
 
     pub(crate) fn on_pubcomp(
@@ -103,7 +105,7 @@ impl Engine {
 
     fn stage_of(&mut self, session: SessionId, packet_id: PacketId) -> Option<(Stage, QoS)> {
         let session = self.delivery.sessions.get_mut(session.0).expect("an open connection has a session");
-        let inflight = session.flow.as_mut()?.inflight(packet_id)?;
+        let inflight = session.deliveries.as_mut()?.inflight(packet_id)?;
         Some((inflight.stage, inflight.grant.qos))
     }
 
@@ -119,7 +121,11 @@ impl Engine {
     ) {
         let delivery = &mut self.delivery;
         let session = delivery.sessions.get_mut(session_id.0).expect("it has a stage");
-        let inflight = session.flow.as_mut().and_then(|flow| flow.finish(packet_id)).expect("it has a stage");
+        let inflight = session
+            .deliveries
+            .as_mut()
+            .and_then(|deliveries| deliveries.finish(packet_id))
+            .expect("it has a stage");
         match inflight.stage {
             Stage::Publish(message) => delivery.messages.release(message),
             Stage::Release => {}
@@ -129,15 +135,15 @@ impl Engine {
         } else {
             session.ledger.deliver(&mut delivery.counters, 1);
         }
-        let backlog = session.flow.as_ref().is_some_and(|flow| !flow.has_no_backlog());
+        let backlog = session.deliveries.as_ref().is_some_and(|deliveries| !deliveries.has_no_backlog());
         if inflight.holds_quota {
             let connection = self.connection(id);
             connection.send_quota += 1;
             assert!(connection.send_quota <= connection.receive_maximum);
         }
         if backlog {
-            self.delivery.pump(now, session_id, actions);
+            self.delivery.deliver_pending(now, session_id, actions);
         }
-        self.schedule_lookups(session_id);
+        self.schedule_replays(session_id);
     }
 }

@@ -1,5 +1,5 @@
 //! QoS 1 and 2 state of one session: what is in flight, what is queued, what was received.
-//! Knows no connection and no bytes; `pump` moves messages from here to an outbox.
+//! Knows no connection and no bytes; `deliver_pending` moves messages from here to an outbox.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -63,8 +63,8 @@ pub(crate) struct Grant {
 const _: () = assert!(size_of::<Grant>() == 32 && size_of::<Queued>() == 40);
 
 impl Grant {
-    fn way(&self) -> Way {
-        self.group.map_or(Way::Own, Way::Group)
+    fn via(&self) -> Via {
+        self.group.map_or(Via::Own, Via::Group)
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Queued {
 
 /// **Lives on:** the session's shard, from its first QoS 1 or 2 message on.
 #[derive(Debug, Default)]
-pub(crate) struct Flow {
+pub(crate) struct DeliveryState {
     /// Slot `i` is Packet Identifier `i + 1`. At most `Limits::inflight_max`.
     window: Vec<Option<Inflight>>,
     /// Where the search for an unused Packet Identifier starts.
@@ -118,15 +118,15 @@ pub(crate) struct Flow {
 
 /// What a session that ends was still owed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Remainder {
+pub(crate) struct Undelivered {
     /// `None` once its receiver has it and only the handshake is open.
     pub(crate) message: Option<MessageKey>,
-    pub(crate) way: Way,
+    pub(crate) via: Via,
 }
 
 /// How a message came to a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
+pub(crate) enum Via {
     /// By its own subscriptions, or by a group that can have it no more.
     Own,
     /// By a group it is a member of.
@@ -135,7 +135,7 @@ pub(crate) enum Way {
     Former(u64),
 }
 
-impl Flow {
+impl DeliveryState {
     pub(crate) fn inflight_count(&self) -> u16 {
         self.inflight_count
     }
@@ -207,7 +207,7 @@ impl Flow {
 
     /// Everything that is owed, in the order in which it was or would have been sent first: for a session that
     /// ends.
-    pub(crate) fn into_remainders(self) -> impl Iterator<Item = Remainder> {
+    pub(crate) fn into_undelivered(self) -> impl Iterator<Item = Undelivered> {
         let former = self.former;
         let mut inflight: Vec<(PacketId, Inflight)> =
             (1u16..=u16::MAX).zip(self.window).filter_map(|(id, slot)| PacketId::new(id).zip(slot)).collect();
@@ -217,12 +217,12 @@ impl Flow {
                 Stage::Publish(message) => Some(message),
                 Stage::Release => None,
             };
-            let way = former.get(&id).map_or_else(|| inflight.grant.way(), |&key| Way::Former(key));
-            Remainder { message, way }
+            let via = former.get(&id).map_or_else(|| inflight.grant.via(), |&key| Via::Former(key));
+            Undelivered { message, via }
         });
         let queued = self.queue.into_iter();
         let queued =
-            queued.map(|queued| Remainder { message: Some(queued.message), way: queued.grant.way() });
+            queued.map(|queued| Undelivered { message: Some(queued.message), via: queued.grant.via() });
         inflight.chain(queued)
     }
 
@@ -243,14 +243,14 @@ impl Flow {
                 self.former.insert(id, key);
             }
         }
-        let mut moved_bytes = 0;
+        let mut reassigned_bytes = 0;
         self.queue.retain(|queued| {
             let Some(key) = queued.grant.group.and_then(&key_of) else { return true };
-            moved_bytes += messages.bytes_of(queued.message);
+            reassigned_bytes += messages.bytes_of(queued.message);
             moved(queued.message, key);
             false
         });
-        self.queue_bytes -= moved_bytes;
+        self.queue_bytes -= reassigned_bytes;
     }
 
     /// Groups by which something is held, for an audit.
@@ -305,30 +305,31 @@ mod tests {
 
     #[test]
     fn packet_identifiers_are_never_zero_never_used_twice_and_come_back() {
-        let mut flow = Flow::default();
+        let mut deliveries = DeliveryState::default();
         let mut seen = alloc::vec![false; 65_536];
         for _ in 0..65_535 {
-            let id = flow.start(u16::MAX, Stage::Release, grant()).unwrap().get();
+            let id = deliveries.start(u16::MAX, Stage::Release, grant()).unwrap().get();
             assert!(!core::mem::replace(&mut seen[usize::from(id)], true));
         }
         assert!(!seen[0]);
-        assert_eq!(flow.start(u16::MAX, Stage::Release, grant()), None);
+        assert_eq!(deliveries.start(u16::MAX, Stage::Release, grant()), None);
         let id = PacketId::new(777).unwrap();
-        assert!(flow.finish(id).is_some());
-        assert!(flow.finish(id).is_none());
-        assert_eq!(flow.start(u16::MAX, Stage::Release, grant()), Some(id));
+        assert!(deliveries.finish(id).is_some());
+        assert!(deliveries.finish(id).is_none());
+        assert_eq!(deliveries.start(u16::MAX, Stage::Release, grant()), Some(id));
     }
 
     #[test]
     fn a_rewind_keeps_the_order_of_first_sending() {
-        let mut flow = Flow::default();
-        let ids: Vec<_> = (0..20).map(|_| flow.start(100, Stage::Release, grant()).unwrap()).collect();
+        let mut deliveries = DeliveryState::default();
+        let ids: Vec<_> = (0..20).map(|_| deliveries.start(100, Stage::Release, grant()).unwrap()).collect();
         for id in &ids[..10] {
-            flow.finish(*id);
+            deliveries.finish(*id);
         }
-        let later: Vec<_> = (0..30).map(|_| flow.start(100, Stage::Release, grant()).unwrap()).collect();
-        flow.rewind();
+        let later: Vec<_> =
+            (0..30).map(|_| deliveries.start(100, Stage::Release, grant()).unwrap()).collect();
+        deliveries.rewind();
         let expected: Vec<_> = ids[10..].iter().chain(&later).copied().collect();
-        assert_eq!(flow.resend.iter().copied().collect::<Vec<_>>(), expected);
+        assert_eq!(deliveries.resend.iter().copied().collect::<Vec<_>>(), expected);
     }
 }

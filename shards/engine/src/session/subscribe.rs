@@ -1,5 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
-//! Knows no tree structure and no retained message; `tree` and `lookup` do.
+//! Knows no tree structure and no retained message; `tree` and `replay` do.
 
 use alloc::vec::Vec;
 
@@ -7,8 +7,8 @@ use wire::packet::{AckProperties, Reasons, SubAck, Subscribe, SubscribeOptions, 
 use wire::{ProtocolVersion, QoS, ReasonCode, RetainHandling, SubscriptionId, TopicFilter};
 
 use crate::base::time::Instant;
-use crate::connection::ack_gate::Earned;
-use crate::connection::reason_string::words;
+use crate::connection::ack_gate::PendingAck;
+use crate::connection::reason_string::reason_string;
 use crate::connection::table::ConnectionId;
 use crate::engine::Engine;
 use crate::event::Actions;
@@ -36,14 +36,14 @@ impl Engine {
             .map(|(filter, options)| self.subscribe(session, &filter, options, subscribe.subscription_id))
             .collect();
         let must_persist = self.subscriptions_changed(session);
-        let told = codes.iter().find_map(|&code| words(code));
-        let encode = |version, words, out: &mut Vec<u8>| {
-            let properties = AckProperties { reason_string: words, ..AckProperties::default() };
+        let told = codes.iter().find_map(|&code| reason_string(code));
+        let encode = |version, reason_string, out: &mut Vec<u8>| {
+            let properties = AckProperties { reason_string, ..AckProperties::default() };
             let reasons = Reasons::from_codes(&codes);
             SubAck { packet_id: subscribe.packet_id, reasons, properties }.encode(version, out);
         };
         self.answer_filters(now, id, must_persist, true, told, encode, actions);
-        self.schedule_lookups(session);
+        self.schedule_replays(session);
     }
 
     /// What a SUBSCRIBE asks for that CONNACK said there is not.
@@ -102,9 +102,9 @@ impl Engine {
         };
         // A shared subscription is sent no retained messages [4.8.2].
         if filter.share_name().is_none() {
-            self.amend_lookup(id, filter, options, identifier);
+            self.update_replay(id, filter, options, identifier);
             if wants_retained {
-                self.open_lookup(id, filter, options, identifier);
+                self.start_replay(id, filter, options, identifier);
             }
         }
         match options.qos {
@@ -127,8 +127,8 @@ impl Engine {
             .filters
             .iter()
             .map(|filter| {
-                self.close_lookup(session_id, &filter);
-                self.note_leaving(&mut leaving, &filter);
+                self.cancel_replay(session_id, &filter);
+                self.record_leaving(&mut leaving, &filter);
                 let session =
                     self.delivery.sessions.get_mut(session_id.0).expect("an open connection has a session");
                 let session_index = session_id.0.index();
@@ -175,11 +175,11 @@ impl Engine {
             self.close(now, id, Some(ReasonCode::PacketTooLarge), actions);
             return;
         }
-        let earned = Earned::Encoded(bytes.into_boxed_slice());
+        let ack = PendingAck::Encoded(bytes.into_boxed_slice());
         if must_be_known {
-            self.acknowledge_announced(now, id, earned, must_persist, actions);
+            self.acknowledge_after_interest(now, id, ack, must_persist, actions);
         } else {
-            self.acknowledge(now, id, earned, must_persist, actions);
+            self.acknowledge(now, id, ack, must_persist, actions);
         }
     }
 

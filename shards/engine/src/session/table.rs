@@ -1,5 +1,5 @@
 //! What the broker keeps for one client identifier, with or without a connection.
-//! Knows no bytes and no topic tree; it is moved by `connect`, `deliver`, `pump` and `will`.
+//! Knows no bytes and no topic tree; it is moved by `connect`, `deliver`, `deliver_pending` and `will`.
 
 use alloc::boxed::Box;
 
@@ -10,8 +10,8 @@ use crate::base::slab::Key;
 use crate::base::timer_wheel::TimerId;
 use crate::connection::table::ConnectionId;
 use crate::counters::{Counters, DropReason};
-use crate::retained::replay::Lookups;
-use crate::session::inflight::Flow;
+use crate::retained::replay::Replays;
+use crate::session::inflight::DeliveryState;
 use crate::session::will::Will;
 use crate::topic::tree::SubscriptionList;
 
@@ -68,11 +68,11 @@ pub(crate) struct Session {
     /// Set while offline, unless it never expires.
     pub(crate) expiry_timer: Option<TimerId>,
     pub(crate) will: Option<Box<Will>>,
-    pub(crate) flow: Option<Box<Flow>>,
+    pub(crate) deliveries: Option<Box<DeliveryState>>,
     /// Retained messages still to be looked up.
-    pub(crate) lookups: Option<Box<Lookups>>,
+    pub(crate) replays: Option<Box<Replays>>,
     /// It waits in the list of sessions whose look-ups go on.
-    pub(crate) lookup_scheduled: bool,
+    pub(crate) replay_scheduled: bool,
     pub(crate) ledger: Ledger,
     /// The publish that matched it last, and where in the list of its matches: overlapping
     /// subscriptions become one delivery.
@@ -89,9 +89,9 @@ impl Session {
             expiry_interval_s: 0,
             expiry_timer: None,
             will: None,
-            flow: None,
-            lookups: None,
-            lookup_scheduled: false,
+            deliveries: None,
+            replays: None,
+            replay_scheduled: false,
             ledger: Ledger::default(),
             matched_sequence: 0,
             matched_at: 0,
@@ -104,11 +104,11 @@ impl Session {
     }
 
     pub(crate) fn queued_count(&self) -> usize {
-        self.flow.as_ref().map_or(0, |flow| flow.queue.len())
+        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.queue.len())
     }
 
     pub(crate) fn inflight_count(&self) -> u16 {
-        self.flow.as_ref().map_or(0, |flow| flow.inflight_count())
+        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.inflight_count())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::message::stored::MessageView;
-use crate::publish::fan_out::Source;
+use crate::publish::fan_out::FanOut;
 use crate::publish::route::grant;
 use crate::session::inflight::Grant;
 use crate::topic::tree::GroupTag;
@@ -18,10 +18,10 @@ use crate::topic::tree::GroupTag;
 enum Preference {
     Online,
     /// Offline, and its session lasts.
-    Keeps,
+    Persistent,
     /// Connected, and its queue is full.
     OnlineFull,
-    KeepsFull,
+    PersistentFull,
 }
 
 impl Engine {
@@ -30,14 +30,14 @@ impl Engine {
         &mut self,
         now: Instant,
         filters: &[u32],
-        source: &mut Source<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) -> u32 {
         let mut group_count = 0;
         for &filter in filters {
             for at in 0..self.tree.groups(filter).len() {
                 group_count += 1;
-                self.offer_to_group(now, self.tree.groups(filter)[at], source, actions);
+                self.offer_to_group(now, self.tree.groups(filter)[at], fan_out, actions);
             }
         }
         group_count
@@ -48,13 +48,13 @@ impl Engine {
         &mut self,
         now: Instant,
         group: u32,
-        source: &mut Source<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
-        if let Some((session, mut grant)) = self.choose_member(group, &source.view) {
+        if let Some((session, mut grant)) = self.choose_member(group, &fan_out.view) {
             // Nobody waits for QoS 0.
             grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
-            self.delivery.offer(now, session, grant, source, actions);
+            self.delivery.offer(now, session, grant, fan_out, actions);
         } else {
             self.drop_for_group(DropReason::NoMember);
         }
@@ -66,18 +66,18 @@ impl Engine {
         if let Some(counts) = group.counts {
             return counts;
         }
-        let (mut online_count, mut keeper_count) = (0, 0);
+        let (mut online_count, mut persistent_count) = (0, 0);
         for member in &group.members {
             let session = self.delivery.sessions.at(member.session);
             let session = session.expect("a subscription ends before its session");
             if self.delivery.is_online(session) {
                 online_count += 1;
             } else if session.is_persistent() {
-                keeper_count += 1;
+                persistent_count += 1;
             }
         }
-        group.counts = Some((online_count, keeper_count));
-        (online_count, keeper_count)
+        group.counts = Some((online_count, persistent_count));
+        (online_count, persistent_count)
     }
 
     /// The member of a shared subscription whose turn it is: connected if any is, else one whose session
@@ -99,8 +99,8 @@ impl Engine {
                 (true, true) => Preference::Online,
                 (true, false) => Preference::OnlineFull,
                 (false, _) if !(keeps && session.is_persistent()) => continue,
-                (false, true) => Preference::Keeps,
-                (false, false) => Preference::KeepsFull,
+                (false, true) => Preference::Persistent,
+                (false, false) => Preference::PersistentFull,
             };
             let next = u32::try_from((at + 1) % count).expect("below the member count");
             if preference == Preference::Online {

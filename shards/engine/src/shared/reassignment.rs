@@ -18,16 +18,16 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::message::stored::MessageKey;
-use crate::session::inflight::{Flow, Remainder, Way};
+use crate::session::inflight::{DeliveryState, Undelivered, Via};
 use crate::session::table::SessionId;
 use crate::topic::tree::GroupTag;
 
 /// Messages moved in one step; the rest waits for the next.
-const MOVES_PER_STEP_MAX: usize = 128;
+const REASSIGNMENTS_PER_STEP_MAX: usize = 128;
 
 /// A message that needs another member of its group, and that nobody else holds for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Move {
+pub(crate) struct Reassignment {
     message: MessageKey,
     /// What stands for the group, of which this shard may have no member.
     group_key: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Leaving(Vec<(GroupTag, u64)>);
 
 impl Engine {
     /// Notes that a session is about to give up `filter`, if that is a shared one.
-    pub(crate) fn note_leaving(&self, leaving: &mut Leaving, filter: &TopicFilter<'_>) {
+    pub(crate) fn record_leaving(&self, leaving: &mut Leaving, filter: &TopicFilter<'_>) {
         if filter.share_name().is_some()
             && let Some(group) = self.tree.group_named(filter)
         {
@@ -56,33 +56,33 @@ impl Engine {
         }
         groups.sort_unstable();
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
-        let Some(flow) = &mut session.flow else { return };
+        let Some(deliveries) = &mut session.deliveries else { return };
         let key_of = |tag| {
             let at = groups.binary_search_by_key(&tag, |&(group, _)| group).ok()?;
             Some(groups[at].1)
         };
-        let mut moved_count = 0;
-        flow.leave(&self.delivery.messages, key_of, |message, group_key| {
-            moved_count += 1;
-            self.moves.push_back(Move { message, group_key });
+        let mut reassigned_count = 0;
+        deliveries.leave(&self.delivery.messages, key_of, |message, group_key| {
+            reassigned_count += 1;
+            self.reassignments.push_back(Reassignment { message, group_key });
         });
-        session.ledger.drop(&mut self.delivery.counters, DropReason::Moved, moved_count);
+        session.ledger.drop(&mut self.delivery.counters, DropReason::Reassigned, reassigned_count);
     }
 
     /// The session ends, while its groups still have their names: what others may have goes to them, the rest
     /// is released. Returns how many deliveries end with the session.
-    pub(crate) fn leave_all_groups(&mut self, id: SessionId, flow: Flow) -> u32 {
-        let (mut moved_count, mut ended_count) = (0, 0);
-        for Remainder { message, way } in flow.into_remainders() {
-            let group_key = match way {
-                Way::Own => None,
-                Way::Group(tag) => Some(self.tree.group(tag.group()).key),
-                Way::Former(key) => Some(key),
+    pub(crate) fn leave_all_groups(&mut self, id: SessionId, deliveries: DeliveryState) -> u32 {
+        let (mut reassigned_count, mut ended_count) = (0, 0);
+        for Undelivered { message, via } in deliveries.into_undelivered() {
+            let group_key = match via {
+                Via::Own => None,
+                Via::Group(tag) => Some(self.tree.group(tag.group()).key),
+                Via::Former(key) => Some(key),
             };
             match (message, group_key) {
                 (Some(message), Some(group_key)) => {
-                    moved_count += 1;
-                    self.moves.push_back(Move { message, group_key });
+                    reassigned_count += 1;
+                    self.reassignments.push_back(Reassignment { message, group_key });
                 }
                 (Some(message), None) => {
                     ended_count += 1;
@@ -92,31 +92,32 @@ impl Engine {
             }
         }
         let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
-        session.ledger.drop(&mut self.delivery.counters, DropReason::Moved, moved_count);
+        session.ledger.drop(&mut self.delivery.counters, DropReason::Reassigned, reassigned_count);
         ended_count
     }
 
     /// Whether a message waits to be moved and can be.
-    pub(crate) fn has_moves(&self) -> bool {
-        !self.moves.is_empty() && self.mesh.outbound.has_room()
+    pub(crate) fn has_reassignments(&self) -> bool {
+        !self.reassignments.is_empty() && self.mesh.outbound.has_room()
     }
 
     /// Finds other members for some of the messages that wait. While lanes are full they stay here: they were
     /// held before, so this takes no more memory than the sessions did.
-    pub(crate) fn run_moves(&mut self, now: Instant, actions: &mut Actions) {
-        for _ in 0..MOVES_PER_STEP_MAX {
-            if !self.has_moves() {
+    pub(crate) fn run_reassignments(&mut self, now: Instant, actions: &mut Actions) {
+        for _ in 0..REASSIGNMENTS_PER_STEP_MAX {
+            if !self.has_reassignments() {
                 return;
             }
-            let Move { message, group_key } = self.moves.pop_front().expect("seen a moment ago");
+            let Reassignment { message, group_key } =
+                self.reassignments.pop_front().expect("seen a moment ago");
             let mut copy = core::mem::take(&mut self.stored_copy);
-            let mut source = self.delivery.stored_source(message, &mut copy);
-            if source.view.is_expired(now) {
+            let mut fan_out = self.delivery.fan_out_stored(message, &mut copy);
+            if fan_out.view.is_expired(now) {
                 self.drop_for_group(DropReason::Expired);
             } else {
-                self.pass_on(now, group_key, &mut source, actions);
+                self.reassign(now, group_key, &mut fan_out, actions);
             }
-            self.delivery.finish(&source);
+            self.delivery.finish(&fan_out);
             self.delivery.messages.release(message);
             self.stored_copy = copy;
         }

@@ -15,9 +15,9 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::event::Actions;
 use crate::mesh::interest::Choice;
-use crate::mesh::message::{Crossing, GroupKeys, Said};
+use crate::mesh::message::{ForwardedPublish, GroupKeys, ShardMessage};
 use crate::mesh::topology::ShardSet;
-use crate::publish::fan_out::Source;
+use crate::publish::fan_out::FanOut;
 use crate::retained::watermarks::Origin;
 
 impl Engine {
@@ -43,12 +43,12 @@ impl Engine {
         &mut self,
         now: Instant,
         key: u64,
-        source: &mut Source<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
         match self.choice(key, ShardSet::default(), false) {
-            Choice::Own => self.offer_to_own_members(now, key, source, actions),
-            Choice::Other(target) | Choice::Keeper(target) => {
+            Choice::Own => self.offer_to_own_members(now, key, fan_out, actions),
+            Choice::Other(target) | Choice::PersistentOffline(target) => {
                 self.mesh.keys[usize::from(target)].extend_from_slice(&key.to_le_bytes());
             }
             Choice::Nobody => self.drop_for_group(DropReason::NoMember),
@@ -56,55 +56,69 @@ impl Engine {
     }
 
     /// Finds another member for a message whose first one has left.
-    pub(crate) fn pass_on(&mut self, now: Instant, key: u64, source: &mut Source<'_>, actions: &mut Actions) {
+    pub(crate) fn reassign(
+        &mut self,
+        now: Instant,
+        key: u64,
+        fan_out: &mut FanOut<'_>,
+        actions: &mut Actions,
+    ) {
         let key = key.to_le_bytes();
         let origin = Origin::past(self.mesh.placement.own);
-        let crossing = Crossing { groups: GroupKeys::from_bytes(&key), ..Crossing::of(source.view, origin) };
-        self.search(now, &crossing, source, actions);
+        let forwarded_publish = ForwardedPublish {
+            groups: GroupKeys::from_bytes(&key),
+            ..ForwardedPublish::of(fan_out.view, origin)
+        };
+        self.search(now, &forwarded_publish, fan_out, actions);
     }
 
-    /// Goes on with the search for members of the groups of `crossing`, of which the shards that it was `tried` on
+    /// Goes on with the search for members of the groups of `forwarded_publish`, of which the shards that it was `tried` on
     /// had none: here at once, elsewhere by one message to a shard for a choice, or one more for a last choice.
     fn search(
         &mut self,
         now: Instant,
-        crossing: &Crossing<'_>,
-        source: &mut Source<'_>,
+        forwarded_publish: &ForwardedPublish<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
-        let Crossing { tried, last_choice, origin, .. } = *crossing;
-        let mut asked: Vec<(u16, bool, u64)> = Vec::new();
-        for key in crossing.groups.iter() {
-            match self.choice(key, tried, last_choice) {
-                Choice::Own => self.offer_to_own_members(now, key, source, actions),
-                Choice::Other(target) => asked.push((target, false, key)),
-                Choice::Keeper(target) => asked.push((target, true, key)),
+        let ForwardedPublish { tried, accepts_offline, origin, .. } = *forwarded_publish;
+        let mut open_request: Vec<(u16, bool, u64)> = Vec::new();
+        for key in forwarded_publish.groups.iter() {
+            match self.choice(key, tried, accepts_offline) {
+                Choice::Own => self.offer_to_own_members(now, key, fan_out, actions),
+                Choice::Other(target) => open_request.push((target, false, key)),
+                Choice::PersistentOffline(target) => open_request.push((target, true, key)),
                 Choice::Nobody => self.drop_for_group(DropReason::NoMember),
             }
         }
-        asked.sort_unstable();
-        for alike in asked.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        open_request.sort_unstable();
+        for alike in open_request.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
             let (target, is_last, _) = alike[0];
             // The search begins anew: a shard without a member online may have one that keeps the message.
-            let tried = if is_last && !last_choice { ShardSet::default() } else { tried };
+            let tried = if is_last && !accepts_offline { ShardSet::default() } else { tried };
             let keys: Vec<u8> = alike.iter().flat_map(|(_, _, key)| key.to_le_bytes()).collect();
             let groups = GroupKeys::from_bytes(&keys);
-            let again = Crossing { groups, tried, last_choice: is_last, ..Crossing::of(source.view, origin) };
-            let shared = source.shared.clone();
-            self.mesh.say(target, &Said::Publish(again), shared.as_ref());
-            self.delivery.counters.messages_crossed += 1;
+            let again = ForwardedPublish {
+                groups,
+                tried,
+                accepts_offline: is_last,
+                ..ForwardedPublish::of(fan_out.view, origin)
+            };
+            let shared = fan_out.shared.clone();
+            self.mesh.send(target, &ShardMessage::Publish(again), shared.as_ref());
+            self.delivery.counters.messages_forwarded += 1;
         }
     }
 
-    fn choice(&mut self, key: u64, tried: ShardSet, last_choice: bool) -> Choice {
+    fn choice(&mut self, key: u64, tried: ShardSet, accepts_offline: bool) -> Choice {
         let group = self.tree.group_by_key(key);
-        let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
+        let (online_count, persistent_count) = group.map_or((0, 0), |group| self.count_members(group));
         let groups = &mut self.mesh.groups;
-        if last_choice {
-            return groups.choose_keeper(key, online_count + keeper_count, tried);
+        if accepts_offline {
+            return groups.choose_persistent(key, online_count + persistent_count, tried);
         }
         match groups.choose(key, online_count, tried) {
-            Choice::Nobody => groups.choose_keeper(key, keeper_count, ShardSet::default()),
+            Choice::Nobody => groups.choose_persistent(key, persistent_count, ShardSet::default()),
             choice => choice,
         }
     }
@@ -113,11 +127,11 @@ impl Engine {
         &mut self,
         now: Instant,
         key: u64,
-        source: &mut Source<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
         let group = self.tree.group_by_key(key).expect("this shard was chosen for its members");
-        self.offer_to_group(now, group, source, actions);
+        self.offer_to_group(now, group, fan_out, actions);
     }
 
     /// Counts a message of a group that no session has.
@@ -128,21 +142,23 @@ impl Engine {
 
     /// Finds members of the groups that this shard was chosen for; those it has none of go back, all in one
     /// message.
-    pub(crate) fn take_for_groups(
+    pub(crate) fn deliver_to_groups(
         &mut self,
         now: Instant,
         from: u16,
-        crossing: &Crossing<'_>,
-        source: &mut Source<'_>,
+        forwarded_publish: &ForwardedPublish<'_>,
+        fan_out: &mut FanOut<'_>,
         actions: &mut Actions,
     ) {
         let mut missing: Vec<u8> = Vec::new();
-        for key in crossing.groups.iter() {
+        for key in forwarded_publish.groups.iter() {
             let group = self.tree.group_by_key(key);
-            let (online_count, keeper_count) = group.map_or((0, 0), |group| self.count_members(group));
+            let (online_count, persistent_count) = group.map_or((0, 0), |group| self.count_members(group));
             match group {
-                Some(group) if online_count > 0 || (keeper_count > 0 && crossing.last_choice) => {
-                    self.offer_to_group(now, group, source, actions);
+                Some(group)
+                    if online_count > 0 || (persistent_count > 0 && forwarded_publish.accepts_offline) =>
+                {
+                    self.offer_to_group(now, group, fan_out, actions);
                 }
                 _ => missing.extend_from_slice(&key.to_le_bytes()),
             }
@@ -151,25 +167,27 @@ impl Engine {
             return;
         }
         let groups = GroupKeys::from_bytes(&missing);
-        let Crossing { tried, last_choice, origin, .. } = *crossing;
-        let bounced = Crossing { groups, tried, last_choice, ..Crossing::of(source.view, origin) };
-        let shared = source.shared.clone();
-        self.mesh.say(from, &Said::Bounce(bounced), shared.as_ref());
+        let ForwardedPublish { tried, accepts_offline, origin, .. } = *forwarded_publish;
+        let returned =
+            ForwardedPublish { groups, tried, accepts_offline, ..ForwardedPublish::of(fan_out.view, origin) };
+        let shared = fan_out.shared.clone();
+        self.mesh.send(from, &ShardMessage::Returned(returned), shared.as_ref());
     }
 
     /// The shard chosen for some groups had no member online: the next one is asked, each once; then those that
     /// may keep the message, each once.
-    pub(crate) fn on_bounce(
+    pub(crate) fn on_returned(
         &mut self,
         now: Instant,
         from: u16,
-        crossing: &Crossing<'_>,
+        forwarded_publish: &ForwardedPublish<'_>,
         payload: Option<&Bytes>,
         actions: &mut Actions,
     ) {
-        let mut source = self.delivery.source_beside(crossing.view, payload, None);
-        let crossing = Crossing { tried: crossing.tried.with(from), ..crossing.clone() };
-        self.search(now, &crossing, &mut source, actions);
-        self.delivery.finish(&source);
+        let mut fan_out = self.delivery.fan_out_attached(forwarded_publish.view, payload, None);
+        let forwarded_publish =
+            ForwardedPublish { tried: forwarded_publish.tried.with(from), ..forwarded_publish.clone() };
+        self.search(now, &forwarded_publish, &mut fan_out, actions);
+        self.delivery.finish(&fan_out);
     }
 }

@@ -25,18 +25,18 @@ struct Slot {
 
 /// **Lives on:** every shard, inside its tree. Allocated at the first look-up.
 #[derive(Debug)]
-pub(super) struct HotTopics {
+pub(super) struct MatchCache {
     slots: Box<[Slot]>,
     version: u64,
 }
 
-impl HotTopics {
+impl MatchCache {
     pub(super) fn new() -> Self {
         Self { slots: Box::default(), version: 1 }
     }
 
     /// The set of filters with wildcards changed: nothing that is remembered counts any more.
-    pub(super) fn forget_all(&mut self) {
+    pub(super) fn invalidate_all(&mut self) {
         self.version += 1;
     }
 
@@ -78,11 +78,11 @@ impl HotTopics {
 /// Needs no key: who makes topics collide here only makes each of them be looked up.
 fn slot_of(topic: &str) -> usize {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-    let (words, rest) = topic.as_bytes().as_chunks::<8>();
+    let (reason_string, rest) = topic.as_bytes().as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     let mut hash = topic.len() as u64;
-    for word in words.iter().chain([&last]) {
+    for word in reason_string.iter().chain([&last]) {
         hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
     }
     usize::try_from(hash >> (u64::BITS - SLOTS.ilog2())).expect("below the number of slots")

@@ -18,7 +18,7 @@ use crate::base::hash::Keyed;
 use crate::mesh::interest::Interest;
 use crate::mesh::topology::Placement;
 
-use super::match_cache::HotTopics;
+use super::match_cache::MatchCache;
 use super::pool::{NONE, Pool};
 use super::trie::Trie;
 
@@ -82,12 +82,12 @@ struct Filter {
     /// Where it ends in the trie; `NONE` without wildcards.
     node: u32,
     members: Members,
-    beside: Option<Box<Beside>>,
+    beside: Option<Box<Extension>>,
 }
 
 /// What few filters have.
 #[derive(Debug, Default)]
-struct Beside {
+struct Extension {
     groups: Vec<u32>,
     /// What the other shards want of it, if it has wildcards.
     interest: Interest,
@@ -103,7 +103,7 @@ impl Filter {
     }
 
     /// Changes what few filters have; nothing is kept of it once there is nothing.
-    fn change_beside(&mut self, change: impl FnOnce(&mut Beside)) {
+    fn change_extension(&mut self, change: impl FnOnce(&mut Extension)) {
         let beside = self.beside.get_or_insert_default();
         change(beside);
         if beside.groups.is_empty() && beside.interest.is_empty() {
@@ -156,7 +156,7 @@ pub(crate) struct Tree {
     filters: Pool<Filter>,
     groups: Pool<Group>,
     wild: Trie,
-    hot: HotTopics,
+    hot: MatchCache,
     subscriptions: Pool<Subscription>,
     by_text: HashTable<u32>,
     by_group: HashTable<u32>,
@@ -179,7 +179,7 @@ impl Tree {
             filters: Pool::new(),
             groups: Pool::new(),
             wild: Trie::new(hasher),
-            hot: HotTopics::new(),
+            hot: MatchCache::new(),
             subscriptions: Pool::new(),
             by_text: HashTable::new(),
             by_group: HashTable::new(),
@@ -235,7 +235,7 @@ impl Tree {
     pub(crate) fn change_interest(&mut self, text: &TopicFilter<'_>, change: impl FnOnce(&mut Interest)) {
         assert!(text.has_wildcard());
         let filter = self.filter_or_new(text);
-        self.filters.get_mut(filter).change_beside(|beside| change(&mut beside.interest));
+        self.filters.get_mut(filter).change_extension(|beside| change(&mut beside.interest));
         self.drop_filter_if_unused(filter);
     }
 
@@ -483,8 +483,8 @@ impl Tree {
             beside: None,
         });
         if text.has_wildcard() {
-            self.filters.get_mut(filter).node = self.wild.hang(text.filter(), filter);
-            self.hot.forget_all();
+            self.filters.get_mut(filter).node = self.wild.insert(text.filter(), filter);
+            self.hot.invalidate_all();
         } else {
             self.hot.forget(text.filter());
             self.exact_count += 1;
@@ -514,7 +514,7 @@ impl Tree {
         });
         let groups = &self.groups;
         self.by_key.insert_unique(key, group, |&other| groups.get(other).key);
-        self.filters.get_mut(filter).change_beside(|beside| beside.groups.push(group));
+        self.filters.get_mut(filter).change_extension(|beside| beside.groups.push(group));
         let (groups, hasher) = (&self.groups, self.hasher);
         self.by_group.insert_unique(self.hasher.below(filter, name.as_bytes()), group, |&other| {
             let other = groups.get(other);
@@ -576,7 +576,7 @@ impl Tree {
             .remove();
         self.by_key.find_entry(key, |&other| other == group).expect("every group is in the table").remove();
         let filter_left = self.filters.get_mut(filter);
-        filter_left.change_beside(|beside| _ = beside.groups.swap_remove(position as usize));
+        filter_left.change_extension(|beside| _ = beside.groups.swap_remove(position as usize));
         if let Some(&moved) = filter_left.groups().get(position as usize) {
             self.groups.get_mut(moved).position = position;
         }
@@ -599,8 +599,8 @@ impl Tree {
             self.exact_count -= 1;
             return;
         }
-        self.hot.forget_all();
-        self.wild.unhang(filter.node, index);
+        self.hot.invalidate_all();
+        self.wild.remove(filter.node, index);
     }
 }
 

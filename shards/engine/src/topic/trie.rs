@@ -93,7 +93,7 @@ impl Trie {
     }
 
     /// Hangs `filter`, whose text is `text`; returns the node that unhangs it.
-    pub(super) fn hang(&mut self, text: &str, filter: u32) -> u32 {
+    pub(super) fn insert(&mut self, text: &str, filter: u32) -> u32 {
         let mut at = ROOT;
         for level in text.split('/') {
             if level == "#" {
@@ -111,7 +111,7 @@ impl Trie {
     }
 
     /// Takes a filter down from its node, and the nodes that then lead nowhere.
-    pub(super) fn unhang(&mut self, at: u32, filter: u32) {
+    pub(super) fn remove(&mut self, at: u32, filter: u32) {
         let node = self.nodes.get_mut(at);
         if node.filter == filter {
             node.filter = NONE;

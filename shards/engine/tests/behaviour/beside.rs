@@ -1,6 +1,6 @@
 //! Two shards side by side: what crosses between them.
 
-use engine::{Engine, Entropy, Event, Inbound, Lane, Limits, Parcel, Topology};
+use engine::{Engine, Entropy, Event, InboundItem, LaneKind, Limits, OutboundItem, Topology};
 use wire::packet::{PublishProperties, Subscribe, SubscribeFilters, UserProperties};
 use wire::{Packet, ProtocolVersion, TopicFilter};
 
@@ -46,11 +46,11 @@ impl Two {
         for from in [0_u16, 1] {
             let [first, second] = &mut self.0;
             let (source, target) = if from == 0 { (first, second) } else { (second, first) };
-            for lane in [Lane::Control, Lane::Data] {
-                while let Some(parcel) = source.parcel(1 - from, lane) {
-                    let item = match &parcel {
-                        Parcel::Block(block) => Inbound::Block(block),
-                        Parcel::Large(large) => Inbound::Large(large),
+            for lane in [LaneKind::Control, LaneKind::Data] {
+                while let Some(outbound) = source.take_outbound(1 - from, lane) {
+                    let item = match &outbound {
+                        OutboundItem::Block(block) => InboundItem::Block(block),
+                        OutboundItem::Oversized(large) => InboundItem::Oversized(large),
                     };
                     target.raw_step(Event::Inbox { source: from, item });
                 }

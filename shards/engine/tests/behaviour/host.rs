@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
     Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event, Instant,
-    Lane, Lend, Limits, Parcel,
+    LaneKind, Lend, Limits, OutboundItem,
 };
 use wire::{Assembler, Packet, ProtocolVersion};
 
@@ -172,7 +172,7 @@ impl Shard {
     }
 
     /// Whether the engine said that a client's connection may be closed at once.
-    pub(crate) fn is_farewell(&self, client: Client) -> bool {
+    pub(crate) fn may_close_at_once(&self, client: Client) -> bool {
         self.lines[client.line].farewell
     }
 
@@ -253,12 +253,12 @@ impl Shard {
         consumed
     }
 
-    /// The next parcel for another shard.
-    pub(crate) fn parcel(&mut self, target: u16, lane: Lane) -> Option<Parcel> {
-        let parcel = self.engine.parcel(self.now(), target, lane, &mut self.actions);
+    /// The next outbound for another shard.
+    pub(crate) fn take_outbound(&mut self, target: u16, lane: LaneKind) -> Option<OutboundItem> {
+        let outbound = self.engine.take_outbound(self.now(), target, lane, &mut self.actions);
         self.todo.extend(self.actions.drain());
         self.settle();
-        parcel
+        outbound
     }
 
     /// Lets time pass, with every tick that is due on the way.
@@ -299,7 +299,14 @@ impl Shard {
         let audit = self.engine.audit();
         assert_eq!(audit.sessions, [], "sessions");
         assert_eq!(
-            (audit.messages, audit.moves, audit.timers, audit.gated, audit.tree, audit.outbox_bytes),
+            (
+                audit.messages,
+                audit.reassignments,
+                audit.timers,
+                audit.pending_acks,
+                audit.tree,
+                audit.outbox_bytes
+            ),
             (0, 0, 0, 0, (0, 0, 1), 0),
             "messages, moves, timers, gated, tree, outbox bytes"
         );
@@ -348,8 +355,8 @@ impl Shard {
         let line = &mut self.lines[number];
         line.unconsumed = bytes[consumed.bytes..].to_vec();
         line.paused = consumed.bytes < bytes.len();
-        line.farewell = consumed.is_farewell;
-        if consumed.is_farewell && number.is_multiple_of(2) {
+        line.farewell = consumed.may_close_at_once;
+        if consumed.may_close_at_once && number.is_multiple_of(2) {
             // A host may close at once or wait for the peer: here half of them do this and half that.
             self.close_line(number, ClosedBy::Peer);
         }

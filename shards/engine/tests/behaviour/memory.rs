@@ -90,7 +90,7 @@ fn half_a_packet_counts_and_a_long_one_ends_its_connection_past_the_ceiling() {
             let client = shard.connect(&hello);
             half(shard, client, 30_000);
             assert_eq!(shard.ended(client), told);
-            assert_eq!(shard.engine.counters().half_packets_refused, 1);
+            assert_eq!(shard.engine.counters().partial_packets_refused, 1);
             assert!(!shard.is_closed(before), "who does not grow is not ended");
             // New work is not refused for what may never become whole.
             let other = shard.connect(&Hello::v3("other"));

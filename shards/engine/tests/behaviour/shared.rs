@@ -213,7 +213,10 @@ fn what_a_member_had_queued_and_unacknowledged_goes_to_another_when_its_session_
             let texts: Vec<&str> = moved.iter().map(Message::text).collect();
             assert_eq!(texts, numbers(1..8), "{ending}");
             assert!(moved.iter().all(|message| !message.dup && message.qos == 1), "new to their receiver");
-            assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::SessionEnded)), (7, 0));
+            assert_eq!(
+                (dropped(shard, DropReason::Reassigned), dropped(shard, DropReason::SessionEnded)),
+                (7, 0)
+            );
         });
     }
 }
@@ -234,7 +237,10 @@ fn mqtt_4_8_2_5_qos_2_moves_only_while_it_was_not_sent() {
         shard.subscribe(other, "$share/g/t", 2);
         shard.hang_up(member);
         assert_eq!(shard.texts(other), numbers(2..5));
-        assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::SessionEnded)), (3, 2));
+        assert_eq!(
+            (dropped(shard, DropReason::Reassigned), dropped(shard, DropReason::SessionEnded)),
+            (3, 2)
+        );
     });
 }
 
@@ -284,7 +290,7 @@ fn a_message_whose_last_member_goes_is_counted_as_a_drop() {
         shard.publish(publisher, "t", b"x", 1);
         assert_eq!(shard.messages(member).len(), 1);
         shard.hang_up(member);
-        assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::NoMember)), (1, 1));
+        assert_eq!((dropped(shard, DropReason::Reassigned), dropped(shard, DropReason::NoMember)), (1, 1));
         assert_eq!(shard.engine.counters().matched, 2);
     });
 }
@@ -331,11 +337,11 @@ fn a_long_queue_moves_in_steps_of_bounded_length_and_in_order() {
         shard.subscribe(other, "$share/g/t", 1);
         shard.ticks = false;
         shard.connect(&Hello::v5("m"));
-        let mut left = shard.engine.audit().moves;
+        let mut left = shard.engine.audit().reassignments;
         let mut steps = 0;
         while left > 0 {
             shard.tick();
-            let before = core::mem::replace(&mut left, shard.engine.audit().moves);
+            let before = core::mem::replace(&mut left, shard.engine.audit().reassignments);
             assert!(before - left <= 128 * 4, "{before} to {left}: a tick and what it leads to");
             steps += 1;
         }

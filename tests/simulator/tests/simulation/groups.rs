@@ -1,7 +1,7 @@
 //! Shared subscriptions whose members live on several shards.
 //! Knows no engine.
 
-use engine::{DropReason, Lane};
+use engine::{DropReason, LaneKind};
 use simulator::Subscribing;
 use wire::{QoS, RetainHandling};
 
@@ -41,7 +41,7 @@ fn a_message_for_a_member_that_has_just_left_finds_another() {
         world.settle();
     }
     // The publisher's shard is the last to know.
-    world.hold(1, 0, Lane::Control);
+    world.hold(1, 0, LaneKind::Control);
     world.disconnect(leaving, false);
     turns(&mut world, &[1, 2, 0], leaving);
     let messages: Vec<u32> = (0..4)
@@ -50,7 +50,7 @@ fn a_message_for_a_member_that_has_just_left_finds_another() {
     for _ in 0..4 {
         turns(&mut world, &[0, 1, 2], staying);
     }
-    assert!(world.counters(0).messages_crossed > 4, "some were sent back and crossed again");
+    assert!(world.counters(0).messages_forwarded > 4, "some were sent back and crossed again");
     world.release();
     world.settle();
     let mut heard: Vec<u32> = world.heard(staying).iter().map(|(message, _)| *message).collect();
@@ -70,8 +70,8 @@ fn a_message_is_offered_until_a_shard_has_a_member() {
         subscribe(&mut world, member, GROUP);
         world.settle();
     }
-    world.hold(1, 0, Lane::Control);
-    world.hold(2, 0, Lane::Control);
+    world.hold(1, 0, LaneKind::Control);
+    world.hold(2, 0, LaneKind::Control);
     world.disconnect(members[0], false);
     world.disconnect(members[1], false);
     turns(&mut world, &[1, 2], members[2]);
@@ -136,7 +136,7 @@ fn what_a_member_leaves_behind_finds_one_on_another_shard() {
         // A client takes a hundred at once: so many of QoS 2 were sent and are nobody else's [MQTT-4.8.2-5].
         let sent = if qos == QoS::ExactlyOnce { 100 } else { 0 };
         assert_eq!(heard, messages[sent..], "in order");
-        assert_eq!(world.dropped(DropReason::Moved), 150 - sent as u64);
+        assert_eq!(world.dropped(DropReason::Reassigned), 150 - sent as u64);
         assert_eq!(world.dropped(DropReason::SessionEnded), sent as u64);
         finish(world);
     }
@@ -155,8 +155,8 @@ fn a_search_that_finds_nobody_online_asks_each_shard_once_more_for_one_that_keep
         world.settle();
     }
     // The publisher's shard does not learn that one session ended and that the other waits.
-    world.hold(1, 0, Lane::Control);
-    world.hold(3, 0, Lane::Control);
+    world.hold(1, 0, LaneKind::Control);
+    world.hold(3, 0, LaneKind::Control);
     world.disconnect(gone, true);
     world.disconnect(away, false);
     turns(&mut world, &[1, 3, 2], away);

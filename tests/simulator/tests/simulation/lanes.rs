@@ -1,7 +1,7 @@
 //! Back-pressure between shards: full lanes delay and lose nothing.
 //! Knows no engine.
 
-use engine::Lane;
+use engine::LaneKind;
 use simulator::{Settings, World};
 use wire::QoS;
 
@@ -38,10 +38,10 @@ fn two_shards_that_flood_each_other_over_full_lanes_make_progress() {
         for shard in [round % 2, 1 - round % 2] {
             world.turn(shard);
         }
-        let is_full = |source: usize| world.lane_len(source, 1 - source, Lane::Data) == 1;
-        let waits = |shard: usize| world.audit(shard).waiting_parcels > 1;
+        let is_full = |source: usize| world.lane_len(source, 1 - source, LaneKind::Data) == 1;
+        let waits = |shard: usize| world.audit(shard).waiting_outbound > 1;
         waiting_max =
-            [0, 1].map(|shard| world.audit(shard).waiting_parcels).into_iter().fold(waiting_max, usize::max);
+            [0, 1].map(|shard| world.audit(shard).waiting_outbound).into_iter().fold(waiting_max, usize::max);
         full_both_ways += u32::from((is_full(0) || is_full(1)) && waits(0) && waits(1));
         for who in publishers.iter().flatten().chain(&subscribers) {
             world.read(*who, usize::MAX);
@@ -54,7 +54,7 @@ fn two_shards_that_flood_each_other_over_full_lanes_make_progress() {
     assert_eq!(heard, [count; 2], "no progress");
     assert!(full_both_ways > 100, "both had to wait {full_both_ways} times");
     // The bound, what one packet adds to it, and a block that is not full.
-    assert!((PARCELS_MAX..=PARCELS_MAX + 3).contains(&waiting_max), "{waiting_max} parcels waited");
+    assert!((PARCELS_MAX..=PARCELS_MAX + 3).contains(&waiting_max), "{waiting_max} items waited");
     finish(world);
 }
 
@@ -83,12 +83,12 @@ fn what_waits_for_full_lanes_is_bounded_and_all_of_it_arrives() {
     world.settle();
     let mut waiting_max = 0;
     for round in 0..200 {
-        // Every receiver is stuck for a while; then it takes what there is, which is one parcel of a lane, and is
+        // Every receiver is stuck for a while; then it takes what there is, which is one outbound of a lane, and is
         // stuck again.
         world.release();
         for (shard, other) in [(0, 1), (1, 0)] {
             world.turn(shard);
-            for lane in [Lane::Data, Lane::Control] {
+            for lane in [LaneKind::Data, LaneKind::Control] {
                 world.hold(other, shard, lane);
             }
         }
@@ -115,7 +115,7 @@ fn what_waits_for_full_lanes_is_bounded_and_all_of_it_arrives() {
         }
         for shard in [0, 1] {
             turns(&mut world, &[shard], publishers[shard]);
-            waiting_max = world.audit(shard).waiting_parcels.max(waiting_max);
+            waiting_max = world.audit(shard).waiting_outbound.max(waiting_max);
         }
         for &who in subscribers.iter().chain(&members).chain(&asking) {
             world.read(who, usize::MAX);
@@ -124,7 +124,7 @@ fn what_waits_for_full_lanes_is_bounded_and_all_of_it_arrives() {
     // Questions open at once, each answered by what is retained, of which two messages fill a block.
     let answers_max = 8 * (RETAINED / 2 + 1);
     let bound = 2 * (PARCELS_MAX + 3) + answers_max;
-    assert!(waiting_max <= bound, "{waiting_max} parcels waited, of {bound}");
+    assert!(waiting_max <= bound, "{waiting_max} items waited, of {bound}");
     assert!(waiting_max > PARCELS_MAX, "the lanes were never full");
     finish(world);
 }

@@ -3,7 +3,7 @@
 //!
 //! The publisher is on shard 0, the subscriber on 1, and the retained message of the topic lives on 2.
 
-use engine::Lane;
+use engine::LaneKind;
 use simulator::Settings;
 use wire::QoS;
 
@@ -23,11 +23,11 @@ fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
     world.settle();
 
     // The question is answered with the old message, and the answer is slow.
-    world.hold(HOME, SUBSCRIBER, Lane::Data);
+    world.hold(HOME, SUBSCRIBER, LaneKind::Data);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
     assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
-    assert!(world.lane_len(HOME, SUBSCRIBER, Lane::Data) > 0, "the answer is under way");
+    assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
     let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
     assert_eq!(world.heard(subscriber), [(newer, false)]);
@@ -49,10 +49,10 @@ fn subscribing_again_before_the_answer_is_answered_once_more() {
         let kept = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
         world.settle();
 
-        world.hold(HOME, SUBSCRIBER, Lane::Data);
+        world.hold(HOME, SUBSCRIBER, LaneKind::Data);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.lane_len(HOME, SUBSCRIBER, Lane::Data) > 0, "the answer is under way");
+        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
         subscribe(&mut world, subscriber, &filter);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
@@ -70,17 +70,17 @@ fn subscribing_again_before_the_answer_is_answered_once_more() {
 fn an_answer_that_too_much_came_before_is_asked_for_again() {
     let topic = topic_on(3, HOME);
     let by_hand = Settings::by_hand(3);
-    let limits = engine::Limits { lookup_topics_max: 1, ..by_hand.limits.clone() };
+    let limits = engine::Limits { replay_topics_max: 1, ..by_hand.limits.clone() };
     let mut world = world_of(Settings { limits, ..by_hand });
     let publisher = client_on(&mut world, PUBLISHER, 0);
     let subscriber = client_on(&mut world, SUBSCRIBER, 0);
     world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     world.settle();
 
-    world.hold(HOME, SUBSCRIBER, Lane::Data);
+    world.hold(HOME, SUBSCRIBER, LaneKind::Data);
     subscribe(&mut world, subscriber, &format!("{topic}/#"));
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-    assert!(world.lane_len(HOME, SUBSCRIBER, Lane::Data) > 0, "the answer is under way");
+    assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
     let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     let other = world.publish(publisher, &format!("{topic}/x"), QoS::AtLeastOnce, false, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
@@ -109,7 +109,7 @@ fn an_update_that_passed_before_the_subscription_is_in_the_answer_though_its_hom
     world.settle();
     assert_eq!(world.heard(earlier), [(old, true)]);
 
-    world.hold(PUBLISHER, HOME, Lane::Data);
+    world.hold(PUBLISHER, HOME, LaneKind::Data);
     let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER], earlier);
     assert_eq!(world.heard(earlier), [(old, true), (update, false)]);
@@ -131,14 +131,14 @@ fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer(
     let publisher = client_on(&mut world, PUBLISHER, 0);
     let subscriber = client_on(&mut world, SUBSCRIBER, 0);
 
-    world.hold(SUBSCRIBER, PUBLISHER, Lane::Control);
-    world.hold(PUBLISHER, HOME, Lane::Data);
+    world.hold(SUBSCRIBER, PUBLISHER, LaneKind::Control);
+    world.hold(PUBLISHER, HOME, LaneKind::Data);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, HOME], subscriber);
     let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
     assert!(!world.is_answered(subscriber), "a shard does not know of it");
-    assert_eq!(world.lane_len(PUBLISHER, SUBSCRIBER, Lane::Data), 0);
+    assert_eq!(world.lane_len(PUBLISHER, SUBSCRIBER, LaneKind::Data), 0);
 
     world.release();
     world.settle();
@@ -154,14 +154,14 @@ fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
     let publisher = client_on(&mut world, PUBLISHER, 0);
     let subscriber = client_on(&mut world, SUBSCRIBER, 0);
 
-    world.hold(SUBSCRIBER, PUBLISHER, Lane::Control);
-    world.hold(PUBLISHER, HOME, Lane::Data);
+    world.hold(SUBSCRIBER, PUBLISHER, LaneKind::Control);
+    world.hold(PUBLISHER, HOME, LaneKind::Data);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, HOME], subscriber);
     world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     world.turn(PUBLISHER);
     world.release();
-    world.hold(PUBLISHER, HOME, Lane::Data);
+    world.hold(PUBLISHER, HOME, LaneKind::Data);
     world.turn(PUBLISHER);
     let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
@@ -185,7 +185,7 @@ fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
     subscribe(&mut world, earlier, &topic);
     world.settle();
 
-    world.hold(SUBSCRIBER, PUBLISHER, Lane::Control);
+    world.hold(SUBSCRIBER, PUBLISHER, LaneKind::Control);
     world.unsubscribe(earlier, &topic);
     world.turn(SUBSCRIBER);
     subscribe(&mut world, later, &topic);
@@ -209,7 +209,7 @@ fn a_client_finds_what_it_retained_itself_however_slow_the_home() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let client = client_on(&mut world, SUBSCRIBER, 0);
-    world.hold(SUBSCRIBER, HOME, Lane::Data);
+    world.hold(SUBSCRIBER, HOME, LaneKind::Data);
     let update = world.publish(client, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[SUBSCRIBER], client);
     assert!(world.is_answered(client), "PUBACK waits for no other shard");

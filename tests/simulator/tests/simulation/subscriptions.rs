@@ -1,7 +1,7 @@
 //! Interest between shards: when a SUBACK may leave, and what crosses.
 //! Knows no engine.
 
-use engine::Lane;
+use engine::LaneKind;
 use wire::QoS;
 
 use crate::stage::{client_on, finish, subscribe, turns, world};
@@ -12,7 +12,7 @@ fn a_suback_waits_until_every_shard_knows_and_then_nothing_is_missed() {
         let mut world = world(3);
         let subscriber = client_on(&mut world, 0, 0);
         let publisher = client_on(&mut world, 2, 0);
-        world.hold(0, 2, Lane::Control);
+        world.hold(0, 2, LaneKind::Control);
         subscribe(&mut world, subscriber, filter);
         turns(&mut world, &[0, 1, 2], subscriber);
         assert!(!world.is_answered(subscriber), "shard 2 does not know {filter}");
@@ -22,7 +22,7 @@ fn a_suback_waits_until_every_shard_knows_and_then_nothing_is_missed() {
         let message = world.publish(publisher, "w/a/b", QoS::AtLeastOnce, false, 10);
         world.settle();
         assert_eq!(world.heard(subscriber), [(message, false)]);
-        assert_eq!(world.counters(2).messages_crossed, 1);
+        assert_eq!(world.counters(2).messages_forwarded, 1);
         finish(world);
     }
 }
@@ -41,10 +41,10 @@ fn what_no_other_shard_subscribes_to_crosses_nothing() {
         world.settle();
     }
     assert_eq!(world.heard(neighbour).len(), 20);
-    assert!((0..4).all(|shard| world.counters(shard).messages_crossed == 0));
+    assert!((0..4).all(|shard| world.counters(shard).messages_forwarded == 0));
     world.publish(publisher, "w/b/0", QoS::AtLeastOnce, false, 10);
     world.settle();
-    assert_eq!((world.heard(elsewhere).len(), world.counters(1).messages_crossed), (1, 1));
+    assert_eq!((world.heard(elsewhere).len(), world.counters(1).messages_forwarded), (1, 1));
     finish(world);
 }
 
@@ -58,10 +58,10 @@ fn the_last_one_to_leave_takes_the_interest_along() {
         world.settle();
     }
     let crossed = |world: &mut simulator::World| {
-        let before = world.counters(0).messages_crossed;
+        let before = world.counters(0).messages_forwarded;
         world.publish(publisher, "w/a/x", QoS::AtMostOnce, false, 10);
         world.settle();
-        world.counters(0).messages_crossed - before
+        world.counters(0).messages_forwarded - before
     };
     assert_eq!(crossed(&mut world), 1);
     world.unsubscribe(first, "w/+/x");
