@@ -15,29 +15,12 @@ mod two;
 #[path = "../../shards/engine/src/base/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the engine's file, of which a part is measured")]
 mod base;
-#[path = "../../shards/engine/src/mesh/interest.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the engine's file, of which a part is measured")]
-mod interest;
 #[path = "../../shards/engine/src/connection/outbox.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the engine's file, of which a part is measured")]
 mod outbox;
 #[path = "../../shards/engine/src/topic/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the engine's file, of which a part is measured")]
 mod topic;
-#[path = "../../shards/engine/src/mesh/topology.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "the engine's file, of which a part is measured"
-)]
-mod topology;
-
-/// The room that these two files are in.
-mod mesh {
-    pub(crate) use crate::{interest, topology};
-}
-
 use std::hint::black_box;
 use std::io::{self, Write as _};
 

@@ -9,12 +9,12 @@ use wire::{Assembler, QoS, TopicFilter};
 
 use crate::base::hash::{Entropy, Keyed};
 use crate::base::time::Instant;
-use crate::base::timer_wheel::Wheel;
+use crate::base::timer_wheel::TimerWheel;
 use crate::host::{PACKET_BYTES_MAX, VERSION};
 use crate::outbox::{BufferPool, Outbox};
 use crate::parts::{BURST, filter_text, publish_bytes};
-use crate::topic::tree::{SubscriptionList, Tree, plain_options};
-use crate::topology::Placement;
+use crate::topic::subscriptions::{SubscriptionList, plain_options};
+use crate::topic::tree::Tree;
 
 /// Topics that are asked for in turn: far more than the tree remembers.
 const TOPICS: u32 = 1 << 15;
@@ -23,7 +23,7 @@ const TIMERS: usize = 100_000;
 const TIMER_MS: u64 = 90_000;
 
 fn filled_tree(filter_count: u32) -> Tree {
-    let mut tree = Tree::new(Keyed::new(Entropy(7)), Placement::alone());
+    let mut tree = Tree::new(Keyed::new(Entropy(7)));
     for number in 0..filter_count {
         subscribe(&mut tree, number, &filter_text(number));
     }
@@ -105,10 +105,10 @@ impl Router {
             self.tree.matches(topic, &mut self.matched);
             for &filter in &self.matched {
                 for member in self.tree.members(filter) {
-                    black_box(member.session);
+                    black_box(member.session());
                     let parts = PublishParts {
                         dup: false,
-                        qos: publish.qos.min(member.options.qos),
+                        qos: publish.qos.min(member.options().qos),
                         retain: false,
                         topic,
                         packet_id: None,
@@ -215,7 +215,7 @@ fn spread_ms(number: u64) -> u64 {
 
 /// Each operation gives one of the timers a new deadline.
 pub(crate) fn timer_reset() -> impl FnMut() {
-    let mut wheel = Wheel::new(Instant::from_ms(1), 32);
+    let mut wheel = TimerWheel::new(Instant::from_ms(1), 32);
     let mut number = 0;
     let mut timers = Vec::new();
     for timer in 0..TIMERS {
@@ -235,7 +235,7 @@ pub(crate) fn timer_reset() -> impl FnMut() {
 
 /// Each operation is a timer that falls due and is set again for as much later.
 pub(crate) fn timer_expiry() -> impl FnMut() {
-    let mut wheel = Wheel::new(Instant::from_ms(1), 32);
+    let mut wheel = TimerWheel::new(Instant::from_ms(1), 32);
     for timer in 0..TIMERS {
         wheel.insert(Instant::from_ms(spread_ms(timer as u64)), timer);
     }

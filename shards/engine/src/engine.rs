@@ -1,33 +1,46 @@
-//! The shard's state machine and its one entrance.
-//! Knows no clock, socket, thread, ring or runtime.
+//! One shard: the state machine that composes the rooms, and its one entrance.
+//!
+//! Rooms never call each other upwards: a room returns what it wants done elsewhere, and the files below this one carry
+//! it on. They alone see all rooms.
 
-use alloc::collections::VecDeque;
+mod audit;
+mod close;
+mod connect;
+mod groups;
+mod inbox;
+mod publish;
+mod receive;
+mod replay;
+mod snapshot;
+mod subscribe;
+
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
 use wire::ReasonCode;
 
 use crate::base::hash::{Entropy, Keyed};
-use crate::base::slab::Slab;
+use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::base::timer_wheel::Wheel;
-use crate::connection::ack_gate::AckGate;
+use crate::connection::Admission;
+use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
-use crate::connection::table::{Admission, Connection, ConnectionId, Phase};
 use crate::counters::Counters;
 use crate::event::{Actions, ClosedBy, Consumed, Event};
 use crate::limits::Limits;
-use crate::mesh::links::Mesh;
-use crate::mesh::topology::Placement;
-use crate::message::stored::MessageStore;
-use crate::publish::fan_out::{Delivery, Ending, MemoryLedger, StoredCopy};
-use crate::publish::route::Scratch;
-use crate::publish::send::OutboxWriter;
-use crate::retained::store::RetainedStore;
-use crate::session::table::SessionId;
-use crate::shared::reassignment::Reassignment;
-use crate::timer::Timer;
+use crate::memory::MemoryUse;
+use crate::mesh::Mesh;
+use crate::mesh::outbound::{LaneKind, OutboundItem};
+use crate::mesh::topology::Topology;
+use crate::publish::Delivery;
+use crate::retained::Retained;
+use crate::session::snapshot::SessionRecord;
+use crate::shared::Shared;
+use crate::timer::{Timer, Timers};
 use crate::topic::tree::Tree;
+use crate::turn::{Ending, Turn};
+
+pub use audit::{Audit, SessionAudit};
 
 /// Timers served in one step; the rest are due again at once.
 const TIMERS_PER_STEP_MAX: usize = 256;
@@ -35,52 +48,42 @@ const TIMERS_PER_STEP_MAX: usize = 256;
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///
 /// The order of calls, in one turn of the host:
-/// 1. [`Engine::accept`] for each accepted socket, [`Engine::step`] for each thing that happened;
+/// 1. [`Engine::accept`] for each accepted socket, [`Engine::step`] for each event;
 ///    [`Engine::step`] with [`Event::Tick`] once [`Engine::next_deadline`] has come.
 /// 2. Carry out the [`crate::Action`]s. [`crate::Action::Persist`] is answered by [`Event::Durable`]
 ///    when it is so.
 /// 3. For each [`crate::Action::Flush`]: [`Engine::lend`], send, [`Engine::give_back`], until `lend` answers
 ///    [`Lend::Idle`] or [`Lend::Close`]. Nothing else may happen to a lent piece.
-/// 4. A socket that is gone is told by [`Event::Closed`], after its lent piece was given back.
+/// 4. [`Event::Closed`] for a socket that is gone, after its lent piece was given back.
 ///
 /// **Lives on:** one shard. **Sees:** what its host feeds it.
 #[derive(Debug)]
 pub struct Engine {
-    pub(crate) delivery: Delivery,
-    pub(crate) tree: Tree,
-    pub(crate) retained: RetainedStore,
-    pub(crate) wheel: Wheel<Timer>,
-    pub(crate) gate: AckGate,
-    pub(crate) mesh: Mesh,
-    pub(crate) by_client: HashTable<u32>,
-    /// Sessions whose look-ups can go on; each at most once.
-    pub(crate) replays: VecDeque<SessionId>,
-    /// Sessions whose look-ups wait until another shard answers a question or reports what it sent.
-    pub(crate) blocked_replays: Vec<SessionId>,
-    /// Questions asked of other shards so far; the last one's number.
-    pub(crate) requests_made: u32,
-    /// Messages of groups that need another member; each was queued or in flight before, so their bounds hold.
-    pub(crate) reassignments: VecDeque<Reassignment>,
-    /// Connections not read for lack of memory or of room in a lane; each at most once.
-    pub(crate) starved: Vec<ConnectionId>,
-    /// CONNECT packets of connections whose hand-over was asked for in this turn.
-    pub(crate) pending_hand_overs: Vec<(ConnectionId, Vec<u8>)>,
-    pub(crate) scratch: Scratch,
-    pub(crate) stored_copy: StoredCopy,
-    /// Publishes so far: tells old from new, and one fan-out from the next.
-    pub(crate) publish_sequence: u64,
-    /// Grows whenever subscriptions of a session that outlives its connection change.
-    pub(crate) records_version: u64,
-    pub(crate) assigned_count: u64,
-    /// Sessions with a connection.
-    pub(crate) attached_count: u32,
-    /// Steps of authentication that the host was asked about; the last one's number.
-    pub(crate) authentication_steps: u64,
+    limits: Limits,
+    counters: Counters,
+    timers: Timers,
+    endings: Vec<Ending>,
+    rooms: Rooms,
+}
+
+/// The rooms of a shard, and the little that belongs to none of them.
+#[derive(Debug)]
+struct Rooms {
+    topics: Tree,
+    delivery: Delivery,
+    retained: Retained,
+    shared: Shared,
+    mesh: Mesh,
+    hasher: Keyed,
+    /// Filters that the topic of a publish matches; kept for its allocation.
+    filters: Vec<u32>,
+    /// Encoded properties of a publish; kept for its allocation.
+    forwarded: Vec<u8>,
+    /// Client identifiers assigned so far.
+    assigned_count: u64,
     /// No packets are taken from clients until the stop.
-    pub(crate) quiet: bool,
-    /// Connections so far, those that were turned away or handed over later included.
-    pub(crate) accepted_count: u64,
-    pub(crate) stopping: bool,
+    quiet: bool,
+    stopping: bool,
 }
 
 impl Engine {
@@ -89,99 +92,96 @@ impl Engine {
     pub fn new(limits: Limits, entropy: Entropy, now: Instant) -> Self {
         let hasher = Keyed::new(entropy);
         let generation_bits = limits.generation_bits;
-        Self {
-            delivery: Delivery {
-                limits,
-                hasher,
-                counters: Counters::default(),
-                connections: Slab::new(generation_bits),
-                // No host ever holds the name of a session, so nothing stale can bring one.
-                sessions: Slab::new(u32::BITS),
-                messages: MessageStore::new(),
-                outbox_writer: OutboxWriter::default(),
-                held: MemoryLedger::default(),
-                endings: Vec::new(),
-            },
-            tree: Tree::new(hasher, Placement::alone()),
-            retained: RetainedStore::default(),
-            wheel: Wheel::new(now, generation_bits),
-            gate: AckGate::new(),
-            mesh: Mesh::alone(),
-            by_client: HashTable::new(),
-            replays: VecDeque::new(),
-            blocked_replays: Vec::new(),
-            requests_made: 0,
-            reassignments: VecDeque::new(),
-            starved: Vec::new(),
-            pending_hand_overs: Vec::new(),
-            scratch: Scratch::default(),
-            stored_copy: StoredCopy::default(),
-            publish_sequence: 0,
-            records_version: 0,
+        let mesh = Mesh::alone();
+        let rooms = Rooms {
+            topics: Tree::new(hasher),
+            delivery: Delivery::new(hasher, generation_bits),
+            retained: Retained::new(0, 1, mesh.placement().fingerprints()),
+            shared: Shared::default(),
+            mesh,
+            hasher,
+            filters: Vec::new(),
+            forwarded: Vec::new(),
             assigned_count: 0,
-            attached_count: 0,
-            authentication_steps: 0,
             quiet: false,
-            accepted_count: 0,
             stopping: false,
+        };
+        Self {
+            limits,
+            counters: Counters::default(),
+            timers: Timers::new(now, generation_bits),
+            endings: Vec::new(),
+            rooms,
         }
+    }
+
+    /// Makes this shard one of several. To be called before anything else.
+    ///
+    /// # Panics
+    /// If the topology contradicts itself or the engine has seen something already.
+    #[must_use]
+    pub fn in_mesh(mut self, topology: Topology) -> Self {
+        let Rooms { topics, delivery, retained, mesh, .. } = &mut self.rooms;
+        assert!(delivery.connections.len() == 0 && delivery.sessions.len() == 0);
+        *mesh = Mesh::new(topology);
+        let fingerprints = mesh.placement().fingerprints();
+        *retained = Retained::new(topology.own, usize::from(topology.shard_count), fingerprints);
+        if mesh.placement().is_meshed() {
+            topics.share_names(fingerprints);
+        }
+        self
     }
 
     /// Makes slots for `count` connections ready, so that accepting them allocates none.
     pub fn reserve_connections(&mut self, count: u32) {
-        self.delivery.connections.reserve(count);
+        self.rooms.delivery.connections.reserve(count);
     }
 
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
     pub fn accept(&mut self, now: Instant, admission: Admission) -> ConnectionId {
-        match admission {
-            Admission::Serve => self.delivery.counters.connections_accepted += 1,
-            Admission::TurnAway => self.delivery.counters.connections_refused += 1,
-        }
-        self.accepted_count += 1;
-        let connection = Connection::new(now, admission, self.accepted_count);
-        let id = ConnectionId(self.delivery.connections.insert(connection));
-        let deadline = now.plus_ms(u64::from(self.delivery.limits.connect_timeout_ms));
-        let timer = self.wheel.insert(deadline, Timer::Connection(id));
-        self.connection(id).timer = Some(timer);
-        id
+        // No action follows from a connection that has sent nothing.
+        let mut actions = Actions::new();
+        let (rooms, mut turn) = self.turn(now, &mut actions);
+        rooms.delivery.connections.accept(&mut turn, admission)
     }
 
-    /// Takes in what happened, and appends to `actions` what is to be done about it.
+    /// Takes in an event, and appends to `actions` what is to be done about it.
     ///
     /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops
     /// between two packets when credit is short. Names of an earlier generation are counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
+        let (rooms, mut turn) = self.turn(now, actions);
+        let turn = &mut turn;
         let mut consumed = Consumed::of(0);
         match event {
-            Event::Received { connection, bytes } => {
-                consumed = self.receive(now, connection, bytes, actions);
+            Event::Received { connection, bytes } => consumed = rooms.receive(turn, connection, bytes),
+            Event::Closed { connection, by: ClosedBy::Peer | ClosedBy::Host } => {
+                rooms.on_closed(turn, connection);
             }
-            Event::Closed { connection, by } => self.closed(now, connection, by, actions),
             Event::Authenticated { connection, step, verdict } => {
-                self.on_authenticated(now, connection, step, verdict, actions);
+                rooms.on_authenticated(turn, connection, step, verdict);
             }
-            Event::Durable(batch) => self.on_durable(now, batch, actions),
-            Event::Inbox { source, item } => self.on_inbox(now, source, item, actions),
-            Event::Announced { target, count } => self.on_announced(now, target, count, actions),
-            Event::Sys { topic, payload } => self.on_sys(now, topic, payload, actions),
-            Event::Disconnect { connection } => self.close_by_operator(now, connection, actions),
+            Event::Durable(batch) => rooms.delivery.connections.on_durable(turn, batch),
+            Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
+            Event::Announced { target, count } => rooms.on_announced(turn, target, count),
+            Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
+            Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
             Event::Tick => {
-                self.run_timers(now, actions);
-                self.run_replays(now, actions);
+                rooms.run_timers(turn);
+                rooms.run_replays(turn);
             }
-            Event::Quiesce => self.quiet = true,
-            Event::Stop => self.stop(now, actions),
+            Event::Quiesce => rooms.quiet = true,
+            Event::Stop => rooms.stop(turn),
         }
-        self.end_step(now, actions);
+        rooms.end_step(turn);
         consumed
     }
 
     /// When [`Event::Tick`] is due next; `None` if nothing is ever due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let idle = self.replays.is_empty() && self.mesh.page_requests.is_empty() && !self.has_reassignments();
-        if idle { self.wheel.next_deadline() } else { Some(Instant::default()) }
+        let idle = self.rooms.retained.is_idle() && !self.rooms.may_reassign();
+        if idle { self.timers.next_deadline() } else { Some(Instant::default()) }
     }
 
     /// Lends the next piece of an outbox to be sent.
@@ -189,28 +189,14 @@ impl Engine {
     /// # Panics
     /// While a piece of the same outbox is lent.
     pub fn lend(&mut self, id: ConnectionId) -> Lend {
-        let Some(connection) = self.delivery.connections.get_mut(id.0) else {
-            self.delivery.counters.stale += 1;
-            return Lend::Idle;
-        };
-        if let Some(chunk) = connection.outbox.lend() {
-            return Lend::Chunk(chunk);
-        }
-        match connection.phase {
-            Phase::Closing => Lend::Close,
-            Phase::Fresh(_)
-            | Phase::Authenticating
-            | Phase::Accepting(_)
-            | Phase::Open(_)
-            | Phase::HandingOver => {
-                connection.flush_asked = false;
-                Lend::Idle
-            }
-        }
+        self.rooms.delivery.connections.lend(id).unwrap_or_else(|| {
+            self.counters.stale += 1;
+            Lend::Idle
+        })
     }
 
     /// Takes a lent piece back, of which the kernel accepted `sent_bytes`. The room it made is used for
-    /// what its session is owed.
+    /// the pending messages of its session.
     ///
     /// # Panics
     /// If nothing was lent to this connection.
@@ -222,192 +208,271 @@ impl Engine {
         sent_bytes: usize,
         actions: &mut Actions,
     ) {
-        let Delivery { connections, sessions, counters, outbox_writer, .. } = &mut self.delivery;
-        let connection = connections.get_mut(id.0).expect("a connection lives until its piece is back");
-        let delivered = connection.outbox.give_back(&mut outbox_writer.pool, chunk, sent_bytes);
-        outbox_writer.bytes_held -= sent_bytes as u64;
-        counters.bytes_sent += sent_bytes as u64;
+        let (rooms, mut turn) = self.turn(now, actions);
+        let Rooms { delivery, retained, .. } = rooms;
+        let (owner, delivered) = delivery.connections.give_back(id, chunk, sent_bytes);
+        turn.counters.bytes_sent += sent_bytes as u64;
         if delivered > 0 {
-            match connection.owner.and_then(|owner| sessions.get_mut(owner.0)) {
-                Some(session) => session.ledger.deliver(counters, delivered),
-                None => counters.delivered += u64::from(delivered),
+            match owner.and_then(|owner| delivery.sessions.get_mut(owner)) {
+                Some(session) => session.count_delivered(turn.counters, delivered),
+                None => turn.counters.delivered += u64::from(delivered),
             }
         }
-        let outbox_bytes = connection.outbox.bytes();
-        if outbox_bytes * 2 < u64::from(self.delivery.limits.outbox_bytes_max)
-            && let Some(session) = self.delivery.connections.get(id.0).and_then(Connection::session)
+        let connection = delivery.connections.get(id);
+        if let Some(connection) = connection.filter(|connection| connection.is_outbox_half_empty(turn.limits))
+            && let Some(session) = connection.session()
         {
-            self.delivery.deliver_pending(now, session, actions);
-            self.schedule_replays(session);
+            delivery.deliver_pending(&mut turn, session);
+            retained.schedule(&mut delivery.sessions, session);
         }
-        self.end_step(now, actions);
+        rooms.end_step(&mut turn);
+    }
+
+    /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
+    /// has ended.
+    #[must_use]
+    pub fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
+        self.rooms.delivery.connections.authentication_step(id, step)
+    }
+
+    /// Gives up a connection whose [`crate::Action::HandOver`] was asked for, and returns the bytes of its CONNECT,
+    /// which the other shard receives first. Its identity ends here; `None` if it has ended already.
+    pub fn complete_hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        let mut actions = Actions::new();
+        let (rooms, mut turn) = self.turn(Instant::default(), &mut actions);
+        rooms.delivery.connections.complete_hand_over(&mut turn, id)
+    }
+
+    /// Whether every other shard knows everything that this one announced. At start, connections are
+    /// accepted once all shards are settled, so that no restored subscription misses a message.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.rooms.mesh.announced() <= self.rooms.mesh.acknowledged_by_all()
+    }
+
+    /// Whether nothing is on its way from here to other shards. While all shards are quiet and all lanes are
+    /// empty, everything that was forwarded has arrived.
+    #[must_use]
+    pub fn is_outbound_empty(&self) -> bool {
+        let Rooms { retained, shared, mesh, .. } = &self.rooms;
+        mesh.outbound().waiting_count() == 0
+            && retained.has_no_ready_request()
+            && shared.reassignment_count() == 0
+    }
+
+    /// The next item for a lane, which has room for it; the host pushes it and rings. Taking items may
+    /// give connections credit again, so `actions` are to be carried out afterwards.
+    pub fn take_outbound(
+        &mut self,
+        now: Instant,
+        target: u16,
+        lane: LaneKind,
+        actions: &mut Actions,
+    ) -> Option<OutboundItem> {
+        let (rooms, mut turn) = self.turn(now, actions);
+        let item = rooms.mesh.outbound_mut().take(target, lane)?;
+        rooms.resume_starved(&mut turn);
+        Some(item)
+    }
+
+    /// Takes an empty block back, for the next item.
+    pub fn recycle(&mut self, block: Vec<u8>) {
+        self.rooms.mesh.outbound_mut().recycle(block);
+    }
+
+    /// Announcements of `source` taken in so far: the host publishes the number towards it.
+    #[must_use]
+    pub fn announcements_seen(&self, source: u16) -> u64 {
+        self.rooms.mesh.seen(source)
     }
 
     /// The connection that the session of a client identifier has now.
     #[must_use]
     pub fn connection_of(&self, client_id: &str) -> Option<ConnectionId> {
-        let session = self.session_of(client_id)?;
-        self.delivery.sessions.get(session.0)?.connection
+        let sessions = &self.rooms.delivery.sessions;
+        sessions.get(sessions.find(client_id)?)?.connection()
     }
 
     /// Totals since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.delivery.counters
+        &self.counters
     }
 
     /// Network connections that have not ended.
     #[must_use]
     pub fn connection_count(&self) -> u32 {
-        self.delivery.connections.len()
+        self.rooms.delivery.connections.len()
     }
 
     /// Sessions, with and without a connection.
     #[must_use]
     pub fn session_count(&self) -> u32 {
-        self.delivery.sessions.len()
+        self.rooms.delivery.sessions.len()
     }
 
     /// Subscriptions of all sessions.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
-        self.tree.subscription_count()
+        self.rooms.topics.subscription_count()
     }
 
     /// Subscriptions that are shared.
     #[must_use]
     pub fn shared_subscription_count(&self) -> usize {
-        self.tree.shared_count()
+        self.rooms.topics.shared_count()
     }
 
     /// Sessions with a connection.
     #[must_use]
     pub fn attached_count(&self) -> u32 {
-        self.attached_count
+        self.rooms.delivery.sessions.attached_count()
     }
 
     /// Messages held, and their bytes: queued, in flight and retained ones, each once.
     #[must_use]
     pub fn store(&self) -> (u32, u64) {
-        (self.delivery.messages.len(), self.delivery.messages.bytes_held())
+        let messages = &self.rooms.delivery.messages;
+        (messages.len(), messages.bytes_held())
     }
 
     /// Retained messages of clients.
     #[must_use]
     pub fn retained_count(&self) -> usize {
-        self.retained.count_of_clients()
+        self.rooms.retained.store().count_of_clients()
     }
 
     /// Bytes held, of everything that the ceiling counts.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.delivery.memory_bytes()
+        self.memory_use().total()
     }
 
-    pub(crate) fn connection(&mut self, id: ConnectionId) -> &mut Connection {
-        self.delivery.connections.get_mut(id.0).expect("looked up at the start of the step")
+    /// Bytes held, by kind.
+    #[must_use]
+    pub fn memory_use(&self) -> MemoryUse {
+        self.rooms.memory_use()
     }
 
-    /// The peer broke the protocol: it is told how, if its version can be, and closed.
-    pub(crate) fn protocol_error(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        reason: ReasonCode,
-        actions: &mut Actions,
-    ) {
-        self.delivery.counters.protocol_errors += 1;
-        self.close(now, id, Some(reason), actions);
+    /// Grows whenever the result of [`Engine::export`] has changed.
+    #[must_use]
+    pub fn records_version(&self) -> u64 {
+        self.rooms.delivery.sessions.records_version()
     }
 
-    fn closed(&mut self, now: Instant, id: ConnectionId, by: ClosedBy, actions: &mut Actions) {
-        if self.delivery.connections.get(id.0).is_none() {
-            self.delivery.counters.stale += 1;
-            return;
-        }
-        match by {
-            ClosedBy::Peer | ClosedBy::Host => self.detach(now, id, actions),
-        }
-        self.forget_unfinished(id);
-        let mut connection = self.delivery.connections.remove(id.0).expect("seen above");
-        assert!(!connection.outbox.is_lent());
-        if let Some(timer) = connection.timer {
-            self.wheel.cancel(timer);
-        }
-        if connection.starved {
-            self.starved.retain(|&starved| starved != id);
-        }
-        self.pending_hand_overs.retain(|(handing_over, _)| *handing_over != id);
-        let Delivery { sessions, counters, outbox_writer, .. } = &mut self.delivery;
-        outbox_writer.bytes_held -= connection.outbox.bytes();
-        let (sent, lost) = connection.outbox.abandon(&mut outbox_writer.pool);
-        let mut nobody = crate::session::table::Ledger::default();
-        let ledger = connection
-            .owner
-            .and_then(|owner| sessions.get_mut(owner.0))
-            .map_or(&mut nobody, |session| &mut session.ledger);
-        ledger.deliver(counters, sent);
-        ledger.drop(counters, crate::counters::DropReason::ConnectionLost, lost);
+    /// The sessions with subscriptions that outlive their connection, `sessions_max` slots from `from`
+    /// on. Returns where the next call goes on, or `None` at the end.
+    pub fn export(&self, from: u32, sessions_max: u32, records: &mut Vec<SessionRecord>) -> Option<u32> {
+        self.rooms.export(from, sessions_max, records)
     }
 
-    fn run_timers(&mut self, now: Instant, actions: &mut Actions) {
+    /// Brings a session back as it was exported, offline, with the default session expiry interval.
+    ///
+    /// # Errors
+    /// The topic filter that cannot be used; nothing of that session is kept then.
+    ///
+    /// # Panics
+    /// If the engine's own tables contradict each other.
+    pub fn restore(&mut self, now: Instant, record: &SessionRecord) -> Result<(), String> {
+        let mut actions = Actions::new();
+        let (rooms, mut turn) = self.turn(now, &mut actions);
+        rooms.restore(&mut turn, record)
+    }
+
+    fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
+        let Self { limits, counters, timers, endings, rooms } = self;
+        (rooms, Turn { now, limits, actions, counters, timers, endings })
+    }
+}
+
+impl Rooms {
+    fn memory_use(&self) -> MemoryUse {
+        let Delivery { sessions, connections, messages, .. } = &self.delivery;
+        MemoryUse {
+            messages: messages.bytes_held(),
+            outboxes: connections.outbox_bytes(),
+            wills: sessions.will_bytes(),
+            filters: self.topics.text_bytes(),
+            authentications: connections.authentication_bytes(),
+            partial_packets: connections.partial_packet_bytes(),
+        }
+    }
+
+    fn is_over_ceiling(&self, turn: &Turn<'_>) -> bool {
+        turn.limits.memory_bytes_max > 0 && self.memory_use().is_over_ceiling(turn.limits)
+    }
+
+    fn run_timers(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..TIMERS_PER_STEP_MAX {
-            let Some(timer) = self.wheel.pop_due(now) else { return };
-            self.on_timer(now, timer, actions);
+            let Some(timer) = turn.timers.pop_due(turn.now) else { return };
+            self.on_timer(turn, timer);
+            self.settle(turn);
         }
     }
 
-    fn stop(&mut self, now: Instant, actions: &mut Actions) {
-        self.quiet = false;
-        self.stopping = true;
-        let reason = self.stop_reason(ReasonCode::ServerShuttingDown);
-        for index in 0..self.delivery.connections.slot_count() {
-            if let Some(key) = self.delivery.connections.key_at(index) {
-                self.close(now, ConnectionId(key), Some(reason), actions);
-            }
-        }
-    }
-
-    /// Ends what a fan-out found to be at its end. Each ending may publish a will and so find another;
-    /// bounded by the sessions and connections, since each ends once.
-    pub(crate) fn run_endings(&mut self, now: Instant, actions: &mut Actions) {
-        while let Some(ending) = self.delivery.endings.pop() {
-            match ending {
-                Ending::Connection(id, reason) => self.close(now, id, Some(reason), actions),
-                Ending::Session(id, reason) => {
-                    let Some(session) = self.delivery.sessions.get(id.0) else { continue };
-                    if let Some(connection) = session.connection {
-                        self.close(now, connection, Some(reason), actions);
-                    }
-                    self.end_session(now, id, actions);
+    fn on_timer(&mut self, turn: &mut Turn<'_>, timer: Timer) {
+        match timer {
+            Timer::Connection(id) => {
+                if let Some(close) = self.delivery.connections.on_timer(turn, id) {
+                    self.close(turn, id, &close);
                 }
             }
+            Timer::SessionExpiry(id) => {
+                if self.delivery.sessions.expire(id) {
+                    turn.counters.sessions_expired += 1;
+                    self.end_session(turn, id);
+                }
+            }
+            Timer::Will(id) => self.publish_will(turn, id),
+            Timer::RetainedExpiry(message) => {
+                let messages = &mut self.delivery.messages;
+                let is_expired = self.retained.store_mut().remove_if_expired(turn, messages, message);
+                assert!(is_expired);
+            }
         }
     }
 
-    fn end_step(&mut self, now: Instant, actions: &mut Actions) {
-        self.run_endings(now, actions);
-        self.run_reassignments(now, actions);
-        self.run_endings(now, actions);
-        self.delivery.held.filters = self.tree.text_bytes();
-        self.answer_page_requests(now);
+    fn stop(&mut self, turn: &mut Turn<'_>) {
+        self.quiet = false;
+        self.stopping = true;
+        let reason = crate::connection::disconnect::stop_reason(turn.limits, ReasonCode::ServerShuttingDown);
+        let close = crate::connection::Close::Reason(reason);
+        for index in 0..self.delivery.connections.slot_count() {
+            if let Some(id) = self.delivery.connections.id_at(index) {
+                self.close(turn, id, &close);
+            }
+        }
+    }
+
+    /// Ends what a packet or event found to be at its end, and opens what it opened. Each ending may publish a will and so
+    /// find another; bounded by the sessions and connections, since each ends once.
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        while let Some(session) = self.delivery.connections.pop_opened() {
+            self.on_opened(turn, session);
+        }
+        while let Some(ending) = turn.endings.pop() {
+            self.end(turn, ending);
+        }
+    }
+
+    fn end_step(&mut self, turn: &mut Turn<'_>) {
+        self.settle(turn);
+        if self.may_reassign() {
+            self.run_reassignments(turn);
+            self.settle(turn);
+        }
+        self.answer_page_requests(turn);
         self.announce_changes();
         self.report_watermarks();
-        self.resume_starved(now, actions);
-        self.gate.end_step(actions);
+        self.resume_starved(turn);
+        self.delivery.connections.end_step(turn.actions);
     }
 
     /// Lets connections be read again that waited for memory or for room in a lane.
-    pub(crate) fn resume_starved(&mut self, now: Instant, actions: &mut Actions) {
-        let short = self.delivery.is_over_memory_ceiling() || !self.mesh.outbound.has_room();
-        if self.starved.is_empty() || short {
-            return;
-        }
-        for id in core::mem::take(&mut self.starved) {
-            if let Some(connection) = self.delivery.connections.get_mut(id.0) {
-                connection.starved = false;
-                connection.resume(now, id, actions);
-            }
+    fn resume_starved(&mut self, turn: &mut Turn<'_>) {
+        let is_waited_for = self.delivery.connections.has_starved();
+        if is_waited_for && self.mesh.outbound().has_room() && !self.is_over_ceiling(turn) {
+            self.delivery.connections.resume_starved(turn);
         }
     }
 }

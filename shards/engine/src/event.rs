@@ -3,8 +3,8 @@
 
 use alloc::vec::Vec;
 
+use crate::base::ids::ConnectionId;
 use crate::connection::authenticate::Verdict;
-use crate::connection::table::ConnectionId;
 use crate::mesh::outbound::InboundItem;
 
 /// Something that happened outside the engine.

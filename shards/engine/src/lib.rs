@@ -9,13 +9,13 @@
 
 extern crate alloc;
 
-mod audit;
 mod base;
 mod connection;
 mod counters;
 mod engine;
 mod event;
 mod limits;
+mod memory;
 mod mesh;
 mod message;
 mod publish;
@@ -24,18 +24,20 @@ mod session;
 mod shared;
 mod timer;
 mod topic;
+mod turn;
 
-pub use audit::{Audit, SessionAudit};
 pub use base::hash::Entropy;
+pub use base::ids::ConnectionId;
 pub use base::time::Instant;
+pub use connection::Admission;
 pub use connection::authenticate::{AuthenticationStep, Verdict};
 pub use connection::disconnect::CLOSE_REASONS;
 pub use connection::outbox::{Chunk, Lend};
-pub use connection::table::{Admission, ConnectionId};
 pub use counters::{Counters, DropReason};
-pub use engine::Engine;
+pub use engine::{Audit, Engine, SessionAudit};
 pub use event::{Action, Actions, Batch, ClosedBy, Consumed, Event};
 pub use limits::{Limits, QueueFull, Redirect};
+pub use memory::MemoryUse;
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};
 pub use session::snapshot::{SessionRecord, SubscriptionRecord};

@@ -307,7 +307,7 @@ impl World {
     }
 
     fn check_books(&self, shard: usize) {
-        for session in self.shards[shard].engine.audit().sessions {
+        for session in self.shards[shard].engine.ledgers() {
             assert!(session.balances(), "{session:?}");
         }
     }

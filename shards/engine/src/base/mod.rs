@@ -1,6 +1,10 @@
-//! The parts that every room stands on: slots with generations, the timer wheel, keyed hashes, moments.
+//! The parts that every room stands on: identities, slots with generations, the timer wheel, keyed hashes, moments.
 
+pub(crate) mod byte_reader;
+pub(crate) mod fingerprint;
 pub(crate) mod hash;
+pub(crate) mod ids;
+pub(crate) mod shard_set;
 pub(crate) mod slab;
 pub(crate) mod time;
 pub(crate) mod timer_wheel;

@@ -32,7 +32,7 @@ struct Entry<T> {
 
 /// **Lives on:** every shard. **Sees:** timers of connections and sessions of this shard.
 #[derive(Debug)]
-pub(crate) struct Wheel<T> {
+pub(crate) struct TimerWheel<T> {
     entries: Slab<Entry<T>>,
     heads: Vec<u32>,
     occupied: [u64; LEVELS],
@@ -40,7 +40,7 @@ pub(crate) struct Wheel<T> {
     now_ms: u64,
 }
 
-impl<T: Copy> Wheel<T> {
+impl<T: Copy> TimerWheel<T> {
     pub(crate) fn new(now: Instant, generation_bits: u32) -> Self {
         let mut heads = Vec::new();
         heads.resize(SLOTS * LEVELS, NONE);
@@ -157,7 +157,7 @@ const fn slot_at(at_ms: u64, level: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn drain(wheel: &mut Wheel<u64>, now: u64) -> Vec<u64> {
+    fn drain(wheel: &mut TimerWheel<u64>, now: u64) -> Vec<u64> {
         let mut due = Vec::new();
         while let Some(what) = wheel.pop_due(Instant::from_ms(now)) {
             due.push(what);
@@ -170,7 +170,7 @@ mod tests {
     fn a_timer_is_due_at_its_deadline_and_not_before_on_every_level() {
         for start in [0u64, 63, 64, 4_095, 1_234_567] {
             for distance in [0u64, 1, 63, 64, 65, 4_095, 4_096, 262_144, 99_999_999] {
-                let mut wheel = Wheel::new(Instant::from_ms(start), 32);
+                let mut wheel = TimerWheel::new(Instant::from_ms(start), 32);
                 wheel.insert(Instant::from_ms(start + distance), distance);
                 if distance > 0 {
                     assert_eq!(drain(&mut wheel, start + distance - 1), [0u64; 0], "{start}+{distance}");
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_deadline_beyond_the_horizon_waits_and_comes() {
-        let mut wheel = Wheel::new(Instant::from_ms(5), 32);
+        let mut wheel = TimerWheel::new(Instant::from_ms(5), 32);
         let far = HORIZON_MS * 3 + 77;
         wheel.insert(Instant::from_ms(far), 1);
         assert_eq!(drain(&mut wheel, far - 1), [0u64; 0]);
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn cancelled_timers_never_come_and_a_second_cancel_says_so() {
-        let mut wheel = Wheel::new(Instant::from_ms(0), 32);
+        let mut wheel = TimerWheel::new(Instant::from_ms(0), 32);
         let timers: Vec<_> = (0..200u64).map(|ms| wheel.insert(Instant::from_ms(ms * 7), ms)).collect();
         for timer in timers.iter().step_by(2) {
             assert!(wheel.cancel(*timer));
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_thousand_timers_come_in_their_windows_whatever_the_steps() {
-        let mut wheel = Wheel::new(Instant::from_ms(1_000), 32);
+        let mut wheel = TimerWheel::new(Instant::from_ms(1_000), 32);
         let mut state = 1u64;
         let mut deadlines = Vec::new();
         for _ in 0..1_000 {

@@ -1,17 +1,22 @@
 //! Enhanced authentication [4.12]: the exchange that CONNECT begins, and the one that repeats it on an open connection.
-//! Knows no method and looks into no data; the host judges each step.
+//!
+//! The engine keeps the exchange; the host knows the methods and judges each step. Invariant: `authentication_bytes` of
+//! the table is the sum of what the exchanges hold, so every change goes through `change_authentication`.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use wire::packet::{Auth, AuthProperties, Connect};
 use wire::{PacketType, ReasonCode};
 
-use crate::base::time::Instant;
-use crate::connection::table::{Admission, ConnectionId, Phase};
-use crate::engine::Engine;
-use crate::event::{Action, Actions};
+use super::bounded_write::append_bounded;
+use super::{Close, Connections, Phase};
+use crate::base::ids::ConnectionId;
+use crate::event::Action;
+use crate::limits::Limits;
+use crate::turn::Turn;
 
-/// What a client said in one step, for the host to judge.
+/// One step of a client, for the host to judge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AuthenticationStep<'a> {
     /// One of `Limits::authentication_methods`.
@@ -22,18 +27,19 @@ pub struct AuthenticationStep<'a> {
     pub begins: bool,
 }
 
-/// What the host makes of a step.
+/// The verdict of the host on a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict<'a> {
     /// The client is sent this and has to answer it.
     Continue(&'a [u8]),
-    /// The client is who it says; it is sent this last.
+    /// The client is authenticated; it is sent this last.
     Success(&'a [u8]),
-    /// It is not: it is told why and closed. A reason that CONNACK and DISCONNECT do not both know becomes 0x87.
+    /// The client is not: it is sent the reason and closed. A reason that CONNACK and DISCONNECT do not both know
+    /// becomes 0x87.
     Failed(ReasonCode),
 }
 
-/// Whose word is due in an exchange.
+/// The party whose word is due in an exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Awaiting {
     /// The host's, about this step.
@@ -46,86 +52,95 @@ enum Awaiting {
 
 /// **Lives on:** a connection whose CONNECT named a method.
 #[derive(Debug)]
-pub(crate) struct Authentication {
+pub(super) struct Authentication {
     method: Box<str>,
-    /// The body of CONNECT until the client is let in: nothing of it counts before. Empty afterwards.
+    /// The body of CONNECT until the client is authenticated: nothing of it counts before. Empty afterwards.
     connect: Box<[u8]>,
-    /// What the client said, until the host has judged it. Bounded by `Limits::authentication_bytes_max`.
+    /// The data of the client until the host has judged it. Bounded by `Limits::authentication_bytes_max`.
     data: Box<[u8]>,
-    due: Awaiting,
+    awaiting: Awaiting,
 }
 
 impl Authentication {
-    /// Bytes that it holds.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(super) fn bytes_held(&self) -> u64 {
         (self.method.len() + self.connect.len() + self.data.len()) as u64
     }
 }
 
-impl Engine {
-    /// CONNECT named a method that the host knows: its client is let in once the host says so.
+/// The consequence of a verdict for the host's engine.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    /// None: AUTH was sent, or the verdict was stale.
+    Nothing,
+    /// The client of this CONNECT is authenticated by this method.
+    Admit { connect: Box<[u8]>, method: Box<str> },
+}
+
+impl Connections {
+    /// Begins the exchange of a CONNECT that named a method which the host knows.
+    ///
+    /// # Errors
+    /// The client sent more than `Limits::authentication_bytes_max`.
     pub(crate) fn begin_authentication(
         &mut self,
-        now: Instant,
+        turn: &mut Turn<'_>,
         id: ConnectionId,
-        method: &str,
         connect: &Connect<'_>,
         body: &[u8],
-        actions: &mut Actions,
-    ) {
+    ) -> Result<(), ReasonCode> {
+        let method = connect.properties.authentication_method.unwrap_or_default();
         let data = connect.properties.authentication_data.unwrap_or_default();
-        if self.exceeds_data_limit(method, data) {
-            self.refuse_connect(now, id, connect.version, ReasonCode::QuotaExceeded, None, actions);
-            return;
+        if exceeds_data_limit(turn.limits, method, data) {
+            return Err(ReasonCode::QuotaExceeded);
         }
-        let connection = self.connection(id);
-        connection.phase = Phase::Authenticating;
         let authentication = Box::new(Authentication {
             method: method.into(),
             connect: body.into(),
             data: Box::default(),
-            due: Awaiting::Nobody,
+            awaiting: Awaiting::Nobody,
         });
-        let bytes = authentication.bytes();
+        self.authentication_bytes += authentication.bytes_held();
+        let connection = self.current(id);
+        assert!(connection.authentication.is_none());
+        connection.phase = Phase::Authenticating;
         connection.authentication = Some(authentication);
-        self.delivery.held.authentications += bytes;
-        self.request_verdict(id, data, true, actions);
+        self.request_verdict(turn, id, data, true);
+        Ok(())
     }
 
-    /// AUTH from a client. Before CONNACK only this and DISCONNECT may come [MQTT-3.1.2-30].
-    pub(crate) fn on_auth(&mut self, now: Instant, id: ConnectionId, auth: &Auth<'_>, actions: &mut Actions) {
-        let connection = self.connection(id);
+    /// AUTH from a client. Before CONNACK only AUTH and DISCONNECT may come [MQTT-3.1.2-30].
+    pub(crate) fn on_auth(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        auth: &Auth<'_>,
+    ) -> Result<(), Close> {
+        let connection = self.current(id);
         let is_open = connection.is_open();
-        // Without a method in CONNECT there is no AUTH [MQTT-4.12.0-7], and a method stays [MQTT-4.12.0-5].
-        let authentication = connection
-            .authentication
-            .as_ref()
-            .filter(|known| auth.properties.authentication_method == Some(&*known.method));
-        let begins = match (authentication.map(|known| known.due), auth.reason) {
-            (Some(Awaiting::Client), ReasonCode::ContinueAuthentication) => Some(false),
-            (Some(Awaiting::Nobody), ReasonCode::ReAuthenticate) if is_open => Some(true),
-            _ => None,
-        };
-        let Some(begins) = begins else {
-            self.delivery.counters.protocol_errors += 1;
-            self.fail_authentication(now, id, ReasonCode::ProtocolError, actions);
-            return;
+        // Without a method in CONNECT there is no AUTH [MQTT-4.12.0-7], and the method stays the same [MQTT-4.12.0-5].
+        let method = auth.properties.authentication_method;
+        let known = connection.authentication.as_ref().filter(|known| method == Some(&*known.method));
+        let begins = match (known.map(|known| known.awaiting), auth.reason) {
+            (Some(Awaiting::Client), ReasonCode::ContinueAuthentication) => false,
+            (Some(Awaiting::Nobody), ReasonCode::ReAuthenticate) if is_open => true,
+            _ => {
+                turn.counters.protocol_errors += 1;
+                return Err(Close::Authentication(ReasonCode::ProtocolError));
+            }
         };
         let data = auth.properties.authentication_data.unwrap_or_default();
-        if self.exceeds_data_limit("", data) {
-            self.fail_authentication(now, id, ReasonCode::QuotaExceeded, actions);
-            return;
+        if exceeds_data_limit(turn.limits, "", data) {
+            return Err(Close::Authentication(ReasonCode::QuotaExceeded));
         }
-        self.request_verdict(id, data, begins, actions);
+        self.request_verdict(turn, id, data, begins);
+        Ok(())
     }
 
-    /// What a client said in a step that [`Action::Authenticate`] named; `None` once it was judged or the connection
-    /// has ended.
-    #[must_use]
-    pub fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
-        let authentication = self.delivery.connections.get(id.0)?.authentication.as_ref()?;
-        match authentication.due {
-            Awaiting::Host { step: due, begins } if due == step => Some(AuthenticationStep {
+    /// The step that [`Action::Authenticate`] named; `None` once it was judged or the connection has ended.
+    pub(crate) fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
+        let authentication = self.get(id)?.authentication.as_ref()?;
+        match authentication.awaiting {
+            Awaiting::Host { step: awaited, begins } if awaited == step => Some(AuthenticationStep {
                 method: &authentication.method,
                 data: &authentication.data,
                 begins,
@@ -134,143 +149,112 @@ impl Engine {
         }
     }
 
-    /// The host has judged a step. A judgement of anything but the step that is due is counted and ignored.
+    /// The host has judged a step. A verdict on any step but the one that is due is counted and ignored.
+    ///
+    /// # Errors
+    /// The connection is to be closed.
     pub(crate) fn on_authenticated(
         &mut self,
-        now: Instant,
+        turn: &mut Turn<'_>,
         id: ConnectionId,
         step: u64,
         verdict: Verdict<'_>,
-        actions: &mut Actions,
-    ) {
+    ) -> Result<Judged, Close> {
         if self.authentication_step(id, step).is_none() {
-            self.delivery.counters.stale += 1;
-            return;
+            turn.counters.stale += 1;
+            return Ok(Judged::Nothing);
         }
-        self.change_authentication(id, |authentication| authentication.data = Box::default());
+        let awaiting = match verdict {
+            Verdict::Continue(_) => Awaiting::Client,
+            Verdict::Success(_) | Verdict::Failed(_) => Awaiting::Nobody,
+        };
+        self.change_authentication(id, |authentication| {
+            authentication.data = Box::default();
+            authentication.awaiting = awaiting;
+        });
         match verdict {
             Verdict::Continue(data) => {
-                self.set_awaiting(id, Awaiting::Client);
-                self.send_auth(now, id, ReasonCode::ContinueAuthentication, data, actions);
+                self.send_auth(turn, id, ReasonCode::ContinueAuthentication, data)?;
+                Ok(Judged::Nothing)
             }
-            Verdict::Success(data) => {
-                self.set_awaiting(id, Awaiting::Nobody);
-                match self.connection(id).phase {
-                    Phase::Authenticating => self.admit(now, id, data, actions),
-                    Phase::Open(_) => self.send_auth(now, id, ReasonCode::Success, data, actions),
-                    Phase::Fresh(_) | Phase::Accepting(_) | Phase::HandingOver | Phase::Closing => {
-                        unreachable!("no step is due in this phase")
-                    }
+            Verdict::Success(data) => match self.current(id).phase {
+                Phase::Authenticating => {
+                    let (mut connect, mut method) = (Box::default(), Box::default());
+                    self.change_authentication(id, |authentication| {
+                        connect = core::mem::take(&mut authentication.connect);
+                        method = authentication.method.clone();
+                    });
+                    Ok(Judged::Admit { connect, method })
                 }
-            }
+                Phase::Open(_) => {
+                    self.send_auth(turn, id, ReasonCode::Success, data)?;
+                    Ok(Judged::Nothing)
+                }
+                Phase::Fresh(_) | Phase::Accepting(_) | Phase::HandingOver | Phase::Closing => {
+                    unreachable!("no step is due in this phase")
+                }
+            },
             Verdict::Failed(reason) => {
-                self.delivery.counters.authentications_failed += 1;
+                turn.counters.authentications_failed += 1;
                 let is_known = [PacketType::ConnAck, PacketType::Disconnect]
                     .into_iter()
                     .all(|packet_type| reason.is_error() && reason.is_allowed_in(packet_type));
                 let reason = if is_known { reason } else { ReasonCode::NotAuthorized };
-                self.fail_authentication(now, id, reason, actions);
+                Err(Close::Authentication(reason))
             }
         }
     }
 
-    /// Ends a connection in the words of its phase: CONNACK before it is open [MQTT-4.12.0-4], DISCONNECT afterwards
-    /// [MQTT-4.12.1-2]. Its session, if it had one before, is untouched by the first.
-    pub(crate) fn fail_authentication(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        reason: ReasonCode,
-        actions: &mut Actions,
-    ) {
-        let connection = self.connection(id);
-        match connection.phase {
-            Phase::Authenticating => {
-                let version = connection.version;
-                let reason = if reason.is_allowed_in(PacketType::ConnAck) {
-                    reason
-                } else {
-                    ReasonCode::ProtocolError
-                };
-                self.refuse_connect(now, id, version, reason, None, actions);
-            }
-            Phase::Fresh(_) | Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => {
-                self.close(now, id, Some(reason), actions);
-            }
-        }
-    }
-
-    /// The client that CONNECT named is who it says: CONNECT counts from now on.
-    fn admit(&mut self, now: Instant, id: ConnectionId, data: &[u8], actions: &mut Actions) {
-        let mut body = Box::default();
-        let mut method = Box::default();
-        self.change_authentication(id, |authentication| {
-            body = core::mem::take(&mut authentication.connect);
-            method = authentication.method.clone();
-        });
-        let connect = Connect::decode(&body).expect("it was decoded when it came");
-        if let Some(reason) = self.connect_refusal(Admission::Serve, &connect) {
-            self.refuse_connect(now, id, connect.version, reason, None, actions);
-            return;
-        }
-        self.accept_connect(now, id, &connect, Some((&method, data)), actions);
-    }
-
-    fn exceeds_data_limit(&self, method: &str, data: &[u8]) -> bool {
-        method.len() + data.len() > usize::from(self.delivery.limits.authentication_bytes_max)
-    }
-
-    fn request_verdict(&mut self, id: ConnectionId, data: &[u8], begins: bool, actions: &mut Actions) {
+    fn request_verdict(&mut self, turn: &mut Turn<'_>, id: ConnectionId, data: &[u8], begins: bool) {
         self.authentication_steps += 1;
         let step = self.authentication_steps;
-        self.change_authentication(id, |authentication| authentication.data = data.into());
-        self.set_awaiting(id, Awaiting::Host { step, begins });
-        actions.push(Action::Authenticate { connection: id, step });
-    }
-
-    fn set_awaiting(&mut self, id: ConnectionId, due: Awaiting) {
-        self.change_authentication(id, |authentication| authentication.due = due);
+        self.change_authentication(id, |authentication| {
+            authentication.data = data.into();
+            authentication.awaiting = Awaiting::Host { step, begins };
+        });
+        turn.actions.push(Action::Authenticate { connection: id, step });
     }
 
     fn change_authentication(&mut self, id: ConnectionId, change: impl FnOnce(&mut Authentication)) {
-        let authentication = self.connection(id).authentication.as_mut();
-        let authentication = authentication.expect("its CONNECT named a method");
-        let before = authentication.bytes();
+        let Self { slab, authentication_bytes, .. } = self;
+        let connection = slab.get_mut(id.key());
+        let Some(authentication) = connection.and_then(|known| known.authentication.as_mut()) else { return };
+        let before = authentication.bytes_held();
         change(authentication);
-        let after = authentication.bytes();
-        self.delivery.held.authentications += after;
-        self.delivery.held.authentications -= before;
+        *authentication_bytes += authentication.bytes_held();
+        assert!(*authentication_bytes >= before);
+        *authentication_bytes -= before;
     }
 
-    /// Sends AUTH with the method of CONNECT [MQTT-4.12.0-5]. A client that accepts no packet of that length cannot
+    /// Sends AUTH with the method of CONNECT [MQTT-4.12.0-5]. A client that does not accept a packet of that length cannot
     /// be authenticated.
     fn send_auth(
         &mut self,
-        now: Instant,
+        turn: &mut Turn<'_>,
         id: ConnectionId,
         reason: ReasonCode,
         data: &[u8],
-        actions: &mut Actions,
-    ) {
-        let connection = self.connection(id);
-        let (version, packet_bytes_max) = (connection.version, connection.packet_bytes_max as usize);
-        let method = connection.authentication.as_ref().map(|authentication| authentication.method.clone());
+    ) -> Result<(), Close> {
+        let connection = self.current(id);
+        let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+        let method = connection.authentication.as_ref().map(|authentication| &*authentication.method);
         let properties = AuthProperties {
-            authentication_method: method.as_deref(),
+            authentication_method: method,
             authentication_data: (!data.is_empty()).then_some(data),
             ..Default::default()
         };
-        let mut fits = true;
-        self.delivery.write(id, actions, |out| {
-            let start = out.len();
-            Auth { reason, properties }.encode(version, out);
-            fits = out.len() - start <= packet_bytes_max;
-            if !fits {
-                out.truncate(start);
-            }
+        let mut bytes = Vec::new();
+        let fits = append_bounded(&mut bytes, bytes_max, &[properties], |properties, out| {
+            Auth { reason, properties: *properties }.encode(version, out);
         });
         if !fits {
-            self.fail_authentication(now, id, ReasonCode::PacketTooLarge, actions);
+            return Err(Close::Authentication(ReasonCode::PacketTooLarge));
         }
+        self.write(turn, id, |out| out.extend_from_slice(&bytes));
+        Ok(())
     }
+}
+
+fn exceeds_data_limit(limits: &Limits, method: &str, data: &[u8]) -> bool {
+    method.len() + data.len() > usize::from(limits.authentication_bytes_max)
 }

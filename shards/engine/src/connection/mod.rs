@@ -1,11 +1,556 @@
 //! One network connection: from its first byte to its last.
+//!
+//! Invariants: a connection serves a session in the phases `Accepting` and `Open` and in no other, and that session
+//! names it; the counts of [`Connections`] are the sums over its connections; and an identity of an earlier generation
+//! finds nothing.
 
 pub(crate) mod ack_gate;
 pub(crate) mod authenticate;
-mod connect;
+pub(crate) mod bounded_write;
+pub(crate) mod connect;
 pub(crate) mod disconnect;
+mod hand_over;
 pub(crate) mod outbox;
 pub(crate) mod reason_string;
-mod receive;
-pub(crate) mod table;
+pub(crate) mod receive;
+mod release;
+pub(crate) mod send;
+mod timeout;
 pub(crate) mod topic_alias;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use wire::frame::Assembler;
+use wire::{PACKET_BYTES_MAX, ProtocolVersion};
+
+use crate::base::hash::Keyed;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::slab::Slab;
+use crate::base::time::Instant;
+use crate::base::timer_wheel::TimerId;
+use crate::event::{Action, Actions};
+use crate::limits::Limits;
+use crate::message::encode::Templates;
+use crate::timer::Timer;
+use crate::turn::Turn;
+
+use ack_gate::AckGate;
+use authenticate::Authentication;
+use outbox::{BufferPool, Chunk, Lend, Outbox};
+use topic_alias::{IncomingAliases, OutgoingAliases};
+
+pub(crate) use disconnect::Close;
+
+/// The decision of the host about a connection it accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Serve it.
+    Serve,
+    /// The process is full: read its CONNECT to learn its version, tell it 0x97 and close.
+    TurnAway,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Its first packet has to be CONNECT [MQTT-3.1.0-1].
+    Fresh(Admission),
+    /// CONNECT named a method of authentication, and the exchange goes on; nothing of CONNECT counts yet.
+    Authenticating,
+    /// CONNECT was accepted; CONNACK waits at the acknowledgement gate and nothing else may be sent.
+    Accepting(SessionId),
+    /// CONNACK is out.
+    Open(SessionId),
+    /// Its session lives on another shard, which will take it over.
+    HandingOver,
+    /// It is sent its last bytes and closed; nothing is read any more.
+    Closing,
+}
+
+/// **Lives on:** the shard of its session. **Sees:** its peer's bytes.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
+pub(crate) struct Connection {
+    /// The number of connections accepted before it and itself. An acknowledgement that waits for the journal names its
+    /// connection by this too: a journal may be slow enough for the generations of a slot to wrap.
+    ordinal: u64,
+    phase: Phase,
+    version: ProtocolVersion,
+    /// The host was asked to flush and has not been answered `Idle` yet.
+    flush_asked: bool,
+    /// Bytes were left unconsumed; the host waits for `Resume`.
+    paused: bool,
+    /// It waits in the list of connections that are not read for lack of memory or of room in a lane.
+    starved: bool,
+    /// The packet that arrives is a PUBLISH.
+    publish_arrives: bool,
+    /// `Abort` was asked for.
+    aborted: bool,
+    /// Its peer sent DISCONNECT.
+    has_disconnected: bool,
+    /// The packet that has not come whole, if there is one.
+    partial_packet: Option<Box<Assembler>>,
+    /// Bytes that `partial_packet` held when it was last left.
+    partial_packet_bytes: u32,
+    outbox: Outbox,
+    /// The session whose QoS 0 messages are in the outbox; outlives `phase`.
+    owner: Option<SessionId>,
+    /// When the last control packet came [MQTT-3.1.2-22].
+    received_at: Instant,
+    /// One and a half times the keep alive and the millisecond that the clock may be behind; 0: none.
+    silence_ms_max: u32,
+    /// Keep alive, or the time-out of CONNECT or of closing.
+    timer: Option<TimerId>,
+    /// The client's Maximum Packet Size, in bytes.
+    packet_bytes_max: u32,
+    /// Whether acknowledgements may carry a reason string [MQTT-3.1.2-29].
+    problem_information: bool,
+    /// The client's Receive Maximum, and the part of it that is left [MQTT-3.3.4-9].
+    receive_maximum: u16,
+    send_quota: u16,
+    /// QoS 1 and 2 messages of the client that we have not finished acknowledging.
+    receiving_count: u16,
+    /// Acknowledgements at the gate.
+    pending_ack_count: u32,
+    /// Those of them that wait for the other shards.
+    awaiting_interest_count: u32,
+    /// Set if CONNECT named a method.
+    authentication: Option<Box<Authentication>>,
+    aliases_in: Option<Box<IncomingAliases>>,
+    aliases_out: Option<Box<OutgoingAliases>>,
+}
+
+impl Connection {
+    fn new(now: Instant, admission: Admission, ordinal: u64) -> Self {
+        Self {
+            ordinal,
+            phase: Phase::Fresh(admission),
+            version: ProtocolVersion::V3_1_1,
+            flush_asked: false,
+            paused: false,
+            starved: false,
+            publish_arrives: false,
+            aborted: false,
+            has_disconnected: false,
+            partial_packet: None,
+            partial_packet_bytes: 0,
+            outbox: Outbox::default(),
+            owner: None,
+            received_at: now,
+            silence_ms_max: 0,
+            timer: None,
+            packet_bytes_max: PACKET_BYTES_MAX,
+            problem_information: true,
+            receive_maximum: u16::MAX,
+            send_quota: u16::MAX,
+            receiving_count: 0,
+            pending_ack_count: 0,
+            awaiting_interest_count: 0,
+            authentication: None,
+            aliases_in: None,
+            aliases_out: None,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
+    pub(crate) fn packet_bytes_max(&self) -> u32 {
+        self.packet_bytes_max
+    }
+
+    pub(crate) fn problem_information(&self) -> bool {
+        self.problem_information
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        match self.phase {
+            Phase::Open(_) => true,
+            Phase::Fresh(_)
+            | Phase::Authenticating
+            | Phase::Accepting(_)
+            | Phase::HandingOver
+            | Phase::Closing => false,
+        }
+    }
+
+    /// The session it serves.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match self.phase {
+            Phase::Accepting(session) | Phase::Open(session) => Some(session),
+            Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver | Phase::Closing => None,
+        }
+    }
+
+    /// Whether its outbox may take another message.
+    pub(crate) fn has_outbox_room(&self, limits: &Limits) -> bool {
+        self.outbox.bytes() < u64::from(limits.outbox_bytes_max)
+    }
+
+    /// Whether less than half of its outbox is used.
+    pub(crate) fn is_outbox_half_empty(&self, limits: &Limits) -> bool {
+        self.outbox.bytes() * 2 < u64::from(limits.outbox_bytes_max)
+    }
+
+    /// Whether it may be sent retained messages: clients may take one before SUBACK, and yet it surprises some.
+    pub(crate) fn may_replay(&self, limits: &Limits) -> bool {
+        self.is_open() && self.awaiting_interest_count == 0 && self.is_outbox_half_empty(limits)
+    }
+
+    pub(crate) fn send_quota(&self) -> u16 {
+        self.send_quota
+    }
+
+    /// A QoS 1 or 2 PUBLISH went out [MQTT-3.3.4-9].
+    pub(crate) fn spend_quota(&mut self) {
+        assert!(self.send_quota > 0);
+        self.send_quota -= 1;
+    }
+
+    /// A QoS 1 or 2 delivery has ended [MQTT-4.9.0-2].
+    pub(crate) fn return_quota(&mut self) {
+        self.send_quota += 1;
+        assert!(self.send_quota <= self.receive_maximum);
+    }
+
+    /// Counts a QoS 1 or 2 message against our Receive Maximum; `false` if the client exceeds it.
+    pub(crate) fn count_receiving(&mut self, limits: &Limits) -> bool {
+        if self.version.is_v5() && self.receiving_count >= limits.receive_maximum {
+            return false;
+        }
+        self.receiving_count = self.receiving_count.saturating_add(1);
+        true
+    }
+
+    /// The topic aliases that the client set.
+    pub(crate) fn aliases_in(&mut self) -> &mut IncomingAliases {
+        self.aliases_in.get_or_insert_default()
+    }
+
+    /// Marks it as handed its DISCONNECT by the client: nothing keeps the host from closing at once.
+    pub(crate) fn set_disconnected(&mut self) {
+        self.has_disconnected = true;
+    }
+
+    /// Whether its peer sent DISCONNECT and nothing is left to be sent to it.
+    pub(crate) fn may_close_at_once(&self) -> bool {
+        self.has_disconnected && self.outbox.bytes() == 0 && !self.outbox.is_lent()
+    }
+
+    /// There may be credit again: the host offers the bytes that were not consumed, if there are any.
+    fn resume(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+        if self.paused {
+            self.paused = false;
+            // The silence was ours, so the client's begins only now.
+            self.received_at = now;
+            actions.push(Action::Resume(id));
+        }
+    }
+
+    /// Asks the host, once, to flush.
+    fn ask_flush(&mut self, id: ConnectionId, actions: &mut Actions) {
+        if !self.flush_asked {
+            self.flush_asked = true;
+            actions.push(Action::Flush(id));
+        }
+    }
+}
+
+/// Outboxes of all connections together.
+#[derive(Debug, Default)]
+struct Outboxes {
+    pool: BufferPool,
+    bytes_held: u64,
+}
+
+impl Outboxes {
+    /// Appends to the outbox of a connection and asks the host, once, to flush.
+    fn append(
+        &mut self,
+        connection: &mut Connection,
+        id: ConnectionId,
+        actions: &mut Actions,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let before = connection.outbox.bytes();
+        connection.outbox.append(&mut self.pool, write);
+        self.bytes_held += connection.outbox.bytes() - before;
+        connection.ask_flush(id, actions);
+    }
+}
+
+/// **Lives on:** every shard. **Sees:** the connections accepted here or handed over to here.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    slab: Slab<Connection>,
+    outboxes: Outboxes,
+    templates: Templates,
+    hasher: Keyed,
+    gate: AckGate,
+    /// Connections that are not read for lack of memory or of room in a lane; each at most once.
+    starved: Vec<ConnectionId>,
+    /// CONNECT packets of connections whose hand-over was asked for in this turn.
+    hand_overs: Vec<(ConnectionId, Vec<u8>)>,
+    /// Sessions whose CONNACK has left; emptied after each packet or event.
+    opened: Vec<SessionId>,
+    /// Connections so far, those that were turned away or handed over later included.
+    accepted_count: u64,
+    /// Steps of authentication that the host was asked about; the last one's number.
+    authentication_steps: u64,
+    authentication_bytes: u64,
+    partial_packet_bytes: u64,
+}
+
+impl Connections {
+    pub(crate) fn new(hasher: Keyed, generation_bits: u32) -> Self {
+        Self {
+            slab: Slab::new(generation_bits),
+            outboxes: Outboxes::default(),
+            templates: Templates::default(),
+            hasher,
+            gate: AckGate::new(),
+            starved: Vec::new(),
+            hand_overs: Vec::new(),
+            opened: Vec::new(),
+            accepted_count: 0,
+            authentication_steps: 0,
+            authentication_bytes: 0,
+            partial_packet_bytes: 0,
+        }
+    }
+
+    /// Makes slots for `count` connections ready.
+    pub(crate) fn reserve(&mut self, count: u32) {
+        self.slab.reserve(count);
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.slab.len()
+    }
+
+    /// Bytes in all outboxes.
+    pub(crate) fn outbox_bytes(&self) -> u64 {
+        self.outboxes.bytes_held
+    }
+
+    pub(crate) fn authentication_bytes(&self) -> u64 {
+        self.authentication_bytes
+    }
+
+    pub(crate) fn partial_packet_bytes(&self) -> u64 {
+        self.partial_packet_bytes
+    }
+
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.slab.get(id.key())
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.slab.get_mut(id.key())
+    }
+
+    /// The connection whose packet is being handled.
+    ///
+    /// # Panics
+    /// If it has ended; a connection is removed by its host only.
+    pub(crate) fn current(&mut self, id: ConnectionId) -> &mut Connection {
+        self.get_mut(id).expect("looked up at the start of the step")
+    }
+
+    /// Identities of all connections, by slot: none at a slot that is free.
+    pub(crate) fn id_at(&self, index: u32) -> Option<ConnectionId> {
+        self.slab.key_at(index).map(ConnectionId::new)
+    }
+
+    /// One past the highest slot ever taken.
+    pub(crate) fn slot_count(&self) -> u32 {
+        self.slab.slot_count()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.slab.iter().map(|(key, connection)| (ConnectionId::new(key), connection))
+    }
+
+    /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
+    pub(crate) fn accept(&mut self, turn: &mut Turn<'_>, admission: Admission) -> ConnectionId {
+        match admission {
+            Admission::Serve => turn.counters.connections_accepted += 1,
+            Admission::TurnAway => turn.counters.connections_refused += 1,
+        }
+        self.accepted_count += 1;
+        let connection = Connection::new(turn.now, admission, self.accepted_count);
+        let id = ConnectionId::new(self.slab.insert(connection));
+        let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
+        self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
+        id
+    }
+
+    /// Lends the next piece of an outbox; `None` if the connection has ended.
+    pub(crate) fn lend(&mut self, id: ConnectionId) -> Option<Lend> {
+        let connection = self.get_mut(id)?;
+        if let Some(chunk) = connection.outbox.lend() {
+            return Some(Lend::Chunk(chunk));
+        }
+        Some(match connection.phase {
+            Phase::Closing => Lend::Close,
+            Phase::Fresh(_)
+            | Phase::Authenticating
+            | Phase::Accepting(_)
+            | Phase::Open(_)
+            | Phase::HandingOver => {
+                connection.flush_asked = false;
+                Lend::Idle
+            }
+        })
+    }
+
+    /// Takes a lent piece back. Returns the session whose QoS 0 messages it carried, and how many of them it completed.
+    ///
+    /// # Panics
+    /// If nothing was lent to this connection, or it has ended.
+    pub(crate) fn give_back(
+        &mut self,
+        id: ConnectionId,
+        chunk: Chunk,
+        sent_bytes: usize,
+    ) -> (Option<SessionId>, u32) {
+        let Self { slab, outboxes, .. } = self;
+        let connection = slab.get_mut(id.key()).expect("a connection lives until its piece is back");
+        let delivered = connection.outbox.give_back(&mut outboxes.pool, chunk, sent_bytes);
+        assert!(outboxes.bytes_held >= sent_bytes as u64);
+        outboxes.bytes_held -= sent_bytes as u64;
+        (connection.owner, delivered)
+    }
+
+    /// Binds a connection to a session; CONNACK is due.
+    pub(crate) fn begin_accepting(&mut self, id: ConnectionId, session: SessionId) {
+        let connection = self.current(id);
+        assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating));
+        connection.phase = Phase::Accepting(session);
+        connection.owner = Some(session);
+    }
+
+    /// Takes the session of a connection away from it. A connection without one is left alone.
+    pub(crate) fn leave_session(&mut self, id: ConnectionId) -> Option<SessionId> {
+        let connection = self.get_mut(id)?;
+        let session = connection.session()?;
+        connection.phase = Phase::Closing;
+        Some(session)
+    }
+
+    /// Begins to close a connection that has left its session: its last bytes are sent, and no more of its own are
+    /// taken. `false` if it is closing already.
+    pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.forget_unfinished(id);
+        let connection = self.current(id);
+        connection.phase = Phase::Closing;
+        connection.partial_packet = None;
+        connection.aliases_in = None;
+        connection.aliases_out = None;
+        // The bytes that were not consumed are offered once more, to be thrown away.
+        connection.resume(turn.now, id, turn.actions);
+        connection.ask_flush(id, turn.actions);
+        let deadline = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
+        self.set_timer(turn, id, Some(deadline));
+    }
+
+    /// Removes a connection that is gone and has left its session; `None` if its identity is stale. Returns the session
+    /// whose QoS 0 messages were in the outbox, those of which the kernel had every byte, and those that are lost.
+    ///
+    /// # Panics
+    /// While a piece of its outbox is lent.
+    pub(crate) fn remove(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+    ) -> Option<(Option<SessionId>, u32, u32)> {
+        self.get(id)?;
+        self.forget_unfinished(id);
+        let mut connection = self.slab.remove(id.key())?;
+        assert!(connection.session().is_none());
+        assert!(!connection.outbox.is_lent());
+        if let Some(timer) = connection.timer {
+            turn.timers.cancel(timer);
+        }
+        if connection.starved {
+            self.starved.retain(|&starved| starved != id);
+        }
+        self.hand_overs.retain(|(handing_over, _)| *handing_over != id);
+        assert!(self.outboxes.bytes_held >= connection.outbox.bytes());
+        self.outboxes.bytes_held -= connection.outbox.bytes();
+        let (qos0_sent, qos0_lost) = connection.outbox.abandon(&mut self.outboxes.pool);
+        Some((connection.owner, qos0_sent, qos0_lost))
+    }
+
+    /// The next session whose CONNACK has left.
+    pub(crate) fn pop_opened(&mut self) -> Option<SessionId> {
+        self.opened.pop()
+    }
+
+    /// Ends a step: see [`AckGate::end_step`].
+    pub(crate) fn end_step(&mut self, actions: &mut Actions) {
+        assert!(self.opened.is_empty());
+        self.gate.end_step(actions);
+    }
+
+    /// Acknowledgements at the gate, for an audit.
+    pub(crate) fn pending_ack_count(&self) -> usize {
+        self.gate.len()
+    }
+
+    /// Timers that connections have set, for an audit.
+    pub(crate) fn timer_count(&self) -> u32 {
+        let timers = self.slab.iter().map(|(_, connection)| u32::from(connection.timer.is_some()));
+        timers.sum()
+    }
+
+    /// QoS 0 messages in each outbox, with the session they belong to: for an audit.
+    pub(crate) fn outbox_qos0(&self) -> impl Iterator<Item = (SessionId, u32)> {
+        let connections = self.slab.iter().map(|(_, connection)| connection);
+        connections.filter_map(|connection| Some((connection.owner?, connection.outbox.qos0_count())))
+    }
+
+    /// Recomputes every count, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self) {
+        let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
+        let mut pending_acks = 0;
+        for (id, connection) in self.iter() {
+            outboxes += connection.outbox.bytes();
+            authentications += connection.authentication.as_ref().map_or(0, |known| known.bytes_held());
+            let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
+            assert!(partial == connection.partial_packet_bytes as usize);
+            partial_packets += u64::from(connection.partial_packet_bytes);
+            starved += usize::from(connection.starved);
+            let (pending, interest) = self.gate.counts_of(id, connection.ordinal);
+            assert!(pending == connection.pending_ack_count as usize);
+            assert!(interest == connection.awaiting_interest_count as usize);
+            pending_acks += pending;
+            assert!(connection.send_quota <= connection.receive_maximum);
+        }
+        assert!(outboxes == self.outboxes.bytes_held);
+        assert!(authentications == self.authentication_bytes);
+        assert!(partial_packets == self.partial_packet_bytes);
+        assert!(starved == self.starved.len());
+        assert!(pending_acks <= self.gate.len());
+    }
+
+    /// Forgets the unfinished business of a connection: a packet that is not whole, an exchange of authentication.
+    fn forget_unfinished(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slab.get_mut(id.key()) else { return };
+        let partial_packet_bytes = u64::from(core::mem::take(&mut connection.partial_packet_bytes));
+        let authentication = connection.authentication.take().map_or(0, |known| known.bytes_held());
+        assert!(self.partial_packet_bytes >= partial_packet_bytes);
+        self.partial_packet_bytes -= partial_packet_bytes;
+        assert!(self.authentication_bytes >= authentication);
+        self.authentication_bytes -= authentication;
+    }
+}

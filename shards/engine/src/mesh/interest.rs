@@ -1,58 +1,164 @@
-//! What the other shards want: which of them has a subscriber for a filter, and how many members of a
-//! group each of them has.
-//! Knows no session; the sessions of another shard are that shard's affair.
+//! The interest of the other shards: for each filter, which of them have a subscriber, and which groups have members there.
+//!
+//! Invariants worth naming:
+//! - Filters without wildcards are held by fingerprint, without their text. Two filters with one fingerprint cost a message that is
+//!   forwarded in vain; its target counts that.
+//! - Filters with wildcards are pinned in the topic tree of this shard, and their interest is held by the tree's number: the walk of a
+//!   publish finds it by an index, without another hash. A filter is pinned exactly while it has interest here.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
+use wire::TopicFilter;
 
-use crate::mesh::topology::ShardSet;
+use crate::base::shard_set::ShardSet;
+use crate::topic::tree::Tree;
 
-/// What the other shards want of one filter.
+use super::message::RemoteFilter;
+
+/// The interest of the other shards in one filter.
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
     /// Shards with a subscriber that is not in a group.
-    pub(crate) shards: ShardSet,
+    shards: ShardSet,
     /// Keys of groups that have members elsewhere.
-    pub(crate) groups: Vec<u64>,
+    groups: Vec<u64>,
 }
 
 impl Interest {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether `shard` has a subscriber that is not in a group.
+    pub(crate) fn set_shard(&mut self, shard: u16, wanted: bool) {
+        self.shards = if wanted { self.shards.with(shard) } else { self.shards.without(shard) };
+    }
+
+    /// Whether the group `key` has members elsewhere.
+    pub(crate) fn set_group(&mut self, key: u64, has_members: bool) {
+        self.groups.retain(|&other| other != key);
+        if has_members {
+            self.groups.push(key);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
         self.shards.is_empty() && self.groups.is_empty()
     }
 }
 
-/// Interest in filters without wildcards, by fingerprint: no text is kept. Two filters with the same
-/// fingerprint cost a message that crosses for nothing, which the target counts.
+/// **Lives on:** every shard. **Sees:** what the other shards announced.
+#[derive(Debug, Default)]
+pub(crate) struct Interests {
+    exact: ExactInterests,
+    wild: WildInterests,
+}
+
+impl Interests {
+    /// Filters that other shards have an interest in: those without wildcards and those with.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.exact.shards.len(), self.wild.count)
+    }
+
+    /// The shards that want a topic, by its fingerprint and the filters that the tree matched.
+    pub(crate) fn interested(&self, fingerprint: u64, matched: &[u32]) -> ShardSet {
+        let wild = matched.iter().filter_map(|&filter| self.wild.get(filter));
+        wild.fold(self.exact.shards(fingerprint), |shards, interest| shards.union(interest.shards))
+    }
+
+    /// Appends the keys of groups with members elsewhere whose filter matches.
+    pub(crate) fn groups(&self, fingerprint: u64, matched: &[u32], keys: &mut Vec<u64>) {
+        keys.extend_from_slice(self.exact.groups(fingerprint));
+        let wild = matched.iter().filter_map(|&filter| self.wild.get(filter));
+        keys.extend(wild.flat_map(|interest| interest.groups.iter().copied()));
+    }
+
+    /// Changes the interest in one filter; an empty one is forgotten.
+    pub(crate) fn change(
+        &mut self,
+        tree: &mut Tree,
+        filter: RemoteFilter<'_>,
+        change: impl FnOnce(&mut Interest),
+    ) {
+        let text = match filter {
+            RemoteFilter::Exact(fingerprint) => return self.exact.change(fingerprint, change),
+            RemoteFilter::Wild(text) => text,
+        };
+        let filter = TopicFilter::parse_unshared(text).expect("another shard parsed it");
+        let filter = tree.pin(&filter);
+        if !self.wild.change(filter, change) {
+            tree.unpin(filter);
+        }
+    }
+}
+
+/// Interest in filters with wildcards, by the tree's number.
+#[derive(Debug, Default)]
+struct WildInterests {
+    /// The last one is never empty, so the list is as long as the highest number needs.
+    by_filter: Vec<Option<Box<Interest>>>,
+    count: usize,
+}
+
+impl WildInterests {
+    fn get(&self, filter: u32) -> Option<&Interest> {
+        self.by_filter.get(filter as usize)?.as_deref()
+    }
+
+    /// Returns whether any interest is left.
+    fn change(&mut self, filter: u32, change: impl FnOnce(&mut Interest)) -> bool {
+        let at = filter as usize;
+        if at >= self.by_filter.len() {
+            self.by_filter.resize_with(at + 1, || None);
+        }
+        let slot = &mut self.by_filter[at];
+        let known_count = usize::from(slot.is_some());
+        let interest = slot.get_or_insert_default();
+        change(interest);
+        let is_left = !interest.is_empty();
+        if !is_left {
+            *slot = None;
+        }
+        self.count = self.count - known_count + usize::from(is_left);
+        self.truncate();
+        is_left
+    }
+
+    /// Drops the empty end of the list, and its memory once most of it is unused.
+    fn truncate(&mut self) {
+        let len = self.by_filter.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.by_filter.truncate(len);
+        if self.by_filter.capacity() / 4 > len {
+            self.by_filter.shrink_to(len * 2);
+        }
+        assert!(self.count <= len);
+        assert!((self.count == 0) == (len == 0));
+    }
+}
+
+/// Interest in filters without wildcards, by fingerprint.
 ///
 /// There may be one for each subscription of the other shards, so an entry is two words and no allocation.
 #[derive(Debug, Default)]
-pub(crate) struct ExactInterests {
-    /// Fingerprints are keyed hashes already. An empty set stands only where there are groups.
+struct ExactInterests {
+    /// Fingerprints are keyed hashes already. A set is empty only where there are groups.
     shards: HashTable<(u64, ShardSet)>,
     groups: HashTable<(u64, Vec<u64>)>,
 }
 
 impl ExactInterests {
-    pub(crate) fn len(&self) -> usize {
-        self.shards.len()
-    }
-
     /// Shards with a subscriber that is not in a group.
-    pub(crate) fn shards(&self, fingerprint: u64) -> ShardSet {
+    fn shards(&self, fingerprint: u64) -> ShardSet {
         let entry = self.shards.find(fingerprint, |entry| entry.0 == fingerprint);
         entry.map_or(ShardSet::default(), |entry| entry.1)
     }
 
     /// Keys of groups that have members elsewhere.
-    pub(crate) fn groups(&self, fingerprint: u64) -> &[u64] {
+    fn groups(&self, fingerprint: u64) -> &[u64] {
         let entry = self.groups.find(fingerprint, |entry| entry.0 == fingerprint);
         entry.map_or(&[], |entry| &entry.1)
     }
 
     /// Changes the interest in one filter; an empty one is forgotten.
-    pub(crate) fn change(&mut self, fingerprint: u64, change: impl FnOnce(&mut Interest)) {
+    fn change(&mut self, fingerprint: u64, change: impl FnOnce(&mut Interest)) {
         let groups = self.groups.find_entry(fingerprint, |entry| entry.0 == fingerprint);
         let groups = groups.map_or(Vec::new(), |entry| entry.remove().0.1);
         let entry = self.shards.entry(fingerprint, |entry| entry.0 == fingerprint, |entry| entry.0);
@@ -61,151 +167,66 @@ impl ExactInterests {
         change(&mut interest);
         if interest.is_empty() {
             entry.remove();
+            assert!(self.groups.len() <= self.shards.len());
             return;
         }
         entry.get_mut().1 = interest.shards;
         if !interest.groups.is_empty() {
             self.groups.insert_unique(fingerprint, (fingerprint, interest.groups), |entry| entry.0);
         }
-    }
-}
-
-/// The members of a group that live on another shard.
-#[derive(Clone, Copy, Debug)]
-struct Share {
-    shard: u16,
-    /// Others that it has are offline, but able to keep a message.
-    online_count: u32,
-}
-
-#[derive(Debug)]
-struct SharedGroup {
-    key: u64,
-    shares: Vec<Share>,
-    cursor: u32,
-}
-
-/// Groups with members on other shards.
-#[derive(Debug, Default)]
-pub(crate) struct SharedGroups {
-    table: HashTable<SharedGroup>,
-}
-
-/// Which shard is to find a member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Choice {
-    Own,
-    Other(u16),
-    /// Nobody is known to be online, but this shard has a session that can keep it.
-    PersistentOffline(u16),
-    Nobody,
-}
-
-impl SharedGroups {
-    pub(crate) fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Another shard says how many members it has now. Returns whether the group still has any elsewhere.
-    pub(crate) fn set(&mut self, key: u64, shard: u16, online_count: u32, persistent_count: u32) -> bool {
-        let entry = self.table.entry(key, |group| group.key == key, |group| group.key);
-        let mut entry = entry.or_insert_with(|| SharedGroup { key, shares: Vec::new(), cursor: 0 });
-        let shares = &mut entry.get_mut().shares;
-        shares.retain(|share| share.shard != shard);
-        if online_count + persistent_count > 0 {
-            let at = shares.partition_point(|share| share.shard < shard);
-            shares.insert(at, Share { shard, online_count });
-        }
-        let known = !shares.is_empty();
-        if !known {
-            entry.remove();
-        }
-        known
-    }
-
-    /// The shard whose turn it is: each member that is online is as likely as any other, on the shards that were
-    /// not `tried`.
-    pub(crate) fn choose(&mut self, key: u64, own_online_count: u32, tried: ShardSet) -> Choice {
-        let Some(group) = self.table.find_mut(key, |group| group.key == key) else {
-            return if own_online_count > 0 { Choice::Own } else { Choice::Nobody };
-        };
-        let others = || group.shares.iter().filter(|share| !tried.contains(share.shard));
-        let total: u32 = own_online_count + others().map(|share| share.online_count).sum::<u32>();
-        if total == 0 {
-            return Choice::Nobody;
-        }
-        let mut turn = group.cursor % total;
-        let mut choice = Choice::Own;
-        if turn >= own_online_count {
-            turn -= own_online_count;
-            for share in others() {
-                if turn < share.online_count {
-                    choice = Choice::Other(share.shard);
-                    break;
-                }
-                turn -= share.online_count;
-            }
-        }
-        group.cursor = group.cursor.wrapping_add(1);
-        choice
-    }
-
-    /// A shard that was not `tried` and has a member, online or able to keep the message.
-    pub(crate) fn choose_persistent(&self, key: u64, own_count: u32, tried: ShardSet) -> Choice {
-        if own_count > 0 {
-            return Choice::Own;
-        }
-        let group = self.table.find(key, |group| group.key == key);
-        let mut shares = group.into_iter().flat_map(|group| &group.shares);
-        let share = shares.find(|share| !tried.contains(share.shard));
-        share.map_or(Choice::Nobody, |share| Choice::PersistentOffline(share.shard))
+        assert!(self.groups.len() <= self.shards.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::hash::{Entropy, Keyed};
 
-    #[test]
-    fn interest_comes_and_goes_and_leaves_nothing() {
-        let mut interests = ExactInterests::default();
-        interests.change(7, |interest| interest.shards = interest.shards.with(3));
-        interests.change(7, |interest| interest.groups.push(9));
-        assert!(interests.shards(7).contains(3));
-        assert_eq!(interests.groups(7), [9]);
-        interests.change(7, |interest| interest.shards = interest.shards.without(3));
-        assert_eq!((interests.len(), interests.groups(7)), (1, &[9][..]));
-        interests.change(7, |interest| interest.groups.clear());
-        assert_eq!((interests.len(), interests.groups.len()), (0, 0));
+    fn groups(interests: &Interests, fingerprint: u64, matched: &[u32]) -> Vec<u64> {
+        let mut keys = Vec::new();
+        interests.groups(fingerprint, matched, &mut keys);
+        keys
     }
 
     #[test]
-    fn every_online_member_has_its_turn_and_keepers_only_when_there_is_none() {
-        let mut groups = SharedGroups::default();
-        assert!(groups.set(1, 2, 3, 0));
-        assert!(groups.set(1, 5, 1, 4));
-        let mut counts = [0; 3];
-        let nobody = ShardSet::default();
-        for _ in 0..60 {
-            match groups.choose(1, 2, nobody) {
-                Choice::Own => counts[0] += 1,
-                Choice::Other(2) => counts[1] += 1,
-                Choice::Other(5) => counts[2] += 1,
-                Choice::Other(_) | Choice::PersistentOffline(_) | Choice::Nobody => panic!("not a member"),
-            }
+    fn interest_comes_and_goes_and_leaves_nothing() {
+        let mut tree = Tree::new(Keyed::new(Entropy(7)));
+        for filter in [RemoteFilter::Exact(7), RemoteFilter::Wild("a/+")] {
+            let mut interests = Interests::default();
+            let is_wild = matches!(filter, RemoteFilter::Wild(_));
+            let counts = |count| if is_wild { (0, count) } else { (count, 0) };
+            interests.change(&mut tree, filter, |interest| interest.set_shard(3, true));
+            interests.change(&mut tree, filter, |interest| interest.set_group(9, true));
+            interests.change(&mut tree, filter, |interest| interest.set_group(9, true));
+            let mut matched = Vec::new();
+            tree.matches("a/b", &mut matched);
+            assert_eq!(matched.len(), usize::from(is_wild));
+            assert!(interests.interested(7, &matched).contains(3));
+            assert_eq!(groups(&interests, 7, &matched), [9]);
+            interests.change(&mut tree, filter, |interest| interest.set_shard(3, false));
+            assert!(interests.interested(7, &matched).is_empty());
+            assert_eq!((interests.counts(), groups(&interests, 7, &matched)), (counts(1), Vec::from([9])));
+            interests.change(&mut tree, filter, |interest| interest.set_group(9, false));
+            assert_eq!((interests.counts(), interests.exact.groups.len()), (counts(0), 0));
+            assert_eq!(interests.wild.by_filter.len(), 0);
+            assert_eq!((tree.slot_counts(), tree.text_bytes()), ((0, 0, 1), 0));
         }
-        assert_eq!(counts, [20, 30, 10]);
-        assert_eq!(groups.choose(1, 0, nobody.with(2)), Choice::Other(5));
-        assert_eq!(groups.choose(1, 0, nobody.with(2).with(5)), Choice::Nobody);
-        assert_eq!(groups.choose_persistent(1, 0, nobody.with(2)), Choice::PersistentOffline(5));
-        assert_eq!(groups.choose_persistent(1, 0, nobody.with(2).with(5)), Choice::Nobody);
-        assert!(groups.set(1, 2, 0, 0));
-        assert!(groups.set(1, 5, 0, 4));
-        assert_eq!(groups.choose(1, 0, nobody), Choice::Nobody);
-        assert_eq!(groups.choose_persistent(1, 0, nobody), Choice::PersistentOffline(5));
-        assert_eq!(groups.choose_persistent(1, 1, nobody), Choice::Own);
-        assert!(!groups.set(1, 5, 0, 0));
-        assert_eq!(groups.len(), 0);
-        assert_eq!(groups.choose(1, 1, nobody), Choice::Own);
+    }
+
+    #[test]
+    fn the_list_of_wild_interests_is_as_long_as_its_last_one() {
+        let mut wild = WildInterests::default();
+        for filter in [5, 1_000, 2] {
+            assert!(wild.change(filter, |interest| interest.set_shard(1, true)));
+        }
+        assert_eq!((wild.by_filter.len(), wild.count), (1_001, 3));
+        assert!(!wild.change(5, |interest| interest.set_shard(1, false)));
+        assert_eq!((wild.by_filter.len(), wild.count), (1_001, 2));
+        assert!(!wild.change(1_000, |interest| interest.set_shard(1, false)));
+        assert_eq!((wild.by_filter.len(), wild.count), (3, 1));
+        assert!(wild.by_filter.capacity() < 100);
+        assert!(!wild.change(2, |interest| interest.set_shard(1, false)));
+        assert_eq!((wild.by_filter.len(), wild.by_filter.capacity()), (0, 0));
     }
 }

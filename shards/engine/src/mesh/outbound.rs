@@ -68,11 +68,46 @@ struct Waiting {
     open: Vec<u8>,
 }
 
+impl Waiting {
+    /// At its bound: no new packets are taken.
+    fn is_full(&self) -> bool {
+        self.items.len() >= WAITING_ITEMS_MAX
+    }
+
+    /// Appends an item; `full_count` counts the lanes that are full.
+    fn push(&mut self, item: OutboundItem, full_count: &mut u32) {
+        let was_full = self.is_full();
+        self.items.push_back(item);
+        *full_count += u32::from(self.is_full() && !was_full);
+    }
+
+    /// Takes the oldest item; `full_count` counts the lanes that are full.
+    fn pop(&mut self, full_count: &mut u32) -> Option<OutboundItem> {
+        let was_full = self.is_full();
+        let item = self.items.pop_front()?;
+        if was_full && !self.is_full() {
+            assert!(*full_count > 0);
+            *full_count -= 1;
+        }
+        Some(item)
+    }
+
+    /// Closes the open block, if anything is in it.
+    fn seal(&mut self, full_count: &mut u32) {
+        if !self.open.is_empty() {
+            let sealed = core::mem::take(&mut self.open);
+            self.push(OutboundItem::Block(sealed), full_count);
+        }
+    }
+}
+
 /// **Lives on:** every shard. **Sees:** what this shard has to say to the others.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     /// By target, data before control.
     lanes: Vec<[Waiting; 2]>,
+    /// Lanes at their bound. It is counted here because every packet asks for it.
+    full_count: u32,
     empties: Vec<Vec<u8>>,
 }
 
@@ -80,12 +115,18 @@ impl Outbound {
     pub(crate) fn new(shard_count: u16) -> Self {
         let mut lanes = Vec::new();
         lanes.resize_with(usize::from(shard_count), Default::default);
-        Self { lanes, empties: Vec::new() }
+        Self { lanes, full_count: 0, empties: Vec::new() }
     }
 
     /// Whether one more packet may be taken: no lane is far behind.
     pub(crate) fn has_room(&self) -> bool {
-        self.lanes.iter().flatten().all(|waiting| waiting.items.len() < WAITING_ITEMS_MAX)
+        self.full_count == 0
+    }
+
+    /// Whether the count of full lanes is what a walk over all lanes finds.
+    pub(crate) fn is_counted_right(&self) -> bool {
+        let full = self.lanes.iter().flatten().filter(|waiting| waiting.is_full());
+        full.count() == self.full_count as usize
     }
 
     /// Parcels and open blocks that wait.
@@ -100,7 +141,7 @@ impl Outbound {
     /// The next outbound for a lane; an open block is closed if nothing else waits.
     pub(crate) fn take(&mut self, target: u16, lane: LaneKind) -> Option<OutboundItem> {
         let waiting = &mut self.lanes[usize::from(target)][lane as usize];
-        if let Some(outbound) = waiting.items.pop_front() {
+        if let Some(outbound) = waiting.pop(&mut self.full_count) {
             return Some(outbound);
         }
         if waiting.open.is_empty() {
@@ -127,23 +168,19 @@ impl Outbound {
         payload: Option<&Bytes>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Self { lanes, empties } = self;
+        let Self { lanes, full_count, empties } = self;
         let waiting = &mut lanes[usize::from(target)][lane as usize];
         let bytes_max = 4 + bytes_max;
         if payload.is_some() || bytes_max > BLOCK_BYTES {
-            if !waiting.open.is_empty() {
-                let sealed = core::mem::take(&mut waiting.open);
-                waiting.items.push_back(OutboundItem::Block(sealed));
-            }
+            waiting.seal(full_count);
             let mut head = Vec::new();
             write(&mut head);
             let oversized = OversizedItem { head, payload: payload.cloned().unwrap_or_default() };
-            waiting.items.push_back(OutboundItem::Oversized(oversized));
+            waiting.push(OutboundItem::Oversized(oversized), full_count);
             return;
         }
         if waiting.open.len() + bytes_max > BLOCK_BYTES {
-            let sealed = core::mem::take(&mut waiting.open);
-            waiting.items.push_back(OutboundItem::Block(sealed));
+            waiting.seal(full_count);
         }
         if waiting.open.capacity() == 0 {
             waiting.open = empties.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
@@ -171,4 +208,47 @@ pub(crate) fn messages(item: InboundItem<'_>) -> impl Iterator<Item = (&[u8], Op
         Some((message, None))
     });
     in_block.chain(oversized)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Appends an item too large for a block, an item by itself.
+    fn push_oversized(outbound: &mut Outbound, target: u16, lane: LaneKind) {
+        outbound.push(target, lane, 1, Some(&Bytes::from_static(b"oversized")), |head| head.push(1));
+        assert!(outbound.is_counted_right());
+    }
+
+    #[test]
+    fn there_is_room_again_once_no_lane_is_at_its_bound() {
+        let mut outbound = Outbound::new(64);
+        let full = [(1, LaneKind::Data), (1, LaneKind::Control), (63, LaneKind::Data)];
+        for (target, lane) in full {
+            for _ in 1..WAITING_ITEMS_MAX {
+                push_oversized(&mut outbound, target, lane);
+            }
+        }
+        assert!(outbound.has_room());
+        for (target, lane) in full {
+            // The open block is closed by what follows it, so two items are added at the bound.
+            outbound.push(target, lane, 1, None, |block| block.push(1));
+            push_oversized(&mut outbound, target, lane);
+            assert!(!outbound.has_room());
+        }
+        for (target, lane) in full {
+            for left in (WAITING_ITEMS_MAX - 1..=WAITING_ITEMS_MAX).rev() {
+                assert!(!outbound.has_room(), "{left} items and one more wait");
+                assert!(outbound.take(target, lane).is_some());
+                assert!(outbound.is_counted_right());
+            }
+        }
+        assert!(outbound.has_room());
+        for (target, lane) in full {
+            while outbound.take(target, lane).is_some() {
+                assert!(outbound.is_counted_right());
+            }
+        }
+        assert_eq!(outbound.waiting_count(), 0);
+    }
 }

@@ -1,14 +1,18 @@
-//! Which shard this is, of how many, and who is at home where.
-//! Knows no lane and no other shard's state.
+//! The number of this shard among all shards of the process, and the home shard of each client and topic.
+//!
+//! Invariant: every shard computes the same home for the same text, because all have the same key and count. So no shard asks another
+//! where a session or a retained message is.
 
 use core::num::NonZeroU64;
 
-use wire::TopicFilter;
-
+use crate::base::fingerprint::Fingerprints;
 use crate::base::hash::{Entropy, Keyed};
+use crate::base::shard_set::ShardSet;
 
 /// Most shards of a process: a set of them is one word.
 pub const SHARDS_MAX: u16 = 64;
+
+const _: () = assert!(SHARDS_MAX == ShardSet::SHARDS_MAX);
 
 /// The place of a shard among all shards of a process.
 #[derive(Clone, Copy, Debug)]
@@ -39,21 +43,31 @@ impl Topology {
 /// [`Topology`] with its hasher made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
-    pub(crate) own: u16,
-    pub(crate) shard_count: u16,
-    hasher: Keyed,
+    own: u16,
+    shard_count: u16,
+    fingerprints: Fingerprints,
 }
 
 impl Placement {
     pub(crate) fn new(topology: Topology) -> Self {
         assert!((1..=SHARDS_MAX).contains(&topology.shard_count));
         assert!(topology.own < topology.shard_count);
-        Self { own: topology.own, shard_count: topology.shard_count, hasher: Keyed::new(topology.key) }
+        let fingerprints = Fingerprints::new(Keyed::new(topology.key));
+        Self { own: topology.own, shard_count: topology.shard_count, fingerprints }
     }
 
-    /// The only shard there is.
-    pub(crate) fn alone() -> Self {
-        Self::new(Topology { own: 0, shard_count: 1, key: Entropy(0) })
+    /// The names that all shards of the process give to topics, clients and groups.
+    pub(crate) fn fingerprints(&self) -> Fingerprints {
+        self.fingerprints
+    }
+
+    /// This shard's number.
+    pub(crate) fn own(&self) -> u16 {
+        self.own
+    }
+
+    pub(crate) fn shard_count(&self) -> u16 {
+        self.shard_count
     }
 
     /// There are other shards.
@@ -67,7 +81,7 @@ impl Placement {
     }
 
     pub(crate) fn home_of_client(&self, client_id: &str) -> u16 {
-        self.home(self.hasher.below(0, client_id.as_bytes()))
+        self.home(self.fingerprints.of_client(client_id))
     }
 
     /// The shard that keeps the retained message of a topic.
@@ -75,20 +89,14 @@ impl Placement {
         self.home(self.fingerprint(topic))
     }
 
-    /// What stands for a filter without wildcards, or for the topic it matches, between shards.
+    /// The fingerprint of a topic, or of a filter without wildcards.
     pub(crate) fn fingerprint(&self, text: &str) -> u64 {
-        self.hasher.below(1, text.as_bytes())
+        self.fingerprints.of_topic(text)
     }
 
-    /// What stands for a publisher where two of them need only be told apart. One in 2⁶⁴ has none.
+    /// The fingerprint of a publisher, to tell two of them apart. One in 2⁶⁴ has none.
     pub(crate) fn publisher(&self, client_id: &str) -> Option<NonZeroU64> {
-        NonZeroU64::new(self.hasher.below(3, client_id.as_bytes()))
-    }
-
-    /// What stands for a group of a shared subscription between shards.
-    pub(crate) fn group_key(&self, name: &str, filter: &TopicFilter<'_>) -> u64 {
-        self.hasher
-            .pair(2, self.hasher.bytes(name.as_bytes()) ^ self.fingerprint(filter.filter()).rotate_left(1))
+        self.fingerprints.of_publisher(client_id)
     }
 
     /// The shard that a hash falls on; of a topic's fingerprint, the one that keeps its retained message.
@@ -96,46 +104,6 @@ impl Placement {
         // The high half times the count: even, and without a division.
         let home = ((hash >> 32) * u64::from(self.shard_count)) >> 32;
         u16::try_from(home).expect("below the shard count")
-    }
-}
-
-/// Some of the shards.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct ShardSet(pub(crate) u64);
-
-impl ShardSet {
-    pub(crate) fn with(self, shard: u16) -> Self {
-        Self(self.0 | 1 << shard)
-    }
-
-    pub(crate) fn without(self, shard: u16) -> Self {
-        Self(self.0 & !(1 << shard))
-    }
-
-    pub(crate) fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub(crate) fn contains(self, shard: u16) -> bool {
-        self.0 >> shard & 1 == 1
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) fn len(self) -> u32 {
-        self.0.count_ones()
-    }
-
-    /// Those in it, in order; an empty set costs nothing.
-    pub(crate) fn iter(self) -> impl Iterator<Item = u16> {
-        let mut left = self.0;
-        core::iter::from_fn(move || {
-            let shard = left.trailing_zeros();
-            left &= left.checked_sub(1)?;
-            u16::try_from(shard).ok()
-        })
     }
 }
 
@@ -159,12 +127,5 @@ mod tests {
             let fair = 6_400 / u32::from(shard_count);
             assert!(counts.iter().all(|&count| count > fair / 2 && count <= fair * 2), "{counts:?}");
         }
-    }
-
-    #[test]
-    fn a_set_keeps_what_it_is_given() {
-        let set = ShardSet::default().with(0).with(63).with(7).without(0);
-        assert_eq!(set.iter().collect::<vec::Vec<_>>(), [7, 63]);
-        assert_eq!((set.len(), set.contains(7), set.contains(0)), (2, true, false));
     }
 }

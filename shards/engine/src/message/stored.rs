@@ -1,13 +1,19 @@
-//! Messages that must outlive the step in which they arrived: queued, in flight, retained, wills.
-//! Knows no session; holders count themselves.
+//! Messages that outlive the step in which they arrived: queued, in flight, retained, wills.
+//!
+//! Invariants:
+//! - A stored message is one buffer, so storing one costs at most one allocation. A large payload is shared instead,
+//!   so a fan-out to many sessions keeps it once.
+//! - A message in the store has at least one holder, which counted itself and releases it once; the last one frees it.
+//! - `bytes_held` is the sum over all held messages, since the ceiling on memory counts by it.
 
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use wire::packet::Publish;
-use wire::{ProtocolVersion, QoS};
+use wire::QoS;
 
+use crate::base::ids::MessageKey;
 use crate::base::time::Instant;
+use crate::message::borrowed::Message;
 
 /// A payload longer than this is shared between outboxes; a shorter one is copied, which is cheaper.
 pub(crate) const SHARED_PAYLOAD_BYTES_MIN: usize = 4096;
@@ -15,90 +21,129 @@ pub(crate) const SHARED_PAYLOAD_BYTES_MIN: usize = 4096;
 const BUFFER_BYTES_KEPT: usize = 1024;
 const NONE: u32 = u32::MAX;
 
-/// A message in the store; valid while its holder counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct MessageKey(u32);
-
-/// A message as it came in, borrowed from wherever it lies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MessageView<'a> {
-    pub(crate) topic: &'a str,
-    /// Encoded 5.0 properties that travel with it unaltered.
-    pub(crate) forwarded: &'a [u8],
-    pub(crate) payload: &'a [u8],
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    /// When its Message Expiry Interval ends.
-    pub(crate) expires_at: Option<Instant>,
-    /// The packet it came in, if others can be sent the same.
-    pub(crate) packet: Option<PlainPacket<'a>>,
-}
-
-/// The body of a PUBLISH without properties: whoever is owed the message by the same version of the protocol and with a
-/// packet identifier, or without, as it had, is sent the very same body.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PlainPacket<'a> {
-    /// Begins with the topic and ends with the payload.
-    pub(crate) body: &'a [u8],
-    pub(crate) is_v5: bool,
-    pub(crate) is_tracked: bool,
-}
-
-impl<'a> PlainPacket<'a> {
-    /// `None` if it has properties or an alias for its topic, or was not read from the wire.
-    pub(crate) fn of(version: ProtocolVersion, publish: &Publish<'a>) -> Option<Self> {
-        Some(Self {
-            body: publish.plain_body()?,
-            is_v5: version.is_v5(),
-            is_tracked: publish.qos != QoS::AtMostOnce,
-        })
-    }
-
-    /// The body for a receiver, if it is the same.
-    pub(crate) fn body_for(&self, version: ProtocolVersion, qos: QoS) -> Option<&'a [u8]> {
-        let same = self.is_v5 == version.is_v5() && self.is_tracked == (qos != QoS::AtMostOnce);
-        same.then_some(self.body)
-    }
-}
-
-impl MessageView<'_> {
-    pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        self.expires_at.is_some_and(|deadline| deadline <= now)
-    }
-
-    /// Seconds of its Message Expiry Interval that are left [MQTT-3.3.2-6].
-    pub(crate) fn expiry_left_s(&self, now: Instant) -> Option<u32> {
-        self.expires_at.map(|deadline| now.seconds_until(deadline))
-    }
-}
-
+/// A message that owns its bytes.
 #[derive(Debug)]
-struct Stored {
+pub(crate) struct StoredMessage {
     /// Topic, forwarded properties and, unless shared, the payload.
     bytes: Vec<u8>,
-    payload: Option<Bytes>,
+    shared_payload: Option<Bytes>,
     topic_bytes: u32,
     forwarded_bytes: u32,
     expires_at: Option<Instant>,
     qos: QoS,
     retain: bool,
-    /// Holders. A free slot has none and links to the next one.
+}
+
+impl Default for StoredMessage {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl StoredMessage {
+    pub(crate) const EMPTY: Self = Self {
+        bytes: Vec::new(),
+        shared_payload: None,
+        topic_bytes: 0,
+        forwarded_bytes: 0,
+        expires_at: None,
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
+
+    /// Replaces it by a copy of `message`, in the same buffer. A payload that is shared already stays shared.
+    pub(crate) fn assign(&mut self, message: &Message<'_>, shared: Option<&Bytes>) {
+        let Message { topic, forwarded, payload, .. } = *message;
+        self.topic_bytes = length(topic.as_bytes());
+        self.forwarded_bytes = length(forwarded);
+        let inline_payload = match shared {
+            Some(shared) => {
+                assert!(shared.len() == payload.len());
+                &[][..]
+            }
+            None => payload,
+        };
+        self.bytes.clear();
+        self.bytes.reserve(topic.len() + forwarded.len() + inline_payload.len());
+        self.bytes.extend_from_slice(topic.as_bytes());
+        self.bytes.extend_from_slice(forwarded);
+        self.bytes.extend_from_slice(inline_payload);
+        self.shared_payload = shared.cloned();
+        self.expires_at = message.expires_at;
+        self.qos = message.qos;
+        self.retain = message.retain;
+    }
+
+    /// Replaces it by a copy of another one, in the same buffer.
+    pub(crate) fn copy_from(&mut self, source: &Self) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&source.bytes);
+        self.shared_payload.clone_from(&source.shared_payload);
+        self.topic_bytes = source.topic_bytes;
+        self.forwarded_bytes = source.forwarded_bytes;
+        self.expires_at = source.expires_at;
+        self.qos = source.qos;
+        self.retain = source.retain;
+        assert!(self.bytes_held() == source.bytes_held());
+    }
+
+    /// The message. A shared payload is seen through the same slice.
+    pub(crate) fn view(&self) -> Message<'_> {
+        let (topic, rest) = self.bytes.split_at(self.topic_bytes as usize);
+        let (forwarded, inline_payload) = rest.split_at(self.forwarded_bytes as usize);
+        Message {
+            topic: core::str::from_utf8(topic).expect("stored from a str"),
+            forwarded,
+            payload: self.shared_payload.as_deref().unwrap_or(inline_payload),
+            qos: self.qos,
+            retain: self.retain,
+            expires_at: self.expires_at,
+            packet: None,
+        }
+    }
+
+    /// Bytes of topic, properties and payload.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        (self.bytes.len() + self.shared_payload.as_ref().map_or(0, Bytes::len)) as u64
+    }
+
+    /// The payload, if it is shared rather than copied.
+    pub(crate) fn shared_payload(&self) -> Option<&Bytes> {
+        self.shared_payload.as_ref()
+    }
+
+    /// Lets go of its bytes, but for a buffer that is small enough to be kept.
+    fn clear(&mut self) {
+        self.shared_payload = None;
+        self.topic_bytes = 0;
+        self.forwarded_bytes = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(BUFFER_BYTES_KEPT);
+    }
+}
+
+fn length(part: &[u8]) -> u32 {
+    u32::try_from(part.len()).expect("a packet has at most 268 435 460 bytes")
+}
+
+#[derive(Debug)]
+struct Slot {
+    message: StoredMessage,
+    /// A free slot has none and links to the next one.
     holders: u32,
     vacant_next: u32,
 }
 
-impl Stored {
-    fn bytes_held(&self) -> u64 {
-        (self.bytes.len() + self.payload.as_ref().map_or(0, Bytes::len)) as u64
-    }
-}
+// Every queued, in-flight and retained message has one.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<StoredMessage>() == 88 && size_of::<Slot>() == 96);
 
 /// **Lives on:** every shard. **Sees:** messages of sessions owned here.
 ///
 /// Bounded by its holders: queues, windows and the retained store each have a bound of their own.
 #[derive(Debug)]
 pub(crate) struct MessageStore {
-    slots: Vec<Stored>,
+    slots: Vec<Slot>,
     vacant: u32,
     len: u32,
     bytes_held: u64,
@@ -119,96 +164,92 @@ impl MessageStore {
         self.bytes_held
     }
 
-    /// Copies a message in, held once. A payload that is shared already stays shared.
-    pub(crate) fn put(&mut self, view: &MessageView<'_>, shared: Option<&Bytes>) -> MessageKey {
-        let index = if self.vacant == NONE {
-            self.slots.push(Stored {
-                bytes: Vec::new(),
-                payload: None,
-                topic_bytes: 0,
-                forwarded_bytes: 0,
-                expires_at: None,
-                qos: QoS::AtMostOnce,
-                retain: false,
-                holders: 0,
-                vacant_next: NONE,
-            });
-            u32::try_from(self.slots.len() - 1).expect("bounded by the holders' bounds")
-        } else {
-            self.vacant
-        };
-        let stored = &mut self.slots[index as usize];
-        assert!(stored.holders == 0);
-        if self.vacant == index {
-            self.vacant = stored.vacant_next;
+    /// Recomputes both counts and compares the holders of each message with `holders_of`, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self, holders_of: impl Fn(MessageKey) -> u32) {
+        let (mut len, mut bytes_held) = (0, 0);
+        for (index, slot) in (0u32..).zip(&self.slots) {
+            assert!(slot.holders == holders_of(MessageKey::new(index)));
+            len += u32::from(slot.holders > 0);
+            bytes_held += if slot.holders > 0 { slot.message.bytes_held() } else { 0 };
         }
-        stored.topic_bytes = u32::try_from(view.topic.len()).expect("a topic has at most 65 535 bytes");
-        stored.forwarded_bytes =
-            u32::try_from(view.forwarded.len()).expect("a packet has at most 268 435 460 bytes");
-        let inline_payload = if shared.is_some() { &[][..] } else { view.payload };
-        stored.bytes.reserve(view.topic.len() + view.forwarded.len() + inline_payload.len());
-        stored.bytes.extend_from_slice(view.topic.as_bytes());
-        stored.bytes.extend_from_slice(view.forwarded);
-        stored.bytes.extend_from_slice(inline_payload);
-        stored.payload = shared.cloned();
-        stored.expires_at = view.expires_at;
-        stored.qos = view.qos;
-        stored.retain = view.retain;
-        stored.holders = 1;
-        self.bytes_held += stored.bytes_held();
+        assert!(len == self.len && bytes_held == self.bytes_held);
+    }
+
+    /// Copies a message in, held once. A payload that is shared already stays shared.
+    pub(crate) fn put(&mut self, message: &Message<'_>, shared: Option<&Bytes>) -> MessageKey {
+        let index = self.vacant_slot();
+        let slot = &mut self.slots[index as usize];
+        assert!(slot.holders == 0);
+        self.vacant = slot.vacant_next;
+        slot.message.assign(message, shared);
+        slot.holders = 1;
+        self.bytes_held += slot.message.bytes_held();
         self.len += 1;
-        MessageKey(index)
+        MessageKey::new(index)
     }
 
     /// Counts one more holder.
     pub(crate) fn hold(&mut self, key: MessageKey) {
-        let stored = &mut self.slots[key.0 as usize];
-        assert!(stored.holders > 0);
-        stored.holders += 1;
+        let slot = &mut self.slots[key.index() as usize];
+        assert!(slot.holders > 0);
+        slot.holders += 1;
     }
 
     /// Counts one holder less; the last one frees the message.
     pub(crate) fn release(&mut self, key: MessageKey) {
-        let stored = &mut self.slots[key.0 as usize];
-        assert!(stored.holders > 0);
-        stored.holders -= 1;
-        if stored.holders > 0 {
+        let slot = &mut self.slots[key.index() as usize];
+        assert!(slot.holders > 0);
+        slot.holders -= 1;
+        if slot.holders > 0 {
             return;
         }
-        self.bytes_held -= stored.bytes_held();
+        let bytes = slot.message.bytes_held();
+        assert!(self.bytes_held >= bytes && self.len > 0);
+        self.bytes_held -= bytes;
         self.len -= 1;
-        stored.payload = None;
-        stored.bytes.clear();
-        stored.bytes.shrink_to(BUFFER_BYTES_KEPT);
-        stored.vacant_next = self.vacant;
-        self.vacant = key.0;
+        slot.message.clear();
+        slot.vacant_next = self.vacant;
+        self.vacant = key.index();
     }
 
-    /// The message. A shared payload is seen through the same slice.
-    pub(crate) fn view(&self, key: MessageKey) -> MessageView<'_> {
-        let stored = &self.slots[key.0 as usize];
-        assert!(stored.holders > 0);
-        let (topic, rest) = stored.bytes.split_at(stored.topic_bytes as usize);
-        let (forwarded, inline_payload) = rest.split_at(stored.forwarded_bytes as usize);
-        MessageView {
-            topic: core::str::from_utf8(topic).expect("stored from a str"),
-            forwarded,
-            payload: stored.payload.as_deref().unwrap_or(inline_payload),
-            qos: stored.qos,
-            retain: stored.retain,
-            expires_at: stored.expires_at,
-            packet: None,
-        }
+    /// A message that is held.
+    pub(crate) fn view(&self, key: MessageKey) -> Message<'_> {
+        self.held(key).view()
+    }
+
+    /// Copies a message out, in the buffer that `copy` has: it can be read while the store changes.
+    pub(crate) fn copy_to(&self, key: MessageKey, copy: &mut StoredMessage) {
+        copy.copy_from(self.held(key));
     }
 
     /// The payload, if it is shared rather than copied.
     pub(crate) fn shared_payload(&self, key: MessageKey) -> Option<&Bytes> {
-        self.slots[key.0 as usize].payload.as_ref()
+        self.held(key).shared_payload()
     }
 
     /// Bytes this message holds.
     pub(crate) fn bytes_of(&self, key: MessageKey) -> u64 {
-        self.slots[key.0 as usize].bytes_held()
+        self.held(key).bytes_held()
+    }
+
+    fn held(&self, key: MessageKey) -> &StoredMessage {
+        let slot = &self.slots[key.index() as usize];
+        assert!(slot.holders > 0);
+        &slot.message
+    }
+
+    /// The slot for the next message, which is still the first of the vacant ones or a new one.
+    fn vacant_slot(&mut self) -> u32 {
+        if self.vacant != NONE {
+            return self.vacant;
+        }
+        let index = u32::try_from(self.slots.len()).expect("bounded by the holders' bounds");
+        assert!(index != NONE);
+        self.slots.push(Slot { message: StoredMessage::EMPTY, holders: 0, vacant_next: NONE });
+        index
     }
 }
 
@@ -217,29 +258,65 @@ mod tests {
     use super::*;
     use alloc::vec;
 
+    fn message(payload: &[u8]) -> Message<'_> {
+        Message {
+            topic: "a/b",
+            forwarded: &[1, 2],
+            payload,
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            expires_at: Some(Instant::from_ms(7)),
+            packet: None,
+        }
+    }
+
     #[test]
     fn the_last_holder_frees_and_the_slot_is_used_again() {
         let mut store = MessageStore::new();
         let payload = vec![7u8; SHARED_PAYLOAD_BYTES_MIN];
-        let view = MessageView {
-            topic: "a/b",
-            forwarded: &[1, 2],
-            payload: &payload,
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            expires_at: None,
-            packet: None,
-        };
-        let key = store.put(&view, Some(&Bytes::copy_from_slice(&payload)));
+        let key = store.put(&message(&payload), Some(&Bytes::copy_from_slice(&payload)));
         store.hold(key);
         store.release(key);
         assert_eq!(store.view(key).payload, &payload[..]);
         assert!(store.shared_payload(key).is_some());
         store.release(key);
         assert_eq!((store.len(), store.bytes_held()), (0, 0));
-        let small = store.put(&MessageView { payload: b"x", ..view }, None);
+        let small = store.put(&message(b"x"), None);
         assert_eq!(small, key);
         assert_eq!(store.view(small).payload, b"x");
         assert_eq!(store.bytes_held(), 6);
+    }
+
+    #[test]
+    #[should_panic(expected = "holders > 0")]
+    fn a_message_that_nobody_holds_cannot_be_read() {
+        let mut store = MessageStore::new();
+        let key = store.put(&message(b"x"), None);
+        store.release(key);
+        store.view(key);
+    }
+
+    #[test]
+    fn a_copy_reuses_its_buffer_and_is_the_same_message() {
+        let mut store = MessageStore::new();
+        let payload = vec![7u8; SHARED_PAYLOAD_BYTES_MIN];
+        let shared = Bytes::copy_from_slice(&payload);
+        let mut copy = StoredMessage::default();
+        for (payload, shared) in [(&payload[..], Some(&shared)), (b"inline", None), (b"", None)] {
+            let key = store.put(&message(payload), shared);
+            store.copy_to(key, &mut copy);
+            store.release(key);
+            let (view, expected) = (copy.view(), message(payload));
+            assert_eq!(
+                (view.topic, view.forwarded, view.payload),
+                (expected.topic, expected.forwarded, payload)
+            );
+            assert_eq!(
+                (view.qos, view.retain, view.expires_at),
+                (expected.qos, expected.retain, expected.expires_at)
+            );
+            assert_eq!(copy.shared_payload(), shared);
+            assert_eq!(copy.bytes_held(), expected.bytes());
+        }
     }
 }

@@ -1,6 +1,79 @@
 //! The way of a message from its publisher to the sessions of this shard.
+//!
+//! Invariant: each matched message is sent, queued or dropped for each session, and the session's ledger says which.
 
+pub(crate) mod admission;
 pub(crate) mod fan_out;
-pub(crate) mod route;
-pub(crate) mod send;
-pub(crate) mod sys;
+pub(crate) mod matches;
+mod pending;
+
+use alloc::vec::Vec;
+
+use crate::base::hash::Keyed;
+use crate::connection::Connections;
+use crate::message::stored::{MessageStore, StoredMessage};
+use crate::session::Session;
+use crate::session::table::Sessions;
+
+use matches::Match;
+
+/// Everything that the delivery of a message to a session of this shard touches.
+///
+/// **Lives on:** every shard. **Sees:** connections and sessions owned here, and the messages held for them.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) sessions: Sessions,
+    pub(crate) connections: Connections,
+    pub(crate) messages: MessageStore,
+    hasher: Keyed,
+    /// Publishes so far: tells old from new, and one fan-out from the next.
+    publish_sequence: u64,
+    /// Kept for their allocations.
+    matches: Vec<Match>,
+    stored_copy: StoredMessage,
+}
+
+impl Delivery {
+    pub(crate) fn new(hasher: Keyed, generation_bits: u32) -> Self {
+        Self {
+            sessions: Sessions::new(hasher),
+            connections: Connections::new(hasher, generation_bits),
+            messages: MessageStore::new(),
+            hasher,
+            publish_sequence: 0,
+            matches: Vec::new(),
+            stored_copy: StoredMessage::default(),
+        }
+    }
+
+    /// The number of the last publish.
+    pub(crate) fn publish_sequence(&self) -> u64 {
+        self.publish_sequence
+    }
+
+    /// Numbers one more publish.
+    pub(crate) fn next_publish(&mut self) -> u64 {
+        self.publish_sequence += 1;
+        self.publish_sequence
+    }
+
+    /// Whether a session has a connection that may be sent to.
+    pub(crate) fn is_online(&self, session: &Session) -> bool {
+        let connection = session.connection().and_then(|id| self.connections.get(id));
+        connection.is_some_and(super::connection::Connection::is_open)
+    }
+
+    /// Hashes a topic for what a session was sent live.
+    pub(crate) fn topic_hash(&self, topic: &str) -> u64 {
+        self.hasher.bytes(topic.as_bytes())
+    }
+
+    /// Lends the copy that a stored message is delivered from; [`Delivery::return_copy`] gives it back.
+    pub(crate) fn lend_copy(&mut self) -> StoredMessage {
+        core::mem::take(&mut self.stored_copy)
+    }
+
+    pub(crate) fn return_copy(&mut self, copy: StoredMessage) {
+        self.stored_copy = copy;
+    }
+}

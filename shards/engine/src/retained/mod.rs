@@ -1,5 +1,87 @@
-//! Retained messages: the store of this shard, and their replay to new subscriptions.
+//! Retained messages: the store of this shard, and their replay to new subscriptions, here and on other shards.
+//!
+//! Invariant: a session is in at most one of the two lists `scheduled` and `blocked`, and once; so both are bounded by
+//! the sessions.
 
+pub(crate) mod pages;
 pub(crate) mod replay;
 pub(crate) mod store;
 pub(crate) mod watermarks;
+
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::base::fingerprint::Fingerprints;
+use crate::base::ids::SessionId;
+use crate::message::origin::Origin;
+
+use pages::PageRequests;
+use store::RetainedStore;
+use watermarks::Watermarks;
+
+/// **Lives on:** every shard. **Sees:** the retained messages of the topics that are at home here.
+#[derive(Debug)]
+pub(crate) struct Retained {
+    store: RetainedStore,
+    watermarks: Watermarks,
+    page_requests: PageRequests,
+    /// This shard's number.
+    own: u16,
+    fingerprints: Fingerprints,
+    /// Sessions whose replays can go on.
+    scheduled: VecDeque<SessionId>,
+    /// Sessions whose replays wait until another shard answers a request or reports its updates.
+    blocked: Vec<SessionId>,
+    /// Requests sent to other shards so far; the last one's number.
+    requests_made: u32,
+    /// By target: requests of this shard that are open.
+    open_request_counts: Vec<u32>,
+}
+
+impl Retained {
+    pub(crate) fn new(own: u16, shard_count: usize, fingerprints: Fingerprints) -> Self {
+        Self {
+            store: RetainedStore::default(),
+            watermarks: Watermarks::new(own, shard_count),
+            page_requests: PageRequests::default(),
+            own,
+            fingerprints,
+            scheduled: VecDeque::new(),
+            blocked: Vec::new(),
+            requests_made: 0,
+            open_request_counts: vec![0; shard_count],
+        }
+    }
+
+    pub(crate) fn store(&self) -> &RetainedStore {
+        &self.store
+    }
+
+    pub(crate) fn store_mut(&mut self) -> &mut RetainedStore {
+        &mut self.store
+    }
+
+    pub(crate) fn watermarks_mut(&mut self) -> &mut Watermarks {
+        &mut self.watermarks
+    }
+
+    /// Whether every request of another shard that can be answered is answered.
+    pub(crate) fn has_no_ready_request(&self) -> bool {
+        self.page_requests.is_idle()
+    }
+
+    /// `source` had taken in `seen` of our announcements when it had sent these updates last, each named by its home.
+    pub(crate) fn on_report(&mut self, source: u16, seen: u64, sent: impl Iterator<Item = Origin>) {
+        for update in sent {
+            let home = update.shard;
+            self.watermarks.require(home, Origin { shard: source, sequence: update.sequence });
+        }
+        self.watermarks.acknowledge(source, seen);
+    }
+
+    /// Requests that are open: of this shard to others, and of others to this shard.
+    pub(crate) fn page_request_counts(&self) -> (u32, usize) {
+        (self.open_request_counts.iter().sum(), self.page_requests.len())
+    }
+}

@@ -1,5 +1,8 @@
-//! The retained messages of this shard, in the order of their topics.
-//! Knows no subscriber; a look-up walks it in slices and remembers where it was.
+//! The retained messages of this shard, in the order of their topics, so that a replay reads them page by page.
+//!
+//! Invariants: the store holds each of its messages once; `bytes_held` and `sys_count` tell the broker's own topics from
+//! those of clients, because the limits count only the latter; and an expiry timer is set exactly as long as its message
+//! is here.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -9,61 +12,69 @@ use core::ops::Bound;
 
 use wire::TopicFilter;
 
+use crate::base::ids::MessageKey;
 use crate::base::timer_wheel::TimerId;
-use crate::message::stored::MessageKey;
-use crate::publish::sys::is_sys;
-use crate::retained::watermarks::Origin;
+use crate::limits::Limits;
+use crate::message::borrowed::Message;
+use crate::message::origin::Origin;
+use crate::message::stored::MessageStore;
+use crate::session::replays::Cursor;
+use crate::timer::Timer;
+use crate::topic::sys::is_sys;
+use crate::turn::Turn;
 
+/// A retained message.
 #[derive(Debug)]
-pub(crate) struct Retained {
-    pub(crate) message: MessageKey,
-    /// Of the shard's publish counter: tells a look-up what is newer than its subscription.
-    pub(crate) sequence: u64,
-    /// Fingerprint of the publisher's client identifier, for No Local [MQTT-3.8.3-3]; none of a will.
-    pub(crate) publisher: Option<NonZeroU64>,
+pub(crate) struct RetainedEntry {
+    message: MessageKey,
+    /// Of the shard's publish counter: tells a replay which messages are newer than its subscription.
+    sequence: u64,
+    /// Fingerprint of the publisher's client identifier, for No Local [MQTT-3.8.3-3]; a will has none.
+    publisher: Option<NonZeroU64>,
     /// Where it was published: tells which of two updates of one shard is newer.
-    pub(crate) origin: Origin,
-    /// Takes it out when its Message Expiry Interval ends; cancelled if it goes before.
-    pub(crate) timer: Option<TimerId>,
+    origin: Origin,
+    /// Removes it when its Message Expiry Interval ends; cancelled if it goes before.
+    timer: Option<TimerId>,
+}
+
+impl RetainedEntry {
+    pub(crate) fn new(
+        message: MessageKey,
+        sequence: u64,
+        publisher: Option<NonZeroU64>,
+        origin: Origin,
+    ) -> Self {
+        Self { message, sequence, publisher, origin, timer: None }
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub(crate) fn publisher(&self) -> Option<NonZeroU64> {
+        self.publisher
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+/// The most that one page reads and takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageBounds {
+    pub(crate) topics_max: usize,
+    pub(crate) messages_max: usize,
 }
 
 /// **Lives on:** the shard that owns the topic. Bounded by `Limits::retained_*_max`.
 #[derive(Debug, Default)]
 pub(crate) struct RetainedStore {
-    by_topic: BTreeMap<Box<str>, Retained>,
+    by_topic: BTreeMap<Box<str>, RetainedEntry>,
     /// Bytes of the messages of clients.
-    pub(crate) bytes_held: u64,
+    bytes_held: u64,
     /// Messages of the broker's own topics, which no limit counts.
     sys_count: usize,
-}
-
-/// Where the next slice of a look-up goes on.
-#[derive(Debug)]
-pub(crate) enum Cursor {
-    Start,
-    /// At this topic or the next one there is.
-    At(Box<str>),
-    After(Box<str>),
-    Done,
-}
-
-impl Cursor {
-    /// The topic where the next slice goes on, and whether that was looked at already.
-    pub(crate) fn topic(&self) -> (Option<&str>, bool) {
-        match self {
-            Self::Start | Self::Done => (None, false),
-            Self::At(topic) => (Some(topic), false),
-            Self::After(topic) => (Some(topic), true),
-        }
-    }
-
-    pub(crate) fn from_topic(topic: Option<&str>, is_seen: bool) -> Self {
-        match topic {
-            None => Self::Start,
-            Some(topic) if is_seen => Self::After(topic.into()),
-            Some(topic) => Self::At(topic.into()),
-        }
-    }
 }
 
 impl RetainedStore {
@@ -76,35 +87,75 @@ impl RetainedStore {
         self.by_topic.len() - self.sys_count
     }
 
-    /// Bytes of a message that comes, for the limit.
-    pub(crate) fn count_in(&mut self, topic: &str, bytes: u64) {
-        self.bytes_held += if is_sys(topic) { 0 } else { bytes };
-    }
-
-    /// Bytes of a message that goes, for the limit.
-    pub(crate) fn count_out(&mut self, topic: &str, bytes: u64) {
-        self.bytes_held -= if is_sys(topic) { 0 } else { bytes };
-    }
-
-    pub(crate) fn get(&self, topic: &str) -> Option<&Retained> {
+    pub(crate) fn get(&self, topic: &str) -> Option<&RetainedEntry> {
         self.by_topic.get(topic)
     }
 
-    /// Stores a message; returns the one it replaces, to be released by the caller.
-    pub(crate) fn set(&mut self, topic: &str, retained: Retained) -> Option<Retained> {
-        if let Some(known) = self.by_topic.get_mut(topic) {
-            return Some(core::mem::replace(known, retained));
+    /// Whether there is no room for a message.
+    pub(crate) fn is_full_for(
+        &self,
+        limits: &Limits,
+        messages: &MessageStore,
+        message: &Message<'_>,
+    ) -> bool {
+        if message.payload.is_empty() || is_sys(message.topic) {
+            return false;
         }
-        self.sys_count += usize::from(is_sys(topic));
-        self.by_topic.insert(topic.into(), retained);
-        None
+        let known = self.get(message.topic);
+        let replaced = known.map_or(0, |known| messages.bytes_of(known.message));
+        let is_count_full =
+            known.is_none() && self.count_of_clients() >= limits.retained_messages_max as usize;
+        assert!(self.bytes_held >= replaced);
+        is_count_full || self.bytes_held - replaced + message.bytes() > limits.retained_bytes_max
     }
 
-    /// Takes a message out, to be released by the caller.
-    pub(crate) fn remove(&mut self, topic: &str) -> Option<Retained> {
-        let removed = self.by_topic.remove(topic)?;
+    /// Holds a message as the retained one of its topic; the one that it replaces is released [MQTT-3.3.1-5].
+    pub(crate) fn set(
+        &mut self,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
+        message: &Message<'_>,
+        mut retained: RetainedEntry,
+    ) {
+        let (topic, key) = (message.topic, retained.message);
+        messages.hold(key);
+        let is_sys = is_sys(topic);
+        self.bytes_held += if is_sys { 0 } else { messages.bytes_of(key) };
+        let timer = |deadline| turn.timers.insert(deadline, Timer::RetainedExpiry(key));
+        retained.timer = message.expires_at.map(timer);
+        if let Some(known) = self.by_topic.get_mut(topic) {
+            let replaced = core::mem::replace(known, retained);
+            self.release(turn, messages, topic, &replaced);
+        } else {
+            self.sys_count += usize::from(is_sys);
+            self.by_topic.insert(topic.into(), retained);
+        }
+    }
+
+    /// Removes the retained message of a topic [MQTT-3.3.1-6]. Returns whether there was one.
+    pub(crate) fn remove(&mut self, turn: &mut Turn<'_>, messages: &mut MessageStore, topic: &str) -> bool {
+        let Some(removed) = self.by_topic.remove(topic) else { return false };
         self.sys_count -= usize::from(is_sys(topic));
-        Some(removed)
+        self.release(turn, messages, topic, &removed);
+        true
+    }
+
+    /// Removes an expired message: it is no longer there for anyone [MQTT-3.3.2-5]. Returns whether it was expired.
+    pub(crate) fn remove_if_expired(
+        &mut self,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
+        message: MessageKey,
+    ) -> bool {
+        let view = messages.view(message);
+        if !view.is_expired(turn.now) {
+            return false;
+        }
+        let topic: Box<str> = view.topic.into();
+        if self.remove(turn, messages, &topic) {
+            turn.counters.retained_expired += 1;
+        }
+        true
     }
 
     /// Whether a filter without wildcards finds nothing.
@@ -112,18 +163,16 @@ impl RetainedStore {
         !filter.has_wildcard() && self.get(filter.filter()).is_none()
     }
 
-    /// What a subscription to `filter` is owed from `cursor` on: at most `topics_max` topics are looked at and
-    /// `messages_max` messages taken.
+    /// The messages for a subscription to `filter` from `cursor` on, within `bounds`.
     ///
     /// # Panics
-    /// If `filter` is none.
+    /// If `filter` is no topic filter.
     pub(crate) fn page_of(
         &self,
         filter: &str,
         cursor: &mut Cursor,
-        topics_max: usize,
-        messages_max: usize,
-        is_wanted: impl Fn(&str, &Retained) -> bool,
+        bounds: PageBounds,
+        is_wanted: impl Fn(&str, &RetainedEntry) -> bool,
     ) -> Vec<MessageKey> {
         let filter = TopicFilter::parse(filter).expect("it was parsed when it was subscribed to");
         let mut found = Vec::new();
@@ -133,8 +182,8 @@ impl RetainedStore {
             *cursor = Cursor::Done;
             return found;
         }
-        self.page(&filter, cursor, topics_max, |topic, retained| {
-            if found.len() == messages_max {
+        self.visit(&filter, cursor, bounds.topics_max, |topic, retained| {
+            if found.len() == bounds.messages_max {
                 return false;
             }
             if is_wanted(topic, retained) {
@@ -145,14 +194,58 @@ impl RetainedStore {
         found
     }
 
+    /// Messages it holds, for an audit.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = MessageKey> + '_ {
+        self.by_topic.values().map(|retained| retained.message)
+    }
+
+    /// Timers it has set, for an audit.
+    pub(crate) fn timer_count(&self) -> u32 {
+        self.by_topic.values().map(|retained| u32::from(retained.timer.is_some())).sum()
+    }
+
+    /// Recomputes both counts, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self, messages: &MessageStore) {
+        let (sys, clients): (Vec<_>, Vec<_>) = self.by_topic.iter().partition(|(topic, _)| is_sys(topic));
+        assert!(sys.len() == self.sys_count);
+        let bytes = clients.iter().map(|(_, retained)| messages.bytes_of(retained.message));
+        assert!(bytes.sum::<u64>() == self.bytes_held);
+        for (topic, retained) in &self.by_topic {
+            let message = messages.view(retained.message);
+            assert!(message.topic == &**topic);
+            assert!(message.expires_at.is_some() == retained.timer.is_some());
+        }
+    }
+
+    /// Releases a message that was taken out.
+    fn release(
+        &mut self,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
+        topic: &str,
+        retained: &RetainedEntry,
+    ) {
+        if let Some(timer) = retained.timer {
+            // A timer that was due a moment ago is gone already.
+            turn.timers.cancel(timer);
+        }
+        let bytes = if is_sys(topic) { 0 } else { messages.bytes_of(retained.message) };
+        assert!(self.bytes_held >= bytes);
+        self.bytes_held -= bytes;
+        messages.release(retained.message);
+    }
+
     /// Visits messages that match `filter` from `cursor` on, at most `visits_max` topics, until `visit`
-    /// answers `false`; the topic it refused comes first in the next slice.
-    fn page(
+    /// answers `false`; the topic it refused comes first in the next page.
+    fn visit(
         &self,
         filter: &TopicFilter<'_>,
         cursor: &mut Cursor,
         visits_max: usize,
-        mut visit: impl FnMut(&str, &Retained) -> bool,
+        mut visit: impl FnMut(&str, &RetainedEntry) -> bool,
     ) {
         let prefix = literal_prefix(filter.filter());
         let start = match cursor {
@@ -181,7 +274,7 @@ impl RetainedStore {
     }
 }
 
-/// What every topic matched by `filter` begins with.
+/// The text with which every topic begins that `filter` matches.
 fn literal_prefix(filter: &str) -> &str {
     let end = filter.find(['+', '#']).unwrap_or(filter.len());
     match &filter[end..] {
@@ -193,7 +286,10 @@ fn literal_prefix(filter: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::stored::{MessageStore, MessageView};
+    use crate::base::time::Instant;
+    use crate::counters::Counters;
+    use crate::event::Actions;
+    use crate::timer::Timers;
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;
     use wire::QoS;
@@ -203,8 +299,18 @@ mod tests {
         let (mut store, mut messages) = (RetainedStore::default(), MessageStore::new());
         let topics = ["a", "a/b", "a/b/c", "a0", "a/x", "b/b", "$SYS/a", "/", "a/b/"];
         let origin = Origin { shard: 0, sequence: 1 };
+        let (limits, mut actions, mut counters) = (Limits::default(), Actions::new(), Counters::default());
+        let (mut timers, mut endings) = (Timers::new(Instant::default(), 32), Vec::new());
+        let mut turn = Turn {
+            now: Instant::default(),
+            limits: &limits,
+            actions: &mut actions,
+            counters: &mut counters,
+            timers: &mut timers,
+            endings: &mut endings,
+        };
         for topic in topics {
-            let view = MessageView {
+            let view = Message {
                 topic,
                 forwarded: &[],
                 payload: b"p",
@@ -214,7 +320,7 @@ mod tests {
                 packet: None,
             };
             let message = messages.put(&view, None);
-            store.set(topic, Retained { message, sequence: 1, publisher: None, origin, timer: None });
+            store.set(&mut turn, &mut messages, &view, RetainedEntry::new(message, 1, None, origin));
         }
         for text in ["#", "a/#", "a/+", "+/b", "a/b", "+/+/+", "nothing/#", "$SYS/#", "+"] {
             let filter = TopicFilter::parse(text).unwrap();
@@ -226,7 +332,7 @@ mod tests {
                 let mut seen = Vec::new();
                 for _ in 0..100 {
                     let mut taken = 0;
-                    store.page(&filter, &mut cursor, visits_max, |topic, _| {
+                    store.visit(&filter, &mut cursor, visits_max, |topic, _| {
                         if taken == takes_max {
                             return false;
                         }

@@ -9,25 +9,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::mesh::topology::ShardSet;
-
-/// Where a publish began: its shard, and its place among the publishes of that shard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Origin {
-    pub(crate) shard: u16,
-    pub(crate) sequence: u64,
-}
-
-impl Origin {
-    /// Of a message that was published to its group long ago: it says nothing about what came live since.
-    pub(crate) const fn past(shard: u16) -> Self {
-        Self { shard, sequence: 0 }
-    }
-
-    pub(crate) const fn is_past(self) -> bool {
-        self.sequence == 0
-    }
-}
+use crate::message::origin::Origin;
 
 /// **Lives on:** every shard. **Sees:** which updates passed between shards.
 #[derive(Debug)]
@@ -42,8 +24,6 @@ pub(crate) struct Watermarks {
     reported: Vec<Vec<u64>>,
     /// By shard: announcements of ours that it had taken in when it reported last.
     acknowledged: Vec<u64>,
-    /// Shards that announced something and are owed a report.
-    pub(crate) pending: ShardSet,
 }
 
 impl Watermarks {
@@ -56,7 +36,6 @@ impl Watermarks {
             required: vec![vec![0; shard_count]; shard_count],
             reported: vec![vec![0; shard_count]; shard_count],
             acknowledged,
-            pending: ShardSet::default(),
         }
     }
 

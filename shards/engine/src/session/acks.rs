@@ -1,149 +1,132 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP of clients: what each of them moves on or ends.
-//! Knows no topic; `publish` began the exchange of a message that came in, `deliver` of one that goes out.
+//! PUBACK, PUBREC, PUBREL and PUBCOMP of the client: each moves one delivery on, or ends it.
 
-use wire::packet::{Ack, AckKind, AckProperties};
+use wire::packet::Ack;
 use wire::{PacketId, QoS, ReasonCode};
 
-use crate::base::time::Instant;
-use crate::connection::ack_gate::PendingAck;
-use crate::connection::table::ConnectionId;
+use super::Session;
+use super::inflight::Stage;
 use crate::counters::DropReason;
-use crate::engine::Engine;
-use crate::event::Actions;
-use crate::session::inflight::Stage;
-use crate::session::table::SessionId;
+use crate::message::stored::MessageStore;
+use crate::turn::Turn;
 
-impl Engine {
+/// The effect of an acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Acknowledged {
+    /// None: the delivery ended before, perhaps on an earlier connection.
+    Already,
+    /// The delivery has ended. The quota that it held serves the next one [MQTT-4.9.0-2].
+    Ended { held_quota: bool },
+    /// PUBREL has to be sent with this reason.
+    Release(ReasonCode),
+    /// The packet does not fit the stage of the delivery: a protocol error.
+    OutOfStage,
+}
+
+impl Session {
     pub(crate) fn on_puback(
         &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session: SessionId,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
         ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        match self.stage_of(session, ack.packet_id) {
+    ) -> Acknowledged {
+        match self.stage_of(ack.packet_id) {
             Some((Stage::Publish(_), QoS::AtLeastOnce)) => {
-                self.finish_delivery(now, id, session, ack.packet_id, ack.reason, actions);
+                self.end_delivery(turn, messages, ack.packet_id, ack.reason)
             }
-            // Acknowledged before, perhaps on an earlier connection.
-            None => {}
-            Some((Stage::Publish(_) | Stage::Release, _)) => {
-                self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
-            }
+            None => Acknowledged::Already,
+            Some((Stage::Publish(_) | Stage::Release, _)) => Acknowledged::OutOfStage,
         }
     }
 
     pub(crate) fn on_pubrec(
         &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session_id: SessionId,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
         ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        let reason = match self.stage_of(session_id, ack.packet_id) {
+    ) -> Acknowledged {
+        match self.stage_of(ack.packet_id) {
             Some((Stage::Publish(_), QoS::ExactlyOnce)) if ack.reason.is_error() => {
-                self.finish_delivery(now, id, session_id, ack.packet_id, ack.reason, actions);
-                return;
+                self.end_delivery(turn, messages, ack.packet_id, ack.reason)
             }
             Some((Stage::Publish(message), QoS::ExactlyOnce)) => {
-                let session = self.delivery.sessions.get_mut(session_id.0).expect("it has a stage");
-                let inflight =
-                    session.deliveries.as_mut().and_then(|deliveries| deliveries.inflight(ack.packet_id));
-                inflight.expect("it has a stage").stage = Stage::Release;
-                self.delivery.messages.release(message);
-                ReasonCode::Success
+                let window = self.deliveries.as_mut().map(|deliveries| &mut deliveries.window);
+                if let Some(inflight) = window.and_then(|window| window.get_mut(ack.packet_id)) {
+                    inflight.release();
+                    messages.release(message);
+                }
+                Acknowledged::Release(ReasonCode::Success)
             }
-            // A repetition of a PUBREC whose PUBREL is out already.
-            Some((Stage::Release, _)) => ReasonCode::Success,
-            Some((Stage::Publish(_), QoS::AtMostOnce | QoS::AtLeastOnce)) => {
-                self.protocol_error(now, id, ReasonCode::ProtocolError, actions);
-                return;
-            }
-            None => ReasonCode::PacketIdentifierNotFound,
-        };
-        let version = self.connection(id).version;
-        let pubrel = Ack { packet_id: ack.packet_id, reason, properties: AckProperties::default() };
-        self.delivery.write(id, actions, |out| pubrel.encode(AckKind::PubRel, version, out));
-    }
-
-    pub(crate) fn on_pubrel(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session: SessionId,
-        ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        let session = self.delivery.sessions.get_mut(session.0).expect("an open connection has a session");
-        let known =
-            session.deliveries.as_mut().is_some_and(|deliveries| deliveries.release_received(ack.packet_id));
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        // A repetition waits as well: the first may be on its way to the journal from a lost connection.
-        let must_persist = session.is_persistent();
-        let ack = PendingAck::Ack(AckKind::PubComp, ack.packet_id, reason);
-        self.acknowledge(now, id, ack, must_persist, actions);
+            // The client repeats a PUBREC whose PUBREL is out already.
+            Some((Stage::Release, _)) => Acknowledged::Release(ReasonCode::Success),
+            Some((Stage::Publish(_), QoS::AtMostOnce | QoS::AtLeastOnce)) => Acknowledged::OutOfStage,
+            None => Acknowledged::Release(ReasonCode::PacketIdentifierNotFound),
+        }
     }
 
     pub(crate) fn on_pubcomp(
         &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session: SessionId,
-        ack: &Ack<'_>,
-        actions: &mut Actions,
-    ) {
-        match self.stage_of(session, ack.packet_id) {
-            Some((Stage::Release, _)) => {
-                self.finish_delivery(now, id, session, ack.packet_id, ReasonCode::Success, actions);
-            }
-            None => {}
-            Some((Stage::Publish(_), _)) => self.protocol_error(now, id, ReasonCode::ProtocolError, actions),
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
+        packet_id: PacketId,
+    ) -> Acknowledged {
+        match self.stage_of(packet_id) {
+            Some((Stage::Release, _)) => self.end_delivery(turn, messages, packet_id, ReasonCode::Success),
+            None => Acknowledged::Already,
+            Some((Stage::Publish(_), _)) => Acknowledged::OutOfStage,
         }
     }
 
-    fn stage_of(&mut self, session: SessionId, packet_id: PacketId) -> Option<(Stage, QoS)> {
-        let session = self.delivery.sessions.get_mut(session.0).expect("an open connection has a session");
-        let inflight = session.deliveries.as_mut()?.inflight(packet_id)?;
-        Some((inflight.stage, inflight.grant.qos))
+    /// PUBREL frees the Packet Identifier for a new message of the client [MQTT-4.3.3-12]. Returns the reason that
+    /// PUBCOMP carries.
+    pub(crate) fn on_pubrel(&mut self, packet_id: PacketId) -> ReasonCode {
+        let received = self.deliveries.as_mut().map(|deliveries| &mut deliveries.received);
+        let at = received.as_ref().and_then(|received| received.binary_search(&packet_id.get()).ok());
+        match (received, at) {
+            (Some(received), Some(at)) => {
+                received.remove(at);
+                ReasonCode::Success
+            }
+            _ => ReasonCode::PacketIdentifierNotFound,
+        }
     }
 
-    /// A delivery is acknowledged to its end: the quota it held serves the next [MQTT-4.9.0-2].
-    fn finish_delivery(
+    /// Whether a QoS 2 PUBLISH with this Packet Identifier came before and is not released: a repetition.
+    pub(crate) fn has_received(&self, packet_id: PacketId) -> bool {
+        let received = self.deliveries.as_ref().map(|deliveries| &deliveries.received);
+        received.is_some_and(|received| received.binary_search(&packet_id.get()).is_ok())
+    }
+
+    /// Notes a QoS 2 Packet Identifier of the client until PUBREL.
+    pub(crate) fn record_received(&mut self, packet_id: PacketId) {
+        let received = &mut self.deliveries.get_or_insert_default().received;
+        if let Err(at) = received.binary_search(&packet_id.get()) {
+            received.insert(at, packet_id.get());
+        }
+    }
+
+    fn stage_of(&self, packet_id: PacketId) -> Option<(Stage, QoS)> {
+        let inflight = self.deliveries.as_ref()?.window.get(packet_id)?;
+        Some((inflight.stage(), inflight.grant().qos))
+    }
+
+    fn end_delivery(
         &mut self,
-        now: Instant,
-        id: ConnectionId,
-        session_id: SessionId,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
         packet_id: PacketId,
         reason: ReasonCode,
-        actions: &mut Actions,
-    ) {
-        let delivery = &mut self.delivery;
-        let session = delivery.sessions.get_mut(session_id.0).expect("it has a stage");
-        let inflight = session
-            .deliveries
-            .as_mut()
-            .and_then(|deliveries| deliveries.finish(packet_id))
-            .expect("it has a stage");
-        match inflight.stage {
-            Stage::Publish(message) => delivery.messages.release(message),
+    ) -> Acknowledged {
+        let ended = self.deliveries.as_mut().and_then(|deliveries| deliveries.window.finish(packet_id));
+        let Some(inflight) = ended else { return Acknowledged::Already };
+        match inflight.stage() {
+            Stage::Publish(message) => messages.release(message),
             Stage::Release => {}
         }
         if reason.is_error() {
-            session.ledger.drop(&mut delivery.counters, DropReason::Refused, 1);
+            self.ledger.count_dropped(turn.counters, DropReason::Refused, 1);
         } else {
-            session.ledger.deliver(&mut delivery.counters, 1);
+            self.ledger.count_delivered(turn.counters, 1);
         }
-        let backlog = session.deliveries.as_ref().is_some_and(|deliveries| !deliveries.has_no_backlog());
-        if inflight.holds_quota {
-            let connection = self.connection(id);
-            connection.send_quota += 1;
-            assert!(connection.send_quota <= connection.receive_maximum);
-        }
-        if backlog {
-            self.delivery.deliver_pending(now, session_id, actions);
-        }
-        self.schedule_replays(session_id);
+        Acknowledged::Ended { held_quota: inflight.holds_quota() }
     }
 }

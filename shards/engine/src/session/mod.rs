@@ -1,9 +1,355 @@
 //! The state that outlives a network connection: one session for each client identifier.
+//!
+//! Invariants: a session has at most one connection; while it has none and expires, its expiry timer runs; its will is
+//! there until it is published or the client disconnects normally.
 
 mod acks;
+pub(crate) mod grant;
 pub(crate) mod inflight;
+mod ledger;
+mod queue;
 mod redeliver;
+pub(crate) mod replays;
 pub(crate) mod snapshot;
-mod subscribe;
 pub(crate) mod table;
 pub(crate) mod will;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use compact_str::CompactString;
+use wire::{PacketId, QoS, ReasonCode};
+
+use crate::base::ids::{ConnectionId, MessageKey, SessionId};
+use crate::base::timer_wheel::TimerId;
+use crate::counters::{Counters, DropReason};
+use crate::limits::{Limits, QueueFull};
+use crate::message::stored::MessageStore;
+use crate::topic::groups::GroupTag;
+use crate::topic::subscriptions::SubscriptionList;
+use crate::turn::{Ending, Turn};
+
+use grant::{Grant, Undelivered};
+use inflight::{Stage, Window};
+use ledger::Ledger;
+use queue::{Queue, Queued};
+use replays::Replays;
+use will::Will;
+
+pub(crate) use acks::Acknowledged;
+
+/// The Session Expiry Interval of a session that never expires [MQTT-3.1.2.11.2].
+pub(crate) const NEVER_S: u32 = u32::MAX;
+
+/// Everything that a session still has to deliver or to complete.
+#[derive(Debug, Default)]
+struct Deliveries {
+    window: Window,
+    queue: Queue,
+    /// QoS 2 Packet Identifiers of the client between PUBLISH and PUBREL, sorted [MQTT-4.3.3-10].
+    received: Vec<u16>,
+}
+
+impl Deliveries {
+    /// Nothing waits to be sent: the next message may go out at once without overtaking one.
+    fn has_no_backlog(&self) -> bool {
+        self.queue.is_empty() && !self.window.has_resend()
+    }
+
+    /// No state is left, so all of it can be forgotten.
+    fn is_empty(&self) -> bool {
+        self.window.count() == 0 && self.has_no_backlog() && self.received.is_empty()
+    }
+}
+
+/// **Lives on:** the shard of its client identifier. **Sees:** nothing of other sessions.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client_id: CompactString,
+    /// The connection that serves it; `None` while offline.
+    connection: Option<ConnectionId>,
+    subscriptions: SubscriptionList,
+    /// Seconds it outlives its connection; 0 ends with it, [`NEVER_S`] never.
+    expiry_interval_s: u32,
+    /// Set while offline, unless it never expires.
+    expiry_timer: Option<TimerId>,
+    will: Option<Box<Will>>,
+    /// From the first QoS 1 or 2 message on, until nothing is left of it.
+    deliveries: Option<Box<Deliveries>>,
+    replays: Option<Box<Replays>>,
+    /// It waits in the list of sessions whose replays go on.
+    replay_scheduled: bool,
+    ledger: Ledger,
+    /// The publish that matched it last, and its position in the list of matches: overlapping subscriptions become
+    /// one delivery.
+    matched_sequence: u64,
+    matched_at: u32,
+}
+
+impl Session {
+    fn new(client_id: CompactString) -> Self {
+        Self {
+            client_id,
+            connection: None,
+            subscriptions: SubscriptionList::EMPTY,
+            expiry_interval_s: 0,
+            expiry_timer: None,
+            will: None,
+            deliveries: None,
+            replays: None,
+            replay_scheduled: false,
+            ledger: Ledger::default(),
+            matched_sequence: 0,
+            matched_at: 0,
+        }
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        self.connection
+    }
+
+    /// It outlives its connection, so its pending messages survive too.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.expiry_interval_s > 0
+    }
+
+    pub(crate) fn subscriptions(&self) -> SubscriptionList {
+        self.subscriptions
+    }
+
+    pub(crate) fn subscriptions_mut(&mut self) -> &mut SubscriptionList {
+        &mut self.subscriptions
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// A message matched one of its subscriptions.
+    pub(crate) fn count_match(&mut self, totals: &mut Counters) {
+        self.ledger.count_match(totals);
+    }
+
+    pub(crate) fn count_delivered(&mut self, totals: &mut Counters, count: u32) {
+        self.ledger.count_delivered(totals, count);
+    }
+
+    pub(crate) fn count_dropped(&mut self, totals: &mut Counters, reason: DropReason, count: u32) {
+        self.ledger.count_dropped(totals, reason, count);
+    }
+
+    /// Its position among the matches of publish `sequence`, if it is one of them already.
+    pub(crate) fn match_of(&self, sequence: u64) -> Option<usize> {
+        (self.matched_sequence == sequence).then_some(self.matched_at as usize)
+    }
+
+    /// It is the match at position `at` of publish `sequence`.
+    pub(crate) fn set_match(&mut self, sequence: u64, at: u32) {
+        self.matched_sequence = sequence;
+        self.matched_at = at;
+    }
+
+    pub(crate) fn queued_count(&self) -> usize {
+        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.queue.len())
+    }
+
+    pub(crate) fn inflight_count(&self) -> u16 {
+        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.window.count())
+    }
+
+    /// Whether a QoS 0 message would overtake another one that was queued while the client was absent [MQTT-4.6.0-5].
+    pub(crate) fn has_queued_qos0(&self) -> bool {
+        self.deliveries.as_ref().is_some_and(|deliveries| deliveries.queue.qos0_count() > 0)
+    }
+
+    /// Whether a QoS 1 or 2 message may go out at once: nothing waits before it and the window has room.
+    pub(crate) fn may_send_now(&self, limits: &Limits) -> bool {
+        self.deliveries.as_ref().is_none_or(|deliveries| {
+            deliveries.has_no_backlog() && deliveries.window.count() < limits.inflight_max
+        })
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.deliveries.as_ref().is_some_and(|deliveries| !deliveries.has_no_backlog())
+    }
+
+    /// Whether one more message may be queued, unless it is a very large one.
+    pub(crate) fn has_queue_room(&self, limits: &Limits) -> bool {
+        self.deliveries.as_ref().is_none_or(|deliveries| deliveries.queue.has_room(limits))
+    }
+
+    /// Takes a Packet Identifier for a message that is sent now; the window has room. The window does not hold the
+    /// message: the caller does so on its behalf.
+    pub(crate) fn start_inflight(&mut self, limits: &Limits, message: MessageKey, grant: Grant) -> PacketId {
+        let window = &mut self.deliveries.get_or_insert_default().window;
+        assert!(window.count() < limits.inflight_max);
+        window.start(Stage::Publish(message), grant)
+    }
+
+    /// Gives a Packet Identifier back whose message could not be sent.
+    pub(crate) fn cancel_inflight(&mut self, packet_id: PacketId) {
+        let cancelled = self.deliveries.as_mut().and_then(|deliveries| deliveries.window.finish(packet_id));
+        assert!(cancelled.is_some());
+    }
+
+    /// Queues a message, or drops one and counts it as `Limits::queue_full` says. Returns whether it was queued.
+    pub(crate) fn enqueue(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        messages: &mut MessageStore,
+        message: MessageKey,
+        grant: Grant,
+    ) -> bool {
+        let bytes = messages.bytes_of(message);
+        let Self { deliveries, ledger, .. } = self;
+        let queue = &mut deliveries.get_or_insert_default().queue;
+        while !queue.has_room_for(bytes, turn.limits) {
+            // A message that is too old to be sent makes room before one that is not is lost.
+            let is_stale =
+                queue.first().is_some_and(|first| messages.view(first.message).is_expired(turn.now));
+            let makes_room = match turn.limits.queue_full {
+                // No room is made for a message that would not fit into an empty queue.
+                QueueFull::DropOldest => bytes <= turn.limits.queue_bytes_max,
+                QueueFull::EndSession | QueueFull::DropNewest => false,
+            };
+            if !is_stale && !makes_room {
+                if turn.limits.queue_full == QueueFull::EndSession {
+                    turn.endings.push(Ending::Session(id, ReasonCode::QuotaExceeded));
+                }
+                ledger.count_dropped(turn.counters, DropReason::QueueFull, 1);
+                return false;
+            }
+            let Some(oldest) = queue.pop(messages) else {
+                ledger.count_dropped(turn.counters, DropReason::QueueFull, 1);
+                return false;
+            };
+            messages.release(oldest.message);
+            let reason = if is_stale { DropReason::Expired } else { DropReason::QueueFull };
+            ledger.count_dropped(turn.counters, reason, 1);
+        }
+        queue.push(messages, message, grant);
+        true
+    }
+
+    /// Takes the messages of groups that the session leaves out of the queue, in order and each with the key of its
+    /// group, and counts them as reassigned; the caller takes over their holds. Messages in flight stay until they are
+    /// acknowledged or the session ends [MQTT-3.10.4-3].
+    pub(crate) fn leave_groups(
+        &mut self,
+        totals: &mut Counters,
+        messages: &MessageStore,
+        key_of: impl Fn(GroupTag) -> Option<u64>,
+    ) -> Vec<(MessageKey, u64)> {
+        let Some(deliveries) = &mut self.deliveries else { return Vec::new() };
+        deliveries.window.leave_groups(&key_of);
+        let group_key = |queued: &Queued| queued.grant.group.and_then(&key_of);
+        let left = deliveries.queue.extract(messages, |queued| group_key(queued).is_some());
+        let left: Vec<_> =
+            left.iter().filter_map(|queued| Some((queued.message, group_key(queued)?))).collect();
+        let count = u32::try_from(left.len()).unwrap_or(u32::MAX);
+        self.ledger.count_dropped(totals, DropReason::Reassigned, count);
+        left
+    }
+
+    /// The retained replays under way.
+    pub(crate) fn replays(&self) -> Option<&Replays> {
+        self.replays.as_deref()
+    }
+
+    pub(crate) fn replays_mut(&mut self) -> Option<&mut Replays> {
+        self.replays.as_deref_mut()
+    }
+
+    pub(crate) fn replays_or_new(&mut self) -> &mut Replays {
+        self.replays.get_or_insert_default()
+    }
+
+    /// Forgets the replays if nothing is left of them.
+    pub(crate) fn drop_finished_replays(&mut self) {
+        self.replays.take_if(|replays| replays.is_done());
+    }
+
+    /// Notes that its replays are in a list of those that go on; `false` if they are in one already.
+    pub(crate) fn schedule_replays(&mut self) -> bool {
+        !core::mem::replace(&mut self.replay_scheduled, true)
+    }
+
+    /// Its replays were taken out of that list.
+    pub(crate) fn unschedule_replays(&mut self) {
+        assert!(self.replay_scheduled);
+        self.replay_scheduled = false;
+    }
+
+    /// Groups by which it holds something, for an audit.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupTag> + '_ {
+        let deliveries = self.deliveries.iter();
+        deliveries.flat_map(|deliveries| {
+            let inflight = deliveries.window.iter().filter_map(|inflight| inflight.grant().group);
+            inflight.chain(deliveries.queue.iter().filter_map(|queued| queued.grant.group))
+        })
+    }
+
+    /// Messages it holds, in flight and queued, for an audit.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = MessageKey> + '_ {
+        let deliveries = self.deliveries.iter();
+        deliveries.flat_map(|deliveries| {
+            let inflight = deliveries.window.iter().filter_map(|inflight| match inflight.stage() {
+                Stage::Publish(message) => Some(message),
+                Stage::Release => None,
+            });
+            inflight.chain(deliveries.queue.iter().map(|queued| queued.message))
+        })
+    }
+
+    /// Timers it has set, for an audit.
+    pub(crate) fn timer_count(&self) -> u32 {
+        let will_timer = self.will.as_ref().and_then(|will| will.timer());
+        u32::from(self.expiry_timer.is_some()) + u32::from(will_timer.is_some())
+    }
+
+    /// Recomputes its own counts, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong, or the ledger does not allow for what it holds.
+    pub(crate) fn check(&self, messages: &MessageStore) {
+        if let Some(deliveries) = &self.deliveries {
+            deliveries.queue.check(messages);
+            assert!(deliveries.window.iter().count() == usize::from(deliveries.window.count()));
+            assert!(deliveries.received.is_sorted());
+        }
+        assert!(self.connection.is_none() || self.expiry_timer.is_none());
+    }
+}
+
+impl Deliveries {
+    /// Everything undelivered, in the order in which it was or would have been sent.
+    fn into_undelivered(self) -> impl Iterator<Item = Undelivered> {
+        let queued: VecDeque<Undelivered> = self
+            .queue
+            .into_iter()
+            .map(|queued| Undelivered { message: Some(queued.message), via: queued.grant.via() })
+            .collect();
+        self.window.into_undelivered().chain(queued)
+    }
+}
+
+/// Undelivered messages of a session that has ended. Whoever receives this takes over their holds.
+#[derive(Debug, Default)]
+pub(crate) struct EndedDeliveries(Option<Box<Deliveries>>);
+
+impl EndedDeliveries {
+    pub(crate) fn into_undelivered(self) -> impl Iterator<Item = Undelivered> {
+        self.0.into_iter().flat_map(|deliveries| deliveries.into_undelivered())
+    }
+}
+
+/// Whether a delivery of this QoS is tracked until it is acknowledged.
+pub(crate) fn is_tracked(qos: QoS) -> bool {
+    qos != QoS::AtMostOnce
+}

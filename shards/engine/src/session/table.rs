@@ -1,118 +1,309 @@
-//! What the broker keeps for one client identifier, with or without a connection.
-//! Knows no bytes and no topic tree; it is moved by `connect`, `deliver`, `deliver_pending` and `will`.
+//! The table of this shard's sessions: creates, finds, attaches, detaches and ends them.
+//!
+//! Invariants: every session is in `by_client` exactly once; `attached_count` is the number of sessions with a
+//! connection; `will_bytes` is the sum of their wills' bytes.
 
 use alloc::boxed::Box;
 
-use compact_str::CompactString;
-use wire::SubscriptionId;
+use hashbrown::HashTable;
 
-use crate::base::slab::Key;
-use crate::base::timer_wheel::TimerId;
-use crate::connection::table::ConnectionId;
-use crate::counters::{Counters, DropReason};
-use crate::retained::replay::Replays;
-use crate::session::inflight::DeliveryState;
-use crate::session::will::Will;
-use crate::topic::tree::SubscriptionList;
+use super::will::Will;
+use super::{EndedDeliveries, NEVER_S, Session};
+use crate::base::hash::Keyed;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::slab::Slab;
+use crate::base::time::Instant;
+use crate::timer::Timer;
+use crate::turn::Turn;
 
-/// Never expires [MQTT-3.1.2.11.2].
-pub(crate) const NEVER_S: u32 = u32::MAX;
-
-/// A session of this shard.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct SessionId(pub(crate) Key);
-
-/// What was owed to this session and what became of it:
-/// matched = delivered + in flight + queued + dropped, exactly.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    pub(crate) matched: u64,
-    pub(crate) delivered: u64,
-    /// By [`DropReason::index`]; allocated at the first drop.
-    dropped: Option<Box<[u64; DropReason::ALL.len()]>>,
-}
-
-impl Ledger {
-    pub(crate) fn match_one(&mut self, totals: &mut Counters) {
-        self.matched += 1;
-        totals.matched += 1;
-    }
-
-    pub(crate) fn deliver(&mut self, totals: &mut Counters, count: u32) {
-        self.delivered += u64::from(count);
-        totals.delivered += u64::from(count);
-    }
-
-    pub(crate) fn drop(&mut self, totals: &mut Counters, reason: DropReason, count: u32) {
-        if count == 0 {
-            return;
-        }
-        self.dropped.get_or_insert_default()[reason.index()] += u64::from(count);
-        totals.dropped[reason.index()] += u64::from(count);
-    }
-
-    pub(crate) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
-        self.dropped.as_deref().copied().unwrap_or_default()
-    }
-}
-
-/// **Lives on:** the shard of its client identifier. **Sees:** nothing of other sessions.
+/// **Lives on:** every shard. **Sees:** the sessions whose client identifiers are at home here.
 #[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) client_id: CompactString,
-    /// The connection that serves it; `None` while offline.
-    pub(crate) connection: Option<ConnectionId>,
-    pub(crate) subscriptions: SubscriptionList,
-    /// Seconds it outlives its connection; 0 ends with it, [`NEVER_S`] never.
-    pub(crate) expiry_interval_s: u32,
-    /// Set while offline, unless it never expires.
-    pub(crate) expiry_timer: Option<TimerId>,
-    pub(crate) will: Option<Box<Will>>,
-    pub(crate) deliveries: Option<Box<DeliveryState>>,
-    /// Retained messages still to be looked up.
-    pub(crate) replays: Option<Box<Replays>>,
-    /// It waits in the list of sessions whose look-ups go on.
-    pub(crate) replay_scheduled: bool,
-    pub(crate) ledger: Ledger,
-    /// The publish that matched it last, and where in the list of its matches: overlapping
-    /// subscriptions become one delivery.
-    pub(crate) matched_sequence: u64,
-    pub(crate) matched_at: u32,
+pub(crate) struct Sessions {
+    slab: Slab<Session>,
+    by_client: HashTable<u32>,
+    hasher: Keyed,
+    attached_count: u32,
+    /// Grows whenever the subscriptions of a session that outlives its connection change.
+    records_version: u64,
+    will_bytes: u64,
 }
 
-impl Session {
-    pub(crate) fn new(client_id: CompactString) -> Self {
+/// The work that a lost connection leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Detached {
+    /// The session has ended with its connection: [`Sessions::end`] is due.
+    Ends,
+    /// The session goes on offline; its will is due at once.
+    WillDue,
+    /// The session goes on offline.
+    GoesOn,
+}
+
+/// The remains of a session.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) deliveries: EndedDeliveries,
+}
+
+impl Sessions {
+    pub(crate) fn new(hasher: Keyed) -> Self {
         Self {
-            client_id,
-            connection: None,
-            subscriptions: SubscriptionList::EMPTY,
-            expiry_interval_s: 0,
-            expiry_timer: None,
-            will: None,
-            deliveries: None,
-            replays: None,
-            replay_scheduled: false,
-            ledger: Ledger::default(),
-            matched_sequence: 0,
-            matched_at: 0,
+            // No identity of a session leaves the engine, so none that comes back can be stale.
+            slab: Slab::new(u32::BITS),
+            by_client: HashTable::new(),
+            hasher,
+            attached_count: 0,
+            records_version: 0,
+            will_bytes: 0,
         }
     }
 
-    /// It outlives its connection, so what it is owed survives too.
-    pub(crate) fn is_persistent(&self) -> bool {
-        self.expiry_interval_s > 0
+    pub(crate) fn len(&self) -> u32 {
+        self.slab.len()
     }
 
-    pub(crate) fn queued_count(&self) -> usize {
-        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.queue.len())
+    /// Sessions with a connection.
+    pub(crate) fn attached_count(&self) -> u32 {
+        self.attached_count
     }
 
-    pub(crate) fn inflight_count(&self) -> u16 {
-        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.inflight_count())
+    pub(crate) fn will_bytes(&self) -> u64 {
+        self.will_bytes
+    }
+
+    pub(crate) fn records_version(&self) -> u64 {
+        self.records_version
+    }
+
+    /// The subscriptions of a session have changed. Returns whether the session is persistent.
+    pub(crate) fn subscriptions_changed(&mut self, id: SessionId) -> bool {
+        let persistent = self.get(id).is_some_and(Session::is_persistent);
+        self.records_version += u64::from(persistent);
+        persistent
+    }
+
+    pub(crate) fn find(&self, client_id: &str) -> Option<SessionId> {
+        self.by_client
+            .find(self.hasher.bytes(client_id.as_bytes()), |&index| {
+                self.slab.at(index).is_some_and(|session| *session.client_id == *client_id)
+            })
+            .and_then(|&index| self.slab.key_at(index))
+            .map(SessionId::new)
+    }
+
+    pub(crate) fn create(&mut self, client_id: &str) -> SessionId {
+        let id = SessionId::new(self.slab.insert(Session::new(client_id.into())));
+        let (slab, hasher) = (&self.slab, self.hasher);
+        self.by_client.insert_unique(hasher.bytes(client_id.as_bytes()), id.index(), |&other| {
+            slab.at(other).map_or(0, |other| hasher.bytes(other.client_id.as_bytes()))
+        });
+        assert!(self.by_client.len() == self.slab.len() as usize);
+        id
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.slab.get(id.key())
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.slab.get_mut(id.key())
+    }
+
+    /// The session of an open connection.
+    ///
+    /// # Panics
+    /// If it has ended; a connection leaves its session first.
+    pub(crate) fn of_connection(&mut self, id: SessionId) -> &mut Session {
+        self.get_mut(id).expect("an open connection has a session")
+    }
+
+    /// The session of a subscription, by its slot.
+    ///
+    /// # Panics
+    /// If it has ended; a session gives up its subscriptions first.
+    pub(crate) fn of_member(&self, index: u32) -> &Session {
+        self.slab.at(index).expect("a subscription ends before its session")
+    }
+
+    /// [`Sessions::of_member`], to be changed.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub(crate) fn of_member_mut(&mut self, index: u32) -> &mut Session {
+        self.slab.at_mut(index).expect("a subscription ends before its session")
+    }
+
+    /// The identity of what lives in slot `index`.
+    pub(crate) fn id_at(&self, index: u32) -> Option<SessionId> {
+        self.slab.key_at(index).map(SessionId::new)
+    }
+
+    /// One past the highest slot ever taken.
+    pub(crate) fn slot_count(&self) -> u32 {
+        self.slab.slot_count()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.slab.iter().map(|(key, session)| (SessionId::new(key), session))
+    }
+
+    /// Binds a session to a new connection. Its delayed will is cancelled, because the client is back in time
+    /// [MQTT-3.1.3-9], and so is its expiry; everything in flight is to be sent again.
+    pub(crate) fn attach(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        connection: ConnectionId,
+        expiry_interval_s: u32,
+        will: Option<Box<Will>>,
+    ) {
+        let session = self.of_connection(id);
+        assert!(session.connection.is_none());
+        session.connection = Some(connection);
+        let keeps_records = session.expiry_interval_s > 0 || expiry_interval_s > 0;
+        let changes_records = keeps_records && session.subscriptions.count() > 0;
+        session.expiry_interval_s = expiry_interval_s;
+        if let Some(timer) = session.expiry_timer.take() {
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
+        }
+        if let Some(deliveries) = &mut session.deliveries {
+            deliveries.window.rewind();
+        }
+        self.records_version += u64::from(changes_records);
+        self.attached_count += 1;
+        assert!(self.attached_count <= self.slab.len());
+        let before = self.replace_will(id, will);
+        if let Some(timer) = before.and_then(|will| will.timer()) {
+            turn.timers.cancel(timer);
+        }
+    }
+
+    /// The client's DISCONNECT changes the Session Expiry Interval; `false` if it raises one of zero, which is a protocol
+    /// error [3.14.2.2.2].
+    pub(crate) fn change_expiry(&mut self, id: SessionId, interval_s: u32, interval_s_max: u32) -> bool {
+        let session = self.of_connection(id);
+        if session.expiry_interval_s == 0 && interval_s > 0 {
+            return false;
+        }
+        session.expiry_interval_s = interval_s.min(interval_s_max);
+        self.records_version += 1;
+        true
+    }
+
+    /// Parts a session from its connection. Its expiry and the delay of its will begin.
+    pub(crate) fn detach(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        connection: ConnectionId,
+    ) -> Detached {
+        let session = self.of_connection(id);
+        assert!(session.connection == Some(connection));
+        session.connection = None;
+        session.deliveries.take_if(|deliveries| deliveries.is_empty());
+        let expiry_interval_s = session.expiry_interval_s;
+        if expiry_interval_s > 0 {
+            assert!(session.expiry_timer.is_none());
+            session.expiry_timer = set_expiry(turn, id, expiry_interval_s);
+        }
+        let is_will_due = expiry_interval_s > 0 && session.delay_will(turn, id);
+        assert!(self.attached_count > 0);
+        self.attached_count -= 1;
+        match (expiry_interval_s, is_will_due) {
+            (0, _) => Detached::Ends,
+            (_, true) => Detached::WillDue,
+            (_, false) => Detached::GoesOn,
+        }
+    }
+
+    /// Brings back a session that outlived the process, offline.
+    pub(crate) fn restore(
+        &mut self,
+        turn: &mut Turn<'_>,
+        client_id: &str,
+        expiry_interval_s: u32,
+    ) -> SessionId {
+        let id = self.create(client_id);
+        let session = self.of_connection(id);
+        session.expiry_interval_s = expiry_interval_s;
+        session.expiry_timer = set_expiry(turn, id, expiry_interval_s);
+        id
+    }
+
+    /// The expiry timer of a session was due. `false` if the session has ended.
+    pub(crate) fn expire(&mut self, id: SessionId) -> bool {
+        self.get_mut(id).is_some_and(|session| session.expiry_timer.take().is_some())
+    }
+
+    /// Takes the will of a session out, to be published or forgotten.
+    pub(crate) fn take_will(&mut self, id: SessionId) -> Option<Box<Will>> {
+        self.replace_will(id, None)
+    }
+
+    /// Takes the will and the deliveries of a session that ends out of it and stops its timers. [`Sessions::remove`]
+    /// follows once its subscriptions are gone.
+    pub(crate) fn begin_end(&mut self, turn: &mut Turn<'_>, id: SessionId) -> Option<Ended> {
+        let will = self.take_will(id);
+        let session = self.get_mut(id)?;
+        assert!(session.connection.is_none());
+        let deliveries = EndedDeliveries(session.deliveries.take());
+        let changes_records = session.is_persistent() && session.subscriptions.count() > 0;
+        for timer in [session.expiry_timer.take(), will.as_ref().and_then(|will| will.timer())] {
+            timer.map(|timer| turn.timers.cancel(timer));
+        }
+        self.records_version += u64::from(changes_records);
+        Some(Ended { will, deliveries })
+    }
+
+    /// Removes a session that has no subscription and no delivery left.
+    pub(crate) fn remove(&mut self, id: SessionId) {
+        let Some(session) = self.slab.remove(id.key()) else { return };
+        assert!(session.subscriptions.count() == 0);
+        assert!(session.deliveries.is_none() && session.will.is_none());
+        let hash = self.hasher.bytes(session.client_id.as_bytes());
+        let entry = self.by_client.find_entry(hash, |&other| other == id.index());
+        entry.expect("every session is in the table").remove();
+        assert!(self.by_client.len() == self.slab.len() as usize);
+    }
+
+    /// Recomputes every count of the table, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self) {
+        let attached = self.slab.iter().filter(|(_, session)| session.connection.is_some());
+        assert!(attached.count() == self.attached_count as usize);
+        let wills = self.slab.iter().filter_map(|(_, session)| session.will.as_ref());
+        assert!(wills.map(|will| will.bytes_held()).sum::<u64>() == self.will_bytes);
+        assert!(self.by_client.len() == self.slab.len() as usize);
+        for (id, session) in self.iter() {
+            assert!(self.find(session.client_id()) == Some(id));
+        }
+    }
+
+    fn replace_will(&mut self, id: SessionId, will: Option<Box<Will>>) -> Option<Box<Will>> {
+        let session = self.slab.get_mut(id.key())?;
+        let bytes = |will: &Option<Box<Will>>| will.as_ref().map_or(0, |will| will.bytes_held());
+        self.will_bytes += bytes(&will);
+        let before = core::mem::replace(&mut session.will, will);
+        assert!(self.will_bytes >= bytes(&before));
+        self.will_bytes -= bytes(&before);
+        before
     }
 }
 
-/// A Subscription Identifier as it is stored in files, or none.
-pub(crate) fn identifier_number(identifier: Option<SubscriptionId>) -> Option<u32> {
-    identifier.map(SubscriptionId::get)
+/// The moment an interval of the protocol ends; `None` if it never does.
+fn interval_end(now: Instant, interval_s: u32) -> Option<Instant> {
+    (interval_s != NEVER_S).then(|| now.plus_s(interval_s))
+}
+
+fn set_expiry(
+    turn: &mut Turn<'_>,
+    id: SessionId,
+    interval_s: u32,
+) -> Option<crate::base::timer_wheel::TimerId> {
+    let deadline = interval_end(turn.now, interval_s)?;
+    Some(turn.timers.insert(deadline, Timer::SessionExpiry(id)))
 }

@@ -1,43 +1,53 @@
-//! The members of shared subscriptions that live here: how many of them can take a message, and whose turn it is.
-//! Knows no other shard; `groups` chooses among those.
+//! The members of a group that live on this shard: how many can receive a message, and whose turn it is.
 
 use wire::QoS;
 
-use crate::base::time::Instant;
+use super::{Shared, count_undeliverable};
 use crate::counters::DropReason;
-use crate::engine::Engine;
-use crate::event::Actions;
-use crate::message::stored::MessageView;
+use crate::limits::Limits;
+use crate::message::borrowed::Message;
+use crate::publish::Delivery;
 use crate::publish::fan_out::FanOut;
-use crate::publish::route::grant;
-use crate::session::inflight::Grant;
-use crate::topic::tree::GroupTag;
+use crate::publish::matches::grant;
+use crate::session::grant::Grant;
+use crate::topic::groups::GroupTag;
+use crate::topic::tree::Tree;
+use crate::turn::Turn;
 
-/// Which member of a group is rather given a message, the best first.
+/// Members of a group on one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct MemberCounts {
+    pub(crate) online: u32,
+    /// Offline, with a session that can keep a message.
+    pub(crate) persistent: u32,
+}
+
+/// The preference for a member, the best first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Preference {
     Online,
-    /// Offline, and its session lasts.
+    /// Offline, with a session that can keep a message.
     Persistent,
     /// Connected, and its queue is full.
     OnlineFull,
     PersistentFull,
 }
 
-impl Engine {
-    /// Delivers to one member of each group, where there is one shard. Returns how many groups matched.
+impl Shared {
+    /// Delivers to one member of each group of `filters`, where there is one shard. Returns how many groups matched.
     pub(crate) fn offer_to_groups(
-        &mut self,
-        now: Instant,
+        turn: &mut Turn<'_>,
+        topics: &mut Tree,
+        delivery: &mut Delivery,
         filters: &[u32],
         fan_out: &mut FanOut<'_>,
-        actions: &mut Actions,
     ) -> u32 {
         let mut group_count = 0;
         for &filter in filters {
-            for at in 0..self.tree.groups(filter).len() {
+            for at in 0..topics.groups(filter).len() {
                 group_count += 1;
-                self.offer_to_group(now, self.tree.groups(filter)[at], fan_out, actions);
+                let group = topics.groups(filter)[at];
+                Self::offer_to_group(turn, topics, delivery, group, fan_out);
             }
         }
         group_count
@@ -45,74 +55,91 @@ impl Engine {
 
     /// Delivers to the member of a group whose turn it is, or counts the drop.
     pub(crate) fn offer_to_group(
-        &mut self,
-        now: Instant,
+        turn: &mut Turn<'_>,
+        topics: &mut Tree,
+        delivery: &mut Delivery,
         group: u32,
         fan_out: &mut FanOut<'_>,
-        actions: &mut Actions,
     ) {
-        if let Some((session, mut grant)) = self.choose_member(group, &fan_out.view) {
-            // Nobody waits for QoS 0.
+        if let Some((session, mut grant)) =
+            choose_member(turn.limits, topics, delivery, group, fan_out.message())
+        {
+            // A QoS 0 message is not passed on to another member.
             grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
-            self.delivery.offer(now, session, grant, fan_out, actions);
+            delivery.offer(turn, session, grant, fan_out);
         } else {
-            self.drop_for_group(DropReason::NoMember);
+            count_undeliverable(turn.counters, DropReason::NoMember);
         }
     }
 
     /// Members of a group that are online, and those that are not but can keep a message.
-    pub(crate) fn count_members(&mut self, group: u32) -> (u32, u32) {
-        let group = self.tree.group_mut(group);
-        if let Some(counts) = group.counts {
-            return counts;
+    pub(crate) fn count_members(&mut self, topics: &Tree, delivery: &Delivery, group: u32) -> MemberCounts {
+        let version = topics.group_version(group);
+        let slot = group as usize;
+        if let Some(Some((counted, counts))) = self.counts.get(slot)
+            && *counted == version
+        {
+            return *counts;
         }
-        let (mut online_count, mut persistent_count) = (0, 0);
-        for member in &group.members {
-            let session = self.delivery.sessions.at(member.session);
-            let session = session.expect("a subscription ends before its session");
-            if self.delivery.is_online(session) {
-                online_count += 1;
+        let mut counts = MemberCounts::default();
+        for member in topics.group_members(group) {
+            let session = delivery.sessions.of_member(member.session());
+            if delivery.is_online(session) {
+                counts.online += 1;
             } else if session.is_persistent() {
-                persistent_count += 1;
+                counts.persistent += 1;
             }
         }
-        group.counts = Some((online_count, persistent_count));
-        (online_count, persistent_count)
+        if self.counts.len() <= slot {
+            self.counts.resize(slot + 1, None);
+        }
+        self.counts[slot] = Some((version, counts));
+        counts
     }
 
-    /// The member of a shared subscription whose turn it is: connected if any is, else one whose session
-    /// can keep the message; of either, one whose queue is full only if there is no other.
-    fn choose_member(&mut self, group: u32, view: &MessageView<'_>) -> Option<(u32, Grant)> {
-        let group = self.tree.group_mut(group);
-        let count = group.members.len();
-        let mut second: Option<(Preference, u32, Grant, u32)> = None;
-        for step in 0..count {
-            let at = (group.cursor as usize + step) % count;
-            let member = group.members[at];
-            let Some(grant) = grant(&member, view, None) else { continue };
-            let session =
-                self.delivery.sessions.at(member.session).expect("a subscription ends before its session");
-            let keeps = grant.qos != QoS::AtMostOnce || self.delivery.limits.queue_qos0_offline;
-            // QoS 0 is not queued for who is connected.
-            let has_room = grant.qos == QoS::AtMostOnce || self.delivery.has_queue_room(session);
-            let preference = match (self.delivery.is_online(session), has_room) {
-                (true, true) => Preference::Online,
-                (true, false) => Preference::OnlineFull,
-                (false, _) if !(keeps && session.is_persistent()) => continue,
-                (false, true) => Preference::Persistent,
-                (false, false) => Preference::PersistentFull,
-            };
-            let next = u32::try_from((at + 1) % count).expect("below the member count");
-            if preference == Preference::Online {
-                group.cursor = next;
-                return Some((member.session, grant));
-            }
-            if second.as_ref().is_none_or(|(other, ..)| preference < *other) {
-                second = Some((preference, member.session, grant, next));
-            }
-        }
-        let (_, session, grant, next) = second?;
-        group.cursor = next;
-        Some((session, grant))
+    /// [`Shared::count_members`] of the group that other shards call `key`; none if this shard has no such group.
+    pub(crate) fn count_members_of(&mut self, topics: &Tree, delivery: &Delivery, key: u64) -> MemberCounts {
+        let group = topics.group_by_key(key);
+        group.map_or_else(MemberCounts::default, |group| self.count_members(topics, delivery, group))
     }
+}
+
+/// The member whose turn it is: one that is connected if there is any, else one whose session can keep the message; and
+/// of either one whose queue is full only if there is no other.
+fn choose_member(
+    limits: &Limits,
+    topics: &mut Tree,
+    delivery: &Delivery,
+    group: u32,
+    message: &Message<'_>,
+) -> Option<(u32, Grant)> {
+    let (members, cursor) = (topics.group_members(group), topics.group_cursor(group) as usize);
+    let mut best: Option<(Preference, usize, Grant)> = None;
+    for step in 0..members.len() {
+        let at = (cursor + step) % members.len();
+        let member = &members[at];
+        let Some(grant) = grant(member, message, None) else { continue };
+        let session = delivery.sessions.of_member(member.session());
+        let is_tracked = grant.qos != QoS::AtMostOnce;
+        let can_keep = session.is_persistent() && (is_tracked || limits.queue_qos0_offline);
+        // QoS 0 is not queued for a connected member.
+        let has_room = !is_tracked || session.has_queue_room(limits);
+        let preference = match (delivery.is_online(session), has_room) {
+            (true, true) => Preference::Online,
+            (true, false) => Preference::OnlineFull,
+            (false, _) if !can_keep => continue,
+            (false, true) => Preference::Persistent,
+            (false, false) => Preference::PersistentFull,
+        };
+        if best.as_ref().is_none_or(|(other, ..)| preference < *other) {
+            best = Some((preference, at, grant));
+        }
+        if preference == Preference::Online {
+            break;
+        }
+    }
+    let (_, at, grant) = best?;
+    let (session, next) = (members[at].session(), (at + 1) % members.len());
+    topics.set_group_cursor(group, u32::try_from(next).unwrap_or(0));
+    Some((session, grant))
 }

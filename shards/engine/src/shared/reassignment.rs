@@ -1,35 +1,33 @@
-//! Messages of groups whose member has left: queued ones, and those of QoS 1 in flight, go to another member.
-//! Knows no lane and no packet; `mesh` finds the shard and `publish` the member.
+//! Reassignment: messages of groups whose member has left go to another member. Queued ones do, and those of QoS 1 in
+//! flight.
 //!
 //! Invariants worth naming:
-//! - A message is booked as moved with the session that had it, and as matched once more wherever it goes, be it
-//!   only to be counted as a drop because no member is left. So the books balance on every shard.
-//! - Each move is the work of a client that left: the message stays with its next member as long as that one
-//!   stays, and within one move each shard is asked twice at most. So nothing goes round by itself.
-//! - What a receiver has in full is never moved, nor is QoS 2 once it was sent [MQTT-4.8.2-5], nor QoS 0.
-//! - What moves left its first place in the order of its publisher; among each other such messages keep theirs.
+//! - The ledger of the session that had a message counts it as reassigned, and it is matched once more wherever it goes,
+//!   be it only to be counted as a drop because no member is left. So the ledgers balance on every shard.
+//! - Each reassignment is the work of a client that left: the message stays with its next member as long as that one
+//!   stays, and within one reassignment each shard is asked twice at most. So no message goes round by itself.
+//! - A message that its receiver has in full is never reassigned, nor is QoS 2 once it was sent [MQTT-4.8.2-5], nor QoS 0.
+//! - A reassigned message left its first place in the order of its publisher; among each other such messages keep theirs.
 
 use alloc::vec::Vec;
 
 use wire::TopicFilter;
 
-use crate::base::time::Instant;
+use super::Shared;
+use crate::base::ids::{MessageKey, SessionId};
 use crate::counters::DropReason;
-use crate::engine::Engine;
-use crate::event::Actions;
-use crate::message::stored::MessageKey;
-use crate::session::inflight::{DeliveryState, Undelivered, Via};
-use crate::session::table::SessionId;
-use crate::topic::tree::GroupTag;
+use crate::publish::Delivery;
+use crate::session::EndedDeliveries;
+use crate::session::grant::{Undelivered, Via};
+use crate::topic::groups::GroupTag;
+use crate::topic::tree::Tree;
+use crate::turn::Turn;
 
-/// Messages moved in one step; the rest waits for the next.
-const REASSIGNMENTS_PER_STEP_MAX: usize = 128;
-
-/// A message that needs another member of its group, and that nobody else holds for it.
+/// A message that needs another member of its group. It is held on behalf of this list.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reassignment {
+pub(super) struct Reassignment {
     message: MessageKey,
-    /// What stands for the group, of which this shard may have no member.
+    /// The key of the group, of which this shard may have no member.
     group_key: u64,
 }
 
@@ -37,46 +35,56 @@ pub(crate) struct Reassignment {
 #[derive(Debug, Default)]
 pub(crate) struct Leaving(Vec<(GroupTag, u64)>);
 
-impl Engine {
+impl Leaving {
     /// Notes that a session is about to give up `filter`, if that is a shared one.
-    pub(crate) fn record_leaving(&self, leaving: &mut Leaving, filter: &TopicFilter<'_>) {
+    pub(crate) fn record(&mut self, topics: &Tree, filter: &TopicFilter<'_>) {
         if filter.share_name().is_some()
-            && let Some(group) = self.tree.group_named(filter)
+            && let Some(group) = topics.group_named(filter)
         {
-            leaving.0.push((GroupTag::of(group), self.tree.group(group).key));
+            self.0.push((GroupTag::of(group), topics.group_key(group)));
         }
     }
+}
 
-    /// The session has left these groups: what it has queued because of them goes to others. What it was sent
-    /// stays with it until it is acknowledged or the session ends [MQTT-3.10.4-3].
-    pub(crate) fn leave_groups(&mut self, id: SessionId, leaving: Leaving) {
+impl Shared {
+    /// The session has left these groups: the messages that it has queued because of them go to others.
+    pub(crate) fn leave_groups(
+        &mut self,
+        turn: &mut Turn<'_>,
+        delivery: &mut Delivery,
+        id: SessionId,
+        leaving: Leaving,
+    ) {
         let Leaving(mut groups) = leaving;
         if groups.is_empty() {
             return;
         }
         groups.sort_unstable();
-        let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
-        let Some(deliveries) = &mut session.deliveries else { return };
         let key_of = |tag| {
             let at = groups.binary_search_by_key(&tag, |&(group, _)| group).ok()?;
             Some(groups[at].1)
         };
-        let mut reassigned_count = 0;
-        deliveries.leave(&self.delivery.messages, key_of, |message, group_key| {
-            reassigned_count += 1;
-            self.reassignments.push_back(Reassignment { message, group_key });
-        });
-        session.ledger.drop(&mut self.delivery.counters, DropReason::Reassigned, reassigned_count);
+        let session = delivery.sessions.of_connection(id);
+        let left = session.leave_groups(turn.counters, &delivery.messages, key_of);
+        self.reassignments
+            .extend(left.into_iter().map(|(message, group_key)| Reassignment { message, group_key }));
     }
 
-    /// The session ends, while its groups still have their names: what others may have goes to them, the rest
-    /// is released. Returns how many deliveries end with the session.
-    pub(crate) fn leave_all_groups(&mut self, id: SessionId, deliveries: DeliveryState) -> u32 {
+    /// The session ends, while its groups still have their names: messages that others may receive go to them, the rest
+    /// is released and dropped.
+    pub(crate) fn leave_all_groups(
+        &mut self,
+        turn: &mut Turn<'_>,
+        topics: &Tree,
+        delivery: &mut Delivery,
+        id: SessionId,
+        deliveries: EndedDeliveries,
+    ) {
         let (mut reassigned_count, mut ended_count) = (0, 0);
         for Undelivered { message, via } in deliveries.into_undelivered() {
             let group_key = match via {
                 Via::Own => None,
-                Via::Group(tag) => Some(self.tree.group(tag.group()).key),
+                Via::Group(tag) => Some(topics.group_key(tag.group())),
                 Via::Former(key) => Some(key),
             };
             match (message, group_key) {
@@ -86,40 +94,28 @@ impl Engine {
                 }
                 (Some(message), None) => {
                     ended_count += 1;
-                    self.delivery.messages.release(message);
+                    delivery.messages.release(message);
                 }
                 (None, _) => ended_count += 1,
             }
         }
-        let session = self.delivery.sessions.get_mut(id.0).expect("the caller found it");
-        session.ledger.drop(&mut self.delivery.counters, DropReason::Reassigned, reassigned_count);
-        ended_count
+        let session = delivery.sessions.of_connection(id);
+        session.count_dropped(turn.counters, DropReason::Reassigned, reassigned_count);
+        session.count_dropped(turn.counters, DropReason::SessionEnded, ended_count);
     }
 
-    /// Whether a message waits to be moved and can be.
-    pub(crate) fn has_reassignments(&self) -> bool {
-        !self.reassignments.is_empty() && self.mesh.outbound.has_room()
+    pub(crate) fn reassignment_count(&self) -> usize {
+        self.reassignments.len()
     }
 
-    /// Finds other members for some of the messages that wait. While lanes are full they stay here: they were
-    /// held before, so this takes no more memory than the sessions did.
-    pub(crate) fn run_reassignments(&mut self, now: Instant, actions: &mut Actions) {
-        for _ in 0..REASSIGNMENTS_PER_STEP_MAX {
-            if !self.has_reassignments() {
-                return;
-            }
-            let Reassignment { message, group_key } =
-                self.reassignments.pop_front().expect("seen a moment ago");
-            let mut copy = core::mem::take(&mut self.stored_copy);
-            let mut fan_out = self.delivery.fan_out_stored(message, &mut copy);
-            if fan_out.view.is_expired(now) {
-                self.drop_for_group(DropReason::Expired);
-            } else {
-                self.reassign(now, group_key, &mut fan_out, actions);
-            }
-            self.delivery.finish(&fan_out);
-            self.delivery.messages.release(message);
-            self.stored_copy = copy;
-        }
+    /// The next message that needs another member, and the key of its group. The caller takes over its hold.
+    pub(crate) fn pop_reassignment(&mut self) -> Option<(MessageKey, u64)> {
+        let Reassignment { message, group_key } = self.reassignments.pop_front()?;
+        Some((message, group_key))
+    }
+
+    /// Messages that it holds, for an audit.
+    pub(crate) fn reassigned_messages(&self) -> impl Iterator<Item = MessageKey> + '_ {
+        self.reassignments.iter().map(|reassignment| reassignment.message)
     }
 }

@@ -1,24 +1,28 @@
-//! The filters that hot topics matched, remembered until the filters change: devices publish to the same topics again and again.
-//! Knows topics and filters by what they are called alone; what matches is the tree's to say.
+//! The filters that recent topics matched, kept until the filters change: devices publish to the same topics again and again.
+//!
+//! Invariants worth naming:
+//! - An entry is valid while its version equals the cache's. A new or removed filter with wildcards raises the version, so it
+//!   invalidates all entries at once, in constant time.
+//! - Each topic has one slot. A second topic that falls on it replaces the first, so the memory is bounded by the slots.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Topics remembered at once. A further one takes the place of whichever it falls on.
+/// Topics cached at once.
 const SLOTS: usize = 1024;
-/// Longer topics, and those that match more filters, are looked up each time: this bounds the memory to about 500 KiB.
+/// Longer topics, and topics that match more filters, are not cached: this bounds the memory to about 500 KiB.
 const TOPIC_BYTES_MAX: usize = 256;
 const FILTERS_MAX: usize = 32;
 
-const _: () = assert!(SLOTS.is_power_of_two());
+const _: () = assert!(SLOTS.is_power_of_two() && SLOTS.ilog2() <= u16::BITS);
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// Of the filters, when this was true; 0: never.
+    /// The cache's version when the entry was made; 0: no entry.
     version: u64,
     topic: String,
-    /// What stands for the topic between shards.
+    /// Names the topic between shards.
     fingerprint: u64,
     filters: Vec<u32>,
 }
@@ -35,12 +39,12 @@ impl MatchCache {
         Self { slots: Box::default(), version: 1 }
     }
 
-    /// The set of filters with wildcards changed: nothing that is remembered counts any more.
+    /// A filter with wildcards was added or removed: any topic may match another set of filters now.
     pub(super) fn invalidate_all(&mut self) {
         self.version += 1;
     }
 
-    /// A filter without wildcards came or went: only the topic of that name matches another set now.
+    /// A filter without wildcards was added or removed: only the topic of that name matches another set of filters now.
     pub(super) fn forget(&mut self, topic: &str) {
         if let Some(slot) = self.slots.get_mut(slot_of(topic))
             && slot.topic == topic
@@ -49,13 +53,13 @@ impl MatchCache {
         }
     }
 
-    /// The filters that `topic` matched and its fingerprint, if it is remembered.
+    /// The filters that `topic` matches and its fingerprint, if cached.
     pub(super) fn get(&self, topic: &str) -> Option<(&[u32], u64)> {
         let slot = self.slots.get(slot_of(topic))?;
         (slot.version == self.version && slot.topic == topic).then_some((&slot.filters, slot.fingerprint))
     }
 
-    /// Remembers what a topic matched.
+    /// Caches the filters that `topic` matches, and its fingerprint.
     pub(super) fn set(&mut self, topic: &str, filters: &[u32], fingerprint: u64) {
         if topic.len() > TOPIC_BYTES_MAX || filters.len() > FILTERS_MAX {
             return;
@@ -75,15 +79,16 @@ impl MatchCache {
     }
 }
 
-/// Needs no key: who makes topics collide here only makes each of them be looked up.
+/// The slot of a topic. The hash needs no key: topics made to collide only evict each other from the cache.
 fn slot_of(topic: &str) -> usize {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-    let (reason_string, rest) = topic.as_bytes().as_chunks::<8>();
+    let (words, rest) = topic.as_bytes().as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     let mut hash = topic.len() as u64;
-    for word in reason_string.iter().chain([&last]) {
+    for word in words.iter().chain([&last]) {
         hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
     }
-    usize::try_from(hash >> (u64::BITS - SLOTS.ilog2())).expect("below the number of slots")
+    let [first, second, ..] = hash.to_be_bytes();
+    usize::from(u16::from_be_bytes([first, second]) >> (u16::BITS - SLOTS.ilog2()))
 }

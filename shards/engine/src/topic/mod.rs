@@ -1,6 +1,14 @@
-//! From a topic to its subscribers: the filters of this shard, and which subscriptions hang at each.
+//! The topic tree of one shard: its topic filters, and which subscriptions each of them has.
+//!
+//! `tree` is the room's surface and owns the filters. `subscriptions`, `members` and `groups` hold what is attached to them, `trie`
+//! and `match_cache` find the filters of a topic, `pool` and `index` are the tables that all of these are made of.
 
+pub(crate) mod groups;
+mod index;
 mod match_cache;
+pub(crate) mod members;
 mod pool;
+pub(crate) mod subscriptions;
+pub(crate) mod sys;
 pub(crate) mod tree;
 mod trie;

@@ -1,5 +1,6 @@
-//! Numbered slots of the tree's parts.
-//! Knows nothing of what it holds.
+//! Numbered slots that are reused, without generations: the tree drops every link to a slot before it frees the slot.
+//!
+//! Free slots form a list through themselves, so insertion and removal take the same time however many slots there are.
 
 use alloc::vec::Vec;
 
@@ -12,7 +13,6 @@ enum Slot<T> {
     Taken(T),
 }
 
-/// Slots of plain values that are reused, without generations: nothing outside keeps these numbers.
 #[derive(Debug)]
 pub(super) struct Pool<T> {
     slots: Vec<Slot<T>>,
@@ -30,13 +30,16 @@ impl<T> Pool<T> {
         self.len += 1;
         let index = self.vacant;
         if index == NONE {
+            // No slot is vacant, so all are in use.
             self.slots.push(Slot::Taken(value));
-            return u32::try_from(self.slots.len() - 1).expect("bounded by sessions × subscriptions");
+            assert!(self.len == self.slots.len());
+            return number(self.slots.len() - 1);
         }
         match core::mem::replace(&mut self.slots[index as usize], Slot::Taken(value)) {
             Slot::Vacant { next } => self.vacant = next,
             Slot::Taken(_) => unreachable!("the vacant list holds vacant slots only"),
         }
+        assert!(self.len <= self.slots.len());
         index
     }
 
@@ -48,25 +51,30 @@ impl<T> Pool<T> {
                 self.len -= 1;
                 value
             }
-            Slot::Vacant { .. } => unreachable!("only live slots are removed"),
+            Slot::Vacant { .. } => unreachable!("a slot is freed once"),
         }
     }
 
     pub(super) fn get(&self, index: u32) -> &T {
         match &self.slots[index as usize] {
             Slot::Taken(value) => value,
-            Slot::Vacant { .. } => unreachable!("only live slots are linked"),
+            Slot::Vacant { .. } => unreachable!("only slots in use are linked"),
         }
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> &mut T {
         match &mut self.slots[index as usize] {
             Slot::Taken(value) => value,
-            Slot::Vacant { .. } => unreachable!("only live slots are linked"),
+            Slot::Vacant { .. } => unreachable!("only slots in use are linked"),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
+}
+
+/// The number of a slot or a position. Memory ends long before 2³² of them.
+pub(super) fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("bounded by sessions × subscriptions")
 }

@@ -1,12 +1,13 @@
 //! The tree against the codec's own matcher, and back to its baseline.
-//! Knows no delivery.
 
 use super::*;
 use crate::base::hash::Entropy;
+use crate::topic::subscriptions::plain_options;
 use alloc::string::{String, ToString};
+use wire::QoS;
 
 fn tree() -> Tree {
-    Tree::new(Keyed::new(Entropy(7)), Placement::alone())
+    Tree::new(Keyed::new(Entropy(7)))
 }
 
 fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {
@@ -113,9 +114,84 @@ fn groups_share_a_filter_and_leave_nothing_behind() {
     assert_eq!(tree.groups(filters[0]).len(), 2);
     assert!(tree.unsubscribe(&mut lists[1], 1, &filter("$share/g/a/+")));
     assert!(!tree.unsubscribe(&mut lists[1], 1, &filter("$share/g/a/+")));
-    assert_eq!(tree.groups.get(tree.groups(filters[0])[0]).members.len(), 2);
+    assert_eq!(tree.group_members(tree.groups(filters[0])[0]).len(), 2);
     for list in &mut lists {
         tree.unsubscribe_all(list);
     }
     assert_eq!(tree.slot_counts(), (0, 0, 1));
+}
+
+#[test]
+fn a_pinned_filter_is_held_without_a_subscriber_and_dropped_with_the_last_use() {
+    let mut tree = tree();
+    let mut list = SubscriptionList::EMPTY;
+    let text = filter("a/+");
+    let pinned = tree.pin(&text);
+    assert_eq!((tree.pin(&text), tree.filter_named(&text)), (pinned, Some(pinned)));
+    assert_eq!(matched(&mut tree, "a/b"), ["a/+"]);
+    assert_eq!((tree.members(pinned).len(), tree.text_bytes(), tree.subscription_count()), (0, 3, 0));
+    tree.subscribe(&mut list, 0, &text, plain_options(QoS::AtMostOnce), None);
+    tree.unpin(pinned);
+    assert_eq!(tree.filter_named(&text), Some(pinned));
+    assert_eq!(tree.pin(&text), pinned);
+    tree.unsubscribe_all(&mut list);
+    assert_eq!(matched(&mut tree, "a/b"), ["a/+"]);
+    tree.unpin(pinned);
+    assert_eq!((tree.filter_named(&text), tree.slot_counts(), tree.text_bytes()), (None, (0, 0, 1), 0));
+    assert_eq!(matched(&mut tree, "a/b"), [""; 0]);
+}
+
+#[test]
+fn the_version_of_a_group_grows_with_each_change_and_never_comes_back() {
+    let mut tree = tree();
+    let mut lists = [SubscriptionList::EMPTY; 2];
+    let text = filter("$share/g/a/+");
+    let mut versions = Vec::new();
+    for _ in 0..2 {
+        for session in 0..2u32 {
+            let list = &mut lists[session as usize];
+            tree.subscribe(list, session, &text, plain_options(QoS::AtLeastOnce), None);
+            versions.push(tree.group_version(tree.group_named(&text).unwrap()));
+        }
+        let group = tree.group_named(&text).unwrap();
+        tree.members_changed(lists[0]);
+        versions.push(tree.group_version(group));
+        tree.unsubscribe(&mut lists[0], 0, &text);
+        versions.push(tree.group_version(group));
+        tree.unsubscribe_all(&mut lists[1]);
+    }
+    assert!(versions.is_sorted_by(|before, after| before < after), "{versions:?}");
+}
+
+#[test]
+fn changes_and_fingerprints_begin_when_names_are_shared() {
+    let mut list = SubscriptionList::EMPTY;
+    let options = plain_options(QoS::AtMostOnce);
+    let mut alone = tree();
+    alone.subscribe(&mut list, 0, &filter("a"), options, None);
+    assert_eq!(alone.matches("a", &mut Vec::new()), 0);
+    assert!(alone.next_change().is_none());
+
+    let fingerprints = Fingerprints::new(Keyed::new(Entropy(9)));
+    let (mut list, mut tree) = (SubscriptionList::EMPTY, tree());
+    tree.matches("a", &mut Vec::new());
+    tree.share_names(fingerprints);
+    let group = filter("$share/g/a");
+    tree.subscribe(&mut list, 0, &filter("a"), options, None);
+    tree.subscribe(&mut list, 0, &group, options, None);
+    tree.members_changed(list);
+    assert_eq!(tree.matches("a", &mut Vec::new()), fingerprints.of_topic("a"));
+    assert_eq!(tree.matches("a", &mut Vec::new()), fingerprints.of_topic("a"));
+    tree.unsubscribe_all(&mut list);
+    let key = fingerprints.of_group("g", &group);
+    let mut changes = String::new();
+    while let Some(change) = tree.next_change() {
+        changes += match change {
+            Change::Interest { wanted: true, .. } => "+",
+            Change::Interest { wanted: false, .. } => "-",
+            Change::Group { key: named, .. } if named == key => "g",
+            Change::Group { .. } => "another group",
+        };
+    }
+    assert_eq!(changes, "+ggg-");
 }

@@ -1,15 +1,18 @@
-//! Filters with wildcards, by level. The edges of all nodes are one table, so a node costs its text and a
-//! few words, however many children it has.
-//! Knows filters by number alone.
+//! The trie of filters with wildcards, one node a level.
+//!
+//! Invariants worth naming:
+//! - The edges of all nodes are one table, so a node costs its text and a few words, however many children it has.
+//! - A node leads to a filter: removal frees the nodes that lead to none, so an empty trie is its root.
+//! - A walk visits a node once, so the nodes bound it.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
-use hashbrown::HashTable;
-
-use super::pool::{NONE, Pool};
 use crate::base::hash::Keyed;
+
+use super::index::Index;
+use super::pool::{NONE, Pool};
 
 const ROOT: u32 = 0;
 
@@ -42,20 +45,20 @@ impl Node {
 pub(super) struct Trie {
     hasher: Keyed,
     nodes: Pool<Node>,
-    by_edge: HashTable<u32>,
+    by_edge: Index,
     walk: Walk,
 }
 
-/// A topic on its way through the nodes; kept for its allocations.
+/// One walk of a topic through the nodes; kept between walks for its allocations.
 #[derive(Debug, Default)]
 struct Walk {
-    /// Those that were looked at so far, at most as many as the deepest filter has.
+    /// Levels of the topic split so far, at most as many as the deepest filter has.
     levels: Vec<Level>,
     /// Nodes to visit, and how many levels lead there.
     stack: Vec<(u32, usize)>,
 }
 
-/// A level of the topic: many nodes ask for the same one.
+/// A level of the topic. It is split and hashed once, though many nodes of a walk need it.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     start: usize,
@@ -64,8 +67,8 @@ struct Level {
 }
 
 impl Walk {
-    /// The level behind so many others, if there is one: "a/" has an empty last level, "a" has not. Levels are asked for in
-    /// their order at first.
+    /// The level at `depth`, if the topic has it: "a/" has an empty last level, "a" has not. A walk first asks for depth 0, and for
+    /// none before the one above it.
     fn level(&mut self, depth: usize, topic: &str, hasher: &Keyed) -> Option<Level> {
         if let Some(level) = self.levels.get(depth) {
             return Some(*level);
@@ -84,7 +87,7 @@ impl Trie {
         let mut nodes = Pool::new();
         let root = nodes.insert(Node::new(NONE, ""));
         assert!(root == ROOT);
-        Self { hasher, nodes, by_edge: HashTable::new(), walk: Walk::default() }
+        Self { hasher, nodes, by_edge: Index::new(), walk: Walk::default() }
     }
 
     /// Nodes in use; 1 when it holds no filter.
@@ -92,7 +95,7 @@ impl Trie {
         self.nodes.len()
     }
 
-    /// Hangs `filter`, whose text is `text`; returns the node that unhangs it.
+    /// Adds `filter`, whose text is `text`. Returns the node to name in [`Self::remove`].
     pub(super) fn insert(&mut self, text: &str, filter: u32) -> u32 {
         let mut at = ROOT;
         for level in text.split('/') {
@@ -110,7 +113,7 @@ impl Trie {
         at
     }
 
-    /// Takes a filter down from its node, and the nodes that then lead nowhere.
+    /// Removes a filter from its node, and the nodes that then lead to none.
     pub(super) fn remove(&mut self, at: u32, filter: u32) {
         let node = self.nodes.get_mut(at);
         if node.filter == filter {
@@ -159,12 +162,10 @@ impl Trie {
     }
 
     fn child(&self, parent: u32, level: &str, hash: u64) -> Option<u32> {
-        self.by_edge
-            .find(edge_hash(parent, hash), |&node| {
-                let node = self.nodes.get(node);
-                node.parent == parent && *node.level == *level
-            })
-            .copied()
+        self.by_edge.find(edge_hash(parent, hash), |node| {
+            let node = self.nodes.get(node);
+            node.parent == parent && *node.level == *level
+        })
     }
 
     fn child_or_new(&mut self, parent: u32, level: &str) -> u32 {
@@ -183,14 +184,16 @@ impl Trie {
         }
         self.nodes.get_mut(parent).literal_count += 1;
         let (nodes, hasher) = (&self.nodes, self.hasher);
-        self.by_edge.insert_unique(edge_hash(parent, hash), child, |&other| {
+        self.by_edge.insert(edge_hash(parent, hash), child, |other| {
             let other = nodes.get(other);
             edge_hash(other.parent, hasher.bytes(other.level.as_bytes()))
         });
+        // Every node but the root is an edge or the child for `+` of its parent.
+        assert!(self.by_edge.len() < self.nodes.len());
         child
     }
 
-    /// Frees a node that leads nowhere, and its parents that then lead nowhere.
+    /// Frees a node that leads to no filter, and the parents that then lead to none.
     fn prune(&mut self, mut at: u32) {
         while at != ROOT && self.nodes.get(at).leads_nowhere() {
             let Node { parent, level, .. } = self.nodes.remove(at);
@@ -198,20 +201,19 @@ impl Trie {
             if above.single == at {
                 above.single = NONE;
             } else {
+                assert!(above.literal_count > 0);
                 above.literal_count -= 1;
                 let hash = self.hasher.bytes(level.as_bytes());
-                self.by_edge
-                    .find_entry(edge_hash(parent, hash), |&other| other == at)
-                    .expect("every literal node is an edge")
-                    .remove();
+                self.by_edge.remove(edge_hash(parent, hash), at);
             }
             at = parent;
         }
+        assert!(self.nodes.len() > 1 || self.by_edge.len() == 0);
     }
 }
 
-/// Of an edge, from the keyed hash of its level: a level is hashed once for all nodes that a topic passes. Who does not know the
-/// key does not know which parents let the same level collide.
+/// The hash of an edge, from the keyed hash of its level: a level is hashed once for all nodes that a topic passes. Without the key,
+/// nobody can construct parents for which one level collides.
 fn edge_hash(parent: u32, level_hash: u64) -> u64 {
     const FACTORS: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93];
     let mixed = level_hash ^ u64::from(parent).wrapping_mul(FACTORS[0]);

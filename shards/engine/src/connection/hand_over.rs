@@ -1,0 +1,48 @@
+//! Hand-over of a connection to the shard of its session, before anything was answered.
+
+use alloc::vec::Vec;
+
+use wire::Frame;
+
+use super::{Connections, Phase};
+use crate::base::ids::ConnectionId;
+use crate::event::Action;
+use crate::turn::Turn;
+
+impl Connections {
+    /// Asks the host to hand a connection over to shard `home`. Nothing was sent and nothing promised, so the other shard
+    /// may begin from the bytes of the same CONNECT.
+    pub(crate) fn begin_hand_over(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        home: u16,
+        frame: Frame<'_>,
+    ) {
+        let mut bytes = Vec::with_capacity(frame.packet_bytes());
+        frame.write_to(&mut bytes);
+        let connection = self.current(id);
+        assert!(matches!(connection.phase, Phase::Fresh(_)));
+        connection.phase = Phase::HandingOver;
+        self.hand_overs.push((id, bytes));
+        turn.actions.push(Action::HandOver { connection: id, home });
+    }
+
+    /// Gives up a connection whose hand-over was asked for and returns the bytes of its CONNECT. `None` if it has ended
+    /// already.
+    pub(crate) fn complete_hand_over(&mut self, turn: &mut Turn<'_>, id: ConnectionId) -> Option<Vec<u8>> {
+        let at = self.hand_overs.iter().position(|(handing_over, _)| *handing_over == id)?;
+        let (_, bytes) = self.hand_overs.swap_remove(at);
+        let connection = self.slab.remove(id.key())?;
+        assert!(connection.phase == Phase::HandingOver && connection.outbox.bytes() == 0);
+        if let Some(timer) = connection.timer {
+            turn.timers.cancel(timer);
+        }
+        turn.counters.handed_over += 1;
+        // The other shard counts the connection and its CONNECT once more.
+        turn.counters.connections_accepted -= 1;
+        turn.counters.packets_received -= 1;
+        turn.counters.bytes_received -= bytes.len() as u64;
+        Some(bytes)
+    }
+}

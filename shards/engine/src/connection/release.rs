@@ -1,0 +1,142 @@
+//! Acknowledgements on their way to the client: through the gate, and from there into the outbox.
+
+use alloc::vec::Vec;
+
+use wire::ReasonCode;
+use wire::packet::{Ack, AckKind, AckProperties};
+
+use super::ack_gate::{PendingAck, Released};
+use super::bounded_write::append_bounded;
+use super::reason_string::reason_string;
+use super::{Connections, Phase};
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::event::Batch;
+use crate::turn::Turn;
+
+impl Connections {
+    /// Sends an acknowledgement, at once if it promises nothing durable and none of its connection waits.
+    pub(crate) fn acknowledge(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        ack: PendingAck,
+        must_persist: bool,
+    ) {
+        let Some(connection) = self.slab.get_mut(id.key()) else {
+            turn.counters.stale += 1;
+            return;
+        };
+        // An acknowledgement that waits for the other shards may be overtaken. One that waits for the journal may not,
+        // since it is about the same packets.
+        let waits_behind = connection.pending_ack_count > connection.awaiting_interest_count;
+        if !must_persist && !waits_behind {
+            self.release(turn, id, ack);
+            return;
+        }
+        connection.pending_ack_count += 1;
+        let ordinal = connection.ordinal;
+        self.gate.hold_until_durable(Released { connection: id, ordinal, ack, must_persist });
+    }
+
+    /// [`Connections::acknowledge`] for a SUBACK: first, all shards have to know the `announced` announcements of
+    /// interest made until now.
+    pub(crate) fn acknowledge_after_interest(
+        &mut self,
+        id: ConnectionId,
+        ack: PendingAck,
+        must_persist: bool,
+        announced: u64,
+    ) {
+        let connection = self.current(id);
+        connection.pending_ack_count += 1;
+        connection.awaiting_interest_count += 1;
+        let ordinal = connection.ordinal;
+        self.gate.hold_until_known(announced, Released { connection: id, ordinal, ack, must_persist });
+    }
+
+    /// All shards know `known` announcements of interest: passes the SUBACKs on that waited for them. Returns their
+    /// sessions.
+    pub(crate) fn acknowledge_known(&mut self, turn: &mut Turn<'_>, known: u64) -> Vec<SessionId> {
+        let mut sessions = Vec::new();
+        while let Some(released) = self.gate.pop_known(known) {
+            let Released { connection: id, ordinal, ack, must_persist } = released;
+            if !self.leave_gate(turn, id, ordinal) {
+                continue;
+            }
+            let connection = self.current(id);
+            assert!(connection.awaiting_interest_count > 0);
+            connection.awaiting_interest_count -= 1;
+            sessions.extend(connection.session());
+            self.acknowledge(turn, id, ack, must_persist);
+        }
+        sessions
+    }
+
+    /// Sends everything that waited for `batch` or an earlier one.
+    pub(crate) fn on_durable(&mut self, turn: &mut Turn<'_>, batch: Batch) {
+        while let Some(released) = self.gate.pop_durable(batch) {
+            if self.leave_gate(turn, released.connection, released.ordinal) {
+                self.release(turn, released.connection, released.ack);
+            }
+        }
+    }
+
+    /// One acknowledgement of a connection leaves the gate; `false` if that connection has ended.
+    fn leave_gate(&mut self, turn: &mut Turn<'_>, id: ConnectionId, ordinal: u64) -> bool {
+        let connection = self.slab.get_mut(id.key());
+        let Some(connection) = connection.filter(|connection| connection.ordinal == ordinal) else {
+            turn.counters.stale += 1;
+            return false;
+        };
+        assert!(connection.pending_ack_count > 0);
+        connection.pending_ack_count -= 1;
+        connection.resume(turn.now, id, turn.actions);
+        true
+    }
+
+    fn release(&mut self, turn: &mut Turn<'_>, id: ConnectionId, ack: PendingAck) {
+        let connection = self.current(id);
+        match (ack, connection.phase) {
+            (_, Phase::Closing | Phase::HandingOver | Phase::Authenticating | Phase::Fresh(_)) => {
+                turn.counters.stale += 1;
+            }
+            (PendingAck::ConnAck(bytes), Phase::Accepting(session)) => {
+                connection.phase = Phase::Open(session);
+                connection.received_at = turn.now;
+                self.write(turn, id, |out| out.extend_from_slice(&bytes));
+                self.opened.push(session);
+            }
+            (PendingAck::ConnAck(_), Phase::Open(_)) => {
+                unreachable!("one CONNACK a connection [MQTT-3.2.0-2]")
+            }
+            (PendingAck::Encoded(bytes), Phase::Accepting(_) | Phase::Open(_)) => {
+                self.write(turn, id, |out| out.extend_from_slice(&bytes));
+            }
+            (PendingAck::Ack(kind, packet_id, reason), Phase::Accepting(_) | Phase::Open(_)) => {
+                if ends_receiving(kind, reason) {
+                    connection.receiving_count = connection.receiving_count.saturating_sub(1);
+                }
+                let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
+                let text = reason_string(reason).filter(|_| connection.problem_information);
+                self.write(turn, id, |out| {
+                    // A reason string only where it fits [MQTT-3.4.2-2].
+                    let variants = [text, None];
+                    let variants = if text.is_some() { &variants[..] } else { &variants[1..] };
+                    append_bounded(out, bytes_max, variants, |&reason_string, out| {
+                        let properties = AckProperties { reason_string, ..AckProperties::default() };
+                        Ack { packet_id, reason, properties }.encode(kind, version, out);
+                    });
+                });
+            }
+        }
+    }
+}
+
+/// Whether an acknowledgement is the last one that a message of the client gets.
+fn ends_receiving(kind: AckKind, reason: ReasonCode) -> bool {
+    match kind {
+        AckKind::PubAck | AckKind::PubComp => true,
+        AckKind::PubRec => reason.is_error(),
+        AckKind::PubRel => false,
+    }
+}

@@ -1,0 +1,150 @@
+//! The end of connections and sessions: everything that outlives them is passed on.
+
+use wire::ReasonCode;
+use wire::packet::Disconnect;
+
+use super::Rooms;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::connection::{Close, Phase};
+use crate::counters::DropReason;
+use crate::session::table::{Detached, Ended};
+use crate::session::will::Will;
+use crate::turn::{Ending, Turn};
+
+impl Rooms {
+    /// DISCONNECT of the client. Returns how its connection is closed.
+    pub(super) fn on_disconnect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        disconnect: &Disconnect<'_>,
+    ) -> Close {
+        let sessions = &mut self.delivery.sessions;
+        if let Some(interval_s) = disconnect.properties.session_expiry_interval_s
+            && !sessions.change_expiry(session, interval_s, turn.limits.session_expiry_s_max)
+        {
+            return Close::ProtocolError(ReasonCode::ProtocolError);
+        }
+        // A normal end deletes the will [MQTT-3.14.4-3]; 0x04 and every other reason leaves it due.
+        if disconnect.reason == ReasonCode::Success {
+            sessions.take_will(session);
+        }
+        self.delivery.connections.current(id).set_disconnected();
+        Close::Silently
+    }
+
+    /// The operator closes a connection. Its will is due, because the client sent no DISCONNECT [MQTT-3.1.2-8].
+    pub(super) fn close_by_operator(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let Some(connection) = self.delivery.connections.get(id) else {
+            turn.counters.stale += 1;
+            return;
+        };
+        if connection.phase() != Phase::Closing {
+            turn.counters.closed_by_operator += 1;
+        }
+        self.close(turn, id, &Close::Reason(ReasonCode::AdministrativeAction));
+    }
+
+    /// Ends a connection: its peer is sent the reason if it can be, its session is let go at once, and the host closes
+    /// it once everything is sent. A second call changes nothing.
+    pub(super) fn close(&mut self, turn: &mut Turn<'_>, id: ConnectionId, close: &Close) {
+        let connections = &mut self.delivery.connections;
+        let Some(connection) = connections.get(id) else { return };
+        let (phase, version) = (connection.phase(), connection.version());
+        match close {
+            Close::Silently => {}
+            Close::ProtocolError(reason) => {
+                turn.counters.protocol_errors += 1;
+                connections.write_disconnect(turn, id, *reason, None);
+            }
+            Close::Malformed(reason, text) => {
+                connections.write_disconnect(turn, id, *reason, Some(text));
+            }
+            // CONNACK before the connection is open [MQTT-4.12.0-4], DISCONNECT afterwards [MQTT-4.12.1-2]. The session
+            // of the client, if it had one before, is untouched by the first.
+            Close::Authentication(reason) if phase == Phase::Authenticating => {
+                let is_known = reason.is_allowed_in(wire::PacketType::ConnAck);
+                let reason = if is_known { *reason } else { ReasonCode::ProtocolError };
+                connections.refuse_connect(turn, id, version, reason, None);
+            }
+            Close::Reason(reason) | Close::Authentication(reason) => {
+                connections.write_disconnect(turn, id, *reason, None);
+            }
+        }
+        if phase != Phase::Closing {
+            self.detach(turn, id);
+            self.delivery.connections.begin_closing(turn, id);
+        }
+    }
+
+    /// The network connection is gone.
+    pub(super) fn on_closed(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.detach(turn, id);
+        let Some(removed) = self.delivery.connections.remove(turn, id) else {
+            turn.counters.stale += 1;
+            return;
+        };
+        let (owner, sent, lost) = removed;
+        if let Some(session) = owner.and_then(|owner| self.delivery.sessions.get_mut(owner)) {
+            session.count_delivered(turn.counters, sent);
+            session.count_dropped(turn.counters, DropReason::ConnectionLost, lost);
+        } else {
+            turn.counters.delivered += u64::from(sent);
+            turn.counters.dropped[DropReason::ConnectionLost.index()] += u64::from(lost);
+        }
+    }
+
+    /// Carries out an ending that a fan-out found.
+    pub(super) fn end(&mut self, turn: &mut Turn<'_>, ending: Ending) {
+        match ending {
+            Ending::Connection(id, reason) => self.close(turn, id, &Close::Reason(reason)),
+            Ending::Session(id, reason) => {
+                let Some(session) = self.delivery.sessions.get(id) else { return };
+                if let Some(connection) = session.connection() {
+                    self.close(turn, connection, &Close::Reason(reason));
+                }
+                self.end_session(turn, id);
+            }
+        }
+    }
+
+    /// Parts a connection from its session: the session goes on offline, or ends.
+    fn detach(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let Some(session_id) = self.delivery.connections.leave_session(id) else { return };
+        let detached = self.delivery.sessions.detach(turn, session_id, id);
+        if let Some(session) = self.delivery.sessions.get(session_id) {
+            self.topics.members_changed(session.subscriptions());
+        }
+        match detached {
+            Detached::Ends => self.end_session(turn, session_id),
+            Detached::WillDue => self.publish_will(turn, session_id),
+            Detached::GoesOn => {}
+        }
+    }
+
+    /// Ends a session: its will is published, its subscriptions are gone, and so are its messages, each counted, except
+    /// those that other members of its groups are to receive.
+    pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Self { topics, delivery, shared, .. } = self;
+        let Some(Ended { will, deliveries }) = delivery.sessions.begin_end(turn, id) else { return };
+        shared.leave_all_groups(turn, topics, delivery, id, deliveries);
+        topics.unsubscribe_all(delivery.sessions.of_connection(id).subscriptions_mut());
+        delivery.sessions.remove(id);
+        if let Some(will) = will {
+            self.publish_message_of(turn, &will);
+        }
+    }
+
+    /// Publishes the will of a session and forgets it [MQTT-3.1.2-10].
+    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        if let Some(will) = self.delivery.sessions.take_will(id) {
+            self.publish_message_of(turn, &will);
+        }
+    }
+
+    fn publish_message_of(&mut self, turn: &mut Turn<'_>, will: &Will) {
+        // No client waits for an answer: a refusal is counted where it is decided.
+        let _routed = self.route(turn, will.message_at(turn.now), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! CONNECT: a client is let in, takes over its session, and is answered; and authentication on the way there.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+
+use wire::packet::Connect;
+use wire::{ProtocolVersion, ReasonCode};
+
+use super::Rooms;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::connection::ack_gate::PendingAck;
+use crate::connection::authenticate::{Judged, Verdict};
+use crate::connection::connect::{
+    Acceptance, encode_connack, expiry_interval_s, keep_alive_s, refusal, response_information,
+};
+use crate::connection::disconnect::stop_reason;
+use crate::connection::{Admission, Close};
+use crate::session::will::Will;
+use crate::turn::Turn;
+
+impl Rooms {
+    pub(super) fn on_connect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        admission: Admission,
+        connect: &Connect<'_>,
+        body: &[u8],
+    ) -> Result<(), Close> {
+        turn.counters.connects_received += 1;
+        self.delivery.connections.current(id).set_limits(connect);
+        if let Some(reason) = self.connect_refusal(turn, admission, connect) {
+            return Err(self.refuse(turn, id, connect, reason));
+        }
+        if connect.properties.authentication_method.is_none() {
+            return self.accept_connect(turn, id, connect, None);
+        }
+        let begun = self.delivery.connections.begin_authentication(turn, id, connect, body);
+        begun.map_err(|reason| self.refuse(turn, id, connect, reason))
+    }
+
+    /// The host has judged a step of authentication.
+    pub(super) fn on_authenticated(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        step: u64,
+        verdict: Verdict<'_>,
+    ) {
+        let judged = self.delivery.connections.on_authenticated(turn, id, step, verdict);
+        let outcome = match judged {
+            Ok(Judged::Nothing) => Ok(()),
+            Ok(Judged::Admit { connect, method }) => {
+                let data = if let Verdict::Success(data) = verdict { data } else { &[] };
+                self.admit(turn, id, &connect, (&method, data))
+            }
+            Err(close) => Err(close),
+        };
+        if let Err(close) = outcome {
+            self.close(turn, id, &close);
+        }
+    }
+
+    /// The client that CONNECT named is authenticated: its CONNECT counts from now on.
+    fn admit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        body: &[u8],
+        authenticated: (&str, &[u8]),
+    ) -> Result<(), Close> {
+        let connect = Connect::decode(body).map_err(|malformed| Close::Authentication(malformed.reason()))?;
+        if let Some(reason) = self.connect_refusal(turn, Admission::Serve, &connect) {
+            return Err(self.refuse(turn, id, &connect, reason));
+        }
+        self.accept_connect(turn, id, &connect, Some(authenticated))
+    }
+
+    /// The reason to refuse a CONNECT at this moment, if there is one.
+    fn connect_refusal(
+        &self,
+        turn: &Turn<'_>,
+        admission: Admission,
+        connect: &Connect<'_>,
+    ) -> Option<ReasonCode> {
+        match admission {
+            Admission::TurnAway => Some(ReasonCode::QuotaExceeded),
+            Admission::Serve if self.stopping => {
+                Some(stop_reason(turn.limits, ReasonCode::ServerUnavailable))
+            }
+            Admission::Serve => refusal(turn.limits, connect, self.is_over_ceiling(turn)),
+        }
+    }
+
+    /// Answers a CONNECT that is not accepted [MQTT-3.2.2-7].
+    fn refuse(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        reason: ReasonCode,
+    ) -> Close {
+        self.delivery.connections.refuse_connect(turn, id, connect.version, reason, None);
+        Close::Silently
+    }
+
+    /// Lets a client in: the requests of its CONNECT are carried out, and CONNACK says so.
+    fn accept_connect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        authenticated: Option<(&str, &[u8])>,
+    ) -> Result<(), Close> {
+        let bytes_max = self.delivery.connections.current(id).packet_bytes_max();
+        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let shard = turn.limits.tell_shard.then(|| format!("{}", self.mesh.placement().own()));
+        let information = response_information(turn.limits, connect, client_id);
+        let acceptance =
+            Acceptance::new(assigned.as_deref(), authenticated, shard.as_deref(), information.as_deref());
+        let connack = |present| encode_connack(turn.limits, connect, &acceptance, present, bytes_max);
+        let (fresh, resumed) = (connack(false), connack(true));
+        let known = self.delivery.sessions.find(client_id);
+        let is_full = self.delivery.sessions.len() >= turn.limits.sessions_max;
+        let (Some(fresh), Some(resumed)) = (fresh, resumed) else {
+            // Before anything changes: a client that cannot be answered must not take a session over.
+            return Err(self.refuse(turn, id, connect, ReasonCode::ImplementationSpecificError));
+        };
+        if is_full && known.is_none() {
+            return Err(self.refuse(turn, id, connect, ReasonCode::QuotaExceeded));
+        }
+
+        // The old connection is sent 0x8E before its session changes hands [MQTT-3.1.4-3].
+        if let Some(old) = known.and_then(|known| self.delivery.sessions.get(known)?.connection()) {
+            turn.counters.take_overs += 1;
+            self.close(turn, old, &Close::Reason(ReasonCode::SessionTakenOver));
+        }
+        let mut must_persist = false;
+        if connect.clean_start
+            && let Some(session) = self.delivery.sessions.find(client_id)
+        {
+            must_persist = true;
+            self.end_session(turn, session);
+        }
+        let present = self.delivery.sessions.find(client_id);
+        let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
+        self.attach(turn, id, session, connect);
+
+        // 3.1 has no such flag: the byte is reserved there.
+        let is_told = present.is_some() && connect.version != ProtocolVersion::V3_1;
+        let connack = if is_told { resumed } else { fresh };
+        let ack = PendingAck::ConnAck(connack.into_boxed_slice());
+        self.delivery.connections.acknowledge(turn, id, ack, must_persist);
+        Ok(())
+    }
+
+    /// Binds a connection and a session to each other under the terms of CONNECT.
+    fn attach(&mut self, turn: &mut Turn<'_>, id: ConnectionId, session: SessionId, connect: &Connect<'_>) {
+        let expiry_interval_s = expiry_interval_s(turn.limits, connect);
+        let will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
+        self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
+        let connections = &mut self.delivery.connections;
+        connections.begin_accepting(id, session);
+        connections.current(id).set_quota(turn.limits, connect);
+        connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
+    }
+
+    /// A client identifier that no session has [MQTT-3.2.2-16]. Without the key it cannot be guessed.
+    fn assign_client_id(&mut self) -> String {
+        let placement = self.mesh.placement();
+        loop {
+            self.assigned_count += 1;
+            let hash = self.hasher.pair(u32::MAX, self.assigned_count);
+            let client_id = format!("auto-{hash:016x}");
+            // It lives on the shard that accepted it, so that it need not be handed over.
+            let at_home = placement.home_of_client(&client_id) == placement.own();
+            if at_home && self.delivery.sessions.find(&client_id).is_none() {
+                return client_id;
+            }
+        }
+    }
+
+    /// CONNACK is out: the pending messages of the session may follow.
+    pub(super) fn on_opened(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+        if let Some(session) = self.delivery.sessions.get(session) {
+            self.topics.members_changed(session.subscriptions());
+        }
+        self.delivery.deliver_pending(turn, session);
+        self.retained.schedule(&mut self.delivery.sessions, session);
+    }
+}

@@ -1,0 +1,170 @@
+//! Shared subscriptions across shards: a shard is chosen for each group, and asked again elsewhere if it has no member.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::Rooms;
+use crate::base::shard_set::ShardSet;
+use crate::counters::DropReason;
+use crate::mesh::message::ShardMessage;
+use crate::message::forwarded::{ForwardedPublish, GroupKeys};
+use crate::message::origin::Origin;
+use crate::publish::fan_out::FanOut;
+use crate::shared::remote_members::Choice;
+use crate::shared::{Shared, count_undeliverable};
+use crate::turn::Turn;
+
+/// Messages reassigned in one step; the rest waits for the next.
+const REASSIGNMENTS_PER_STEP_MAX: usize = 128;
+
+impl Rooms {
+    /// Keys of all groups, here and elsewhere, whose filter matches.
+    pub(super) fn group_keys(&self, fingerprint: u64, filters: &[u32]) -> Vec<u64> {
+        let mut keys = Vec::new();
+        self.mesh.interests().groups(fingerprint, filters, &mut keys);
+        Shared::add_own_keys(&self.topics, filters, &mut keys);
+        keys
+    }
+
+    /// Chooses the shard that finds a member of a group: this one at once, another by adding the key to the message that
+    /// is forwarded. Returns that other shard.
+    pub(super) fn choose_shard(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: u64,
+        fan_out: &mut FanOut<'_>,
+    ) -> Option<u16> {
+        let Self { topics, delivery, shared, mesh, .. } = self;
+        match shared.choose_shard(topics, delivery, key, ShardSet::default(), false) {
+            Choice::Own => self.offer_to_own_members(turn, key, fan_out),
+            Choice::Other(target) | Choice::PersistentOffline(target) => {
+                mesh.add_group_key(target, key);
+                return Some(target);
+            }
+            Choice::Nobody => count_undeliverable(turn.counters, DropReason::NoMember),
+        }
+        None
+    }
+
+    /// Finds members of the groups that this shard was chosen for. The groups without one go back, all in one message.
+    pub(super) fn deliver_to_groups(
+        &mut self,
+        turn: &mut Turn<'_>,
+        source: u16,
+        forwarded: &ForwardedPublish<'_>,
+        fan_out: &mut FanOut<'_>,
+    ) {
+        let mut missing: Vec<u8> = Vec::new();
+        for key in forwarded.groups.iter() {
+            let Self { topics, delivery, shared, .. } = self;
+            let counts = shared.count_members_of(topics, delivery, key);
+            if counts.online > 0 || (counts.persistent > 0 && forwarded.accepts_offline) {
+                self.offer_to_own_members(turn, key, fan_out);
+            } else {
+                missing.extend_from_slice(&key.to_le_bytes());
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        let returned = ForwardedPublish {
+            groups: GroupKeys::from_bytes(&missing),
+            tried: forwarded.tried,
+            accepts_offline: forwarded.accepts_offline,
+            ..ForwardedPublish::of(*fan_out.message(), forwarded.origin)
+        };
+        self.mesh.send(source, &ShardMessage::Returned(returned), fan_out.shared());
+    }
+
+    /// The shard chosen for some groups had no member: the next one is asked, each once for a member that is online, then
+    /// each once for one that keeps the message.
+    pub(super) fn on_returned(
+        &mut self,
+        turn: &mut Turn<'_>,
+        source: u16,
+        returned: &ForwardedPublish<'_>,
+        attached: Option<&Bytes>,
+    ) {
+        let mut fan_out = self.delivery.begin(returned.view, attached, None);
+        let returned = ForwardedPublish { tried: returned.tried.with(source), ..returned.clone() };
+        self.search_members(turn, &returned, &mut fan_out);
+        self.delivery.finish(&fan_out);
+    }
+
+    /// Whether a message waits for another member and can be passed on.
+    pub(super) fn may_reassign(&self) -> bool {
+        self.shared.reassignment_count() > 0 && self.mesh.outbound().has_room()
+    }
+
+    /// Finds other members for some of the messages that wait. While lanes are full they stay here: they were held before,
+    /// so this takes no more memory than the sessions did.
+    pub(super) fn run_reassignments(&mut self, turn: &mut Turn<'_>) {
+        for _ in 0..REASSIGNMENTS_PER_STEP_MAX {
+            if !self.may_reassign() {
+                return;
+            }
+            let Some((message, key)) = self.shared.pop_reassignment() else { return };
+            let mut copy = self.delivery.lend_copy();
+            let mut fan_out = self.delivery.begin_stored(message, &mut copy);
+            if fan_out.message().is_expired(turn.now) {
+                count_undeliverable(turn.counters, DropReason::Expired);
+            } else {
+                let key = key.to_le_bytes();
+                let origin = Origin::past(self.mesh.placement().own());
+                let publish = ForwardedPublish::of(*fan_out.message(), origin);
+                let publish = ForwardedPublish { groups: GroupKeys::from_bytes(&key), ..publish };
+                self.search_members(turn, &publish, &mut fan_out);
+            }
+            self.delivery.finish(&fan_out);
+            self.delivery.messages.release(message);
+            self.delivery.return_copy(copy);
+        }
+    }
+
+    /// Goes on with the search for members of the groups of `publish`, of which the shards that it was `tried` on had
+    /// none: here at once, elsewhere by one message to a shard for members that are online, or one more for members that
+    /// are not.
+    fn search_members(
+        &mut self,
+        turn: &mut Turn<'_>,
+        publish: &ForwardedPublish<'_>,
+        fan_out: &mut FanOut<'_>,
+    ) {
+        let ForwardedPublish { tried, accepts_offline, origin, .. } = *publish;
+        let mut requests: Vec<(u16, bool, u64)> = Vec::new();
+        for key in publish.groups.iter() {
+            let Self { topics, delivery, shared, .. } = self;
+            match shared.choose_shard(topics, delivery, key, tried, accepts_offline) {
+                Choice::Own => self.offer_to_own_members(turn, key, fan_out),
+                Choice::Other(target) => requests.push((target, false, key)),
+                Choice::PersistentOffline(target) => requests.push((target, true, key)),
+                Choice::Nobody => count_undeliverable(turn.counters, DropReason::NoMember),
+            }
+        }
+        requests.sort_unstable();
+        for alike in requests.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let (target, offline, _) = alike[0];
+            // The search for offline members begins anew: a shard without a member online may have one of them.
+            let tried = if offline && !accepts_offline { ShardSet::default() } else { tried };
+            let keys: Vec<u8> = alike.iter().flat_map(|(_, _, key)| key.to_le_bytes()).collect();
+            let again = ForwardedPublish {
+                groups: GroupKeys::from_bytes(&keys),
+                tried,
+                accepts_offline: offline,
+                ..ForwardedPublish::of(*fan_out.message(), origin)
+            };
+            self.mesh.send(target, &ShardMessage::Publish(again), fan_out.shared());
+            turn.counters.messages_forwarded += 1;
+        }
+    }
+
+    fn offer_to_own_members(&mut self, turn: &mut Turn<'_>, key: u64, fan_out: &mut FanOut<'_>) {
+        let Self { topics, delivery, .. } = self;
+        if let Some(group) = topics.group_by_key(key) {
+            Shared::offer_to_group(turn, topics, delivery, group, fan_out);
+        } else {
+            unreachable!("this shard was chosen for its members");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The way of one PUBLISH: checked, matched, delivered here, forwarded to other shards, and retained at its home.
+
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+
+use wire::packet::{AckKind, Publish};
+use wire::{PacketId, QoS, ReasonCode};
+
+use super::Rooms;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::connection::Close;
+use crate::connection::ack_gate::PendingAck;
+use crate::connection::connect::has_valid_payload_format;
+use crate::message::borrowed::{Message, PlainPacket};
+use crate::message::origin::Origin;
+use crate::publish::admission::{Routed, refusal};
+use crate::publish::fan_out::FanOut;
+use crate::retained::store::RetainedEntry;
+use crate::session::replays::LiveOrigin;
+use crate::session::table::Sessions;
+use crate::shared::Shared;
+use crate::topic::sys::is_sys;
+use crate::turn::Turn;
+
+impl Rooms {
+    pub(super) fn on_publish(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        publish: &Publish<'_>,
+    ) -> Result<(), Close> {
+        turn.counters.messages_received += 1;
+        turn.counters.payload_bytes_received += publish.payload.len() as u64;
+        if !publish.properties.subscription_ids.is_empty() {
+            // A client's PUBLISH has none [MQTT-3.3.4-6].
+            return Err(Close::ProtocolError(ReasonCode::ProtocolError));
+        }
+        if publish.qos > turn.limits.maximum_qos {
+            // CONNACK said so [MQTT-3.2.2-11].
+            return Err(Close::ProtocolError(ReasonCode::QoSNotSupported));
+        }
+        if publish.retain && !turn.limits.retain_available {
+            // [MQTT-3.2.2-14]
+            return Err(Close::ProtocolError(ReasonCode::RetainNotSupported));
+        }
+        match (publish.topic, publish.properties.topic_alias) {
+            (Some(topic), None) => self.publish_to(turn, id, session, publish, topic.as_str()),
+            (None, None) => unreachable!("the codec refuses an empty topic without alias [MQTT-3.3.2-8]"),
+            (_, Some(alias)) if alias.get() > turn.limits.topic_alias_maximum => {
+                Err(Close::ProtocolError(ReasonCode::TopicAliasInvalid))
+            }
+            (Some(topic), Some(alias)) => {
+                self.delivery.connections.current(id).aliases_in().set(alias, topic.as_str());
+                self.publish_to(turn, id, session, publish, topic.as_str())
+            }
+            (None, Some(alias)) => {
+                let Some(topic) = self.delivery.connections.current(id).aliases_in().lend(alias) else {
+                    return Err(Close::ProtocolError(ReasonCode::ProtocolError));
+                };
+                let outcome = self.publish_to(turn, id, session, publish, &topic);
+                self.delivery.connections.current(id).aliases_in().give_back(alias, topic);
+                outcome
+            }
+        }
+    }
+
+    fn publish_to(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+    ) -> Result<(), Close> {
+        if is_sys(topic) {
+            return self.deny_sys(turn, id, publish);
+        }
+        let is_utf8 = publish.properties.payload_format_utf8;
+        if !has_valid_payload_format(turn.limits, is_utf8, publish.payload) {
+            return self.refuse_payload(turn, id, publish);
+        }
+        let mut forwarded = core::mem::take(&mut self.forwarded);
+        forwarded.clear();
+        if publish.properties.has_forwardable() {
+            publish.properties.append_forwardable(&mut forwarded);
+        }
+        let version = self.delivery.connections.current(id).version();
+        let expiry_interval_s = publish.properties.message_expiry_interval_s;
+        let message = Message {
+            topic,
+            forwarded: &forwarded,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: expiry_interval_s.map(|interval_s| turn.now.plus_s(interval_s)),
+            packet: PlainPacket::of(version, publish),
+        };
+        let outcome = match (publish.qos, publish.packet_id) {
+            (QoS::AtMostOnce, _) => match self.route(turn, message, Some(session)) {
+                // Nothing answers QoS 0. A client that names a topic which is never accepted has to be told all the same;
+                // want of room passes, and its cost is counted.
+                Routed::Refused(reason @ ReasonCode::TopicNameInvalid) => Err(Close::Reason(reason)),
+                Routed::Refused(_) | Routed::Taken { .. } => Ok(()),
+            },
+            (QoS::AtLeastOnce, Some(packet_id)) => self.count_receiving(turn, id).and_then(|()| {
+                let routed = self.route(turn, message, Some(session));
+                self.answer(turn, id, AckKind::PubAck, packet_id, routed)
+            }),
+            (QoS::ExactlyOnce, Some(packet_id)) => {
+                self.publish_exactly_once(turn, id, session, packet_id, message)
+            }
+            (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => {
+                unreachable!("the codec refuses QoS 1 and 2 without Packet Identifier [MQTT-2.2.1-3]")
+            }
+        };
+        self.forwarded = forwarded;
+        outcome
+    }
+
+    fn publish_exactly_once(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session_id: SessionId,
+        packet_id: PacketId,
+        message: Message<'_>,
+    ) -> Result<(), Close> {
+        let session = self.delivery.sessions.of_connection(session_id);
+        if session.has_received(packet_id) {
+            // A repetition is acknowledged again, not delivered again [MQTT-4.3.3-10]. The first one may still wait for
+            // the journal, on a connection that is gone.
+            let must_persist = session.is_persistent();
+            let ack = PendingAck::Ack(AckKind::PubRec, packet_id, ReasonCode::Success);
+            self.delivery.connections.acknowledge(turn, id, ack, must_persist);
+            return Ok(());
+        }
+        self.count_receiving(turn, id)?;
+        let routed = self.route(turn, message, Some(session_id));
+        if matches!(routed, Routed::Taken { .. }) {
+            self.delivery.sessions.of_connection(session_id).record_received(packet_id);
+        }
+        self.answer(turn, id, AckKind::PubRec, packet_id, routed)
+    }
+
+    /// PUBREL of the client.
+    pub(super) fn on_pubrel(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        packet_id: PacketId,
+    ) {
+        let session = self.delivery.sessions.of_connection(session);
+        let reason = session.on_pubrel(packet_id);
+        // A repetition waits as well: the first may be on its way to the journal from a lost connection.
+        let must_persist = session.is_persistent();
+        let ack = PendingAck::Ack(AckKind::PubComp, packet_id, reason);
+        self.delivery.connections.acknowledge(turn, id, ack, must_persist);
+    }
+
+    /// Refuses a PUBLISH whose payload does not have the format that it says; only 5.0 can say it.
+    fn refuse_payload(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<(), Close> {
+        turn.counters.publishes_refused += 1;
+        let reason = ReasonCode::PayloadFormatInvalid;
+        match publish.packet_id {
+            None => Err(Close::Reason(reason)),
+            Some(packet_id) => self.answer_unrouted(turn, id, publish.qos, packet_id, reason),
+        }
+    }
+
+    /// A client's PUBLISH to a topic of the broker's own goes nowhere. A 5.0 client is told so; an older one, which
+    /// could only be closed, is acknowledged as other brokers do it. Either is counted.
+    fn deny_sys(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<(), Close> {
+        turn.counters.publishes_denied += 1;
+        let Some(packet_id) = publish.packet_id else { return Ok(()) };
+        let is_v5 = self.delivery.connections.current(id).version().is_v5();
+        let reason = if is_v5 { ReasonCode::NotAuthorized } else { ReasonCode::Success };
+        self.answer_unrouted(turn, id, publish.qos, packet_id, reason)
+    }
+
+    fn answer_unrouted(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        qos: QoS,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) -> Result<(), Close> {
+        self.count_receiving(turn, id)?;
+        let kind = if qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
+        let ack = PendingAck::Ack(kind, packet_id, reason);
+        self.delivery.connections.acknowledge(turn, id, ack, false);
+        Ok(())
+    }
+
+    /// Counts a QoS 1 or 2 message against our Receive Maximum [MQTT-3.3.4-9].
+    fn count_receiving(&mut self, turn: &Turn<'_>, id: ConnectionId) -> Result<(), Close> {
+        let has_room = self.delivery.connections.current(id).count_receiving(turn.limits);
+        if has_room { Ok(()) } else { Err(Close::ProtocolError(ReasonCode::ReceiveMaximumExceeded)) }
+    }
+
+    /// Acknowledges a routed PUBLISH, or says why it was refused.
+    fn answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        kind: AckKind,
+        packet_id: PacketId,
+        routed: Routed,
+    ) -> Result<(), Close> {
+        let is_v5 = self.delivery.connections.current(id).version().is_v5();
+        let (reason, must_persist) = match routed {
+            Routed::Taken { offered_count: 0, must_persist } if is_v5 => {
+                (ReasonCode::NoMatchingSubscribers, must_persist)
+            }
+            Routed::Taken { must_persist, .. } => (ReasonCode::Success, must_persist),
+            Routed::Refused(reason) if is_v5 => (reason, false),
+            // 3.1.1 has no way to refuse but to close [MQTT-3.3.5-2].
+            Routed::Refused(_) => return Err(Close::Silently),
+        };
+        let ack = PendingAck::Ack(kind, packet_id, reason);
+        self.delivery.connections.acknowledge(turn, id, ack, must_persist);
+        Ok(())
+    }
+
+    /// The host publishes one of the broker's own messages: QoS 0, because the next one replaces it, and retained
+    /// unless it is empty. The limits of the retained store are for clients' messages and do not count it.
+    ///
+    /// # Panics
+    /// If the topic is not below `$SYS`.
+    pub(super) fn publish_sys(&mut self, turn: &mut Turn<'_>, topic: &str, payload: &[u8]) {
+        assert!(is_sys(topic));
+        let message = Message {
+            topic,
+            forwarded: &[],
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            expires_at: None,
+            packet: None,
+        };
+        let _counted = self.route(turn, message, None);
+    }
+
+    /// Gives a message to every session that wants it, here and on other shards, and to the retained store.
+    pub(super) fn route(
+        &mut self,
+        turn: &mut Turn<'_>,
+        message: Message<'_>,
+        publisher: Option<SessionId>,
+    ) -> Routed {
+        if let Some(reason) = self.publish_refusal(turn, &message) {
+            turn.counters.publishes_refused += 1;
+            return Routed::Refused(reason);
+        }
+        let sequence = self.delivery.next_publish();
+        let retained_by = publisher.filter(|_| message.retain).and_then(|id| self.publisher_of(id));
+        let origin = Origin { shard: self.mesh.placement().own(), sequence };
+        let fan_out = self.delivery.begin(message, None, Some(LiveOrigin { at: sequence, origin }));
+        let mut fan_out = fan_out.published_by(publisher.map(SessionId::index));
+
+        let mut filters = core::mem::take(&mut self.filters);
+        let fingerprint = self.topics.matches(message.topic, &mut filters);
+        self.delivery.offer_to_subscribers(turn, &self.topics, &filters, &mut fan_out);
+        let own_count = fan_out.offered_count();
+        let is_meshed = self.mesh.placement().is_meshed();
+        let other_count = if is_meshed {
+            self.forward(turn, &filters, fingerprint, retained_by, &mut fan_out)
+        } else if self.topics.has_groups() {
+            Shared::offer_to_groups(turn, &mut self.topics, &mut self.delivery, &filters, &mut fan_out)
+        } else {
+            0
+        };
+        self.return_filters(filters);
+
+        let offered_count = own_count + other_count;
+        // Whether a session elsewhere outlives its connection is not known here, so it may.
+        let is_promised = is_meshed && other_count > 0 && message.qos != QoS::AtMostOnce;
+        if message.retain && self.mesh.placement().home(fingerprint) == origin.shard {
+            self.retain(turn, &mut fan_out, retained_by, origin);
+        }
+        if offered_count == 0 && !is_sys(message.topic) {
+            turn.counters.publishes_unmatched += 1;
+        }
+        let must_persist = fan_out.must_persist() || message.retain || is_promised;
+        self.delivery.finish(&fan_out);
+        Routed::Taken { offered_count, must_persist }
+    }
+
+    /// Replaces or, with an empty payload, removes the retained message of a topic [MQTT-3.3.1-5, -6].
+    pub(super) fn retain(
+        &mut self,
+        turn: &mut Turn<'_>,
+        fan_out: &mut FanOut<'_>,
+        publisher: Option<NonZeroU64>,
+        origin: Origin,
+    ) {
+        let Self { delivery, retained, .. } = self;
+        let message = *fan_out.message();
+        if message.payload.is_empty() {
+            retained.store_mut().remove(turn, &mut delivery.messages, message.topic);
+        } else {
+            let key = delivery.keep(fan_out);
+            let entry = RetainedEntry::new(key, delivery.publish_sequence(), publisher, origin);
+            retained.store_mut().set(turn, &mut delivery.messages, &message, entry);
+        }
+    }
+
+    /// Takes the list of filters back.
+    pub(super) fn return_filters(&mut self, mut filters: Vec<u32>) {
+        filters.clear();
+        self.filters = filters;
+    }
+
+    fn publisher_of(&self, id: SessionId) -> Option<NonZeroU64> {
+        let sessions: &Sessions = &self.delivery.sessions;
+        self.mesh.placement().publisher(sessions.get(id)?.client_id())
+    }
+
+    /// The reason not to take a publish, if there is one.
+    fn publish_refusal(&self, turn: &Turn<'_>, message: &Message<'_>) -> Option<ReasonCode> {
+        if let Some(reason) = refusal(turn.limits, message, || self.is_over_ceiling(turn)) {
+            return Some(reason);
+        }
+        let placement = self.mesh.placement();
+        let is_full = message.retain
+            && placement.home_of_topic(message.topic) == placement.own()
+            && self.retained.store().is_full_for(turn.limits, &self.delivery.messages, message);
+        is_full.then_some(ReasonCode::QuotaExceeded)
+    }
+}

@@ -1,0 +1,243 @@
+//! Received bytes: cut into packets, and each packet given to its handler.
+
+use wire::packet::{Connect, Packet, Publish};
+use wire::{Frame, Malformed, PacketType, ReasonCode};
+
+use super::Rooms;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::connection::receive::Shortage;
+use crate::connection::{Admission, Close, Phase};
+use crate::event::Consumed;
+use crate::session::Acknowledged;
+use crate::turn::Turn;
+
+/// PINGRESP.
+const PINGRESP: [u8; 2] = [0xD0, 0];
+
+impl Rooms {
+    /// Takes the packets of what arrived, as far as the connection has credit for them.
+    pub(super) fn receive(&mut self, turn: &mut Turn<'_>, id: ConnectionId, bytes: &[u8]) -> Consumed {
+        turn.counters.bytes_received += bytes.len() as u64;
+        let Some(mut assembler) = self.delivery.connections.take_assembler(id) else {
+            turn.counters.stale += 1;
+            return Consumed::of(bytes.len());
+        };
+        let mut rest = bytes;
+        loop {
+            let connection = self.delivery.connections.get(id);
+            match connection.map(super::super::connection::Connection::phase) {
+                None | Some(Phase::Closing) => {
+                    let may_close_at_once =
+                        connection.is_some_and(super::super::connection::Connection::may_close_at_once);
+                    return Consumed { may_close_at_once, ..Consumed::of(bytes.len()) };
+                }
+                // The bytes behind CONNECT are for the shard that takes over.
+                Some(Phase::HandingOver) => break,
+                Some(Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)) => {}
+            }
+            if let Some(&first_byte) = rest.first() {
+                let begins = assembler.is_idle().then_some(first_byte);
+                let is_wrong =
+                    begins.is_some_and(|first| self.delivery.connections.is_wrong_first_packet(id, first));
+                if is_wrong {
+                    self.close(turn, id, &Close::ProtocolError(ReasonCode::ProtocolError));
+                    continue;
+                }
+                if !self.has_credit(turn, id, begins) {
+                    break;
+                }
+            }
+            let outcome = match assembler.next(&mut rest, turn.limits.packet_bytes_max) {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    self.delivery.connections.packet_received(turn, id);
+                    self.frame(turn, id, frame)
+                }
+                Err(malformed) => Err(self.malformed(turn, id, malformed)),
+            };
+            if let Err(close) = outcome {
+                self.close(turn, id, &close);
+            }
+            self.settle(turn);
+        }
+        let has_grown = self.delivery.connections.store_partial_packet(id, assembler);
+        if has_grown && self.memory_use().is_over_ceiling_in_all(turn.limits) {
+            turn.counters.partial_packets_refused += 1;
+            self.close(turn, id, &Close::Reason(ReasonCode::QuotaExceeded));
+        }
+        turn.counters.bytes_received -= rest.len() as u64;
+        Consumed::of(bytes.len() - rest.len())
+    }
+
+    /// Whether one more packet of a connection may be taken.
+    fn has_credit(&mut self, turn: &mut Turn<'_>, id: ConnectionId, first_byte: Option<u8>) -> bool {
+        if self.quiet {
+            self.delivery.connections.pause(id);
+            return false;
+        }
+        let shortage =
+            Shortage { memory: self.is_over_ceiling(turn), lanes: !self.mesh.outbound().has_room() };
+        self.delivery.connections.has_credit(turn, id, first_byte, shortage)
+    }
+
+    fn frame(&mut self, turn: &mut Turn<'_>, id: ConnectionId, frame: Frame<'_>) -> Result<(), Close> {
+        let connection = self.delivery.connections.current(id);
+        let (phase, version) = (connection.phase(), connection.version());
+        match (phase, PacketType::from_first_byte(frame.first_byte)) {
+            (Phase::Fresh(admission), Some(PacketType::Connect)) => match Connect::decode(frame.body) {
+                Ok(connect) => self.on_first_packet(turn, id, admission, &connect, frame),
+                Err(malformed) => Err(self.malformed(turn, id, malformed)),
+            },
+            // The hot path decodes into its own type, which is a fraction of the size of any packet's.
+            (Phase::Open(session), Some(PacketType::Publish)) => {
+                match Publish::decode(version, frame.first_byte, frame.body) {
+                    Ok(publish) => self.on_publish(turn, id, session, &publish),
+                    Err(malformed) => Err(self.malformed(turn, id, malformed)),
+                }
+            }
+            // A second CONNECT is refused for being there [MQTT-3.1.0-2], whatever it says: its possible faults have
+            // codes that no DISCONNECT can carry.
+            (Phase::Open(_), Some(PacketType::Connect)) => {
+                Err(Close::ProtocolError(ReasonCode::ProtocolError))
+            }
+            _ => match Packet::decode(version, frame) {
+                Ok(packet) => self.packet(turn, id, phase, &packet),
+                Err(malformed) => Err(self.malformed(turn, id, malformed)),
+            },
+        }
+    }
+
+    /// CONNECT, on the shard that accepted the connection: it goes to the shard of its session before anything is answered.
+    fn on_first_packet(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        admission: Admission,
+        connect: &Connect<'_>,
+        frame: Frame<'_>,
+    ) -> Result<(), Close> {
+        let placement = self.mesh.placement();
+        let home = placement.home_of_client(connect.client_id);
+        let may_leave = admission == Admission::Serve && !connect.client_id.is_empty();
+        if may_leave && home != placement.own() {
+            self.delivery.connections.begin_hand_over(turn, id, home, frame);
+            return Ok(());
+        }
+        self.on_connect(turn, id, admission, connect, frame.body)
+    }
+
+    fn packet(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        phase: Phase,
+        packet: &Packet<'_>,
+    ) -> Result<(), Close> {
+        match (phase, packet) {
+            (Phase::Open(session), _) => self.packet_of_session(turn, id, session, packet),
+            // The first packet was not a CONNECT [MQTT-3.1.0-1].
+            (Phase::Fresh(_), _) => {
+                turn.counters.protocol_errors += 1;
+                Err(Close::Silently)
+            }
+            (Phase::Authenticating, Packet::Auth(auth)) => self.delivery.connections.on_auth(turn, id, auth),
+            (Phase::Authenticating, Packet::Disconnect(_)) => Err(Close::Silently),
+            (Phase::Authenticating, _) => {
+                turn.counters.protocol_errors += 1;
+                Err(Close::Authentication(ReasonCode::ProtocolError))
+            }
+            (Phase::Accepting(_) | Phase::HandingOver | Phase::Closing, _) => {
+                unreachable!("not read in this phase")
+            }
+        }
+    }
+
+    fn packet_of_session(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        packet: &Packet<'_>,
+    ) -> Result<(), Close> {
+        let connections = &mut self.delivery.connections;
+        let (sessions, messages) = (&mut self.delivery.sessions, &mut self.delivery.messages);
+        match packet {
+            Packet::Publish(publish) => return self.on_publish(turn, id, session, publish),
+            Packet::PubAck(ack) => {
+                let outcome = sessions.of_connection(session).on_puback(turn, messages, ack);
+                return self.on_acknowledged(turn, id, session, ack.packet_id, outcome);
+            }
+            Packet::PubRec(ack) => {
+                let outcome = sessions.of_connection(session).on_pubrec(turn, messages, ack);
+                return self.on_acknowledged(turn, id, session, ack.packet_id, outcome);
+            }
+            Packet::PubComp(ack) => {
+                let outcome = sessions.of_connection(session).on_pubcomp(turn, messages, ack.packet_id);
+                return self.on_acknowledged(turn, id, session, ack.packet_id, outcome);
+            }
+            Packet::PubRel(ack) => self.on_pubrel(turn, id, session, ack.packet_id),
+            Packet::Subscribe(subscribe) => return self.on_subscribe(turn, id, session, subscribe),
+            Packet::Unsubscribe(unsubscribe) => {
+                return self.on_unsubscribe(turn, id, session, unsubscribe);
+            }
+            // PINGRESP promises nothing, so it does not pass the gate [MQTT-3.12.4-1].
+            Packet::PingReq => connections.write(turn, id, |out| out.extend_from_slice(&PINGRESP)),
+            Packet::Disconnect(disconnect) => {
+                return Err(self.on_disconnect(turn, id, session, disconnect));
+            }
+            Packet::Auth(auth) => return connections.on_auth(turn, id, auth),
+            // A CONNECT comes no further than its frame [MQTT-3.1.0-2]; the others are a server's packets.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => return Err(Close::ProtocolError(ReasonCode::ProtocolError)),
+        }
+        Ok(())
+    }
+
+    /// Carries on the effect of an acknowledgement of the client.
+    fn on_acknowledged(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session_id: SessionId,
+        packet_id: wire::PacketId,
+        outcome: Acknowledged,
+    ) -> Result<(), Close> {
+        let delivery = &mut self.delivery;
+        match outcome {
+            Acknowledged::Already => {}
+            Acknowledged::OutOfStage => return Err(Close::ProtocolError(ReasonCode::ProtocolError)),
+            Acknowledged::Release(reason) => {
+                delivery.connections.write_pubrel(turn, id, packet_id, reason);
+            }
+            Acknowledged::Ended { held_quota } => {
+                if held_quota {
+                    delivery.connections.current(id).return_quota();
+                }
+                if delivery.sessions.of_connection(session_id).has_backlog() {
+                    delivery.deliver_pending(turn, session_id);
+                }
+                self.retained.schedule(&mut delivery.sessions, session_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The close that a packet deserves which cannot be read. A first packet is answered here, if it can be.
+    fn malformed(&mut self, turn: &mut Turn<'_>, id: ConnectionId, malformed: Malformed) -> Close {
+        turn.counters.protocol_errors += 1;
+        let reason = malformed.reason();
+        match self.delivery.connections.current(id).phase() {
+            Phase::Fresh(_) => {
+                self.delivery.connections.refuse_malformed_connect(turn, id, malformed);
+                Close::Silently
+            }
+            Phase::Authenticating => Close::Authentication(reason),
+            Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => {
+                Close::Malformed(reason, alloc::format!("{malformed}"))
+            }
+        }
+    }
+}

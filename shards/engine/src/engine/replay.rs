@@ -1,0 +1,58 @@
+//! Retained replays: pages of this shard's store, and pages requested from and answered to other shards.
+
+use super::Rooms;
+use crate::mesh::message::ShardMessage;
+use crate::message::forwarded::ForwardedPublish;
+use crate::message::origin::Origins;
+use crate::retained::pages::PAGES_PER_STEP_MAX;
+use crate::retained::replay::{PageQuery, Progress};
+use crate::turn::Turn;
+
+impl Rooms {
+    /// Lets the replays of a few sessions go on, each by one page.
+    pub(super) fn run_replays(&mut self, turn: &mut Turn<'_>) {
+        for _ in 0..PAGES_PER_STEP_MAX {
+            match self.retained.run_next(turn, &mut self.delivery) {
+                None => return,
+                Some(Progress::Page) => {}
+                Some(Progress::Query(query)) => self.send_query(&query),
+            }
+        }
+    }
+
+    fn send_query(&mut self, query: &PageQuery) {
+        let (topic, is_seen) = query.start();
+        let request = ShardMessage::PageRequest {
+            replay: query.id(),
+            filter: query.filter(),
+            topic,
+            is_seen,
+            required: Origins::List(query.required()),
+        };
+        self.mesh.send(query.target(), &request, None);
+    }
+
+    /// Answers requests of other shards, each with one page.
+    pub(super) fn answer_page_requests(&mut self, turn: &mut Turn<'_>) {
+        let Self { delivery, retained, mesh, .. } = self;
+        for _ in 0..PAGES_PER_STEP_MAX {
+            let Some(mut request) = retained.pop_page_request() else { return };
+            let (target, id) = (request.source(), request.id());
+            let (found, after) = request.answer(retained.store());
+            for key in found {
+                if retained.store_mut().remove_if_expired(turn, &mut delivery.messages, key) {
+                    continue;
+                }
+                let message = delivery.messages.view(key);
+                let Some(entry) = retained.store().get(message.topic) else { continue };
+                let answer = ForwardedPublish {
+                    publisher: entry.publisher(),
+                    ..ForwardedPublish::of(message, entry.origin())
+                };
+                let shared = delivery.messages.shared_payload(key);
+                mesh.send(target, &ShardMessage::Retained(id, answer), shared);
+            }
+            mesh.send(target, &ShardMessage::PageEnd(id, after), None);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Export and restoration of the sessions that outlive the process.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Rooms;
+use crate::session::snapshot::{SessionRecord, SubscriptionRecord};
+use crate::turn::Turn;
+
+impl Rooms {
+    /// See [`super::Engine::export`].
+    pub(super) fn export(
+        &self,
+        from: u32,
+        sessions_max: u32,
+        records: &mut Vec<SessionRecord>,
+    ) -> Option<u32> {
+        let sessions = &self.delivery.sessions;
+        let end = from.saturating_add(sessions_max).min(sessions.slot_count());
+        for session in (from..end).filter_map(|index| sessions.get(sessions.id_at(index)?)) {
+            let list = session.subscriptions();
+            if !session.is_persistent() || list.count() == 0 {
+                continue;
+            }
+            let mut subscriptions = Vec::with_capacity(list.count() as usize);
+            self.topics.for_each(list, |share_name, filter, member| {
+                subscriptions.push(SubscriptionRecord::new(share_name, filter, member));
+            });
+            records.push(SessionRecord { client_id: session.client_id().into(), subscriptions });
+        }
+        (end < sessions.slot_count()).then_some(end)
+    }
+
+    /// See [`super::Engine::restore`].
+    pub(super) fn restore(&mut self, turn: &mut Turn<'_>, record: &SessionRecord) -> Result<(), String> {
+        let parsed: Result<Vec<_>, String> =
+            record.subscriptions.iter().map(SubscriptionRecord::parse).collect();
+        let parsed = parsed?;
+        let sessions = &mut self.delivery.sessions;
+        if sessions.find(&record.client_id).is_some() {
+            return Ok(());
+        }
+        let expiry_interval_s = turn.limits.default_session_expiry_s.max(1);
+        let id = sessions.restore(turn, &record.client_id, expiry_interval_s);
+        let list = sessions.of_connection(id).subscriptions_mut();
+        for (filter, options, identifier) in &parsed {
+            self.topics.subscribe(list, id.index(), filter, *options, *identifier);
+        }
+        Ok(())
+    }
+}

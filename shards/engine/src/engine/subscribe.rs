@@ -1,0 +1,203 @@
+//! SUBSCRIBE and UNSUBSCRIBE: the topic tree changes, other shards are told, and retained messages are replayed.
+
+use alloc::vec::Vec;
+
+use wire::packet::{AckProperties, Reasons, SubAck, Subscribe, SubscribeOptions, UnsubAck, Unsubscribe};
+use wire::{QoS, ReasonCode, RetainHandling, TopicFilter};
+
+use super::Rooms;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::connection::Close;
+use crate::connection::ack_gate::PendingAck;
+use crate::connection::bounded_write::append_bounded;
+use crate::connection::reason_string::reason_string;
+use crate::limits::Limits;
+use crate::session::replays::{ReplayShards, ReplayTerms, Since};
+use crate::shared::reassignment::Leaving;
+use crate::turn::Turn;
+
+impl Rooms {
+    pub(super) fn on_subscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<(), Close> {
+        let connection = self.delivery.connections.current(id);
+        let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
+        let wants_reason_string = connection.problem_information();
+        if version.is_v5()
+            && let Some(reason) = unsupported(turn.limits, subscribe)
+        {
+            // CONNACK said so, so it is a protocol error [3.2.2.3.11 to 3.2.2.3.13].
+            return Err(Close::ProtocolError(reason));
+        }
+        let codes: Vec<ReasonCode> = subscribe
+            .filters
+            .iter()
+            .map(|(filter, options)| {
+                let terms = ReplayTerms { options, identifier: subscribe.subscription_id };
+                self.subscribe(turn, session, &filter, terms)
+            })
+            .collect();
+        let must_persist = self.delivery.sessions.subscriptions_changed(session);
+        let text = codes.iter().find_map(|&code| reason_string(code)).filter(|_| wants_reason_string);
+        let variants = [text, None];
+        let variants = if text.is_some() { &variants[..] } else { &variants[1..] };
+        let mut bytes = Vec::new();
+        // A reason string goes along where it fits. A client that asked about more filters than it can be answered for is
+        // told that [MQTT-3.1.2-24].
+        let fits = append_bounded(&mut bytes, bytes_max, variants, |&reason_string, out| {
+            let properties = AckProperties { reason_string, ..AckProperties::default() };
+            let reasons = Reasons::from_codes(&codes);
+            SubAck { packet_id: subscribe.packet_id, reasons, properties }.encode(version, out);
+        });
+        if !fits {
+            return Err(Close::Reason(ReasonCode::PacketTooLarge));
+        }
+        // First, every shard has to know the interest that was announced until now.
+        self.announce_changes();
+        let ack = PendingAck::Encoded(bytes.into_boxed_slice());
+        let (announced, known) = (self.mesh.announced(), self.mesh.acknowledged_by_all());
+        let connections = &mut self.delivery.connections;
+        if announced <= known {
+            connections.acknowledge(turn, id, ack, must_persist);
+        } else {
+            connections.acknowledge_after_interest(id, ack, must_persist, announced);
+        }
+        self.retained.schedule(&mut self.delivery.sessions, session);
+        Ok(())
+    }
+
+    /// One filter of a SUBSCRIBE, as if it had come alone [MQTT-3.8.4-5].
+    fn subscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        filter: &TopicFilter<'_>,
+        terms: ReplayTerms,
+    ) -> ReasonCode {
+        // CONNACK did not say so to a 3.1.1 client, so SUBACK does, filter by filter.
+        if let Some(reason) = unsupported_filter(turn.limits, filter) {
+            return reason;
+        }
+        let options =
+            SubscribeOptions { qos: terms.options.qos.min(turn.limits.maximum_qos), ..terms.options };
+        let terms = ReplayTerms { options, ..terms };
+        if filter.levels().count() > usize::from(turn.limits.topic_levels_max) {
+            return ReasonCode::TopicFilterInvalid;
+        }
+        let over_ceiling = self.is_over_ceiling(turn);
+        let Self { topics, delivery, .. } = self;
+        let session = delivery.sessions.of_connection(id);
+        let is_full = session.subscriptions().count() >= turn.limits.subscriptions_per_session_max;
+        if (is_full || over_ceiling) && !topics.holds(id.index(), filter) {
+            return ReasonCode::QuotaExceeded;
+        }
+        let list = session.subscriptions_mut();
+        let is_new = topics.subscribe(list, id.index(), filter, options, terms.identifier);
+        let wants_retained = match options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        // A shared subscription is sent no retained messages [4.8.2].
+        if filter.share_name().is_none() {
+            if let Some(replays) = session.replays_mut() {
+                replays.update(filter.filter(), terms);
+            }
+            if wants_retained {
+                self.start_replay(id, filter, terms);
+            }
+        }
+        match options.qos {
+            QoS::AtMostOnce => ReasonCode::Success,
+            QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+            QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+        }
+    }
+
+    /// Starts to send the retained messages of a filter to a session.
+    fn start_replay(&mut self, id: SessionId, filter: &TopicFilter<'_>, terms: ReplayTerms) {
+        let placement = self.mesh.placement();
+        let shards = if filter.has_wildcard() {
+            ReplayShards { first: 0, last: placement.shard_count() - 1 }
+        } else {
+            let home = placement.home_of_topic(filter.filter());
+            ReplayShards { first: home, last: home }
+        };
+        if self.retained.has_nothing_for(filter, shards) {
+            return;
+        }
+        self.announce_changes();
+        let since = Since { publish: self.delivery.publish_sequence(), announced: self.mesh.announced() };
+        let session = self.delivery.sessions.of_connection(id);
+        session.replays_or_new().start(filter.filter(), terms, shards, since);
+    }
+
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session_id: SessionId,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Result<(), Close> {
+        let Self { topics, delivery, shared, .. } = self;
+        let session = delivery.sessions.of_connection(session_id);
+        let mut leaving = Leaving::default();
+        let codes: Vec<ReasonCode> = unsubscribe
+            .filters
+            .iter()
+            .map(|filter| {
+                if let Some(replays) = session.replays_mut()
+                    && filter.share_name().is_none()
+                {
+                    replays.cancel(filter.filter());
+                }
+                leaving.record(topics, &filter);
+                if topics.unsubscribe(session.subscriptions_mut(), session_id.index(), &filter) {
+                    ReasonCode::Success
+                } else {
+                    ReasonCode::NoSubscriptionExisted
+                }
+            })
+            .collect();
+        shared.leave_groups(turn, delivery, session_id, leaving);
+        let must_persist = delivery.sessions.subscriptions_changed(session_id);
+        let connection = delivery.connections.current(id);
+        let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
+        let mut bytes = Vec::new();
+        let fits = append_bounded(&mut bytes, bytes_max, &[()], |(), out| {
+            let (reasons, properties) = (Reasons::from_codes(&codes), AckProperties::default());
+            UnsubAck { packet_id: unsubscribe.packet_id, reasons, properties }.encode(version, out);
+        });
+        if !fits {
+            return Err(Close::Reason(ReasonCode::PacketTooLarge));
+        }
+        let ack = PendingAck::Encoded(bytes.into_boxed_slice());
+        delivery.connections.acknowledge(turn, id, ack, must_persist);
+        Ok(())
+    }
+}
+
+/// The reason why a SUBSCRIBE asks for more than CONNACK offered, if it does.
+fn unsupported(limits: &Limits, subscribe: &Subscribe<'_>) -> Option<ReasonCode> {
+    if subscribe.subscription_id.is_some() && !limits.subscription_identifiers {
+        return Some(ReasonCode::SubscriptionIdentifiersNotSupported);
+    }
+    if limits.wildcard_subscriptions && limits.shared_subscriptions {
+        return None;
+    }
+    subscribe.filters.iter().find_map(|(filter, _)| unsupported_filter(limits, &filter))
+}
+
+fn unsupported_filter(limits: &Limits, filter: &TopicFilter<'_>) -> Option<ReasonCode> {
+    if filter.share_name().is_some() && !limits.shared_subscriptions {
+        return Some(ReasonCode::SharedSubscriptionsNotSupported);
+    }
+    if filter.has_wildcard() && !limits.wildcard_subscriptions {
+        return Some(ReasonCode::WildcardSubscriptionsNotSupported);
+    }
+    None
+}

@@ -1,0 +1,84 @@
+//! Pending messages of a session, moved to its connection as far as quota, window and outbox allow. Called whenever
+//! one of the three got room.
+
+use super::Delivery;
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::connection::Connection;
+use crate::connection::send::Outgoing;
+use crate::counters::DropReason;
+use crate::session::inflight::Stage;
+use crate::turn::Turn;
+use wire::ReasonCode;
+
+impl Delivery {
+    /// Sends again everything that a resumed session had in flight, then everything that it has queued.
+    ///
+    /// Bounded by the outbox: at most `outbox_bytes_max` plus one message are written.
+    pub(crate) fn deliver_pending(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Some(to) = self.sessions.get(id).and_then(super::super::session::Session::connection) else {
+            return;
+        };
+        if !self.connections.get(to).is_some_and(Connection::is_open) {
+            return;
+        }
+        while self.redeliver_one(turn, id, to) {}
+        while self.deliver_queued_one(turn, id, to) {}
+    }
+
+    /// The send quota of a connection, while its outbox has room.
+    fn quota_of(&self, turn: &Turn<'_>, to: ConnectionId) -> Option<u16> {
+        let connection = self.connections.get(to)?;
+        connection.has_outbox_room(turn.limits).then_some(connection.send_quota())
+    }
+
+    /// One step of redelivery [MQTT-4.4.0-1]; `false` when there is none or no room.
+    fn redeliver_one(&mut self, turn: &mut Turn<'_>, id: SessionId, to: ConnectionId) -> bool {
+        let Some(send_quota) = self.quota_of(turn, to) else { return false };
+        let session = self.sessions.of_connection(id);
+        let Some((packet_id, stage, grant)) = session.next_redelivery() else { return false };
+        match stage {
+            Stage::Release => {
+                session.end_redelivery(packet_id, false);
+                self.connections.write_pubrel(turn, to, packet_id, ReasonCode::Success);
+            }
+            Stage::Publish(_) if send_quota == 0 => return false,
+            Stage::Publish(key) => {
+                let message = self.messages.view(key);
+                let shared = self.messages.shared_payload(key);
+                let outgoing = Outgoing::new(&message, shared, &grant, Some(packet_id)).again();
+                if self.connections.send_alone(turn, to, &outgoing) {
+                    session.end_redelivery(packet_id, true);
+                } else {
+                    // The client now accepts less than when the message was first sent [MQTT-3.1.2-25].
+                    session.give_up_redelivery(packet_id);
+                    self.messages.release(key);
+                    session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends or drops the first message of the queue; `false` when it is empty or there is no room.
+    fn deliver_queued_one(&mut self, turn: &mut Turn<'_>, id: SessionId, to: ConnectionId) -> bool {
+        let Some(send_quota) = self.quota_of(turn, to) else { return false };
+        let session = self.sessions.of_connection(id);
+        let Some((queued, packet_id)) = session.dequeue(turn, &mut self.messages, send_quota) else {
+            return false;
+        };
+        let key = queued.message;
+        let message = self.messages.view(key);
+        let outgoing = Outgoing::new(&message, self.messages.shared_payload(key), &queued.grant, packet_id);
+        let sent = self.connections.send_alone(turn, to, &outgoing);
+        if !sent {
+            if let Some(packet_id) = packet_id {
+                session.cancel_inflight(packet_id);
+            }
+            session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
+        }
+        if !sent || packet_id.is_none() {
+            self.messages.release(key);
+        }
+        true
+    }
+}

@@ -1,0 +1,123 @@
+//! The queue of one session: messages that wait for a connection, for send quota or for room in the outbox.
+//!
+//! Invariant: `bytes` is the sum of the queued messages' bytes and `qos0_count` their number with QoS 0, so that the
+//! bound is checked without a walk.
+
+use alloc::collections::VecDeque;
+
+use wire::QoS;
+
+use super::grant::Grant;
+use crate::base::ids::MessageKey;
+use crate::limits::Limits;
+use crate::message::stored::MessageStore;
+
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) message: MessageKey,
+    pub(crate) grant: Grant,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Queued>() == 40);
+
+/// Bounded by `Limits::queue_messages_max` and `Limits::queue_bytes_max`; `Limits::queue_full` decides what a full one
+/// does. Holds each of its messages once.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    messages: VecDeque<Queued>,
+    bytes: u64,
+    qos0_count: u32,
+}
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn qos0_count(&self) -> u32 {
+        self.qos0_count
+    }
+
+    /// Whether one more message may be queued, unless it is a very large one.
+    pub(crate) fn has_room(&self, limits: &Limits) -> bool {
+        self.messages.len() < limits.queue_messages_max as usize && self.bytes < limits.queue_bytes_max
+    }
+
+    /// Whether a message of `bytes` bytes may be queued.
+    pub(crate) fn has_room_for(&self, bytes: u64, limits: &Limits) -> bool {
+        self.messages.len() < limits.queue_messages_max as usize
+            && self.bytes + bytes <= limits.queue_bytes_max
+    }
+
+    pub(crate) fn first(&self) -> Option<&Queued> {
+        self.messages.front()
+    }
+
+    /// Appends a message and holds it.
+    pub(crate) fn push(&mut self, messages: &mut MessageStore, message: MessageKey, grant: Grant) {
+        self.qos0_count += u32::from(grant.qos == QoS::AtMostOnce);
+        self.bytes += messages.bytes_of(message);
+        messages.hold(message);
+        self.messages.push_back(Queued { message, grant });
+        assert!(self.qos0_count as usize <= self.messages.len());
+    }
+
+    /// Takes the oldest message out; the caller takes over its hold.
+    pub(crate) fn pop(&mut self, messages: &MessageStore) -> Option<Queued> {
+        let queued = self.messages.pop_front()?;
+        self.forget(messages, &queued);
+        Some(queued)
+    }
+
+    /// Takes out, in order, the messages that `is_wanted` names; the caller takes over their holds.
+    pub(crate) fn extract(
+        &mut self,
+        messages: &MessageStore,
+        mut is_wanted: impl FnMut(&Queued) -> bool,
+    ) -> VecDeque<Queued> {
+        let all = core::mem::take(&mut self.messages);
+        let (wanted, left) = all.into_iter().partition(|queued| is_wanted(queued));
+        self.messages = left;
+        let wanted: VecDeque<Queued> = wanted;
+        for queued in &wanted {
+            self.forget(messages, queued);
+        }
+        wanted
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.messages.iter()
+    }
+
+    /// Recomputes both counts, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self, messages: &MessageStore) {
+        let qos0 = self.messages.iter().filter(|queued| queued.grant.qos == QoS::AtMostOnce);
+        assert!(qos0.count() == self.qos0_count as usize);
+        let bytes: u64 = self.messages.iter().map(|queued| messages.bytes_of(queued.message)).sum();
+        assert!(bytes == self.bytes);
+    }
+
+    fn forget(&mut self, messages: &MessageStore, queued: &Queued) {
+        let bytes = messages.bytes_of(queued.message);
+        assert!(self.bytes >= bytes);
+        self.bytes -= bytes;
+        self.qos0_count -= u32::from(queued.grant.qos == QoS::AtMostOnce);
+    }
+}
+
+impl IntoIterator for Queue {
+    type Item = Queued;
+    type IntoIter = alloc::collections::vec_deque::IntoIter<Queued>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.messages.into_iter()
+    }
+}

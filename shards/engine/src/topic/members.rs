@@ -1,0 +1,92 @@
+//! The members of a filter or of a group: the sessions that receive what is published to it.
+//!
+//! A member and its subscription name each other: the subscription knows the member's position, the member knows the subscription's
+//! slot. Removal moves the last member into the gap, and the caller then tells that member's subscription its new position.
+
+use smallvec::SmallVec;
+use wire::{SubscribeOptions, SubscriptionId};
+
+use super::pool::number;
+
+/// A session that subscribes to a filter, as the fan-out reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    session: u32,
+    subscription: u32,
+    identifier: Option<SubscriptionId>,
+    options: SubscribeOptions,
+}
+
+impl Member {
+    pub(super) fn new(
+        session: u32,
+        subscription: u32,
+        options: SubscribeOptions,
+        identifier: Option<SubscriptionId>,
+    ) -> Self {
+        Self { session, subscription, identifier, options }
+    }
+
+    /// Slot of the session. Its generation is not needed: a session unsubscribes before it ends.
+    pub(crate) fn session(&self) -> u32 {
+        self.session
+    }
+
+    pub(crate) fn options(&self) -> SubscribeOptions {
+        self.options
+    }
+
+    pub(crate) fn identifier(&self) -> Option<SubscriptionId> {
+        self.identifier
+    }
+}
+
+/// The members of one filter or group. Most have one, and one needs no allocation.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    list: SmallVec<[Member; 1]>,
+}
+
+impl Members {
+    pub(super) fn as_slice(&self) -> &[Member] {
+        &self.list
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The position that [`Self::push`] gives to the next member.
+    pub(super) fn next_position(&self) -> u32 {
+        number(self.list.len())
+    }
+
+    pub(super) fn push(&mut self, member: Member) {
+        self.list.push(member);
+    }
+
+    /// Replaces the options of the member at a position.
+    pub(super) fn change(
+        &mut self,
+        position: u32,
+        session: u32,
+        options: SubscribeOptions,
+        identifier: Option<SubscriptionId>,
+    ) {
+        let member = &mut self.list[position as usize];
+        assert!(member.session == session);
+        member.options = options;
+        member.identifier = identifier;
+    }
+
+    /// Removes the member of `subscription`. Returns the subscription of the member that took its position.
+    pub(super) fn remove(&mut self, position: u32, subscription: u32) -> Option<u32> {
+        let removed = self.list.swap_remove(position as usize);
+        assert!(removed.subscription == subscription);
+        if self.list.is_empty() {
+            // Gives back the allocation of a list that was longer once.
+            self.list = SmallVec::new();
+        }
+        self.list.get(position as usize).map(|moved| moved.subscription)
+    }
+}
