@@ -67,6 +67,8 @@ pub(crate) struct Shard {
     pub(crate) ticks: bool,
     /// Steps of authentication that the test has to judge.
     pub(crate) asked: VecDeque<(ConnectionId, u64)>,
+    /// Connections whose hand-over was asked for, each with the shard of its session.
+    pub(crate) hand_overs: VecDeque<(ConnectionId, u16)>,
     /// Reason strings of acknowledgements, one for each that came, of all clients.
     pub(crate) words: Vec<Option<String>>,
     next_packet_id: u16,
@@ -92,6 +94,7 @@ impl Shard {
             persisting: VecDeque::new(),
             ticks: true,
             asked: VecDeque::new(),
+            hand_overs: VecDeque::new(),
             words: Vec::new(),
             next_packet_id: 1,
         }
@@ -219,6 +222,23 @@ impl Shard {
         self.settle();
     }
 
+    /// Takes a client's connection for another shard: the bytes of its CONNECT, or none if it may not leave.
+    pub(crate) fn depart(&mut self, client: Client) -> Option<Vec<u8>> {
+        let id = self.lines[client.line].id;
+        let bytes = self.engine.depart(id)?;
+        self.lines[client.line].closed = true;
+        self.by_connection.remove(&(id.slot(), id.generation()));
+        Some(bytes)
+    }
+
+    /// Every peer is gone without a word.
+    pub(crate) fn hang_up_all(&mut self) {
+        for line in 0..self.lines.len() {
+            self.close_line(line, ClosedBy::Peer);
+            self.settle();
+        }
+    }
+
     /// Answers every `Persist` asked for so far.
     pub(crate) fn durable(&mut self) {
         let last = self.persisting.drain(..).next_back();
@@ -283,10 +303,7 @@ impl Shard {
         self.ticks = true;
         self.durable_at_once = true;
         self.durable();
-        for line in 0..self.lines.len() {
-            self.close_line(line, ClosedBy::Peer);
-            self.settle();
-        }
+        self.hang_up_all();
         self.forget_retained();
         self.advance_ms(AGES_MS);
         for session in self.engine.audit().sessions {
@@ -372,7 +389,7 @@ impl Shard {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Authenticate { connection, step } => self.asked.push_back((connection, step)),
-            Action::HandOver { .. } => unreachable!("there is one shard"),
+            Action::HandOver { connection, home } => self.hand_overs.push_back((connection, home)),
             Action::Flush(id) => {
                 if let Some(line) = self.line(id) {
                     assert!(!self.lines[line].flushing, "asked to flush once until served");

@@ -76,6 +76,28 @@ fn mqtt_3_1_3_9_a_client_back_in_time_takes_its_will_back() {
 }
 
 #[test]
+fn a_client_back_before_the_delay_stops_the_timer_of_its_will() {
+    for next in [None, Some("second")] {
+        watched(|shard, watcher| {
+            let hello = Hello::v5("a").resume();
+            let client = shard.connect(&hello.will("will/a", "first", 10));
+            shard.hang_up(client);
+            shard.advance_ms(9_999);
+            let client = shard.connect(&next.map_or(hello, |text| hello.will("will/a", text, 10)));
+            assert_eq!(shard.engine.audit().timers, 0, "{next:?}");
+            // The timer that still ran would publish the will of the new connection.
+            shard.advance_ms(100_000);
+            assert_eq!(shard.texts(watcher), [""; 0], "{next:?}");
+            shard.hang_up(client);
+            shard.advance_ms(9_999);
+            assert_eq!(shard.texts(watcher), [""; 0], "{next:?}");
+            shard.advance_ms(100_000);
+            assert_eq!(shard.texts(watcher), next.into_iter().collect::<Vec<_>>());
+        });
+    }
+}
+
+#[test]
 fn a_take_over_publishes_the_will_unless_its_delay_saves_it() {
     for (delay_s, resumes, expected) in
         [(0, true, true), (10, true, false), (10, false, true), (0, false, true)]

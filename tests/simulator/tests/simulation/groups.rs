@@ -87,6 +87,35 @@ fn a_message_is_offered_until_a_shard_has_a_member() {
     finish(world);
 }
 
+/// The publisher's shard goes on believing that the members are there: it asks each shard for one that is online,
+/// once more for one that keeps the message, and then gives up.
+#[test]
+fn a_shard_that_had_no_member_is_not_asked_again() {
+    for shards in [2, 3, 4] {
+        let mut world = world(shards);
+        let publisher = client_on(&mut world, 0, 0);
+        let others: Vec<usize> = (1..usize::from(shards)).collect();
+        let members: Vec<usize> =
+            others.iter().map(|&shard| client_in(&mut world, shard, 0, GROUP)).collect();
+        for &member in &members {
+            subscribe(&mut world, member, GROUP);
+            world.settle();
+        }
+        for (&shard, &member) in others.iter().zip(&members) {
+            world.hold(shard, 0, Lane::Control);
+            world.disconnect(member, false);
+            turns(&mut world, &[shard], member);
+        }
+        world.publish(publisher, "g/x/y", QoS::AtLeastOnce, false, 10);
+        for _ in 0..8 {
+            turns(&mut world, &[0, 1, 2, 3][..usize::from(shards)], publisher);
+        }
+        assert_eq!(world.counters(0).messages_crossed, 2 * others.len() as u64);
+        assert_eq!(world.dropped(DropReason::NoMember), 1);
+        finish(world);
+    }
+}
+
 #[test]
 fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
     let mut world = world(3);
