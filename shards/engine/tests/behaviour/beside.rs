@@ -1,8 +1,10 @@
 //! Two shards side by side: what crosses between them.
 
-use engine::{Audit, Engine, Entropy, Event, Inbound, Lane, Limits, Parcel, Topology};
+use engine::{
+    Admission, Audit, BLOCK_BYTES, Engine, Entropy, Event, Inbound, Lane, Limits, Parcel, Topology,
+};
 use wire::packet::{PublishProperties, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties};
-use wire::{Packet, ProtocolVersion, TopicFilter};
+use wire::{AckKind, Packet, ProtocolVersion, TopicFilter};
 
 use crate::client::{Client, Got, Hello, packet_id, plain, publish};
 use crate::host::Shard;
@@ -86,7 +88,10 @@ impl Two {
         {
             count += 1;
             let item = match &parcel {
-                Parcel::Block(block) => Inbound::Block(block),
+                Parcel::Block(block) => {
+                    assert!(block.len() <= BLOCK_BYTES);
+                    Inbound::Block(block)
+                }
                 Parcel::Large(large) => Inbound::Large(large),
             };
             self.0[1 - from].raw_step(Event::Inbox { source: number(from), item });
@@ -238,6 +243,117 @@ fn a_full_store_refuses_what_another_shard_sends_it_and_counts_it() {
     }
 }
 
+/// Which shard's store a message is for decides, not the one of its publisher.
+#[test]
+fn a_full_store_refuses_nothing_for_the_other_shard() {
+    let mut two = Two::with(&Limits { retained_messages_max: 1, ..Limits::default() });
+    let publisher = two.client(0);
+    let topics = [topic_on(0, 0), topic_on(1, 0)];
+    for topic in &topics {
+        assert_eq!(two.0[0].publish_retained(publisher, topic, b"x", 1), 0x10, "{topic}");
+    }
+    assert_eq!(two.0[0].publish_retained(publisher, &topic_on(0, 1), b"x", 1), 0x97);
+    two.settle();
+    let count = |shard: &Shard| (shard.engine.retained_count(), shard.engine.counters().retained_refused);
+    assert_eq!(two.0.each_ref().map(count), [(1, 0); 2]);
+    assert_eq!(two.0[1].engine.counters().crossed_for_nothing, 0, "it was to be retained");
+    for topic in &topics {
+        two.0[0].publish_retained(publisher, topic, b"", 1);
+    }
+    two.finish();
+}
+
+/// Whether a session of another shard outlives its connection is not known here.
+#[test]
+fn an_acknowledgement_of_what_another_shard_takes_waits_until_it_is_durable() {
+    for filter in ["t", "$share/g/t"] {
+        let mut two = Two::new();
+        let (publisher, subscriber) = (two.client(0), two.client(1));
+        two.subscribe(1, subscriber, filter);
+        two.0[0].durable_at_once = false;
+        two.0[0].send(publisher, &Packet::Publish(publish("t", b"x", 1, 5)));
+        assert_eq!(two.0[0].take(publisher), [], "{filter}");
+        two.0[0].durable();
+        assert_eq!(two.0[0].acked(publisher, AckKind::PubAck, 5), Some(0));
+        assert_eq!(two.0[0].publish(publisher, "other", b"x", 1), 0x10, "nobody takes it");
+        two.finish();
+    }
+}
+
+#[test]
+fn what_expires_on_its_way_out_of_another_shard_s_store_is_sent_to_nobody() {
+    for (late_ms, texts) in [(999, &["x"][..]), (1_000, &[]), (1_001, &[])] {
+        let mut two = Two::new();
+        let (publisher, subscriber) = (two.client(0), two.client(1));
+        let topic = topic_on(0, 0);
+        let properties =
+            PublishProperties { message_expiry_interval_s: Some(1), ..PublishProperties::default() };
+        let packet = wire::packet::Publish { retain: true, properties, ..publish(&topic, b"x", 0, 0) };
+        two.0[0].send(publisher, &Packet::Publish(packet));
+        two.send_subscribe(1, subscriber, &topic, plain(0));
+        // Until its answer is under way.
+        for _ in 0..3 {
+            for from in [1, 0] {
+                two.carry(from, Lane::Control, usize::MAX);
+                let count = two.0[1 - from].engine.announcements_seen(number(from));
+                two.0[from].raw_step(Event::Announced { target: number(1 - from), count });
+            }
+        }
+        assert_eq!(two.0[0].engine.audit().waiting_parcels, 1, "the answer");
+        for shard in &mut two.0 {
+            shard.advance_ms(late_ms);
+        }
+        two.settle();
+        assert!(matches!(two.0[1].next(subscriber), Some(Got::SubAck(..))));
+        assert_eq!(two.0[1].texts(subscriber), texts, "{late_ms} ms later");
+        assert_eq!(two.0[1].engine.counters().matched, texts.len() as u64);
+        two.finish();
+    }
+}
+
+#[test]
+fn a_publisher_waits_while_a_lane_is_full_and_goes_on_once_it_has_room() {
+    const COUNT: usize = 100;
+    let mut two = Two::new();
+    let (publisher, subscriber) = (two.client(0), two.client(1));
+    two.subscribe(1, subscriber, "t");
+    let mut bytes = Vec::new();
+    for number in 0..COUNT {
+        let payload = format!("{number:09000}");
+        Packet::Publish(publish("t", payload.as_bytes(), 0, 0)).encode(ProtocolVersion::V5, &mut bytes);
+    }
+    two.0[0].send_bytes(publisher, &bytes);
+    let mut left = COUNT;
+    while left > 0 {
+        let waiting = two.0[0].engine.audit().waiting_parcels;
+        assert_eq!(waiting, left.min(64), "as many as a lane may have wait");
+        assert_eq!(two.0[0].unconsumed_bytes(publisher) > 0, left > 64);
+        left -= two.carry(0, Lane::Data, 1);
+    }
+    let numbers = two.0[1].texts(subscriber).into_iter().map(|text| text.parse().expect("a number"));
+    assert_eq!(numbers.collect::<Vec<usize>>(), (0..COUNT).collect::<Vec<_>>());
+    two.finish();
+}
+
+#[test]
+fn messages_of_all_sizes_cross_in_order_and_small_ones_in_blocks_of_bounded_size() {
+    let mut two = Two::new();
+    let (publisher, subscriber) = (two.client(0), two.client(1));
+    two.subscribe(1, subscriber, "t");
+    for _ in 0..3 {
+        for number in 0..1_000 {
+            let width = if number % 50 == 0 { 9_000 } else { 4 + number % 300 };
+            let text = format!("{number:0width$}");
+            two.0[0].publish(publisher, "t", text.as_bytes(), 0);
+        }
+        assert!(two.0[0].engine.audit().waiting_parcels > 10);
+        two.settle();
+        let numbers = two.0[1].texts(subscriber).into_iter().map(|text| text.parse().expect("a number"));
+        assert_eq!(numbers.collect::<Vec<usize>>(), (0..1_000).collect::<Vec<_>>());
+    }
+    two.finish();
+}
+
 /// What it left behind was held here before, so it may wait here until the lane has room.
 #[test]
 fn what_a_member_leaves_behind_waits_while_the_lane_to_the_next_one_is_full() {
@@ -294,6 +410,48 @@ fn a_connection_that_ends_before_its_hand_over_leaves_nothing_of_its_connect() {
     Packet::Connect(Hello::v5(&names[1]).connect).encode(ProtocolVersion::V5, &mut connect);
     assert_eq!(shard.depart(second), Some(connect));
     assert_eq!(shard.depart(second), None, "once");
+    two.finish();
+}
+
+/// The shard that takes over counts it all once more.
+#[test]
+fn a_connection_that_is_handed_over_leaves_no_timer_and_no_count() {
+    let mut two = Two::new();
+    let shard = &mut two.0[0];
+    let before = *shard.engine.counters();
+    let client = shard.dial(&Hello::v5(&name_on(1, 0)));
+    assert!(shard.depart(client).is_some());
+    let after = shard.engine.counters();
+    assert_eq!(
+        (after.connections_accepted, after.packets_received, after.bytes_received),
+        (before.connections_accepted, before.packets_received, before.bytes_received)
+    );
+    assert_eq!((after.handed_over, shard.engine.audit().timers), (1, 0));
+    two.finish();
+}
+
+#[test]
+fn a_connection_that_nobody_takes_over_is_closed_when_its_time_is_over() {
+    let mut two = Two::new();
+    let shard = &mut two.0[0];
+    let client = shard.dial(&Hello::v5(&name_on(1, 0)));
+    shard.advance_ms(9_999);
+    assert!(!shard.is_closed(client));
+    shard.advance_ms(1);
+    assert!(shard.is_closed(client));
+    assert_eq!(shard.depart(client), None);
+    two.finish();
+}
+
+#[test]
+fn a_client_that_is_turned_away_is_told_so_by_the_shard_it_came_to() {
+    let mut two = Two::new();
+    let shard = &mut two.0[0];
+    let name = name_on(1, 0);
+    let client = shard.open(ProtocolVersion::V5, Admission::TurnAway);
+    shard.send(client, &Packet::Connect(Hello::v5(&name).connect));
+    assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0x97, .. })));
+    assert!(shard.is_closed(client) && shard.hand_overs.is_empty());
     two.finish();
 }
 

@@ -275,6 +275,76 @@ fn a_member_that_unsubscribes_gives_up_what_is_queued_and_completes_what_it_was_
     }
 }
 
+/// The identifier of what it was sent by the group stands for another message by then.
+#[test]
+fn what_has_the_packet_identifier_of_a_message_of_a_group_left_before_stays_with_its_session() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m"));
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.subscribe(member, "u", 1);
+        publish_numbers(shard, publisher, 1, 1);
+        let first = shard.messages(member)[0].id;
+        shard.unsubscribe(member, &["$share/g/t"]);
+        shard.ack(member, AckKind::PubAck, first);
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 1);
+        for _ in 0..100 {
+            shard.publish(publisher, "u", b"own", 1);
+            let id = shard.messages(member)[0].id;
+            if id == first {
+                break;
+            }
+            shard.ack(member, AckKind::PubAck, id);
+        }
+        shard.hang_up(member);
+        assert_eq!(shard.messages(other), []);
+        assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::SessionEnded)), (0, 1));
+    });
+}
+
+#[test]
+fn what_a_session_leaves_behind_moves_in_the_order_it_was_sent_whatever_its_identifiers() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m"));
+        shard.subscribe(member, "$share/g/t", 1);
+        publish_numbers(shard, publisher, 10, 1);
+        assert_eq!(shard.texts(member).len(), 10);
+        publish_numbers(shard, publisher, 10, 1);
+        let ids: Vec<u16> = shard.messages(member).iter().map(|message| message.id).collect();
+        assert!(!ids.is_sorted(), "identifiers came round: {ids:?}");
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 1);
+        shard.hang_up(member);
+        assert_eq!(shard.texts(other), numbers(0..10));
+    });
+}
+
+#[test]
+fn what_a_member_gives_up_leaves_its_room_in_the_queue() {
+    let limits = Limits { queue_bytes_max: 10, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hello = Hello::v5("m").resume();
+        let member = shard.connect(&hello);
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.subscribe(member, "u", 1);
+        // Five messages of two bytes fill the queue.
+        shard.hang_up(member);
+        publish_numbers(shard, publisher, 5, 1);
+        let member = shard.connect(&hello.receive_maximum(1));
+        shard.unsubscribe(member, &["$share/g/t"]);
+        shard.hang_up(member);
+        for _ in 0..5 {
+            shard.publish(publisher, "u", b"x", 1);
+        }
+        assert_eq!(dropped(shard, DropReason::QueueFull), 0);
+        let member = shard.connect(&hello);
+        assert_eq!(shard.texts(member), ["0", "x", "x", "x", "x", "x"]);
+    });
+}
+
 #[test]
 fn a_message_whose_last_member_goes_is_counted_as_a_drop() {
     run(Limits::default(), |shard| {
@@ -334,6 +404,8 @@ fn a_long_queue_moves_in_steps_of_bounded_length_and_in_order() {
         let mut left = shard.engine.audit().moves;
         let mut steps = 0;
         while left > 0 {
+            assert!(!shard.engine.has_nothing_to_say());
+            assert!(shard.engine.next_deadline().is_some_and(|due| due <= shard.now()));
             shard.tick();
             let before = core::mem::replace(&mut left, shard.engine.audit().moves);
             assert!(before - left <= 128 * 4, "{before} to {left}: a tick and what it leads to");
@@ -366,23 +438,27 @@ fn a_cascade_of_full_queues_ends_with_the_last_member_and_everything_counted() {
 /// A reader that is far behind takes its turns as long as it has room, and then the others take them.
 #[test]
 fn a_member_whose_queue_is_full_is_passed_over_while_another_has_room() {
-    let limits = Limits { queue_messages_max: 2, ..Limits::default() };
-    run(limits, |shard| {
-        let publisher = shard.connect(&Hello::v5("p"));
-        let slow = shard.connect(&Hello::v5("slow").receive_maximum(1));
-        let fast = shard.connect(&Hello::v5("fast"));
-        let away = shard.connect(&Hello::v5("away").resume());
-        for member in [slow, fast, away] {
-            shard.subscribe(member, "$share/g/t", 1);
-        }
-        shard.hang_up(away);
-        publish_numbers(shard, publisher, 20, 1);
-        assert_eq!(shard.messages(slow).len(), 1, "and two are queued");
-        assert_eq!(shard.texts(fast).len(), 17);
-        shard.unsubscribe(fast, &["$share/g/t"]);
-        publish_numbers(shard, publisher, 2, 1);
-        assert_eq!(dropped(shard, DropReason::QueueFull), 0, "who is away keeps two");
-        shard.publish(publisher, "t", b"too much", 1);
-        assert_eq!(dropped(shard, DropReason::QueueFull), 1);
-    });
+    // Topic and payload of the first ten are two bytes.
+    let by_count = Limits { queue_messages_max: 2, ..Limits::default() };
+    let by_bytes = Limits { queue_bytes_max: 4, ..Limits::default() };
+    for limits in [by_count, by_bytes] {
+        run(limits, |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            let slow = shard.connect(&Hello::v5("slow").receive_maximum(1));
+            let fast = shard.connect(&Hello::v5("fast"));
+            let away = shard.connect(&Hello::v5("away").resume());
+            for member in [slow, fast, away] {
+                shard.subscribe(member, "$share/g/t", 1);
+            }
+            shard.hang_up(away);
+            publish_numbers(shard, publisher, 20, 1);
+            assert_eq!(shard.messages(slow).len(), 1, "and two are queued");
+            assert_eq!(shard.texts(fast).len(), 17);
+            shard.unsubscribe(fast, &["$share/g/t"]);
+            publish_numbers(shard, publisher, 2, 1);
+            assert_eq!(dropped(shard, DropReason::QueueFull), 0, "who is away keeps two");
+            shard.publish(publisher, "t", b"too much", 1);
+            assert_eq!(dropped(shard, DropReason::QueueFull), 1);
+        });
+    }
 }

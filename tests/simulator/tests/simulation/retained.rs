@@ -65,6 +65,34 @@ fn subscribing_again_before_the_answer_is_answered_once_more() {
     }
 }
 
+/// The answer comes when its subscription has ended and the same filter is subscribed to again, which asks for itself.
+#[test]
+fn an_answer_to_a_subscription_that_ended_is_not_sent_for_the_next_one() {
+    let topic = topic_on(3, HOME);
+    for filter in [topic.clone(), format!("{topic}/#")] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, PUBLISHER, 0);
+        let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+        let kept = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+        world.settle();
+
+        world.hold(HOME, SUBSCRIBER, Lane::Data);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.lane_len(HOME, SUBSCRIBER, Lane::Data) > 0, "the answer is under way");
+        world.unsubscribe(subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.heard(subscriber).is_empty());
+
+        world.release();
+        world.settle();
+        assert_eq!(world.heard(subscriber), [(kept, true)], "{filter}");
+        finish(world);
+    }
+}
+
 /// One topic is remembered, and two are sent live while the answer is under way: it is thrown away and asked for again.
 #[test]
 fn an_answer_that_too_much_came_before_is_asked_for_again() {
