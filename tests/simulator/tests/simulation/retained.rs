@@ -174,6 +174,32 @@ fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer(
     finish(world);
 }
 
+/// Every shard knows of the subscription, so its SUBACK leaves; and one of them has not reported yet what it sent before.
+#[test]
+fn a_home_is_not_asked_before_every_shard_has_reported_what_it_sent() {
+    let topic = topic_on(3, HOME);
+    for filter in [topic.clone(), format!("{topic}/#")] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, PUBLISHER, 0);
+        let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+        world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+        world.settle();
+
+        world.hold(PUBLISHER, HOME, Lane::Data);
+        world.hold(PUBLISHER, SUBSCRIBER, Lane::Control);
+        let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+        world.turn(PUBLISHER);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+
+        world.release();
+        world.settle();
+        assert_eq!(world.heard(subscriber), [(update, true)], "{filter}");
+        finish(world);
+    }
+}
+
 /// Two updates of one publisher take two ways to a subscriber that only the second one is sent to live.
 #[test]
 fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
