@@ -7,7 +7,7 @@ use engine::Lane;
 use simulator::Settings;
 use wire::QoS;
 
-use crate::stage::{client_on, finish, subscribe, topic_on, turns, world, world_of};
+use crate::stage::{client_in, client_on, finish, subscribe, topic_on, turns, world, world_of};
 
 const PUBLISHER: usize = 0;
 const SUBSCRIBER: usize = 1;
@@ -255,6 +255,48 @@ fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
     world.settle();
     assert_eq!(world.heard(later), [(first, false), (second, true)]);
     finish(world);
+}
+
+/// The first update is for a shard that has no member any more, and so comes to the subscriber behind the second one.
+#[test]
+fn a_late_message_of_a_group_does_not_stand_for_the_newer_one_that_came_before_it() {
+    const LEFT: usize = 3;
+    const GROUP: &str = "$share/name/w/#";
+    let topic = topic_on(4, HOME);
+    let mut world = world(4);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_in(&mut world, SUBSCRIBER, 0, GROUP);
+    let leaving = client_in(&mut world, LEFT, 0, GROUP);
+    for member in [subscriber, leaving] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    // The members have their turns one after the other.
+    world.publish(publisher, "w/other", QoS::AtLeastOnce, false, 10);
+    world.settle();
+    world.hold(LEFT, PUBLISHER, Lane::Control);
+    world.disconnect(leaving, false);
+    turns(&mut world, &[LEFT], leaving);
+
+    world.hold(SUBSCRIBER, HOME, Lane::Control);
+    subscribe(&mut world, subscriber, &topic);
+    turns(&mut world, &[SUBSCRIBER, PUBLISHER, LEFT], subscriber);
+    world.hold(PUBLISHER, LEFT, Lane::Data);
+    let first = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    turns(&mut world, &[PUBLISHER, SUBSCRIBER], subscriber);
+    world.release();
+    world.hold(SUBSCRIBER, HOME, Lane::Control);
+    world.hold(LEFT, PUBLISHER, Lane::Control);
+    turns(&mut world, &[LEFT, PUBLISHER, SUBSCRIBER], subscriber);
+    // By its own subscription and by that of the group; the oracle does not judge one who has both.
+    let live = [(first, false), (second, false), (second, false), (first, false)];
+    assert_eq!(world.heard(subscriber)[1..], live);
+
+    world.release();
+    turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER, LEFT], subscriber);
+    assert!(world.is_answered(subscriber) && world.audit(SUBSCRIBER).questions == (0, 0));
+    assert_eq!(world.heard(subscriber)[1..], live, "the second is not sent again");
 }
 
 /// A question travels on another lane than the update before it.
