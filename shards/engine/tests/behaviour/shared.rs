@@ -59,6 +59,28 @@ fn a_member_online_is_preferred_and_one_offline_keeps_what_nobody_else_can() {
 }
 
 #[test]
+fn members_that_are_all_away_have_their_turns_all_the_same() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hellos = ["a", "b", "c"].map(|name| Hello::v5(name).resume());
+        for hello in &hellos {
+            let member = shard.connect(hello);
+            shard.subscribe(member, "$share/g/t", 1);
+            shard.hang_up(member);
+        }
+        publish_numbers(shard, publisher, 9, 1);
+        let mut members = Vec::new();
+        for hello in &hellos {
+            // Each leaves before the next one comes back.
+            let member = shard.connect(hello);
+            members.push(shard.texts(member));
+            shard.hang_up(member);
+        }
+        assert_eq!(members, [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]);
+    });
+}
+
+#[test]
 fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_quality() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));

@@ -87,6 +87,32 @@ fn a_message_is_offered_until_a_shard_has_a_member() {
     finish(world);
 }
 
+/// The shard that is asked first has a session that could keep the message, and another one has a member online.
+#[test]
+fn a_message_goes_to_who_is_online_on_another_shard_before_it_is_kept_for_who_has_just_left() {
+    let mut world = world(3);
+    let publisher = client_on(&mut world, 0, 0);
+    let away = client_in(&mut world, 1, 1_000, GROUP);
+    let online = client_in(&mut world, 2, 0, GROUP);
+    for member in [away, online] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    world.hold(1, 0, Lane::Control);
+    world.disconnect(away, false);
+    turns(&mut world, &[1], away);
+    let messages: Vec<u32> = (0..4)
+        .map(|number| world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10))
+        .collect();
+    for _ in 0..4 {
+        turns(&mut world, &[0, 1, 2], online);
+    }
+    let mut heard: Vec<u32> = world.heard(online).iter().map(|(message, _)| *message).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, messages);
+    finish(world);
+}
+
 /// The publisher's shard goes on believing that the members are there: it asks each shard for one that is online,
 /// once more for one that keeps the message, and then gives up.
 #[test]
