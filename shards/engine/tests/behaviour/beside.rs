@@ -215,6 +215,26 @@ fn what_is_retained_waits_for_the_suback_that_waits_for_another_shard() {
     }
 }
 
+/// A shard has a few questions open at once; who has to wait is served when one is answered.
+#[test]
+fn more_clients_than_may_ask_at_once_are_all_sent_what_another_shard_retains() {
+    let mut two = Two::new();
+    let publisher = two.client(1);
+    let topic = topic_on(1, 0);
+    two.0[1].publish_retained(publisher, &topic, b"x", 1);
+    let clients: Vec<Client> = (0..30).map(|nth| two.0[0].connect(&Hello::v5(&name_on(0, nth)))).collect();
+    for &client in &clients {
+        two.send_subscribe(0, client, &topic, plain(0));
+    }
+    two.settle();
+    for client in clients {
+        assert!(matches!(two.0[0].next(client), Some(Got::SubAck(..))));
+        assert_eq!(two.0[0].texts(client), ["x"]);
+    }
+    two.0[1].publish_retained(publisher, &topic, b"", 1);
+    two.finish();
+}
+
 /// Its publisher was told that it is taken, since its shard does not know how full the other one is.
 #[test]
 fn a_full_store_refuses_what_another_shard_sends_it_and_counts_it() {

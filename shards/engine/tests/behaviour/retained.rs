@@ -139,6 +139,26 @@ fn large_retained_messages_wait_for_room_in_the_outbox() {
     });
 }
 
+#[test]
+fn a_tick_sends_no_more_of_what_is_retained_than_a_few_slices() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        for number in 0..3_000 {
+            shard.publish_retained(client, &format!("t/{number}"), b"x", 0);
+        }
+        shard.ticks = false;
+        shard.subscribe(client, "t/+", 0);
+        let mut left = 3_000;
+        while left > 0 {
+            shard.tick();
+            let count = shard.messages(client).len();
+            assert!((1..=4 * 128).contains(&count), "{count}");
+            left -= count;
+        }
+        shard.ticks = true;
+    });
+}
+
 /// It can wait in its store; what is published meanwhile cannot.
 #[test]
 fn what_is_retained_fills_half_an_outbox_and_leaves_the_rest_to_what_is_published_meanwhile() {

@@ -368,6 +368,22 @@ fn what_a_member_gives_up_leaves_its_room_in_the_queue() {
 }
 
 #[test]
+fn qos_0_that_is_queued_for_a_member_ends_with_its_session() {
+    run(Limits { queue_qos0_offline: true, ..Limits::default() }, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m").expiry_s(10));
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.hang_up(member);
+        shard.publish(publisher, "t", b"x", 0);
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 1);
+        shard.advance_ms(10_000);
+        assert_eq!(shard.messages(other), []);
+        assert_eq!((dropped(shard, DropReason::Moved), dropped(shard, DropReason::SessionEnded)), (0, 1));
+    });
+}
+
+#[test]
 fn a_message_whose_last_member_goes_is_counted_as_a_drop() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
@@ -393,19 +409,19 @@ fn a_moved_message_is_given_to_who_is_online_before_who_keeps_it_and_goes_on_exp
         });
         shard.hang_up(members[0]);
         shard.unsubscribe(members[2], &["$share/g/t"]);
-        for (text, expiry_s) in [("short", 5), ("long", 100)] {
+        for (text, expiry_s) in [("short", 5), ("just now", 10), ("long", 100)] {
             let properties =
                 PublishProperties { message_expiry_interval_s: Some(expiry_s), ..Default::default() };
             shard.publish_packet(publisher, &Publish { properties, ..publish("t", text.as_bytes(), 1, 9) });
         }
-        assert_eq!(shard.messages(members[1]).len(), 2);
+        assert_eq!(shard.messages(members[1]).len(), 3);
         shard.subscribe(members[2], "$share/g/t", 1);
         shard.hang_up(members[1]);
         shard.advance_ms(10_000);
         let moved = shard.messages(members[2]);
         assert_eq!(moved.len(), 1);
         assert_eq!((moved[0].text(), moved[0].expiry_s), ("long", Some(90)));
-        assert_eq!(dropped(shard, DropReason::Expired), 1);
+        assert_eq!(dropped(shard, DropReason::Expired), 2);
     });
 }
 

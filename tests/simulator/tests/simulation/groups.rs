@@ -87,6 +87,55 @@ fn a_message_is_offered_until_a_shard_has_a_member() {
     finish(world);
 }
 
+#[test]
+fn a_member_that_comes_back_has_its_turns_again() {
+    let mut world = world(3);
+    let publisher = client_on(&mut world, 0, 0);
+    let back = client_in(&mut world, 1, 1_000, GROUP);
+    let other = client_in(&mut world, 2, 0, GROUP);
+    for member in [back, other] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    world.disconnect(back, false);
+    world.settle_without_clients_coming_back();
+    world.connect(back, 1, simulator::ConnectOptions::default());
+    world.settle();
+    for number in 0..10 {
+        world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10);
+        world.settle();
+    }
+    assert_eq!([back, other].map(|member| world.heard(member).len()), [5, 5]);
+    finish(world);
+}
+
+/// The last search comes home without a member, and meanwhile there is one at home.
+#[test]
+fn a_member_that_came_during_the_search_is_found_at_its_end() {
+    let mut world = world(2);
+    let publisher = client_on(&mut world, 0, 0);
+    let gone = client_in(&mut world, 1, 1_000, GROUP);
+    let new = client_in(&mut world, 0, 0, GROUP);
+    subscribe(&mut world, gone, GROUP);
+    world.settle();
+    world.hold(1, 0, Lane::Control);
+    world.disconnect(gone, true);
+    turns(&mut world, &[1], gone);
+    let message = world.publish(publisher, "g/x/y", QoS::AtLeastOnce, false, 10);
+    // There and back, and there once more.
+    for shard in [0, 1, 0, 1] {
+        world.turn(shard);
+    }
+    world.hold(1, 0, Lane::Data);
+    subscribe(&mut world, new, GROUP);
+    world.turn(0);
+    world.release();
+    turns(&mut world, &[0, 1], new);
+    assert_eq!(world.heard(new), [(message, false)]);
+    assert_eq!(world.dropped(DropReason::NoMember), 0);
+    finish(world);
+}
+
 /// The shard that is asked first has a session that could keep the message, and another one has a member online.
 #[test]
 fn a_message_goes_to_who_is_online_on_another_shard_before_it_is_kept_for_who_has_just_left() {
