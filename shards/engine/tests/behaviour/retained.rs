@@ -440,3 +440,20 @@ fn many_subscriptions_to_look_up_cost_no_more_than_they_are() {
         assert_eq!(shard.texts(client), ["x"]);
     });
 }
+
+#[test]
+fn of_overlapping_subscriptions_one_that_wants_the_flag_as_published_is_enough() {
+    for as_published in ["t/#", "t/+"] {
+        run(Limits::default(), |shard| {
+            let client = shard.connect(&Hello::v5("a"));
+            for filter in ["t/#", "t/+"] {
+                let options = SubscribeOptions { retain_as_published: filter == as_published, ..plain(0) };
+                shard.subscribe_with(client, &[(filter, options)], None);
+            }
+            shard.publish_retained(client, "t/1", b"x", 0);
+            let messages = shard.messages(client);
+            assert_eq!(messages.len(), 1);
+            assert!(messages[0].retain, "{as_published}");
+        });
+    }
+}
