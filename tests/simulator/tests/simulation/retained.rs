@@ -200,6 +200,30 @@ fn a_home_is_not_asked_before_every_shard_has_reported_what_it_sent() {
     }
 }
 
+/// The report names an update that is still on its way to the home, which waits for it.
+#[test]
+fn a_home_answers_only_once_it_has_what_another_shard_reported() {
+    let topic = topic_on(3, HOME);
+    let mut world = world(3);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+    world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.settle();
+
+    world.hold(PUBLISHER, HOME, Lane::Data);
+    let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.turn(PUBLISHER);
+    subscribe(&mut world, subscriber, &topic);
+    turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+    assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+    assert_eq!(world.audit(HOME).questions, (0, 1), "it was asked and waits");
+
+    world.release();
+    world.settle();
+    assert_eq!(world.heard(subscriber), [(update, true)]);
+    finish(world);
+}
+
 /// Two updates of one publisher take two ways to a subscriber that only the second one is sent to live.
 #[test]
 fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
