@@ -1,32 +1,55 @@
 //! Two shards side by side: what crosses between them.
 
-use engine::{Engine, Entropy, Event, InboundItem, LaneKind, Limits, OutboundItem, Topology};
-use wire::packet::{PublishProperties, Subscribe, SubscribeFilters, UserProperties};
-use wire::{Packet, ProtocolVersion, TopicFilter};
+use engine::{
+    Admission, Audit, BLOCK_BYTES, Engine, Entropy, Event, InboundItem, LaneKind, Limits, OutboundItem,
+    Topology,
+};
+use wire::packet::{PublishProperties, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties};
+use wire::{AckKind, Packet, ProtocolVersion, TopicFilter};
 
-use crate::client::{Client, Hello, packet_id, plain, publish};
+use crate::client::{Client, Got, Hello, packet_id, plain, publish};
 use crate::host::Shard;
+
+/// Rounds of [`Two::exchange`] until nothing may be left to say.
+const ROUNDS_MAX: usize = 1_000;
+/// Longer than any session or time-out of these tests.
+const AGE_MS: u64 = 10_000_000;
 
 struct Two([Shard; 2]);
 
 impl Two {
     fn new() -> Self {
+        Self::with(&Limits::default())
+    }
+
+    fn with(limits: &Limits) -> Self {
         Self([0, 1].map(|own| {
-            let mut shard = Shard::new(Limits::default(), 7);
-            shard.engine = Engine::new(Limits::default(), Entropy(7), shard.now()).in_mesh(topology(own));
+            let mut shard = Shard::new(limits.clone(), 7);
+            shard.engine = Engine::new(limits.clone(), Entropy(7), shard.now()).in_mesh(topology(own));
             shard
         }))
     }
 
     /// A client whose session lives on a shard.
     fn client(&mut self, shard: u16) -> Client {
-        let mut names = (0..).map(|number| format!("client-{number}"));
-        let name = names.find(|name| topology(0).home_of_client(name) == shard).expect("one of them is");
-        self.0[usize::from(shard)].connect(&Hello::v5(&name))
+        self.0[usize::from(shard)].connect(&Hello::v5(&name_on(shard, 0)))
     }
 
     fn subscribe(&mut self, shard: usize, client: Client, filter: &str) {
-        let filters = [(TopicFilter::parse(filter).expect("tests use good filters"), plain(0))];
+        self.subscribe_with(shard, client, filter, plain(0));
+        assert_eq!(self.0[shard].take(client), []);
+    }
+
+    /// Subscribes, and everything that this leads to crosses. SUBACK comes first.
+    fn subscribe_with(&mut self, shard: usize, client: Client, filter: &str, options: SubscribeOptions) {
+        self.send_subscribe(shard, client, filter, options);
+        self.settle();
+        let first = self.0[shard].next(client);
+        assert!(matches!(first, Some(Got::SubAck(..))), "{first:?}");
+    }
+
+    fn send_subscribe(&mut self, shard: usize, client: Client, filter: &str, options: SubscribeOptions) {
+        let filters = [(TopicFilter::parse(filter).expect("tests use good filters"), options)];
         let subscribe = Subscribe {
             packet_id: packet_id(1),
             subscription_id: None,
@@ -34,31 +57,85 @@ impl Two {
             filters: SubscribeFilters::from_slice(&filters),
         };
         self.0[shard].send(client, &Packet::Subscribe(subscribe));
-        for _ in 0..3 {
+    }
+
+    /// Everything that each has to say reaches the other, until neither has more.
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
             self.exchange();
+            if self.0.iter().all(|shard| shard.engine.is_outbound_empty() && shard.engine.is_settled()) {
+                return;
+            }
         }
-        // The answer waits until the other shard knows.
-        assert_eq!(self.0[shard].take(client).len(), 1, "SUBACK");
+        panic!("it never became quiet");
     }
 
     /// Whatever each has to say reaches the other.
     fn exchange(&mut self) {
-        for from in [0_u16, 1] {
-            let [first, second] = &mut self.0;
-            let (source, target) = if from == 0 { (first, second) } else { (second, first) };
+        for from in [0, 1] {
             for lane in [LaneKind::Control, LaneKind::Data] {
-                while let Some(outbound) = source.take_outbound(1 - from, lane) {
-                    let item = match &outbound {
-                        OutboundItem::Block(block) => InboundItem::Block(block),
-                        OutboundItem::Oversized(large) => InboundItem::Oversized(large),
-                    };
-                    target.raw_step(Event::Inbox { source: from, item });
-                }
+                self.carry(from, lane, usize::MAX);
             }
-            let count = target.engine.announcements_seen(from);
-            source.raw_step(Event::Announced { target: 1 - from, count });
+            let count = self.0[1 - from].engine.announcements_seen(number(from));
+            self.0[from].raw_step(Event::Announced { target: number(1 - from), count });
         }
     }
+
+    /// Carries at most `parcels_max` items of a lane; how many there were.
+    fn carry(&mut self, from: usize, lane: LaneKind, parcels_max: usize) -> usize {
+        let mut count = 0;
+        while count < parcels_max
+            && let Some(outbound) = self.0[from].take_outbound(number(1 - from), lane)
+        {
+            count += 1;
+            let item = match &outbound {
+                OutboundItem::Block(block) => {
+                    assert!(block.len() <= BLOCK_BYTES);
+                    InboundItem::Block(block)
+                }
+                OutboundItem::Oversized(large) => InboundItem::Oversized(large),
+            };
+            self.0[1 - from].raw_step(Event::Inbox { source: number(from), item });
+            if let OutboundItem::Block(block) = outbound {
+                self.0[from].engine.recycle(block);
+            }
+        }
+        count
+    }
+
+    /// Ends everything and checks that nothing is left on either shard.
+    fn finish(mut self) {
+        for shard in &mut self.0 {
+            shard.hang_up_all();
+        }
+        self.settle();
+        for shard in &mut self.0 {
+            shard.advance_ms(AGE_MS);
+        }
+        self.settle();
+        for shard in &self.0 {
+            assert_eq!(shard.engine.audit(), Audit { tree: (0, 0, 1), ..Audit::default() });
+            assert_eq!((shard.engine.connection_count(), shard.engine.memory_bytes()), (0, 0));
+        }
+    }
+}
+
+fn number(shard: usize) -> u16 {
+    u16::try_from(shard).expect("there are two")
+}
+
+/// The `nth` client identifier whose session lives on a shard.
+fn name_on(shard: u16, nth: usize) -> String {
+    let names = (0..).map(|number| format!("client-{number}"));
+    let mut names = names.filter(|name| topology(0).home_of_client(name) == shard);
+    names.nth(nth).expect("half of them are")
+}
+
+/// The `nth` topic below `t` whose retained message a shard keeps.
+fn topic_on(shard: u16, nth: usize) -> String {
+    let topics = (0..).map(|number| format!("t/{number}"));
+    let mut topics = topics.filter(|topic| topology(0).home_of_topic(topic) == shard);
+    topics.nth(nth).expect("half of them are")
 }
 
 fn topology(own: u16) -> Topology {
@@ -97,6 +174,306 @@ fn mqtt_4_8_2_1_behind_a_share_name_stands_a_filter_like_any_other() {
     }
     two.exchange();
     assert_eq!(two.0[1].texts(member), ["$share/h/x", "$share/y"]);
+}
+
+#[test]
+fn mqtt_3_8_3_3_no_local_holds_for_what_another_shard_retains() {
+    let mut two = Two::new();
+    let (client, other) = (two.client(0), two.client(1));
+    // Both topics are kept by shard 1, which knows the publisher of each.
+    let (own, foreign) = (topic_on(1, 0), topic_on(1, 1));
+    two.0[0].publish_retained(client, &own, b"own", 1);
+    two.settle();
+    two.0[1].publish_retained(other, &foreign, b"foreign", 1);
+    let options = SubscribeOptions { no_local: true, ..plain(0) };
+    for (filter, texts) in [("t/#", &["foreign"][..]), (&own, &[]), (&foreign, &["foreign"])] {
+        two.subscribe_with(0, client, filter, options);
+        assert_eq!(two.0[0].texts(client), texts, "{filter}");
+    }
+    two.subscribe_with(0, client, &own, plain(0));
+    assert_eq!(two.0[0].texts(client), ["own"], "without the option");
+    for topic in [own, foreign] {
+        two.0[1].publish_retained(other, &topic, b"", 1);
+    }
+    two.finish();
+}
+
+#[test]
+fn what_is_retained_waits_for_the_suback_that_waits_for_another_shard() {
+    for filter in ["t/#", &topic_on(0, 0)] {
+        let mut two = Two::new();
+        let client = two.client(0);
+        two.0[0].publish_retained(client, &topic_on(0, 0), b"x", 0);
+        two.settle();
+        two.send_subscribe(0, client, filter, plain(0));
+        two.0[0].advance_ms(10);
+        assert_eq!(two.0[0].take(client), [], "the other shard does not know {filter}");
+        two.settle();
+        let got = two.0[0].take(client);
+        assert!(matches!(&got[..], [Got::SubAck(..), Got::Publish(_)]), "{got:?}");
+        two.0[0].publish_retained(client, &topic_on(0, 0), b"", 0);
+        two.finish();
+    }
+}
+
+/// A shard has a few questions open at once; who has to wait is served when one is answered.
+#[test]
+fn more_clients_than_may_ask_at_once_are_all_sent_what_another_shard_retains() {
+    let mut two = Two::new();
+    let publisher = two.client(1);
+    let topic = topic_on(1, 0);
+    two.0[1].publish_retained(publisher, &topic, b"x", 1);
+    let clients: Vec<Client> = (0..30).map(|nth| two.0[0].connect(&Hello::v5(&name_on(0, nth)))).collect();
+    for &client in &clients {
+        two.send_subscribe(0, client, &topic, plain(0));
+    }
+    two.settle();
+    for client in clients {
+        assert!(matches!(two.0[0].next(client), Some(Got::SubAck(..))));
+        assert_eq!(two.0[0].texts(client), ["x"]);
+    }
+    two.0[1].publish_retained(publisher, &topic, b"", 1);
+    two.finish();
+}
+
+/// Its publisher was told that it is taken, since its shard does not know how full the other one is.
+#[test]
+fn a_full_store_refuses_what_another_shard_sends_it_and_counts_it() {
+    for limits in [
+        Limits { retained_messages_max: 1, ..Limits::default() },
+        Limits { retained_bytes_max: 10, ..Limits::default() },
+    ] {
+        let mut two = Two::with(&limits);
+        let publisher = two.client(0);
+        let topics = [topic_on(1, 0), topic_on(1, 1)];
+        for topic in &topics {
+            assert_eq!(two.0[0].publish_retained(publisher, topic, b"123", 1), 0x10);
+            two.settle();
+        }
+        let home = |two: &Two| {
+            let engine = &two.0[1].engine;
+            (engine.retained_count(), engine.counters().retained_refused)
+        };
+        assert_eq!(home(&two), (1, 1));
+        for (payload, expected) in [(&b"456"[..], (1, 1)), (b"", (0, 1))] {
+            two.0[0].publish_retained(publisher, &topics[0], payload, 1);
+            two.settle();
+            assert_eq!(home(&two), expected, "a replacement and a removal need no room");
+        }
+        two.finish();
+    }
+}
+
+/// Which shard's store a message is for decides, not the one of its publisher.
+#[test]
+fn a_full_store_refuses_nothing_for_the_other_shard() {
+    let mut two = Two::with(&Limits { retained_messages_max: 1, ..Limits::default() });
+    let publisher = two.client(0);
+    let topics = [topic_on(0, 0), topic_on(1, 0)];
+    for topic in &topics {
+        assert_eq!(two.0[0].publish_retained(publisher, topic, b"x", 1), 0x10, "{topic}");
+    }
+    assert_eq!(two.0[0].publish_retained(publisher, &topic_on(0, 1), b"x", 1), 0x97);
+    two.settle();
+    let count = |shard: &Shard| (shard.engine.retained_count(), shard.engine.counters().retained_refused);
+    assert_eq!(two.0.each_ref().map(count), [(1, 0); 2]);
+    assert_eq!(two.0[1].engine.counters().forwarded_unmatched, 0, "it was to be retained");
+    for topic in &topics {
+        two.0[0].publish_retained(publisher, topic, b"", 1);
+    }
+    two.finish();
+}
+
+/// Whether a session of another shard outlives its connection is not known here.
+#[test]
+fn an_acknowledgement_of_what_another_shard_takes_waits_until_it_is_durable() {
+    for filter in ["t", "$share/g/t"] {
+        let mut two = Two::new();
+        let (publisher, subscriber) = (two.client(0), two.client(1));
+        two.subscribe(1, subscriber, filter);
+        two.0[0].durable_at_once = false;
+        two.0[0].send(publisher, &Packet::Publish(publish("t", b"x", 1, 5)));
+        assert_eq!(two.0[0].take(publisher), [], "{filter}");
+        two.0[0].durable();
+        assert_eq!(two.0[0].acked(publisher, AckKind::PubAck, 5), Some(0));
+        assert_eq!(two.0[0].publish(publisher, "other", b"x", 1), 0x10, "nobody takes it");
+        two.finish();
+    }
+}
+
+#[test]
+fn what_expires_on_its_way_out_of_another_shard_s_store_is_sent_to_nobody() {
+    for (late_ms, texts) in [(999, &["x"][..]), (1_000, &[]), (1_001, &[])] {
+        let mut two = Two::new();
+        let (publisher, subscriber) = (two.client(0), two.client(1));
+        let topic = topic_on(0, 0);
+        let properties =
+            PublishProperties { message_expiry_interval_s: Some(1), ..PublishProperties::default() };
+        let packet = wire::packet::Publish { retain: true, properties, ..publish(&topic, b"x", 0, 0) };
+        two.0[0].send(publisher, &Packet::Publish(packet));
+        two.send_subscribe(1, subscriber, &topic, plain(0));
+        // Until its answer is under way.
+        for _ in 0..3 {
+            for from in [1, 0] {
+                two.carry(from, LaneKind::Control, usize::MAX);
+                let count = two.0[1 - from].engine.announcements_seen(number(from));
+                two.0[from].raw_step(Event::Announced { target: number(1 - from), count });
+            }
+        }
+        assert_eq!(two.0[0].engine.audit().waiting_outbound, 1, "the answer");
+        for shard in &mut two.0 {
+            shard.advance_ms(late_ms);
+        }
+        two.settle();
+        assert!(matches!(two.0[1].next(subscriber), Some(Got::SubAck(..))));
+        assert_eq!(two.0[1].texts(subscriber), texts, "{late_ms} ms later");
+        assert_eq!(two.0[1].engine.counters().matched, texts.len() as u64);
+        two.finish();
+    }
+}
+
+#[test]
+fn a_publisher_waits_while_a_lane_is_full_and_goes_on_once_it_has_room() {
+    const COUNT: usize = 100;
+    let mut two = Two::new();
+    let (publisher, subscriber) = (two.client(0), two.client(1));
+    two.subscribe(1, subscriber, "t");
+    let mut bytes = Vec::new();
+    for number in 0..COUNT {
+        let payload = format!("{number:09000}");
+        Packet::Publish(publish("t", payload.as_bytes(), 0, 0)).encode(ProtocolVersion::V5, &mut bytes);
+    }
+    two.0[0].send_bytes(publisher, &bytes);
+    let mut left = COUNT;
+    while left > 0 {
+        let waiting = two.0[0].engine.audit().waiting_outbound;
+        assert_eq!(waiting, left.min(64), "as many as a lane may have wait");
+        assert_eq!(two.0[0].unconsumed_bytes(publisher) > 0, left > 64);
+        left -= two.carry(0, LaneKind::Data, 1);
+    }
+    let numbers = two.0[1].texts(subscriber).into_iter().map(|text| text.parse().expect("a number"));
+    assert_eq!(numbers.collect::<Vec<usize>>(), (0..COUNT).collect::<Vec<_>>());
+    two.finish();
+}
+
+#[test]
+fn messages_of_all_sizes_cross_in_order_and_small_ones_in_blocks_of_bounded_size() {
+    let mut two = Two::new();
+    let (publisher, subscriber) = (two.client(0), two.client(1));
+    two.subscribe(1, subscriber, "t");
+    for _ in 0..3 {
+        for number in 0..1_000 {
+            let width = if number % 50 == 0 { 9_000 } else { 4 + number % 300 };
+            let text = format!("{number:0width$}");
+            two.0[0].publish(publisher, "t", text.as_bytes(), 0);
+        }
+        assert!(two.0[0].engine.audit().waiting_outbound > 10);
+        two.settle();
+        let numbers = two.0[1].texts(subscriber).into_iter().map(|text| text.parse().expect("a number"));
+        assert_eq!(numbers.collect::<Vec<usize>>(), (0..1_000).collect::<Vec<_>>());
+    }
+    two.finish();
+}
+
+/// What it left behind was held here before, so it may wait here until the lane has room.
+#[test]
+fn what_a_member_leaves_behind_waits_while_the_lane_to_the_next_one_is_full() {
+    const COUNT: usize = 200;
+    /// Parcels that wait for a lane until it counts as full.
+    const PARCELS_MAX: usize = 64;
+    let mut two = Two::new();
+    let publisher = two.client(0);
+    let hello = Hello::v5("").receive_maximum(1);
+    let (leaving, staying) = (name_on(0, 1), name_on(1, 0));
+    let leaving = {
+        let mut hello = hello;
+        hello.connect.client_id = &leaving;
+        two.0[0].connect(&hello)
+    };
+    two.subscribe_with(0, leaving, "$share/g/t", plain(1));
+    for number in 0..COUNT {
+        // Too large for a block, so each is a outbound of its own.
+        two.0[0].publish(publisher, "t", format!("{number:09000}").as_bytes(), 1);
+    }
+    let staying = two.0[1].connect(&Hello::v5(&staying));
+    two.subscribe_with(1, staying, "$share/g/t", plain(1));
+    two.0[0].hang_up(leaving);
+    let mut left = COUNT;
+    while left > 0 {
+        let audit = two.0[0].engine.audit();
+        // Its announcement that it has no member any more waits in the other lane.
+        assert!(audit.waiting_outbound <= PARCELS_MAX + 1, "{} items", audit.waiting_outbound);
+        assert_eq!(audit.reassignments, left.saturating_sub(PARCELS_MAX), "the rest waits");
+        left -= two.carry(0, LaneKind::Data, 1);
+        two.0[0].tick();
+    }
+    let numbers = two.0[1].texts(staying).into_iter().map(|text| text.parse().expect("a number"));
+    assert_eq!(numbers.collect::<Vec<usize>>(), (0..COUNT).collect::<Vec<_>>());
+    two.finish();
+}
+
+/// The host may take its time to ask for the bytes; when it does, another client may have the connection's name.
+#[test]
+fn a_connection_that_ends_before_its_hand_over_leaves_nothing_of_its_connect() {
+    let limits = Limits { generation_bits: 1, ..Limits::default() };
+    let mut two = Two::with(&limits);
+    let shard = &mut two.0[0];
+    let names = [name_on(1, 0), name_on(1, 1)];
+    let first = shard.dial(&Hello::v5(&names[0]));
+    assert_eq!(shard.hand_overs.pop_front(), Some((shard.id(first), 1)));
+    shard.hang_up(first);
+    let between = shard.dial(&Hello::v5("client"));
+    shard.hang_up(between);
+    shard.hand_overs.clear();
+    let second = shard.dial(&Hello::v5(&names[1]));
+    assert_eq!(shard.id(second), shard.id(first), "its name came again");
+    let mut connect = Vec::new();
+    Packet::Connect(Hello::v5(&names[1]).connect).encode(ProtocolVersion::V5, &mut connect);
+    assert_eq!(shard.complete_hand_over(second), Some(connect));
+    assert_eq!(shard.complete_hand_over(second), None, "once");
+    two.finish();
+}
+
+/// The shard that takes over counts it all once more.
+#[test]
+fn a_connection_that_is_handed_over_leaves_no_timer_and_no_count() {
+    let mut two = Two::new();
+    let shard = &mut two.0[0];
+    let before = *shard.engine.counters();
+    let client = shard.dial(&Hello::v5(&name_on(1, 0)));
+    assert!(shard.complete_hand_over(client).is_some());
+    let after = shard.engine.counters();
+    assert_eq!(
+        (after.connections_accepted, after.packets_received, after.bytes_received),
+        (before.connections_accepted, before.packets_received, before.bytes_received)
+    );
+    assert_eq!((after.handed_over, shard.engine.audit().timers), (1, 0));
+    two.finish();
+}
+
+#[test]
+fn a_connection_that_nobody_takes_over_is_closed_when_its_time_is_over() {
+    let mut two = Two::new();
+    let shard = &mut two.0[0];
+    let client = shard.dial(&Hello::v5(&name_on(1, 0)));
+    shard.advance_ms(9_999);
+    assert!(!shard.is_closed(client));
+    shard.advance_ms(1);
+    assert!(shard.is_closed(client));
+    assert_eq!(shard.complete_hand_over(client), None);
+    two.finish();
+}
+
+#[test]
+fn a_client_that_is_turned_away_is_told_so_by_the_shard_it_came_to() {
+    let mut two = Two::new();
+    let shard = &mut two.0[0];
+    let name = name_on(1, 0);
+    let client = shard.open(ProtocolVersion::V5, Admission::TurnAway);
+    shard.send(client, &Packet::Connect(Hello::v5(&name).connect));
+    assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0x97, .. })));
+    assert!(shard.is_closed(client) && shard.hand_overs.is_empty());
+    two.finish();
 }
 
 #[test]

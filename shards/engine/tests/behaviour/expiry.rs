@@ -32,6 +32,23 @@ fn mqtt_3_3_2_6_the_interval_sent_is_what_is_left_of_it() {
 }
 
 #[test]
+fn an_interval_of_zero_reaches_who_can_be_sent_it_at_once() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let client = shard.connect(&Hello::v5("a").receive_maximum(1));
+        shard.subscribe(client, "t", 1);
+        send(shard, publisher, "at once", 0);
+        send(shard, publisher, "waits", 0);
+        let messages = shard.messages(client);
+        assert_eq!(messages.len(), 1);
+        assert_eq!((messages[0].text(), messages[0].expiry_s), ("at once", Some(0)));
+        shard.ack(client, AckKind::PubAck, messages[0].id);
+        assert_eq!(shard.messages(client), []);
+        assert_eq!(shard.engine.counters().dropped[DropReason::Expired.index()], 1);
+    });
+}
+
+#[test]
 fn mqtt_3_3_2_5_what_expires_in_the_queue_is_never_sent() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));

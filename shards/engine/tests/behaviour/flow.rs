@@ -3,7 +3,7 @@
 use engine::{DropReason, Limits};
 use wire::{AckKind, Packet, Publish};
 
-use crate::client::{Got, Hello, publish};
+use crate::client::{Got, Hello, Message, publish};
 use crate::host::run;
 
 #[test]
@@ -21,7 +21,7 @@ fn mqtt_3_3_4_9_no_more_messages_are_in_flight_than_the_client_takes() {
                 // QoS 0 is not bound by it [MQTT-4.9.0-2].
                 shard.publish(publisher, "t", b"now", 0);
                 let messages = shard.messages(client);
-                let texts: Vec<&str> = messages.iter().map(crate::client::Message::text).collect();
+                let texts: Vec<&str> = messages.iter().map(Message::text).collect();
                 assert_eq!(texts, ["0", "1", "2", "now"]);
                 if bits == 1 {
                     shard.ack(client, AckKind::PubAck, messages[1].id);
@@ -95,6 +95,27 @@ fn mqtt_3_3_4_10_a_pubrel_to_be_repeated_does_not_wait_behind_a_publish_without_
         let got = shard.take(client);
         assert!(got.contains(&Got::Ack(AckKind::PubRel, last, 0)), "{got:?}");
         assert_eq!(got.len(), 2);
+    });
+}
+
+#[test]
+fn what_was_queued_meanwhile_does_not_overtake_what_is_to_be_sent_again_though_it_needs_no_quota() {
+    run(Limits { queue_qos0_offline: true, ..Limits::default() }, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hello = Hello::v5("a").resume();
+        let client = shard.connect(&hello);
+        shard.subscribe(client, "t", 1);
+        for text in ["1", "2"] {
+            shard.publish(publisher, "t", text.as_bytes(), 1);
+        }
+        assert_eq!(shard.messages(client).len(), 2);
+        shard.hang_up(client);
+        shard.publish(publisher, "t", b"3", 0);
+        let client = shard.connect(&hello.receive_maximum(1));
+        let first = shard.messages(client);
+        assert_eq!(first.iter().map(Message::text).collect::<Vec<_>>(), ["1"]);
+        shard.ack(client, AckKind::PubAck, first[0].id);
+        assert_eq!(shard.texts(client), ["2", "3"]);
     });
 }
 

@@ -9,10 +9,13 @@ use crate::host::{Drain, run};
 
 #[test]
 fn an_acknowledgement_of_what_a_session_keeps_waits_until_it_is_durable() {
-    for bits in [1, 2] {
+    for (bits, is_away) in [(1, false), (2, false), (1, true), (2, true)] {
         run(Limits::default(), |shard| {
             let keeper = shard.connect(&Hello::v5("keeper").resume());
             shard.subscribe(keeper, "kept", 1);
+            if is_away {
+                shard.hang_up(keeper);
+            }
             shard.durable_at_once = false;
             let client = shard.connect(&Hello::v5("a"));
             // Nobody keeps this one, so it waits for nothing.

@@ -19,6 +19,9 @@ const START_MS: u64 = 1_000_000;
 /// Time-outs of sessions that expire end well before this; the others are ended by hand.
 const AGES_MS: u64 = 1_000_000_000;
 
+/// Actions and ticks that one thing that happened may lead to.
+const ACTIONS_MAX: usize = 200_000;
+
 /// How a peer's socket takes what is sent to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
@@ -69,6 +72,8 @@ pub(crate) struct Shard {
     pub(crate) ticks: bool,
     /// Steps of authentication that the test has to judge.
     pub(crate) asked: VecDeque<(ConnectionId, u64)>,
+    /// Connections whose hand-over was asked for, each with the shard of its session.
+    pub(crate) hand_overs: VecDeque<(ConnectionId, u16)>,
     /// Reason strings of acknowledgements, one for each that came, of all clients.
     pub(crate) words: Vec<Option<String>>,
     next_packet_id: u16,
@@ -94,6 +99,7 @@ impl Shard {
             persisting: VecDeque::new(),
             ticks: true,
             asked: VecDeque::new(),
+            hand_overs: VecDeque::new(),
             words: Vec::new(),
             next_packet_id: 1,
         }
@@ -221,6 +227,23 @@ impl Shard {
         self.settle();
     }
 
+    /// Takes a client's connection for another shard: the bytes of its CONNECT, or none if it may not leave.
+    pub(crate) fn complete_hand_over(&mut self, client: Client) -> Option<Vec<u8>> {
+        let id = self.lines[client.line].id;
+        let bytes = self.engine.complete_hand_over(id)?;
+        self.lines[client.line].closed = true;
+        self.by_connection.remove(&(id.slot(), id.generation()));
+        Some(bytes)
+    }
+
+    /// Every peer is gone without a word.
+    pub(crate) fn hang_up_all(&mut self) {
+        for line in 0..self.lines.len() {
+            self.close_line(line, ClosedBy::Peer);
+            self.settle();
+        }
+    }
+
     /// Answers every `Persist` asked for so far.
     pub(crate) fn durable(&mut self) {
         let last = self.persisting.drain(..).next_back();
@@ -263,6 +286,11 @@ impl Shard {
         outbound
     }
 
+    /// Lets time pass and nothing else.
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        self.now_ms += ms;
+    }
+
     /// Lets time pass, with every tick that is due on the way.
     pub(crate) fn advance_ms(&mut self, ms: u64) {
         let end_ms = self.now_ms + ms;
@@ -288,10 +316,7 @@ impl Shard {
         self.ticks = true;
         self.durable_at_once = true;
         self.durable();
-        for line in 0..self.lines.len() {
-            self.close_line(line, ClosedBy::Peer);
-            self.settle();
-        }
+        self.hang_up_all();
         self.forget_retained();
         self.advance_ms(AGES_MS);
         for session in self.engine.audit().sessions {
@@ -369,9 +394,10 @@ impl Shard {
 
     /// Carries out actions until there are none, and ticks that are due.
     pub(crate) fn settle(&mut self) {
-        loop {
-            while let Some(action) = self.todo.pop_front() {
+        for _ in 0..ACTIONS_MAX {
+            if let Some(action) = self.todo.pop_front() {
                 self.carry_out(action);
+                continue;
             }
             let due = self.engine.next_deadline().is_some_and(|due| due <= self.now());
             if !(self.ticks && due) {
@@ -379,12 +405,13 @@ impl Shard {
             }
             self.step(Event::Tick);
         }
+        panic!("it never rests");
     }
 
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Authenticate { connection, step } => self.asked.push_back((connection, step)),
-            Action::HandOver { .. } => unreachable!("there is one shard"),
+            Action::HandOver { connection, home } => self.hand_overs.push_back((connection, home)),
             Action::Flush(id) => {
                 if let Some(line) = self.line(id) {
                     assert!(!self.lines[line].flushing, "asked to flush once until served");

@@ -4,7 +4,7 @@ use engine::{Admission, Limits};
 use wire::{Packet, ProtocolVersion, QoS};
 
 use crate::client::{Client, Got, Hello, plain, publish};
-use crate::host::{Shard, run};
+use crate::host::{Drain, Shard, run};
 
 fn connack(shard: &mut Shard, client: Client) -> u8 {
     match shard.next(client) {
@@ -43,6 +43,21 @@ fn wills_count_until_they_are_published_replaced_or_deleted() {
 }
 
 #[test]
+fn the_properties_of_a_will_count_as_its_topic_and_payload_do() {
+    run(Limits::default(), |shard| {
+        let mut hello = Hello::v5("a").will("w", "x", 0);
+        let client = shard.connect(&hello);
+        assert_eq!(shard.engine.memory_bytes(), 2);
+        shard.goodbye(client);
+        let content_type = "y".repeat(100);
+        let will = hello.connect.will.as_mut().expect("it has one");
+        will.properties.content_type = Some(&content_type);
+        shard.connect(&hello);
+        assert_eq!(shard.engine.memory_bytes(), 2 + 3 + 100, "with its name and length");
+    });
+}
+
+#[test]
 fn filter_texts_count_once_and_a_new_one_is_refused_past_the_ceiling() {
     run(Limits { memory_bytes_max: 1_000, ..Limits::default() }, |shard| {
         let one = shard.connect(&Hello::v5("one"));
@@ -61,6 +76,26 @@ fn filter_texts_count_once_and_a_new_one_is_refused_past_the_ceiling() {
         shard.unsubscribe(one, &[&shared]);
         assert_eq!(shard.engine.memory_bytes(), 500);
         shard.subscribe(one, "a", 0);
+    });
+}
+
+#[test]
+fn what_waits_in_outboxes_counts_until_it_is_sent() {
+    run(Limits { memory_bytes_max: 3_000, ..Limits::default() }, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let client = shard.connect(&Hello::v5("a"));
+        shard.subscribe(client, "t", 0);
+        let filters = shard.engine.memory_bytes();
+        shard.drain(client, Drain::STALLED);
+        for reason in [0, 0, 0, 0x97] {
+            assert_eq!(shard.publish(publisher, "t", &[b'x'; 1_000], 1), reason);
+        }
+        let held = shard.engine.memory_bytes();
+        assert_eq!(held, filters + shard.engine.audit().outbox_bytes);
+        assert!((3_000..3_100).contains(&held), "{held}");
+        shard.drain(client, Drain::ALL);
+        assert_eq!(shard.engine.memory_bytes(), filters);
+        assert_eq!(shard.publish(publisher, "t", b"x", 1), 0);
     });
 }
 

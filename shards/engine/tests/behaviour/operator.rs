@@ -1,8 +1,9 @@
 //! The operator closes a client: what it is told, and what goes on without it.
 
 use engine::{Event, Limits};
+use wire::Packet;
 
-use crate::client::{Got, Hello};
+use crate::client::{Got, Hello, publish};
 use crate::host::{Drain, Shard, run};
 
 /// Closes the connection of a client identifier; `false` if it has none.
@@ -28,6 +29,26 @@ fn only_5_0_is_told_and_both_are_closed_with_their_will() {
             assert_eq!(shard.texts(watcher), ["still here"]);
         });
     }
+}
+
+/// So that what clients were promised is on its way when the stop comes.
+#[test]
+fn before_a_stop_nothing_more_is_taken_from_clients_and_what_is_on_its_way_leaves() {
+    run(Limits::default(), |shard| {
+        let subscriber = shard.connect(&Hello::v5("s"));
+        shard.subscribe(subscriber, "t", 1);
+        let publisher = shard.connect(&Hello::v5("p"));
+        shard.drain(subscriber, Drain::STALLED);
+        shard.publish(publisher, "t", b"before", 1);
+        shard.raw_step(Event::Quiesce);
+        shard.send(publisher, &Packet::Publish(publish("t", b"after", 1, 7)));
+        assert!(shard.unconsumed_bytes(publisher) > 0);
+        assert_eq!(shard.take(publisher), []);
+        shard.drain(subscriber, Drain::ALL);
+        assert_eq!(shard.messages(subscriber).len(), 1);
+        shard.stop();
+        assert_eq!((shard.ended(publisher), shard.ended(subscriber)), (Some(0x8B), Some(0x8B)));
+    });
 }
 
 #[test]

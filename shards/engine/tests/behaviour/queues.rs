@@ -1,12 +1,12 @@
 //! Bounds: session queues and their policies, outboxes, slow readers, the memory ceiling.
 
-use engine::{DropReason, Limits, QueueFull};
+use engine::{Admission, DropReason, Limits, QueueFull};
 use wire::{AckKind, Packet};
 
-use crate::client::{Hello, Message, publish};
-use crate::host::{Drain, run};
+use crate::client::{Got, Hello, Message, publish};
+use crate::host::{Drain, Shard, run};
 
-fn dropped(shard: &crate::host::Shard, reason: DropReason) -> u64 {
+fn dropped(shard: &Shard, reason: DropReason) -> u64 {
     shard.engine.counters().dropped[reason.index()]
 }
 
@@ -154,6 +154,43 @@ fn a_slow_reader_loses_qos_0_past_its_bound_and_nothing_else() {
         assert_eq!(tracked, (1..100).step_by(2).collect::<Vec<_>>());
         assert_eq!(numbers.len() as u64, 100 - lost);
     });
+}
+
+/// Past the bound QoS 1 and 2 wait in the queue, so an outbox holds no more than its bound and the message that
+/// crossed it: when they are published, when the peer reads a little, and when all of them are sent again.
+#[test]
+fn a_slow_reader_has_no_more_of_qos_1_and_2_in_its_outbox_than_the_bound_and_one_message() {
+    let limits = Limits { outbox_bytes_max: 1_000, ..Limits::default() };
+    for bits in [1, 2] {
+        run(limits.clone(), |shard| {
+            let held_max = 1_000 + 120;
+            let held = |shard: &Shard| shard.engine.audit().outbox_bytes;
+            let publisher = shard.connect(&Hello::v5("p"));
+            let hello = Hello::v5("a").resume();
+            let client = shard.connect(&hello);
+            shard.subscribe(client, "t", bits);
+            shard.drain(client, Drain::STALLED);
+            for number in 0..100 {
+                shard.publish(publisher, "t", format!("{number:0100}").as_bytes(), bits);
+                assert!(held(shard) <= held_max, "{} bytes after {number}", held(shard));
+            }
+            assert!(held(shard) >= 1_000);
+            shard.drain(client, Drain { budget_bytes: 800, ..Drain::ALL });
+            assert!((1_000..=held_max).contains(&held(shard)), "{} bytes, from the queue", held(shard));
+            // It reads all of it and acknowledges nothing.
+            shard.drain(client, Drain::ALL);
+            assert_eq!(shard.messages(client).len(), 100);
+            shard.hang_up(client);
+            let client = shard.open(hello.connect.version, Admission::Serve);
+            shard.drain(client, Drain::STALLED);
+            shard.send(client, &Packet::Connect(hello.connect));
+            assert!((1_000..=held_max).contains(&held(shard)), "{} bytes, sent again", held(shard));
+            shard.drain(client, Drain::ALL);
+            assert!(matches!(shard.next(client), Some(Got::ConnAck { present: true, .. })));
+            let numbers = shard.texts(client).into_iter().map(|text| text.parse().unwrap());
+            assert_eq!(numbers.collect::<Vec<u32>>(), (0..100).collect::<Vec<_>>());
+        });
+    }
 }
 
 #[test]

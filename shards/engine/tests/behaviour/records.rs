@@ -74,6 +74,36 @@ fn what_is_exported_is_restored_and_delivers() {
 }
 
 #[test]
+fn a_restored_session_ends_after_the_default_interval_unless_its_client_comes_back() {
+    let record = |client_id: &str| SessionRecord {
+        client_id: client_id.to_owned(),
+        subscriptions: vec![SubscriptionRecord {
+            topic_filter: "t".to_owned(),
+            qos: 1,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: 0,
+            subscription_identifier: None,
+        }],
+    };
+    run(Limits { default_session_expiry_s: 10, ..Limits::default() }, |shard| {
+        let now = shard.now();
+        for name in ["gone", "back"] {
+            shard.engine.restore(now, &record(name)).unwrap();
+        }
+        shard.advance_ms(9_999);
+        assert_eq!((shard.engine.session_count(), shard.engine.subscription_count()), (2, 2));
+        let (_, present) = shard.connect_present(&Hello::v5("back").resume());
+        assert!(present);
+        shard.advance_ms(1);
+        assert_eq!((shard.engine.session_count(), shard.engine.subscription_count()), (1, 1));
+        assert_eq!(shard.engine.counters().sessions_expired, 1);
+        shard.advance_ms(1_000_000);
+        assert!(shard.engine.connection_of("back").is_some());
+    });
+}
+
+#[test]
 fn the_version_grows_with_every_change_worth_writing() {
     run(Limits::default(), |shard| {
         let mut last = shard.engine.records_version();

@@ -140,6 +140,72 @@ fn large_retained_messages_wait_for_room_in_the_outbox() {
 }
 
 #[test]
+fn a_tick_sends_no_more_of_what_is_retained_than_a_few_slices() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        for number in 0..3_000 {
+            shard.publish_retained(client, &format!("t/{number}"), b"x", 0);
+        }
+        shard.ticks = false;
+        shard.subscribe(client, "t/+", 0);
+        let mut left = 3_000;
+        while left > 0 {
+            shard.tick();
+            let count = shard.messages(client).len();
+            assert!((1..=4 * 128).contains(&count), "{count}");
+            left -= count;
+        }
+        shard.ticks = true;
+    });
+}
+
+/// It can wait in its store; what is published meanwhile cannot.
+#[test]
+fn what_is_retained_fills_half_an_outbox_and_leaves_the_rest_to_what_is_published_meanwhile() {
+    let limits = Limits { outbox_bytes_max: 4_000, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        for number in 0..100 {
+            shard.publish_retained(publisher, &format!("t/{number:02}"), &[b'x'; 100], 0);
+        }
+        let client = shard.connect(&Hello::v5("a"));
+        shard.ticks = false;
+        shard.subscribe(client, "t/+", 0);
+        shard.drain(client, Drain::STALLED);
+        shard.ticks = true;
+        shard.tick();
+        let held = shard.engine.audit().outbox_bytes;
+        assert!((2_000..2_120).contains(&held), "{held}");
+        for _ in 0..10 {
+            shard.publish(publisher, "t/live", &[b'y'; 100], 0);
+        }
+        shard.drain(client, Drain::ALL);
+        assert_eq!(shard.messages(client).len(), 110);
+    });
+}
+
+/// What is queued comes first. When that expires nothing is sent that would tell of new room.
+#[test]
+fn what_is_retained_is_sent_once_what_was_queued_before_it_has_expired() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        shard.publish_retained(publisher, "kept", b"kept", 0);
+        let client = shard.connect(&Hello::v5("a").receive_maximum(1));
+        shard.subscribe(client, "t", 1);
+        shard.publish(publisher, "t", b"first", 1);
+        let first = shard.messages(client);
+        let properties =
+            PublishProperties { message_expiry_interval_s: Some(1), ..PublishProperties::default() };
+        shard.publish_packet(publisher, &Publish { properties, ..publish("t", b"expires", 1, 9) });
+        shard.subscribe(client, "kept", 0);
+        shard.advance_ms(1_000);
+        assert_eq!(shard.messages(client), []);
+        shard.ack(client, wire::AckKind::PubAck, first[0].id);
+        assert_eq!(shard.texts(client), ["kept"]);
+    });
+}
+
+#[test]
 fn mqtt_4_6_0_5_an_older_retained_message_never_follows_a_newer_live_one() {
     for (topic, filter) in [("t", "t"), ("t", "#")] {
         for retains in [true, false] {
@@ -373,4 +439,21 @@ fn many_subscriptions_to_look_up_cost_no_more_than_they_are() {
         assert_eq!(shard.subscribe_with(client, &filters, None).len(), 20_001);
         assert_eq!(shard.texts(client), ["x"]);
     });
+}
+
+#[test]
+fn of_overlapping_subscriptions_one_that_wants_the_flag_as_published_is_enough() {
+    for as_published in ["t/#", "t/+"] {
+        run(Limits::default(), |shard| {
+            let client = shard.connect(&Hello::v5("a"));
+            for filter in ["t/#", "t/+"] {
+                let options = SubscribeOptions { retain_as_published: filter == as_published, ..plain(0) };
+                shard.subscribe_with(client, &[(filter, options)], None);
+            }
+            shard.publish_retained(client, "t/1", b"x", 0);
+            let messages = shard.messages(client);
+            assert_eq!(messages.len(), 1);
+            assert!(messages[0].retain, "{as_published}");
+        });
+    }
 }

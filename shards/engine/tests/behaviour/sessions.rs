@@ -42,6 +42,33 @@ fn mqtt_3_1_2_4_clean_start_discards_subscriptions_and_messages() {
 }
 
 #[test]
+fn a_session_that_is_discarded_or_resumed_leaves_no_timer() {
+    for clean_start in [true, false] {
+        run(Limits::default(), |shard| {
+            let hello = Hello::v5("a").resume();
+            let client = shard.connect(&hello.keep_alive_s(100));
+            assert_eq!(shard.engine.audit().timers, 1, "of its keep alive");
+            shard.hang_up(client);
+            assert_eq!(shard.engine.audit().timers, 1, "of its session");
+            shard.connect(&if clean_start { Hello::v5("a") } else { hello });
+            assert_eq!(shard.engine.audit().timers, 0);
+        });
+    }
+}
+
+#[test]
+fn an_interval_in_disconnect_is_granted_as_far_as_one_in_connect() {
+    run(Limits { session_expiry_s_max: 100, ..Limits::default() }, |shard| {
+        let client = shard.connect(&Hello::v5("a").expiry_s(50));
+        shard.disconnect(client, ReasonCode::Success, Some(1_000));
+        shard.advance_ms(99_999);
+        assert_eq!(shard.engine.session_count(), 1);
+        shard.advance_ms(1);
+        assert_eq!(shard.engine.session_count(), 0);
+    });
+}
+
+#[test]
 fn mqtt_3_1_2_5_a_resumed_session_is_owed_what_came_meanwhile_in_order() {
     for hello in [Hello::v3("a"), Hello::v5("a")] {
         run(Limits::default(), |shard| {

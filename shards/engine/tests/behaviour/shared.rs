@@ -59,6 +59,28 @@ fn a_member_online_is_preferred_and_one_offline_keeps_what_nobody_else_can() {
 }
 
 #[test]
+fn members_that_are_all_away_have_their_turns_all_the_same() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hellos = ["a", "b", "c"].map(|name| Hello::v5(name).resume());
+        for hello in &hellos {
+            let member = shard.connect(hello);
+            shard.subscribe(member, "$share/g/t", 1);
+            shard.hang_up(member);
+        }
+        publish_numbers(shard, publisher, 9, 1);
+        let mut members = Vec::new();
+        for hello in &hellos {
+            // Each leaves before the next one comes back.
+            let member = shard.connect(hello);
+            members.push(shard.texts(member));
+            shard.hang_up(member);
+        }
+        assert_eq!(members, [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]);
+    });
+}
+
+#[test]
 fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_quality() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
@@ -281,6 +303,98 @@ fn a_member_that_unsubscribes_gives_up_what_is_queued_and_completes_what_it_was_
     }
 }
 
+/// The identifier of what it was sent by the group stands for another message by then.
+#[test]
+fn what_has_the_packet_identifier_of_a_message_of_a_group_left_before_stays_with_its_session() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m"));
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.subscribe(member, "u", 1);
+        publish_numbers(shard, publisher, 1, 1);
+        let first = shard.messages(member)[0].id;
+        shard.unsubscribe(member, &["$share/g/t"]);
+        shard.ack(member, AckKind::PubAck, first);
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 1);
+        for _ in 0..100 {
+            shard.publish(publisher, "u", b"own", 1);
+            let id = shard.messages(member)[0].id;
+            if id == first {
+                break;
+            }
+            shard.ack(member, AckKind::PubAck, id);
+        }
+        shard.hang_up(member);
+        assert_eq!(shard.messages(other), []);
+        assert_eq!(
+            (dropped(shard, DropReason::Reassigned), dropped(shard, DropReason::SessionEnded)),
+            (0, 1)
+        );
+    });
+}
+
+#[test]
+fn what_a_session_leaves_behind_moves_in_the_order_it_was_sent_whatever_its_identifiers() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m"));
+        shard.subscribe(member, "$share/g/t", 1);
+        publish_numbers(shard, publisher, 10, 1);
+        assert_eq!(shard.texts(member).len(), 10);
+        publish_numbers(shard, publisher, 10, 1);
+        let ids: Vec<u16> = shard.messages(member).iter().map(|message| message.id).collect();
+        assert!(!ids.is_sorted(), "identifiers came round: {ids:?}");
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 1);
+        shard.hang_up(member);
+        assert_eq!(shard.texts(other), numbers(0..10));
+    });
+}
+
+#[test]
+fn what_a_member_gives_up_leaves_its_room_in_the_queue() {
+    let limits = Limits { queue_bytes_max: 10, ..Limits::default() };
+    run(limits, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hello = Hello::v5("m").resume();
+        let member = shard.connect(&hello);
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.subscribe(member, "u", 1);
+        // Five messages of two bytes fill the queue.
+        shard.hang_up(member);
+        publish_numbers(shard, publisher, 5, 1);
+        let member = shard.connect(&hello.receive_maximum(1));
+        shard.unsubscribe(member, &["$share/g/t"]);
+        shard.hang_up(member);
+        for _ in 0..5 {
+            shard.publish(publisher, "u", b"x", 1);
+        }
+        assert_eq!(dropped(shard, DropReason::QueueFull), 0);
+        let member = shard.connect(&hello);
+        assert_eq!(shard.texts(member), ["0", "x", "x", "x", "x", "x"]);
+    });
+}
+
+#[test]
+fn qos_0_that_is_queued_for_a_member_ends_with_its_session() {
+    run(Limits { queue_qos0_offline: true, ..Limits::default() }, |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m").expiry_s(10));
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.hang_up(member);
+        shard.publish(publisher, "t", b"x", 0);
+        let other = shard.connect(&Hello::v5("o"));
+        shard.subscribe(other, "$share/g/t", 1);
+        shard.advance_ms(10_000);
+        assert_eq!(shard.messages(other), []);
+        assert_eq!(
+            (dropped(shard, DropReason::Reassigned), dropped(shard, DropReason::SessionEnded)),
+            (0, 1)
+        );
+    });
+}
+
 #[test]
 fn a_message_whose_last_member_goes_is_counted_as_a_drop() {
     run(Limits::default(), |shard| {
@@ -307,19 +421,19 @@ fn a_moved_message_is_given_to_who_is_online_before_who_keeps_it_and_goes_on_exp
         });
         shard.hang_up(members[0]);
         shard.unsubscribe(members[2], &["$share/g/t"]);
-        for (text, expiry_s) in [("short", 5), ("long", 100)] {
+        for (text, expiry_s) in [("short", 5), ("just now", 10), ("long", 100)] {
             let properties =
                 PublishProperties { message_expiry_interval_s: Some(expiry_s), ..Default::default() };
             shard.publish_packet(publisher, &Publish { properties, ..publish("t", text.as_bytes(), 1, 9) });
         }
-        assert_eq!(shard.messages(members[1]).len(), 2);
+        assert_eq!(shard.messages(members[1]).len(), 3);
         shard.subscribe(members[2], "$share/g/t", 1);
         shard.hang_up(members[1]);
         shard.advance_ms(10_000);
         let moved = shard.messages(members[2]);
         assert_eq!(moved.len(), 1);
         assert_eq!((moved[0].text(), moved[0].expiry_s), ("long", Some(90)));
-        assert_eq!(dropped(shard, DropReason::Expired), 1);
+        assert_eq!(dropped(shard, DropReason::Expired), 2);
     });
 }
 
@@ -340,6 +454,8 @@ fn a_long_queue_moves_in_steps_of_bounded_length_and_in_order() {
         let mut left = shard.engine.audit().reassignments;
         let mut steps = 0;
         while left > 0 {
+            assert!(!shard.engine.is_outbound_empty());
+            assert!(shard.engine.next_deadline().is_some_and(|due| due <= shard.now()));
             shard.tick();
             let before = core::mem::replace(&mut left, shard.engine.audit().reassignments);
             assert!(before - left <= 128 * 4, "{before} to {left}: a tick and what it leads to");
@@ -372,23 +488,27 @@ fn a_cascade_of_full_queues_ends_with_the_last_member_and_everything_counted() {
 /// A reader that is far behind takes its turns as long as it has room, and then the others take them.
 #[test]
 fn a_member_whose_queue_is_full_is_passed_over_while_another_has_room() {
-    let limits = Limits { queue_messages_max: 2, ..Limits::default() };
-    run(limits, |shard| {
-        let publisher = shard.connect(&Hello::v5("p"));
-        let slow = shard.connect(&Hello::v5("slow").receive_maximum(1));
-        let fast = shard.connect(&Hello::v5("fast"));
-        let away = shard.connect(&Hello::v5("away").resume());
-        for member in [slow, fast, away] {
-            shard.subscribe(member, "$share/g/t", 1);
-        }
-        shard.hang_up(away);
-        publish_numbers(shard, publisher, 20, 1);
-        assert_eq!(shard.messages(slow).len(), 1, "and two are queued");
-        assert_eq!(shard.texts(fast).len(), 17);
-        shard.unsubscribe(fast, &["$share/g/t"]);
-        publish_numbers(shard, publisher, 2, 1);
-        assert_eq!(dropped(shard, DropReason::QueueFull), 0, "who is away keeps two");
-        shard.publish(publisher, "t", b"too much", 1);
-        assert_eq!(dropped(shard, DropReason::QueueFull), 1);
-    });
+    // Topic and payload of the first ten are two bytes.
+    let by_count = Limits { queue_messages_max: 2, ..Limits::default() };
+    let by_bytes = Limits { queue_bytes_max: 4, ..Limits::default() };
+    for limits in [by_count, by_bytes] {
+        run(limits, |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            let slow = shard.connect(&Hello::v5("slow").receive_maximum(1));
+            let fast = shard.connect(&Hello::v5("fast"));
+            let away = shard.connect(&Hello::v5("away").resume());
+            for member in [slow, fast, away] {
+                shard.subscribe(member, "$share/g/t", 1);
+            }
+            shard.hang_up(away);
+            publish_numbers(shard, publisher, 20, 1);
+            assert_eq!(shard.messages(slow).len(), 1, "and two are queued");
+            assert_eq!(shard.texts(fast).len(), 17);
+            shard.unsubscribe(fast, &["$share/g/t"]);
+            publish_numbers(shard, publisher, 2, 1);
+            assert_eq!(dropped(shard, DropReason::QueueFull), 0, "who is away keeps two");
+            shard.publish(publisher, "t", b"too much", 1);
+            assert_eq!(dropped(shard, DropReason::QueueFull), 1);
+        });
+    }
 }

@@ -40,6 +40,27 @@ fn mqtt_3_1_2_22_one_and_a_half_keep_alives_of_silence_end_a_connection() {
     }
 }
 
+/// A tick has a bound, and the rest is due again at once.
+#[test]
+fn sessions_that_expire_together_end_in_steps_of_bounded_length() {
+    run(Limits::default(), |shard| {
+        for number in 0..600 {
+            let client = shard.connect(&Hello::v5(&number.to_string()).expiry_s(10));
+            shard.hang_up(client);
+        }
+        shard.ticks = false;
+        shard.pass_ms(10_000);
+        let mut left = 600;
+        while left > 0 {
+            assert!(shard.engine.next_deadline().is_some_and(|due| due <= shard.now()));
+            shard.tick();
+            let before = core::mem::replace(&mut left, shard.engine.session_count());
+            assert!(before - left <= 256 && before > left, "{before} to {left}");
+        }
+        shard.ticks = true;
+    });
+}
+
 #[test]
 fn a_keep_alive_of_zero_never_ends_a_connection() {
     run(Limits::default(), |shard| {

@@ -76,6 +76,28 @@ fn mqtt_3_1_3_9_a_client_back_in_time_takes_its_will_back() {
 }
 
 #[test]
+fn a_client_back_before_the_delay_stops_the_timer_of_its_will() {
+    for next in [None, Some("second")] {
+        watched(|shard, watcher| {
+            let hello = Hello::v5("a").resume();
+            let client = shard.connect(&hello.will("will/a", "first", 10));
+            shard.hang_up(client);
+            shard.advance_ms(9_999);
+            let client = shard.connect(&next.map_or(hello, |text| hello.will("will/a", text, 10)));
+            assert_eq!(shard.engine.audit().timers, 0, "{next:?}");
+            // The timer that still ran would publish the will of the new connection.
+            shard.advance_ms(100_000);
+            assert_eq!(shard.texts(watcher), [""; 0], "{next:?}");
+            shard.hang_up(client);
+            shard.advance_ms(9_999);
+            assert_eq!(shard.texts(watcher), [""; 0], "{next:?}");
+            shard.advance_ms(100_000);
+            assert_eq!(shard.texts(watcher), next.into_iter().collect::<Vec<_>>());
+        });
+    }
+}
+
+#[test]
 fn a_take_over_publishes_the_will_unless_its_delay_saves_it() {
     for (delay_s, resumes, expected) in
         [(0, true, true), (10, true, false), (10, false, true), (0, false, true)]
@@ -87,6 +109,7 @@ fn a_take_over_publishes_the_will_unless_its_delay_saves_it() {
             assert!(shard.is_closed(old));
             let expected: &[&str] = if expected { &["gone"] } else { &[] };
             assert_eq!(shard.texts(watcher), expected, "{delay_s} {resumes}");
+            assert_eq!(shard.engine.audit().timers, 0, "{delay_s} {resumes}");
             shard.advance_ms(200_000);
             assert_eq!(shard.texts(watcher), [""; 0]);
         });
@@ -103,6 +126,33 @@ fn mqtt_3_1_2_15_a_retained_will_is_there_for_later_subscribers() {
         shard.subscribe(watcher, "will/#", 2);
         let messages = shard.messages(watcher);
         assert_eq!((messages[0].text(), messages[0].qos, messages[0].retain), ("gone", 1, true));
+    });
+}
+
+#[test]
+fn the_message_expiry_interval_of_a_will_begins_when_it_is_published() {
+    run(Limits::default(), |shard| {
+        let mut hello = Hello::v5("a").expiry_s(1_000).will_with("t", "gone", QoS::AtLeastOnce, false, 100);
+        let will = hello.connect.will.as_mut().expect("it has one");
+        will.properties.message_expiry_interval_s = Some(10);
+        let client = shard.connect(&hello);
+        let online = shard.connect(&Hello::v5("online"));
+        let keepers = ["in time", "too late"].map(|name| {
+            let keeper = shard.connect(&Hello::v5(name).resume());
+            shard.subscribe(keeper, "t", 1);
+            shard.hang_up(keeper);
+            Hello::v5(name).resume()
+        });
+        shard.subscribe(online, "t", 1);
+        shard.hang_up(client);
+        shard.advance_ms(100_000);
+        assert_eq!(shard.messages(online)[0].expiry_s, Some(10));
+        shard.advance_ms(6_000);
+        let keeper = shard.connect(&keepers[0]);
+        assert_eq!(shard.messages(keeper)[0].expiry_s, Some(4));
+        shard.advance_ms(4_000);
+        let keeper = shard.connect(&keepers[1]);
+        assert_eq!(shard.messages(keeper), []);
     });
 }
 

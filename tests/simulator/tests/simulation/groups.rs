@@ -88,6 +88,110 @@ fn a_message_is_offered_until_a_shard_has_a_member() {
 }
 
 #[test]
+fn a_member_that_comes_back_has_its_turns_again() {
+    let mut world = world(3);
+    let publisher = client_on(&mut world, 0, 0);
+    let back = client_in(&mut world, 1, 1_000, GROUP);
+    let other = client_in(&mut world, 2, 0, GROUP);
+    for member in [back, other] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    world.disconnect(back, false);
+    world.settle_without_clients_coming_back();
+    world.connect(back, 1, simulator::ConnectOptions::default());
+    world.settle();
+    for number in 0..10 {
+        world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10);
+        world.settle();
+    }
+    assert_eq!([back, other].map(|member| world.heard(member).len()), [5, 5]);
+    finish(world);
+}
+
+/// The last search comes home without a member, and meanwhile there is one at home.
+#[test]
+fn a_member_that_came_during_the_search_is_found_at_its_end() {
+    let mut world = world(2);
+    let publisher = client_on(&mut world, 0, 0);
+    let gone = client_in(&mut world, 1, 1_000, GROUP);
+    let new = client_in(&mut world, 0, 0, GROUP);
+    subscribe(&mut world, gone, GROUP);
+    world.settle();
+    world.hold(1, 0, LaneKind::Control);
+    world.disconnect(gone, true);
+    turns(&mut world, &[1], gone);
+    let message = world.publish(publisher, "g/x/y", QoS::AtLeastOnce, false, 10);
+    // There and back, and there once more.
+    for shard in [0, 1, 0, 1] {
+        world.turn(shard);
+    }
+    world.hold(1, 0, LaneKind::Data);
+    subscribe(&mut world, new, GROUP);
+    world.turn(0);
+    world.release();
+    turns(&mut world, &[0, 1], new);
+    assert_eq!(world.heard(new), [(message, false)]);
+    assert_eq!(world.dropped(DropReason::NoMember), 0);
+    finish(world);
+}
+
+/// The shard that is asked first has a session that could keep the message, and another one has a member online.
+#[test]
+fn a_message_goes_to_who_is_online_on_another_shard_before_it_is_kept_for_who_has_just_left() {
+    let mut world = world(3);
+    let publisher = client_on(&mut world, 0, 0);
+    let away = client_in(&mut world, 1, 1_000, GROUP);
+    let online = client_in(&mut world, 2, 0, GROUP);
+    for member in [away, online] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    world.hold(1, 0, LaneKind::Control);
+    world.disconnect(away, false);
+    turns(&mut world, &[1], away);
+    let messages: Vec<u32> = (0..4)
+        .map(|number| world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10))
+        .collect();
+    for _ in 0..4 {
+        turns(&mut world, &[0, 1, 2], online);
+    }
+    let mut heard: Vec<u32> = world.heard(online).iter().map(|(message, _)| *message).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, messages);
+    finish(world);
+}
+
+/// The publisher's shard goes on believing that the members are there: it asks each shard for one that is online,
+/// once more for one that keeps the message, and then gives up.
+#[test]
+fn a_shard_that_had_no_member_is_not_asked_again() {
+    for shards in [2, 3, 4] {
+        let mut world = world(shards);
+        let publisher = client_on(&mut world, 0, 0);
+        let others: Vec<usize> = (1..usize::from(shards)).collect();
+        let members: Vec<usize> =
+            others.iter().map(|&shard| client_in(&mut world, shard, 0, GROUP)).collect();
+        for &member in &members {
+            subscribe(&mut world, member, GROUP);
+            world.settle();
+        }
+        for (&shard, &member) in others.iter().zip(&members) {
+            world.hold(shard, 0, LaneKind::Control);
+            world.disconnect(member, false);
+            turns(&mut world, &[shard], member);
+        }
+        world.publish(publisher, "g/x/y", QoS::AtLeastOnce, false, 10);
+        for _ in 0..8 {
+            turns(&mut world, &[0, 1, 2, 3][..usize::from(shards)], publisher);
+        }
+        assert_eq!(world.counters(0).messages_forwarded, 2 * others.len() as u64);
+        assert_eq!(world.dropped(DropReason::NoMember), 1);
+        finish(world);
+    }
+}
+
+#[test]
 fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
     let mut world = world(3);
     let publisher = client_on(&mut world, 0, 0);

@@ -7,7 +7,7 @@ use engine::LaneKind;
 use simulator::Settings;
 use wire::QoS;
 
-use crate::stage::{client_on, finish, subscribe, topic_on, turns, world, world_of};
+use crate::stage::{client_in, client_on, finish, subscribe, topic_on, turns, world, world_of};
 
 const PUBLISHER: usize = 0;
 const SUBSCRIBER: usize = 1;
@@ -61,6 +61,34 @@ fn subscribing_again_before_the_answer_is_answered_once_more() {
         world.release();
         world.settle();
         assert_eq!(world.heard(subscriber), [(kept, true); 3], "{filter}");
+        finish(world);
+    }
+}
+
+/// The answer comes when its subscription has ended and the same filter is subscribed to again, which asks for itself.
+#[test]
+fn an_answer_to_a_subscription_that_ended_is_not_sent_for_the_next_one() {
+    let topic = topic_on(3, HOME);
+    for filter in [topic.clone(), format!("{topic}/#")] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, PUBLISHER, 0);
+        let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+        let kept = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+        world.settle();
+
+        world.hold(HOME, SUBSCRIBER, LaneKind::Data);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
+        world.unsubscribe(subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.heard(subscriber).is_empty());
+
+        world.release();
+        world.settle();
+        assert_eq!(world.heard(subscriber), [(kept, true)], "{filter}");
         finish(world);
     }
 }
@@ -146,6 +174,56 @@ fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer(
     finish(world);
 }
 
+/// Every shard knows of the subscription, so its SUBACK leaves; and one of them has not reported yet what it sent before.
+#[test]
+fn a_home_is_not_asked_before_every_shard_has_reported_what_it_sent() {
+    let topic = topic_on(3, HOME);
+    for filter in [topic.clone(), format!("{topic}/#")] {
+        let mut world = world(3);
+        let publisher = client_on(&mut world, PUBLISHER, 0);
+        let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+        world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+        world.settle();
+
+        world.hold(PUBLISHER, HOME, LaneKind::Data);
+        world.hold(PUBLISHER, SUBSCRIBER, LaneKind::Control);
+        let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+        world.turn(PUBLISHER);
+        subscribe(&mut world, subscriber, &filter);
+        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+        assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+
+        world.release();
+        world.settle();
+        assert_eq!(world.heard(subscriber), [(update, true)], "{filter}");
+        finish(world);
+    }
+}
+
+/// The report names an update that is still on its way to the home, which waits for it.
+#[test]
+fn a_home_answers_only_once_it_has_what_another_shard_reported() {
+    let topic = topic_on(3, HOME);
+    let mut world = world(3);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+    world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.settle();
+
+    world.hold(PUBLISHER, HOME, LaneKind::Data);
+    let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    world.turn(PUBLISHER);
+    subscribe(&mut world, subscriber, &topic);
+    turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+    assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+    assert_eq!(world.audit(HOME).page_requests, (0, 1), "it was asked and waits");
+
+    world.release();
+    world.settle();
+    assert_eq!(world.heard(subscriber), [(update, true)]);
+    finish(world);
+}
+
 /// Two updates of one publisher take two ways to a subscriber that only the second one is sent to live.
 #[test]
 fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
@@ -201,6 +279,48 @@ fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
     world.settle();
     assert_eq!(world.heard(later), [(first, false), (second, true)]);
     finish(world);
+}
+
+/// The first update is for a shard that has no member any more, and so comes to the subscriber behind the second one.
+#[test]
+fn a_late_message_of_a_group_does_not_stand_for_the_newer_one_that_came_before_it() {
+    const LEFT: usize = 3;
+    const GROUP: &str = "$share/name/w/#";
+    let topic = topic_on(4, HOME);
+    let mut world = world(4);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_in(&mut world, SUBSCRIBER, 0, GROUP);
+    let leaving = client_in(&mut world, LEFT, 0, GROUP);
+    for member in [subscriber, leaving] {
+        subscribe(&mut world, member, GROUP);
+        world.settle();
+    }
+    // The members have their turns one after the other.
+    world.publish(publisher, "w/other", QoS::AtLeastOnce, false, 10);
+    world.settle();
+    world.hold(LEFT, PUBLISHER, LaneKind::Control);
+    world.disconnect(leaving, false);
+    turns(&mut world, &[LEFT], leaving);
+
+    world.hold(SUBSCRIBER, HOME, LaneKind::Control);
+    subscribe(&mut world, subscriber, &topic);
+    turns(&mut world, &[SUBSCRIBER, PUBLISHER, LEFT], subscriber);
+    world.hold(PUBLISHER, LEFT, LaneKind::Data);
+    let first = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
+    turns(&mut world, &[PUBLISHER, SUBSCRIBER], subscriber);
+    world.release();
+    world.hold(SUBSCRIBER, HOME, LaneKind::Control);
+    world.hold(LEFT, PUBLISHER, LaneKind::Control);
+    turns(&mut world, &[LEFT, PUBLISHER, SUBSCRIBER], subscriber);
+    // By its own subscription and by that of the group; the oracle does not judge one who has both.
+    let live = [(first, false), (second, false), (second, false), (first, false)];
+    assert_eq!(world.heard(subscriber)[1..], live);
+
+    world.release();
+    turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER, LEFT], subscriber);
+    assert!(world.is_answered(subscriber) && world.audit(SUBSCRIBER).page_requests == (0, 0));
+    assert_eq!(world.heard(subscriber)[1..], live, "the second is not sent again");
 }
 
 /// A question travels on another lane than the update before it.
