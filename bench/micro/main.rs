@@ -10,7 +10,7 @@ extern crate alloc;
 mod host;
 mod parts;
 mod pieces;
-mod two;
+mod shards;
 
 #[path = "../../shards/engine/src/base/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the engine's file, of which a part is measured")]

@@ -8,7 +8,7 @@ use wire::packet::{Publish, PublishParts};
 use wire::{PacketId, QoS};
 
 use crate::host::{Host, VERSION};
-use crate::two::Two;
+use crate::shards::Shards;
 
 /// Operations of a call: as many as one receive of a busy connection brings.
 pub(crate) const BURST: u64 = 50;
@@ -94,18 +94,18 @@ pub(crate) fn publish_unread(filter_count: u32) -> impl FnMut() {
 
 /// As `publish_unread` on one of two shards, with the subscriber on the same shard or on the other.
 pub(crate) fn publish_beside_a_shard(filter_count: u32, subscriber_shard: usize) -> impl FnMut() {
-    let mut two = Two::new();
+    let mut shards = Shards::new();
     for (number, filters) in filters_by_client(filter_count) {
-        two.client(subscriber_shard, &format!("filler-{number}"), &filters);
+        shards.client(subscriber_shard, &format!("filler-{number}"), &filters);
     }
-    two.client(subscriber_shard, "subscriber", &["device/7/state".to_owned()]);
-    let publisher = two.client(0, "publisher", &[]);
+    shards.client(subscriber_shard, "subscriber", &["device/7/state".to_owned()]);
+    let publisher = shards.client(0, "publisher", &[]);
     let mut burst = Vec::new();
     for _ in 0..BURST {
         publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut burst);
     }
     move || {
-        let sent_bytes = two.receive_unread(0, publisher, &burst);
+        let sent_bytes = shards.receive_unread(0, publisher, &burst);
         assert_eq!(sent_bytes, burst.len());
     }
 }

@@ -6,12 +6,12 @@ use wire::QoS;
 
 use crate::host::Host;
 
-pub(crate) struct Two {
+pub(crate) struct Shards {
     shards: [Host; 2],
     actions: Actions,
 }
 
-impl Two {
+impl Shards {
     pub(crate) fn new() -> Self {
         let shard = |own| Host::meshed(Topology { own, shard_count: 2, key: Entropy(7) });
         Self { shards: [shard(0), shard(1)], actions: Actions::new() }
