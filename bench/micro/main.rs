@@ -70,6 +70,15 @@ enum Part {
     EngineBeside,
     /// The same to a subscriber on the other shard: both engines, without the ring between them.
     EngineAcross,
+    /// The same on two of 64 shards.
+    #[value(name = "across-64")]
+    Across64,
+    /// As `engine-exact`, a message a step, on the only shard there is.
+    #[value(name = "local-1")]
+    Local1,
+    /// The same on one of 64 shards, of which no other has an interest in the message.
+    #[value(name = "local-64")]
+    Local64,
     /// Codec and tree alone: takes a PUBLISH of QoS 0 out of the stream, decodes it, finds its filter, encodes it for the subscriber.
     Route,
     /// The same with topics that were not published to before.
@@ -115,6 +124,9 @@ fn main() -> io::Result<()> {
         Part::EngineExact => Box::new(parts::publish_unread(filters)),
         Part::EngineBeside => Box::new(parts::publish_beside_a_shard(filters, 0)),
         Part::EngineAcross => Box::new(parts::publish_beside_a_shard(filters, 1)),
+        Part::Across64 => Box::new(parts::publish_across_64()),
+        Part::Local1 => Box::new(parts::publish_local(1)),
+        Part::Local64 => Box::new(parts::publish_local(64)),
         Part::Route => Box::new(pieces::route(filters)),
         Part::RouteCold => Box::new(pieces::route_cold(filters)),
         Part::TreeExact => Box::new(pieces::tree(filters, 0)),

@@ -93,21 +93,58 @@ pub(crate) fn publish_unread(filter_count: u32) -> impl FnMut() {
 }
 
 /// As `publish_unread` on one of two shards, with the subscriber on the same shard or on the other.
-pub(crate) fn publish_beside_a_shard(filter_count: u32, subscriber_shard: usize) -> impl FnMut() {
-    let mut shards = Shards::new();
+pub(crate) fn publish_beside_a_shard(filter_count: u32, subscriber_shard: u16) -> impl FnMut() {
+    let mut shards = Shards::new(2);
     for (number, filters) in filters_by_client(filter_count) {
         shards.client(subscriber_shard, &format!("filler-{number}"), &filters);
     }
+    publish_to_shard(shards, subscriber_shard)
+}
+
+/// Publishes on a shard of 64 to a subscriber on another one; 62 shards have no interest in it.
+pub(crate) fn publish_across_64() -> impl FnMut() {
+    publish_to_shard(interested_elsewhere(64), 1)
+}
+
+fn publish_to_shard(mut shards: Shards, subscriber_shard: u16) -> impl FnMut() {
     shards.client(subscriber_shard, "subscriber", &["device/7/state".to_owned()]);
     let publisher = shards.client(0, "publisher", &[]);
+    shards.settle();
     let mut burst = Vec::new();
     for _ in 0..BURST {
         publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut burst);
     }
     move || {
-        let sent_bytes = shards.receive_unread(0, publisher, &burst);
+        let sent_bytes = shards.receive_unread(0, publisher, &burst) + shards.exchange(0, 1);
         assert_eq!(sent_bytes, burst.len());
     }
+}
+
+/// Publishes to a subscriber on the same shard, which is one of so many and the only one with an interest. Each message is a
+/// step of its own and is sent by itself, so the cost of a step and of a send count in full.
+pub(crate) fn publish_local(shard_count: u16) -> impl FnMut() {
+    let mut shards = interested_elsewhere(shard_count);
+    shards.client(0, "subscriber", &["device/7/state".to_owned()]);
+    let publisher = shards.client(0, "publisher", &[]);
+    shards.settle();
+    let mut one = Vec::new();
+    publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut one);
+    move || {
+        for _ in 0..BURST {
+            let sent_bytes = shards.receive_unread(0, publisher, &one);
+            assert_eq!(sent_bytes, one.len());
+        }
+        assert_eq!(shards.forwarded_count(0), 0);
+    }
+}
+
+/// So many shards, of which each but the first has a subscriber of a topic of its own.
+fn interested_elsewhere(shard_count: u16) -> Shards {
+    let mut shards = Shards::new(shard_count);
+    for shard in 1..shard_count {
+        shards.client(shard, "elsewhere", &[format!("elsewhere/{shard}/state")]);
+    }
+    shards
 }
 
 /// Publishes each message to another topic of very many.
