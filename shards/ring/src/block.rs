@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_shrinks_by_what_is_appended() {
+    fn appending_shrinks_the_room() {
         let mut block = Block::new(16);
         assert_eq!(block.room(), 16);
         block.as_mut().extend_from_slice(b"seven b");

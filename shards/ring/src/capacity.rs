@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_may_be_zero_or_beyond_counting() {
+    fn zero_and_excessive_capacities_are_invalid() {
         let valid = Capacity::DEFAULT;
         assert!(valid.is_valid());
         for invalid in [

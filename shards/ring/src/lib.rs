@@ -5,14 +5,14 @@
 //! lie two lanes, [`Lane::Data`] and [`Lane::Control`]. A lane carries [`Item`]s in order: mostly [`Block`]s, which are
 //! packed full of many messages and whose empties return to their producer, and, in their place in that order, values
 //! too large for a block or that are not bytes. Nothing is ordered between two lanes. A cumulative acknowledgement
-//! ([`Port::tell`], [`Port::told`]) is a counter: it needs no slot and is never refused.
+//! ([`Port::acknowledge`], [`Port::acknowledged`]) is a counter: it needs no slot and is never refused.
 //!
 //! # A turn
 //! 1. [`Port::unpark`].
 //! 2. [`Port::pop`] every inbound lane until it is empty, whatever the state of one's own outbound lanes; return each
 //!    block with [`Port::give_back`] before the next is popped. That is what lets two shards that are full towards each
 //!    other make progress.
-//! 3. [`Port::empty_block`], fill, [`Port::push`]; [`Port::tell`]. Who lacks slots says so with [`Port::want_credit`].
+//! 3. [`Port::empty_block`], fill, [`Port::push`]; [`Port::acknowledge`]. Who lacks slots says so with [`Port::want_credit`].
 //! 4. For each of [`Port::others`]: if [`Port::wake_needed`], ring that shard's doorbell.
 //! 5. With nothing left to do, [`Port::park`]: sleep until the doorbell rings only if it says [`Parked::Sleep`].
 //!
@@ -36,9 +36,9 @@
 //! assert_eq!(&block[..], b"many messages");
 //! second.give_back(0, Lane::Data, block);
 //! assert_eq!(second.pop(0, Lane::Data), Some(Item::Other("a large one".into())));
-//! second.tell(0, 2);
+//! second.acknowledge(0, 2);
 //! assert!(!second.wake_needed(0), "the first shard never slept");
-//! assert_eq!(first.told(1), 2);
+//! assert_eq!(first.acknowledged(1), 2);
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]

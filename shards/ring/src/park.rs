@@ -19,7 +19,7 @@ struct Line<V>(V);
 /// What lies beside the lanes of one ordered pair of shards.
 struct Link {
     /// Written by the consumer of the lanes: its cumulative acknowledgement. Never decreases.
-    told: AtomicU64,
+    acknowledged: AtomicU64,
     /// Written by the producer alone: whether it sleeps for want of free slots.
     wants_credit: AtomicBool,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn new(shard_count: usize) -> Self {
         let parked = || Line(AtomicBool::new(false));
-        let link = || Line(Link { told: AtomicU64::new(0), wants_credit: AtomicBool::new(false) });
+        let link = || Line(Link { acknowledged: AtomicU64::new(0), wants_credit: AtomicBool::new(false) });
         Self {
             parked: (0..shard_count).map(|_| parked()).collect(),
             links: (0..shard_count * shard_count).map(|_| link()).collect(),
@@ -49,12 +49,12 @@ impl Signals {
     }
 
     /// What `consumer` last acknowledged of the lanes from `producer`.
-    pub(crate) fn told(&self, producer: usize, consumer: usize) -> u64 {
-        self.link(producer, consumer).told.load(Ordering::Acquire)
+    pub(crate) fn acknowledged(&self, producer: usize, consumer: usize) -> u64 {
+        self.link(producer, consumer).acknowledged.load(Ordering::Acquire)
     }
 
-    pub(crate) fn tell(&self, producer: usize, consumer: usize, count: u64) {
-        self.link(producer, consumer).told.store(count, Ordering::Release);
+    pub(crate) fn acknowledge(&self, producer: usize, consumer: usize, count: u64) {
+        self.link(producer, consumer).acknowledged.store(count, Ordering::Release);
     }
 
     /// Said before [`Signals::announce_parked`], whose fence covers it.

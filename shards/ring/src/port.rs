@@ -87,18 +87,25 @@ struct Peer<T> {
     outbound: Lanes<Outbound<T>>,
     inbound: Lanes<Inbound<T>>,
     /// What we last told this peer.
-    told_by_us: u64,
+    acknowledged_by_us: u64,
     /// What our user has last seen of the peer's tellings, or was last woken for.
-    told_seen: Cell<u64>,
+    acknowledged_seen: Cell<u64>,
     /// Whether something was pushed or told since the last `wake_needed`.
-    gave: bool,
+    pushed: bool,
     /// Whether something was popped since the last `wake_needed`.
-    took: bool,
+    popped: bool,
 }
 
 impl<T> Peer<T> {
     fn new(outbound: Lanes<Outbound<T>>, inbound: Lanes<Inbound<T>>) -> Self {
-        Self { outbound, inbound, told_by_us: 0, told_seen: Cell::new(0), gave: false, took: false }
+        Self {
+            outbound,
+            inbound,
+            acknowledged_by_us: 0,
+            acknowledged_seen: Cell::new(0),
+            pushed: false,
+            popped: false,
+        }
     }
 }
 
@@ -183,17 +190,17 @@ impl<T> Port<T> {
     pub fn push(&mut self, target: usize, lane: Lane, item: Item<T>) -> Result<(), Item<T>> {
         let peer = self.peer_mut(target);
         peer.outbound.of_mut(lane).push(item)?;
-        peer.gave = true;
+        peer.pushed = true;
         self.fence_due = true;
         Ok(())
     }
 
     /// The cumulative acknowledgement that `target` last published towards us.
     #[must_use]
-    pub fn told(&self, target: usize) -> u64 {
+    pub fn acknowledged(&self, target: usize) -> u64 {
         let peer = self.peer(target);
-        self.see_told(target, peer);
-        peer.told_seen.get()
+        self.see_acknowledged(target, peer);
+        peer.acknowledged_seen.get()
     }
 
     /// Says that work waits until `items` items can be pushed to that lane: [`park`](Self::park) will not let the shard
@@ -216,14 +223,14 @@ impl<T> Port<T> {
     #[must_use = "a shard that was found asleep is woken by nobody else"]
     pub fn wake_needed(&mut self, target: usize) -> bool {
         let peer = self.peer_mut(target);
-        let (gave, took) = (core::mem::take(&mut peer.gave), core::mem::take(&mut peer.took));
-        if !gave && !took {
+        let (pushed, popped) = (core::mem::take(&mut peer.pushed), core::mem::take(&mut peer.popped));
+        if !pushed && !popped {
             return false;
         }
         if core::mem::take(&mut self.fence_due) {
             self.signals.work_made();
         }
-        (gave || self.signals.wants_credit(target, self.own)) && self.signals.take_parked(target)
+        (pushed || self.signals.wants_credit(target, self.own)) && self.signals.take_parked(target)
     }
 }
 
@@ -236,7 +243,7 @@ impl<T> Port<T> {
     pub fn pop(&mut self, source: usize, lane: Lane) -> Option<Item<T>> {
         let peer = self.peer_mut(source);
         let item = peer.inbound.of_mut(lane).pop()?;
-        peer.took = true;
+        peer.popped = true;
         self.fence_due = true;
         Some(item)
     }
@@ -254,17 +261,17 @@ impl<T> Port<T> {
     ///
     /// # Panics
     /// If `count` is less than what was told before.
-    pub fn tell(&mut self, source: usize, count: u64) {
+    pub fn acknowledge(&mut self, source: usize, count: u64) {
         let own = self.own;
         let peer = self.peer_mut(source);
-        assert!(peer.told_by_us <= count, "an acknowledgement is never taken back");
-        if peer.told_by_us == count {
+        assert!(peer.acknowledged_by_us <= count, "an acknowledgement is never taken back");
+        if peer.acknowledged_by_us == count {
             return;
         }
-        peer.told_by_us = count;
-        peer.gave = true;
+        peer.acknowledged_by_us = count;
+        peer.pushed = true;
         self.fence_due = true;
-        self.signals.tell(source, own, count);
+        self.signals.acknowledge(source, own, count);
     }
 }
 
@@ -287,7 +294,7 @@ impl<T> Port<T> {
 
     /// The last thing of a turn. `Sleep`: no inbound lane holds an item, nothing was told that the user has not seen, no
     /// wanted credit is there, and whoever changes that will be told to ring; the doorbell must have been listened to
-    /// since before this call. `Work`: turn again. A telling is reported once, whether or not [`told`](Self::told) is
+    /// since before this call. `Work`: turn again. A telling is reported once, whether or not [`acknowledged`](Self::acknowledged) is
     /// then called.
     ///
     /// # Panics
@@ -296,7 +303,10 @@ impl<T> Port<T> {
     pub fn park(&mut self) -> Parked {
         assert!(!self.asleep, "a turn begins with unpark");
         for peer in self.peers.iter().flatten() {
-            assert!(!peer.gave && !peer.took, "who was given to or taken from is woken before one sleeps");
+            assert!(
+                !peer.pushed && !peer.popped,
+                "who was given to or taken from is woken before one sleeps"
+            );
         }
         // A first look without the fence: under load there is nearly always something.
         if self.work_arrived() {
@@ -326,14 +336,14 @@ impl<T> Port<T> {
                 let outbound = peer.outbound.of(lane);
                 let credit_arrived = 0 < outbound.items_wanted && outbound.items_wanted <= outbound.free();
                 credit_arrived || !peer.inbound.of(lane).is_empty()
-            }) || self.see_told(shard, peer)
+            }) || self.see_acknowledged(shard, peer)
         })
     }
 
     /// Looks at what `shard` last told us; whether that is more than was seen before.
-    fn see_told(&self, shard: usize, peer: &Peer<T>) -> bool {
-        let count = self.signals.told(self.own, shard);
-        let seen = peer.told_seen.replace(count);
+    fn see_acknowledged(&self, shard: usize, peer: &Peer<T>) -> bool {
+        let count = self.signals.acknowledged(self.own, shard);
+        let seen = peer.acknowledged_seen.replace(count);
         assert!(seen <= count, "an acknowledgement is never taken back");
         seen < count
     }

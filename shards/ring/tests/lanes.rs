@@ -25,7 +25,7 @@ fn popped_block(port: &mut Port<u32>, source: usize) -> Block {
 }
 
 #[test]
-fn a_port_knows_its_place_in_the_mesh() {
+fn a_port_reports_its_shard_and_the_others() {
     let ports = mesh::<u32>(3, SMALL);
     for (shard, port) in ports.iter().enumerate() {
         assert_eq!((port.own(), port.shard_count()), (shard, 3));
@@ -77,7 +77,7 @@ fn blocks_and_others_keep_one_order() {
 }
 
 #[test]
-fn a_full_lane_gives_the_item_back_and_its_neighbour_still_takes() {
+fn a_full_lane_returns_the_item_and_the_other_lane_still_accepts() {
     let (mut first, mut second) = pair(SMALL);
     first.push(1, Lane::Data, Item::Other(1)).unwrap();
     first.push(1, Lane::Data, Item::Other(2)).unwrap();
@@ -97,7 +97,7 @@ fn a_full_lane_gives_the_item_back_and_its_neighbour_still_takes() {
 }
 
 #[test]
-fn blocks_come_lazily_return_and_never_exceed_the_ring_and_two() {
+fn blocks_are_made_on_demand_and_never_exceed_the_ring_plus_two() {
     let (mut first, mut second) = pair(SMALL);
     assert_eq!(first.blocks_alive(1, Lane::Data), 0, "an idle mesh has no block");
     for round in 0..100u8 {
@@ -133,7 +133,7 @@ fn blocks_come_lazily_return_and_never_exceed_the_ring_and_two() {
 }
 
 #[test]
-fn a_lane_that_runs_nearly_empty_uses_one_block_again_and_again() {
+fn a_nearly_empty_lane_reuses_one_block() {
     let (mut first, mut second) = pair(SMALL);
     for _ in 0..10 {
         let block = filled(&mut first, 1, b"x");
@@ -145,7 +145,7 @@ fn a_lane_that_runs_nearly_empty_uses_one_block_again_and_again() {
 }
 
 #[test]
-fn what_is_left_in_the_lanes_goes_with_the_mesh() {
+fn items_left_in_lanes_are_dropped_with_the_mesh() {
     use std::rc::Rc;
 
     let payload = Rc::new(());
@@ -158,20 +158,20 @@ fn what_is_left_in_the_lanes_goes_with_the_mesh() {
 }
 
 #[test]
-fn a_telling_is_cumulative_and_needs_no_slot() {
+fn acknowledgements_are_cumulative_and_need_no_slot() {
     let (mut first, mut second) = pair(SMALL);
     for count in 0..1_000 {
-        second.tell(0, count);
+        second.acknowledge(0, count);
     }
-    assert_eq!(first.told(1), 999);
-    assert_eq!(second.told(0), 0, "each direction has its own");
+    assert_eq!(first.acknowledged(1), 999);
+    assert_eq!(second.acknowledged(0), 0, "each direction has its own");
     assert!(first.is_idle());
-    first.tell(1, 5);
-    assert_eq!((first.told(1), second.told(0)), (999, 5));
+    first.acknowledge(1, 5);
+    assert_eq!((first.acknowledged(1), second.acknowledged(0)), (999, 5));
 }
 
 #[test]
-fn a_sleeper_is_rung_once_by_whoever_comes_first() {
+fn a_sleeping_shard_is_woken_once_by_the_first_sender() {
     let mut ports = mesh::<u32>(3, SMALL);
     ports[2].unpark();
     assert_eq!(ports[2].park(), Parked::Sleep);
@@ -202,22 +202,22 @@ fn each_kind_of_work_keeps_a_shard_awake() {
         assert_eq!(second.park(), Parked::Sleep, "{lane:?}");
     }
     assert!(first.wake_needed(1));
-    first.tell(1, 1);
+    first.acknowledge(1, 1);
     second.unpark();
     assert_eq!(second.park(), Parked::Work, "a telling");
     assert_eq!(second.park(), Parked::Sleep, "a telling counts once, even if nobody asked for it");
 
-    first.tell(1, 2);
+    first.acknowledge(1, 2);
     assert!(first.wake_needed(1), "a telling wakes too");
     second.unpark();
-    assert_eq!(second.told(0), 2);
+    assert_eq!(second.acknowledged(0), 2);
     assert_eq!(second.park(), Parked::Sleep, "what was seen is no news");
-    first.tell(1, 2);
+    first.acknowledge(1, 2);
     assert!(!first.wake_needed(1), "what was told is no news");
 }
 
 #[test]
-fn who_waits_for_credit_is_woken_by_the_pop_that_frees_it() {
+fn a_shard_waiting_for_credit_is_woken_by_the_pop_that_frees_a_slot() {
     let (mut first, mut second) = pair(SMALL);
     first.push(1, Lane::Data, Item::Other(1)).unwrap();
     first.push(1, Lane::Data, Item::Other(2)).unwrap();
@@ -244,7 +244,7 @@ fn who_waits_for_credit_is_woken_by_the_pop_that_frees_it() {
 }
 
 #[test]
-fn replies_fit_into_what_was_kept_free_for_them() {
+fn replies_fit_into_their_reserved_slots() {
     const REPLIES_MAX: usize = 2;
     let (mut asks, mut answers) = pair(SMALL);
     // The lane of the replies is as full of other things as its producer allows itself.
@@ -266,7 +266,7 @@ fn replies_fit_into_what_was_kept_free_for_them() {
 }
 
 #[test]
-fn a_single_shard_sleeps_alone() {
+fn a_single_shard_can_sleep() {
     let mut ports = mesh::<u32>(1, SMALL);
     ports[0].unpark();
     assert_eq!(ports[0].park(), Parked::Sleep);
@@ -343,10 +343,10 @@ mod misuse {
 
     #[test]
     #[should_panic(expected = "an acknowledgement is never taken back")]
-    fn a_telling_of_less() {
+    fn a_smaller_acknowledgement() {
         let (mut first, _second) = pair(SMALL);
-        first.tell(1, 2);
-        first.tell(1, 1);
+        first.acknowledge(1, 2);
+        first.acknowledge(1, 1);
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod misuse {
 
     #[test]
     #[should_panic(expected = "who was given to or taken from is woken before one sleeps")]
-    fn sleep_with_a_wake_up_owed() {
+    fn parking_before_wake_needed() {
         let (mut first, _second) = pair(SMALL);
         first.push(1, Lane::Data, Item::Other(1)).unwrap();
         let _asleep = first.park();
@@ -367,7 +367,7 @@ mod misuse {
 
     #[test]
     #[should_panic(expected = "nothing need not be waited for")]
-    fn wanting_nothing() {
+    fn wanting_credit_for_zero_items() {
         let (mut first, _second) = pair(SMALL);
         first.want_credit(1, Lane::Data, 0);
     }

@@ -137,36 +137,36 @@ fn two_senders_lose_no_wake_up_and_ring_once_between_them() {
 }
 
 #[test]
-fn a_telling_loses_no_wake_up() {
+fn an_acknowledgement_loses_no_wake_up() {
     check(Some(5), || {
         let doorbell = Doorbell::new();
         let mut ports = mesh(2, CAPACITY);
         let mut waits = ports.pop().unwrap();
-        let mut tells = ports.pop().unwrap();
+        let mut acknowledges = ports.pop().unwrap();
         let bell = Arc::clone(&doorbell);
-        let telling = thread::spawn(move || {
+        let acknowledging = thread::spawn(move || {
             for count in 1..=2 {
-                tells.tell(1, count);
-                ring_if_needed(&mut tells, 1, &bell);
+                acknowledges.acknowledge(1, count);
+                ring_if_needed(&mut acknowledges, 1, &bell);
             }
         });
-        let parked_count = turn_until(&mut waits, &doorbell, |port| port.told(0) == 2);
-        telling.join().unwrap();
+        let parked_count = turn_until(&mut waits, &doorbell, |port| port.acknowledged(0) == 2);
+        acknowledging.join().unwrap();
         assert!(doorbell.rung_count() <= parked_count, "each park is rung for at most once");
     });
 }
 
 #[test]
-fn a_telling_that_nobody_reads_is_no_busy_loop() {
+fn an_unread_acknowledgement_causes_no_busy_loop() {
     check(None, || {
         let mut ports = mesh::<u8>(2, CAPACITY);
         let mut parks = ports.pop().unwrap();
-        let mut tells = ports.pop().unwrap();
-        let telling = thread::spawn(move || tells.tell(1, 1));
+        let mut acknowledges = ports.pop().unwrap();
+        let acknowledging = thread::spawn(move || acknowledges.acknowledge(1, 1));
         parks.unpark();
         let works = (0..2).take_while(|_| parks.park() == Parked::Work).count();
-        assert!(works <= 1, "one telling is one turn's work");
-        telling.join().unwrap();
+        assert!(works <= 1, "one acknowledgement is one turn's work");
+        acknowledging.join().unwrap();
     });
 }
 
@@ -239,12 +239,12 @@ fn two_shards_that_wake_each_other_both_end() {
                 port.unpark();
                 if port.pop(other, Lane::Data).is_some() {
                     taken = true;
-                    port.tell(other, 1);
+                    port.acknowledge(other, 1);
                 }
                 if port.wake_needed(other) {
                     bells[other].ring();
                 }
-                if taken && port.told(other) == 1 {
+                if taken && port.acknowledged(other) == 1 {
                     return;
                 }
                 if port.park() == Parked::Sleep {

@@ -98,7 +98,7 @@ impl Shard {
             }
         }
         let taken = peer.taken[0] + peer.taken[1];
-        self.port.tell(source, taken);
+        self.port.acknowledge(source, taken);
     }
 
     fn send_some(&mut self, target: usize) {
@@ -128,7 +128,7 @@ impl Shard {
     fn done(&self) -> bool {
         self.peers.iter().enumerate().all(|(other, peer)| {
             let Some(peer) = peer else { return true };
-            peer.taken == [self.per_lane; 2] && self.port.told(other) == 2 * self.per_lane
+            peer.taken == [self.per_lane; 2] && self.port.acknowledged(other) == 2 * self.per_lane
         })
     }
 }
