@@ -1,8 +1,8 @@
-//! Every interleaving of two or three shards that park and wake each other, under the memory model of the language.
+//! Tries every interleaving of two or three shards that park and wake each other, under the language's memory model.
 //! `RUSTFLAGS="--cfg loom" cargo test -p mqtt-broker-ring --test loom --release`
 //!
 //! The port under test is the real one. Only the ring beneath a lane is a stand-in, with `rtrb`'s positions and orderings
-//! in loom's atomics (see `sync`). A wake-up that is lost leaves a thread waiting for its doorbell: loom reports that as a
+//! in loom's atomics (see `sync`). A lost wake-up leaves a thread waiting for its doorbell, which loom reports as a
 //! deadlock.
 #![cfg(loom)]
 
@@ -13,7 +13,7 @@ use ring::{Capacity, Item, Lane, Parked, Port, mesh};
 
 const CAPACITY: Capacity = Capacity { data_items: 1, control_items: 1, block_bytes: 4 };
 
-/// Remembers a ring until somebody waits for it, like an eventfd.
+/// Keeps a ring until the next wait, like an eventfd.
 struct Doorbell {
     rung: Mutex<bool>,
     changed: Condvar,
@@ -44,14 +44,14 @@ impl Doorbell {
     }
 }
 
-/// Three threads meet in more ways than can all be tried: those with at most this many preemptions are.
+/// Three threads have too many interleavings to try them all: only those with at most this many preemptions are tried.
 fn check(preemptions_max: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions_max;
     builder.check(model);
 }
 
-/// Turns until `turn` says that it has seen all, sleeping whenever it may. How often it parked.
+/// Runs turns until `turn` returns true, sleeping whenever possible. Returns how often the port parked.
 fn turn_until(
     port: &mut Port<u8>,
     doorbell: &Doorbell,
@@ -64,7 +64,7 @@ fn turn_until(
             return parked_count;
         }
         for other in port.others() {
-            // Nobody sleeps whom this side could wake, in the models that use this.
+            // In the models that use this, this side never makes work for a sleeping shard.
             assert!(!port.wake_needed(other));
         }
         parked_count += 1;
@@ -75,7 +75,7 @@ fn turn_until(
     }
 }
 
-/// A turn that makes one thing for `target` and asks twice whether to ring.
+/// Ends a turn that made work for `target`, and checks that a second call does not ring again.
 fn ring_if_needed(port: &mut Port<u8>, target: usize, doorbell: &Doorbell) {
     if port.wake_needed(target) {
         doorbell.ring();
@@ -197,8 +197,8 @@ fn wanted_credit_loses_no_wake_up() {
     });
 }
 
-/// Woken by the first slot while two are wanted, the producer waits again: a flag left over from its first want must not
-/// hide the second.
+/// The first slot wakes the producer while it wants two, so it waits again: a flag left over from the first request must
+/// not hide the second.
 #[test]
 fn credit_wanted_twice_loses_no_wake_up() {
     check(Some(4), || {
@@ -224,7 +224,7 @@ fn credit_wanted_twice_loses_no_wake_up() {
     });
 }
 
-/// Both sides send, acknowledge and sleep; each may be the one that wakes the other.
+/// Both sides send, acknowledge and sleep, and either may have to wake the other.
 #[test]
 fn two_shards_that_wake_each_other_both_end() {
     check(Some(4), || {
@@ -261,8 +261,8 @@ fn two_shards_that_wake_each_other_both_end() {
     });
 }
 
-/// More blocks than the lane holds, so that the producer must find returned ones where it may not make new ones: what it
-/// sees of a slot freed includes the block returned before, or its bound would be passed.
+/// Sends more blocks than the lane may have, so the producer must reuse returned ones. A freed slot that it sees implies the
+/// block that was returned before, or it would exceed the bound.
 #[test]
 fn blocks_return_before_the_bound_is_passed() {
     check(Some(3), || {
