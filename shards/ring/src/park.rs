@@ -1,12 +1,13 @@
 //! The signals between shards that need no slot: parked flags, cumulative acknowledgements and credit requests. All
 //! reasoning about memory order above the rings is here.
 //!
-//! # Why no wake-up is lost A shard that is about to sleep stores `parked`, passes a fence and checks for work again. A
-//! shard that made work (a push, an acknowledgement, or a freed slot that the other one waits for) passes a fence and
-//! reads `parked`. Both fences are sequentially consistent, so one of them comes first. If the sleeper's fence is first,
-//! the other shard reads `parked` and wakes it. If the other shard's fence is first, the sleeper's second check finds the
-//! work. If several shards read `parked`, the one whose swap cleared it rings. The others can rely on that one, because
-//! it rings before it sleeps itself.
+//! # Why no wake-up is lost
+//! A shard that is about to sleep stores `parked`, passes a fence and checks for work again. A shard that made work (a
+//! push, an acknowledgement, or a freed slot that the other one waits for) passes a fence and reads `parked`. Both fences
+//! are sequentially consistent, so one of them comes first. If the sleeper's fence is first, the other shard reads
+//! `parked` and wakes it. If the other shard's fence is first, the sleeper's second check finds the work. If several
+//! shards read `parked`, the one whose swap cleared it rings. The others can rely on that one, because it rings before it
+//! sleeps itself.
 
 use alloc::boxed::Box;
 
