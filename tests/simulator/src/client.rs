@@ -1,5 +1,5 @@
-//! What clients write and how they answer what they read: the standard's rules for a client.
-//! Knows no engine; bytes go into a link and come out of one.
+//! The clients: they write packets and answer the packets they read, by the standard's rules for a client. Bytes go into
+//! a link and come out of one; no engine is visible here.
 
 use std::num::NonZeroU16;
 
@@ -10,7 +10,7 @@ use wire::packet::{
 };
 use wire::{Ack, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, RetainHandling, TopicFilter, TopicName};
 
-use crate::identity::{Asked, ConnectOptions, Identity, Outgoing, Phase, Stage};
+use crate::identity::{ConnectOptions, Identity, Outgoing, PendingFilter, Phase, Stage};
 use crate::link::{ClientEnd, Link, Served};
 use crate::oracle::{Copy, Kind, payload};
 use crate::session::{Interval, NEVER, Session};
@@ -18,15 +18,15 @@ use crate::world::World;
 
 /// Bytes of a will's payload.
 const WILL_BYTES: usize = 24;
-/// Greatest topic alias a 5.0 client takes.
+/// Greatest topic alias that a 5.0 client accepts.
 const TOPIC_ALIAS_MAX: u16 = 8;
 
-/// How a client subscribes.
+/// A subscription to request.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscribing<'a> {
     /// The filter.
     pub filter: &'a str,
-    /// The highest QoS wanted.
+    /// The maximum QoS requested.
     pub qos: QoS,
     /// When retained messages are sent (5.0).
     pub retain_handling: RetainHandling,
@@ -54,7 +54,7 @@ impl World {
         self.links.push(Link::new());
         self.shards[shard].accepts.push_back(link);
         let at = self.note("connect", [who, shard, link, usize::from(options.clean_start)]);
-        // The broker may learn of the end of the last connection from this one.
+        // The broker may notice the end of the last connection only after this one is opened.
         if let Some((will, link)) = self.identities[who].withdrawn.take()
             && self.links[link].served != Served::Gone
         {
@@ -67,9 +67,9 @@ impl World {
             (id, delay_s)
         });
         let identity = &mut self.identities[who];
-        assert!(options.clean_start || !identity.must_begin_anew);
-        identity.must_begin_anew = false;
-        // Whether the session still exists is known with CONNACK; that a new one begins, now.
+        assert!(options.clean_start || !identity.must_clean_start);
+        identity.must_clean_start = false;
+        // CONNACK will show whether the session still exists. A new session begins now.
         if options.clean_start || !identity.session_kept {
             self.oracle.sessions[who] = Session::default();
             identity.forget_session();
@@ -126,15 +126,15 @@ impl World {
         identity.outgoing.len() < usize::from(identity.server_receive_maximum)
     }
 
-    /// Publishes a new message on topic `topic`, whose only publisher this client is; `bytes` is 0, the end of what is
-    /// retained, or enough for its name.
+    /// Publishes a new message on topic `topic`, whose only publisher is this client. `bytes` is 0, which removes the
+    /// retained message, or large enough for the message's number.
     pub fn publish(&mut self, who: usize, topic: &str, qos: QoS, retain: bool, bytes: usize) -> u32 {
         let kind = if topic.starts_with("g/") { Kind::Group } else { Kind::Plain };
         let id = self.oracle.publishing(kind, topic, qos, retain, bytes);
         let identity = &mut self.identities[who];
         let packet_id = (qos != QoS::AtMostOnce).then(|| identity.packet_id());
         match packet_id {
-            None => identity.unsure.push(id),
+            None => identity.unconfirmed.push(id),
             Some(packet_id) => {
                 identity.outgoing.push_back(Outgoing { packet_id, message: id, qos, stage: Stage::Publish });
             }
@@ -168,17 +168,17 @@ impl World {
         let at = self.note("subscribe", [who, filters.len(), 0, 0]);
         let packet_id = self.identities[who].packet_id();
         let v5 = self.identities[who].version.is_v5();
-        let mut asked = Vec::new();
+        let mut requested = Vec::new();
         let mut pairs = Vec::new();
         for &Subscribing { filter, qos, retain_handling } in filters {
             self.oracle.sessions[who].subscribing(filter, qos, at);
             let wants_retained = !v5 || retain_handling == RetainHandling::SendAtSubscribe;
-            asked.push(Asked { filter: filter.into(), qos, at, wants_retained });
+            requested.push(PendingFilter { filter: filter.into(), qos, at, wants_retained });
             let options =
                 SubscribeOptions { qos, no_local: false, retain_as_published: false, retain_handling };
             pairs.push((TopicFilter::parse(filter).expect("a valid filter"), options));
         }
-        self.identities[who].subscribing.insert(packet_id, asked);
+        self.identities[who].subscribing.insert(packet_id, requested);
         let subscribe = Subscribe {
             packet_id,
             subscription_id: None,
@@ -191,7 +191,7 @@ impl World {
     /// Unsubscribes from one filter.
     ///
     /// # Panics
-    /// If it is malformed.
+    /// If the filter is malformed.
     pub fn unsubscribe(&mut self, who: usize, filter: &str) {
         let at = self.note("unsubscribe", [who, 0, 0, 0]);
         let packet_id = self.identities[who].packet_id();
@@ -206,15 +206,15 @@ impl World {
         self.write(who, &Packet::Unsubscribe(unsubscribe));
     }
 
-    /// Asks for PINGRESP: with it, what was published before with QoS 0 is known to be taken.
+    /// Sends a PINGREQ. Its PINGRESP shows that earlier QoS 0 messages were accepted.
     pub fn ping(&mut self, who: usize) {
         self.note("ping", [who, 0, 0, 0]);
-        let unsure = std::mem::take(&mut self.identities[who].unsure);
-        self.identities[who].pinged.push_back(unsure);
+        let unconfirmed = std::mem::take(&mut self.identities[who].unconfirmed);
+        self.identities[who].pinged.push_back(unconfirmed);
         self.write(who, &Packet::PingReq);
     }
 
-    /// Leaves in order. `forget`: the session is to end with the connection (5.0).
+    /// Disconnects normally. `forget`: the session ends with the connection (5.0).
     pub fn disconnect(&mut self, who: usize, forget: bool) {
         self.note("disconnect", [who, usize::from(forget), 0, 0]);
         let ends = forget && self.identities[who].version.is_v5() && self.identities[who].expiry_s > 0;
@@ -235,18 +235,18 @@ impl World {
         if ends {
             self.session_ends(who);
             // The next CONNECT may overtake this DISCONNECT.
-            self.identities[who].must_begin_anew = true;
+            self.identities[who].must_clean_start = true;
         }
     }
 
-    /// Is gone without a word: the network notices, or does not.
+    /// Drops the connection without DISCONNECT. The network notices, or does not.
     pub fn vanish(&mut self, who: usize, noticed: bool) {
         let at = self.note("vanish", [who, usize::from(noticed), 0, 0]);
         let identity = &self.identities[who];
         if identity.phase == Phase::Online
             && let Some((will, 0)) = identity.will
         {
-            // It is due now, whenever the broker sees it; who subscribed before is owed it.
+            // The will is due now, whenever the broker notices. Existing subscribers must receive it.
             let message = self.oracle.message(will);
             message.written_at = at;
             message.taken_at = at;
@@ -257,7 +257,7 @@ impl World {
     fn leave(&mut self, who: usize, end: ClientEnd) {
         let identity = &mut self.identities[who];
         let link = identity.link.expect("only a client with a connection leaves it");
-        // It may still be accepted after the next connection, and win.
+        // The connection may still be accepted after the next one, and take the session over.
         if identity.phase == Phase::Connecting {
             identity.rivals.push(link);
             identity.had_rivals = true;
@@ -291,14 +291,14 @@ impl World {
         self.oracle.sessions[who] = Session::default();
     }
 
-    /// Reads at most `bytes_max` of what has come, and answers.
+    /// Reads at most `bytes_max` of the arrived bytes, and answers.
     pub fn read(&mut self, who: usize, bytes_max: usize) {
         let Some(at) = self.identities[who].link else { return };
         let link = &mut self.links[at];
         let count = link.outbound.len().min(bytes_max);
         let bytes: Vec<u8> = link.outbound.drain(..count).collect();
         let is_over = link.served == Served::Gone && link.outbound.is_empty();
-        // The broker can send again what did not fit.
+        // Draining the link makes room for the broker to send more.
         let mut assembler = std::mem::take(&mut self.identities[who].assembler);
         let version = self.identities[who].version;
         let mut rest = &bytes[..];
@@ -361,10 +361,10 @@ impl World {
                 }
             }
             Packet::Disconnect(disconnect) => {
-                self.note("told to go", [who, usize::from(disconnect.reason.code()), 0, 0]);
+                self.note("disconnected by broker", [who, usize::from(disconnect.reason.code()), 0, 0]);
                 let rivals = !self.identities[who].rivals.is_empty();
                 if !(disconnect.reason == ReasonCode::SessionTakenOver && rivals) {
-                    self.oracle.fail(format!("client {who} was told {:?}", disconnect.reason));
+                    self.oracle.fail(format!("client {who} was disconnected with {:?}", disconnect.reason));
                 }
             }
             _ => self.oracle.fail(format!("client {who} was sent {:?}", packet.packet_type())),
@@ -380,14 +380,14 @@ impl World {
             return;
         }
         let expiry_ms = u64::from(identity.expiry_s) * 1_000;
-        // Who was pushed out by a rival may have been offline for longer than it knows.
+        // A client whose session was taken over by a rival may have been offline for longer than it knows.
         let offline_since_ms = if identity.had_rivals { 0 } else { identity.offline_since_ms };
         let may_have_expired = now_ms >= offline_since_ms + expiry_ms;
-        // A connection of which no CONNACK was read may have begun a session.
+        // A connection whose CONNACK was not read may have begun a session.
         let may_exist = identity.session_kept || !identity.rivals.is_empty();
         let must_exist = identity.session_kept && !may_have_expired;
         if present && (identity.connected_clean || !may_exist) {
-            self.oracle.fail(format!("client {who} resumed a session that it had not"));
+            self.oracle.fail(format!("client {who} resumed a session that it did not have"));
         }
         if !present && !identity.connected_clean && must_exist {
             self.oracle.fail(format!("client {who} lost its session"));
@@ -402,7 +402,7 @@ impl World {
         if identity.version.is_v5() {
             identity.server_receive_maximum = maximum;
         }
-        // Everything unacknowledged goes out again, in its first order [MQTT-4.4.0-1].
+        // Every unacknowledged packet is sent again, in the original order [MQTT-4.4.0-1].
         for outgoing in identity.outgoing.clone() {
             match outgoing.stage {
                 Stage::Publish => {
@@ -482,7 +482,7 @@ impl World {
         self.write(who, &Packet::PubRel(Ack::success(ack.packet_id)));
     }
 
-    /// PUBACK or PUBCOMP: the end of a message's way.
+    /// PUBACK or PUBCOMP: the message is complete.
     fn on_acknowledged(&mut self, who: usize, ack: &Ack<'_>, stage: Stage, qos: QoS) {
         let at = self.note("acknowledged", [who, usize::from(ack.packet_id.get()), 0, 0]);
         let identity = &mut self.identities[who];
@@ -490,7 +490,7 @@ impl World {
             outgoing.packet_id == ack.packet_id && outgoing.stage == stage && outgoing.qos == qos
         });
         let Some(outgoing) = position.and_then(|position| identity.outgoing.remove(position)) else {
-            self.oracle.fail(format!("client {who} was sent {ack:?} for nothing"));
+            self.oracle.fail(format!("client {who} was sent {ack:?} without a request"));
             return;
         };
         if ack.reason.is_error() && ack.reason != ReasonCode::PacketIdentifierNotFound {
@@ -501,20 +501,20 @@ impl World {
 
     fn on_suback(&mut self, who: usize, packet_id: PacketId, refused: bool) {
         let from = self.note("suback", [who, usize::from(packet_id.get()), 0, 0]);
-        let asked = self.identities[who].subscribing.remove(&packet_id);
-        let Some(asked) = asked.filter(|_| !refused) else {
-            self.oracle.fail(format!("client {who} was sent a SUBACK that says no, or for nothing"));
+        let requested = self.identities[who].subscribing.remove(&packet_id);
+        let Some(requested) = requested.filter(|_| !refused) else {
+            self.oracle.fail(format!("client {who} was sent a SUBACK with a failure or without a request"));
             return;
         };
-        for Asked { filter, qos, at, wants_retained } in asked {
-            let asked_again = self.oracle.sessions[who].asked_again(&filter, at);
+        for PendingFilter { filter, qos, at, wants_retained } in requested {
+            let requested_again = self.oracle.sessions[who].requested_again(&filter, at);
             self.oracle.sessions[who].intervals.push(Interval {
                 filter,
                 qos,
-                asked_at: at,
+                requested_at: at,
                 from,
-                until: asked_again.unwrap_or(NEVER),
-                waived: asked_again.is_some(),
+                until: requested_again.unwrap_or(NEVER),
+                waived: requested_again.is_some(),
                 wants_retained,
             });
         }
@@ -522,18 +522,18 @@ impl World {
 
     fn on_unsuback(&mut self, who: usize, packet_id: PacketId) {
         let at = self.note("unsuback", [who, usize::from(packet_id.get()), 0, 0]);
-        let Some((filters, asked_at)) = self.identities[who].unsubscribing.remove(&packet_id) else {
-            self.oracle.fail(format!("client {who} was sent an UNSUBACK for nothing"));
+        let Some((filters, requested_at)) = self.identities[who].unsubscribing.remove(&packet_id) else {
+            self.oracle.fail(format!("client {who} was sent an UNSUBACK without a request"));
             return;
         };
         for filter in filters {
-            self.oracle.sessions[who].unsubscribed(&filter, asked_at, at);
+            self.oracle.sessions[who].unsubscribed(&filter, requested_at, at);
         }
     }
 }
 
 impl Identity {
-    /// Whether it speaks 5.0.
+    /// Whether the client uses 5.0.
     #[must_use]
     pub fn is_v5(&self) -> bool {
         self.version == ProtocolVersion::V5

@@ -1,5 +1,4 @@
-//! What clients do in a random run, and in which order everything happens.
-//! Knows no verdict; the oracle has it.
+//! The random script: the actions of clients, and the order of all events. The checks are in the oracle.
 
 use wire::{ProtocolVersion, QoS, RetainHandling};
 
@@ -19,15 +18,15 @@ const TOPICS: u64 = 3;
 const GROUPS: [&str; 5] =
     ["$share/a/g/+/0", "$share/a/g/+/0", "$share/b/g/#", "$share/a/g/0/1", "$share/c/g/+/+"];
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-/// A session that lasts so long does not end while its client connects, however slow a shard is.
+/// A session with this expiry does not end while its client connects, however slow a shard is.
 const SESSION_LASTS_S: u32 = 100;
-/// Steps between two looks at the books.
+/// Steps between two audits.
 const STEPS_PER_AUDIT: u64 = 64;
 
 /// Plays one seed to its end.
 ///
 /// # Errors
-/// The first promise that was broken.
+/// The first violated guarantee.
 pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
     let settings = Settings::draw(&mut Chance::new(seed, "settings"));
     let mut world = World::new(seed, settings);
@@ -35,7 +34,7 @@ pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
     for step in 0..world.settings.step_count {
         world.play();
         if step % STEPS_PER_AUDIT == 0 {
-            world.check_books();
+            world.check_ledgers();
         }
         if world.oracle.failure.is_some() {
             break;
@@ -63,7 +62,7 @@ impl World {
         }
     }
 
-    /// One thing happens.
+    /// Plays one random event.
     fn play(&mut self) {
         if self.schedule.percent(20) {
             let ms = self.schedule.between(1, 3);
@@ -90,7 +89,7 @@ impl World {
         }
     }
 
-    /// A lane, or a shard, does nothing for a while; another one does again.
+    /// Stalls a lane or a shard for a while, or releases another one.
     fn delay_something(&mut self) {
         let count = self.shards.len();
         match self.schedule.below(6) {
@@ -119,8 +118,9 @@ impl World {
             }
             Phase::Connecting => {
                 let identity = &self.identities[who];
-                // Whether a will or a clean start of an unanswered CONNECT took effect could not be known; nor, where
-                // sessions end soon, whether it began one in place of one that had ended.
+                // It would be unknown whether the will or clean start of an unanswered CONNECT took effect. With
+                // short-lived sessions it would also be unknown whether the CONNECT began a new session in place of an
+                // ended one.
                 let lasts = identity.expiry_s >= SESSION_LASTS_S;
                 let certain = identity.will.is_none()
                     && (identity.expiry_s == 0 || (lasts && !identity.connected_clean));
@@ -138,7 +138,7 @@ impl World {
                 } else if self.clients.percent(50) {
                     self.read_somehow(who);
                 } else {
-                    self.ask_somehow(who);
+                    self.request_somehow(who);
                 }
             }
         }
@@ -149,11 +149,11 @@ impl World {
         let links = &self.links;
         self.identities[who].rivals.retain(|&link| links[link].served != Served::Gone);
         let identity = &self.identities[who];
-        // A clean start that a late rival could undo, or be undone by, would leave its effect open.
+        // The effect of a clean start would be unknown if a late rival could undo it.
         let free = identity.rivals.is_empty();
         // Before 5.0 a clean session also ends with its connection.
-        let may_begin_anew = free && identity.is_v5() && self.clients.percent(10);
-        let clean_start = identity.expiry_s == 0 || identity.must_begin_anew || may_begin_anew;
+        let may_clean_start = free && identity.is_v5() && self.clients.percent(10);
+        let clean_start = identity.expiry_s == 0 || identity.must_clean_start || may_clean_start;
         let will = (free && self.clients.percent(30)).then(|| {
             let qos = self.clients.pick(&QOS);
             (qos, self.clients.percent(30), self.clients.pick(&[0, 0, 1]))
@@ -191,7 +191,7 @@ impl World {
         self.read(who, bytes_max);
     }
 
-    fn ask_somehow(&mut self, who: usize) {
+    fn request_somehow(&mut self, who: usize) {
         match self.clients.below(100) {
             0..20 => {
                 let count = self.clients.index(3) + 1;
@@ -252,7 +252,7 @@ impl World {
         let is_group = self.clients.percent(25);
         let number = self.clients.below(if is_group { 2 } else { TOPICS });
         let topic = format!("{}/{who}/{number}", if is_group { 'g' } else { 'w' });
-        // A QoS 1 message that is sent again may replace a newer one, so all but one topic do without.
+        // A repeated QoS 1 message may replace a newer one, so only one topic retains QoS 1 messages.
         let may_retain = !is_group && (qos != QoS::AtLeastOnce || number == 0);
         let retain = may_retain && self.clients.percent(40);
         let bytes = if retain && self.clients.percent(5) {
