@@ -1,5 +1,4 @@
-//! Two shards in one process, without rings between them: what comes out of one engine goes into the other.
-//! Knows the order of calls of engines that are meshed; nothing of what is measured.
+//! Two shards in one process, without rings between them: the output of one engine goes directly into the other.
 
 use engine::{Actions, ConnectionId, Entropy, Event, Inbound, Instant, Lane, Parcel, Topology};
 use wire::QoS;
@@ -17,11 +16,11 @@ impl Two {
         Self { shards: [shard(0), shard(1)], actions: Actions::new() }
     }
 
-    /// A client that is connected to a shard and subscribed; the other shard knows of it.
+    /// A client that is connected to a shard and subscribed; the other shard knows its interest.
     pub(crate) fn client(&mut self, shard: usize, name: &str, filters: &[String]) -> ConnectionId {
         let mut names = (0..).map(|number| format!("{name}-{number}"));
         let id = names.find_map(|name| self.shards[shard].client_if_at_home(&name, filters, QoS::AtMostOnce));
-        // The other shard is asked for retained messages, and answers.
+        // The other shard receives a request for retained messages, and replies.
         for _ in 0..4 {
             self.exchange();
             for shard in &mut self.shards {
@@ -31,12 +30,12 @@ impl Two {
         id.expect("every second name is at home on either of two shards")
     }
 
-    /// Feeds what a client of a shard sends; the bytes that come out of both.
+    /// Feeds the bytes of a shard's client; returns the bytes sent by both shards.
     pub(crate) fn receive_unread(&mut self, shard: usize, id: ConnectionId, bytes: &[u8]) -> usize {
         self.shards[shard].receive_unread(id, bytes) + self.exchange()
     }
 
-    /// Moves all that each has for the other, and tells it how much that has taken in.
+    /// Moves all items that each shard has for the other, and reports how many announcements were applied.
     fn exchange(&mut self) -> usize {
         let mut sent_bytes = 0;
         for from in [0, 1] {
