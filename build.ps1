@@ -44,14 +44,14 @@ function Get-HostTarget {
         switch (uname -s) {
             'Linux' { $system = 'linux' }
             'Darwin' { $system = 'macos' }
-            default { Stop-Build "this system, $_, is none of the targets: name one" }
+            default { Stop-Build "this system, $_, is not a known target: name one" }
         }
     }
     $machine = [string] [Runtime.InteropServices.RuntimeInformation]::OSArchitecture
     switch ($machine) {
         'X64' { return "$system-x86_64" }
         'Arm64' { return "$system-aarch64" }
-        default { Stop-Build "this processor, $machine, is none of the targets: name one" }
+        default { Stop-Build "this processor, $machine, is not a known target: name one" }
     }
 }
 

@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// How often a message is dropped, sent twice, or delayed until the next one: every so many messages. 0: never.
+/// The intervals, in messages, at which one is dropped, sent twice, or delayed until the next one. 0: never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) drop: u64,

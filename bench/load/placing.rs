@@ -77,7 +77,7 @@ impl<F: FnMut(&str) -> io::Result<u16>> Drawn<F> {
                 return Ok(name);
             }
             if self.count >= count_max {
-                return Err(io::Error::other(format!("no client identifier is at home on shard {shard}")));
+                return Err(io::Error::other(format!("no client identifier belongs to shard {shard}")));
             }
             self.draw()?;
         }

@@ -27,7 +27,7 @@ impl Two {
                 shard.step_unread(Event::Tick);
             }
         }
-        id.expect("every second name is at home on either of two shards")
+        id.expect("half of the names belong to each of two shards")
     }
 
     /// Feeds the bytes of a shard's client; returns the bytes sent by both shards.

@@ -190,7 +190,7 @@ impl Server {
     }
 
     fn receive(&mut self, number: usize) -> io::Result<()> {
-        let connection = self.connections[number].as_mut().expect("only who is connected receives");
+        let connection = self.connections[number].as_mut().expect("only a connected client receives");
         let buffer = &mut connection.buffers[connection.receiving];
         let receive = opcode::Recv::new(connection.descriptor, buffer.as_mut_ptr(), length(buffer.len()))
             .build()

@@ -39,7 +39,7 @@ use target::{Brokers, Target};
 
 /// How long a case waits for a faulty broker. Most faults leave out an answer, so most cases wait this long.
 const FAULTY_PATIENCE: Duration = Duration::from_secs(4);
-/// Cases spend most of their time waiting, so many of them run at once.
+/// Cases that run at once. They spend most of their time waiting.
 const THREADS: usize = 16;
 
 /// The broker under test.

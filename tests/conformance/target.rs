@@ -1,9 +1,6 @@
 //! The broker that a case connects to: its address, the protocol version, and names that no other case uses.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "cases run on several threads and share the brokers that they judge"
-)]
+#![expect(clippy::disallowed_types, reason = "cases run on several threads and share the brokers under test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -167,7 +167,7 @@ fn collect(stream: Stream, source: impl Read + Send + 'static, sender: Sender<Op
                 return;
             }
         }
-        // If the receiver is gone, nobody waits for the end.
+        // If the receiver is gone, no test waits for the end.
         let _ = sender.send(None);
     });
 }

@@ -245,7 +245,7 @@ impl Reader<'_> {
             };
             properties.push((id, value));
         }
-        assert_eq!(self.at, end, "the broker's properties are longer than they say");
+        assert_eq!(self.at, end, "the broker's properties are longer than their length field");
         properties
     }
 

@@ -95,7 +95,7 @@ pub(crate) fn nothing_is_forwarded_without_a_remote_subscriber(io: Io) {
     assert_eq!(sum(&await_shards(&mut broker, 2, |s| sum(s, "crossed") >= 20), "crossed"), 20);
 
     remote.unsubscribe(&["a/b"]);
-    // Nobody waits for the withdrawal of interest. Forwarding ends once it has arrived.
+    // UNSUBACK does not wait for the withdrawal of interest. Forwarding ends once the withdrawal has arrived.
     let deadline_count = 1_000;
     let mut before = 20;
     let quiet = (0..deadline_count).any(|_| {

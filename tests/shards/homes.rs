@@ -148,7 +148,7 @@ pub(crate) fn a_stop_during_hand_overs_is_clean(io: Io) {
     let come_and_go = |number: usize| {
         thread::spawn(move || {
             let mut count = 0_u32;
-            // Until nobody listens any more.
+            // Until the broker no longer listens.
             while let Ok(mut stream) = TcpStream::connect(address) {
                 stream.set_read_timeout(Some(PATIENCE)).expect("the time-out is not zero");
                 let connect = Connect::new(Version::V5, &format!("{number}-{count}")).encode();

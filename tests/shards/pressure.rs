@@ -48,7 +48,7 @@ pub(crate) fn a_stalled_subscriber_does_not_slow_the_others(io: Io) {
             now() - begun
         })
         .collect();
-    let flooder = flood.join().expect("the flooder was held up");
+    let flooder = flood.join().expect("the flooder was slowed down");
     times.sort();
     let p99 = times[ROUND_TRIPS * 99 / 100];
     assert!(p99 <= P99_MAX, "p99 of a question and its answer is {p99:?}");
@@ -107,7 +107,7 @@ pub(crate) fn two_shards_that_flood_each_other_lose_nothing(io: Io) {
         thread::spawn(receive(second)),
     ];
     for thread in threads {
-        thread.join().expect("messages were lost, or nobody was answered");
+        thread.join().expect("messages were lost or not acknowledged");
     }
     let shards = await_shards(&mut broker, 2, |shards| sum(shards, "crossed") == 2 * MESSAGES as u64);
     assert_eq!(sum(&shards, "crossed_for_nothing"), 0);

@@ -27,14 +27,14 @@ impl Doorbell {
 
     fn ring(&self) {
         self.rung_count.fetch_add(1, Ordering::Relaxed);
-        *self.rung.lock().expect("nobody panics while holding it") = true;
+        *self.rung.lock().expect("no thread panics while holding it") = true;
         self.changed.notify_one();
     }
 
     fn wait(&self) {
-        let mut rung = self.rung.lock().expect("nobody panics while holding it");
+        let mut rung = self.rung.lock().expect("no thread panics while holding it");
         while !*rung {
-            rung = self.changed.wait(rung).expect("nobody panics while holding it");
+            rung = self.changed.wait(rung).expect("no thread panics while holding it");
         }
         *rung = false;
     }

@@ -75,7 +75,7 @@ impl QoS {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum PacketType {
-    /// A client asks to connect.
+    /// A client requests a connection.
     Connect = 1,
     /// The server's answer to CONNECT.
     ConnAck = 2,

@@ -44,7 +44,7 @@ reason_codes! {
     GrantedQoS2 = 0x02 in SubAck;
     /// The client leaves and wants its will published.
     DisconnectWithWill = 0x04 in Disconnect;
-    /// The message is accepted, but nobody is subscribed.
+    /// The message is accepted, but there is no matching subscription.
     NoMatchingSubscribers = 0x10 in PubAck PubRec;
     /// There was no such subscription.
     NoSubscriptionExisted = 0x11 in UnsubAck;

@@ -183,7 +183,7 @@ pub(crate) fn a_connect_without_a_client_identifier_closes(on: &Target) {
         ("no payload", connect.clone()),
         ("half a length", connect.clone().raw(&[0])),
         ("half an identifier", connect.clone().raw(&[0, 3, b'a', b'b'])),
-        ("a user name alone, as the flags say", connect.flag(USER_NAME).field(b"user")),
+        ("only a user name, as in the flags", connect.flag(USER_NAME).field(b"user")),
     ] {
         is_refused(on, what, &connect.encode(), MALFORMED_OR_PROTOCOL_ERROR);
     }

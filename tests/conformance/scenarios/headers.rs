@@ -84,7 +84,7 @@ pub(crate) fn packet_ids_are_unused(on: &Target) {
         let message = peer.next_publish();
         assert_eq!(message.payload, [number]);
         let is_used = in_flight.iter().any(|other| other.packet_id == message.packet_id);
-        assert!(message.packet_id != 0 && !is_used, "{message:?} beside {in_flight:?}");
+        assert!(message.packet_id != 0 && !is_used, "{message:?} while {in_flight:?} are in flight");
         in_flight.push(message);
         // Some are completed out of order, so that the neighbours stay in flight.
         if number % 3 == 2 {

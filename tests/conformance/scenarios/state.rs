@@ -140,7 +140,7 @@ pub(crate) fn a_message_is_added_to_every_session_that_wants_it(on: &Target) {
                     .collect();
             }
             on.client("p").publish(&Publish::new(&topic, qos, b"x"));
-            // It was acknowledged, so the sessions have it, whatever happens to the connections.
+            // It was acknowledged, so the sessions have it even if the connections are lost.
             for ((name, peer), (_, granted)) in peers.into_iter().zip(EVERYBODY) {
                 peer.vanish();
                 let mut peer = on.persistent(&name);

@@ -135,34 +135,34 @@ impl Oracle {
 
     /// A copy reached the application of `identity`.
     pub(crate) fn received(&mut self, identity: usize, copy: Copy<'_>, at: u64) -> Option<u32> {
-        let who = format!("client {identity} received {:?} copy", copy.qos);
+        let label = format!("client {identity} received {:?} copy", copy.qos);
         if copy.payload.is_empty() {
             let session = &self.sessions[identity];
             if session.request_count(copy.topic, 0) == 0 {
-                self.fail(format!("{who} of {}, which it never subscribed to", copy.topic));
+                self.fail(format!("{label} of {}, which it never subscribed to", copy.topic));
             }
             return None;
         }
         let Some(id) = read_payload(copy.payload).filter(|&id| (id as usize) < self.messages.len()) else {
-            self.fail(format!("{who} with a payload that nobody sent, on {}", copy.topic));
+            self.fail(format!("{label} with a payload that nobody sent, on {}", copy.topic));
             return None;
         };
         let message = self.messages[id as usize].clone();
         let Message { sequence, written_at, .. } = message;
         let what = format!("message {id}, number {sequence} of {} ({:?})", message.topic, message.qos);
         if *message.topic != *copy.topic || copy.payload != payload(id, message.payload_bytes) {
-            self.fail(format!("{who} of {what} altered, on {}", copy.topic));
+            self.fail(format!("{label} of {what} altered, on {}", copy.topic));
         }
         if message.forbidden || message.write_count == 0 {
-            self.fail(format!("{who} of {what}, which must not be published"));
+            self.fail(format!("{label} of {what}, which must not be published"));
         }
         if copy.qos > message.qos {
-            self.fail(format!("{who} of {what}: a higher QoS than published"));
+            self.fail(format!("{label} of {what}: a higher QoS than published"));
         }
         let session = &mut self.sessions[identity];
         let request_count = session.request_count(&message.topic, written_at);
         if request_count == 0 {
-            self.fail(format!("{who} of {what}, published after the end of its subscription"));
+            self.fail(format!("{label} of {what}, published after the end of its subscription"));
             return Some(id);
         }
         let received = session.received.entry(id).or_default();
@@ -185,11 +185,11 @@ impl Oracle {
             let key = (message.topic.clone(), copy.qos.bits());
             let newest = session.newest_update.get(&key).copied().unwrap_or(0);
             if !message.retain {
-                self.fail(format!("{who} of {what} as retained, but it was not"));
+                self.fail(format!("{label} of {what} as retained, but it was not"));
             } else if sequence < newest && !self.blurred.contains(&message.topic) {
-                self.fail(format!("{who} of {what} as retained, after number {newest} came live"));
+                self.fail(format!("{label} of {what} as retained, after number {newest} came live"));
             } else if received.retained_count as usize > request_count {
-                self.fail(format!("{who} of {what} as retained more often than it subscribed"));
+                self.fail(format!("{label} of {what} as retained more often than it subscribed"));
             }
             return Some(id);
         }
@@ -210,9 +210,9 @@ impl Oracle {
             *last = sequence.max(before);
         }
         if live_count > copies_max {
-            self.fail(format!("{who} of {what} for the {live_count}. time"));
+            self.fail(format!("{label} of {what} for the {live_count}. time"));
         } else if in_order && sequence <= before {
-            self.fail(format!("{who} of {what} after number {before}"));
+            self.fail(format!("{label} of {what} after number {before}"));
         }
         Some(id)
     }

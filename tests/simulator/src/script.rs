@@ -79,8 +79,8 @@ impl World {
                 }
             }
             500..998 => {
-                let who = self.schedule.index(self.identities.len());
-                self.act(who);
+                let client = self.schedule.index(self.identities.len());
+                self.act(client);
             }
             _ => {
                 let ms = self.schedule.between(100, 1_500);
@@ -108,16 +108,16 @@ impl World {
         }
     }
 
-    fn act(&mut self, who: usize) {
+    fn act(&mut self, client: usize) {
         let churn_percent = self.settings.churn_percent;
-        match self.identities[who].phase {
+        match self.identities[client].phase {
             Phase::Offline => {
                 if self.clients.percent(40) {
-                    self.connect_somehow(who);
+                    self.connect_somehow(client);
                 }
             }
             Phase::Connecting => {
-                let identity = &self.identities[who];
+                let identity = &self.identities[client];
                 // It would be unknown whether the will or clean start of an unanswered CONNECT took effect. With
                 // short-lived sessions it would also be unknown whether the CONNECT began a new session in place of an
                 // ended one.
@@ -126,29 +126,29 @@ impl World {
                     && (identity.expiry_s == 0 || (lasts && !identity.connected_clean));
                 if certain && self.clients.percent(churn_percent) {
                     let noticed = self.clients.percent(30);
-                    self.vanish(who, noticed);
-                    self.connect_somehow(who);
+                    self.vanish(client, noticed);
+                    self.connect_somehow(client);
                 } else {
-                    self.read_somehow(who);
+                    self.read_somehow(client);
                 }
             }
             Phase::Online => {
                 if self.clients.percent(churn_percent) {
-                    self.leave_somehow(who);
+                    self.leave_somehow(client);
                 } else if self.clients.percent(50) {
-                    self.read_somehow(who);
+                    self.read_somehow(client);
                 } else {
-                    self.request_somehow(who);
+                    self.request_somehow(client);
                 }
             }
         }
     }
 
-    fn connect_somehow(&mut self, who: usize) {
+    fn connect_somehow(&mut self, client: usize) {
         let shard = self.clients.index(self.shards.len());
         let links = &self.links;
-        self.identities[who].rivals.retain(|&link| links[link].served != Served::Gone);
-        let identity = &self.identities[who];
+        self.identities[client].rivals.retain(|&link| links[link].served != Served::Gone);
+        let identity = &self.identities[client];
         // The effect of a clean start would be unknown if a late rival could undo it.
         let free = identity.rivals.is_empty();
         // Before 5.0 a clean session also ends with its connection.
@@ -158,44 +158,44 @@ impl World {
             let qos = self.clients.pick(&QOS);
             (qos, self.clients.percent(30), self.clients.pick(&[0, 0, 1]))
         });
-        self.connect(who, shard, ConnectOptions { clean_start, will });
+        self.connect(client, shard, ConnectOptions { clean_start, will });
     }
 
-    fn leave_somehow(&mut self, who: usize) {
+    fn leave_somehow(&mut self, client: usize) {
         match self.clients.below(4) {
             0 => {
                 let forget = self.clients.percent(15);
-                self.disconnect(who, forget);
+                self.disconnect(client, forget);
             }
-            1 => self.vanish(who, true),
+            1 => self.vanish(client, true),
             _ => {
                 let noticed = self.clients.percent(20);
-                self.vanish(who, noticed);
-                self.connect_somehow(who);
+                self.vanish(client, noticed);
+                self.connect_somehow(client);
             }
         }
     }
 
-    fn read_somehow(&mut self, who: usize) {
-        if self.identities[who].stalled_until_ms > self.now_ms {
+    fn read_somehow(&mut self, client: usize) {
+        if self.identities[client].stalled_until_ms > self.now_ms {
             return;
         }
         if self.clients.percent(2) {
-            self.identities[who].stalled_until_ms = self.now_ms + self.clients.below(1_000);
+            self.identities[client].stalled_until_ms = self.now_ms + self.clients.below(1_000);
         }
         let bytes_max = match self.clients.below(3) {
             0 => self.clients.index(200) + 1,
             1 => self.clients.index(8_000) + 1,
             _ => usize::MAX,
         };
-        self.read(who, bytes_max);
+        self.read(client, bytes_max);
     }
 
-    fn request_somehow(&mut self, who: usize) {
+    fn request_somehow(&mut self, client: usize) {
         match self.clients.below(100) {
             0..20 => {
                 let count = self.clients.index(3) + 1;
-                let filters: Vec<(String, QoS)> = (0..count).map(|_| self.draw_filter(who)).collect();
+                let filters: Vec<(String, QoS)> = (0..count).map(|_| self.draw_filter(client)).collect();
                 let retain_handling = match self.clients.below(10) {
                     0 => RetainHandling::SendIfNew,
                     1 => RetainHandling::DoNotSend,
@@ -207,29 +207,29 @@ impl World {
                     .filter(|(at, (filter, _))| filters[..*at].iter().all(|(other, _)| other != filter))
                     .map(|(_, (filter, qos))| Subscribing { filter, qos: *qos, retain_handling })
                     .collect();
-                self.subscribe(who, &subscribing);
+                self.subscribe(client, &subscribing);
             }
             20..26 => {
-                let intervals = self.oracle.sessions[who].intervals.iter();
+                let intervals = self.oracle.sessions[client].intervals.iter();
                 let held: Vec<String> = intervals
                     .filter(|interval| interval.until == NEVER)
                     .map(|interval| interval.filter.clone())
                     .collect();
                 if !held.is_empty() {
                     let filter = held[self.clients.index(held.len())].clone();
-                    self.unsubscribe(who, &filter);
+                    self.unsubscribe(client, &filter);
                 }
             }
-            26..32 => self.ping(who),
+            26..32 => self.ping(client),
             _ => {
                 for _ in 0..self.clients.between(1, 4) {
-                    self.publish_somehow(who);
+                    self.publish_somehow(client);
                 }
             }
         }
     }
 
-    fn draw_filter(&mut self, who: usize) -> (String, QoS) {
+    fn draw_filter(&mut self, client: usize) -> (String, QoS) {
         let writer = self.clients.index(self.identities.len());
         let topic = self.clients.below(TOPICS);
         let filter = match self.clients.below(9) {
@@ -238,20 +238,20 @@ impl World {
             4 => format!("w/+/{topic}"),
             5 => "w/#".into(),
             6 => "w/+/will".into(),
-            7 => format!("w/{who}/{topic}"),
-            _ => return (self.identities[who].group.clone(), QoS::ExactlyOnce),
+            7 => format!("w/{client}/{topic}"),
+            _ => return (self.identities[client].group.clone(), QoS::ExactlyOnce),
         };
         (filter, self.clients.pick(&QOS))
     }
 
-    fn publish_somehow(&mut self, who: usize) {
+    fn publish_somehow(&mut self, client: usize) {
         let qos = self.clients.pick(&QOS);
-        if qos != QoS::AtMostOnce && !self.has_quota(who) {
+        if qos != QoS::AtMostOnce && !self.has_quota(client) {
             return;
         }
         let is_group = self.clients.percent(25);
         let number = self.clients.below(if is_group { 2 } else { TOPICS });
-        let topic = format!("{}/{who}/{number}", if is_group { 'g' } else { 'w' });
+        let topic = format!("{}/{client}/{number}", if is_group { 'g' } else { 'w' });
         // A repeated QoS 1 message may replace a newer one, so only one topic retains QoS 1 messages.
         let may_retain = !is_group && (qos != QoS::AtLeastOnce || number == 0);
         let retain = may_retain && self.clients.percent(40);
@@ -262,6 +262,6 @@ impl World {
         } else {
             self.clients.index(200) + PAYLOAD_BYTES_MIN
         };
-        self.publish(who, &topic, qos, retain, bytes);
+        self.publish(client, &topic, qos, retain, bytes);
     }
 }

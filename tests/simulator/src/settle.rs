@@ -59,8 +59,8 @@ impl World {
             for shard in 0..self.shards.len() {
                 self.turn(shard);
             }
-            for who in 0..self.identities.len() {
-                self.read(who, usize::MAX);
+            for client in 0..self.identities.len() {
+                self.read(client, usize::MAX);
             }
         }
         let waiting: Vec<_> = self.shards.iter().map(|shard| shard.engine.audit()).collect();
@@ -74,14 +74,14 @@ impl World {
                 link.client_end = ClientEnd::Reset;
             }
         }
-        for who in 0..self.identities.len() {
-            self.identities[who].stalled_until_ms = 0;
-            let identity = &self.identities[who];
+        for client in 0..self.identities.len() {
+            self.identities[client].stalled_until_ms = 0;
+            let identity = &self.identities[client];
             // The client ended its session, which a rival may have taken over before its DISCONNECT arrived.
             let clean_start = identity.must_clean_start && !identity.rivals.is_empty();
             if identity.phase == Phase::Offline && (identity.session_kept || clean_start) {
-                let shard = who % self.shards.len();
-                self.connect(who, shard, ConnectOptions { clean_start, will: None });
+                let shard = client % self.shards.len();
+                self.connect(client, shard, ConnectOptions { clean_start, will: None });
             }
         }
     }
@@ -166,13 +166,13 @@ impl World {
         if self.oracle.failure.is_some() {
             return;
         }
-        for who in 0..self.identities.len() {
-            if self.identities[who].phase != Phase::Offline {
-                self.disconnect(who, true);
+        for client in 0..self.identities.len() {
+            if self.identities[client].phase != Phase::Offline {
+                self.disconnect(client, true);
             }
-            self.identities[who].session_kept = false;
+            self.identities[client].session_kept = false;
             // Everything is settled, so no rival connection exists.
-            self.identities[who].rivals.clear();
+            self.identities[client].rivals.clear();
         }
         self.settle();
         self.advance(AGE_MS);

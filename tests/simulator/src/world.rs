@@ -124,26 +124,26 @@ impl World {
 
     /// The messages delivered to an application, in order, and whether each was retained.
     #[must_use]
-    pub fn heard(&self, who: usize) -> &[(u32, bool)] {
-        &self.identities[who].heard
+    pub fn heard(&self, client: usize) -> &[(u32, bool)] {
+        &self.identities[client].heard
     }
 
     /// Whether a client has read CONNACK and not left since.
     #[must_use]
-    pub fn is_online(&self, who: usize) -> bool {
-        self.identities[who].phase == Phase::Online
+    pub fn is_online(&self, client: usize) -> bool {
+        self.identities[client].phase == Phase::Online
     }
 
     /// Whether a client has no connection.
     #[must_use]
-    pub fn is_offline(&self, who: usize) -> bool {
-        self.identities[who].phase == Phase::Offline
+    pub fn is_offline(&self, client: usize) -> bool {
+        self.identities[client].phase == Phase::Offline
     }
 
     /// Whether a client waits for no acknowledgement.
     #[must_use]
-    pub fn is_answered(&self, who: usize) -> bool {
-        self.identities[who].is_idle()
+    pub fn is_answered(&self, client: usize) -> bool {
+        self.identities[client].is_idle()
     }
 
     /// Stalls a lane: its receiver sees nothing of it from now on.

@@ -63,7 +63,7 @@ fn check_parts(recipe: &Recipe) {
             publish.packet_id.map(wire::PacketId::get)
         );
 
-        // The decoded packet has its section, and the forwarded properties are the same whatever stood between them.
+        // The decoded packet has its section, and the forwarded properties do not depend on the properties between them.
         decode(version, &bytes, |decoded| {
             let Ok(Packet::Publish(decoded)) = decoded else { panic!("{decoded:?}") };
             let mut again = Vec::new();
