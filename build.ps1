@@ -37,21 +37,21 @@ function Test-Tool([string] $name) {
     return [bool] (Get-Command $name -CommandType Application -ErrorAction SilentlyContinue)
 }
 
-# The platform of this machine, in the words of the targets.
+# The target name of this machine.
 function Get-HostTarget {
     $system = 'windows'
     if (-not $onWindows) {
         switch (uname -s) {
             'Linux' { $system = 'linux' }
             'Darwin' { $system = 'macos' }
-            default { Stop-Build "this system, $_, is none of the targets: name one" }
+            default { Stop-Build "this system, $_, is not a known target: name one" }
         }
     }
     $machine = [string] [Runtime.InteropServices.RuntimeInformation]::OSArchitecture
     switch ($machine) {
         'X64' { return "$system-x86_64" }
         'Arm64' { return "$system-aarch64" }
-        default { Stop-Build "this processor, $machine, is none of the targets: name one" }
+        default { Stop-Build "this processor, $machine, is not a known target: name one" }
     }
 }
 
@@ -82,11 +82,11 @@ function Get-Profile([string] $mode) {
     }
 }
 
-# What compiles for a target: cargo's arguments, the environment it needs, and the command that strips the result.
+# How to compile for a target: cargo's arguments, the environment it needs, and the command that strips the result.
 function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) {
     $tools = @{ Arguments = @('build'); Environment = @{}; Strip = 'strip' }
     if ($target -eq (Get-HostTarget)) {
-        # Without --target, so that the ordinary build directory serves. Microsoft's linker keeps symbols in a file of their own.
+        # Without --target, so that the ordinary build directory is used. Microsoft's linker writes symbols to a separate file.
         if ($onWindows) { $tools.Strip = $null }
         return $tools
     }
@@ -102,7 +102,7 @@ function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) 
             Stop-Build ("Rust's standard library for $triple is missing: ``rustup target add $triple``, or, on Debian, " +
                 "``apt-get install rustc-web cargo-web rust-web-src && rustup toolchain link deb /usr``")
         }
-        # It takes the place of rust-toolchain.toml's, and builds the standard library from its source.
+        # Replaces the toolchain of rust-toolchain.toml, and builds the standard library from source.
         $tools.Environment.RUSTUP_TOOLCHAIN = 'deb'
         $tools.Environment.RUSTC_BOOTSTRAP = '1'
         $std = @('-Zbuild-std=std,panic_abort')
@@ -111,7 +111,7 @@ function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) 
     $system = (Get-HostTarget) -replace '-.*', ''
     $command = 'build'
     if ($system -eq 'macos' -and $target -like 'macos-*') {
-        # The system's own linker knows both processors.
+        # The system's own linker supports both processors.
     } elseif (($system -eq 'linux' -and $target -like 'linux-*') -or $target -like 'windows-*') {
         $installer = 'apt-get'
         switch ($target) {
@@ -135,7 +135,7 @@ function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) 
             Stop-Build "the linker for $target, cargo-zigbuild, is missing: ``$zigInstall``"
         }
         $command = 'zigbuild'
-        # Zig strips while it links: stripped later, the signature that macOS asks for would be void.
+        # Zig strips while linking: stripping later would invalidate the signature that macOS requires.
         $tools.Strip = $null
         if ($cargoProfile -ne 'dev') { $tools.Environment.RUSTFLAGS = "$env:RUSTFLAGS -Clink-arg=-s" }
     }
@@ -143,7 +143,7 @@ function Find-Tools([string] $target, [string] $triple, [string] $cargoProfile) 
     return $tools
 }
 
-# Runs cargo with an environment of its own, and ends the build if it fails.
+# Runs cargo with additional environment variables, and ends the build if it fails.
 function Invoke-Cargo([hashtable] $environment, [string[]] $arguments) {
     $before = @{}
     foreach ($name in $environment.Keys) {
@@ -159,7 +159,7 @@ function Invoke-Cargo([hashtable] $environment, [string[]] $arguments) {
     if ($code -ne 0) { exit $code }
 }
 
-# A program in dist/ under its name, stripped unless it is for a debugger.
+# Copies a program to dist/ under its name, stripped unless it is for a debugger.
 function Copy-Artefact([string] $from, [string] $name, [string] $strip) {
     $to = Join-Path $dist $name
     if (Test-Path -LiteralPath $to) { Remove-Item -LiteralPath $to }
@@ -178,7 +178,7 @@ function Write-Sums {
     [IO.File]::WriteAllText((Join-Path $dist 'SHA256SUMS'), (($lines -join "`n") + "`n"))
 }
 
-# The artefacts of one target in dist/.
+# Writes the artefacts of one target to dist/.
 function Build-Target([string] $target, [string] $mode) {
     $cargoProfile = Get-Profile $mode
     $triple = Get-Triple $target
@@ -196,7 +196,7 @@ function Build-Target([string] $target, [string] $mode) {
     Invoke-Cargo $tools.Environment $arguments
     Copy-Artefact $output $name $strip
     Copy-Item -Force -LiteralPath (Join-Path $dist $name) -Destination (Join-Path $dist ($name -replace 'broker', 'broker-async'))
-    # The blocking backend as the default of the same program, where this version has it.
+    # Selects the blocking backend as the default, if this version has it.
     if (Select-String -LiteralPath Cargo.toml -Pattern '^sync = ' -Quiet) {
         Invoke-Cargo $tools.Environment ($arguments + @('--features', 'sync'))
         Copy-Artefact $output ($name -replace 'broker', 'broker-sync') $strip
@@ -204,7 +204,7 @@ function Build-Target([string] $target, [string] $mode) {
     Write-Sums
 }
 
-# Every target, each by a process of its own, and the table of what came of it.
+# Builds every target in a separate process, and prints a table of the results.
 function Build-All([string] $mode) {
     $shell = (Get-Process -Id $PID).Path
     $failed = $false
@@ -224,12 +224,12 @@ function Build-All([string] $mode) {
         }
     }
     Write-Host ''
-    Write-Host ('{0,-35} {1,10}  {2}' -f 'program', 'bytes', 'how far it was proved here')
+    Write-Host ('{0,-35} {1,10}  {2}' -f 'program', 'bytes', 'how far it was tested here')
     $rows | ForEach-Object { Write-Host $_ }
     if ($failed) { exit 1 }
 }
 
-# The size of a program of dist/, how far it was proved, and whether that is as far as it can be here.
+# The size of a program in dist/, how far it was tested, and whether the tests possible on this machine passed.
 function Test-Artefact([string] $target, [string] $name, [string] $io) {
     $file = Join-Path $dist $name
     if (-not (Test-Path -LiteralPath $file)) { return '-', 'NOT BUILT', $false }
@@ -237,7 +237,7 @@ function Test-Artefact([string] $target, [string] $name, [string] $io) {
         $proved = & (Join-Path $root 'tests/platforms/smoke') $target $file $io | Select-Object -Last 1
         $code = $LASTEXITCODE
     } elseif ($target -eq (Get-HostTarget)) {
-        # The smoke test is a script of bash.
+        # The smoke test is a bash script.
         & $file --version | Out-Host
         $proved = 'ran natively: told its version'
         $code = $LASTEXITCODE
@@ -253,7 +253,7 @@ function Test-Artefact([string] $target, [string] $name, [string] $io) {
     }
 }
 
-# The directory to copy to another machine, with the binary that was built just now.
+# Creates the directory to copy to another machine, with the binary just built.
 function New-DeployDirectory([string] $target) {
     $name = Get-Artefact $target
     $system = $target -replace '-.*', ''
@@ -267,7 +267,7 @@ function New-DeployDirectory([string] $target) {
         'macos' { 'launchd/org.mqtt-broker.plist' }
         'windows' { 'windows/mqtt-broker-service.xml' }
     }
-    # The installed program is called mqtt-broker; in this directory it keeps the platform in its name.
+    # The installed program is called mqtt-broker; in this directory its name contains the platform.
     foreach ($file in $files) {
         $text = [IO.File]::ReadAllText((Join-Path $root "deploy/$file"))
         $text = $text -replace '(?m)(/opt/mqtt-broker/|\.\.\\)mqtt-broker(\.exe)?(<|\r?$)', ('$1' + $name + '$3')
@@ -276,7 +276,7 @@ function New-DeployDirectory([string] $target) {
     }
     $readme = [IO.File]::ReadAllText((Join-Path $root "deploy/directory/$system.md")).Replace('@BINARY@', $name)
     [IO.File]::WriteAllText((Join-Path $folder 'README.md'), $readme)
-    Write-Host "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md says how to go on"
+    Write-Host "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md has the next steps"
 }
 
 if (-not (Test-Tool cargo)) { Stop-Build 'cargo is missing: install Rust by rustup (https://rustup.rs)' }

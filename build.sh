@@ -27,24 +27,24 @@ usage() {
     exit 2
 }
 
-# The platform of this machine, in the words of the targets.
+# The target name of this machine.
 host() {
     local system machine
     case $(uname -s) in
         Linux) system=linux ;;
         Darwin) system=macos ;;
         MINGW* | MSYS* | CYGWIN*) system=windows ;;
-        *) fail "this system, $(uname -s), is none of the targets: name one" ;;
+        *) fail "this system, $(uname -s), is not a known target: name one" ;;
     esac
     case $(uname -m) in
         x86_64 | amd64) machine=x86_64 ;;
         aarch64 | arm64) machine=aarch64 ;;
-        *) fail "this processor, $(uname -m), is none of the targets: name one" ;;
+        *) fail "this processor, $(uname -m), is not a known target: name one" ;;
     esac
     echo "$system-$machine"
 }
 
-# triple TARGET: Rust's name for it.
+# triple TARGET: Rust's name for the target.
 triple() {
     case $1 in
         linux-*) echo "${1#linux-}-unknown-linux-gnu" ;;
@@ -53,7 +53,7 @@ triple() {
     esac
 }
 
-# artefact TARGET: the name of its program.
+# artefact TARGET: the file name of the program.
 artefact() {
     case $1 in
         windows-*) echo "mqtt-broker-$1.exe" ;;
@@ -61,7 +61,7 @@ artefact() {
     esac
 }
 
-# profile MODE: Cargo's name for it.
+# profile MODE: Cargo's name for the mode.
 profile() {
     case $1 in
         Debug) echo dev ;;
@@ -77,9 +77,9 @@ find_tools() {
     local target=$1 triple=$2 profile=$3 sysroot linker prefix install command=build std=()
     strip=(strip)
     if [ "$target" = "$(host)" ]; then
-        # Without --target, so that the ordinary build directory serves.
+        # Without --target, so that the ordinary build directory is used.
         build=(cargo build)
-        # Microsoft's linker keeps symbols in a file of their own.
+        # Microsoft's linker writes symbols to a separate file.
         case $target in windows-*) strip=(true) ;; esac
         return
     fi
@@ -91,7 +91,7 @@ find_tools() {
             fail "Rust's standard library for $triple is missing: \`rustup target add $triple\`, or, on Debian," \
                 "\`apt-get install rustc-web cargo-web rust-web-src && rustup toolchain link deb /usr\`"
         fi
-        # It takes the place of rust-toolchain.toml's, and builds the standard library from its source.
+        # Replaces the toolchain of rust-toolchain.toml, and builds the standard library from source.
         build+=(RUSTUP_TOOLCHAIN=deb RUSTC_BOOTSTRAP=1)
         std=("-Zbuild-std=std,panic_abort")
     fi
@@ -120,7 +120,7 @@ find_tools() {
                 fail "the linker for $target, cargo-zigbuild, is missing: \`$zig_install\`"
             fi
             command=zigbuild
-            # Zig strips while it links: stripped later, the signature that macOS asks for would be void.
+            # Zig strips while linking: stripping later would invalidate the signature that macOS requires.
             strip=(true)
             if [ "$profile" != dev ]; then build+=("RUSTFLAGS=${RUSTFLAGS:-} -Clink-arg=-s"); fi
             ;;
@@ -128,7 +128,7 @@ find_tools() {
     build+=(cargo "$command" "${std[@]+"${std[@]}"}" --target "$triple")
 }
 
-# build_target TARGET MODE: its artefacts in dist/.
+# build_target TARGET MODE: writes its artefacts to dist/.
 build_target() {
     local target=$1 mode=$2 profile triple output name build strip
     profile=$(profile "$mode")
@@ -146,7 +146,7 @@ build_target() {
     "${build[@]}"
     place "$output" "$name"
     ln -f "$dist/$name" "$dist/${name/broker/broker-async}"
-    # The blocking backend as the default of the same program, where this version has it.
+    # Selects the blocking backend as the default, if this version has it.
     if grep -q '^sync = ' Cargo.toml; then
         "${build[@]}" --features sync
         place "$output" "${name/broker/broker-sync}"
@@ -154,7 +154,7 @@ build_target() {
     (shopt -s nullglob && cd "$dist" && sha256 mqtt-broker-*-{x86_64,aarch64}{,.exe} >SHA256SUMS)
 }
 
-# place FILE NAME: FILE in dist/ under NAME, stripped unless it is for a debugger.
+# place FILE NAME: copies FILE to dist/NAME, stripped unless it is for a debugger.
 place() {
     rm -f "$dist/$2"
     cp "$1" "$dist/$2"
@@ -170,7 +170,7 @@ sha256() {
     if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi
 }
 
-# build_all MODE: every target, each by a process of its own, and the table of what came of it.
+# build_all MODE: builds every target in a separate process, and prints a table of the results.
 build_all() {
     local target name sync status=0 rows=""
     for target in "${targets[@]}"; do
@@ -181,11 +181,11 @@ build_all() {
         prove "$target" "$name"
         prove "$target" "$sync" blocking
     done
-    printf '\n%-35s %10s  %s\n%s' program bytes "how far it was proved here" "$rows"
+    printf '\n%-35s %10s  %s\n%s' program bytes "how far it was tested here" "$rows"
     return "$status"
 }
 
-# prove TARGET NAME [IO]: adds to `rows` how far NAME of dist/ was proved; `status` is 1 if that is not as far as it can be here.
+# prove TARGET NAME [IO]: tests NAME in dist/ as far as this machine can and adds the result to `rows`; `status` is 1 on a failure.
 prove() {
     local size=- proved="NOT BUILT" code=0
     if [ -f "$dist/$2" ]; then
@@ -202,7 +202,7 @@ prove() {
     rows+=$(printf '%-35s %10s  %s' "$2" "$size" "$proved")$'\n'
 }
 
-# deploy TARGET: the directory to copy to another machine, with the binary that was built just now.
+# deploy TARGET: creates the directory to copy to another machine, with the binary just built.
 deploy() {
     local target=$1 name folder=$dist/mqtt-broker-deploy file
     name=$(artefact "$target")
@@ -210,14 +210,14 @@ deploy() {
     mkdir -p "$folder/config" "$folder/data" "$folder/logs"
     cp "$dist/$name" "$folder/"
     cp deploy/broker.conf "$folder/config/"
-    # The installed program is called mqtt-broker; in this directory it keeps the platform in its name.
+    # The installed program is called mqtt-broker; in this directory its name contains the platform.
     for file in $(service_files "$target"); do
         mkdir -p "$folder/$(dirname "$file")"
         sed -E "s#(/opt/mqtt-broker/|\.\.\\\\)mqtt-broker(\.exe)?(<|\$)#\1$name\3#" \
             "deploy/$file" >"$folder/$file"
     done
     sed "s/@BINARY@/$name/g" "deploy/directory/${target%%-*}.md" >"$folder/README.md"
-    echo "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md says how to go on"
+    echo "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md has the next steps"
 }
 
 service_files() {

@@ -25,11 +25,11 @@ OURS = f"{TARGET}/mqtt-broker --config {{dir}}/none.conf --data-dir {{dir}}/data
 COMMANDS = {
     "uring": f"{OURS} --shards 1 --io uring",
     "epoll": f"{OURS} --shards 1 --io epoll",
-    # Two shards, on the core where one would be, or on both, the generator's included. They tell a client's shard, by which the generator
-    # chooses identifiers.
+    # Two shards, on the core of a single shard, or on both cores, including the generator's. They report a client's shard, so that the
+    # generator can choose identifiers.
     "two": f"{OURS} --shards 2 --tell-shard true",
     "spread": f"{OURS} --shards 2 --tell-shard true",
-    # No broker: what the kernel takes for the same bytes on the same sockets.
+    # No broker: the kernel's cost of the same bytes on the same sockets.
     "bare": f"{TARGET}/runtimes-bare --scenario mqtt --port {{port}} --seconds-max 600",
     "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
     "rumqttd": "rumqttd -c {dir}/rumqttd.toml",
@@ -39,12 +39,12 @@ COMMANDS = {
     "aedes": "node {dir}/aedes.mjs",
 }
 OWN = ("uring", "epoll", "two", "spread", "bare")
-# What the generator has to do otherwise: rumqttd refuses clients without a keep alive.
+# Additional flags of the generator: rumqttd refuses clients without a keep alive.
 LOAD_FLAGS = {"rumqttd": ["--keep-alive-s", "3600"]}
 
 
 class Broker:
-    """One broker under comparison: how it is started, and the process that runs."""
+    """One broker under comparison: its command, and its running process."""
 
     def __init__(self, text):
         self.name, _, command = text.partition("=")
@@ -55,7 +55,7 @@ class Broker:
         self.process = self.helper = None
 
     def is_installed(self):
-        """Whether its program is there, and what that program loads."""
+        """Whether its program and the files that it loads are installed."""
         if self.name == "aedes" and not (PEERS / "aedes/node_modules/aedes").is_dir():
             return False
         return shutil.which(shlex.split(self.command)[0], path=PATH) is not None
@@ -74,7 +74,7 @@ class Broker:
             (directory / "node_modules").symlink_to(PEERS / "aedes/node_modules")
         if self.name == "rabbitmq":
             environment |= rabbitmq_environment(directory, others)
-            # Erlang would start one by itself and leave it running.
+            # Erlang would start epmd by itself and leave it running.
             epmd = ["epmd", "-port", str(others[1]), "-address", "127.0.0.1"]
             self.helper = subprocess.Popen(epmd, stdout=log, stderr=log, env=environment, cwd=directory)
         command = shlex.split(self.command.format(port=self.port, dir=directory))
@@ -103,7 +103,7 @@ class Broker:
 
 
 def named(text):
-    """The brokers of a list; `installed` stands for ours and every peer that is there, mosquitto last."""
+    """The brokers of a list; `installed` means ours and every installed peer, mosquitto last."""
     names = []
     for name in text.split(","):
         if name == "installed":
@@ -115,7 +115,7 @@ def named(text):
 
 
 def free_ports(count):
-    """Ports that nothing listens on, below those that outgoing connections take."""
+    """Free ports below the range of outgoing connections."""
     ports = set()
     while len(ports) < count:
         port = random.randrange(20_000, 32_000)
@@ -129,7 +129,7 @@ def free_ports(count):
 
 
 def is_serving(port):
-    """Whether a CONNECT is answered: some listen before they can."""
+    """Whether a CONNECT is answered: some brokers listen before they are ready."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
             client.sendall(b"\x10\x11\0\x04MQTT\x04\x02\x0e\x10\0\x05ready")
@@ -140,7 +140,7 @@ def is_serving(port):
 
 def rabbitmq_environment(directory, ports):
     return {
-        # Replaces the shell that starts it, so that the process is the broker's.
+        # Replaces the shell that starts it, so that the process is the broker.
         "RUNNING_UNDER_SYSTEMD": "1",
         "HOME": str(directory),
         "RABBITMQ_NODENAME": f"bench{ports[0]}@localhost",

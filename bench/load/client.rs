@@ -1,5 +1,5 @@
-//! One client connection of the generator: bytes out, packets in, never blocking once it is open.
-//! Knows no scenario. Reads PUBLISH by hand, since that is what the load consists of; all else by the broker's codec.
+//! One client connection of the generator. It never blocks once it is open. PUBLISH is parsed by hand, since the load
+//! consists of it; all other packets use the broker's codec.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -11,27 +11,27 @@ use wire::packet::{
 };
 use wire::{Assembler, PacketId, ProtocolVersion, QoS, RetainHandling, TopicFilter};
 
-/// Longest packet the generator expects, in bytes.
+/// Longest packet that the generator expects, in bytes.
 const PACKET_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// Clients that share a source address, which has 28,232 ports.
 const CLIENTS_PER_ADDRESS: usize = 24_000;
 
-/// What a client connects as.
+/// The parameters of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity<'a> {
     pub(crate) broker: SocketAddr,
     pub(crate) version: ProtocolVersion,
     pub(crate) name: &'a str,
-    /// Spreads clients over source addresses.
+    /// Distributes clients over source addresses.
     pub(crate) number: usize,
-    /// Its session outlives the connection by this time.
+    /// Session expiry interval.
     pub(crate) expiry_s: u32,
     pub(crate) clean_start: bool,
-    /// 0: none. The generator sends no PINGREQ, so it is to be longer than a run.
+    /// 0: none. The generator sends no PINGREQ, so it must be longer than a run.
     pub(crate) keep_alive_s: u16,
 }
 
-/// A PUBLISH for a stream, made once: what changes from one to the next is written over it.
+/// A PUBLISH for a stream, encoded once; the fields that change are overwritten for each message.
 #[derive(Debug, Default)]
 pub(crate) struct Template {
     bytes: Vec<u8>,
@@ -39,12 +39,12 @@ pub(crate) struct Template {
     stamp_at: usize,
 }
 
-/// What the generator writes at the front of each payload.
+/// The fields at the front of each payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) stream: u32,
     pub(crate) sequence: u64,
-    /// When it was to be sent, in nanoseconds since the start of the run.
+    /// When it was due, in nanoseconds since the start of the run.
     pub(crate) due_ns: u64,
 }
 
@@ -104,19 +104,20 @@ pub(crate) struct Client {
     assembler: Assembler,
     out: Vec<u8>,
     packet_id: u16,
-    /// PUBACK or PUBCOMP that came: what of our own messages is done.
+    /// PUBACKs or PUBCOMPs received: the number of our own messages that are complete.
     pub(crate) acknowledged: u64,
 }
 
 impl Client {
-    /// Connects, subscribes to `filters` and waits for both to be acknowledged. Messages that come with it go to `heard`.
+    /// Connects, subscribes to `filters` and waits for both acknowledgements. Payloads that arrive with them go to
+    /// `on_payload`.
     pub(crate) fn open(
         identity: &Identity<'_>,
         filters: &[String],
         qos: QoS,
-        heard: &mut impl FnMut(&[u8]),
+        on_payload: &mut impl FnMut(&[u8]),
     ) -> io::Result<Self> {
-        Opening::start(identity, filters, qos)?.finish(heard)
+        Opening::start(identity, filters, qos)?.finish(on_payload)
     }
 
     pub(crate) fn publish(&mut self, template: &mut Template, stamp: Stamp) {
@@ -128,7 +129,7 @@ impl Client {
         self.out.extend_from_slice(&template.bytes);
     }
 
-    /// Sends what waits, as far as the socket takes it.
+    /// Sends the buffered bytes until the socket is full.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let mut sent = 0;
         while sent < self.out.len() {
@@ -142,8 +143,12 @@ impl Client {
         Ok(())
     }
 
-    /// Receives once and hands each payload to `heard`; answers what has to be answered. Returns whether there may be more.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8], heard: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+    /// Receives once, passes each payload to `on_payload`, and sends acknowledgements. Returns whether there may be more.
+    pub(crate) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        on_payload: &mut impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
         let length = match self.stream.read(buffer) {
             Ok(0) => return Err(io::Error::other("the broker closed the connection")),
             Ok(length) => length,
@@ -155,7 +160,7 @@ impl Client {
         let (version, out) = (self.version, &mut self.out);
         loop {
             if self.assembler.is_idle()
-                && let Some(taken) = plain_publish(version, rest, heard)
+                && let Some(taken) = plain_publish(version, rest, on_payload)
             {
                 rest = &rest[taken..];
                 continue;
@@ -164,13 +169,13 @@ impl Client {
                 return Ok(more);
             };
             let packet = Packet::decode(version, frame).map_err(malformed)?;
-            answer(version, &packet, out, heard, &mut self.acknowledged)?;
+            answer(version, &packet, out, on_payload, &mut self.acknowledged)?;
         }
     }
 }
 
-/// A client that has said who it is and what it wants, and has not read the answers: many can be opened in the time that one takes to
-/// be answered.
+/// A client that has sent CONNECT and SUBSCRIBE and not read the answers: many can be opened in the time that one takes
+/// to be acknowledged.
 pub(crate) struct Opening {
     stream: TcpStream,
     version: ProtocolVersion,
@@ -180,7 +185,7 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Openings that are under way at once: fewer than the shortest backlog of the brokers compared.
+    /// Concurrent openings: fewer than the shortest backlog of the compared brokers.
     pub(crate) const AT_ONCE: usize = 64;
 
     pub(crate) fn start(identity: &Identity<'_>, filters: &[String], qos: QoS) -> io::Result<Self> {
@@ -197,8 +202,8 @@ impl Opening {
         Ok(Self { stream, version, qos, awaited })
     }
 
-    /// Waits for what acknowledges it.
-    pub(crate) fn finish(self, heard: &mut impl FnMut(&[u8])) -> io::Result<Client> {
+    /// Waits for the acknowledgements.
+    pub(crate) fn finish(self, on_payload: &mut impl FnMut(&[u8])) -> io::Result<Client> {
         let Self { mut stream, version, qos, mut awaited } = self;
         let mut out = Vec::new();
         let mut assembler = Assembler::new();
@@ -218,11 +223,11 @@ impl Opening {
                     Packet::SubAck(suback)
                         if suback.reasons.iter().any(|reason| reason.code() != qos as u8) =>
                     {
-                        // A lesser quality of service as well: what is measured must be what was asked for.
+                        // A lower QoS as well: the measurement must have the requested one.
                         return Err(io::Error::other(format!("refused: a subscription of {qos:?}")));
                     }
                     Packet::ConnAck(_) | Packet::SubAck(_) => awaited -= 1,
-                    _ => answer(version, &packet, &mut out, heard, &mut 0)?,
+                    _ => answer(version, &packet, &mut out, on_payload, &mut 0)?,
                 }
             }
         }
@@ -234,10 +239,10 @@ impl Opening {
     }
 }
 
-/// The shard that a broker puts a client identifier on, as CONNACK tells in the user property `shard`; the connection is closed again.
+/// The shard of a client identifier, from the user property `shard` in CONNACK. The connection is closed again.
 ///
 /// # Errors
-/// The broker refuses, or tells no shard.
+/// If the broker refuses, or reports no shard.
 pub(crate) fn shard_of(identity: &Identity<'_>) -> io::Result<u16> {
     let mut stream = connect(identity.broker, identity.number)?;
     let mut packet = Vec::new();
@@ -255,16 +260,22 @@ pub(crate) fn shard_of(identity: &Identity<'_>) -> io::Result<u16> {
         let Packet::ConnAck(connack) = Packet::decode(identity.version, frame).map_err(malformed)? else {
             return Err(io::Error::other("the broker answered CONNECT with something else"));
         };
-        let mut told = connack.properties.user_properties.iter();
-        let shard = told.find_map(|(name, value)| if name == "shard" { value.parse().ok() } else { None });
+        let mut properties = connack.properties.user_properties.iter();
+        let shard =
+            properties.find_map(|(name, value)| if name == "shard" { value.parse().ok() } else { None });
         stream.write_all(&[0xE0, 0])?;
         return shard
-            .ok_or_else(|| io::Error::other("the broker tells no shard: start it with --tell-shard true"));
+            .ok_or_else(|| io::Error::other("the broker reports no shard: start it with --tell-shard true"));
     }
 }
 
-/// Hears a whole QoS 0 PUBLISH without properties at the front of `bytes`; how many it took, or `None` if it is anything else.
-fn plain_publish(version: ProtocolVersion, bytes: &[u8], heard: &mut impl FnMut(&[u8])) -> Option<usize> {
+/// Handles a complete QoS 0 PUBLISH without properties at the front of `bytes`. Returns its size, or `None` for anything
+/// else.
+fn plain_publish(
+    version: ProtocolVersion,
+    bytes: &[u8],
+    on_payload: &mut impl FnMut(&[u8]),
+) -> Option<usize> {
     let [first, length, body @ ..] = bytes else { return None };
     if first & 0xF6 != 0x30 || *length >= 0x80 {
         return None;
@@ -278,7 +289,7 @@ fn plain_publish(version: ProtocolVersion, bytes: &[u8], heard: &mut impl FnMut(
         (ProtocolVersion::V5, [_, payload @ ..])
         | (ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1, payload) => payload,
     };
-    heard(payload);
+    on_payload(payload);
     Some(2 + body.len())
 }
 
@@ -286,12 +297,12 @@ fn answer(
     version: ProtocolVersion,
     packet: &Packet<'_>,
     out: &mut Vec<u8>,
-    heard: &mut impl FnMut(&[u8]),
+    on_payload: &mut impl FnMut(&[u8]),
     acknowledged: &mut u64,
 ) -> io::Result<()> {
     let (kind, packet_id) = match packet {
         Packet::Publish(publish) => {
-            heard(publish.payload);
+            on_payload(publish.payload);
             match (publish.qos, publish.packet_id) {
                 (QoS::AtLeastOnce, Some(packet_id)) => (AckKind::PubAck, packet_id),
                 (QoS::ExactlyOnce, Some(packet_id)) => (AckKind::PubRec, packet_id),
@@ -313,14 +324,14 @@ fn answer(
     Ok(())
 }
 
-/// A blocking connection from a loopback address of its number.
+/// A blocking connection from the loopback address for this number.
 pub(crate) fn connect(broker: SocketAddr, number: usize) -> io::Result<TcpStream> {
     if !broker.ip().is_loopback() {
-        return Err(io::Error::other("the load goes to this machine's loopback addresses alone"));
+        return Err(io::Error::other("the load goes only to loopback addresses of this machine"));
     }
     let socket = Socket::new(Domain::for_address(broker), Type::STREAM, Some(Protocol::TCP))?;
-    // Not for the first address: bind(2) looks for a port that is free towards everybody, which was four fifths of what the
-    // generator spent on 5,000 connects; connect(2) finds one that is free towards the broker.
+    // The first address is not bound. bind(2) searches for a port that is free for all destinations, which was four
+    // fifths of the generator's cost for 5,000 connects; connect(2) searches for one that is free for the broker.
     if broker.is_ipv4() && number >= CLIENTS_PER_ADDRESS {
         let last = u8::try_from(1 + number / CLIENTS_PER_ADDRESS).map_err(io::Error::other)?;
         socket.bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0).into())?;
@@ -377,15 +388,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_published_stamp_is_heard_again() {
+    fn a_published_stamp_is_read_back() {
         for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
             let mut template = Template::new(version, "load/1", QoS::AtMostOnce, false, 64);
             let stamp = Stamp { stream: 7, sequence: u64::from(u32::MAX) + 1, due_ns: 99 };
             stamp.write(&mut template.bytes[template.stamp_at..]);
-            let mut heard = Vec::new();
+            let mut stamps = Vec::new();
             let taken =
-                plain_publish(version, &template.bytes, &mut |payload| heard.push(Stamp::read(payload)));
-            assert_eq!((taken, heard), (Some(template.bytes.len()), vec![Some(stamp)]));
+                plain_publish(version, &template.bytes, &mut |payload| stamps.push(Stamp::read(payload)));
+            assert_eq!((taken, stamps), (Some(template.bytes.len()), vec![Some(stamp)]));
         }
     }
 }

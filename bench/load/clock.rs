@@ -1,5 +1,4 @@
-//! The one place of the generator that reads a clock.
-//! Knows nothing of what is timed.
+//! The only module of the generator that reads a clock.
 
 use std::time::Instant;
 

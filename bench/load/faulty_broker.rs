@@ -1,10 +1,10 @@
-//! A broker of the tests that drops, repeats and turns round on purpose, so that the generator's books can be checked against what
-//! was really done. Serves MQTT 3.1.1 at QoS 0 to loopback, for as long as the test's process lives.
-//! Knows no wildcards: topics and filters are compared.
+//! A broker for tests that drops, repeats and reorders messages deliberately, so that the generator's ledger can be
+//! checked against the known faults. Serves MQTT 3.1.1 at QoS 0 to loopback until the test's process ends. Has no
+//! wildcards: topics and filters are compared as text.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "its connections are threads that share the subscribers and the counts"
+    reason = "the connections are threads that share the subscribers and the counts"
 )]
 
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Every so many messages: one is dropped, one is sent twice, one waits for the next. 0: never.
+/// The intervals, in messages, at which one is dropped, sent twice, or delayed until the next one. 0: never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) drop: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Faults {
     pub(crate) swap: u64,
 }
 
-/// What was done wrong so far.
+/// The faults so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) dropped: u64,
@@ -51,7 +51,7 @@ impl FaultyBroker {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&shared);
-                // A client that is gone ends its thread; the test looks at the books, not at this.
+                // If a client is gone, its thread ends. The test checks the ledger, not this error.
                 thread::spawn(move || serve(stream, faults, &state));
             }
         });

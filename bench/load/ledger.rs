@@ -1,33 +1,32 @@
-//! The exact count of what arrived: each message of each stream once for each consumer, in order.
-//! Knows no socket and no packet.
+//! The exact count of received messages: each message of each stream once for each consumer, in order.
 
 use std::collections::BTreeSet;
 
-/// What was seen of all streams by all consumers.
+/// The totals over all streams and consumers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Deliveries that what was published is owed.
-    pub(crate) owed: u64,
-    /// Deliveries of messages that had not come to that consumer before.
+    /// Deliveries expected for the published messages.
+    pub(crate) expected: u64,
+    /// First deliveries of a message to a consumer.
     pub(crate) delivered: u64,
     pub(crate) duplicated: u64,
-    /// Came after a later message of the same stream.
+    /// Arrived after a later message of the same stream.
     pub(crate) reordered: u64,
 }
 
 impl Totals {
     pub(crate) fn lost(&self) -> u64 {
-        self.owed.saturating_sub(self.delivered)
+        self.expected.saturating_sub(self.delivered)
     }
 }
 
-/// What one consumer has seen of one stream.
+/// The messages of one stream that one consumer has received.
 #[derive(Debug)]
 struct Seen {
     stream: u32,
-    /// One more than the highest sequence that came.
+    /// One more than the highest sequence number received.
     next: u64,
-    /// Lower ones that have not come.
+    /// Lower sequence numbers not received.
     missing: BTreeSet<u64>,
 }
 
@@ -35,11 +34,11 @@ struct Seen {
 struct Consumer {
     /// By stream, sorted.
     seen: Vec<Seen>,
-    /// Where the last one was found: messages of a stream come in bursts.
+    /// Position of the last access: messages of a stream come in bursts.
     last: usize,
 }
 
-/// The books of a run.
+/// The received messages of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     consumers: Vec<Consumer>,
@@ -58,12 +57,12 @@ impl Ledger {
         self.totals
     }
 
-    /// A message was published that so many consumers are to get.
-    pub(crate) fn owe(&mut self, receivers: u64) {
-        self.totals.owed += receivers;
+    /// Records a published message that this many consumers must receive.
+    pub(crate) fn expect(&mut self, receivers: u64) {
+        self.totals.expected += receivers;
     }
 
-    /// A message arrived; `false` if it had arrived before.
+    /// Records a received message; returns `false` if it had arrived before.
     pub(crate) fn arrive(&mut self, consumer: u32, stream: u32, sequence: u64) -> bool {
         let consumer = &mut self.consumers[consumer as usize];
         let at = match consumer.seen.get(consumer.last) {
@@ -93,9 +92,9 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn totals_of(sequences: &[u64], owed: u64) -> Totals {
+    fn totals_of(sequences: &[u64], expected: u64) -> Totals {
         let mut ledger = Ledger::new(1, true);
-        ledger.owe(owed);
+        ledger.expect(expected);
         for &sequence in sequences {
             ledger.arrive(0, 7, sequence);
         }
@@ -103,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_repeated_or_late_is_counted_exactly() {
-        let none = Totals { owed: 4, delivered: 4, duplicated: 0, reordered: 0 };
+    fn lost_repeated_and_late_messages_are_counted_exactly() {
+        let none = Totals { expected: 4, delivered: 4, duplicated: 0, reordered: 0 };
         assert_eq!(totals_of(&[0, 1, 2, 3], 4), none);
         let lost = totals_of(&[0, 3], 4);
         assert_eq!((lost.lost(), lost.duplicated, lost.reordered), (2, 0, 0));
@@ -115,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn streams_and_consumers_are_counted_apart() {
+    fn streams_and_consumers_are_counted_separately() {
         let mut ledger = Ledger::new(2, true);
-        ledger.owe(4);
+        ledger.expect(4);
         for (consumer, stream) in [(0, 1), (1, 1), (0, 2), (1, 2)] {
             assert!(ledger.arrive(consumer, stream, 0));
         }

@@ -1,6 +1,6 @@
-//! A load generator: what a broker delivers, loses, repeats or turns round, how late, and what that costs it.
-//! One thread but for the storm of connections; it speaks MQTT to a loopback address and reads `/proc` of a process.
-//! Knows no broker in particular.
+//! A load generator: measures what a broker delivers, loses, repeats or reorders, its latency, and its CPU time and
+//! memory. One thread, except for the connection storm. It uses MQTT on a loopback address and reads `/proc` of a
+//! process, so it works with any broker.
 
 mod client;
 mod clock;
@@ -33,34 +33,34 @@ use process::Usage;
 use report::Report;
 use run::{Pace, Run, Way};
 
-/// Runs one scenario against a broker and prints what arrived and what it cost.
+/// Runs one scenario against a broker and prints deliveries and cost.
 #[derive(Clone, Parser)]
 struct Arguments {
-    /// Where the broker listens; a loopback address.
+    /// Address of the broker; a loopback address.
     #[arg(long, default_value = "127.0.0.1:1883")]
     broker: SocketAddr,
-    /// Process to charge, and all its threads.
+    /// Process to measure, with all its threads.
     #[arg(long)]
     pid: Option<u32>,
     #[arg(long, value_enum, default_value_t = Scenario::Pairs)]
     scenario: Scenario,
-    /// How many: see the scenario.
+    /// Number of clients; its meaning depends on the scenario.
     #[arg(long, default_value_t = 50)]
     count: usize,
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
-    /// Closed loop: messages of each stream that are on their way.
+    /// Closed loop: messages of each stream in flight.
     #[arg(long, default_value_t = 64)]
     window: u64,
-    /// Open loop instead: messages in a second, over all streams. Latency counts from when each was due.
+    /// Open loop instead: messages per second over all streams. Latency counts from the time each message was due.
     #[arg(long)]
     rate: Option<u64>,
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
-    /// Keep alive of every client, for brokers that refuse to do without; no PINGREQ is sent, so it is to be longer than a run.
+    /// Keep alive of every client, for brokers that require one. No PINGREQ is sent, so it must be longer than a run.
     #[arg(long, default_value_t = 0)]
     keep_alive_s: u16,
-    /// Speak 5.0 instead of 3.1.1.
+    /// Use 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
     /// Seconds measured.
@@ -69,7 +69,8 @@ struct Arguments {
     /// Seconds before that, not measured.
     #[arg(long, default_value_t = 1)]
     warm_up: u64,
-    /// `pairs`: chooses client identifiers by the shard that a broker of ours tells, so that both ends are on one shard or on two.
+    /// `pairs`: chooses client identifiers by the shard that our broker reports, so that both ends are on one shard or on
+    /// two.
     #[arg(long, value_enum)]
     shards: Option<Placing>,
     /// Rounds of `idle`.
@@ -78,10 +79,10 @@ struct Arguments {
     /// Messages for each session of `persistent`.
     #[arg(long, default_value_t = 100)]
     messages: u64,
-    /// Core to stay on.
+    /// Core to run on.
     #[arg(long)]
     core: Option<usize>,
-    /// One line of JSON instead of the table.
+    /// Print one line of JSON instead of the table.
     #[arg(long)]
     json: bool,
 }
@@ -129,7 +130,7 @@ fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
         if arguments.scenario != Scenario::Pairs {
             return Err(io::Error::other("--shards is for pairs"));
         }
-        // Only 5.0 has a property to tell it by; the load itself speaks what was asked for.
+        // Only 5.0 has a property for the shard; the load itself uses the requested version.
         placing::place(&mut plan, placing, |name| {
             client::shard_of(&Identity {
                 broker: way.broker,
@@ -158,7 +159,7 @@ fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
     let usage = usage(arguments)?.since(&used);
     let generator = Usage::of(std::process::id())?.since(&own);
     let latency_us = run.latency_us().clone();
-    // What is on its way may arrive before it is called lost.
+    // Messages in flight may arrive before they are counted as lost.
     run.settle_until(now() + Duration::from_secs(5))?;
     let mut report = Report::new(after.delivered - before.delivered, elapsed, usage, run.totals());
     report.generator_cpu_ns = Some(generator.cpu_ns);

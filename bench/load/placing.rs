@@ -1,5 +1,5 @@
-//! Client identifiers chosen by the shard that a broker puts them on, so that the two ends of each pair share one or never do.
-//! Knows pairs of a plan; how a shard is found out is its caller's.
+//! Chooses client identifiers by their shard, so that the two ends of each pair share one shard or never do. The caller
+//! finds out the shard of an identifier.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,25 +8,25 @@ use clap::ValueEnum;
 
 use crate::plan::Plan;
 
-/// Identifiers looked at before it is settled how many shards there are: one of 64 is missed once in e^4 times, one of 2 never.
+/// Identifiers examined to count the shards: one of 64 is missed with probability e^-4, one of 2 practically never.
 const SAMPLE: usize = 256;
-/// Identifiers looked at for each one that is needed, before this is given up.
+/// Identifiers tried for each one needed, before giving up.
 const TRIES_PER_CLIENT: usize = 1_000;
 
-/// Where the two ends of a pair are.
+/// The placement of the two ends of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Placing {
-    /// On one shard; pairs take turns with the shards.
+    /// On one shard; pairs use the shards in turn.
     Same,
     /// On two shards.
     Apart,
 }
 
-/// Renames the clients of a plan's pairs, so that each is where it should be.
+/// Renames the clients of a plan's pairs, so that each is placed as requested.
 ///
 /// # Errors
-/// Those of `shard_of`; there is one shard and pairs are to be apart.
+/// The errors of `shard_of`. An error as well if there is one shard and pairs must be apart.
 pub(crate) fn place(
     plan: &mut Plan,
     placing: Placing,
@@ -55,7 +55,7 @@ pub(crate) fn place(
     Ok(())
 }
 
-/// Identifiers whose shard is known and that nobody has yet.
+/// Identifiers with a known shard that are not used yet.
 struct Drawn<F> {
     shard_of: F,
     count: usize,
@@ -77,7 +77,7 @@ impl<F: FnMut(&str) -> io::Result<u16>> Drawn<F> {
                 return Ok(name);
             }
             if self.count >= count_max {
-                return Err(io::Error::other(format!("no client identifier is at home on shard {shard}")));
+                return Err(io::Error::other(format!("no client identifier belongs to shard {shard}")));
             }
             self.draw()?;
         }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::plan::Scenario;
 
-    /// A broker with three shards that deals by the last digit.
+    /// A broker with three shards that places a client by the last digit.
     fn dealt(name: &str) -> u16 {
         u16::from(name.as_bytes()[name.len() - 1] - b'0') % 3
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_a_pair_are_where_they_should_be_and_pairs_on_all_shards() {
+    fn pairs_are_placed_as_requested_and_on_all_shards() {
         let same = pairs(Placing::Same);
         assert!(same.iter().all(|(publisher, subscriber)| publisher == subscriber));
         let apart = pairs(Placing::Apart);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_apart_on_one_shard() {
+    fn pairs_cannot_be_apart_on_one_shard() {
         let mut plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
         assert!(place(&mut plan, Placing::Apart, |_| Ok(0)).is_err());
         assert!(place(&mut plan, Placing::Same, |_| Ok(0)).is_ok());

@@ -1,14 +1,13 @@
-//! Who subscribes to what and who publishes where, for each scenario.
-//! Knows no socket and no clock.
+//! The clients of each scenario: subscriptions and published streams.
 
 use clap::ValueEnum;
 use wire::QoS;
 
-/// What the load looks like.
+/// The kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Scenario {
-    /// Each publisher has a topic and a subscriber of its own.
+    /// Each publisher has its own topic and subscriber.
     Pairs,
     /// One publisher, `count` subscribers.
     FanOut,
@@ -18,17 +17,17 @@ pub(crate) enum Scenario {
     Shared,
     /// `count` subscribers with ten filters of + and # each; a publish matches about ten of them.
     Wildcards,
-    /// `count` connections that all publish and all subscribe: each hears the one before it.
+    /// `count` connections that all publish and all subscribe: each receives from the one before it.
     Mixed,
-    /// `count` connections with one subscription that say nothing: memory.
+    /// `count` silent connections with one subscription: memory.
     Idle,
-    /// Connections that come and go, `count` at a time: a cycle is TCP, CONNECT, CONNACK, DISCONNECT.
+    /// Connections that open and close, `count` at a time: a cycle is TCP, CONNECT, CONNACK, DISCONNECT.
     Churn,
-    /// `count` retained messages, fetched again and again by new subscriptions to all of them.
+    /// `count` retained messages, fetched repeatedly by new subscriptions to all of them.
     Retained,
-    /// As `fan_out`, with one more subscriber that never reads.
+    /// Like `fan_out`, with one more subscriber that never reads.
     SlowReader,
-    /// QoS 1 to `count` sessions whose clients are away, and then come back for it.
+    /// QoS 1 to `count` sessions of offline clients, which then reconnect to receive it.
     Persistent,
 }
 
@@ -37,9 +36,9 @@ pub(crate) enum Scenario {
 pub(crate) struct ClientPlan {
     pub(crate) name: String,
     pub(crate) filters: Vec<String>,
-    /// Messages to it are counted as this consumer's: the members of a group are one.
+    /// Messages to this client are counted for this consumer: the members of a group are one.
     pub(crate) consumer: u32,
-    /// It never reads.
+    /// The client never reads.
     pub(crate) stalls: bool,
 }
 
@@ -49,7 +48,7 @@ pub(crate) struct Stream {
     pub(crate) topic: String,
     /// The client that publishes it.
     pub(crate) client: usize,
-    /// Deliveries that each message is owed.
+    /// Deliveries required for each message.
     pub(crate) receivers: u64,
 }
 
@@ -59,7 +58,7 @@ pub(crate) struct Plan {
     pub(crate) clients: Vec<ClientPlan>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) qos: QoS,
-    /// Messages of a stream reach each consumer in their order.
+    /// Whether messages of a stream reach each consumer in order.
     pub(crate) is_ordered: bool,
 }
 
@@ -68,7 +67,7 @@ const GROUP_PUBLISHERS: usize = 10;
 const WILDCARD_STREAMS: usize = 1000;
 
 impl Plan {
-    /// The clients and streams of a scenario that sends a steady stream.
+    /// The clients and streams of a scenario with a steady stream.
     pub(crate) fn new(scenario: Scenario, count: usize, qos: QoS) -> Self {
         let mut plan = Self { clients: Vec::new(), streams: Vec::new(), qos, is_ordered: true };
         match scenario {
@@ -142,13 +141,13 @@ impl Plan {
         self.streams.push(Stream { topic, client, receivers });
     }
 
-    /// Topics are `load/REGION/SITE/KIND/DEVICE`; each subscriber wants ten sets of them, by + and #.
+    /// Topics are `load/REGION/SITE/KIND/DEVICE`; each subscriber subscribes to ten sets of them, by + and #.
     fn wildcards(&mut self, count: usize) {
         let mut filters_of = Vec::new();
         for number in 0..count {
             let filters: Vec<String> = (0..10)
                 .map(|filter| {
-                    // A third of all filters are of each form, and those of a form spread over a thousand pairs of levels.
+                    // Each form has a third of all filters, spread over a thousand pairs of levels.
                     let form = number * 10 + filter;
                     let (level, site) = (form / 3 % 10, form / 30 % 100);
                     match form % 3 {
@@ -175,7 +174,7 @@ impl Plan {
         }
     }
 
-    /// Deliveries that one message is owed, on average over the streams.
+    /// Required deliveries of one message, on average over the streams.
     #[expect(clippy::cast_precision_loss, reason = "a figure to be read")]
     pub(crate) fn receivers_mean(&self) -> f64 {
         let total: u64 = self.streams.iter().map(|stream| stream.receivers).sum();
@@ -183,7 +182,7 @@ impl Plan {
     }
 }
 
-/// Whether a filter matches a topic, for the generator's own names: none begins with $.
+/// Whether a filter matches a topic. Only for the generator's own names, none of which begins with $.
 fn matches(filter: &str, topic: &str) -> bool {
     let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
     loop {
@@ -201,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_match_what_the_standard_says() {
+    fn filters_match_as_in_the_standard() {
         assert!(matches("a/+/#", "a/b") && matches("a/#", "a") && matches("a/+", "a/b"));
         assert!(!matches("a/+", "a") && !matches("a/b", "a/b/c") && !matches("a/+", "a/b/c"));
     }
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_in_the_mixed_load_hears_one_and_is_heard_by_one() {
+    fn each_mixed_client_receives_from_one_and_sends_to_one() {
         let plan = Plan::new(Scenario::Mixed, 100, QoS::AtMostOnce);
         assert_eq!((plan.clients.len(), plan.streams.len()), (100, 100));
         for client in &plan.clients {

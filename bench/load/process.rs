@@ -1,5 +1,4 @@
-//! What another process has used so far: CPU time, resident memory, context switches.
-//! Reads `/proc` and nothing else.
+//! The resources used by another process so far: CPU time, resident memory, context switches. Read from `/proc`.
 
 use std::fs;
 use std::io;
@@ -7,21 +6,21 @@ use std::io;
 /// A reading of one process, all its threads together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Nanoseconds on a core.
+    /// CPU time in nanoseconds.
     pub(crate) cpu_ns: u64,
-    /// Of them, what the process itself says it spent in the kernel.
+    /// The part of it in the kernel, according to the process.
     pub(crate) kernel_ns: u64,
-    /// Resident bytes of its own memory, anonymous or shared: pages of files, its program among them, and what the kernel keeps for
-    /// its sockets are not counted.
+    /// Resident bytes of its own memory, anonymous or shared. Pages of files, including its program, and the kernel's
+    /// socket buffers are not counted.
     pub(crate) resident_bytes: u64,
-    /// Times a thread gave the core away, and times it was taken from one.
+    /// Voluntary and involuntary context switches.
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
 }
 
 impl Usage {
     /// # Errors
-    /// The process is gone, or `/proc` is not as Linux writes it.
+    /// If the process is gone, or `/proc` does not have Linux's format.
     pub(crate) fn of(process: u32) -> io::Result<Self> {
         let mut usage = Self::default();
         for thread in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -35,13 +34,13 @@ impl Usage {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         usage.resident_bytes = (field(&status, "RssAnon:")? + field(&status, "RssShmem:")?) * 1024;
         let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-        // Behind the name, which may hold spaces: state is field 3, the kernel's share field 15, in ticks of 10 ms.
+        // After the name, which may contain spaces: state is field 3, kernel time field 15, in ticks of 10 ms.
         let behind = stat.rsplit(')').next().unwrap_or_default();
         usage.kernel_ns = number(behind.split_whitespace().nth(12))? * 10_000_000;
         Ok(usage)
     }
 
-    /// What was used between two readings; memory is that of the later one.
+    /// The difference between two readings; memory is that of the later one.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {
             cpu_ns: self.cpu_ns - earlier.cpu_ns,

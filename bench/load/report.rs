@@ -1,5 +1,4 @@
-//! What a run found, as a table to read or a line of JSON.
-//! Knows no socket; everything was measured before.
+//! The result of a run, as a table to read or a line of JSON.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -11,17 +10,17 @@ use crate::Arguments;
 use crate::ledger::Totals;
 use crate::process::Usage;
 
-/// Percentiles that are told.
+/// Percentiles in the report.
 const PERCENTILES: [(&str, f64); 5] =
     [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
 
 /// The figures of a run.
 pub(crate) struct Report {
-    /// Deliveries, or cycles of a storm, in the time measured.
+    /// Deliveries, or cycles of a storm, in the measured time.
     done: u64,
     elapsed: Duration,
     usage: Usage,
-    /// Of the whole run, what came before and after the time measured included.
+    /// Totals of the whole run, including the time before and after the measured one.
     totals: Totals,
     pub(crate) generator_cpu_ns: Option<u64>,
     pub(crate) latency_us: Option<Histogram<u64>>,
@@ -82,10 +81,13 @@ impl Report {
             }
             line("latency longest", format!("{} µs", latency.max()));
         }
-        if self.totals.owed > 0 {
-            let Totals { owed, duplicated, reordered, .. } = self.totals;
+        if self.totals.expected > 0 {
+            let Totals { expected, duplicated, reordered, .. } = self.totals;
             let lost = self.totals.lost();
-            line("of all", format!("{owed} owed, {lost} lost, {duplicated} twice, {reordered} out of order"));
+            line(
+                "of all",
+                format!("{expected} expected, {lost} lost, {duplicated} twice, {reordered} out of order"),
+            );
         }
         lines
     }
@@ -112,7 +114,7 @@ impl Report {
             "resident_bytes": self.usage.resident_bytes,
             "bytes_per_connection": self.bytes_per_connection,
             "bytes_left_per_connection": self.bytes_left_per_connection,
-            "owed": self.totals.owed,
+            "owed": self.totals.expected,
             "lost": self.totals.lost(),
             "duplicated": self.totals.duplicated,
             "reordered": self.totals.reordered,

@@ -1,5 +1,5 @@
-//! A steady load: clients of a plan on one event loop, in a closed loop (a window for each publisher) or an open one (a rate).
-//! Knows clients and books; reports nothing.
+//! A steady load: the clients of a plan on one event loop, in a closed loop (a window for each publisher) or an open one
+//! (a rate).
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,21 +14,21 @@ use crate::clock::now;
 use crate::ledger::{Ledger, Totals};
 use crate::plan::{Plan, Stream};
 
-/// Longest latency told apart; longer ones count as this. In microseconds: five minutes.
+/// Maximum recorded latency, in microseconds: five minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 300_000_000;
 /// Longest wait for sockets.
 const POLL_MAX: Duration = Duration::from_millis(100);
 
-/// How messages are paced.
+/// The pacing of messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// Each stream has as many messages on their way to all of its receivers.
+    /// Messages of each stream in flight to all of its receivers.
     Window(u64),
-    /// Messages in a second, over all streams, whatever arrives: latency counts from when each was due.
+    /// Messages per second over all streams, whatever arrives. Latency counts from the time each message was due.
     Rate(u64),
 }
 
-/// Where and how clients connect.
+/// How clients connect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
     pub(crate) broker: SocketAddr,
@@ -41,7 +41,7 @@ struct Publisher {
     stream: Stream,
     template: Template,
     sequence: u64,
-    /// Deliveries of this stream that came, each once for each consumer.
+    /// Deliveries of this stream that arrived, each once for each consumer.
     arrived: u64,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Run {
     ledger: Ledger,
     pace: Pace,
     epoch: Instant,
-    /// Of an open loop: messages published so far, and when the first was due.
+    /// Open loop: messages published so far, and when the first was due.
     published: u64,
     opened_at: Option<Instant>,
     latency_us: Histogram<u64>,
@@ -68,7 +68,7 @@ impl Run {
     /// Connects all clients of the plan, a few dozen at a time, and waits until each is subscribed.
     ///
     /// # Errors
-    /// The broker refuses, closes or says what cannot be read.
+    /// If the broker refuses, closes or sends a malformed packet.
     pub(crate) fn connect(plan: &Plan, way: Way, pace: Pace) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut clients = Vec::with_capacity(plan.clients.len());
@@ -124,12 +124,12 @@ impl Run {
         self.ledger.totals()
     }
 
-    /// Latencies in microseconds, of what arrived since `measure`.
+    /// Latencies in microseconds of the messages received since `measure`.
     pub(crate) fn latency_us(&self) -> &Histogram<u64> {
         &self.latency_us
     }
 
-    /// From now on latencies count.
+    /// Starts recording latencies.
     pub(crate) fn measure(&mut self) {
         self.is_measured = true;
         self.latency_us.reset();
@@ -138,7 +138,7 @@ impl Run {
     /// Publishes and receives until `end`.
     ///
     /// # Errors
-    /// A connection ends.
+    /// If a connection ends.
     pub(crate) fn publish_until(&mut self, end: Instant) -> io::Result<()> {
         loop {
             let wait = match self.pace {
@@ -156,15 +156,15 @@ impl Run {
         }
     }
 
-    /// Receives what is on its way until all of it came or `end`.
+    /// Receives messages in flight until all have arrived or `end`.
     ///
     /// # Errors
-    /// A connection ends.
+    /// If a connection ends.
     pub(crate) fn settle_until(&mut self, end: Instant) -> io::Result<()> {
         while self.totals().lost() > 0 && now() < end {
             self.turn(POLL_MAX)?;
         }
-        // What comes once more comes soon after.
+        // Repeated messages arrive soon after.
         self.turn(Duration::from_millis(50))
     }
 
@@ -184,11 +184,11 @@ impl Run {
         Ok(())
     }
 
-    /// Publishes what is due, and says how long nothing is.
+    /// Publishes the messages that are due; returns the time until the next one.
     fn publish_due(&mut self, rate: u64) -> io::Result<Duration> {
         let opened_at = *self.opened_at.get_or_insert_with(now);
         let start_ns = nanoseconds(opened_at.duration_since(self.epoch));
-        // The first is due at once.
+        // The first message is due at once.
         let due = nanoseconds(opened_at.elapsed()) * rate / 1_000_000_000 + 1;
         while self.published < due {
             let number = usize::try_from(self.published).expect("64 bits") % self.publishers.len();
@@ -208,12 +208,12 @@ impl Run {
         let stamp = Stamp { stream, sequence: publisher.sequence, due_ns };
         self.clients[publisher.stream.client].publish(&mut publisher.template, stamp);
         publisher.sequence += 1;
-        self.ledger.owe(publisher.stream.receivers);
+        self.ledger.expect(publisher.stream.receivers);
     }
 
     /// Waits for sockets, at most this long, and serves those that are ready.
     fn turn(&mut self, wait: Duration) -> io::Result<()> {
-        // epoll counts milliseconds and rounds up: shorter waits are none.
+        // epoll counts milliseconds and rounds up, so shorter waits become none.
         let wait = if wait < Duration::from_millis(1) { Duration::ZERO } else { wait };
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -240,7 +240,7 @@ impl Run {
             let client = &mut clients[number];
             let consumer = consumers[number];
             let mut strange = 0_u64;
-            let mut heard = |payload: &[u8]| {
+            let mut on_payload = |payload: &[u8]| {
                 let Some(stamp) = Stamp::read(payload) else {
                     strange += 1;
                     return;
@@ -252,7 +252,7 @@ impl Run {
                     }
                 }
             };
-            while client.receive(buffer, &mut heard)? {}
+            while client.receive(buffer, &mut on_payload)? {}
             if strange > 0 {
                 return Err(io::Error::other("a message came that the generator did not send"));
             }

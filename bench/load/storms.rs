@@ -1,5 +1,4 @@
-//! Loads that are no steady stream: connections that come and go, idle ones, retained messages, sessions that were away.
-//! Knows clients; reports nothing.
+//! Loads without a steady stream: connection cycles, idle connections, retained messages, persistent sessions.
 
 use std::io::{self, Read, Write};
 
@@ -14,15 +13,15 @@ use crate::ledger::{Ledger, Totals};
 use crate::process::Usage;
 use crate::run::Way;
 
-/// Publishes that one connection has unacknowledged at once while it fills stores and queues.
+/// Unacknowledged publishes of one connection while it fills stores and queues.
 const WINDOW: u64 = 64;
-/// How long what is owed may take.
+/// Maximum time for the expected deliveries.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Cycles of connect, CONNECT, CONNACK, DISCONNECT, close: `count` threads, each with one connection at a time.
 ///
 /// # Errors
-/// The broker refuses or closes early.
+/// If the broker refuses or closes early.
 pub(crate) fn churn(way: Way, count: usize, end: Instant) -> io::Result<u64> {
     let threads: Vec<_> = (0..count)
         .map(|number| {
@@ -43,7 +42,7 @@ pub(crate) fn churn(way: Way, count: usize, end: Instant) -> io::Result<u64> {
                         return Err(io::Error::other("the broker refused a connection of the storm"));
                     }
                     stream.write_all(&[0xE0, 0])?;
-                    // Until the broker has closed as well: it is done with this one.
+                    // Wait until the broker has closed as well.
                     while stream.read(&mut answer)? > 0 {}
                     cycles += 1;
                 }
@@ -58,11 +57,11 @@ pub(crate) fn churn(way: Way, count: usize, end: Instant) -> io::Result<u64> {
     Ok(cycles)
 }
 
-/// `count` connections with one subscription each that say nothing. Resident bytes for each, after each of `rounds` rounds of
-/// connecting all and disconnecting all: the first figure is the size, the last ones tell whether it grows.
+/// `count` silent connections with one subscription each. Returns the resident bytes for each, after each of `rounds`
+/// rounds of connecting and disconnecting all: the first figure is the size, the last ones show growth.
 ///
 /// # Errors
-/// The broker refuses, or the process is gone.
+/// If the broker refuses, or the process is gone.
 pub(crate) fn idle(way: Way, count: usize, rounds: usize, pid: u32) -> io::Result<(Vec<f64>, Vec<f64>)> {
     let (mut held, mut left) = (Vec::new(), Vec::new());
     let before = settled(pid)?;
@@ -91,7 +90,7 @@ fn per_connection(bytes: u64, before: u64, count: usize) -> f64 {
     (bytes as f64 - before as f64) / count.max(1) as f64
 }
 
-/// Resident bytes once they stay the same for a quarter of a second.
+/// Resident bytes, once they stay the same for a quarter of a second.
 fn settled(pid: u32) -> io::Result<u64> {
     let mut last = Usage::of(pid)?.resident_bytes;
     for _ in 0..80 {
@@ -105,11 +104,11 @@ fn settled(pid: u32) -> io::Result<u64> {
     Ok(last)
 }
 
-/// Puts `count` retained messages into the store, then subscribes to all of them again and again until `end`. Returns what was
-/// delivered; `measure` is called once the store is full.
+/// Stores `count` retained messages, then subscribes to all of them repeatedly until `end`. Returns the deliveries; calls
+/// `measure` once the store is full.
 ///
 /// # Errors
-/// The broker refuses, closes or does not deliver in time.
+/// If the broker refuses, closes or does not deliver in time.
 pub(crate) fn retained(
     way: Way,
     count: usize,
@@ -133,16 +132,16 @@ pub(crate) fn retained(
     while now() < end {
         let name = format!("newcomer-{round}");
         let mut ledger = Ledger::new(1, false);
-        ledger.owe(count as u64);
-        let mut heard = |payload: &[u8]| {
+        ledger.expect(count as u64);
+        let mut on_payload = |payload: &[u8]| {
             if let Some(stamp) = Stamp::read(payload) {
                 ledger.arrive(0, stamp.stream, stamp.sequence);
             }
         };
         let filters = ["retained/#".to_owned()];
-        let mut client = Client::open(&identity(way, &name, 1), &filters, QoS::AtMostOnce, &mut heard)?;
+        let mut client = Client::open(&identity(way, &name, 1), &filters, QoS::AtMostOnce, &mut on_payload)?;
         receive_all(&mut client, &mut ledger)?;
-        totals.owed += ledger.totals().owed;
+        totals.expected += ledger.totals().expected;
         totals.delivered += ledger.totals().delivered;
         totals.duplicated += ledger.totals().duplicated;
         round += 1;
@@ -150,11 +149,11 @@ pub(crate) fn retained(
     Ok(totals)
 }
 
-/// `count` sessions subscribe and go; `messages` of QoS 1 are published for each; then each comes back for them. `measured` is called
-/// before the first message is published.
+/// `count` sessions subscribe and disconnect, `messages` of QoS 1 are published for each, and then each reconnects to
+/// receive them. Calls `measured` before the first message is published.
 ///
 /// # Errors
-/// The broker refuses, closes or does not deliver in time.
+/// If the broker refuses, closes or does not deliver in time.
 pub(crate) fn persistent(
     way: Way,
     count: usize,
@@ -162,14 +161,14 @@ pub(crate) fn persistent(
     measured: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<Totals> {
     let names: Vec<String> = (0..count).map(|number| format!("keeper-{number}")).collect();
-    let keeper = |number: usize| Identity {
+    let persistent_identity = |number: usize| Identity {
         expiry_s: 3_600,
         clean_start: false,
         ..identity(way, &names[number], number)
     };
     for number in 0..count {
         let filters = [format!("kept/{number}")];
-        let _gone = Client::open(&keeper(number), &filters, QoS::AtLeastOnce, &mut |_| {})?;
+        let _gone = Client::open(&persistent_identity(number), &filters, QoS::AtLeastOnce, &mut |_| {})?;
     }
     measured()?;
     let mut publisher = Client::open(&identity(way, "filler", 0), &[], QoS::AtLeastOnce, &mut |_| {})?;
@@ -188,16 +187,16 @@ pub(crate) fn persistent(
     let mut totals = Totals::default();
     for number in 0..count {
         let mut ledger = Ledger::new(1, true);
-        ledger.owe(messages);
-        let mut heard = |payload: &[u8]| {
+        ledger.expect(messages);
+        let mut on_payload = |payload: &[u8]| {
             if let Some(stamp) = Stamp::read(payload) {
                 ledger.arrive(0, stamp.stream, stamp.sequence);
             }
         };
-        let mut client = Client::open(&keeper(number), &[], QoS::AtLeastOnce, &mut heard)?;
+        let mut client = Client::open(&persistent_identity(number), &[], QoS::AtLeastOnce, &mut on_payload)?;
         receive_all(&mut client, &mut ledger)?;
         let one = ledger.totals();
-        totals.owed += one.owed;
+        totals.expected += one.expected;
         totals.delivered += one.delivered;
         totals.duplicated += one.duplicated;
         totals.reordered += one.reordered;
@@ -205,24 +204,24 @@ pub(crate) fn persistent(
     Ok(totals)
 }
 
-/// Receives on one connection until nothing is owed any more.
+/// Receives on one connection until all expected deliveries have arrived.
 fn receive_all(client: &mut Client, ledger: &mut Ledger) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let last = now() + PATIENCE;
     while ledger.totals().lost() > 0 && now() < last {
         wait_readable(client)?;
-        let mut heard = |payload: &[u8]| {
+        let mut on_payload = |payload: &[u8]| {
             if let Some(stamp) = Stamp::read(payload) {
                 ledger.arrive(0, stamp.stream, stamp.sequence);
             }
         };
-        while client.receive(&mut buffer, &mut heard)? {}
+        while client.receive(&mut buffer, &mut on_payload)? {}
         client.flush()?;
     }
     Ok(())
 }
 
-/// Keeps a publisher's window: waits until so many of its messages are acknowledged.
+/// Keeps a publisher's window: waits until this many of its messages are acknowledged.
 fn await_acknowledged(client: &mut Client, count: u64) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     let last = now() + PATIENCE;

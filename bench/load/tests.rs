@@ -1,5 +1,4 @@
-//! The generator judged against a broker whose mistakes are known.
-//! Knows what the books must say, not how they are kept.
+//! The generator tested against a broker with known faults.
 
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use crate::ledger::Totals;
 use crate::plan::{Plan, Scenario};
 use crate::run::{Pace, Run, Way};
 
-/// Runs a paced load of one pair against a broker with faults: the generator's books, and what was really done.
-fn books(faults: Faults) -> (Totals, Done) {
+/// Runs a paced load of one pair against a broker with faults; returns the generator's totals and the actual faults.
+fn totals_with(faults: Faults) -> (Totals, Done) {
     let broker = FaultyBroker::start(faults);
     let plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
     let way =
@@ -20,43 +19,43 @@ fn books(faults: Faults) -> (Totals, Done) {
     let mut run = Run::connect(&plan, way, Pace::Rate(5_000)).unwrap();
     run.publish_until(now() + Duration::from_millis(400)).unwrap();
     run.settle_until(now() + Duration::from_millis(500)).unwrap();
-    assert!(run.totals().owed > 100, "{:?}", run.totals());
+    assert!(run.totals().expected > 100, "{:?}", run.totals());
     (run.totals(), broker.done())
 }
 
 #[test]
-fn a_broker_that_does_its_work_has_clean_books() {
-    let (totals, _) = books(Faults::default());
+fn a_correct_broker_has_no_errors() {
+    let (totals, _) = totals_with(Faults::default());
     assert_eq!((totals.lost(), totals.duplicated, totals.reordered), (0, 0, 0));
 }
 
 #[test]
 fn every_dropped_message_is_lost_and_nothing_else() {
-    let (totals, done) = books(Faults { drop: 10, ..Faults::default() });
+    let (totals, done) = totals_with(Faults { drop: 10, ..Faults::default() });
     assert!(done.dropped > 5);
     assert_eq!((totals.lost(), totals.duplicated, totals.reordered), (done.dropped, 0, 0));
 }
 
 #[test]
-fn every_doubled_message_is_a_duplicate_and_nothing_else() {
-    let (totals, done) = books(Faults { double: 7, ..Faults::default() });
+fn every_repeated_message_is_a_duplicate_and_nothing_else() {
+    let (totals, done) = totals_with(Faults { double: 7, ..Faults::default() });
     assert!(done.doubled > 5);
     assert_eq!((totals.lost(), totals.duplicated, totals.reordered), (0, done.doubled, 0));
 }
 
 #[test]
 fn every_swapped_message_is_out_of_order_and_nothing_else() {
-    let (totals, done) = books(Faults { swap: 9, ..Faults::default() });
+    let (totals, done) = totals_with(Faults { swap: 9, ..Faults::default() });
     assert!(done.swapped > 5);
-    // The last one may still be held.
+    // The last message may still be held.
     let held = totals.lost();
     assert!(held <= 1);
     assert_eq!((totals.duplicated, totals.reordered), (0, done.swapped - held));
 }
 
 #[test]
-fn mistakes_of_all_kinds_are_told_apart() {
-    let (totals, done) = books(Faults { drop: 10, double: 7, swap: 11 });
+fn faults_of_all_kinds_are_distinguished() {
+    let (totals, done) = totals_with(Faults { drop: 10, double: 7, swap: 11 });
     let held = totals.lost() - done.dropped;
     assert!(held <= 1 && done.dropped > 0 && done.doubled > 0 && done.swapped > 0);
     assert_eq!((totals.duplicated, totals.reordered), (done.doubled, done.swapped - held));

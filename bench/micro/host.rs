@@ -1,5 +1,4 @@
-//! A host for one engine without I/O: bytes go in, what comes out is answered as a client would.
-//! Knows the order of calls of an engine and the acknowledgements of a receiver; nothing of what is measured.
+//! A host for one engine without I/O: bytes go in, and its output is answered as a client would.
 
 use engine::{
     Action, Actions, Admission, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits,
@@ -23,7 +22,7 @@ pub(crate) struct Host {
     answers: Vec<u8>,
     /// A connection whose session lives on another shard.
     departing: Option<ConnectionId>,
-    /// PUBLISH packets that came out.
+    /// PUBLISH packets sent by the engine.
     pub(crate) delivered: u64,
 }
 
@@ -47,12 +46,12 @@ impl Host {
         }
     }
 
-    /// A client that is connected and subscribed.
+    /// A connected and subscribed client.
     pub(crate) fn client(&mut self, name: &str, filters: &[String], qos: QoS) -> ConnectionId {
         self.client_if_at_home(name, filters, qos).expect("there is no other shard")
     }
 
-    /// The same, unless its session would live on another shard.
+    /// The same, or `None` if its session would live on another shard.
     pub(crate) fn client_if_at_home(
         &mut self,
         name: &str,
@@ -75,7 +74,7 @@ impl Host {
         Some(id)
     }
 
-    /// Feeds what a client sends, until nothing of it is left and nobody has anything more to say.
+    /// Feeds a client's bytes until all are consumed and no client has an answer left.
     pub(crate) fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -87,7 +86,7 @@ impl Host {
         }
     }
 
-    /// As `receive`, but what comes out is only counted: its bytes.
+    /// Like `receive`, but only counts the bytes of the output.
     pub(crate) fn receive_unread(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         let event = Event::Received { connection: id, bytes };
         let consumed = self.engine.step(self.now, event, &mut self.actions);
@@ -95,7 +94,7 @@ impl Host {
         self.send_unread()
     }
 
-    /// Any event but that, in the same way.
+    /// Like `receive_unread`, for any other event.
     pub(crate) fn step_unread(&mut self, event: Event<'_>) -> usize {
         let _nothing = self.engine.step(self.now, event, &mut self.actions);
         self.send_unread()
@@ -115,12 +114,12 @@ impl Host {
         sent_bytes
     }
 
-    /// Time passes, and nobody's connection ends by that.
+    /// Advances the time; no connection may end by it.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
         while self.engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             let _nothing = self.engine.step(self.now, Event::Tick, &mut self.actions);
-            assert!(self.actions.is_empty(), "everybody was heard of in time");
+            assert!(self.actions.is_empty(), "every client sent a packet in time");
         }
     }
 
@@ -149,7 +148,7 @@ impl Host {
         }
     }
 
-    /// Takes everything out of the outboxes and answers what is to be answered.
+    /// Takes everything out of the outboxes and sends the acknowledgements.
     fn flush(&mut self) {
         while let Some(id) = self.dirty.pop() {
             while let Lend::Chunk(chunk) = self.engine.lend(id) {

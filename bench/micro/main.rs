@@ -1,9 +1,9 @@
-//! Micro benches: one part of the broker, no I/O, the same work over and over. Prints nanoseconds of CPU for each operation; under
-//! callgrind, `bench/micro/run` counts instructions, which do not depend on what else the machine does.
-//! Knows no figure to compare with; `run` does.
+//! Micro benches: one part of the broker, without I/O, doing the same work repeatedly. Prints nanoseconds of CPU for each
+//! operation; under callgrind, `bench/micro/run` counts instructions, which do not depend on other load of the machine.
+//! `run` compares the counts with the baseline.
 //!
-//! The engine shows nothing of its inside, and for a bench nothing is made public there. What is measured by itself is
-//! compiled a second time, into this program, from the very same files.
+//! The engine's internals are private, and nothing is made public for a bench. A part that is measured alone is compiled
+//! a second time into this program, from the same files.
 
 extern crate alloc;
 
@@ -35,7 +35,8 @@ struct Arguments {
     /// Operations of a round.
     #[arg(long, default_value_t = 100_000)]
     count: u64,
-    /// Rounds; the median and the lowest are told. 0 is one round without a clock: valgrind hides where the kernel has it.
+    /// Rounds; prints the median and the lowest. 0 is one round without a clock, because valgrind hides the kernel's
+    /// clock page.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Filters in the tree.
@@ -43,30 +44,31 @@ struct Arguments {
     filters: u32,
 }
 
-/// What is done.
+/// The work to do.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Part {
     /// Decodes a PUBLISH of 64 bytes.
     Decode,
     /// Encodes one.
     Encode,
-    /// Routes a PUBLISH of QoS 0 through codec and tree to one subscriber without wildcards, and takes it out of the outbox.
+    /// Routes a PUBLISH of QoS 0 through codec and tree to one subscriber without wildcards, and takes it out of the
+    /// outbox.
     Exact,
     /// The same to a subscriber with +.
     Plus,
     /// The same to a subscriber with #.
     Hash,
-    /// As `plus`, to topics that were not published to before, so that the tree is walked.
+    /// Like `plus`, to topics that were not published to before, so that the tree is walked.
     Cold,
-    /// As `exact`, with QoS 1 both ways.
+    /// Like `exact`, with QoS 1 both ways.
     Qos1,
-    /// As `exact`, with QoS 2 both ways.
+    /// Like `exact`, with QoS 2 both ways.
     Qos2,
     /// One publish to 500 subscribers; an operation is a delivery.
     FanOut,
-    /// As `exact`, but what comes out is counted by its bytes and not read: the engine alone.
+    /// Like `exact`, but the output is counted in bytes and not decoded: the engine alone.
     EngineExact,
-    /// As `engine-exact`, on one of two shards.
+    /// Like `engine-exact`, on one of two shards.
     EngineBeside,
     /// The same to a subscriber on the other shard: both engines, without the ring between them.
     EngineAcross,
@@ -83,25 +85,25 @@ enum Part {
     Route,
     /// The same with topics that were not published to before.
     RouteCold,
-    /// Finds the filter without wildcards of a topic that is not remembered.
+    /// Finds the filter without wildcards of a topic that is not cached.
     TreeExact,
     /// The same for a filter with +.
     TreePlus,
     /// The same for a filter with #.
     TreeHash,
-    /// Finds the filter of a topic that is remembered.
+    /// Finds the filter of a topic that is cached.
     TreeHot,
-    /// Appends a message of 80 bytes to an outbox, lends what has gathered and takes it back sent.
+    /// Appends a message of 80 bytes to an outbox, lends the gathered bytes and takes them back as sent.
     Outbox,
     /// The same with a payload of 4 KiB that is shared instead of copied.
     OutboxShared,
-    /// The same to a peer that takes every message in two pieces.
+    /// The same to a peer that accepts every message in two pieces.
     OutboxPieces,
     /// Cancels a timer and sets it anew, among 100,000.
     TimerReset,
-    /// A timer of 100,000 falls due, on its way through all levels of the wheel, and is set again.
+    /// One of 100,000 timers expires, after passing through all levels of the wheel, and is set again.
     TimerExpiry,
-    /// PINGREQ of one of 10,000 clients, and its share of looking after their keep alive.
+    /// PINGREQ of one of 10,000 clients, and its share of checking their keep alive.
     KeepAlive,
     /// CONNECT, SUBSCRIBE and DISCONNECT of a clean session.
     Connect,
@@ -142,7 +144,7 @@ fn main() -> io::Result<()> {
         Part::Connect => Box::new(parts::connect()),
         Part::Ring => Box::new(parts::ring()),
     };
-    // Whatever is allocated once is allocated here.
+    // One-time allocations happen here.
     for _ in 0..parts::BURST * 4 {
         work();
     }
@@ -163,7 +165,8 @@ fn main() -> io::Result<()> {
     writeln!(io::stdout(), "{:.1} ns, at best {:.1} ns", each_ns[each_ns.len() / 2], each_ns[0])
 }
 
-/// What callgrind counts: it collects from the entry of this function to its exit, and what was made ready before costs nothing.
+/// The function that callgrind counts: collection starts at its entry and stops at its exit, so preparation costs
+/// nothing.
 #[inline(never)]
 fn measured(work: &mut Box<dyn FnMut()>, calls: u64) {
     for _ in 0..calls {
@@ -171,7 +174,7 @@ fn measured(work: &mut Box<dyn FnMut()>, calls: u64) {
     }
 }
 
-/// Nanoseconds that this thread has been on a processor: what others ran meanwhile is not counted.
+/// CPU time of this thread in nanoseconds, without the time of other threads.
 fn cpu_ns() -> u64 {
     let spent = clock_gettime(ClockId::ThreadCPUTime);
     u64::try_from(spent.tv_sec * 1_000_000_000 + spent.tv_nsec).expect("it counts from the thread's start")

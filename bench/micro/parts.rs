@@ -1,5 +1,4 @@
-//! The work of each micro bench: made ready once, then done again and again, `BURST` operations a call.
-//! Knows no clock.
+//! The work of each micro bench: prepared once, then repeated, `BURST` operations a call.
 
 use std::hint::black_box;
 
@@ -14,7 +13,7 @@ use crate::shards::Shards;
 pub(crate) const BURST: u64 = 50;
 const SUBSCRIBERS: u64 = 500;
 const KEPT_ALIVE: usize = 10_000;
-/// Filters of one session; the broker grants no more.
+/// Filters of one session; the broker allows no more.
 const FILTERS_PER_SESSION: u32 = 5_000;
 
 pub(crate) fn publish_bytes(topic: &str, qos: QoS, packet_id: u16, out: &mut Vec<u8>) {
@@ -57,7 +56,7 @@ pub(crate) fn encode() -> impl FnMut() {
     }
 }
 
-/// Publishes bursts to `device/7/state`, with one subscriber to `filter` and so many other filters in the tree.
+/// Publishes bursts to `device/7/state`, with one subscriber to `filter` and this many other filters in the tree.
 pub(crate) fn publish(filter_count: u32, filter: &str, qos: u8) -> impl FnMut() + use<> {
     let qos = QoS::from_bits(qos).expect("0, 1 or 2");
     let mut host = Host::new();
@@ -76,7 +75,7 @@ pub(crate) fn publish(filter_count: u32, filter: &str, qos: u8) -> impl FnMut() 
     }
 }
 
-/// As `publish`, without a look at what comes out of the engine.
+/// Like `publish`, without decoding the engine's output.
 pub(crate) fn publish_unread(filter_count: u32) -> impl FnMut() {
     let mut host = Host::new();
     fill(&mut host, filter_count);
@@ -158,7 +157,7 @@ pub(crate) fn publish_cold(filter_count: u32) -> impl FnMut() {
     move || {
         burst.clear();
         for _ in 0..BURST {
-            // Always as long, and never the same twice in a run.
+            // Always the same length, and never the same topic twice in a run.
             number += 1;
             let topic = format!("site/{:02}/device/{number:07}/cold", number % 100);
             publish_bytes(&topic, QoS::AtMostOnce, 1, &mut burst);
@@ -178,14 +177,14 @@ pub(crate) fn filter_text(number: u32) -> String {
     }
 }
 
-/// Clients that subscribe to so many filters, a third of them without wildcards.
+/// Clients that subscribe to this many filters, a third of them without wildcards.
 fn fill(host: &mut Host, filter_count: u32) {
     for (number, filters) in filters_by_client(filter_count) {
         host.client(&format!("filler-{number}"), &filters, QoS::AtMostOnce);
     }
 }
 
-/// The filters that fill a tree, for each of the clients that subscribe to them.
+/// The filters that fill a tree, grouped by client.
 fn filters_by_client(filter_count: u32) -> impl Iterator<Item = (u32, Vec<String>)> {
     (0..filter_count).step_by(FILTERS_PER_SESSION as usize).map(move |first| {
         let end = filter_count.min(first + FILTERS_PER_SESSION);
@@ -201,12 +200,12 @@ pub(crate) fn fan_out() -> impl FnMut() {
     let publisher = host.client("publisher", &[], QoS::AtMostOnce);
     let mut one = Vec::new();
     publish_bytes("device/7/state", QoS::AtMostOnce, 1, &mut one);
-    let mut owed = 0;
+    let mut pending = 0;
     move || {
         // A publish has more receivers than a call has operations.
-        owed += BURST;
-        if owed >= SUBSCRIBERS {
-            owed -= SUBSCRIBERS;
+        pending += BURST;
+        if pending >= SUBSCRIBERS {
+            pending -= SUBSCRIBERS;
             let before = host.delivered;
             host.receive(publisher, &one);
             assert_eq!(host.delivered - before, SUBSCRIBERS);
@@ -214,7 +213,7 @@ pub(crate) fn fan_out() -> impl FnMut() {
     }
 }
 
-/// Clients that say nothing but PINGREQ, one after the other, each every 45 seconds of a keep alive of 60.
+/// Clients that send only PINGREQ, one after the other, each every 45 seconds of a keep alive of 60.
 pub(crate) fn keep_alive() -> impl FnMut() {
     const INTERVAL_MS: u64 = 45_000 * BURST / KEPT_ALIVE as u64;
     let mut host = Host::new();
@@ -234,7 +233,7 @@ pub(crate) fn keep_alive() -> impl FnMut() {
         }
         host.pass(INTERVAL_MS);
     };
-    // Until every timer was due once.
+    // Until every timer has expired once.
     for _ in 0..3 * KEPT_ALIVE as u64 / BURST {
         work();
     }

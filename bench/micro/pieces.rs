@@ -1,5 +1,4 @@
-//! The work of the micro benches about one piece of the engine by itself: its tree, its outbox, its timer wheel.
-//! Knows no engine and no clock.
+//! The work of the micro benches for single pieces of the engine: its tree, its outbox, its timer wheel.
 
 use std::hint::black_box;
 
@@ -16,10 +15,10 @@ use crate::parts::{BURST, filter_text, publish_bytes};
 use crate::topic::subscriptions::{SubscriptionList, plain_options};
 use crate::topic::tree::Tree;
 
-/// Topics that are asked for in turn: far more than the tree remembers.
+/// Topics looked up in turn: far more than the tree caches.
 const TOPICS: u32 = 1 << 15;
 const TIMERS: usize = 100_000;
-/// As long as a silent client of keep alive 60 is waited for.
+/// The time that a silent client with keep alive 60 is allowed.
 const TIMER_MS: u64 = 90_000;
 
 fn filled_tree(filter_count: u32) -> Tree {
@@ -44,7 +43,7 @@ pub(crate) fn tree(filter_count: u32, form: u32) -> impl FnMut() {
             // Spread over all filters, so that their memory is walked as well.
             let number = u64::from(at) * u64::from(filter_count / 3) / u64::from(TOPICS);
             let number = u32::try_from(number).expect("one of the filters") * 3 + form;
-            // As long for every form.
+            // The same length for every form.
             match form {
                 0 => format!("site/{}/device/{number}/state", number % 100),
                 1 => format!("site/{}/sensor/{number}/state", number % 100),
@@ -52,7 +51,7 @@ pub(crate) fn tree(filter_count: u32, form: u32) -> impl FnMut() {
             }
         })
         .collect();
-    // One after the other would be neighbours in memory.
+    // Consecutive topics would be neighbours in memory.
     let mut order = (0..TOPICS as usize).map(|at| at * 7_919 % TOPICS as usize).cycle();
     let mut matched = Vec::new();
     move || {
@@ -65,7 +64,7 @@ pub(crate) fn tree(filter_count: u32, form: u32) -> impl FnMut() {
     }
 }
 
-/// Looks up one topic again and again.
+/// Looks up one topic repeatedly.
 pub(crate) fn tree_hot(filter_count: u32) -> impl FnMut() {
     let mut tree = filled_tree(filter_count);
     subscribe(&mut tree, filter_count, "device/+/state");
@@ -79,7 +78,7 @@ pub(crate) fn tree_hot(filter_count: u32) -> impl FnMut() {
     }
 }
 
-/// What a QoS 0 PUBLISH passes through in codec and tree alone.
+/// The path of a QoS 0 PUBLISH through codec and tree alone.
 struct Router {
     tree: Tree,
     assembler: Assembler,
@@ -137,7 +136,7 @@ pub(crate) fn route(filter_count: u32) -> impl FnMut() {
     move || router.route(&burst)
 }
 
-/// Routes each message to another topic of very many.
+/// Routes each message to another one of very many topics.
 pub(crate) fn route_cold(filter_count: u32) -> impl FnMut() {
     let mut router = Router::new(filter_count, "site/+/+/+/cold");
     let bursts: Vec<Vec<u8>> = (0..TOPICS)
@@ -173,7 +172,7 @@ pub(crate) fn outbox() -> impl FnMut() {
     }
 }
 
-/// The head of each message is copied and its payload shared; the two leave one after the other.
+/// The head of each message is copied and its payload shared; they leave one after the other.
 pub(crate) fn outbox_shared() -> impl FnMut() {
     let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
     let (head, payload) = ([7; 16], Bytes::from(vec![7; 4096]));
@@ -191,7 +190,7 @@ pub(crate) fn outbox_shared() -> impl FnMut() {
     }
 }
 
-/// Each message leaves by itself, and the kernel takes a part of it first.
+/// Each message leaves by itself, and the kernel accepts only a part of it at first.
 pub(crate) fn outbox_pieces() -> impl FnMut() {
     let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
     let message = [7; 80];
@@ -208,7 +207,7 @@ pub(crate) fn outbox_pieces() -> impl FnMut() {
     }
 }
 
-/// A deadline that looks drawn by chance and is the same in every run.
+/// A deadline that looks random and is the same in every run.
 fn spread_ms(number: u64) -> u64 {
     1 + number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % TIMER_MS
 }
@@ -233,7 +232,7 @@ pub(crate) fn timer_reset() -> impl FnMut() {
     }
 }
 
-/// Each operation is a timer that falls due and is set again for as much later.
+/// In each operation a timer expires and is set again for the same delay.
 pub(crate) fn timer_expiry() -> impl FnMut() {
     let mut wheel = TimerWheel::new(Instant::from_ms(1), 32);
     for timer in 0..TIMERS {

@@ -1,6 +1,7 @@
-//! The least that such a server can cost: one ring, no runtime, no task, no copy, one `io_uring_enter` for all that is ready.
-//! Echoes and fans out as the other servers of `bench/runtimes` do; with `--scenario mqtt` it plays broker to `bench/load` as far
-//! as bytes can be passed on unread, so that a broker's cost can be compared with that of its system calls alone.
+//! The minimum cost of such a server: one ring, no runtime, no task, no copy, one `io_uring_enter` for all ready
+//! operations. Echoes and fans out like the other servers of `bench/runtimes`. With `--scenario mqtt` it acts as a broker
+//! for `bench/load` as far as bytes can be forwarded undecoded, so that a broker's cost can be compared with that of its
+//! system calls alone.
 
 mod mqtt;
 
@@ -13,14 +14,14 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use crate::mqtt::Said;
+use crate::mqtt::Request;
 
 /// Entries of the submission queue: a turn may submit a send for each connection.
 const ENTRIES: u32 = 4096;
 const COMPLETION_ENTRIES: u32 = 32_768;
 /// Bytes of each of a connection's two receive buffers.
 const BUFFER_BYTES: usize = 8192;
-/// What happened, in the upper half of a completion's user data; the connection is the lower half.
+/// The kind of event, in the upper half of a completion's user data; the lower half is the connection.
 const ACCEPTED: u64 = 1 << 32;
 const RECEIVED: u64 = 2 << 32;
 const SENT: u64 = 3 << 32;
@@ -28,18 +29,20 @@ const CLOSED: u64 = 4 << 32;
 const TIME_IS_UP: u64 = 5 << 32;
 const GIVEN_UP: u64 = 6 << 32;
 
-/// `MSG_WAITALL`: all of it, so that a connection's bytes stay in their order; `MSG_NOSIGNAL`: no signal when the peer is gone.
+/// `MSG_WAITALL`: send everything, so that a connection's bytes stay in order. `MSG_NOSIGNAL`: no signal if the peer is
+/// gone.
 const SEND_FLAGS: i32 = 0x100 | 0x4000;
 
-/// What is done with received bytes.
+/// The handling of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     /// Back to the sender.
     Echo,
     /// To every other connection.
     FanOut,
-    /// CONNECT and SUBSCRIBE are answered; all else of a client goes unread to whoever had subscribed to the topic of its first
-    /// PUBLISH. QoS 0, one topic for each client, one filter without wildcards at most, one publisher for each subscriber.
+    /// Answers CONNECT and SUBSCRIBE. All other bytes of a client go undecoded to the subscribers of the topic of its
+    /// first PUBLISH. QoS 0, one topic for each client, at most one filter without wildcards, one publisher for each
+    /// subscriber.
     Mqtt,
 }
 
@@ -48,10 +51,10 @@ enum Scenario {
 struct Arguments {
     #[arg(long, value_enum, default_value_t = Scenario::Echo)]
     scenario: Scenario,
-    /// Port on 127.0.0.1; 0 takes a free one, which the first line of output tells.
+    /// Port on 127.0.0.1; 0 selects a free one, which the first line of output names.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Core to stay on.
+    /// Core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
     /// The server ends by itself after this time.
@@ -59,30 +62,30 @@ struct Arguments {
     seconds_max: u64,
 }
 
-/// What a connection's bytes are for.
+/// The use of a connection's bytes.
 enum Role {
-    /// Nothing was received.
+    /// Nothing was received yet.
     Fresh,
-    /// Its first PUBLISH will tell where all of its bytes go, if it publishes at all.
+    /// Its first PUBLISH determines the target of all of its bytes, if it publishes at all.
     Client,
-    /// Where its bytes go is known.
+    /// The target of its bytes is known.
     Source,
 }
 
 struct Connection {
     descriptor: types::Fd,
     role: Role,
-    /// What it has subscribed to; empty for nothing.
+    /// Its subscription; empty for none.
     filter: Vec<u8>,
-    /// Received into in turn: the next bytes may come while the last ones are being sent.
+    /// Used in turn: the next bytes may arrive while the last ones are being sent.
     buffers: [Box<[u8]>; 2],
-    /// Where its bytes go.
+    /// The targets of its bytes.
     targets: Vec<usize>,
-    /// Sends of its bytes that are not done.
+    /// Outstanding sends of its bytes.
     sending_count: usize,
-    /// Received while sends were not done: which buffer, and how many bytes.
+    /// Received while sends were outstanding: the buffer, and the number of bytes.
     held: Option<(usize, usize)>,
-    /// The buffer that is received into.
+    /// The buffer of the current receive.
     receiving: usize,
 }
 
@@ -101,7 +104,7 @@ fn main() -> io::Result<()> {
     core_affinity::set_for_current(core_affinity::CoreId { id: arguments.core });
     let listener = TcpListener::bind(("127.0.0.1", arguments.port))?;
     rustix::net::listen(&listener, 4096)?;
-    // Accepted sockets take it over.
+    // Accepted sockets inherit this option.
     rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
     let mut output = io::stdout();
     writeln!(output, "listening on {} with a bare ring", listener.local_addr()?)?;
@@ -187,7 +190,7 @@ impl Server {
     }
 
     fn receive(&mut self, number: usize) -> io::Result<()> {
-        let connection = self.connections[number].as_mut().expect("only who is connected receives");
+        let connection = self.connections[number].as_mut().expect("only a connected client receives");
         let buffer = &mut connection.buffers[connection.receiving];
         let receive = opcode::Recv::new(connection.descriptor, buffer.as_mut_ptr(), length(buffer.len()))
             .build()
@@ -196,7 +199,7 @@ impl Server {
     }
 
     fn received(&mut self, number: usize, result: i32) -> io::Result<()> {
-        // A peer that is gone abruptly is gone as well.
+        // A peer whose connection was reset is gone as well.
         let Ok(bytes @ 1..) = usize::try_from(result) else { return self.close(number) };
         let connection = self.connections[number].as_mut().expect("a receive was outstanding");
         let buffer = connection.receiving;
@@ -207,7 +210,7 @@ impl Server {
         }
     }
 
-    /// Sends what was received to all targets and receives into the other buffer meanwhile.
+    /// Sends the received bytes to all targets and receives into the other buffer meanwhile.
     fn pass_on(&mut self, number: usize, buffer: usize, bytes: usize) -> io::Result<()> {
         let connection = self.connections[number].as_mut().expect("it received");
         if connection.sending_count > 0 {
@@ -218,7 +221,7 @@ impl Server {
         let targets = std::mem::take(&mut connection.targets);
         connection.sending_count = targets.len();
         for &target in &targets {
-            // Whoever has left meanwhile is sent nothing.
+            // A target that has left receives nothing.
             let Some(descriptor) = self.connections[target].as_ref().map(|target| target.descriptor) else {
                 self.connections[number].as_mut().expect("it received").sending_count -= 1;
                 continue;
@@ -244,27 +247,27 @@ impl Server {
         Ok(())
     }
 
-    /// Reads what a client of MQTT says before its bytes can be passed on unread.
+    /// Decodes the packets of an MQTT client before its bytes can be forwarded undecoded.
     fn read(&mut self, number: usize, buffer: usize, bytes: usize) -> io::Result<()> {
         let connection = self.connections[number].as_mut().expect("it received");
-        let said = mqtt::said(&connection.buffers[buffer][..bytes]);
-        match (&connection.role, said) {
-            (Role::Fresh, Some(Said::Connects)) => {
+        let request = mqtt::parse(&connection.buffers[buffer][..bytes]);
+        match (&connection.role, request) {
+            (Role::Fresh, Some(Request::Connects)) => {
                 connection.role = Role::Client;
                 self.answer(number, buffer, &mqtt::CONNACK)
             }
-            (Role::Fresh, Some(Said::Subscribes { topic, packet_id })) => {
+            (Role::Fresh, Some(Request::Subscribes { topic, packet_id })) => {
                 connection.role = Role::Client;
                 connection.filter.clone_from(&topic);
                 self.subscribers.entry(topic).or_default().push(number);
                 self.answer(number, buffer, &mqtt::acknowledged(packet_id))
             }
-            (Role::Client, Some(Said::Publishes { topic })) => {
+            (Role::Client, Some(Request::Publishes { topic })) => {
                 connection.role = Role::Source;
                 connection.targets = self.subscribers.get(&topic).cloned().unwrap_or_default();
                 self.pass_on(number, buffer, bytes)
             }
-            // What needs a broker is not for this one.
+            // Packets that need a real broker are not supported.
             (Role::Fresh | Role::Client | Role::Source, _) => self.close(number),
         }
     }
@@ -293,7 +296,8 @@ impl Server {
             }
         }
         if connection.sending_count > 0 {
-            // A send still reads from its buffers, and names its number: both are given up, as a load does this only at its end.
+            // A send still reads from these buffers and refers to this number. Both are leaked, since a load closes
+            // connections only at its end.
             std::mem::forget(connection.buffers);
             return self.push(&opcode::Close::new(connection.descriptor).build().user_data(GIVEN_UP));
         }
@@ -303,8 +307,8 @@ impl Server {
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         loop {
             #[expect(unsafe_code, reason = "the kernel reads and writes through the pointers of an entry")]
-            // SAFETY: pointers are to a connection's buffers, which stay where they are until its sends are done and its receive
-            // has ended, or are never given back; or to a time that lives as long as the loop that submitted it.
+            // SAFETY: pointers are to a connection's buffers, which stay in place until its sends are done and its
+            // receive has ended, or are leaked; or to a time value that outlives the loop that submitted it.
             let pushed = unsafe { self.ring.submission().push(entry) };
             if pushed.is_ok() {
                 return Ok(());

@@ -1,5 +1,5 @@
-//! The load: starts one server, keeps a window of messages in flight on every connection, and prints one line of
-//! JSON about what the server spent. One thread, epoll, no library between it and the sockets, so that it is cheap.
+//! The load: starts one server, keeps a window of messages in flight on every connection, and prints the server's cost as
+//! one line of JSON. One thread, epoll, no library between it and the sockets, so that it is cheap.
 
 mod process;
 
@@ -19,7 +19,7 @@ use crate::process::Usage;
 
 const MESSAGE_BYTES: usize = 64;
 const READ_BUFFER_BYTES: usize = 65_536;
-/// The server ends by itself after this time even if this program is killed before it can end it.
+/// The server ends by itself after this time, even if this program is killed before it can end it.
 const SERVER_SECONDS_MAX: u64 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,9 +28,10 @@ enum Load {
     Echo,
     /// The first connection's messages reach all others; a message counts once per receiver.
     FanOut,
-    /// So many connections at a time are made, get one message back and are closed again; a cycle of one counts as a message.
+    /// This many connections at a time are opened, get one message back and are closed again; a cycle of one counts as a
+    /// message.
     Churn,
-    /// Connections that sent one message each and then stay silent: what does one cost in memory?
+    /// Connections that sent one message each and then stay silent: the memory of one.
     Idle,
 }
 
@@ -49,13 +50,13 @@ struct Arguments {
     /// Milliseconds measured.
     #[arg(long, default_value_t = 1500)]
     measure_ms: u64,
-    /// Core to stay on.
+    /// Core to run on.
     #[arg(long, default_value_t = 1)]
     core: usize,
     /// Counts the server's system calls with `perf`, which slows it: not together with CPU times.
     #[arg(long)]
     count_syscalls: bool,
-    /// The server's program.
+    /// Path of the server.
     #[arg(long)]
     server: PathBuf,
     /// Flags for the server.
@@ -63,7 +64,7 @@ struct Arguments {
     server_flags: Vec<String>,
 }
 
-/// The server, killed when the measurement ends, however it ends.
+/// The server, killed when the measurement ends in any way.
 struct Server(Child);
 
 impl Drop for Server {
@@ -103,7 +104,7 @@ fn start_server(arguments: &Arguments) -> io::Result<(Server, SocketAddr)> {
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
     let address = line.split_whitespace().nth(2).and_then(|word| word.parse().ok());
-    address.map(|address| (server, address)).ok_or_else(|| io::Error::other("the server said no address"))
+    address.map(|address| (server, address)).ok_or_else(|| io::Error::other("the server printed no address"))
 }
 
 fn measure_memory(
@@ -155,7 +156,8 @@ fn measure_churn(
     }))
 }
 
-/// Cycles until `end`. A source address keeps the port of a closed connection for a while, so each batch has one of its own.
+/// Runs cycles until `end`. A source address blocks the port of a closed connection for a while, so each batch uses
+/// another one.
 fn churn(connections: usize, address: SocketAddr, end: Instant) -> io::Result<usize> {
     let mut cycles = 0;
     let mut message = [7; MESSAGE_BYTES];
@@ -237,7 +239,7 @@ impl Swarm {
             epoll::add(&poll, &socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
             peers.push(Peer { socket, partial_bytes: 0 });
         }
-        // The server's accepts are asynchronous: give it time to know everyone before messages fan out.
+        // The server's accepts are asynchronous: wait until it knows all connections before messages fan out.
         std::thread::sleep(Duration::from_millis(100));
         Ok(Self {
             fan_out: arguments.load == Load::FanOut,

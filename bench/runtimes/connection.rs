@@ -1,5 +1,4 @@
-//! One connection: its socket, what waits to be sent on it, and the two system calls made on it directly.
-//! Knows neither who is woken when it becomes dirty nor what the bytes mean.
+//! One connection: its socket, the bytes to be sent on it, and the two system calls made on it directly.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -10,7 +9,7 @@ use monoio::io::{OwnedReadHalf, OwnedWriteHalf};
 use monoio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags};
 
-/// What one direct send left to do.
+/// The result of a direct send.
 pub(crate) enum Sent {
     /// The outbox is empty.
     All,
@@ -23,17 +22,17 @@ pub(crate) enum Sent {
 /// **Lives on:** the shard's thread. **Sees:** its own socket.
 pub(crate) struct Connection {
     stream: Rc<UnsafeCell<TcpStream>>,
-    /// Writes owned buffers; away while a write is in flight. Kept because dropping it shuts the socket down.
+    /// Writes owned buffers; absent while a write is in flight. Kept because dropping it shuts the socket down.
     pub(crate) write_half: Cell<Option<OwnedWriteHalf<TcpStream>>>,
     /// Bytes to send. Unbounded here because the client's window bounds them.
     pub(crate) outbox: RefCell<Vec<u8>>,
-    /// The buffer that a submitted send gave back, kept so that the steady state allocates nothing.
+    /// The buffer returned by a submitted send, kept so that the steady state allocates nothing.
     pub(crate) spare: RefCell<Vec<u8>>,
     /// It is on the flusher's list, or its writer task has been woken.
     pub(crate) dirty: Cell<bool>,
-    /// A send is in flight, or somebody waits for writability: nobody else may send.
+    /// A send is in flight, or a task waits for writability: no other task may send.
     pub(crate) sending: Cell<bool>,
-    /// The writer task, where there is one and it sleeps.
+    /// The writer task, if there is one and it sleeps.
     pub(crate) writer: Cell<Option<Waker>>,
     pub(crate) closed: Cell<bool>,
 }
@@ -68,13 +67,13 @@ impl Connection {
         }
     }
 
-    /// Takes what the socket has, at most `buffer`'s length, and never waits.
+    /// Receives available bytes, at most `buffer`'s length, and never waits.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
         // DONTWAIT: monoio's io_uring driver leaves sockets in blocking mode.
         rustix::net::recv(self.descriptor(), buffer, RecvFlags::DONTWAIT).map(|(length, _)| length)
     }
 
-    /// Sends what the outbox holds with one system call and never waits.
+    /// Sends the outbox with one system call and never waits.
     pub(crate) fn send(&self) -> Sent {
         let mut outbox = self.outbox.borrow_mut();
         match rustix::net::send(self.descriptor(), &outbox, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {

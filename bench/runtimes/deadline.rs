@@ -1,5 +1,4 @@
 //! Sleeps until a deadline that others move, with one timer for the whole shard.
-//! Knows no timer wheel: somebody tells it the next deadline.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use monoio::time::{Instant, sleep};
 
-/// **Lives on:** the shard. **Sees:** the earliest deadline alone.
+/// **Lives on:** the shard. **Sees:** only the earliest deadline.
 #[derive(Default)]
 pub(crate) struct Deadline {
     at: Cell<Option<Instant>>,
@@ -27,7 +26,7 @@ impl Deadline {
         }
     }
 
-    /// Completes when the deadline, as it then stands, has passed; there is none afterwards.
+    /// Completes when the current deadline has passed, and clears it.
     pub(crate) async fn reached(&self) {
         let mut timer = pin!(sleep(Duration::from_hours(1)));
         let mut armed = None;

@@ -1,5 +1,4 @@
 //! Wakes a shard from another thread through an eventfd, without monoio's `sync` feature.
-//! Knows nothing of what waits in the lanes, nor whether the shard sleeps.
 
 use std::io;
 use std::net::TcpStream;
@@ -18,7 +17,7 @@ pub(crate) struct Doorbell {
 /// The other end. **Lives on:** any thread.
 pub(crate) struct Bell(OwnedFd);
 
-/// What crosses the thread boundary before the shard's runtime exists.
+/// The two ends, created before the shard's runtime exists.
 pub(crate) fn create() -> io::Result<(OwnedFd, Bell)> {
     let counter = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
     let bell = Bell(counter.try_clone()?);

@@ -1,5 +1,5 @@
-//! Provokes, one by one, what a server on monoio 0.2.4 must avoid, and prints what happened as one line each.
-//! It judges nothing: README.md says what follows from every line.
+//! Provokes, one by one, the hazards that a server on monoio 0.2.4 must avoid, and prints each result as one line.
+//! README.md draws the conclusions.
 
 mod deadline;
 mod doorbell;
@@ -29,47 +29,55 @@ fn main() -> io::Result<()> {
     }
     let (runtime, chosen) = runtime::build(Io::Auto)?;
     drop(runtime);
-    say("what auto chooses here", chosen, &())?;
+    print_outcome("what auto chooses here", chosen, &())?;
     for io in [Io::Uring, Io::UringDefer, Io::Epoll] {
         for manner in [Yield::ToItself, Yield::ThroughPartner] {
             let what = format!("round trips in 200 ms beside a task that yields {manner:?}");
-            say(&what, io, &scheduling::round_trips_beside_a_busy_task(io, manner)?)?;
+            print_outcome(&what, io, &scheduling::round_trips_beside_a_busy_task(io, manner)?)?;
         }
     }
     for io in [Io::Uring, Io::Epoll] {
-        say("a 20 ms timer beside a task busy for 200 ms", io, &scheduling::timer_beside_a_busy_task(io)?)?;
-        say("10 s deadline moved to 30 ms", io, &scheduling::deadline_moved_earlier(io)?)?;
-        say("doorbell: wake-up, cost of ringing", io, &scheduling::doorbell_from_another_thread(io)?)?;
+        print_outcome(
+            "a 20 ms timer beside a task busy for 200 ms",
+            io,
+            &scheduling::timer_beside_a_busy_task(io)?,
+        )?;
+        print_outcome("10 s deadline moved to 30 ms", io, &scheduling::deadline_moved_earlier(io)?)?;
+        print_outcome(
+            "doorbell: wake-up, cost of ringing",
+            io,
+            &scheduling::doorbell_from_another_thread(io)?,
+        )?;
         for relaxed in [true, false] {
             let what = format!("readable({relaxed}) after one byte, in 100 ms");
-            say(&what, io, &sockets::readable_after_own_receive(io, relaxed)?)?;
+            print_outcome(&what, io, &sockets::readable_after_own_receive(io, relaxed)?)?;
         }
         for yields in [false, true] {
             let what = format!("longest round trip beside two floods, yields: {yields}");
-            say(&what, io, &sockets::round_trip_beside_two_floods(io, yields)?)?;
+            print_outcome(&what, io, &sockets::round_trip_beside_two_floods(io, yields)?)?;
         }
         let failures = sockets::accept_on_a_non_blocking_listener(io)?;
-        say("failed accepts on a non-blocking listener in 50 ms", io, &failures)?;
+        print_outcome("failed accepts on a non-blocking listener in 50 ms", io, &failures)?;
         for tasks in [1, 4] {
             let what = format!("of {tasks} accepts on a listener ended by a Canceller, by shutdown(2)");
             let by_canceller = sockets::accept_tasks_that_stop(io, tasks, false)?;
-            say(&what, io, &(by_canceller, sockets::accept_tasks_that_stop(io, tasks, true)?))?;
+            print_outcome(&what, io, &(by_canceller, sockets::accept_tasks_that_stop(io, tasks, true)?))?;
         }
-        say("shutdown(2) ends a waiting task", io, &sockets::shutdown_ends_a_waiting_task(io)?)?;
+        print_outcome("shutdown(2) ends a waiting task", io, &sockets::shutdown_ends_a_waiting_task(io)?)?;
         let left = sockets::descriptors_left_by_a_dropped_runtime(io)?;
-        say("of 10 waiting sockets left open by a dropped runtime", io, &left)?;
-        say("of 200 connections handed over", io, &sockets::handed_over(io)?)?;
+        print_outcome("of 10 waiting sockets left open by a dropped runtime", io, &left)?;
+        print_outcome("of 200 connections handed over", io, &sockets::handed_over(io)?)?;
         let aborts = sockets::leaving_with_a_poll_in_flight_aborts(io)?;
-        say("leaving with a dropped poll in flight aborts", io, &aborts)?;
+        print_outcome("leaving with a dropped poll in flight aborts", io, &aborts)?;
         for tasks in [1, 8] {
             let what = format!("2000 connects against {tasks} accept tasks");
-            say(&what, io, &sockets::accept_storm(io, tasks)?)?;
+            print_outcome(&what, io, &sockets::accept_storm(io, tasks)?)?;
         }
     }
     Ok(())
 }
 
-fn say(what: &str, io: Io, outcome: &impl Debug) -> io::Result<()> {
+fn print_outcome(what: &str, io: Io, outcome: &impl Debug) -> io::Result<()> {
     writeln!(io::stdout(), "{what} | {io:?} | {outcome:?}")
 }
 

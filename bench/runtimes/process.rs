@@ -1,5 +1,4 @@
-//! What the system knows about another process: CPU time, context switches, resident memory.
-//! Reads `/proc` and nothing else.
+//! The resources of another process: CPU time, context switches, resident memory. Read from `/proc`.
 
 use std::fs;
 use std::io;
@@ -9,9 +8,9 @@ use std::time::Duration;
 /// The unit of `utime` and `stime`: 100 a second on every Linux of today.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A snapshot; two of them subtracted tell about the time between.
+/// A snapshot. The difference of two is the usage in between.
 pub(crate) struct Usage {
-    /// Time on a core, to the nanosecond. Counts the first thread alone, which is all the server has.
+    /// CPU time with nanosecond resolution, of the first thread only; the server has no other.
     pub(crate) cpu: Duration,
     pub(crate) user: Duration,
     pub(crate) system: Duration,
@@ -22,12 +21,12 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// # Errors
-    /// The process is gone, or `/proc` is not as Linux writes it.
+    /// If the process is gone, or `/proc` does not have Linux's format.
     pub(crate) fn of(identifier: u32) -> io::Result<Self> {
         let scheduled = fs::read_to_string(format!("/proc/{identifier}/schedstat"))?;
         let stat = fs::read_to_string(format!("/proc/{identifier}/stat"))?;
         let status = fs::read_to_string(format!("/proc/{identifier}/status"))?;
-        // The name in parentheses may hold spaces: fields count from behind it.
+        // The name in parentheses may contain spaces, so fields are counted after it.
         let fields = stat.rsplit(')').next().unwrap_or_default();
         Ok(Self {
             cpu: Duration::from_nanos(number(scheduled.split_whitespace().next())?),

@@ -1,5 +1,4 @@
-//! The ways of receiving, each with at most one receive per connection and turn once a peer floods.
-//! Knows nothing of sending.
+//! The ways of receiving. Under a flood, each does at most one receive per connection and turn.
 
 use std::cell::UnsafeCell;
 use std::future::{Future, poll_fn};
@@ -18,7 +17,7 @@ use crate::connection::Connection;
 /// Bytes of the buffer that a shard's connections share.
 const SHARED_BUFFER_BYTES: usize = 8192;
 
-/// The way bytes arrive.
+/// The way of receiving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Receive {
     /// `readable(false)`, then `recv(2)` into the shard's buffer.
@@ -38,7 +37,7 @@ impl SharedBuffer {
         Self(Rc::new(UnsafeCell::new([0; SHARED_BUFFER_BYTES])))
     }
 
-    /// Lends the buffer for the length of one call.
+    /// Lends the buffer for one call.
     fn with<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
         let buffer = self.0.get();
         #[expect(unsafe_code, reason = "the buffer is also lent to a driver as a pointer")]
@@ -72,7 +71,7 @@ pub(crate) async fn when_ready(shard: &Shard, connection: &Rc<Connection>) {
             return;
         }
         if at_once {
-            // This poll of the task has had its receive.
+            // This poll of the task has done its receive.
             shard.turn.yield_now().await;
         }
         let open = shard.shared.with(|buffer| match connection.receive(buffer) {
@@ -119,7 +118,7 @@ pub(crate) async fn into_lent_buffer(shard: &Shard, connection: &Rc<Connection>)
     }
 }
 
-/// The future's output, and whether its first poll already had it.
+/// The future's output, and whether its first poll completed it.
 async fn observed<F: Future>(future: F) -> (F::Output, bool) {
     let mut future = pin!(future);
     let mut polled = false;

@@ -1,5 +1,4 @@
-//! Builds one monoio runtime: `io_uring` as asked for, or epoll.
-//! Knows nothing of connections; the broker's own backend is built the same way.
+//! Builds one monoio runtime with `io_uring` or epoll, in the same way as the broker's backend.
 
 use std::io;
 
@@ -17,7 +16,7 @@ const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 /// Which I/O interface, and for `io_uring` with which set-up flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Io {
-    /// `uring` where this system allows it, else `epoll`: plain `io_uring` costs more than either.
+    /// `uring` if this system allows it, else `epoll`: plain `io_uring` costs more than either.
     Auto,
     /// `io_uring` with `COOP_TASKRUN` (Linux 5.19).
     Uring,
@@ -32,7 +31,7 @@ pub(crate) enum Io {
 /// A runtime on either driver; both have the timer.
 pub(crate) type Runtime = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
-/// Builds a runtime on the calling thread and tells which interface it stands on.
+/// Builds a runtime on the calling thread; returns the interface that it uses.
 ///
 /// # Errors
 /// The system's refusal of the last candidate. A forbidden `io_uring` is `EPERM` (seccomp, `io_uring_disabled`) or
@@ -72,14 +71,14 @@ fn build_exactly(io: Io) -> io::Result<Runtime> {
         }
         Io::Auto | Io::UringPlain | Io::Epoll => {}
     }
-    // monoio ignores what the kernel says to `io_uring_enter` and would spin: a filter that forbids it shows up here.
+    // monoio ignores the result of `io_uring_enter` and would spin. A filter that forbids it is detected here.
     rings.build(2)?.submit()?;
     let builder = RuntimeBuilder::<IoUringDriver>::new()
         .uring_builder(rings)
         .with_entries(SUBMISSION_ENTRIES)
         .enable_timer();
     let runtime = builder.build()?;
-    // A ring of a kernel that lacks one of monoio's operations is built and then fails every accept.
+    // On a kernel without one of monoio's operations the ring is built, but every accept fails.
     if !monoio::utils::detect_uring() {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,

@@ -1,5 +1,5 @@
-//! What monoio 0.2.4's run queue does to tasks, timers and I/O while something stays runnable.
-//! Knows no broker: every experiment is a handful of tasks on one runtime.
+//! The behaviour of monoio 0.2.4's run queue for tasks, timers and I/O while a task stays runnable. Every experiment
+//! consists of a few tasks on one runtime.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,7 +17,7 @@ use crate::doorbell::{self, Doorbell};
 use crate::now;
 use crate::runtime::{self, Io};
 
-/// How a task that wants to go on lets others go first.
+/// The way in which a task that stays runnable yields.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Yield {
     /// It wakes itself.
@@ -26,7 +26,7 @@ pub(crate) enum Yield {
     ThroughPartner,
 }
 
-/// Wakes whoever yielded; the broker's flusher has this part.
+/// Wakes tasks that yielded; the broker's flusher has this role.
 #[derive(Default)]
 struct Partner {
     yielded: RefCell<Vec<Waker>>,
@@ -71,8 +71,7 @@ async fn busy(duration: Duration, manner: Yield) {
     .await;
 }
 
-/// Round trips of a client, in a thread of its own, that an echoing task completes in 200 ms beside a task that is
-/// always runnable.
+/// Round trips of a client thread that an echoing task completes in 200 ms beside a task that is always runnable.
 pub(crate) fn round_trips_beside_a_busy_task(io: Io, manner: Yield) -> io::Result<usize> {
     let (mut client, server) = std::os::unix::net::UnixStream::pair()?;
     client.set_read_timeout(Some(Duration::from_millis(250)))?;
@@ -117,7 +116,7 @@ pub(crate) fn timer_beside_a_busy_task(io: Io) -> io::Result<Duration> {
     })
 }
 
-/// When a sleep armed for ten seconds ends after its deadline was moved to 30 ms from the start.
+/// When a sleep of ten seconds ends after its deadline was moved to 30 ms from the start.
 pub(crate) fn deadline_moved_earlier(io: Io) -> io::Result<Duration> {
     let (mut runtime, _) = runtime::build(io)?;
     runtime.block_on(async {
@@ -134,7 +133,7 @@ pub(crate) fn deadline_moved_earlier(io: Io) -> io::Result<Duration> {
     })
 }
 
-/// Rings from another thread: how long until the sleeping shard runs (median), and what ringing costs the sender.
+/// Rings from another thread: the time until the sleeping shard runs (median), and the cost of ringing for the sender.
 pub(crate) fn doorbell_from_another_thread(io: Io) -> io::Result<(Duration, Duration)> {
     const RINGS: usize = 200;
     let (counter, bell) = doorbell::create()?;

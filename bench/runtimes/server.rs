@@ -1,5 +1,5 @@
-//! The server under measurement: one pinned thread that receives, hands bytes on and sends, in every combination of
-//! interface, way of receiving and way of sending. It speaks no MQTT: what differs between rows must be I/O alone.
+//! The server under measurement: one pinned thread that receives, forwards and sends bytes, in every combination of
+//! interface, way of receiving and way of sending. It does not parse MQTT, so that the rows differ only in I/O.
 
 mod connection;
 mod receive;
@@ -24,7 +24,7 @@ const MESSAGE_BYTES: usize = 64;
 /// Accepts kept outstanding: one completes per connection, so a storm needs several.
 const ACCEPT_TASKS: usize = 8;
 
-/// What is done with received bytes.
+/// The handling of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     /// Back to the sender.
@@ -44,10 +44,10 @@ struct Arguments {
     send: Send,
     #[arg(long, value_enum, default_value_t = Scenario::Echo)]
     scenario: Scenario,
-    /// Port on 127.0.0.1; 0 takes a free one, which the first line of output tells.
+    /// Port on 127.0.0.1; 0 selects a free one, which the first line of output names.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Core to stay on.
+    /// Core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
     /// Bytes of an own receive buffer; the shared one has 8 KiB.
@@ -71,7 +71,7 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Does with `bytes` what the scenario says.
+    /// Handles `bytes` according to the scenario.
     pub(crate) fn handle(&self, source: &Rc<Connection>, bytes: &[u8]) {
         self.received_bytes.set(self.received_bytes.get() + bytes.len() as u64);
         match self.scenario {
@@ -91,7 +91,7 @@ impl Shard {
     }
 }
 
-/// One copy per message, as routing has it.
+/// One copy per message, as in routing.
 fn append(target: &Connection, bytes: &[u8]) {
     let mut outbox = target.outbox.borrow_mut();
     for message in bytes.chunks(MESSAGE_BYTES) {

@@ -1,5 +1,5 @@
-//! What monoio 0.2.4's drivers do with sockets that are not in the state they expect.
-//! Knows no broker: every experiment is a handful of sockets on one runtime.
+//! The behaviour of monoio 0.2.4's drivers with sockets in an unexpected state. Every experiment consists of a few
+//! sockets on one runtime.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -26,7 +26,7 @@ const SMALL: usize = 64;
 /// Bytes that a flood writes at once.
 const CHUNK: usize = 65_536;
 
-/// How often `readable` says yes within 100 ms when one byte came and was received at once.
+/// How often `readable` completes within 100 ms after one byte came and was received at once.
 pub(crate) fn readable_after_own_receive(io: Io, relaxed: bool) -> io::Result<usize> {
     let (mut runtime, _) = runtime::build(io)?;
     runtime.block_on(async {
@@ -49,8 +49,8 @@ pub(crate) fn readable_after_own_receive(io: Io, relaxed: bool) -> io::Result<us
     })
 }
 
-/// The longest round trip of one client beside two that send without pause, with and without a yield after a
-/// receive that did not have to wait. The receive buffer has 8 KiB.
+/// The longest round trip of one client beside two that send without pause, with and without a yield after a receive that
+/// did not have to wait. The receive buffer has 8 KiB.
 pub(crate) fn round_trip_beside_two_floods(io: Io, yields: bool) -> io::Result<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -97,7 +97,7 @@ pub(crate) fn round_trip_beside_two_floods(io: Io, yields: bool) -> io::Result<D
         io::Result::Ok(())
     })?;
     for flood in floods {
-        // A flood that is cut off at the end has done its work.
+        // The flood may be cut off at the end.
         drop(flood.join());
     }
     victim.join().map_err(|_| io::Error::other("the client's thread panicked"))?
@@ -130,7 +130,7 @@ async fn receive(mut stream: monoio::net::TcpStream, yields: bool) {
             return;
         }
         if yields && at_once {
-            // A task of its own is partner enough here.
+            // A task that does nothing is a sufficient partner here.
             monoio::spawn(async {}).await;
         }
     }
@@ -155,7 +155,7 @@ pub(crate) fn accept_on_a_non_blocking_listener(io: Io) -> io::Result<usize> {
     })
 }
 
-/// Accept tasks, of so many on one listener, that end within 200 ms when told to: by a `Canceller`, or by `shutdown(2)`.
+/// How many accept tasks on one listener end within 200 ms on request: by a `Canceller`, or by `shutdown(2)`.
 pub(crate) fn accept_tasks_that_stop(io: Io, tasks: usize, by_shutdown: bool) -> io::Result<usize> {
     let (mut runtime, io) = runtime::build(io)?;
     runtime.block_on(async {
@@ -224,7 +224,7 @@ fn open_descriptors() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/fd")?.count())
 }
 
-/// Connections that still echo after their descriptor went from the runtime that accepted them to another thread's.
+/// Connections that still echo after their descriptor moved from the accepting runtime to another thread's runtime.
 pub(crate) fn handed_over(io: Io) -> io::Result<usize> {
     const CONNECTIONS: usize = 200;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -257,7 +257,7 @@ pub(crate) fn handed_over(io: Io) -> io::Result<usize> {
             socket.set_read_timeout(Some(Duration::from_secs(5)))?;
             sockets.push(socket);
         }
-        // The first message stays with the accepting runtime, as CONNECT does; the home echoes the second.
+        // The accepting runtime answers the first message, like CONNECT; the home runtime echoes the second.
         for socket in &mut sockets {
             socket.write_all(&[2; SMALL])?;
         }
@@ -281,7 +281,7 @@ pub(crate) fn handed_over(io: Io) -> io::Result<usize> {
     client.join().map_err(|_| io::Error::other("the client's thread panicked"))?
 }
 
-/// Leaves the runtime. Panics inside monoio if an operation of this stream is still in flight.
+/// Takes the stream out of the runtime. Panics inside monoio if an operation on it is still in flight.
 fn into_descriptor(stream: monoio::net::TcpStream) -> OwnedFd {
     let raw = stream.into_raw_fd();
     #[expect(unsafe_code, reason = "monoio has no safe way from a stream to an owned descriptor")]
@@ -291,14 +291,14 @@ fn into_descriptor(stream: monoio::net::TcpStream) -> OwnedFd {
     }
 }
 
-/// Whether leaving the runtime with a dropped, unfinished `readable` ends the process (tried in one of its own).
+/// Whether leaving the runtime with a dropped, unfinished `readable` ends the process (tried in a separate process).
 pub(crate) fn leaving_with_a_poll_in_flight_aborts(io: Io) -> io::Result<bool> {
     let flag = format!("{io:?}").to_lowercase();
     let output = Command::new(std::env::current_exe()?).args(["--leave-in-flight", &flag]).output()?;
     Ok(!output.status.success())
 }
 
-/// The other side of [`leaving_with_a_poll_in_flight_aborts`].
+/// The child process of [`leaving_with_a_poll_in_flight_aborts`].
 pub(crate) fn leave_in_flight(io: Io) -> io::Result<()> {
     let (mut runtime, actual) = runtime::build(io)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -315,7 +315,7 @@ pub(crate) fn leave_in_flight(io: Io) -> io::Result<()> {
     })
 }
 
-/// How long 2,000 clients that connect as fast as they can wait for the last accept, with so many accept tasks.
+/// How long 2,000 clients that connect as fast as possible wait for the last accept, with this many accept tasks.
 pub(crate) fn accept_storm(io: Io, tasks: usize) -> io::Result<Duration> {
     const CONNECTIONS: usize = 2000;
     let listener = TcpListener::bind("127.0.0.1:0")?;

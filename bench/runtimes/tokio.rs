@@ -1,6 +1,6 @@
-//! The server of `bench/runtimes` on tokio's current-thread runtime, built as the broker's backend is: received by readiness into one
-//! buffer, one flusher that sends once for each connection and turn.
-//! Knows no MQTT; takes the flags that `runtimes-client` gives every server.
+//! The server of `bench/runtimes` on tokio's current-thread runtime, built like the broker's backend: receives on
+//! readiness into one buffer, and one flusher sends once for each connection and turn. Takes the flags that
+//! `runtimes-client` gives every server.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -16,7 +16,7 @@ use tokio::task::{LocalSet, spawn_local};
 /// Bytes of the buffer that all connections share.
 const SHARED_BUFFER_BYTES: usize = 8192;
 
-/// What is done with received bytes.
+/// The handling of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     /// Back to the sender.
@@ -30,7 +30,7 @@ enum Scenario {
 struct Arguments {
     #[arg(long, value_enum, default_value_t = Scenario::Echo)]
     scenario: Scenario,
-    /// Core to stay on.
+    /// Core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
     /// The server ends by itself after this time.
@@ -124,7 +124,7 @@ impl Server {
     }
 }
 
-/// Woken by the first connection made dirty in a turn, and so behind every task that is runnable.
+/// Woken by the first connection made dirty in a turn, and therefore runs after every runnable task.
 async fn flush(server: Rc<Server>) {
     let mut batch = Vec::new();
     loop {
@@ -147,7 +147,7 @@ async fn flush(server: Rc<Server>) {
     }
 }
 
-/// Sends what waits; `false` if the socket was full before the end of it. Whoever is gone needs no more.
+/// Sends the outbox; `false` if the socket became full. A closed connection needs no more.
 fn sent_all(connection: &Connection) -> bool {
     let mut outbox = connection.outbox.borrow_mut();
     match connection.stream.try_write(&outbox) {

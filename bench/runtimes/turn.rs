@@ -1,9 +1,8 @@
-//! What a shard does once per turn: one send per dirty connection, and the wake-up of tasks that yielded.
-//! Knows no protocol and no driver.
+//! The work of a shard once per turn: one send per dirty connection, and waking the tasks that yielded.
 //!
-//! The first connection made dirty in a turn wakes the flusher, which the run queue puts behind every task that is
-//! already queued. A task never wakes itself: monoio 0.2.4 puts such a task in front of the queue, where it starves
-//! all others, so tasks that yield are woken by the flusher.
+//! The first connection made dirty in a turn wakes the flusher, which the run queue puts after every queued task. A task
+//! never wakes itself: monoio 0.2.4 puts such a task at the front of the queue, where it starves all others. Tasks that
+//! yield are therefore woken by the flusher.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -16,7 +15,7 @@ use monoio::io::AsyncWriteRent;
 
 use crate::connection::{Connection, Sent};
 
-/// The way bytes leave.
+/// The way of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Send {
     /// The flusher calls `send(2)`.
@@ -41,7 +40,7 @@ impl Turn {
         Self { send, dirty: RefCell::default(), yielded: RefCell::default(), flusher: Cell::new(None) }
     }
 
-    /// Says that `connection`'s outbox has bytes. Called by anyone but the flusher.
+    /// Marks `connection`'s outbox as not empty. Called by any task except the flusher.
     pub(crate) fn mark_dirty(&self, connection: &Rc<Connection>) {
         if connection.dirty.replace(true) {
             return;
@@ -56,7 +55,7 @@ impl Turn {
         self.wake_flusher();
     }
 
-    /// Lets every other runnable task and the driver go first.
+    /// Lets every other runnable task and the driver run first.
     pub(crate) async fn yield_now(&self) {
         let mut yielded = false;
         poll_fn(|context| {
@@ -121,7 +120,7 @@ impl Turn {
                     continue;
                 }
                 let write = write_outbox(connection);
-                // A finished future's allocation is used again.
+                // The allocation of a finished future is reused.
                 let slot: Pin<Box<_>> = match finished.pop() {
                     None => Box::pin(write),
                     Some(mut slot) => {
@@ -146,7 +145,7 @@ impl Turn {
         .await;
     }
 
-    /// Sleeps until something is dirty; whoever yielded meanwhile is woken.
+    /// Sleeps until a connection is dirty; wakes the tasks that yielded meanwhile.
     async fn end_of_turn(&self) {
         poll_fn(|context| {
             self.wake_yielded();
@@ -181,7 +180,7 @@ pub(crate) async fn write_for_ever(connection: Rc<Connection>) {
     }
 }
 
-/// Submits the outbox as one write, and what was added meanwhile as the next, until it is empty.
+/// Submits the outbox as one write, and bytes added meanwhile as the next, until it is empty.
 async fn write_outbox(connection: Rc<Connection>) {
     let Some(mut half) = connection.write_half.take() else { return };
     while !connection.closed.get() && !connection.outbox.borrow().is_empty() {
@@ -191,7 +190,7 @@ async fn write_outbox(connection: Rc<Connection>) {
         match result {
             Ok(length) if length == bytes.len() => {}
             Ok(length) => {
-                // Short: what is left goes before what was added meanwhile.
+                // A short write: the rest goes before the bytes added meanwhile.
                 bytes.drain(..length);
                 bytes.append(&mut connection.outbox.borrow_mut());
                 connection.outbox.swap(&RefCell::new(bytes));

@@ -1,17 +1,17 @@
-//! A case: one scenario that shows one statement of one version, and the fault on which it was seen to fail.
-//! Knows no scenario; the lists in `v5` and `v3_1_1` join them.
+//! A case: one scenario that shows one statement of one version, and a fault on which it was seen to fail. The lists in
+//! `v5` and `v3_1_1` contain the cases.
 
 use crate::fault::Fault;
 use crate::harness::packet::Version;
 use crate::target::Target;
 use crate::{v3_1_1, v5};
 
-/// What the broker under test has to be started with.
+/// The settings that the broker under test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// What every broker of the standard has: any may be judged.
+    /// None. Any broker can be tested.
     Standard,
-    /// A choice that the standard leaves to the server, made by these flags of ours.
+    /// Settings for a choice that the standard leaves to the server, made with our flags.
     Settings(&'static [&'static str]),
 }
 
@@ -24,11 +24,11 @@ impl Needs {
     }
 }
 
-/// One scenario under the name of the statement that it shows.
+/// One scenario under the name of its statement.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) version: Version,
-    /// `mqtt_3_1_0_2_a_second_connect_closes`: the statement, then what is seen.
+    /// `mqtt_3_1_0_2_a_second_connect_closes`: the statement, then the expected behaviour.
     pub(crate) name: &'static str,
     pub(crate) scenario: fn(&Target),
     pub(crate) fault: Fault,
@@ -36,13 +36,14 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// As it is listed and cited: `v5::mqtt_…`.
+    /// The name under which it is listed and cited: `v5::mqtt_…`.
     pub(crate) fn path(&self) -> String {
         let module = if self.version.is_v5() { "v5" } else { "v3_1_1" };
         format!("{module}::{}", self.name)
     }
 
-    /// `MQTT-3.1.0-2`, out of the name. Chapters 4.2 of the one version and 4.3 of the other have statements without a third number.
+    /// The statement in the name, as `MQTT-3.1.0-2`. Chapters 4.2 of the one version and 4.3 of the other have statements
+    /// without a third number.
     ///
     /// # Panics
     /// If the name does not begin with a statement.

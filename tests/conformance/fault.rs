@@ -1,7 +1,7 @@
-//! Ways for a broker to be wrong: each turns what a good one says, or what it is told, into what a bad one would.
-//! Knows no socket; `proxy` stands between the test and the broker and asks here what becomes of each packet.
+//! Deliberate faults of a broker. Each fault changes the packets that a good broker sends or receives. `proxy` stands
+//! between the test and the broker and applies the fault to each packet.
 
-#![allow(dead_code, reason = "a catalogue: a case takes the fault that fits")]
+#![allow(dead_code, reason = "a catalogue: not every fault is used by a case")]
 
 use crate::harness::packet::Version;
 use crate::raw_packet::{
@@ -9,30 +9,30 @@ use crate::raw_packet::{
     UNSUBSCRIBE,
 };
 
-/// Among the connect flags: there is a will, and what says how it is published.
+/// Connect flags: a will is present, and how it is published.
 const WILL_FLAG: u8 = 0x04;
 const WILL_BITS: u8 = 0x38;
 
-/// One way of being wrong. Packets are named by their type; `To…` is what clients send.
+/// One fault. Packets are named by their type; `To…` changes client packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// None: the proxy itself must not make a case fail.
+    /// No fault: the proxy itself must not make a case fail.
     Nothing,
-    /// Does not close where it has to.
+    /// Does not close where it must.
     StaysOpen,
-    /// Closes at the client's first packet of this type instead of serving it.
+    /// Closes at the client's first packet of this type instead of handling it.
     ClosesOn(u8),
     /// Never sends packets of this type.
     Loses(u8),
     /// Sends each packet of this type twice.
     Doubles(u8),
-    /// Sends packets of this type before all others that it has in hand: the CONNACK waits for it.
+    /// Sends these packets before the CONNACK.
     SendsBeforeConnack(&'static [u8]),
-    /// Answers with another reason: success for failure, failure for success.
+    /// Answers with another reason code: success for failure, failure for success.
     OtherReason(u8),
-    /// Answers with this reason where it would with success, or the other way round.
+    /// Answers with this reason code instead of success, or the other way round.
     Reason(u8, u8),
-    /// Names another Packet Identifier in packets of this type.
+    /// Sends another Packet Identifier in packets of this type.
     OtherPacketId(u8),
     /// Flips bits of the first byte in packets of this type.
     FirstByte(u8, u8),
@@ -46,85 +46,85 @@ pub(crate) enum Fault {
     DowngradesPublishes,
     /// Sends two PUBLISH packets in the wrong order.
     SwapsPublishes,
-    /// Leaves this property out of packets of this type.
+    /// Omits this property from packets of this type.
     LosesProperty(u8, u8),
     /// Adds this property (identifier and value) to packets of this type.
     AddsProperty(u8, &'static [u8]),
-    /// Changes the last byte of this property's value in packets of this type; of the first, if it is there several times.
+    /// Changes the last byte of this property's value in packets of this type; of the first, if there are several.
     ChangesProperty(u8, u8),
-    /// Turns the order of the properties round.
-    TurnsProperties(u8),
-    /// Turns the order of the reasons of SUBACK and UNSUBACK round.
-    TurnsReasons(u8),
-    /// Sends one reason less than there are filters.
+    /// Reverses the order of the properties.
+    ReversesProperties(u8),
+    /// Reverses the order of the reason codes of SUBACK and UNSUBACK.
+    ReversesReasons(u8),
+    /// Sends one reason code less than there are filters.
     LosesReason(u8),
-    /// Ignores what clients send in packets of this type.
+    /// Ignores clients' packets of this type.
     Ignores(u8),
-    /// Answers UNSUBSCRIBE and goes on as if it had not come.
+    /// Answers UNSUBSCRIBE but does not unsubscribe.
     KeepsSubscriptions,
-    /// Takes each connection for that of a new client identifier.
+    /// Treats each connection as one with a new client identifier.
     ForgetsClients,
-    /// Takes every CONNECT for one with this connect flag: 0x02 is clean start, 0x20 will retain (where there is a will).
+    /// Treats every CONNECT as one with this connect flag: 0x02 is clean start, 0x20 will retain (if there is a will).
     SetsConnectFlag(u8),
-    /// Takes every CONNECT for one without this connect flag.
+    /// Treats every CONNECT as one without this connect flag.
     ClearsConnectFlag(u8),
-    /// Takes a lost connection for one that said goodbye: no will.
+    /// Treats a lost connection as a normal disconnect: no will.
     LosesWills,
-    /// Takes a goodbye for a lost connection: the will is sent.
+    /// Treats a normal disconnect as a lost connection: the will is sent.
     KeepsWills,
-    /// Overlooks this property in what clients send in packets of this type.
-    Overlooks(u8, u8),
-    /// Takes the first byte of clients' packets of this type for one with these bits flipped.
+    /// Ignores this property in clients' packets of this type.
+    IgnoresProperty(u8, u8),
+    /// Flips these bits of the first byte of clients' packets of this type.
     ToFirstByte(u8, u8),
-    /// Takes these bits of the options of a subscription for flipped.
+    /// Flips these bits of the options of a subscription.
     Options(u8),
-    /// Takes the payload of a client's PUBLISH for empty.
+    /// Treats the payload of a client's PUBLISH as empty.
     EmptiesPayloads,
     /// Handles clients' packets of this type twice.
     HandlesTwice(u8),
-    /// Takes a topic that begins with `$` for one that does not.
+    /// Treats a topic that begins with `$` as an ordinary one.
     PlainDollars,
-    /// Takes the topics of clients' messages in lower case.
+    /// Treats the topics of clients' messages as lower case.
     FoldsTopics,
-    /// Takes shared subscriptions for ordinary ones.
+    /// Treats shared subscriptions as ordinary ones.
     PlainShares,
     /// Sends QoS 1 and 2 messages as QoS 0.
     LowersQos,
-    /// Names Packet Identifier 1 in all packets of this type.
+    /// Sends Packet Identifier 1 in all packets of this type.
     SamePacketId(u8),
-    /// Takes clients' packets with the one first byte for such with the other.
-    TakesFor(u8, u8),
-    /// Takes clients' packets of this type for such with this property (identifier and value), whatever they had.
-    Sees(u8, &'static [u8]),
-    /// Takes the one options of a subscription for the other.
-    TakesOptions(u8, u8),
-    /// Takes an empty payload of a client's PUBLISH for one of a byte.
+    /// Treats clients' packets with the one first byte as packets with the other.
+    TreatsAs(u8, u8),
+    /// Treats clients' packets of this type as if they had this property (identifier and value).
+    AssumesProperty(u8, &'static [u8]),
+    /// Treats the one options byte of a subscription as the other.
+    TreatsOptionsAs(u8, u8),
+    /// Treats an empty payload of a client's PUBLISH as one of a byte.
     FillsEmptyPayloads,
-    /// Sends this property (identifier and value) in packets of this type, instead of what they had of it.
+    /// Sends this property (identifier and value) in packets of this type, replacing an existing one.
     SendsProperty(u8, &'static [u8]),
-    /// Sends this property once where it would several times.
+    /// Sends this property once where it should occur several times.
     LosesRepeated(u8, u8),
     /// Sends two packets of this type in the wrong order.
     Swaps(u8),
-    /// Acknowledges clients' packets with this first byte, of publishing, and goes on as if they had not come.
-    AcknowledgesAlone(u8),
-    /// Answers CONNECT by itself, with this reason and nothing after it.
+    /// Acknowledges clients' publishing packets with this first byte, but ignores them otherwise.
+    AcknowledgesAndIgnores(u8),
+    /// Answers CONNECT itself, with this reason code and nothing after it.
     AnswersConnect(u8),
-    /// Gives the same client identifier to all that bring none.
-    NamesTheNameless,
-    /// Takes every Will Delay Interval for 0.
-    HurriesWills,
-    /// Puts a Packet Identifier into PUBLISH of QoS 0.
+    /// Assigns the same client identifier to all clients without one.
+    AssignsOneClientId,
+    /// Treats every Will Delay Interval as 0.
+    IgnoresWillDelay,
+    /// Adds a Packet Identifier to PUBLISH of QoS 0.
     PacketIdWithQos0,
-    /// Has this one Packet Identifier for all that it publishes.
+    /// Uses this one Packet Identifier for all PUBLISH packets.
     OnePacketId(u16),
-    /// Gives a PUBLISH that it repeats another Packet Identifier.
+    /// Gives a repeated PUBLISH another Packet Identifier.
     RenumbersRepeats,
-    /// Sends packets of this type without the length of their properties where there are none.
+    /// Omits the property length of packets of this type if there are no properties.
     LosesPropertyLength(u8),
-    /// Writes the length of the properties of packets of this type with a byte more than it needs.
+    /// Encodes the property length of packets of this type with a needless byte.
     LongPropertyLength(u8),
-    /// Strips U+FEFF off the topics that it sends.
+    /// Strips U+FEFF from the topics that it sends.
     StripsByteOrderMark,
 }
 
@@ -133,7 +133,7 @@ pub(crate) const LONG_REASON_STRING: &[u8] = &long(&[0x1F, 0, 100]);
 /// A User Property with a value of 97 letters, for `AddsProperty`.
 pub(crate) const LONG_USER_PROPERTY: &[u8] = &long(&[0x26, 0, 1, b'k', 0, 97]);
 
-/// The beginning of a property, and letters up to 103 bytes.
+/// The beginning of a property, filled up with letters to 103 bytes.
 const fn long(head: &[u8]) -> [u8; 103] {
     let mut bytes = [b'x'; 103];
     let mut at = 0;
@@ -144,20 +144,20 @@ const fn long(head: &[u8]) -> [u8; 103] {
     bytes
 }
 
-/// What becomes of a packet.
+/// The result of applying a fault to a packet.
 pub(crate) enum Fate {
-    /// These go on in its place.
+    /// These packets are forwarded instead.
     Packets(Vec<RawPacket>),
-    /// These go on after the next packet of the same direction.
+    /// This packet is forwarded after the next packet of the same direction.
     After(RawPacket),
-    /// These go back to whoever sent it.
+    /// These packets are returned to the sender.
     Back(Vec<RawPacket>),
-    /// The connection ends.
+    /// The connection is closed.
     Close,
 }
 
 impl Fault {
-    /// A packet from the broker.
+    /// Applies the fault to a packet from the broker.
     pub(crate) fn to_client(self, version: Version, packet: RawPacket) -> Fate {
         let kind = packet.kind();
         let changed = match self {
@@ -169,7 +169,7 @@ impl Fault {
                 let early = RawPacket::take(&mut bytes.to_vec()).expect("a fault names a whole packet");
                 return Fate::Packets(vec![early, packet]);
             }
-            // Before a close that does not come, nothing is told either.
+            // A close that does not happen has no DISCONNECT either.
             Self::StaysOpen if kind == DISCONNECT => return Fate::Packets(Vec::new()),
             Self::OtherReason(of) if of == kind => other_reason(version, packet, None),
             Self::Reason(of, reason) if of == kind => other_reason(version, packet, Some(reason)),
@@ -202,12 +202,12 @@ impl Fault {
                 packet.with_properties(version, &properties)
             }
             Self::ChangesProperty(of, id) if of == kind => changed_property(version, &packet, id),
-            Self::TurnsProperties(of) if of == kind => {
+            Self::ReversesProperties(of) if of == kind => {
                 let mut properties = packet.properties(version).unwrap_or_default();
                 properties.reverse();
                 packet.with_properties(version, &properties)
             }
-            Self::TurnsReasons(of) if of == kind => turned_reasons(version, packet),
+            Self::ReversesReasons(of) if of == kind => reversed_reasons(version, packet),
             Self::LosesReason(of) if of == kind => {
                 let mut packet = packet;
                 packet.body.pop();
@@ -226,7 +226,7 @@ impl Fault {
         Fate::Packets(vec![changed])
     }
 
-    /// A packet of the client.
+    /// Applies the fault to a packet from the client.
     pub(crate) fn to_broker(self, version: Version, packet: RawPacket, connections: u64) -> Fate {
         let kind = packet.kind();
         let changed = match self {
@@ -246,7 +246,7 @@ impl Fault {
                 let set = packet.body.get(7).map_or(0, |flags| bit & flags);
                 flip(packet, 7, set)
             }
-            Self::Overlooks(of, id) if of == kind => without(version, &packet, id),
+            Self::IgnoresProperty(of, id) if of == kind => without(version, &packet, id),
             Self::ToFirstByte(of, bits) if of == kind => {
                 RawPacket { first_byte: packet.first_byte ^ bits, ..packet }
             }
@@ -254,7 +254,7 @@ impl Fault {
                 let last = packet.body.len() - 1;
                 flip(packet, last, bits)
             }
-            Self::TakesOptions(one, other) if kind == SUBSCRIBE && packet.body.last() == Some(&one) => {
+            Self::TreatsOptionsAs(one, other) if kind == SUBSCRIBE && packet.body.last() == Some(&one) => {
                 let last = packet.body.len() - 1;
                 flip(packet, last, one ^ other)
             }
@@ -266,7 +266,7 @@ impl Fault {
             }
             Self::HandlesTwice(of) if of == kind => return Fate::Packets(vec![packet.clone(), packet]),
             Self::PlainDollars if kind == PUBLISH && packet.body.get(2) == Some(&b'$') => {
-                // Any other character does.
+                // Any other character will do.
                 flip(packet, 2, 0x01)
             }
             Self::FoldsTopics if kind == PUBLISH => {
@@ -276,16 +276,16 @@ impl Fault {
                 packet
             }
             Self::PlainShares if kind == SUBSCRIBE => unshared(version, packet),
-            Self::TakesFor(one, other) if one == packet.first_byte => {
+            Self::TreatsAs(one, other) if one == packet.first_byte => {
                 RawPacket { first_byte: other, ..packet }
             }
-            Self::Sees(of, property) if of == kind => with(version, &packet, property),
+            Self::AssumesProperty(of, property) if of == kind => with(version, &packet, property),
             Self::FillsEmptyPayloads
                 if kind == PUBLISH && packet.payload_at(version) == Some(packet.body.len()) =>
             {
                 other_payload(version, packet)
             }
-            Self::AcknowledgesAlone(first_byte) if first_byte == packet.first_byte => {
+            Self::AcknowledgesAndIgnores(first_byte) if first_byte == packet.first_byte => {
                 return Fate::Back(vec![acknowledged(&packet)]);
             }
             Self::AnswersConnect(reason) if kind == CONNECT => {
@@ -293,20 +293,20 @@ impl Fault {
                 let body = [&[0, reason], properties].concat();
                 return Fate::Back(vec![RawPacket { first_byte: CONNACK << 4, body }]);
             }
-            Self::NamesTheNameless if kind == CONNECT => named(version, packet),
-            Self::HurriesWills if kind == CONNECT => without_will_delay(version, packet),
+            Self::AssignsOneClientId if kind == CONNECT => named(version, packet),
+            Self::IgnoresWillDelay if kind == CONNECT => without_will_delay(version, packet),
             _ => packet,
         };
         Fate::Packets(vec![changed])
     }
 
-    /// Whether the end of the client's stream reaches the broker as a goodbye.
-    pub(crate) fn says_goodbye(self) -> bool {
+    /// Whether the end of the client's stream reaches the broker as a DISCONNECT.
+    pub(crate) fn ends_with_disconnect(self) -> bool {
         self == Self::LosesWills
     }
 
-    /// Whether the broker's close reaches the client.
-    pub(crate) fn lets_close(self) -> bool {
+    /// Whether the broker's close is forwarded to the client.
+    pub(crate) fn forwards_close(self) -> bool {
         self != Self::StaysOpen
     }
 }
@@ -321,7 +321,7 @@ fn flip(mut packet: RawPacket, at: usize, bits: u8) -> RawPacket {
 fn other_reason(version: Version, mut packet: RawPacket, reason: Option<u8>) -> RawPacket {
     let failure = match packet.kind() {
         CONNACK if !version.is_v5() => 5,
-        // Unspecified error; for SUBACK of the older version its one failure.
+        // Unspecified error; for SUBACK of 3.1.1 its only failure code.
         _ => 0x80,
     };
     if version.is_v5() && matches!(packet.kind(), PUBACK..=PUBCOMP) && packet.body.len() == 2 {
@@ -352,7 +352,7 @@ fn same_packet_id(mut packet: RawPacket) -> RawPacket {
     packet
 }
 
-/// The PUBLISH with QoS 0: without a Packet Identifier, and never a repetition.
+/// The PUBLISH with QoS 0: without a Packet Identifier and without DUP.
 fn at_most_once(mut packet: RawPacket) -> RawPacket {
     if let Some(at) = packet.packet_id_at() {
         packet.body.drain(at..at + 2);
@@ -361,7 +361,7 @@ fn at_most_once(mut packet: RawPacket) -> RawPacket {
     packet
 }
 
-/// The answer that a packet of QoS 1 or 2 asks for, with success.
+/// The acknowledgement of a QoS 1 or 2 packet, with success.
 fn acknowledged(packet: &RawPacket) -> RawPacket {
     let first_byte = match (packet.kind(), packet.qos()) {
         (PUBLISH, 1) => PUBACK << 4,
@@ -391,7 +391,7 @@ fn downgraded(mut packet: RawPacket) -> RawPacket {
     packet
 }
 
-/// SUBSCRIBE to the filter behind `$share/name/`, if that is its first one.
+/// The SUBSCRIBE with the plain filter instead of `$share/name/filter`, if that is its first one.
 fn unshared(version: Version, mut packet: RawPacket) -> RawPacket {
     const PREFIX: &[u8] = b"$share/";
     // A test's shared subscriptions have no properties: their length is one byte.
@@ -412,7 +412,7 @@ fn without(version: Version, packet: &RawPacket, id: u8) -> RawPacket {
     packet.with_properties(version, &properties)
 }
 
-/// The packet with this property, instead of what it had of it.
+/// The packet with this property, replacing an existing one.
 fn with(version: Version, packet: &RawPacket, property: &[u8]) -> RawPacket {
     let mut properties = packet.properties(version).unwrap_or_default();
     properties.retain(|(id, _)| *id != property[0]);
@@ -428,14 +428,14 @@ fn changed_property(version: Version, packet: &RawPacket, id: u8) -> RawPacket {
     packet.with_properties(version, &properties)
 }
 
-fn turned_reasons(version: Version, mut packet: RawPacket) -> RawPacket {
+fn reversed_reasons(version: Version, mut packet: RawPacket) -> RawPacket {
     if let Some(at) = packet.reason_at(version) {
         packet.body[at..].reverse();
     }
     packet
 }
 
-/// Success for as many filters as the packet has.
+/// Success for each filter of the packet.
 fn unsuback(version: Version, packet: &RawPacket) -> RawPacket {
     let mut body = packet.packet_id().expect("UNSUBSCRIBE has one").to_vec();
     if version.is_v5() {
@@ -470,7 +470,7 @@ fn without_property_length(version: Version, mut packet: RawPacket) -> RawPacket
     packet
 }
 
-/// Only for blocks whose length takes one byte.
+/// Only for blocks with a length of one byte.
 fn with_long_property_length(version: Version, mut packet: RawPacket) -> RawPacket {
     if let Some((at, 1..128)) = packet.property_block(version) {
         packet.body[at] |= 0x80;
@@ -487,7 +487,7 @@ fn without_byte_order_mark(mut packet: RawPacket) -> RawPacket {
     packet
 }
 
-/// Where the client identifier of a CONNECT is.
+/// Position of the client identifier in a CONNECT.
 fn client_id_at(version: Version, packet: &RawPacket) -> usize {
     10 + packet.property_block(version).map_or(0, |(_, bytes)| bytes)
 }
@@ -513,7 +513,7 @@ fn without_will_delay(version: Version, mut packet: RawPacket) -> RawPacket {
     packet
 }
 
-/// CONNECT under a client identifier of its own.
+/// The CONNECT with a client identifier of its own.
 fn renamed(version: Version, packet: RawPacket, number: u64) -> RawPacket {
     let at = client_id_at(version, &packet);
     let Some(length) = packet.length_at(at) else { return packet };

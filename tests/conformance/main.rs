@@ -1,13 +1,13 @@
-//! Every statement of both standards that binds a server, asked of a broker from outside, over TCP.
+//! Every statement of both standards that binds a server, tested on a broker from outside, over TCP.
 //!
-//! Without arguments the built binary is judged on each backend, with one shard on `io_uring` and with two on the others. Beside what every test
-//! binary takes (a filter, `--list`, `--test-threads`):
-//! - `--broker ADDRESS:PORT` judges any other broker; what needs settings of ours is left out. The table of statements follows.
-//! - `--table` prints that table for ours.
-//! - `--faults` puts a proxy before the binary that is wrong on purpose, for each case in the way the case names, and demands
-//!   that the case fails: a case that cannot fail shows nothing.
+//! Without arguments it tests the built binary on each backend, with one shard on `io_uring` and with two on the others.
+//! In addition to the arguments of every test binary (a filter, `--list`, `--test-threads`):
+//! - `--broker ADDRESS:PORT` tests any other broker and prints the table of statements. Cases that need our settings are left out.
+//! - `--table` prints that table for our binary.
+//! - `--faults` puts a proxy with a deliberate fault before the binary, for each case the fault that the case names, and requires
+//!   the case to fail: a case that cannot fail proves nothing.
 //!
-//! Knows how cases are run; what they ask is in `scenarios`, which statement each shows in `v5` and `v3_1_1`.
+//! This module runs the cases. The scenarios are in `scenarios`; `v5` and `v3_1_1` assign them to statements.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -37,25 +37,25 @@ use proxy::Proxy;
 use table::Results;
 use target::{Brokers, Target};
 
-/// How long a case waits before a wrong broker: it mostly waits for what does not come.
+/// How long a case waits for a faulty broker. Most faults leave out an answer, so most cases wait this long.
 const FAULTY_PATIENCE: Duration = Duration::from_secs(4);
-/// Cases mostly wait, for a broker that has other cases to serve.
+/// Cases that run at once. They spend most of their time waiting.
 const THREADS: usize = 16;
 
-/// What the suite is asked to judge.
+/// The broker under test.
 enum Judged {
-    /// The built binary, on a driver and with a number of shards.
+    /// The built binary, with a driver and a number of shards.
     Ours {
         variant: &'static str,
         io: Io,
         shards: &'static str,
     },
-    /// The binary behind a proxy that is wrong on purpose.
+    /// The binary behind a proxy with a deliberate fault.
     Faulty,
     External(SocketAddr),
 }
 
-/// Every backend, and every one of them but the first with more than one shard.
+/// Every backend, all but the first with more than one shard.
 const VARIANTS: [(&str, Io, &str); 4] = [
     ("uring", Io::Uring, "1"),
     ("two_shards_on_epoll", Io::Epoll, "2"),
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_iter(rest);
     arguments.test_threads.get_or_insert(THREADS);
-    // A failed case tells its story in the list of failures; the hook would tell it again, in between.
+    // A failed case is reported in the list of failures; the hook would report it a second time.
     panic::set_hook(Box::new(|_| {}));
 
     let results = Results::default();
@@ -145,11 +145,11 @@ fn trials(judged: &Judged, brokers: &Brokers, results: &Results) -> Vec<Trial> {
     trials
 }
 
-/// Runs a case; what it found wrong is the error.
+/// Runs a case; a failed assertion is the error.
 fn ask(case: &Case, on: &Target) -> Result<(), Failed> {
     panic::catch_unwind(|| (case.scenario)(on)).map_err(|found| {
         let text = found.downcast_ref::<String>().cloned();
         let text = text.or_else(|| found.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Failed::from(text.unwrap_or_else(|| "it panicked without words".to_owned()))
+        Failed::from(text.unwrap_or_else(|| "it panicked without a message".to_owned()))
     })
 }

@@ -1,5 +1,5 @@
-//! A broker that is wrong on purpose: a proxy before the real one, which does to each packet what its fault says.
-//! Knows which way packets go, and when the connection ends; what is done to them is `fault`'s.
+//! A broker with a deliberate fault: a proxy before the real one that applies the fault to each packet. The faults are
+//! defined in `fault`; this module forwards packets and closes connections.
 
 #![expect(clippy::disallowed_types, reason = "the two directions of a connection run on a thread each")]
 
@@ -37,14 +37,14 @@ impl Proxy {
     }
 }
 
-/// One connection: this thread carries what the client says, another what the broker answers.
+/// One connection: this thread forwards client packets, another one the broker's packets.
 fn serve(client: &TcpStream, broker: SocketAddr, fault: Fault) {
     let Ok(broker) = TcpStream::connect(broker) else { return };
     let version = Arc::new(OnceLock::new());
     let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let (Ok(client_writer), Ok(broker_reader)) = (client.try_clone(), broker.try_clone()) else { return };
-    let told = Arc::clone(&version);
-    thread::spawn(move || answer(&broker_reader, &client_writer, fault, &told));
+    let known = Arc::clone(&version);
+    thread::spawn(move || answer(&broker_reader, &client_writer, fault, &known));
     ask(client, &broker, fault, &version, number);
 }
 
@@ -55,13 +55,13 @@ fn ask(client: &TcpStream, mut broker: &TcpStream, fault: Fault, version: &OnceL
             if packet.kind() == CONNECT {
                 version.get_or_init(|| version_of(&packet));
             }
-            let spoken = version.get().copied().unwrap_or(Version::V5);
-            match fault.to_broker(spoken, packet, number) {
+            let version_now = version.get().copied().unwrap_or(Version::V5);
+            match fault.to_broker(version_now, packet, number) {
                 Fate::Packets(packets) => packets.iter().for_each(|packet| send(broker, packet)),
                 Fate::Back(packets) => packets.iter().for_each(|packet| send(client, packet)),
-                Fate::After(_) => unreachable!("only what the broker sends is held back"),
+                Fate::After(_) => unreachable!("only packets of the broker are held back"),
                 Fate::Close => {
-                    // Whoever closed first: both are gone afterwards.
+                    // If one side has closed already, both are closed afterwards.
                     let _ = broker.shutdown(Shutdown::Both);
                     let _ = client.shutdown(Shutdown::Both);
                     return;
@@ -69,13 +69,13 @@ fn ask(client: &TcpStream, mut broker: &TcpStream, fault: Fault, version: &OnceL
             }
         }
         if RawPacket::has_no_length(&bytes) {
-            // It is not MQTT, and the broker's to judge.
+            // The bytes are not MQTT; the broker judges them.
             let _ = broker.write_all(&std::mem::take(&mut bytes));
         }
     }
-    // What is no whole packet is the broker's to judge.
+    // An incomplete packet is forwarded; the broker judges it.
     let _ = broker.write_all(&bytes);
-    if fault.says_goodbye() {
+    if fault.ends_with_disconnect() {
         let _ = broker.write_all(&[0xE0, 0x00]);
     }
     let _ = broker.shutdown(Shutdown::Write);
@@ -86,11 +86,11 @@ fn answer(broker: &TcpStream, client: &TcpStream, fault: Fault, version: &OnceLo
     let mut held: Option<RawPacket> = None;
     while receive(broker, &mut bytes) {
         while let Some(packet) = RawPacket::take(&mut bytes) {
-            let spoken = version.get().copied().unwrap_or(Version::V5);
-            match fault.to_client(spoken, packet) {
+            let version_now = version.get().copied().unwrap_or(Version::V5);
+            match fault.to_client(version_now, packet) {
                 Fate::Packets(packets) => packets.iter().for_each(|packet| send(client, packet)),
                 Fate::After(packet) => {
-                    // The one that is held goes behind the one that has come.
+                    // The held packet is sent after this one.
                     match held.take() {
                         Some(earlier) => {
                             send(client, &packet);
@@ -99,12 +99,12 @@ fn answer(broker: &TcpStream, client: &TcpStream, fault: Fault, version: &OnceLo
                         None => held = Some(packet),
                     }
                 }
-                Fate::Back(_) | Fate::Close => unreachable!("only what the client sends is answered here"),
+                Fate::Back(_) | Fate::Close => unreachable!("only packets of the client are answered here"),
             }
         }
     }
-    // Otherwise it stays open until the client gives up.
-    if fault.lets_close() {
+    // Otherwise the connection stays open until the client gives up.
+    if fault.forwards_close() {
         let _ = client.shutdown(Shutdown::Both);
     }
 }
@@ -120,7 +120,7 @@ fn receive(mut from: &TcpStream, bytes: &mut Vec<u8>) -> bool {
     }
 }
 
-/// A connection that is gone is noticed where it is read.
+/// A lost connection is noticed by the reading side.
 fn send(mut to: &TcpStream, packet: &RawPacket) {
     let _ = to.write_all(&packet.encode());
 }

@@ -1,7 +1,7 @@
-//! Packets as bytes with their property block found, for both directions: enough for a proxy to damage them.
-//! Understands only packets that are in order; what is not passes as it came.
+//! Packets of both directions as bytes, with their property block located, so that a proxy can damage them. Only valid
+//! packets are parsed; others are forwarded unchanged.
 
-#![allow(dead_code, reason = "all types of packet are named, also those that no fault touches")]
+#![allow(dead_code, reason = "all packet types are named, including those that no fault changes")]
 
 use crate::harness::packet::{Version, packet, variable_byte_integer};
 
@@ -21,7 +21,7 @@ pub(crate) const PINGRESP: u8 = 13;
 pub(crate) const DISCONNECT: u8 = 14;
 pub(crate) const AUTH: u8 = 15;
 
-/// A packet: its first byte and what follows the length.
+/// A packet: its first byte and the bytes after the length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RawPacket {
     pub(crate) first_byte: u8,
@@ -29,7 +29,7 @@ pub(crate) struct RawPacket {
 }
 
 impl RawPacket {
-    /// Takes the first whole packet out of `bytes`. `None`: more bytes are needed, or it has no length that can be read.
+    /// Removes the first complete packet from `bytes`. `None` if more bytes are needed or the length cannot be read.
     pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
         let (length, length_bytes) = read_length(bytes.get(1..)?)?;
         let start = 1 + length_bytes;
@@ -39,7 +39,7 @@ impl RawPacket {
         Some(Self { first_byte, body })
     }
 
-    /// Whether what comes next has a length that no further byte makes readable.
+    /// Whether the next length is malformed, whatever bytes follow.
     pub(crate) fn has_no_length(bytes: &[u8]) -> bool {
         bytes.len() >= 5 && read_length(&bytes[1..]).is_none()
     }
@@ -56,7 +56,7 @@ impl RawPacket {
         self.first_byte >> 1 & 3
     }
 
-    /// Where the Packet Identifier is, if there is one.
+    /// Position of the Packet Identifier, if there is one.
     pub(crate) fn packet_id_at(&self) -> Option<usize> {
         match self.kind() {
             PUBLISH if self.qos() > 0 => Some(2 + self.length_at(0)?),
@@ -70,7 +70,7 @@ impl RawPacket {
         self.body.get(at..at + 2)?.try_into().ok()
     }
 
-    /// Where the reason code is, or the first of them; acknowledgements of success may be without.
+    /// Position of the reason code or of the first one. Acknowledgements of success may have none.
     pub(crate) fn reason_at(&self, version: Version) -> Option<usize> {
         let at = match self.kind() {
             CONNACK => 1,
@@ -82,7 +82,7 @@ impl RawPacket {
         (at < self.body.len()).then_some(at)
     }
 
-    /// The property block, with its length field.
+    /// The property block, including its length field.
     fn block(&self, version: Version) -> Option<Block> {
         if !version.is_v5() {
             return None;
@@ -103,12 +103,12 @@ impl RawPacket {
         })
     }
 
-    /// Where the property block begins, its length field, and how many bytes it has with that.
+    /// Start of the property block, and its size including the length field.
     pub(crate) fn property_block(&self, version: Version) -> Option<(usize, usize)> {
         self.block(version).map(|block| (block.at, block.bytes))
     }
 
-    /// The properties: identifier and the bytes of each, identifier included.
+    /// The properties: identifier, and the bytes including the identifier.
     pub(crate) fn properties(&self, version: Version) -> Option<Vec<(u8, Vec<u8>)>> {
         let block = self.block(version)?;
         let mut rest = &self.body[block.start..block.at + block.bytes];
@@ -121,7 +121,7 @@ impl RawPacket {
         Some(found)
     }
 
-    /// The packet with other properties; as it was if it can have none. Acknowledgements without a reason get one.
+    /// The packet with other properties; unchanged if it cannot have any. Acknowledgements without a reason code get one.
     pub(crate) fn with_properties(&self, version: Version, properties: &[(u8, Vec<u8>)]) -> Self {
         let mut whole = self.clone();
         if version.is_v5() {
@@ -140,7 +140,7 @@ impl RawPacket {
         Self { first_byte: whole.first_byte, body }
     }
 
-    /// Where the payload of a PUBLISH begins.
+    /// Start of the payload of a PUBLISH.
     pub(crate) fn payload_at(&self, version: Version) -> Option<usize> {
         let head = 2 + self.length_at(0)? + if self.qos() > 0 { 2 } else { 0 };
         Some(head + self.block(version).map_or(0, |block| block.bytes))
@@ -154,11 +154,11 @@ impl RawPacket {
 }
 
 struct Block {
-    /// Of its length field.
+    /// Position of the length field.
     at: usize,
-    /// Of its first property.
+    /// Position of the first property.
     start: usize,
-    /// Length field and properties.
+    /// Size of length field and properties.
     bytes: usize,
 }
 
@@ -173,7 +173,7 @@ fn read_length(input: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Bytes of the first property of `input`, its identifier included.
+/// Size of the first property of `input`, including its identifier.
 fn property_bytes(input: &[u8]) -> Option<usize> {
     let text = |at: usize| {
         let bytes = input.get(at..at + 2)?;

@@ -1,10 +1,6 @@
-//! The broker a case talks to: where it listens, which version is spoken, and names that no other case uses.
-//! Knows no packet beyond what it takes to connect.
+//! The broker that a case connects to: its address, the protocol version, and names that no other case uses.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "cases run on several threads and share the brokers that they judge"
-)]
+#![expect(clippy::disallowed_types, reason = "cases run on several threads and share the brokers under test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +16,7 @@ use crate::harness::peer::Peer;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// What a scenario is given.
+/// The parameter of a scenario.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) version: Version,
@@ -29,7 +25,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(address: SocketAddr, case: &Case) -> Self {
-        // No longer than 23 bytes with a short suffix, so that a name does for a client identifier as well.
+        // At most 23 bytes with a short suffix, so that a name can also be a client identifier.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let scope = format!("c{:x}x{number}", std::process::id());
         Self { address, version: case.version, scope }
@@ -40,7 +36,7 @@ impl Target {
         format!("{}{suffix}", self.scope)
     }
 
-    /// A connection on which nothing was said yet.
+    /// A TCP connection without any packet yet.
     pub(crate) fn open(&self) -> Peer {
         Peer::open(self.address, self.version)
     }
@@ -50,8 +46,8 @@ impl Target {
         self.connect(&Connect::new(self.version, &self.name(suffix)))
     }
 
-    /// A client whose session outlives its connection; it is resumed if it is there.
-    pub(crate) fn keeper(&self, suffix: &str) -> Peer {
+    /// A connected client whose session outlives the connection; the session is resumed if it exists.
+    pub(crate) fn persistent(&self, suffix: &str) -> Peer {
         self.connect(&Connect::persistent(self.version, &self.name(suffix)))
     }
 
@@ -61,15 +57,15 @@ impl Target {
     }
 }
 
-/// Brokers of ours that were started so far, one for each way of starting; shared by the cases.
+/// Our brokers started so far, one for each combination of settings; shared by the cases.
 #[derive(Clone, Default)]
 pub(crate) struct Brokers(Arc<Mutex<BTreeMap<String, Broker>>>);
 
 impl Brokers {
-    /// Where the broker that was started this way listens; it is started at the first call.
+    /// Address of the broker with these settings; the first call starts it.
     ///
     /// # Errors
-    /// When one of them could not be started before.
+    /// If a broker could not be started before.
     pub(crate) fn address(&self, io: Io, shards: &str, flags: &[&str]) -> Result<SocketAddr, Failed> {
         let mut brokers = self.0.lock().map_err(|_| "a broker did not start")?;
         let key = format!("{} {shards} {}", io.flag(), flags.join(" "));
@@ -80,10 +76,10 @@ impl Brokers {
         Ok(broker.address())
     }
 
-    /// Stops all of them: each must have lived until now, and end cleanly.
+    /// Stops all brokers: each must still be running, and end cleanly.
     ///
     /// # Errors
-    /// When one of them died, or did not stop as it should.
+    /// If a broker died or did not stop cleanly.
     pub(crate) fn stop(&self) -> Result<(), String> {
         let mut brokers = self.0.lock().map_err(|_| "a broker did not start")?;
         for (key, mut broker) in std::mem::take(&mut *brokers) {

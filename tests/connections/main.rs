@@ -1,5 +1,5 @@
-//! Many connections at once: each subscribed, held, pinged, given a message and closed, twice; and then the broker holds what
-//! it held before. `CONNECTIONS=10000` asks for more than the quick run's thousand.
+//! Many connections at once. Each is subscribed, held, pinged, sent a message and closed, in several rounds; afterwards
+//! the broker holds no more than before. `CONNECTIONS=10000` raises the number from the default thousand.
 #![cfg(target_os = "linux")]
 
 #[path = "../harness/mod.rs"]
@@ -18,13 +18,13 @@ use harness::received::Received;
 use harness::time::{Deadline, PATIENCE, now};
 
 const COUNT_QUICK: usize = 1_000;
-/// Descriptors of the test's own beside its connections.
+/// Descriptors of the test itself, in addition to its connections.
 const RESERVED: u64 = 64;
-/// What a connection with one subscription may take where it is a task and its session lives on its shard, once there are
-/// enough of them that what the broker has once does not count.
+/// Maximum memory of a connection with one subscription, if the connection is a task and its session lives on its shard.
+/// Measured with so many connections that the broker's fixed memory does not matter.
 const BYTES_MAX: u64 = 1_050;
 const COUNT_WEIGHED: usize = 2 * COUNT_QUICK;
-/// Memory an allocator may keep in other places from one round to the next.
+/// Memory that an allocator may keep elsewhere from one round to the next.
 const SLACK_BYTES: u64 = 2 << 20;
 
 #[test]
@@ -44,13 +44,13 @@ fn many_connections_leave_nothing_behind_on_tokio() {
 
 #[test]
 fn many_connections_leave_nothing_behind_on_threads() {
-    // The system's library keeps some of the stacks of threads that ended.
+    // The system's library keeps some stacks of threads that ended.
     judge(Io::Blocking, "1", 4 * SLACK_BYTES);
 }
 
 #[test]
 fn many_connections_leave_nothing_behind_on_two_shards() {
-    // Each round deals the connections anew, so a shard's tables may still grow in a later one.
+    // Each round distributes the connections anew, so a shard's tables may still grow in a later one.
     judge(Io::Auto, "2", 4 * SLACK_BYTES);
 }
 
@@ -60,7 +60,7 @@ fn judge(io: Io, shards: &str, slack_bytes: u64) {
     let flags = ["--max-connections", &max, "--stats-interval", "0", "--shards", shards];
     let mut broker = Broker::start_with(&Setup { io, flags: &flags, ..Setup::default() });
     let process = broker.process().id();
-    // One of each before counting: what is made at the first use of something is not left behind by anybody.
+    // A small round before counting: memory allocated at first use is not a leak.
     round(broker.address(), 10, process);
     let descriptors = settled_descriptors(process, usize::MAX);
     let before = resident_bytes(process);
@@ -83,18 +83,18 @@ fn judge(io: Io, shards: &str, slack_bytes: u64) {
     if count >= COUNT_WEIGHED && shards == "1" && matches!(io, Io::Uring | Io::Epoll) {
         assert!(per_connection <= BYTES_MAX, "an idle connection takes {per_connection} bytes");
     }
-    // The first round may make pools grow, and the second what the first left no room for; what still grows is a leak.
+    // The first round may let pools grow, and the second may fill what the first left. Later growth is a leak.
     let growth = after[2].saturating_sub(after[1]);
     assert!(growth <= slack_bytes, "memory grew by {growth} bytes from the second round to the third");
     assert!(peaks[2] <= peaks[1] + slack_bytes, "the same connections need more memory each time: {peaks:?}");
     broker.stop();
 }
 
-/// All connections of a round, from first to last; the broker's memory while all are held.
+/// All connections of one round; returns the broker's memory while all are held.
 fn round(address: SocketAddr, count: usize, process: u32) -> u64 {
     let start = now();
     let mut peers: Vec<Peer> = (0..count).map(|number| open(address, number)).collect();
-    // Everything is sent to all before anything is awaited: the broker serves them at once, not one by one.
+    // Everything is sent on all connections before anything is awaited, so that the broker serves them concurrently.
     for (number, peer) in peers.iter_mut().enumerate() {
         let version = version(number);
         let mut bytes = Connect::new(version, &format!("client{number}")).encode();
@@ -126,7 +126,7 @@ fn round(address: SocketAddr, count: usize, process: u32) -> u64 {
     }
     publisher.disconnect();
     for (number, peer) in peers.iter_mut().enumerate() {
-        // Half of them leave in order, half vanish.
+        // Half of them disconnect normally, half close without DISCONNECT.
         if number % 2 == 0 {
             peer.send(&disconnect(version(number), 0, &Properties::new()));
         }
@@ -145,7 +145,7 @@ fn version(number: usize) -> Version {
     Version::ALL[number % 3]
 }
 
-/// Connects from one of many loopback addresses: one source has too few ports for rounds that follow one another.
+/// Connects from one of many loopback addresses, because one source has too few ports for consecutive rounds.
 fn open(address: SocketAddr, number: usize) -> Peer {
     let source = u8::try_from(number % 200).expect("it is below 200") + 1;
     let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 1, source)), 0);
@@ -157,7 +157,7 @@ fn open(address: SocketAddr, number: usize) -> Peer {
     Peer::over(TcpStream::from(socket), version(number))
 }
 
-/// The broker's descriptors once there are at most `target` of them, or what is left of them when patience ends.
+/// The broker's descriptors, once there are at most `target` of them or the time is up.
 fn settled_descriptors(process: u32, target: usize) -> usize {
     let deadline = Deadline::after(PATIENCE);
     let mut count = descriptor_count(process);

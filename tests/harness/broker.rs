@@ -1,5 +1,5 @@
-//! The real binary, started on a free loopback port with a data directory of its own, or the broker that `BROKER` names.
-//! Knows the flags and the log line that tells the address; nothing of MQTT.
+//! The binary under test, started on a free loopback port with its own data directory, or the broker named by `BROKER`.
+//! Knows the broker's flags and its log line with the address, but no MQTT.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,12 +16,12 @@ use super::machine;
 use super::process::{Finished, Process};
 use super::time::PATIENCE;
 
-/// A stopping broker is promised to be gone "within seconds".
+/// The limit for a stopping broker, which promises to end "within seconds".
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// The backend, or the I/O driver of one, that a broker is started with.
+/// The backend or I/O driver that a broker is started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Io {
     Auto,
@@ -32,7 +32,7 @@ pub(crate) enum Io {
 }
 
 impl Io {
-    /// All but `Auto`, which is one of these.
+    /// All but `Auto`, which selects one of these.
     pub(crate) const EACH: [Self; 4] = [Self::Uring, Self::Epoll, Self::Tokio, Self::Blocking];
 
     pub(crate) fn flag(self) -> &'static str {
@@ -45,15 +45,15 @@ impl Io {
         }
     }
 
-    /// What the log calls it.
-    pub(crate) fn told(self) -> &'static str {
+    /// The driver's name in the log.
+    pub(crate) fn log_name(self) -> &'static str {
         match self {
             Self::Epoll if cfg!(target_os = "macos") => "kqueue",
             Self::Auto | Self::Uring | Self::Epoll | Self::Tokio | Self::Blocking => self.flag(),
         }
     }
 
-    /// This driver, or epoll, loudly, on a machine that refuses `io_uring` to everybody.
+    /// This driver, or epoll with a printed notice, on a machine that refuses `io_uring` to every process.
     fn possible(self) -> Self {
         if self == Self::Uring && machine::refuses_uring() {
             machine::say_loudly("this machine refuses io_uring: what is named uring ran on epoll");
@@ -63,7 +63,7 @@ impl Io {
     }
 }
 
-/// A directory of a test, removed with its content unless the test fails.
+/// A test's directory, removed with its content unless the test fails.
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
@@ -78,7 +78,7 @@ impl Directory {
         &self.0
     }
 
-    /// Writes a file below the directory, with the folders it needs, and returns where it is.
+    /// Writes a file below the directory, creates missing folders, and returns the file's path.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.0.join(name);
         let parent = path.parent().expect("a file has a directory");
@@ -91,16 +91,16 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if !thread::panicking() {
-            // What cannot be removed is left to `cargo clean`.
+            // Files that cannot be removed are left to `cargo clean`.
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 }
 
-/// How a broker is started.
+/// The options of a broker to start.
 pub(crate) struct Setup<'a> {
     pub(crate) io: Io,
-    /// Beside `--io`, `--port 0`, `--bind 127.0.0.1`, `--data-dir` and `--config`.
+    /// In addition to `--io`, `--port 0`, `--bind 127.0.0.1`, `--data-dir` and `--config`.
     pub(crate) flags: &'a [&'a str],
     /// Content of the configuration file.
     pub(crate) config: &'a str,
@@ -112,13 +112,13 @@ impl Default for Setup<'_> {
     }
 }
 
-/// A broker that serves.
+/// A running broker.
 pub(crate) struct Broker {
-    /// `None`: it is somebody else's.
+    /// `None` for an external broker.
     process: Option<Process>,
     directory: Directory,
     addresses: Vec<SocketAddr>,
-    /// What makes names of this broker's user unique, so that an external broker can be shared.
+    /// Makes names of this broker's user unique, so that tests can share an external broker.
     scope: String,
 }
 
@@ -127,14 +127,14 @@ pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_mqtt-broker"))
 }
 
-/// The binary under test in `directory`, where it finds no configuration but what the test puts there.
+/// The binary under test in `directory`, where it finds only the configuration of the test.
 pub(crate) fn command_in(directory: &Directory) -> Command {
     let mut command = Command::new(binary());
     in_directory(&mut command, directory);
     command
 }
 
-/// As `command_in`, started by way of `wrapper` (a command that ends in executing its arguments).
+/// Like `command_in`, started through `wrapper` (a command that executes its arguments).
 pub(crate) fn wrapped_command_in(directory: &Directory, wrapper: &[String]) -> Command {
     let mut command = Command::new(&wrapper[0]);
     command.args(&wrapper[1..]).arg(binary());
@@ -143,11 +143,11 @@ pub(crate) fn wrapped_command_in(directory: &Directory, wrapper: &[String]) -> C
 }
 
 fn in_directory(command: &mut Command, directory: &Directory) {
-    // A service manager around the test run must not be told about the broker under test.
+    // A service manager around the test run must not receive notifications of the broker under test.
     command.current_dir(directory.path()).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
 }
 
-/// The broker that `BROKER=host:port` names, if the suite is to judge another one than the binary under test.
+/// The broker given by `BROKER=host:port`, to test another broker than the binary under test.
 pub(crate) fn external() -> Option<SocketAddr> {
     let value = std::env::var_os("BROKER")?;
     let text = value.to_str().expect("BROKER is text");
@@ -155,7 +155,7 @@ pub(crate) fn external() -> Option<SocketAddr> {
 }
 
 impl Broker {
-    /// A broker with defaults on the given driver; the external one where there is one.
+    /// A broker with defaults on the given driver, or the external broker if there is one.
     pub(crate) fn start(io: Io) -> Self {
         match external() {
             Some(address) => Self {
@@ -168,12 +168,12 @@ impl Broker {
         }
     }
 
-    /// The binary under test, whatever `BROKER` says.
+    /// The binary under test, even if `BROKER` is set.
     pub(crate) fn start_with(setup: &Setup<'_>) -> Self {
         Self::start_in(Directory::new(), setup)
     }
 
-    /// As `start_with`, with the data that an earlier broker left in `directory`.
+    /// Like `start_with`, with the data that an earlier broker left in `directory`.
     pub(crate) fn start_in(directory: Directory, setup: &Setup<'_>) -> Self {
         let mut command = command_in(&directory);
         configure(&mut command, &directory, setup);
@@ -204,7 +204,7 @@ impl Broker {
         &self.addresses
     }
 
-    /// False when the suite judges somebody else's broker, which may lack what only ours promises.
+    /// False for an external broker, which may lack features that only ours promises.
     pub(crate) fn is_ours(&self) -> bool {
         self.process.is_some()
     }
@@ -222,7 +222,8 @@ impl Broker {
         &self.directory
     }
 
-    /// Asks it to stop and asserts that it does, cleanly and soon; what it wrote, and its directory for the next one.
+    /// Asks the broker to stop, and asserts that it ends cleanly and in time. Returns its output, and its directory for
+    /// the next one.
     pub(crate) fn stop(mut self) -> (Finished, Directory) {
         let mut process = self.process.take().expect("only the broker under test is stopped");
         process.signal(Signal::TERM);
@@ -232,7 +233,7 @@ impl Broker {
         (Finished { status, output }, self.directory)
     }
 
-    /// Ends it without a chance to say goodbye; its directory for the next one.
+    /// Kills the broker without a clean shutdown; returns its directory for the next one.
     pub(crate) fn kill(mut self) -> Directory {
         let mut process = self.process.take().expect("only the broker under test is killed");
         process.signal(Signal::KILL);
@@ -241,7 +242,7 @@ impl Broker {
     }
 }
 
-/// Adds what every broker of the suites is started with.
+/// Adds the arguments that every broker of the suites is started with.
 pub(crate) fn configure(command: &mut Command, directory: &Directory, setup: &Setup<'_>) {
     let config = directory.write("test.conf", setup.config);
     command.arg("--config").arg(config);
@@ -250,7 +251,7 @@ pub(crate) fn configure(command: &mut Command, directory: &Directory, setup: &Se
     command.args(setup.flags);
 }
 
-/// The address that a log line tells.
+/// The address in a log line.
 pub(crate) fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("listening on ")?;
     rest.split_whitespace().next()?.parse().ok()

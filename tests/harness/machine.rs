@@ -1,5 +1,5 @@
-//! What the suites ask of the machine: is `io_uring` allowed, how much does a process hold, how is it denied something.
-//! Knows nothing of the broker but a process identifier.
+//! Queries and manipulations of the machine: whether `io_uring` is allowed, the resources of a process, and denied system
+//! calls.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Asks the kernel for a ring of four entries, without help of the broker's code.
+/// Requests a ring of four entries from the kernel, independent of the broker's code.
 const URING_PROBE: &str = r#"my $p = "\0" x 120; exit(syscall(425, 4, $p) < 0 ? 1 : 0);"#;
 
-/// Executes the rest of the arguments with one system call answered by an error number. Needs no privilege.
+/// Executes the remaining arguments with one system call failing with an error number. Needs no privilege.
 const FORBID: &str = r#"
 my ($number, $errno) = splice @ARGV, 0, 2;
 my $prctl = $ENV{FORBID_PRCTL};
@@ -33,8 +33,8 @@ pub(crate) const EACCES: u32 = 13;
 pub(crate) const BIND: u32 = if cfg!(target_arch = "x86_64") { 49 } else { 200 };
 const PRCTL: u32 = if cfg!(target_arch = "x86_64") { 157 } else { 167 };
 
-/// Whether the kernel refuses `io_uring` to every process here. What cannot be probed is not refused: then the broker under
-/// test has to prove it.
+/// Whether the kernel refuses `io_uring` to every process. If it cannot be probed, the answer is no, and the broker under
+/// test has to show it.
 pub(crate) fn refuses_uring() -> bool {
     static REFUSED: OnceLock<bool> = OnceLock::new();
     *REFUSED.get_or_init(|| {
@@ -43,7 +43,7 @@ pub(crate) fn refuses_uring() -> bool {
     })
 }
 
-/// A command whose arguments run with `system_call` refused; `None` where the machine has no perl.
+/// A command whose arguments run with `system_call` refused; `None` if the machine has no perl.
 pub(crate) fn forbidding(system_call: u32, errno: u32) -> Option<Vec<String>> {
     let works = Command::new("perl").args(["-e", "exit 0"]).status().is_ok_and(|status| status.success());
     works.then(|| {
@@ -53,9 +53,9 @@ pub(crate) fn forbidding(system_call: u32, errno: u32) -> Option<Vec<String>> {
     })
 }
 
-/// Writes past the test runner's capture, so that what was not tested is seen in a run that passes.
+/// Writes past the test runner's capture, so that a skipped check is visible in a run that passes.
 pub(crate) fn say_loudly(text: &str) {
-    // Nothing is lost but the notice when standard error is closed.
+    // If standard error is closed, only the notice is lost.
     let _ = writeln!(std::io::stderr(), "NOTICE: {text}");
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// Memory of a process that is in main memory now.
+/// Resident memory of a process.
 pub(crate) fn resident_bytes(process: u32) -> u64 {
     let status =
         fs::read_to_string(format!("/proc/{process}/status")).expect("a running process has a status");
@@ -81,7 +81,7 @@ pub(crate) fn resident_bytes(process: u32) -> u64 {
     kib * 1024
 }
 
-/// Descriptors that a process holds.
+/// Number of descriptors that a process holds.
 pub(crate) fn descriptor_count(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).expect("the descriptors of our child can be listed").count()
 }

@@ -1,8 +1,8 @@
-//! What every suite needs to judge the broker from outside: a process that is started, watched and stopped, and a peer that
-//! speaks MQTT byte by byte.
-//! Knows no crate of the broker: its codec is its own, so that a mistake of the broker's codec is not made twice.
+//! The tools of every suite that tests the broker from outside: a process that is started, watched and stopped, and a
+//! peer that exchanges MQTT byte by byte. Uses no crate of the broker. The harness has its own codec, so that an error in
+//! the broker's codec is not repeated here.
 
-#![allow(dead_code, reason = "every suite includes this folder and none of them needs all of it")]
+#![allow(dead_code, reason = "every suite includes this folder and none of them uses all of it")]
 
 pub(crate) mod broker;
 pub(crate) mod machine;

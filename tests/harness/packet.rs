@@ -1,7 +1,7 @@
-//! Packets as a client writes them, for all three protocol levels, and whatever bytes a test wants instead.
-//! Checks nothing: a test must be able to send what no client may.
+//! Encodes client packets for all three protocol versions, and arbitrary bytes. Checks nothing, because a test must be
+//! able to send invalid packets.
 
-/// The protocol a peer speaks.
+/// The protocol version of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     V3_1,
@@ -81,7 +81,7 @@ impl Properties {
         self
     }
 
-    /// A text, or binary data: both are two bytes of length and the bytes.
+    /// A text or binary data. Both are a two-byte length and the bytes.
     pub(crate) fn text(mut self, id: u8, value: &str) -> Self {
         self.0.push(id);
         text(value, &mut self.0);
@@ -106,7 +106,7 @@ impl Properties {
     }
 }
 
-/// A will, as CONNECT carries it.
+/// The will of a CONNECT.
 #[derive(Clone, Debug)]
 pub(crate) struct Will<'a> {
     pub(crate) topic: &'a str,
@@ -188,7 +188,7 @@ pub(crate) struct Publish<'a> {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) dup: bool,
-    /// Written when the QoS is not 0.
+    /// Encoded if the QoS is not 0.
     pub(crate) packet_id: u16,
     pub(crate) properties: Properties,
 }
@@ -225,12 +225,12 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// PUBACK, PUBREC, PUBREL or PUBCOMP without a reason, which means success in every version.
+/// PUBACK, PUBREC, PUBREL or PUBCOMP without a reason code, which means success in every version.
 pub(crate) fn acknowledgement(first_byte: u8, packet_id: u16) -> Vec<u8> {
     packet(first_byte, &packet_id.to_be_bytes())
 }
 
-/// The same with a reason, which only version 5 has.
+/// The same with a reason code, which exists only in version 5.
 pub(crate) fn acknowledgement_with(first_byte: u8, packet_id: u16, reason: u8) -> Vec<u8> {
     let [high, low] = packet_id.to_be_bytes();
     packet(first_byte, &[high, low, reason])
@@ -242,7 +242,7 @@ pub(crate) const PUBREL: u8 = 0x62;
 pub(crate) const PUBCOMP: u8 = 0x70;
 pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 
-/// SUBSCRIBE to filters with their options byte (the QoS, in version 5 also what is above it).
+/// SUBSCRIBE to filters with their options byte (the QoS; in version 5 also the higher bits).
 pub(crate) fn subscribe(
     version: Version,
     packet_id: u16,
@@ -267,7 +267,7 @@ pub(crate) fn unsubscribe(version: Version, packet_id: u16, filters: &[&str]) ->
     packet(0xA2, &body)
 }
 
-/// DISCONNECT; a reason other than 0 and properties only where the version has them.
+/// DISCONNECT. A reason code other than 0 and properties exist only in version 5.
 pub(crate) fn disconnect(version: Version, reason: u8, properties: &Properties) -> Vec<u8> {
     if reason == 0 && properties.0.is_empty() {
         return vec![0xE0, 0];
@@ -278,7 +278,7 @@ pub(crate) fn disconnect(version: Version, reason: u8, properties: &Properties) 
     packet(0xE0, &body)
 }
 
-/// AUTH, with a reason and properties in any case.
+/// AUTH, always with a reason code and properties.
 pub(crate) fn auth(reason: u8, properties: &Properties) -> Vec<u8> {
     let mut body = vec![reason];
     properties.append_to(Version::V5, &mut body);

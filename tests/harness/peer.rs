@@ -1,5 +1,5 @@
-//! One connection that speaks MQTT byte by byte, with a deadline on every wait.
-//! Acknowledges only when it is told to; for everyday use there are helpers that do.
+//! One connection that exchanges MQTT packets byte by byte, with a deadline on every wait. Sends acknowledgements only on
+//! request; helpers combine the common sequences.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -17,29 +17,29 @@ use super::time::{Deadline, patience};
 pub(crate) struct Peer {
     stream: TcpStream,
     version: Version,
-    /// Bytes that are not a whole packet yet.
+    /// Bytes of an incomplete packet.
     bytes: Vec<u8>,
-    /// Packets that came while another one was awaited, in order.
+    /// Packets that arrived while another one was awaited, in order.
     packets: VecDeque<Received>,
-    /// What CONNACK said.
+    /// Fields of the CONNACK.
     pub(crate) session_present: bool,
     pub(crate) properties: Vec<(u8, Value)>,
-    /// Size on the wire of the packet that was read last.
+    /// Size on the wire of the packet read last.
     pub(crate) last_packet_bytes: usize,
     packet_id: u16,
-    /// Bytes of the longest packet that came, whole.
+    /// Size of the largest complete packet received, in bytes.
     pub(crate) longest_packet_bytes: usize,
 }
 
 impl Peer {
-    /// A TCP connection on which nothing was said yet.
+    /// A TCP connection without any packet yet.
     pub(crate) fn open(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect_timeout(&address, patience())
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         Self::over(stream, version)
     }
 
-    /// As `open`, on a connection that exists.
+    /// Like `open`, on an existing connection.
     pub(crate) fn over(stream: TcpStream, version: Version) -> Self {
         stream.set_nodelay(true).expect("a TCP socket has this option");
         stream.set_write_timeout(Some(patience())).expect("the time-out is not zero");
@@ -63,7 +63,7 @@ impl Peer {
         peer
     }
 
-    /// Connects; the reason of the CONNACK comes along.
+    /// Connects; also returns the reason code of the CONNACK.
     pub(crate) fn try_connect(address: SocketAddr, connect: &Connect<'_>) -> (Self, u8) {
         let mut peer = Self::open(address, connect.version);
         peer.send(&connect.encode());
@@ -91,20 +91,20 @@ impl Peer {
         text(&self.properties, id)
     }
 
-    /// Sends bytes, whatever they are.
+    /// Sends any bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream
             .write_all(bytes)
             .unwrap_or_else(|error| panic!("cannot send {} bytes: {error}", bytes.len()));
     }
 
-    /// As `send`, for bytes that the broker may answer by closing before it has read them all.
+    /// Like `send`, for bytes that the broker may refuse by closing before it has read them all.
     pub(crate) fn send_whatever_happens(&mut self, bytes: &[u8]) {
-        // What the broker had to say is read afterwards; that it also closed is no failure here.
+        // The broker's answer is read afterwards. A connection that is already closed is not a failure here.
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The next packet, in the order the broker sent them.
+    /// The next packet, in the order sent by the broker.
     pub(crate) fn next(&mut self) -> Received {
         let deadline = Deadline::after(patience());
         match self.packets.pop_front() {
@@ -113,12 +113,12 @@ impl Peer {
         }
     }
 
-    /// The next packet, or `None` when the broker closes instead.
+    /// The next packet, or `None` if the broker closes instead.
     pub(crate) fn next_or_close(&mut self) -> Option<Received> {
         self.answer_to("the last packet")
     }
 
-    /// As `next_or_close`; `what` says what was sent, should nothing come of it.
+    /// Like `next_or_close`; `what` describes the packet sent, for the failure message.
     pub(crate) fn answer_to(&mut self, what: &str) -> Option<Received> {
         if let Some(packet) = self.packets.pop_front() {
             return Some(packet);
@@ -132,7 +132,7 @@ impl Peer {
         }
     }
 
-    /// The next packet for which `is_it` holds; those before it stay for `next`.
+    /// The next packet for which `is_it` holds. Earlier packets stay for `next`.
     pub(crate) fn await_packet(&mut self, what: &str, is_it: impl Fn(&Received) -> bool) -> Received {
         if let Some(at) = self.packets.iter().position(&is_it) {
             return self.packets.remove(at).expect("it was just found");
@@ -155,14 +155,14 @@ impl Peer {
         }
     }
 
-    /// The next message, acknowledged to its end as its QoS wants it.
+    /// The next message, acknowledged completely according to its QoS.
     pub(crate) fn next_message(&mut self) -> Message {
         let message = self.next_publish();
         self.acknowledge(&message);
         message
     }
 
-    /// Plays the receiver's part of QoS 1 or 2 to its end.
+    /// Completes the receiver's part of QoS 1 or 2.
     pub(crate) fn acknowledge(&mut self, message: &Message) {
         let id = message.packet_id;
         match message.qos {
@@ -179,7 +179,7 @@ impl Peer {
         }
     }
 
-    /// Subscribes to one filter; the reason comes back.
+    /// Subscribes to one filter and returns the reason code.
     pub(crate) fn subscribe(&mut self, filter: &str, options: u8) -> u8 {
         self.subscribe_with(&[(filter, options)], &Properties::new())[0]
     }
@@ -211,14 +211,14 @@ impl Peer {
         }
     }
 
-    /// Publishes and plays the sender's part to its end; the reason of PUBACK or PUBREC comes back.
+    /// Publishes and completes the sender's part; returns the reason code of PUBACK or PUBREC.
     pub(crate) fn publish(&mut self, publish: &Publish<'_>) -> u8 {
         let id = if publish.packet_id == 0 { self.new_packet_id() } else { publish.packet_id };
         self.send(&publish.clone().with_packet_id(id).encode(self.version));
         self.complete(publish.qos, id)
     }
 
-    /// The sender's part after PUBLISH was sent.
+    /// The sender's part after the PUBLISH.
     pub(crate) fn complete(&mut self, qos: u8, id: u16) -> u8 {
         match qos {
             0 => 0,
@@ -256,20 +256,20 @@ impl Peer {
         );
     }
 
-    /// Pings and waits for the answer: what the broker queued for us before it is read then.
+    /// Sends a PINGREQ and waits for the PINGRESP. Packets that the broker queued before are then read.
     pub(crate) fn ping(&mut self) {
         self.send(&PINGREQ);
         self.await_packet("PINGRESP", |packet| *packet == Received::PingResp);
     }
 
-    /// A few round trips: what the broker does between packets has had its turn.
+    /// Waits for a few round trips, so that the broker's work between packets is done.
     pub(crate) fn settle(&mut self) {
         for _ in 0..5 {
             self.ping();
         }
     }
 
-    /// Messages that are here already.
+    /// Packets already received.
     pub(crate) fn waiting(&self) -> &VecDeque<Received> {
         &self.packets
     }
@@ -279,7 +279,7 @@ impl Peer {
         self.await_farewell().map(|(reason, _)| reason)
     }
 
-    /// As `await_close`; the properties of the DISCONNECT come along.
+    /// Like `await_close`; also returns the properties of the DISCONNECT.
     pub(crate) fn await_farewell(&mut self) -> Option<(u8, Vec<(u8, Value)>)> {
         let deadline = Deadline::after(patience());
         let mut farewell = None;
@@ -301,7 +301,7 @@ impl Peer {
         }
     }
 
-    /// A farewell in order: no will is due.
+    /// Disconnects normally: no will is published.
     pub(crate) fn disconnect(mut self) {
         self.send(&disconnect(self.version, 0, &Properties::new()));
         self.await_close();
@@ -312,15 +312,15 @@ impl Peer {
         self.await_close();
     }
 
-    /// Closes without DISCONNECT, as a client that loses its network does.
+    /// Closes without DISCONNECT, like a client that loses its network.
     pub(crate) fn vanish(self) {
-        // Whether the broker closed first makes no difference to who is gone.
+        // If the broker closed first, the client is gone all the same.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Says that nothing more comes, and reads, whatever it is, until the broker closes as well: it has seen every byte then.
+    /// Closes the sending direction and reads until the broker closes as well: it has then read every byte.
     pub(crate) fn finish(mut self) {
-        // A broker that closed first has seen what it wanted to see.
+        // A broker that closed first has read all that it wanted.
         let _ = self.stream.shutdown(Shutdown::Write);
         self.stream.set_read_timeout(Some(patience())).expect("the time-out is not zero");
         if let Err(error) = std::io::copy(&mut self.stream, &mut std::io::sink()) {
@@ -344,7 +344,7 @@ impl Peer {
                 return Ok(packet);
             }
             let Some(left) = deadline.remaining() else { return Err(End::TimedOut) };
-            // The system rounds down: a whole millisecond keeps it from being "no time-out".
+            // The system rounds down; a whole millisecond avoids a zero time-out, which means none.
             let left = left.max(Duration::from_millis(1));
             self.stream.set_read_timeout(Some(left)).expect("the time-out is not zero");
             match self.stream.read(&mut chunk) {
@@ -362,14 +362,14 @@ impl Peer {
     }
 }
 
-/// Why no packet came.
+/// The reason why no packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Closed,
     TimedOut,
 }
 
-/// The persistence of a session for a version: the property where there is one.
+/// Session persistence for a version: the property, where it exists.
 pub(crate) fn expiring(seconds: u32) -> Properties {
     Properties::new().four(property::SESSION_EXPIRY_INTERVAL, seconds)
 }

@@ -1,5 +1,4 @@
-//! A child process whose output is collected line by line and awaited by content, never by sleeping.
-//! Knows nothing of MQTT.
+//! A child process. Its output is collected line by line and awaited by content, never by sleeping.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,14 +10,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::time::{Deadline, PATIENCE};
 
-/// Which of its streams a line came from.
+/// The stream that a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Out,
     Err,
 }
 
-/// A running child. Killed when dropped, so that no failing test leaves a process behind.
+/// A running child. It is killed when dropped, so that a failing test leaves no process behind.
 pub(crate) struct Process {
     child: Child,
     lines: Vec<(Stream, String)>,
@@ -27,13 +26,13 @@ pub(crate) struct Process {
     open_streams: usize,
 }
 
-/// What a child that ran to its end left behind.
+/// The result of a child that has ended.
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) output: String,
 }
 
-/// Runs `command` to its end.
+/// Runs `command` until it ends.
 pub(crate) fn run(command: Command) -> Finished {
     let mut process = Process::spawn(command);
     let status = process.wait_for_exit(PATIENCE);
@@ -56,7 +55,7 @@ impl Process {
         self.child.id()
     }
 
-    /// A position in the output: what is written later is found by `wait_for` with this mark.
+    /// A position in the output. `wait_for` with this mark finds lines written later.
     pub(crate) fn mark(&mut self) -> usize {
         while let Ok(line) = self.incoming.try_recv() {
             self.keep(line);
@@ -64,7 +63,7 @@ impl Process {
         self.lines.len()
     }
 
-    /// The first line from `mark` on for which `is_it` holds; waits for it.
+    /// Waits for the first line from `mark` on for which `is_it` holds.
     pub(crate) fn wait_for(&mut self, mark: usize, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         let deadline = Deadline::after(PATIENCE);
         let mut seen = mark;
@@ -86,7 +85,7 @@ impl Process {
         kill_process(pid, signal).expect("a child that was not reaped can be signalled");
     }
 
-    /// Waits until the child has ended, by itself or because it was asked to.
+    /// Waits until the child has ended.
     pub(crate) fn wait_for_exit(&mut self, within: Duration) -> ExitStatus {
         let deadline = Deadline::after(within);
         while self.read_one(deadline) {}
@@ -99,7 +98,7 @@ impl Process {
                 "the process did not end within {within:?}; its output:\n{}",
                 self.output()
             );
-            // Both streams are closed or the time is up; only the exit itself is still to come.
+            // Both streams are closed or the time is up; only the exit itself is still missing.
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -113,14 +112,14 @@ impl Process {
         &self.lines
     }
 
-    /// Everything written so far, both streams.
+    /// All output so far, of both streams.
     pub(crate) fn output(&mut self) -> String {
         self.mark();
         let lines: Vec<&str> = self.lines.iter().map(|(_, line)| line.as_str()).collect();
         lines.join("\n")
     }
 
-    /// Waits for one more line; false at the end of both streams or past the deadline.
+    /// Waits for one more line. Returns false at the end of both streams or after the deadline.
     fn read_one(&mut self, deadline: Deadline) -> bool {
         while self.open_streams > 0 {
             let Some(left) = deadline.remaining() else { return false };
@@ -149,7 +148,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.is_running() {
-            // It may have ended in between: then there is nothing left to kill.
+            // If it ended in between, there is nothing left to kill.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -168,7 +167,7 @@ fn collect(stream: Stream, source: impl Read + Send + 'static, sender: Sender<Op
                 return;
             }
         }
-        // The receiver may be gone: then nobody waits for the end.
+        // If the receiver is gone, no test waits for the end.
         let _ = sender.send(None);
     });
 }

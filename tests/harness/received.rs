@@ -1,5 +1,4 @@
-//! Packets as a client reads them. What the broker must not send is a panic with the bytes: the test has found something.
-//! Knows no connection.
+//! Decodes the broker's packets. An invalid packet is a panic with the bytes, because it is a bug of the broker.
 
 use super::packet::{Version, property};
 
@@ -11,10 +10,10 @@ pub(crate) enum Value {
     Pair(String, String),
 }
 
-/// Properties in the order they came: identifier and value.
+/// Properties in the order received: identifier and value.
 pub(crate) type Properties = Vec<(u8, Value)>;
 
-/// A packet from the broker. Reason codes are what version 5 calls them; earlier versions leave them 0 where they have none.
+/// A packet from the broker. Reason codes are those of version 5; packets of earlier versions without one have 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     ConnAck { session_present: bool, reason: u8, properties: Properties },
@@ -69,7 +68,7 @@ pub(crate) fn text(properties: &[(u8, Value)], id: u8) -> Option<String> {
     })
 }
 
-/// The first whole packet of `input` and how many bytes it takes.
+/// The first complete packet of `input` and its size in bytes.
 pub(crate) fn decode(version: Version, input: &[u8]) -> Option<(Received, usize)> {
     let (length, length_bytes) = variable_byte_integer(input.get(1..)?)?;
     let start = 1 + length_bytes;
@@ -173,7 +172,7 @@ impl Reader<'_> {
         let flags = self.byte();
         assert!(flags < 2, "CONNACK has reserved flags: {flags:#04x}");
         let reason = self.byte();
-        // A broker that refuses a protocol level answers in a form that the level's client can read: without properties.
+        // A broker that refuses a protocol level answers in the format of that level, without properties.
         let is_short = self.is_at_end() && reason != 0;
         let properties = if is_short { Vec::new() } else { self.properties() };
         Received::ConnAck { session_present: flags == 1, reason, properties }
@@ -186,7 +185,7 @@ impl Reader<'_> {
         make(packet_id, reason, properties)
     }
 
-    /// Both may be left out at the end of a packet: no reason is success.
+    /// Both may be omitted at the end of a packet: no reason code means success.
     fn reason_and_properties(&mut self) -> (u8, Properties) {
         let reason = if self.is_at_end() { 0 } else { self.byte() };
         let properties = if self.is_at_end() { Vec::new() } else { self.properties() };
@@ -246,7 +245,7 @@ impl Reader<'_> {
             };
             properties.push((id, value));
         }
-        assert_eq!(self.at, end, "the broker's properties are longer than they say");
+        assert_eq!(self.at, end, "the broker's properties are longer than their length field");
         properties
     }
 

@@ -1,15 +1,14 @@
-//! Deadlines: the one place of the suites that reads a clock.
-//! Knows nothing of what is waited for.
+//! Deadlines. This is the only module of the suites that reads a clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that must happen; only a failing test ever waits this long.
+/// How long a test waits for something that must happen. Only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 static PEER_PATIENCE_MS: AtomicU64 = AtomicU64::new(PATIENCE.as_secs() * 1000);
 
-/// How long a peer waits: `PATIENCE`, unless what it talks to is known to be wrong.
+/// How long a peer waits: `PATIENCE`, unless the broker under test is known to be faulty.
 pub(crate) fn patience() -> Duration {
     Duration::from_millis(PEER_PATIENCE_MS.load(Ordering::Relaxed))
 }
@@ -28,7 +27,7 @@ impl Deadline {
         Self(now() + duration)
     }
 
-    /// What is left, or `None` once the deadline has passed.
+    /// The remaining time, or `None` after the deadline.
     pub(crate) fn remaining(self) -> Option<Duration> {
         self.0.checked_duration_since(now()).filter(|left| !left.is_zero())
     }
@@ -36,7 +35,7 @@ impl Deadline {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a judge outside the broker has to read a clock somewhere: here"
+    reason = "a test outside the broker needs a clock, and this is the only place that reads it"
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()

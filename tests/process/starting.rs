@@ -140,7 +140,7 @@ fn io_auto_says_what_serves() {
     Peer::connect(broker.address(), &Connect::new(Version::V5, "peer")).disconnect();
     let (finished, _directory) = broker.stop();
     let uring = cfg!(target_os = "linux") && !machine::refuses_uring();
-    let told = format!("io={} ", if uring { Io::Uring } else { Io::Epoll }.told());
+    let told = format!("io={} ", if uring { Io::Uring } else { Io::Epoll }.log_name());
     assert!(finished.output.contains(&told), "{told}is not told:\n{}", finished.output);
 }
 
@@ -149,7 +149,7 @@ fn io_that_is_asked_for_is_what_serves() {
     for io in [Io::Epoll, Io::Tokio, Io::Blocking] {
         let broker = Broker::start_with(&Setup { io, ..Setup::default() });
         let (finished, _directory) = broker.stop();
-        let told = format!("shards run io={} ", io.told());
+        let told = format!("shards run io={} ", io.log_name());
         assert!(finished.output.contains(&told), "{told}is not told:\n{}", finished.output);
     }
 }

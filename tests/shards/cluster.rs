@@ -1,5 +1,4 @@
-//! A broker of several shards, and what it tells of each: the shard of a client, the counters of every shard.
-//! Knows nothing of what is tested with it.
+//! A broker of several shards and its reports about them: the shard of a client and the counters of every shard.
 
 use std::thread;
 use std::time::Duration;
@@ -12,14 +11,14 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Value;
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// What one shard says of itself when the operator asks.
+/// The statistics line of one shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Shard(Vec<(String, u64)>);
 
 impl Shard {
     pub(crate) fn count(&self, name: &str) -> u64 {
         let found = self.0.iter().find(|(field, _)| field == name);
-        found.unwrap_or_else(|| panic!("a shard does not tell {name}: {self:?}")).1
+        found.unwrap_or_else(|| panic!("a shard does not report {name}: {self:?}")).1
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -32,12 +31,12 @@ impl Shard {
     }
 }
 
-/// A broker of `shards` shards, ours even if `BROKER` names another: nobody else tells of shards.
+/// A broker of `shards` shards. Always ours, even if `BROKER` is set, because other brokers report no shards.
 pub(crate) fn start(io: Io, shards: u16, flags: &[&str]) -> Broker {
     start_in(Directory::new(), io, shards, flags)
 }
 
-/// As `start`, with the data that an earlier broker left in `directory`.
+/// Like `start`, with the data that an earlier broker left in `directory`.
 pub(crate) fn start_in(directory: Directory, io: Io, shards: u16, flags: &[&str]) -> Broker {
     let shards = shards.to_string();
     let mut all = vec!["--shards", &shards, "--tell-shard", "true", "--stats-interval", "0"];
@@ -45,7 +44,7 @@ pub(crate) fn start_in(directory: Directory, io: Io, shards: u16, flags: &[&str]
     Broker::start_in(directory, &Setup { io, flags: &all, ..Setup::default() })
 }
 
-/// What each shard says of itself now, in order. A shard that has just done something says so at the end of its turn.
+/// The current statistics of each shard, in order. A shard updates them at the end of its turn.
 pub(crate) fn shards(broker: &mut Broker, count: u16) -> Vec<Shard> {
     let mark = broker.process().mark();
     broker.process().signal(Signal::USR1);
@@ -58,7 +57,7 @@ pub(crate) fn shards(broker: &mut Broker, count: u16) -> Vec<Shard> {
     shards
 }
 
-/// As `shards`, once `settled` holds for them.
+/// Like `shards`, once `settled` holds for them.
 pub(crate) fn await_shards(
     broker: &mut Broker,
     count: u16,
@@ -70,8 +69,8 @@ pub(crate) fn await_shards(
         if settled(&shards) {
             return shards;
         }
-        assert!(deadline.remaining().is_some(), "the shards never said what was awaited: {shards:?}");
-        // Nothing announces the end of a turn to the outside.
+        assert!(deadline.remaining().is_some(), "the awaited statistics never came: {shards:?}");
+        // The end of a turn is not visible from outside.
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -80,16 +79,16 @@ pub(crate) fn sum(shards: &[Shard], name: &str) -> u64 {
     shards.iter().map(|shard| shard.count(name)).sum()
 }
 
-/// The shard that CONNACK told this client of version 5.
+/// The shard that CONNACK reported to this client of version 5.
 pub(crate) fn shard_of(peer: &Peer) -> u16 {
-    let told = peer.properties.iter().find_map(|(_, value)| match value {
+    let shard = peer.properties.iter().find_map(|(_, value)| match value {
         Value::Pair(key, value) if key == "shard" => value.parse().ok(),
         Value::Pair(..) | Value::Number(_) | Value::Bytes(_) => None,
     });
-    told.unwrap_or_else(|| panic!("CONNACK does not tell the shard: {:?}", peer.properties))
+    shard.unwrap_or_else(|| panic!("CONNACK does not report the shard: {:?}", peer.properties))
 }
 
-/// A client identifier at home on `shard`.
+/// A client identifier whose session lives on `shard`.
 pub(crate) fn client_at_home(broker: &Broker, shard: u16, name: &str) -> String {
     for attempt in 0..1_000 {
         let client_id = format!("{name}-{shard}-{attempt}");
@@ -103,7 +102,7 @@ pub(crate) fn client_at_home(broker: &Broker, shard: u16, name: &str) -> String 
     panic!("of 1000 client identifiers none lives on shard {shard}");
 }
 
-/// A connected client at home on `shard`.
+/// A connected client whose session lives on `shard`.
 pub(crate) fn peer_at_home(broker: &Broker, shard: u16, version: Version, name: &str) -> Peer {
     let client_id = client_at_home(broker, shard, name);
     Peer::connect(broker.address(), &Connect::new(version, &client_id))

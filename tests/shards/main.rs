@@ -1,6 +1,6 @@
-//! Several shards as their clients see them: what crosses, what does not, who moves, who is held up by whom. Against the real
-//! binary, on each I/O driver.
-//! Believes no test to be about several shards before the broker's own counter says that messages crossed.
+//! Several shards, tested by their clients: forwarding of messages, connection hand-over, and back pressure. Runs the
+//! real binary on each I/O driver. A test counts as one of several shards only if the broker's counter shows that
+//! messages were forwarded.
 #![cfg(unix)]
 
 #[path = "../harness/mod.rs"]
@@ -55,23 +55,23 @@ macro_rules! scenarios {
 
 scenarios! {
     crossing {
-        every_qos_crosses_in_order_and_once,
-        what_is_too_large_for_a_block_crosses_in_its_place,
-        nothing_crosses_without_a_remote_subscriber,
+        every_qos_is_forwarded_in_order_and_once,
+        messages_too_large_for_a_block_are_forwarded_in_order,
+        nothing_is_forwarded_without_a_remote_subscriber,
         retained_messages_are_found_from_every_shard,
         a_shared_subscription_spreads_over_all_shards,
-        what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shard,
-        what_was_acknowledged_crosses_before_the_end,
+        messages_of_a_departed_member_are_reassigned_to_another_shard,
+        acknowledged_messages_are_forwarded_before_the_broker_stops,
     }
     homes {
-        a_session_is_at_home_on_one_shard_whoever_accepts_it,
-        a_connection_that_is_handed_over_remembers_its_listener,
-        what_follows_connect_at_once_is_not_lost,
-        an_assigned_client_stays_where_it_was_accepted,
-        a_stop_amid_hand_overs_is_clean,
-        the_limit_of_connections_is_exact_over_all_shards,
+        a_session_has_one_home_shard_regardless_of_the_accepting_shard,
+        a_handed_over_connection_keeps_its_listener,
+        packets_sent_right_after_connect_are_not_lost,
+        a_client_with_an_assigned_identifier_stays_on_its_shard,
+        a_stop_during_hand_overs_is_clean,
+        the_connection_limit_is_exact_over_all_shards,
         the_number_of_shards_may_change_between_two_starts,
-        ten_seconds_of_take_overs_leave_one_client_and_no_trace,
+        ten_seconds_of_take_overs_leave_one_client_and_no_leak,
     }
     pressure {
         a_stalled_subscriber_does_not_slow_the_others,

@@ -1,4 +1,4 @@
-//! Shards as the operator meets them when he starts: the key by which clients are dealt, and the port that all shards share.
+//! Several shards at start: the placement key and the port that all shards share.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -13,7 +13,7 @@ fn prepared(directory: &Directory) -> Command {
 }
 
 #[test]
-fn a_damaged_key_is_told_and_kept() {
+fn a_damaged_key_is_reported_and_kept() {
     let directory = Directory::new();
     let file = directory.write("data/placement.key", "not a key");
     let finished = run(prepared(&directory));
@@ -25,7 +25,7 @@ fn a_damaged_key_is_told_and_kept() {
 }
 
 #[test]
-fn more_shards_than_a_set_of_them_holds_are_refused() {
+fn more_than_64_shards_are_refused() {
     let directory = Directory::new();
     let mut command = prepared(&directory);
     command.args(["--shards", "65"]);
@@ -38,8 +38,8 @@ fn more_shards_than_a_set_of_them_holds_are_refused() {
     );
 }
 
-/// A broker that had ended still held its port: accepts outstanding in `io_uring` keep a listener for some milliseconds, with
-/// every shard some more, and the next start was told that the port is in use.
+/// A broker that had ended still held its port. Accepts outstanding in `io_uring` keep a listener for some milliseconds,
+/// longer with more shards, and the next start failed because the port was in use.
 #[test]
 fn a_port_is_free_as_soon_as_a_broker_has_ended() {
     let port = quiet_port().to_string();
@@ -57,7 +57,7 @@ fn a_port_is_free_as_soon_as_a_broker_has_ended() {
     }
 }
 
-/// A port that is free now and that the system gives to nobody by itself, as it would one of `--port 0`.
+/// A port that is free now and outside the range from which the system assigns ports for `--port 0`.
 fn quiet_port() -> u16 {
     let first = u16::try_from(20_000 + std::process::id() % 10_000).expect("it is below 30 000");
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();

@@ -1,6 +1,5 @@
-//! The server of `bench/runtimes` on glommio: receives 64-byte messages and sends them on, by the runtime's own sockets, a reader
-//! and a writer task for each connection.
-//! Knows no MQTT; takes the flags that `runtimes-client` gives every server.
+//! The server of `bench/runtimes` on glommio: receives 64-byte messages and sends them on through the runtime's sockets,
+//! with a reader and a writer task for each connection. Takes the flags that `runtimes-client` gives every server.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -14,7 +13,7 @@ use futures_lite::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 
-/// What is done with received bytes.
+/// The handling of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     /// Back to the sender.
@@ -28,7 +27,7 @@ enum Scenario {
 struct Arguments {
     #[arg(long, value_enum, default_value_t = Scenario::Echo)]
     scenario: Scenario,
-    /// Core to stay on.
+    /// Core to run on.
     #[arg(long, default_value_t = 0)]
     core: usize,
     /// Bytes of each connection's receive buffer.
@@ -39,7 +38,7 @@ struct Arguments {
     seconds_max: u64,
 }
 
-/// What waits to be sent on one connection. Unbounded here because the client's window bounds it.
+/// Bytes to be sent on one connection. Unbounded here because the client's window bounds them.
 #[derive(Default)]
 struct Outbox {
     bytes: RefCell<Vec<u8>>,
@@ -60,8 +59,8 @@ impl Outbox {
     }
 }
 
-/// glommio's errors may hold what cannot be shared between threads, which those of `std` must be.
-fn told(error: GlommioError<()>) -> io::Error {
+/// glommio's errors may contain values that cannot move between threads, but `std`'s errors must be able to.
+fn to_io_error(error: GlommioError<()>) -> io::Error {
     io::Error::other(error.to_string())
 }
 
@@ -70,13 +69,13 @@ type Everyone = Rc<RefCell<Vec<Rc<Outbox>>>>;
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     let builder = LocalExecutorBuilder::new(Placement::Fixed(arguments.core));
-    let executor = builder.make().map_err(told)?;
+    let executor = builder.make().map_err(to_io_error)?;
     executor.run(serve(arguments))
 }
 
 async fn serve(arguments: Arguments) -> io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(told)?;
-    let address = listener.local_addr().map_err(told)?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(to_io_error)?;
+    let address = listener.local_addr().map_err(to_io_error)?;
     let mut output = io::stdout();
     writeln!(output, "listening on {address} with glommio")?;
     output.flush()?;

@@ -1,5 +1,5 @@
-//! Nanoseconds between two threads: an item, a message packed into blocks with its copy, and a wake-up that finds its
-//! shard awake. `cargo run --release -p mqtt-broker-ring --example throughput`
+//! Measures the cost between two threads, in nanoseconds: of an item, of a message copied into a block, and of a wake-up check on
+//! a shard that is awake. `cargo run --release -p mqtt-broker-ring --example throughput`
 #![cfg_attr(
     not(loom),
     expect(
@@ -37,7 +37,7 @@ mod measure {
 
     use ring::{Capacity, Item, Lane, Port, mesh};
 
-    /// One value after the other, each in a slot of its own.
+    /// Sends single values, each in its own slot.
     pub(super) fn item_ns(count: u64) -> f64 {
         let produce = |port: &mut Port<u64>| {
             for number in 0..count {
@@ -59,7 +59,7 @@ mod measure {
         })
     }
 
-    /// Messages of `message_bytes`, packed into blocks: copied in there, and out here.
+    /// Sends messages of `message_bytes` packed into blocks; each is copied in by the producer and out by the consumer.
     pub(super) fn message_ns(count: u64, message_bytes: usize) -> f64 {
         let message = vec![0x5a; message_bytes];
         let produce = |port: &mut Port<u64>| {
@@ -93,7 +93,7 @@ mod measure {
         })
     }
 
-    /// A push and the question whether to ring, item by item: what a turn of one item pays.
+    /// A push and a `wake_needed` for each item: the cost of a turn of one item.
     pub(super) fn wake_ns(count: u64) -> f64 {
         let produce = |port: &mut Port<u64>| {
             for number in 0..count {

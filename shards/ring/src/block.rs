@@ -1,11 +1,11 @@
-//! A block: the bytes of many messages, filled by one shard, read by another, used again.
-//! Knows no lane; what its bytes mean is known to those who fill and read it.
+//! A block: a fixed-size buffer of packed messages. One shard fills it, another reads it, and it returns to be filled
+//! again. The contents are opaque to this crate.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
 
-/// Bytes under way between two shards. Made by [`Port::empty_block`](crate::Port::empty_block) alone, and owed back to
-/// its lane: a producer pushes it, a consumer gives it back.
+/// A buffer in transit between two shards. Only [`Port::empty_block`](crate::Port::empty_block) makes one, and each must
+/// return to its lane's pool: the producer pushes it, the consumer gives it back.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a block that is dropped is missing from its lane's pool"]
 pub struct Block(Vec<u8>);
@@ -25,13 +25,13 @@ impl Block {
         self.0.clear();
     }
 
-    /// Whether this is still the vector it was made with: neither grown nor exchanged for a smaller one.
+    /// Whether this is still the original vector: not grown, and not replaced by a smaller one.
     pub(crate) fn is_whole(&self, block_bytes: usize) -> bool {
         self.0.len() <= block_bytes && self.0.capacity() >= block_bytes
     }
 }
 
-/// For reading.
+/// Read access.
 impl Deref for Block {
     type Target = [u8];
 
@@ -40,8 +40,8 @@ impl Deref for Block {
     }
 }
 
-/// For filling: append up to [`Block::room`] bytes. A block that holds more than the mesh's `block_bytes`, or whose
-/// vector was exchanged for a smaller one, is refused by an assertion when it is pushed.
+/// Write access: append up to [`Block::room`] bytes. [`Port::push`](crate::Port::push) asserts that the block holds at
+/// most the mesh's `block_bytes` and that its vector was not replaced by a smaller one.
 impl AsMut<Vec<u8>> for Block {
     fn as_mut(&mut self) -> &mut Vec<u8> {
         &mut self.0
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_shrinks_by_what_is_appended() {
+    fn appending_shrinks_the_room() {
         let mut block = Block::new(16);
         assert_eq!(block.room(), 16);
         block.as_mut().extend_from_slice(b"seven b");

@@ -1,32 +1,32 @@
-//! How much the lanes of a process may hold.
-//! Knows no shard and no ring: only the figures and what they must be to each other.
+//! The bounds of the lanes: items per lane and bytes per block, with their relations checked at compile time.
 
-/// The bounds of every lane of a mesh. What a lane can pin at most is `(items + 2) * block_bytes`: a full ring, one
-/// block being filled and one being read. An idle lane pins its ring's slots and no block.
+/// The bounds of every lane of a mesh. A lane pins at most `(items + 2) * block_bytes`: a full ring, one block being
+/// filled and one being read. An idle lane pins its ring's slots and no block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Items that a data lane holds; when it is full, [`Port::push`](crate::Port::push) gives the item back.
+    /// Items that a data lane holds. When it is full, [`Port::push`](crate::Port::push) returns the item.
     pub data_items: usize,
-    /// Items that a control lane holds, slots reserved for replies included; full as above.
+    /// Items that a control lane holds, including slots reserved for replies. When it is full, `push` returns the item.
     pub control_items: usize,
-    /// Bytes in a block. Who has more to say takes another block, or sends [`Item::Other`](crate::Item::Other).
+    /// Bytes in a block. Longer content takes another block or travels as [`Item::Other`](crate::Item::Other).
     pub block_bytes: usize,
 }
 
-/// One block being filled by the producer, one being read by the consumer.
+/// One block being filled by the producer and one being read by the consumer.
 pub(crate) const BLOCKS_BESIDE_RING: usize = 2;
 
-/// Most items of one lane: positions in a ring are counted up to twice its capacity.
+/// Maximum items of one lane. Ring positions count up to twice the capacity.
 const ITEMS_MAX: usize = 1 << 20;
 
-/// Most bytes of one block: past it a message is better moved than copied.
+/// Maximum bytes of one block. Above this size, moving a message is cheaper than copying it.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 
 impl Capacity {
     /// 64 blocks of 8 KiB in each lane.
     pub const DEFAULT: Self = Self { data_items: 64, control_items: 64, block_bytes: 8_192 };
 
-    /// Whether a mesh can be built of it: every lane holds something, and none more than positions can count.
+    /// Whether a mesh can be built with these bounds: every lane holds at least one item, and positions can count them
+    /// all.
     #[must_use]
     pub const fn is_valid(&self) -> bool {
         0 < self.data_items
@@ -38,10 +38,10 @@ impl Capacity {
     }
 }
 
-// A ring position (twice the capacity) and the bytes that a whole lane pins must be countable, on 32 bits too.
+// A ring position (twice the capacity) and the bytes that a whole lane pins must fit in a 32-bit `usize`.
 const _: () = assert!(ITEMS_MAX <= u32::MAX as usize / 4);
 const _: () = assert!(Capacity::DEFAULT.is_valid());
-// A page or two for each block, and no lane of the default pins more than a megabyte.
+// A block is one or two pages, and a lane with the default bounds pins at most one megabyte.
 const _: () = assert!(Capacity::DEFAULT.block_bytes.is_multiple_of(4_096));
 const _: () = assert!(
     (Capacity::DEFAULT.data_items + BLOCKS_BESIDE_RING) * Capacity::DEFAULT.block_bytes <= 1 << 20
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_may_be_zero_or_beyond_counting() {
+    fn zero_and_excessive_capacities_are_invalid() {
         let valid = Capacity::DEFAULT;
         assert!(valid.is_valid());
         for invalid in [

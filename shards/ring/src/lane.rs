@@ -1,5 +1,5 @@
-//! One lane: a ring of items, a ring of empty blocks back, and the pool at the producer's end.
-//! Knows neither which shards it joins nor whether anyone sleeps.
+//! One lane: a ring of items to the consumer, a ring of empty blocks back, and the pool at the producer's end. Invariant:
+//! at most `items_max + 2` blocks of a lane exist, so returning a block never fails.
 
 use alloc::vec::Vec;
 
@@ -7,27 +7,27 @@ use crate::block::Block;
 use crate::capacity::BLOCKS_BESIDE_RING;
 use crate::sync::{Consumer, Producer, PushError, ring};
 
-/// Which of the two lanes of an ordered pair of shards. Each is in order; there is none between them.
+/// Selects one of the two lanes of an ordered pair of shards. Each lane is ordered; nothing is ordered between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// What peers cause in bulk, and what may have to wait for credit.
+    /// Bulk traffic caused by clients; may have to wait for credit.
     Data,
-    /// What shards ask and answer each other; must never wait behind data.
+    /// Requests and replies between shards; must never wait behind data.
     Control,
 }
 
 impl Lane {
-    /// Both.
+    /// Both lanes.
     pub const ALL: [Self; 2] = [Self::Data, Self::Control];
 }
 
-/// What a lane carries, in order.
+/// One entry of a lane.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<T> {
-    /// Many messages, packed.
+    /// Many packed messages.
     Block(Block),
-    /// What is too large for a block or is not bytes: a shared payload, a connection handed over. Every slot of every
-    /// lane is as large as a `T`: keep it to a few words, boxed if need be.
+    /// A value that is too large for a block or is not bytes: a shared payload, a connection that is handed over. Every
+    /// slot of every lane is as large as a `T`, so `T` should be a few words; box it if necessary.
     Other(T),
 }
 
@@ -53,37 +53,37 @@ impl<V> Lanes<V> {
     }
 }
 
-/// The producer's end.
+/// The producer's end of a lane.
 ///
-/// **Lives on:** the shard that pushes. **Sees:** its own pool, and what the consumer has taken.
+/// **Lives on:** the shard that pushes. **Sees:** its own pool, and how much the consumer has popped.
 pub(crate) struct Outbound<T> {
     items: Producer<Item<T>>,
     returned: Consumer<Block>,
-    /// Empty blocks, the warmest last. At most `blocks_max` by way of `blocks_alive`.
+    /// Empty blocks, the most recently used last. `blocks_alive` bounds it by `blocks_max`.
     spare: Vec<Block>,
-    /// Blocks of this lane that exist, wherever they are; never more than `blocks_max`.
+    /// Blocks of this lane that exist, in the pool or elsewhere; at most `blocks_max`.
     blocks_alive: usize,
     blocks_max: usize,
     block_bytes: usize,
-    /// Whether a block was taken from the pool and is not pushed yet.
+    /// Whether a block was taken from the pool and not yet pushed.
     filling: bool,
-    /// Free slots that the shard waits for; 0 while it waits for none.
+    /// Free slots that the shard is waiting for; 0 if it is not waiting.
     pub(crate) items_wanted: usize,
 }
 
-/// The consumer's end.
+/// The consumer's end of a lane.
 ///
-/// **Lives on:** the shard that pops. **Sees:** what was pushed.
+/// **Lives on:** the shard that pops. **Sees:** the pushed items.
 pub(crate) struct Inbound<T> {
     items: Consumer<Item<T>>,
     empties: Producer<Block>,
-    /// Whether a block was popped and is not given back yet.
+    /// Whether a block was popped and not yet given back.
     reading: bool,
 }
 
-/// Both ends of a lane of `items_max` items. Allocates its slots, and no block.
+/// Both ends of a lane of `items_max` items. Allocates the slots but no block.
 pub(crate) fn lane<T>(items_max: usize, block_bytes: usize) -> (Outbound<T>, Inbound<T>) {
-    // A full ring, one block being filled and one being read: all of them may be empties at once, so a return always fits.
+    // A full ring, one block being filled and one being read can all be empty at once. A return therefore always fits.
     let blocks_max = items_max + BLOCKS_BESIDE_RING;
     let (producer, consumer) = ring(items_max);
     let (empties, returned) = ring(blocks_max);
@@ -110,15 +110,15 @@ impl<T> Outbound<T> {
     }
 
     pub(crate) fn empty_block(&mut self) -> Block {
-        assert!(!self.filling, "the block taken before was pushed");
+        assert!(!self.filling, "the previous block must be pushed first");
         self.filling = true;
         self.collect_returned();
         self.spare.pop().unwrap_or_else(|| {
-            // The consumer gives each block back before it pops the next. So of the blocks it has popped, as far as we
-            // know, all but one are back in the pool, and those not popped fit into the ring.
+            // The consumer gives each block back before it pops the next. Of the popped blocks that we know of, all but
+            // one are therefore back in the pool, and the blocks that were not popped fit into the ring.
             assert!(
                 self.blocks_alive < self.blocks_max,
-                "all but the ring's and the one being read are back"
+                "only the blocks in the ring and the one being read are missing from the pool"
             );
             self.blocks_alive += 1;
             Block::new(self.block_bytes)
@@ -128,8 +128,11 @@ impl<T> Outbound<T> {
     pub(crate) fn push(&mut self, item: Item<T>) -> Result<(), Item<T>> {
         let is_block = match &item {
             Item::Block(block) => {
-                assert!(self.filling, "a block is pushed by who took it, to where it was taken from");
-                assert!(block.is_whole(self.block_bytes), "a block keeps within the bytes it was made with");
+                assert!(self.filling, "a block must be pushed to the lane it was taken from");
+                assert!(
+                    block.is_whole(self.block_bytes),
+                    "a block must not exceed the size it was made with"
+                );
                 true
             }
             Item::Other(_) => false,
@@ -143,7 +146,7 @@ impl<T> Outbound<T> {
         }
     }
 
-    /// Frees the empty blocks of the pool; how many.
+    /// Frees the empty blocks of the pool and returns their number.
     pub(crate) fn trim(&mut self) -> usize {
         self.collect_returned();
         let freed = self.spare.len();
@@ -153,8 +156,8 @@ impl<T> Outbound<T> {
         freed
     }
 
-    // All of them, not just one: the pool is a stack, so that a lane which runs nearly empty uses the same few blocks
-    // again and again, and not in turn all those that one burst made.
+    // Collects every returned block. The pool is a stack, so a nearly empty lane reuses the same few blocks instead of
+    // cycling through all blocks that one burst made.
     fn collect_returned(&mut self) {
         while let Ok(block) = self.returned.pop() {
             self.spare.push(block);
@@ -168,17 +171,17 @@ impl<T> Inbound<T> {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Item<T>> {
-        assert!(!self.reading, "a block is given back before the next item is popped");
+        assert!(!self.reading, "a block must be given back before the next pop");
         let item = self.items.pop().ok()?;
         self.reading = matches!(item, Item::Block(_));
         Some(item)
     }
 
     pub(crate) fn give_back(&mut self, mut block: Block) {
-        assert!(self.reading, "a block is given back by who popped it, to where it was popped from");
+        assert!(self.reading, "a block must be given back to the lane it was popped from");
         self.reading = false;
         block.clear();
         let returned = self.empties.push(block);
-        assert!(returned.is_ok(), "the ring of empties holds all blocks there can be");
+        assert!(returned.is_ok(), "the ring of empty blocks has room for all blocks of the lane");
     }
 }

@@ -1,20 +1,21 @@
-//! Lanes between the shards of one process, and the protocol that wakes only who sleeps.
-//! Knows no MQTT, no socket, no thread and no doorbell: it says *that* a shard must be woken, the edge knows how.
+//! Lanes between the shards of one process, and the protocol that wakes a shard only if it sleeps. Knows no MQTT, no
+//! socket and no thread. The crate decides *that* a shard must be woken; its user owns the doorbell.
 //!
-//! [`mesh`] makes one [`Port`] for each shard, to be moved to that shard's thread. Between each ordered pair of shards
-//! lie two lanes, [`Lane::Data`] and [`Lane::Control`]. A lane carries [`Item`]s in order: mostly [`Block`]s, which are
-//! packed full of many messages and whose empties return to their producer, and, in their place in that order, values
-//! too large for a block or that are not bytes. Nothing is ordered between two lanes. A cumulative acknowledgement
-//! ([`Port::tell`], [`Port::told`]) is a counter: it needs no slot and is never refused.
+//! [`mesh`] makes one [`Port`] for each shard, to be moved to that shard's thread. Each ordered pair of shards has two
+//! lanes, [`Lane::Data`] and [`Lane::Control`]. A lane carries [`Item`]s in order. Most items are [`Block`]s: buffers
+//! packed with many messages, which return to their producer when they are empty. The other items are values that are too
+//! large for a block or are not bytes. Nothing is ordered between two lanes. A cumulative acknowledgement
+//! ([`Port::acknowledge`], [`Port::acknowledged`]) is a counter: it needs no slot and is never refused.
 //!
 //! # A turn
 //! 1. [`Port::unpark`].
-//! 2. [`Port::pop`] every inbound lane until it is empty, whatever the state of one's own outbound lanes; return each
-//!    block with [`Port::give_back`] before the next is popped. That is what lets two shards that are full towards each
-//!    other make progress.
-//! 3. [`Port::empty_block`], fill, [`Port::push`]; [`Port::tell`]. Who lacks slots says so with [`Port::want_credit`].
-//! 4. For each of [`Port::others`]: if [`Port::wake_needed`], ring that shard's doorbell.
-//! 5. With nothing left to do, [`Port::park`]: sleep until the doorbell rings only if it says [`Parked::Sleep`].
+//! 1. Call [`Port::unpark`].
+//! 2. [`Port::pop`] every inbound lane until it is empty, whatever the state of the outbound lanes. Return each block with
+//!    [`Port::give_back`] before the next pop. This rule lets two shards that are full towards each other make progress.
+//! 3. Take a block with [`Port::empty_block`], fill it and [`Port::push`] it; call [`Port::acknowledge`]. If slots are missing,
+//!    call [`Port::want_credit`].
+//! 4. For each of [`Port::others`]: if [`Port::wake_needed`] returns true, ring that shard's doorbell.
+//! 5. If no work is left, call [`Port::park`]. Sleep until the doorbell rings only if it returns [`Parked::Sleep`].
 //!
 //! ```
 //! use ring::{Capacity, Item, Lane, Parked, mesh};
@@ -29,16 +30,16 @@
 //! assert!(first.push(1, Lane::Data, Item::Block(block)).is_ok());
 //! assert!(first.push(1, Lane::Data, Item::Other("a large one".into())).is_ok());
 //! assert!(first.wake_needed(1), "the second shard sleeps");
-//! assert!(!first.wake_needed(1), "once is enough");
+//! assert!(!first.wake_needed(1), "one ring is enough");
 //!
 //! second.unpark();
 //! let Some(Item::Block(block)) = second.pop(0, Lane::Data) else { panic!("the block was pushed first") };
 //! assert_eq!(&block[..], b"many messages");
 //! second.give_back(0, Lane::Data, block);
 //! assert_eq!(second.pop(0, Lane::Data), Some(Item::Other("a large one".into())));
-//! second.tell(0, 2);
+//! second.acknowledge(0, 2);
 //! assert!(!second.wake_needed(0), "the first shard never slept");
-//! assert_eq!(first.told(1), 2);
+//! assert_eq!(first.acknowledged(1), 2);
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,5 +1,4 @@
-//! A shard's end of all its lanes.
-//! Knows no thread and no clock: it never waits, and what blocks or sleeps is its user.
+//! A shard's end of all its lanes. A port never blocks, never sleeps and reads no clock; its user does.
 
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -11,16 +10,16 @@ use crate::lane::{Inbound, Item, Lane, Lanes, Outbound, lane};
 use crate::park::Signals;
 use crate::sync::Shared;
 
-/// All lanes of a process: one [`Port`] for each shard, in order, to be moved to its thread.
+/// Makes all lanes of a process: one [`Port`] for each shard, in order, to be moved to that shard's thread.
 ///
-/// Allocates the slots of the rings, `shard_count * (shard_count - 1)` times two lanes, and no block: with
-/// [`Capacity::DEFAULT`] and a `T` of one word, about 4 KiB a lane.
+/// Allocates the slots of the rings, `shard_count * (shard_count - 1)` times two lanes, and no block. With
+/// [`Capacity::DEFAULT`] and a `T` of one word this is about 4 KiB a lane.
 ///
 /// # Panics
 /// If `shard_count` is 0 or `capacity` is not [valid](Capacity::is_valid).
 #[must_use]
 pub fn mesh<T>(shard_count: usize, capacity: Capacity) -> Vec<Port<T>> {
-    assert!(shard_count > 0, "a process has a shard");
+    assert!(shard_count > 0, "a process has at least one shard");
     assert!(capacity.is_valid(), "{capacity:?} is not valid");
     let signals = Shared::new(Signals::new(shard_count));
     let mut ports: Vec<Port<T>> = (0..shard_count)
@@ -33,7 +32,7 @@ pub fn mesh<T>(shard_count: usize, capacity: Capacity) -> Vec<Port<T>> {
             asleep: false,
         })
         .collect();
-    // Each pair once: both of its directions are made together.
+    // Each pair is visited once and gets both of its directions.
     for first in 0..shard_count {
         for second in first + 1..shard_count {
             let (outbound, inbound) = lanes(capacity);
@@ -54,17 +53,17 @@ fn lanes<T>(capacity: Capacity) -> (Lanes<Outbound<T>>, Lanes<Inbound<T>>) {
     )
 }
 
-/// Whether a shard may sleep.
+/// The result of [`Port::park`]: whether the shard may sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "who sleeps on `Work` sleeps on what was just found"]
+#[must_use = "sleeping after `Work` would leave that work undone"]
 pub enum Parked {
-    /// Nothing is there, and whoever makes work from now on will be told to ring.
+    /// No work is there. A shard that makes work from now on will ring the doorbell.
     Sleep,
-    /// Something is there: turn again.
+    /// Work is there: run another turn.
     Work,
 }
 
-/// A shard's end of all its lanes. How a turn uses it stands in the [crate's documentation](crate#a-turn).
+/// A shard's end of all its lanes. The [crate's documentation](crate#a-turn) lists the calls of a turn in order.
 ///
 /// **Lives on:** one shard, which may be any thread's, one at a time. **Sees:** the lanes to and from every other shard.
 ///
@@ -72,37 +71,44 @@ pub enum Parked {
 /// Every method that takes a `target` or a `source` panics if that is the port's own shard or none of the mesh.
 pub struct Port<T> {
     own: usize,
-    /// By shard; none at `own`.
+    /// Indexed by shard; `None` at `own`.
     peers: Vec<Option<Peer<T>>>,
     signals: Shared<Signals>,
-    /// Whether work was made for others since the last fence.
+    /// Whether work was made for other shards since the last fence.
     fence_due: bool,
     /// Whether any outbound lane has `items_wanted`.
     credit_wanted: bool,
-    /// Whether the last `park` said `Sleep` and no `unpark` came since.
+    /// Whether the last `park` returned `Sleep` and no `unpark` followed.
     asleep: bool,
 }
 
 struct Peer<T> {
     outbound: Lanes<Outbound<T>>,
     inbound: Lanes<Inbound<T>>,
-    /// What we last told this peer.
-    told_by_us: u64,
-    /// What our user has last seen of the peer's tellings, or was last woken for.
-    told_seen: Cell<u64>,
-    /// Whether something was pushed or told since the last `wake_needed`.
-    gave: bool,
+    /// The count that we last acknowledged towards this peer.
+    acknowledged_by_us: u64,
+    /// The peer's acknowledgement that our user last read, or that last kept this shard awake.
+    acknowledged_seen: Cell<u64>,
+    /// Whether something was pushed or acknowledged since the last `wake_needed`.
+    pushed: bool,
     /// Whether something was popped since the last `wake_needed`.
-    took: bool,
+    popped: bool,
 }
 
 impl<T> Peer<T> {
     fn new(outbound: Lanes<Outbound<T>>, inbound: Lanes<Inbound<T>>) -> Self {
-        Self { outbound, inbound, told_by_us: 0, told_seen: Cell::new(0), gave: false, took: false }
+        Self {
+            outbound,
+            inbound,
+            acknowledged_by_us: 0,
+            acknowledged_seen: Cell::new(0),
+            pushed: false,
+            popped: false,
+        }
     }
 }
 
-/// Of the mesh.
+/// The mesh.
 impl<T> Port<T> {
     /// The shard this port belongs to.
     #[must_use]
@@ -128,8 +134,8 @@ impl<T> Port<T> {
         self.peers.iter().flatten().all(|peer| Lane::ALL.iter().all(|&lane| peer.inbound.of(lane).is_empty()))
     }
 
-    /// Frees all blocks that lie empty in this port's pools, and returns how many those were. For a shard that has
-    /// nothing to do: a pool keeps what its lane's longest queue needed until it is told to let go.
+    /// Frees all empty blocks in this port's pools and returns their number. Call it when the shard has nothing to do: a
+    /// pool keeps the blocks of its lane's longest queue until it is trimmed.
     pub fn trim(&mut self) -> usize {
         let peers = self.peers.iter_mut().flatten();
         peers.map(|peer| peer.outbound.data.trim() + peer.outbound.control.trim()).sum()
@@ -146,131 +152,134 @@ impl<T> Port<T> {
 
 /// The producer's side, towards a `target`.
 impl<T> Port<T> {
-    /// Items that can be pushed now. Only this port's own pushes make it less.
+    /// Items that can be pushed now. Only this port's own pushes reduce it.
     ///
-    /// Slots for replies are reserved with it. The shard that answers, the producer of the reply's lane, agrees with the
-    /// one that asks on a number `n`; it pushes what is no reply only while more than `n` items are free, and the other
-    /// has at most `n` requests open, each until it has popped the reply. Then a reply is never refused: those in the lane
-    /// and those still to come are together at most `n`.
+    /// Producers use this number to reserve slots for replies. The two shards agree on a number `n`. The shard that
+    /// replies is the producer of the reply's lane; it pushes other items only while more than `n` items are free. The
+    /// shard that requests has at most `n` requests open, each until it has popped the reply. A reply is then never
+    /// refused: the replies in the lane and the replies still to come are together at most `n`.
     #[must_use]
     pub fn free(&self, target: usize, lane: Lane) -> usize {
         self.peer(target).outbound.of(lane).free()
     }
 
-    /// An empty block for that lane: one that returned, the last first, or a new one. It must be pushed, to the same lane,
-    /// before the next is taken; with [`free`](Self::free) slots at that time, it can be.
+    /// Returns an empty block for that lane: the most recently returned one, or a new one. It must be pushed to the same
+    /// lane before the next is taken. The push succeeds if [`free`](Self::free) was above 0 when the block was taken.
+    ///
     ///
     /// # Panics
-    /// If the last one was not pushed.
+    /// If the previous block of this lane was not pushed.
     pub fn empty_block(&mut self, target: usize, lane: Lane) -> Block {
         self.peer_mut(target).outbound.of_mut(lane).empty_block()
     }
 
-    /// Blocks of that outbound lane that exist, wherever they are: at most its items and two.
+    /// Blocks of that outbound lane that exist, in the pool or elsewhere: at most its items plus two.
     #[must_use]
     pub fn blocks_alive(&self, target: usize, lane: Lane) -> usize {
         self.peer(target).outbound.of(lane).blocks_alive()
     }
 
-    /// Appends `item` to the lane. The target may see it at once; it is woken for it only by way of
+    /// Appends `item` to the lane. The target may see it at once, but is woken for it only through
     /// [`wake_needed`](Self::wake_needed).
     ///
     /// # Errors
-    /// Gives the item back if the lane is full.
+    /// Returns the item if the lane is full.
     ///
     /// # Panics
     /// If a block was not taken from this lane's pool, or holds more bytes than the mesh's blocks may.
     pub fn push(&mut self, target: usize, lane: Lane, item: Item<T>) -> Result<(), Item<T>> {
         let peer = self.peer_mut(target);
         peer.outbound.of_mut(lane).push(item)?;
-        peer.gave = true;
+        peer.pushed = true;
         self.fence_due = true;
         Ok(())
     }
 
-    /// The cumulative acknowledgement that `target` last published towards us.
+    /// The cumulative acknowledgement that `target` last published to us.
     #[must_use]
-    pub fn told(&self, target: usize) -> u64 {
+    pub fn acknowledged(&self, target: usize) -> u64 {
         let peer = self.peer(target);
-        self.see_told(target, peer);
-        peer.told_seen.get()
+        self.see_acknowledged(target, peer);
+        peer.acknowledged_seen.get()
     }
 
-    /// Says that work waits until `items` items can be pushed to that lane: [`park`](Self::park) will not let the shard
-    /// sleep if they can, and `target` will be told to wake it as soon as it has popped anything. Holds until the next
-    /// [`unpark`](Self::unpark): who still waits in the next turn says so again. Of two for one lane the smaller counts.
+    /// Declares that work waits until `items` items can be pushed to that lane. [`park`](Self::park) then returns `Work`
+    /// if they can be, and `target` is asked to wake this shard as soon as it pops anything. The request lasts until the
+    /// next [`unpark`](Self::unpark); repeat it in the next turn if the work still waits. Of two requests for one lane
+    /// the smaller counts.
     ///
     /// # Panics
     /// If `items` is 0.
     pub fn want_credit(&mut self, target: usize, lane: Lane, items: usize) {
-        assert!(items > 0, "nothing need not be waited for");
+        assert!(items > 0, "waiting for zero items is pointless");
         let wanted = &mut self.peer_mut(target).outbound.of_mut(lane).items_wanted;
         *wanted = if *wanted == 0 { items } else { items.min(*wanted) };
         self.credit_wanted = true;
     }
 
-    /// Whether the caller must ring the doorbell of `target` now: it sleeps, and something was made for it (a push, a
-    /// telling, a slot it waits for) since this was last asked. True at most once for each time that `target` slept,
-    /// whoever asks. To be asked for every other shard at the end of each turn, before [`park`](Self::park); free of
-    /// charge where nothing was made.
-    #[must_use = "a shard that was found asleep is woken by nobody else"]
+    /// Whether the caller must ring the doorbell of `target` now: `target` sleeps, and since the last call something was
+    /// made for it (a push, an acknowledgement, or a slot that it waits for). True at most once for each time that
+    /// `target` slept, over all callers. Call it for every other shard at the end of each turn, before
+    /// [`park`](Self::park). It costs nothing if nothing was made.
+    #[must_use = "no other shard will wake this one"]
     pub fn wake_needed(&mut self, target: usize) -> bool {
         let peer = self.peer_mut(target);
-        let (gave, took) = (core::mem::take(&mut peer.gave), core::mem::take(&mut peer.took));
-        if !gave && !took {
+        let (pushed, popped) = (core::mem::take(&mut peer.pushed), core::mem::take(&mut peer.popped));
+        if !pushed && !popped {
             return false;
         }
         if core::mem::take(&mut self.fence_due) {
             self.signals.work_made();
         }
-        (gave || self.signals.wants_credit(target, self.own)) && self.signals.take_parked(target)
+        (pushed || self.signals.wants_credit(target, self.own)) && self.signals.take_parked(target)
     }
 }
 
 /// The consumer's side, from a `source`.
 impl<T> Port<T> {
-    /// The next item of the lane, if there is one. A block must be [given back](Self::give_back) before the next pop.
+    /// Returns the next item of the lane, if there is one. A block must be [given back](Self::give_back) before the next
+    /// pop.
     ///
     /// # Panics
-    /// If the last block of this lane was not given back.
+    /// If the previous block of this lane was not given back.
     pub fn pop(&mut self, source: usize, lane: Lane) -> Option<Item<T>> {
         let peer = self.peer_mut(source);
         let item = peer.inbound.of_mut(lane).pop()?;
-        peer.took = true;
+        peer.popped = true;
         self.fence_due = true;
         Some(item)
     }
 
-    /// Returns a block that was read to the shard that filled it. Its bytes are gone.
+    /// Returns a block to the shard that filled it, and clears it.
     ///
     /// # Panics
-    /// If no block popped from this lane is out.
+    /// If no block popped from this lane is outstanding.
     pub fn give_back(&mut self, source: usize, lane: Lane, block: Block) {
         self.peer_mut(source).inbound.of_mut(lane).give_back(block);
     }
 
-    /// Publishes our cumulative acknowledgement towards `source`: of what, those two agree on. To say the same again is
-    /// nothing new and wakes nobody.
+    /// Publishes our cumulative acknowledgement to `source`. The two shards agree on the unit. Repeating the same count
+    /// changes nothing and wakes nobody.
     ///
     /// # Panics
-    /// If `count` is less than what was told before.
-    pub fn tell(&mut self, source: usize, count: u64) {
+    /// If `count` is less than the last one.
+    pub fn acknowledge(&mut self, source: usize, count: u64) {
         let own = self.own;
         let peer = self.peer_mut(source);
-        assert!(peer.told_by_us <= count, "an acknowledgement is never taken back");
-        if peer.told_by_us == count {
+        assert!(peer.acknowledged_by_us <= count, "an acknowledgement is never taken back");
+        if peer.acknowledged_by_us == count {
             return;
         }
-        peer.told_by_us = count;
-        peer.gave = true;
+        peer.acknowledged_by_us = count;
+        peer.pushed = true;
         self.fence_due = true;
-        self.signals.tell(source, own, count);
+        self.signals.acknowledge(source, own, count);
     }
 }
 
-/// The park protocol: wake only who sleeps, once per turn.
+/// The park protocol: wake a shard only if it sleeps, at most once per turn.
 impl<T> Port<T> {
-    /// The first thing of a turn: from here on nobody rings for this shard, which will look at its lanes anyway.
+    /// Begins a turn. From here on nobody rings for this shard, since it will check its lanes anyway.
     pub fn unpark(&mut self) {
         if core::mem::take(&mut self.asleep) {
             self.signals.clear_parked(self.own);
@@ -285,20 +294,23 @@ impl<T> Port<T> {
         }
     }
 
-    /// The last thing of a turn. `Sleep`: no inbound lane holds an item, nothing was told that the user has not seen, no
-    /// wanted credit is there, and whoever changes that will be told to ring; the doorbell must have been listened to
-    /// since before this call. `Work`: turn again. A telling is reported once, whether or not [`told`](Self::told) is
-    /// then called.
+    /// Ends a turn. `Sleep`: no inbound lane holds an item, every acknowledgement was seen, the requested credit is not
+    /// there, and a shard that changes any of this will ring. The doorbell must have been watched since before this call.
+    /// `Work`: run another turn. An acknowledgement is reported once, whether or not [`acknowledged`](Self::acknowledged)
+    /// is then called.
     ///
     /// # Panics
-    /// If [`unpark`](Self::unpark) did not begin this turn, or [`wake_needed`](Self::wake_needed) was not asked about a
-    /// shard that something was made for in it.
+    /// If [`unpark`](Self::unpark) did not begin this turn, or [`wake_needed`](Self::wake_needed) was not called for a
+    /// shard that this turn made work for.
     pub fn park(&mut self) -> Parked {
         assert!(!self.asleep, "a turn begins with unpark");
         for peer in self.peers.iter().flatten() {
-            assert!(!peer.gave && !peer.took, "who was given to or taken from is woken before one sleeps");
+            assert!(
+                !peer.pushed && !peer.popped,
+                "wake_needed must be called for every shard that work was made for"
+            );
         }
-        // A first look without the fence: under load there is nearly always something.
+        // A first check without the fence: under load it nearly always finds work.
         if self.work_arrived() {
             return Parked::Work;
         }
@@ -318,7 +330,7 @@ impl<T> Port<T> {
         Parked::Sleep
     }
 
-    /// Whether anything is there to turn for. A telling counts once.
+    /// Whether there is a reason to run another turn. An acknowledgement counts once.
     fn work_arrived(&self) -> bool {
         self.peers.iter().enumerate().any(|(shard, peer)| {
             let Some(peer) = peer else { return false };
@@ -326,14 +338,14 @@ impl<T> Port<T> {
                 let outbound = peer.outbound.of(lane);
                 let credit_arrived = 0 < outbound.items_wanted && outbound.items_wanted <= outbound.free();
                 credit_arrived || !peer.inbound.of(lane).is_empty()
-            }) || self.see_told(shard, peer)
+            }) || self.see_acknowledged(shard, peer)
         })
     }
 
-    /// Looks at what `shard` last told us; whether that is more than was seen before.
-    fn see_told(&self, shard: usize, peer: &Peer<T>) -> bool {
-        let count = self.signals.told(self.own, shard);
-        let seen = peer.told_seen.replace(count);
+    /// Reads the latest acknowledgement of `shard`; returns whether it exceeds the one seen before.
+    fn see_acknowledged(&self, shard: usize, peer: &Peer<T>) -> bool {
+        let count = self.signals.acknowledged(self.own, shard);
+        let seen = peer.acknowledged_seen.replace(count);
         assert!(seen <= count, "an acknowledgement is never taken back");
         seen < count
     }

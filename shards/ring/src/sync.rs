@@ -1,8 +1,8 @@
-//! The one place where loom takes over: atomics, and the ring under a lane.
-//! Nothing else in this crate may name an atomic, a fence or a ring.
+//! The atomics, and the ring beneath a lane. This is the only module that differs under loom. Invariant: no other module
+//! of this crate names an atomic, a fence or a ring.
 //!
-//! loom cannot look into `rtrb`, whose atomics are the processor's. A build with `--cfg loom` therefore puts a stand-in
-//! with the same positions and the same orderings under the lanes; all that stands above it is the code that is shipped.
+//! loom cannot see into `rtrb`, which uses the processor's atomics. A build with `--cfg loom` therefore replaces it by a
+//! stand-in with the same positions and orderings; everything above the ring is the shipped code.
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -15,14 +15,14 @@ pub(crate) use rtrb::{Consumer, Producer};
 #[cfg(loom)]
 pub(crate) use stand_in::{Consumer, Producer};
 
-/// What all shards hold: the flags and counters that they signal by, and nothing else.
+/// The type in which all shards hold the signals: flags and counters, nothing else.
 #[cfg_attr(
     any(test, loom),
-    expect(clippy::disallowed_types, reason = "without it no shard could wake another")
+    expect(clippy::disallowed_types, reason = "shards need shared signals to wake each other")
 )]
 pub(crate) type Shared<V> = alloc::sync::Arc<V>;
 
-/// A ring of `capacity` slots, all allocated now and none ever again.
+/// A ring of `capacity` slots. Allocates them all now, and never again.
 #[cfg(not(loom))]
 pub(crate) fn ring<V>(capacity: usize) -> (Producer<V>, Consumer<V>) {
     rtrb::RingBuffer::new(capacity)
@@ -34,8 +34,8 @@ pub(crate) use stand_in::ring;
 #[cfg(loom)]
 mod stand_in {
     //! A ring for loom, without unsafe code: `rtrb`'s positions, caches and orderings over slots behind mutexes. A slot's
-    //! mutex is locked only after its position allowed it, so it orders nothing that a position did not order before;
-    //! that it is never found locked or in the wrong state is asserted, which checks the positions.
+    //! mutex is locked only after the slot's position allows it, so it orders nothing that the positions do not.
+    //! Assertions that it is never locked or in the wrong state check the positions.
 
     use alloc::vec::Vec;
 

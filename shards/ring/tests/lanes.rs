@@ -1,4 +1,4 @@
-//! What a port promises to one thread: order, bounds, pools, credit, and who is woken for what.
+//! A port's guarantees to a single thread: order, bounds, pools, credit, and wake-ups.
 #![cfg(not(loom))]
 
 use ring::{Block, Capacity, Item, Lane, Parked, Port, mesh};
@@ -12,7 +12,7 @@ fn pair(capacity: Capacity) -> (Port<u32>, Port<u32>) {
 
 fn filled(port: &mut Port<u32>, target: usize, bytes: &[u8]) -> Item<u32> {
     let mut block = port.empty_block(target, Lane::Data);
-    assert!(block.is_empty(), "a recycled block remembers nothing");
+    assert!(block.is_empty(), "a recycled block is empty");
     block.as_mut().extend_from_slice(bytes);
     Item::Block(block)
 }
@@ -25,7 +25,7 @@ fn popped_block(port: &mut Port<u32>, source: usize) -> Block {
 }
 
 #[test]
-fn a_port_knows_its_place_in_the_mesh() {
+fn a_port_reports_its_shard_and_the_others() {
     let ports = mesh::<u32>(3, SMALL);
     for (shard, port) in ports.iter().enumerate() {
         assert_eq!((port.own(), port.shard_count()), (shard, 3));
@@ -77,7 +77,7 @@ fn blocks_and_others_keep_one_order() {
 }
 
 #[test]
-fn a_full_lane_gives_the_item_back_and_its_neighbour_still_takes() {
+fn a_full_lane_returns_the_item_and_the_other_lane_still_accepts() {
     let (mut first, mut second) = pair(SMALL);
     first.push(1, Lane::Data, Item::Other(1)).unwrap();
     first.push(1, Lane::Data, Item::Other(2)).unwrap();
@@ -97,11 +97,11 @@ fn a_full_lane_gives_the_item_back_and_its_neighbour_still_takes() {
 }
 
 #[test]
-fn blocks_come_lazily_return_and_never_exceed_the_ring_and_two() {
+fn blocks_are_made_on_demand_and_never_exceed_the_ring_plus_two() {
     let (mut first, mut second) = pair(SMALL);
     assert_eq!(first.blocks_alive(1, Lane::Data), 0, "an idle mesh has no block");
     for round in 0..100u8 {
-        // The worst there can be: one is being read, the ring is full, one is being filled.
+        // The largest number of blocks: one being read, a full ring, and one being filled.
         let block = filled(&mut first, 1, &[round]);
         first.push(1, Lane::Data, block).unwrap();
         let reading = popped_block(&mut second, 0);
@@ -133,7 +133,7 @@ fn blocks_come_lazily_return_and_never_exceed_the_ring_and_two() {
 }
 
 #[test]
-fn a_lane_that_runs_nearly_empty_uses_one_block_again_and_again() {
+fn a_nearly_empty_lane_reuses_one_block() {
     let (mut first, mut second) = pair(SMALL);
     for _ in 0..10 {
         let block = filled(&mut first, 1, b"x");
@@ -145,7 +145,7 @@ fn a_lane_that_runs_nearly_empty_uses_one_block_again_and_again() {
 }
 
 #[test]
-fn what_is_left_in_the_lanes_goes_with_the_mesh() {
+fn items_left_in_lanes_are_dropped_with_the_mesh() {
     use std::rc::Rc;
 
     let payload = Rc::new(());
@@ -158,36 +158,36 @@ fn what_is_left_in_the_lanes_goes_with_the_mesh() {
 }
 
 #[test]
-fn a_telling_is_cumulative_and_needs_no_slot() {
+fn acknowledgements_are_cumulative_and_need_no_slot() {
     let (mut first, mut second) = pair(SMALL);
     for count in 0..1_000 {
-        second.tell(0, count);
+        second.acknowledge(0, count);
     }
-    assert_eq!(first.told(1), 999);
-    assert_eq!(second.told(0), 0, "each direction has its own");
+    assert_eq!(first.acknowledged(1), 999);
+    assert_eq!(second.acknowledged(0), 0, "each direction has its own counter");
     assert!(first.is_idle());
-    first.tell(1, 5);
-    assert_eq!((first.told(1), second.told(0)), (999, 5));
+    first.acknowledge(1, 5);
+    assert_eq!((first.acknowledged(1), second.acknowledged(0)), (999, 5));
 }
 
 #[test]
-fn a_sleeper_is_rung_once_by_whoever_comes_first() {
+fn a_sleeping_shard_is_woken_once_by_the_first_sender() {
     let mut ports = mesh::<u32>(3, SMALL);
     ports[2].unpark();
     assert_eq!(ports[2].park(), Parked::Sleep);
 
-    assert!(!ports[0].wake_needed(2), "nothing was made for it");
+    assert!(!ports[0].wake_needed(2), "no work was made for it");
     ports[0].push(2, Lane::Data, Item::Other(1)).unwrap();
     ports[0].push(2, Lane::Control, Item::Other(2)).unwrap();
     assert!(ports[0].wake_needed(2));
     assert!(!ports[0].wake_needed(2));
     ports[1].push(2, Lane::Data, Item::Other(3)).unwrap();
-    assert!(!ports[1].wake_needed(2), "the first one rings already");
+    assert!(!ports[1].wake_needed(2), "the first one already rings");
 
     ports[2].unpark();
     assert_eq!(ports[2].park(), Parked::Work);
     ports[0].push(2, Lane::Control, Item::Other(4)).unwrap();
-    assert!(!ports[0].wake_needed(2), "who is awake is not rung");
+    assert!(!ports[0].wake_needed(2), "a shard that is awake is not rung");
 }
 
 #[test]
@@ -202,22 +202,22 @@ fn each_kind_of_work_keeps_a_shard_awake() {
         assert_eq!(second.park(), Parked::Sleep, "{lane:?}");
     }
     assert!(first.wake_needed(1));
-    first.tell(1, 1);
+    first.acknowledge(1, 1);
     second.unpark();
-    assert_eq!(second.park(), Parked::Work, "a telling");
-    assert_eq!(second.park(), Parked::Sleep, "a telling counts once, even if nobody asked for it");
+    assert_eq!(second.park(), Parked::Work, "an acknowledgement");
+    assert_eq!(second.park(), Parked::Sleep, "an acknowledgement counts once, even if nobody read it");
 
-    first.tell(1, 2);
-    assert!(first.wake_needed(1), "a telling wakes too");
+    first.acknowledge(1, 2);
+    assert!(first.wake_needed(1), "an acknowledgement wakes too");
     second.unpark();
-    assert_eq!(second.told(0), 2);
-    assert_eq!(second.park(), Parked::Sleep, "what was seen is no news");
-    first.tell(1, 2);
-    assert!(!first.wake_needed(1), "what was told is no news");
+    assert_eq!(second.acknowledged(0), 2);
+    assert_eq!(second.park(), Parked::Sleep, "an acknowledgement that was read is not work");
+    first.acknowledge(1, 2);
+    assert!(!first.wake_needed(1), "a repeated acknowledgement is not work");
 }
 
 #[test]
-fn who_waits_for_credit_is_woken_by_the_pop_that_frees_it() {
+fn a_shard_waiting_for_credit_is_woken_by_the_pop_that_frees_a_slot() {
     let (mut first, mut second) = pair(SMALL);
     first.push(1, Lane::Data, Item::Other(1)).unwrap();
     first.push(1, Lane::Data, Item::Other(2)).unwrap();
@@ -225,7 +225,7 @@ fn who_waits_for_credit_is_woken_by_the_pop_that_frees_it() {
     assert_eq!(first.park(), Parked::Sleep);
     second.unpark();
     assert_eq!(second.pop(0, Lane::Data), Some(Item::Other(1)));
-    assert!(!second.wake_needed(0), "the first sleeps, but wants nothing");
+    assert!(!second.wake_needed(0), "the first shard sleeps, but wants no credit");
 
     first.unpark();
     first.want_credit(1, Lane::Data, 3);
@@ -236,18 +236,18 @@ fn who_waits_for_credit_is_woken_by_the_pop_that_frees_it() {
 
     first.unpark();
     first.want_credit(1, Lane::Data, 2);
-    assert_eq!(first.park(), Parked::Work, "what is wanted is there");
+    assert_eq!(first.park(), Parked::Work, "the wanted credit is there");
     first.unpark();
-    assert_eq!(first.park(), Parked::Sleep, "a want lasts until the next turn");
+    assert_eq!(first.park(), Parked::Sleep, "a credit request lasts until the next turn");
     first.unpark();
     assert!(!second.wake_needed(0));
 }
 
 #[test]
-fn replies_fit_into_what_was_kept_free_for_them() {
+fn replies_fit_into_their_reserved_slots() {
     const REPLIES_MAX: usize = 2;
     let (mut asks, mut answers) = pair(SMALL);
-    // The lane of the replies is as full of other things as its producer allows itself.
+    // The reply's lane holds as many other items as its producer may push.
     while answers.free(0, Lane::Control) > REPLIES_MAX {
         answers.push(0, Lane::Control, Item::Other(0)).unwrap();
     }
@@ -255,7 +255,9 @@ fn replies_fit_into_what_was_kept_free_for_them() {
         asks.push(1, Lane::Control, Item::Other(request)).unwrap();
     }
     for _ in 0..REPLIES_MAX {
-        let Some(Item::Other(request)) = answers.pop(0, Lane::Control) else { panic!("it was asked") };
+        let Some(Item::Other(request)) = answers.pop(0, Lane::Control) else {
+            panic!("a request was pushed")
+        };
         answers.push(0, Lane::Control, Item::Other(request + 10)).expect("a reply always fits");
     }
     let mut replies = Vec::new();
@@ -266,7 +268,7 @@ fn replies_fit_into_what_was_kept_free_for_them() {
 }
 
 #[test]
-fn a_single_shard_sleeps_alone() {
+fn a_single_shard_can_sleep() {
     let mut ports = mesh::<u32>(1, SMALL);
     ports[0].unpark();
     assert_eq!(ports[0].park(), Parked::Sleep);
@@ -274,12 +276,12 @@ fn a_single_shard_sleeps_alone() {
     assert_eq!((ports[0].others().count(), ports[0].trim()), (0, 0));
 }
 
-/// Misuse is ours, never a peer's: each way of it is stopped where it happens.
+/// Misuse is a bug of ours, never a peer's input: each case panics where it happens.
 mod misuse {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "a process has a shard")]
+    #[should_panic(expected = "a process has at least one shard")]
     fn a_mesh_of_no_shard() {
         drop(mesh::<u32>(0, SMALL));
     }
@@ -298,7 +300,7 @@ mod misuse {
     }
 
     #[test]
-    #[should_panic(expected = "the block taken before was pushed")]
+    #[should_panic(expected = "the previous block must be pushed first")]
     fn a_second_block_before_the_first_was_pushed() {
         let (mut first, _second) = pair(SMALL);
         let _held = first.empty_block(1, Lane::Data);
@@ -306,7 +308,7 @@ mod misuse {
     }
 
     #[test]
-    #[should_panic(expected = "to where it was taken from")]
+    #[should_panic(expected = "a block must be pushed to the lane it was taken from")]
     fn a_block_pushed_to_another_lane() {
         let (mut first, _second) = pair(SMALL);
         let block = first.empty_block(1, Lane::Data);
@@ -314,7 +316,7 @@ mod misuse {
     }
 
     #[test]
-    #[should_panic(expected = "a block keeps within the bytes it was made with")]
+    #[should_panic(expected = "a block must not exceed the size it was made with")]
     fn a_block_filled_beyond_its_bytes() {
         let (mut first, _second) = pair(SMALL);
         let block = filled(&mut first, 1, &[0; 17]);
@@ -322,7 +324,7 @@ mod misuse {
     }
 
     #[test]
-    #[should_panic(expected = "a block is given back before the next item is popped")]
+    #[should_panic(expected = "a block must be given back before the next pop")]
     fn a_pop_while_a_block_is_out() {
         let (mut first, mut second) = pair(SMALL);
         let block = filled(&mut first, 1, b"x");
@@ -332,7 +334,7 @@ mod misuse {
     }
 
     #[test]
-    #[should_panic(expected = "to where it was popped from")]
+    #[should_panic(expected = "a block must be given back to the lane it was popped from")]
     fn a_block_given_back_to_another_lane() {
         let (mut first, mut second) = pair(SMALL);
         let block = filled(&mut first, 1, b"x");
@@ -343,10 +345,10 @@ mod misuse {
 
     #[test]
     #[should_panic(expected = "an acknowledgement is never taken back")]
-    fn a_telling_of_less() {
+    fn a_smaller_acknowledgement() {
         let (mut first, _second) = pair(SMALL);
-        first.tell(1, 2);
-        first.tell(1, 1);
+        first.acknowledge(1, 2);
+        first.acknowledge(1, 1);
     }
 
     #[test]
@@ -358,16 +360,16 @@ mod misuse {
     }
 
     #[test]
-    #[should_panic(expected = "who was given to or taken from is woken before one sleeps")]
-    fn sleep_with_a_wake_up_owed() {
+    #[should_panic(expected = "wake_needed must be called for every shard that work was made for")]
+    fn parking_before_wake_needed() {
         let (mut first, _second) = pair(SMALL);
         first.push(1, Lane::Data, Item::Other(1)).unwrap();
         let _asleep = first.park();
     }
 
     #[test]
-    #[should_panic(expected = "nothing need not be waited for")]
-    fn wanting_nothing() {
+    #[should_panic(expected = "waiting for zero items is pointless")]
+    fn wanting_credit_for_zero_items() {
         let (mut first, _second) = pair(SMALL);
         first.want_credit(1, Lane::Data, 0);
     }

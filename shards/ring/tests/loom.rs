@@ -1,8 +1,8 @@
-//! Every interleaving of two or three shards that park and wake each other, under the memory model of the language.
+//! Tries every interleaving of two or three shards that park and wake each other, under the language's memory model.
 //! `RUSTFLAGS="--cfg loom" cargo test -p mqtt-broker-ring --test loom --release`
 //!
 //! The port under test is the real one. Only the ring beneath a lane is a stand-in, with `rtrb`'s positions and orderings
-//! in loom's atomics (see `sync`). A wake-up that is lost leaves a thread waiting for its doorbell: loom reports that as a
+//! in loom's atomics (see `sync`). A lost wake-up leaves a thread waiting for its doorbell, which loom reports as a
 //! deadlock.
 #![cfg(loom)]
 
@@ -13,7 +13,7 @@ use ring::{Capacity, Item, Lane, Parked, Port, mesh};
 
 const CAPACITY: Capacity = Capacity { data_items: 1, control_items: 1, block_bytes: 4 };
 
-/// Remembers a ring until somebody waits for it, like an eventfd.
+/// Keeps a ring until the next wait, like an eventfd.
 struct Doorbell {
     rung: Mutex<bool>,
     changed: Condvar,
@@ -27,14 +27,14 @@ impl Doorbell {
 
     fn ring(&self) {
         self.rung_count.fetch_add(1, Ordering::Relaxed);
-        *self.rung.lock().expect("nobody panics while holding it") = true;
+        *self.rung.lock().expect("no thread panics while holding it") = true;
         self.changed.notify_one();
     }
 
     fn wait(&self) {
-        let mut rung = self.rung.lock().expect("nobody panics while holding it");
+        let mut rung = self.rung.lock().expect("no thread panics while holding it");
         while !*rung {
-            rung = self.changed.wait(rung).expect("nobody panics while holding it");
+            rung = self.changed.wait(rung).expect("no thread panics while holding it");
         }
         *rung = false;
     }
@@ -44,14 +44,14 @@ impl Doorbell {
     }
 }
 
-/// Three threads meet in more ways than can all be tried: those with at most this many preemptions are.
+/// Three threads have too many interleavings to try them all: only those with at most this many preemptions are tried.
 fn check(preemptions_max: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions_max;
     builder.check(model);
 }
 
-/// Turns until `turn` says that it has seen all, sleeping whenever it may. How often it parked.
+/// Runs turns until `turn` returns true, sleeping whenever possible. Returns how often the port parked.
 fn turn_until(
     port: &mut Port<u8>,
     doorbell: &Doorbell,
@@ -64,7 +64,7 @@ fn turn_until(
             return parked_count;
         }
         for other in port.others() {
-            // Nobody sleeps whom this side could wake, in the models that use this.
+            // In the models that use this, this side never makes work for a sleeping shard.
             assert!(!port.wake_needed(other));
         }
         parked_count += 1;
@@ -75,7 +75,7 @@ fn turn_until(
     }
 }
 
-/// A turn that makes one thing for `target` and asks twice whether to ring.
+/// Ends a turn that made work for `target`, and checks that a second call does not ring again.
 fn ring_if_needed(port: &mut Port<u8>, target: usize, doorbell: &Doorbell) {
     if port.wake_needed(target) {
         doorbell.ring();
@@ -137,36 +137,36 @@ fn two_senders_lose_no_wake_up_and_ring_once_between_them() {
 }
 
 #[test]
-fn a_telling_loses_no_wake_up() {
+fn an_acknowledgement_loses_no_wake_up() {
     check(Some(5), || {
         let doorbell = Doorbell::new();
         let mut ports = mesh(2, CAPACITY);
         let mut waits = ports.pop().unwrap();
-        let mut tells = ports.pop().unwrap();
+        let mut acknowledges = ports.pop().unwrap();
         let bell = Arc::clone(&doorbell);
-        let telling = thread::spawn(move || {
+        let acknowledging = thread::spawn(move || {
             for count in 1..=2 {
-                tells.tell(1, count);
-                ring_if_needed(&mut tells, 1, &bell);
+                acknowledges.acknowledge(1, count);
+                ring_if_needed(&mut acknowledges, 1, &bell);
             }
         });
-        let parked_count = turn_until(&mut waits, &doorbell, |port| port.told(0) == 2);
-        telling.join().unwrap();
+        let parked_count = turn_until(&mut waits, &doorbell, |port| port.acknowledged(0) == 2);
+        acknowledging.join().unwrap();
         assert!(doorbell.rung_count() <= parked_count, "each park is rung for at most once");
     });
 }
 
 #[test]
-fn a_telling_that_nobody_reads_is_no_busy_loop() {
+fn an_unread_acknowledgement_causes_no_busy_loop() {
     check(None, || {
         let mut ports = mesh::<u8>(2, CAPACITY);
         let mut parks = ports.pop().unwrap();
-        let mut tells = ports.pop().unwrap();
-        let telling = thread::spawn(move || tells.tell(1, 1));
+        let mut acknowledges = ports.pop().unwrap();
+        let acknowledging = thread::spawn(move || acknowledges.acknowledge(1, 1));
         parks.unpark();
         let works = (0..2).take_while(|_| parks.park() == Parked::Work).count();
-        assert!(works <= 1, "one telling is one turn's work");
-        telling.join().unwrap();
+        assert!(works <= 1, "one acknowledgement is one turn's work");
+        acknowledging.join().unwrap();
     });
 }
 
@@ -197,8 +197,8 @@ fn wanted_credit_loses_no_wake_up() {
     });
 }
 
-/// Woken by the first slot while two are wanted, the producer waits again: a flag left over from its first want must not
-/// hide the second.
+/// The first slot wakes the producer while it wants two, so it waits again: a flag left over from the first request must
+/// not hide the second.
 #[test]
 fn credit_wanted_twice_loses_no_wake_up() {
     check(Some(4), || {
@@ -224,7 +224,7 @@ fn credit_wanted_twice_loses_no_wake_up() {
     });
 }
 
-/// Both sides send, acknowledge and sleep; each may be the one that wakes the other.
+/// Both sides send, acknowledge and sleep, and either may have to wake the other.
 #[test]
 fn two_shards_that_wake_each_other_both_end() {
     check(Some(4), || {
@@ -239,12 +239,12 @@ fn two_shards_that_wake_each_other_both_end() {
                 port.unpark();
                 if port.pop(other, Lane::Data).is_some() {
                     taken = true;
-                    port.tell(other, 1);
+                    port.acknowledge(other, 1);
                 }
                 if port.wake_needed(other) {
                     bells[other].ring();
                 }
-                if taken && port.told(other) == 1 {
+                if taken && port.acknowledged(other) == 1 {
                     return;
                 }
                 if port.park() == Parked::Sleep {
@@ -261,8 +261,8 @@ fn two_shards_that_wake_each_other_both_end() {
     });
 }
 
-/// More blocks than the lane holds, so that the producer must find returned ones where it may not make new ones: what it
-/// sees of a slot freed includes the block returned before, or its bound would be passed.
+/// Sends more blocks than the lane may have, so the producer must reuse returned ones. A freed slot that it sees implies the
+/// block that was returned before, or it would exceed the bound.
 #[test]
 fn blocks_return_before_the_bound_is_passed() {
     check(Some(3), || {

@@ -1,5 +1,5 @@
-//! Several threads, each a shard that sleeps when it may: nothing is lost, reordered or left asleep, and no more blocks
-//! exist than lanes have room for.
+//! Several threads, each a shard that sleeps when it may. Nothing is lost, reordered or left asleep, and no lane has more
+//! blocks than its bound.
 #![cfg(not(loom))]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use ring::{Capacity, Item, Lane, Parked, Port, mesh};
 
-/// Past it a shard that sleeps was forgotten: far more than a loaded machine delays a thread.
+/// Time limit for a wake-up, far longer than a loaded machine delays a thread. A shard that sleeps longer was forgotten.
 const WAKE_WITHIN: Duration = Duration::from_mins(1);
 
-/// Sends to every other shard the numbers below `per_lane` on each lane, packed several to a block with a value of its
-/// own among them, and takes as many from each. Every number taken is acknowledged; who has sent all waits for that.
+/// Sends the numbers below `per_lane` to every other shard on each lane, packed several to a block with single values
+/// between the blocks, and receives as many from each. Every received number is acknowledged. A shard ends when all it
+/// sent is acknowledged.
 struct Shard {
     port: Port<u64>,
     doorbell: Receiver<()>,
@@ -49,7 +50,7 @@ impl Shard {
             for other in self.port.others() {
                 if self.port.wake_needed(other) {
                     tally.rung += 1;
-                    // Who has left has taken everything and needs no bell.
+                    // A shard that has ended received everything, so its doorbell is not needed.
                     let _left = self.bells[other].send(());
                 }
             }
@@ -59,7 +60,7 @@ impl Shard {
             tally.parked += 1;
             if self.port.park() == Parked::Sleep {
                 tally.slept += 1;
-                self.doorbell.recv_timeout(WAKE_WITHIN).expect("who made work rings");
+                self.doorbell.recv_timeout(WAKE_WITHIN).expect("the shard that made work rings");
             }
         }
         assert!(self.port.is_idle());
@@ -98,7 +99,7 @@ impl Shard {
             }
         }
         let taken = peer.taken[0] + peer.taken[1];
-        self.port.tell(source, taken);
+        self.port.acknowledge(source, taken);
     }
 
     fn send_some(&mut self, target: usize) {
@@ -128,7 +129,7 @@ impl Shard {
     fn done(&self) -> bool {
         self.peers.iter().enumerate().all(|(other, peer)| {
             let Some(peer) = peer else { return true };
-            peer.taken == [self.per_lane; 2] && self.port.told(other) == 2 * self.per_lane
+            peer.taken == [self.per_lane; 2] && self.port.acknowledged(other) == 2 * self.per_lane
         })
     }
 }
@@ -150,8 +151,8 @@ fn check(shard_count: usize, capacity: Capacity, per_lane: u64) {
     let total = |count: fn(&Tally) -> u64| tallies.iter().map(count).sum::<u64>();
     let (parked, slept, rung) =
         (total(|tally| tally.parked), total(|tally| tally.slept), total(|tally| tally.rung));
-    assert!(slept > 0, "nobody ever slept: the doorbells were not tried");
-    assert!(rung <= parked, "{parked} parks were rung {rung} times: a ring takes the flag that one park set");
+    assert!(slept > 0, "no shard ever slept, so the doorbells were not tested");
+    assert!(rung <= parked, "{rung} rings for {parked} parks: each ring clears the flag that one park set");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Cuts a stream of bytes into packets, whatever the pieces it arrives in.
-//! Knows no packet but its fixed header: first byte and length.
+//! Cuts a byte stream into packets, independent of how the stream is split on arrival. Only the fixed header is
+//! interpreted: first byte and length.
 
 use alloc::vec::Vec;
 
@@ -8,13 +8,13 @@ use crate::protocol::PacketType;
 use crate::read::push_variable_byte;
 use crate::write;
 
-/// The greatest remaining length that a fixed header can announce.
+/// The largest remaining length that a fixed header can announce.
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 
-/// The size of the largest packet there can be: fixed header and body.
+/// The size of the largest possible packet: fixed header and body.
 pub const PACKET_BYTES_MAX: u32 = 1 + 4 + REMAINING_LENGTH_MAX;
 
-/// A buffer larger than this serves one packet and is given back, so that no connection keeps its largest packet's memory.
+/// A buffer larger than this is freed after one packet, so that no connection keeps the memory of its largest packet.
 const BUFFER_KEPT_BYTES_MAX: usize = 8 * 1024;
 
 /// One complete packet, not yet decoded.
@@ -22,7 +22,7 @@ const BUFFER_KEPT_BYTES_MAX: usize = 8 * 1024;
 pub struct Frame<'a> {
     /// Packet type and flags.
     pub first_byte: u8,
-    /// What the remaining length counts.
+    /// The bytes counted by the remaining length.
     pub body: &'a [u8],
 }
 
@@ -34,7 +34,7 @@ impl Frame<'_> {
         packet_bytes(self.body.len())
     }
 
-    /// Appends the whole packet as it stood on the wire.
+    /// Appends the whole packet, as it was on the wire.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         out.push(self.first_byte);
         write::variable_byte_integer(out, u32::try_from(self.body.len()).unwrap_or(u32::MAX));
@@ -42,19 +42,19 @@ impl Frame<'_> {
     }
 }
 
-/// Size of a packet with that remaining length.
+/// Size of a packet with this remaining length.
 #[inline]
 pub(crate) fn packet_bytes(remaining_length: usize) -> usize {
     let length = u32::try_from(remaining_length).unwrap_or(u32::MAX);
     1 + write::variable_byte_integer_bytes(length) + remaining_length
 }
 
-/// The packet that is arriving, as far as it has.
+/// Reassembles the packet that is arriving.
 ///
-/// **Lives in:** every connection; 32 bytes, and nothing on the heap while no packet is half here.
+/// **Lives in:** every connection. 32 bytes, and no heap memory unless a packet is incomplete.
 #[derive(Debug, Default)]
 pub struct Assembler {
-    /// The body's first bytes while `state` is `Body`; while it is `Start`, the packet handed out last.
+    /// In state `Body`, the bytes of the body received so far; in state `Start`, the packet returned last.
     buffer: Vec<u8>,
     state: State,
 }
@@ -81,24 +81,26 @@ impl Assembler {
         Self { buffer: Vec::new(), state: State::Start }
     }
 
-    /// Bytes that it holds of a packet that has not come whole.
+    /// Bytes allocated for a packet that has not arrived completely.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// The next complete packet of the stream that goes on with `input`, which is advanced past what was taken.
+    /// Returns the next complete packet of the stream that continues with `input`, and advances `input` past the bytes
+    /// taken.
     ///
-    /// The packet is borrowed from `input` if all of its body is there, else from a buffer that grows as bytes arrive, never
-    /// beyond the announced size. `None`: `input` is used up, and the packet it began is kept. Call until then: that is also
-    /// what gives the buffer back.
+    /// The packet is borrowed from `input` if its whole body is there. Otherwise it is borrowed from a buffer that grows
+    /// as bytes arrive, never beyond the announced size. `None` means that `input` is used up; the start of the next
+    /// packet is kept. Call until `None`: that call also frees the buffer.
     ///
-    /// The packet keeps the assembler borrowed: a connection that must change meanwhile lends it out ([`core::mem::take`])
-    /// and puts it back behind the last packet.
+    /// The packet keeps the assembler borrowed. A connection that must change meanwhile takes the assembler out
+    /// ([`core::mem::take`]) and puts it back after the last packet.
     ///
     /// # Errors
     /// If the packet's type is reserved, its length is malformed [MQTT-1.5.5-1], or the whole packet is longer than
-    /// `packet_bytes_max`: known from the fixed header, before anything is stored. The stream cannot be read on: close it.
+    /// `packet_bytes_max`. Each error is found in the fixed header, before anything is stored. The stream cannot be read
+    /// further: close it.
     #[inline]
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
@@ -152,7 +154,7 @@ impl Assembler {
         Ok(None)
     }
 
-    /// Takes what belongs to a body of `body_bytes`; whether that completes it.
+    /// Takes the bytes that belong to a body of `body_bytes`; returns whether the body is complete.
     fn store(&mut self, input: &mut &[u8], body_bytes: usize) -> bool {
         let missing_bytes = body_bytes - self.buffer.len();
         let (taken, rest) = input.split_at(missing_bytes.min(input.len()));
@@ -162,7 +164,7 @@ impl Assembler {
         }
         let needed_bytes = self.buffer.len() + taken.len();
         if needed_bytes > self.buffer.capacity() {
-            // Doubling keeps the copying linear; what has not arrived is otherwise not paid for in advance.
+            // Doubling keeps the copying linear. Memory is otherwise not allocated before bytes arrive.
             let capacity_bytes = (2 * self.buffer.capacity()).clamp(needed_bytes, body_bytes);
             self.buffer.reserve_exact(capacity_bytes - self.buffer.len());
         }
@@ -170,13 +172,13 @@ impl Assembler {
         self.buffer.len() == body_bytes
     }
 
-    /// Whether no packet is half here.
+    /// Whether no packet is incomplete.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
         matches!(self.state, State::Start)
     }
 
-    /// Heap memory held for packets that did not arrive in one piece, in bytes.
+    /// Heap memory held for packets that arrived in pieces, in bytes.
     #[must_use]
     pub const fn buffered_bytes(&self) -> usize {
         self.buffer.capacity()
@@ -189,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// Assembles `stream` cut into pieces of `piece_bytes`; the bodies, or the refusal.
+    /// Assembles `stream`, cut into pieces of `piece_bytes`; returns the bodies or the error.
     fn assemble(stream: &[u8], piece_bytes: usize) -> Result<Vec<(u8, Vec<u8>)>, Malformed> {
         let mut assembler = Assembler::new();
         let mut frames = Vec::new();
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_the_same_however_the_stream_is_cut() {
+    fn packets_do_not_depend_on_how_the_stream_is_cut() {
         let mut stream = vec![0xC0, 0x00, 0x30, 0x03, 1, 2, 3, 0x40, 0x02, 0, 7];
         stream.extend([0x30, 0xC8, 0x01]);
         stream.extend([9; 200]);
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn too_long_is_refused_from_the_fixed_header_alone() {
+    fn a_packet_too_long_is_refused_from_its_fixed_header_alone() {
         let refusal = Malformed::PacketTooLarge { size_bytes: 1001, size_bytes_max: 1000 };
         assert_eq!(assemble(&[0x30, 0xE6, 0x07], 1), Err(refusal)); // 998 + 3 bytes, no body needed
         assert_eq!(assemble(&[0x30, 0xE5, 0x07], 1), Ok(vec![])); // 997 + 3 bytes fit
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_with_what_arrives_and_is_given_back() {
+    fn memory_grows_with_arriving_bytes_and_is_freed() {
         let mut assembler = Assembler::new();
         assert!(size_of::<Assembler>() <= 32);
         assert!(assembler.is_idle() && assembler.buffered_bytes() == 0);
@@ -258,7 +260,7 @@ mod tests {
             assert!(assembler.buffered_bytes() <= 100_000);
         }
         assert!(assembler.is_idle());
-        // A short packet does not inherit a long one's buffer, and no packet keeps none.
+        // A short packet does not inherit a long one's buffer, and between packets there is no buffer.
         assert_eq!(assembler.next(&mut &[0x30, 0x05, 1][..], PACKET_BYTES_MAX), Ok(None));
         assert!(assembler.buffered_bytes() <= BUFFER_KEPT_BYTES_MAX);
         let mut rest = &[2, 3, 4, 5][..];

@@ -1,5 +1,4 @@
-//! The numbers by which packets refer to messages and subscriptions; both reserve zero.
-//! Knows not which are in use.
+//! Packet and subscription identifiers. Zero is reserved in both.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -57,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zero_is_reserved_and_the_bounds_belong() {
+    fn zero_is_reserved_and_the_bounds_are_inclusive() {
         assert_eq!(PacketId::new(0), None);
         assert_eq!(PacketId::new(1).map(PacketId::get), Some(1));
         assert_eq!(PacketId::new(u16::MAX).map(PacketId::get), Some(u16::MAX));

@@ -1,9 +1,10 @@
-//! MQTT 3.1, 3.1.1 and 5.0 on the wire: bytes to packets and back.
-//! Knows no session, no topic tree, no clock and no socket; whether a packet is welcome *now* is for the engine to say.
+//! Encoding and decoding of MQTT 3.1, 3.1.1 and 5.0 packets. Knows no session, no topic tree, no clock and no socket. The
+//! engine decides whether a packet is valid in the connection's state.
 //!
-//! Two steps, both borrowed from the bytes received: [`frame::Assembler`] cuts a stream into [`frame::Frame`]s and
-//! refuses what is too long from its fixed header alone; [`packet::Packet::decode`] reads one frame, strictly. Whatever
-//! a peer sends, the answer is a packet or one [`Malformed`], which names the fault and maps to one [`ReasonCode`].
+//! Decoding has two steps, and both borrow from the received bytes. [`frame::Assembler`] cuts a stream into
+//! [`frame::Frame`]s and refuses a packet that is too long from its fixed header alone. [`packet::Packet::decode`] reads
+//! one frame strictly. The result of any input is a packet or one [`Malformed`], which names the error and maps to one
+//! [`ReasonCode`].
 //!
 //! ```
 //! use wire::{Assembler, Packet, ProtocolVersion, Publish, QoS, TopicName};

@@ -1,7 +1,6 @@
-//! The small closed vocabularies of the protocol: its versions, its packet types, its qualities of service.
-//! Knows no packet's layout.
+//! The closed enumerations of the protocol: versions, packet types and qualities of service.
 
-/// The version a connection speaks, chosen by its CONNECT and never changed after.
+/// The protocol version of a connection. CONNECT selects it, and it never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProtocolVersion {
     /// MQTT 3.1: protocol name `MQIsdp`, level 3.
@@ -76,7 +75,7 @@ impl QoS {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum PacketType {
-    /// A client asks to connect.
+    /// A client requests a connection.
     Connect = 1,
     /// The server's answer to CONNECT.
     ConnAck = 2,
@@ -152,8 +151,8 @@ impl PacketType {
         }
     }
 
-    /// The first byte of a packet of this type, with the flags the standard fixes [MQTT-2.1.3-1]; for PUBLISH, whose
-    /// flags mean something, with none set.
+    /// The first byte of a packet of this type, with the flags that the standard fixes [MQTT-2.1.3-1]. The flags of
+    /// PUBLISH carry information and are returned as 0.
     #[must_use]
     #[inline]
     pub const fn first_byte(self) -> u8 {
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_packet_type_is_found_again_in_its_first_byte() {
+    fn every_packet_type_survives_its_first_byte() {
         for packet_type in PacketType::ALL {
             assert_eq!(PacketType::from_first_byte(packet_type.first_byte()), Some(packet_type));
         }
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn mqtt_3_3_1_4_three_is_no_quality_of_service() {
+    fn mqtt_3_3_1_4_three_is_not_a_valid_qos() {
         for bits in 0..=2 {
             assert_eq!(QoS::from_bits(bits).map(QoS::bits), Some(bits));
         }

@@ -1,9 +1,8 @@
-//! A cursor over the fields of one packet: every read is checked against what is there.
-//! Knows no packet's layout and copies nothing.
+//! A cursor over the fields of one packet. Every read checks the remaining length, and nothing is copied.
 
 use crate::malformed::Malformed;
 
-/// What is left to read of a packet's body or of one section of it.
+/// The unread rest of a packet's body or of one section of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -20,7 +19,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// What has not been read yet, without reading it.
+    /// The unread bytes, without reading them.
     #[inline]
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
@@ -76,7 +75,7 @@ impl<'a> Reader<'a> {
         if text.as_bytes().contains(&0) { Err(Malformed::TextHasNull) } else { Ok(text) }
     }
 
-    /// Well-formed UTF-8 that may still hold U+0000: topics look for it and for wildcards in one pass.
+    /// Well-formed UTF-8 that may still contain U+0000. Topics search for it and for wildcards in one pass.
     #[inline]
     pub(crate) fn topic_text(&mut self) -> Result<&'a str, Malformed> {
         core::str::from_utf8(self.binary()?).map_err(|_| Malformed::TextNotUtf8)
@@ -86,11 +85,11 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn section(&mut self) -> Result<&'a [u8], Malformed> {
         let size_bytes = self.variable_byte_integer()?;
-        // 28 bits fit in a usize of 32; where they did not, no packet could hold the section either.
+        // 28 bits fit in a 32-bit usize. On smaller targets no packet could hold the section either.
         self.take(usize::try_from(size_bytes).unwrap_or(usize::MAX))
     }
 
-    /// The packet must end here.
+    /// Checks that the packet ends here.
     #[inline]
     pub(crate) fn finish(self) -> Result<(), Malformed> {
         if self.rest.is_empty() {
@@ -101,7 +100,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes the next byte of a variable byte integer, of which `size_bytes` have made `value` so far; whether it was the last.
+/// Adds the next byte of a variable byte integer to `value`, which `size_bytes` bytes have formed so far. Returns whether
+/// it was the last byte.
 #[inline]
 pub(crate) const fn push_variable_byte(
     value: &mut u32,
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn variable_byte_integers_at_every_change_of_length() {
+    fn variable_byte_integers_survive_at_every_change_of_length() {
         for value in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, 268_435_455] {
             let mut bytes = Vec::new();
             write::variable_byte_integer(&mut bytes, value);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_well_formed_and_without_null() {
+    fn text_must_be_utf_8_without_null() {
         let check = |bytes: &[u8], expected| assert_eq!(Reader::new(bytes).text(), expected, "{bytes:x?}");
         check(&[0, 0], Ok(""));
         check(&[0, 3, 0xEF, 0xBB, 0xBF], Ok("\u{FEFF}")); // kept, not stripped [MQTT-1.5.4-3]

@@ -1,5 +1,4 @@
-//! Reason codes, the packets that may carry each, and what 3.1.1 can say instead.
-//! Knows not when a code is the right one.
+//! Reason codes, the packets that may carry each, and their counterparts in 3.1.1.
 
 use crate::protocol::PacketType;
 
@@ -17,7 +16,7 @@ macro_rules! reason_codes {
             /// Every code, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The reason with this number; `None` if there is none.
+            /// The reason code with this number; `None` if it is not assigned.
             #[must_use]
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code {
@@ -45,7 +44,7 @@ reason_codes! {
     GrantedQoS2 = 0x02 in SubAck;
     /// The client leaves and wants its will published.
     DisconnectWithWill = 0x04 in Disconnect;
-    /// The message is accepted, but nobody is subscribed.
+    /// The message is accepted, but there is no matching subscription.
     NoMatchingSubscribers = 0x10 in PubAck PubRec;
     /// There was no such subscription.
     NoSubscriptionExisted = 0x11 in UnsubAck;
@@ -53,15 +52,15 @@ reason_codes! {
     ContinueAuthentication = 0x18 in Auth;
     /// Start a re-authentication.
     ReAuthenticate = 0x19 in Auth;
-    /// The sender does not say why, or no other code applies.
+    /// The sender does not give a reason, or no other code applies.
     UnspecifiedError = 0x80 in ConnAck PubAck PubRec SubAck UnsubAck Disconnect;
     /// The packet could not be parsed.
     MalformedPacket = 0x81 in ConnAck Disconnect;
-    /// The packet was unexpected or holds what the protocol does not allow.
+    /// The packet was unexpected or violates the protocol.
     ProtocolError = 0x82 in ConnAck Disconnect;
     /// The packet is valid but not accepted by this receiver.
     ImplementationSpecificError = 0x83 in ConnAck PubAck PubRec SubAck UnsubAck Disconnect;
-    /// The server does not speak the protocol version asked for.
+    /// The server does not support the requested protocol version.
     UnsupportedProtocolVersion = 0x84 in ConnAck;
     /// The client identifier is valid but not allowed.
     ClientIdentifierNotValid = 0x85 in ConnAck;
@@ -103,7 +102,7 @@ reason_codes! {
     QuotaExceeded = 0x97 in ConnAck PubAck PubRec SubAck Disconnect;
     /// An administrator closed the connection.
     AdministrativeAction = 0x98 in Disconnect;
-    /// The payload is not what its format indicator says.
+    /// The payload does not match its payload format indicator.
     PayloadFormatInvalid = 0x99 in ConnAck PubAck PubRec Disconnect;
     /// Retained messages are not supported.
     RetainNotSupported = 0x9A in ConnAck Disconnect;
@@ -117,7 +116,7 @@ reason_codes! {
     SharedSubscriptionsNotSupported = 0x9E in SubAck Disconnect;
     /// Connections are made at too high a rate.
     ConnectionRateExceeded = 0x9F in ConnAck Disconnect;
-    /// The connection has lasted as long as it may.
+    /// The connection has reached its maximum duration.
     MaximumConnectTime = 0xA0 in Disconnect;
     /// Subscription identifiers are not supported.
     SubscriptionIdentifiersNotSupported = 0xA1 in SubAck Disconnect;
@@ -148,8 +147,8 @@ impl ReasonCode {
 
     /// The return code of a 3.1.1 CONNACK that comes nearest: 0 to 5.
     ///
-    /// 3.1.1 has no code for a CONNECT that breaks the rules: there the connection is closed without a CONNACK
-    /// [MQTT-3.1.4-1], and the 3 that stands here for completeness is not sent.
+    /// 3.1.1 has no return code for a CONNECT that violates the protocol. The server then closes the connection without a
+    /// CONNACK [MQTT-3.1.4-1]; the value 3 is returned here for completeness and is not sent.
     #[must_use]
     pub const fn connect_return_code(self) -> u8 {
         match self {
@@ -197,7 +196,7 @@ impl ReasonCode {
         }
     }
 
-    /// What a return code of a 3.1.1 CONNACK means; `None` for the reserved ones.
+    /// The meaning of a return code of a 3.1.1 CONNACK; `None` for the reserved ones.
     #[must_use]
     pub const fn from_connect_return_code(code: u8) -> Option<Self> {
         match code {
@@ -217,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_found_again_by_its_number_and_no_other_number_is_one() {
+    fn every_code_has_its_number_and_other_numbers_have_none() {
         for code in 0..=u8::MAX {
             let known = ReasonCode::ALL.iter().copied().find(|reason| reason.code() == code);
             assert_eq!(ReasonCode::from_code(code), known);
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn connect_return_codes_survive_the_way_there_and_back() {
+    fn connect_return_codes_survive_a_round_trip() {
         for code in 0..=5 {
             let reason = ReasonCode::from_connect_return_code(code).unwrap();
             assert_eq!(reason.connect_return_code(), code);
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_allowed_where_table_2_6_says() {
+    fn codes_are_allowed_in_the_packets_of_table_2_6() {
         assert!(ReasonCode::PacketIdentifierNotFound.is_allowed_in(PacketType::PubRel));
         assert!(!ReasonCode::PacketIdentifierNotFound.is_allowed_in(PacketType::PubAck));
         assert!(ReasonCode::GrantedQoS2.is_allowed_in(PacketType::SubAck));

@@ -1,17 +1,17 @@
-//! Topic names and topic filters: what is well formed, and what matches what.
-//! Knows no subscription: the tree that finds all filters matching a name is the engine's.
+//! Topic names and topic filters: syntax, and matching one name against one filter. Knows no subscription. The engine's
+//! tree finds all filters that match a name.
 
 use core::str::Split;
 
 use crate::malformed::Malformed;
 
-/// The most bytes a topic name or filter can have [MQTT-4.7.3-3].
+/// Maximum bytes of a topic name or filter [MQTT-4.7.3-3].
 const TOPIC_BYTES_MAX: usize = 65_535;
 
-/// What a shared subscription's text starts with [MQTT-4.8.2-1].
+/// The prefix of a shared subscription [MQTT-4.8.2-1].
 const SHARE_PREFIX: &str = "$share/";
 
-/// The name a message is published to: not empty, no wildcard, no U+0000.
+/// The name that a message is published to: not empty, no wildcard, no U+0000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName<'a>(&'a str);
 
@@ -52,22 +52,22 @@ impl<'a> TopicName<'a> {
     }
 }
 
-/// What a client subscribes to: levels, of which some may be wildcards, and perhaps the group that shares it.
+/// The filter of a subscription: levels, some of them perhaps wildcards, and optionally a share name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter<'a> {
     text: &'a str,
-    /// Where the filter begins: 0, or behind `$share/name/`.
+    /// Start of the filter: 0, or the position after `$share/name/`.
     filter_at: usize,
     has_wildcard: bool,
 }
 
 impl<'a> TopicFilter<'a> {
-    /// Takes `text` as a topic filter, a shared one if it starts with `$share/`, in every version.
+    /// Parses `text` as a topic filter in any version. It is a shared one if it starts with `$share/`.
     ///
     /// # Errors
-    /// If it is empty [MQTT-4.7.3-1], longer than 65 535 bytes [MQTT-4.7.3-3] or contains U+0000 [MQTT-4.7.3-2]; if a
-    /// wildcard is not a level of its own [MQTT-4.7.1-2] or `#` is not the last one [MQTT-4.7.1-1]; if a shared one has no
-    /// proper share name or no filter behind it [MQTT-4.8.2-1] [MQTT-4.8.2-2].
+    /// If it is empty [MQTT-4.7.3-1], longer than 65 535 bytes [MQTT-4.7.3-3] or contains U+0000 [MQTT-4.7.3-2]. If a
+    /// wildcard is not a level of its own [MQTT-4.7.1-2] or `#` is not the last level [MQTT-4.7.1-1]. If a shared filter
+    /// has an invalid share name or no filter after it [MQTT-4.8.2-1] [MQTT-4.8.2-2].
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         if text.is_empty() {
             return Err(Malformed::TopicFilterEmpty);
@@ -84,30 +84,30 @@ impl<'a> TopicFilter<'a> {
         Ok(Self { text, filter_at, has_wildcard })
     }
 
-    /// Takes `text` as what [`TopicFilter::filter`] gave, which may itself begin with `$share/` and is no shared one for that:
-    /// behind the share name stands a filter like any other [MQTT-4.8.2-1].
+    /// Parses a text returned by [`TopicFilter::filter`]. A leading `$share/` does not make it a shared filter, because
+    /// any filter may follow a share name [MQTT-4.8.2-1].
     ///
     /// # Errors
-    /// If a wildcard is not where it may be [MQTT-4.7.1-1] [MQTT-4.7.1-2].
+    /// If a wildcard is misplaced [MQTT-4.7.1-1] [MQTT-4.7.1-2].
     pub fn parse_unshared(text: &'a str) -> Result<Self, Malformed> {
         Ok(Self { text, filter_at: 0, has_wildcard: wildcards(text)? })
     }
 
-    /// The whole text, with `$share/name/` if it has one: what UNSUBSCRIBE compares [MQTT-3.10.4-1].
+    /// The whole text, including `$share/name/`. UNSUBSCRIBE compares this text [MQTT-3.10.4-1].
     #[must_use]
     #[inline]
     pub const fn as_str(&self) -> &'a str {
         self.text
     }
 
-    /// The group that shares this subscription, if one does.
+    /// The share name of a shared subscription.
     #[must_use]
     pub fn share_name(&self) -> Option<&'a str> {
         let share_name_end = self.filter_at.checked_sub(1)?;
         self.text.get(SHARE_PREFIX.len()..share_name_end)
     }
 
-    /// The filter that topic names are matched with, without `$share/name/`.
+    /// The filter that topic names are matched against, without `$share/name/`.
     #[must_use]
     #[inline]
     pub fn filter(&self) -> &'a str {
@@ -128,7 +128,7 @@ impl<'a> TopicFilter<'a> {
         self.has_wildcard
     }
 
-    /// Whether a message published to `topic` belongs to this subscription. A wildcard in front does not match names that
+    /// Whether a message published to `topic` matches this subscription. A leading wildcard does not match names that
     /// begin with `$` [MQTT-4.7.2-1]; nothing is normalised [MQTT-4.7.3-4].
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
@@ -167,21 +167,21 @@ fn refuse_too_long(text: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Whether `bytes` hold 0, `+` or `#`: eight at a time, for every message passes here.
+/// Whether `bytes` contain 0, `+` or `#`. Checks eight bytes at a time, because every message passes here.
 #[inline]
 fn holds_null_or_wildcard(bytes: &[u8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
-    // The two wildcards, 0x2B and 0x23, differ in this bit alone.
+    // The two wildcards, 0x2B and 0x23, differ only in this bit.
     const WILDCARD_BIT: u64 = u64::from_ne_bytes([b'+' ^ b'#'; 8]);
     const WILDCARDS: u64 = u64::from_ne_bytes([b'+' | b'#'; 8]);
     const _: () = assert!((b'+' ^ b'#').is_power_of_two());
 
-    // Not 0 exactly if a byte of the word is 0: only such a byte borrows through its high bit.
+    // Nonzero exactly if a byte of the word is 0: only such a byte borrows through its high bit.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH_BITS;
     let refused = |word: u64| zeros(word) | zeros((word | WILDCARD_BIT) ^ WILDCARDS);
 
-    // The last eight bytes overlap the ones before: no tail is left to walk byte by byte.
+    // The last eight bytes overlap the chunks before them, so that no tail remains for a byte-by-byte loop.
     let Some(last) = bytes.last_chunk() else {
         return bytes.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'));
     };
@@ -190,7 +190,7 @@ fn holds_null_or_wildcard(bytes: &[u8]) -> bool {
     chunks.iter().fold(last, |seen, chunk| seen | refused(u64::from_ne_bytes(*chunk))) != 0
 }
 
-/// Where the filter begins in `name/filter`.
+/// Position of the filter in `name/filter`.
 fn shared_filter_at(share: &str) -> Result<usize, Malformed> {
     let (share_name, filter) = share.split_once('/').ok_or(Malformed::SharedFilterMissing)?;
     if share_name.is_empty() || share_name.contains(['+', '#']) {
@@ -202,7 +202,7 @@ fn shared_filter_at(share: &str) -> Result<usize, Malformed> {
     Ok(share_name.len() + 1)
 }
 
-/// Whether there are wildcards, all of them where they may be.
+/// Whether the filter has wildcards; an error if one is misplaced.
 fn wildcards(filter: &str) -> Result<bool, Malformed> {
     if !filter.contains(['+', '#']) {
         return Ok(false);
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topic_names_are_refused_for_what_they_must_not_hold() {
+    fn topic_names_with_forbidden_characters_are_refused() {
         let check =
             |text: &str, expected| assert_eq!(TopicName::parse(text).map(TopicName::as_str), expected);
         for good in ["a", "/", "//", "/finance", "a b/c", "$SYS/x", "\u{FEFF}", "ä/ö"] {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scan_finds_every_refused_byte_wherever_it_stands() {
+    fn the_scan_finds_a_forbidden_byte_at_every_position() {
         for length in 0..=40 {
             for other in [b'a', b'"', b'*', b'!', b'$', 0x01, 0x08, 0x7F, 0x80, 0xAB, 0xA3, 0xFF] {
                 let mut bytes = alloc::vec![other; length];
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_match_as_the_standard_s_examples_do() {
+    fn filters_match_the_examples_of_the_standard() {
         let check = |filter: &str, topics: &[&str], expected: bool| {
             let parsed = TopicFilter::parse(filter).unwrap();
             for topic in topics {

@@ -1,13 +1,13 @@
-//! How fields are put into a packet that we send.
-//! Knows no packet's layout; nothing a peer sent is judged here.
+//! Appends fields to a packet that we send. Lengths are ours to keep valid: a debug assertion reports a value that does
+//! not fit, and a release build truncates it.
 
 use alloc::vec::Vec;
 
-/// Puts a packet: its first byte, its remaining length, and the body that `body` writes. `payload_bytes` follow that
-/// the caller puts itself.
+/// Appends a packet: its first byte, its remaining length, and the body that `body` writes. The caller appends the
+/// `payload_bytes` that follow.
 ///
-/// The length field is written with one byte and widened only for bodies that need it: most packets are short, and
-/// nothing has to be measured before it is written.
+/// The length field starts as one byte and is widened only if the body needs it. Most packets are short, so nothing has
+/// to be measured before it is written.
 pub(crate) fn packet(
     out: &mut Vec<u8>,
     first_byte: u8,
@@ -18,7 +18,7 @@ pub(crate) fn packet(
     prefixed(out, payload_bytes, body);
 }
 
-/// Puts a property section: its length, then the properties that `properties` writes.
+/// Appends a property section: its length, then the properties that `properties` writes.
 pub(crate) fn section(out: &mut Vec<u8>, properties: impl FnOnce(&mut Vec<u8>)) {
     prefixed(out, 0, properties);
 }
@@ -38,12 +38,12 @@ fn prefixed(out: &mut Vec<u8>, payload_bytes: usize, content: impl FnOnce(&mut V
     out[length_at..length_at + field_bytes].copy_from_slice(&field[..field_bytes]);
 }
 
-/// A number of bytes as a length field can say it. What is longer must not have been built.
+/// A number of bytes as the value of a length field. A larger number is a bug of the caller.
 #[inline]
 pub(crate) fn length(size_bytes: usize) -> u32 {
     debug_assert!(
         size_bytes <= crate::frame::REMAINING_LENGTH_MAX as usize,
-        "no length field can say {size_bytes}"
+        "{size_bytes} bytes exceed every length field"
     );
     u32::try_from(size_bytes).unwrap_or(u32::MAX).min(crate::frame::REMAINING_LENGTH_MAX)
 }
@@ -54,7 +54,7 @@ pub(crate) fn variable_byte_integer(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&field[..field_bytes]);
 }
 
-/// Bytes that a variable byte integer of this value takes: 1 to 4.
+/// The size of a variable byte integer with this value: 1 to 4 bytes.
 #[inline]
 pub(crate) const fn variable_byte_integer_bytes(value: u32) -> usize {
     match value {
@@ -88,7 +88,7 @@ pub(crate) fn u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-/// Puts binary data; what its length field cannot say is cut off, so that the stream stays in step.
+/// Appends binary data. Bytes beyond the range of the length field are cut off, so that the stream stays in step.
 #[inline]
 pub(crate) fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
     debug_assert!(u16::try_from(bytes.len()).is_ok(), "binary data of {} bytes", bytes.len());
@@ -97,7 +97,8 @@ pub(crate) fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&bytes[..usize::from(size_bytes)]);
 }
 
-/// Puts text; what its length field cannot say is cut off at a character, so that it stays well formed.
+/// Appends text. Text beyond the range of the length field is cut off at a character boundary, so that it stays well
+/// formed.
 #[inline]
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
     let end = text.floor_char_boundary(usize::from(u16::MAX));
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_field_widens_to_what_the_body_needs() {
+    fn the_length_field_widens_with_the_body() {
         for (body_bytes, header) in [
             (0, &[0x10, 0x00][..]),
             (127, &[0x10, 0x7F]),

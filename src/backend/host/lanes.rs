@@ -154,8 +154,8 @@ impl<T: Endpoint> Host<T> {
         let seen = self.engine.borrow().announcements_seen(number(other));
         let told = {
             let mut port = self.lanes.port.borrow_mut();
-            port.tell(other, seen);
-            port.told(other)
+            port.acknowledge(other, seen);
+            port.acknowledged(other)
         };
         let before = std::mem::replace(&mut self.lanes.announced.borrow_mut()[other], told);
         if told != before {

@@ -1,5 +1,5 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP as packets: their reasons, their size, their flags.
-//! What they do to a delivery is in `qos_sender` and `qos_receiver`.
+//! PUBACK, PUBREC, PUBREL and PUBCOMP as packets: their reason codes, their size, their flags. Their effect on a delivery
+//! is tested in `qos_sender` and `qos_receiver`.
 
 use super::closes;
 use crate::harness::packet::{
@@ -9,16 +9,17 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Received;
 use crate::target::Target;
 
-/// What PUBACK and PUBREC may say.
-const TAKEN_OR_NOT: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
-/// What PUBREL and PUBCOMP may say.
-const FOUND_OR_NOT: [u8; 2] = [0x00, 0x92];
-/// Leaves room for CONNACK and for every acknowledgement without explanations.
+/// The reason codes allowed in PUBACK and PUBREC.
+const PUBLISH_REASONS: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+/// The reason codes allowed in PUBREL and PUBCOMP.
+const PUBREL_REASONS: [u8; 2] = [0x00, 0x92];
+/// Large enough for CONNACK and for every acknowledgement without explanations.
 const PACKET_BYTES_MAX: u32 = 96;
-/// More levels than some brokers take; those that take them say success.
+/// More levels than some brokers accept; the others answer with success.
 const LEVELS: usize = 150;
 
-/// Publishes what is wanted, what nobody wants, what is retained, and what a broker may find too much; the reasons.
+/// Publishes with and without subscribers, retained messages, and messages that a broker may refuse; returns the reason
+/// codes.
 fn reasons(on: &Target, qos: u8) -> Vec<u8> {
     let (wanted, deep) = (on.name("/wanted"), on.name(&"/x".repeat(LEVELS)));
     let mut peer = on.client("a");
@@ -32,7 +33,7 @@ fn reasons(on: &Target, qos: u8) -> Vec<u8> {
         }
         publisher.publish(&Publish::new(topic, qos, b"").retained());
     }
-    // The Payload Format Indicator says UTF-8, and the payload is not.
+    // The Payload Format Indicator is UTF-8, but the payload is not.
     let wrong = Properties::new().byte(property::PAYLOAD_FORMAT, 1);
     reasons.push(publisher.publish(&Publish::new(&wanted, qos, b"\xFF").with(wrong)));
     reasons
@@ -40,15 +41,16 @@ fn reasons(on: &Target, qos: u8) -> Vec<u8> {
 
 pub(crate) fn puback_has_a_reason_of_its_own(on: &Target) {
     let found = reasons(on, 1);
-    assert!(found.iter().all(|reason| TAKEN_OR_NOT.contains(reason)), "{found:02x?}");
+    assert!(found.iter().all(|reason| PUBLISH_REASONS.contains(reason)), "{found:02x?}");
 }
 
 pub(crate) fn pubrec_has_a_reason_of_its_own(on: &Target) {
     let found = reasons(on, 2);
-    assert!(found.iter().all(|reason| TAKEN_OR_NOT.contains(reason)), "{found:02x?}");
+    assert!(found.iter().all(|reason| PUBLISH_REASONS.contains(reason)), "{found:02x?}");
 }
 
-/// The reasons of PUBREL: after success, with any reason of success, after PUBREC again, and for what is not known.
+/// The reason codes of PUBREL: after PUBREC with each success code, after a repeated PUBREC, and for an unknown
+/// identifier.
 fn released(on: &Target, peer: &mut Peer) -> Vec<u8> {
     let topic = on.name("/t");
     peer.subscribe(&topic, 2);
@@ -80,11 +82,11 @@ fn pubrel(peer: &mut Peer, id: u16) -> u8 {
 
 pub(crate) fn pubrel_has_a_reason_of_its_own(on: &Target) {
     let found = released(on, &mut on.client("a"));
-    assert!(found.iter().all(|reason| FOUND_OR_NOT.contains(reason)), "{found:02x?}");
-    assert_eq!(found[..4], [0; 4], "what is known is released with success");
+    assert!(found.iter().all(|reason| PUBREL_REASONS.contains(reason)), "{found:02x?}");
+    assert_eq!(found[..4], [0; 4], "a known identifier is released with success");
 }
 
-/// The reasons of PUBCOMP: for what is known, for the same again, and for what never was.
+/// The reason codes of PUBCOMP: for a known identifier, for the same again, and for an unknown one.
 fn completed(on: &Target, peer: &mut Peer) -> Vec<u8> {
     let topic = on.name("/t");
     peer.send(&Publish::new(&topic, 2, b"x").with_packet_id(7).encode(on.version));
@@ -105,12 +107,12 @@ fn completed(on: &Target, peer: &mut Peer) -> Vec<u8> {
 
 pub(crate) fn pubcomp_has_a_reason_of_its_own(on: &Target) {
     let found = completed(on, &mut on.client("a"));
-    assert!(found.iter().all(|reason| FOUND_OR_NOT.contains(reason)), "{found:02x?}");
-    assert_eq!(found[0], 0, "what is known is completed with success");
+    assert!(found.iter().all(|reason| PUBREL_REASONS.contains(reason)), "{found:02x?}");
+    assert_eq!(found[0], 0, "a known identifier is completed with success");
 }
 
-/// A client that takes no long packets and asks for explanations.
-fn short_sighted(on: &Target) -> Peer {
+/// A client with a small Maximum Packet Size that requests explanations.
+fn limited_client(on: &Target) -> Peer {
     let name = on.name("short");
     let mut connect = Connect::new(on.version, &name);
     connect.properties =
@@ -120,11 +122,14 @@ fn short_sighted(on: &Target) -> Peer {
 
 fn assert_short(peer: &Peer) {
     let longest = peer.longest_packet_bytes;
-    assert!(longest <= PACKET_BYTES_MAX as usize, "{longest} bytes, {PACKET_BYTES_MAX} are allowed");
+    assert!(
+        longest <= PACKET_BYTES_MAX as usize,
+        "a packet of {longest} bytes, but the maximum is {PACKET_BYTES_MAX}"
+    );
 }
 
-fn publishes_are_answered_shortly(on: &Target, qos: u8) {
-    let mut peer = short_sighted(on);
+fn publishes_are_acknowledged_within_the_maximum(on: &Target, qos: u8) {
+    let mut peer = limited_client(on);
     for topic in [on.name("/t"), on.name(&"/x".repeat(LEVELS))] {
         peer.publish(&Publish::new(&topic, qos, b"x"));
         peer.publish(
@@ -135,21 +140,21 @@ fn publishes_are_answered_shortly(on: &Target, qos: u8) {
 }
 
 pub(crate) fn puback_fits_into_the_client_s_maximum(on: &Target) {
-    publishes_are_answered_shortly(on, 1);
+    publishes_are_acknowledged_within_the_maximum(on, 1);
 }
 
 pub(crate) fn pubrec_fits_into_the_client_s_maximum(on: &Target) {
-    publishes_are_answered_shortly(on, 2);
+    publishes_are_acknowledged_within_the_maximum(on, 2);
 }
 
 pub(crate) fn pubrel_fits_into_the_client_s_maximum(on: &Target) {
-    let mut peer = short_sighted(on);
+    let mut peer = limited_client(on);
     released(on, &mut peer);
     assert_short(&peer);
 }
 
 pub(crate) fn pubcomp_fits_into_the_client_s_maximum(on: &Target) {
-    let mut peer = short_sighted(on);
+    let mut peer = limited_client(on);
     completed(on, &mut peer);
     assert_short(&peer);
 }

@@ -1,5 +1,4 @@
-//! AUTH and the Authentication Method of CONNECT, as brokers without a method have to treat them.
-//! Knows no exchange of several steps.
+//! AUTH and the Authentication Method of CONNECT, on brokers without a method.
 
 use super::refusal::closes;
 use crate::harness::packet::{Connect, Properties, packet};
@@ -40,13 +39,13 @@ pub(crate) fn an_unknown_method_is_refused(on: &Target) {
     }
 }
 
-pub(crate) fn without_a_method_there_is_none(on: &Target) {
+pub(crate) fn connack_has_no_method_unless_the_client_names_one(on: &Target) {
     for name in [on.name("a"), String::new()] {
         for clean_start in [true, false] {
             let mut connect = Connect::new(on.version, &name);
             connect.clean_start = clean_start;
             let mut peer = on.connect(&connect);
-            assert_eq!(peer.text(AUTHENTICATION_METHOD), None, "a method that nobody named");
+            assert_eq!(peer.text(AUTHENTICATION_METHOD), None, "a method that the client did not name");
             peer.ping();
             assert!(peer.waiting().is_empty(), "after CONNACK came {:?}", peer.waiting());
             peer.disconnect();

@@ -1,5 +1,4 @@
-//! CONNACK: that it comes first, what it says of the session, what it says when it refuses, and the identifiers it assigns.
-//! Knows CONNECT as good or as refusable.
+//! CONNACK: it comes first, reports the session, gives the reason of a refusal, and carries assigned identifiers.
 
 use super::connect_bytes::ConnectBytes;
 use crate::harness::packet::{Connect, PINGREQ, Properties, Publish, Version, Will, property, subscribe};
@@ -19,10 +18,10 @@ const CONNECT_REASON_CODES: [u8; 22] = [
     0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
 ];
 
-/// Nothing comes before it, whatever the session is owed and whatever the client sends along with its CONNECT.
+/// Nothing precedes it, neither queued messages of the session nor answers to packets sent together with CONNECT.
 pub(crate) fn connack_comes_first(on: &Target) {
     let topic = on.name("/t");
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     peer.subscribe(&topic, 1);
     peer.disconnect();
     on.client("p").publish(&Publish::new(&topic, 1, b"waits"));
@@ -39,43 +38,43 @@ pub(crate) fn connack_comes_first(on: &Target) {
 }
 
 pub(crate) fn reserved_flags_are_0(on: &Target) {
-    // Reading a CONNACK checks the whole byte: here of both values it may have, and of a refusal.
-    assert!(!on.keeper("a").session_present);
-    assert!(on.keeper("a").session_present);
+    // Decoding a CONNACK checks the whole byte: here both allowed values, and a refusal.
+    assert!(!on.persistent("a").session_present);
+    assert!(on.persistent("a").session_present);
     refused(on).await_close();
 }
 
-pub(crate) fn session_present_says_whether_there_is_one(on: &Target) {
+pub(crate) fn session_present_reports_an_existing_session(on: &Target) {
     let topic = on.name("/t");
-    let mut first = on.keeper("a");
+    let mut first = on.persistent("a");
     assert!(!first.session_present, "there is none yet");
     first.subscribe(&topic, 1);
     first.disconnect();
     for _ in 0..2 {
-        let again = on.keeper("a");
+        let again = on.persistent("a");
         assert!(again.session_present);
         again.vanish();
     }
-    // And the same while the first connection is there: it is taken over.
-    let _first = on.keeper("a");
-    assert!(on.keeper("a").session_present);
+    // The same while the first connection still exists: it is taken over.
+    let _first = on.persistent("a");
+    assert!(on.persistent("a").session_present);
 }
 
-/// Without clean start, and no session: one is made, and is there the next time.
-pub(crate) fn a_session_is_made_where_there_is_none(on: &Target) {
+/// Without clean start and without a session, a session is created and exists the next time.
+pub(crate) fn a_session_is_created_if_there_is_none(on: &Target) {
     let topic = on.name("/t");
-    let mut first = on.keeper("a");
+    let mut first = on.persistent("a");
     assert!(!first.session_present);
     first.subscribe(&topic, 1);
     on.client("p").publish(&Publish::new(&topic, 1, b"one"));
     assert_eq!(first.next_message().text(), "one");
     first.disconnect();
     on.client("p").publish(&Publish::new(&topic, 1, b"two"));
-    assert_eq!(on.keeper("a").next_message().text(), "two");
+    assert_eq!(on.persistent("a").next_message().text(), "two");
 }
 
-/// Identifiers that differ in anything name different sessions; the same one always names the same.
-pub(crate) fn client_identifiers_tell_sessions_apart(on: &Target) {
+/// Identifiers that differ in any way name different sessions; the same identifier always names the same session.
+pub(crate) fn client_identifiers_distinguish_sessions(on: &Target) {
     let names = [on.name("a"), on.name("A"), on.name("aa"), on.name("")];
     for (number, name) in names.iter().enumerate() {
         let mut peer = on.connect(&Connect::persistent(on.version, name));
@@ -95,7 +94,7 @@ pub(crate) fn client_identifiers_tell_sessions_apart(on: &Target) {
     }
 }
 
-/// A client that brings no identifier gets one of its own, or is refused; no other such client shares its session.
+/// A client without an identifier gets a unique one or is refused; no other such client shares its session.
 pub(crate) fn an_empty_identifier_is_replaced_by_a_unique_one(on: &Target) {
     let mut peers = Vec::new();
     for number in 0..3 {
@@ -114,40 +113,40 @@ pub(crate) fn an_empty_identifier_is_replaced_by_a_unique_one(on: &Target) {
         assert!(names.iter().flatten().all(|name| !name.is_empty()), "{names:?}");
         names.sort();
         names.dedup();
-        assert_eq!(names.iter().flatten().count(), peers.len(), "each is told its own");
+        assert_eq!(names.iter().flatten().count(), peers.len(), "each CONNACK has another identifier");
     }
 }
 
-/// The identifier that is assigned is as good as one that the client brought.
-pub(crate) fn an_assigned_identifier_is_told_and_names_the_session(on: &Target) {
+/// An assigned identifier can be used like one chosen by the client.
+pub(crate) fn an_assigned_identifier_is_sent_and_names_the_session(on: &Target) {
     let topic = on.name("/t");
     let Some(mut peer) = nameless(on, &Connect::persistent(on.version, "")) else { return };
     assert!(!peer.session_present, "an identifier that no session has");
-    let name = peer.text(property::ASSIGNED_CLIENT_ID).expect("the client is told its identifier");
+    let name = peer.text(property::ASSIGNED_CLIENT_ID).expect("CONNACK has the assigned identifier");
     peer.subscribe(&topic, 1);
     peer.disconnect();
     on.client("p").publish(&Publish::new(&topic, 1, b"kept"));
     let mut back = on.connect(&Connect::persistent(on.version, &name));
     assert!(back.session_present);
-    assert_eq!(back.text(property::ASSIGNED_CLIENT_ID), None, "it brought one");
+    assert_eq!(back.text(property::ASSIGNED_CLIENT_ID), None, "the client sent an identifier");
     assert_eq!(back.next_message().text(), "kept");
     back.disconnect();
     on.connect(&Connect::new(on.version, &name)).disconnect();
 }
 
-pub(crate) fn an_empty_identifier_without_clean_session_is_told_2(on: &Target) {
+pub(crate) fn an_empty_identifier_without_clean_session_is_refused_with_2(on: &Target) {
     let (mut peer, reason) = Peer::try_connect(on.address, &Connect::persistent(on.version, ""));
     assert_eq!((reason, peer.session_present), (IDENTIFIER_REJECTED, false));
     peer.await_close();
 }
 
-/// One of the longest identifiers that can be written: it is accepted, or it is not.
+/// One of the longest possible identifiers: it is accepted or refused.
 pub(crate) fn an_identifier_that_is_rejected_closes(on: &Target) {
     let name = on.name(&"x".repeat(65_000));
     let mut peer = on.open();
     peer.send_whatever_happens(&Connect::new(on.version, &name).encode());
     match peer.next_or_close() {
-        None => assert!(on.version.is_v5(), "3.1.1 wants it told"),
+        None => assert!(on.version.is_v5(), "3.1.1 requires a CONNACK"),
         Some(Received::ConnAck { reason: 0, .. }) => peer.ping(),
         Some(Received::ConnAck { session_present: false, reason, .. }) => {
             let told = if on.version.is_v5() { IDENTIFIER_NOT_VALID } else { IDENTIFIER_REJECTED };
@@ -164,19 +163,22 @@ pub(crate) fn a_second_connection_ends_the_first(on: &Target) {
         let mut first = on.connect(&connect(on.version, &name));
         let mut second = on.connect(&connect(on.version, &name));
         let told = first.await_close();
-        assert!(told.is_none_or(|reason| reason == SESSION_TAKEN_OVER), "told {told:#04x?}");
+        assert!(
+            told.is_none_or(|reason| reason == SESSION_TAKEN_OVER),
+            "DISCONNECT has reason code {told:#04x?}"
+        );
         second.ping();
         second.disconnect();
     }
 }
 
-pub(crate) fn who_is_taken_over_is_told(on: &Target) {
+pub(crate) fn a_take_over_is_reported_with_its_reason_code(on: &Target) {
     let mut first = on.client("a");
     let _second = on.client("a");
     assert_eq!(first.await_close(), Some(SESSION_TAKEN_OVER));
 }
 
-/// What came in one piece with a CONNECT that is refused was not said.
+/// Packets sent together with a refused CONNECT are ignored.
 pub(crate) fn nothing_after_a_refused_connect_is_processed(on: &Target) {
     let topic = on.name("/t");
     let mut watcher = on.client("w");
@@ -193,17 +195,17 @@ pub(crate) fn nothing_after_a_refused_connect_is_processed(on: &Target) {
 }
 
 pub(crate) fn a_refusal_has_no_session_present(on: &Target) {
-    // There is a session under the name that is refused, where that can be.
-    on.keeper("a").disconnect();
+    // The refused name has a session, where that is possible.
+    on.persistent("a").disconnect();
     refused(on).await_close();
-    assert!(on.keeper("a").session_present, "the refusal left the session alone");
+    assert!(on.persistent("a").session_present, "the refusal left the session alone");
 }
 
 pub(crate) fn a_refusal_closes(on: &Target) {
     refused(on).await_close();
 }
 
-/// Several ways to be refused, and one to be accepted.
+/// Several refused CONNECTs, and an accepted one.
 pub(crate) fn connack_uses_a_connect_reason_code(on: &Target) {
     let good = ConnectBytes::of(on);
     let mut future = good.clone();
@@ -224,7 +226,7 @@ pub(crate) fn connack_uses_a_connect_reason_code(on: &Target) {
         peer.send_whatever_happens(&bytes);
         match peer.next_or_close() {
             None => {}
-            // A level that is not spoken may be answered in the words of an older one.
+            // An unsupported protocol level may be answered in the format of an older version.
             Some(Received::ConnAck { reason: 1, .. }) if bytes == future.encode() => {}
             Some(Received::ConnAck { reason, .. }) => {
                 assert!(CONNECT_REASON_CODES.contains(&reason), "{reason:#04x}");
@@ -234,8 +236,8 @@ pub(crate) fn connack_uses_a_connect_reason_code(on: &Target) {
     }
 }
 
-/// Reason String and User Properties are left out of a CONNACK that would be larger with them than the client takes.
-pub(crate) fn connack_is_no_larger_than_the_client_takes(on: &Target) {
+/// Reason String and User Properties are omitted from a CONNACK that would exceed the client's Maximum Packet Size.
+pub(crate) fn connack_fits_into_the_client_s_maximum(on: &Target) {
     for bytes_max in [5_u32, 8, 12, 16, 20, 24, 32, 48, 64] {
         for is_good in [true, false] {
             let maximum = [&[property::MAXIMUM_PACKET_SIZE], &bytes_max.to_be_bytes()[..]].concat();
@@ -252,8 +254,8 @@ pub(crate) fn connack_is_no_larger_than_the_client_takes(on: &Target) {
     }
 }
 
-/// PUBLISH of every QoS is served, unless CONNACK said that the server has none so high.
-pub(crate) fn every_qos_that_is_not_denied_is_served(on: &Target) {
+/// A PUBLISH of every QoS is accepted, up to the Maximum QoS in CONNACK.
+pub(crate) fn every_qos_up_to_the_maximum_is_served(on: &Target) {
     let topic = on.name("/t");
     let mut peer = on.client("a");
     let maximum = maximum_qos(&peer);
@@ -284,18 +286,18 @@ pub(crate) fn a_will_beyond_the_maximum_qos_is_refused(on: &Target) {
     }
 }
 
-pub(crate) fn a_retained_will_where_nothing_is_retained_is_refused(on: &Target) {
+pub(crate) fn a_retained_will_is_refused_if_retain_is_unavailable(on: &Target) {
     let is_available = on.client("a").number(property::RETAIN_AVAILABLE) != Some(0);
     let answer = connect_with_will(on, 0, true);
     assert_eq!(answer == Some(0), is_available, "a retained will is answered with {answer:#04x?}");
     assert!(matches!(answer, None | Some(0 | RETAIN_NOT_SUPPORTED)), "{answer:#04x?}");
 }
 
-/// Nothing beyond what the standard has is needed to be served: the least of each packet does, on a stream of bytes in order.
-pub(crate) fn the_least_of_each_packet_is_served(on: &Target) {
+/// The smallest form of each packet is accepted, over an ordered byte stream.
+pub(crate) fn the_smallest_form_of_each_packet_is_served(on: &Target) {
     let topic = on.name("/t");
     let mut peer = on.open();
-    // A byte at a time, as a stream may deliver it.
+    // One byte at a time, as a stream may deliver it.
     for byte in ConnectBytes::of(on).encode() {
         peer.send(&[byte]);
     }
@@ -309,7 +311,7 @@ pub(crate) fn the_least_of_each_packet_is_served(on: &Target) {
             (topic.as_str(), qos, "x".to_owned())
         );
     }
-    // All that is sent arrives, once and in its order.
+    // All messages arrive, once and in order.
     for number in 0..200_u32 {
         peer.send(&Publish::new(&topic, 0, &number.to_be_bytes()).encode(on.version));
     }
@@ -321,12 +323,12 @@ pub(crate) fn the_least_of_each_packet_is_served(on: &Target) {
     peer.disconnect();
 }
 
-/// A connection that was refused; the end is yet to be seen.
+/// A connection that was refused; its close is not read yet.
 fn refused(on: &Target) -> Peer {
     let mut peer = on.open();
     peer.send_whatever_happens(&refusable(on).encode());
     match peer.next_or_close() {
-        None => assert!(on.version.is_v5(), "before 5.0, CONNACK says that the identifier is rejected"),
+        None => assert!(on.version.is_v5(), "before 5.0, CONNACK reports a rejected identifier"),
         Some(Received::ConnAck { reason, session_present, .. }) => {
             assert_ne!(reason, 0, "it is refused");
             assert!(!session_present, "a refusal has no session");
@@ -336,8 +338,8 @@ fn refused(on: &Target) -> Peer {
     peer
 }
 
-/// A well-formed CONNECT that no server accepts: for an authentication method that does not exist, or, before 5.0, for a
-/// session that no identifier could name.
+/// A well-formed CONNECT that no server accepts: with an unknown authentication method, or, before 5.0, with a persistent
+/// session but no identifier.
 fn refusable(on: &Target) -> ConnectBytes {
     match on.version {
         Version::V5 => {
@@ -359,7 +361,7 @@ fn maximum_qos(peer: &Peer) -> u8 {
     u8::try_from(told).expect("it is a byte")
 }
 
-/// The reason of the CONNACK; after a refusal, and where there is none, the end follows.
+/// The reason code of the CONNACK; `None` if there is none. A refused connection is closed.
 fn connect_with_will(on: &Target, qos: u8, retain: bool) -> Option<u8> {
     let (name, topic) = (on.name("b"), on.name("/w"));
     let mut connect = Connect::new(on.version, &name);
@@ -380,14 +382,14 @@ fn connect_with_will(on: &Target, qos: u8, retain: bool) -> Option<u8> {
     }
 }
 
-/// A client without an identifier, if the server has any for those.
+/// A client without an identifier, if the server accepts such clients.
 fn nameless(on: &Target, connect: &Connect<'_>) -> Option<Peer> {
     let (mut peer, reason) = Peer::try_connect(on.address, connect);
     if reason == 0 {
         return Some(peer);
     }
     let told = if on.version.is_v5() { IDENTIFIER_NOT_VALID } else { IDENTIFIER_REJECTED };
-    assert_eq!(reason, told, "a server need not take them");
+    assert_eq!(reason, told, "a server may refuse clients without an identifier");
     peer.await_close();
     None
 }

@@ -1,5 +1,4 @@
-//! CONNECT: what comes first, what is refused, which session a client gets.
-//! Knows no PUBLISH beyond what shows that a session is the old one.
+//! CONNECT: the first packet, refusals, and the session of a client.
 
 use crate::harness::packet::{Connect, PINGREQ, Publish};
 use crate::harness::received::Received;
@@ -10,7 +9,7 @@ const QOS_1: u8 = 1;
 pub(crate) fn another_first_packet_closes(on: &Target) {
     let mut peer = on.open();
     peer.send_whatever_happens(&PINGREQ);
-    assert_eq!(peer.next_or_close(), None, "nothing is answered before CONNECT");
+    assert_eq!(peer.next_or_close(), None, "no answer before CONNECT");
 }
 
 pub(crate) fn a_second_connect_closes(on: &Target) {
@@ -20,10 +19,7 @@ pub(crate) fn a_second_connect_closes(on: &Target) {
     peer.send_whatever_happens(&connect.encode());
     let reason = peer.await_close();
     if on.version.is_v5() {
-        assert!(
-            matches!(reason, None | Some(0x82)),
-            "0x82 Protocol Error, if a reason is told, not {reason:?}"
-        );
+        assert!(matches!(reason, None | Some(0x82)), "a reason other than 0x82 Protocol Error: {reason:?}");
     }
 }
 
@@ -44,13 +40,13 @@ pub(crate) fn the_reserved_flag_closes(on: &Target) {
 
 pub(crate) fn a_clean_start_discards_the_session(on: &Target) {
     let (name, topic) = (on.name("a"), on.name("/t"));
-    let mut first = on.keeper("a");
+    let mut first = on.persistent("a");
     first.subscribe(&topic, QOS_1);
     first.disconnect();
     let clean = on.connect(&Connect::new(on.version, &name));
     assert!(!clean.session_present);
     clean.disconnect();
-    let mut third = on.keeper("a");
+    let mut third = on.persistent("a");
     assert!(
         !third.session_present,
         "the clean start ended the first session, and its own with the connection"
@@ -63,11 +59,11 @@ pub(crate) fn a_clean_start_discards_the_session(on: &Target) {
 
 pub(crate) fn a_session_is_resumed(on: &Target) {
     let topic = on.name("/t");
-    let mut first = on.keeper("a");
+    let mut first = on.persistent("a");
     first.subscribe(&topic, QOS_1);
     first.disconnect();
     on.client("p").publish(&Publish::new(&topic, 1, b"kept"));
-    let mut second = on.keeper("a");
+    let mut second = on.persistent("a");
     assert!(second.session_present);
     assert_eq!(second.next_message().text(), "kept");
 }
@@ -89,7 +85,7 @@ pub(crate) fn there_is_one_connack(on: &Target) {
 }
 
 pub(crate) fn a_clean_start_has_no_session_present(on: &Target) {
-    on.keeper("a").disconnect();
+    on.persistent("a").disconnect();
     let peer = on.connect(&Connect::new(on.version, &on.name("a")));
     assert!(!peer.session_present);
 }

@@ -1,5 +1,5 @@
-//! CONNECT byte by byte, and what may become of a connection whose bytes are not in order.
-//! Knows no statement: what is wrong, and which reasons may be told, the scenarios say.
+//! CONNECT byte by byte, and the allowed reactions to invalid bytes. The scenarios define the error and the allowed
+//! reason codes.
 
 use crate::harness::packet::{packet, variable_byte_integer};
 use crate::harness::peer::Peer;
@@ -12,12 +12,12 @@ pub(crate) const PASSWORD: u8 = 0x40;
 pub(crate) const USER_NAME: u8 = 0x80;
 
 const UNSPECIFIED_ERROR: u8 = 0x80;
-/// What may be told about a packet that cannot be read: that, or that nothing is told.
+/// Reason codes allowed for a packet that cannot be parsed. The broker may also close without one.
 pub(crate) const MALFORMED: &[u8] = &[0x81];
-/// Where the standard does not say which of the two it is.
+/// If the standard does not decide between the two.
 pub(crate) const MALFORMED_OR_PROTOCOL_ERROR: &[u8] = &[0x81, 0x82];
 
-/// A CONNECT with a clean session; the fields of its payload are added in the order of the calls.
+/// A CONNECT with a clean session. Each call adds a field to its payload.
 #[derive(Clone)]
 pub(crate) struct ConnectBytes {
     pub(crate) name: Vec<u8>,
@@ -29,7 +29,7 @@ pub(crate) struct ConnectBytes {
 }
 
 impl ConnectBytes {
-    /// Without a payload: the client identifier is a field as others are.
+    /// Without a payload: the client identifier is added like any other field.
     pub(crate) fn new(on: &Target) -> Self {
         let has_properties = on.version.is_v5();
         Self {
@@ -42,7 +42,7 @@ impl ConnectBytes {
         }
     }
 
-    /// With a client identifier that nobody else has.
+    /// With a unique client identifier.
     pub(crate) fn of(on: &Target) -> Self {
         Self::new(on).field(on.name("a").as_bytes())
     }
@@ -52,13 +52,13 @@ impl ConnectBytes {
         self
     }
 
-    /// Two bytes of length, and these.
+    /// Adds a two-byte length and these bytes.
     pub(crate) fn field(mut self, bytes: &[u8]) -> Self {
         self.payload.extend(field(bytes));
         self
     }
 
-    /// These, as they are.
+    /// Adds these bytes unchanged.
     pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
         self.payload.extend(bytes);
         self
@@ -69,7 +69,7 @@ impl ConnectBytes {
         self
     }
 
-    /// The properties of a will, where the version has any.
+    /// Adds the properties of a will, if the version has properties.
     pub(crate) fn will_properties(mut self, bytes: &[u8]) -> Self {
         if self.has_properties {
             self.payload.extend(block(bytes));
@@ -98,7 +98,7 @@ pub(crate) fn field(bytes: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), bytes].concat()
 }
 
-/// A property block: its length, and these.
+/// A property block: the length and these properties.
 pub(crate) fn block(properties: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     variable_byte_integer(u32::try_from(properties.len()).expect("a test's properties are short"), &mut out);
@@ -106,13 +106,12 @@ pub(crate) fn block(properties: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A property with a text or with binary data.
+/// A property with text or binary data.
 pub(crate) fn property(id: u8, bytes: &[u8]) -> Vec<u8> {
     [vec![id], field(bytes)].concat()
 }
 
-/// Sends what is no CONNECT in order: nothing but the end may follow, and in version 5 a CONNACK with one of these reasons
-/// before it.
+/// Sends an invalid CONNECT: the broker closes, in version 5 optionally after a CONNACK with one of these reason codes.
 pub(crate) fn is_refused(on: &Target, what: &str, bytes: &[u8], reasons: &[u8]) {
     let mut peer = on.open();
     peer.send_whatever_happens(bytes);
@@ -127,11 +126,11 @@ pub(crate) fn is_refused(on: &Target, what: &str, bytes: &[u8], reasons: &[u8]) 
     }
 }
 
-/// Sends what ends a connection: in version 5 one of these reasons may be told.
+/// Sends bytes that end a connection; in version 5 a DISCONNECT may carry one of these reason codes.
 pub(crate) fn closes(on: &Target, peer: &mut Peer, what: &str, bytes: &[u8], reasons: &[u8]) {
     peer.send_whatever_happens(bytes);
     let told = peer.await_close();
     let is_allowed = told.is_none_or(|reason| reason == UNSPECIFIED_ERROR || reasons.contains(&reason));
-    assert!(is_allowed, "{what}: told {told:#04x?}");
-    assert!(told.is_none() || on.version.is_v5(), "{what}: only version 5 is told a reason");
+    assert!(is_allowed, "{what}: DISCONNECT has reason code {told:#04x?}");
+    assert!(told.is_none() || on.version.is_v5(), "{what}: only version 5 has reason codes");
 }

@@ -1,5 +1,4 @@
-//! The fields of CONNECT: which must be there, which must not, and what a CONNECT that is not in order leads to.
-//! Knows bytes and refusals; what becomes of a good CONNECT is elsewhere.
+//! The fields of CONNECT: required, forbidden and malformed ones.
 
 use super::connect_bytes::{
     CLEAN, ConnectBytes, MALFORMED, MALFORMED_OR_PROTOCOL_ERROR, PASSWORD, USER_NAME, WILL, field,
@@ -10,10 +9,10 @@ use crate::harness::received::Received;
 use crate::target::Target;
 
 const UNSUPPORTED_PROTOCOL_VERSION: u8 = 0x84;
-/// The same in the words of 3.1.1.
+/// The same in 3.1.1.
 const UNACCEPTABLE_PROTOCOL_LEVEL: u8 = 0x01;
 
-/// Another protocol: it is closed, or told before that its version is none that is spoken.
+/// Another protocol: the broker closes, optionally after a CONNACK that its version is unsupported.
 pub(crate) fn another_protocol_name_closes(on: &Target) {
     for name in ["MQTU", "mqtt", "MQT", "MQTTT", "MQTT\u{feff}", "HTTP", ""] {
         let mut connect = ConnectBytes::of(on);
@@ -22,7 +21,7 @@ pub(crate) fn another_protocol_name_closes(on: &Target) {
     }
 }
 
-/// Levels after that of 5.0, and before 3.1.1.
+/// Levels above that of 5.0, and below that of 3.1.1.
 pub(crate) fn another_protocol_level_closes(on: &Target) {
     for level in [0, 1, 2, 6, 7, 0x45, 0x7F] {
         let mut connect = ConnectBytes::of(on);
@@ -31,7 +30,7 @@ pub(crate) fn another_protocol_level_closes(on: &Target) {
     }
 }
 
-/// What the answer is, if there is one, the words of either version may say: the client speaks neither.
+/// An answer may be in the format of either version, because the client uses neither.
 fn is_not_spoken(on: &Target, what: &str, connect: &ConnectBytes) {
     let mut peer = on.open();
     peer.send_whatever_happens(&connect.encode());
@@ -48,8 +47,8 @@ fn is_not_spoken(on: &Target, what: &str, connect: &ConnectBytes) {
     }
 }
 
-/// In 3.1.1 the answer is no choice. What comes after that level belongs to later standards, which answer in their own form.
-pub(crate) fn an_older_protocol_level_is_told_1(on: &Target) {
+/// 3.1.1 requires this answer. Higher levels belong to later standards, which answer in their own format.
+pub(crate) fn an_older_protocol_level_is_refused_with_1(on: &Target) {
     for level in [0, 1, 2] {
         let mut connect = ConnectBytes::of(on);
         connect.level = level;
@@ -70,7 +69,7 @@ pub(crate) fn a_will_without_its_fields_closes(on: &Target) {
         ("half a payload", will.clone().will_properties(&[]).field(b"t").raw(&[0, 2, b'x'])),
     ];
     if on.version.is_v5() {
-        // A topic's length is read for that of properties, which ends beyond the packet or leaves no payload.
+        // The topic's length is read as that of the properties, which end beyond the packet or leave no payload.
         missing.push(("no properties", will.clone().field(b"t").field(b"x")));
         missing.push(("properties beyond the end", will.raw(&[20, 0, 1, b't', 0, 1, b'x'])));
     }
@@ -91,7 +90,7 @@ pub(crate) fn a_will_retain_without_a_will_closes(on: &Target) {
     is_refused(on, "will retain without a will", &connect, MALFORMED_OR_PROTOCOL_ERROR);
 }
 
-/// Flags and fields of a will that is not there.
+/// Flags and fields of a will without the will flag.
 pub(crate) fn parts_of_a_will_without_a_will_close(on: &Target) {
     a_will_qos_without_a_will_closes(on);
     a_will_retain_without_a_will_closes(on);
@@ -147,7 +146,7 @@ pub(crate) fn a_password_without_a_user_name_closes(on: &Target) {
     is_refused(on, "a password without a user name", &connect, MALFORMED);
 }
 
-/// The fields are read in their order, whichever of them are there: the will that is published is the one that was given.
+/// The fields are read in their order, whichever are present: the published will is the given one.
 pub(crate) fn fields_are_read_in_their_order(on: &Target) {
     let topic = on.name("/w");
     let mut watcher = on.client("w");
@@ -184,17 +183,17 @@ pub(crate) fn a_connect_without_a_client_identifier_closes(on: &Target) {
         ("no payload", connect.clone()),
         ("half a length", connect.clone().raw(&[0])),
         ("half an identifier", connect.clone().raw(&[0, 3, b'a', b'b'])),
-        ("a user name alone, as the flags say", connect.flag(USER_NAME).field(b"user")),
+        ("only a user name, as in the flags", connect.flag(USER_NAME).field(b"user")),
     ] {
         is_refused(on, what, &connect.encode(), MALFORMED_OR_PROTOCOL_ERROR);
     }
 }
 
-/// Whatever section 3.1 wants of a CONNECT and the other cases have not damaged alone.
+/// All remaining rules of section 3.1 for CONNECT.
 pub(crate) fn a_connect_out_of_format_closes(on: &Target) {
     let good = ConnectBytes::of(on);
     let body = good.body();
-    // Cut off anywhere, with the length of what is left.
+    // Cut off at every position, with a matching length.
     for bytes in 0..body.len() {
         let what = format!("the first {bytes} bytes");
         is_refused(on, &what, &packet(0x10, &body[..bytes]), &[0x81, 0x82, UNSUPPORTED_PROTOCOL_VERSION]);
@@ -225,13 +224,13 @@ pub(crate) fn a_connect_out_of_format_closes(on: &Target) {
         others.push(("a password without a user name", good.flag(PASSWORD).field(b"secret").encode()));
     }
     for (what, bytes) in others {
-        // Of a will topic or a client identifier other words are permitted as well.
+        // A will topic or client identifier may also be refused with other codes.
         is_refused(on, what, &bytes, &[0x81, 0x82, 0x90]);
     }
 }
 
-/// None of the return codes fits a CONNECT that is not in order: nothing is answered.
-pub(crate) fn what_no_return_code_fits_is_not_answered(on: &Target) {
+/// No return code fits a malformed CONNECT, so there is no answer.
+pub(crate) fn a_connect_error_without_a_return_code_is_not_answered(on: &Target) {
     for (what, connect) in [
         ("a will of QoS 3", ConnectBytes::of(on).flag(WILL | 0x18).field(b"t").field(b"gone")),
         ("the reserved flag", ConnectBytes::of(on).flag(0x01)),
@@ -241,7 +240,7 @@ pub(crate) fn what_no_return_code_fits_is_not_answered(on: &Target) {
     }
 }
 
-/// Every form of a good CONNECT is accepted.
+/// Every valid form of CONNECT is accepted.
 pub(crate) fn good_connects_are_accepted(on: &Target) {
     let name = on.name("a");
     let mut forms = vec![

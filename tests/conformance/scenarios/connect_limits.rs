@@ -1,5 +1,5 @@
-//! What a client says in CONNECT that its server has to keep: keep alive, session expiry, sizes, aliases, what it wants told.
-//! Knows no limit of a server.
+//! Limits that a client sets in CONNECT and the server must keep: keep alive, session expiry, packet size, topic aliases,
+//! requested information. Also the packet size and alias limits of the server.
 
 use std::time::Duration;
 
@@ -21,20 +21,21 @@ const REQUEST_PROBLEM_INFORMATION: u8 = 0x17;
 const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
 const REASON_STRING: u8 = 0x1F;
 
-/// One and a half times the keep alive of silence, not less: the connection ends as a lost one does, with its will.
+/// After one and a half times the keep alive of silence, not earlier, the connection is closed as lost and its will
+/// published.
 pub(crate) fn silence_beyond_the_keep_alive_closes(on: &Target) {
-    is_closed_for_silence(on, 1, |told_s| assert!(told_s.is_none(), "the client's own is in force"));
+    is_closed_for_silence(on, 1, |told_s| assert!(told_s.is_none(), "the client's keep alive applies"));
 }
 
-/// The client asks for a minute, and is told less.
+/// The client requests a minute, and the server shortens it.
 pub(crate) fn silence_beyond_the_server_s_keep_alive_closes(on: &Target) {
     is_closed_for_silence(on, 60, |told_s| assert!(told_s.is_some_and(|told_s| told_s < 60), "{told_s:?}"));
 }
 
 fn is_closed_for_silence(on: &Target, keep_alive_s: u16, check_told: impl Fn(Option<u32>)) {
     let topic = on.name("/w");
-    // Away meanwhile: a server that shortens every keep alive would end the watcher, too.
-    let mut watcher = on.keeper("w");
+    // Offline meanwhile: a server that shortens every keep alive would close the watcher, too.
+    let mut watcher = on.persistent("w");
     watcher.subscribe(&topic, 1);
     watcher.disconnect();
     let name = on.name("a");
@@ -51,17 +52,17 @@ fn is_closed_for_silence(on: &Target, keep_alive_s: u16, check_told: impl Fn(Opt
     let keep_alive_s = told_s.unwrap_or(u32::from(keep_alive_s));
     assert!(silence >= Duration::from_millis(u64::from(keep_alive_s) * 1500), "closed after {silence:?}");
     let is_allowed = told.is_none_or(|reason| on.version.is_v5() && reason == KEEP_ALIVE_TIMEOUT);
-    assert!(is_allowed, "told {told:#04x?}");
-    assert_eq!(on.keeper("w").next_message().text(), "silent");
+    assert!(is_allowed, "DISCONNECT has reason code {told:#04x?}");
+    assert_eq!(on.persistent("w").next_message().text(), "silent");
 }
 
-/// However the connection ended, the session is there again, with its subscription and what came meanwhile.
+/// However the connection ended, the session is resumed with its subscription and the queued messages.
 pub(crate) fn a_session_is_kept_for_its_expiry_interval(on: &Target) {
     let topic = on.name("/t");
-    on.keeper("a").subscribe(&topic, 2);
+    on.persistent("a").subscribe(&topic, 2);
     let mut publisher = on.client("p");
     for ends_well in [true, false] {
-        let peer = on.keeper("a");
+        let peer = on.persistent("a");
         assert!(peer.session_present);
         if ends_well {
             peer.disconnect();
@@ -70,15 +71,15 @@ pub(crate) fn a_session_is_kept_for_its_expiry_interval(on: &Target) {
         }
         publisher.publish(&Publish::new(&topic, 1, b"one"));
         publisher.publish(&Publish::new(&topic, 2, b"two"));
-        let mut back = on.keeper("a");
+        let mut back = on.persistent("a");
         assert!(back.session_present);
         assert_eq!((back.next_message().text(), back.next_message().text()), ("one".into(), "two".into()));
         back.disconnect();
     }
 }
 
-/// Of the messages around a client's Maximum Packet Size, those come that do not exceed it.
-pub(crate) fn no_packet_is_larger_than_the_client_takes(on: &Target) {
+/// Of messages around the client's Maximum Packet Size, only the ones within it arrive.
+pub(crate) fn no_packet_exceeds_the_client_s_maximum_packet_size(on: &Target) {
     const BYTES_MAX: u32 = 120;
     let topic = on.name("/t");
     let mut publisher = on.client("p");
@@ -95,8 +96,8 @@ pub(crate) fn no_packet_is_larger_than_the_client_takes(on: &Target) {
     assert_eq!(peer.longest_packet_bytes, BYTES_MAX as usize);
 }
 
-/// A message that is too large uses up no quota, blocks none behind it, and does not come later.
-pub(crate) fn what_is_too_large_is_as_good_as_sent(on: &Target) {
+/// A message that is too large uses no quota, blocks no later message, and is not sent later.
+pub(crate) fn messages_too_large_for_the_client_count_as_sent(on: &Target) {
     let topic = on.name("/t");
     let mut publisher = on.client("p");
     let mut peer = limited(on, 100, 1);
@@ -104,16 +105,16 @@ pub(crate) fn what_is_too_large_is_as_good_as_sent(on: &Target) {
     for qos in 0..3 {
         for _ in 0..3 {
             let large = Publish::new(&topic, qos, &[b'x'; 100]);
-            assert!(publisher.publish(&large) < 0x80, "for its publisher all is well");
+            assert!(publisher.publish(&large) < 0x80, "the publisher gets a success code");
         }
         publisher.publish(&Publish::new(&topic, qos, b"small"));
         assert_eq!(peer.next_message().text(), "small");
     }
     peer.disconnect();
-    let mut unlimited = on.keeper("a");
+    let mut unlimited = on.persistent("a");
     assert!(unlimited.session_present);
     publisher.publish(&Publish::new(&topic, 1, b"now"));
-    assert_eq!(unlimited.next_message().text(), "now", "what was too large is gone");
+    assert_eq!(unlimited.next_message().text(), "now", "the large message was discarded");
 }
 
 pub(crate) fn aliases_are_within_the_client_s_maximum(on: &Target) {
@@ -137,7 +138,7 @@ pub(crate) fn aliases_are_within_the_client_s_maximum(on: &Target) {
     }
 }
 
-pub(crate) fn who_takes_no_aliases_is_sent_none(on: &Target) {
+pub(crate) fn clients_without_alias_maximum_receive_no_aliases(on: &Target) {
     let name = on.name("a");
     for properties in [Properties::new(), Properties::new().two(property::TOPIC_ALIAS_MAXIMUM, 0)] {
         let mut peer = on.connect(&Connect { properties, ..Connect::new(on.version, &name) });
@@ -147,7 +148,7 @@ pub(crate) fn who_takes_no_aliases_is_sent_none(on: &Target) {
     }
 }
 
-pub(crate) fn who_asks_for_no_response_information_is_told_none(on: &Target) {
+pub(crate) fn response_information_is_sent_only_on_request(on: &Target) {
     let name = on.name("a");
     for properties in [Properties::new(), Properties::new().byte(REQUEST_RESPONSE_INFORMATION, 0)] {
         let peer = on.connect(&Connect { properties, ..Connect::new(on.version, &name) });
@@ -156,8 +157,8 @@ pub(crate) fn who_asks_for_no_response_information_is_told_none(on: &Target) {
     }
 }
 
-/// Answers of every type, most of them about trouble.
-pub(crate) fn who_asks_for_no_problem_information_is_told_none(on: &Target) {
+/// Answers of every type, most of them with failures.
+pub(crate) fn problem_information_is_not_sent_when_declined(on: &Target) {
     let (name, topic) = (on.name("a"), on.name("/t"));
     let properties = Properties::new().byte(REQUEST_PROBLEM_INFORMATION, 0);
     let mut peer = on.connect(&Connect { properties, ..Connect::new(on.version, &name) });
@@ -187,7 +188,7 @@ pub(crate) fn who_asks_for_no_problem_information_is_told_none(on: &Target) {
             );
         }
     }
-    // A PUBREL for what is not known, and one for what is.
+    // A PUBREL for an unknown identifier, and one for a known one.
     peer.send(&acknowledgement(PUBREL, 77));
     is_without_problem_information(&peer.await_packet("PUBCOMP", |p| matches!(p, Received::PubComp { .. })));
     let message = loop {
@@ -200,8 +201,8 @@ pub(crate) fn who_asks_for_no_problem_information_is_told_none(on: &Target) {
     is_without_problem_information(&peer.await_packet("PUBREL", |p| matches!(p, Received::PubRel { .. })));
 }
 
-/// A server that says how large a packet it takes closes on a larger one, and takes one of that size.
-pub(crate) fn a_packet_larger_than_the_server_takes_closes(on: &Target) {
+/// A server with a Maximum Packet Size closes on a larger packet and accepts one of exactly that size.
+pub(crate) fn a_packet_above_the_server_s_maximum_packet_size_closes(on: &Target) {
     let mut peer = on.client("a");
     let Some(bytes_max) = peer.number(property::MAXIMUM_PACKET_SIZE) else { return };
     let topic = on.name("/t");
@@ -216,12 +217,12 @@ pub(crate) fn a_packet_larger_than_the_server_takes_closes(on: &Target) {
             peer.send(&large);
             assert!(peer.complete(1, 1) < 0x80);
         } else {
-            closes(on, &mut peer, "a packet that is a byte too large", &large, &[PACKET_TOO_LARGE]);
+            closes(on, &mut peer, "a packet one byte above the maximum", &large, &[PACKET_TOO_LARGE]);
         }
     }
 }
 
-/// First byte and length of a packet of so many bytes in all.
+/// Size of the first byte and length of a packet with this total size.
 fn length_head(bytes: u32) -> usize {
     match bytes {
         0..=129 => 2,
@@ -231,7 +232,7 @@ fn length_head(bytes: u32) -> usize {
     }
 }
 
-/// The first alias and the last are good, where there are any; a greater one is not.
+/// The first alias and the last one are valid, if there are any; a greater one is not.
 pub(crate) fn an_alias_beyond_the_server_s_maximum_closes(on: &Target) {
     let topic = on.name("/t");
     let publish = |alias: u16| {

@@ -1,12 +1,11 @@
-//! Wills, as CONNECT brings them: when they are published, when not, and how.
-//! Knows no session beyond what keeps a will.
+//! Wills: when they are published, when not, and how.
 
 use crate::harness::packet::{Connect, Properties, Publish, Will, property};
 use crate::harness::peer::Peer;
 use crate::harness::received::Value;
 use crate::target::Target;
 
-/// A will that lets its client come back first, for an hour.
+/// A will delay that gives the client an hour to reconnect.
 const AN_HOUR_S: u32 = 3600;
 const ABNORMAL: u8 = 0x04;
 
@@ -17,7 +16,7 @@ pub(crate) fn a_lost_connection_publishes_its_will(on: &Target) {
     let peer = on.connect(&Connect::new(on.version, &name).with_will(&topic, b"gone", Properties::new()));
     peer.vanish();
     assert_eq!(watcher.next_message().text(), "gone");
-    // Not only a connection that is cut: so does one that the server ends for what the client sends.
+    // A connection that the server closes because of an error publishes its will as well.
     let mut peer =
         on.connect(&Connect::new(on.version, &name).with_will(&topic, b"thrown out", Properties::new()));
     peer.send_whatever_happens(&[0x00, 0x00]);
@@ -25,19 +24,19 @@ pub(crate) fn a_lost_connection_publishes_its_will(on: &Target) {
     assert_eq!(watcher.next_message().text(), "thrown out");
 }
 
-/// The will belongs to the session: it waits for its delay after the connection is gone.
+/// The will belongs to the session: it waits for its delay after the connection is lost.
 pub(crate) fn a_will_is_published_after_its_delay(on: &Target) {
     let topic = on.name("/w");
     let mut watcher = watch(on, &topic);
     let name = on.name("a");
-    keeper_with_will(on, &name, &topic, b"late", 1).vanish();
+    persistent_with_will(on, &name, &topic, b"late", 1).vanish();
     assert_eq!(watcher.next_message().text(), "late");
-    let mut back = on.keeper("a");
+    let mut back = on.persistent("a");
     assert!(back.session_present, "the session goes on");
     back.ping();
 }
 
-/// The session ends before the delay does: by its expiry, and by a clean start.
+/// The session ends before the delay, by its expiry or by a clean start.
 pub(crate) fn a_will_is_published_when_its_session_ends(on: &Target) {
     let topic = on.name("/w");
     let mut watcher = watch(on, &topic);
@@ -49,13 +48,13 @@ pub(crate) fn a_will_is_published_when_its_session_ends(on: &Target) {
         on.connect(&connect).vanish();
         assert_eq!(watcher.next_message().payload, payload);
     }
-    keeper_with_will(on, &name, &topic, b"by a clean start", AN_HOUR_S).vanish();
+    persistent_with_will(on, &name, &topic, b"by a clean start", AN_HOUR_S).vanish();
     on.client("a").disconnect();
     assert_eq!(watcher.next_message().text(), "by a clean start");
 }
 
-/// A client that says goodbye, or comes back, takes its will with it; the next will is the next message.
-pub(crate) fn a_will_is_deleted_by_a_goodbye(on: &Target) {
+/// A client that disconnects normally or reconnects deletes its will; the next will is the next message.
+pub(crate) fn a_will_is_deleted_by_a_normal_disconnect(on: &Target) {
     let topic = on.name("/w");
     let mut watcher = watch(on, &topic);
     let connect = |payload| {
@@ -67,22 +66,22 @@ pub(crate) fn a_will_is_deleted_by_a_goodbye(on: &Target) {
     on.connect(&Connect { client_id: &name, ..connect(b"deleted") }).disconnect();
     on.connect(&Connect { client_id: &name, ..connect(b"published") }).vanish();
     assert_eq!(watcher.next_message().text(), "published");
-    // Published or deleted, it is gone: a connection without a will has none to leave.
-    on.keeper("a").vanish();
+    // Published or deleted, the will is gone: a connection without a will leaves none.
+    on.persistent("a").vanish();
     on.connect(&Connect { client_id: &name, ..connect(b"deleted again") }).disconnect();
-    on.keeper("a").vanish();
+    on.persistent("a").vanish();
     on.connect(&Connect { client_id: &name, ..connect(b"the last") }).vanish();
     assert_eq!(watcher.next_message().text(), "the last");
 }
 
-pub(crate) fn a_client_that_returns_in_time_keeps_its_will_unsaid(on: &Target) {
+pub(crate) fn a_client_that_returns_in_time_cancels_its_will(on: &Target) {
     let topic = on.name("/w");
     let mut watcher = watch(on, &topic);
     let name = on.name("a");
-    keeper_with_will(on, &name, &topic, b"never", AN_HOUR_S).vanish();
-    let back = on.keeper("a");
+    persistent_with_will(on, &name, &topic, b"never", AN_HOUR_S).vanish();
+    let back = on.persistent("a");
     assert!(back.session_present);
-    // The end of the session would publish a will that is still there.
+    // The end of the session would publish a will that still exists.
     let ending = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, 0);
     back.disconnect_with(ABNORMAL, &ending);
     on.connect(&Connect::new(on.version, &name).with_will(&topic, b"next", Properties::new())).vanish();
@@ -146,7 +145,7 @@ fn watch(on: &Target, topic: &str) -> Peer {
     watcher
 }
 
-fn keeper_with_will(on: &Target, name: &str, topic: &str, payload: &[u8], delay_s: u32) -> Peer {
+fn persistent_with_will(on: &Target, name: &str, topic: &str, payload: &[u8], delay_s: u32) -> Peer {
     let delay = Properties::new().four(property::WILL_DELAY_INTERVAL, delay_s);
     on.connect(&Connect::persistent(on.version, name).with_will(topic, payload, delay))
 }

@@ -1,12 +1,12 @@
-//! What the standard calls malformed packets, protocol errors and violations: the connection ends, and that is all that does.
-//! Knows what is wrong with each packet only as far as `refusal` lists it.
+//! Malformed packets, protocol errors and other violations end the connection, and affect no other connection. `refusal`
+//! lists the invalid packets.
 
 use super::refusal::{broken_packets, closes, connect_with_will_to, refuses_connect};
 use crate::harness::packet::{Connect, PINGREQ, Properties, Publish, packet};
 use crate::harness::received::Received;
 use crate::target::Target;
 
-pub(crate) fn every_breach_closes(on: &Target) {
+pub(crate) fn every_violation_closes(on: &Target) {
     let topic = on.name("/t");
     let mut bystander = on.client("b");
     bystander.subscribe(&topic, 1);
@@ -16,8 +16,8 @@ pub(crate) fn every_breach_closes(on: &Target) {
     for (what, bytes) in broken_connects(on) {
         refuses_connect(on, what, &bytes);
     }
-    on.client("p").publish(&Publish::new(&topic, 1, b"others go on"));
-    assert_eq!(bystander.next_message().text(), "others go on");
+    on.client("p").publish(&Publish::new(&topic, 1, b"still served"));
+    assert_eq!(bystander.next_message().text(), "still served");
 }
 
 fn broken_connects(on: &Target) -> Vec<(&'static str, Vec<u8>)> {
@@ -57,7 +57,7 @@ fn broken_connects(on: &Target) -> Vec<(&'static str, Vec<u8>)> {
     all
 }
 
-pub(crate) fn an_error_that_is_told_closes(on: &Target) {
+pub(crate) fn a_reported_error_closes(on: &Target) {
     let mut connects = broken_connects(on);
     let mut level = Connect::new(on.version, &on.name("c")).encode();
     level[8] = 6;
@@ -80,11 +80,11 @@ pub(crate) fn an_error_that_is_told_closes(on: &Target) {
             assert_eq!(peer.answer_to(broken.what), None, "{}: the connection ends", broken.what);
         }
     }
-    // One that a client tells ends the connection as well.
+    // An error reported by the client ends the connection as well.
     for reason in [0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99] {
         on.client("a").disconnect_with(reason, &Properties::new());
     }
-    // So does a take-over, told or not.
+    // A take-over ends it as well, with or without a DISCONNECT.
     let mut old = on.client("t");
     let mut new = on.client("t");
     old.await_close();
@@ -92,23 +92,23 @@ pub(crate) fn an_error_that_is_told_closes(on: &Target) {
     assert!(new.waiting().is_empty(), "the new connection was sent {:?}", new.waiting());
 }
 
-/// The older version knows no refusal of a message: what is not taken ends the connection.
-pub(crate) fn what_cannot_be_processed_closes(on: &Target) {
+/// 3.1.1 cannot refuse a message, so a message that is not accepted ends the connection.
+pub(crate) fn an_unprocessable_publish_closes(on: &Target) {
     let mut peer = on.client("a");
-    // One retained message is all the store takes, on each shard; the rest cannot be processed.
+    // The store accepts one retained message on each shard; the rest cannot be processed.
     for number in 1..100 {
         let topic = on.name(&format!("/{number}"));
         let publish = Publish::new(&topic, 1, b"kept").retained().with_packet_id(number);
         peer.send_whatever_happens(&publish.encode(on.version));
-        match peer.answer_to("a message too many") {
+        match peer.answer_to("a message above the limit") {
             Some(Received::PubAck { packet_id, .. }) => assert_eq!(packet_id, number),
             None => {
-                // Nobody else is touched.
+                // No other client is affected.
                 on.client("b").publish(&Publish::new(&topic, 1, b"m"));
                 return;
             }
             Some(other) => panic!("answered with {other:?}"),
         }
     }
-    panic!("the store took a hundred where one has room");
+    panic!("the store accepted a hundred messages with room for one");
 }

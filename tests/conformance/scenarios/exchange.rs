@@ -1,6 +1,5 @@
-//! The exchange of AUTH packets, at CONNECT and again on an open connection, with the method that `test_authentication` brings: it
-//! challenges once and lets in whoever sends the challenge back.
-//! Knows no other method.
+//! The exchange of AUTH packets, at CONNECT and again on an open connection, with the method of `test_authentication`. It
+//! sends one challenge and accepts a client that returns the challenge.
 
 use crate::harness::packet::{Connect, Properties, Publish, auth, property};
 use crate::harness::peer::Peer;
@@ -15,7 +14,7 @@ fn named(data: &str) -> Properties {
     Properties::new().text(property::AUTHENTICATION_METHOD, METHOD).text(property::AUTHENTICATION_DATA, data)
 }
 
-/// Sends CONNECT with the method and these properties; no answer was read.
+/// Sends CONNECT with the method and these properties; reads no answer.
 fn dial(on: &Target, suffix: &str, more: impl FnOnce(Properties) -> Properties) -> Peer {
     let name = on.name(suffix);
     let mut connect = Connect::new(on.version, &name);
@@ -25,7 +24,7 @@ fn dial(on: &Target, suffix: &str, more: impl FnOnce(Properties) -> Properties) 
     peer
 }
 
-/// The AUTH that comes next: its reason, its method and its data.
+/// The next AUTH: its reason code, its method and its data.
 fn next_auth(peer: &mut Peer) -> (u8, Option<String>, String) {
     match peer.next() {
         Received::Auth { reason, properties } => {
@@ -40,14 +39,14 @@ fn next_auth(peer: &mut Peer) -> (u8, Option<String>, String) {
     }
 }
 
-/// Answers the challenge that comes next.
+/// Answers the next challenge.
 fn answer(peer: &mut Peer) {
     let (reason, _, challenge) = next_auth(peer);
-    assert_eq!(reason, CONTINUE, "more is wanted");
+    assert_eq!(reason, CONTINUE, "another step is requested");
     peer.send(&auth(CONTINUE, &named(&challenge)));
 }
 
-/// A client that was let in.
+/// An accepted client.
 fn client(on: &Target, suffix: &str) -> Peer {
     let mut peer = dial(on, suffix, |properties| properties);
     answer(&mut peer);
@@ -58,7 +57,7 @@ fn client(on: &Target, suffix: &str) -> Peer {
 pub(crate) fn auth_has_a_reason_of_auth(on: &Target) {
     let mut peer = dial(on, "a", |properties| properties);
     let (reason, _, challenge) = next_auth(&mut peer);
-    assert_eq!(reason, CONTINUE, "to go on before CONNACK");
+    assert_eq!(reason, CONTINUE, "another step before CONNACK");
     peer.send(&auth(CONTINUE, &named(&challenge)));
     assert_eq!(peer.await_connack(), 0);
     peer.send(&auth(AGAIN, &named("again")));
@@ -67,7 +66,7 @@ pub(crate) fn auth_has_a_reason_of_auth(on: &Target) {
 }
 
 pub(crate) fn auth_keeps_to_the_maximum_packet_size(on: &Target) {
-    // CONNACK has to fit as well.
+    // CONNACK must fit as well.
     let bytes_max = client(on, "m").last_packet_bytes + 20;
     let limit = u32::try_from(bytes_max).expect("a CONNACK is short");
     let mut peer = dial(on, "a", |properties| properties.four(property::MAXIMUM_PACKET_SIZE, limit));
@@ -77,10 +76,10 @@ pub(crate) fn auth_keeps_to_the_maximum_packet_size(on: &Target) {
     answer(&mut peer);
     assert_eq!(next_auth(&mut peer).0, 0x00);
     let bytes = peer.longest_packet_bytes;
-    assert!(bytes <= bytes_max, "{bytes} bytes where {bytes_max} are taken");
+    assert!(bytes <= bytes_max, "{bytes} bytes, but the maximum is {bytes_max}");
 }
 
-pub(crate) fn more_is_asked_for_with_continue(on: &Target) {
+pub(crate) fn further_steps_are_requested_with_continue(on: &Target) {
     let mut peer = dial(on, "a", |properties| properties);
     let (reason, _, challenge) = next_auth(&mut peer);
     assert_eq!(reason, CONTINUE);
@@ -89,7 +88,7 @@ pub(crate) fn more_is_asked_for_with_continue(on: &Target) {
 
 pub(crate) fn a_rejected_client_is_closed(on: &Target) {
     let (name, topic) = (on.name("a"), on.name("/t"));
-    // Whoever was there before stays: nothing of a CONNECT counts that is not let in.
+    // The existing connection stays, because a refused CONNECT has no effect.
     let mut rightful = client(on, "a");
     rightful.subscribe(&topic, 0);
     let mut connect = Connect::new(on.version, &name);
@@ -132,6 +131,6 @@ pub(crate) fn a_failed_authentication_of_an_open_connection_closes(on: &Target) 
     let reason = peer.await_close();
     assert!(
         matches!(reason, None | Some(0x87 | 0x8C)),
-        "Not authorized, if a reason is told, not {reason:02x?}"
+        "a reason code other than Not authorized: {reason:02x?}"
     );
 }

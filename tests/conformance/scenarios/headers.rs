@@ -1,5 +1,4 @@
-//! What all packets have in common: the flags of the first byte, Packet Identifiers, lengths, properties.
-//! Knows of each packet no more than that.
+//! Fields shared by all packets: the flags of the first byte, Packet Identifiers, lengths, properties.
 
 use super::connect_bytes::{ConnectBytes, MALFORMED, MALFORMED_OR_PROTOCOL_ERROR, closes, is_refused};
 use crate::harness::packet::{
@@ -37,7 +36,7 @@ pub(crate) fn wrong_flags_close(on: &Target) {
     }
 }
 
-/// Each type of packet that a server sends comes with the flags that are listed: reading checks the whole first byte.
+/// Each packet type of a server has the flags listed in the standard: decoding checks the whole first byte.
 pub(crate) fn flags_are_sent_as_listed(on: &Target) {
     let topic = on.name("/t");
     let mut peer = on.client("a");
@@ -57,11 +56,7 @@ pub(crate) fn qos_0_has_no_packet_id(on: &Target) {
     for (qos, payload) in [(0, &b"sent as it is"[..]), (1, b"lowered"), (2, b"lowered too"), (0, b"")] {
         peer.publish(&Publish::new(&topic, qos, payload));
         let message = peer.next_message();
-        assert_eq!(
-            (message.qos, &message.payload[..]),
-            (0, payload),
-            "nothing stands between topic and payload"
-        );
+        assert_eq!((message.qos, &message.payload[..]), (0, payload), "no bytes between topic and payload");
         assert_eq!(message.properties, []);
     }
 }
@@ -78,7 +73,7 @@ pub(crate) fn packet_id_0_closes(on: &Target) {
     }
 }
 
-/// While a message is not acknowledged to its end, no other has its identifier.
+/// A Packet Identifier is not reused until its message is completely acknowledged.
 pub(crate) fn packet_ids_are_unused(on: &Target) {
     let topic = on.name("/t");
     let (mut peer, mut publisher) = (on.client("a"), on.client("p"));
@@ -89,19 +84,19 @@ pub(crate) fn packet_ids_are_unused(on: &Target) {
         let message = peer.next_publish();
         assert_eq!(message.payload, [number]);
         let is_used = in_flight.iter().any(|other| other.packet_id == message.packet_id);
-        assert!(message.packet_id != 0 && !is_used, "{message:?} beside {in_flight:?}");
+        assert!(message.packet_id != 0 && !is_used, "{message:?} while {in_flight:?} are in flight");
         in_flight.push(message);
-        // Some are completed out of their order, so that those around them stay in flight.
+        // Some are completed out of order, so that the neighbours stay in flight.
         if number % 3 == 2 {
             peer.acknowledge(&in_flight.remove(in_flight.len() / 2));
         }
     }
 }
 
-/// What was not acknowledged is sent again under its identifier, which is free once it is.
+/// An unacknowledged message is repeated with its identifier, which is free after its acknowledgement.
 pub(crate) fn a_repetition_keeps_its_packet_id(on: &Target) {
     let topic = on.name("/t");
-    let mut first = on.keeper("a");
+    let mut first = on.persistent("a");
     first.subscribe(&topic, 2);
     let mut publisher = on.client("p");
     let mut sent = Vec::new();
@@ -110,7 +105,7 @@ pub(crate) fn a_repetition_keeps_its_packet_id(on: &Target) {
         sent.push(first.next_publish());
     }
     first.vanish();
-    let mut second = on.keeper("a");
+    let mut second = on.persistent("a");
     for sent in &sent {
         let again = second.next_message();
         assert_eq!((again.packet_id, again.text()), (sent.packet_id, sent.text()));
@@ -183,7 +178,7 @@ pub(crate) fn unsuback_names_its_unsubscribe(on: &Target) {
     }
 }
 
-/// Read without its length of zero, each of these would be another packet, or none: see what follows it.
+/// Without the zero length, each of these would be decoded differently or not at all.
 pub(crate) fn no_properties_are_a_length_of_zero(on: &Target) {
     let topic = on.name("/t");
     let mut peer = on.client("a");
@@ -199,9 +194,9 @@ pub(crate) fn no_properties_are_a_length_of_zero(on: &Target) {
     is_refused(on, "CONNECT without the length of its properties", &connect, MALFORMED_OR_PROTOCOL_ERROR);
 }
 
-/// Lengths of packets, of properties and Subscription Identifiers, on both sides of where a byte more is needed: that they are
-/// as short as they can be is checked wherever one is read.
-pub(crate) fn lengths_have_no_needless_byte(on: &Target) {
+/// Lengths of packets, properties and Subscription Identifiers, on both sides of each step in size. Every decoded length
+/// is checked to be minimal.
+pub(crate) fn lengths_are_minimal(on: &Target) {
     let topic = on.name("/t");
     let mut peer = on.client("a");
     peer.subscribe(&topic, 0);

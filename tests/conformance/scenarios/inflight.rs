@@ -1,5 +1,4 @@
-//! Receive Maximum: how much is in flight, and that nothing else waits for it.
-//! Knows nothing of sessions.
+//! Receive Maximum in both directions: how many messages are in flight, and that other packets do not wait for quota.
 
 use super::closes;
 use crate::harness::packet::{
@@ -12,7 +11,7 @@ use crate::target::Target;
 
 const COUNT: usize = 12;
 
-/// A client that takes so many messages before it acknowledges the first.
+/// A client with this Receive Maximum.
 fn narrow(on: &Target, suffix: &str, receive_maximum: u16) -> Peer {
     let name = on.name(suffix);
     let mut connect = Connect::new(on.version, &name);
@@ -20,7 +19,7 @@ fn narrow(on: &Target, suffix: &str, receive_maximum: u16) -> Peer {
     on.connect(&connect)
 }
 
-pub(crate) fn no_more_is_in_flight_than_the_client_takes(on: &Target) {
+pub(crate) fn no_more_is_in_flight_than_the_client_s_receive_maximum(on: &Target) {
     for qos in [1, 2] {
         for maximum in [1, 2, 5_u16] {
             let topic = on.name(&format!("/{qos}{maximum}"));
@@ -32,7 +31,7 @@ pub(crate) fn no_more_is_in_flight_than_the_client_takes(on: &Target) {
             }
             let mut open: Vec<Message> = (0..maximum).map(|_| peer.next_publish()).collect();
             for done in 0..COUNT {
-                // One more than allowed would be on its way by now; whether it is shows here or at the next round.
+                // A surplus message would be on its way by now; it shows here or in the next round.
                 peer.settle();
                 assert!(
                     peer.waiting().is_empty(),
@@ -41,7 +40,7 @@ pub(crate) fn no_more_is_in_flight_than_the_client_takes(on: &Target) {
                 );
                 let message = open.remove(0);
                 assert_eq!(message.text(), format!("{done}"));
-                // A failure ends a delivery as well as success does, for QoS 2 at once.
+                // A failure ends a delivery as success does, for QoS 2 at once.
                 match done % 3 {
                     0 if qos == 1 => peer.send(&acknowledgement_with(PUBACK, message.packet_id, 0x80)),
                     0 => peer.send(&acknowledgement_with(PUBREC, message.packet_id, 0x80)),
@@ -56,11 +55,11 @@ pub(crate) fn no_more_is_in_flight_than_the_client_takes(on: &Target) {
     }
 }
 
-/// What is sent again on a new connection counts against what the client takes now, not what it took before.
-pub(crate) fn what_comes_again_counts_too(on: &Target) {
+/// Messages repeated on a new connection count against the new Receive Maximum, not the old one.
+pub(crate) fn repeated_messages_count_against_receive_maximum(on: &Target) {
     for qos in [1, 2] {
         let topic = on.name(&format!("/{qos}"));
-        let mut peer = on.keeper("a");
+        let mut peer = on.persistent("a");
         peer.subscribe(&topic, qos);
         let mut publisher = on.client("p");
         for number in 0..6 {
@@ -89,7 +88,7 @@ pub(crate) fn what_comes_again_counts_too(on: &Target) {
     }
 }
 
-pub(crate) fn pubrec_alone_makes_no_room(on: &Target) {
+pub(crate) fn pubrec_alone_frees_no_quota(on: &Target) {
     let topic = on.name("/t");
     let mut peer = narrow(on, "a", 1);
     peer.subscribe(&topic, 2);
@@ -107,12 +106,12 @@ pub(crate) fn pubrec_alone_makes_no_room(on: &Target) {
             "PUBREC is answered by PUBREL, not by {released:?}"
         );
         peer.settle();
-        assert!(peer.waiting().is_empty(), "PUBCOMP is due and more came: {:?}", peer.waiting());
+        assert!(peer.waiting().is_empty(), "more messages came before PUBCOMP: {:?}", peer.waiting());
         peer.send(&acknowledgement(PUBCOMP, message.packet_id));
     }
 }
 
-pub(crate) fn nothing_else_waits_for_room(on: &Target) {
+pub(crate) fn other_packets_do_not_wait_for_quota(on: &Target) {
     let (topic, other) = (on.name("/t"), on.name("/other"));
     let mut peer = narrow(on, "a", 1);
     peer.subscribe(&topic, 2);
@@ -120,7 +119,7 @@ pub(crate) fn nothing_else_waits_for_room(on: &Target) {
     publisher.publish(&Publish::new(&topic, 2, b"first"));
     publisher.publish(&Publish::new(&topic, 1, b"second"));
     let first = peer.next_publish();
-    // The quota is used up: everything that is not PUBLISH is still answered.
+    // The quota is used up. Everything except PUBLISH is still answered.
     assert_eq!(peer.subscribe(&other, 1), 1);
     peer.ping();
     for qos in [1, 2] {
@@ -139,7 +138,7 @@ pub(crate) fn nothing_else_waits_for_room(on: &Target) {
     assert_eq!(peer.next_message().text(), "second");
 }
 
-pub(crate) fn more_than_the_broker_takes_closes(on: &Target) {
+pub(crate) fn more_than_the_broker_s_receive_maximum_closes(on: &Target) {
     let topic = on.name("/t");
     let maximum = on.client("m").number(property::RECEIVE_MAXIMUM).unwrap_or(65_535);
     let maximum = u16::try_from(maximum).expect("it has two bytes");
@@ -153,7 +152,7 @@ pub(crate) fn more_than_the_broker_takes_closes(on: &Target) {
         peer.send(&publish.clone().with_packet_id(id).encode(on.version));
     }
     for id in 1..=maximum {
-        assert!(peer.await_pubrec(id) < 0x80, "up to the maximum they are taken");
+        assert!(peer.await_pubrec(id) < 0x80, "messages up to the maximum are accepted");
     }
     peer.send_whatever_happens(&publish.with_packet_id(maximum + 1).encode(on.version));
     closes(&mut peer, &[0x93], "one more than the Receive Maximum");

@@ -1,8 +1,8 @@
-//! What a broker is asked, by topic; most scenarios serve both versions, each under the statements of its own.
-//! A scenario panics with what it found wrong. It knows the packets and the standard, and nothing of the broker.
+//! The scenarios by topic. Most serve both versions, each under that version's statements. A scenario panics if it finds
+//! an error. It depends on the packets and the standard, not on our broker.
 //!
-//! Brokers of several threads answer a PINGREQ before what others were sent is everywhere: that something does *not* arrive is
-//! shown by what does arrive after it, from the same publisher on the same way.
+//! A broker with several threads may answer a PINGREQ before messages of other clients have arrived everywhere. A
+//! scenario therefore shows that a message does *not* arrive by a later message of the same publisher on the same path.
 
 pub(crate) mod acknowledgements;
 pub(crate) mod authentication;
@@ -12,9 +12,9 @@ pub(crate) mod connect_bytes;
 pub(crate) mod connect_fields;
 pub(crate) mod connect_limits;
 pub(crate) mod connect_wills;
+pub(crate) mod disconnect;
 pub(crate) mod errors;
 pub(crate) mod exchange;
-pub(crate) mod farewell;
 pub(crate) mod headers;
 pub(crate) mod inflight;
 pub(crate) mod order;
@@ -36,11 +36,11 @@ pub(crate) mod unsubscribe;
 
 use crate::harness::peer::Peer;
 
-/// Asserts that the broker closes; the reason, if version 5 is told one, is one of these.
+/// Asserts that the broker closes; a reason code in version 5 must be one of these.
 fn closes(peer: &mut Peer, allowed: &[u8], why: &str) {
     let reason = peer.await_close();
     assert!(
         reason.is_none_or(|reason| allowed.contains(&reason)),
-        "{why}: it closed with {reason:02x?}, allowed is one of {allowed:02x?}"
+        "{why}: closed with {reason:02x?}, but allowed are {allowed:02x?}"
     );
 }

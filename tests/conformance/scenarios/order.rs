@@ -1,5 +1,5 @@
-//! The order of messages, of what is sent again, and of PUBREL.
-//! Knows one topic at a time: among several there is no order to keep.
+//! The order of messages, of repeated messages, and of PUBREL, for each topic. Messages of different topics are not
+//! ordered.
 
 use crate::harness::packet::{PUBREC, Publish, acknowledgement};
 use crate::harness::peer::Peer;
@@ -12,10 +12,10 @@ fn texts(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("{number:03}")).collect()
 }
 
-/// So many are on their way at once: no broker takes or sends fewer.
+/// Messages in flight at once; every broker accepts and sends this many.
 const AT_ONCE: usize = 10;
 
-/// Sends several of them without a wait in between, then completes them.
+/// Sends several messages without waiting in between, then completes them.
 fn publish_all(on: &Target, publisher: &mut Peer, topic: &str, qos: u8, texts: &[String]) {
     for texts in texts.chunks(AT_ONCE) {
         let mut bytes = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn messages_arrive_in_the_order_of_their_publisher(on: &Target) {
             peer.subscribe(&topic, granted);
             peer
         });
-        // Two publishers: each one's messages are in order, whatever the other's do in between.
+        // Two publishers: the messages of each are in order, however they interleave.
         let mut publishers = ["a", "b"].map(|name| (name, on.client(name)));
         for (name, publisher) in &mut publishers {
             let texts: Vec<String> = texts(0..COUNT).iter().map(|text| format!("{name}{text}")).collect();
@@ -53,21 +53,21 @@ pub(crate) fn messages_arrive_in_the_order_of_their_publisher(on: &Target) {
     }
 }
 
-/// By default: nothing was asked for, and every topic is ordered, for filters with wildcards as well, and for whoever was away.
+/// By default every topic is ordered, also for filters with wildcards and for clients that were offline.
 pub(crate) fn every_topic_is_ordered_by_default(on: &Target) {
     for qos in [1, 2] {
         let scope = on.name(&format!("/{qos}"));
         let topics = ["", "/a", "/a/b/c", "/$x", "/ "].map(|topic| format!("{scope}{topic}"));
         let mut here = on.client("h");
         here.subscribe(&format!("{scope}/#"), 2);
-        let mut away = on.keeper("away");
+        let mut away = on.persistent("away");
         away.subscribe(&format!("{scope}/#"), 2);
         away.disconnect();
         let mut publisher = on.client("p");
         for topic in &topics {
             publish_all(on, &mut publisher, topic, qos, &texts(0..COUNT));
         }
-        let mut away = on.keeper("away");
+        let mut away = on.persistent("away");
         for peer in [&mut here, &mut away] {
             let found: Vec<Message> = (0..topics.len() * COUNT).map(|_| peer.next_message()).collect();
             for topic in &topics {
@@ -81,15 +81,15 @@ pub(crate) fn every_topic_is_ordered_by_default(on: &Target) {
     }
 }
 
-pub(crate) fn what_is_sent_again_is_in_the_first_order(on: &Target) {
+pub(crate) fn repeated_messages_keep_their_order(on: &Target) {
     for qos in [1, 2] {
         let topic = on.name(&format!("/{qos}"));
-        let mut peer = on.keeper("a");
+        let mut peer = on.persistent("a");
         peer.subscribe(&topic, qos);
         let mut publisher = on.client("p");
         publish_all(on, &mut publisher, &topic, qos, &texts(0..10));
         let mut open: Vec<Message> = (0..10).map(|_| peer.next_publish()).collect();
-        // Identifiers that are used again do not follow the order of sending any more.
+        // Reused identifiers no longer follow the order of sending.
         for text in ["000", "003", "004", "008"] {
             let at = open.iter().position(|message| message.text() == text).expect("it was sent");
             peer.acknowledge(&open.remove(at));
@@ -99,7 +99,7 @@ pub(crate) fn what_is_sent_again_is_in_the_first_order(on: &Target) {
             peer.next_publish();
         }
         peer.vanish();
-        let mut peer = on.keeper("a");
+        let mut peer = on.persistent("a");
         let again: Vec<String> = (0..16).map(|_| peer.next_message().text()).collect();
         let mut expected = texts(0..20);
         expected.retain(|text| !["000", "003", "004", "008"].contains(&text.as_str()));
@@ -114,7 +114,7 @@ pub(crate) fn pubrel_is_in_the_order_of_pubrec(on: &Target) {
     peer.subscribe(&topic, 2);
     publish_all(on, &mut on.client("p"), &topic, 2, &texts(0..10));
     let mut identifiers: Vec<u16> = (0..10).map(|_| peer.next_publish().packet_id).collect();
-    // Neither the order of sending nor the other way round.
+    // Neither the order of sending nor its reverse.
     identifiers.rotate_left(3);
     identifiers.swap(0, 5);
     let bytes: Vec<u8> = identifiers.iter().flat_map(|id| acknowledgement(PUBREC, *id)).collect();

@@ -1,5 +1,5 @@
-//! Several subscriptions of one client that match a message: at which QoS it comes, and which identifiers it names.
-//! A broker may send one copy or several; both are judged.
+//! Several matching subscriptions of one client: the QoS of the message and its Subscription Identifiers. A broker may
+//! send one copy or several; both are checked.
 
 use crate::harness::packet::{Properties, Publish, property};
 use crate::harness::peer::Peer;
@@ -26,14 +26,14 @@ pub(crate) fn the_highest_qos_of_all_that_match(on: &Target) {
             let mut allowed = granted.map(|granted| granted.min(qos)).to_vec();
             for copy in &copies {
                 let at = allowed.iter().position(|allowed| *allowed == copy.qos);
-                allowed.remove(at.unwrap_or_else(|| panic!("a copy more than there are: {copies:?}")));
+                allowed.remove(at.unwrap_or_else(|| panic!("one copy too many: {copies:?}")));
             }
         }
         peer.disconnect();
     }
 }
 
-/// The copies of the first message; the second one has at most as many, and comes behind them.
+/// The copies of the first message. The second message has at most as many, and they come later.
 fn copies_before_end(peer: &mut Peer, topic: &str) -> Vec<Message> {
     let mut copies = Vec::new();
     loop {
@@ -66,11 +66,11 @@ fn subscribe(peer: &mut Peer, filter: &str, identifier: Option<u32>) {
     peer.subscribe_with(&[(filter, 1)], &properties);
 }
 
-/// Identifiers of every length of encoding, one subscription without.
+/// Identifiers of every encoded length, and one subscription without.
 const SUBSCRIBED: [(&str, Option<u32>); 5] =
     [("a/b", Some(268_435_455)), ("a/+", None), ("+/b", Some(128)), ("a/#", Some(1)), ("+/+", Some(16_384))];
 
-pub(crate) fn every_identifier_of_what_matches_is_sent(on: &Target) {
+pub(crate) fn every_matching_subscription_identifier_is_sent(on: &Target) {
     let scope = on.name("");
     let topic = format!("{scope}/a/b");
     let mut peer = on.client("a");
@@ -89,7 +89,7 @@ pub(crate) fn every_identifier_of_what_matches_is_sent(on: &Target) {
     }
 }
 
-/// What a subscription is sent for being made names it, too.
+/// A retained message sent for a new subscription also has its identifier.
 pub(crate) fn a_retained_message_names_the_subscription_made(on: &Target) {
     let topic = on.name("/a/b");
     on.client("p").publish(&Publish::new(&topic, 1, b"kept").retained());
@@ -129,7 +129,7 @@ pub(crate) fn one_copy_names_all_identifiers(on: &Target) {
     ask(&mut peer, &[6, 300]);
 }
 
-/// A shared subscription is independent of an ordinary one: where both match, two copies come.
+/// A shared subscription is independent of an ordinary one: if both match, two copies come.
 pub(crate) fn each_of_several_copies_names_its_subscription(on: &Target) {
     let topic = on.name("/t");
     let mut peer = on.client("a");

@@ -1,5 +1,5 @@
-//! Properties of a message: each arrives as it was sent, expiry is counted down, and what may not be sent closes.
-//! Knows no topic alias.
+//! Properties of a message: each arrives unaltered, the expiry interval is counted down, and invalid properties end the
+//! connection.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::target::Target;
 
 const INTERVAL: u32 = 1000;
 
-/// What a message brings, in every way it may go: at once to each QoS, retained, and queued for a client that was away.
+/// Delivers a message in every way: at once with each QoS, retained, and queued for an offline client.
 fn brings(on: &Target, round: usize, sent: &Properties, expected: impl Fn(&Message)) {
     for qos in 0..=2 {
         let topic = on.name(&format!("/{round}/{qos}"));
-        let mut away = on.keeper("away");
+        let mut away = on.persistent("away");
         away.subscribe(&topic, 2);
         away.disconnect();
         let mut peers = [0, 1, 2].map(|granted| {
@@ -33,7 +33,7 @@ fn brings(on: &Target, round: usize, sent: &Properties, expected: impl Fn(&Messa
         newcomer.subscribe(&topic, 2);
         expected(&newcomer.next_message());
         if qos > 0 {
-            let mut away = on.keeper("away");
+            let mut away = on.persistent("away");
             expected(&away.next_message());
             away.disconnect();
         }
@@ -44,7 +44,7 @@ fn values(message: &Message, id: u8) -> Vec<Value> {
     message.properties.iter().filter(|(found, _)| *found == id).map(|(_, value)| value.clone()).collect()
 }
 
-/// Every one of these texts arrives, as the only value of this property.
+/// Checks that each of these texts arrives, as the only value of this property.
 fn texts_arrive(on: &Target, id: u8, texts: &[&str]) {
     for (round, text) in texts.iter().enumerate() {
         brings(on, round, &Properties::new().text(id, text), |message| {
@@ -58,7 +58,7 @@ pub(crate) fn the_payload_format_arrives(on: &Target) {
     for format in [0, 1] {
         brings(on, format.into(), &Properties::new().byte(property::PAYLOAD_FORMAT, format), |message| {
             let found = values(message, property::PAYLOAD_FORMAT);
-            // Sending 0 is equivalent to sending none; unaltered, it is there.
+            // Sending 0 is equivalent to sending nothing, but an unaltered 0 is present.
             assert_eq!(found, [Value::Number(format.into())]);
         });
     }
@@ -70,7 +70,7 @@ pub(crate) fn the_response_topic_arrives(on: &Target) {
 }
 
 pub(crate) fn the_correlation_data_arrives(on: &Target) {
-    // Any bytes, as text they would be ill-formed.
+    // Arbitrary bytes that are not valid text.
     texts_arrive(on, property::CORRELATION_DATA, &["\0\u{1}\u{7f}", "", &"long".repeat(100)]);
     let binary = [property::CORRELATION_DATA, 0, 4, 0xFF, 0x00, 0xC0, 0x80];
     let topic = on.name("/binary");
@@ -100,7 +100,7 @@ pub(crate) fn user_properties_keep_their_order(on: &Target) {
 }
 
 fn user_pairs_arrive(on: &Target, pairs: &[(&str, &str)]) {
-    // Other properties before, between and behind them change nothing.
+    // Other properties before, between and after them make no difference.
     let mut properties = Properties::new().byte(property::PAYLOAD_FORMAT, 1);
     for (number, (key, value)) in pairs.iter().enumerate() {
         properties = properties.pair(key, value);
@@ -114,7 +114,7 @@ fn user_pairs_arrive(on: &Target, pairs: &[(&str, &str)]) {
     brings(on, 0, &properties, |message| assert_eq!(values(message, property::USER_PROPERTY), expected));
 }
 
-/// Ill-formed texts as property values: what they are and their bytes.
+/// Ill-formed texts as property values: description and bytes.
 const ILL_FORMED: [(&str, &[u8]); 7] = [
     ("a lone continuation", b"a\x80"),
     ("a sequence cut short", b"\xE2\x82"),
@@ -163,9 +163,9 @@ fn expiring(interval_s: u32) -> Properties {
     Properties::new().four(property::MESSAGE_EXPIRY_INTERVAL, interval_s)
 }
 
-pub(crate) fn what_expired_is_deleted(on: &Target) {
+pub(crate) fn expired_messages_are_deleted(on: &Target) {
     let (topic, retained) = (on.name("/t"), on.name("/r"));
-    let mut away = on.keeper("away");
+    let mut away = on.persistent("away");
     away.subscribe(&topic, 2);
     away.disconnect();
     let mut publisher = on.client("p");
@@ -175,23 +175,23 @@ pub(crate) fn what_expired_is_deleted(on: &Target) {
         publisher.publish(&Publish::new(&topic, qos, b"for ever"));
     }
     publisher.publish(&Publish::new(&retained, 1, b"short").with(expiring(1)).retained());
-    // The statement speaks of time that has passed.
+    // The statement is about elapsed time.
     std::thread::sleep(Duration::from_millis(2_200));
-    let mut away = on.keeper("away");
+    let mut away = on.persistent("away");
     for qos in [1, 2] {
         for text in ["long", "for ever"] {
             let message = away.next_message();
             assert_eq!((message.text().as_str(), message.qos), (text, qos));
         }
     }
-    // What is not sent any more is not sent to a new subscription either.
+    // An expired retained message is not sent to a new subscription either.
     away.subscribe(&retained, 1);
     publisher.publish(&Publish::new(&retained, 1, b"live"));
     assert_eq!(away.next_message().text(), "live");
     away.disconnect();
 }
 
-pub(crate) fn what_expired_waiting_for_room_is_deleted(on: &Target) {
+pub(crate) fn messages_that_expire_in_the_queue_are_deleted(on: &Target) {
     let (name, topic) = (on.name("a"), on.name("/t"));
     let mut connect = Connect::new(on.version, &name);
     connect.properties = Properties::new().two(property::RECEIVE_MAXIMUM, 1);
@@ -203,15 +203,15 @@ pub(crate) fn what_expired_waiting_for_room_is_deleted(on: &Target) {
     publisher.publish(&Publish::new(&topic, 1, b"long").with(expiring(INTERVAL)));
     let first = peer.next_publish();
     assert_eq!(first.text(), "first");
-    // The statement speaks of time that has passed.
+    // The statement is about elapsed time.
     std::thread::sleep(Duration::from_millis(2_200));
     peer.acknowledge(&first);
-    assert_eq!(peer.next_message().text(), "long", "what expired before it was sent is not sent");
+    assert_eq!(peer.next_message().text(), "long", "a message that expired in the queue is not sent");
 }
 
-pub(crate) fn the_interval_is_what_is_left(on: &Target) {
+pub(crate) fn the_forwarded_interval_is_the_remaining_one(on: &Target) {
     let topic = on.name("/t");
-    let mut away = on.keeper("away");
+    let mut away = on.persistent("away");
     away.subscribe(&topic, 2);
     away.disconnect();
     let mut here = on.client("a");
@@ -223,8 +223,8 @@ pub(crate) fn the_interval_is_what_is_left(on: &Target) {
     }
     let left = |peer: &mut crate::harness::peer::Peer, waited_s: u64| {
         let message = peer.next_message();
-        let left = message.number(property::MESSAGE_EXPIRY_INTERVAL).expect("the interval is sent on");
-        // One second more for a broker that counts whole seconds of a clock.
+        let left = message.number(property::MESSAGE_EXPIRY_INTERVAL).expect("the interval is forwarded");
+        // One second of tolerance for a broker that counts whole seconds of a clock.
         let least = u64::from(INTERVAL) - start.elapsed().as_secs() - 2;
         let most = u64::from(INTERVAL) - waited_s;
         assert!((least..=most).contains(&left.into()), "{left} s are left, not {least} to {most}");
@@ -232,9 +232,9 @@ pub(crate) fn the_interval_is_what_is_left(on: &Target) {
     for _ in 0..2 {
         left(&mut here, 0);
     }
-    // The statement speaks of the time a message has been waiting.
+    // The statement is about the time that a message has waited.
     std::thread::sleep(Duration::from_secs(2));
-    let mut away = on.keeper("away");
+    let mut away = on.persistent("away");
     for _ in 0..2 {
         left(&mut away, 2);
     }

@@ -1,5 +1,4 @@
-//! PUBLISH: its flags, its topic, and what answers it.
-//! Knows no property, and nothing of what becomes of a message that is not acknowledged.
+//! PUBLISH: its flags, its topic, and its acknowledgement.
 
 use super::closes;
 use crate::harness::packet::{PUBREL, Properties, Publish, acknowledgement, packet};
@@ -10,16 +9,16 @@ const MALFORMED: u8 = 0x81;
 const PROTOCOL_ERROR: u8 = 0x82;
 const TOPIC_NAME_INVALID: u8 = 0x90;
 
-pub(crate) fn what_is_sent_again_has_dup(on: &Target) {
+pub(crate) fn a_repeated_publish_has_dup(on: &Target) {
     for qos in [1, 2] {
         let (topic, name) = (on.name(&format!("/{qos}")), format!("a{qos}"));
-        let mut peer = on.keeper(&name);
+        let mut peer = on.persistent(&name);
         peer.subscribe(&topic, qos);
         on.client("p").publish(&Publish::new(&topic, qos, b"again"));
         peer.next_publish();
         peer.vanish();
         for attempt in 2..4 {
-            let mut peer = on.keeper(&name);
+            let mut peer = on.persistent(&name);
             let message = peer.next_publish();
             assert_eq!(message.text(), "again");
             assert!(message.dup, "QoS {qos}: attempt {attempt} has no DUP");
@@ -34,7 +33,7 @@ pub(crate) fn qos_0_never_has_dup(on: &Target) {
     for (granted, qos) in [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0)] {
         let topic = on.name(&format!("/{granted}{qos}"));
         peer.subscribe(&topic, granted);
-        // What was perhaps sent before is so on the way to the broker; on the way from it, it is QoS 0.
+        // DUP may be set on the way to the broker; the delivery is QoS 0.
         for dup in [false, qos != 0] {
             let mut publish = Publish::new(&topic, qos, b"x").retained();
             publish.dup = dup;
@@ -60,7 +59,7 @@ pub(crate) fn qos_0_with_dup_closes(on: &Target) {
     }
 }
 
-pub(crate) fn dup_is_not_passed_on(on: &Target) {
+pub(crate) fn dup_is_not_forwarded(on: &Target) {
     let topic = on.name("/t");
     let mut peer = on.client("a");
     peer.subscribe(&topic, 2);
@@ -91,7 +90,7 @@ pub(crate) fn both_qos_bits_close(on: &Target) {
     assert_eq!(witness.next_message().text(), "taken", "a malformed PUBLISH was delivered");
 }
 
-/// One topic of each length of UTF-8 sequences, and the characters that a careless receiver drops.
+/// One topic for each length of UTF-8 sequences, and characters that a careless receiver drops.
 const TOPICS: [&str; 6] = ["/plain", "/ä/ß", "/€/日本", "/😀", "/a b", "/\u{feff}x"];
 
 pub(crate) fn the_topic_comes_first_and_in_utf_8(on: &Target) {
@@ -104,7 +103,7 @@ pub(crate) fn the_topic_comes_first_and_in_utf_8(on: &Target) {
             publisher.publish(&Publish::new(&topic, qos, topic.as_bytes()));
             let message = peer.next_message();
             assert_eq!(message.topic, topic);
-            assert_eq!(message.text(), topic, "what follows the topic is in its place");
+            assert_eq!(message.text(), topic, "the payload is unaltered");
         }
     }
 }
@@ -149,7 +148,7 @@ pub(crate) fn a_wildcard_in_the_topic_closes(on: &Target) {
     }
 }
 
-pub(crate) fn what_is_sent_matches_the_filter(on: &Target) {
+pub(crate) fn delivered_topics_match_the_filter(on: &Target) {
     let topics = ["/a", "/a/b", "/a/b/c", "/b", "/b/b", "/", "//b"];
     let table: [(&str, &[&str]); 8] = [
         ("/a", &["/a"]),
@@ -207,7 +206,7 @@ pub(crate) fn the_answer_is_that_of_the_qos(on: &Target) {
     peer.publish(&Publish::new(&topic, 1, b"").retained());
 }
 
-/// Needs a limit of four levels: what is not allowed is a topic of five.
+/// Needs a limit of four levels; a topic of five is refused.
 pub(crate) fn a_refused_publish_is_acknowledged_or_closes(on: &Target) {
     let topic = on.name("/2/3/4/5");
     for qos in [1, 2] {

@@ -1,5 +1,4 @@
-//! The broker as the receiver of QoS 1 and 2: what it answers, and which PUBLISH is a new message to it.
-//! Knows nothing of how a message goes on, but that it arrives, and how often.
+//! The broker as the receiver of QoS 1 and 2: its answers, and which PUBLISH is a new message.
 
 use std::time::Duration;
 
@@ -8,10 +7,10 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Received;
 use crate::target::Target;
 
-/// Identifiers at the ends and in between, in no order.
+/// Identifiers at the limits and in between, unordered.
 const IDENTIFIERS: [u16; 5] = [65_535, 1, 256, 255, 40_000];
 
-/// A client that sees what is published to `topic`.
+/// A client subscribed to `topic`.
 fn witness(on: &Target, topic: &str) -> Peer {
     let mut witness = on.client("w");
     witness.subscribe(topic, 2);
@@ -55,21 +54,21 @@ pub(crate) fn qos_1_is_answered_with_its_identifier(on: &Target) {
             }
             other => panic!("PUBLISH {id} was answered with {other:?}"),
         }
-        assert_eq!(witness.next_message().text(), id.to_string(), "it has taken ownership");
+        assert_eq!(witness.next_message().text(), id.to_string(), "the broker has taken ownership");
     }
 }
 
 pub(crate) fn after_puback_the_identifier_is_of_a_new_message(on: &Target) {
     let topic = on.name("/t");
     let mut witness = witness(on, &topic);
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     for (number, dup) in [false, true, true, false].into_iter().enumerate() {
         send(on, &mut peer, &topic, 1, 5, dup, &format!("{number}"));
         peer.complete(1, 5);
         assert_eq!(witness.next_message().text(), format!("{number}"), "DUP is {dup}");
     }
     peer.vanish();
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     send(on, &mut peer, &topic, 1, 5, true, "again");
     peer.complete(1, 5);
     assert_eq!(witness.next_message().text(), "again", "on a later connection");
@@ -85,7 +84,7 @@ pub(crate) fn qos_2_is_answered_with_its_identifier(on: &Target) {
     }
     for id in IDENTIFIERS {
         release(&mut peer, id);
-        assert_eq!(witness.next_message().text(), id.to_string(), "it has taken ownership");
+        assert_eq!(witness.next_message().text(), id.to_string(), "the broker has taken ownership");
     }
 }
 
@@ -96,11 +95,11 @@ pub(crate) fn pubrel_is_answered_with_its_identifier(on: &Target) {
         send(on, &mut peer, &topic, 2, id, false, "x");
         next_pubrec(&mut peer, id);
     }
-    // In another order than they came.
+    // In another order than they arrived.
     for id in IDENTIFIERS.into_iter().rev() {
         release(&mut peer, id);
     }
-    // The sender may not have seen PUBCOMP: it is answered again.
+    // The sender may have missed PUBCOMP, so a second PUBREL is answered again.
     peer.send(&acknowledgement(PUBREL, IDENTIFIERS[0]));
     peer.await_pubcomp(IDENTIFIERS[0]);
 }
@@ -108,7 +107,7 @@ pub(crate) fn pubrel_is_answered_with_its_identifier(on: &Target) {
 pub(crate) fn until_pubrel_a_repetition_is_acknowledged_and_not_delivered(on: &Target) {
     let topic = on.name("/t");
     let mut witness = witness(on, &topic);
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     send(on, &mut peer, &topic, 2, 9, false, "once");
     next_pubrec(&mut peer, 9);
     for _ in 0..2 {
@@ -116,7 +115,7 @@ pub(crate) fn until_pubrel_a_repetition_is_acknowledged_and_not_delivered(on: &T
         next_pubrec(&mut peer, 9);
     }
     peer.vanish();
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     send(on, &mut peer, &topic, 2, 9, true, "once");
     next_pubrec(&mut peer, 9);
     release(&mut peer, 9);
@@ -130,7 +129,7 @@ pub(crate) fn until_pubrel_a_repetition_is_acknowledged_and_not_delivered(on: &T
 pub(crate) fn after_pubcomp_the_identifier_is_of_a_new_message(on: &Target) {
     let topic = on.name("/t");
     let mut witness = witness(on, &topic);
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     for (number, dup) in [false, false, true].into_iter().enumerate() {
         send(on, &mut peer, &topic, 2, 9, dup, &format!("{number}"));
         next_pubrec(&mut peer, 9);
@@ -138,14 +137,14 @@ pub(crate) fn after_pubcomp_the_identifier_is_of_a_new_message(on: &Target) {
         assert_eq!(witness.next_message().text(), format!("{number}"), "DUP is {dup}");
     }
     peer.vanish();
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     send(on, &mut peer, &topic, 2, 9, false, "later");
     next_pubrec(&mut peer, 9);
     release(&mut peer, 9);
     assert_eq!(witness.next_message().text(), "later", "on a later connection");
 }
 
-/// Needs a limit of four levels: a topic of five is refused.
+/// Needs a limit of four levels; a topic of five is refused.
 pub(crate) fn after_a_negative_pubrec_the_identifier_is_of_a_new_message(on: &Target) {
     let (topic, deep) = (on.name("/t"), on.name("/2/3/4/5"));
     let mut witness = witness(on, &topic);
@@ -153,7 +152,7 @@ pub(crate) fn after_a_negative_pubrec_the_identifier_is_of_a_new_message(on: &Ta
     for dup in [false, true] {
         for _ in 0..2 {
             send(on, &mut peer, &deep, 2, 9, false, "refused");
-            assert!(peer.await_pubrec(9) >= 0x80, "five levels are one too many");
+            assert!(peer.await_pubrec(9) >= 0x80, "five levels exceed the limit");
         }
         send(on, &mut peer, &topic, 2, 9, dup, "taken");
         next_pubrec(&mut peer, 9);
@@ -164,21 +163,21 @@ pub(crate) fn after_a_negative_pubrec_the_identifier_is_of_a_new_message(on: &Ta
 
 pub(crate) fn the_sequence_goes_on_after_expiry(on: &Target) {
     let topic = on.name("/t");
-    let mut away = on.keeper("away");
+    let mut away = on.persistent("away");
     away.subscribe(&topic, 2);
     away.disconnect();
     let expiring = Properties::new().four(property::MESSAGE_EXPIRY_INTERVAL, 1);
     let publish = Publish::new(&topic, 2, b"x").with(expiring);
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     for id in [9, 10] {
         peer.send(&publish.clone().with_packet_id(id).encode(on.version));
         next_pubrec(&mut peer, id);
     }
-    // The statement speaks of expiry.
+    // The statement is about expiry.
     std::thread::sleep(Duration::from_millis(2_200));
     release(&mut peer, 9);
     peer.vanish();
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     let mut publish = publish.with_packet_id(10);
     publish.dup = true;
     peer.send(&publish.encode(on.version));

@@ -1,5 +1,4 @@
-//! The broker as the sender of QoS 0, 1 and 2: what it assigns, what it holds for unacknowledged, what it sends again.
-//! Knows nothing of the way a message came to it.
+//! The broker as the sender of QoS 0, 1 and 2: assigned identifiers, unacknowledged messages, and repetition.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,16 +10,16 @@ use crate::harness::peer::Peer;
 use crate::harness::received::{Message, Received};
 use crate::target::Target;
 
-/// So many are in flight in a round: with what is left of three rounds no more than any broker sends at once.
+/// Messages in flight in a round. Together with the rest of three rounds they do not exceed any broker's limit.
 const COUNT: usize = 10;
 
 fn is_pubrel_of(packet: &Received, id: u16) -> bool {
     matches!(packet, Received::PubRel { packet_id, .. } if *packet_id == id)
 }
 
-/// A client whose session is kept, subscribed to `topic`.
+/// A client with a persistent session, subscribed to `topic`.
 fn subscribed(on: &Target, topic: &str, qos: u8) -> Peer {
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     peer.subscribe(topic, qos);
     peer
 }
@@ -33,13 +32,13 @@ fn publish(on: &Target, topic: &str, qos: u8, texts: &[&str]) {
     publisher.disconnect();
 }
 
-/// The connection is lost, and the client comes back.
+/// The connection is lost, and the client reconnects.
 fn come_back(on: &Target, peer: Peer) -> Peer {
     peer.vanish();
-    on.keeper("a")
+    on.persistent("a")
 }
 
-/// Nothing that was sent before is sent again: the next message is a new one, and nothing came before it.
+/// Asserts that nothing is repeated: the next message is a new one.
 fn next_is_new(on: &Target, peer: &mut Peer, topic: &str) {
     publish(on, topic, 1, &["new"]);
     match peer.next() {
@@ -75,7 +74,7 @@ fn in_flight_have_identifiers_of_their_own(on: &Target, qos: u8) {
         let identifiers: BTreeSet<u16> = open.iter().map(|message| message.packet_id).collect();
         assert_eq!(identifiers.len(), open.len(), "two messages in flight have one identifier");
         assert!(!identifiers.contains(&0));
-        // Every other is acknowledged: its identifier may be used again, those of the rest may not.
+        // Every other one is acknowledged: its identifier may be reused, the others may not.
         let mut number = 0;
         open.retain(|message| {
             number += 1;
@@ -108,9 +107,9 @@ fn first_sending_has_no_dup(on: &Target, qos: u8) {
     let message = peer.next_message();
     assert_eq!((message.qos, message.dup), (qos, false));
     peer.disconnect();
-    // What was queued meanwhile was not sent yet.
+    // A queued message was not sent yet.
     publish(on, &topic, qos, &["queued"]);
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     let message = peer.next_message();
     assert_eq!((message.text().as_str(), message.qos, message.dup), ("queued", qos, false));
 }
@@ -123,7 +122,7 @@ pub(crate) fn qos_2_is_first_sent_without_dup(on: &Target) {
     first_sending_has_no_dup(on, 2);
 }
 
-/// PUBLISH comes again, with its identifier and DUP, on every connection until it is acknowledged.
+/// PUBLISH is repeated with its identifier and DUP on every connection until it is acknowledged.
 fn publish_comes_until_it_is_acknowledged(on: &Target, qos: u8) {
     let topic = on.name("/t");
     let mut peer = subscribed(on, &topic, qos);
@@ -136,7 +135,7 @@ fn publish_comes_until_it_is_acknowledged(on: &Target, qos: u8) {
         assert_eq!(again.packet_id, first.packet_id);
     }
     peer.acknowledge(&first);
-    // The answer to what comes behind the acknowledgement tells that it was read.
+    // The answer to a later packet shows that the acknowledgement was read.
     peer.ping();
     let mut peer = come_back(on, peer);
     next_is_new(on, &mut peer, &topic);
@@ -156,7 +155,7 @@ pub(crate) fn pubrec_is_answered_by_pubrel(on: &Target) {
     peer.subscribe(&topic, 2);
     publish(on, &topic, 2, &["0", "1", "2", "3"]);
     let messages: Vec<Message> = (0..4).map(|_| peer.next_publish()).collect();
-    // Any reason below 0x80 is success, and any order will do.
+    // Any reason code below 0x80 is success, and any order is allowed.
     for (at, reason) in [(2, None), (0, Some(0x00)), (3, Some(0x10)), (1, None)] {
         let id = messages[at].packet_id;
         match reason {
@@ -192,7 +191,7 @@ pub(crate) fn pubrel_is_unacknowledged_until_pubcomp(on: &Target) {
     next_is_new(on, &mut peer, &topic);
 }
 
-pub(crate) fn after_pubrel_publish_does_not_come_again(on: &Target) {
+pub(crate) fn after_pubrel_publish_is_not_repeated(on: &Target) {
     let topic = on.name("/t");
     let mut peer = subscribed(on, &topic, 2);
     publish(on, &topic, 2, &["x"]);
@@ -216,22 +215,22 @@ pub(crate) fn after_pubrel_publish_does_not_come_again(on: &Target) {
     }
 }
 
-pub(crate) fn what_was_sent_does_not_expire(on: &Target) {
+pub(crate) fn sent_messages_do_not_expire(on: &Target) {
     let topic = on.name("/t");
     let mut peer = subscribed(on, &topic, 2);
     let expiring = Properties::new().four(property::MESSAGE_EXPIRY_INTERVAL, 2);
     on.client("p").publish(&Publish::new(&topic, 2, b"x").with(expiring));
     let first = peer.next_publish();
     peer.vanish();
-    // The statement speaks of expiry.
+    // The statement is about expiry.
     std::thread::sleep(Duration::from_millis(3_200));
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     let again = peer.next_publish();
     assert_eq!((again.text().as_str(), again.packet_id, again.dup), ("x", first.packet_id, true));
     peer.acknowledge(&again);
 }
 
-pub(crate) fn all_that_is_unacknowledged_comes_again_with_its_identifier(on: &Target) {
+pub(crate) fn all_unacknowledged_packets_are_repeated_with_their_identifiers(on: &Target) {
     let topic = on.name("/t");
     let mut peer = subscribed(on, &topic, 2);
     let mut publisher = on.client("p");
@@ -240,7 +239,7 @@ pub(crate) fn all_that_is_unacknowledged_comes_again_with_its_identifier(on: &Ta
         publisher.publish(&Publish::new(&topic, qos, format!("{number}").as_bytes()));
     }
     let messages: Vec<Message> = (0..COUNT).map(|_| peer.next_publish()).collect();
-    // One of each QoS is done, one of QoS 2 is halfway.
+    // One of each QoS is complete, and one of QoS 2 is halfway.
     peer.acknowledge(&messages[0]);
     peer.acknowledge(&messages[3]);
     let halfway = messages[5].packet_id;
@@ -267,7 +266,7 @@ pub(crate) fn all_that_is_unacknowledged_comes_again_with_its_identifier(on: &Ta
     assert_eq!(again, expected);
 }
 
-pub(crate) fn nothing_comes_again_on_the_same_connection(on: &Target) {
+pub(crate) fn nothing_is_repeated_on_the_same_connection(on: &Target) {
     let topic = on.name("/t");
     let mut peer = subscribed(on, &topic, 2);
     publish(on, &topic, 1, &["1"]);
@@ -275,7 +274,7 @@ pub(crate) fn nothing_comes_again_on_the_same_connection(on: &Target) {
     let (first, second) = (peer.next_publish(), peer.next_publish());
     assert_eq!((first.text().as_str(), second.text().as_str()), ("1", "2"));
     peer.ping();
-    // A broker that sends again by time has time to do so.
+    // Gives a broker that repeats after a time-out the time to do so.
     std::thread::sleep(Duration::from_secs(3));
     next_is_new(on, &mut peer, &topic);
     peer.acknowledge(&first);

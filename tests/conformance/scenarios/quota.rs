@@ -1,5 +1,4 @@
-//! Flow control: how much is in flight towards a client that set a Receive Maximum.
-//! Knows nothing of what a client may have in flight towards the broker.
+//! Flow control: how many messages are in flight to a client with a Receive Maximum.
 
 use crate::harness::packet::{
     Connect, PUBACK, PUBCOMP, PUBREC, Properties, Publish, acknowledgement, packet, property,
@@ -11,7 +10,7 @@ use crate::target::Target;
 /// More than any quota of these scenarios.
 const MESSAGES: u16 = 15;
 
-/// A client that takes so many, subscribed to what it publishes itself: its own PINGRESP comes behind what it is sent.
+/// A client with this Receive Maximum that subscribes to its own messages, so that its PINGRESP comes after them.
 fn client(on: &Target, receive_maximum: Option<u16>, qos: u8) -> (Peer, String) {
     let (name, topic) = (on.name("a"), on.name("/t"));
     let mut connect = Connect::new(on.version, &name);
@@ -23,7 +22,7 @@ fn client(on: &Target, receive_maximum: Option<u16>, qos: u8) -> (Peer, String) 
     (peer, topic)
 }
 
-/// Publishes to itself, acknowledging nothing of what comes of it.
+/// Publishes to itself, without acknowledging the deliveries.
 fn publish_all(peer: &mut Peer, topic: &str) {
     for number in 0..MESSAGES {
         peer.publish(&Publish::new(topic, 2, format!("{number}").as_bytes()));
@@ -35,14 +34,18 @@ fn arrived(peer: &Peer) -> usize {
     peer.waiting().iter().filter(|packet| matches!(packet, Received::Publish(_))).count()
 }
 
-pub(crate) fn at_first_no_more_than_the_receive_maximum(on: &Target) {
+pub(crate) fn a_new_session_sends_at_most_the_receive_maximum(on: &Target) {
     for qos in [1, 2] {
         for maximum in [1, 2, 7] {
             let (mut peer, topic) = client(on, Some(maximum), qos);
             publish_all(&mut peer, &topic);
             // At least one, or nothing would ever come.
             let first = peer.next_publish();
-            assert!(arrived(&peer) < usize::from(maximum), "of {maximum} there are {} more", arrived(&peer));
+            assert!(
+                arrived(&peer) < usize::from(maximum),
+                "maximum {maximum}, but {} more arrived",
+                arrived(&peer)
+            );
             peer.acknowledge(&first);
             for _ in 1..MESSAGES {
                 peer.next_message();
@@ -56,7 +59,7 @@ pub(crate) fn at_first_no_more_than_the_receive_maximum(on: &Target) {
     assert_eq!(all.len(), usize::from(MESSAGES), "without a maximum it is 65,535");
 }
 
-/// What one connection left in flight is sent again on the next, as far as that one's maximum goes.
+/// Messages left in flight by one connection are repeated on the next, up to the new Receive Maximum.
 pub(crate) fn a_resumed_session_begins_with_the_new_maximum(on: &Target) {
     let (name, topic) = (on.name("k"), on.name("/t"));
     let connect = |maximum| {
@@ -77,7 +80,11 @@ pub(crate) fn a_resumed_session_begins_with_the_new_maximum(on: &Target) {
         let first = peer.next_publish();
         peer.settle();
         assert!((first.text(), first.dup) == ("0".to_owned(), true), "{first:?} comes first");
-        assert!(arrived(&peer) < usize::from(maximum), "of {maximum} there are {} more", arrived(&peer));
+        assert!(
+            arrived(&peer) < usize::from(maximum),
+            "maximum {maximum}, but {} more arrived",
+            arrived(&peer)
+        );
         peer.vanish();
     }
     let mut peer = connect(1);
@@ -88,8 +95,8 @@ pub(crate) fn a_resumed_session_begins_with_the_new_maximum(on: &Target) {
     on.client("k").disconnect();
 }
 
-pub(crate) fn nothing_is_sent_without_quota(on: &Target) {
-    // QoS 1: each PUBACK lets one more come.
+pub(crate) fn no_publish_is_sent_without_quota(on: &Target) {
+    // QoS 1: each PUBACK allows one more.
     let (mut peer, topic) = client(on, Some(3), 1);
     publish_all(&mut peer, &topic);
     let mut held: Vec<Message> = (0..3).map(|_| peer.next_publish()).collect();
@@ -102,7 +109,7 @@ pub(crate) fn nothing_is_sent_without_quota(on: &Target) {
         held.push(next);
     }
     peer.disconnect();
-    // QoS 2: it is PUBCOMP that does, or a PUBREC that refuses.
+    // QoS 2: PUBCOMP allows one more, or a PUBREC with a failure.
     let (mut peer, topic) = client(on, Some(2), 2);
     publish_all(&mut peer, &topic);
     let mut held: Vec<Message> = (0..2).map(|_| peer.next_publish()).collect();
@@ -128,7 +135,7 @@ pub(crate) fn nothing_is_sent_without_quota(on: &Target) {
     }
 }
 
-pub(crate) fn everything_else_goes_on_without_quota(on: &Target) {
+pub(crate) fn other_packets_are_sent_without_quota(on: &Target) {
     for qos in [1, 2] {
         let (mut peer, topic) = client(on, Some(1), qos);
         publish_all(&mut peer, &topic);
@@ -140,7 +147,7 @@ pub(crate) fn everything_else_goes_on_without_quota(on: &Target) {
         for qos in 0..3 {
             assert!(peer.publish(&Publish::new(&other, qos, b"m")) < 0x80);
         }
-        // Acknowledgements as well, or nothing would come any more.
+        // Acknowledgements are processed as well, or nothing more would come.
         peer.acknowledge(&first);
         for number in 1..MESSAGES {
             assert_eq!(peer.next_message().text(), number.to_string());

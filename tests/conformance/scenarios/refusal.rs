@@ -1,5 +1,4 @@
-//! What a broker does with what it must not take: helpers and inputs that several topics ask with.
-//! Knows no statement.
+//! Helpers and invalid inputs for scenarios of several topics.
 
 use crate::harness::packet::{
     Connect, Properties, Publish, Version, disconnect, packet, property, subscribe,
@@ -7,7 +6,7 @@ use crate::harness::packet::{
 use crate::harness::received::Received;
 use crate::target::Target;
 
-/// Byte strings that are no UTF-8, one for each way of not being it.
+/// Byte strings that are not UTF-8, one for each kind of error.
 pub(crate) const NOT_UTF_8: [&[u8]; 15] = [
     // Surrogates: the first, the last, a pair.
     b"a\xED\xA0\x80b",
@@ -18,11 +17,11 @@ pub(crate) const NOT_UTF_8: [&[u8]; 15] = [
     b"a\xC1\xBFb",
     b"a\xE0\x80\xAFb",
     b"a\xF0\x80\x80\xAFb",
-    // Cut short.
+    // Truncated.
     b"a\xC3",
     b"a\xE2\x82",
     b"a\xF0\x9F\x98",
-    // A continuation without a beginning, and bytes that begin nothing.
+    // A continuation without a start, and invalid start bytes.
     b"a\x80b",
     b"a\xFEb",
     b"a\xFFb",
@@ -31,7 +30,7 @@ pub(crate) const NOT_UTF_8: [&[u8]; 15] = [
     b"a\xF5\x80\x80\x80b",
 ];
 
-/// SUBSCRIBE with filters of any bytes.
+/// SUBSCRIBE with filters of arbitrary bytes.
 pub(crate) fn subscribe_bytes(version: Version, packet_id: u16, filters: &[(&[u8], u8)]) -> Vec<u8> {
     let mut body = head(version, packet_id);
     for (filter, options) in filters {
@@ -41,7 +40,7 @@ pub(crate) fn subscribe_bytes(version: Version, packet_id: u16, filters: &[(&[u8
     packet(0x82, &body)
 }
 
-/// UNSUBSCRIBE with filters of any bytes.
+/// UNSUBSCRIBE with filters of arbitrary bytes.
 pub(crate) fn unsubscribe_bytes(version: Version, packet_id: u16, filters: &[&[u8]]) -> Vec<u8> {
     let mut body = head(version, packet_id);
     for filter in filters {
@@ -50,7 +49,7 @@ pub(crate) fn unsubscribe_bytes(version: Version, packet_id: u16, filters: &[&[u
     packet(0xA2, &body)
 }
 
-/// PUBLISH with QoS 1 and a topic of any bytes.
+/// PUBLISH with QoS 1 and a topic of arbitrary bytes.
 pub(crate) fn publish_bytes(version: Version, topic: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     text_bytes(topic, &mut body);
@@ -59,9 +58,9 @@ pub(crate) fn publish_bytes(version: Version, topic: &[u8]) -> Vec<u8> {
     packet(0x32, &body)
 }
 
-/// CONNECT with a will to a topic of any bytes.
+/// CONNECT with a will to a topic of arbitrary bytes.
 pub(crate) fn connect_with_will_to(version: Version, client_id: &str, topic: &[u8]) -> Vec<u8> {
-    // The client identifier is the last of a CONNECT without a will.
+    // The client identifier is the last field of a CONNECT without a will.
     let whole = Connect::new(version, client_id).encode();
     let mut body = whole[2..].to_vec();
     body[7] |= 0x04;
@@ -73,28 +72,35 @@ pub(crate) fn connect_with_will_to(version: Version, client_id: &str, topic: &[u
     packet(0x10, &body)
 }
 
-/// Sends `bytes` on a fresh connection: the broker closes it, and a DISCONNECT before that has one of `allowed`.
+/// Sends `bytes` on a new connection: the broker closes it, and a DISCONNECT before that has one of the `allowed` reason
+/// codes.
 pub(crate) fn closes(on: &Target, what: &str, bytes: &[u8], allowed: &[u8]) {
     let mut peer = on.client("a");
     peer.send_whatever_happens(bytes);
     match peer.answer_to(what) {
         None => {}
         Some(Received::Disconnect { reason, .. }) => {
-            assert!(allowed.contains(&reason), "{what}: told {reason:#04x}, not one of {allowed:02x?}");
+            assert!(
+                allowed.contains(&reason),
+                "{what}: reason code {reason:#04x} is not one of {allowed:02x?}"
+            );
             assert_eq!(peer.answer_to(what), None, "{what}: the connection ends");
         }
         Some(other) => panic!("{what}: answered with {other:?}"),
     }
 }
 
-/// As `closes`, but a failure as the filter's only reason in SUBACK or UNSUBACK does as well.
+/// Like `closes`, but a failure code for the only filter in SUBACK or UNSUBACK is accepted as well.
 pub(crate) fn closes_or_fails(on: &Target, what: &str, bytes: &[u8], allowed: &[u8]) {
     let mut peer = on.client("a");
     peer.send_whatever_happens(bytes);
     match peer.answer_to(what) {
         None => {}
         Some(Received::Disconnect { reason, .. }) => {
-            assert!(allowed.contains(&reason), "{what}: told {reason:#04x}, not one of {allowed:02x?}");
+            assert!(
+                allowed.contains(&reason),
+                "{what}: reason code {reason:#04x} is not one of {allowed:02x?}"
+            );
             assert_eq!(peer.answer_to(what), None, "{what}: the connection ends");
         }
         Some(Received::SubAck { reasons, .. } | Received::UnsubAck { reasons, .. }) => {
@@ -104,7 +110,7 @@ pub(crate) fn closes_or_fails(on: &Target, what: &str, bytes: &[u8], allowed: &[
     }
 }
 
-/// Sends a CONNECT that must be refused: the broker closes, after a CONNACK that says so or without.
+/// Sends a CONNECT that must be refused: the broker closes, optionally after a CONNACK with a failure code.
 pub(crate) fn refuses_connect(on: &Target, what: &str, connect: &[u8]) {
     let mut peer = on.open();
     peer.send_whatever_happens(connect);
@@ -112,22 +118,22 @@ pub(crate) fn refuses_connect(on: &Target, what: &str, connect: &[u8]) {
         None => {}
         Some(Received::ConnAck { reason, session_present, .. }) => {
             let refused = if on.version.is_v5() { reason >= 0x80 } else { (1..=5).contains(&reason) };
-            assert!(refused, "{what}: CONNACK says {reason:#04x}");
-            assert!(!session_present, "{what}: there is no session for who is refused");
+            assert!(refused, "{what}: CONNACK has reason code {reason:#04x}");
+            assert!(!session_present, "{what}: a refusal has no session");
             assert_eq!(peer.answer_to(what), None, "{what}: the connection ends");
         }
         Some(other) => panic!("{what}: answered with {other:?}"),
     }
 }
 
-/// A packet that no client may send: what it is, its bytes, and the reasons that a DISCONNECT of 5.0 may give.
+/// A packet that no client may send: its description, its bytes, and the reason codes that a DISCONNECT of 5.0 may have.
 pub(crate) struct Broken {
     pub(crate) what: &'static str,
     pub(crate) bytes: Vec<u8>,
     pub(crate) allowed: &'static [u8],
 }
 
-/// Packets that break the protocol on a connection that is open, by rules that the standard gives a consequence.
+/// Packets that violate the protocol on an open connection, for rules with a consequence in the standard.
 pub(crate) fn broken_packets(version: Version) -> Vec<Broken> {
     const MALFORMED: &[u8] = &[0x81];
     const PROTOCOL_ERROR: &[u8] = &[0x82];
@@ -223,7 +229,7 @@ pub(crate) fn with_first_byte(first_byte: u8, bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Packet Identifier and, in version 5, no properties.
+/// Packet Identifier and, in version 5, an empty property section.
 fn head(version: Version, packet_id: u16) -> Vec<u8> {
     let mut head = packet_id.to_be_bytes().to_vec();
     if version.is_v5() {

@@ -1,5 +1,4 @@
-//! RETAIN: what is kept, what a new subscription is sent of it, and which flag goes with a message.
-//! Knows no property.
+//! RETAIN: stored messages, messages sent to a new subscription, and the flag of a delivered message.
 
 use crate::harness::packet::Publish;
 use crate::harness::peer::Peer;
@@ -10,9 +9,9 @@ const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const SEND_IF_NEW: u8 = 0x10;
 const DO_NOT_SEND: u8 = 0x20;
 
-/// What subscribing brings, at least `expected` messages. A broker may look retained messages up in pieces and in any order,
-/// so another retained message is asked for after them, and then a live one of the same topic is awaited: nothing older comes
-/// behind that.
+/// Subscribes and returns the retained messages, at least `expected`. A broker may send retained messages in parts and in
+/// any order. Another retained message is therefore requested after them, and then a live one of the same topic is
+/// awaited: no older message can follow that.
 fn brought(on: &Target, peer: &mut Peer, filter: &str, options: u8, expected: usize) -> Vec<Message> {
     let (topic, sentinel) = (filter.replace(['+', '#'], "end"), on.name("sentinel"));
     let mut publisher = on.client("p");
@@ -40,8 +39,8 @@ fn brought(on: &Target, peer: &mut Peer, filter: &str, options: u8, expected: us
     }
 }
 
-/// The texts that a newcomer's subscription brings.
-fn newcomer_gets(on: &Target, filter: &str, expected: usize) -> Vec<String> {
+/// The texts of the retained messages that a new client's subscription receives.
+fn new_subscriber_gets(on: &Target, filter: &str, expected: usize) -> Vec<String> {
     let mut texts: Vec<String> =
         brought(on, &mut on.client("n"), filter, 2, expected).iter().map(Message::text).collect();
     texts.sort();
@@ -51,7 +50,7 @@ fn newcomer_gets(on: &Target, filter: &str, expected: usize) -> Vec<String> {
 fn retain(on: &Target, topic: &str, qos: u8, text: &str) {
     let mut publisher = on.client("r");
     publisher.publish(&Publish::new(topic, qos, text.as_bytes()).retained());
-    // QoS 0 has no acknowledgement: what comes behind it on the same topic has one.
+    // QoS 0 has no acknowledgement; the next message on the same topic has one.
     let live = Publish::new(topic, 1, b"live");
     publisher.publish(&live);
 }
@@ -60,7 +59,7 @@ pub(crate) fn the_last_retained_message_is_kept_with_its_qos(on: &Target) {
     for qos in [1, 2] {
         let topic = on.name(&format!("/{qos}"));
         retain(on, &topic, qos, "first");
-        assert_eq!(newcomer_gets(on, &topic, 1), ["first"]);
+        assert_eq!(new_subscriber_gets(on, &topic, 1), ["first"]);
         retain(on, &topic, qos, "second");
         let found = brought(on, &mut on.client("n"), &topic, 2, 1);
         assert_eq!(found.iter().map(Message::text).collect::<Vec<_>>(), ["second"], "it replaces the first");
@@ -78,17 +77,17 @@ pub(crate) fn a_new_subscription_is_sent_the_last_of_each_topic(on: &Target) {
         ("/t/#", vec!["a", "b", "c"]),
         ("/+/a", vec!["a", "u"]),
     ] {
-        assert_eq!(newcomer_gets(on, &on.name(filter), expected.len()), expected, "{filter}");
+        assert_eq!(new_subscriber_gets(on, &on.name(filter), expected.len()), expected, "{filter}");
     }
 }
 
-pub(crate) fn qos_0_discards_what_was_retained(on: &Target) {
+pub(crate) fn a_retained_qos_0_message_discards_the_previous_one(on: &Target) {
     let topic = on.name("/t");
     retain(on, &topic, 1, "old");
-    assert_eq!(newcomer_gets(on, &topic, 1), ["old"]);
+    assert_eq!(new_subscriber_gets(on, &topic, 1), ["old"]);
     retain(on, &topic, 0, "new");
-    // A broker should keep the new one, and may discard it at any time.
-    let found = newcomer_gets(on, &topic, 0);
+    // A broker should store the new message, and may discard it at any time.
+    let found = new_subscriber_gets(on, &topic, 0);
     assert!(found.is_empty() || found == ["new"], "the old message is gone, and yet {found:?} came");
 }
 
@@ -100,12 +99,16 @@ pub(crate) fn an_empty_payload_is_delivered_and_removes(on: &Target) {
         retain(on, &topic, 1, "kept");
         assert_eq!(witness.next_message().text(), "kept");
         assert_eq!(witness.next_message().text(), "live");
-        assert_eq!(newcomer_gets(on, &topic, 1), ["kept"]);
+        assert_eq!(new_subscriber_gets(on, &topic, 1), ["kept"]);
         assert_eq!(witness.next_message().text(), "end");
         retain(on, &topic, qos, "");
         let empty = witness.next_message();
-        assert_eq!((empty.text().as_str(), empty.qos), ("", qos), "it is processed as any other");
-        assert_eq!(newcomer_gets(on, &topic, 0), [""; 0], "QoS {qos}: nothing is retained any more");
+        assert_eq!((empty.text().as_str(), empty.qos), ("", qos), "it is delivered like any other message");
+        assert_eq!(
+            new_subscriber_gets(on, &topic, 0),
+            [""; 0],
+            "QoS {qos}: the retained message was removed"
+        );
     }
 }
 
@@ -113,10 +116,10 @@ pub(crate) fn an_empty_payload_is_not_retained(on: &Target) {
     for qos in 0..=2 {
         let topic = on.name(&format!("/{qos}"));
         retain(on, &topic, qos, "");
-        assert_eq!(newcomer_gets(on, &topic, 0), [""; 0]);
+        assert_eq!(new_subscriber_gets(on, &topic, 0), [""; 0]);
         retain(on, &topic, 1, "kept");
         retain(on, &topic, qos, "");
-        assert_eq!(newcomer_gets(on, &topic, 0), [""; 0]);
+        assert_eq!(new_subscriber_gets(on, &topic, 0), [""; 0]);
     }
 }
 
@@ -130,15 +133,15 @@ pub(crate) fn without_the_flag_nothing_is_stored_or_removed(on: &Target) {
                 publisher.publish(&Publish::new(topic, qos, payload));
             }
         }
-        // Behind all of them on both topics.
+        // Published after all of them, on both topics.
         publisher.publish(&Publish::new(&topic, 1, b""));
         publisher.publish(&Publish::new(&other, 1, b""));
-        assert_eq!(newcomer_gets(on, &topic, 1), ["kept"]);
-        assert_eq!(newcomer_gets(on, &other, 0), [""; 0]);
+        assert_eq!(new_subscriber_gets(on, &topic, 1), ["kept"]);
+        assert_eq!(new_subscriber_gets(on, &other, 0), [""; 0]);
     }
 }
 
-pub(crate) fn what_a_subscription_brings_has_the_flag(on: &Target) {
+pub(crate) fn retained_messages_for_a_new_subscription_have_the_flag(on: &Target) {
     let topic = on.name("/t");
     retain(on, &topic, 1, "kept");
     for options in 0..=2 {
@@ -188,7 +191,7 @@ pub(crate) fn handling_1_sends_to_a_new_subscription_only(on: &Target) {
     let topic = on.name("/t/a");
     retain(on, &topic, 1, "kept");
     for filter in [topic, on.name("/t/+")] {
-        let mut peer = on.keeper("a");
+        let mut peer = on.persistent("a");
         for round in 0..2 {
             assert_eq!(
                 brought(on, &mut peer, &filter, SEND_IF_NEW | 1, 1).len(),
@@ -200,7 +203,7 @@ pub(crate) fn handling_1_sends_to_a_new_subscription_only(on: &Target) {
             let changed = brought(on, &mut peer, &filter, SEND_IF_NEW | 2, 0);
             assert_eq!(changed, [], "it existed, with other options");
             peer.disconnect();
-            peer = on.keeper("a");
+            peer = on.persistent("a");
             let resumed = brought(on, &mut peer, &filter, SEND_IF_NEW | 1, 0);
             assert_eq!(resumed, [], "it existed in the session");
             peer.unsubscribe(&[&filter]);

@@ -1,5 +1,5 @@
-//! Shared subscriptions: their names, and what becomes of a message that its member cannot or will not take.
-//! Knows no rule for how members are chosen: the standard has none.
+//! Shared subscriptions: their names, and messages that a member cannot or will not accept. The choice of a member is not
+//! tested, since the standard does not define it.
 
 use super::refusal::{closes_or_fails, subscribe_bytes};
 use crate::harness::packet::{
@@ -10,7 +10,7 @@ use crate::harness::received::{Message, Received};
 use crate::harness::time::{Deadline, patience};
 use crate::target::Target;
 
-/// Refuses each of these, and serves what differs from them by being right.
+/// Checks that each of these filters is refused, and that the corrected filter is accepted.
 fn refuses(on: &Target, filters: &[&str]) {
     for filter in filters {
         let bytes = subscribe_bytes(on.version, 1, &[(filter.as_bytes(), 1)]);
@@ -63,7 +63,7 @@ pub(crate) fn the_granted_quality_is_kept(on: &Target) {
             assert_eq!(peer.next_message().qos, published.min(granted), "published with {published}");
         }
     }
-    // Members of one group keep each its own.
+    // Each member of a group keeps its own granted QoS.
     let topic = on.name("/mixed");
     let mut members: Vec<(u8, Peer)> = (0..3)
         .map(|qos| {
@@ -74,14 +74,14 @@ pub(crate) fn the_granted_quality_is_kept(on: &Target) {
         .collect();
     for _ in 0..30 {
         publisher.publish(&Publish::new(&topic, 2, b"m"));
-        let (chosen, message) = whoever_gets_one(members.iter_mut().map(|(_, member)| member));
+        let (chosen, message) = next_receiver(members.iter_mut().map(|(_, member)| member));
         members[chosen].1.acknowledge(&message);
         assert_eq!(message.qos, members[chosen].0);
     }
 }
 
-/// Asks the members in turn until one has a PUBLISH; it is not acknowledged.
-fn whoever_gets_one<'a>(members: impl Iterator<Item = &'a mut Peer>) -> (usize, Message) {
+/// Polls the members in turn until one receives a PUBLISH, which is not acknowledged.
+fn next_receiver<'a>(members: impl Iterator<Item = &'a mut Peer>) -> (usize, Message) {
     let mut members: Vec<&mut Peer> = members.collect();
     let deadline = Deadline::after(patience());
     while deadline.remaining().is_some() {
@@ -95,7 +95,7 @@ fn whoever_gets_one<'a>(members: impl Iterator<Item = &'a mut Peer>) -> (usize, 
     panic!("no member received the message");
 }
 
-/// Two members of one group; each also hears of `end`, by a subscription of its own.
+/// Two members of one group; each also subscribes to `end` itself.
 struct Group {
     topic: String,
     end: String,
@@ -115,16 +115,16 @@ impl Group {
         Self { topic, end, publisher: on.client("p"), members: members.into() }
     }
 
-    /// Publishes a message; the member that is sent it, its name, the other, and the message.
+    /// Publishes a message. Returns the receiving member's name, that member, the other member, and the message.
     fn share(&mut self, qos: u8) -> (&'static str, Peer, Peer, Message) {
         self.publisher.publish(&Publish::new(&self.topic, qos, b"shared"));
-        let (chosen, message) = whoever_gets_one(self.members.iter_mut());
+        let (chosen, message) = next_receiver(self.members.iter_mut());
         let member = self.members.remove(chosen);
         let other = self.members.remove(0);
         (if chosen == 0 { "a" } else { "b" }, member, other, message)
     }
 
-    /// Whoever is given hears of the end, and of nothing before.
+    /// Asserts that the peers receive the end message and nothing before it.
     fn assert_nothing_until_end(&mut self, peers: &mut [&mut Peer]) {
         self.publisher.publish(&Publish::new(&self.end, 1, b"end"));
         for peer in peers {
@@ -134,9 +134,9 @@ impl Group {
 }
 
 pub(crate) fn delivery_is_completed_when_its_member_is_back(on: &Target) {
-    // The connection breaks before PUBREC, and after it.
+    // The connection is lost before PUBREC, and after it.
     for after_pubrec in [false, true] {
-        let mut group = Group::new(on, 2, |suffix| on.keeper(suffix));
+        let mut group = Group::new(on, 2, |suffix| on.persistent(suffix));
         let (name, mut member, mut other, message) = group.share(2);
         assert_eq!(message.qos, 2);
         let id = message.packet_id;
@@ -146,7 +146,7 @@ pub(crate) fn delivery_is_completed_when_its_member_is_back(on: &Target) {
             member.await_packet("PUBREL", is_pubrel);
         }
         member.vanish();
-        let mut member = on.keeper(name);
+        let mut member = on.persistent(name);
         assert!(member.session_present);
         if after_pubrec {
             member.await_packet("PUBREL", is_pubrel);
@@ -165,11 +165,11 @@ pub(crate) fn delivery_is_completed_when_its_member_is_back(on: &Target) {
     }
 }
 
-pub(crate) fn what_its_member_did_not_complete_ends_with_its_session(on: &Target) {
+pub(crate) fn an_incomplete_qos_2_delivery_ends_with_its_session(on: &Target) {
     let wills = on.name("/will");
     let mut group = Group::new(on, 2, |suffix| {
         let name = on.name(suffix);
-        // No session outlives these connections.
+        // The sessions end with these connections.
         on.connect(&Connect::new(on.version, &name).with_will(&wills, b"ended", Properties::new()))
     });
     let (_, member, mut other, _) = group.share(2);
@@ -179,17 +179,17 @@ pub(crate) fn what_its_member_did_not_complete_ends_with_its_session(on: &Target
     group.assert_nothing_until_end(&mut [&mut other]);
 }
 
-pub(crate) fn what_its_member_refuses_goes_to_nobody(on: &Target) {
+pub(crate) fn a_message_refused_by_its_member_goes_to_no_other(on: &Target) {
     for qos in [1, 2] {
         for reason in [0x80, 0x83, 0x87, 0x97] {
-            let mut group = Group::new(on, qos, |suffix| on.keeper(suffix));
+            let mut group = Group::new(on, qos, |suffix| on.persistent(suffix));
             let (name, mut member, mut other, message) = group.share(qos);
             let [high, low] = message.packet_id.to_be_bytes();
             let first_byte = if qos == 1 { PUBACK } else { PUBREC };
             member.send(&packet(first_byte, &[high, low, reason]));
             member.settle();
             member.vanish();
-            let mut member = on.keeper(name);
+            let mut member = on.persistent(name);
             group.assert_nothing_until_end(&mut [&mut member, &mut other]);
             for (peer, suffix) in [(member, name), (other, if name == "a" { "b" } else { "a" })] {
                 let ended = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, 0);

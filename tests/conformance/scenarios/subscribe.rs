@@ -1,5 +1,5 @@
-//! SUBSCRIBE and SUBACK: what is refused, what is answered, what a subscription brings.
-//! Knows no shared subscription; `shared` does.
+//! SUBSCRIBE and SUBACK: refusals, answers, and the deliveries of a subscription. Shared subscriptions are tested in
+//! `shared`.
 
 use super::refusal::{NOT_UTF_8, closes, subscribe_bytes, with_first_byte};
 use crate::harness::packet::{Connect, Properties, Publish, property, subscribe};
@@ -9,9 +9,9 @@ use crate::target::Target;
 
 const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
-/// Retain handling 2: nothing retained.
+/// Retain handling 2: no retained messages.
 const DO_NOT_SEND: u8 = 0x20;
-/// A filter that brokers with a limit refuse, and that those without accept.
+/// Levels of a filter that brokers with a limit refuse and others accept.
 const DEEP_LEVELS: usize = 150;
 
 pub(crate) fn other_flags_close(on: &Target) {
@@ -31,7 +31,7 @@ pub(crate) fn a_filter_that_is_no_utf_8_closes(on: &Target) {
 }
 
 pub(crate) fn no_filter_closes(on: &Target) {
-    // A protocol error, says the standard; a packet without its payload cannot be parsed either.
+    // The standard calls it a protocol error; a packet without its payload is also malformed.
     closes(on, "no filter", &subscribe_bytes(on.version, 1, &[]), &[0x81, 0x82]);
 }
 
@@ -45,11 +45,11 @@ pub(crate) fn no_local_keeps_own_messages_away(on: &Target) {
         own.publish(&Publish::new(&topic, qos, b"of a"));
     }
     other.publish(&Publish::new(&topic, 1, b"of b"));
-    assert_eq!(own.next_message().text(), "of b", "the first that is not its own");
+    assert_eq!(own.next_message().text(), "of b", "the first message of another client");
     for _ in 0..3 {
-        assert_eq!(other.next_message().text(), "of a", "no local is about the publisher alone");
+        assert_eq!(other.next_message().text(), "of a", "No Local affects the publisher only");
     }
-    // Without the option a client hears itself.
+    // Without the option a client receives its own messages.
     let open = on.name("/open");
     own.subscribe(&open, 1 | DO_NOT_SEND);
     own.publish(&Publish::new(&open, 1, b"heard"));
@@ -72,7 +72,7 @@ pub(crate) fn reserved_bits_of_the_options_close(on: &Target) {
     }
 }
 
-/// Filters of every form that is allowed, and one that a broker may find too deep.
+/// Filters of every allowed form, and one that a broker may refuse as too deep.
 fn filters(on: &Target) -> Vec<String> {
     let mut forms: Vec<String> =
         ["t", "+", "t/+", "t/#", "+/+/#", "/t", "t/", "t//u", "\u{e4}\u{1F600}", " "]
@@ -123,7 +123,7 @@ pub(crate) fn a_new_subscription_replaces_the_old(on: &Target) {
             };
             let granted = peer.subscribe_with(&[(&filter, qos)], &identifier)[0];
             assert!(granted <= qos, "granted {granted:#04x}");
-            // Were the old one there as well, there would be a second copy, of another quality or identifier.
+            // If the old subscription still existed, a second copy with another QoS or identifier would come.
             for text in ["one", "two"] {
                 publisher.publish(&Publish::new(&topic, 2, text.as_bytes()));
                 let message = peer.next_message();
@@ -141,9 +141,9 @@ pub(crate) fn a_new_subscription_replaces_the_old(on: &Target) {
         assert_eq!(peer.unsubscribe(&[&filter]).len(), usize::from(on.version.is_v5()));
         publisher.publish(&Publish::new(&topic, 1, b"gone"));
         publisher.publish(&Publish::new(&end, 1, b"end"));
-        assert_eq!(peer.next_message().text(), "end", "one UNSUBSCRIBE ends it: there was one");
+        assert_eq!(peer.next_message().text(), "end", "one UNSUBSCRIBE ends the only subscription");
         if on.version.is_v5() {
-            // Every option is the new one's.
+            // Every option of the new subscription applies.
             peer.subscribe(&filter, 1 | NO_LOCAL);
             peer.subscribe(&filter, 1 | RETAIN_AS_PUBLISHED);
             peer.publish(&Publish::new(&topic, 1, b"own").retained());
@@ -158,7 +158,7 @@ pub(crate) fn a_new_subscription_replaces_the_old(on: &Target) {
         }
         peer.disconnect();
     }
-    // The newer standard has a statement of its own for this.
+    // 5.0 has its own statement for this.
     if !on.version.is_v5() {
         replacing_sends_retained_messages_and_loses_none(on);
     }
@@ -190,7 +190,7 @@ fn retained_messages_are_sent_again(on: &Target, filter: &str) {
     peer.disconnect();
 }
 
-/// Whoever does not wait for the answer is sent no less than whoever does.
+/// A client that does not wait for the SUBACK receives the same messages as one that waits.
 fn retained_messages_are_sent_for_each_of_many_at_once(on: &Target, filter: &str) {
     let topic = on.name("/r");
     let mut publisher = on.client("r");
@@ -206,7 +206,7 @@ fn retained_messages_are_sent_for_each_of_many_at_once(on: &Target, filter: &str
         assert_eq!((message.text().as_str(), message.retain), ("kept", true), "number {number}");
     }
     peer.settle();
-    assert!(peer.waiting().is_empty(), "once for each: {:?}", peer.waiting());
+    assert!(peer.waiting().is_empty(), "one retained message for each SUBSCRIBE: {:?}", peer.waiting());
     publisher.publish(&Publish::new(&topic, 1, b"").retained());
     peer.disconnect();
 }
@@ -229,7 +229,7 @@ fn messages_flow_on_while_a_subscription_is_replaced(on: &Target) {
         ));
     }
     for number in 0..100 {
-        assert_eq!(peer.next_message().text(), format!("{number}"), "each comes, once and in order");
+        assert_eq!(peer.next_message().text(), format!("{number}"), "each message comes once and in order");
     }
 }
 
@@ -250,13 +250,13 @@ pub(crate) fn many_filters_are_a_sequence_with_one_answer(on: &Target) {
             assert_eq!(
                 (&message.topic, message.text().as_str(), message.qos),
                 (topic, text, qos),
-                "the last counts"
+                "the last subscription counts"
             );
         }
     }
     peer.ping();
     let answers: Vec<_> = peer.waiting().iter().collect();
-    assert!(answers.is_empty(), "there is one SUBACK, and then came {answers:?}");
+    assert!(answers.is_empty(), "more than one SUBACK: {answers:?}");
 }
 
 pub(crate) fn each_filter_has_a_reason(on: &Target) {
@@ -272,15 +272,15 @@ pub(crate) fn each_filter_has_a_reason(on: &Target) {
     }
 }
 
-pub(crate) fn the_reason_is_what_is_granted(on: &Target) {
+pub(crate) fn the_reason_code_is_the_granted_qos(on: &Target) {
     let mut publisher = on.client("p");
     for requested in 0..3 {
         let topic = on.name(&format!("/{requested}"));
         let mut peer = on.client("a");
         let reason = peer.subscribe(&topic, requested);
-        assert!(reason <= requested, "{requested} was asked for, and {reason:#04x} granted");
+        assert!(reason <= requested, "requested {requested}, granted {reason:#04x}");
         publisher.publish(&Publish::new(&topic, 2, b"m"));
-        assert_eq!(peer.next_message().qos, reason, "what was granted is what comes");
+        assert_eq!(peer.next_message().qos, reason, "messages come with the granted QoS");
     }
     let deep = "/".repeat(DEEP_LEVELS);
     let reason = on.client("d").subscribe(&deep, 1);
@@ -307,7 +307,7 @@ pub(crate) fn the_quality_is_the_lesser_of_both(on: &Target) {
     }
 }
 
-/// Copies are allowed where what was published with QoS 1 is delivered with QoS 0.
+/// QoS 1 messages delivered with QoS 0 may come more than once.
 fn assert_comes(peer: &mut Peer, text: &str, published: u8, granted: u8) {
     let is_new = |message: &Message| message.text() == text;
     let message = std::iter::repeat_with(|| peer.next_message())
@@ -318,7 +318,7 @@ fn assert_comes(peer: &mut Peer, text: &str, published: u8, granted: u8) {
 }
 
 pub(crate) fn suback_keeps_to_the_maximum_packet_size(on: &Target) {
-    // A SUBACK of 250 reasons and no properties has 256 bytes.
+    // A SUBACK with 250 reason codes and no properties has 256 bytes.
     let name = on.name("a");
     let mut connect = Connect::new(on.version, &name);
     connect.properties = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 256);
@@ -331,7 +331,7 @@ pub(crate) fn suback_keeps_to_the_maximum_packet_size(on: &Target) {
     match peer.next() {
         Received::SubAck { reasons, properties, .. } => {
             assert_eq!(reasons.len(), 250);
-            assert!(properties.is_empty(), "no property fits, and yet there are {properties:?}");
+            assert!(properties.is_empty(), "no property fits, but SUBACK has {properties:?}");
         }
         other => panic!("answered with {other:?}"),
     }
@@ -357,12 +357,12 @@ pub(crate) fn reasons_are_those_of_suback(on: &Target) {
     for filter in filters(on) {
         for qos in 0..3 {
             let reason = peer.subscribe(&filter, qos);
-            assert!(known.contains(&reason), "{filter}: {reason:#04x} is no reason of SUBACK");
+            assert!(known.contains(&reason), "{filter}: {reason:#04x} is not allowed in SUBACK");
         }
     }
 }
 
-/// Of a broker whose filters have no wildcards.
+/// For a broker without wildcard subscriptions.
 pub(crate) fn wildcards_that_are_not_supported_are_rejected(on: &Target) {
     let mut peer = on.client("a");
     for filter in ["#", "+", "a/#", "+/a", "a/+/b"] {

@@ -1,5 +1,4 @@
-//! Text in UTF-8, wherever a client may write one: what is ill-formed ends the connection, what is not arrives as it was.
-//! Knows which packets carry text, and nothing of what they do.
+//! UTF-8 text in every field of a client's packets: ill-formed text ends the connection, other text arrives unaltered.
 
 use super::connect_bytes::{
     ConnectBytes, MALFORMED, PASSWORD, USER_NAME, WILL, block, closes, field, is_refused, property,
@@ -13,7 +12,7 @@ const AUTHENTICATION_METHOD: u8 = 0x15;
 const REASON_STRING: u8 = 0x1F;
 const USER_PROPERTY: u8 = 0x26;
 
-/// One of each way in which bytes fail to be UTF-8.
+/// One example of each kind of ill-formed UTF-8.
 const ILL_FORMED: [(&str, &[u8]); 15] = [
     ("a continuation without a start", &[0x80]),
     ("a start without a continuation", &[0xC3]),
@@ -32,7 +31,7 @@ const ILL_FORMED: [(&str, &[u8]); 15] = [
     ("0xFF", &[0xFF]),
 ];
 
-/// Where a text stands, and the packet.
+/// The field that contains the text, and the packet.
 type Place = (&'static str, Vec<u8>);
 
 pub(crate) fn ill_formed_text_closes(on: &Target) {
@@ -75,7 +74,7 @@ pub(crate) fn a_client_identifier_that_is_not_utf_8_closes(on: &Target) {
     refuse_connects(on, |text| ConnectBytes::new(on).field(text).encode());
 }
 
-/// U+FEFF is a character as others are, in a topic as in a client identifier.
+/// U+FEFF is an ordinary character, in a topic and in a client identifier.
 pub(crate) fn a_byte_order_mark_is_kept(on: &Target) {
     let (plain, mark) = (on.name("/t"), '\u{feff}');
     let topics = [format!("{mark}{plain}"), format!("{plain}{mark}"), format!("{plain}{mark}/x")];
@@ -87,7 +86,7 @@ pub(crate) fn a_byte_order_mark_is_kept(on: &Target) {
         peer.publish(&Publish::new(topic, 1, topic.as_bytes()));
         let message = peer.next_message();
         assert_eq!(message.topic.as_bytes(), topic.as_bytes());
-        assert_eq!(message.payload, topic.as_bytes(), "what other subscription is it for?");
+        assert_eq!(message.payload, topic.as_bytes(), "the payload names the topic");
     }
     let marked = format!("{mark}{}", on.name("a"));
     let mut other = on.connect(&Connect::new(on.version, &marked));
@@ -110,7 +109,7 @@ fn refuse_connects(on: &Target, connect: impl Fn(&[u8]) -> Vec<u8>) {
     }
 }
 
-/// CONNECT with a text in each place.
+/// CONNECT with the text in each field.
 fn connects(on: &Target, text: &[u8]) -> Vec<Place> {
     let connect = ConnectBytes::of(on);
     let will = |properties: &[u8], topic: &[u8]| {
@@ -137,7 +136,7 @@ fn connects(on: &Target, text: &[u8]) -> Vec<Place> {
     places
 }
 
-/// Packets of a client that is connected, with a text in each place.
+/// Packets of a connected client with the text in each field.
 fn later(on: &Target, text: &[u8]) -> Vec<Place> {
     let none: &[u8] = if on.version.is_v5() { &[0] } else { &[] };
     let mut places = vec![
@@ -170,7 +169,7 @@ fn later(on: &Target, text: &[u8]) -> Vec<Place> {
     places
 }
 
-/// PUBREL and PUBCOMP know one reason beside success.
+/// PUBREL and PUBCOMP have one reason code besides success.
 fn reason_not_found(text: &[u8]) -> Vec<u8> {
     [&[0, 1, 0x92][..], &block(&property(REASON_STRING, text))].concat()
 }

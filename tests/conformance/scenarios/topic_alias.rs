@@ -1,5 +1,4 @@
-//! Topic aliases of both directions: what they stand for, how many there may be, and that they end with their connection.
-//! Knows no other property.
+//! Topic aliases of both directions: their topics, their maximum, and that they end with their connection.
 
 use super::closes;
 use crate::harness::packet::{Connect, Properties, Publish, property};
@@ -9,20 +8,20 @@ use crate::target::Target;
 
 const PROTOCOL_ERROR: u8 = 0x82;
 const TOPIC_ALIAS_INVALID: u8 = 0x94;
-/// So many of a broker's aliases are tried from either end of what it allows.
+/// The number of a broker's aliases tried at each end of its range.
 const TRIED: u16 = 128;
 
 fn alias(number: u16) -> Properties {
     Properties::new().two(property::TOPIC_ALIAS, number)
 }
 
-/// What the broker accepts on this connection.
+/// The broker's Topic Alias Maximum on this connection.
 fn maximum(peer: &Peer) -> u16 {
     let maximum = peer.number(property::TOPIC_ALIAS_MAXIMUM).unwrap_or(0);
     u16::try_from(maximum).expect("it has two bytes")
 }
 
-/// A client that accepts so many aliases.
+/// A client with this Topic Alias Maximum.
 fn accepting(on: &Target, suffix: &str, aliases: u16) -> Peer {
     let name = on.name(suffix);
     let mut connect = Connect::persistent(on.version, &name);
@@ -32,19 +31,19 @@ fn accepting(on: &Target, suffix: &str, aliases: u16) -> Peer {
 
 pub(crate) fn aliases_end_with_their_connection(on: &Target) {
     let topic = on.name("/t/with/a/name");
-    let mut first = on.keeper("a");
+    let mut first = on.persistent("a");
     let is_allowed = maximum(&first) > 0;
     if is_allowed {
         first.publish(&Publish::new(&topic, 1, b"known").with(alias(1)));
         first.publish(&Publish::new("", 1, b"known").with(alias(1)));
-        // Resumed or begun anew: the session is not what an alias belongs to.
+        // With a resumed session or a new one: aliases do not belong to the session.
         for suffix in ["a", "b"] {
-            let mut second = on.keeper(suffix);
+            let mut second = on.persistent(suffix);
             second.send_whatever_happens(&Publish::new("", 0, b"unknown").with(alias(1)).encode(on.version));
             closes(&mut second, &[PROTOCOL_ERROR, TOPIC_ALIAS_INVALID], "the alias of another connection");
         }
     }
-    // The other direction: the broker says again what an alias stands for.
+    // The other direction: the broker sends the topic of an alias again.
     let mut publisher = on.client("p");
     let mut peer = accepting(on, "c", 10);
     peer.subscribe(&topic, 1);
@@ -52,7 +51,7 @@ pub(crate) fn aliases_end_with_their_connection(on: &Target) {
         publisher.publish(&Publish::new(&topic, 1, b"1"));
         publisher.publish(&Publish::new(&topic, 1, b"2"));
         let first = peer.next_message();
-        assert_eq!(first.topic, topic, "connection {round} was told of no alias yet");
+        assert_eq!(first.topic, topic, "connection {round} has no alias yet");
         let second = peer.next_message();
         assert!(second.topic == topic || second.topic.is_empty());
         peer.disconnect();
@@ -71,7 +70,7 @@ pub(crate) fn alias_0_closes(on: &Target) {
 
 pub(crate) fn an_alias_over_the_maximum_closes(on: &Target) {
     let maximum = maximum(&on.client("m"));
-    // A broker that takes all of them has no number that is over its maximum.
+    // A broker that accepts all aliases has none above its maximum.
     let Some(next) = maximum.checked_add(1) else { return };
     for number in [next, u16::MAX] {
         for qos in 0..=2 {
@@ -84,7 +83,7 @@ pub(crate) fn an_alias_over_the_maximum_closes(on: &Target) {
     }
 }
 
-/// What a broker sends to clients that accept so many aliases, each of these topics three times.
+/// The messages that a broker sends to a client with this Topic Alias Maximum, three for each topic.
 fn sent(on: &Target, aliases: u16) -> Vec<Message> {
     let topics: Vec<String> =
         (0..6).map(|number| on.name(&format!("/topic/of/some/length/{number}"))).collect();
@@ -138,7 +137,7 @@ pub(crate) fn every_alias_up_to_the_maximum_is_accepted(on: &Target) {
     let mut peer = on.client("a");
     peer.subscribe(&on.name("/#"), 1);
     let topic = |number: u16| on.name(&format!("/{number}"));
-    // All of them hold at once, and each may be given another topic.
+    // All aliases are valid at once, and each can be assigned another topic.
     for round in 0..2_u16 {
         for number in &numbers {
             publisher.publish(&Publish::new(&topic(number ^ round), 1, b"set").with(alias(*number)));

@@ -1,5 +1,4 @@
-//! Topic names and filters: what is one, what matches what, and that nothing is made of them but what they are.
-//! Knows no shared subscription.
+//! Topic names and filters: valid ones, matching, and that nothing is normalised.
 
 use super::refusal::{
     closes_or_fails, connect_with_will_to, publish_bytes, refuses_connect, subscribe_bytes, unsubscribe_bytes,
@@ -9,17 +8,17 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Received;
 use crate::target::Target;
 
-/// Publishes to what is no topic name: the broker closes, or 5.0 may refuse it by its reason; nobody receives it.
+/// Publishes to an invalid topic name: the broker closes, or in 5.0 refuses it with a reason code; nobody receives it.
 fn refuses_name(on: &Target, watcher: &mut Peer, name: &[u8], end: &str) {
     let mut peer = on.client("a");
     peer.send_whatever_happens(&publish_bytes(on.version, name));
     match peer.next_or_close() {
         None => {}
         Some(Received::PubAck { reason, .. }) if on.version.is_v5() => {
-            assert!(matches!(reason, 0x80 | 0x83 | 0x87 | 0x90), "{name:02x?}: told {reason:#04x}");
+            assert!(matches!(reason, 0x80 | 0x83 | 0x87 | 0x90), "{name:02x?}: reason code {reason:#04x}");
         }
         Some(Received::Disconnect { reason, .. }) => {
-            assert!(matches!(reason, 0x81 | 0x82 | 0x90), "{name:02x?}: told {reason:#04x}");
+            assert!(matches!(reason, 0x81 | 0x82 | 0x90), "{name:02x?}: reason code {reason:#04x}");
             assert_eq!(peer.next_or_close(), None, "{name:02x?}: the connection ends");
         }
         Some(other) => panic!("{name:02x?}: answered with {other:?}"),
@@ -29,7 +28,7 @@ fn refuses_name(on: &Target, watcher: &mut Peer, name: &[u8], end: &str) {
     refuses_connect(on, "a will", &connect_with_will_to(on.version, &on.name("w"), name));
 }
 
-/// SUBSCRIBE and UNSUBSCRIBE for what is no filter: the broker closes, or answers that it failed.
+/// SUBSCRIBE and UNSUBSCRIBE with an invalid filter: the broker closes, or answers with a failure code.
 fn refuses_filter(on: &Target, filter: &[u8]) {
     let what = String::from_utf8_lossy(filter).into_owned();
     let allowed = [0x81, 0x82, 0x8F];
@@ -59,7 +58,7 @@ pub(crate) fn no_wildcards_in_names(on: &Target) {
     }
 }
 
-/// Subscribes to a filter of `on`'s scope and asserts which of its topics come.
+/// Subscribes to a filter in the scope of `on` and asserts which of its topics arrive.
 fn assert_matches(on: &Target, filter: &str, matching: &[&str], others: &[&str]) {
     let (mut peer, mut publisher) = (on.client("s"), on.client("p"));
     let end = on.name("~end");
@@ -121,7 +120,7 @@ pub(crate) fn the_single_level_wildcard_is_a_level(on: &Target) {
     }
 }
 
-pub(crate) fn wildcards_at_the_beginning_match_no_dollar(on: &Target) {
+pub(crate) fn leading_wildcards_match_no_dollar_topics(on: &Target) {
     let scope = on.name("");
     let mut publisher = on.client("p");
     let hidden = [format!("$d/{scope}"), format!("$/{scope}"), format!("$SYSx/{scope}")];
@@ -157,7 +156,7 @@ pub(crate) fn names_and_filters_have_a_character(on: &Target) {
     refuses_name(on, &mut watcher, b"", &end);
     refuses_filter(on, b"");
     assert_matches(on, "/", &["/"], &["", "//"]);
-    // One is enough; others may use the same.
+    // A single one is enough; other clients may use the same.
     let mut peer = on.client("s");
     let text = on.name("one");
     for topic in ["/", "x", " ", "\u{e4}"] {
@@ -205,7 +204,7 @@ pub(crate) fn the_longest_names_and_filters_are_whole(on: &Target) {
 }
 
 pub(crate) fn nothing_is_normalized(on: &Target) {
-    // Each would be another one's, were it folded, composed, trimmed, cleaned or substituted.
+    // Each would match another one if it were folded, composed, trimmed, cleaned or substituted.
     let forms = [
         "/ACCOUNTS",
         "/Accounts",
@@ -246,7 +245,7 @@ pub(crate) fn nothing_is_normalized(on: &Target) {
     let end = on.name("~end");
     peer.subscribe(&end, 1);
     for filter in forms {
-        // Some brokers refuse control characters and non-characters, as the standard lets them.
+        // The standard allows brokers to refuse control characters and non-characters.
         let is_optional = filter.chars().any(|c| c.is_control() || c == '\u{10FFFF}');
         if is_optional {
             continue;

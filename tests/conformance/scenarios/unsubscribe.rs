@@ -1,5 +1,4 @@
-//! UNSUBSCRIBE and UNSUBACK: what is refused, what is answered, what ends and what is completed.
-//! Knows no shared subscription beyond its name.
+//! UNSUBSCRIBE and UNSUBACK: refusals, answers, ended subscriptions, and deliveries that are still completed.
 
 use super::refusal::{NOT_UTF_8, closes, unsubscribe_bytes, with_first_byte};
 use crate::harness::packet::{Connect, Properties, Publish, property, unsubscribe};
@@ -26,7 +25,7 @@ pub(crate) fn a_filter_that_is_no_utf_8_closes(on: &Target) {
 }
 
 pub(crate) fn no_filter_closes(on: &Target) {
-    // A protocol error, says the standard; a packet without its payload cannot be parsed either.
+    // The standard calls it a protocol error; a packet without its payload is also malformed.
     closes(on, "no filter", &unsubscribe_bytes(on.version, 1, &[]), &[0x81, 0x82]);
 }
 
@@ -54,12 +53,12 @@ pub(crate) fn filters_are_compared_character_by_character(on: &Target) {
     let mut publisher = on.client("p");
     for (topic, filter) in [(on.name("/b/x"), &held), (plain.clone(), &plain)] {
         publisher.publish(&Publish::new(&topic, 1, b"held"));
-        assert_eq!(peer.next_message().topic, topic, "what was named differs from {filter}");
+        assert_eq!(peer.next_message().topic, topic, "the unsubscribed filter differs from {filter}");
         let reasons = peer.unsubscribe(&[filter]);
         assert!(!on.version.is_v5() || reasons == [0], "{filter}: {reasons:02x?}");
         publisher.publish(&Publish::new(&topic, 1, b"gone"));
         publisher.publish(&Publish::new(&end, 1, b"end"));
-        assert_eq!(peer.next_message().text(), "end", "{filter} was named");
+        assert_eq!(peer.next_message().text(), "end", "{filter} was unsubscribed");
     }
 }
 
@@ -82,9 +81,9 @@ pub(crate) fn nothing_new_is_added(on: &Target) {
     }
 }
 
-pub(crate) fn what_was_begun_is_completed(on: &Target) {
+pub(crate) fn started_deliveries_are_completed_after_unsubscribe(on: &Target) {
     let (topic, end) = (on.name("/t"), on.name("/end"));
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     let mut publisher = on.client("p");
     peer.subscribe(&topic, 2);
     peer.subscribe(&end, 1);
@@ -96,17 +95,17 @@ pub(crate) fn what_was_begun_is_completed(on: &Target) {
     peer.acknowledge(&two);
     peer.ping();
     peer.vanish();
-    let mut peer = on.keeper("a");
+    let mut peer = on.persistent("a");
     assert!(peer.session_present);
     for begun in [one, dup] {
         let again = peer.next_publish();
         assert_eq!((again.text(), again.qos, again.packet_id), (begun.text(), begun.qos, begun.packet_id));
-        assert!(again.dup, "it is sent once more");
+        assert!(again.dup, "it is repeated");
         peer.acknowledge(&again);
     }
     publisher.publish(&Publish::new(&topic, 1, b"gone"));
     publisher.publish(&Publish::new(&end, 1, b"end"));
-    assert_eq!(peer.next_message().text(), "end", "the subscription is gone all the same");
+    assert_eq!(peer.next_message().text(), "end", "the subscription has ended");
 }
 
 pub(crate) fn unsuback_has_the_packet_identifier(on: &Target) {
@@ -155,16 +154,16 @@ pub(crate) fn many_filters_are_a_sequence_with_one_answer(on: &Target) {
         other => panic!("answered with {other:?}"),
     }
     peer.ping();
-    assert!(peer.waiting().is_empty(), "there is one UNSUBACK, and then came {:?}", peer.waiting());
+    assert!(peer.waiting().is_empty(), "more than one UNSUBACK: {:?}", peer.waiting());
     let mut publisher = on.client("p");
     for topic in [&first, &second, &end] {
         publisher.publish(&Publish::new(topic, 1, b"m"));
     }
-    assert_eq!(peer.next_message().topic, end, "each of them was ended");
+    assert_eq!(peer.next_message().topic, end, "each subscription has ended");
 }
 
 pub(crate) fn unsuback_keeps_to_the_maximum_packet_size(on: &Target) {
-    // An UNSUBACK of 250 reasons and no properties has 256 bytes.
+    // An UNSUBACK with 250 reason codes and no properties has 256 bytes.
     let name = on.name("a");
     let mut connect = Connect::new(on.version, &name);
     connect.properties = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 256);
@@ -175,7 +174,7 @@ pub(crate) fn unsuback_keeps_to_the_maximum_packet_size(on: &Target) {
     match peer.next() {
         Received::UnsubAck { reasons, properties, .. } => {
             assert_eq!(reasons.len(), 250);
-            assert!(properties.is_empty(), "no property fits, and yet there are {properties:?}");
+            assert!(properties.is_empty(), "no property fits, but UNSUBACK has {properties:?}");
         }
         other => panic!("answered with {other:?}"),
     }
@@ -206,6 +205,6 @@ pub(crate) fn reasons_are_those_of_unsuback(on: &Target) {
     assert_eq!(reasons.len(), filters.len());
     for reason in reasons {
         let known = [0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
-        assert!(known.contains(&reason), "{reason:#04x} is no reason of UNSUBACK");
+        assert!(known.contains(&reason), "{reason:#04x} is not allowed in UNSUBACK");
     }
 }

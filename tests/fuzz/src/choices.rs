@@ -1,8 +1,7 @@
-//! Bytes as choices: whatever a fuzzer does to an input, it stays a sequence of decisions, and a short change of it is a
-//! short change of what happens.
-//! Knows not what is decided.
+//! Bytes as choices: any input of a fuzzer is a sequence of decisions, and a small change of the input is a small change
+//! of the run.
 
-/// What is left of an input. Once it is used up, every answer is the first one.
+/// The rest of an input. After its end, every choice is the first one.
 pub(crate) struct Choices<'a> {
     rest: &'a [u8],
 }
@@ -39,7 +38,7 @@ impl<'a> Choices<'a> {
         from[self.index(from.len())]
     }
 
-    /// One time in `times`, and not when the input is used up.
+    /// True once in `times`, and false after the end of the input.
     pub(crate) fn one_in(&mut self, times: u8) -> bool {
         self.byte() % times == times - 1
     }

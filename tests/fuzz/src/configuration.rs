@@ -1,6 +1,5 @@
-//! The operator's files against their readers: whatever stands in them becomes a configuration or sentences, and what was
-//! read means the same when it is written and read again.
-//! Knows no setting by name.
+//! The readers of the operator's files. Any content gives a configuration or error messages, and writing and reading a
+//! configuration again gives the same one.
 
 use std::path::PathBuf;
 
@@ -12,14 +11,14 @@ use crate::subscriptions;
 /// The first byte chooses the file, the rest is its content.
 ///
 /// # Panics
-/// If a reader breaks a promise.
+/// If a reader violates a guarantee.
 pub fn check(input: &[u8]) {
     let Some((&which, content)) = input.split_first() else { return };
     let text = str::from_utf8(content);
     match (which % 3, text) {
         (0, Ok(text)) => check_configuration(text),
         (1, Ok(text)) => check_import(text),
-        // The edge refuses a configuration that is not UTF-8 before any of this; subscriptions are read as bytes.
+        // The broker refuses a configuration that is not UTF-8 earlier; subscriptions are read as bytes.
         (0 | 1, Err(_)) => {}
         _ => check_subscriptions(content),
     }
@@ -35,7 +34,7 @@ fn check_configuration(text: &str) {
             let rows: Vec<(&str, String)> =
                 effective.rows().map(|(setting, value, _)| (setting.key, value)).collect();
             let written: String = rows.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
-            // A file's integers end below 2⁶³, and a default may lie above.
+            // Integers in a file end below 2⁶³, and a default may be above.
             let again = read(&written).unwrap_or_else(|faults| panic!("{written}\n{}", sentences(&faults)));
             assert_eq!(again.config, effective.config, "{written}");
         }
@@ -50,7 +49,7 @@ fn check_configuration(text: &str) {
     }
 }
 
-/// What is taken over from the replaced product is a configuration, always.
+/// A configuration imported from the replaced product is always valid.
 fn check_import(json: &str) {
     match import::convert(json) {
         Ok(text) => {
@@ -61,7 +60,7 @@ fn check_import(json: &str) {
     }
 }
 
-/// What is read is written and read the same, and an engine takes all of it.
+/// Sessions are written and read back the same, and an engine accepts them all.
 fn check_subscriptions(json: &[u8]) {
     let sessions = match subscriptions::parse(json) {
         Ok(sessions) => sessions,
@@ -73,10 +72,10 @@ fn check_subscriptions(json: &[u8]) {
     let now = Instant::from_ms(0);
     let mut engine = Engine::new(Limits::default(), Entropy(1), now);
     for session in &sessions {
-        engine.restore(now, session).expect("the reader lets nothing through that the engine refuses");
+        engine.restore(now, session).expect("the engine accepts every session that the reader accepts");
     }
     assert_eq!(engine.session_count() as usize, sessions.len());
-    // A filter that stands twice is one subscription, the later one.
+    // A filter that occurs twice is one subscription, the later one.
     for session in &sessions {
         let mut filters: Vec<&str> =
             session.subscriptions.iter().map(|one| one.topic_filter.as_str()).collect();

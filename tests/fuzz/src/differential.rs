@@ -1,6 +1,5 @@
-//! One packet read by our codec and by mqtt-proto, which shares no line with it: both refuse it, or both read the same, or
-//! the difference is of a class that is known, explained in `README.md` and decided by the standard.
-//! Knows nothing of either codec but what it answers.
+//! One packet decoded by our codec and by mqtt-proto, an independent implementation. Both refuse it, or both decode the
+//! same, or the difference belongs to a known class, which `README.md` explains by the standard.
 
 use arbitrary::{Arbitrary, Unstructured};
 use mqtt_proto::{Error, v3, v5};
@@ -10,12 +9,12 @@ use crate::choices::Choices;
 use crate::packets;
 use crate::stream::VERSIONS;
 
-/// Why the two codecs may differ. Whatever else differs is a find.
+/// A known difference between the codecs. Any other difference is a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Ours refuses variable byte integers that are longer than their value needs.
     LongInteger,
-    /// Ours refuses bytes behind the last field.
+    /// Ours refuses bytes after the last field.
     TrailingBytes,
     /// Ours refuses U+0000 in text.
     NullInText,
@@ -31,7 +30,7 @@ pub enum Class {
     RetainWithoutWill,
     /// Ours refuses a password without a user name before 5.0.
     PasswordAlone,
-    /// Ours refuses a refusal that claims a session.
+    /// Ours refuses a CONNACK with a failure code and Session Present.
     RefusalWithSession,
     /// Ours refuses DUP with QoS 0.
     DupWithQos0,
@@ -39,17 +38,17 @@ pub enum Class {
     SharedNoLocal,
     /// Ours refuses a SUBACK or UNSUBACK without a reason code.
     NoReasons,
-    /// Ours refuses a `+` that is followed by something else than `/`.
+    /// Ours refuses a `+` that is not followed by `/`.
     WildcardNotAlone,
-    /// Theirs looks whether the payload is the text that its indicator promises.
+    /// Theirs checks whether the payload is the text that its indicator promises.
     PayloadFormat,
-    /// Theirs knows one subscription identifier in a PUBLISH.
+    /// Theirs supports only one subscription identifier in a PUBLISH.
     ManySubscriptionIds,
-    /// Ours ignores the flags that 3.1 has and 3.1.1 took away: DUP of what is repeated, the reserved byte of CONNACK.
+    /// Ours ignores the flags that 3.1 has and 3.1.1 removed: DUP of repeated packets, the reserved byte of CONNACK.
     FlagsOf31,
-    /// Theirs writes 0x03 for the refusal in a SUBACK before 5.0.
+    /// Theirs encodes the failure in a SUBACK before 5.0 as 0x03.
     WrittenFailure,
-    /// Ours reads 0x8C in a DISCONNECT: table 2-6 has it there, table 3-10 has not.
+    /// Ours accepts 0x8C in a DISCONNECT: table 2-6 lists it there, table 3-10 does not.
     MethodInDisconnect,
 }
 
@@ -78,19 +77,19 @@ impl Class {
     ];
 }
 
-/// What became of one packet.
+/// The result of comparing one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Both read the same packet.
+    /// Both decode the same packet.
     Same,
     /// Both refuse it.
     Refused,
-    /// They differ as they may.
+    /// They differ in a known way.
     Known(Class),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+#[expect(clippy::large_enum_variant, reason = "only one exists at a time")]
 enum Theirs {
     V3(v3::Packet),
     V5(v5::Packet),
@@ -98,23 +97,23 @@ enum Theirs {
 
 #[derive(Debug)]
 enum TheirRefusal {
-    /// It wants more bytes than there are.
+    /// The packet is incomplete.
     Truncated,
     V3(Error),
     V5(v5::ErrorV5),
 }
 
-/// The first bytes choose where the packet comes from, the rest makes it.
+/// The first bytes select how the packet is made, and the rest makes it.
 ///
 /// # Panics
-/// If the codecs differ in a way that nobody has explained.
+/// If the codecs differ in an unknown way.
 pub fn check(input: &[u8]) {
     if let Some((version, packet)) = packet_of(input) {
         judge(version, &packet);
     }
 }
 
-/// The packet that an input stands for.
+/// The packet of an input.
 #[must_use]
 pub fn packet_of(input: &[u8]) -> Option<(ProtocolVersion, Vec<u8>)> {
     let mut choices = Choices::new(input);
@@ -148,15 +147,15 @@ pub fn packet_of(input: &[u8]) -> Option<(ProtocolVersion, Vec<u8>)> {
     Some((version, packet))
 }
 
-/// Has both codecs read what `bytes` begin with.
+/// Decodes the first packet of `bytes` with both codecs.
 ///
 /// # Panics
-/// If they differ in a way that nobody has explained.
+/// If they differ in an unknown way.
 pub fn judge(version: ProtocolVersion, bytes: &[u8]) -> Verdict {
     let mut rest = bytes;
     let mut assembler = Assembler::new();
     let ours = match assembler.next(&mut rest, wire::PACKET_BYTES_MAX) {
-        // How much of a stream is a packet is for the framing to say, and both have to wait.
+        // Framing decides where a packet ends, and both codecs have to wait.
         Ok(None) => return Verdict::Refused,
         Ok(Some(frame)) => Packet::decode(version, frame),
         Err(refusal) => Err(refusal),
@@ -177,7 +176,7 @@ pub fn judge(version: ProtocolVersion, bytes: &[u8]) -> Verdict {
     verdict.unwrap_or_else(|| panic!("{version:?} {packet:x?}\nours:   {ours:?}\ntheirs: {theirs:?}"))
 }
 
-/// The version that a CONNECT names, if it names one.
+/// The version in a CONNECT.
 fn named_version(packet: &[u8]) -> ProtocolVersion {
     if packet.windows(7).any(|window| window == b"\0\x04MQTT\x05") {
         ProtocolVersion::V5
@@ -196,7 +195,7 @@ fn read_theirs(version: ProtocolVersion, packet: &[u8]) -> Result<Theirs, TheirR
     }
 }
 
-/// Two packets are the same if each codec reads from the other's writing what it read from the original.
+/// Two packets are the same if each codec decodes the other's encoding as it decoded the original.
 fn compare(version: ProtocolVersion, ours: &Packet<'_>, theirs: &Theirs) -> Option<Verdict> {
     let mut written_by_us = Vec::new();
     ours.encode(version, &mut written_by_us);
@@ -204,7 +203,7 @@ fn compare(version: ProtocolVersion, ours: &Packet<'_>, theirs: &Theirs) -> Opti
         Theirs::V3(packet) => packet.encode(),
         Theirs::V5(packet) => packet.encode(),
     };
-    let written_by_them = written_by_them.expect("they can write what they read");
+    let written_by_them = written_by_them.expect("they can encode what they decode");
     let is_read_by_us = decode(version, written_by_them.as_ref(), |read| read == Ok(*ours));
     let is_read_by_them = read_theirs(version, &written_by_us).is_ok_and(|read| read == *theirs);
     if is_read_by_us && is_read_by_them {
@@ -215,7 +214,7 @@ fn compare(version: ProtocolVersion, ours: &Packet<'_>, theirs: &Theirs) -> Opti
     {
         return Some(Verdict::Known(Class::WrittenFailure));
     }
-    // The byte in which 3.1.1 says whether a session is present is reserved in 3.1.
+    // The Session Present byte of 3.1.1 is reserved in 3.1.
     let is_reserved = version == ProtocolVersion::V3_1 && matches!(ours, Packet::ConnAck(_)) && is_read_by_us;
     is_reserved.then_some(Verdict::Known(Class::FlagsOf31))
 }
@@ -228,12 +227,12 @@ fn decode<R>(
     let mut assembler = Assembler::new();
     let frame: Frame<'_> = assembler
         .next(&mut bytes, wire::PACKET_BYTES_MAX)
-        .expect("they write headers that we read")
-        .expect("they write whole packets");
+        .expect("their headers are valid")
+        .expect("their packets are complete");
     look(Packet::decode(version, frame))
 }
 
-/// Ours refuses what theirs reads: every class is one refusal, in the versions that have the rule.
+/// Ours refuses a packet that theirs accepts. Every class is one error, in the versions with that rule.
 fn stricter(version: ProtocolVersion, refusal: Malformed) -> Option<Class> {
     Some(match refusal {
         Malformed::VariableByteIntegerNotMinimal => Class::LongInteger,
@@ -256,7 +255,7 @@ fn stricter(version: ProtocolVersion, refusal: Malformed) -> Option<Class> {
     })
 }
 
-/// Theirs refuses what ours reads.
+/// Theirs refuses a packet that ours accepts.
 fn laxer(version: ProtocolVersion, ours: &Packet<'_>, refusal: &TheirRefusal) -> Option<Class> {
     let says_text = match ours {
         Packet::Publish(publish) => {

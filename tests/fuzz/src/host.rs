@@ -1,6 +1,6 @@
-//! Hosts of one or more engines in one thread, as the engine's documentation wants them: virtual time, sockets that accept
-//! as little as the input says, a journal that answers when told, bounded lanes. After every step the books are checked.
-//! Knows no rule of the protocol but what any client may count on.
+//! Hosts of one or more engines in one thread, following the engine's contract: virtual time, sockets that accept as many
+//! bytes as the input allows, a journal that answers on request, bounded lanes. Every step is followed by a check of the
+//! session ledgers. Nothing here depends on a rule of the protocol except the ones that every client relies on.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,25 +13,25 @@ use wire::{ProtocolVersion, ReasonCode};
 use crate::peer::Peer;
 
 const START_MS: u64 = 1_000_000;
-/// Every time-out that ends ends well before this.
+/// Longer than every finite time-out.
 const AGES_MS: u64 = 10_000_000;
-/// Rounds in which everything that waits must have come to rest.
+/// Maximum rounds until everything is at rest.
 const ROUNDS_MAX: usize = 2_000;
 
 pub(crate) const LANES: [LaneKind; 2] = [LaneKind::Data, LaneKind::Control];
 
 /// One socket with its two ends.
 pub(crate) struct Line {
-    /// Which shard serves it and how that calls it; `None`: it is over, or on its way between shards.
+    /// The shard that serves it and its identifier there; `None` if it is closed or in transit between shards.
     served: Option<(usize, ConnectionId)>,
     pub(crate) peer: Peer,
     /// Sent by the peer and not consumed.
     pub(crate) inbound: Vec<u8>,
     /// It waits for `Resume`.
     paused: bool,
-    /// `Flush` was asked for and not finished.
+    /// `Flush` was requested and is not finished.
     flushing: bool,
-    /// How many more bytes its socket takes.
+    /// How many more bytes the socket accepts.
     pub(crate) budget_bytes: usize,
 }
 
@@ -48,9 +48,9 @@ pub(crate) struct Shard {
     persisting: VecDeque<Batch>,
     last_batch: Option<Batch>,
     by_name: BTreeMap<(u32, u32), usize>,
-    /// By shard: what was told by `Announced`.
+    /// By shard: the count last reported by `Announced`.
     announced: Vec<u64>,
-    at_rest: Audit,
+    idle_audit: Audit,
 }
 
 pub(crate) struct World {
@@ -59,9 +59,9 @@ pub(crate) struct World {
     lanes: BTreeMap<(usize, usize, usize), VecDeque<OutboundItem>>,
     lane_parcels_max: usize,
     now_ms: u64,
-    /// A shard takes nothing from clients any more, so that nobody can end what never ends by itself.
+    /// A shard no longer accepts bytes of clients, so sessions that never expire cannot be ended.
     pub(crate) stopped: bool,
-    /// A name that is over, to be used once more.
+    /// An expired connection identifier, to be used once more.
     pub(crate) stale: Option<(usize, ConnectionId)>,
 }
 
@@ -77,7 +77,7 @@ impl World {
                 engine
             };
             Shard {
-                at_rest: engine.audit(),
+                idle_audit: engine.audit(),
                 engine,
                 actions: Actions::new(),
                 todo: VecDeque::new(),
@@ -102,7 +102,7 @@ impl World {
         Instant::from_ms(self.now_ms)
     }
 
-    /// A socket is accepted; its peer speaks `version`.
+    /// Accepts a socket whose peer uses `version`.
     pub(crate) fn open(&mut self, shard: usize, version: ProtocolVersion, admission: Admission) -> usize {
         let line = self.lines.len();
         self.lines.push(Line {
@@ -123,10 +123,10 @@ impl World {
         self.lines[line].served = Some((shard, id));
         self.lines[line].paused = false;
         let before = self.shards[shard].by_name.insert((id.slot(), id.generation()), line);
-        assert_eq!(before, None, "a name lives once");
+        assert_eq!(before, None, "a connection identifier is used once");
     }
 
-    /// The peer's bytes reach the engine, the first `count` of them.
+    /// The first `count` of the peer's bytes reach the engine.
     pub(crate) fn receive(&mut self, line: usize, count: usize) {
         let Some((shard, connection)) = self.lines[line].served else { return };
         if self.lines[line].paused || self.lines[line].inbound.is_empty() {
@@ -139,12 +139,12 @@ impl World {
         assert!(consumed <= offered_bytes);
         self.lines[line].paused = consumed < offered_bytes;
         bytes.drain(..consumed);
-        // Nothing that was done meanwhile has given it more.
+        // No step in between added bytes.
         self.lines[line].inbound = bytes;
         self.carry_out(shard);
     }
 
-    /// The socket takes what there is, in pieces, as far as its budget goes.
+    /// The socket accepts the available bytes, in pieces, up to its budget.
     pub(crate) fn flush(&mut self, line: usize, piece_bytes: usize) {
         let Some((shard, id)) = self.lines[line].served else { return };
         if !self.lines[line].flushing {
@@ -163,7 +163,7 @@ impl World {
                     engine.give_back(now, id, chunk, sent, actions);
                     todo.extend(actions.drain());
                     this.peer.arrive(&taken);
-                    self.check_books(shard);
+                    self.check_ledgers(shard);
                     if sent < whole {
                         break;
                     }
@@ -194,14 +194,14 @@ impl World {
         self.carry_out(shard);
     }
 
-    /// The operator closes a client, whatever goes on there.
+    /// The operator disconnects a client, in any state.
     pub(crate) fn evict(&mut self, line: usize) {
         if let Some((shard, connection)) = self.lines[line].served {
             self.event(shard, Event::Disconnect { connection });
         }
     }
 
-    /// The oldest `Persist` is answered, or all of them by the newest.
+    /// Answers the oldest `Persist`, or all of them through the newest.
     pub(crate) fn durable(&mut self, shard: usize, all: bool) {
         let persisting = &mut self.shards[shard].persisting;
         let batch = if all { persisting.drain(..).next_back() } else { persisting.pop_front() };
@@ -216,7 +216,7 @@ impl World {
         self.carry_out(shard);
     }
 
-    /// Time passes, with a tick of each shard where one is due on the way. A bounded number of them.
+    /// Advances the time, with a tick of each shard at its deadlines on the way. The number of ticks is bounded.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end_ms = self.now_ms + ms;
         for _ in 0..ROUNDS_MAX {
@@ -251,7 +251,7 @@ impl World {
         }
     }
 
-    /// Takes up to `count` items out of a lane.
+    /// Moves up to `count` items out of a lane.
     pub(crate) fn pull(&mut self, source: usize, target: usize, lane: LaneKind, count: usize) {
         for _ in 0..count {
             let queue = self.lanes.entry((source, target, lane as usize)).or_default();
@@ -267,7 +267,7 @@ impl World {
         }
     }
 
-    /// `target` is told how far the others have taken its announcements in.
+    /// Tells `target` how many of its announcements the others have applied.
     pub(crate) fn announce(&mut self, target: usize) {
         for other in (0..self.shards.len()).filter(|&other| other != target) {
             let count = self.shards[other].engine.announcements_seen(number(target));
@@ -278,7 +278,7 @@ impl World {
         }
     }
 
-    /// Everything that may move moves: lanes, journals, sockets, peers' bytes. Whether anything waits still.
+    /// Moves everything that can move: lanes, journals, sockets, bytes of peers.
     pub(crate) fn turn(&mut self) {
         let count = self.shards.len();
         for shard in 0..count {
@@ -302,11 +302,11 @@ impl World {
         let Shard { engine, actions, todo, .. } = &mut self.shards[shard];
         let consumed = engine.step(now, event, actions);
         todo.extend(actions.drain());
-        self.check_books(shard);
+        self.check_ledgers(shard);
         consumed.bytes
     }
 
-    fn check_books(&self, shard: usize) {
+    fn check_ledgers(&self, shard: usize) {
         for session in self.shards[shard].engine.ledgers() {
             assert!(session.balances(), "{session:?}");
         }
@@ -318,19 +318,19 @@ impl World {
                 Action::Flush(id) => {
                     let line = self.line(shard, id).expect("a live connection is flushed");
                     let before = std::mem::replace(&mut self.lines[line].flushing, true);
-                    assert!(!before, "asked to flush once until served");
+                    assert!(!before, "a flush is requested once until it is finished");
                 }
                 Action::Resume(id) => {
                     let line = self.line(shard, id).expect("a live connection is resumed");
                     let before = std::mem::replace(&mut self.lines[line].paused, false);
-                    assert!(before, "resumed although it does not wait");
+                    assert!(before, "resumed without being paused");
                 }
                 Action::Abort(id) => {
                     let line = self.line(shard, id).expect("a live connection is aborted");
                     self.close(line, ClosedBy::Host);
                 }
                 Action::HandOver { connection, home } => self.hand_over(shard, connection, home),
-                Action::Authenticate { .. } => unreachable!("no method is configured, so none is asked"),
+                Action::Authenticate { .. } => unreachable!("no method is configured"),
                 Action::Persist(batch) => {
                     let Shard { last_batch, persisting, .. } = &mut self.shards[shard];
                     assert!(last_batch.is_none_or(|last| last < batch), "batches grow");
@@ -343,12 +343,12 @@ impl World {
 
     fn hand_over(&mut self, shard: usize, id: ConnectionId, home: u16) {
         let Some(line) = self.line(shard, id) else { return };
-        let mut bytes = self.shards[shard].engine.complete_hand_over(id).expect("asked for a moment ago");
+        let mut bytes = self.shards[shard].engine.complete_hand_over(id).expect("just requested");
         self.shards[shard].by_name.remove(&(id.slot(), id.generation()));
         let this = &mut self.lines[line];
         bytes.append(&mut this.inbound);
         this.inbound = bytes;
-        assert!(!this.flushing, "nothing was said to who is handed over");
+        assert!(!this.flushing, "nothing was sent on a connection that is handed over");
         self.accept(usize::from(home), line, Admission::Serve);
     }
 
@@ -356,7 +356,7 @@ impl World {
         self.shards[shard].by_name.get(&(id.slot(), id.generation())).copied()
     }
 
-    /// Everybody leaves, everything that ends ends, and nothing is left behind.
+    /// All clients leave, everything finite ends, and nothing is left behind.
     pub(crate) fn finish(&mut self) {
         for line in 0..self.lines.len() {
             self.lines[line].budget_bytes = usize::MAX;
@@ -375,19 +375,19 @@ impl World {
         if self.stopped {
             return;
         }
-        // They never expire, so they are ended by a clean start.
+        // These sessions never expire, so a clean start ends them.
         for (shard, client_id) in immortal {
             let line = self.open(shard, ProtocolVersion::V5, Admission::Serve);
             self.lines[line].inbound = crate::peer::clean_start(&client_id);
             self.rest();
             let greeted = self.lines[line].peer.connected;
-            assert_eq!(greeted, Some(ReasonCode::Success), "an existing client is always let in");
+            assert_eq!(greeted, Some(ReasonCode::Success), "an existing client is always accepted");
             self.close(line, ClosedBy::Peer);
             self.rest();
         }
         self.grow_old();
         for shard in &self.shards {
-            shard.check_at_rest();
+            shard.check_idle();
         }
     }
 
@@ -398,7 +398,7 @@ impl World {
         }
     }
 
-    /// Turns until nothing waits for a host.
+    /// Runs turns until nothing waits for a host.
     fn rest(&mut self) {
         for _ in 0..ROUNDS_MAX {
             self.turn();
@@ -420,8 +420,8 @@ impl World {
 }
 
 impl Shard {
-    fn check_at_rest(&self) {
-        let Self { engine, at_rest, .. } = self;
+    fn check_idle(&self) {
+        let Self { engine, idle_audit, .. } = self;
         let audit = engine.audit();
         let retained = engine.retained_count();
         assert_eq!(audit.sessions, [], "sessions");
@@ -437,18 +437,18 @@ impl Shard {
                 audit.page_requests
             ),
             (
-                at_rest.pending_acks,
-                at_rest.tree,
-                at_rest.outbox_bytes,
-                at_rest.waiting_outbound,
-                at_rest.interests,
-                at_rest.page_requests
+                idle_audit.pending_acks,
+                idle_audit.tree,
+                idle_audit.outbox_bytes,
+                idle_audit.waiting_outbound,
+                idle_audit.interests,
+                idle_audit.page_requests
             ),
             "gated, tree, outbox bytes, items, interests, questions"
         );
-        assert_eq!(audit.messages as usize, retained, "messages that nobody retains");
+        assert_eq!(audit.messages as usize, retained, "messages that are not retained");
         if retained == 0 {
-            assert_eq!((engine.memory_bytes(), audit.timers), (0, at_rest.timers), "memory, timers");
+            assert_eq!((engine.memory_bytes(), audit.timers), (0, idle_audit.timers), "memory, timers");
         }
         let counters = engine.counters();
         assert_eq!(counters.matched, counters.delivered + counters.dropped_total(), "the totals balance");

@@ -1,6 +1,5 @@
-//! What each fuzz target checks, callable without libFuzzer: the targets feed it what a fuzzer invents, the tests in
-//! `tests/` what is kept in `corpus/`. Every check panics when a promise is broken.
-//! Knows how inputs are read and what must hold; nothing here says what the broker does.
+//! The check of each fuzz target, callable without libFuzzer. The targets call it with generated inputs, the tests in
+//! `tests/` with the inputs in `corpus/`. Every check panics when a guarantee is violated.
 
 mod choices;
 mod host;
@@ -14,9 +13,9 @@ pub mod stream;
 mod subscriptions;
 mod trouble;
 
-#[expect(dead_code, reason = "the configuration needs the name of the method alone")]
+#[expect(dead_code, reason = "the configuration needs only the name of the method")]
 #[path = "../../../src/authentication.rs"]
 mod authentication;
-#[expect(dead_code, unused_imports, reason = "the broker uses more of it than the checks do")]
+#[expect(dead_code, unused_imports, reason = "the checks use only a part of it")]
 #[path = "../../../src/config/mod.rs"]
 mod config;

@@ -1,6 +1,5 @@
-//! Inputs as a run of one engine or a mesh: who connects, what is said, damaged, sent in part, delayed, and when time
-//! passes.
-//! Knows how an input is read; `host` carries it out and judges.
+//! Inputs as a run of one engine or a mesh: connections, packets, damage, partial sends, delays, and the passing of time.
+//! An input is decoded here; `host` carries it out and checks the result.
 
 use engine::{Admission, ClosedBy, Counters, Event, Limits, QueueFull};
 use wire::{Packet, PacketType, ProtocolVersion};
@@ -9,27 +8,27 @@ use crate::choices::Choices;
 use crate::host::{LANES, World};
 use crate::packets;
 
-/// More would make an input slow and teach nothing new.
+/// More operations would make an input slow without finding anything new.
 const OPERATIONS_MAX: usize = 400;
 const LINES_MAX: usize = 24;
 
 const VERSIONS: [ProtocolVersion; 4] =
     [ProtocolVersion::V5, ProtocolVersion::V3_1_1, ProtocolVersion::V5, ProtocolVersion::V3_1];
 
-/// One engine. Returns what it counted, so that it can be seen how far an input reaches.
+/// Runs one engine. Returns its counters, which show how far an input reaches.
 ///
 /// # Panics
-/// If the engine breaks a promise.
+/// If the engine violates a guarantee.
 pub fn check_alone(input: &[u8]) -> Vec<Counters> {
     let mut choices = Choices::new(input);
     let limits = limits(&mut choices);
     run(World::new(&limits, 1, 0), &mut choices)
 }
 
-/// Two or three engines, each with what it counted.
+/// Runs two or three engines; returns the counters of each.
 ///
 /// # Panics
-/// If an engine breaks a promise.
+/// If an engine violates a guarantee.
 pub fn check_mesh(input: &[u8]) -> Vec<Counters> {
     let mut choices = Choices::new(input);
     let limits = limits(&mut choices);
@@ -59,7 +58,7 @@ fn limits(c: &mut Choices<'_>) -> Limits {
         retained_bytes_max: c.pick(&[1 << 20, 0, 5_000]),
         memory_bytes_max: c.pick(&[0, 0, 20_000]),
         tell_shard: c.one_in(2),
-        // Names that come again soon: what is stale must be told from what is not all the same.
+        // Few generation bits, so that identifiers repeat soon and stale ones must be recognised nevertheless.
         generation_bits: c.pick(&[2, 32]),
         ..Limits::default()
     }
@@ -80,9 +79,9 @@ fn operate(world: &mut World, c: &mut Choices<'_>) {
     let shard_count = world.shards.len();
     match c.index(20) {
         0 | 1 => dial(world, c),
-        2..=6 => say(world, c),
+        2..=6 => send_packet(world, c),
         7 => {
-            // Bytes that are no packet at all.
+            // Bytes that are not a packet.
             let Some(line) = line(world, c) else { return };
             let count = c.index(16);
             let bytes = c.bytes(count);
@@ -96,7 +95,7 @@ fn operate(world: &mut World, c: &mut Choices<'_>) {
             world.receive(line, count);
         }
         9 => {
-            // A slow reader, or one that reads on.
+            // A slow reader, or one that reads everything.
             let Some(line) = line(world, c) else { return };
             world.lines[line].budget_bytes = c.pick(&[usize::MAX, 0, 1, 7, 200]);
             world.flush(line, c.pick(&[usize::MAX, 1, 3, 50]));
@@ -106,7 +105,7 @@ fn operate(world: &mut World, c: &mut Choices<'_>) {
             let count = c.pick(&[usize::MAX, 1, 2]);
             world.flush(line, usize::MAX);
             let this = &mut world.lines[line];
-            this.peer.pay(count, &mut this.inbound);
+            this.peer.send_acks(count, &mut this.inbound);
             world.receive(line, usize::MAX);
         }
         12 => {
@@ -136,7 +135,8 @@ fn rare(world: &mut World, c: &mut Choices<'_>) {
     match c.index(6) {
         0 => world.event(shard, Event::Tick),
         1 => {
-            // A name that is over, unless its generation has come round and it is somebody's again.
+            // An expired connection identifier, unless its generation has come round and it belongs to another
+            // connection.
             let Some((shard, connection)) = world.stale else { return };
             if !world.is_served(shard, connection) {
                 world.event(shard, Event::Received { connection, bytes: &[0xC0, 0] });
@@ -162,7 +162,7 @@ fn rare(world: &mut World, c: &mut Choices<'_>) {
     }
 }
 
-/// What would be written to subscriptions.json can be read back, and changes nothing for sessions that are there.
+/// Records written to subscriptions.json can be restored, and change nothing for existing sessions.
 fn restart(world: &mut World, shard: usize) {
     let now = world.now();
     let engine = &mut world.shards[shard].engine;
@@ -177,7 +177,7 @@ fn restart(world: &mut World, shard: usize) {
     assert_eq!((engine.session_count(), engine.subscription_count()), before);
 }
 
-/// One of the sockets there are, the newest ones first.
+/// One of the sockets, the newest ones first.
 fn line(world: &World, c: &mut Choices<'_>) -> Option<usize> {
     let count = world.lines.len();
     (count > 0).then(|| count - 1 - c.index(count.min(LINES_MAX)))
@@ -195,7 +195,7 @@ fn dial(world: &mut World, c: &mut Choices<'_>) {
     }
     let connect = packets::connect(version, c);
     let this = &mut world.lines[line];
-    this.peer.announces(&connect);
+    this.peer.sends_connect(&connect);
     Packet::Connect(connect).encode(version, &mut this.inbound);
     if c.one_in(16) {
         packets::damage(c, &mut this.inbound);
@@ -204,7 +204,7 @@ fn dial(world: &mut World, c: &mut Choices<'_>) {
     world.receive(line, usize::MAX);
 }
 
-fn say(world: &mut World, c: &mut Choices<'_>) {
+fn send_packet(world: &mut World, c: &mut Choices<'_>) {
     let Some(line) = line(world, c) else { return };
     let this = &mut world.lines[line];
     if !this.is_open() {
@@ -216,7 +216,7 @@ fn say(world: &mut World, c: &mut Choices<'_>) {
     let is_ack =
         matches!(kind, PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp);
     if is_ack || kind == PacketType::Connect {
-        // It acknowledges what it may not have received, or changes what it said it can take.
+        // The peer acknowledges messages that it may not have received, or changes its limits.
         this.peer.misbehaves();
     }
     if c.one_in(16) {

@@ -1,6 +1,5 @@
-//! Packets of every kind from choices: well formed at first, with few enough names that they meet, and then perhaps
-//! damaged.
-//! Knows no connection and not what comes of a packet.
+//! Packets of every type from choices. They are well formed at first, with few names so that clients interact, and then
+//! perhaps damaged.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -41,12 +40,12 @@ const PAIRS: [(&str, &str); 3] = [("k", "v"), ("k", "w"), ("", "")];
 
 const INTERVALS_S: [u32; 6] = [0, 1, 2, 60, 3_600, u32::MAX];
 
-/// Payloads are cut out of this; the longest are shared between outboxes instead of copied, and too long for a block.
+/// Payloads are slices of this. The longest are shared between outboxes instead of copied, and too long for a block.
 static PAYLOAD: [u8; 20_000] = [b'p'; 20_000];
 
 const PAYLOAD_BYTES: [usize; 7] = [0, 1, 5, 40, 300, 4_096, 20_000];
 
-/// Packets that a client sends while it behaves, the frequent ones more than once.
+/// The packets of a compliant client, the frequent ones more than once.
 pub(crate) const OF_CLIENTS: [PacketType; 16] = [
     PacketType::Publish,
     PacketType::Publish,
@@ -66,7 +65,7 @@ pub(crate) const OF_CLIENTS: [PacketType; 16] = [
     PacketType::Auth,
 ];
 
-/// Appends a packet of this type as `version` writes it.
+/// Appends a packet of this type in the format of `version`.
 pub(crate) fn packet(version: ProtocolVersion, kind: PacketType, c: &mut Choices<'_>, out: &mut Vec<u8>) {
     let pairs = &PAIRS[..if version.is_v5() { c.index(PAIRS.len() + 1) } else { 0 }];
     let user_properties = UserProperties::from_pairs(pairs);
@@ -139,7 +138,7 @@ pub(crate) fn packet(version: ProtocolVersion, kind: PacketType, c: &mut Choices
         })
         .encode(version, out),
         PacketType::Auth => {
-            // Before 5.0 there is none, and who sends one all the same sends its bytes.
+            // AUTH does not exist before 5.0; a client that sends it nevertheless sends these bytes.
             Packet::Auth(Auth {
                 reason: if version.is_v5() { reason } else { ReasonCode::ReAuthenticate },
                 properties: AuthProperties {
@@ -154,7 +153,7 @@ pub(crate) fn packet(version: ProtocolVersion, kind: PacketType, c: &mut Choices
     }
 }
 
-/// Damages what stands in `packet`, the one packet there is: bits, length, end.
+/// Damages `packet`, which holds exactly one packet: bits, length, end.
 pub(crate) fn damage(c: &mut Choices<'_>, packet: &mut Vec<u8>) {
     let at = usize::from(c.u16()) % packet.len();
     match c.index(5) {
@@ -166,7 +165,7 @@ pub(crate) fn damage(c: &mut Choices<'_>, packet: &mut Vec<u8>) {
     }
 }
 
-/// A CONNECT of a client that means it.
+/// The CONNECT of a compliant client.
 pub(crate) fn connect<'a>(version: ProtocolVersion, c: &mut Choices<'_>) -> Connect<'a> {
     let user_name = c.maybe(text);
     let method = v5(version, c, |c| c.one_in(4)).unwrap_or_default().then_some("method");
@@ -221,7 +220,7 @@ fn publish(
     let is_tracked = qos != QoS::AtMostOnce;
     let topic_alias = v5(version, c, |c| c.pick(&[1, 2, 3, 64, 65, u16::MAX])).and_then(NonZeroU16::new);
     let topic = topic(c);
-    // Servers send them; from a client they are a protocol error, so they are rare.
+    // Servers send them. From a client they are a protocol error, so they are rare.
     let ids = if version.is_v5() && c.one_in(16) { vec![subscription_id(c); c.index(3)] } else { Vec::new() };
     Packet::Publish(Publish {
         dup: is_tracked && c.one_in(4),
@@ -269,7 +268,7 @@ fn connack_properties<'a>(version: ProtocolVersion, c: &mut Choices<'_>) -> Conn
     }
 }
 
-/// Reasons that a packet of this type can say in this version; at least one where it needs one.
+/// Reason codes that a packet of this type can carry in this version; at least one if it needs one.
 fn reasons(version: ProtocolVersion, kind: PacketType, c: &mut Choices<'_>) -> Vec<ReasonCode> {
     let survives = |reason: ReasonCode| match kind {
         PacketType::ConnAck => {
@@ -322,12 +321,12 @@ fn payload<'a>(c: &mut Choices<'_>) -> &'a [u8] {
     &PAYLOAD[..c.pick(&PAYLOAD_BYTES)]
 }
 
-/// A value that may be there, if the version has a place for it.
+/// An optional value that exists only in some versions.
 fn v5<'c, 'i, T>(
     version: ProtocolVersion,
     c: &'c mut Choices<'i>,
     value: impl FnOnce(&mut Choices<'i>) -> T,
 ) -> Option<T> {
-    // Most packets have few properties, and a choice not to have one costs one byte.
+    // Most packets have few properties, and leaving one out costs one byte of the input.
     if version.is_v5() && c.one_in(4) { Some(value(c)) } else { None }
 }

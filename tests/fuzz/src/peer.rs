@@ -1,5 +1,5 @@
-//! A client's end of a socket: it can read what it is sent, counts what any client may count on, and knows what it owes.
-//! Knows no engine.
+//! A client's end of a socket. It decodes what it receives, checks the rules that every client relies on, and records the
+//! acknowledgements it has to send.
 
 use wire::{
     Ack, AckKind, Assembler, Connect, ConnectProperties, Packet, PacketId, ProtocolVersion, QoS, ReasonCode,
@@ -9,20 +9,20 @@ use wire::{
 pub(crate) struct Peer {
     version: ProtocolVersion,
     assembler: Assembler,
-    /// The reason in CONNACK, once it came.
+    /// The reason code of the CONNACK, once it has arrived.
     pub(crate) connected: Option<ReasonCode>,
-    /// It said nothing but what a client that keeps the rules says; only then can it count.
-    is_tidy: bool,
-    /// It is known in which version it is answered: its CONNECT was not damaged.
+    /// The client has followed the protocol so far. Its guarantees are checked only then.
+    is_compliant: bool,
+    /// The version of the broker's packets is known, because the CONNECT was not damaged.
     can_read: bool,
-    /// The largest packet it takes and how many messages at once, as its CONNECT said.
+    /// Maximum Packet Size and Receive Maximum, as in the CONNECT.
     packet_bytes_max: u32,
     receive_maximum: u16,
     topic_alias_maximum: u16,
-    /// QoS 1 and 2 messages received and not acknowledged to their end.
+    /// QoS 1 and 2 messages received and not completely acknowledged.
     unacknowledged: Vec<PacketId>,
-    /// Acknowledgements that it owes, encoded.
-    owed: Vec<(AckKind, PacketId)>,
+    /// Acknowledgements still to be sent.
+    pending: Vec<(AckKind, PacketId)>,
     ended: bool,
 }
 
@@ -32,13 +32,13 @@ impl Peer {
             version,
             assembler: Assembler::new(),
             connected: None,
-            is_tidy: true,
+            is_compliant: true,
             can_read: true,
             packet_bytes_max: u32::MAX,
             receive_maximum: u16::MAX,
             topic_alias_maximum: 0,
             unacknowledged: Vec::new(),
-            owed: Vec::new(),
+            pending: Vec::new(),
             ended: false,
         }
     }
@@ -47,21 +47,21 @@ impl Peer {
         self.version
     }
 
-    /// It says something that a client that keeps the rules would not.
+    /// The client violates the protocol.
     pub(crate) fn misbehaves(&mut self) {
-        self.is_tidy = false;
+        self.is_compliant = false;
         self.can_read &= self.connected.is_some();
     }
 
-    /// It says this CONNECT, undamaged.
-    pub(crate) fn announces(&mut self, connect: &Connect<'_>) {
+    /// The client sends this CONNECT, undamaged.
+    pub(crate) fn sends_connect(&mut self, connect: &Connect<'_>) {
         let properties = &connect.properties;
         self.packet_bytes_max = properties.packet_bytes_max.map_or(u32::MAX, std::num::NonZeroU32::get);
         self.receive_maximum = properties.receive_maximum.map_or(u16::MAX, std::num::NonZeroU16::get);
         self.topic_alias_maximum = properties.topic_alias_maximum.unwrap_or(0);
     }
 
-    /// Bytes reach it; it must be able to read them.
+    /// Receives bytes, which must be decodable.
     pub(crate) fn arrive(&mut self, mut bytes: &[u8]) {
         let mut assembler = std::mem::take(&mut self.assembler);
         while let Some(frame) = assembler.next(&mut bytes, u32::MAX).expect("the engine frames its packets") {
@@ -69,15 +69,14 @@ impl Peer {
                 continue;
             }
             assert!(!self.ended, "nothing follows DISCONNECT or a refusal");
-            if self.is_tidy {
+            if self.is_compliant {
                 let size_bytes = frame.packet_bytes();
                 assert!(
                     size_bytes <= self.packet_bytes_max as usize,
-                    "{size_bytes} bytes, which it does not take"
+                    "{size_bytes} bytes exceed its Maximum Packet Size"
                 );
             }
-            let packet =
-                Packet::decode(self.version, frame).expect("the engine writes what a client can read");
+            let packet = Packet::decode(self.version, frame).expect("the engine sends valid packets");
             self.take(&packet);
         }
         self.assembler = assembler;
@@ -92,20 +91,22 @@ impl Peer {
                 return;
             }
             Packet::Disconnect(_) => {
-                assert!(self.version.is_v5(), "before 5.0 no server says DISCONNECT");
+                assert!(self.version.is_v5(), "no server sends DISCONNECT before 5.0");
                 self.ended = true;
             }
             Packet::Publish(publish) => {
                 let alias = publish.properties.topic_alias.map_or(0, std::num::NonZeroU16::get);
-                assert!(!self.is_tidy || alias <= self.topic_alias_maximum, "alias {alias}");
+                assert!(!self.is_compliant || alias <= self.topic_alias_maximum, "alias {alias}");
                 match (publish.qos, publish.packet_id) {
                     (QoS::AtLeastOnce, Some(id)) => self.receive(AckKind::PubAck, id),
                     (QoS::ExactlyOnce, Some(id)) => self.receive(AckKind::PubRec, id),
                     _ => {}
                 }
             }
-            Packet::PubRec(ack) if !ack.reason.is_error() => self.owed.push((AckKind::PubRel, ack.packet_id)),
-            Packet::PubRel(ack) => self.owed.push((AckKind::PubComp, ack.packet_id)),
+            Packet::PubRec(ack) if !ack.reason.is_error() => {
+                self.pending.push((AckKind::PubRel, ack.packet_id))
+            }
+            Packet::PubRel(ack) => self.pending.push((AckKind::PubComp, ack.packet_id)),
             Packet::PubAck(_)
             | Packet::PubRec(_)
             | Packet::PubComp(_)
@@ -121,34 +122,34 @@ impl Peer {
         assert!(may_precede || self.connected == Some(ReasonCode::Success), "before CONNACK: {packet:?}");
     }
 
-    fn receive(&mut self, owed: AckKind, id: PacketId) {
+    fn receive(&mut self, pending: AckKind, id: PacketId) {
         if !self.unacknowledged.contains(&id) {
             self.unacknowledged.push(id);
         }
         let count = self.unacknowledged.len();
-        assert!(!self.is_tidy || count <= usize::from(self.receive_maximum), "{count} unacknowledged");
-        self.owed.push((owed, id));
+        assert!(!self.is_compliant || count <= usize::from(self.receive_maximum), "{count} unacknowledged");
+        self.pending.push((pending, id));
     }
 
-    /// Says the oldest `count` acknowledgements it owes.
-    pub(crate) fn pay(&mut self, count: usize, out: &mut Vec<u8>) {
-        for (owed, id) in self.owed.drain(..count.min(self.owed.len())) {
+    /// Sends the oldest `count` pending acknowledgements.
+    pub(crate) fn send_acks(&mut self, count: usize, out: &mut Vec<u8>) {
+        for (pending, id) in self.pending.drain(..count.min(self.pending.len())) {
             let ack = Ack::success(id);
-            let packet = match owed {
+            let packet = match pending {
                 AckKind::PubAck => Packet::PubAck(ack),
                 AckKind::PubRec => Packet::PubRec(ack),
                 AckKind::PubRel => Packet::PubRel(ack),
                 AckKind::PubComp => Packet::PubComp(ack),
             };
             packet.encode(self.version, out);
-            if matches!(owed, AckKind::PubAck | AckKind::PubComp) {
+            if matches!(pending, AckKind::PubAck | AckKind::PubComp) {
                 self.unacknowledged.retain(|waiting| *waiting != id);
             }
         }
     }
 }
 
-/// A CONNECT that ends whatever session this client had.
+/// A CONNECT that ends an existing session of this client.
 pub(crate) fn clean_start(client_id: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     Packet::Connect(Connect {

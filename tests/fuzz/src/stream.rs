@@ -1,6 +1,5 @@
-//! The codec against a peer that sends anything in any pieces: never a panic, never another answer because of how the
-//! bytes were cut, never more memory than was promised, and what was read can be written and read again.
-//! Knows no engine.
+//! The codec with arbitrary bytes in arbitrary pieces. It never panics, its result does not depend on how the bytes are
+//! cut, it uses no more memory than promised, and a decoded packet can be encoded and decoded again.
 
 use wire::{Assembler, Frame, Malformed, Packet, ProtocolVersion};
 
@@ -9,19 +8,19 @@ use crate::choices::Choices;
 pub(crate) const VERSIONS: [ProtocolVersion; 3] =
     [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5];
 
-/// Longest packets accepted, one of them for each input; small ones are reached soonest.
+/// Maximum packet sizes, one of them for each input; small ones are reached soonest.
 const PACKET_BYTES_MAX: [u32; 4] = [64, 1_024, 70_000, wire::PACKET_BYTES_MAX];
 
-/// What `Assembler` promises to keep for short packets at most.
+/// The most that `Assembler` promises to keep for short packets.
 const BUFFER_BYTES_KEPT: usize = 8 * 1024;
 
-/// What a stream turned out to be: its frames, and the refusal that ended it.
+/// The result of a stream: its frames, and the error that ended it.
 type Assembled = (Vec<(u8, Vec<u8>)>, Option<Malformed>);
 
 /// The first bytes choose the limit and the pieces, the rest is the stream.
 ///
 /// # Panics
-/// If the codec breaks a promise.
+/// If the codec violates a guarantee.
 pub fn check(input: &[u8]) {
     let mut choices = Choices::new(input);
     let packet_bytes_max = choices.pick(&PACKET_BYTES_MAX);
@@ -61,7 +60,7 @@ fn assemble(stream: &[u8], pieces: &[usize], packet_bytes_max: u32) -> Assembled
             }
         }
         assert!(piece.is_empty(), "all of a piece is taken");
-        // Neither an announced length nor a limit is paid for before the bytes are there.
+        // No memory is allocated for an announced length or a limit before the bytes are there.
         let buffered_bytes = assembler.buffered_bytes();
         assert!(buffered_bytes <= packet_bytes_max as usize, "{buffered_bytes} bytes of {packet_bytes_max}");
         assert!(buffered_bytes <= (2 * arrived_bytes).max(BUFFER_BYTES_KEPT), "{buffered_bytes} bytes");
@@ -73,7 +72,7 @@ fn assemble(stream: &[u8], pieces: &[usize], packet_bytes_max: u32) -> Assembled
     (frames, None)
 }
 
-/// What decodes can be looked through and re-encodes to an equal packet; what does not says why.
+/// A decoded packet can be inspected and encodes to an equal packet; an error has a message.
 fn check_frame(version: ProtocolVersion, frame: Frame<'_>) {
     let packet = match Packet::decode(version, frame) {
         Ok(packet) => packet,
@@ -94,7 +93,7 @@ fn check_frame(version: ProtocolVersion, frame: Frame<'_>) {
     }
 }
 
-/// What a PUBLISH hands on unaltered is what it said, whichever properties stood between.
+/// A PUBLISH forwards exactly its unaltered properties, whatever other properties stand between.
 fn check_forwarded(publish: &wire::Publish<'_>) {
     let mut forwarded = Vec::new();
     publish.properties.append_forwardable(&mut forwarded);

@@ -1,5 +1,4 @@
-//! The reader and writer of subscriptions.json, the broker's own source, within reach of the checks.
-//! Knows no file.
+//! Makes the broker's reader and writer of subscriptions.json available to the checks. Uses memory instead of a file.
 
 #[path = "../../../src/subscriptions_file/form.rs"]
 mod form;
@@ -12,6 +11,6 @@ pub(crate) fn parse(json: &[u8]) -> Result<Vec<SessionRecord>, serde_json::Error
 
 pub(crate) fn write(sessions: &[SessionRecord]) -> Vec<u8> {
     let mut written = Vec::new();
-    form::write(&mut written, sessions.iter()).expect("memory takes everything");
+    form::write(&mut written, sessions.iter()).expect("writing to memory succeeds");
     written
 }

@@ -1,5 +1,4 @@
-//! One packet, read by our codec and by another.
-//! Decides nothing: `fuzz::differential::check` does.
+//! One packet, decoded by our codec and by another. The check is `fuzz::differential::check`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::differential::check(input));

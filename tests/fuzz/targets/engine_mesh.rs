@@ -1,5 +1,5 @@
-//! The same against two or three engines with lanes between them.
-//! Decides nothing: `fuzz::operations::check_mesh` does.
+//! Clients of all versions and their hosts with two or three engines and lanes between them. The check is
+//! `fuzz::operations::check_mesh`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| drop(fuzz::operations::check_mesh(input)));

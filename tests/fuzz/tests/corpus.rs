@@ -1,5 +1,4 @@
-//! Every kept input through its check, without libFuzzer and on the broker's own toolchain.
-//! Knows no expectation but that no check panics.
+//! Runs every input of the corpus through its check, without libFuzzer and on the broker's own toolchain.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +48,7 @@ fn configuration() {
     replay("configuration", fuzz::configuration::check);
 }
 
-/// The kept inputs come as far as this, or the seeds are none.
+/// The inputs of the corpus must reach all of this to be useful as seeds.
 fn check_reach(counted: &[Counters]) {
     let sum = |of: &dyn Fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();
     for reason in DropReason::ALL {

@@ -1,15 +1,14 @@
-//! Our codec against mqtt-proto without a fuzzer: an example of every class of difference, and packets from seeds.
-//! Knows no fuzzer.
+//! Our codec compared with mqtt-proto without a fuzzer: an example of every class of difference, and packets from seeds.
 
 use std::collections::BTreeMap;
 
 use fuzz::differential::{Class, Verdict, judge, packet_of};
 use wire::ProtocolVersion::{self, V3_1, V3_1_1, V5};
 
-/// How many packets are made; `PACKETS` in the environment says otherwise.
+/// How many packets are made; `PACKETS` in the environment overrides it.
 const PACKETS: u64 = 100_000;
 
-/// Each class with a packet that is of it.
+/// Each class with an example packet.
 const EXAMPLES: &[(Class, ProtocolVersion, &[u8])] = &[
     (Class::LongInteger, V5, b"\xC0\x80\0"),
     (Class::TrailingBytes, V3_1_1, b"\x40\x03\0\x01\0"),
@@ -51,7 +50,7 @@ fn every_class_of_difference_has_an_example_and_a_line_in_the_readme() {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long to look is for who runs the test to say")]
+#[expect(clippy::disallowed_methods, reason = "the environment sets how many packets are tried")]
 #[test]
 fn packets_from_seeds_differ_in_no_other_way() {
     let packets = std::env::var("PACKETS").map_or(PACKETS, |text| text.parse().expect("PACKETS is a number"));

@@ -1,6 +1,5 @@
-//! Random numbers from a seed, one stream for each purpose, so that drawing more for one purpose leaves
-//! the others as they were.
-//! Knows no clock and no entropy source.
+//! Random numbers from a seed, one stream for each purpose, so that more draws for one purpose do not change the others.
+//! Invariant: no clock and no entropy source, so that a seed always gives the same run.
 
 /// A stream of random numbers (`SplitMix64`).
 #[derive(Clone, Debug)]
@@ -38,10 +37,10 @@ impl Chance {
         self.draw() % bound
     }
 
-    /// An index into something that has `len` elements.
+    /// An index into a collection of `len` elements.
     ///
     /// # Panics
-    /// If it has none.
+    /// If `len` is 0.
     pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).expect("below a usize")
     }
@@ -51,17 +50,17 @@ impl Chance {
         low + self.below(high - low + 1)
     }
 
-    /// `true` in that many of 100 cases.
+    /// `true` in this many of 100 cases.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of them.
+    /// One of the choices.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
 
-    /// Puts them in any order.
+    /// Puts the items in random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for at in (1..items.len()).rev() {
             items.swap(at, self.index(at + 1));

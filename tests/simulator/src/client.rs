@@ -1,5 +1,5 @@
-//! What clients write and how they answer what they read: the standard's rules for a client.
-//! Knows no engine; bytes go into a link and come out of one.
+//! The clients: they write packets and answer the packets they read, by the standard's rules for a client. Bytes go into
+//! a link and come out of one; no engine is visible here.
 
 use std::num::NonZeroU16;
 
@@ -10,7 +10,7 @@ use wire::packet::{
 };
 use wire::{Ack, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, RetainHandling, TopicFilter, TopicName};
 
-use crate::identity::{Asked, ConnectOptions, Identity, Outgoing, Phase, Stage};
+use crate::identity::{ConnectOptions, Identity, Outgoing, PendingFilter, Phase, Stage};
 use crate::link::{ClientEnd, Link, Served};
 use crate::oracle::{Copy, Kind, payload};
 use crate::session::{Interval, NEVER, Session};
@@ -18,15 +18,15 @@ use crate::world::World;
 
 /// Bytes of a will's payload.
 const WILL_BYTES: usize = 24;
-/// Greatest topic alias a 5.0 client takes.
+/// Greatest topic alias that a 5.0 client accepts.
 const TOPIC_ALIAS_MAX: u16 = 8;
 
-/// How a client subscribes.
+/// A subscription to request.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscribing<'a> {
     /// The filter.
     pub filter: &'a str,
-    /// The highest QoS wanted.
+    /// The maximum QoS requested.
     pub qos: QoS,
     /// When retained messages are sent (5.0).
     pub retain_handling: RetainHandling,
@@ -48,40 +48,40 @@ impl World {
     ///
     /// # Panics
     /// If the client has a connection.
-    pub fn connect(&mut self, who: usize, shard: usize, options: ConnectOptions) {
-        assert!(self.identities[who].phase == Phase::Offline);
+    pub fn connect(&mut self, client: usize, shard: usize, options: ConnectOptions) {
+        assert!(self.identities[client].phase == Phase::Offline);
         let link = self.links.len();
         self.links.push(Link::new());
         self.shards[shard].accepts.push_back(link);
-        let at = self.note("connect", [who, shard, link, usize::from(options.clean_start)]);
-        // The broker may learn of the end of the last connection from this one.
-        if let Some((will, link)) = self.identities[who].withdrawn.take()
+        let at = self.note("connect", [client, shard, link, usize::from(options.clean_start)]);
+        // The broker may notice the end of the last connection only after this one is opened.
+        if let Some((will, link)) = self.identities[client].withdrawn.take()
             && self.links[link].served != Served::Gone
         {
             self.oracle.message(will).forbidden = false;
         }
         let will = options.will.map(|(qos, retain, delay_s)| {
-            let topic = format!("w/{who}/will");
+            let topic = format!("w/{client}/will");
             let id = self.oracle.publishing(Kind::Will, &topic, qos, retain, WILL_BYTES);
             self.oracle.wrote(id, at);
             (id, delay_s)
         });
-        let identity = &mut self.identities[who];
-        assert!(options.clean_start || !identity.must_begin_anew);
-        identity.must_begin_anew = false;
-        // Whether the session still exists is known with CONNACK; that a new one begins, now.
+        let identity = &mut self.identities[client];
+        assert!(options.clean_start || !identity.must_clean_start);
+        identity.must_clean_start = false;
+        // CONNACK will show whether the session still exists. A new session begins now.
         if options.clean_start || !identity.session_kept {
-            self.oracle.sessions[who] = Session::default();
+            self.oracle.sessions[client] = Session::default();
             identity.forget_session();
         }
-        self.oracle.sessions[who].unbroken_since = NEVER;
+        self.oracle.sessions[client].unbroken_since = NEVER;
         identity.phase = Phase::Connecting;
         identity.link = Some(link);
         identity.will = will;
         identity.connected_clean = options.clean_start;
         let version = identity.version;
         let will_payload = will.map(|(id, _)| payload(id, WILL_BYTES));
-        let topic = format!("w/{who}/will");
+        let topic = format!("w/{client}/will");
         let will = will.zip(will_payload.as_deref()).map(|((_, delay_s), payload)| Will {
             topic: TopicName::parse(&topic).expect("a valid topic"),
             payload,
@@ -109,10 +109,10 @@ impl World {
         self.links[link].inbound.extend(bytes);
     }
 
-    fn write(&mut self, who: usize, packet: &Packet<'_>) {
+    fn write(&mut self, client: usize, packet: &Packet<'_>) {
         let mut bytes = Vec::new();
-        packet.encode(self.identities[who].version, &mut bytes);
-        if let Some(link) = self.identities[who].link
+        packet.encode(self.identities[client].version, &mut bytes);
+        if let Some(link) = self.identities[client].link
             && self.links[link].served != Served::Gone
         {
             self.links[link].inbound.extend(bytes);
@@ -121,30 +121,30 @@ impl World {
 
     /// Whether the client may publish with QoS 1 or 2 now [MQTT-4.9.0-2].
     #[must_use]
-    pub fn has_quota(&self, who: usize) -> bool {
-        let identity = &self.identities[who];
+    pub fn has_quota(&self, client: usize) -> bool {
+        let identity = &self.identities[client];
         identity.outgoing.len() < usize::from(identity.server_receive_maximum)
     }
 
-    /// Publishes a new message on topic `topic`, whose only publisher this client is; `bytes` is 0, the end of what is
-    /// retained, or enough for its name.
-    pub fn publish(&mut self, who: usize, topic: &str, qos: QoS, retain: bool, bytes: usize) -> u32 {
+    /// Publishes a new message on topic `topic`, whose only publisher is this client. `bytes` is 0, which removes the
+    /// retained message, or large enough for the message's number.
+    pub fn publish(&mut self, client: usize, topic: &str, qos: QoS, retain: bool, bytes: usize) -> u32 {
         let kind = if topic.starts_with("g/") { Kind::Group } else { Kind::Plain };
         let id = self.oracle.publishing(kind, topic, qos, retain, bytes);
-        let identity = &mut self.identities[who];
+        let identity = &mut self.identities[client];
         let packet_id = (qos != QoS::AtMostOnce).then(|| identity.packet_id());
         match packet_id {
-            None => identity.unsure.push(id),
+            None => identity.unconfirmed.push(id),
             Some(packet_id) => {
                 identity.outgoing.push_back(Outgoing { packet_id, message: id, qos, stage: Stage::Publish });
             }
         }
-        self.write_publish(who, id, packet_id, false);
+        self.write_publish(client, id, packet_id, false);
         id
     }
 
-    fn write_publish(&mut self, who: usize, id: u32, packet_id: Option<PacketId>, dup: bool) {
-        let at = self.note("publish", [who, id as usize, usize::from(dup), 0]);
+    fn write_publish(&mut self, client: usize, id: u32, packet_id: Option<PacketId>, dup: bool) {
+        let at = self.note("publish", [client, id as usize, usize::from(dup), 0]);
         self.oracle.wrote(id, at);
         let message = self.oracle.messages[id as usize].clone();
         let publish = Publish {
@@ -157,73 +157,73 @@ impl World {
             properties: PublishProperties::default(),
             body: PublishBody::default(),
         };
-        self.write(who, &Packet::Publish(publish));
+        self.write(client, &Packet::Publish(publish));
     }
 
     /// Subscribes to some filters with one SUBSCRIBE.
     ///
     /// # Panics
     /// If a filter is malformed.
-    pub fn subscribe(&mut self, who: usize, filters: &[Subscribing<'_>]) {
-        let at = self.note("subscribe", [who, filters.len(), 0, 0]);
-        let packet_id = self.identities[who].packet_id();
-        let v5 = self.identities[who].version.is_v5();
-        let mut asked = Vec::new();
+    pub fn subscribe(&mut self, client: usize, filters: &[Subscribing<'_>]) {
+        let at = self.note("subscribe", [client, filters.len(), 0, 0]);
+        let packet_id = self.identities[client].packet_id();
+        let v5 = self.identities[client].version.is_v5();
+        let mut requested = Vec::new();
         let mut pairs = Vec::new();
         for &Subscribing { filter, qos, retain_handling } in filters {
-            self.oracle.sessions[who].subscribing(filter, qos, at);
+            self.oracle.sessions[client].subscribing(filter, qos, at);
             let wants_retained = !v5 || retain_handling == RetainHandling::SendAtSubscribe;
-            asked.push(Asked { filter: filter.into(), qos, at, wants_retained });
+            requested.push(PendingFilter { filter: filter.into(), qos, at, wants_retained });
             let options =
                 SubscribeOptions { qos, no_local: false, retain_as_published: false, retain_handling };
             pairs.push((TopicFilter::parse(filter).expect("a valid filter"), options));
         }
-        self.identities[who].subscribing.insert(packet_id, asked);
+        self.identities[client].subscribing.insert(packet_id, requested);
         let subscribe = Subscribe {
             packet_id,
             subscription_id: None,
             user_properties: UserProperties::default(),
             filters: SubscribeFilters::from_slice(&pairs),
         };
-        self.write(who, &Packet::Subscribe(subscribe));
+        self.write(client, &Packet::Subscribe(subscribe));
     }
 
     /// Unsubscribes from one filter.
     ///
     /// # Panics
-    /// If it is malformed.
-    pub fn unsubscribe(&mut self, who: usize, filter: &str) {
-        let at = self.note("unsubscribe", [who, 0, 0, 0]);
-        let packet_id = self.identities[who].packet_id();
-        self.oracle.sessions[who].unsubscribing(filter, at);
-        self.identities[who].unsubscribing.insert(packet_id, (vec![filter.into()], at));
+    /// If the filter is malformed.
+    pub fn unsubscribe(&mut self, client: usize, filter: &str) {
+        let at = self.note("unsubscribe", [client, 0, 0, 0]);
+        let packet_id = self.identities[client].packet_id();
+        self.oracle.sessions[client].unsubscribing(filter, at);
+        self.identities[client].unsubscribing.insert(packet_id, (vec![filter.into()], at));
         let filters = [TopicFilter::parse(filter).expect("a valid filter")];
         let unsubscribe = Unsubscribe {
             packet_id,
             user_properties: UserProperties::default(),
             filters: UnsubscribeFilters::from_slice(&filters),
         };
-        self.write(who, &Packet::Unsubscribe(unsubscribe));
+        self.write(client, &Packet::Unsubscribe(unsubscribe));
     }
 
-    /// Asks for PINGRESP: with it, what was published before with QoS 0 is known to be taken.
-    pub fn ping(&mut self, who: usize) {
-        self.note("ping", [who, 0, 0, 0]);
-        let unsure = std::mem::take(&mut self.identities[who].unsure);
-        self.identities[who].pinged.push_back(unsure);
-        self.write(who, &Packet::PingReq);
+    /// Sends a PINGREQ. Its PINGRESP shows that earlier QoS 0 messages were accepted.
+    pub fn ping(&mut self, client: usize) {
+        self.note("ping", [client, 0, 0, 0]);
+        let unconfirmed = std::mem::take(&mut self.identities[client].unconfirmed);
+        self.identities[client].pinged.push_back(unconfirmed);
+        self.write(client, &Packet::PingReq);
     }
 
-    /// Leaves in order. `forget`: the session is to end with the connection (5.0).
-    pub fn disconnect(&mut self, who: usize, forget: bool) {
-        self.note("disconnect", [who, usize::from(forget), 0, 0]);
-        let ends = forget && self.identities[who].version.is_v5() && self.identities[who].expiry_s > 0;
+    /// Disconnects normally. `forget`: the session ends with the connection (5.0).
+    pub fn disconnect(&mut self, client: usize, forget: bool) {
+        self.note("disconnect", [client, usize::from(forget), 0, 0]);
+        let ends = forget && self.identities[client].version.is_v5() && self.identities[client].expiry_s > 0;
         let properties = DisconnectProperties {
             session_expiry_interval_s: ends.then_some(0),
             ..DisconnectProperties::default()
         };
-        self.write(who, &Packet::Disconnect(Disconnect { reason: ReasonCode::Success, properties }));
-        let identity = &mut self.identities[who];
+        self.write(client, &Packet::Disconnect(Disconnect { reason: ReasonCode::Success, properties }));
+        let identity = &mut self.identities[client];
         if identity.rivals.is_empty()
             && identity.phase == Phase::Online
             && let Some((will, _)) = identity.will
@@ -231,33 +231,33 @@ impl World {
             self.oracle.message(will).forbidden = true;
             identity.withdrawn = identity.link.map(|link| (will, link));
         }
-        self.leave(who, ClientEnd::Finished);
+        self.leave(client, ClientEnd::Finished);
         if ends {
-            self.session_ends(who);
+            self.session_ends(client);
             // The next CONNECT may overtake this DISCONNECT.
-            self.identities[who].must_begin_anew = true;
+            self.identities[client].must_clean_start = true;
         }
     }
 
-    /// Is gone without a word: the network notices, or does not.
-    pub fn vanish(&mut self, who: usize, noticed: bool) {
-        let at = self.note("vanish", [who, usize::from(noticed), 0, 0]);
-        let identity = &self.identities[who];
+    /// Drops the connection without DISCONNECT. The network notices, or does not.
+    pub fn vanish(&mut self, client: usize, noticed: bool) {
+        let at = self.note("vanish", [client, usize::from(noticed), 0, 0]);
+        let identity = &self.identities[client];
         if identity.phase == Phase::Online
             && let Some((will, 0)) = identity.will
         {
-            // It is due now, whenever the broker sees it; who subscribed before is owed it.
+            // The will is due now, whenever the broker notices. Existing subscribers must receive it.
             let message = self.oracle.message(will);
             message.written_at = at;
             message.taken_at = at;
         }
-        self.leave(who, if noticed { ClientEnd::Reset } else { ClientEnd::Abandoned });
+        self.leave(client, if noticed { ClientEnd::Reset } else { ClientEnd::Abandoned });
     }
 
-    fn leave(&mut self, who: usize, end: ClientEnd) {
-        let identity = &mut self.identities[who];
+    fn leave(&mut self, client: usize, end: ClientEnd) {
+        let identity = &mut self.identities[client];
         let link = identity.link.expect("only a client with a connection leaves it");
-        // It may still be accepted after the next connection, and win.
+        // The connection may still be accepted after the next one, and take the session over.
         if identity.phase == Phase::Connecting {
             identity.rivals.push(link);
             identity.had_rivals = true;
@@ -267,154 +267,158 @@ impl World {
         if end != ClientEnd::Finished {
             self.links[link].outbound.clear();
         }
-        self.connection_lost(who, known);
+        self.connection_lost(client, known);
     }
 
     /// The connection is over. `known`: CONNACK had been read.
-    fn connection_lost(&mut self, who: usize, known: bool) {
+    fn connection_lost(&mut self, client: usize, known: bool) {
         let now_ms = self.now_ms;
-        let identity = &mut self.identities[who];
+        let identity = &mut self.identities[client];
         identity.forget_connection();
         if known {
             identity.offline_since_ms = now_ms;
         }
         identity.session_kept = identity.expiry_s > 0 && (identity.session_kept || known);
-        self.oracle.sessions[who].unbroken_since = NEVER;
+        self.oracle.sessions[client].unbroken_since = NEVER;
         if identity.expiry_s == 0 {
-            self.session_ends(who);
+            self.session_ends(client);
         }
     }
 
-    fn session_ends(&mut self, who: usize) {
-        self.identities[who].session_kept = false;
-        self.identities[who].forget_session();
-        self.oracle.sessions[who] = Session::default();
+    fn session_ends(&mut self, client: usize) {
+        self.identities[client].session_kept = false;
+        self.identities[client].forget_session();
+        self.oracle.sessions[client] = Session::default();
     }
 
-    /// Reads at most `bytes_max` of what has come, and answers.
-    pub fn read(&mut self, who: usize, bytes_max: usize) {
-        let Some(at) = self.identities[who].link else { return };
+    /// Reads at most `bytes_max` of the arrived bytes, and answers.
+    pub fn read(&mut self, client: usize, bytes_max: usize) {
+        let Some(at) = self.identities[client].link else { return };
         let link = &mut self.links[at];
         let count = link.outbound.len().min(bytes_max);
         let bytes: Vec<u8> = link.outbound.drain(..count).collect();
         let is_over = link.served == Served::Gone && link.outbound.is_empty();
-        // The broker can send again what did not fit.
-        let mut assembler = std::mem::take(&mut self.identities[who].assembler);
-        let version = self.identities[who].version;
+        // Draining the link makes room for the broker to send more.
+        let mut assembler = std::mem::take(&mut self.identities[client].assembler);
+        let version = self.identities[client].version;
         let mut rest = &bytes[..];
         loop {
             match assembler.next(&mut rest, u32::MAX) {
                 Ok(None) => break,
                 Ok(Some(frame)) => match Packet::decode(version, frame) {
-                    Ok(packet) => self.on_packet(who, &packet),
+                    Ok(packet) => self.on_packet(client, &packet),
                     Err(malformed) => {
-                        self.oracle.fail(format!("client {who} was sent a bad packet: {malformed}"));
+                        self.oracle.fail(format!("client {client} received a malformed packet: {malformed}"));
                     }
                 },
                 Err(malformed) => {
-                    self.oracle.fail(format!("client {who} was sent bad bytes: {malformed}"));
+                    self.oracle.fail(format!("client {client} received malformed bytes: {malformed}"));
                     break;
                 }
             }
         }
-        self.identities[who].assembler = assembler;
-        if is_over && self.identities[who].link == Some(at) {
-            self.note("ended by broker", [who, at, 0, 0]);
-            let identity = &self.identities[who];
+        self.identities[client].assembler = assembler;
+        if is_over && self.identities[client].link == Some(at) {
+            self.note("ended by broker", [client, at, 0, 0]);
+            let identity = &self.identities[client];
             if identity.phase == Phase::Online && identity.rivals.is_empty() {
-                self.oracle.fail(format!("the broker ended the connection of client {who}"));
+                self.oracle.fail(format!("the broker ended the connection of client {client}"));
             }
             let known = identity.phase == Phase::Online;
-            self.connection_lost(who, known);
+            self.connection_lost(client, known);
         }
     }
 
-    fn on_packet(&mut self, who: usize, packet: &Packet<'_>) {
-        let online = self.identities[who].phase == Phase::Online;
+    fn on_packet(&mut self, client: usize, packet: &Packet<'_>) {
+        let online = self.identities[client].phase == Phase::Online;
         match packet {
             Packet::ConnAck(connack) if !online => {
                 let maximum = connack.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
-                self.on_connack(who, connack.session_present, connack.reason, maximum);
+                self.on_connack(client, connack.session_present, connack.reason, maximum);
             }
             _ if !online => {
-                self.oracle.fail(format!("client {who} was sent {:?} before CONNACK", packet.packet_type()));
+                self.oracle
+                    .fail(format!("client {client} was sent {:?} before CONNACK", packet.packet_type()));
             }
-            Packet::Publish(publish) => self.on_publish(who, publish),
-            Packet::PubAck(ack) => self.on_acknowledged(who, ack, Stage::Publish, QoS::AtLeastOnce),
-            Packet::PubRec(ack) => self.on_pubrec(who, ack),
+            Packet::Publish(publish) => self.on_publish(client, publish),
+            Packet::PubAck(ack) => self.on_acknowledged(client, ack, Stage::Publish, QoS::AtLeastOnce),
+            Packet::PubRec(ack) => self.on_pubrec(client, ack),
             Packet::PubRel(ack) => {
-                self.note("pubrel", [who, usize::from(ack.packet_id.get()), 0, 0]);
-                self.identities[who].received.remove(&ack.packet_id);
-                self.write(who, &Packet::PubComp(Ack::success(ack.packet_id)));
+                self.note("pubrel", [client, usize::from(ack.packet_id.get()), 0, 0]);
+                self.identities[client].received.remove(&ack.packet_id);
+                self.write(client, &Packet::PubComp(Ack::success(ack.packet_id)));
             }
-            Packet::PubComp(ack) => self.on_acknowledged(who, ack, Stage::Release, QoS::ExactlyOnce),
+            Packet::PubComp(ack) => self.on_acknowledged(client, ack, Stage::Release, QoS::ExactlyOnce),
             Packet::SubAck(suback) => {
                 let refused = suback.reasons.iter().any(ReasonCode::is_error);
-                self.on_suback(who, suback.packet_id, refused);
+                self.on_suback(client, suback.packet_id, refused);
             }
-            Packet::UnsubAck(unsuback) => self.on_unsuback(who, unsuback.packet_id),
+            Packet::UnsubAck(unsuback) => self.on_unsuback(client, unsuback.packet_id),
             Packet::PingResp => {
-                let at = self.note("pingresp", [who, 0, 0, 0]);
-                match self.identities[who].pinged.pop_front() {
+                let at = self.note("pingresp", [client, 0, 0, 0]);
+                match self.identities[client].pinged.pop_front() {
                     Some(sure) => sure.into_iter().for_each(|id| self.oracle.taken(id, at)),
-                    None => self.oracle.fail(format!("client {who} did not ping")),
+                    None => {
+                        self.oracle.fail(format!("client {client} received a PINGRESP without a request"));
+                    }
                 }
             }
             Packet::Disconnect(disconnect) => {
-                self.note("told to go", [who, usize::from(disconnect.reason.code()), 0, 0]);
-                let rivals = !self.identities[who].rivals.is_empty();
+                self.note("disconnected by broker", [client, usize::from(disconnect.reason.code()), 0, 0]);
+                let rivals = !self.identities[client].rivals.is_empty();
                 if !(disconnect.reason == ReasonCode::SessionTakenOver && rivals) {
-                    self.oracle.fail(format!("client {who} was told {:?}", disconnect.reason));
+                    self.oracle
+                        .fail(format!("client {client} was disconnected with {:?}", disconnect.reason));
                 }
             }
-            _ => self.oracle.fail(format!("client {who} was sent {:?}", packet.packet_type())),
+            _ => self.oracle.fail(format!("client {client} was sent {:?}", packet.packet_type())),
         }
     }
 
-    fn on_connack(&mut self, who: usize, present: bool, reason: ReasonCode, maximum: u16) {
-        let at = self.note("connack", [who, usize::from(present), 0, 0]);
+    fn on_connack(&mut self, client: usize, present: bool, reason: ReasonCode, maximum: u16) {
+        let at = self.note("connack", [client, usize::from(present), 0, 0]);
         let now_ms = self.now_ms;
-        let identity = &mut self.identities[who];
+        let identity = &mut self.identities[client];
         if reason != ReasonCode::Success {
-            self.oracle.fail(format!("client {who} was refused: {reason:?}"));
+            self.oracle.fail(format!("client {client} was refused: {reason:?}"));
             return;
         }
         let expiry_ms = u64::from(identity.expiry_s) * 1_000;
-        // Who was pushed out by a rival may have been offline for longer than it knows.
+        // A client whose session was taken over by a rival may have been offline for longer than it knows.
         let offline_since_ms = if identity.had_rivals { 0 } else { identity.offline_since_ms };
         let may_have_expired = now_ms >= offline_since_ms + expiry_ms;
-        // A connection of which no CONNACK was read may have begun a session.
+        // A connection whose CONNACK was not read may have begun a session.
         let may_exist = identity.session_kept || !identity.rivals.is_empty();
         let must_exist = identity.session_kept && !may_have_expired;
         if present && (identity.connected_clean || !may_exist) {
-            self.oracle.fail(format!("client {who} resumed a session that it had not"));
+            self.oracle.fail(format!("client {client} resumed a session that it did not have"));
         }
         if !present && !identity.connected_clean && must_exist {
-            self.oracle.fail(format!("client {who} lost its session"));
+            self.oracle.fail(format!("client {client} lost its session"));
         }
         if !present {
-            self.oracle.sessions[who] = Session::default();
+            self.oracle.sessions[client] = Session::default();
             identity.forget_session();
         }
-        self.oracle.sessions[who].unbroken_since = at;
+        self.oracle.sessions[client].unbroken_since = at;
         identity.phase = Phase::Online;
         identity.session_kept = identity.expiry_s > 0;
         if identity.version.is_v5() {
             identity.server_receive_maximum = maximum;
         }
-        // Everything unacknowledged goes out again, in its first order [MQTT-4.4.0-1].
+        // Every unacknowledged packet is sent again, in the original order [MQTT-4.4.0-1].
         for outgoing in identity.outgoing.clone() {
             match outgoing.stage {
                 Stage::Publish => {
-                    self.write_publish(who, outgoing.message, Some(outgoing.packet_id), true);
+                    self.write_publish(client, outgoing.message, Some(outgoing.packet_id), true);
                 }
-                Stage::Release => self.write(who, &Packet::PubRel(Ack::success(outgoing.packet_id))),
+                Stage::Release => self.write(client, &Packet::PubRel(Ack::success(outgoing.packet_id))),
             }
         }
     }
 
-    fn on_publish(&mut self, who: usize, publish: &Publish<'_>) {
-        let identity = &mut self.identities[who];
+    fn on_publish(&mut self, client: usize, publish: &Publish<'_>) {
+        let identity = &mut self.identities[client];
         let topic = match (publish.topic, publish.properties.topic_alias) {
             (Some(topic), None) => topic.as_str().to_owned(),
             (Some(topic), Some(alias)) if alias.get() <= TOPIC_ALIAS_MAX => {
@@ -425,7 +429,7 @@ impl World {
                 identity.aliases[&alias.get()].clone()
             }
             _ => {
-                self.oracle.fail(format!("client {who} was sent an unknown topic alias"));
+                self.oracle.fail(format!("client {client} was sent an unknown topic alias"));
                 return;
             }
         };
@@ -435,14 +439,14 @@ impl World {
             _ => false,
         };
         if repeated && !dup {
-            self.oracle.fail(format!("client {who} was sent {packet_id:?} before it was released"));
+            self.oracle.fail(format!("client {client} was sent {packet_id:?} before it was released"));
         }
         let numbers = [usize::from(qos.bits()), usize::from(dup), usize::from(retain)];
         let first = payload.first_chunk::<4>().map_or(u32::MAX, |id| u32::from_le_bytes(*id));
         let at = self.note(
             if repeated { "repeated" } else { "received" },
             [
-                who,
+                client,
                 first as usize,
                 numbers[0] * 4 + numbers[1] * 2 + numbers[2],
                 packet_id.map_or(0, |id| usize::from(id.get())),
@@ -450,90 +454,91 @@ impl World {
         );
         if !repeated {
             let copy = Copy { topic: &topic, payload, qos, dup, retain };
-            let id = self.oracle.received(who, copy, at);
+            let id = self.oracle.received(client, copy, at);
             if let Some(id) = id {
-                self.identities[who].heard.push((id, retain));
+                self.identities[client].heard.push((id, retain));
                 if retain {
-                    self.identities[who].found.insert(topic, id);
+                    self.identities[client].found.insert(topic, id);
                 }
             }
         }
         match (qos, packet_id) {
-            (QoS::AtLeastOnce, Some(id)) => self.write(who, &Packet::PubAck(Ack::success(id))),
-            (QoS::ExactlyOnce, Some(id)) => self.write(who, &Packet::PubRec(Ack::success(id))),
+            (QoS::AtLeastOnce, Some(id)) => self.write(client, &Packet::PubAck(Ack::success(id))),
+            (QoS::ExactlyOnce, Some(id)) => self.write(client, &Packet::PubRec(Ack::success(id))),
             _ => {}
         }
     }
 
-    fn on_pubrec(&mut self, who: usize, ack: &Ack<'_>) {
-        let at = self.note("pubrec", [who, usize::from(ack.packet_id.get()), 0, 0]);
-        let identity = &mut self.identities[who];
+    fn on_pubrec(&mut self, client: usize, ack: &Ack<'_>) {
+        let at = self.note("pubrec", [client, usize::from(ack.packet_id.get()), 0, 0]);
+        let identity = &mut self.identities[client];
         let position = identity
             .outgoing
             .iter()
             .position(|outgoing| outgoing.packet_id == ack.packet_id && outgoing.qos == QoS::ExactlyOnce);
         let Some(position) = position.filter(|_| !ack.reason.is_error()) else {
-            self.oracle.fail(format!("client {who} was sent {ack:?}"));
+            self.oracle.fail(format!("client {client} was sent {ack:?}"));
             return;
         };
         identity.outgoing[position].stage = Stage::Release;
         let message = identity.outgoing[position].message;
         self.oracle.taken(message, at);
-        self.write(who, &Packet::PubRel(Ack::success(ack.packet_id)));
+        self.write(client, &Packet::PubRel(Ack::success(ack.packet_id)));
     }
 
-    /// PUBACK or PUBCOMP: the end of a message's way.
-    fn on_acknowledged(&mut self, who: usize, ack: &Ack<'_>, stage: Stage, qos: QoS) {
-        let at = self.note("acknowledged", [who, usize::from(ack.packet_id.get()), 0, 0]);
-        let identity = &mut self.identities[who];
+    /// PUBACK or PUBCOMP: the message is complete.
+    fn on_acknowledged(&mut self, client: usize, ack: &Ack<'_>, stage: Stage, qos: QoS) {
+        let at = self.note("acknowledged", [client, usize::from(ack.packet_id.get()), 0, 0]);
+        let identity = &mut self.identities[client];
         let position = identity.outgoing.iter().position(|outgoing| {
             outgoing.packet_id == ack.packet_id && outgoing.stage == stage && outgoing.qos == qos
         });
         let Some(outgoing) = position.and_then(|position| identity.outgoing.remove(position)) else {
-            self.oracle.fail(format!("client {who} was sent {ack:?} for nothing"));
+            self.oracle.fail(format!("client {client} was sent {ack:?} without a request"));
             return;
         };
         if ack.reason.is_error() && ack.reason != ReasonCode::PacketIdentifierNotFound {
-            self.oracle.fail(format!("client {who} was refused: {ack:?}"));
+            self.oracle.fail(format!("client {client} was refused: {ack:?}"));
         }
         self.oracle.taken(outgoing.message, at);
     }
 
-    fn on_suback(&mut self, who: usize, packet_id: PacketId, refused: bool) {
-        let from = self.note("suback", [who, usize::from(packet_id.get()), 0, 0]);
-        let asked = self.identities[who].subscribing.remove(&packet_id);
-        let Some(asked) = asked.filter(|_| !refused) else {
-            self.oracle.fail(format!("client {who} was sent a SUBACK that says no, or for nothing"));
+    fn on_suback(&mut self, client: usize, packet_id: PacketId, refused: bool) {
+        let from = self.note("suback", [client, usize::from(packet_id.get()), 0, 0]);
+        let requested = self.identities[client].subscribing.remove(&packet_id);
+        let Some(requested) = requested.filter(|_| !refused) else {
+            self.oracle
+                .fail(format!("client {client} was sent a SUBACK with a failure or without a request"));
             return;
         };
-        for Asked { filter, qos, at, wants_retained } in asked {
-            let asked_again = self.oracle.sessions[who].asked_again(&filter, at);
-            self.oracle.sessions[who].intervals.push(Interval {
+        for PendingFilter { filter, qos, at, wants_retained } in requested {
+            let requested_again = self.oracle.sessions[client].requested_again(&filter, at);
+            self.oracle.sessions[client].intervals.push(Interval {
                 filter,
                 qos,
-                asked_at: at,
+                requested_at: at,
                 from,
-                until: asked_again.unwrap_or(NEVER),
-                waived: asked_again.is_some(),
+                until: requested_again.unwrap_or(NEVER),
+                waived: requested_again.is_some(),
                 wants_retained,
             });
         }
     }
 
-    fn on_unsuback(&mut self, who: usize, packet_id: PacketId) {
-        let at = self.note("unsuback", [who, usize::from(packet_id.get()), 0, 0]);
-        let Some((filters, asked_at)) = self.identities[who].unsubscribing.remove(&packet_id) else {
-            self.oracle.fail(format!("client {who} was sent an UNSUBACK for nothing"));
+    fn on_unsuback(&mut self, client: usize, packet_id: PacketId) {
+        let at = self.note("unsuback", [client, usize::from(packet_id.get()), 0, 0]);
+        let Some((filters, requested_at)) = self.identities[client].unsubscribing.remove(&packet_id) else {
+            self.oracle.fail(format!("client {client} was sent an UNSUBACK without a request"));
             return;
         };
         for filter in filters {
-            self.oracle.sessions[who].unsubscribed(&filter, asked_at, at);
+            self.oracle.sessions[client].unsubscribed(&filter, requested_at, at);
         }
     }
 }
 
 impl Identity {
-    /// Whether it speaks 5.0.
+    /// Whether the client uses 5.0.
     #[must_use]
     pub fn is_v5(&self) -> bool {
         self.version == ProtocolVersion::V5

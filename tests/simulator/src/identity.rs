@@ -1,18 +1,18 @@
-//! A client identifier and what its owner keeps across connections: the client's half of the session.
-//! Knows no bytes; `client` writes and reads them.
+//! A client identifier and the state that its client keeps across connections: the client's half of the session. Bytes
+//! are written and read in `client`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::{Assembler, PacketId, ProtocolVersion, QoS};
 
-/// How far a message of the client's own has come.
+/// The progress of a message that the client publishes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
     Publish,
     Release,
 }
 
-/// A QoS 1 or 2 message that is not acknowledged to its end.
+/// A QoS 1 or 2 message that is not completely acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing {
     pub(crate) packet_id: PacketId,
@@ -31,17 +31,17 @@ pub(crate) enum Phase {
 
 /// A filter in a SUBSCRIBE that is not acknowledged.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PendingFilter {
     pub(crate) filter: String,
     pub(crate) qos: QoS,
     pub(crate) at: u64,
     pub(crate) wants_retained: bool,
 }
 
-/// What CONNECT says.
+/// The options of a CONNECT.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectOptions {
-    /// Whether an existing session is forgotten.
+    /// Whether an existing session is discarded.
     pub clean_start: bool,
     /// The will: QoS, retain, delay in seconds (5.0).
     pub will: Option<(QoS, bool, u32)>,
@@ -53,9 +53,9 @@ pub struct ConnectOptions {
 pub struct Identity {
     pub(crate) name: String,
     pub(crate) version: ProtocolVersion,
-    /// Seconds its session outlives its connections; 0: not at all.
+    /// Seconds that its session outlives its connections; 0: not at all.
     pub(crate) expiry_s: u32,
-    /// What it takes at once (5.0).
+    /// Its Receive Maximum (5.0).
     pub(crate) receive_maximum: u16,
     /// Its group: `$share/name/filter`.
     pub(crate) group: String,
@@ -64,37 +64,37 @@ pub struct Identity {
     pub(crate) link: Option<usize>,
     pub(crate) assembler: Assembler,
     pub(crate) aliases: BTreeMap<u16, String>,
-    /// It reads nothing before this time, in milliseconds.
+    /// The client reads nothing before this time, in milliseconds.
     pub(crate) stalled_until_ms: u64,
     /// DISCONNECT was written.
     pub(crate) leaving: bool,
-    /// An earlier connection may still be accepted, and push this one out.
+    /// Links of earlier connections that may still be accepted, and take the session over.
     pub(crate) rivals: Vec<usize>,
     pub(crate) had_rivals: bool,
-    /// The will that DISCONNECT on this link withdrew.
+    /// The will that DISCONNECT on this link deleted.
     pub(crate) withdrawn: Option<(u32, usize)>,
-    /// It gave up its session, which may not have reached the broker.
-    pub(crate) must_begin_anew: bool,
-    /// The message of the will in force and its delay.
+    /// The client ended its session, but the broker may not know it.
+    pub(crate) must_clean_start: bool,
+    /// The message of the current will and its delay.
     pub(crate) will: Option<(u32, u32)>,
     pub(crate) connected_clean: bool,
 
-    /// The broker has a session for it, unless it expired.
+    /// The broker has a session for the client, unless it expired.
     pub(crate) session_kept: bool,
     pub(crate) offline_since_ms: u64,
     pub(crate) outgoing: VecDeque<Outgoing>,
-    /// QoS 2 Packet Identifiers of the broker between PUBLISH and PUBREL.
+    /// The broker's QoS 2 Packet Identifiers between PUBLISH and PUBREL.
     pub(crate) received: BTreeSet<PacketId>,
     pub(crate) next_packet_id: u16,
     pub(crate) server_receive_maximum: u16,
-    pub(crate) subscribing: BTreeMap<PacketId, Vec<Asked>>,
+    pub(crate) subscribing: BTreeMap<PacketId, Vec<PendingFilter>>,
     pub(crate) unsubscribing: BTreeMap<PacketId, (Vec<String>, u64)>,
-    /// QoS 0 messages written since the last PINGREQ, and those before each PINGREQ that is not answered.
-    pub(crate) unsure: Vec<u32>,
+    /// QoS 0 messages written since the last PINGREQ, and the ones before each unanswered PINGREQ.
+    pub(crate) unconfirmed: Vec<u32>,
     pub(crate) pinged: VecDeque<Vec<u32>>,
-    /// The checker at the end notes here what is retained.
+    /// The final check records retained messages here.
     pub(crate) found: BTreeMap<String, u32>,
-    /// What the application received, in order, and whether as retained.
+    /// The messages delivered to the application, in order, and whether each was retained.
     pub(crate) heard: Vec<(u32, bool)>,
 }
 
@@ -124,7 +124,7 @@ impl Identity {
             rivals: Vec::new(),
             had_rivals: false,
             withdrawn: None,
-            must_begin_anew: false,
+            must_clean_start: false,
             will: None,
             connected_clean: false,
             session_kept: false,
@@ -135,14 +135,14 @@ impl Identity {
             server_receive_maximum: 10,
             subscribing: BTreeMap::new(),
             unsubscribing: BTreeMap::new(),
-            unsure: Vec::new(),
+            unconfirmed: Vec::new(),
             pinged: VecDeque::new(),
             found: BTreeMap::new(),
             heard: Vec::new(),
         }
     }
 
-    /// Waits for nothing.
+    /// Whether the client waits for no acknowledgement.
     pub(crate) fn is_idle(&self) -> bool {
         self.outgoing.is_empty()
             && self.subscribing.is_empty()
@@ -163,13 +163,13 @@ impl Identity {
         }
     }
 
-    /// A new session: nothing of the old one is known any more.
+    /// A new session: all state of the old one is dropped.
     pub(crate) fn forget_session(&mut self) {
         self.outgoing.clear();
         self.received.clear();
     }
 
-    /// The connection is gone: what was asked on it stays without an answer.
+    /// The connection is gone: its open requests stay unanswered.
     pub(crate) fn forget_connection(&mut self) {
         self.phase = Phase::Offline;
         self.link = None;
@@ -177,7 +177,7 @@ impl Identity {
         self.aliases.clear();
         self.subscribing.clear();
         self.unsubscribing.clear();
-        self.unsure.clear();
+        self.unconfirmed.clear();
         self.pinged.clear();
         self.leaving = false;
         self.stalled_until_ms = 0;

@@ -1,5 +1,4 @@
-//! The lanes between shards: first in, first out, and bounded.
-//! Knows nothing of what a outbound holds.
+//! The lanes between shards: bounded FIFO queues.
 
 use std::collections::VecDeque;
 

@@ -1,9 +1,8 @@
-//! A broker of several shards in one thread: real engines, bounded lanes between them, clients of both
-//! protocol versions, virtual time and a schedule drawn from one seed; and an oracle that judges at every
-//! step whether what clients receive is what they were promised.
-//! Knows no socket, thread or clock; nothing in production knows it.
+//! A broker of several shards in one thread: real engines, bounded lanes between them, clients of both protocol versions,
+//! virtual time and a schedule drawn from one seed. An oracle checks at every step that clients receive what the standard
+//! promises. Invariant: no socket, no thread and no clock, so that a seed always gives the same run.
 //!
-//! [`run`] plays one seed. [`World`] and its parts serve tests that make their schedule by hand.
+//! [`run`] plays one seed. [`World`] and its parts serve tests with a hand-made schedule.
 
 mod chance;
 mod client;

@@ -1,11 +1,10 @@
-//! One network connection: bytes under way in both directions, and who has closed which end.
-//! Knows no packet.
+//! One network connection: bytes in transit in both directions, and the state of both ends.
 
 use std::collections::VecDeque;
 
 use engine::ConnectionId;
 
-/// Where the broker has its end.
+/// The broker's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Served {
     /// The listener of this shard has not accepted it yet.
@@ -14,19 +13,19 @@ pub(crate) enum Served {
     By(usize, ConnectionId),
     /// Given up by one shard, not yet accepted by the next.
     Travelling,
-    /// Closed by the broker, or the broker knows that the client did.
+    /// Closed by the broker, or the broker knows that the client closed it.
     Gone,
 }
 
-/// How the client has left its end.
+/// The client's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ClientEnd {
     Open,
-    /// Closed in order: what was written still arrives.
+    /// Closed normally: bytes already written still arrive.
     Finished,
     /// Reset: nothing more arrives.
     Reset,
-    /// The client forgot it, but the network did not notice.
+    /// The client dropped it, but the network did not notice.
     Abandoned,
 }
 
@@ -42,7 +41,7 @@ pub(crate) struct Link {
     pub(crate) paused: bool,
     /// Broker to client, not read yet.
     pub(crate) outbound: VecDeque<u8>,
-    /// `Flush` was asked for and not finished.
+    /// `Flush` was requested and is not finished.
     pub(crate) dirty: bool,
 }
 
@@ -59,12 +58,12 @@ impl Link {
         }
     }
 
-    /// The client can neither read nor write it any more.
+    /// The client can no longer read or write the link.
     pub(crate) fn is_left(&self) -> bool {
         self.client_end != ClientEnd::Open
     }
 
-    /// Nothing is under way and nothing will be.
+    /// Whether no bytes are in transit and none can follow.
     pub(crate) fn is_quiet(&self) -> bool {
         match self.served {
             Served::Arriving | Served::Travelling => false,

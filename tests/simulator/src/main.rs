@@ -1,5 +1,4 @@
-//! Plays as many seeds as asked, on two threads, and tells which broke a promise.
-//! Knows nothing of a run but its outcome.
+//! Plays the requested number of seeds on several threads, and reports the seeds that violated a guarantee.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -11,7 +10,7 @@ use simulator::run;
 const USAGE: &str = "usage: simulate [--seeds N] [--from SEED] [--threads N]";
 
 thread_local! {
-    /// What this thread plays.
+    /// The seed that this thread plays.
     static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -26,10 +25,10 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    // An assertion of the engine ends the process where a panic aborts: then this is the last word.
-    let told_before = std::panic::take_hook();
+    // If panics abort, an assertion of the engine ends the process, and this is its last output.
+    let previous_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        told_before(panic);
+        previous_hook(panic);
         eprintln!("SEED={:#x}: an assertion of the engine failed", SEED.get());
     }));
     let (next, failed, digest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));

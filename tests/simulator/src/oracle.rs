@@ -1,55 +1,55 @@
-//! What was published, and whether what is received keeps the promises of the standard.
-//! Knows no engine and no lane: it sees what clients write and read.
+//! Records the published messages, and checks that the received ones satisfy the standard. The oracle sees only what
+//! clients write and read, no engine and no lane.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use wire::QoS;
 
-use crate::session::{Got, NEVER, Session};
+use crate::session::{NEVER, ReceivedCopies, Session};
 
-/// What a message is for.
+/// The purpose of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Plain,
-    /// For shared subscriptions alone.
+    /// For shared subscriptions only.
     Group,
     Will,
 }
 
-/// A message that a client published, or that the broker is to publish for it.
+/// A message that a client published, or that the broker must publish for it.
 ///
-/// Each topic has one publisher, so its messages have an order.
+/// Each topic has one publisher, so its messages are ordered.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub(crate) kind: Kind,
     pub(crate) topic: String,
-    /// Its place among the messages of its topic.
+    /// Its position among the messages of its topic.
     pub(crate) sequence: u64,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    /// How often PUBLISH was written.
+    /// How often the PUBLISH was written.
     pub(crate) write_count: u32,
-    /// When first.
+    /// When it was written first.
     pub(crate) written_at: u64,
-    /// When it was certain that the broker had taken it.
+    /// When the broker had certainly accepted it.
     pub(crate) taken_at: u64,
-    /// The client withdrew it before the broker was to publish it.
+    /// The client withdrew it before the broker was due to publish it.
     pub(crate) forbidden: bool,
-    /// An empty payload: the end of what is retained.
+    /// An empty payload, which removes the retained message.
     pub(crate) is_empty: bool,
     pub(crate) payload_bytes: usize,
 }
 
-/// Deliveries that did not reach the session they were for, by the broker's own books.
+/// Deliveries that did not reach their session, by the broker's own counters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
-    /// Of QoS 0, or ended with their session.
+    /// QoS 0 deliveries, or deliveries that ended with their session.
     pub(crate) dropped: u64,
-    /// Ended with their session.
+    /// Deliveries that ended with their session.
     pub(crate) ended: u64,
-    /// Their group had nobody.
+    /// Messages whose group had no member.
     pub(crate) without_member: u64,
-    /// They went to another member of their group.
+    /// Messages that were reassigned to another member of their group.
     pub(crate) moved: u64,
 }
 
@@ -67,16 +67,16 @@ pub(crate) struct Copy<'a> {
 pub(crate) struct Oracle {
     pub(crate) messages: Vec<Message>,
     sequences: BTreeMap<String, u64>,
-    /// By identity.
+    /// Indexed by identity.
     pub(crate) sessions: Vec<Session>,
     /// Groups: share name and filter.
     pub(crate) groups: Vec<String>,
-    /// By identity: the one group that it is ever a member of.
+    /// Indexed by identity: the only group that it ever joins.
     pub(crate) group_of: Vec<String>,
-    /// Topics of which a retained QoS 1 message was sent again, perhaps after newer ones: what is retained there
-    /// may rightly be older than what was.
+    /// Topics with a repeated retained QoS 1 message, perhaps after newer ones. The message retained there may be older
+    /// than the newest one.
     blurred: BTreeSet<String>,
-    /// By message and group: copies received by its members.
+    /// Indexed by message and group: copies received by its members.
     group_copies: BTreeMap<(u32, String), u32>,
     pub(crate) failure: Option<String>,
 }
@@ -133,69 +133,69 @@ impl Oracle {
         message.taken_at = message.taken_at.min(at);
     }
 
-    /// A copy reached the application behind `identity`.
+    /// A copy reached the application of `identity`.
     pub(crate) fn received(&mut self, identity: usize, copy: Copy<'_>, at: u64) -> Option<u32> {
-        let who = format!("client {identity} received {:?} copy", copy.qos);
+        let label = format!("client {identity} received {:?} copy", copy.qos);
         if copy.payload.is_empty() {
             let session = &self.sessions[identity];
-            if session.wish_count(copy.topic, 0) == 0 {
-                self.fail(format!("{who} of {}, which it never subscribed to", copy.topic));
+            if session.request_count(copy.topic, 0) == 0 {
+                self.fail(format!("{label} of {}, which it never subscribed to", copy.topic));
             }
             return None;
         }
         let Some(id) = read_payload(copy.payload).filter(|&id| (id as usize) < self.messages.len()) else {
-            self.fail(format!("{who} with a payload that nobody sent, on {}", copy.topic));
+            self.fail(format!("{label} with a payload that nobody sent, on {}", copy.topic));
             return None;
         };
         let message = self.messages[id as usize].clone();
         let Message { sequence, written_at, .. } = message;
         let what = format!("message {id}, number {sequence} of {} ({:?})", message.topic, message.qos);
         if *message.topic != *copy.topic || copy.payload != payload(id, message.payload_bytes) {
-            self.fail(format!("{who} of {what} altered, on {}", copy.topic));
+            self.fail(format!("{label} of {what} altered, on {}", copy.topic));
         }
         if message.forbidden || message.write_count == 0 {
-            self.fail(format!("{who} of {what}, which is not to be published"));
+            self.fail(format!("{label} of {what}, which must not be published"));
         }
         if copy.qos > message.qos {
-            self.fail(format!("{who} of {what}: more than was published"));
+            self.fail(format!("{label} of {what}: a higher QoS than published"));
         }
         let session = &mut self.sessions[identity];
-        let wish_count = session.wish_count(&message.topic, written_at);
-        if wish_count == 0 {
-            self.fail(format!("{who} of {what}, published after the end of its subscription"));
+        let request_count = session.request_count(&message.topic, written_at);
+        if request_count == 0 {
+            self.fail(format!("{label} of {what}, published after the end of its subscription"));
             return Some(id);
         }
-        let got = session.got.entry(id).or_default();
-        let was_live = got.is_live;
-        got.last_at = at;
+        let received = session.received.entry(id).or_default();
+        let was_live = received.is_live;
+        received.last_at = at;
         let copies_max = if message.qos == QoS::ExactlyOnce { 1 } else { message.write_count };
         if message.kind == Kind::Group {
-            got.is_live = true;
+            received.is_live = true;
             if !(was_live && copy.dup) {
                 self.group_copied(id, identity, copies_max, &what);
             }
             return Some(id);
         }
         if copy.retain {
-            got.retained_count += u32::from(!copy.dup);
-            let was_retained = core::mem::replace(&mut got.is_retained, true);
+            received.retained_count += u32::from(!copy.dup);
+            let was_retained = core::mem::replace(&mut received.is_retained, true);
             if was_retained && copy.dup {
                 return Some(id);
             }
             let key = (message.topic.clone(), copy.qos.bits());
             let newest = session.newest_update.get(&key).copied().unwrap_or(0);
             if !message.retain {
-                self.fail(format!("{who} of {what} as retained, which it was not"));
+                self.fail(format!("{label} of {what} as retained, but it was not"));
             } else if sequence < newest && !self.blurred.contains(&message.topic) {
-                self.fail(format!("{who} of {what} as retained, after number {newest} came live"));
-            } else if got.retained_count as usize > wish_count {
-                self.fail(format!("{who} of {what} as retained more often than it subscribed"));
+                self.fail(format!("{label} of {what} as retained, after number {newest} came live"));
+            } else if received.retained_count as usize > request_count {
+                self.fail(format!("{label} of {what} as retained more often than it subscribed"));
             }
             return Some(id);
         }
-        got.is_live = true;
-        got.live_count += u32::from(!copy.dup || copy.qos == QoS::ExactlyOnce);
-        let Got { live_count, .. } = *got;
+        received.is_live = true;
+        received.live_count += u32::from(!copy.dup || copy.qos == QoS::ExactlyOnce);
+        let ReceivedCopies { live_count, .. } = *received;
         if message.retain {
             let key = (message.topic.clone(), copy.qos.bits());
             let newest = session.newest_update.entry(key).or_default();
@@ -204,15 +204,15 @@ impl Oracle {
         let key = (message.topic.clone(), message.qos.bits(), copy.qos.bits());
         let last = session.last_in_order.entry(key).or_default();
         let before = *last;
-        // A QoS 1 message that its publisher sent again may come again, later than what followed it.
+        // A QoS 1 message that its publisher repeated may arrive again, later than the messages after it.
         let in_order = !was_live && (message.write_count == 1 || message.qos != QoS::AtLeastOnce);
         if in_order {
             *last = sequence.max(before);
         }
         if live_count > copies_max {
-            self.fail(format!("{who} of {what} for the {live_count}. time"));
+            self.fail(format!("{label} of {what} for the {live_count}. time"));
         } else if in_order && sequence <= before {
-            self.fail(format!("{who} of {what} after number {before}"));
+            self.fail(format!("{label} of {what} after number {before}"));
         }
         Some(id)
     }
@@ -223,23 +223,23 @@ impl Oracle {
         let count = self.group_copies.entry((id, group)).or_default();
         *count += 1;
         let count = *count;
-        // QoS 1 comes again when its receiver leaves before its acknowledgement arrives.
+        // QoS 1 arrives again if its receiver leaves before its acknowledgement arrives.
         if count > copies_max && qos != QoS::AtLeastOnce {
             let group = &self.group_of[identity];
             self.fail(format!("{what} reached {count} members of {group}"));
         }
     }
 
-    /// Copies of QoS 1 that a group received beyond those that were published.
-    fn copied_again(&self) -> u64 {
+    /// QoS 1 copies that groups received beyond the published ones.
+    fn surplus_copies(&self) -> u64 {
         let extra = |(&(id, _), &count): (&(u32, String), &u32)| {
             u64::from(count.saturating_sub(self.messages[id as usize].write_count))
         };
         self.group_copies.iter().map(extra).sum()
     }
 
-    /// Checks that everything owed has come.
-    pub(crate) fn check_owed(&mut self, counted: Counted) {
+    /// Checks that every required delivery arrived.
+    pub(crate) fn check_required(&mut self, counted: Counted) {
         let Counted { dropped: dropped_count, ended: ended_count, without_member, moved: moved_count } =
             counted;
         let mut missing_qos0: u64 = 0;
@@ -254,14 +254,14 @@ impl Oracle {
                 let missing = self.missing_groups(id, message);
                 match message.qos {
                     QoS::AtMostOnce => {}
-                    // Whoever leaves takes none of them along.
+                    // QoS 1 messages of a departing member are reassigned, so none may be missing.
                     QoS::AtLeastOnce => missing_in_groups.extend(missing.map(|group| (id, group.clone()))),
                     QoS::ExactlyOnce => missing_exactly_once += missing.count() as u64,
                 }
                 continue;
             }
             for (identity, session) in self.sessions.iter().enumerate() {
-                let owed = session
+                let required = session
                     .intervals
                     .iter()
                     .filter(|interval| {
@@ -273,8 +273,8 @@ impl Oracle {
                     })
                     .map(|interval| session.qos_of(interval).min(message.qos))
                     .max();
-                let is_live = session.got.get(&id).is_some_and(|got| got.is_live);
-                match owed {
+                let is_live = session.received.get(&id).is_some_and(|received| received.is_live);
+                match required {
                     None => {}
                     Some(_) if is_live => {}
                     Some(QoS::AtMostOnce) => {
@@ -287,22 +287,24 @@ impl Oracle {
         if let Some(&(identity, id)) = missing.first() {
             let message = self.messages[id as usize].clone();
             let count = missing.len();
-            let owing: Vec<_> = self.sessions[identity]
+            let missing_for: Vec<_> = self.sessions[identity]
                 .intervals
                 .iter()
                 .filter(|interval| !interval.waived && interval.matches(&message.topic))
                 .cloned()
                 .collect();
             self.fail(format!(
-                "client {identity} never received message {id} ({count} are missing): {message:?} for {owing:?}"
+                "client {identity} never received message {id} ({count} are missing): {message:?} for {missing_for:?}"
             ));
         }
         if missing_qos0 > dropped_count {
             self.fail(format!("{missing_qos0} QoS 0 deliveries are missing, {dropped_count} were counted"));
         }
-        let unmanned: u64 = self.messages.iter().map(|message| self.unmanned_groups(message)).sum();
-        if without_member > unmanned {
-            self.fail(format!("groups had no member for {without_member} messages, rightly for {unmanned}"));
+        let memberless: u64 = self.messages.iter().map(|message| self.memberless_groups(message)).sum();
+        if without_member > memberless {
+            self.fail(format!(
+                "groups had no member for {without_member} messages, but at most {memberless} are allowed"
+            ));
         }
         if let Some((id, group)) = missing_in_groups.first() {
             let message = self.messages[*id as usize].clone();
@@ -316,66 +318,70 @@ impl Oracle {
                 "groups miss {missing_exactly_once} messages of QoS 2; {ended_count} ended with sessions"
             ));
         }
-        let copied_again = self.copied_again();
-        if copied_again > moved_count {
-            self.fail(format!("groups received {copied_again} copies too many, {moved_count} moved"));
+        let surplus_copies = self.surplus_copies();
+        if surplus_copies > moved_count {
+            self.fail(format!("groups received {surplus_copies} copies too many, {moved_count} moved"));
         }
     }
 
-    /// How often a message may rightly have found nobody in a group.
-    fn unmanned_groups(&self, message: &Message) -> u64 {
+    /// The number of deliveries of a message for which a group may have had no member.
+    fn memberless_groups(&self, message: &Message) -> u64 {
         let matching = self.groups.iter().filter(|group| crate::session::matches(group, &message.topic));
-        let unmanned = matching.filter(|group| {
+        let memberless = matching.filter(|group| {
             !self.sessions.iter().any(|session| {
-                // Nobody keeps QoS 0 for a member that is away.
+                // QoS 0 is not stored for an offline member.
                 let is_there = message.qos > QoS::AtMostOnce || session.unbroken_since < message.written_at;
-                is_there && session.intervals.iter().any(|interval| interval.mans(group, message.written_at))
+                is_there
+                    && session
+                        .intervals
+                        .iter()
+                        .any(|interval| interval.is_member_of(group, message.written_at))
             })
         });
-        unmanned.count() as u64 * u64::from(message.write_count)
+        memberless.count() as u64 * u64::from(message.write_count)
     }
 
-    /// Groups that had a member all the time and yet did not receive a message.
+    /// Groups that had a member all the time but did not receive the message.
     fn missing_groups<'a>(&'a self, id: u32, message: &'a Message) -> impl Iterator<Item = &'a String> {
         self.groups.iter().filter(move |group| {
             let mut intervals = self.sessions.iter().flat_map(|session| &session.intervals);
             crate::session::matches(group, &message.topic)
-                && intervals.any(|interval| interval.mans(group, message.written_at))
+                && intervals.any(|interval| interval.is_member_of(group, message.written_at))
                 && !self.group_copies.contains_key(&(id, (*group).clone()))
         })
     }
 
-    /// Checks that every subscription that was to be sent what is retained on `topic` has it: message `id`.
-    /// Returns how many deliveries of QoS 0 are missing.
+    /// Checks that every subscription that requires the message retained on `topic` received it: message `id`. Returns
+    /// the number of missing QoS 0 deliveries.
     pub(crate) fn check_retained(&mut self, id: u32) -> u64 {
         let message = self.messages[id as usize].clone();
         let mut missing_qos0 = 0;
         for identity in 0..self.sessions.len() {
             let session = &self.sessions[identity];
-            // What came live after it stands for it: it may not follow that any more.
-            let newer = session.got.iter().filter(|&(&other, got)| {
+            // A newer live message makes up for it, because the retained one may not follow it.
+            let newer = session.received.iter().filter(|&(&other, received)| {
                 let other = &self.messages[other as usize];
-                // To the broker, an older one that its publisher sent again is newer.
+                // A message that its publisher repeated is newer to the broker.
                 let is_newer = other.sequence > message.sequence || other.write_count > 1;
-                other.topic == message.topic && is_newer && got.is_live
+                other.topic == message.topic && is_newer && received.is_live
             });
-            let this = session.got.get(&id).map_or(0, |got| got.last_at);
-            let last_at = newer.map(|(_, got)| got.last_at).fold(this, u64::max);
+            let this = session.received.get(&id).map_or(0, |received| received.last_at);
+            let last_at = newer.map(|(_, received)| received.last_at).fold(this, u64::max);
             let missed = session.intervals.iter().find(|interval| {
                 let certain = interval.until == NEVER && interval.wants_retained && !interval.is_shared();
-                certain && interval.matches(&message.topic) && last_at < interval.asked_at
+                certain && interval.matches(&message.topic) && last_at < interval.requested_at
             });
             let Some(missed) = missed else { continue };
-            // A newer live message of QoS 0, sent and lost with its connection, stands for it as well.
+            // A newer live QoS 0 message that was lost with its connection makes up for it as well.
             let newer_qos0 = self.messages.iter().any(|other| {
                 let is_newer = other.sequence > message.sequence && other.topic == message.topic;
                 is_newer && other.qos.min(missed.qos) == QoS::AtMostOnce
             });
-            if newer_qos0 && session.unbroken_since > missed.asked_at {
+            if newer_qos0 && session.unbroken_since > missed.requested_at {
                 continue;
             }
             if missed.qos.min(message.qos) == QoS::AtMostOnce {
-                missing_qos0 += u64::from(session.unbroken_since < missed.asked_at);
+                missing_qos0 += u64::from(session.unbroken_since < missed.requested_at);
                 continue;
             }
             let what = format!(
@@ -387,7 +393,8 @@ impl Oracle {
         missing_qos0
     }
 
-    /// Checks that what is retained on a topic is no older than what the broker is known to have taken.
+    /// Checks that the message retained on a topic is no older than the newest one that the broker has certainly
+    /// accepted.
     pub(crate) fn check_newest(&mut self, found: &BTreeMap<String, u32>) {
         let mut newest: BTreeMap<String, (u64, u32)> = BTreeMap::new();
         for (id, message) in (0u32..).zip(&self.messages) {
@@ -399,7 +406,7 @@ impl Oracle {
         newest.retain(|topic, _| !self.blurred.contains(topic));
         for (topic, (sequence, id)) in newest {
             let kept = found.get(&topic).map(|&id| self.messages[id as usize].sequence);
-            // Later ones may have been taken without the publisher knowing: QoS 0, and the end of what is retained.
+            // Later ones may have been accepted without the publisher knowing: QoS 0, and removals.
             let later_empty = self.messages.iter().any(|message| {
                 message.topic == topic && message.is_empty && message.retain && message.sequence >= sequence
             });
@@ -412,7 +419,7 @@ impl Oracle {
     }
 }
 
-/// The payload of message `id`: who it is, then bytes that tell when one is lost.
+/// The payload of message `id`: its number, then bytes that reveal a loss.
 pub(crate) fn payload(id: u32, bytes: usize) -> Vec<u8> {
     let mut payload = Vec::with_capacity(bytes);
     payload.extend_from_slice(&id.to_le_bytes());
@@ -421,7 +428,7 @@ pub(crate) fn payload(id: u32, bytes: usize) -> Vec<u8> {
     payload
 }
 
-/// Bytes of the shortest payload that tells which message it is.
+/// Size of the shortest payload that identifies its message.
 pub(crate) const PAYLOAD_BYTES_MIN: usize = 4;
 
 fn read_payload(payload: &[u8]) -> Option<u32> {

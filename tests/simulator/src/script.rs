@@ -1,5 +1,4 @@
-//! What clients do in a random run, and in which order everything happens.
-//! Knows no verdict; the oracle has it.
+//! The random script: the actions of clients, and the order of all events. The checks are in the oracle.
 
 use wire::{ProtocolVersion, QoS, RetainHandling};
 
@@ -19,15 +18,15 @@ const TOPICS: u64 = 3;
 const GROUPS: [&str; 5] =
     ["$share/a/g/+/0", "$share/a/g/+/0", "$share/b/g/#", "$share/a/g/0/1", "$share/c/g/+/+"];
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-/// A session that lasts so long does not end while its client connects, however slow a shard is.
+/// A session with this expiry does not end while its client connects, however slow a shard is.
 const SESSION_LASTS_S: u32 = 100;
-/// Steps between two looks at the books.
+/// Steps between two audits.
 const STEPS_PER_AUDIT: u64 = 64;
 
 /// Plays one seed to its end.
 ///
 /// # Errors
-/// The first promise that was broken.
+/// The first violated guarantee.
 pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
     let settings = Settings::draw(&mut Chance::new(seed, "settings"));
     let mut world = World::new(seed, settings);
@@ -35,7 +34,7 @@ pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
     for step in 0..world.settings.step_count {
         world.play();
         if step % STEPS_PER_AUDIT == 0 {
-            world.check_books();
+            world.check_ledgers();
         }
         if world.oracle.failure.is_some() {
             break;
@@ -63,7 +62,7 @@ impl World {
         }
     }
 
-    /// One thing happens.
+    /// Plays one random event.
     fn play(&mut self) {
         if self.schedule.percent(20) {
             let ms = self.schedule.between(1, 3);
@@ -80,8 +79,8 @@ impl World {
                 }
             }
             500..998 => {
-                let who = self.schedule.index(self.identities.len());
-                self.act(who);
+                let client = self.schedule.index(self.identities.len());
+                self.act(client);
             }
             _ => {
                 let ms = self.schedule.between(100, 1_500);
@@ -90,7 +89,7 @@ impl World {
         }
     }
 
-    /// A lane, or a shard, does nothing for a while; another one does again.
+    /// Stalls a lane or a shard for a while, or releases another one.
     fn delay_something(&mut self) {
         let count = self.shards.len();
         match self.schedule.below(6) {
@@ -109,93 +108,94 @@ impl World {
         }
     }
 
-    fn act(&mut self, who: usize) {
+    fn act(&mut self, client: usize) {
         let churn_percent = self.settings.churn_percent;
-        match self.identities[who].phase {
+        match self.identities[client].phase {
             Phase::Offline => {
                 if self.clients.percent(40) {
-                    self.connect_somehow(who);
+                    self.connect_somehow(client);
                 }
             }
             Phase::Connecting => {
-                let identity = &self.identities[who];
-                // Whether a will or a clean start of an unanswered CONNECT took effect could not be known; nor, where
-                // sessions end soon, whether it began one in place of one that had ended.
+                let identity = &self.identities[client];
+                // It would be unknown whether the will or clean start of an unanswered CONNECT took effect. With
+                // short-lived sessions it would also be unknown whether the CONNECT began a new session in place of an
+                // ended one.
                 let lasts = identity.expiry_s >= SESSION_LASTS_S;
                 let certain = identity.will.is_none()
                     && (identity.expiry_s == 0 || (lasts && !identity.connected_clean));
                 if certain && self.clients.percent(churn_percent) {
                     let noticed = self.clients.percent(30);
-                    self.vanish(who, noticed);
-                    self.connect_somehow(who);
+                    self.vanish(client, noticed);
+                    self.connect_somehow(client);
                 } else {
-                    self.read_somehow(who);
+                    self.read_somehow(client);
                 }
             }
             Phase::Online => {
                 if self.clients.percent(churn_percent) {
-                    self.leave_somehow(who);
+                    self.leave_somehow(client);
                 } else if self.clients.percent(50) {
-                    self.read_somehow(who);
+                    self.read_somehow(client);
                 } else {
-                    self.ask_somehow(who);
+                    self.request_somehow(client);
                 }
             }
         }
     }
 
-    fn connect_somehow(&mut self, who: usize) {
+    fn connect_somehow(&mut self, client: usize) {
         let shard = self.clients.index(self.shards.len());
         let links = &self.links;
-        self.identities[who].rivals.retain(|&link| links[link].served != Served::Gone);
-        let identity = &self.identities[who];
-        // A clean start that a late rival could undo, or be undone by, would leave its effect open.
+        self.identities[client].rivals.retain(|&link| links[link].served != Served::Gone);
+        let identity = &self.identities[client];
+        // The effect of a clean start would be unknown if a late rival could undo it.
         let free = identity.rivals.is_empty();
         // Before 5.0 a clean session also ends with its connection.
-        let may_begin_anew = free && identity.is_v5() && self.clients.percent(10);
-        let clean_start = identity.expiry_s == 0 || identity.must_begin_anew || may_begin_anew;
+        let may_clean_start = free && identity.is_v5() && self.clients.percent(10);
+        let clean_start = identity.expiry_s == 0 || identity.must_clean_start || may_clean_start;
         let will = (free && self.clients.percent(30)).then(|| {
             let qos = self.clients.pick(&QOS);
             (qos, self.clients.percent(30), self.clients.pick(&[0, 0, 1]))
         });
-        self.connect(who, shard, ConnectOptions { clean_start, will });
+        self.connect(client, shard, ConnectOptions { clean_start, will });
     }
 
-    fn leave_somehow(&mut self, who: usize) {
+    fn leave_somehow(&mut self, client: usize) {
         match self.clients.below(4) {
             0 => {
                 let forget = self.clients.percent(15);
-                self.disconnect(who, forget);
+                self.disconnect(client, forget);
             }
-            1 => self.vanish(who, true),
+            1 => self.vanish(client, true),
             _ => {
                 let noticed = self.clients.percent(20);
-                self.vanish(who, noticed);
-                self.connect_somehow(who);
+                self.vanish(client, noticed);
+                self.connect_somehow(client);
             }
         }
     }
 
-    fn read_somehow(&mut self, who: usize) {
-        if self.identities[who].stalled_until_ms > self.now_ms {
+    fn read_somehow(&mut self, client: usize) {
+        if self.identities[client].stalled_until_ms > self.now_ms {
             return;
         }
         if self.clients.percent(2) {
-            self.identities[who].stalled_until_ms = self.now_ms + self.clients.below(1_000);
+            self.identities[client].stalled_until_ms = self.now_ms + self.clients.below(1_000);
         }
         let bytes_max = match self.clients.below(3) {
             0 => self.clients.index(200) + 1,
             1 => self.clients.index(8_000) + 1,
             _ => usize::MAX,
         };
-        self.read(who, bytes_max);
+        self.read(client, bytes_max);
     }
 
-    fn ask_somehow(&mut self, who: usize) {
+    fn request_somehow(&mut self, client: usize) {
         match self.clients.below(100) {
             0..20 => {
                 let count = self.clients.index(3) + 1;
-                let filters: Vec<(String, QoS)> = (0..count).map(|_| self.draw_filter(who)).collect();
+                let filters: Vec<(String, QoS)> = (0..count).map(|_| self.draw_filter(client)).collect();
                 let retain_handling = match self.clients.below(10) {
                     0 => RetainHandling::SendIfNew,
                     1 => RetainHandling::DoNotSend,
@@ -207,29 +207,29 @@ impl World {
                     .filter(|(at, (filter, _))| filters[..*at].iter().all(|(other, _)| other != filter))
                     .map(|(_, (filter, qos))| Subscribing { filter, qos: *qos, retain_handling })
                     .collect();
-                self.subscribe(who, &subscribing);
+                self.subscribe(client, &subscribing);
             }
             20..26 => {
-                let intervals = self.oracle.sessions[who].intervals.iter();
+                let intervals = self.oracle.sessions[client].intervals.iter();
                 let held: Vec<String> = intervals
                     .filter(|interval| interval.until == NEVER)
                     .map(|interval| interval.filter.clone())
                     .collect();
                 if !held.is_empty() {
                     let filter = held[self.clients.index(held.len())].clone();
-                    self.unsubscribe(who, &filter);
+                    self.unsubscribe(client, &filter);
                 }
             }
-            26..32 => self.ping(who),
+            26..32 => self.ping(client),
             _ => {
                 for _ in 0..self.clients.between(1, 4) {
-                    self.publish_somehow(who);
+                    self.publish_somehow(client);
                 }
             }
         }
     }
 
-    fn draw_filter(&mut self, who: usize) -> (String, QoS) {
+    fn draw_filter(&mut self, client: usize) -> (String, QoS) {
         let writer = self.clients.index(self.identities.len());
         let topic = self.clients.below(TOPICS);
         let filter = match self.clients.below(9) {
@@ -238,21 +238,21 @@ impl World {
             4 => format!("w/+/{topic}"),
             5 => "w/#".into(),
             6 => "w/+/will".into(),
-            7 => format!("w/{who}/{topic}"),
-            _ => return (self.identities[who].group.clone(), QoS::ExactlyOnce),
+            7 => format!("w/{client}/{topic}"),
+            _ => return (self.identities[client].group.clone(), QoS::ExactlyOnce),
         };
         (filter, self.clients.pick(&QOS))
     }
 
-    fn publish_somehow(&mut self, who: usize) {
+    fn publish_somehow(&mut self, client: usize) {
         let qos = self.clients.pick(&QOS);
-        if qos != QoS::AtMostOnce && !self.has_quota(who) {
+        if qos != QoS::AtMostOnce && !self.has_quota(client) {
             return;
         }
         let is_group = self.clients.percent(25);
         let number = self.clients.below(if is_group { 2 } else { TOPICS });
-        let topic = format!("{}/{who}/{number}", if is_group { 'g' } else { 'w' });
-        // A QoS 1 message that is sent again may replace a newer one, so all but one topic do without.
+        let topic = format!("{}/{client}/{number}", if is_group { 'g' } else { 'w' });
+        // A repeated QoS 1 message may replace a newer one, so only one topic retains QoS 1 messages.
         let may_retain = !is_group && (qos != QoS::AtLeastOnce || number == 0);
         let retain = may_retain && self.clients.percent(40);
         let bytes = if retain && self.clients.percent(5) {
@@ -262,6 +262,6 @@ impl World {
         } else {
             self.clients.index(200) + PAYLOAD_BYTES_MIN
         };
-        self.publish(who, &topic, qos, retain, bytes);
+        self.publish(client, &topic, qos, retain, bytes);
     }
 }

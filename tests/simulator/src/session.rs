@@ -1,36 +1,36 @@
-//! What one session may and must receive: its subscriptions over time and what came.
-//! Knows no connection: a session lives through several.
+//! The deliveries that one session may and must receive: its subscriptions over time and the received copies. A session
+//! spans several connections.
 
 use std::collections::BTreeMap;
 
 use wire::{QoS, TopicFilter};
 
-/// A time at which something never happens.
+/// A time that is never reached.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A filter that the session asked for.
+/// A filter that the session subscribed to.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct SubscribeRequest {
     pub(crate) filter: String,
-    asked_at: u64,
+    requested_at: u64,
     /// When UNSUBACK was read.
     pub(crate) gone_at: u64,
 }
 
-/// A subscription as long as it is certain: from SUBACK until the client asks for something else.
+/// A subscription during the time that it certainly exists: from SUBACK until the client changes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Interval {
     pub(crate) filter: String,
     pub(crate) qos: QoS,
-    /// SUBSCRIBE was written.
-    pub(crate) asked_at: u64,
-    /// SUBACK was read.
+    /// When SUBSCRIBE was written.
+    pub(crate) requested_at: u64,
+    /// When SUBACK was read.
     pub(crate) from: u64,
-    /// The filter was subscribed to or unsubscribed from again.
+    /// When the filter was subscribed to or unsubscribed from again.
     pub(crate) until: u64,
-    /// What it was owed is not owed any more.
+    /// Its deliveries are no longer required.
     pub(crate) waived: bool,
-    /// It was to be sent what is retained.
+    /// The retained messages are required.
     pub(crate) wants_retained: bool,
 }
 
@@ -39,8 +39,8 @@ impl Interval {
         matches(&self.filter, topic)
     }
 
-    /// Whether it is a member of `group` since before `at`, and to the end.
-    pub(crate) fn mans(&self, group: &str, at: u64) -> bool {
+    /// Whether it has been a member of `group` since before `at`, until the end.
+    pub(crate) fn is_member_of(&self, group: &str, at: u64) -> bool {
         self.filter == *group && self.from < at && self.until == NEVER
     }
 
@@ -53,48 +53,52 @@ pub(crate) fn matches(filter: &str, topic: &str) -> bool {
     TopicFilter::parse(filter).expect("the scripts write valid filters").matches(topic)
 }
 
-/// What was received of one message.
+/// The received copies of one message.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Got {
-    /// Copies for a live publish that were not marked as repeated.
+pub(crate) struct ReceivedCopies {
+    /// Copies of a live publish without DUP.
     pub(crate) live_count: u32,
-    /// Any copy for a live publish.
+    /// Whether any copy was of a live publish.
     pub(crate) is_live: bool,
-    /// Any copy because of a subscription.
+    /// Whether any copy was a retained message for a subscription.
     pub(crate) is_retained: bool,
-    /// Those of them that were not marked as repeated.
+    /// Retained copies without DUP.
     pub(crate) retained_count: u32,
-    /// Any copy.
+    /// When the last copy was received.
     pub(crate) last_at: u64,
 }
 
-/// The books of one session.
+/// The subscriptions and received messages of one session.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Session {
-    pub(crate) wishes: Vec<Wish>,
-    /// By filter: when it was subscribed to or unsubscribed from last.
-    asked: BTreeMap<String, Vec<(u64, Option<QoS>)>>,
+    pub(crate) subscribe_requests: Vec<SubscribeRequest>,
+    /// By filter: the times of its SUBSCRIBE and UNSUBSCRIBE packets.
+    requested: BTreeMap<String, Vec<(u64, Option<QoS>)>>,
     pub(crate) intervals: Vec<Interval>,
-    pub(crate) got: BTreeMap<u32, Got>,
-    /// By topic, QoS of the publish and of the delivery: what came last in order.
+    pub(crate) received: BTreeMap<u32, ReceivedCopies>,
+    /// By topic, QoS of the publish and QoS of the delivery: the last message in order.
     pub(crate) last_in_order: BTreeMap<(String, u8, u8), u64>,
-    /// By topic and QoS of the delivery: the newest update of what is retained that came live.
+    /// By topic and QoS of the delivery: the newest retained update that was received live.
     pub(crate) newest_update: BTreeMap<(String, u8), u64>,
-    /// Since when its connection has not broken; 0: since ever, [`NEVER`]: it has none.
+    /// Start of the current connection; 0: it always existed, [`NEVER`]: there is none.
     pub(crate) unbroken_since: u64,
 }
 
 impl Session {
     pub(crate) fn subscribing(&mut self, filter: &str, qos: QoS, at: u64) {
-        self.asked.entry(filter.into()).or_default().push((at, Some(qos)));
-        self.wishes.push(Wish { filter: filter.into(), asked_at: at, gone_at: NEVER });
+        self.requested.entry(filter.into()).or_default().push((at, Some(qos)));
+        self.subscribe_requests.push(SubscribeRequest {
+            filter: filter.into(),
+            requested_at: at,
+            gone_at: NEVER,
+        });
         for interval in self.current(filter) {
             interval.until = at;
         }
     }
 
     pub(crate) fn unsubscribing(&mut self, filter: &str, at: u64) {
-        self.asked.entry(filter.into()).or_default().push((at, None));
+        self.requested.entry(filter.into()).or_default().push((at, None));
         for interval in self.current(filter) {
             interval.until = at;
         }
@@ -103,24 +107,28 @@ impl Session {
         }
     }
 
-    pub(crate) fn unsubscribed(&mut self, filter: &str, asked_at: u64, at: u64) {
-        for wish in &mut self.wishes {
-            if wish.filter == filter && wish.asked_at < asked_at && wish.gone_at == NEVER {
-                wish.gone_at = at;
+    pub(crate) fn unsubscribed(&mut self, filter: &str, requested_at: u64, at: u64) {
+        for request in &mut self.subscribe_requests {
+            if request.filter == filter && request.requested_at < requested_at && request.gone_at == NEVER {
+                request.gone_at = at;
             }
         }
     }
 
-    /// When `filter` was subscribed to or unsubscribed from next after `at`, whether or not that is answered.
-    pub(crate) fn asked_again(&self, filter: &str, at: u64) -> Option<u64> {
-        self.asked.get(filter)?.iter().map(|(asked_at, _)| *asked_at).find(|&asked_at| asked_at > at)
+    /// When `filter` was next subscribed to or unsubscribed from after `at`, answered or not.
+    pub(crate) fn requested_again(&self, filter: &str, at: u64) -> Option<u64> {
+        self.requested
+            .get(filter)?
+            .iter()
+            .map(|(requested_at, _)| *requested_at)
+            .find(|&requested_at| requested_at > at)
     }
 
-    /// The QoS of a subscription, or a lower one that it was changed to: a message that its publisher knows to be
-    /// taken may still be on its way to the subscriber's shard.
+    /// The QoS of a subscription, or a lower one that it was changed to: an acknowledged message may still be on its way
+    /// to the subscriber's shard.
     pub(crate) fn qos_of(&self, interval: &Interval) -> QoS {
-        let asked = self.asked.get(&interval.filter).into_iter().flatten();
-        let later = asked.filter(|(at, _)| *at >= interval.until).filter_map(|(_, qos)| *qos);
+        let requested = self.requested.get(&interval.filter).into_iter().flatten();
+        let later = requested.filter(|(at, _)| *at >= interval.until).filter_map(|(_, qos)| *qos);
         later.fold(interval.qos, QoS::min)
     }
 
@@ -128,8 +136,11 @@ impl Session {
         self.intervals.iter_mut().filter(move |interval| interval.filter == filter && interval.until == NEVER)
     }
 
-    /// How many SUBSCRIBEs may have brought a message of `topic` that was published at `at`.
-    pub(crate) fn wish_count(&self, topic: &str, at: u64) -> usize {
-        self.wishes.iter().filter(|wish| wish.gone_at > at && matches(&wish.filter, topic)).count()
+    /// How many SUBSCRIBEs may have caused a delivery of a message on `topic` that was published at `at`.
+    pub(crate) fn request_count(&self, topic: &str, at: u64) -> usize {
+        self.subscribe_requests
+            .iter()
+            .filter(|request| request.gone_at > at && matches(&request.filter, topic))
+            .count()
     }
 }

@@ -1,44 +1,43 @@
-//! What differs from seed to seed: how many shards, how small the lanes, how slow everything.
-//! Knows no event.
+//! The parameters of a seed: the number of shards, the size of the lanes, and the delays.
 
 use engine::Limits;
 
 use crate::chance::Chance;
 
-/// The shape of a world.
+/// The parameters of a world.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Engines.
+    /// Number of engines.
     pub shard_count: u16,
-    /// Parcels that a data lane takes.
+    /// Items that a data lane holds.
     pub data_capacity: usize,
-    /// Parcels that a control lane takes.
+    /// Items that a control lane holds.
     pub control_capacity: usize,
-    /// Of every engine.
+    /// The limits of every engine.
     pub limits: Limits,
-    /// Longest time until what is persisted is durable.
+    /// Maximum time until persisted data is durable.
     pub persist_ms_max: u64,
-    /// Bytes towards a client that the network takes before the client reads.
+    /// Bytes that the network buffers before the client reads.
     pub link_bytes_max: usize,
-    /// Whether a turn may see only what lay in a lane when it began to drain it, sends may be partial, and the like;
-    /// otherwise everything that can be done in a turn is done.
+    /// Whether a turn may drain only a part of a lane, sends may be partial, and so on. Otherwise a turn does everything
+    /// that is possible.
     pub random: bool,
-    /// Client identifiers.
+    /// Number of client identifiers.
     pub identity_count: usize,
-    /// Things that happen before the world is left to settle.
+    /// Random events before the world settles.
     pub step_count: u64,
-    /// How many of 100 payloads are large.
+    /// Percentage of large payloads.
     pub large_percent: u64,
-    /// How many of 100 actions of a client end its connection, for better or worse.
+    /// Percentage of client actions that end the connection, normally or not.
     pub churn_percent: u64,
-    /// How many of 1000 steps begin a time in which a lane delivers nothing, or a shard has no turn.
+    /// Of 1000 steps, how many stall a lane or a shard for a while.
     pub delay_permille: u64,
-    /// Seconds that the sessions of clients outlive their connections, those that do.
+    /// Seconds that persistent sessions outlive their connections.
     pub session_expiry_s: u32,
 }
 
 impl Settings {
-    /// For a test that makes its schedule itself: nothing is random.
+    /// Settings for a hand-made schedule: nothing is random.
     #[must_use]
     pub fn by_hand(shard_count: u16) -> Self {
         Self {
@@ -58,7 +57,7 @@ impl Settings {
         }
     }
 
-    /// As `chance` wants it.
+    /// Random settings.
     #[must_use]
     pub fn draw(chance: &mut Chance) -> Self {
         let mut limits = limits();
@@ -91,7 +90,7 @@ fn limits() -> Limits {
     Limits {
         packet_bytes_max: 64 * 1024,
         default_session_expiry_s: 1_000,
-        // Identities that come again soon: what is stale must be told from what is not all the same.
+        // Few generation bits, so that identifiers repeat soon and stale ones must be recognised nevertheless.
         generation_bits: 2,
         ..Limits::default()
     }

@@ -1,5 +1,5 @@
-//! The end of a run: the load stops, everything owed arrives, everyone leaves, and nothing is left behind.
-//! Knows no random choice.
+//! The end of a run: the load stops, every required delivery arrives, all clients leave, and nothing is left behind.
+//! Nothing here is random.
 
 use engine::DropReason;
 use wire::{ProtocolVersion, QoS, RetainHandling};
@@ -10,15 +10,15 @@ use crate::link::ClientEnd;
 use crate::oracle::Counted;
 use crate::world::World;
 
-/// Rounds in which every shard has a turn and every client reads, until all must be quiet.
+/// Maximum rounds until everything is quiet. In a round every shard has a turn and every client reads.
 const ROUNDS_MAX: usize = 20_000;
-/// Longer than any will's delay and any time-out of a connection.
+/// Longer than any will delay and any time-out of a connection.
 const PAUSE_MS: u64 = 15_000;
-/// Longer than any session outlives its connection.
+/// Longer than any session expiry.
 const AGE_MS: u64 = 2_000_000;
 
 impl World {
-    /// Ends the load and judges: what is owed, what is retained, what is left behind.
+    /// Ends the load and checks required deliveries, retained messages, and leaks.
     pub fn finish(&mut self) {
         if self.oracle.failure.is_some() {
             return;
@@ -27,61 +27,61 @@ impl World {
         self.settle();
         self.advance(PAUSE_MS);
         self.settle();
-        self.check_books();
+        self.check_ledgers();
         self.judge_deliveries();
         self.judge_retained();
         self.leave_all();
         self.judge_baseline();
     }
 
-    /// Has every shard take turns and every client read until nothing is under way; a failure if that does not end.
+    /// Runs turns and reads until nothing is in transit. It is a failure if that never happens.
     ///
-    /// Clients whose session waits for them come back meanwhile.
+    /// Clients with a session reconnect meanwhile.
     pub fn settle(&mut self) {
         self.settle_with(true);
     }
 
-    /// [`World::settle`], but who is away stays away.
+    /// Like [`World::settle`], but offline clients stay offline.
     pub fn settle_without_clients_coming_back(&mut self) {
         self.settle_with(false);
     }
 
-    fn settle_with(&mut self, come_back: bool) {
+    fn settle_with(&mut self, reconnect_clients: bool) {
         for _ in 0..ROUNDS_MAX {
-            if come_back {
-                // Also who was pushed out by a rival while the load ended.
-                self.come_back();
+            if reconnect_clients {
+                // Includes clients that a rival took over while the load ended.
+                self.reconnect_clients();
             }
-            if self.oracle.failure.is_some() || self.is_quiet(come_back) {
+            if self.oracle.failure.is_some() || self.is_quiet(reconnect_clients) {
                 return;
             }
             self.advance(1);
             for shard in 0..self.shards.len() {
                 self.turn(shard);
             }
-            for who in 0..self.identities.len() {
-                self.read(who, usize::MAX);
+            for client in 0..self.identities.len() {
+                self.read(client, usize::MAX);
             }
         }
         let waiting: Vec<_> = self.shards.iter().map(|shard| shard.engine.audit()).collect();
         self.oracle.fail(format!("it never became quiet: {waiting:#?}"));
     }
 
-    /// Connections that clients abandoned are noticed; clients whose session waits for them connect.
-    fn come_back(&mut self) {
+    /// Notices abandoned connections, and connects clients that have a session.
+    fn reconnect_clients(&mut self) {
         for link in &mut self.links {
             if link.client_end == ClientEnd::Abandoned {
                 link.client_end = ClientEnd::Reset;
             }
         }
-        for who in 0..self.identities.len() {
-            self.identities[who].stalled_until_ms = 0;
-            let identity = &self.identities[who];
-            // It gave up its session, which a rival may have taken over before its DISCONNECT arrived.
-            let clean_start = identity.must_begin_anew && !identity.rivals.is_empty();
+        for client in 0..self.identities.len() {
+            self.identities[client].stalled_until_ms = 0;
+            let identity = &self.identities[client];
+            // The client ended its session, which a rival may have taken over before its DISCONNECT arrived.
+            let clean_start = identity.must_clean_start && !identity.rivals.is_empty();
             if identity.phase == Phase::Offline && (identity.session_kept || clean_start) {
-                let shard = who % self.shards.len();
-                self.connect(who, shard, ConnectOptions { clean_start, will: None });
+                let shard = client % self.shards.len();
+                self.connect(client, shard, ConnectOptions { clean_start, will: None });
             }
         }
     }
@@ -123,7 +123,7 @@ impl World {
             }
         }
         let (dropped_count, ended_count) = self.droppable();
-        self.oracle.check_owed(Counted {
+        self.oracle.check_required(Counted {
             dropped: dropped_count,
             ended: ended_count,
             without_member: self.dropped(DropReason::NoMember),
@@ -131,7 +131,7 @@ impl World {
         });
     }
 
-    /// Deliveries of QoS 0 that may be missing, and messages that ended with their session.
+    /// QoS 0 deliveries that may be missing, and messages that ended with their session.
     fn droppable(&self) -> (u64, u64) {
         let ended_count = self.dropped(DropReason::SessionEnded);
         let reasons = [DropReason::OutboxFull, DropReason::Offline, DropReason::ConnectionLost];
@@ -166,13 +166,13 @@ impl World {
         if self.oracle.failure.is_some() {
             return;
         }
-        for who in 0..self.identities.len() {
-            if self.identities[who].phase != Phase::Offline {
-                self.disconnect(who, true);
+        for client in 0..self.identities.len() {
+            if self.identities[client].phase != Phase::Offline {
+                self.disconnect(client, true);
             }
-            self.identities[who].session_kept = false;
-            // All is settled: no rival is under way.
-            self.identities[who].rivals.clear();
+            self.identities[client].session_kept = false;
+            // Everything is settled, so no rival connection exists.
+            self.identities[client].rivals.clear();
         }
         self.settle();
         self.advance(AGE_MS);

@@ -1,5 +1,4 @@
-//! The host of one engine: what a turn is, kept as the real host keeps it.
-//! Knows no packet; the engine does.
+//! The host of one engine. Its turn has the same steps as that of the real host.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,22 +11,22 @@ use crate::lanes::BOTH;
 use crate::link::{ClientEnd, Served};
 use crate::world::World;
 
-/// Bytes that one receive takes at most.
+/// Maximum bytes of one receive.
 const RECEIVE_BYTES_MAX: usize = 8 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) engine: Engine,
     actions: Actions,
-    /// What is being persisted, and when it is durable.
+    /// Batches being persisted, and when each is durable.
     pub(crate) persists: VecDeque<(u64, Batch)>,
-    /// By shard: what was told by `Announced`.
+    /// By shard: the count last reported by `Announced`.
     announced: Vec<u64>,
-    /// Empty blocks on their way back.
+    /// Empty blocks to be returned.
     returns: Vec<Vec<u8>>,
     /// Links that the listener has not accepted.
     pub(crate) accepts: VecDeque<usize>,
-    /// Links that other shards handed over, with what was read.
+    /// Links that other shards handed over, with the bytes read.
     pub(crate) arrivals: VecDeque<(usize, Vec<u8>)>,
     by_slot: BTreeMap<u32, usize>,
 }
@@ -51,14 +50,14 @@ impl Shard {
 }
 
 impl World {
-    /// One turn of a shard: everything that has come is taken in, everything that may leave leaves.
+    /// One turn of a shard: receives everything that has arrived and sends everything that can leave.
     ///
     /// # Panics
-    /// If the engine asks for something about a connection that is gone; and when an assertion of its own fails.
+    /// If the engine refers to a connection that is gone, or an assertion of the engine fails.
     pub fn turn(&mut self, shard: usize) {
         self.drain_lanes(shard);
-        self.tell_announced(shard);
-        self.tell_durable(shard);
+        self.deliver_announced(shard);
+        self.deliver_durable(shard);
         self.take_links(shard);
         self.receive_all(shard);
         let now = self.now();
@@ -94,7 +93,7 @@ impl World {
                 continue;
             }
             let mut count = self.lanes.len(source, shard, lane);
-            // What others push while this shard drains is seen or not seen, lane by lane.
+            // Items that other shards push during the drain are seen or not, lane by lane.
             if self.settings.random && count > 0 && self.schedule.percent(25) {
                 count = self.schedule.index(count + 1);
             }
@@ -119,7 +118,7 @@ impl World {
         }
     }
 
-    fn tell_announced(&mut self, shard: usize) {
+    fn deliver_announced(&mut self, shard: usize) {
         for target in (0..self.shards.len()).filter(|&target| target != shard) {
             let count = self.board[target][shard];
             if self.shards[shard].announced[target] < count {
@@ -131,7 +130,7 @@ impl World {
         }
     }
 
-    fn tell_durable(&mut self, shard: usize) {
+    fn deliver_durable(&mut self, shard: usize) {
         let mut durable = None;
         while let Some((_, batch)) = self.shards[shard].persists.pop_front_if(|(due, _)| *due <= self.now_ms)
         {
@@ -174,7 +173,7 @@ impl World {
         }
     }
 
-    /// At most one receive of a link, and its end once everything before that was taken.
+    /// At most one receive of a link, and its end after all bytes were consumed.
     fn receive(&mut self, shard: usize, at: usize) {
         let link = &mut self.links[at];
         let Served::By(by, connection) = link.served else { return };
@@ -232,7 +231,7 @@ impl World {
         (self.links[link].served == Served::By(shard, connection)).then_some(link)
     }
 
-    /// Does what the engine asked for.
+    /// Carries out the engine's actions.
     fn carry_out(&mut self, shard: usize) {
         let actions: Vec<Action> = self.shards[shard].actions.drain().collect();
         for action in actions {

@@ -1,5 +1,4 @@
-//! What happened, as a digest of everything and the last events in words.
-//! Knows no meaning of an event.
+//! The events of a run, as a digest of all and the text of the last ones.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +17,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Trace {
     digest: u64,
-    /// Counts events: an order of everything that happens.
+    /// Counts events; defines their order.
     stamp: u64,
     last: VecDeque<Entry>,
 }
@@ -28,7 +27,7 @@ impl Trace {
         Self { digest: 0xcbf2_9ce4_8422_2325, stamp: 0, last: VecDeque::new() }
     }
 
-    /// Notes an event and returns its stamp.
+    /// Records an event and returns its stamp.
     pub(crate) fn note(&mut self, now_ms: u64, what: &'static str, numbers: [u64; 4]) -> u64 {
         self.stamp += 1;
         for byte in what.bytes() {
@@ -68,7 +67,7 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // An assertion of the engine failed: what led to it is worth more than its line.
+        // An assertion of the engine failed: the events before it are needed to explain it.
         if std::thread::panicking() {
             for line in self.last_events() {
                 eprintln!("{line}");
@@ -77,16 +76,16 @@ impl Drop for Trace {
     }
 }
 
-/// What a run that kept every promise did.
+/// The result of a run without a violation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// Of everything that happened, in order.
+    /// Digest of all events, in order.
     pub digest: u64,
     /// Events that happened.
     pub event_count: u64,
     /// Messages published.
     pub message_count: u64,
-    /// Messages that crossed between shards.
+    /// Messages forwarded between shards.
     pub crossed_count: u64,
     /// Connections handed over between shards.
     pub handed_over_count: u64,
@@ -94,14 +93,14 @@ pub struct Report {
     pub take_over_count: u64,
 }
 
-/// A promise that was broken.
+/// A violated guarantee.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// What repeats it.
+    /// The seed that reproduces it.
     pub seed: u64,
-    /// Which promise.
+    /// The violated guarantee.
     pub what: String,
-    /// What happened last.
+    /// The last events.
     pub last_events: Vec<String>,
 }
 

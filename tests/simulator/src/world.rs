@@ -1,5 +1,4 @@
-//! All parts of a simulated broker and its clients, and what holds them together: time, trace, verdict.
-//! Knows no rule; shards, clients and the oracle do.
+//! A simulated broker with its clients, and their common time, trace and verdict.
 
 use engine::{Audit, Counters, DropReason, Entropy, Instant, LaneKind, Topology};
 
@@ -12,14 +11,14 @@ use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::trace::{Failure, Report, Trace};
 
-/// Virtual time at which a world begins, in milliseconds: not 0, so that nothing is relative to the origin by chance.
+/// Virtual time at which a world begins, in milliseconds. Not 0, so that a value relative to the origin is noticed.
 const START_MS: u64 = 1_000_000;
 
 /// Shards, lanes, network, clients and the oracle.
 #[derive(Debug)]
 pub struct World {
     pub(crate) seed: u64,
-    /// Deals clients and topics to shards.
+    /// The placement key: assigns clients and topics to shards.
     key: u64,
     pub(crate) settings: Settings,
     pub(crate) now_ms: u64,
@@ -27,19 +26,19 @@ pub struct World {
     pub(crate) lanes: Lanes,
     /// Lanes whose receiver sees nothing for now: source, target, lane.
     pub(crate) held: Vec<(usize, usize, LaneKind)>,
-    /// It has no turn for now.
+    /// The shard that has no turn for now.
     pub(crate) stalled_shard: Option<usize>,
-    /// By shard and source: the announcements it has taken in, where the source can read it.
+    /// Indexed by shard and source: the announcements that the shard has applied, readable by the source.
     pub(crate) board: Vec<Vec<u64>>,
     pub(crate) links: Vec<Link>,
     pub(crate) identities: Vec<Identity>,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
-    /// Who has its turn, and when.
+    /// Draws the order of events.
     pub(crate) schedule: Chance,
-    /// How bytes of clients travel.
+    /// Draws how bytes of clients travel.
     pub(crate) network: Chance,
-    /// What clients do.
+    /// Draws the actions of clients.
     pub(crate) clients: Chance,
 }
 
@@ -80,18 +79,18 @@ impl World {
         self.trace.note(self.now_ms, what, numbers.map(|number| number as u64))
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub fn advance(&mut self, ms: u64) {
         self.now_ms += ms;
     }
 
-    /// Totals of one shard.
+    /// The counters of one shard.
     #[must_use]
     pub fn counters(&self, shard: usize) -> &Counters {
         self.shards[shard].engine.counters()
     }
 
-    /// The books of one shard.
+    /// The audit of one shard.
     #[must_use]
     pub fn audit(&self, shard: usize) -> Audit {
         self.shards[shard].engine.audit()
@@ -109,7 +108,7 @@ impl World {
         self.shards[shard].engine.retained_count()
     }
 
-    /// The shard on which the session of a client identifier lives.
+    /// The home shard of a client identifier's session.
     #[must_use]
     pub fn home_of_client(&self, client_id: &str) -> usize {
         let dealt_by = Entropy(u128::from(self.key));
@@ -117,53 +116,53 @@ impl World {
         usize::from(topology.home_of_client(client_id))
     }
 
-    /// Clients there are.
+    /// The number of clients.
     #[must_use]
     pub fn client_count(&self) -> usize {
         self.identities.len()
     }
 
-    /// What an application received, in order: the message, and whether as a retained one.
+    /// The messages delivered to an application, in order, and whether each was retained.
     #[must_use]
-    pub fn heard(&self, who: usize) -> &[(u32, bool)] {
-        &self.identities[who].heard
+    pub fn heard(&self, client: usize) -> &[(u32, bool)] {
+        &self.identities[client].heard
     }
 
     /// Whether a client has read CONNACK and not left since.
     #[must_use]
-    pub fn is_online(&self, who: usize) -> bool {
-        self.identities[who].phase == Phase::Online
+    pub fn is_online(&self, client: usize) -> bool {
+        self.identities[client].phase == Phase::Online
     }
 
     /// Whether a client has no connection.
     #[must_use]
-    pub fn is_offline(&self, who: usize) -> bool {
-        self.identities[who].phase == Phase::Offline
+    pub fn is_offline(&self, client: usize) -> bool {
+        self.identities[client].phase == Phase::Offline
     }
 
-    /// Whether a client waits for no answer.
+    /// Whether a client waits for no acknowledgement.
     #[must_use]
-    pub fn is_answered(&self, who: usize) -> bool {
-        self.identities[who].is_idle()
+    pub fn is_answered(&self, client: usize) -> bool {
+        self.identities[client].is_idle()
     }
 
-    /// From now on the receiver of a lane sees nothing of it, as if its sender were slow.
+    /// Stalls a lane: its receiver sees nothing of it from now on.
     pub fn hold(&mut self, source: usize, target: usize, lane: LaneKind) {
         self.held.push((source, target, lane));
     }
 
-    /// No lane is held any more.
+    /// Releases all lanes.
     pub fn release(&mut self) {
         self.held.clear();
     }
 
-    /// Parcels in a lane.
+    /// Items in a lane.
     #[must_use]
     pub fn lane_len(&self, source: usize, target: usize, lane: LaneKind) -> usize {
         self.lanes.len(source, target, lane)
     }
 
-    /// The promise that was broken, if one was.
+    /// The violated guarantee, if any.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         let what = self.oracle.failure.clone()?;
@@ -184,12 +183,14 @@ impl World {
         }
     }
 
-    /// Checks the books of every shard: each delivery owed is delivered, under way, or dropped for a reason.
-    pub(crate) fn check_books(&mut self) {
+    /// Checks the session ledgers of every shard: each required delivery is delivered, in transit, or dropped for a
+    /// reason.
+    pub(crate) fn check_ledgers(&mut self) {
         for (number, shard) in self.shards.iter().enumerate() {
             for session in shard.engine.audit().sessions {
                 if !session.balances() {
-                    self.oracle.fail(format!("the books of shard {number} do not balance: {session:?}"));
+                    self.oracle
+                        .fail(format!("a session ledger of shard {number} does not balance: {session:?}"));
                 }
             }
         }

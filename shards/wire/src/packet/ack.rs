@@ -1,5 +1,5 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP, which have one layout; and what all acknowledgements share.
-//! Knows not what is being acknowledged.
+//! PUBACK, PUBREC, PUBREL and PUBCOMP, which share one layout, and the properties and reason codes of all
+//! acknowledgements.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -43,7 +43,7 @@ impl AckKind {
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
-    /// The identifier of the PUBLISH it is about [MQTT-2.2.1-5].
+    /// The identifier of the acknowledged PUBLISH [MQTT-2.2.1-5].
     pub packet_id: PacketId,
     /// The outcome; before 5.0 always success.
     pub reason: ReasonCode,
@@ -52,7 +52,7 @@ pub struct Ack<'a> {
 }
 
 impl<'a> Ack<'a> {
-    /// An acknowledgement that says nothing but success.
+    /// An acknowledgement of success without properties.
     #[must_use]
     #[inline]
     pub fn success(packet_id: PacketId) -> Self {
@@ -62,13 +62,13 @@ impl<'a> Ack<'a> {
     /// Reads the body of an acknowledgement of this kind.
     ///
     /// # Errors
-    /// If the packet identifier is 0 [MQTT-2.2.1-3], the reason code is none for this packet [MQTT-3.4.2-1], or a property
-    /// is not in order.
+    /// If the packet identifier is 0 [MQTT-2.2.1-3], the reason code is not allowed in this packet [MQTT-3.4.2-1], or a
+    /// property is invalid.
     #[inline]
     pub fn decode(kind: AckKind, version: ProtocolVersion, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let mut ack = Self::success(read_packet_id(&mut reader)?);
-        // The reason may be left out, and behind it the properties.
+        // The properties may be omitted, or the reason code and the properties.
         if version.is_v5() && !reader.is_empty() {
             ack.reason = reason_in(kind.packet_type(), reader.u8()?)?;
             if !reader.is_empty() {
@@ -79,9 +79,13 @@ impl<'a> Ack<'a> {
         Ok(ack)
     }
 
-    /// Appends the packet as `version` writes it: before 5.0 without a reason, and always as short as it can be.
+    /// Appends the packet in the format of `version`: before 5.0 without a reason code, and always in its shortest form.
     pub fn encode(&self, kind: AckKind, version: ProtocolVersion, out: &mut Vec<u8>) {
-        debug_assert!(self.reason.is_allowed_in(kind.packet_type()), "{kind:?} cannot say {:?}", self.reason);
+        debug_assert!(
+            self.reason.is_allowed_in(kind.packet_type()),
+            "{kind:?} cannot carry {:?}",
+            self.reason
+        );
         let [high, low] = self.packet_id.get().to_be_bytes();
         let first_byte = kind.packet_type().first_byte();
         let has_properties = version.is_v5() && !self.properties.is_empty();
@@ -98,10 +102,10 @@ impl<'a> Ack<'a> {
     }
 }
 
-/// The properties of an acknowledgement: of these four, of SUBACK and of UNSUBACK.
+/// The properties of an acknowledgement: of these four packets, of SUBACK and of UNSUBACK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AckProperties<'a> {
-    /// What happened, for people.
+    /// An explanation for people.
     pub reason_string: Option<&'a str>,
     /// The user properties.
     pub user_properties: UserProperties<'a>,
@@ -151,7 +155,7 @@ impl<'a> Reasons<'a> {
         Self(ReasonSource::Codes(codes))
     }
 
-    /// Takes every byte as a reason code for a packet of this type.
+    /// Reads every byte as a reason code for a packet of this type.
     pub(crate) fn decode(
         packet_type: PacketType,
         version: ProtocolVersion,
@@ -162,7 +166,7 @@ impl<'a> Reasons<'a> {
         }
         for &code in bytes {
             let reason = reason_in(packet_type, code)?;
-            // 3.1.1 has one way to say no [MQTT-3.9.3-2].
+            // 3.1.1 has a single failure code [MQTT-3.9.3-2].
             if !version.is_v5() && reason.is_error() && reason != ReasonCode::UnspecifiedError {
                 return Err(Malformed::ReasonCodeNotAllowed { code });
             }
@@ -170,7 +174,7 @@ impl<'a> Reasons<'a> {
         Ok(Self(ReasonSource::Bytes(bytes)))
     }
 
-    /// How many there are.
+    /// The number of reason codes.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self.0 {

@@ -1,5 +1,4 @@
-//! AUTH: one step of extended authentication, 5.0 only.
-//! Knows no method and looks into no data.
+//! AUTH: one step of enhanced authentication, 5.0 only. Methods and their data are opaque here.
 
 use alloc::vec::Vec;
 
@@ -11,12 +10,12 @@ use crate::read::Reader;
 use crate::reason::ReasonCode;
 use crate::write;
 
-/// A step of extended authentication.
+/// A step of enhanced authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auth<'a> {
-    /// Where the exchange stands.
+    /// The state of the exchange.
     pub reason: ReasonCode,
-    /// The properties. The method is absent only from the shortest AUTH, which says success and nothing else.
+    /// The properties. The method is absent only from the shortest AUTH, which means success.
     pub properties: AuthProperties<'a>,
 }
 
@@ -24,8 +23,8 @@ impl<'a> Auth<'a> {
     /// Reads the body of an AUTH.
     ///
     /// # Errors
-    /// If the reason code is none for an AUTH [MQTT-3.15.2-1], there is a body without an authentication method, or a
-    /// property is not in order.
+    /// If the reason code is not allowed in an AUTH [MQTT-3.15.2-1], there is a body without an authentication method, or
+    /// a property is invalid.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         if reader.is_empty() {
@@ -41,7 +40,7 @@ impl<'a> Auth<'a> {
         Ok(Self { reason, properties })
     }
 
-    /// Appends the packet; nothing before 5.0, which has no AUTH.
+    /// Appends the packet. Appends nothing before 5.0, which has no AUTH.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         debug_assert!(version.is_v5(), "there is no AUTH before 5.0");
         if !version.is_v5() {
@@ -63,7 +62,7 @@ pub struct AuthProperties<'a> {
     pub authentication_method: Option<&'a str>,
     /// Data of that method.
     pub authentication_data: Option<&'a [u8]>,
-    /// What happened, for people.
+    /// An explanation for people.
     pub reason_string: Option<&'a str>,
     /// The user properties.
     pub user_properties: UserProperties<'a>,

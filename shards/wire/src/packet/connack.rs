@@ -1,5 +1,4 @@
 //! CONNACK: the server's answer to CONNECT.
-//! Knows no session and no limit; it says what it is told to say.
 
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
@@ -15,7 +14,7 @@ use crate::write;
 /// The server's answer to CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnAck<'a> {
-    /// Whether a session is resumed; 3.1 cannot say.
+    /// Whether a session is resumed. 3.1 cannot express it.
     pub session_present: bool,
     /// The outcome; before 5.0 the return code that comes nearest ([`ReasonCode::connect_return_code`]).
     pub reason: ReasonCode,
@@ -27,8 +26,8 @@ impl<'a> ConnAck<'a> {
     /// Reads the body of a CONNACK.
     ///
     /// # Errors
-    /// If a reserved flag is set [MQTT-3.2.2-1], the reason code is none for a CONNACK, a refusal claims a session
-    /// [MQTT-3.2.2-6], or a property is not in order.
+    /// If a reserved flag is set [MQTT-3.2.2-1], the reason code is not allowed in a CONNACK, a refusal has Session
+    /// Present set [MQTT-3.2.2-6], or a property is invalid.
     pub fn decode(version: ProtocolVersion, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let flags = reader.u8()?;
@@ -51,7 +50,7 @@ impl<'a> ConnAck<'a> {
         Ok(Self { session_present, reason, properties })
     }
 
-    /// Appends the packet as `version` writes it.
+    /// Appends the packet in the format of `version`.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         debug_assert!(!self.session_present || self.reason == ReasonCode::Success, "[MQTT-3.2.2-6]");
         let code = if version.is_v5() { self.reason.code() } else { self.reason.connect_return_code() };
@@ -68,25 +67,25 @@ impl<'a> ConnAck<'a> {
 /// The properties of a CONNACK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnAckProperties<'a> {
-    /// How long the session outlives the connection, in seconds; absent: as the client asked.
+    /// How long the session outlives the connection, in seconds; absent: as requested by the client.
     pub session_expiry_interval_s: Option<u32>,
-    /// How many QoS 1 and 2 messages the server takes at once; absent: 65 535.
+    /// How many QoS 1 and 2 messages the server accepts at once; absent: 65 535.
     pub receive_maximum: Option<NonZeroU16>,
-    /// The highest QoS the server takes, 0 or 1; absent, and how 2 is written: all.
+    /// The highest QoS that the server accepts, 0 or 1. Absent means 2, and 2 is encoded as absent.
     pub maximum_qos: Option<QoS>,
     /// Whether messages can be retained; absent: yes.
     pub retain_available: Option<bool>,
-    /// The largest packet the server takes, in bytes; absent: any.
+    /// The largest packet that the server accepts, in bytes; absent: any.
     pub packet_bytes_max: Option<NonZeroU32>,
-    /// The client identifier that the server chose [MQTT-3.2.2-16].
+    /// The client identifier assigned by the server [MQTT-3.2.2-16].
     pub assigned_client_id: Option<&'a str>,
-    /// The greatest topic alias the server takes; absent: none.
+    /// The greatest topic alias that the server accepts; absent: none.
     pub topic_alias_maximum: Option<u16>,
-    /// What happened, for people.
+    /// An explanation for people.
     pub reason_string: Option<&'a str>,
     /// The user properties.
     pub user_properties: UserProperties<'a>,
-    /// Whether filters may have wildcards; absent: yes.
+    /// Whether filters may contain wildcards; absent: yes.
     pub wildcard_available: Option<bool>,
     /// Whether subscriptions may have identifiers; absent: yes.
     pub subscription_ids_available: Option<bool>,
@@ -94,11 +93,11 @@ pub struct ConnAckProperties<'a> {
     pub shared_available: Option<bool>,
     /// The keep alive the client must use instead of its own, in seconds [MQTT-3.1.2-21].
     pub server_keep_alive_s: Option<u16>,
-    /// What response topics are made from.
+    /// The basis for response topics.
     pub response_information: Option<&'a str>,
     /// Another server to use.
     pub server_reference: Option<&'a str>,
-    /// The method of extended authentication.
+    /// The method of enhanced authentication.
     pub authentication_method: Option<&'a str>,
     /// Data of that method.
     pub authentication_data: Option<&'a [u8]>,

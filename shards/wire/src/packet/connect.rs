@@ -1,5 +1,4 @@
-//! CONNECT and the will it may carry.
-//! Knows no session; whether a client identifier, a name or a password will do is not asked here.
+//! CONNECT and the will it may carry. The engine decides whether a client identifier, user name or password is accepted.
 
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
@@ -20,18 +19,19 @@ const FLAG_WILL_RETAIN: u8 = 0b0010_0000;
 const FLAG_PASSWORD: u8 = 0b0100_0000;
 const FLAG_USER_NAME: u8 = 0b1000_0000;
 
-/// A client asks to connect.
+/// A client requests a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
-    /// The version this connection is to speak.
+    /// The protocol version of the connection.
     pub version: ProtocolVersion,
-    /// Whether to forget an existing session; before 5.0 "clean session", which also ends with the connection.
+    /// Whether to discard an existing session. Before 5.0 this is "clean session", which also ends the session with the
+    /// connection.
     pub clean_start: bool,
-    /// The longest silence the client promises, in seconds; 0: it promises none.
+    /// The longest silence that the client promises, in seconds; 0: no promise.
     pub keep_alive_s: u16,
-    /// Who the client is; empty: the server is to choose [MQTT-3.1.3-6].
+    /// The client identifier; empty: the server assigns one [MQTT-3.1.3-6].
     pub client_id: &'a str,
-    /// The message to publish if the client vanishes.
+    /// The message to publish if the connection ends without a DISCONNECT.
     pub will: Option<Will<'a>>,
     /// The user name.
     pub user_name: Option<&'a str>,
@@ -45,8 +45,8 @@ impl<'a> Connect<'a> {
     /// Reads the body of a CONNECT.
     ///
     /// # Errors
-    /// If protocol name or level are none we speak, a reserved flag is set, the will's flags contradict each other, the
-    /// fields are not those the flags announce, or a property is not in order.
+    /// If the protocol name or level is not supported, a reserved flag is set, the will's flags contradict each other,
+    /// the fields differ from those that the flags announce, or a property is invalid.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let version = read_version(&mut reader)?;
@@ -68,7 +68,7 @@ impl<'a> Connect<'a> {
         let keep_alive_s = reader.u16()?;
         let properties = ConnectProperties::decode(PropertyWalk::follow(version, &mut reader)?)?;
 
-        // The payload: always in this order [MQTT-3.1.3-1].
+        // The order of the payload fields is fixed [MQTT-3.1.3-1].
         let client_id = reader.text()?;
         let will = if has_will {
             let properties = WillProperties::decode(PropertyWalk::follow(version, &mut reader)?)?;
@@ -93,7 +93,7 @@ impl<'a> Connect<'a> {
         })
     }
 
-    /// Appends the packet in its own version; the one given is there for symmetry alone.
+    /// Appends the packet in its own version. The parameter only keeps the signature uniform.
     pub fn encode(&self, _: ProtocolVersion, out: &mut Vec<u8>) {
         write::packet(out, PacketType::Connect.first_byte(), 0, |out| self.encode_body(out));
     }
@@ -134,7 +134,7 @@ impl<'a> Connect<'a> {
     }
 }
 
-/// Protocol name and level, together: the pair says which standard the rest follows.
+/// Reads protocol name and level; together they select the standard of the rest.
 fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, Malformed> {
     let name = reader.text()?;
     let versions: &[_] = match name {
@@ -155,17 +155,17 @@ fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, Malformed> {
 pub struct ConnectProperties<'a> {
     /// How long the session outlives the connection, in seconds; absent: not at all; `u32::MAX`: for ever.
     pub session_expiry_interval_s: Option<u32>,
-    /// How many QoS 1 and 2 messages the client takes at once; absent: 65 535.
+    /// How many QoS 1 and 2 messages the client accepts at once; absent: 65 535.
     pub receive_maximum: Option<NonZeroU16>,
-    /// The largest packet the client takes, in bytes; absent: any [MQTT-3.1.2-24].
+    /// The largest packet that the client accepts, in bytes; absent: any [MQTT-3.1.2-24].
     pub packet_bytes_max: Option<NonZeroU32>,
-    /// The greatest topic alias the client takes; absent: none [MQTT-3.1.2-27].
+    /// The greatest topic alias that the client accepts; absent: none [MQTT-3.1.2-27].
     pub topic_alias_maximum: Option<u16>,
     /// Whether CONNACK may carry response information; absent: no.
     pub request_response_information: Option<bool>,
     /// Whether any packet may carry a reason string or user properties; absent: yes [MQTT-3.1.2-29].
     pub request_problem_information: Option<bool>,
-    /// The method of extended authentication.
+    /// The method of enhanced authentication.
     pub authentication_method: Option<&'a str>,
     /// Data of that method.
     pub authentication_data: Option<&'a [u8]>,
@@ -224,14 +224,14 @@ impl<'a> ConnectProperties<'a> {
     }
 }
 
-/// The message that is published if the client vanishes.
+/// The message that is published if the connection ends without a DISCONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Will<'a> {
-    /// Where to.
+    /// The topic it is published to.
     pub topic: TopicName<'a>,
-    /// What.
+    /// The message itself.
     pub payload: &'a [u8],
-    /// How.
+    /// The QoS it is published with.
     pub qos: QoS,
     /// Whether it is retained.
     pub retain: bool,
@@ -242,17 +242,17 @@ pub struct Will<'a> {
 /// The properties of a will.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WillProperties<'a> {
-    /// How long to wait for the client's return, in seconds; absent: not at all.
+    /// How long to wait for the client to reconnect, in seconds; absent: not at all.
     pub delay_interval_s: Option<u32>,
-    /// How long the message lives once it is published, in seconds; absent: for ever.
+    /// Lifetime of the message after it is published, in seconds; absent: unlimited.
     pub message_expiry_interval_s: Option<u32>,
     /// Whether the payload is text in UTF-8; absent: it is bytes.
     pub payload_format_utf8: Option<bool>,
-    /// What the payload is, in the application's words.
+    /// The type of the payload, defined by the application.
     pub content_type: Option<&'a str>,
-    /// Where an answer is expected; without wildcards [MQTT-3.3.2-14].
+    /// The topic for a response; without wildcards [MQTT-3.3.2-14].
     pub response_topic: Option<&'a str>,
-    /// By what the requester will know the answer.
+    /// Identifies the request that a response belongs to.
     pub correlation_data: Option<&'a [u8]>,
     /// The user properties.
     pub user_properties: UserProperties<'a>,
@@ -291,14 +291,14 @@ impl<'a> WillProperties<'a> {
         self.forwardable().encode(out);
     }
 
-    /// Whether any property travels on with the message.
+    /// Whether any property is forwarded with the message.
     #[must_use]
     pub fn has_forwardable(&self) -> bool {
         !self.forwardable().is_empty()
     }
 
-    /// Appends, encoded, the properties that travel with the message unaltered, in the order in which they were received:
-    /// payload format, content type, response topic, correlation data, user properties.
+    /// Appends, encoded, the properties that are forwarded unaltered, in the order in which they were received: payload
+    /// format, content type, response topic, correlation data, user properties.
     pub fn append_forwardable(&self, out: &mut Vec<u8>) {
         const LEFT_OUT: &[u32] = &[identifier::WILL_DELAY_INTERVAL, identifier::MESSAGE_EXPIRY_INTERVAL];
         let has_left_out = self.delay_interval_s.is_some() || self.message_expiry_interval_s.is_some();

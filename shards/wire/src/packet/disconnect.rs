@@ -1,5 +1,4 @@
 //! DISCONNECT, in either direction.
-//! Knows not what becomes of the session or the will.
 
 use alloc::vec::Vec;
 
@@ -14,7 +13,7 @@ use crate::write;
 /// The sender is about to close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disconnect<'a> {
-    /// Why; before 5.0 always success, which means a normal disconnection.
+    /// The reason; before 5.0 always success, which means a normal disconnection.
     pub reason: ReasonCode,
     /// The properties; none before 5.0.
     pub properties: DisconnectProperties<'a>,
@@ -24,13 +23,13 @@ impl<'a> Disconnect<'a> {
     /// Reads the body of a DISCONNECT.
     ///
     /// # Errors
-    /// If the reason code is none for a DISCONNECT [MQTT-3.14.2-1], a property is not in order, or, before 5.0, there is
-    /// anything at all.
+    /// If the reason code is not allowed in a DISCONNECT [MQTT-3.14.2-1], a property is invalid, or, before 5.0, the body
+    /// is not empty.
     pub fn decode(version: ProtocolVersion, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let mut disconnect =
             Self { reason: ReasonCode::Success, properties: DisconnectProperties::default() };
-        // The reason may be left out, and behind it the properties.
+        // The properties may be omitted, or the reason code and the properties.
         if version.is_v5() && !reader.is_empty() {
             disconnect.reason = reason_in(PacketType::Disconnect, reader.u8()?)?;
             if !reader.is_empty() {
@@ -42,12 +41,12 @@ impl<'a> Disconnect<'a> {
         Ok(disconnect)
     }
 
-    /// Appends the packet as `version` writes it: before 5.0 empty, and always as short as it can be.
+    /// Appends the packet in the format of `version`: empty before 5.0, and always in its shortest form.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         let has_properties = self.properties != DisconnectProperties::default();
         debug_assert!(
             !version.is_v5() || self.reason.is_allowed_in(PacketType::Disconnect),
-            "DISCONNECT cannot say {:?}",
+            "DISCONNECT cannot carry {:?}",
             self.reason
         );
         write::packet(out, PacketType::Disconnect.first_byte(), 0, |out| {
@@ -64,10 +63,10 @@ impl<'a> Disconnect<'a> {
 /// The properties of a DISCONNECT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DisconnectProperties<'a> {
-    /// How long the session outlives the connection, in seconds; absent: as CONNECT said. Never sent by a server
+    /// How long the session outlives the connection, in seconds; absent: as set by CONNECT. Never sent by a server
     /// [MQTT-3.14.2-2].
     pub session_expiry_interval_s: Option<u32>,
-    /// What happened, for people.
+    /// An explanation for people.
     pub reason_string: Option<&'a str>,
     /// The user properties.
     pub user_properties: UserProperties<'a>,

@@ -1,5 +1,5 @@
-//! The fifteen packets: what each holds, read strictly and written back.
-//! Knows neither who sent one nor whether it is the time for it.
+//! The fifteen packet types: their contents, strict decoding and encoding. Every error found here is a property of the
+//! packet alone; the receiver decides whether the packet is allowed in its state.
 
 mod ack;
 mod auth;
@@ -33,10 +33,10 @@ use crate::write;
 
 /// Any packet, borrowed from the bytes it was decoded from.
 ///
-/// Which of them a peer may send, and when, is for the receiver to say: both directions are decoded.
+/// Packets of both directions are decoded. The receiver decides which of them a peer may send, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// A client asks to connect.
+    /// A client requests a connection.
     Connect(Connect<'a>),
     /// The server's answer to CONNECT.
     ConnAck(ConnAck<'a>),
@@ -64,15 +64,15 @@ pub enum Packet<'a> {
     PingResp,
     /// The sender is about to close.
     Disconnect(Disconnect<'a>),
-    /// A step of extended authentication, 5.0 only.
+    /// A step of enhanced authentication, 5.0 only.
     Auth(Auth<'a>),
 }
 
 impl<'a> Packet<'a> {
-    /// Reads a frame as the packet it must be in `version`. CONNECT brings its own version and ignores that one.
+    /// Decodes a frame in `version`. CONNECT contains its own version and ignores the argument.
     ///
     /// # Errors
-    /// For every breach of the standard that shows in the packet alone; [`Malformed`] lists them.
+    /// For every violation of the standard that is visible in the packet alone; [`Malformed`] lists them.
     pub fn decode(version: ProtocolVersion, frame: Frame<'a>) -> Result<Self, Malformed> {
         let Frame { first_byte, body } = frame;
         let reserved = Malformed::PacketTypeReserved { packet_type: first_byte >> 4 };
@@ -108,8 +108,8 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// Appends the packet as `version` writes it; what that version cannot say is left out. CONNECT is written in its own
-    /// version; AUTH before 5.0 is nothing at all.
+    /// Appends the packet in the format of `version`, without the fields that this version does not have. CONNECT is
+    /// encoded in its own version. AUTH before 5.0 appends nothing.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         match self {
             Self::Connect(packet) => packet.encode(version, out),
@@ -130,7 +130,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Which packet it is.
+    /// The type of the packet.
     #[must_use]
     pub const fn packet_type(&self) -> PacketType {
         match self {
@@ -153,9 +153,9 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Refuses flags other than those the packet type fixes [MQTT-2.1.3-1]; PUBLISH reads its own.
+/// Refuses flags that differ from those of the packet type [MQTT-2.1.3-1]. PUBLISH decodes its own flags.
 fn refuse_flags(version: ProtocolVersion, packet_type: PacketType, first_byte: u8) -> Result<(), Malformed> {
-    // 3.1 repeats these three with the DUP flag set; 3.1.1 took that away.
+    // 3.1 repeats these three packets with the DUP flag set; 3.1.1 removed that.
     let is_repeatable =
         matches!(packet_type, PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe);
     let ignored = if is_repeatable && version == ProtocolVersion::V3_1 { 0b1000 } else { 0 };
@@ -172,7 +172,7 @@ fn read_packet_id(reader: &mut Reader<'_>) -> Result<PacketId, Malformed> {
     PacketId::new(reader.u16()?).ok_or(Malformed::PacketIdZero)
 }
 
-/// Takes `code` as a reason code that a packet of this type may carry.
+/// Reads `code` as a reason code that a packet of this type may carry.
 #[inline]
 fn reason_in(packet_type: PacketType, code: u8) -> Result<ReasonCode, Malformed> {
     match ReasonCode::from_code(code) {

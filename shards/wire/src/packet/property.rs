@@ -1,5 +1,5 @@
-//! Properties of MQTT 5.0: identifier, type and domain of each, and the walk over a section of them.
-//! Knows not which packet may carry which: every packet names its own.
+//! Properties of MQTT 5.0: identifier, type and domain of each, and iteration over a property section. Each packet
+//! decides which properties it may carry.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -42,7 +42,7 @@ pub(crate) mod identifier {
     pub(crate) const SHARED_SUBSCRIPTION_AVAILABLE: u32 = 0x2A;
 }
 
-/// One property with its value, which is in its domain.
+/// One property with its value. Only values within the property's domain are constructed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Property<'a> {
     PayloadFormatIndicator(bool),
@@ -165,7 +165,7 @@ impl<'a> Property<'a> {
             Self::TopicAlias(value) => two(out, identifier::TOPIC_ALIAS, value.get()),
             Self::MaximumQos(QoS::AtMostOnce) => byte(out, identifier::MAXIMUM_QOS, 0),
             Self::MaximumQos(QoS::AtLeastOnce) => byte(out, identifier::MAXIMUM_QOS, 1),
-            // Two is what its absence says, and the only way to say it.
+            // The value 2 is encoded by leaving the property out; the property cannot carry it.
             Self::MaximumQos(QoS::ExactlyOnce) => {}
             Self::RetainAvailable(value) => byte(out, identifier::RETAIN_AVAILABLE, value.into()),
             Self::User(name, value) => {
@@ -185,7 +185,7 @@ impl<'a> Property<'a> {
         }
     }
 
-    /// Puts a property if it has a value.
+    /// Appends a property if it has a value.
     pub(crate) fn put<T>(out: &mut Vec<u8>, value: Option<T>, property: impl FnOnce(T) -> Self) {
         if let Some(value) = value {
             property(value).encode(out);
@@ -218,7 +218,7 @@ fn text(out: &mut Vec<u8>, identifier: u32, value: &str) {
     write::text(out, value);
 }
 
-/// The walk over one property section.
+/// A cursor over one property section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PropertyWalk<'a> {
     section: &'a [u8],
@@ -229,7 +229,7 @@ pub(crate) struct PropertyWalk<'a> {
     subscription_ids: Span,
 }
 
-/// From the first to the last property of a kind that may be there many times; others may stand between.
+/// The range from the first to the last property of a repeatable kind; other properties may stand between.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     start: usize,
@@ -250,7 +250,7 @@ impl Span {
 }
 
 impl<'a> PropertyWalk<'a> {
-    /// Reads the section that follows in the packet; before 5.0 there is none.
+    /// Reads the section that follows in the packet. Before 5.0 the section is empty.
     #[inline]
     pub(crate) fn follow(version: ProtocolVersion, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         Ok(Self::of(if version.is_v5() { reader.section()? } else { &[] }))
@@ -273,7 +273,7 @@ impl<'a> PropertyWalk<'a> {
         self.section.is_empty()
     }
 
-    /// The next property, or `None` at the section's end.
+    /// Returns the next property, or `None` at the end of the section.
     pub(crate) fn next(&mut self) -> Result<Option<Property<'a>>, Malformed> {
         if self.reader.is_empty() {
             return Ok(None);
@@ -294,7 +294,7 @@ impl<'a> PropertyWalk<'a> {
         self.section.len() - self.reader.rest().len()
     }
 
-    /// Keeps the value of the property just read, which must be the first of its kind.
+    /// Stores the value of the property just read, which must be the first of its kind.
     pub(crate) const fn once<T: Copy>(&self, slot: &mut Option<T>, value: T) -> Result<(), Malformed> {
         if slot.is_some() {
             return Err(Malformed::PropertyDuplicate { identifier: self.last_identifier });
@@ -303,7 +303,7 @@ impl<'a> PropertyWalk<'a> {
         Ok(())
     }
 
-    /// Refuses the property just read: it does not belong into this packet.
+    /// The error for the property just read: it is not allowed in this packet.
     pub(crate) const fn not_allowed(&self) -> Malformed {
         Malformed::PropertyNotAllowed { identifier: self.last_identifier }
     }
@@ -323,7 +323,7 @@ impl<'a> PropertyWalk<'a> {
         SubscriptionIds(SubscriptionIdSource::Section(self.subscription_ids.of(self.section)))
     }
 
-    /// The next property of a section that was validated when its packet was decoded.
+    /// Returns the next property of a section that was validated when its packet was decoded.
     fn next_validated(&mut self) -> Option<Property<'a>> {
         let property = self.next();
         debug_assert!(property.is_ok(), "a decoded packet's section is valid");
@@ -331,19 +331,20 @@ impl<'a> PropertyWalk<'a> {
     }
 }
 
-/// The property section of a PUBLISH or a will as it was received, so that what must be forwarded unaltered can be copied.
+/// The property section of a PUBLISH or a will as it was received, so that unaltered properties can be copied.
 ///
-/// Empty in a packet that was built here. How properties were received is not what they say: all sections are equal.
+/// Empty in a packet that was built here. All sections compare equal, because the encoding of properties is not part of
+/// their meaning.
 #[derive(Clone, Copy, Default)]
 pub struct PropertySection<'a>(&'a [u8]);
 
 impl<'a> PropertySection<'a> {
-    /// Whether there is none, as in a packet built here.
+    /// Whether there is no section, as in a packet built here.
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Appends the section without `left_out`; false if there is none and the fields must speak.
+    /// Appends the section without `left_out`. Returns false if there is no section; the fields must then be encoded.
     pub(crate) fn append_without(self, has_left_out: bool, left_out: &[u32], out: &mut Vec<u8>) -> bool {
         if !has_left_out {
             out.extend_from_slice(self.0);
@@ -379,13 +380,13 @@ impl fmt::Debug for PropertySection<'_> {
     }
 }
 
-/// The user properties of a packet: pairs of name and value, in order, names perhaps repeated.
+/// The user properties of a packet: pairs of name and value, in order; a name may occur several times.
 #[derive(Clone, Copy)]
 pub struct UserProperties<'a>(UserPropertySource<'a>);
 
 #[derive(Clone, Copy)]
 enum UserPropertySource<'a> {
-    /// Validated properties, not only user properties.
+    /// Validated properties, including properties of other kinds.
     Section(&'a [u8]),
     Pairs(&'a [(&'a str, &'a str)]),
 }
@@ -407,7 +408,7 @@ impl<'a> UserProperties<'a> {
         }
     }
 
-    /// Name and value of each, in the order in which they stand in the packet [MQTT-3.3.2-18].
+    /// Name and value of each, in the order of the packet [MQTT-3.3.2-18].
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let (section, pairs): (&[u8], &[_]) = match self.0 {
             UserPropertySource::Section(section) => (section, &[]),
@@ -455,7 +456,7 @@ pub struct SubscriptionIds<'a>(SubscriptionIdSource<'a>);
 
 #[derive(Clone, Copy)]
 enum SubscriptionIdSource<'a> {
-    /// Validated properties, not only subscription identifiers.
+    /// Validated properties, including properties of other kinds.
     Section(&'a [u8]),
     Ids(&'a [SubscriptionId]),
 }
@@ -477,7 +478,7 @@ impl<'a> SubscriptionIds<'a> {
         }
     }
 
-    /// Each identifier, in the order in which they stand in the packet.
+    /// Each identifier, in the order of the packet.
     pub fn iter(&self) -> impl Iterator<Item = SubscriptionId> + use<'a> {
         let (section, ids): (&[u8], &[_]) = match self.0 {
             SubscriptionIdSource::Section(section) => (section, &[]),

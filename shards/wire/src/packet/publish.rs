@@ -1,5 +1,4 @@
-//! PUBLISH: the packet that everything else is for. Decoded without a copy, encoded from parts.
-//! Knows no subscriber and resolves no alias.
+//! PUBLISH: decoded without copying, encoded from parts. Topic aliases are not resolved here.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -24,33 +23,33 @@ const FLAG_DUP: u8 = 0b1000;
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// Whether it may have been sent before [MQTT-3.3.1-1].
+    /// Whether the packet may have been sent before [MQTT-3.3.1-1].
     pub dup: bool,
-    /// How it is delivered.
+    /// The QoS of the delivery.
     pub qos: QoS,
-    /// Sent by a client: whether to retain it. Sent by a server: whether it was retained.
+    /// From a client: whether to retain the message. From a server: whether the message was retained.
     pub retain: bool,
-    /// Where to; `None`: the topic alias says.
+    /// The topic; `None` if only a topic alias is given.
     pub topic: Option<TopicName<'a>>,
-    /// By what it is acknowledged; `Some` exactly for QoS 1 and 2 [MQTT-2.2.1-2].
+    /// The packet identifier; `Some` exactly for QoS 1 and 2 [MQTT-2.2.1-2].
     pub packet_id: Option<PacketId>,
     /// The message itself.
     pub payload: &'a [u8],
     /// The properties; none before 5.0.
     pub properties: PublishProperties<'a>,
-    /// All behind the fixed header, as it was received; empty in a packet built here.
+    /// Everything after the fixed header, as it was received; empty in a packet built here.
     pub body: PublishBody<'a>,
 }
 
 impl<'a> Publish<'a> {
-    /// Reads the body of a PUBLISH, whose first byte holds DUP, QoS and RETAIN.
+    /// Decodes the body of a PUBLISH. The first byte holds DUP, QoS and RETAIN.
     ///
-    /// Subscription identifiers are accepted: servers send them. That a client must not [MQTT-3.3.4-6] is for the server to
-    /// say, as is the greatest topic alias.
+    /// Subscription identifiers are accepted, because servers send them. The server checks that a client sends none
+    /// [MQTT-3.3.4-6] and that a topic alias is not too large.
     ///
     /// # Errors
     /// If both QoS bits are set [MQTT-3.3.1-4], DUP is set with QoS 0 [MQTT-3.3.1-2], the topic name is malformed or
-    /// missing without an alias, the packet identifier is 0 [MQTT-2.2.1-3], or a property is not in order.
+    /// missing without an alias, the packet identifier is 0 [MQTT-2.2.1-3], or a property is invalid.
     #[inline]
     pub fn decode(version: ProtocolVersion, first_byte: u8, body: &'a [u8]) -> Result<Self, Malformed> {
         let qos = QoS::from_bits((first_byte & FLAGS_QOS) >> 1).ok_or(Malformed::QosInvalid)?;
@@ -86,7 +85,7 @@ impl<'a> Publish<'a> {
         })
     }
 
-    /// All behind the fixed header as it was received, if there is no property in it; `None` in a packet built here.
+    /// Everything after the fixed header as it was received, if it contains no property; `None` in a packet built here.
     #[must_use]
     #[inline]
     pub fn plain_body(&self) -> Option<&'a [u8]> {
@@ -94,7 +93,7 @@ impl<'a> Publish<'a> {
         (!body.is_empty() && self.properties.section.is_empty()).then_some(body)
     }
 
-    /// Appends the packet as `version` writes it.
+    /// Appends the packet in the format of `version`.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         debug_assert_eq!(self.packet_id.is_some(), self.qos != QoS::AtMostOnce, "[MQTT-2.2.1-2]");
         let first_byte = first_byte(self.dup, self.qos, self.retain);
@@ -111,7 +110,7 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// The body of a PUBLISH as it was received. Packets that differ in nothing else are equal.
+/// The body of a PUBLISH as it was received. It is ignored when packets are compared.
 #[derive(Clone, Copy, Default)]
 pub struct PublishBody<'a>(&'a [u8]);
 
@@ -129,18 +128,18 @@ impl fmt::Debug for PublishBody<'_> {
     }
 }
 
-/// Size on the wire, in bytes, of a PUBLISH with such a body.
+/// Size on the wire, in bytes, of a PUBLISH with this body.
 #[must_use]
 #[inline]
 pub fn publish_bytes(body: &[u8]) -> usize {
     frame::packet_bytes(body.len())
 }
 
-/// Appends a PUBLISH with a body as another one had it: its topic, packet identifier, properties and payload. Returns where
-/// in `out` the body begins.
+/// Appends a PUBLISH with the body of another one: its topic, packet identifier, properties and payload. Returns the
+/// position of the body in `out`.
 ///
 /// # Panics
-/// If it is longer than a packet can be.
+/// If the packet is longer than the maximum.
 #[inline]
 pub fn append_publish(first_byte: u8, body: &[u8], out: &mut Vec<u8>) -> usize {
     out.reserve(frame::packet_bytes(body.len()));
@@ -163,19 +162,19 @@ const fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
 pub struct PublishProperties<'a> {
     /// Whether the payload is text in UTF-8; absent: it is bytes.
     pub payload_format_utf8: Option<bool>,
-    /// How long the message lives, in seconds; absent: for ever.
+    /// Lifetime of the message, in seconds; absent: unlimited.
     pub message_expiry_interval_s: Option<u32>,
-    /// The number that stands for the topic from now on, or already does.
+    /// The topic alias, which is defined by this packet or was defined before.
     pub topic_alias: Option<NonZeroU16>,
-    /// Where an answer is expected; without wildcards [MQTT-3.3.2-14].
+    /// The topic for a response; without wildcards [MQTT-3.3.2-14].
     pub response_topic: Option<&'a str>,
-    /// By what the requester will know the answer.
+    /// Identifies the request that a response belongs to.
     pub correlation_data: Option<&'a [u8]>,
-    /// What the payload is, in the application's words.
+    /// The type of the payload, defined by the application.
     pub content_type: Option<&'a str>,
     /// The user properties.
     pub user_properties: UserProperties<'a>,
-    /// The subscriptions that made a server send it.
+    /// The subscriptions that a server sends the message for.
     pub subscription_ids: SubscriptionIds<'a>,
     /// The section as it was received; empty in a packet built here.
     pub section: PropertySection<'a>,
@@ -214,15 +213,15 @@ impl<'a> PublishProperties<'a> {
         self.forwardable().encode(out);
     }
 
-    /// Whether any property travels on with the message.
+    /// Whether any property is forwarded with the message.
     #[must_use]
     #[inline]
     pub fn has_forwardable(&self) -> bool {
         !self.forwardable().is_empty()
     }
 
-    /// Appends, encoded, the properties that travel with the message unaltered, in the order in which they were received:
-    /// payload format [MQTT-3.3.2-4], response topic [MQTT-3.3.2-15], correlation data [MQTT-3.3.2-16], user properties
+    /// Appends, encoded, the properties that are forwarded unaltered, in the order in which they were received: payload
+    /// format [MQTT-3.3.2-4], response topic [MQTT-3.3.2-15], correlation data [MQTT-3.3.2-16], user properties
     /// [MQTT-3.3.2-17] and content type [MQTT-3.3.2-20].
     #[inline]
     pub fn append_forwardable(&self, out: &mut Vec<u8>) {
@@ -251,7 +250,7 @@ impl<'a> PublishProperties<'a> {
     }
 }
 
-/// The properties that a server must hand on as they are.
+/// The properties that a server must forward unaltered.
 #[derive(Clone, Copy)]
 pub(crate) struct Forwardable<'a> {
     pub(crate) payload_format_utf8: Option<bool>,
@@ -279,41 +278,42 @@ impl Forwardable<'_> {
     }
 }
 
-/// A PUBLISH that is sent, from parts: measured first, then written once.
+/// A PUBLISH to be sent, given in parts: measured first, then written once.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishParts<'a> {
-    /// Whether it may have been sent before [MQTT-3.3.1-1].
+    /// Whether the packet may have been sent before [MQTT-3.3.1-1].
     pub dup: bool,
-    /// How it is delivered.
+    /// The QoS of the delivery.
     pub qos: QoS,
-    /// Whether it was retained, or is published so.
+    /// The RETAIN flag.
     pub retain: bool,
-    /// Where to; empty if the topic alias says.
+    /// The topic; empty if only a topic alias is sent.
     pub topic: &'a str,
-    /// By what it is acknowledged; `Some` exactly for QoS 1 and 2 [MQTT-2.2.1-2].
+    /// The packet identifier; `Some` exactly for QoS 1 and 2 [MQTT-2.2.1-2].
     pub packet_id: Option<PacketId>,
-    /// What is left of its life, in seconds [MQTT-3.3.2-6]; not written before 5.0.
+    /// The remaining lifetime, in seconds [MQTT-3.3.2-6]; not written before 5.0.
     pub message_expiry_interval_s: Option<u32>,
-    /// The number that stands for the topic; not written before 5.0.
+    /// The topic alias; not written before 5.0.
     pub topic_alias: Option<NonZeroU16>,
-    /// The subscriptions it is sent for [MQTT-3.3.4-3]; not written before 5.0.
+    /// The subscriptions that the message is sent for [MQTT-3.3.4-3]; not written before 5.0.
     pub subscription_ids: &'a [SubscriptionId],
-    /// Properties already encoded, as `append_forwardable` leaves them; not written before 5.0.
+    /// Encoded properties, as written by `append_forwardable`; not written before 5.0.
     pub forwarded: &'a [u8],
-    /// Size of the payload, which the caller writes behind the head.
+    /// Size of the payload, which the caller writes after the head.
     pub payload_bytes: usize,
 }
 
 impl PublishParts<'_> {
-    /// Size of the whole packet on the wire, payload included, in bytes. It can be sent if that is at most
-    /// [`PACKET_BYTES_MAX`](crate::frame::PACKET_BYTES_MAX) and what the receiver takes [MQTT-3.1.2-24].
+    /// Size of the whole packet on the wire, payload included, in bytes. The packet can be sent if this is at most
+    /// [`PACKET_BYTES_MAX`](crate::frame::PACKET_BYTES_MAX) and the receiver's maximum [MQTT-3.1.2-24].
     #[must_use]
     #[inline]
     pub fn packet_bytes(&self, version: ProtocolVersion) -> usize {
         frame::packet_bytes(self.remaining_length(version))
     }
 
-    /// Where in the packet its identifier stands, for those who copy one packet and change only that; `None` for QoS 0.
+    /// Position of the packet identifier in the packet, for callers that copy a packet and change only the identifier;
+    /// `None` for QoS 0.
     #[must_use]
     #[inline]
     pub fn packet_id_offset(&self, version: ProtocolVersion) -> Option<usize> {

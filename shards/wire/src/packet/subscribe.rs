@@ -1,5 +1,4 @@
-//! SUBSCRIBE and its answer.
-//! Knows no subscription tree; filters and options come out validated.
+//! SUBSCRIBE and SUBACK. Decoded filters and options are valid.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -24,13 +23,13 @@ const OPTIONS_RESERVED_V5: u8 = 0b1100_0000;
 /// A client subscribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribe<'a> {
-    /// By what it is acknowledged.
+    /// The packet identifier of the SUBACK.
     pub packet_id: PacketId,
-    /// What messages sent for these subscriptions shall carry; none before 5.0.
+    /// The identifier that messages of these subscriptions carry; none before 5.0.
     pub subscription_id: Option<SubscriptionId>,
     /// The user properties; none before 5.0.
     pub user_properties: UserProperties<'a>,
-    /// The topic filters and how each is subscribed to; at least one [MQTT-3.8.3-2].
+    /// The topic filters with their options; at least one [MQTT-3.8.3-2].
     pub filters: SubscribeFilters<'a>,
 }
 
@@ -38,8 +37,8 @@ impl<'a> Subscribe<'a> {
     /// Reads the body of a SUBSCRIBE.
     ///
     /// # Errors
-    /// If the packet identifier is 0 [MQTT-2.2.1-3], there is no topic filter [MQTT-3.8.3-2], one or its options are
-    /// malformed [MQTT-3.8.3-5], no local is set on a shared one [MQTT-3.8.3-4], or a property is not in order.
+    /// If the packet identifier is 0 [MQTT-2.2.1-3], there is no topic filter [MQTT-3.8.3-2], a filter or its options are
+    /// malformed [MQTT-3.8.3-5], No Local is set on a shared subscription [MQTT-3.8.3-4], or a property is invalid.
     pub fn decode(version: ProtocolVersion, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let packet_id = read_packet_id(&mut reader)?;
@@ -56,7 +55,7 @@ impl<'a> Subscribe<'a> {
         Ok(Self { packet_id, subscription_id, user_properties: properties.user_properties(), filters })
     }
 
-    /// Appends the packet as `version` writes it; before 5.0 a filter's only option is its QoS.
+    /// Appends the packet in the format of `version`; before 5.0 a filter's only option is its QoS.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         debug_assert!(self.filters.iter().next().is_some(), "[MQTT-3.8.3-2]");
         write::packet(out, PacketType::Subscribe.first_byte(), 0, |out| {
@@ -81,7 +80,7 @@ pub struct SubscribeFilters<'a>(FilterSource<'a>);
 
 #[derive(Clone, Copy)]
 enum FilterSource<'a> {
-    /// Validated pairs as they stand in the packet.
+    /// Validated pairs, as encoded in the packet.
     Payload(&'a [u8]),
     Filters(&'a [(TopicFilter<'a>, SubscribeOptions)]),
 }
@@ -115,7 +114,7 @@ impl<'a> SubscribeFilters<'a> {
             if reader.is_empty() {
                 return None;
             }
-            // What was valid before 5.0 means the same in 5.0.
+            // A filter that is valid before 5.0 has the same meaning in 5.0.
             let filter = read_filter(ProtocolVersion::V5, &mut reader);
             debug_assert!(filter.is_ok(), "a decoded SUBSCRIBE holds valid filters");
             filter.ok()
@@ -150,16 +149,16 @@ impl fmt::Debug for SubscribeFilters<'_> {
     }
 }
 
-/// How a topic filter is subscribed to.
+/// The options of one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscribeOptions {
-    /// The highest QoS to deliver with.
+    /// The maximum QoS of a delivery.
     pub qos: QoS,
-    /// Whether the client's own messages are kept from it [MQTT-3.8.3-3]; false before 5.0.
+    /// No Local: the client does not receive its own messages [MQTT-3.8.3-3]; false before 5.0.
     pub no_local: bool,
-    /// Whether messages keep the RETAIN flag they were published with [MQTT-3.3.1-13]; false before 5.0.
+    /// Retain As Published: messages keep the RETAIN flag they were published with [MQTT-3.3.1-13]; false before 5.0.
     pub retain_as_published: bool,
-    /// When retained messages are sent; before 5.0 always.
+    /// When retained messages are sent; before 5.0 on every SUBSCRIBE.
     pub retain_handling: RetainHandling,
 }
 
@@ -189,7 +188,7 @@ impl SubscribeOptions {
     }
 }
 
-/// Whether a new subscription is sent the retained messages that match it.
+/// Whether a new subscription receives the retained messages that match it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum RetainHandling {
@@ -217,8 +216,8 @@ impl<'a> SubAck<'a> {
     /// Reads the body of a SUBACK.
     ///
     /// # Errors
-    /// If the packet identifier is 0, there is no reason code or one that is none for a SUBACK [MQTT-3.9.3-2], or a property
-    /// is not in order.
+    /// If the packet identifier is 0, there is no reason code or one that is not allowed in a SUBACK [MQTT-3.9.3-2], or a
+    /// property is invalid.
     pub fn decode(version: ProtocolVersion, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let packet_id = read_packet_id(&mut reader)?;
@@ -227,7 +226,7 @@ impl<'a> SubAck<'a> {
         Ok(Self { packet_id, reasons, properties })
     }
 
-    /// Appends the packet as `version` writes it; before 5.0 every refusal is 0x80.
+    /// Appends the packet in the format of `version`; before 5.0 every refusal is 0x80.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         write::packet(out, PacketType::SubAck.first_byte(), 0, |out| {
             write::u16(out, self.packet_id.get());
@@ -235,7 +234,7 @@ impl<'a> SubAck<'a> {
                 write::section(out, |out| self.properties.encode(out));
             }
             out.extend(self.reasons.iter().map(|reason| {
-                debug_assert!(reason.is_allowed_in(PacketType::SubAck), "SUBACK cannot say {reason:?}");
+                debug_assert!(reason.is_allowed_in(PacketType::SubAck), "SUBACK cannot carry {reason:?}");
                 let is_named = version.is_v5() || !reason.is_error();
                 if is_named { reason.code() } else { ReasonCode::UnspecifiedError.code() }
             }));

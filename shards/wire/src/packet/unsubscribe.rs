@@ -1,5 +1,4 @@
-//! UNSUBSCRIBE and its answer.
-//! Knows no subscription tree; filters come out validated.
+//! UNSUBSCRIBE and UNSUBACK. Decoded filters are valid.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,11 +16,11 @@ use crate::write;
 /// A client unsubscribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsubscribe<'a> {
-    /// By what it is acknowledged.
+    /// The packet identifier of the UNSUBACK.
     pub packet_id: PacketId,
     /// The user properties; none before 5.0.
     pub user_properties: UserProperties<'a>,
-    /// The topic filters, to be compared character by character [MQTT-3.10.4-1]; at least one [MQTT-3.10.3-2].
+    /// The topic filters, compared character by character [MQTT-3.10.4-1]; at least one [MQTT-3.10.3-2].
     pub filters: UnsubscribeFilters<'a>,
 }
 
@@ -30,7 +29,7 @@ impl<'a> Unsubscribe<'a> {
     ///
     /// # Errors
     /// If the packet identifier is 0 [MQTT-2.2.1-3], there is no topic filter [MQTT-3.10.3-2] or a malformed one, or a
-    /// property is not in order.
+    /// property is invalid.
     pub fn decode(version: ProtocolVersion, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let packet_id = read_packet_id(&mut reader)?;
@@ -45,7 +44,7 @@ impl<'a> Unsubscribe<'a> {
         Ok(Self { packet_id, user_properties: properties.user_properties(), filters })
     }
 
-    /// Appends the packet as `version` writes it.
+    /// Appends the packet in the format of `version`.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         debug_assert!(self.filters.iter().next().is_some(), "[MQTT-3.10.3-2]");
         write::packet(out, PacketType::Unsubscribe.first_byte(), 0, |out| {
@@ -66,7 +65,7 @@ pub struct UnsubscribeFilters<'a>(FilterSource<'a>);
 
 #[derive(Clone, Copy)]
 enum FilterSource<'a> {
-    /// Validated filters as they stand in the packet.
+    /// Validated filters, as encoded in the packet.
     Payload(&'a [u8]),
     Filters(&'a [TopicFilter<'a>]),
 }
@@ -141,8 +140,8 @@ impl<'a> UnsubAck<'a> {
     /// Reads the body of an UNSUBACK.
     ///
     /// # Errors
-    /// If the packet identifier is 0, in 5.0 if there is no reason code or one that is none for an UNSUBACK
-    /// [MQTT-3.11.3-2], or a property is not in order.
+    /// If the packet identifier is 0, in 5.0 if there is no reason code or one that is not allowed in an UNSUBACK
+    /// [MQTT-3.11.3-2], or a property is invalid.
     pub fn decode(version: ProtocolVersion, body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let packet_id = read_packet_id(&mut reader)?;
@@ -155,7 +154,7 @@ impl<'a> UnsubAck<'a> {
         Ok(Self { packet_id, reasons, properties })
     }
 
-    /// Appends the packet as `version` writes it; before 5.0 it is a packet identifier and nothing else.
+    /// Appends the packet in the format of `version`; before 5.0 only the packet identifier.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
         write::packet(out, PacketType::UnsubAck.first_byte(), 0, |out| {
             write::u16(out, self.packet_id.get());
@@ -164,7 +163,7 @@ impl<'a> UnsubAck<'a> {
                 out.extend(self.reasons.iter().map(|reason| {
                     debug_assert!(
                         reason.is_allowed_in(PacketType::UnsubAck),
-                        "UNSUBACK cannot say {reason:?}"
+                        "UNSUBACK cannot carry {reason:?}"
                     );
                     reason.code()
                 }));

@@ -1,4 +1,4 @@
-//! Packets byte by byte, written out by hand from the standards: what encoder and decoder could get wrong together.
+//! Packets byte by byte, written by hand from the standards, to find errors that encoder and decoder share.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -13,7 +13,7 @@ use wire::{
 
 use crate::{decode, encode};
 
-/// The packet is written as these bytes, and these bytes are read as the packet.
+/// Checks that the packet is encoded as these bytes and that these bytes are decoded as the packet.
 fn check(version: ProtocolVersion, packet: &Packet<'_>, bytes: &[u8]) {
     assert_eq!(encode(version, packet), bytes, "{packet:?}");
     decode(version, bytes, |decoded| assert_eq!(decoded, Ok(*packet)));
@@ -37,14 +37,14 @@ fn connect(version: ProtocolVersion) -> Connect<'static> {
 }
 
 #[test]
-fn connect_in_every_version() {
+fn connect_has_its_layout_in_every_version() {
     check(V3_1, &Packet::Connect(connect(V3_1)), b"\x10\x0F\0\x06MQIsdp\x03\x02\0\x3C\0\x01c");
     check(V3_1_1, &Packet::Connect(connect(V3_1_1)), b"\x10\x0D\0\x04MQTT\x04\x02\0\x3C\0\x01c");
     check(V5, &Packet::Connect(connect(V5)), b"\x10\x0E\0\x04MQTT\x05\x02\0\x3C\0\0\x01c");
 }
 
 #[test]
-fn connect_with_everything() {
+fn connect_with_every_field_has_its_layout() {
     let pairs = [("k", "v")];
     let user_properties = UserProperties::from_pairs(&pairs);
     let packet = Connect {
@@ -104,7 +104,7 @@ fn connect_with_everything() {
 }
 
 #[test]
-fn connack_in_every_version() {
+fn connack_has_its_layout_in_every_version() {
     let accepted = ConnAck {
         session_present: true,
         reason: ReasonCode::Success,
@@ -112,13 +112,13 @@ fn connack_in_every_version() {
     };
     check(V3_1_1, &Packet::ConnAck(accepted), b"\x20\x02\x01\0");
     check(V5, &Packet::ConnAck(accepted), b"\x20\x03\x01\0\0");
-    assert_eq!(encode(V3_1, &Packet::ConnAck(accepted)), b"\x20\x02\0\0"); // 3.1 cannot say it
+    assert_eq!(encode(V3_1, &Packet::ConnAck(accepted)), b"\x20\x02\0\0"); // 3.1 has no Session Present flag
 
     let refused = ConnAck { session_present: false, reason: ReasonCode::NotAuthorized, ..accepted };
     check(V3_1_1, &Packet::ConnAck(refused), b"\x20\x02\0\x05");
     check(V5, &Packet::ConnAck(refused), b"\x20\x03\0\x87\0");
     let busy = ConnAck { reason: ReasonCode::ServerBusy, ..refused };
-    assert_eq!(encode(V3_1_1, &Packet::ConnAck(busy)), b"\x20\x02\0\x03"); // the nearest it has
+    assert_eq!(encode(V3_1_1, &Packet::ConnAck(busy)), b"\x20\x02\0\x03"); // the nearest return code
 
     let pairs = [("k", "v")];
     let full = ConnAck {
@@ -155,7 +155,7 @@ fn connack_in_every_version() {
 }
 
 #[test]
-fn publish_in_every_version() {
+fn publish_has_its_layout_in_every_version() {
     let publish = Publish {
         dup: false,
         qos: QoS::AtMostOnce,
@@ -199,7 +199,7 @@ fn publish_in_every_version() {
 }
 
 #[test]
-fn acknowledgements_are_as_short_as_they_can_be() {
+fn acknowledgements_are_encoded_in_their_shortest_form() {
     let ack = Ack::success(id(0x1234));
     let pairs = [("k", "v")];
     let explained = Ack {
@@ -220,14 +220,14 @@ fn acknowledgements_are_as_short_as_they_can_be() {
     assert_eq!(encode(V3_1_1, &Packet::PubAck(nobody)), b"\x40\x02\x12\x34");
     check(V5, &Packet::PubComp(explained), b"\x70\x0F\x12\x34\0\x0B\x1F\0\x01s\x26\0\x01k\0\x01v");
     assert_eq!(encode(V3_1_1, &Packet::PubComp(explained)), b"\x70\x02\x12\x34");
-    // Said at length it is the same: a reason of success, an empty section.
+    // The long form means the same: a reason code of success, an empty property section.
     for bytes in [&b"\x40\x03\x12\x34\0"[..], b"\x40\x04\x12\x34\0\0"] {
         decode(V5, bytes, |decoded| assert_eq!(decoded, Ok(Packet::PubAck(ack))));
     }
 }
 
 #[test]
-fn subscribe_and_suback_in_every_version() {
+fn subscribe_and_suback_have_their_layout_in_every_version() {
     let options = |qos| SubscribeOptions {
         qos,
         no_local: false,
@@ -275,7 +275,7 @@ fn subscribe_and_suback_in_every_version() {
 }
 
 #[test]
-fn unsubscribe_and_unsuback_in_every_version() {
+fn unsubscribe_and_unsuback_have_their_layout_in_every_version() {
     let filters = [TopicFilter::parse("a/b").unwrap(), TopicFilter::parse("$share/g/#").unwrap()];
     let unsubscribe = Unsubscribe {
         packet_id: id(10),
@@ -296,7 +296,7 @@ fn unsubscribe_and_unsuback_in_every_version() {
 }
 
 #[test]
-fn the_short_packets() {
+fn pings_and_short_disconnects_and_auths() {
     for version in [V3_1, V3_1_1, V5] {
         check(version, &Packet::PingReq, b"\xC0\0");
         check(version, &Packet::PingResp, b"\xD0\0");
@@ -340,7 +340,7 @@ fn the_short_packets() {
 
 /// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-20] and, in order, [MQTT-3.3.2-18].
 #[test]
-fn what_is_forwarded_is_what_was_received_without_what_is_ours() {
+fn forwarded_properties_are_copied_without_the_per_hop_ones() {
     let kept: [&[u8]; 6] = [
         b"\x26\0\x01k\0\x012",
         b"\x03\0\x01t",
@@ -350,9 +350,9 @@ fn what_is_forwarded_is_what_was_received_without_what_is_ours() {
         b"\x08\0\x01r",
     ];
     let check_shifted =
-        |first_byte: u8, before: &[u8], ours: &[&[u8]], after: &[u8], shift: usize| {
+        |first_byte: u8, before: &[u8], removed: &[&[u8]], after: &[u8], shift: usize| {
             let mut places = vec![Vec::new(); kept.len() + 1];
-            for (index, property) in ours.iter().enumerate() {
+            for (index, property) in removed.iter().enumerate() {
                 places[(2 * index + shift) % (kept.len() + 1)].extend_from_slice(property);
             }
             for (place, property) in places.iter_mut().zip(kept) {
@@ -377,10 +377,10 @@ fn what_is_forwarded_is_what_was_received_without_what_is_ours() {
             });
             assert_eq!(forwarded, [&[0xAA], &kept.concat()[..]].concat());
         };
-    // Ours in front, between and behind.
-    let check = |first_byte: u8, before: &[u8], ours: &[&[u8]], after: &[u8]| {
+    // Removed properties before, between and after the forwarded ones.
+    let check = |first_byte: u8, before: &[u8], removed: &[&[u8]], after: &[u8]| {
         for shift in 0..=kept.len() {
-            check_shifted(first_byte, before, ours, after, shift);
+            check_shifted(first_byte, before, removed, after, shift);
         }
     };
     check(0x30, b"\0\x01a", &[], b"payload");
@@ -390,7 +390,7 @@ fn what_is_forwarded_is_what_was_received_without_what_is_ours() {
     check(0x10, connect, &[], b"\0\x01a\0\0");
     check(0x10, connect, &[b"\x18\0\0\0\x01", b"\x02\0\0\0\x01"], b"\0\x01a\0\0");
 
-    // Nothing but ours: nothing to forward.
+    // Only removed properties: nothing to forward.
     decode(V5, b"\x30\x07\0\x01a\x03\x23\0\x01", |decoded| {
         let Ok(Packet::Publish(publish)) = decoded else { panic!("{decoded:?}") };
         let mut forwarded = Vec::new();

@@ -1,4 +1,4 @@
-//! The codec seen from outside: what it writes, what it reads, what it refuses, and that nothing makes it panic.
+//! The codec's public interface: encoding, decoding, refusals, and that no input makes it panic.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_types, reason = "the property tests' macros share strategies through Arc")]
@@ -19,14 +19,14 @@ const VERSIONS: [ProtocolVersion; 3] = [ProtocolVersion::V3_1, ProtocolVersion::
 /// Large enough for every packet of these tests.
 const PACKET_BYTES_MAX: u32 = 1_000_000;
 
-/// The packet as it is written.
+/// The encoded packet.
 fn encode(version: ProtocolVersion, packet: &Packet<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     packet.encode(version, &mut bytes);
     bytes
 }
 
-/// Reads the one packet that `bytes` must be, and shows what came of it to `look`.
+/// Decodes the one packet that `bytes` must be, and passes the result to `look`.
 fn decode<R>(
     version: ProtocolVersion,
     mut bytes: &[u8],

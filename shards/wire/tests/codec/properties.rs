@@ -1,10 +1,10 @@
-//! Every property in every packet, against table 2-4: where it may stand, and that it may stand there once.
+//! Every property in every packet, against table 2-4: where it is allowed, and that it may occur once.
 
 use wire::{Malformed, ProtocolVersion};
 
 use crate::{decode, packet};
 
-/// Where a property section can stand; the will has one of its own.
+/// A packet with a property section; the will has a section of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Connect,
@@ -44,7 +44,7 @@ const PLACES: [Place; 14] = [
     Auth,
 ];
 
-/// Identifier, some value, places: table 2-4.
+/// Table 2-4: identifier, an example value, packets.
 const TABLE: &[(u8, &[u8], &[Place])] = &[
     (0x01, &[1], &[Publish, Will]),
     (0x02, &[0, 0, 0, 9], &[Publish, Will]),
@@ -81,7 +81,7 @@ const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
 const USER_PROPERTY: u8 = 0x26;
 
 impl Place {
-    /// A packet with `properties` in this place, and else as little as it can have.
+    /// The smallest packet with `properties` in this place.
     fn packet(self, properties: &[u8]) -> Vec<u8> {
         let section = &[&[properties.len().to_le_bytes()[0]], properties].concat()[..];
         let connect = &b"\0\x04MQTT\x05"[..];
@@ -103,7 +103,7 @@ impl Place {
         }
     }
 
-    /// What must stand before `identifier` so that it is in order.
+    /// The properties that `identifier` requires in this place.
     fn needs(self, identifier: u8) -> &'static [u8] {
         let is_method_needed = (self == Auth && identifier != AUTHENTICATION_METHOD)
             || (self == Connect && identifier == AUTHENTICATION_DATA);
@@ -118,7 +118,7 @@ fn check(place: Place, properties: &[u8], expected: Result<(), Malformed>) {
 }
 
 #[test]
-fn properties_stand_where_the_table_says_and_nowhere_else() {
+fn properties_are_accepted_only_in_the_packets_of_the_table() {
     for place in PLACES {
         for identifier in 0..=0x7F {
             let needs = place.needs(identifier);
@@ -143,28 +143,28 @@ fn properties_stand_where_the_table_says_and_nowhere_else() {
 }
 
 #[test]
-fn properties_stand_once_except_those_that_may_be_many() {
+fn only_repeatable_properties_may_occur_twice() {
     let mut checked = 0;
     for (identifier, value, places) in TABLE {
         for &place in *places {
             let properties =
                 [place.needs(*identifier), &[*identifier], value, &[*identifier], value].concat();
-            let may_be_many =
+            let is_repeatable =
                 *identifier == USER_PROPERTY || (*identifier == SUBSCRIPTION_IDENTIFIER && place == Publish);
             let number = (*identifier).into();
             check(
                 place,
                 &properties,
-                if may_be_many { Ok(()) } else { Err(Malformed::PropertyDuplicate { identifier: number }) },
+                if is_repeatable { Ok(()) } else { Err(Malformed::PropertyDuplicate { identifier: number }) },
             );
             checked += 1;
         }
     }
-    assert_eq!(checked, 64, "table 2-4 names so many places");
+    assert_eq!(checked, 64, "table 2-4 has 64 pairs of property and packet");
 }
 
 #[test]
-fn values_end_within_the_section_even_if_the_packet_goes_on() {
+fn values_must_end_within_their_section() {
     for (identifier, value, places) in TABLE {
         let place = places[0];
         let whole = [place.needs(*identifier), &[*identifier], value].concat();

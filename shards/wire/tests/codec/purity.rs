@@ -1,10 +1,10 @@
-//! The crate stays without std: what is not there cannot read a clock or open a socket.
+//! The crate stays without std, so that it can read no clock and open no socket.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn no_source_file_brings_std_back() {
+fn no_source_file_uses_std() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&source, &mut files);

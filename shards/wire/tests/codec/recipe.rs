@@ -1,4 +1,4 @@
-//! Recipes for packets: owned ingredients that proptest can make and shrink, and the packet they make.
+//! Recipes for packets: owned values that proptest can generate and shrink, and the packet built from them.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -15,12 +15,12 @@ use wire::{
 
 use crate::VERSIONS;
 
-/// What a packet is made of; each packet takes what it has a place for.
+/// The ingredients of a packet. Each packet type uses those that it has fields for.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) version: ProtocolVersion,
     pub(crate) packet_type: PacketType,
-    /// Bit by bit: which optional fields are there, and what booleans are.
+    /// One bit each for the presence of an optional field or the value of a boolean.
     choices: u64,
     packet_id: PacketId,
     numbers: [u32; 3],
@@ -89,7 +89,7 @@ fn text() -> impl Strategy<Value = String> {
     "[^\0]{0,8}"
 }
 
-/// Also across the lengths where a packet's length field grows.
+/// Includes lengths at which a packet's length field grows.
 fn payload() -> BoxedStrategy<Vec<u8>> {
     prop_oneof![8 => vec(any::<u8>(), 0..300), 1 => vec(any::<u8>(), 16_300..16_400)].boxed()
 }
@@ -98,7 +98,7 @@ pub(crate) fn topic() -> impl Strategy<Value = String> {
     "[^\0+#]{1,24}"
 }
 
-/// A topic filter and options that may go with it.
+/// A topic filter and options that are allowed with it.
 fn filter() -> impl Strategy<Value = (String, SubscribeOptions)> {
     let level = prop_oneof![Just("+".to_owned()), "[^\0+#/]{0,6}"];
     let share_name = proptest::option::of("[^\0+#/]{1,6}");
@@ -139,7 +139,7 @@ fn options() -> impl Strategy<Value = SubscribeOptions> {
 }
 
 impl Recipe {
-    /// Makes the packet and shows it to `look`.
+    /// Builds the packet and passes it to `look`.
     pub(crate) fn with_packet<R>(&self, look: impl FnOnce(Packet<'_>) -> R) -> R {
         let pairs: Vec<_> =
             self.user_properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -209,12 +209,12 @@ impl Recipe {
         self.choices & (1 << bit) != 0
     }
 
-    /// A value that may be there.
+    /// An optional value.
     fn maybe<T>(&self, bit: u32, value: T) -> Option<T> {
         self.choice(bit).then_some(value)
     }
 
-    /// A value that may be there, if the version has a place for it.
+    /// An optional value that exists only in 5.0.
     fn v5<T>(&self, bit: u32, value: T) -> Option<T> {
         self.maybe(bit, value).filter(|_| self.version.is_v5())
     }
@@ -360,7 +360,7 @@ impl Recipe {
         self.reasons()[0]
     }
 
-    /// Reasons that this packet can say in this version, whatever others the recipe names.
+    /// The recipe's reason codes that this packet can carry in this version.
     fn reasons(&self) -> Vec<ReasonCode> {
         let can_say = |reason: ReasonCode| {
             let survives = match self.packet_type {

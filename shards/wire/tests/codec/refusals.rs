@@ -1,4 +1,4 @@
-//! Every refusal, provoked by the bytes that deserve it. The last test fails if a kind is left out.
+//! Provokes every decoding error. The last test fails if a kind is missing.
 
 use std::mem::discriminant;
 
@@ -8,10 +8,10 @@ use wire::{Assembler, Packet, ReasonCode, TopicFilter, TopicName};
 
 use crate::packet;
 
-/// More than this is too large, here.
+/// The packet size limit of these tests.
 const SIZE_BYTES_MAX: u32 = 256;
 
-/// What is wrong, the fixed header, the refusal.
+/// Description, fixed header, error.
 const FRAMING: &[(&str, &[u8], M)] = &[
     ("packet type 0", &[0x00, 0], M::PacketTypeReserved { packet_type: 0 }),
     ("packet type 0 with flags", &[0x0F], M::PacketTypeReserved { packet_type: 0 }),
@@ -20,7 +20,7 @@ const FRAMING: &[(&str, &[u8], M)] = &[
     ("length not minimal", &[0x30, 0x80, 0x00], M::VariableByteIntegerNotMinimal),
 ];
 
-/// What is wrong, the version of the connection, first byte, body, the refusal.
+/// Description, version of the connection, first byte, body, error.
 type Row = (&'static str, ProtocolVersion, u8, &'static [u8], M);
 
 const FLAGS_AND_LENGTHS: &[Row] = &[
@@ -226,7 +226,7 @@ fn refusal(version: ProtocolVersion, mut stream: &[u8]) -> Option<M> {
 }
 
 #[test]
-fn what_breaks_a_rule_is_refused_by_its_name() {
+fn every_violation_is_refused_with_its_own_error() {
     for (what, header, expected) in FRAMING {
         assert_eq!(refusal(V5, header), Some(*expected), "{what}");
     }
@@ -235,9 +235,9 @@ fn what_breaks_a_rule_is_refused_by_its_name() {
     }
 }
 
-/// What is refused in one version and right in another.
+/// Packets that another version refuses and this one accepts.
 #[test]
-fn what_breaks_no_rule_of_its_version_is_accepted() {
+fn packets_valid_in_their_version_are_accepted() {
     let rows: &[(&str, ProtocolVersion, u8, &[u8])] = &[
         ("a password alone", V5, 0x10, b"\0\x04MQTT\x05\x40\0\0\0\0\0\0\0"),
         ("level 3 by the old name", V3_1, 0x10, b"\0\x06MQIsdp\x03\x02\0\0\0\0"),
@@ -277,7 +277,7 @@ fn every_refusal_is_provoked() {
 }
 
 #[test]
-fn refusals_have_the_reason_code_the_standard_names() {
+fn refusals_have_the_reason_code_of_the_standard() {
     let reason = |name: &str| {
         let (.., refusal) =
             TABLES.concat().into_iter().find(|(what, ..)| *what == name).expect("a row of that name");

@@ -1,4 +1,4 @@
-//! Whatever arrives, in whatever pieces: a packet, a refusal or "not yet", and never a panic.
+//! Arbitrary bytes in arbitrary pieces give a packet, an error or "incomplete", and never a panic.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ proptest! {
     fn every_strict_prefix_is_incomplete(recipe in any_recipe()) {
         let bytes = recipe.with_packet(|packet| encode(recipe.version, &packet));
         check_byte_by_byte(&bytes);
-        // All cuts of a short packet; of a long one those at both ends and some between.
+        // Every cut of a short packet; for a long one, cuts near both ends and some between.
         let cuts = (1..bytes.len()).filter(|cut| *cut < 200 || bytes.len() - cut < 10 || cut % 997 == 0);
         for cut in cuts {
             let (mut first, mut second) = bytes.split_at(cut);
@@ -28,7 +28,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_is_the_same_packets_however_it_is_cut(
+    fn a_stream_gives_the_same_packets_however_it_is_cut(
         recipes in vec(short_recipe(), 1..8),
         pieces in vec(1_usize..90, 1..40),
     ) {
@@ -107,7 +107,7 @@ fn check_byte_by_byte(bytes: &[u8]) {
     assert!(assembler.is_idle());
 }
 
-/// What follows the fixed header.
+/// The bytes after the fixed header.
 fn body(packet: &[u8]) -> &[u8] {
     let length_bytes = packet[1..].iter().position(|byte| byte & 0x80 == 0).expect("the length ends") + 1;
     &packet[1 + length_bytes..]
@@ -128,13 +128,14 @@ fn check_stream(version: ProtocolVersion, mut stream: &[u8]) {
             }
         }
     }
-    // Nobody should read on behind a refusal; who does gets nonsense, not a panic.
+    // Callers should stop after an error. If they do not, they get nonsense but no panic.
     while let Ok(Some(frame)) = assembler.next(&mut stream, PACKET_BYTES_MAX) {
         check_frame(version, frame);
     }
 }
 
-/// A frame is refused cleanly, or it is a packet: then it can be walked through, and written and read again it is the same.
+/// Checks that a frame gives an error or a packet. A packet can be iterated, and encoding and decoding it again gives the
+/// same.
 fn check_frame(version: ProtocolVersion, frame: Frame<'_>) {
     match Packet::decode(version, frame) {
         Ok(packet) => {

@@ -1,4 +1,4 @@
-//! What is written is read back the same: every packet, every version.
+//! Every packet in every version is decoded as it was encoded.
 
 use proptest::prelude::*;
 use wire::{Packet, PublishParts, TopicName};
@@ -10,13 +10,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_packet_is_read_as_it_was_written(recipe in any_recipe()) {
+    fn every_packet_is_decoded_as_it_was_encoded(recipe in any_recipe()) {
         recipe.with_packet(|packet| {
             let bytes = encode(recipe.version, &packet);
             decode(recipe.version, &bytes, |decoded| {
                 assert_eq!(decoded, Ok(packet));
                 assert_eq!(decoded.map(|decoded| decoded.packet_type()), Ok(recipe.packet_type));
-                // Read from bytes or built from slices, it is the same packet: it writes the same bytes.
+                // A packet decoded from bytes equals the packet built from slices: it is encoded as the same bytes.
                 assert_eq!(decoded.map(|decoded| encode(recipe.version, &decoded)), Ok(bytes.clone()));
             });
         });
@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_publish_from_parts_is_measured_and_written_as_the_packet_itself(recipe in publish_recipe()) {
+    fn a_publish_from_parts_has_the_size_and_bytes_of_the_packet(recipe in publish_recipe()) {
         check_parts(&recipe);
     }
 }
@@ -63,7 +63,7 @@ fn check_parts(recipe: &Recipe) {
             publish.packet_id.map(wire::PacketId::get)
         );
 
-        // Decoded, the section is there, and what is forwarded is the same whatever stood between.
+        // The decoded packet has its section, and the forwarded properties do not depend on the properties between them.
         decode(version, &bytes, |decoded| {
             let Ok(Packet::Publish(decoded)) = decoded else { panic!("{decoded:?}") };
             let mut again = Vec::new();

@@ -1,5 +1,4 @@
-//! PINGREQ and DISCONNECT: who is answered, what is said at the end and what no longer is, which will is still due.
-//! Knows no will beyond whether it comes.
+//! PINGREQ and DISCONNECT: answers, the end of a connection, and which will is published after it.
 
 use super::refusal::{broken_packets, connect_with_will_to};
 use crate::harness::packet::{Connect, PINGREQ, Properties, Publish, packet, property};
@@ -7,7 +6,7 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Received;
 use crate::target::Target;
 
-/// Behind other breaches, for brokers that overlook those.
+/// Sent after another violation, for brokers that ignore that one.
 const RESERVED_TYPE: [u8; 2] = [0x00, 0x00];
 
 pub(crate) fn every_pingreq_is_answered(on: &Target) {
@@ -18,9 +17,9 @@ pub(crate) fn every_pingreq_is_answered(on: &Target) {
             assert_eq!(peer.next(), Received::PingResp, "answer {number} of {count}");
         }
     }
-    // One answer each: what comes next is the answer to something else.
+    // One answer each: the next packet answers something else.
     peer.subscribe(&on.name("/t"), 0);
-    assert!(peer.waiting().is_empty(), "too many answers: {:?}", peer.waiting());
+    assert!(peer.waiting().is_empty(), "surplus answers: {:?}", peer.waiting());
 }
 
 pub(crate) fn no_disconnect_before_connack(on: &Target) {
@@ -44,22 +43,22 @@ pub(crate) fn no_disconnect_before_connack(on: &Target) {
         while let Some(received) = peer.next_or_close() {
             assert!(
                 matches!(received, Received::ConnAck { reason: 1.., .. }),
-                "{what}: there was no CONNACK that accepts, and then {received:?}"
+                "{what}: no successful CONNACK, but then {received:?}"
             );
         }
     }
-    // Whoever is accepted hears that first.
+    // An accepted client receives its CONNACK first.
     on.client("a").disconnect();
 }
 
-/// A client that watches `topic`.
+/// A client subscribed to `topic`.
 fn watcher(on: &Target, topic: &str) -> Peer {
     let mut watcher = on.client("w");
     watcher.subscribe(topic, 1);
     watcher
 }
 
-pub(crate) fn a_disconnect_with_reserved_bits_is_none(on: &Target) {
+pub(crate) fn a_disconnect_with_reserved_bits_is_malformed(on: &Target) {
     let (name, topic) = (on.name("a"), on.name("/will"));
     let mut watcher = watcher(on, &topic);
     for flags in 1..16 {
@@ -68,14 +67,17 @@ pub(crate) fn a_disconnect_with_reserved_bits_is_none(on: &Target) {
         let mut peer = on.connect(&connect);
         peer.send(&[0xE0 | flags, 0x00]);
         let reason = peer.await_close();
-        assert!(matches!(reason, None | Some(0x81)), "flags {flags:#x}: told {reason:02x?}");
-        // As a goodbye it would have taken the will along.
+        assert!(
+            matches!(reason, None | Some(0x81)),
+            "flags {flags:#x}: DISCONNECT has reason code {reason:02x?}"
+        );
+        // A valid DISCONNECT would have deleted the will.
         assert_eq!(watcher.next_message().text(), text);
     }
 }
 
-/// Every DISCONNECT the broker can be brought to send, as far as a test may: for each broken packet, and at a take-over.
-/// The first of each pair says what it was for.
+/// Connections on which the broker is expected to send DISCONNECT: one for each invalid packet, and one after a
+/// take-over. The first of each pair describes the cause.
 fn farewells(on: &Target, properties: &Properties) -> Vec<(&'static str, Peer)> {
     let connect = |name: &str| {
         let mut connect = Connect::new(on.version, name);
@@ -96,14 +98,14 @@ fn farewells(on: &Target, properties: &Properties) -> Vec<(&'static str, Peer)> 
 }
 
 pub(crate) fn the_reason_is_one_of_disconnect(on: &Target) {
-    // What a server may say; 0x04 is the client's.
+    // Reason codes allowed for a server; 0x04 is for clients.
     let known = [
         0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
         0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
     ];
     for (what, mut peer) in farewells(on, &Properties::new()) {
         if let Some(reason) = peer.await_close() {
-            assert!(known.contains(&reason), "{what}: {reason:#04x} is no reason of a server's DISCONNECT");
+            assert!(known.contains(&reason), "{what}: {reason:#04x} is not allowed in a server's DISCONNECT");
         }
     }
 }
@@ -119,13 +121,13 @@ pub(crate) fn a_server_sends_no_session_expiry_interval(on: &Target) {
 }
 
 pub(crate) fn disconnect_keeps_to_the_maximum_packet_size(on: &Target) {
-    // CONNACK has to fit as well, and is longer than a DISCONNECT without words.
+    // CONNACK must fit as well, and is longer than a DISCONNECT without explanations.
     let bytes_max = on.client("m").last_packet_bytes + 5;
     let limit = u32::try_from(bytes_max).expect("a CONNACK is short");
     for (what, mut peer) in farewells(on, &Properties::new().four(property::MAXIMUM_PACKET_SIZE, limit)) {
         peer.await_close();
         let bytes = peer.last_packet_bytes;
-        assert!(bytes <= bytes_max, "{what}: {bytes} bytes where {bytes_max} are taken");
+        assert!(bytes <= bytes_max, "{what}: {bytes} bytes, but the maximum is {bytes_max}");
     }
 }
 
@@ -135,7 +137,7 @@ pub(crate) fn nothing_follows_disconnect(on: &Target) {
     for (number, broken) in broken_packets(on.version).into_iter().enumerate() {
         let mut peer = on.client(&format!("{number}"));
         peer.subscribe(&topic, 0);
-        // What is asked for behind the breach, and what others publish, comes before DISCONNECT or never.
+        // Answers to later requests and messages of others come before DISCONNECT or never.
         peer.send_whatever_happens(&[&broken.bytes[..], &RESERVED_TYPE, &PINGREQ].concat());
         for _ in 0..3 {
             publisher.publish(&Publish::new(&topic, 1, b"m"));
@@ -157,7 +159,7 @@ pub(crate) fn the_connection_ends_with_disconnect(on: &Target) {
     for (_, mut peer) in farewells(on, &Properties::new()) {
         peer.await_close();
     }
-    // A DISCONNECT of the client ends it too, whatever its reason.
+    // A DISCONNECT of the client ends the connection too, whatever its reason code.
     for reason in [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99] {
         on.client("a").disconnect_with(reason, &Properties::new());
     }
@@ -182,7 +184,7 @@ pub(crate) fn a_normal_disconnect_discards_the_will(on: &Target) {
             let mut peer = on.connect(&connect);
             peer.send(form);
             peer.await_close();
-            // On the way that the will would have taken.
+            // Sent the same way that the will would have been.
             on.client("a").publish(&Publish::new(&topic, 1, b"end"));
             assert_eq!(watcher.next_message().text(), "end", "after {form:02x?}");
         }
