@@ -1,32 +1,17 @@
 //! The broker's process, told once from start to end: arguments, configuration, shards, signal.
 //! Knows no packet, no session and no socket's bytes: those live in the shards.
 
-mod atomic_file;
-mod authentication;
+mod admin;
+mod auth;
 mod backend;
 mod cli;
-mod clock;
 mod config;
-mod cores;
-mod data_dir;
-mod gauges;
-mod health;
-mod limits;
-mod listen;
-mod load;
-mod notify;
-mod operator;
-mod placement;
-mod places;
-#[cfg(test)]
-mod scratch;
-mod shard_thread;
-mod signals;
-mod statistics;
-mod subscriptions_file;
-mod sys_topics;
-mod telemetry;
-mod trouble;
+mod error;
+mod net;
+mod observe;
+mod persist;
+mod process;
+mod shard;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,16 +21,20 @@ use clap::Parser;
 use crossbeam_channel::{Receiver, never, select, tick};
 use tracing::{info, warn};
 
+use admin::health;
+use admin::operator::{self, Order};
 use cli::{Arguments, Subject};
 use config::{Config, Effective, Place};
-use data_dir::DataDir;
-use operator::Order;
-use shard_thread::Shards;
-use signals::Signal;
-use statistics::{Asked, Report};
-use subscriptions_file::Writer;
-use sys_topics::SysTopics;
-use trouble::Trouble;
+use error::Trouble;
+use net::listen;
+use observe::statistics::{Asked, Report};
+use observe::sys_topics::SysTopics;
+use persist::subscriptions_file::{self, Writer};
+use process::data_dir::DataDir;
+use process::signals::{self, Signal};
+use process::{logging, open_files, systemd};
+use shard::control::Shards;
+use shard::{cores, placement_key, thread};
 
 /// How long clients may take to accept what is on its way to them when the broker stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
@@ -79,12 +68,12 @@ fn main() -> ExitCode {
 fn serve(effective: Effective) -> Result<(), Trouble> {
     let bind_explicit = *effective.place("bind") != Place::Default;
     let Effective { mut config, file, .. } = effective;
-    let mut telemetry = telemetry::start(&config)?;
+    let mut telemetry = logging::start(&config)?;
     let configuration = file.as_deref().unwrap_or(Path::new("defaults and flags")).display();
     info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
-    limits::raise_open_files();
+    open_files::raise_open_files();
     let shard_count = cores::shard_count(config.shards);
-    limits::compare_open_files(config.max_connections, shard_count);
+    open_files::compare_open_files(config.max_connections, shard_count);
 
     if config.test_authentication {
         warn!(
@@ -94,13 +83,13 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     listen::check(&mut config, bind_explicit)?;
     let _data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
-    let key = placement::key(&config.data_dir)?;
+    let key = placement_key::key(&config.data_dir)?;
     let signals = signals::listen()?;
     let mut report = Report::start();
     let writer = Writer::start(&config.data_dir, shard_count.into())?;
     // Whoever has seen that it listens for clients may ask; what is asked before waits until it serves.
     let orders = operator::listen(&config.data_dir);
-    let shards = shard_thread::start(&config, shard_count, key, sessions, &writer.feed())?;
+    let shards = thread::start(&config, shard_count, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();
     let mut tell_clients = || {
         sys_topics.tell(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -108,7 +97,7 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
     if config.sys_interval_s > 0 {
         tell_clients();
     }
-    notify::ready("serving");
+    systemd::ready("serving");
 
     let tell_operator = |asked| {
         report.tell(&shards.totals());
@@ -119,7 +108,7 @@ fn serve(effective: Effective) -> Result<(), Trouble> {
 
     drop(orders);
     info!("stopping: clients are told, and have what is on its way to them");
-    notify::stopping();
+    systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
     let written = writer.finish();
     report.tell(&totals);
@@ -141,7 +130,7 @@ fn wait(
         |seconds: u32| Some(Duration::from_secs(seconds.into())).filter(|interval| !interval.is_zero());
     let report_due = every(seconds(config.stats_interval_s));
     let clients_due = every(seconds(config.sys_interval_s));
-    let alive_due = every(notify::alive_interval());
+    let alive_due = every(systemd::alive_interval());
     let subscriptions_due = tick(SUBSCRIPTIONS_INTERVAL);
     loop {
         select! {
@@ -152,7 +141,7 @@ fn wait(
             recv(orders) -> order => if let Ok(order) = order { shards.disconnect(order) },
             recv(report_due) -> _ => report(Asked::ByInterval),
             recv(clients_due) -> _ => tell_clients(),
-            recv(alive_due) -> _ => if shards.all_turned() { notify::alive() },
+            recv(alive_due) -> _ => if shards.all_turned() { systemd::alive() },
             recv(subscriptions_due) -> _ => shards.hand_over_subscriptions(),
         }
     }

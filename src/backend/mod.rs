@@ -2,57 +2,34 @@
 //! world has a folder of its own.
 //! Knows no packet: bytes go to the engine and come from its outboxes.
 
-mod bells;
 mod blocking;
 #[cfg(unix)]
 mod direct;
+mod doorbell;
 mod host;
 #[cfg(unix)]
 mod monoio;
-mod refusals;
 mod tasks;
 mod tokio;
 
 use std::io;
 use std::net::TcpListener;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use engine::Engine;
 use ring::Port;
 
-use crate::clock::Clock;
 use crate::config::Io;
-use crate::gauges::Gauges;
-use crate::operator::Order;
-use crate::places::Places;
-use crate::subscriptions_file::Feed;
-use crate::sys_topics::SysMessage;
-use crate::trouble::Trouble;
+use crate::error::Trouble;
+use crate::net::permits::Places;
+use crate::persist::subscriptions_file::Feed;
+use crate::process::clock::Clock;
+use crate::shard::control::Control;
+use crate::shard::gauges::Gauges;
 
-use bells::Bell;
-pub(crate) use bells::Bells;
+use doorbell::Bell;
+pub(crate) use doorbell::Bells;
 pub(crate) use host::{Beside, CAPACITY};
-pub(crate) use refusals::{REST, Refusals};
-
-/// Something the control plane asks of a shard.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// Accept connections: every shard knows what the others subscribe to.
-    Accept,
-    /// Show that you turn.
-    Turn(u64),
-    /// Publish these messages of the broker's own.
-    Publish(Vec<SysMessage>),
-    /// Close the connection of a client whose session is at home here.
-    Disconnect(Order),
-    /// Hand the records of persistent sessions over, if they changed.
-    HandOver,
-    /// Take no more packets from clients, and answer whether nothing is on its way to or from here.
-    Quiesce(Sender<bool>),
-    /// Tell the clients, and end within this time.
-    Stop(Duration),
-}
 
 /// What a shard is given when its thread starts.
 pub(crate) struct Parts {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{Effective, GivenFlag, Place, default_file, import};
-use crate::trouble::Trouble;
+use crate::error::Trouble;
 
 /// What `mqtt-broker config` can do.
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@ use engine::Limits;
 use wire::QoS;
 
 use super::Config;
-use crate::authentication::TEST_METHOD;
+use crate::auth::TEST_METHOD;
 
 impl Config {
     /// The bounds of one shard's engine; those of the whole process are divided among `shard_count` shards.

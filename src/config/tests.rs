@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use engine::QueueFull;
 
 use super::*;
-use crate::scratch::Scratch;
+use crate::process::scratch::Scratch;
 
 /// Lays a file named `broker.conf` with this content, then these flags, over the defaults.
 fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<String>> {

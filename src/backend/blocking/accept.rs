@@ -12,9 +12,9 @@ use tracing::debug;
 use super::connection::Told;
 use super::inbox::Tell;
 use super::spawn;
-use crate::backend::refusals::{REST, Refusals};
-use crate::listen::ListenerNumber;
-use crate::places::Places;
+use crate::net::accept_backoff::{REST, Refusals};
+use crate::net::listen::ListenerNumber;
+use crate::net::permits::Places;
 
 /// How long to try to wake one who accepts; on this machine it takes no time.
 const WAKE_PATIENCE: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ use engine::{Admission, Chunk, ConnectionId};
 use super::inbox::Tell;
 use super::spawn;
 use crate::backend::host::{self, Endpoint};
-use crate::listen::ListenerNumber;
+use crate::net::listen::ListenerNumber;
 
 /// What a thread tells its shard.
 pub(super) enum Told {

@@ -10,7 +10,7 @@ use std::sync::{Condvar, PoisonError};
 use std::time::Instant;
 
 use super::connection::Told;
-use crate::clock;
+use crate::process::clock;
 
 #[expect(clippy::disallowed_types, reason = "the threads of a shard and the shard hold the queue at once")]
 type Shared<T> = std::sync::Arc<T>;

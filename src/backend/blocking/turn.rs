@@ -14,12 +14,13 @@ use tracing::debug;
 use super::accept::Acceptor;
 use super::connection::{Pending, Resumed, Socket, Threaded, Told};
 use super::inbox::{Inbox, Tell, Wake};
+use crate::backend::Parts;
 use crate::backend::host::{Endpoint, Farewell, Flushed, HandOver, Host, Transport};
-use crate::backend::refusals::Refusals;
-use crate::backend::{Control, Parts};
-use crate::clock;
-use crate::listen::{ListenerNumber, NODELAY_IS_INHERITED};
-use crate::trouble::Trouble;
+use crate::error::Trouble;
+use crate::net::accept_backoff::Refusals;
+use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::process::clock;
+use crate::shard::control::Control;
 
 /// **Lives on:** one thread. **Sees:** its host, and the threads of its connections as far as they tell it something.
 struct Shard {

@@ -10,7 +10,7 @@ use ring::{Capacity, Item, Lane, Parked, Port};
 
 use super::{Endpoint, Host};
 use crate::backend::Bells;
-use crate::listen::ListenerNumber;
+use crate::net::listen::ListenerNumber;
 
 /// The bounds of every lane.
 pub(crate) const CAPACITY: Capacity = Capacity { block_bytes: engine::BLOCK_BYTES, ..Capacity::DEFAULT };

@@ -3,8 +3,8 @@
 //! Knows no runtime, no task and no thread; of a socket it knows what [`Endpoint`] says.
 
 mod export;
-mod farewell;
 mod lanes;
+mod linger;
 mod socket;
 mod turn;
 
@@ -18,20 +18,20 @@ use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed
 use tracing::{debug, info};
 
 use super::Parts;
-use crate::authentication;
-use crate::clock::Clock;
-use crate::gauges::Gauges;
-use crate::listen::ListenerNumber;
-use crate::operator::Order;
-use crate::places::Places;
-use crate::subscriptions_file::Feed;
-use crate::sys_topics::SysMessage;
+use crate::admin::operator::Order;
+use crate::auth;
+use crate::net::listen::ListenerNumber;
+use crate::net::permits::Places;
+use crate::observe::sys_topics::SysMessage;
+use crate::persist::subscriptions_file::Feed;
+use crate::process::clock::Clock;
+use crate::shard::gauges::Gauges;
 
 use export::Export;
-pub(super) use farewell::Farewell;
 use lanes::Lanes;
 pub(crate) use lanes::{Beside, CAPACITY};
 pub(super) use lanes::{HandOver, Transport};
+pub(super) use linger::Farewell;
 pub(super) use socket::{Endpoint, Socket};
 use turn::Turn;
 
@@ -132,7 +132,7 @@ impl<T: Endpoint> Host<T> {
             for (connection, step) in asked {
                 let Some(said) = engine.authentication_step(connection, step) else { continue };
                 let challenge = format!("{}-{}", connection.slot(), connection.generation());
-                let verdict = authentication::judge(&said, challenge.as_bytes());
+                let verdict = auth::judge(&said, challenge.as_bytes());
                 let answer = Event::Authenticated { connection, step, verdict };
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }

@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use engine::{Admission, ConnectionId};
 
-use crate::listen::ListenerNumber;
+use crate::net::listen::ListenerNumber;
 
 /// What a host asks of a connection, in whichever world that lives.
 pub(in crate::backend) trait Endpoint {

@@ -16,7 +16,7 @@ use monoio::time::Sleep;
 use super::Parts;
 use super::tasks::{self, Runtime};
 use crate::config::Io;
-use crate::trouble::Trouble;
+use crate::error::Trouble;
 
 pub(super) use doorbell::Bell;
 pub(crate) use doorbell::Counter;

@@ -9,7 +9,7 @@ use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, LegacyDriver, RuntimeBuilder};
 
 use crate::config::Io;
-use crate::trouble::Trouble;
+use crate::error::Trouble;
 
 /// Submission queue entries. Every connection keeps one poll outstanding, so a turn may submit thousands.
 const SUBMISSION_ENTRIES: u32 = 4_096;

@@ -10,9 +10,9 @@ use tracing::debug;
 
 use super::socket::TaskSocket;
 use super::{Listener, Runtime, Shard, Stream, receive};
-use crate::backend::refusals::REST;
-use crate::clock;
-use crate::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::net::accept_backoff::REST;
+use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::process::clock;
 
 impl<R: Runtime> Shard<R> {
     /// Starts to accept on a listener.

@@ -8,7 +8,7 @@ use std::task::{Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::Runtime;
-use crate::clock;
+use crate::process::clock;
 
 /// **Lives on:** the shard. **Sees:** the earliest deadline alone.
 #[derive(Default)]

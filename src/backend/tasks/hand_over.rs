@@ -11,7 +11,7 @@ use tracing::debug;
 use super::socket::{Socket, TaskSocket};
 use super::{Runtime, Shard, Stream, receive};
 use crate::backend::host::{Endpoint, HandOver, Transport};
-use crate::listen::ListenerNumber;
+use crate::net::listen::ListenerNumber;
 
 impl<R: Runtime> Shard<R> {
     /// Sends a connection home; `rest` is what the engine did not consume.

@@ -19,12 +19,13 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use engine::Event;
 
+use super::Parts;
 use super::host::{Farewell, Host};
-use super::refusals::Refusals;
-use super::{Control, Parts};
-use crate::clock;
-use crate::listen::ListenerNumber;
-use crate::trouble::Trouble;
+use crate::error::Trouble;
+use crate::net::accept_backoff::Refusals;
+use crate::net::listen::ListenerNumber;
+use crate::process::clock;
+use crate::shard::control::Control;
 
 use deadline::Deadline;
 pub(super) use runtime::{Doorbell, Listener, Runtime, Stream};

@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use super::Parts;
 use super::tasks::{self, Runtime};
-use crate::trouble::Trouble;
+use crate::error::Trouble;
 
 pub(super) use doorbell::Bell;
 pub(crate) use doorbell::Doorbell;

@@ -1,7 +1,7 @@
 //! The reader and writer of subscriptions.json, the broker's own source, within reach of the checks.
 //! Knows no file.
 
-#[path = "../../../src/subscriptions_file/form.rs"]
+#[path = "../../../src/persist/subscriptions_file/form.rs"]
 mod form;
 
 use engine::SessionRecord;

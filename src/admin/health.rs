@@ -1,0 +1,101 @@
+//! Asks the running broker whether it answers, as a client would: a CONNECT, and whatever CONNACK comes.
+//! Knows nothing of the process it asks but the address where it is configured to listen.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::error::Trouble;
+
+/// How long each step may take. A supervisor gives up later: Docker after 30 seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// CONNECT of 3.1.1: clean session, keep alive of 5 s, and an empty client identifier, for which the broker makes one up
+/// [MQTT-3.1.3-6].
+const CONNECT: [u8; 14] = [0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 0x02, 0, 5, 0, 0];
+
+/// The first byte of a CONNACK.
+const CONNACK: u8 = 0x20;
+const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+/// Whether the broker answers. A refusal is an answer: a broker that is full, or that wants a password, works.
+///
+/// # Errors
+/// What came instead of an answer.
+pub(crate) fn ask(config: &Config) -> Result<(), Trouble> {
+    let ip = config.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let address = SocketAddr::new(reachable(ip), config.port);
+    connect(address).map_err(|error| Trouble::Unhealthy { address, error })
+}
+
+/// Who listens everywhere is asked on loopback.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&CONNECT)?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer)?;
+    if answer[0] != CONNACK {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "what answers is no MQTT broker"));
+    }
+    // Whoever was refused finds the connection closed.
+    let _ = stream.write_all(&DISCONNECT);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// What `ask` says to a peer that reads the CONNECT, answers with `answer` and closes.
+    fn check(answer: &'static [u8]) -> Result<(), Trouble> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut connect = [0; CONNECT.len()];
+            stream.read_exact(&mut connect).unwrap();
+            stream.write_all(answer).unwrap();
+            connect
+        });
+        let config = Config { bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)], port, ..Config::default() };
+        let healthy = ask(&config);
+        assert_eq!(peer.join().unwrap(), CONNECT);
+        healthy
+    }
+
+    #[test]
+    fn an_acceptance_and_a_refusal_are_both_health() {
+        check(&[CONNACK, 2, 0, 0]).unwrap();
+        check(&[CONNACK, 2, 0, 5]).unwrap();
+    }
+
+    #[test]
+    fn silence_another_protocol_and_nobody_are_not() {
+        assert!(matches!(check(&[]), Err(Trouble::Unhealthy { .. })));
+        let other = check(b"HTTP/1.1 400 Bad Request").unwrap_err().to_string();
+        assert!(other.contains("no MQTT broker") && other.contains("--port"), "{other}");
+
+        // Bound, so that nobody else listens there, and itself not listening.
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let port = bound.local_addr().unwrap().as_socket().unwrap().port();
+        let nobody = Config { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], port, ..Config::default() };
+        assert!(ask(&nobody).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! Unix: a socket in the data directory, which its owner alone may connect to.
+//! Knows nothing of what is said.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// The socket, below the data directory.
+const FILE: &str = "control.sock";
+
+/// Operators who may wait while another one is heard; one more is refused by the system.
+const WAITING_MAX: i32 = 16;
+
+/// Where the broker of a data directory is asked.
+pub(super) fn place(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}
+
+/// Ends a place where nobody will be heard any more.
+pub(super) fn remove(place: &Path) {
+    // The next start replaces what could not be removed.
+    let _ = fs::remove_file(place);
+}
+
+/// The broker's end.
+pub(super) struct Listener(UnixListener);
+
+impl Listener {
+    /// Listens at `place`, in a data directory that this process holds.
+    ///
+    /// # Errors
+    /// Whatever the system refuses: a path that is too long, for instance.
+    pub(super) fn bind(place: &Path) -> io::Result<Self> {
+        // The data directory is ours, so whoever listened there is gone.
+        if fs::symlink_metadata(place).is_ok_and(|there| there.file_type().is_socket()) {
+            fs::remove_file(place)?;
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(place)?)?;
+        // Nobody can connect before `listen`, so at no moment can anyone else.
+        fs::set_permissions(place, Permissions::from_mode(0o600))?;
+        socket.listen(WAITING_MAX)?;
+        Ok(Self(socket.into()))
+    }
+
+    /// Waits for the next operator.
+    ///
+    /// # Errors
+    /// Whatever the system refuses.
+    pub(super) fn accept(&mut self) -> io::Result<Stream> {
+        self.0.accept().map(|(stream, _)| Stream(stream))
+    }
+}
+
+/// One connection.
+pub(super) struct Stream(UnixStream);
+
+impl Stream {
+    /// Connects to whoever listens at `place`.
+    ///
+    /// # Errors
+    /// `NotFound` or `ConnectionRefused` if nobody does; whatever else the system refuses, within `patience`.
+    pub(super) fn connect(place: &Path, patience: Duration) -> io::Result<Self> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Linux bounds the wait for a place before a listener by it as well.
+        socket.set_write_timeout(Some(patience))?;
+        socket.connect(&SockAddr::unix(place)?)?;
+        Ok(Self(socket.into()))
+    }
+
+    /// What came next; nothing at the end.
+    ///
+    /// # Errors
+    /// `TimedOut` if nothing came for as long as `patience`, which is not zero; whatever the system refuses.
+    pub(super) fn read(&mut self, piece: &mut [u8], patience: Duration) -> io::Result<usize> {
+        self.0.set_read_timeout(Some(patience))?;
+        match self.0.read(piece) {
+            // What the system says when the time is up.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
+            read => read,
+        }
+    }
+
+    /// Sends all of it.
+    ///
+    /// # Errors
+    /// Whatever the system refuses, and a peer that takes nothing for as long as `patience`.
+    pub(super) fn write_all(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
+        self.0.set_write_timeout(Some(patience))?;
+        self.0.write_all(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::operator::listen;
+    use crate::process::scratch::Scratch;
+
+    #[test]
+    fn the_socket_is_its_owners_alone_and_goes_with_its_value() {
+        let scratch = Scratch::new("operator_mode");
+        let path = scratch.path().join(FILE);
+        let orders = listen(scratch.path());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(orders);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_another_file_left_alone() {
+        let scratch = Scratch::new("operator_stale");
+        let path = scratch.path().join(FILE);
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists() && UnixStream::connect(&path).is_err(), "it is stale");
+        let orders = listen(scratch.path());
+        UnixStream::connect(&path).unwrap();
+        drop(orders);
+        fs::write(&path, "mine").unwrap();
+        drop(listen(scratch.path()));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

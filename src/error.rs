@@ -1,0 +1,349 @@
+//! What can keep the broker from running, each told to the operator in one sentence with its cause and cure.
+//! Never about a peer: whatever clients do is answered in their protocol and counted.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rustix::io::Errno;
+
+use crate::config::Fault;
+use crate::process::open_files;
+
+/// A reason to stop that only the operator can remove.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Flags or configuration file are wrong.
+    Configuration(Vec<Fault>),
+    /// A file of the replaced product could not be converted.
+    Import {
+        /// The file that could not be read or written.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Another process listens there.
+    AddressInUse(SocketAddr),
+    /// No interface has this address.
+    AddressUnavailable(SocketAddr),
+    /// This user may not bind so low a port.
+    PortForbidden(SocketAddr),
+    /// The process may not open one more file or socket.
+    TooManyOpenFiles {
+        /// What could not be opened.
+        what: String,
+    },
+    /// The data directory cannot be made or written.
+    DataDirUnwritable {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Another broker uses the data directory.
+    DataDirInUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The process that holds it, if it left its number.
+        process: Option<u32>,
+    },
+    /// The log directory cannot be made or written.
+    LogDirUnwritable {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The key by which sessions are dealt to shards cannot be had.
+    PlacementKey {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file of persistent subscriptions is damaged; it is left as it is.
+    SubscriptionsDamaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// The file of persistent subscriptions could not be written.
+    SubscriptionsUnwritten {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// `io_uring` was demanded and cannot be had.
+    IoUringMissing(io::Error),
+    /// The broker that was asked for its health gave no answer.
+    Unhealthy {
+        /// Where it was asked.
+        address: SocketAddr,
+        /// What came instead.
+        error: io::Error,
+    },
+    /// The client that was to be disconnected has no connection.
+    NotConnected {
+        /// Its identifier, as it was given.
+        client_id: String,
+    },
+    /// Nobody listens for the operator in a data directory.
+    NoBroker {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The broker that was to be asked something cannot be asked, or gave no answer.
+    BrokerUnreachable {
+        /// Where it is asked.
+        place: PathBuf,
+        /// What came instead.
+        error: io::Error,
+    },
+    /// The system refused something that has no cure of its own.
+    System {
+        /// What was asked of it.
+        what: String,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+impl Trouble {
+    /// Why listening on `address` failed.
+    pub(crate) fn listen(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse(address),
+            io::ErrorKind::AddrNotAvailable => Self::AddressUnavailable(address),
+            io::ErrorKind::PermissionDenied if address.port() < 1024 => Self::PortForbidden(address),
+            _ => Self::system(format!("listen on {address}"), error),
+        }
+    }
+
+    /// Why `--io uring` cannot be obeyed.
+    pub(crate) fn io_uring(error: io::Error) -> Self {
+        if out_of_files(&error) {
+            Self::system("set up io_uring", error)
+        } else {
+            Self::IoUringMissing(error)
+        }
+    }
+
+    /// Why the data directory cannot be used.
+    pub(crate) fn data_dir(directory: &Path, error: io::Error) -> Self {
+        if out_of_files(&error) {
+            return Self::system(format!("use the data directory {}", directory.display()), error);
+        }
+        Self::DataDirUnwritable { directory: directory.to_owned(), error }
+    }
+
+    /// Why the system refused to `what`, an infinitive: "start a thread".
+    pub(crate) fn system(what: impl Into<String>, error: io::Error) -> Self {
+        let what = what.into();
+        if out_of_files(&error) { Self::TooManyOpenFiles { what } } else { Self::System { what, error } }
+    }
+
+    /// Tells it on standard error, one line for each thing that is wrong.
+    pub(crate) fn tell(&self) {
+        // Nobody is left to be told if standard error is closed.
+        let _ = io::stderr().lock().write_all(self.lines().as_bytes());
+    }
+
+    /// 2 if flags or files that the operator wrote are wrong, so that trying again cannot help; 1 otherwise.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Configuration(_) | Self::Import { .. } => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    fn lines(&self) -> String {
+        let sentences = match self {
+            Self::Configuration(faults) => faults.iter().map(Fault::to_string).collect(),
+            other => vec![other.to_string()],
+        };
+        sentences.iter().flat_map(|sentence| ["mqtt-broker: error: ", sentence, "\n"]).collect()
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(faults) => {
+                let sentences: Vec<String> = faults.iter().map(Fault::to_string).collect();
+                write!(f, "{}", sentences.join("; "))
+            }
+            Self::Import { file, reason } => write!(f, "{}: {reason}", file.display()),
+            Self::AddressInUse(address) => {
+                let port = address.port();
+                write!(
+                    f,
+                    "cannot listen on {address}: the port is already in use by another process; \
+                     `ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` shows which: stop it, or take another \
+                     port with --port N"
+                )
+            }
+            Self::AddressUnavailable(address) => write!(
+                f,
+                "cannot listen on {address}: no network interface of this machine has the address {}; \
+                 `ip address` lists those there are: name one of them with --bind ADDRESS",
+                address.ip()
+            ),
+            Self::PortForbidden(address) => write!(
+                f,
+                "cannot listen on {address}: permission denied, because this user may not bind a port below \
+                 1024; take a port above with --port N, or permit it once with \
+                 `setcap cap_net_bind_service=+ep mqtt-broker`"
+            ),
+            Self::TooManyOpenFiles { what } => write!(
+                f,
+                "cannot {what}: too many open files, the limit of this process is {}; raise it with \
+                 `ulimit -n 100000`, with /etc/security/limits.d, or with LimitNOFILE= in the systemd unit",
+                open_files::open_files_max()
+            ),
+            Self::DataDirUnwritable { directory, error } => write!(
+                f,
+                "the data directory {} cannot be written: {error}; give it to the user that runs the broker \
+                 (`chown -R mqtt {0}`), or name another with --data-dir DIR",
+                directory.display()
+            ),
+            Self::DataDirInUse { directory, process } => {
+                write!(f, "the data directory {} is in use by another mqtt-broker", directory.display())?;
+                if let Some(process) = process {
+                    write!(f, " (process {process})")?;
+                }
+                write!(f, "; stop that one, or name another directory with --data-dir DIR")
+            }
+            Self::LogDirUnwritable { directory, reason } => write!(
+                f,
+                "the log directory {} cannot be written: {reason}; give it to the user that runs the broker, \
+                 or name another with --log-dir DIR",
+                directory.display()
+            ),
+            Self::PlacementKey { file, reason } => write!(
+                f,
+                "{}: {reason}; it holds the key by which sessions are dealt to shards: put back a copy, let the user \
+                 that runs the broker read and write it, or remove it to have a new one made",
+                file.display()
+            ),
+            Self::SubscriptionsDamaged { file, reason } => write!(
+                f,
+                "{}: {reason}; nothing was changed: mend it, put back a copy, or move it away to start \
+                 without the subscriptions it holds",
+                file.display()
+            ),
+            Self::SubscriptionsUnwritten { file, error } => write!(
+                f,
+                "{} could not be written: {error}; it holds an earlier state of the persistent subscriptions",
+                file.display()
+            ),
+            Self::IoUringMissing(error) => write!(
+                f,
+                "io_uring is not available here: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
+                 must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
+                 by the limit of locked memory: start with --io auto or --io epoll to run without it"
+            ),
+            Self::Unhealthy { address, error } => write!(
+                f,
+                "no broker answers on {address}: {error}; if it listens elsewhere, give `health` the same --bind, --port \
+                 or --config"
+            ),
+            Self::NotConnected { client_id } => {
+                write!(f, "no client of the identifier {client_id:?} is connected")
+            }
+            Self::NoBroker { directory } => write!(
+                f,
+                "no broker runs with the data directory {}; name that of the running one by the same --data-dir or --config",
+                directory.display()
+            ),
+            Self::BrokerUnreachable { place, error } => write!(
+                f,
+                "the broker cannot be asked through {}: {error}; only the user that runs the broker may, and the broker's log \
+                 says if nobody can",
+                place.display()
+            ),
+            Self::System { what, error } => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+fn out_of_files(error: &io::Error) -> bool {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => true,
+        // Windows has no table of files that could be full.
+        #[cfg(unix)]
+        Some(Errno::NFILE) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn check(trouble: &Trouble, parts: &[&str]) {
+        let sentence = trouble.to_string();
+        assert!(!sentence.contains('\n'), "one sentence is one line: {sentence}");
+        for part in parts {
+            assert!(sentence.contains(part), "{part:?} is missing in: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_names_who_to_ask_and_another_port() {
+        let error = io::Error::from(io::ErrorKind::AddrInUse);
+        check(
+            &Trouble::listen(address(1883), error),
+            &["127.0.0.1:1883", "in use", "ss -ltnp", "lsof -i :1883", "--port"],
+        );
+    }
+
+    #[test]
+    fn a_low_port_names_the_capability_and_a_higher_port() {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        check(
+            &Trouble::listen(address(80), error),
+            &["127.0.0.1:80", "permission denied", "1024", "cap_net_bind_service"],
+        );
+    }
+
+    #[test]
+    fn permission_denied_on_a_high_port_does_not_speak_of_low_ones() {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        let trouble = Trouble::listen(address(1883), error);
+        assert!(matches!(trouble, Trouble::System { .. }), "{trouble}");
+    }
+
+    #[test]
+    fn too_many_open_files_is_recognised_wherever_it_happens() {
+        let exhausted = || io::Error::from(Errno::MFILE);
+        let cures = &["too many open files", "ulimit -n", "limits.d", "LimitNOFILE"];
+        check(&Trouble::listen(address(1883), exhausted()), cures);
+        check(&Trouble::io_uring(exhausted()), cures);
+        check(&Trouble::data_dir(Path::new("data"), exhausted()), cures);
+        check(&Trouble::system("start a thread", exhausted()), cures);
+    }
+
+    #[test]
+    fn io_uring_that_is_missing_names_the_kernel_and_the_way_around() {
+        check(
+            &Trouble::io_uring(io::ErrorKind::Unsupported.into()),
+            &["5.1", "5.10", "seccomp", "--io epoll"],
+        );
+    }
+
+    #[test]
+    fn a_data_directory_names_itself_and_its_flag() {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        check(&Trouble::data_dir(Path::new("some/data"), error), &["some/data", "chown", "--data-dir"]);
+        let held = Trouble::DataDirInUse { directory: PathBuf::from("some/data"), process: Some(7) };
+        check(&held, &["some/data", "in use", "process 7", "--data-dir"]);
+    }
+}

@@ -1,0 +1,253 @@
+//! The listening sockets: whether the configured addresses can be had, asked before anything else is touched (shards
+//! share a port among themselves, so a second broker of the same user would share it, too, and never be told), and one
+//! socket for each address and, where the system deals connections among them, for each shard.
+//! Accepts nothing.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::{info, warn};
+
+use crate::config::{Config, Io};
+use crate::error::Trouble;
+
+/// Connections that may wait for a listener to accept them; `net.core.somaxconn` may be lower.
+const BACKLOG: i32 = 4_096;
+
+/// Whether an accepted socket sends without delay as its listener would, which spares a system call for each connection.
+pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(target_os = "linux");
+
+/// Looks at a port in use before it is believed to be, beside the last.
+const PROBES_MAX: u32 = 10;
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A listener's place among the addresses of the configuration: the same on every shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ListenerNumber(u16);
+
+impl ListenerNumber {
+    /// The numbers, in the order of the addresses.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..=u16::MAX).map(Self)
+    }
+}
+
+impl fmt::Display for ListenerNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// Checks every address, and says who can connect. An address of the default that this machine lacks (`::1`
+/// where there is no IPv6) is left out of `config`; one that the operator named (`explicit`) is an error.
+///
+/// # Errors
+/// The first address that cannot be listened on, and why.
+pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), Trouble> {
+    let mut usable = Vec::with_capacity(config.bind.len());
+    let mut refused = None;
+    for &address in &config.bind {
+        let target = SocketAddr::new(address, config.port);
+        match probe_again(target) {
+            Ok(()) => usable.push(address),
+            Err(error) if !explicit && is_missing(&error) => {
+                info!(%address, "not listening there: this machine does not have it");
+                refused = Some(Trouble::listen(target, error));
+            }
+            Err(error) => return Err(Trouble::listen(target, error)),
+        }
+    }
+    if usable.is_empty()
+        && let Some(trouble) = refused
+    {
+        return Err(trouble);
+    }
+    config.bind = usable;
+    tell_who_can_connect(&config.bind);
+    Ok(())
+}
+
+/// Who deals new connections to the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dealer {
+    /// The system, among listeners that share a port.
+    System,
+    /// The first shard: it has the only listeners, and deals what it accepts to all shards in turn.
+    FirstShard,
+}
+
+impl Dealer {
+    /// Only Linux deals evenly; macOS hands all connections to one of the listeners, and Windows has no such thing. Where a
+    /// backend is at home on such systems, it goes the same way on Linux.
+    pub(crate) fn of(io: Io) -> Self {
+        match io {
+            Io::Auto | Io::Uring | Io::Epoll if cfg!(target_os = "linux") => Self::System,
+            Io::Auto | Io::Uring | Io::Epoll | Io::Tokio | Io::Blocking => Self::FirstShard,
+        }
+    }
+}
+
+/// The listeners of every shard that accepts, each on all addresses of `config`.
+///
+/// # Errors
+/// The first address that cannot be listened on, and why.
+pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, Trouble> {
+    let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
+    let accepting = match Dealer::of(config.io) {
+        Dealer::System => &mut shards[..],
+        Dealer::FirstShard => &mut shards[..1],
+    };
+    for &ip in &config.bind {
+        let mut address = SocketAddr::new(ip, config.port);
+        for listeners in &mut *accepting {
+            let listener =
+                share(address, config.send_buffer_bytes).map_err(|error| Trouble::listen(address, error))?;
+            // If any free port was asked for, the first shard finds it and the others share it.
+            address = listener.local_addr().map_err(|error| Trouble::listen(address, error))?;
+            listeners.push(listener);
+        }
+    }
+    Ok(shards)
+}
+
+fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    #[cfg(target_os = "linux")]
+    socket.set_reuse_port(true)?;
+    if send_buffer_bytes > 0 {
+        // Accepted sockets inherit it.
+        socket.set_send_buffer_size(send_buffer_bytes as usize)?;
+    }
+    if NODELAY_IS_INHERITED {
+        socket.set_tcp_nodelay(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// As `probe`, but a port in use is looked at again for a short while: a broker that was killed with accepts outstanding in
+/// `io_uring` holds its port some milliseconds longer than it lives.
+fn probe_again(target: SocketAddr) -> io::Result<()> {
+    for _ in 0..PROBES_MAX {
+        match probe(target) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(PROBE_INTERVAL),
+            other => return other,
+        }
+    }
+    probe(target)
+}
+
+/// Binds without sharing the port, and lets go again.
+fn probe(target: SocketAddr) -> io::Result<()> {
+    socket(target)?.bind(&target.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run that still linger must not count as a listener. On Windows they do not, and the option
+    // would let two brokers have one port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
+}
+
+fn tell_who_can_connect(addresses: &[IpAddr]) {
+    let open: Vec<_> = addresses.iter().filter(|address| !address.is_loopback()).collect();
+    if open.is_empty() {
+        info!(
+            "only this machine can connect; --bind ADDRESS, or bind = [\"ADDRESS\"] in broker.conf, opens it"
+        );
+    } else {
+        warn!(
+            addresses = ?open,
+            "whoever reaches these addresses may publish and subscribe: this version has no authentication"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// From the block reserved for documentation: no machine has it.
+    const NOBODYS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn config(bind: Vec<IpAddr>, port: u16) -> Config {
+        Config { bind, port, ..Config::default() }
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_in_use() {
+        let holder = TcpListener::bind((LOOPBACK, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let trouble = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        assert!(matches!(trouble, Trouble::AddressInUse(_)), "{trouble}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_port_shared_by_reuse_port_is_in_use_all_the_same() {
+        let holder = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        holder.set_reuse_address(true).unwrap();
+        holder.set_reuse_port(true).unwrap();
+        holder.bind(&SocketAddr::new(LOOPBACK, 0).into()).unwrap();
+        holder.listen(1).unwrap();
+        let port = holder.local_addr().unwrap().as_socket().unwrap().port();
+        let trouble = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        assert!(matches!(trouble, Trouble::AddressInUse(_)), "{trouble}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn all_shards_share_the_port_that_the_first_one_found() {
+        let shards = bind(&Config { io: Io::Epoll, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
+        let ports: Vec<u16> =
+            shards.iter().map(|listeners| listeners[0].local_addr().unwrap().port()).collect();
+        assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_accepted_sends_without_delay() {
+        let shards = bind(&config(vec![LOOPBACK], 0), 1).unwrap();
+        let address = shards[0][0].local_addr().unwrap();
+        let _peer = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = shards[0][0].accept().unwrap();
+        assert!(NODELAY_IS_INHERITED && accepted.nodelay().unwrap());
+    }
+
+    #[test]
+    fn only_the_first_shard_listens_where_it_deals() {
+        let shards = bind(&Config { io: Io::Tokio, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
+        let listeners: Vec<usize> = shards.iter().map(Vec::len).collect();
+        assert_eq!(listeners, [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_missing_address_is_left_out_of_the_default_and_an_error_if_named() {
+        let mut by_default = config(vec![LOOPBACK, NOBODYS], 0);
+        check(&mut by_default, false).unwrap();
+        assert_eq!(by_default.bind, [LOOPBACK]);
+
+        let trouble = check(&mut config(vec![LOOPBACK, NOBODYS], 0), true).unwrap_err();
+        assert!(matches!(trouble, Trouble::AddressUnavailable(_)), "{trouble}");
+        let trouble = check(&mut config(vec![NOBODYS], 0), false).unwrap_err();
+        assert!(matches!(trouble, Trouble::AddressUnavailable(_)), "{trouble}");
+    }
+}

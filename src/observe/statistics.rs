@@ -1,0 +1,304 @@
+//! The statistics block on standard output, in the form that operators' scripts read.
+//! Counts nothing: the shards do.
+
+use std::array::from_fn;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use engine::DropReason;
+use tracing::{debug, info, warn};
+
+use crate::process::{clock, systemd};
+
+/// Declares the numbers of a shard once, for the struct, its sum and what is shown of it.
+macro_rules! shard_totals {
+    ($( $(#[doc = $line:literal])+ $name:ident, )+) => {
+        /// Of one shard, or sums over several. Gauges say what is now; the others only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct ShardTotals {
+            $( $(#[doc = $line])+ pub(crate) $name: u64, )+
+            /// Deliveries dropped, by `DropReason::index`.
+            pub(crate) dropped: [u64; DropReason::ALL.len()],
+        }
+
+        impl ShardTotals {
+            /// How many numbers there are beside `dropped`.
+            pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
+
+            /// All of them but `dropped`, in one order.
+            pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {
+                [$( self.$name ),+]
+            }
+
+            /// The reverse of `numbers`.
+            pub(crate) fn from_numbers(numbers: [u64; Self::NUMBERS]) -> Self {
+                let [$( $name ),+] = numbers;
+                Self { $( $name, )+ ..Self::default() }
+            }
+        }
+    };
+}
+
+shard_totals! {
+    /// Connections now (gauge).
+    connections,
+    /// Connections that were accepted, to be served or to be told that there is no room.
+    sockets_opened,
+    /// CONNECT packets received.
+    connects_received,
+    /// Sessions with a connection now (gauge).
+    attached,
+    /// Sessions now, connected or not (gauge).
+    sessions,
+    /// Sessions that ended because their time was over.
+    sessions_expired,
+    /// Connections that the operator closed.
+    closed_by_operator,
+    /// Subscriptions of all sessions now (gauge).
+    subscriptions,
+    /// Those of them that are shared (gauge).
+    shared_subscriptions,
+    /// Retained messages of clients now (gauge).
+    retained_messages,
+    /// Retained messages whose time was over.
+    retained_expired,
+    /// Messages held now, retained ones included (gauge).
+    stored_messages,
+    /// Bytes of them (gauge).
+    stored_bytes,
+    /// Packets of every type received from clients.
+    packets_received,
+    /// Packets of every type sent to clients.
+    packets_sent,
+    /// Bytes received from clients.
+    bytes_received,
+    /// Bytes sent to clients.
+    bytes_sent,
+    /// PUBLISH packets received from clients.
+    messages_received,
+    /// PUBLISH packets sent to clients.
+    messages_sent,
+    /// Payload bytes of PUBLISH packets received.
+    payload_bytes_received,
+    /// Payload bytes of PUBLISH packets sent.
+    payload_bytes_sent,
+    /// Publishes refused for lack of room.
+    publishes_refused,
+    /// Retained messages that were acknowledged on one shard and found no room in the store of another.
+    retained_refused,
+    /// Connections closed for lack of memory with a packet half received.
+    half_packets_refused,
+    /// Publishes to topics that clients may not write to.
+    publishes_denied,
+    /// Messages sent to other shards, one for each of them.
+    messages_crossed,
+    /// Messages of other shards that nobody here wanted.
+    crossed_for_nothing,
+    /// Connections handed over to the shard of their session.
+    handed_over,
+    /// Turns of the shard.
+    turns,
+    /// Times that another shard woke this one.
+    parked_wakes,
+}
+
+/// One shard and the time that its thread has spent on a core, where the system tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardReport {
+    /// What the shard counts.
+    pub(crate) totals: ShardTotals,
+    /// Since it started.
+    pub(crate) busy: Option<Duration>,
+}
+
+/// Sums over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Connections now, those on their way between two shards included.
+    pub(crate) connections: u64,
+    /// Most connections at once, as configured.
+    pub(crate) connections_max: u64,
+    /// All else.
+    pub(crate) shards: ShardTotals,
+}
+
+impl ShardTotals {
+    /// Adds those of another shard.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let (mine, theirs) = (self.numbers(), other.numbers());
+        let dropped = from_fn(|at| self.dropped[at] + other.dropped[at]);
+        *self = Self { dropped, ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at])) };
+    }
+
+    /// Deliveries dropped for whatever reason. What moved is counted wherever it went, so it is nothing to be warned of.
+    pub(crate) fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum::<u64>() - self.dropped[DropReason::Moved.index()]
+    }
+}
+
+impl Totals {
+    /// `1234/10000 (12.3%)`.
+    pub(crate) fn connections_of_max(&self) -> String {
+        // Tenths of a percent, rounded, in integers: a ratio of counts needs no floating point.
+        let max = self.connections_max.max(1);
+        let tenths = (self.connections.saturating_mul(1_000) + max / 2) / max;
+        format!("{}/{} ({}.{}%)", self.connections, self.connections_max, tenths / 10, tenths % 10)
+    }
+
+    fn block(&self) -> String {
+        format!(
+            "[STATS] Connections: {}\n[STATS] Messages: {} received, {} sent\n[STATS] Subscriptions: {}\n",
+            self.connections_of_max(),
+            self.shards.messages_received,
+            self.shards.messages_sent,
+            self.shards.subscriptions
+        )
+    }
+}
+
+/// What the operator was told so far.
+#[derive(Debug)]
+pub(crate) struct Report {
+    dropped: u64,
+    /// When the shards were last looked at.
+    seen: Instant,
+    /// The time that each had then been busy.
+    busy: Vec<Duration>,
+}
+
+/// Who asked for a report, and so how loudly each shard is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A clock, or the end: shards are a matter of debugging.
+    ByInterval,
+    /// The operator.
+    BySignal,
+}
+
+impl Report {
+    /// Nothing; shards start now.
+    pub(crate) fn start() -> Self {
+        Self { dropped: 0, seen: clock::read(), busy: Vec::new() }
+    }
+
+    /// Prints the block on standard output, tells the service manager its first line, and warns if messages
+    /// were dropped since this was last called.
+    pub(crate) fn tell(&mut self, totals: &Totals) {
+        // One write, so that no log line stands inside the block. A closed standard output is no reason to
+        // stop serving.
+        let mut output = io::stdout().lock();
+        let _ = output.write_all(totals.block().as_bytes()).and_then(|()| output.flush());
+        drop(output);
+        systemd::status(&format!("Connections: {}", totals.connections_of_max()));
+        let shards = &totals.shards;
+        debug!(sessions = shards.sessions, retained_messages = shards.retained_messages, "totals");
+        let total = shards.dropped_total();
+        if total > self.dropped {
+            let since_last = total - self.dropped;
+            warn!(since_last, total, "messages dropped");
+            self.dropped = total;
+        }
+    }
+
+    /// Logs one line for each shard, in order. `busy_percent` counts from the last time this was called.
+    pub(crate) fn tell_shards(&mut self, shards: &[ShardReport], asked: Asked) {
+        let now = clock::read();
+        let since = now.duration_since(self.seen);
+        self.busy.resize(shards.len(), Duration::ZERO);
+        for (shard, ShardReport { totals, busy }) in shards.iter().enumerate() {
+            let busy_percent = busy.map(|busy| percent(busy.saturating_sub(self.busy[shard]), since));
+            self.busy[shard] = busy.unwrap_or_default();
+            let ShardTotals {
+                connections,
+                sessions,
+                messages_received: received,
+                messages_sent: sent,
+                messages_crossed: crossed,
+                crossed_for_nothing,
+                handed_over,
+                turns,
+                parked_wakes,
+                ..
+            } = *totals;
+            macro_rules! tell {
+                ($level:ident) => {
+                    $level!(
+                        shard,
+                        connections,
+                        sessions,
+                        received,
+                        sent,
+                        crossed,
+                        crossed_for_nothing,
+                        handed_over,
+                        turns,
+                        parked_wakes,
+                        busy_percent,
+                        "shard"
+                    )
+                };
+            }
+            match asked {
+                Asked::ByInterval => tell!(debug),
+                Asked::BySignal => tell!(info),
+            }
+        }
+        self.seen = now;
+    }
+}
+
+/// `part` of `whole`, rounded, in percent.
+pub(crate) fn percent(part: Duration, whole: Duration) -> u64 {
+    let whole_us = whole.as_micros().max(1);
+    u64::try_from((part.as_micros() * 100 + whole_us / 2) / whole_us).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_has_exactly_the_form_that_scripts_read() {
+        let totals = Totals {
+            connections: 1_234,
+            connections_max: 10_000,
+            shards: ShardTotals {
+                messages_received: 45_678,
+                messages_sent: 123_456,
+                subscriptions: 5_678,
+                ..ShardTotals::default()
+            },
+        };
+        assert_eq!(
+            totals.block(),
+            "[STATS] Connections: 1234/10000 (12.3%)\n\
+             [STATS] Messages: 45678 received, 123456 sent\n\
+             [STATS] Subscriptions: 5678\n"
+        );
+    }
+
+    #[test]
+    fn shares_are_rounded_to_a_tenth_of_a_percent() {
+        let check = |connections, connections_max, expected: &str| {
+            let totals = Totals { connections, connections_max, ..Totals::default() };
+            assert_eq!(totals.connections_of_max(), expected);
+        };
+        check(0, 10_000, "0/10000 (0.0%)");
+        check(1, 10_000, "1/10000 (0.0%)");
+        check(5, 10_000, "5/10000 (0.1%)");
+        check(9_999, 10_000, "9999/10000 (100.0%)");
+        check(10_000, 10_000, "10000/10000 (100.0%)");
+        check(1, 3, "1/3 (33.3%)");
+    }
+
+    #[test]
+    fn a_share_of_time_is_a_rounded_percentage() {
+        let check = |part, whole, expected| {
+            assert_eq!(percent(Duration::from_millis(part), Duration::from_millis(whole)), expected);
+        };
+        check(0, 0, 0);
+        check(5, 1_000, 1);
+        check(4, 1_000, 0);
+        check(1_000, 1_000, 100);
+    }
+}

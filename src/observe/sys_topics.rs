@@ -1,0 +1,215 @@
+//! `$SYS/broker/...`: what the broker says of itself to its clients, under the names that mosquitto's users know.
+//! Counts nothing: the shards do. Knows no client and no subscription.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use engine::DropReason;
+
+use crate::observe::load_average::Load;
+use crate::observe::statistics::{ShardReport, ShardTotals, Totals, percent};
+use crate::process::clock;
+
+/// One message: its topic and its payload.
+pub(crate) type SysMessage = (String, String);
+
+/// One of the totals of all shards.
+type Total = fn(&ShardTotals) -> u64;
+
+/// What loads are told of.
+const LOADS: [(&str, Total); 9] = [
+    ("messages/received", |sums| sums.packets_received),
+    ("messages/sent", |sums| sums.packets_sent),
+    ("publish/received", |sums| sums.messages_received),
+    ("publish/sent", |sums| sums.messages_sent),
+    ("publish/dropped", ShardTotals::dropped_total),
+    ("bytes/received", |sums| sums.bytes_received),
+    ("bytes/sent", |sums| sums.bytes_sent),
+    ("sockets", |sums| sums.sockets_opened),
+    ("connections", |sums| sums.connects_received),
+];
+
+/// What clients were told, so that only what changed is told again.
+#[derive(Debug)]
+pub(crate) struct SysTopics {
+    started: Instant,
+    told: BTreeMap<String, String>,
+    clients_max: u64,
+    loads: [Load; LOADS.len()],
+    /// When the shards were last looked at, and the time that each had then been busy.
+    seen: Instant,
+    busy: Vec<Duration>,
+}
+
+impl SysTopics {
+    /// Nothing was told; the broker starts now.
+    pub(crate) fn start() -> Self {
+        let now = clock::read();
+        Self {
+            started: now,
+            told: BTreeMap::new(),
+            clients_max: 0,
+            loads: Default::default(),
+            seen: now,
+            busy: Vec::new(),
+        }
+    }
+
+    /// Has `publish` publish what changed since the last time; what that could not take is told the next time.
+    pub(crate) fn tell(
+        &mut self,
+        totals: &Totals,
+        shards: &[ShardReport],
+        publish: impl FnOnce(Vec<SysMessage>) -> Vec<SysMessage>,
+    ) {
+        let mut changed = self.all(totals, shards);
+        changed.retain(|(topic, payload)| self.told.get(topic) != Some(payload));
+        self.told.extend(publish(changed));
+    }
+
+    fn all(&mut self, totals: &Totals, shards: &[ShardReport]) -> Vec<SysMessage> {
+        let now = clock::read();
+        let sums = &totals.shards;
+        self.clients_max = self.clients_max.max(sums.sessions);
+        let mut messages = vec![
+            ("$SYS/broker/version".to_owned(), format!("mqtt-broker version {}", env!("CARGO_PKG_VERSION"))),
+            (
+                "$SYS/broker/uptime".to_owned(),
+                format!("{} seconds", now.duration_since(self.started).as_secs()),
+            ),
+        ];
+        let mut tell = |name: &str, number: u64| {
+            messages.push((format!("$SYS/broker/{name}"), number.to_string()));
+        };
+        tell("clients/connected", sums.attached);
+        tell("clients/disconnected", sums.sessions.saturating_sub(sums.attached));
+        tell("clients/total", sums.sessions);
+        tell("clients/maximum", self.clients_max);
+        tell("clients/expired", sums.sessions_expired);
+        tell("clients/closed_by_operator", sums.closed_by_operator);
+        tell("messages/received", sums.packets_received);
+        tell("messages/sent", sums.packets_sent);
+        tell("bytes/received", sums.bytes_received);
+        tell("bytes/sent", sums.bytes_sent);
+        tell("subscriptions/count", sums.subscriptions);
+        tell("shared_subscriptions/count", sums.shared_subscriptions);
+        tell("retained messages/count", sums.retained_messages);
+        tell("retained messages/expired", sums.retained_expired);
+        tell("retained messages/refused", sums.retained_refused);
+        tell("store/messages/count", sums.stored_messages);
+        tell("store/messages/bytes", sums.stored_bytes);
+        tell("publish/messages/received", sums.messages_received);
+        tell("publish/messages/sent", sums.messages_sent);
+        tell("publish/messages/dropped", sums.dropped_total());
+        tell("publish/bytes/received", sums.payload_bytes_received);
+        tell("publish/bytes/sent", sums.payload_bytes_sent);
+        tell("publish/messages/refused/no_room", sums.publishes_refused);
+        tell("publish/messages/refused/not_authorized", sums.publishes_denied);
+        tell("clients/closed_for_memory", sums.half_packets_refused);
+        for reason in DropReason::ALL {
+            tell(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
+        }
+        self.busy.resize(shards.len(), Duration::ZERO);
+        for (number, ShardReport { totals, busy }) in shards.iter().enumerate() {
+            let mut prefix = String::new();
+            let _ = write!(prefix, "shard/{number}/");
+            for (name, number) in [
+                ("connections", totals.connections),
+                ("sessions", totals.sessions),
+                ("messages/received", totals.messages_received),
+                ("messages/sent", totals.messages_sent),
+                ("messages/crossed", totals.messages_crossed),
+                ("turns", totals.turns),
+                ("parked_wakes", totals.parked_wakes),
+            ] {
+                tell(&format!("{prefix}{name}"), number);
+            }
+            if let Some(busy) = *busy {
+                let share = percent(busy.saturating_sub(self.busy[number]), now.duration_since(self.seen));
+                tell(&format!("{prefix}busy_percent"), share);
+                self.busy[number] = busy;
+            }
+        }
+        for (load, (name, total)) in self.loads.iter_mut().zip(LOADS) {
+            load.take_in(total(sums), now.duration_since(self.seen));
+            messages.extend(
+                load.shown().map(|(window, average)| (format!("$SYS/broker/load/{name}/{window}"), average)),
+            );
+        }
+        self.seen = now;
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_load_is_told_from_the_start_and_follows_its_own_total() {
+        for (at, (name, _)) in LOADS.iter().enumerate() {
+            let mut topics = SysTopics::start();
+            let mut loads = |shards: ShardTotals, elapsed| {
+                topics.seen -= elapsed;
+                let all = topics.all(&Totals { shards, ..Totals::default() }, &[]);
+                all.into_iter()
+                    .filter(|(topic, _)| topic.starts_with("$SYS/broker/load/"))
+                    .collect::<Vec<_>>()
+            };
+            let minute = Duration::from_mins(1);
+            let none = loads(ShardTotals::default(), minute);
+            assert_eq!(none.len(), 27);
+            assert!(none.iter().all(|(_, average)| average == "0.00"), "{none:?}");
+            let mut sums = ShardTotals::default();
+            *[
+                &mut sums.packets_received,
+                &mut sums.packets_sent,
+                &mut sums.messages_received,
+                &mut sums.messages_sent,
+                &mut sums.dropped[DropReason::QueueFull.index()],
+                &mut sums.bytes_received,
+                &mut sums.bytes_sent,
+                &mut sums.sockets_opened,
+                &mut sums.connects_received,
+            ][at] = 1_000_000;
+            let told = loads(sums, minute);
+            let moved: Vec<&str> =
+                told.iter().filter(|(_, average)| average != "0.00").map(|(topic, _)| &**topic).collect();
+            let expected =
+                ["1min", "5min", "15min"].map(|window| format!("$SYS/broker/load/{name}/{window}"));
+            assert_eq!(moved, expected);
+            // 1 - 1/e of a million, or less if this machine took long over it.
+            let average: f64 =
+                told.iter().find(|(topic, _)| *topic == expected[0]).unwrap().1.parse().unwrap();
+            assert!((300_000.0..=632_121.0).contains(&average), "{average}");
+        }
+    }
+
+    #[test]
+    fn what_changed_is_told_and_what_was_not_taken_again() {
+        let mut topics = SysTopics::start();
+        let totals = |messages_sent| Totals {
+            shards: ShardTotals { messages_sent, ..ShardTotals::default() },
+            ..Totals::default()
+        };
+        let mut tell = |sent, is_taken| {
+            let mut told = Vec::new();
+            topics.tell(&totals(sent), &[], |messages| {
+                told.clone_from(&messages);
+                if is_taken { messages } else { Vec::new() }
+            });
+            // What passes with time is not what this is about.
+            told.retain(|(topic, _)| {
+                topic != "$SYS/broker/uptime" && !topic.starts_with("$SYS/broker/load/")
+            });
+            told
+        };
+        assert!(tell(1, true).len() > 25);
+        assert_eq!(tell(1, true), []);
+        let changed = [("$SYS/broker/publish/messages/sent".to_owned(), "2".to_owned())];
+        assert_eq!(tell(2, false), changed);
+        assert_eq!(tell(2, true), changed);
+        assert_eq!(tell(2, true), []);
+    }
+}

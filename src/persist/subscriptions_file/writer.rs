@@ -1,0 +1,225 @@
+//! The thread that writes `subscriptions.json`: whole, atomically, at most once a second and at the end.
+//! Never asks a shard for anything and never makes one wait.
+
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use engine::SessionRecord;
+use tracing::error;
+
+use super::form;
+use super::path;
+use crate::error::Trouble;
+use crate::process::atomic_file::{self, Readers};
+
+/// Least time between two writings.
+const REST: Duration = Duration::from_secs(1);
+
+/// The thread and the way to end it.
+pub(crate) struct Writer {
+    sender: Sender<Message>,
+    thread: JoinHandle<Result<(), Trouble>>,
+}
+
+/// A shard's end of the channel to the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed {
+    sender: Sender<Message>,
+}
+
+enum Message {
+    /// All persistent sessions of one shard.
+    Sessions { shard: usize, sessions: Vec<SessionRecord> },
+    /// Write what is not written yet, and end.
+    Finish,
+}
+
+impl Writer {
+    /// Starts the thread for `shards` shards. It writes nothing before each of them has handed its sessions over
+    /// once: a file without those of one shard would lose them.
+    ///
+    /// # Errors
+    /// If the system refuses the thread.
+    pub(crate) fn start(data_dir: &Path, shards: usize) -> Result<Self, Trouble> {
+        // One whole set from each shard may wait while the last ones are written, and the end.
+        let (sender, receiver) = bounded(shards + 1);
+        let file = path(data_dir);
+        let thread = thread::Builder::new()
+            .name("subscriptions".to_owned())
+            .spawn(move || State::new(file, shards).run(&receiver))
+            .map_err(|error| Trouble::system("start the thread that writes subscriptions", error))?;
+        Ok(Self { sender, thread })
+    }
+
+    /// The end of the channel that a shard is given.
+    pub(crate) fn feed(&self) -> Feed {
+        Feed { sender: self.sender.clone() }
+    }
+
+    /// Writes what the shards handed over until now, if it is not written yet, and ends the thread.
+    ///
+    /// # Errors
+    /// If the file could not be written.
+    ///
+    /// # Panics
+    /// If the thread panicked, which ends the process anyway.
+    pub(crate) fn finish(self) -> Result<(), Trouble> {
+        // The thread ends only by this message, so it is there to take it.
+        let _ = self.sender.send(Message::Finish);
+        self.thread.join().expect("a panic ends the process")
+    }
+}
+
+impl Feed {
+    /// Hands over all persistent sessions of `shard`, in place of those handed over before. `false`, and nothing
+    /// happens, if the writer is behind by a set from every shard: hand over again, later.
+    #[must_use = "what the writer did not take must be handed over again"]
+    pub(crate) fn hand_over(&self, shard: usize, sessions: Vec<SessionRecord>) -> bool {
+        self.sender.try_send(Message::Sessions { shard, sessions }).is_ok()
+    }
+
+    /// The same for the last time, at the end of the shard: waits until the writer takes them.
+    pub(crate) fn hand_over_last(&self, shard: usize, sessions: Vec<SessionRecord>) {
+        // Only a writer that has finished takes nothing, and it finishes after the shards.
+        let _ = self.sender.send(Message::Sessions { shard, sessions });
+    }
+}
+
+struct State {
+    file: PathBuf,
+    /// The sessions of each shard, as it last handed them over.
+    shards: Vec<Option<Vec<SessionRecord>>>,
+    changed: bool,
+}
+
+impl State {
+    fn new(file: PathBuf, shards: usize) -> Self {
+        Self { file, shards: vec![None; shards], changed: false }
+    }
+
+    fn run(mut self, messages: &Receiver<Message>) -> Result<(), Trouble> {
+        let mut resting = false;
+        let mut rested = never();
+        loop {
+            select! {
+                recv(messages) -> message => match message {
+                    Ok(Message::Sessions { shard, sessions }) => {
+                        self.shards[shard] = Some(sessions);
+                        self.changed = true;
+                    }
+                    Ok(Message::Finish) | Err(_) => break,
+                },
+                recv(rested) -> _ => {
+                    resting = false;
+                    rested = never();
+                }
+            }
+            if self.changed && !resting {
+                // What could not be written stays changed, and is tried again after the rest.
+                if let Err(trouble) = self.write() {
+                    error!(%trouble, "subscriptions not written");
+                }
+                resting = true;
+                rested = after(REST);
+            }
+        }
+        if self.changed { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<(), Trouble> {
+        let Some(shards) = self.shards.iter().map(Option::as_deref).collect::<Option<Vec<_>>>() else {
+            return Ok(());
+        };
+        let mut sessions: Vec<&SessionRecord> = shards.into_iter().flatten().collect();
+        sessions.sort_unstable_by(|a, b| a.client_id.cmp(&b.client_id));
+        atomic_file::replace(&self.file, Readers::All, |target| form::write(target, sessions.into_iter()))
+            .map_err(|error| Trouble::SubscriptionsUnwritten { file: self.file.clone(), error })?;
+        self.changed = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use engine::SubscriptionRecord;
+
+    use super::super::load;
+    use super::*;
+    use crate::process::scratch::Scratch;
+
+    fn session(client_id: &str, topic_filter: &str) -> SessionRecord {
+        let subscription = SubscriptionRecord {
+            topic_filter: topic_filter.to_owned(),
+            qos: 1,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: 0,
+            subscription_identifier: None,
+        };
+        SessionRecord { client_id: client_id.to_owned(), subscriptions: vec![subscription] }
+    }
+
+    #[test]
+    fn the_last_set_of_every_shard_is_written_at_the_end() {
+        let scratch = Scratch::new("subscriptions_last");
+        let writer = Writer::start(scratch.path(), 2).unwrap();
+        let feed = writer.feed();
+        feed.hand_over_last(1, vec![session("b", "first")]);
+        feed.hand_over_last(0, vec![session("c", "x"), session("a", "x")]);
+        feed.hand_over_last(1, vec![session("b", "second")]);
+        writer.finish().unwrap();
+        assert_eq!(
+            load(scratch.path()).unwrap(),
+            [session("a", "x"), session("b", "second"), session("c", "x")]
+        );
+        let names: Vec<_> =
+            fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["subscriptions.json"], "no temporary file stays");
+    }
+
+    #[test]
+    fn nothing_is_written_while_a_shard_has_not_handed_over() {
+        let scratch = Scratch::new("subscriptions_partial");
+        let before = [session("kept", "x")];
+        atomic_file::replace(&path(scratch.path()), Readers::All, |target| {
+            form::write(target, before.iter())
+        })
+        .unwrap();
+        let writer = Writer::start(scratch.path(), 2).unwrap();
+        writer.feed().hand_over_last(0, vec![session("a", "x")]);
+        writer.finish().unwrap();
+        assert_eq!(load(scratch.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn nothing_is_written_if_nothing_was_handed_over() {
+        let scratch = Scratch::new("subscriptions_idle");
+        Writer::start(scratch.path(), 1).unwrap().finish().unwrap();
+        assert!(!path(scratch.path()).exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told() {
+        let scratch = Scratch::new("subscriptions_unwritable");
+        let gone = scratch.path().join("gone");
+        let writer = Writer::start(&gone, 1).unwrap();
+        writer.feed().hand_over_last(0, vec![session("a", "x")]);
+        let trouble = writer.finish().unwrap_err();
+        assert!(matches!(trouble, Trouble::SubscriptionsUnwritten { .. }), "{trouble}");
+    }
+
+    #[test]
+    fn a_writer_that_is_behind_takes_no_more_than_it_said() {
+        let (sender, receiver) = bounded(2);
+        let feed = Feed { sender };
+        assert!(feed.hand_over(0, Vec::new()));
+        assert!(feed.hand_over(0, Vec::new()));
+        assert!(!feed.hand_over(0, Vec::new()));
+        drop(receiver);
+        assert!(!feed.hand_over(0, Vec::new()));
+    }
+}

@@ -1,0 +1,65 @@
+//! Ctrl-C, Ctrl-Break and the ends of console, session and system, heard by a thread that does nothing else.
+//! Knows the meaning of each, and nothing of what follows.
+
+use std::io;
+use std::process;
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
+
+use super::{Asked, EXIT_INTERRUPTED, Signal};
+use crate::error::Trouble;
+
+pub(super) fn listen(asked: Asked) -> Result<(), Trouble> {
+    let refused = |error| Trouble::system("listen for Ctrl-C", error);
+    let runtime = Builder::new_current_thread().build().map_err(refused)?;
+    // The handlers are in place when this returns, not when the thread gets to run.
+    let mut console = Console::take().map_err(refused)?;
+    let wait = move || {
+        runtime.block_on(async {
+            let mut stopping = false;
+            loop {
+                // Closing a console, logging off and shutting down give the process some seconds, and then end it.
+                let (signal, interrupts) = tokio::select! {
+                    _ = console.interrupt.recv() => (Signal::Stop, true),
+                    _ = console.statistics.recv() => (Signal::Statistics, false),
+                    _ = console.close.recv() => (Signal::Stop, false),
+                    _ = console.log_off.recv() => (Signal::Stop, false),
+                    _ = console.shut_down.recv() => (Signal::Stop, false),
+                };
+                if interrupts && stopping {
+                    process::exit(EXIT_INTERRUPTED);
+                }
+                stopping |= signal == Signal::Stop;
+                asked.tell(signal);
+            }
+        });
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .map_err(|error| Trouble::system("start the thread that waits for signals", error))?;
+    Ok(())
+}
+
+/// What a console can tell a process.
+struct Console {
+    interrupt: tokio::signal::windows::CtrlC,
+    statistics: tokio::signal::windows::CtrlBreak,
+    close: tokio::signal::windows::CtrlClose,
+    log_off: tokio::signal::windows::CtrlLogoff,
+    shut_down: tokio::signal::windows::CtrlShutdown,
+}
+
+impl Console {
+    fn take() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: ctrl_c()?,
+            statistics: ctrl_break()?,
+            close: ctrl_close()?,
+            log_off: ctrl_logoff()?,
+            shut_down: ctrl_shutdown()?,
+        })
+    }
+}

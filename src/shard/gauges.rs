@@ -1,0 +1,107 @@
+//! What a shard shows of itself: written by it alone at the end of a turn, read by the control plane at any time.
+//! Knows no sum: the statistics make that.
+
+use std::array::from_fn;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use engine::{DropReason, Engine};
+
+use crate::observe::statistics::ShardTotals;
+
+#[expect(clippy::disallowed_types, reason = "counters that one shard writes and the control plane reads")]
+type Shared<T> = std::sync::Arc<T>;
+
+/// A handle on what one shard shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauges(Shared<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    /// In the order of `ShardTotals::numbers`.
+    numbers: [AtomicU64; ShardTotals::NUMBERS],
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    parked_wakes: AtomicU64,
+    turn_answered: AtomicU64,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self {
+            numbers: from_fn(|_| AtomicU64::new(0)),
+            dropped: from_fn(|_| AtomicU64::new(0)),
+            parked_wakes: AtomicU64::new(0),
+            turn_answered: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Gauges {
+    /// Shows what the engine counts, and how often the shard turned.
+    pub(crate) fn publish(&self, engine: &Engine, turns: u64) {
+        let counters = engine.counters();
+        let (stored_messages, stored_bytes) = engine.store();
+        let totals = ShardTotals {
+            connections: engine.connection_count().into(),
+            sockets_opened: counters.connections_accepted + counters.connections_refused,
+            connects_received: counters.connects_received,
+            attached: engine.attached_count().into(),
+            sessions: engine.session_count().into(),
+            sessions_expired: counters.sessions_expired,
+            closed_by_operator: counters.closed_by_operator,
+            subscriptions: engine.subscription_count() as u64,
+            shared_subscriptions: engine.shared_subscription_count() as u64,
+            retained_messages: engine.retained_count() as u64,
+            retained_expired: counters.retained_expired,
+            stored_messages: stored_messages.into(),
+            stored_bytes,
+            packets_received: counters.packets_received,
+            packets_sent: counters.control_packets_sent + counters.messages_sent,
+            bytes_received: counters.bytes_received,
+            bytes_sent: counters.bytes_sent,
+            messages_received: counters.messages_received,
+            messages_sent: counters.messages_sent,
+            payload_bytes_received: counters.payload_bytes_received,
+            payload_bytes_sent: counters.payload_bytes_sent,
+            publishes_refused: counters.publishes_refused,
+            retained_refused: counters.retained_refused,
+            half_packets_refused: counters.half_packets_refused,
+            publishes_denied: counters.publishes_denied,
+            messages_crossed: counters.messages_crossed,
+            crossed_for_nothing: counters.crossed_for_nothing,
+            handed_over: counters.handed_over,
+            turns,
+            parked_wakes: self.0.parked_wakes.load(Relaxed),
+            dropped: counters.dropped,
+        };
+        for (shown, number) in self.0.numbers.iter().zip(totals.numbers()) {
+            shown.store(number, Relaxed);
+        }
+        for (shown, number) in self.0.dropped.iter().zip(totals.dropped) {
+            shown.store(number, Relaxed);
+        }
+    }
+
+    /// Another shard rang while this one slept.
+    pub(crate) fn count_parked_wake(&self) {
+        self.0.parked_wakes.fetch_add(1, Relaxed);
+    }
+
+    /// Shows that the shard turned when it was asked for the `number`th time.
+    pub(crate) fn answer_turn(&self, number: u64) {
+        self.0.turn_answered.store(number, Relaxed);
+    }
+
+    /// The last time it was asked and turned.
+    pub(crate) fn turn_answered(&self) -> u64 {
+        self.0.turn_answered.load(Relaxed)
+    }
+
+    /// What is shown now.
+    pub(crate) fn read(&self) -> ShardTotals {
+        let shown = &self.0;
+        let numbers = from_fn(|at| shown.numbers[at].load(Relaxed));
+        let dropped = from_fn(|at| shown.dropped[at].load(Relaxed));
+        let parked_wakes = shown.parked_wakes.load(Relaxed);
+        ShardTotals { parked_wakes, dropped, ..ShardTotals::from_numbers(numbers) }
+    }
+}
