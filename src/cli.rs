@@ -43,12 +43,12 @@ pub(crate) struct Arguments {
     settings: SettingFlags,
     /// What to do instead of serving.
     #[command(subcommand)]
-    pub(crate) command: Option<Subject>,
+    pub(crate) command: Option<CliCommand>,
 }
 
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Subject {
+pub(crate) enum CliCommand {
     /// Check, show, explain or import a configuration; starts nothing
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_short_help_shows_exists() {
+    fn every_key_of_the_short_help_exists() {
         for key in SHORT_HELP {
             assert!(SETTINGS.iter().any(|setting| setting.key == key), "{key}");
         }

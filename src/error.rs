@@ -9,14 +9,14 @@ use std::process::ExitCode;
 
 use rustix::io::Errno;
 
-use crate::config::Fault;
+use crate::config::ConfigError;
 use crate::process::open_files;
 
 /// A reason to stop that only the operator can remove.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum StartupError {
     /// Flags or configuration file are wrong.
-    Configuration(Vec<Fault>),
+    Configuration(Vec<ConfigError>),
     /// A file of the replaced product could not be converted.
     Import {
         /// The file that could not be read or written.
@@ -99,7 +99,7 @@ pub(crate) enum Trouble {
     /// The broker that was to be asked something cannot be asked, or gave no answer.
     BrokerUnreachable {
         /// Where it is asked.
-        place: PathBuf,
+        path: PathBuf,
         /// What came instead.
         error: io::Error,
     },
@@ -112,7 +112,7 @@ pub(crate) enum Trouble {
     },
 }
 
-impl Trouble {
+impl StartupError {
     /// Why listening on `address` failed.
     pub(crate) fn listen(address: SocketAddr, error: io::Error) -> Self {
         match error.kind() {
@@ -147,7 +147,7 @@ impl Trouble {
     }
 
     /// Tells it on standard error, one line for each thing that is wrong.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn print(&self) {
         // Nobody is left to be told if standard error is closed.
         let _ = io::stderr().lock().write_all(self.lines().as_bytes());
     }
@@ -162,18 +162,18 @@ impl Trouble {
 
     fn lines(&self) -> String {
         let sentences = match self {
-            Self::Configuration(faults) => faults.iter().map(Fault::to_string).collect(),
+            Self::Configuration(errors) => errors.iter().map(ConfigError::to_string).collect(),
             other => vec![other.to_string()],
         };
         sentences.iter().flat_map(|sentence| ["mqtt-broker: error: ", sentence, "\n"]).collect()
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for StartupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Configuration(faults) => {
-                let sentences: Vec<String> = faults.iter().map(Fault::to_string).collect();
+            Self::Configuration(errors) => {
+                let sentences: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
                 write!(f, "{}", sentences.join("; "))
             }
             Self::Import { file, reason } => write!(f, "{}: {reason}", file.display()),
@@ -202,7 +202,7 @@ impl fmt::Display for Trouble {
                 f,
                 "cannot {what}: too many open files, the limit of this process is {}; raise it with \
                  `ulimit -n 100000`, with /etc/security/limits.d, or with LimitNOFILE= in the systemd unit",
-                open_files::open_files_max()
+                open_files::limit()
             ),
             Self::DataDirUnwritable { directory, error } => write!(
                 f,
@@ -259,11 +259,11 @@ impl fmt::Display for Trouble {
                 "no broker runs with the data directory {}; name that of the running one by the same --data-dir or --config",
                 directory.display()
             ),
-            Self::BrokerUnreachable { place, error } => write!(
+            Self::BrokerUnreachable { path, error } => write!(
                 f,
                 "the broker cannot be asked through {}: {error}; only the user that runs the broker may, and the broker's log \
                  says if nobody can",
-                place.display()
+                path.display()
             ),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
@@ -288,8 +288,8 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
-    fn check(trouble: &Trouble, parts: &[&str]) {
-        let sentence = trouble.to_string();
+    fn check(error: &StartupError, parts: &[&str]) {
+        let sentence = error.to_string();
         assert!(!sentence.contains('\n'), "one sentence is one line: {sentence}");
         for part in parts {
             assert!(sentence.contains(part), "{part:?} is missing in: {sentence}");
@@ -297,10 +297,10 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_names_who_to_ask_and_another_port() {
+    fn a_port_in_use_names_the_command_that_finds_the_process_and_another_port() {
         let error = io::Error::from(io::ErrorKind::AddrInUse);
         check(
-            &Trouble::listen(address(1883), error),
+            &StartupError::listen(address(1883), error),
             &["127.0.0.1:1883", "in use", "ss -ltnp", "lsof -i :1883", "--port"],
         );
     }
@@ -309,32 +309,32 @@ mod tests {
     fn a_low_port_names_the_capability_and_a_higher_port() {
         let error = io::Error::from(io::ErrorKind::PermissionDenied);
         check(
-            &Trouble::listen(address(80), error),
+            &StartupError::listen(address(80), error),
             &["127.0.0.1:80", "permission denied", "1024", "cap_net_bind_service"],
         );
     }
 
     #[test]
-    fn permission_denied_on_a_high_port_does_not_speak_of_low_ones() {
+    fn permission_denied_on_a_high_port_does_not_mention_low_ones() {
         let error = io::Error::from(io::ErrorKind::PermissionDenied);
-        let trouble = Trouble::listen(address(1883), error);
-        assert!(matches!(trouble, Trouble::System { .. }), "{trouble}");
+        let error = StartupError::listen(address(1883), error);
+        assert!(matches!(error, StartupError::System { .. }), "{error}");
     }
 
     #[test]
     fn too_many_open_files_is_recognised_wherever_it_happens() {
         let exhausted = || io::Error::from(Errno::MFILE);
         let cures = &["too many open files", "ulimit -n", "limits.d", "LimitNOFILE"];
-        check(&Trouble::listen(address(1883), exhausted()), cures);
-        check(&Trouble::io_uring(exhausted()), cures);
-        check(&Trouble::data_dir(Path::new("data"), exhausted()), cures);
-        check(&Trouble::system("start a thread", exhausted()), cures);
+        check(&StartupError::listen(address(1883), exhausted()), cures);
+        check(&StartupError::io_uring(exhausted()), cures);
+        check(&StartupError::data_dir(Path::new("data"), exhausted()), cures);
+        check(&StartupError::system("start a thread", exhausted()), cures);
     }
 
     #[test]
     fn io_uring_that_is_missing_names_the_kernel_and_the_way_around() {
         check(
-            &Trouble::io_uring(io::ErrorKind::Unsupported.into()),
+            &StartupError::io_uring(io::ErrorKind::Unsupported.into()),
             &["5.1", "5.10", "seccomp", "--io epoll"],
         );
     }
@@ -342,8 +342,8 @@ mod tests {
     #[test]
     fn a_data_directory_names_itself_and_its_flag() {
         let error = io::Error::from(io::ErrorKind::PermissionDenied);
-        check(&Trouble::data_dir(Path::new("some/data"), error), &["some/data", "chown", "--data-dir"]);
-        let held = Trouble::DataDirInUse { directory: PathBuf::from("some/data"), process: Some(7) };
+        check(&StartupError::data_dir(Path::new("some/data"), error), &["some/data", "chown", "--data-dir"]);
+        let held = StartupError::DataDirInUse { directory: PathBuf::from("some/data"), process: Some(7) };
         check(&held, &["some/data", "in use", "process 7", "--data-dir"]);
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::error::Trouble;
+use crate::error::StartupError;
 
 /// How long each step may take. A supervisor gives up later: Docker after 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,10 +23,10 @@ const DISCONNECT: [u8; 2] = [0xE0, 0];
 ///
 /// # Errors
 /// What came instead of an answer.
-pub(crate) fn ask(config: &Config) -> Result<(), Trouble> {
+pub(crate) fn check(config: &Config) -> Result<(), StartupError> {
     let ip = config.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let address = SocketAddr::new(reachable(ip), config.port);
-    connect(address).map_err(|error| Trouble::Unhealthy { address, error })
+    connect(address).map_err(|error| StartupError::Unhealthy { address, error })
 }
 
 /// Who listens everywhere is asked on loopback.
@@ -62,8 +62,8 @@ mod tests {
 
     use super::*;
 
-    /// What `ask` says to a peer that reads the CONNECT, answers with `answer` and closes.
-    fn check(answer: &'static [u8]) -> Result<(), Trouble> {
+    /// What `check` says to a peer that reads the CONNECT, answers with `answer` and closes.
+    fn check_against(answer: &'static [u8]) -> Result<(), StartupError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let peer = thread::spawn(move || {
@@ -74,21 +74,21 @@ mod tests {
             connect
         });
         let config = Config { bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)], port, ..Config::default() };
-        let healthy = ask(&config);
+        let healthy = check(&config);
         assert_eq!(peer.join().unwrap(), CONNECT);
         healthy
     }
 
     #[test]
-    fn an_acceptance_and_a_refusal_are_both_health() {
-        check(&[CONNACK, 2, 0, 0]).unwrap();
-        check(&[CONNACK, 2, 0, 5]).unwrap();
+    fn an_accepted_and_a_refused_connect_both_mean_healthy() {
+        check_against(&[CONNACK, 2, 0, 0]).unwrap();
+        check_against(&[CONNACK, 2, 0, 5]).unwrap();
     }
 
     #[test]
-    fn silence_another_protocol_and_nobody_are_not() {
-        assert!(matches!(check(&[]), Err(Trouble::Unhealthy { .. })));
-        let other = check(b"HTTP/1.1 400 Bad Request").unwrap_err().to_string();
+    fn an_answer_of_another_protocol_or_none_is_not_health() {
+        assert!(matches!(check_against(&[]), Err(StartupError::Unhealthy { .. })));
+        let other = check_against(b"HTTP/1.1 400 Bad Request").unwrap_err().to_string();
         assert!(other.contains("no MQTT broker") && other.contains("--port"), "{other}");
 
         // Bound, so that nobody else listens there, and itself not listening.
@@ -96,6 +96,6 @@ mod tests {
         bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let port = bound.local_addr().unwrap().as_socket().unwrap().port();
         let nobody = Config { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], port, ..Config::default() };
-        assert!(ask(&nobody).is_err());
+        assert!(check(&nobody).is_err());
     }
 }

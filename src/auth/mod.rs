@@ -8,14 +8,14 @@ use wire::ReasonCode;
 pub(crate) const TEST_METHOD: &str = "test-echo";
 
 /// What the test method sends with its success.
-const FAREWELL: &[u8] = b"welcome";
+const SUCCESS_DATA: &[u8] = b"welcome";
 
 /// Judges a step of the test method: whoever sends `challenge` back is let in.
 pub(crate) fn judge<'a>(step: &AuthenticationStep<'_>, challenge: &'a [u8]) -> Verdict<'a> {
     if step.begins {
         Verdict::Continue(challenge)
     } else if step.data == challenge {
-        Verdict::Success(FAREWELL)
+        Verdict::Success(SUCCESS_DATA)
     } else {
         Verdict::Failed(ReasonCode::NotAuthorized)
     }
@@ -26,10 +26,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_test_method_challenges_once_and_takes_nothing_but_the_echo() {
+    fn the_test_method_challenges_once_and_accepts_only_the_echo() {
         let step = |data, begins| AuthenticationStep { method: TEST_METHOD, data, begins };
         assert_eq!(judge(&step(b"c", true), b"c"), Verdict::Continue(b"c"));
-        assert_eq!(judge(&step(b"c", false), b"c"), Verdict::Success(FAREWELL));
+        assert_eq!(judge(&step(b"c", false), b"c"), Verdict::Success(SUCCESS_DATA));
         assert_eq!(judge(&step(b"", false), b"c"), Verdict::Failed(ReasonCode::NotAuthorized));
     }
 }

@@ -8,11 +8,11 @@ use super::tokio;
 
 /// What wakes one shard.
 #[derive(Debug)]
-pub(super) enum Bell {
+pub(super) enum Doorbell {
     #[cfg(unix)]
-    Monoio(monoio::Bell),
-    Tokio(tokio::Bell),
-    Blocking(blocking::Bell),
+    Monoio(monoio::Doorbell),
+    Tokio(tokio::Doorbell),
+    Blocking(blocking::Doorbell),
 }
 
 #[expect(
@@ -23,9 +23,9 @@ type Shared<T> = std::sync::Arc<T>;
 
 /// The doorbells of all shards, in order. **Lives on:** any thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Bells(Shared<[Bell]>);
+pub(crate) struct Doorbells(Shared<[Doorbell]>);
 
-impl Bells {
+impl Doorbells {
     /// Wakes a shard.
     ///
     /// # Panics
@@ -33,15 +33,15 @@ impl Bells {
     pub(crate) fn ring(&self, shard: usize) {
         match &self.0[shard] {
             #[cfg(unix)]
-            Bell::Monoio(bell) => bell.ring(),
-            Bell::Tokio(bell) => bell.ring(),
-            Bell::Blocking(bell) => bell.ring(),
+            Doorbell::Monoio(doorbell) => doorbell.ring(),
+            Doorbell::Tokio(doorbell) => doorbell.ring(),
+            Doorbell::Blocking(doorbell) => doorbell.ring(),
         }
     }
 }
 
-impl FromIterator<Bell> for Bells {
-    fn from_iter<I: IntoIterator<Item = Bell>>(bells: I) -> Self {
-        Self(bells.into_iter().collect())
+impl FromIterator<Doorbell> for Doorbells {
+    fn from_iter<I: IntoIterator<Item = Doorbell>>(doorbells: I) -> Self {
+        Self(doorbells.into_iter().collect())
     }
 }

@@ -20,16 +20,16 @@ use engine::Engine;
 use ring::Port;
 
 use crate::config::Io;
-use crate::error::Trouble;
-use crate::net::permits::Places;
+use crate::error::StartupError;
+use crate::net::permits::ConnectionPermits;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 use crate::shard::control::Control;
 use crate::shard::gauges::Gauges;
 
-use doorbell::Bell;
-pub(crate) use doorbell::Bells;
-pub(crate) use host::{Beside, CAPACITY};
+use doorbell::Doorbell;
+pub(crate) use doorbell::Doorbells;
+pub(crate) use host::{CAPACITY, LaneItem};
 
 /// What a shard is given when its thread starts.
 pub(crate) struct Parts {
@@ -38,11 +38,11 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<TcpListener>,
     /// Whether it deals what it accepts to all shards in turn.
-    pub(crate) deals: bool,
+    pub(crate) distributes: bool,
     pub(crate) read_buffer_bytes: usize,
-    pub(crate) port: Port<Beside>,
-    pub(crate) bells: Bells,
-    pub(crate) places: Places,
+    pub(crate) port: Port<LaneItem>,
+    pub(crate) doorbells: Doorbells,
+    pub(crate) permits: ConnectionPermits,
     pub(crate) gauges: Gauges,
     pub(crate) control: Receiver<Control>,
     /// Told once every other shard knows what this one subscribes to.
@@ -52,7 +52,7 @@ pub(crate) struct Parts {
 
 /// What a shard's bytes move on, once that stands.
 #[derive(Debug)]
-pub(crate) struct Stands {
+pub(crate) struct SelectedBackend {
     /// Never `Auto`.
     pub(crate) io: Io,
     /// Why `io_uring` was passed over, if it was.
@@ -62,8 +62,8 @@ pub(crate) struct Stands {
 /// One shard's backend before its thread runs, with its end of the doorbell.
 pub(crate) enum Backend {
     #[cfg(unix)]
-    Monoio(Io, monoio::Counter),
-    Tokio(tokio::Doorbell),
+    Monoio(Io, monoio::DoorbellDescriptor),
+    Tokio(tokio::DoorbellReceiver),
     Blocking(blocking::Inbox),
 }
 
@@ -72,44 +72,44 @@ impl Backend {
     ///
     /// # Errors
     /// If this system has no such I/O, or refuses the doorbells.
-    pub(crate) fn prepare(io: Io, shard_count: u16) -> Result<(Vec<Self>, Bells), Trouble> {
-        let made: Result<Vec<(Self, Bell)>, _> = (0..shard_count).map(|_| Self::new(io)).collect();
-        let (backends, bells): (Vec<Self>, Vec<Bell>) = made?.into_iter().unzip();
-        Ok((backends, bells.into_iter().collect()))
+    pub(crate) fn prepare(io: Io, shard_count: u16) -> Result<(Vec<Self>, Doorbells), StartupError> {
+        let made: Result<Vec<(Self, Doorbell)>, _> = (0..shard_count).map(|_| Self::new(io)).collect();
+        let (backends, doorbells): (Vec<Self>, Vec<Doorbell>) = made?.into_iter().unzip();
+        Ok((backends, doorbells.into_iter().collect()))
     }
 
     /// The one place that says which backend an `io` means.
-    fn new(io: Io) -> Result<(Self, Bell), Trouble> {
+    fn new(io: Io) -> Result<(Self, Doorbell), StartupError> {
         match io {
             #[cfg(unix)]
             Io::Auto | Io::Uring | Io::Epoll => {
-                let (counter, bell) = monoio::Counter::new()
-                    .map_err(|error| Trouble::system("make the doorbell of a shard", error))?;
-                Ok((Self::Monoio(io, counter), Bell::Monoio(bell)))
+                let (descriptor, doorbell) = monoio::DoorbellDescriptor::new()
+                    .map_err(|error| StartupError::system("make the doorbell of a shard", error))?;
+                Ok((Self::Monoio(io, descriptor), Doorbell::Monoio(doorbell)))
             }
             #[cfg(not(unix))]
             Io::Uring => {
-                Err(Trouble::io_uring(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it")))
+                Err(StartupError::io_uring(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it")))
             }
             #[cfg(not(unix))]
             Io::Epoll => {
                 let error =
                     io::Error::new(io::ErrorKind::Unsupported, "there is none here: start with --io auto");
-                Err(Trouble::system("serve on epoll", error))
+                Err(StartupError::system("serve on epoll", error))
             }
             #[cfg(not(unix))]
             Io::Auto => Ok(Self::on_tokio()),
             Io::Tokio => Ok(Self::on_tokio()),
             Io::Blocking => {
-                let (inbox, bell) = blocking::Inbox::new();
-                Ok((Self::Blocking(inbox), Bell::Blocking(bell)))
+                let (inbox, doorbell) = blocking::Inbox::new();
+                Ok((Self::Blocking(inbox), Doorbell::Blocking(doorbell)))
             }
         }
     }
 
-    fn on_tokio() -> (Self, Bell) {
-        let (doorbell, bell) = tokio::Doorbell::new();
-        (Self::Tokio(doorbell), Bell::Tokio(bell))
+    fn on_tokio() -> (Self, Doorbell) {
+        let (receiver, doorbell) = tokio::DoorbellReceiver::new();
+        (Self::Tokio(receiver), Doorbell::Tokio(doorbell))
     }
 
     /// Serves on the calling thread until the shard is told to stop. `stands` is told what it serves on, or why it cannot.
@@ -119,31 +119,31 @@ impl Backend {
     pub(crate) fn run(
         self,
         parts: Parts,
-        stands: impl FnOnce(Result<Stands, Trouble>),
-    ) -> Result<(), Trouble> {
+        report: impl FnOnce(Result<SelectedBackend, StartupError>),
+    ) -> Result<(), StartupError> {
         match self {
             #[cfg(unix)]
-            Self::Monoio(io, counter) => match monoio::build(io) {
+            Self::Monoio(io, descriptor) => match monoio::build(io) {
                 Ok(mut built) => {
-                    stands(Ok(Stands { io: built.io, fallback: built.fallback.take() }));
-                    monoio::run(built, counter, parts)
+                    report(Ok(SelectedBackend { io: built.io, fallback: built.fallback.take() }));
+                    monoio::run(built, descriptor, parts)
                 }
-                Err(trouble) => {
-                    stands(Err(trouble));
+                Err(error) => {
+                    report(Err(error));
                     Ok(())
                 }
             },
             Self::Blocking(inbox) => {
-                stands(Ok(Stands { io: Io::Blocking, fallback: None }));
+                report(Ok(SelectedBackend { io: Io::Blocking, fallback: None }));
                 blocking::run(&inbox, parts)
             }
             Self::Tokio(doorbell) => match tokio::build() {
                 Ok(runtime) => {
-                    stands(Ok(Stands { io: Io::Tokio, fallback: None }));
+                    report(Ok(SelectedBackend { io: Io::Tokio, fallback: None }));
                     tokio::run(&runtime, doorbell, parts)
                 }
-                Err(trouble) => {
-                    stands(Err(trouble));
+                Err(error) => {
+                    report(Err(error));
                     Ok(())
                 }
             },

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{Effective, GivenFlag, Place, default_file, import};
-use crate::error::Trouble;
+use super::{Effective, GivenFlag, Origin, default_file, import};
+use crate::error::StartupError;
 
 /// What `mqtt-broker config` can do.
 #[derive(Debug, Subcommand)]
@@ -37,10 +37,14 @@ pub(crate) enum ConfigCommand {
 ///
 /// # Errors
 /// What is wrong with the configuration, or a file that cannot be read or written.
-pub(crate) fn run(command: &ConfigCommand, file: Option<&Path>, flags: &[GivenFlag]) -> Result<(), Trouble> {
+pub(crate) fn run(
+    command: &ConfigCommand,
+    file: Option<&Path>,
+    flags: &[GivenFlag],
+) -> Result<(), StartupError> {
     let text = match command {
         ConfigCommand::Check { file: named } => check(named.as_deref().or(file), flags)?,
-        ConfigCommand::Show => show(&Effective::load(file, flags).map_err(Trouble::Configuration)?),
+        ConfigCommand::Show => show(&Effective::load(file, flags).map_err(StartupError::Configuration)?),
         ConfigCommand::Default => default_file(),
         ConfigCommand::Import { file, output } => import_file(file, output.as_deref())?,
     };
@@ -49,9 +53,9 @@ pub(crate) fn run(command: &ConfigCommand, file: Option<&Path>, flags: &[GivenFl
     Ok(())
 }
 
-fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, Trouble> {
-    let effective = Effective::load(file, flags).map_err(Trouble::Configuration)?;
-    let set = effective.rows().filter(|(_, _, place)| matches!(place, Place::File { .. })).count();
+fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, StartupError> {
+    let effective = Effective::load(file, flags).map_err(StartupError::Configuration)?;
+    let set = effective.rows().filter(|(_, _, origin)| matches!(origin, Origin::File { .. })).count();
     Ok(match &effective.file {
         Some(file) => format!("{}: ok, {set} of {} keys set\n", file.display(), effective.rows().count()),
         None => "no configuration file: the defaults are in force\n".to_owned(),
@@ -59,20 +63,20 @@ fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, Trouble> {
 }
 
 fn show(effective: &Effective) -> String {
-    let rows: Vec<(String, &Place)> = effective
+    let rows: Vec<(String, &Origin)> = effective
         .rows()
-        .map(|(setting, value, place)| (format!("{} = {value}", setting.key), place))
+        .map(|(setting, value, origin)| (format!("{} = {value}", setting.key), origin))
         .collect();
     let width = rows.iter().map(|(line, _)| line.len()).max().unwrap_or_default();
     let mut text = String::new();
-    for (line, place) in rows {
-        let _ = writeln!(text, "{line:width$}  # {place}");
+    for (line, origin) in rows {
+        let _ = writeln!(text, "{line:width$}  # {origin}");
     }
     text
 }
 
-fn import_file(file: &Path, output: Option<&Path>) -> Result<String, Trouble> {
-    let refused = |file: &Path, reason: String| Trouble::Import { file: file.to_owned(), reason };
+fn import_file(file: &Path, output: Option<&Path>) -> Result<String, StartupError> {
+    let refused = |file: &Path, reason: String| StartupError::Import { file: file.to_owned(), reason };
     let json = fs::read_to_string(file).map_err(|error| refused(file, super::reason(&error)))?;
     let converted = import::convert(&json).map_err(|reason| refused(file, reason))?;
     let text = format!("# Taken over from {}\n{converted}", file.display());

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_process_may_hold_is_divided_and_never_rounded_to_none() {
+    fn process_limits_are_divided_and_never_rounded_to_zero() {
         let config = Config { retained_messages_max: 10, memory_bytes_max: 1, ..Config::default() };
         let limits = config.engine_limits(3);
         assert_eq!((limits.retained_messages_max, limits.memory_bytes_max), (4, 1));

@@ -24,7 +24,7 @@ pub(crate) fn convert(json: &str) -> Result<String, String> {
             ("port", value) => lines.integer("port", "port", value),
             ("stats_interval_sec", value) => lines.integer("stats_interval_s", "stats_interval_sec", value),
             ("log", Value::Object(log)) => lines.log(log),
-            (key, value) => lines.left_out(key, value),
+            (key, value) => lines.not_taken_over(key, value),
         }
     }
     Ok(lines.text)
@@ -49,7 +49,7 @@ impl Lines {
                 ("level", Value::String(word)) => {
                     self.setting("log_level", "log.level", word.to_ascii_lowercase(), value);
                 }
-                (key, value) => self.left_out(&format!("log.{key}"), value),
+                (key, value) => self.not_taken_over(&format!("log.{key}"), value),
             }
         }
     }
@@ -58,7 +58,7 @@ impl Lines {
         if value.is_u64() {
             self.setting(key, their_key, value.to_string(), value);
         } else {
-            self.left_out(their_key, value);
+            self.not_taken_over(their_key, value);
         }
     }
 
@@ -67,11 +67,11 @@ impl Lines {
         if (setting.store)(&mut self.config, &Given::Flag(&[text])) {
             self.text.extend([key, " = ", &(setting.render)(&self.config), "\n"]);
         } else {
-            self.left_out(their_key, value);
+            self.not_taken_over(their_key, value);
         }
     }
 
-    fn left_out(&mut self, key: &str, value: &Value) {
+    fn not_taken_over(&mut self, key: &str, value: &Value) {
         // JSON has no raw line breaks inside a value, so this stays one comment; keys may have. U+007F may stand in JSON as it
         // is, and in no comment of TOML.
         self.text.extend([

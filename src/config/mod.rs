@@ -3,7 +3,7 @@
 
 pub(crate) mod command;
 mod engine_limits;
-mod fault;
+mod error;
 pub(crate) mod import;
 mod settings;
 mod value;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub(crate) use fault::{Fault, Place};
+pub(crate) use error::{ConfigError, Origin};
 pub(crate) use settings::{Config, SETTINGS, Setting};
 pub(crate) use value::{Io, LogLevel};
 
@@ -34,7 +34,7 @@ pub(crate) struct Effective {
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
     /// The place of each value, in the order of [`SETTINGS`].
-    places: Vec<Place>,
+    origins: Vec<Origin>,
 }
 
 impl Effective {
@@ -42,95 +42,104 @@ impl Effective {
     ///
     /// # Errors
     /// Everything that is wrong with file and flags, in the order in which it stands there.
-    pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<ConfigError>> {
         match read(file) {
-            Ok(given) => Self::lay(given, flags, Vec::new()),
-            Err(fault) => Self::lay(None, flags, vec![fault]),
+            Ok(given) => Self::layer(given, flags, Vec::new()),
+            Err(error) => Self::layer(None, flags, vec![error]),
         }
     }
 
     /// Lays the text of a file, if there is one, and then `flags` over the defaults.
     ///
     /// # Errors
-    /// `faults`, and everything that is wrong with file and flags, in the order in which it stands there.
-    pub(crate) fn lay(
+    /// `errors`, and everything that is wrong with file and flags, in the order in which it stands there.
+    pub(crate) fn layer(
         file: Option<(PathBuf, String)>,
         flags: &[GivenFlag],
-        mut faults: Vec<Fault>,
-    ) -> Result<Self, Vec<Fault>> {
+        mut errors: Vec<ConfigError>,
+    ) -> Result<Self, Vec<ConfigError>> {
         let mut effective = Self::default();
         if let Some((file, text)) = file {
-            effective.lay_file(&file, &text, &mut faults);
+            effective.apply_file(&file, &text, &mut errors);
             effective.file = Some(file);
         }
-        effective.lay_flags(flags, &mut faults);
-        if faults.is_empty() {
-            effective.compare(&mut faults);
+        effective.apply_flags(flags, &mut errors);
+        if errors.is_empty() {
+            effective.compare(&mut errors);
         }
-        if faults.is_empty() { Ok(effective) } else { Err(faults) }
+        if errors.is_empty() { Ok(effective) } else { Err(errors) }
     }
 
     /// Where the value of `key` came from.
     ///
     /// # Panics
     /// If there is no such key.
-    pub(crate) fn place(&self, key: &str) -> &Place {
-        &self.places[position(key).expect("asked for a key of the table")]
+    pub(crate) fn origin(&self, key: &str) -> &Origin {
+        &self.origins[position(key).expect("asked for a key of the table")]
     }
 
     /// Each setting, its value as the file would have it, and where that came from.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, String, &Place)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, String, &Origin)> {
         SETTINGS
             .iter()
-            .zip(&self.places)
-            .map(|(setting, place)| (setting, (setting.render)(&self.config), place))
+            .zip(&self.origins)
+            .map(|(setting, origin)| (setting, (setting.render)(&self.config), origin))
     }
 
-    fn lay_file(&mut self, file: &Path, text: &str, faults: &mut Vec<Fault>) {
-        let place = |at: usize| Place::File { file: file.to_owned(), line: line_of(text, at) };
+    fn apply_file(&mut self, file: &Path, text: &str, errors: &mut Vec<ConfigError>) {
+        let origin = |at: usize| Origin::File { file: file.to_owned(), line: line_of(text, at) };
         let document = match DeTable::parse(text) {
             Ok(document) => document.into_inner(),
             Err(error) => {
                 let reason = error.message().to_owned();
-                faults
-                    .push(Fault::Syntax { place: place(error.span().map_or(0, |span| span.start)), reason });
+                errors.push(ConfigError::Syntax {
+                    origin: origin(error.span().map_or(0, |span| span.start)),
+                    reason,
+                });
                 return;
             }
         };
         let mut entries: Vec<_> = document.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
-            let place = place(key.span().start);
+            let origin = origin(key.span().start);
             let Some(at) = position(key.get_ref()) else {
                 let nearest = nearest(key.get_ref());
-                let key = in_short(key.get_ref());
-                faults.push(Fault::UnknownKey { place, key, nearest });
+                let key = abbreviate(key.get_ref());
+                errors.push(ConfigError::UnknownKey { origin, key, nearest });
                 continue;
             };
             let written = text.get(value.span()).unwrap_or_default();
-            self.store(at, &Given::File(value.get_ref()), written, place, faults);
+            self.store(at, &Given::File(value.get_ref()), written, origin, errors);
         }
     }
 
-    fn lay_flags(&mut self, flags: &[GivenFlag], faults: &mut Vec<Fault>) {
+    fn apply_flags(&mut self, flags: &[GivenFlag], errors: &mut Vec<ConfigError>) {
         for (setting, texts) in flags {
             let at = position(setting.key).expect("flags are made from the table");
-            let place = Place::Flag(format!("--{}", setting.flag()));
-            self.store(at, &Given::Flag(texts), &texts.join(" "), place, faults);
+            let origin = Origin::Flag(format!("--{}", setting.flag()));
+            self.store(at, &Given::Flag(texts), &texts.join(" "), origin, errors);
         }
     }
 
-    fn store(&mut self, at: usize, given: &Given<'_>, written: &str, place: Place, faults: &mut Vec<Fault>) {
+    fn store(
+        &mut self,
+        at: usize,
+        given: &Given<'_>,
+        written: &str,
+        origin: Origin,
+        errors: &mut Vec<ConfigError>,
+    ) {
         let setting = &SETTINGS[at];
         if (setting.store)(&mut self.config, given) {
-            self.places[at] = place;
+            self.origins[at] = origin;
         } else {
-            let (value, allowed) = (in_short(written), (setting.allowed)());
-            faults.push(Fault::BadValue { place, key: setting.key, value, allowed });
+            let (value, allowed) = (abbreviate(written), (setting.allowed)());
+            errors.push(ConfigError::BadValue { origin, key: setting.key, value, allowed });
         }
     }
 
-    fn compare(&self, faults: &mut Vec<Fault>) {
+    fn compare(&self, errors: &mut Vec<ConfigError>) {
         let config = &self.config;
         let pairs = [
             (("initial_pool_size", config.initial_pool_size), ("max_pool_size", config.max_pool_size)),
@@ -143,9 +152,9 @@ impl Effective {
         ];
         for (lesser, greater) in pairs {
             if lesser.1 > greater.1 {
-                faults.push(Fault::Contradiction {
-                    lesser: (lesser.0, lesser.1, self.place(lesser.0).clone()),
-                    greater: (greater.0, greater.1, self.place(greater.0).clone()),
+                errors.push(ConfigError::Contradiction {
+                    lesser: (lesser.0, lesser.1, self.origin(lesser.0).clone()),
+                    greater: (greater.0, greater.1, self.origin(greater.0).clone()),
                 });
             }
         }
@@ -154,7 +163,7 @@ impl Effective {
 
 impl Default for Effective {
     fn default() -> Self {
-        Self { config: Config::default(), file: None, places: vec![Place::Default; SETTINGS.len()] }
+        Self { config: Config::default(), file: None, origins: vec![Origin::Default; SETTINGS.len()] }
     }
 }
 
@@ -190,7 +199,7 @@ pub(crate) fn default_file() -> String {
 }
 
 /// The text of `file`, or of the first of the usual ones that exists; `None` if none is named and none exists.
-fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, Fault> {
+fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let candidates = match file {
         Some(file) => vec![file.to_owned()],
         None => FILES.map(PathBuf::from).to_vec(),
@@ -200,7 +209,7 @@ fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, Fault> {
             Ok(text) => return Ok(Some((candidate, text))),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {}
             Err(error) => {
-                return Err(Fault::Unreadable { file: candidate, reason: reason(&error) });
+                return Err(ConfigError::Unreadable { file: candidate, reason: reason(&error) });
             }
         }
     }
@@ -226,7 +235,7 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// A value as it was written, on one line and no longer than a sentence can bear.
-fn in_short(written: &str) -> String {
+fn abbreviate(written: &str) -> String {
     const CHARS_MAX: usize = 80;
     let mut short: String =
         written.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();

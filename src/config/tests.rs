@@ -17,10 +17,11 @@ fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<Str
         })
         .collect();
     let file = Some((PathBuf::from("broker.conf"), file.to_owned()));
-    Effective::lay(file, &flags, Vec::new()).map_err(|faults| faults.iter().map(Fault::to_string).collect())
+    Effective::layer(file, &flags, Vec::new())
+        .map_err(|errors| errors.iter().map(ConfigError::to_string).collect())
 }
 
-fn faults(file: &str) -> Vec<String> {
+fn errors(file: &str) -> Vec<String> {
     effective(file, &[]).unwrap_err()
 }
 
@@ -30,9 +31,9 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     let effective = effective(file, &[("port", &["3000"])]).unwrap();
     let expected = Config { port: 3_000, max_connections: 7, ..Config::default() };
     assert_eq!(effective.config, expected);
-    assert_eq!(effective.place("port").to_string(), "--port");
-    assert_eq!(effective.place("max_connections").to_string(), "broker.conf, line 3");
-    assert_eq!(*effective.place("io"), Place::Default);
+    assert_eq!(effective.origin("port").to_string(), "--port");
+    assert_eq!(effective.origin("max_connections").to_string(), "broker.conf, line 3");
+    assert_eq!(*effective.origin("io"), Origin::Default);
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn every_type_is_read_from_flags() {
 fn an_unknown_key_names_file_line_and_the_key_that_was_meant() {
     let check = |key: &str, nearest: &str| {
         let expected = format!("broker.conf, line 2: unknown key {key}; did you mean {nearest}?");
-        assert_eq!(faults(&format!("\n{key} = 1")), [expected]);
+        assert_eq!(errors(&format!("\n{key} = 1")), [expected]);
     };
     check("prot", "port");
     check("max_conections", "max_connections");
@@ -103,16 +104,16 @@ fn an_unknown_key_names_file_line_and_the_key_that_was_meant() {
     check("DEFAULT_SESSION_EXPIRY_SEC", "default_session_expiry_s");
     check("STATS_INTERVAL", "stats_interval_s");
     assert_eq!(
-        faults("password_file = 'x'"),
+        errors("password_file = 'x'"),
         ["broker.conf, line 1: unknown key password_file; `mqtt-broker config default` lists every key"]
     );
-    assert!(faults(&format!("{} = 1", "p".repeat(100_000)))[0].contains("config default"));
+    assert!(errors(&format!("{} = 1", "p".repeat(100_000)))[0].contains("config default"));
 }
 
 #[test]
 fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
     let check = |line: &str, allowed: &str| {
-        assert_eq!(faults(line), [format!("broker.conf, line 1: {line} is not allowed: {allowed}")]);
+        assert_eq!(errors(line), [format!("broker.conf, line 1: {line} is not allowed: {allowed}")]);
     };
     check("port = 65_536", "an integer from 0 to 65535");
     check("port = -1", "an integer from 0 to 65535");
@@ -134,36 +135,36 @@ fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
 
 #[test]
 fn a_bad_flag_names_itself_the_value_and_what_is_allowed() {
-    let faults = effective("", &[("port", &["many"]), ("bind", &["::1", "here"])]).unwrap_err();
-    assert_eq!(faults[0], "--port many is not allowed: an integer from 0 to 65535");
-    assert!(faults[1].starts_with("--bind ::1 here is not allowed: a list"), "{}", faults[1]);
+    let errors = effective("", &[("port", &["many"]), ("bind", &["::1", "here"])]).unwrap_err();
+    assert_eq!(errors[0], "--port many is not allowed: an integer from 0 to 65535");
+    assert!(errors[1].starts_with("--bind ::1 here is not allowed: a list"), "{}", errors[1]);
 }
 
 #[test]
-fn everything_wrong_is_told_at_once_in_the_order_of_the_file() {
-    let faults = faults("zzz = 1\nport = 0\nio = 7\nbind = 1\n");
-    let lines: Vec<_> = faults.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
+    let errors = errors("zzz = 1\nport = 0\nio = 7\nbind = 1\n");
+    let lines: Vec<_> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
     assert_eq!(lines, ["broker.conf, line 1", "broker.conf, line 3", "broker.conf, line 4"]);
 }
 
 #[test]
-fn a_long_value_is_told_in_short_and_on_one_line() {
-    let fault = &faults(&format!("port = \"\"\"\n{}\"\"\"", "x\n".repeat(1_000)))[0];
-    assert!(!fault.contains('\n') && fault.len() < 200, "{fault}");
+fn a_long_value_is_abbreviated_to_one_line() {
+    let error = &errors(&format!("port = \"\"\"\n{}\"\"\"", "x\n".repeat(1_000)))[0];
+    assert!(!error.contains('\n') && error.len() < 200, "{error}");
 }
 
 #[test]
-fn what_is_not_toml_names_file_and_line() {
-    let fault = &faults("port = 1\nport 2\n")[0];
-    assert!(fault.starts_with("broker.conf, line 2: this is not TOML: "), "{fault}");
-    let fault = &faults("port = 1\n\nport = 2\n")[0];
-    assert!(fault.starts_with("broker.conf, line 3: this is not TOML: "), "{fault}");
+fn invalid_toml_names_file_and_line() {
+    let error = &errors("port = 1\nport 2\n")[0];
+    assert!(error.starts_with("broker.conf, line 2: this is not TOML: "), "{error}");
+    let error = &errors("port = 1\n\nport = 2\n")[0];
+    assert!(error.starts_with("broker.conf, line 3: this is not TOML: "), "{error}");
 }
 
 #[test]
-fn values_that_contradict_name_both_and_where_they_come_from() {
+fn contradicting_values_name_both_and_their_origins() {
     assert_eq!(
-        faults("\nmax_pool_size = 10\n"),
+        errors("\nmax_pool_size = 10\n"),
         [
             "initial_pool_size = 1000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)",
             "max_connections = 10000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)"
@@ -175,14 +176,14 @@ fn values_that_contradict_name_both_and_where_they_come_from() {
 fn a_named_file_must_exist() {
     let scratch = Scratch::new("config_missing");
     let file = scratch.path().join("none.conf");
-    let fault = Effective::load(Some(&file), &[]).unwrap_err().remove(0).to_string();
-    assert!(fault.contains("none.conf") && fault.contains("there is no such file"), "{fault}");
+    let error = Effective::load(Some(&file), &[]).unwrap_err().remove(0).to_string();
+    assert!(error.contains("none.conf") && error.contains("there is no such file"), "{error}");
 }
 
 #[test]
-fn the_default_file_sets_nothing_and_says_the_defaults() {
+fn the_default_file_sets_nothing_and_shows_the_defaults() {
     let text = default_file();
-    assert_eq!(effective(&text, &[]).unwrap().places, Effective::default().places);
+    assert_eq!(effective(&text, &[]).unwrap().origins, Effective::default().origins);
 
     // With the # before each key removed it sets everything, to the same.
     let is_key =
@@ -190,7 +191,7 @@ fn the_default_file_sets_nothing_and_says_the_defaults() {
     let keys: Vec<&str> = text.lines().filter(is_key).map(|line| &line[1..]).collect();
     let effective = effective(&keys.join("\n"), &[]).unwrap();
     assert_eq!(effective.config, Config::default());
-    assert!(effective.places.iter().all(|place| *place != Place::Default), "{:?}", effective.places);
+    assert!(effective.origins.iter().all(|origin| *origin != Origin::Default), "{:?}", effective.origins);
 }
 
 /// What is written about the broker, as it would be about one that is built with the feature `sync`, if this one is.
@@ -213,9 +214,9 @@ fn the_default_file_is_the_one_in_deploy() {
 }
 
 #[test]
-fn the_readme_tells_the_defaults() {
+fn the_readme_shows_the_defaults() {
     let defaults = Config::default();
-    let mut told = 0;
+    let mut row_count = 0;
     for row in as_built(include_str!("../../README.md")).lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == cells[1]) else { continue };
@@ -224,9 +225,9 @@ fn the_readme_tells_the_defaults() {
             default => default,
         };
         assert_eq!(cells[2], default, "{}", setting.key);
-        told += 1;
+        row_count += 1;
     }
-    assert!(told >= 12, "the table of the README was not found");
+    assert!(row_count >= 12, "the table of the README was not found");
 }
 
 #[test]
@@ -265,7 +266,7 @@ fn a_log_switched_off_stays_off_whatever_its_level() {
 }
 
 #[test]
-fn what_cannot_be_imported_is_left_in_sight() {
+fn values_that_cannot_be_imported_stay_as_comments() {
     let json = r#"{"port": 70000, "stats_interval_sec": -1, "threads": [1, 2], "log": {"level": "loud"}, "a\nb": 1}"#;
     let text = import::convert(json).unwrap();
     for line in [
@@ -281,14 +282,14 @@ fn what_cannot_be_imported_is_left_in_sight() {
 }
 
 #[test]
-fn what_is_not_json_is_not_imported() {
+fn invalid_json_is_not_imported() {
     assert!(import::convert("{").unwrap_err().contains("line 1"));
     assert!(import::convert("[]").unwrap_err().contains("object"));
 }
 
 /// JSON takes U+007F as it is and a comment of TOML does not: what was imported with one could not be read. Found by fuzzing.
 #[test]
-fn what_is_not_taken_over_may_hold_a_delete_character() {
+fn a_comment_of_an_import_may_hold_a_delete_character() {
     let text = import::convert("{\"port\": 1883, \"a\": {\"b\u{7f}\": \"c\u{7f}\"}}").unwrap();
     assert!(text.contains("# not taken over") && !text.contains('\u{7f}'), "{text}");
 }

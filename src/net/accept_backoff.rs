@@ -7,39 +7,39 @@ use std::time::{Duration, Instant};
 
 use tracing::error;
 
-use crate::error::Trouble;
+use crate::error::StartupError;
 use crate::process::clock;
 
 /// Rest after a refusal of the system, which the next accept would only meet again.
-pub(crate) const REST: Duration = Duration::from_millis(200);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Least time between two log lines about it.
-const TOLD_EVERY: Duration = Duration::from_mins(1);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the system refused to one who accepts, or to a shard: told in the log once a minute, however often it happens.
 #[derive(Default)]
-pub(crate) struct Refusals {
-    told: Cell<Option<Instant>>,
+pub(crate) struct ErrorLog {
+    logged_at: Cell<Option<Instant>>,
 }
 
-impl Refusals {
+impl ErrorLog {
     /// Whether to rest before the next accept; says why in the log, unless that was just said. A connection that was gone
     /// before it was accepted is no reason.
-    pub(crate) fn must_rest(&self, refused: io::Error) -> bool {
+    pub(crate) fn must_pause(&self, refused: io::Error) -> bool {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
         if matches!(refused.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return false;
         }
-        self.tell("accept a connection", refused, "accepting rests");
+        self.log("accept a connection", refused, "accepting rests");
         true
     }
 
     /// Says in the log what the system refused and what follows from it, unless something was said a moment ago.
-    pub(crate) fn tell(&self, attempt: &str, refused: io::Error, consequence: &str) {
+    pub(crate) fn log(&self, attempt: &str, refused: io::Error, consequence: &str) {
         let now = clock::read();
-        if self.told.get().is_none_or(|told| now.duration_since(told) >= TOLD_EVERY) {
-            self.told.set(Some(now));
-            error!(trouble = %Trouble::system(attempt, refused), "{consequence}");
+        if self.logged_at.get().is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL) {
+            self.logged_at.set(Some(now));
+            error!(error = %StartupError::system(attempt, refused), "{consequence}");
         }
     }
 }

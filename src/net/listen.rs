@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
 use crate::config::{Config, Io};
-use crate::error::Trouble;
+use crate::error::StartupError;
 
 /// Connections that may wait for a listener to accept them; `net.core.somaxconn` may be lower.
 const BACKLOG: i32 = 4_096;
@@ -48,7 +48,7 @@ impl fmt::Display for ListenerNumber {
 ///
 /// # Errors
 /// The first address that cannot be listened on, and why.
-pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), Trouble> {
+pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), StartupError> {
     let mut usable = Vec::with_capacity(config.bind.len());
     let mut refused = None;
     for &address in &config.bind {
@@ -57,31 +57,31 @@ pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), Trouble> 
             Ok(()) => usable.push(address),
             Err(error) if !explicit && is_missing(&error) => {
                 info!(%address, "not listening there: this machine does not have it");
-                refused = Some(Trouble::listen(target, error));
+                refused = Some(StartupError::listen(target, error));
             }
-            Err(error) => return Err(Trouble::listen(target, error)),
+            Err(error) => return Err(StartupError::listen(target, error)),
         }
     }
     if usable.is_empty()
-        && let Some(trouble) = refused
+        && let Some(error) = refused
     {
-        return Err(trouble);
+        return Err(error);
     }
     config.bind = usable;
-    tell_who_can_connect(&config.bind);
+    log_who_can_connect(&config.bind);
     Ok(())
 }
 
 /// Who deals new connections to the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dealer {
+pub(crate) enum Distributor {
     /// The system, among listeners that share a port.
     System,
     /// The first shard: it has the only listeners, and deals what it accepts to all shards in turn.
     FirstShard,
 }
 
-impl Dealer {
+impl Distributor {
     /// Only Linux deals evenly; macOS hands all connections to one of the listeners, and Windows has no such thing. Where a
     /// backend is at home on such systems, it goes the same way on Linux.
     pub(crate) fn of(io: Io) -> Self {
@@ -96,19 +96,19 @@ impl Dealer {
 ///
 /// # Errors
 /// The first address that cannot be listened on, and why.
-pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, Trouble> {
+pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, StartupError> {
     let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
-    let accepting = match Dealer::of(config.io) {
-        Dealer::System => &mut shards[..],
-        Dealer::FirstShard => &mut shards[..1],
+    let accepting = match Distributor::of(config.io) {
+        Distributor::System => &mut shards[..],
+        Distributor::FirstShard => &mut shards[..1],
     };
     for &ip in &config.bind {
         let mut address = SocketAddr::new(ip, config.port);
         for listeners in &mut *accepting {
-            let listener =
-                share(address, config.send_buffer_bytes).map_err(|error| Trouble::listen(address, error))?;
+            let listener = share(address, config.send_buffer_bytes)
+                .map_err(|error| StartupError::listen(address, error))?;
             // If any free port was asked for, the first shard finds it and the others share it.
-            address = listener.local_addr().map_err(|error| Trouble::listen(address, error))?;
+            address = listener.local_addr().map_err(|error| StartupError::listen(address, error))?;
             listeners.push(listener);
         }
     }
@@ -164,7 +164,7 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
-fn tell_who_can_connect(addresses: &[IpAddr]) {
+fn log_who_can_connect(addresses: &[IpAddr]) {
     let open: Vec<_> = addresses.iter().filter(|address| !address.is_loopback()).collect();
     if open.is_empty() {
         info!(
@@ -196,8 +196,8 @@ mod tests {
     fn a_port_that_somebody_listens_on_is_in_use() {
         let holder = TcpListener::bind((LOOPBACK, 0)).unwrap();
         let port = holder.local_addr().unwrap().port();
-        let trouble = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
-        assert!(matches!(trouble, Trouble::AddressInUse(_)), "{trouble}");
+        let error = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        assert!(matches!(error, StartupError::AddressInUse(_)), "{error}");
     }
 
     #[test]
@@ -209,8 +209,8 @@ mod tests {
         holder.bind(&SocketAddr::new(LOOPBACK, 0).into()).unwrap();
         holder.listen(1).unwrap();
         let port = holder.local_addr().unwrap().as_socket().unwrap().port();
-        let trouble = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
-        assert!(matches!(trouble, Trouble::AddressInUse(_)), "{trouble}");
+        let error = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        assert!(matches!(error, StartupError::AddressInUse(_)), "{error}");
     }
 
     #[cfg(target_os = "linux")]
@@ -224,7 +224,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_is_accepted_sends_without_delay() {
+    fn an_accepted_socket_has_nodelay() {
         let shards = bind(&config(vec![LOOPBACK], 0), 1).unwrap();
         let address = shards[0][0].local_addr().unwrap();
         let _peer = std::net::TcpStream::connect(address).unwrap();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_shard_listens_where_it_deals() {
+    fn only_the_first_shard_listens_where_it_distributes_connections() {
         let shards = bind(&Config { io: Io::Tokio, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
         let listeners: Vec<usize> = shards.iter().map(Vec::len).collect();
         assert_eq!(listeners, [1, 0, 0]);
@@ -245,9 +245,9 @@ mod tests {
         check(&mut by_default, false).unwrap();
         assert_eq!(by_default.bind, [LOOPBACK]);
 
-        let trouble = check(&mut config(vec![LOOPBACK, NOBODYS], 0), true).unwrap_err();
-        assert!(matches!(trouble, Trouble::AddressUnavailable(_)), "{trouble}");
-        let trouble = check(&mut config(vec![NOBODYS], 0), false).unwrap_err();
-        assert!(matches!(trouble, Trouble::AddressUnavailable(_)), "{trouble}");
+        let error = check(&mut config(vec![LOOPBACK, NOBODYS], 0), true).unwrap_err();
+        assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
+        let error = check(&mut config(vec![NOBODYS], 0), false).unwrap_err();
+        assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
     }
 }

@@ -13,35 +13,35 @@ type Shared<T> = std::sync::Arc<T>;
 
 /// A handle on the counts. A connection that moves to another shard takes its place along.
 #[derive(Clone, Debug)]
-pub(crate) struct Places(Shared<Counts>);
+pub(crate) struct ConnectionPermits(Shared<Counts>);
 
 #[derive(Debug)]
 struct Counts {
     max: u32,
-    taken: AtomicU32,
+    served: AtomicU32,
     turned_away: AtomicU32,
     /// Connections that were sent everything, their end included, and whose peer has not closed yet.
-    told: AtomicU32,
+    lingering: AtomicU32,
 }
 
-impl Places {
+impl ConnectionPermits {
     /// As many as `max`.
     pub(crate) fn new(max: u32) -> Self {
         Self(Shared::new(Counts {
             max,
-            taken: AtomicU32::new(0),
+            served: AtomicU32::new(0),
             turned_away: AtomicU32::new(0),
-            told: AtomicU32::new(0),
+            lingering: AtomicU32::new(0),
         }))
     }
 
     /// Takes a place, or one of the few in which a connection is told that there is none; `None` if those
     /// are taken too.
-    pub(crate) fn enter(&self) -> Option<Admission> {
+    pub(crate) fn acquire(&self) -> Option<Admission> {
         let take = |count: &AtomicU32, max| {
             count.fetch_update(Relaxed, Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
         };
-        if take(&self.0.taken, self.0.max) {
+        if take(&self.0.served, self.0.max) {
             Some(Admission::Serve)
         } else if take(&self.0.turned_away, TURNED_AWAY_MAX) {
             Some(Admission::TurnAway)
@@ -51,9 +51,9 @@ impl Places {
     }
 
     /// Gives a place back.
-    pub(crate) fn leave(&self, admission: Admission) {
+    pub(crate) fn release(&self, admission: Admission) {
         let count = match admission {
-            Admission::Serve => &self.0.taken,
+            Admission::Serve => &self.0.served,
             Admission::TurnAway => &self.0.turned_away,
         };
         let before = count.fetch_sub(1, Relaxed);
@@ -61,24 +61,24 @@ impl Places {
     }
 
     /// A connection was sent everything there is, and its end.
-    pub(crate) fn tell(&self) {
-        self.0.told.fetch_add(1, Relaxed);
+    pub(crate) fn begin_linger(&self) {
+        self.0.lingering.fetch_add(1, Relaxed);
     }
 
     /// One of those is gone.
-    pub(crate) fn leave_told(&self) {
-        let before = self.0.told.fetch_sub(1, Relaxed);
+    pub(crate) fn end_linger(&self) {
+        let before = self.0.lingering.fetch_sub(1, Relaxed);
         assert!(before > 0);
     }
 
     /// Whether all that is left of any connection is that its peer closes.
-    pub(crate) fn is_all_told(&self) -> bool {
-        self.0.told.load(Relaxed) >= self.taken() + self.0.turned_away.load(Relaxed)
+    pub(crate) fn all_linger(&self) -> bool {
+        self.0.lingering.load(Relaxed) >= self.in_use() + self.0.turned_away.load(Relaxed)
     }
 
     /// Connections that are served, wherever they are.
-    pub(crate) fn taken(&self) -> u32 {
-        self.0.taken.load(Relaxed)
+    pub(crate) fn in_use(&self) -> u32 {
+        self.0.served.load(Relaxed)
     }
 
     /// Most of them at once.
@@ -87,8 +87,8 @@ impl Places {
     }
 
     /// Whether no shard has a connection and none is on its way between two.
-    pub(crate) fn is_deserted(&self) -> bool {
-        self.taken() == 0 && self.0.turned_away.load(Relaxed) == 0
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_use() == 0 && self.0.turned_away.load(Relaxed) == 0
     }
 }
 
@@ -97,36 +97,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_exact_and_a_few_more_are_told_so() {
-        let places = Places::new(2);
-        assert!(places.is_deserted());
-        let entered: Vec<_> = (0..2 + TURNED_AWAY_MAX).map(|_| places.enter()).collect();
-        assert_eq!(entered[..2], [Some(Admission::Serve); 2]);
-        assert!(entered[2..].iter().all(|admission| *admission == Some(Admission::TurnAway)));
-        assert_eq!(places.enter(), None);
-        places.leave(Admission::Serve);
-        assert_eq!(places.enter(), Some(Admission::Serve));
-        assert_eq!(places.enter(), None);
-        assert_eq!(places.taken(), 2);
-        for admission in entered.into_iter().flatten() {
-            assert!(!places.is_deserted() && !places.is_all_told());
-            places.leave(admission);
+    fn permits_are_exact_and_a_few_more_connections_are_turned_away() {
+        let permits = ConnectionPermits::new(2);
+        assert!(permits.is_idle());
+        let acquired: Vec<_> = (0..2 + TURNED_AWAY_MAX).map(|_| permits.acquire()).collect();
+        assert_eq!(acquired[..2], [Some(Admission::Serve); 2]);
+        assert!(acquired[2..].iter().all(|admission| *admission == Some(Admission::TurnAway)));
+        assert_eq!(permits.acquire(), None);
+        permits.release(Admission::Serve);
+        assert_eq!(permits.acquire(), Some(Admission::Serve));
+        assert_eq!(permits.acquire(), None);
+        assert_eq!(permits.in_use(), 2);
+        for admission in acquired.into_iter().flatten() {
+            assert!(!permits.is_idle() && !permits.all_linger());
+            permits.release(admission);
         }
-        assert!(places.is_deserted());
+        assert!(permits.is_idle());
     }
 
     #[test]
-    fn all_are_told_when_each_of_them_is() {
-        let places = Places::new(1);
-        let entered = [places.enter(), places.enter()];
-        places.tell();
-        assert!(!places.is_all_told());
-        places.tell();
-        assert!(places.is_all_told());
-        for admission in entered.into_iter().flatten() {
-            places.leave_told();
-            places.leave(admission);
-            assert!(places.is_all_told());
+    fn all_linger_once_each_connection_lingers() {
+        let permits = ConnectionPermits::new(1);
+        let acquired = [permits.acquire(), permits.acquire()];
+        permits.begin_linger();
+        assert!(!permits.all_linger());
+        permits.begin_linger();
+        assert!(permits.all_linger());
+        for admission in acquired.into_iter().flatten() {
+            permits.end_linger();
+            permits.release(admission);
+            assert!(permits.all_linger());
         }
     }
 }

@@ -9,15 +9,15 @@ const WINDOWS: [(&str, Duration); 3] =
 
 /// Moving averages of one total that only grows. An older minute weighs less: its weight falls to 1/e within the window.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Load {
+pub(crate) struct LoadAverage {
     total: u64,
     /// Per minute, by window.
     averages: [f64; WINDOWS.len()],
 }
 
-impl Load {
+impl LoadAverage {
     /// Takes in that the total is `total` now, `elapsed` after the last time.
-    pub(crate) fn take_in(&mut self, total: u64, elapsed: Duration) {
+    pub(crate) fn update(&mut self, total: u64, elapsed: Duration) {
         // A sum over shards that are read one after the other may be behind for a moment.
         let happened = total.saturating_sub(self.total);
         if elapsed.is_zero() {
@@ -34,7 +34,7 @@ impl Load {
     }
 
     /// The name of each window, and the average over it with two places behind the point.
-    pub(crate) fn shown(&self) -> impl Iterator<Item = (&'static str, String)> {
+    pub(crate) fn formatted(&self) -> impl Iterator<Item = (&'static str, String)> {
         WINDOWS.iter().zip(self.averages).map(|((name, _), average)| (*name, format!("{average:.2}")))
     }
 }
@@ -45,54 +45,54 @@ mod tests {
 
     const TEN_S: Duration = Duration::from_secs(10);
 
-    fn check(load: &Load, expected: [&str; 3]) {
-        let shown: Vec<_> = load.shown().collect();
+    fn check(load: &LoadAverage, expected: [&str; 3]) {
+        let formatted: Vec<_> = load.formatted().collect();
         let expected: Vec<_> =
             ["1min", "5min", "15min"].into_iter().zip(expected.map(str::to_owned)).collect();
-        assert_eq!(shown, expected);
+        assert_eq!(formatted, expected);
     }
 
     #[test]
     fn a_burst_weighs_by_its_window_and_fades_by_it() {
-        let mut load = Load::default();
+        let mut load = LoadAverage::default();
         check(&load, ["0.00", "0.00", "0.00"]);
         // 60 in ten seconds are 360 in a minute; of that, 1 - exp(-10 s / window).
-        load.take_in(60, TEN_S);
+        load.update(60, TEN_S);
         check(&load, ["55.27", "11.80", "3.98"]);
         // And then nothing for a minute: exp(-60 s / window) of it is left, however often one looks.
         let mut often = load;
-        load.take_in(60, 6 * TEN_S);
+        load.update(60, 6 * TEN_S);
         check(&load, ["20.33", "9.66", "3.72"]);
         for _ in 0..6 {
-            often.take_in(60, TEN_S);
+            often.update(60, TEN_S);
         }
         check(&often, ["20.33", "9.66", "3.72"]);
     }
 
     #[test]
-    fn what_goes_on_evenly_becomes_its_rate() {
-        let mut load = Load::default();
+    fn a_steady_rate_becomes_the_average() {
+        let mut load = LoadAverage::default();
         for number in 1..=2_000 {
-            load.take_in(7 * number, TEN_S);
+            load.update(7 * number, TEN_S);
         }
         check(&load, ["42.00", "42.00", "42.00"]);
         // The total before the first look counts as if it had happened since the start.
-        let mut late = Load::default();
-        late.take_in(1_000, Duration::from_hours(24));
+        let mut late = LoadAverage::default();
+        late.update(1_000, Duration::from_hours(24));
         check(&late, ["0.69", "0.69", "0.69"]);
     }
 
     #[test]
-    fn a_total_that_is_behind_and_a_look_without_time_count_once() {
-        let mut load = Load::default();
-        load.take_in(60, Duration::ZERO);
+    fn a_stale_total_and_an_update_without_time_count_once() {
+        let mut load = LoadAverage::default();
+        load.update(60, Duration::ZERO);
         check(&load, ["0.00", "0.00", "0.00"]);
-        load.take_in(60, TEN_S);
+        load.update(60, TEN_S);
         let mut steady = load;
-        load.take_in(59, TEN_S);
-        load.take_in(60, TEN_S);
-        steady.take_in(60, TEN_S);
-        steady.take_in(60, TEN_S);
-        assert_eq!(load.shown().collect::<Vec<_>>(), steady.shown().collect::<Vec<_>>());
+        load.update(59, TEN_S);
+        load.update(60, TEN_S);
+        steady.update(60, TEN_S);
+        steady.update(60, TEN_S);
+        assert_eq!(load.formatted().collect::<Vec<_>>(), steady.formatted().collect::<Vec<_>>());
     }
 }

@@ -168,11 +168,11 @@ pub(crate) struct Report {
 
 /// Who asked for a report, and so how loudly each shard is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Trigger {
     /// A clock, or the end: shards are a matter of debugging.
-    ByInterval,
+    Interval,
     /// The operator.
-    BySignal,
+    Signal,
 }
 
 impl Report {
@@ -183,7 +183,7 @@ impl Report {
 
     /// Prints the block on standard output, tells the service manager its first line, and warns if messages
     /// were dropped since this was last called.
-    pub(crate) fn tell(&mut self, totals: &Totals) {
+    pub(crate) fn print(&mut self, totals: &Totals) {
         // One write, so that no log line stands inside the block. A closed standard output is no reason to
         // stop serving.
         let mut output = io::stdout().lock();
@@ -201,7 +201,7 @@ impl Report {
     }
 
     /// Logs one line for each shard, in order. `busy_percent` counts from the last time this was called.
-    pub(crate) fn tell_shards(&mut self, shards: &[ShardReport], asked: Asked) {
+    pub(crate) fn log_shards(&mut self, shards: &[ShardReport], trigger: Trigger) {
         let now = clock::read();
         let since = now.duration_since(self.seen);
         self.busy.resize(shards.len(), Duration::ZERO);
@@ -220,7 +220,7 @@ impl Report {
                 parked_wakes,
                 ..
             } = *totals;
-            macro_rules! tell {
+            macro_rules! log {
                 ($level:ident) => {
                     $level!(
                         shard,
@@ -238,9 +238,9 @@ impl Report {
                     )
                 };
             }
-            match asked {
-                Asked::ByInterval => tell!(debug),
-                Asked::BySignal => tell!(info),
+            match trigger {
+                Trigger::Interval => log!(debug),
+                Trigger::Signal => log!(info),
             }
         }
         self.seen = now;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use engine::DropReason;
 
-use crate::observe::load_average::Load;
+use crate::observe::load_average::LoadAverage;
 use crate::observe::statistics::{ShardReport, ShardTotals, Totals, percent};
 use crate::process::clock;
 
@@ -34,9 +34,9 @@ const LOADS: [(&str, Total); 9] = [
 #[derive(Debug)]
 pub(crate) struct SysTopics {
     started: Instant,
-    told: BTreeMap<String, String>,
+    published: BTreeMap<String, String>,
     clients_max: u64,
-    loads: [Load; LOADS.len()],
+    loads: [LoadAverage; LOADS.len()],
     /// When the shards were last looked at, and the time that each had then been busy.
     seen: Instant,
     busy: Vec<Duration>,
@@ -48,7 +48,7 @@ impl SysTopics {
         let now = clock::read();
         Self {
             started: now,
-            told: BTreeMap::new(),
+            published: BTreeMap::new(),
             clients_max: 0,
             loads: Default::default(),
             seen: now,
@@ -57,15 +57,15 @@ impl SysTopics {
     }
 
     /// Has `publish` publish what changed since the last time; what that could not take is told the next time.
-    pub(crate) fn tell(
+    pub(crate) fn publish_changed(
         &mut self,
         totals: &Totals,
         shards: &[ShardReport],
         publish: impl FnOnce(Vec<SysMessage>) -> Vec<SysMessage>,
     ) {
         let mut changed = self.all(totals, shards);
-        changed.retain(|(topic, payload)| self.told.get(topic) != Some(payload));
-        self.told.extend(publish(changed));
+        changed.retain(|(topic, payload)| self.published.get(topic) != Some(payload));
+        self.published.extend(publish(changed));
     }
 
     fn all(&mut self, totals: &Totals, shards: &[ShardReport]) -> Vec<SysMessage> {
@@ -79,36 +79,36 @@ impl SysTopics {
                 format!("{} seconds", now.duration_since(self.started).as_secs()),
             ),
         ];
-        let mut tell = |name: &str, number: u64| {
+        let mut add = |name: &str, number: u64| {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
-        tell("clients/connected", sums.attached);
-        tell("clients/disconnected", sums.sessions.saturating_sub(sums.attached));
-        tell("clients/total", sums.sessions);
-        tell("clients/maximum", self.clients_max);
-        tell("clients/expired", sums.sessions_expired);
-        tell("clients/closed_by_operator", sums.closed_by_operator);
-        tell("messages/received", sums.packets_received);
-        tell("messages/sent", sums.packets_sent);
-        tell("bytes/received", sums.bytes_received);
-        tell("bytes/sent", sums.bytes_sent);
-        tell("subscriptions/count", sums.subscriptions);
-        tell("shared_subscriptions/count", sums.shared_subscriptions);
-        tell("retained messages/count", sums.retained_messages);
-        tell("retained messages/expired", sums.retained_expired);
-        tell("retained messages/refused", sums.retained_refused);
-        tell("store/messages/count", sums.stored_messages);
-        tell("store/messages/bytes", sums.stored_bytes);
-        tell("publish/messages/received", sums.messages_received);
-        tell("publish/messages/sent", sums.messages_sent);
-        tell("publish/messages/dropped", sums.dropped_total());
-        tell("publish/bytes/received", sums.payload_bytes_received);
-        tell("publish/bytes/sent", sums.payload_bytes_sent);
-        tell("publish/messages/refused/no_room", sums.publishes_refused);
-        tell("publish/messages/refused/not_authorized", sums.publishes_denied);
-        tell("clients/closed_for_memory", sums.half_packets_refused);
+        add("clients/connected", sums.attached);
+        add("clients/disconnected", sums.sessions.saturating_sub(sums.attached));
+        add("clients/total", sums.sessions);
+        add("clients/maximum", self.clients_max);
+        add("clients/expired", sums.sessions_expired);
+        add("clients/closed_by_operator", sums.closed_by_operator);
+        add("messages/received", sums.packets_received);
+        add("messages/sent", sums.packets_sent);
+        add("bytes/received", sums.bytes_received);
+        add("bytes/sent", sums.bytes_sent);
+        add("subscriptions/count", sums.subscriptions);
+        add("shared_subscriptions/count", sums.shared_subscriptions);
+        add("retained messages/count", sums.retained_messages);
+        add("retained messages/expired", sums.retained_expired);
+        add("retained messages/refused", sums.retained_refused);
+        add("store/messages/count", sums.stored_messages);
+        add("store/messages/bytes", sums.stored_bytes);
+        add("publish/messages/received", sums.messages_received);
+        add("publish/messages/sent", sums.messages_sent);
+        add("publish/messages/dropped", sums.dropped_total());
+        add("publish/bytes/received", sums.payload_bytes_received);
+        add("publish/bytes/sent", sums.payload_bytes_sent);
+        add("publish/messages/refused/no_room", sums.publishes_refused);
+        add("publish/messages/refused/not_authorized", sums.publishes_denied);
+        add("clients/closed_for_memory", sums.half_packets_refused);
         for reason in DropReason::ALL {
-            tell(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
+            add(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
         }
         self.busy.resize(shards.len(), Duration::ZERO);
         for (number, ShardReport { totals, busy }) in shards.iter().enumerate() {
@@ -123,18 +123,19 @@ impl SysTopics {
                 ("turns", totals.turns),
                 ("parked_wakes", totals.parked_wakes),
             ] {
-                tell(&format!("{prefix}{name}"), number);
+                add(&format!("{prefix}{name}"), number);
             }
             if let Some(busy) = *busy {
                 let share = percent(busy.saturating_sub(self.busy[number]), now.duration_since(self.seen));
-                tell(&format!("{prefix}busy_percent"), share);
+                add(&format!("{prefix}busy_percent"), share);
                 self.busy[number] = busy;
             }
         }
         for (load, (name, total)) in self.loads.iter_mut().zip(LOADS) {
-            load.take_in(total(sums), now.duration_since(self.seen));
+            load.update(total(sums), now.duration_since(self.seen));
             messages.extend(
-                load.shown().map(|(window, average)| (format!("$SYS/broker/load/{name}/{window}"), average)),
+                load.formatted()
+                    .map(|(window, average)| (format!("$SYS/broker/load/{name}/{window}"), average)),
             );
         }
         self.seen = now;
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_load_is_told_from_the_start_and_follows_its_own_total() {
+    fn every_load_is_published_from_the_start_and_follows_its_own_total() {
         for (at, (name, _)) in LOADS.iter().enumerate() {
             let mut topics = SysTopics::start();
             let mut loads = |shards: ShardTotals, elapsed| {
@@ -173,43 +174,46 @@ mod tests {
                 &mut sums.sockets_opened,
                 &mut sums.connects_received,
             ][at] = 1_000_000;
-            let told = loads(sums, minute);
-            let moved: Vec<&str> =
-                told.iter().filter(|(_, average)| average != "0.00").map(|(topic, _)| &**topic).collect();
+            let published = loads(sums, minute);
+            let moved: Vec<&str> = published
+                .iter()
+                .filter(|(_, average)| average != "0.00")
+                .map(|(topic, _)| &**topic)
+                .collect();
             let expected =
                 ["1min", "5min", "15min"].map(|window| format!("$SYS/broker/load/{name}/{window}"));
             assert_eq!(moved, expected);
             // 1 - 1/e of a million, or less if this machine took long over it.
             let average: f64 =
-                told.iter().find(|(topic, _)| *topic == expected[0]).unwrap().1.parse().unwrap();
+                published.iter().find(|(topic, _)| *topic == expected[0]).unwrap().1.parse().unwrap();
             assert!((300_000.0..=632_121.0).contains(&average), "{average}");
         }
     }
 
     #[test]
-    fn what_changed_is_told_and_what_was_not_taken_again() {
+    fn changes_are_published_and_retried_until_taken() {
         let mut topics = SysTopics::start();
         let totals = |messages_sent| Totals {
             shards: ShardTotals { messages_sent, ..ShardTotals::default() },
             ..Totals::default()
         };
-        let mut tell = |sent, is_taken| {
-            let mut told = Vec::new();
-            topics.tell(&totals(sent), &[], |messages| {
-                told.clone_from(&messages);
+        let mut add = |sent, is_taken| {
+            let mut published = Vec::new();
+            topics.publish_changed(&totals(sent), &[], |messages| {
+                published.clone_from(&messages);
                 if is_taken { messages } else { Vec::new() }
             });
             // What passes with time is not what this is about.
-            told.retain(|(topic, _)| {
+            published.retain(|(topic, _)| {
                 topic != "$SYS/broker/uptime" && !topic.starts_with("$SYS/broker/load/")
             });
-            told
+            published
         };
-        assert!(tell(1, true).len() > 25);
-        assert_eq!(tell(1, true), []);
+        assert!(add(1, true).len() > 25);
+        assert_eq!(add(1, true), []);
         let changed = [("$SYS/broker/publish/messages/sent".to_owned(), "2".to_owned())];
-        assert_eq!(tell(2, false), changed);
-        assert_eq!(tell(2, true), changed);
-        assert_eq!(tell(2, true), []);
+        assert_eq!(add(2, false), changed);
+        assert_eq!(add(2, true), changed);
+        assert_eq!(add(2, true), []);
     }
 }

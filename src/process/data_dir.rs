@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process;
 
-use crate::error::Trouble;
+use crate::error::StartupError;
 
 /// The file whose lock says that the directory is in use; it holds the number of the process.
 const LOCK_FILE: &str = "broker.lock";
@@ -22,8 +22,8 @@ impl DataDir {
     ///
     /// # Errors
     /// If it cannot be made or written, or if another broker has it.
-    pub(crate) fn take(directory: &Path) -> Result<Self, Trouble> {
-        let unusable = |error| Trouble::data_dir(directory, error);
+    pub(crate) fn take(directory: &Path) -> Result<Self, StartupError> {
+        let unusable = |error| StartupError::data_dir(directory, error);
         fs::create_dir_all(directory).map_err(unusable)?;
         let path = directory.join(LOCK_FILE);
         let mut lock = OpenOptions::new()
@@ -36,7 +36,7 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Trouble::DataDirInUse {
+                return Err(StartupError::DataDirInUse {
                     directory: directory.to_owned(),
                     process: holder(&lock),
                 });
@@ -70,7 +70,7 @@ mod tests {
         let directory = scratch.path().join("made/on/the/way");
         let first = DataDir::take(&directory).unwrap();
         match DataDir::take(&directory).unwrap_err() {
-            Trouble::DataDirInUse { process, .. } => assert_eq!(process, Some(process::id())),
+            StartupError::DataDirInUse { process, .. } => assert_eq!(process, Some(process::id())),
             other => panic!("{other}"),
         }
         drop(first);
@@ -78,11 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_place_of_the_directory_is_told() {
+    fn a_file_in_the_place_of_the_directory_is_an_error() {
         let scratch = Scratch::new("data_dir_file");
         let file = scratch.path().join("data");
         fs::write(&file, "").unwrap();
-        let trouble = DataDir::take(&file).unwrap_err();
-        assert!(matches!(trouble, Trouble::DataDirUnwritable { .. }), "{trouble}");
+        let error = DataDir::take(&file).unwrap_err();
+        assert!(matches!(error, StartupError::DataDirUnwritable { .. }), "{error}");
     }
 }

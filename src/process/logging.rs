@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, LogLevel};
-use crate::error::Trouble;
+use crate::error::StartupError;
 
 /// Lines that wait for one output; the next one is dropped and counted.
 const LINES_WAITING_MAX: usize = 8_192;
@@ -31,10 +31,10 @@ const FILES_KEPT: usize = 14;
 const LAST_LINE_MS: u64 = 100;
 
 /// The running log; dropping it writes what waits.
-pub(crate) struct Telemetry {
+pub(crate) struct Logging {
     writers: Vec<WorkerGuard>,
     counters: Vec<ErrorCounter>,
-    dropped_told: usize,
+    dropped_reported: usize,
 }
 
 /// Starts the log, and makes every panic end the process after telling it.
@@ -44,30 +44,30 @@ pub(crate) struct Telemetry {
 ///
 /// # Panics
 /// If called twice in one process.
-pub(crate) fn start(config: &Config) -> Result<Telemetry, Trouble> {
-    let mut telemetry = Telemetry { writers: Vec::new(), counters: Vec::new(), dropped_told: 0 };
-    let output = telemetry.writer("log-output", io::stdout());
+pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
+    let mut logging = Logging { writers: Vec::new(), counters: Vec::new(), dropped_reported: 0 };
+    let output = logging.writer("log-output", io::stdout());
     let output =
         fmt::layer().compact().with_target(false).with_ansi(io::stdout().is_terminal()).with_writer(output);
     let file = match &config.log_dir {
         Some(directory) => {
-            let file = telemetry.writer("log-file", log_file(directory)?);
+            let file = logging.writer("log-file", log_file(directory)?);
             Some(fmt::layer().compact().with_target(false).with_ansi(false).with_writer(file))
         }
         None => None,
     };
     tracing_subscriber::registry().with(level(config.log_level)).with(output).with(file).init();
     end_on_panic();
-    Ok(telemetry)
+    Ok(logging)
 }
 
-impl Telemetry {
+impl Logging {
     /// Says how many lines were dropped, if more were since it was last said.
-    pub(crate) fn tell_dropped(&mut self) {
+    pub(crate) fn report_dropped(&mut self) {
         let dropped = self.counters.iter().map(ErrorCounter::dropped_lines).sum();
-        if dropped > self.dropped_told {
+        if dropped > self.dropped_reported {
             warn!(dropped, "log lines dropped since the start, because their reader is slow");
-            self.dropped_told = dropped;
+            self.dropped_reported = dropped;
         }
     }
 
@@ -83,8 +83,9 @@ impl Telemetry {
     }
 }
 
-fn log_file(directory: &Path) -> Result<RollingFileAppender, Trouble> {
-    let unwritable = |reason: String| Trouble::LogDirUnwritable { directory: directory.to_owned(), reason };
+fn log_file(directory: &Path) -> Result<RollingFileAppender, StartupError> {
+    let unwritable =
+        |reason: String| StartupError::LogDirUnwritable { directory: directory.to_owned(), reason };
     fs::create_dir_all(directory).map_err(|error| unwritable(error.to_string()))?;
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
@@ -111,9 +112,9 @@ fn level(level: LogLevel) -> LevelFilter {
 
 /// A shard that lost a thread would look alive and serve nobody: end, and let the service manager start anew.
 fn end_on_panic() {
-    let tell = panic::take_hook();
+    let default_hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        tell(panic);
+        default_hook(panic);
         error!(thread = thread::current().name(), %panic, "ended by a panic");
         thread::sleep(Duration::from_millis(LAST_LINE_MS));
         process::abort();

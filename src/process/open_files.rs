@@ -14,13 +14,13 @@ const RESERVED_BY_SHARD: u64 = 8;
 
 /// Files and sockets this process may have open at once; `u64::MAX` if there is no limit.
 #[cfg(unix)]
-pub(crate) fn open_files_max() -> u64 {
+pub(crate) fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Raises the soft limit of open files to the hard one.
 #[cfg(unix)]
-pub(crate) fn raise_open_files() {
+pub(crate) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if raised.current == limit.current {
@@ -38,17 +38,17 @@ pub(crate) fn raise_open_files() {
 
 /// Files and sockets this process may have open at once: Windows counts memory instead.
 #[cfg(not(unix))]
-pub(crate) fn open_files_max() -> u64 {
+pub(crate) fn limit() -> u64 {
     u64::MAX
 }
 
 /// There is no limit to raise.
 #[cfg(not(unix))]
-pub(crate) fn raise_open_files() {}
+pub(crate) fn raise_limit() {}
 
 /// Warns, once and in full, if the limit of open files is reached before `connections_max`.
-pub(crate) fn compare_open_files(connections_max: u32, shard_count: u16) {
-    let open_files_max = open_files_max();
+pub(crate) fn warn_if_too_few(connections_max: u32, shard_count: u16) {
+    let open_files_max = limit();
     let connections_possible = connections_possible(open_files_max, shard_count);
     if connections_possible < u64::from(connections_max) {
         warn!(
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn the_soft_limit_ends_at_the_hard_one() {
-        raise_open_files();
+        raise_limit();
         let limit = getrlimit(Resource::Nofile);
         if cfg!(target_os = "linux") {
             assert_eq!(limit.current, limit.maximum);

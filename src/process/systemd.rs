@@ -18,7 +18,7 @@ pub(crate) fn status(status: &str) {
 }
 
 /// Every shard turned since this was last said.
-pub(crate) fn alive() {
+pub(crate) fn watchdog() {
     #[cfg(target_os = "linux")]
     send(&[sd_notify::NotifyState::Watchdog]);
 }
@@ -29,9 +29,9 @@ pub(crate) fn stopping() {
     send(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status("stopping")]);
 }
 
-/// How often [`alive`] is to be said: half of the time after which systemd gives the process up. `None` where
+/// How often [`watchdog`] is to be said: half of the time after which systemd gives the process up. `None` where
 /// nobody watches.
-pub(crate) fn alive_interval() -> Option<Duration> {
+pub(crate) fn watchdog_interval() -> Option<Duration> {
     #[cfg(target_os = "linux")]
     let watchdog = sd_notify::watchdog_enabled();
     #[cfg(not(target_os = "linux"))]

@@ -10,15 +10,15 @@ use engine::Topology;
 
 use super::cores::ThreadId;
 use super::gauges::Gauges;
-use crate::admin::operator::Order;
-use crate::backend::Bells;
-use crate::net::permits::Places;
+use crate::admin::operator::DisconnectCommand;
+use crate::backend::Doorbells;
+use crate::net::permits::ConnectionPermits;
 use crate::observe::statistics::{ShardReport, Totals};
 use crate::observe::sys_topics::SysMessage;
 use crate::process::clock;
 
 /// Requests that may wait for a shard. They repeat, so one that finds no room is left out.
-pub(super) const CONTROLS_MAX: usize = 8;
+pub(super) const REQUESTS_MAX: usize = 8;
 
 /// Something the control plane asks of a shard.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ pub(crate) enum Control {
     /// Publish these messages of the broker's own.
     Publish(Vec<SysMessage>),
     /// Close the connection of a client whose session is at home here.
-    Disconnect(Order),
+    Disconnect(DisconnectCommand),
     /// Hand the records of persistent sessions over, if they changed.
-    HandOver,
+    ExportSubscriptions,
     /// Take no more packets from clients, and answer whether nothing is on its way to or from here.
     Quiesce(Sender<bool>),
     /// Tell the clients, and end within this time.
@@ -49,11 +49,11 @@ pub(super) struct Thread {
 /// All shards of the process.
 pub(crate) struct Shards {
     pub(super) threads: Vec<Thread>,
-    pub(super) bells: Bells,
-    pub(super) places: Places,
+    pub(super) doorbells: Doorbells,
+    pub(super) permits: ConnectionPermits,
     /// Of one shard, but the homes of topics are the same for all.
     pub(super) topology: Topology,
-    pub(super) turn_asked: AtomicU64,
+    pub(super) turn_requested: AtomicU64,
 }
 
 impl Shards {
@@ -67,44 +67,44 @@ impl Shards {
 
     /// Sums over all shards.
     pub(crate) fn totals(&self) -> Totals {
-        sum(&self.places, self.threads.iter().map(|thread| &thread.gauges))
+        sum(&self.permits, self.threads.iter().map(|thread| &thread.gauges))
     }
 
     /// Whether every shard has turned since the last call; asks them to turn again.
-    pub(crate) fn all_turned(&self) -> bool {
-        let asked = self.turn_asked.load(Relaxed);
-        let turned = self.threads.iter().all(|thread| thread.gauges.turn_answered() >= asked);
+    pub(crate) fn all_shards_turned(&self) -> bool {
+        let requested = self.turn_requested.load(Relaxed);
+        let turned = self.threads.iter().all(|thread| thread.gauges.turn_completed() >= requested);
         if turned {
-            self.turn_asked.store(asked + 1, Relaxed);
-            self.ask(|| Control::Turn(asked + 1));
+            self.turn_requested.store(requested + 1, Relaxed);
+            self.request_all(|| Control::Turn(requested + 1));
         }
         turned
     }
 
     /// Asks the shards for the records of persistent sessions that changed.
-    pub(crate) fn hand_over_subscriptions(&self) {
-        self.ask(|| Control::HandOver);
+    pub(crate) fn export_subscriptions(&self) {
+        self.request_all(|| Control::ExportSubscriptions);
     }
 
     /// Has the connection of a client closed by the shard where its session is at home. An order that the shard has no
     /// room for is dropped, and with it the way to answer it.
-    pub(crate) fn disconnect(&self, order: Order) {
-        let home = usize::from(self.topology.home_of_client(&order.client_id));
-        let _ = self.threads[home].control.try_send(Control::Disconnect(order));
-        self.bells.ring(home);
+    pub(crate) fn disconnect(&self, command: DisconnectCommand) {
+        let home = usize::from(self.topology.home_of_client(&command.client_id));
+        let _ = self.threads[home].control.try_send(Control::Disconnect(command));
+        self.doorbells.ring(home);
     }
 
     /// Has each message published by the shard where its topic is at home. Returns those that were passed on.
     pub(crate) fn publish(&self, messages: Vec<SysMessage>) -> Vec<SysMessage> {
-        let mut dealt: Vec<Vec<SysMessage>> = self.threads.iter().map(|_| Vec::new()).collect();
+        let mut by_shard: Vec<Vec<SysMessage>> = self.threads.iter().map(|_| Vec::new()).collect();
         for message in messages {
-            dealt[usize::from(self.topology.home_of_topic(&message.0))].push(message);
+            by_shard[usize::from(self.topology.home_of_topic(&message.0))].push(message);
         }
         let mut passed_on = Vec::new();
-        for (shard, (thread, messages)) in self.threads.iter().zip(dealt).enumerate() {
+        for (shard, (thread, messages)) in self.threads.iter().zip(by_shard).enumerate() {
             // A shard without news sleeps on.
             if !messages.is_empty() && thread.control.try_send(Control::Publish(messages.clone())).is_ok() {
-                self.bells.ring(shard);
+                self.doorbells.ring(shard);
                 passed_on.extend(messages);
             }
         }
@@ -120,13 +120,13 @@ impl Shards {
         for (shard, thread) in self.threads.iter().enumerate() {
             // Nothing else is asked any more, so there will be room.
             let _ = thread.control.send(Control::Stop(deadline));
-            self.bells.ring(shard);
+            self.doorbells.ring(shard);
         }
         let gauges: Vec<Gauges> = self.threads.iter().map(|thread| thread.gauges.clone()).collect();
         for thread in self.threads.drain(..) {
             thread.handle.join().expect("a panic ends the process");
         }
-        sum(&self.places, gauges.iter())
+        sum(&self.permits, gauges.iter())
     }
 
     /// Waits, at most `patience`, until everything that clients were promised has crossed to its shard.
@@ -136,25 +136,25 @@ impl Shards {
         // In one round a shard may have answered before another sent it something; in two it has not.
         while idle_rounds < 2 && clock::read() < last {
             let (answer, answers) = bounded(self.threads.len());
-            self.ask(|| Control::Quiesce(answer.clone()));
+            self.request_all(|| Control::Quiesce(answer.clone()));
             drop(answer);
             let idle = self.threads.iter().all(|_| answers.recv_timeout(patience) == Ok(true));
             idle_rounds = if idle { idle_rounds + 1 } else { 0 };
         }
     }
 
-    pub(super) fn ask(&self, control: impl Fn() -> Control) {
+    pub(super) fn request_all(&self, control: impl Fn() -> Control) {
         for (shard, thread) in self.threads.iter().enumerate() {
             let _ = thread.control.try_send(control());
-            self.bells.ring(shard);
+            self.doorbells.ring(shard);
         }
     }
 }
 
-fn sum<'a>(places: &Places, gauges: impl Iterator<Item = &'a Gauges>) -> Totals {
+fn sum<'a>(permits: &ConnectionPermits, gauges: impl Iterator<Item = &'a Gauges>) -> Totals {
     let mut totals = Totals {
-        connections: places.taken().into(),
-        connections_max: places.max().into(),
+        connections: permits.in_use().into(),
+        connections_max: permits.max().into(),
         ..Totals::default()
     };
     for gauges in gauges {

@@ -19,7 +19,7 @@ pub(crate) fn shard_count(shards: u32) -> u16 {
 
 /// The core of each shard, in order: one each while they last, and then from the first again. Empty where the system
 /// does not tell.
-pub(crate) fn deal(shard_count: u16) -> Vec<CoreId> {
+pub(crate) fn assign(shard_count: u16) -> Vec<CoreId> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     cores.iter().copied().cycle().take(if cores.is_empty() { 0 } else { shard_count.into() }).collect()
 }
@@ -71,9 +71,9 @@ mod tests {
     #[test]
     fn more_shards_than_cores_share_them_in_turn() {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
-        let dealt = deal(64);
-        assert!(dealt.len() == 64 || cores.is_empty());
-        assert!(dealt.iter().zip(cores.iter().cycle()).all(|(dealt, core)| dealt == core));
+        let assigned = assign(64);
+        assert!(assigned.len() == 64 || cores.is_empty());
+        assert!(assigned.iter().zip(cores.iter().cycle()).all(|(assigned, core)| assigned == core));
     }
 
     #[test]

@@ -13,31 +13,31 @@ type Shared<T> = std::sync::Arc<T>;
 
 /// A handle on what one shard shows.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gauges(Shared<Shown>);
+pub(crate) struct Gauges(Shared<Values>);
 
 #[derive(Debug)]
-struct Shown {
+struct Values {
     /// In the order of `ShardTotals::numbers`.
     numbers: [AtomicU64; ShardTotals::NUMBERS],
     dropped: [AtomicU64; DropReason::ALL.len()],
     parked_wakes: AtomicU64,
-    turn_answered: AtomicU64,
+    turn_completed: AtomicU64,
 }
 
-impl Default for Shown {
+impl Default for Values {
     fn default() -> Self {
         Self {
             numbers: from_fn(|_| AtomicU64::new(0)),
             dropped: from_fn(|_| AtomicU64::new(0)),
             parked_wakes: AtomicU64::new(0),
-            turn_answered: AtomicU64::new(0),
+            turn_completed: AtomicU64::new(0),
         }
     }
 }
 
 impl Gauges {
     /// Shows what the engine counts, and how often the shard turned.
-    pub(crate) fn publish(&self, engine: &Engine, turns: u64) {
+    pub(crate) fn update(&self, engine: &Engine, turns: u64) {
         let counters = engine.counters();
         let (stored_messages, stored_bytes) = engine.store();
         let totals = ShardTotals {
@@ -73,11 +73,11 @@ impl Gauges {
             parked_wakes: self.0.parked_wakes.load(Relaxed),
             dropped: counters.dropped,
         };
-        for (shown, number) in self.0.numbers.iter().zip(totals.numbers()) {
-            shown.store(number, Relaxed);
+        for (value, number) in self.0.numbers.iter().zip(totals.numbers()) {
+            value.store(number, Relaxed);
         }
-        for (shown, number) in self.0.dropped.iter().zip(totals.dropped) {
-            shown.store(number, Relaxed);
+        for (value, number) in self.0.dropped.iter().zip(totals.dropped) {
+            value.store(number, Relaxed);
         }
     }
 
@@ -87,21 +87,21 @@ impl Gauges {
     }
 
     /// Shows that the shard turned when it was asked for the `number`th time.
-    pub(crate) fn answer_turn(&self, number: u64) {
-        self.0.turn_answered.store(number, Relaxed);
+    pub(crate) fn complete_turn(&self, number: u64) {
+        self.0.turn_completed.store(number, Relaxed);
     }
 
     /// The last time it was asked and turned.
-    pub(crate) fn turn_answered(&self) -> u64 {
-        self.0.turn_answered.load(Relaxed)
+    pub(crate) fn turn_completed(&self) -> u64 {
+        self.0.turn_completed.load(Relaxed)
     }
 
     /// What is shown now.
     pub(crate) fn read(&self) -> ShardTotals {
-        let shown = &self.0;
-        let numbers = from_fn(|at| shown.numbers[at].load(Relaxed));
-        let dropped = from_fn(|at| shown.dropped[at].load(Relaxed));
-        let parked_wakes = shown.parked_wakes.load(Relaxed);
+        let values = &self.0;
+        let numbers = from_fn(|at| values.numbers[at].load(Relaxed));
+        let dropped = from_fn(|at| values.dropped[at].load(Relaxed));
+        let parked_wakes = values.parked_wakes.load(Relaxed);
         ShardTotals { parked_wakes, dropped, ..ShardTotals::from_numbers(numbers) }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use engine::Entropy;
 
-use crate::error::Trouble;
+use crate::error::StartupError;
 use crate::process::atomic_file::{self, Readers};
 
 const FILE: &str = "placement.key";
@@ -20,23 +20,23 @@ const HEX_DIGITS: usize = 32;
 ///
 /// # Errors
 /// If the file says something else than a key, or cannot be read or made; it is left as it is.
-pub(crate) fn key(data_dir: &Path) -> Result<Entropy, Trouble> {
+pub(crate) fn key(data_dir: &Path) -> Result<Entropy, StartupError> {
     let file = data_dir.join(FILE);
-    let trouble = |reason: String| Trouble::PlacementKey { file: file.clone(), reason };
+    let unusable = |reason: String| StartupError::PlacementKey { file: file.clone(), reason };
     match fs::read_to_string(&file) {
         Ok(text) => parse(&text).ok_or_else(|| {
-            trouble(format!("it is damaged: not {HEX_DIGITS} hexadecimal digits on one line"))
+            unusable(format!("it is damaged: not {HEX_DIGITS} hexadecimal digits on one line"))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = draw()?;
             atomic_file::replace(&file, Readers::Owner, |target| writeln!(target, "{:032x}", key.0))
-                .map_err(|error| trouble(format!("it cannot be written: {error}")))?;
+                .map_err(|error| unusable(format!("it cannot be written: {error}")))?;
             Ok(key)
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(trouble("it is damaged: not text".to_owned()))
+            Err(unusable("it is damaged: not text".to_owned()))
         }
-        Err(error) => Err(trouble(format!("it cannot be read: {error}"))),
+        Err(error) => Err(unusable(format!("it cannot be read: {error}"))),
     }
 }
 
@@ -44,10 +44,10 @@ pub(crate) fn key(data_dir: &Path) -> Result<Entropy, Trouble> {
 ///
 /// # Errors
 /// If the system has none.
-pub(crate) fn draw() -> Result<Entropy, Trouble> {
+pub(crate) fn draw() -> Result<Entropy, StartupError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Trouble::system("draw random bytes", io::Error::other(error)))?;
+        .map_err(|error| StartupError::system("draw random bytes", io::Error::other(error)))?;
     Ok(Entropy(u128::from_ne_bytes(bytes)))
 }
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_key_is_told_and_left_alone() {
+    fn a_damaged_key_is_reported_and_left_alone() {
         let scratch = Scratch::new("placement_damaged");
         let file = scratch.path().join(FILE);
         let short = "0".repeat(HEX_DIGITS - 1);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_cannot_be_read_or_made_is_told() {
+    fn a_key_that_cannot_be_read_or_made_is_reported() {
         let scratch = Scratch::new("placement_unreadable");
         fs::create_dir(scratch.path().join(FILE)).unwrap();
         assert!(key(scratch.path()).unwrap_err().to_string().contains("cannot be read"));

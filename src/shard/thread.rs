@@ -9,22 +9,22 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::{Engine, Entropy, SessionRecord, Topology};
 use tracing::{debug, error, info, warn};
 
-use super::control::{CONTROLS_MAX, Control, Shards, Thread};
+use super::control::{Control, REQUESTS_MAX, Shards, Thread};
 use super::cores::{self, ThreadId};
 use super::gauges::Gauges;
 use super::placement_key;
-use crate::backend::{Backend, CAPACITY, Parts, Stands};
+use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
 use crate::config::Config;
-use crate::error::Trouble;
-use crate::net::listen::{self, Dealer};
-use crate::net::permits::Places;
+use crate::error::StartupError;
+use crate::net::listen::{self, Distributor};
+use crate::net::permits::ConnectionPermits;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 
 /// What a shard's thread says of itself once its runtime stands.
 struct Started {
     id: ThreadId,
-    stands: Stands,
+    backend: SelectedBackend,
 }
 
 /// Binds the listeners, starts a thread for each shard and waits until all of them serve. `key` deals the `sessions`
@@ -41,20 +41,20 @@ pub(crate) fn start(
     key: Entropy,
     sessions: Vec<SessionRecord>,
     feed: &Feed,
-) -> Result<Shards, Trouble> {
+) -> Result<Shards, StartupError> {
     let clock = Clock::start();
-    let places = Places::new(config.max_connections);
+    let permits = ConnectionPermits::new(config.max_connections);
     let listeners = listen::bind(config, shard_count)?;
     let addresses: Vec<_> = listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let (backends, bells) = Backend::prepare(config.io, shard_count)?;
-    let cores = cores::deal(shard_count);
+    let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;
+    let cores = cores::assign(shard_count);
     let session_count = sessions.len();
-    let mut sessions = deal(sessions, Topology { own: 0, shard_count, key });
-    let (settled, settlements) = bounded(shard_count.into());
+    let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
+    let (settled, all_settled) = bounded(shard_count.into());
 
     let mut waiting = Vec::new();
-    let belongings = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
-    for (own, ((port, listeners), backend)) in (0..shard_count).zip(belongings) {
+    let resources = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
+    for (own, ((port, listeners), backend)) in (0..shard_count).zip(resources) {
         let limits = config.engine_limits(shard_count);
         let mut engine = Engine::new(limits, placement_key::draw()?, clock.now()).in_mesh(Topology {
             own,
@@ -63,22 +63,22 @@ pub(crate) fn start(
         });
         engine.reserve_connections(config.initial_pool_size / u32::from(shard_count));
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
-        let (control, asked) = bounded(CONTROLS_MAX);
+        let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
-        gauges.publish(&engine, 0);
+        gauges.update(&engine, 0);
         // The engine is made here and moved before it has seen anything.
         let parts = Parts {
             number: own,
             engine,
             clock,
             listeners,
-            deals: own == 0 && Dealer::of(config.io) == Dealer::FirstShard,
+            distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
-            bells: bells.clone(),
-            places: places.clone(),
+            doorbells: doorbells.clone(),
+            permits: permits.clone(),
             gauges: gauges.clone(),
-            control: asked,
+            control: requests,
             settled: settled.clone(),
             feed: feed.clone(),
         };
@@ -87,26 +87,26 @@ pub(crate) fn start(
         let handle = thread::Builder::new()
             .name(format!("shard-{own}"))
             .spawn(move || serve(backend, parts, core, started))
-            .map_err(|error| Trouble::system("start the thread of a shard", error))?;
+            .map_err(|error| StartupError::system("start the thread of a shard", error))?;
         waiting.push((control, gauges, handle, start));
     }
 
     let mut threads = Vec::new();
     for (shard, (control, gauges, handle, start)) in waiting.into_iter().enumerate() {
         let started = wait_until_started(&start)?;
-        tell_started(shard, shard_count, &started);
+        log_started(shard, shard_count, &started);
         threads.push(Thread { control, gauges, id: started.id, handle });
     }
     for _ in 0..shard_count {
-        settlements.recv().expect("a shard settles, or ends the process");
+        all_settled.recv().expect("a shard settles, or ends the process");
     }
     let topology = Topology { own: 0, shard_count, key };
-    let shards = Shards { threads, bells, places, topology, turn_asked: AtomicU64::new(0) };
+    let shards = Shards { threads, doorbells, permits, topology, turn_requested: AtomicU64::new(0) };
     if session_count > 0 {
         let totals = shards.totals().shards;
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
     }
-    shards.ask(|| Control::Accept);
+    shards.request_all(|| Control::Accept);
     for address in addresses {
         info!("listening on {address}");
     }
@@ -114,12 +114,12 @@ pub(crate) fn start(
 }
 
 /// The sessions of each shard, which may be other ones than before: their number may have changed.
-fn deal(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<SessionRecord>> {
-    let mut dealt: Vec<Vec<SessionRecord>> = (0..topology.shard_count).map(|_| Vec::new()).collect();
+fn distribute(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<SessionRecord>> {
+    let mut distributed: Vec<Vec<SessionRecord>> = (0..topology.shard_count).map(|_| Vec::new()).collect();
     for session in sessions {
-        dealt[usize::from(topology.home_of_client(&session.client_id))].push(session);
+        distributed[usize::from(topology.home_of_client(&session.client_id))].push(session);
     }
-    dealt
+    distributed
 }
 
 fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
@@ -131,12 +131,12 @@ fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
     }
 }
 
-fn wait_until_started(start: &Receiver<Result<Started, Trouble>>) -> Result<Started, Trouble> {
+fn wait_until_started(start: &Receiver<Result<Started, StartupError>>) -> Result<Started, StartupError> {
     start.recv().expect("a shard says whether it started before it ends")
 }
 
-fn tell_started(shard: usize, shard_count: u16, started: &Started) {
-    let Stands { io, fallback } = &started.stands;
+fn log_started(shard: usize, shard_count: u16, started: &Started) {
+    let SelectedBackend { io, fallback } = &started.backend;
     match fallback {
         // All shards are alike, unless the system refuses io_uring to some of them.
         None if shard == 0 => info!(%io, shards = shard_count, "shards run"),
@@ -149,7 +149,12 @@ fn tell_started(shard: usize, shard_count: u16, started: &Started) {
 }
 
 /// The thread of a shard.
-fn serve(backend: Backend, parts: Parts, core: Option<CoreId>, started: Sender<Result<Started, Trouble>>) {
+fn serve(
+    backend: Backend,
+    parts: Parts,
+    core: Option<CoreId>,
+    started: Sender<Result<Started, StartupError>>,
+) {
     let number = parts.number;
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
@@ -157,11 +162,11 @@ fn serve(backend: Backend, parts: Parts, core: Option<CoreId>, started: Sender<R
         warn!(shard = number, core = core.id, "not pinned: the system refused");
     }
     let id = ThreadId::current();
-    let stands = move |stands: Result<Stands, Trouble>| {
-        let _ = started.send(stands.map(|stands| Started { id, stands }));
+    let report = move |selected: Result<SelectedBackend, StartupError>| {
+        let _ = started.send(selected.map(|backend| Started { id, backend }));
     };
-    if let Err(trouble) = backend.run(parts, stands) {
-        error!(shard = number, %trouble, "shard failed");
+    if let Err(error) = backend.run(parts, report) {
+        error!(shard = number, %error, "shard failed");
         std::process::abort();
     }
 }
@@ -171,13 +176,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_are_dealt_to_their_homes_whatever_the_number_of_shards() {
+    fn sessions_are_distributed_to_their_homes_for_any_number_of_shards() {
         let session = |number| SessionRecord { client_id: format!("client-{number}"), subscriptions: vec![] };
         for shard_count in [1, 2, 5] {
             let topology = Topology { own: 0, shard_count, key: Entropy(7) };
-            let dealt = deal((0..100).map(session).collect(), topology);
-            assert_eq!(dealt.iter().map(Vec::len).sum::<usize>(), 100);
-            for (home, sessions) in dealt.iter().enumerate() {
+            let distributed = distribute((0..100).map(session).collect(), topology);
+            assert_eq!(distributed.iter().map(Vec::len).sum::<usize>(), 100);
+            for (home, sessions) in distributed.iter().enumerate() {
                 assert!(!sessions.is_empty());
                 let at_home = |session: &SessionRecord| {
                     usize::from(topology.home_of_client(&session.client_id)) == home

@@ -81,7 +81,7 @@ fn a_client_is_let_in_by_its_answer_and_authenticates_again_amid_its_traffic() {
 }
 
 #[test]
-fn who_fails_is_told_and_takes_no_session_over() {
+fn a_failed_authentication_is_reported_and_takes_no_session_over() {
     let broker = start("2");
     let mut owner = pass(&broker, "owner");
     owner.subscribe("t", 1);
@@ -104,7 +104,7 @@ fn who_fails_is_told_and_takes_no_session_over() {
 }
 
 #[test]
-fn what_is_out_of_turn_is_a_protocol_error() {
+fn an_auth_packet_out_of_turn_is_a_protocol_error() {
     let broker = start("2");
     for bytes in [
         vec![0xC0, 0x00],

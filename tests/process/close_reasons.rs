@@ -75,7 +75,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_reason_is_told_before_the_end() {
+fn every_close_reason_is_sent_before_the_end() {
     for (reason, config, provoke) in CASES {
         let flags = ["--shards", "1", "--test-authentication", "true"];
         let mut broker = Broker::start_with(&Setup { flags: &flags, config, ..Setup::default() });

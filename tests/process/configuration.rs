@@ -46,7 +46,7 @@ fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
 }
 
 #[test]
-fn what_is_not_a_configuration_is_told_with_its_line() {
+fn an_invalid_configuration_is_reported_with_its_line() {
     let directory = Directory::new();
     directory.write("odd.conf", "port = 0\nport 1\n");
     refused(&directory, "odd.conf", &["odd.conf", "line 2"]);
@@ -149,7 +149,7 @@ fn the_file_of_the_replaced_product_becomes_ours() {
 }
 
 #[test]
-fn version_and_help_tell_what_they_should() {
+fn version_and_help_show_every_common_flag() {
     let directory = Directory::new();
     let finished = in_directory(&directory, &["--version"]);
     assert!(finished.status.success());
@@ -217,6 +217,6 @@ fn the_file_limits_topic_aliases_in_each_direction_by_itself() {
 /// The judge's own helper: a command that cannot be found is a failure with a name.
 #[test]
 #[should_panic(expected = "cannot start")]
-fn a_missing_command_is_told() {
+fn a_missing_command_is_reported() {
     run(Command::new("/nonexistent/command"));
 }

@@ -109,7 +109,7 @@ fn an_identifier_that_the_broker_assigned_is_found_wherever_it_lives() {
 }
 
 #[test]
-fn who_is_not_connected_is_told_and_nobody_else_is_closed() {
+fn an_unknown_client_is_reported_and_no_other_is_closed() {
     let broker = Broker::start_with(&Setup::default());
     let mut other = Peer::connect(broker.address(), &Connect::new(Version::V5, "other"));
     let absent = Connect::persistent(Version::V5, "absent");
@@ -149,7 +149,7 @@ fn without_a_broker_the_data_directory_is_named() {
 }
 
 #[test]
-fn the_socket_is_its_owners_alone_and_survives_whoever_speaks_to_it() {
+fn the_socket_belongs_to_its_owner_alone_and_survives_invalid_requests() {
     let broker = Broker::start_with(&Setup::default());
     let path = socket(&broker);
     let mode = fs::metadata(&path).expect("a broker that serves has its socket").permissions().mode();
@@ -197,7 +197,7 @@ fn a_path_that_is_too_long_for_a_socket_is_warned_about_and_survived() {
 }
 
 #[test]
-fn a_broker_that_does_not_turn_is_not_waited_for_for_ever() {
+fn a_broker_that_does_not_answer_is_waited_for_within_a_bound() {
     let mut broker = Broker::start_with(&Setup::default());
     broker.process().signal(Signal::STOP);
     let finished = disconnect(&broker, "a");

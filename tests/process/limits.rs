@@ -71,7 +71,7 @@ fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
 
 /// A peer that was ended and never closes its own side must not be able to keep the place.
 #[test]
-fn who_ignores_the_end_does_not_keep_the_place() {
+fn a_client_that_ignores_the_end_does_not_keep_its_permit() {
     for io in Io::EACH {
         let (flags, config) = (["--max-connections", "1"], "connect_timeout_s = 1\n");
         let broker = Broker::start_with(&Setup { io, flags: &flags, config });

@@ -13,7 +13,7 @@ mod limits;
 mod offers;
 mod service_manager;
 mod starting;
+mod startup_errors;
 mod statistics;
 mod stopping;
 mod sys_topics;
-mod troubles;

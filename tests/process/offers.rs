@@ -22,7 +22,7 @@ fn refused(broker: &Broker, connect: &Connect<'_>) -> (u8, Peer) {
 }
 
 #[test]
-fn what_is_not_offered_is_told_and_refused() {
+fn unsupported_features_are_refused_with_their_reason_code() {
     let broker = start(
         "wildcard_subscriptions = false\nshared_subscriptions = false\nsubscription_identifiers = false\n\
          retain_available = false\nmaximum_qos = 1\nassigned_client_ids = false\n",
@@ -101,7 +101,7 @@ fn a_stop_refers_to_the_other_server() {
 }
 
 #[test]
-fn a_payload_that_is_not_what_it_says_is_refused() {
+fn a_payload_that_is_not_utf8_as_indicated_is_refused() {
     let broker = start("check_payload_format = true\n");
     let utf8 = || Properties::new().byte(property::PAYLOAD_FORMAT, 1);
     let mut peer = connect(&broker, Version::V5);
@@ -121,7 +121,7 @@ fn a_payload_that_is_not_what_it_says_is_refused() {
 }
 
 #[test]
-fn response_information_is_told_to_who_asks() {
+fn response_information_is_sent_on_request() {
     let broker = start("response_topic_prefix = \"answers\"\n");
     for (asks, expected) in [(0, None), (1, Some("answers/peer"))] {
         let mut connect = Connect::new(Version::V5, "peer");
@@ -135,7 +135,7 @@ fn response_information_is_told_to_who_asks() {
 }
 
 #[test]
-fn refusals_are_put_in_words_unless_the_client_wants_none() {
+fn refusals_carry_a_reason_string_unless_the_client_declines() {
     let broker = start("topic_levels_max = 2\n");
     for (wanted, has_words) in [(None, true), (Some(1), true), (Some(0), false)] {
         let mut connect = Connect::new(Version::V5, "peer");

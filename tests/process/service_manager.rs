@@ -53,7 +53,7 @@ impl Drop for Manager {
 }
 
 #[test]
-fn it_is_told_readiness_state_life_and_stop() {
+fn systemd_receives_ready_status_watchdog_and_stopping() {
     let directory = Directory::new();
     let mut command = command_in(&directory);
     configure(&mut command, &directory, &Setup::default());
@@ -74,7 +74,7 @@ fn it_is_told_readiness_state_life_and_stop() {
 }
 
 #[test]
-fn without_a_watchdog_no_life_is_told() {
+fn without_a_watchdog_no_keep_alive_is_sent() {
     let directory = Directory::new();
     let mut command = command_in(&directory);
     configure(&mut command, &directory, &Setup::default());

@@ -11,7 +11,7 @@ use crate::harness::peer::Peer;
 use crate::harness::process::run;
 
 #[test]
-fn without_arguments_it_serves_on_1883_or_says_who_does() {
+fn without_arguments_it_serves_on_1883_or_names_the_port_in_use() {
     let directory = Directory::new();
     let command = command_in(&directory);
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 1883)).is_ok();
@@ -38,7 +38,7 @@ fn without_arguments_it_serves_on_1883_or_says_who_does() {
 }
 
 #[test]
-fn every_address_is_served_and_told() {
+fn every_address_is_served_and_logged() {
     let flags = ["--bind", "127.0.0.2", "--bind", "127.0.0.3"];
     let directory = Directory::new();
     let mut command = command_in(&directory);
@@ -135,7 +135,7 @@ fn log_level_err_is_quiet() {
 }
 
 #[test]
-fn io_auto_says_what_serves() {
+fn io_auto_logs_the_selected_backend() {
     let broker = Broker::start_with(&Setup { io: Io::Auto, ..Setup::default() });
     Peer::connect(broker.address(), &Connect::new(Version::V5, "peer")).disconnect();
     let (finished, _directory) = broker.stop();
@@ -145,7 +145,7 @@ fn io_auto_says_what_serves() {
 }
 
 #[test]
-fn io_that_is_asked_for_is_what_serves() {
+fn the_requested_io_is_selected() {
     for io in [Io::Epoll, Io::Tokio, Io::Blocking] {
         let broker = Broker::start_with(&Setup { io, ..Setup::default() });
         let (finished, _directory) = broker.stop();

@@ -10,7 +10,7 @@ use crate::harness::peer::Peer;
 use crate::harness::time::now;
 
 #[test]
-fn sigterm_and_sigint_tell_the_clients_and_exit_0() {
+fn sigterm_and_sigint_disconnect_the_clients_and_exit_0() {
     for io in Io::EACH {
         for signal in [Signal::TERM, Signal::INT] {
             let mut broker = Broker::start_with(&Setup { io, ..Setup::default() });
@@ -30,7 +30,7 @@ fn sigterm_and_sigint_tell_the_clients_and_exit_0() {
 }
 
 #[test]
-fn what_was_acknowledged_is_delivered_before_the_end() {
+fn acknowledged_messages_are_delivered_before_the_end() {
     let mut broker = Broker::start_with(&Setup::default());
     let mut subscriber = Peer::connect(broker.address(), &Connect::new(Version::V5, "subscriber"));
     subscriber.subscribe("last", 0);
@@ -61,7 +61,7 @@ fn a_client_that_does_not_read_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn nothing_follows_the_farewell_even_where_wills_are_due() {
+fn nothing_follows_the_disconnect_even_where_wills_are_due() {
     // Ended by the broker, a client has a will that is due; a client that was told already must not be sent it.
     let mut broker = Broker::start_with(&Setup::default());
     let mut watcher = Peer::connect(broker.address(), &Connect::new(Version::V5, "watcher"));
@@ -102,7 +102,7 @@ fn kill_leaves_subscriptions_that_the_next_start_reads() {
 }
 
 #[test]
-fn a_client_that_was_told_and_does_not_close_does_not_hold_up_the_end() {
+fn a_lingering_client_does_not_hold_up_the_end() {
     // Half of what the broker allows clients to take what is on its way to them: it had to wait for none of that.
     const SOON: Duration = Duration::from_millis(1_500);
     let stop = || {

@@ -107,7 +107,7 @@ fn the_numbers_follow_what_happens_on_every_shard() {
 }
 
 #[test]
-fn retained_messages_that_were_acknowledged_and_found_no_room_are_told() {
+fn retained_messages_refused_after_their_acknowledgement_are_counted() {
     let flags = ["--shards", "2", "--sys-interval-s", "1", "--retained-messages-max", "2"];
     let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
     let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
@@ -176,7 +176,7 @@ fn loads_follow_what_happens_and_a_connection_that_moves_counts_once() {
 }
 
 #[test]
-fn whoever_subscribes_to_everything_else_does_not_see_them_and_nobody_writes_them() {
+fn a_wildcard_subscription_does_not_match_sys_topics_and_clients_cannot_publish_to_them() {
     let broker = start("2", "1");
     let mut everything = Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, "everything"));
     everything.subscribe("#", 1);

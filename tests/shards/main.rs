@@ -8,7 +8,7 @@ mod harness;
 
 mod cluster;
 mod crossing;
-mod dealing;
+mod distribution;
 mod homes;
 mod pressure;
 mod starting;

@@ -13,7 +13,7 @@ fn prepared(directory: &Directory) -> Command {
 }
 
 #[test]
-fn a_damaged_key_is_told_and_kept() {
+fn a_damaged_key_is_reported_and_kept() {
     let directory = Directory::new();
     let file = directory.write("data/placement.key", "not a key");
     let finished = run(prepared(&directory));
@@ -25,7 +25,7 @@ fn a_damaged_key_is_told_and_kept() {
 }
 
 #[test]
-fn more_shards_than_a_set_of_them_holds_are_refused() {
+fn more_shards_than_the_limit_are_refused() {
     let directory = Directory::new();
     let mut command = prepared(&directory);
     command.args(["--shards", "65"]);

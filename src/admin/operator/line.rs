@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::way::Stream;
+use super::ipc::Stream;
 use crate::process::clock;
 
 /// The longest client identifier of MQTT, each byte of it escaped as JSON does (`\u0000`), and what stands around it.
@@ -88,7 +88,7 @@ pub(super) fn write(stream: &mut Stream, line: &impl Serialize, patience: Durati
 mod tests {
     use std::thread;
 
-    use super::super::way::{self, Listener};
+    use super::super::ipc::{self, Listener};
     use super::*;
     use crate::process::scratch::Scratch;
 
@@ -97,9 +97,9 @@ mod tests {
 
     fn pair(name: &str) -> (Stream, Stream) {
         let scratch = Scratch::new(name);
-        let place = way::place(scratch.path());
-        let mut listener = Listener::bind(&place).unwrap();
-        let there = Stream::connect(&place, PATIENCE).unwrap();
+        let path = ipc::path(scratch.path());
+        let mut listener = Listener::bind(&path).unwrap();
+        let there = Stream::connect(&path, PATIENCE).unwrap();
         (listener.accept().unwrap(), there)
     }
 
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_identifier_arrives_whatever_is_in_it() {
+    fn the_longest_identifier_arrives_whatever_it_contains() {
         for character in ['a', '\u{1}', '\n', '"', '\u{10FFFF}'] {
             let client_id = character.to_string().repeat(usize::from(u16::MAX) / character.len_utf8());
             let request = Request::Disconnect { client_id };
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn an_invalid_request_is_refused() {
         for text in [
             "\n",
             "disconnect me\n",
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_read_than_a_request_may_have_and_no_longer_than_allowed() {
+    fn a_read_is_bounded_in_bytes_and_in_time() {
         let endless = vec![b' '; REQUEST_BYTES_MAX + 10_000];
         assert_eq!(check("operator_bounds", &endless).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let (mut here, mut there) = pair("operator_bounds");

@@ -23,10 +23,10 @@ const PREFIX: &str = r"\\.\pipe\mqtt-broker";
 const ERROR_PIPE_BUSY: i32 = 231;
 
 /// How long to rest before asking again then.
-const REST: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where the broker of a data directory is asked: the same place for every way to write the directory.
-pub(super) fn place(data_dir: &Path) -> PathBuf {
+pub(super) fn path(data_dir: &Path) -> PathBuf {
     // A directory that is not there has no broker, under no name.
     let directory = fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let directory = directory.to_string_lossy().replace('\\', "/");
@@ -39,19 +39,19 @@ pub(super) fn remove(_: &Path) {}
 
 /// The broker's end. There is always one instance of the pipe that waits, so that no other process can take its name.
 pub(super) struct Listener {
-    place: PathBuf,
+    path: PathBuf,
     waiting: Stream,
 }
 
 impl Listener {
-    /// Listens at `place`. Wine lets a second one listen there; the lock of the data directory is what keeps two brokers apart.
+    /// Listens at `path`. Wine lets a second one listen there; the lock of the data directory is what keeps two brokers apart.
     ///
     /// # Errors
     /// `PermissionDenied` if another process has a pipe of that name; whatever else the system refuses.
-    pub(super) fn bind(place: &Path) -> io::Result<Self> {
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
         let waiting =
-            Stream::new(|| ServerOptions::new().first_pipe_instance(true).create(place).map(End::Broker))?;
-        Ok(Self { place: place.to_owned(), waiting })
+            Stream::new(|| ServerOptions::new().first_pipe_instance(true).create(path).map(End::Broker))?;
+        Ok(Self { path: path.to_owned(), waiting })
     }
 
     /// Waits for the next operator.
@@ -61,7 +61,7 @@ impl Listener {
     pub(super) fn accept(&mut self) -> io::Result<Stream> {
         let End::Broker(pipe) = &self.waiting.end else { unreachable!("a listener holds the broker's end") };
         self.waiting.runtime.block_on(pipe.connect())?;
-        let next = Stream::new(|| ServerOptions::new().create(&self.place).map(End::Broker));
+        let next = Stream::new(|| ServerOptions::new().create(&self.path).map(End::Broker));
         if next.is_err() {
             // Without a successor it has to wait on.
             pipe.disconnect()?;
@@ -90,16 +90,16 @@ impl Stream {
         Ok(Self { end, runtime })
     }
 
-    /// Connects to whoever listens at `place`. That one learns who asks, and cannot act in that name.
+    /// Connects to whoever listens at `path`. That one learns who asks, and cannot act in that name.
     ///
     /// # Errors
     /// `NotFound` if nobody does; whatever else the system refuses, within `patience`.
-    pub(super) fn connect(place: &Path, patience: Duration) -> io::Result<Self> {
+    pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
         let deadline = clock::read() + patience;
         loop {
-            match Self::new(|| ClientOptions::new().open(place).map(End::Operator)) {
+            match Self::new(|| ClientOptions::new().open(path).map(End::Operator)) {
                 Err(busy) if busy.raw_os_error() == Some(ERROR_PIPE_BUSY) && clock::read() < deadline => {
-                    thread::sleep(REST);
+                    thread::sleep(RETRY_INTERVAL);
                 }
                 opened => return opened,
             }
@@ -146,24 +146,23 @@ mod tests {
     use crate::process::scratch::Scratch;
 
     #[test]
-    fn every_way_to_write_a_directory_means_one_place() {
-        let scratch = Scratch::new("operator_place");
-        let plain = place(scratch.path());
-        assert_eq!(place(&scratch.path().join("..").join(scratch.path().file_name().unwrap())), plain);
+    fn every_spelling_of_a_directory_has_one_pipe_name() {
+        let scratch = Scratch::new("operator_path");
+        let plain = path(scratch.path());
+        assert_eq!(path(&scratch.path().join("..").join(scratch.path().file_name().unwrap())), plain);
         let shouted = PathBuf::from(scratch.path().to_str().unwrap().to_uppercase());
-        assert_eq!(place(&shouted), plain);
-        assert_ne!(place(&scratch.path().join("other")), plain);
+        assert_eq!(path(&shouted), plain);
+        assert_ne!(path(&scratch.path().join("other")), plain);
     }
 
     #[test]
-    fn a_pipe_goes_with_whoever_holds_it() {
+    fn a_pipe_disappears_with_its_listener() {
         let scratch = Scratch::new("operator_goes");
-        let place = place(scratch.path());
-        let connected =
-            || Stream::connect(&place, Duration::ZERO).map(drop).map_err(|refused| refused.kind());
+        let path = path(scratch.path());
+        let connected = || Stream::connect(&path, Duration::ZERO).map(drop).map_err(|refused| refused.kind());
         for _ in 0..2 {
             assert_eq!(connected(), Err(io::ErrorKind::NotFound));
-            let listener = Listener::bind(&place).unwrap();
+            let listener = Listener::bind(&path).unwrap();
             assert_eq!(connected(), Ok(()));
             drop(listener);
         }

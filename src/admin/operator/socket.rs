@@ -17,33 +17,33 @@ const FILE: &str = "control.sock";
 const WAITING_MAX: i32 = 16;
 
 /// Where the broker of a data directory is asked.
-pub(super) fn place(data_dir: &Path) -> PathBuf {
+pub(super) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
 }
 
 /// Ends a place where nobody will be heard any more.
-pub(super) fn remove(place: &Path) {
+pub(super) fn remove(path: &Path) {
     // The next start replaces what could not be removed.
-    let _ = fs::remove_file(place);
+    let _ = fs::remove_file(path);
 }
 
 /// The broker's end.
 pub(super) struct Listener(UnixListener);
 
 impl Listener {
-    /// Listens at `place`, in a data directory that this process holds.
+    /// Listens at `path`, in a data directory that this process holds.
     ///
     /// # Errors
     /// Whatever the system refuses: a path that is too long, for instance.
-    pub(super) fn bind(place: &Path) -> io::Result<Self> {
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
         // The data directory is ours, so whoever listened there is gone.
-        if fs::symlink_metadata(place).is_ok_and(|there| there.file_type().is_socket()) {
-            fs::remove_file(place)?;
+        if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+            fs::remove_file(path)?;
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&SockAddr::unix(place)?)?;
+        socket.bind(&SockAddr::unix(path)?)?;
         // Nobody can connect before `listen`, so at no moment can anyone else.
-        fs::set_permissions(place, Permissions::from_mode(0o600))?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
         socket.listen(WAITING_MAX)?;
         Ok(Self(socket.into()))
     }
@@ -61,15 +61,15 @@ impl Listener {
 pub(super) struct Stream(UnixStream);
 
 impl Stream {
-    /// Connects to whoever listens at `place`.
+    /// Connects to whoever listens at `path`.
     ///
     /// # Errors
     /// `NotFound` or `ConnectionRefused` if nobody does; whatever else the system refuses, within `patience`.
-    pub(super) fn connect(place: &Path, patience: Duration) -> io::Result<Self> {
+    pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux bounds the wait for a place before a listener by it as well.
         socket.set_write_timeout(Some(patience))?;
-        socket.connect(&SockAddr::unix(place)?)?;
+        socket.connect(&SockAddr::unix(path)?)?;
         Ok(Self(socket.into()))
     }
 
@@ -103,12 +103,12 @@ mod tests {
     use crate::process::scratch::Scratch;
 
     #[test]
-    fn the_socket_is_its_owners_alone_and_goes_with_its_value() {
+    fn the_socket_belongs_to_its_owner_alone_and_is_removed_on_drop() {
         let scratch = Scratch::new("operator_mode");
         let path = scratch.path().join(FILE);
-        let orders = listen(scratch.path());
+        let commands = listen(scratch.path());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        drop(orders);
+        drop(commands);
         assert!(!path.exists());
     }
 
@@ -118,9 +118,9 @@ mod tests {
         let path = scratch.path().join(FILE);
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists() && UnixStream::connect(&path).is_err(), "it is stale");
-        let orders = listen(scratch.path());
+        let commands = listen(scratch.path());
         UnixStream::connect(&path).unwrap();
-        drop(orders);
+        drop(commands);
         fs::write(&path, "mine").unwrap();
         drop(listen(scratch.path()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");

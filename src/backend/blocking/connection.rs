@@ -9,13 +9,13 @@ use std::rc::Rc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::{Admission, Chunk, ConnectionId};
 
-use super::inbox::Tell;
+use super::inbox::InboxSender;
 use super::spawn;
 use crate::backend::host::{self, Endpoint};
 use crate::net::listen::ListenerNumber;
 
 /// What a thread tells its shard.
-pub(super) enum Told {
+pub(super) enum ThreadEvent {
     Accepted {
         stream: TcpStream,
         listener: ListenerNumber,
@@ -39,7 +39,7 @@ pub(super) enum Told {
 }
 
 /// Bytes that the engine has not consumed yet.
-pub(super) struct Pending {
+pub(super) struct Unconsumed {
     pub(super) buffer: Vec<u8>,
     pub(super) from: usize,
     pub(super) to: usize,
@@ -62,7 +62,7 @@ pub(super) struct Threaded {
     buffers: Sender<Vec<u8>>,
     /// Where it does so before it is started.
     awaited: Cell<Option<Receiver<Vec<u8>>>>,
-    pub(super) pending: Cell<Option<Pending>>,
+    pub(super) unconsumed: Cell<Option<Unconsumed>>,
     is_resumed: Cell<bool>,
     resumed: Resumed,
     /// Who writes what the socket did not take, once that was needed. One piece is lent at a time, so there is always room.
@@ -79,7 +79,7 @@ impl Threaded {
             stream: Shared::new(stream),
             buffers,
             awaited: Cell::new(Some(awaited)),
-            pending: Cell::new(None),
+            unconsumed: Cell::new(None),
             is_resumed: Cell::new(false),
             resumed: Rc::clone(resumed),
             writer: RefCell::default(),
@@ -88,10 +88,10 @@ impl Threaded {
     }
 
     /// Starts the thread that receives, which waits for its buffer.
-    pub(super) fn start(&self, tell: &Tell) -> io::Result<()> {
+    pub(super) fn start(&self, inbox: &InboxSender) -> io::Result<()> {
         let awaited = self.awaited.take().expect("it is started once");
-        let (id, stream, tell) = (self.id, Shared::clone(&self.stream), tell.clone());
-        spawn("receive", move || receive(id, &stream, &awaited, &tell))
+        let (id, stream, inbox) = (self.id, Shared::clone(&self.stream), inbox.clone());
+        spawn("receive", move || receive(id, &stream, &awaited, &inbox))
     }
 
     /// Has more received.
@@ -104,12 +104,12 @@ impl Threaded {
     ///
     /// # Errors
     /// Gives it back if the system refuses the thread.
-    pub(super) fn write(&self, chunk: Chunk, tell: &Tell) -> Result<(), (Chunk, io::Error)> {
+    pub(super) fn write(&self, chunk: Chunk, inbox: &InboxSender) -> Result<(), (Chunk, io::Error)> {
         let mut writer = self.writer.borrow_mut();
         if writer.is_none() {
             let (pieces, lent) = bounded(1);
-            let (id, stream, tell) = (self.id, Shared::clone(&self.stream), tell.clone());
-            match spawn("write", move || write(id, &stream, &lent, &tell)) {
+            let (id, stream, inbox) = (self.id, Shared::clone(&self.stream), inbox.clone());
+            match spawn("write", move || write(id, &stream, &lent, &inbox)) {
                 Ok(()) => *writer = Some(pieces),
                 Err(refused) => return Err((chunk, refused)),
             }
@@ -120,13 +120,13 @@ impl Threaded {
     }
 
     /// What was offered has been looked at since there was credit.
-    pub(super) fn look(&self) -> Option<Pending> {
+    pub(super) fn take_unconsumed(&self) -> Option<Unconsumed> {
         self.is_resumed.set(false);
-        self.pending.take()
+        self.unconsumed.take()
     }
 
     /// The socket, for another shard. Who receives awaits its buffer, and ends when this value does.
-    pub(super) fn to_std(&self) -> io::Result<TcpStream> {
+    pub(super) fn try_clone_socket(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
 }
@@ -159,26 +159,31 @@ impl Endpoint for Threaded {
 }
 
 /// The thread that receives.
-fn receive(connection: ConnectionId, mut stream: &TcpStream, awaited: &Receiver<Vec<u8>>, tell: &Tell) {
+fn receive(
+    connection: ConnectionId,
+    mut stream: &TcpStream,
+    awaited: &Receiver<Vec<u8>>,
+    inbox: &InboxSender,
+) {
     // It is not awaited any more when the connection has left for another shard, or the shard has ended.
     while let Ok(mut buffer) = awaited.recv() {
-        let told = loop {
+        let event = loop {
             match stream.read(&mut buffer) {
-                Ok(0) => break Told::Ended(connection),
-                Ok(length) => break Told::Received { connection, buffer, length },
+                Ok(0) => break ThreadEvent::Ended(connection),
+                Ok(length) => break ThreadEvent::Received { connection, buffer, length },
                 Err(refused) if refused.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break Told::Ended(connection),
+                Err(_) => break ThreadEvent::Ended(connection),
             }
         };
-        let ended = matches!(told, Told::Ended(_));
-        if tell.send(told).is_err() || ended {
+        let ended = matches!(event, ThreadEvent::Ended(_));
+        if inbox.send(event).is_err() || ended {
             return;
         }
     }
 }
 
 /// The thread that writes.
-fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk>, tell: &Tell) {
+fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk>, inbox: &InboxSender) {
     while let Ok(chunk) = lent.recv() {
         let bytes = chunk.as_bytes();
         let mut sent_bytes = 0;
@@ -190,7 +195,7 @@ fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk
                 Err(_) => break,
             }
         }
-        if tell.send(Told::Written { connection, chunk, sent_bytes }).is_err() {
+        if inbox.send(ThreadEvent::Written { connection, chunk, sent_bytes }).is_err() {
             return;
         }
     }

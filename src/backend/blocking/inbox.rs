@@ -9,7 +9,7 @@ use std::mem;
 use std::sync::{Condvar, PoisonError};
 use std::time::Instant;
 
-use super::connection::Told;
+use super::connection::ThreadEvent;
 use crate::process::clock;
 
 #[expect(clippy::disallowed_types, reason = "the threads of a shard and the shard hold the queue at once")]
@@ -27,12 +27,12 @@ pub(crate) struct Inbox {
 
 /// The other end. **Lives on:** any thread.
 #[derive(Clone)]
-pub(super) struct Tell {
+pub(super) struct InboxSender {
     queue: Shared<Queue>,
 }
 
 /// Wakes the shard. **Lives on:** any thread.
-pub(in crate::backend) struct Bell {
+pub(in crate::backend) struct Doorbell {
     queue: Shared<Queue>,
 }
 
@@ -46,10 +46,10 @@ struct Queue {
 struct State {
     /// At most one thing of each thread, and a connection has two of them; what was accepted has its place. So it has the
     /// bound that connections have, and nobody who tells something waits for room.
-    told: Vec<Told>,
+    events: Vec<ThreadEvent>,
     is_rung: bool,
     /// The shard has ended.
-    is_over: bool,
+    is_closed: bool,
 }
 
 /// When the shard looks again, if nothing is told before.
@@ -80,21 +80,21 @@ impl Queue {
 
 impl Inbox {
     /// Both ends.
-    pub(in crate::backend) fn new() -> (Self, Bell) {
+    pub(in crate::backend) fn new() -> (Self, Doorbell) {
         let queue = Shared::<Queue>::default();
-        (Self { queue: Shared::clone(&queue) }, Bell { queue })
+        (Self { queue: Shared::clone(&queue) }, Doorbell { queue })
     }
 
     /// For a thread of the shard.
-    pub(super) fn tell(&self) -> Tell {
-        Tell { queue: Shared::clone(&self.queue) }
+    pub(super) fn sender(&self) -> InboxSender {
+        InboxSender { queue: Shared::clone(&self.queue) }
     }
 
-    /// Sleeps until something is told, the bell rings or `wake` says so. Puts what was told into `heard`, which is empty, and
+    /// Sleeps until something is told, the bell rings or `wake` says so. Puts what was told into `events`, which is empty, and
     /// returns whether the bell rang.
-    pub(super) fn wait(&self, wake: &Wake, heard: &mut Vec<Told>) -> bool {
+    pub(super) fn wait(&self, wake: &Wake, events: &mut Vec<ThreadEvent>) -> bool {
         let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.told.is_empty() && !state.is_rung {
+        while state.events.is_empty() && !state.is_rung {
             state = match wake {
                 Wake::Now => break,
                 Wake::Never => self.queue.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -107,46 +107,46 @@ impl Inbox {
                 }
             };
         }
-        mem::swap(&mut state.told, heard);
+        mem::swap(&mut state.events, events);
         mem::take(&mut state.is_rung)
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        let unheard = self.queue.change(|state| {
-            state.is_over = true;
-            mem::take(&mut state.told)
+        let unhandled = self.queue.change(|state| {
+            state.is_closed = true;
+            mem::take(&mut state.events)
         });
         // Outside the lock: a socket may be closed by this.
-        drop(unheard);
+        drop(unhandled);
     }
 }
 
-impl Tell {
+impl InboxSender {
     /// Tells the shard something. Never waits longer than for another who does.
     ///
     /// # Errors
     /// Gives it back if the shard has ended.
-    pub(super) fn send(&self, told: Told) -> Result<(), Told> {
+    pub(super) fn send(&self, event: ThreadEvent) -> Result<(), ThreadEvent> {
         self.queue.change(|state| {
-            if state.is_over {
-                return Err(told);
+            if state.is_closed {
+                return Err(event);
             }
-            state.told.push(told);
+            state.events.push(event);
             Ok(())
         })
     }
 }
 
-impl Bell {
+impl Doorbell {
     pub(in crate::backend) fn ring(&self) {
         self.queue.change(|state| state.is_rung = true);
     }
 }
 
-impl std::fmt::Debug for Bell {
+impl std::fmt::Debug for Doorbell {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Bell").finish_non_exhaustive()
+        formatter.debug_struct("Doorbell").finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ mod turn;
 
 use std::io;
 
-pub(in crate::backend) use inbox::{Bell, Inbox};
+pub(in crate::backend) use inbox::{Doorbell, Inbox};
 pub(super) use turn::run;
 
 /// Of a connection's thread, which calls little.

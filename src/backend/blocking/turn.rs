@@ -12,12 +12,12 @@ use engine::{ClosedBy, ConnectionId, Event, Lend};
 use tracing::debug;
 
 use super::accept::Acceptor;
-use super::connection::{Pending, Resumed, Socket, Threaded, Told};
-use super::inbox::{Inbox, Tell, Wake};
+use super::connection::{Resumed, Socket, ThreadEvent, Threaded, Unconsumed};
+use super::inbox::{Inbox, InboxSender, Wake};
 use crate::backend::Parts;
-use crate::backend::host::{Endpoint, Farewell, Flushed, HandOver, Host, Transport};
-use crate::error::Trouble;
-use crate::net::accept_backoff::Refusals;
+use crate::backend::host::{Endpoint, Flushed, HandOver, Host, Linger, Transport};
+use crate::error::StartupError;
+use crate::net::accept_backoff::ErrorLog;
 use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
 use crate::process::clock;
 use crate::shard::control::Control;
@@ -25,7 +25,7 @@ use crate::shard::control::Control;
 /// **Lives on:** one thread. **Sees:** its host, and the threads of its connections as far as they tell it something.
 struct Shard {
     host: Host<Threaded>,
-    tell: Tell,
+    inbox: InboxSender,
     resumed: Resumed,
     buffer_bytes: usize,
     /// Taken out while a turn flushes.
@@ -35,64 +35,64 @@ struct Shard {
     acceptors: Vec<Acceptor>,
     /// Answered at the end of the turn.
     quiesced: Vec<Sender<bool>>,
-    farewell: Option<Farewell>,
-    refusals: Refusals,
+    linger: Option<Linger>,
+    error_log: ErrorLog,
 }
 
 /// Serves until the shard is told to stop; returns when every client is closed or the deadline has passed.
 ///
 /// # Errors
 /// What the system refuses before the first connection.
-pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Trouble> {
+pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), StartupError> {
     let control = parts.control.clone();
     let mut shard = Shard {
-        tell: inbox.tell(),
+        inbox: inbox.sender(),
         resumed: Resumed::default(),
         buffer_bytes: parts.read_buffer_bytes,
         dirty: Cell::default(),
         listeners: mem::take(&mut parts.listeners),
         acceptors: Vec::new(),
         quiesced: Vec::new(),
-        farewell: None,
-        refusals: Refusals::default(),
+        linger: None,
+        error_log: ErrorLog::default(),
         host: Host::new(parts),
     };
     // Announces what was restored.
     let _nothing = shard.host.step(Event::Tick);
     let mut wake = Wake::Now;
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     loop {
         // What is told from here on is for the next turn.
-        let is_rung = inbox.wait(&wake, &mut heard);
-        if is_rung && heard.is_empty() && control.is_empty() {
+        let is_rung = inbox.wait(&wake, &mut events);
+        if is_rung && events.is_empty() && control.is_empty() {
             shard.host.gauges.count_parked_wake();
         }
-        for told in heard.drain(..) {
-            shard.hear(told);
+        for event in events.drain(..) {
+            shard.handle(event);
         }
-        for asked in control.try_iter() {
-            shard.obey(asked)?;
+        for request in control.try_iter() {
+            shard.handle_control(request)?;
         }
         wake = shard.turn();
-        if let Some(farewell) = &mut shard.farewell {
-            if farewell.is_over(&shard.host.places) {
+        if let Some(linger) = &mut shard.linger {
+            if linger.is_over(&shard.host.permits) {
                 shard.host.end();
                 return Ok(());
             }
-            wake = wake.at_latest(clock::read() + Farewell::LOOK_EVERY);
+            wake = wake.at_latest(clock::read() + Linger::POLL_INTERVAL);
         }
     }
 }
 
 impl Shard {
-    fn hear(&self, told: Told) {
-        match told {
-            Told::Accepted { stream, listener, peer, admission } => {
+    fn handle(&self, event: ThreadEvent) {
+        match event {
+            ThreadEvent::Accepted { stream, listener, peer, admission } => {
                 if !NODELAY_IS_INHERITED {
                     // Without it a socket still works, only later.
                     let _ = stream.set_nodelay(true);
                 }
-                let target = self.host.deal();
+                let target = self.host.take_target();
                 debug!(shard = self.host.number, %listener, %peer, ?admission, target, "accepted");
                 let hand_over = HandOver {
                     transport: Transport::Tcp(stream),
@@ -107,17 +107,17 @@ impl Shard {
                     self.host.send_over(target, hand_over);
                 }
             }
-            Told::Received { connection, buffer, length } => {
+            ThreadEvent::Received { connection, buffer, length } => {
                 if let Some(socket) = self.host.socket(connection) {
-                    self.offer(&socket, Pending { buffer, from: 0, to: length });
+                    self.offer(&socket, Unconsumed { buffer, from: 0, to: length });
                 }
             }
-            Told::Ended(connection) => {
+            ThreadEvent::Ended(connection) => {
                 if let Some(socket) = self.host.socket(connection) {
                     self.end(&socket);
                 }
             }
-            Told::Written { connection, chunk, sent_bytes } => {
+            ThreadEvent::Written { connection, chunk, sent_bytes } => {
                 let all = sent_bytes == chunk.as_bytes().len();
                 self.host.give_back(connection, chunk, sent_bytes);
                 let socket = self.host.socket(connection).expect("what is lent keeps a connection");
@@ -135,20 +135,20 @@ impl Shard {
     }
 
     /// Does what the control plane asks for.
-    fn obey(&mut self, asked: Control) -> Result<(), Trouble> {
-        match asked {
+    fn handle_control(&mut self, request: Control) -> Result<(), StartupError> {
+        match request {
             Control::Accept => {
                 for (number, listener) in ListenerNumber::all().zip(self.listeners.drain(..)) {
                     let acceptor =
-                        Acceptor::start(number, listener, self.host.places.clone(), self.tell.clone())
-                            .map_err(|error| Trouble::system("start a thread that accepts", error))?;
+                        Acceptor::start(number, listener, self.host.permits.clone(), self.inbox.clone())
+                            .map_err(|error| StartupError::system("start a thread that accepts", error))?;
                     self.acceptors.push(acceptor);
                 }
             }
-            Control::Turn(number) => self.host.gauges.answer_turn(number),
+            Control::Turn(number) => self.host.gauges.complete_turn(number),
             Control::Publish(messages) => self.host.publish_sys(&messages),
-            Control::Disconnect(order) => self.host.disconnect(&order),
-            Control::HandOver => self.host.begin_export(),
+            Control::Disconnect(command) => self.host.disconnect(&command),
+            Control::ExportSubscriptions => self.host.begin_export(),
             Control::Quiesce(answer) => {
                 self.host.quiesce();
                 self.quiesced.push(answer);
@@ -163,16 +163,16 @@ impl Shard {
         self.host.stopping.set(true);
         self.acceptors.drain(..).for_each(Acceptor::stop);
         let _nothing = self.host.step(Event::Stop);
-        self.farewell = Some(Farewell::begin(deadline));
+        self.linger = Some(Linger::begin(deadline));
     }
 
     fn turn(&mut self) -> Wake {
         let host = &self.host;
         for connection in self.resumed.take() {
             if let Some(socket) = host.socket(connection)
-                && let Some(pending) = socket.endpoint.look()
+                && let Some(unconsumed) = socket.endpoint.take_unconsumed()
             {
-                self.offer(&socket, pending);
+                self.offer(&socket, unconsumed);
             }
         }
         // What other shards sent is flushed with the rest of this turn, and what this turn made for them leaves before the
@@ -203,32 +203,32 @@ impl Shard {
         let HandOver { transport: Transport::Tcp(stream), listener, bytes, admission, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // It has said nothing, and nobody accepts any more.
-            self.host.places.leave(admission);
+            self.host.permits.release(admission);
             return;
         }
         let socket = self.host.open(admission, listener, |id| Threaded::new(id, stream, &self.resumed));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
-        if let Err(refused) = socket.endpoint.start(&self.tell) {
-            self.refusals.tell("start the thread of a connection", refused, "connection lost");
+        if let Err(refused) = socket.endpoint.start(&self.inbox) {
+            self.error_log.log("start the thread of a connection", refused, "connection lost");
             self.host.close(&socket, ClosedBy::Host);
             return;
         }
         let to = bytes.len();
-        self.offer(&socket, Pending { buffer: bytes, from: 0, to });
+        self.offer(&socket, Unconsumed { buffer: bytes, from: 0, to });
     }
 
     /// Feeds the engine, and has more received when it has consumed all there was.
-    fn offer(&self, socket: &Rc<Socket>, mut pending: Pending) {
-        if pending.from < pending.to && !socket.is_aborted() {
-            let bytes = &pending.buffer[pending.from..pending.to];
-            pending.from += self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
+    fn offer(&self, socket: &Rc<Socket>, mut unconsumed: Unconsumed) {
+        if unconsumed.from < unconsumed.to && !socket.is_aborted() {
+            let bytes = &unconsumed.buffer[unconsumed.from..unconsumed.to];
+            unconsumed.from += self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
         }
         if let Some(home) = socket.home() {
-            self.depart(socket, home, &pending.buffer[pending.from..pending.to]);
-        } else if pending.from < pending.to && !socket.is_aborted() {
-            socket.endpoint.pending.set(Some(pending));
+            self.depart(socket, home, &unconsumed.buffer[unconsumed.from..unconsumed.to]);
+        } else if unconsumed.from < unconsumed.to && !socket.is_aborted() {
+            socket.endpoint.unconsumed.set(Some(unconsumed));
         } else {
-            let mut buffer = pending.buffer;
+            let mut buffer = unconsumed.buffer;
             // Only what came from another shard has another size, and may be as large as a packet.
             if buffer.capacity() > self.buffer_bytes {
                 buffer = Vec::new();
@@ -242,14 +242,14 @@ impl Shard {
     fn depart(&self, socket: &Socket, home: u16, rest: &[u8]) {
         let Some(bytes) = self.host.depart(socket, home, rest) else { return };
         let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
-        match socket.endpoint.to_std() {
+        match socket.endpoint.try_clone_socket() {
             Ok(stream) => {
                 let transport = Transport::Tcp(stream);
                 self.host.send_over(home, HandOver { transport, listener, bytes, admission, peer });
             }
             Err(refused) => {
-                self.refusals.tell("hand a connection over", refused, "connection lost");
-                self.host.places.leave(admission);
+                self.error_log.log("hand a connection over", refused, "connection lost");
+                self.host.permits.release(admission);
             }
         }
     }
@@ -269,10 +269,10 @@ impl Shard {
     /// Has the next piece written by the connection's own thread.
     fn write(&self, socket: &Socket) {
         match self.host.lend(socket.id) {
-            Lend::Chunk(chunk) => match socket.endpoint.write(chunk, &self.tell) {
+            Lend::Chunk(chunk) => match socket.endpoint.write(chunk, &self.inbox) {
                 Ok(()) => socket.blocked.set(true),
                 Err((chunk, refused)) => {
-                    self.refusals.tell("start the thread of a connection", refused, "connection lost");
+                    self.error_log.log("start the thread of a connection", refused, "connection lost");
                     self.host.give_back(socket.id, chunk, 0);
                     socket.abort();
                 }

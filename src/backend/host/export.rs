@@ -41,7 +41,7 @@ impl<T: Endpoint> Host<T> {
             let Some((version, from, mut records)) = export.running.take() else { return };
             match self.engine.borrow().export(from, EXPORT_SLOTS, &mut records) {
                 Some(next) => export.running = Some((version, next, records)),
-                None if self.feed.hand_over(self.number.into(), records) => {
+                None if self.feed.send(self.number.into(), records) => {
                     export.written_version = Some(version);
                 }
                 // The writer is behind: the next request starts anew.
@@ -57,7 +57,7 @@ impl<T: Endpoint> Host<T> {
         while let Some(next) = engine.export(from, EXPORT_SLOTS, &mut records) {
             from = next;
         }
-        self.feed.hand_over_last(self.number.into(), records);
+        self.feed.send_last(self.number.into(), records);
     }
 
     fn with_export<R>(&self, look: impl FnOnce(&mut Export) -> R) -> R {

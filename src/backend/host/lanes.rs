@@ -9,7 +9,7 @@ use engine::{Admission, Event, Inbound, Large, Parcel};
 use ring::{Capacity, Item, Lane, Parked, Port};
 
 use super::{Endpoint, Host};
-use crate::backend::Bells;
+use crate::backend::Doorbells;
 use crate::net::listen::ListenerNumber;
 
 /// The bounds of every lane.
@@ -18,9 +18,9 @@ pub(crate) const CAPACITY: Capacity = Capacity { block_bytes: engine::BLOCK_BYTE
 const _: () = assert!(CAPACITY.is_valid());
 
 /// What a lane carries beside blocks. Boxed, because every slot of every lane is as large.
-pub(crate) enum Beside {
+pub(crate) enum LaneItem {
     /// A message that is too large for a block.
-    Large(Box<Large>),
+    Oversized(Box<Large>),
     /// A connection whose session lives on the target.
     HandOver(Box<HandOver>),
 }
@@ -46,8 +46,8 @@ pub(crate) struct HandOver {
 
 /// **Lives on:** the shard. **Sees:** its lanes to and from every other shard.
 pub(super) struct Lanes {
-    port: RefCell<Port<Beside>>,
-    bells: Bells,
+    port: RefCell<Port<LaneItem>>,
+    doorbells: Doorbells,
     /// By target: connections that wait for room in its control lane, each with its place taken, so never more than
     /// there are places.
     departing: RefCell<Vec<VecDeque<Box<HandOver>>>>,
@@ -58,13 +58,13 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(port: Port<Beside>, bells: Bells) -> Self {
+    pub(super) fn new(port: Port<LaneItem>, doorbells: Doorbells) -> Self {
         let shard_count = port.shard_count();
         let mut departing = Vec::new();
         departing.resize_with(shard_count, VecDeque::new);
         Self {
             port: RefCell::new(port),
-            bells,
+            doorbells,
             departing: RefCell::new(departing),
             announced: RefCell::new(vec![0; shard_count]),
             ended: Cell::new(false),
@@ -128,38 +128,44 @@ impl<T: Endpoint> Host<T> {
                 for _ in 0..items_max {
                     let popped = self.lanes.port.borrow_mut().pop(other, lane);
                     let Some(item) = popped else { break };
-                    self.take_in(other, lane, item, &mut arrive);
+                    self.receive(other, lane, item, &mut arrive);
                 }
             }
             self.acknowledge(other);
         }
     }
 
-    fn take_in(&self, other: usize, lane: Lane, item: Item<Beside>, arrive: &mut impl FnMut(u16, HandOver)) {
+    fn receive(
+        &self,
+        other: usize,
+        lane: Lane,
+        item: Item<LaneItem>,
+        arrive: &mut impl FnMut(u16, HandOver),
+    ) {
         let source = number(other);
         match item {
             Item::Block(block) => {
                 let _nothing = self.step(Event::Inbox { source, item: Inbound::Block(&block) });
                 self.lanes.port.borrow_mut().give_back(other, lane, block);
             }
-            Item::Other(Beside::Large(large)) => {
+            Item::Other(LaneItem::Oversized(large)) => {
                 let _nothing = self.step(Event::Inbox { source, item: Inbound::Large(&large) });
             }
-            Item::Other(Beside::HandOver(hand_over)) => arrive(source, *hand_over),
+            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, *hand_over),
         }
     }
 
     /// Tells another shard how many of its announcements are known here, and hears the same from it.
     fn acknowledge(&self, other: usize) {
         let seen = self.engine.borrow().announcements_seen(number(other));
-        let told = {
+        let acknowledged = {
             let mut port = self.lanes.port.borrow_mut();
             port.tell(other, seen);
             port.told(other)
         };
-        let before = std::mem::replace(&mut self.lanes.announced.borrow_mut()[other], told);
-        if told != before {
-            let _nothing = self.step(Event::Announced { target: number(other), count: told });
+        let before = std::mem::replace(&mut self.lanes.announced.borrow_mut()[other], acknowledged);
+        if acknowledged != before {
+            let _nothing = self.step(Event::Announced { target: number(other), count: acknowledged });
         }
     }
 
@@ -187,7 +193,7 @@ impl<T: Endpoint> Host<T> {
                             engine.recycle(bytes);
                             Item::Block(block)
                         }
-                        Parcel::Large(large) => Item::Other(Beside::Large(Box::new(large))),
+                        Parcel::Large(large) => Item::Other(LaneItem::Oversized(Box::new(large))),
                     };
                     assert!(port.push(target, lane, item).is_ok(), "the lane had room");
                     free -= 1;
@@ -197,7 +203,7 @@ impl<T: Endpoint> Host<T> {
                     while free > 0
                         && let Some(hand_over) = departing[target].pop_front()
                     {
-                        let item = Item::Other(Beside::HandOver(hand_over));
+                        let item = Item::Other(LaneItem::HandOver(hand_over));
                         assert!(port.push(target, lane, item).is_ok(), "the lane had room");
                         free -= 1;
                     }
@@ -207,7 +213,7 @@ impl<T: Endpoint> Host<T> {
                 }
             }
             if port.wake_needed(target) {
-                self.lanes.bells.ring(target);
+                self.lanes.doorbells.ring(target);
             }
         }
         drop(port);

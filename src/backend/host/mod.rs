@@ -18,10 +18,10 @@ use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed
 use tracing::{debug, info};
 
 use super::Parts;
-use crate::admin::operator::Order;
+use crate::admin::operator::DisconnectCommand;
 use crate::auth;
 use crate::net::listen::ListenerNumber;
-use crate::net::permits::Places;
+use crate::net::permits::ConnectionPermits;
 use crate::observe::sys_topics::SysMessage;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
@@ -29,9 +29,9 @@ use crate::shard::gauges::Gauges;
 
 use export::Export;
 use lanes::Lanes;
-pub(crate) use lanes::{Beside, CAPACITY};
+pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
-pub(super) use linger::Farewell;
+pub(super) use linger::Linger;
 pub(super) use socket::{Endpoint, Socket};
 use turn::Turn;
 
@@ -42,7 +42,7 @@ const PIECES_PER_TURN: usize = 16;
 pub(super) struct Host<T> {
     pub(super) number: u16,
     pub(super) turn: Turn,
-    pub(super) places: Places,
+    pub(super) permits: ConnectionPermits,
     pub(super) gauges: Gauges,
     /// No more connections are accepted.
     pub(super) stopping: Cell<bool>,
@@ -54,7 +54,7 @@ pub(super) struct Host<T> {
     turns: Cell<u64>,
     lanes: Lanes,
     /// The shard that is dealt the next connection, if this one deals.
-    dealt_next: Option<Cell<u16>>,
+    next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
     feed: Feed,
     export: Cell<Export>,
@@ -74,7 +74,7 @@ impl<T: Endpoint> Host<T> {
         Self {
             number: parts.number,
             turn: Turn::default(),
-            places: parts.places,
+            permits: parts.permits,
             gauges: parts.gauges,
             stopping: Cell::new(false),
             engine: RefCell::new(parts.engine),
@@ -82,8 +82,8 @@ impl<T: Endpoint> Host<T> {
             clock: parts.clock,
             sockets: RefCell::default(),
             turns: Cell::new(0),
-            lanes: Lanes::new(parts.port, parts.bells),
-            dealt_next: parts.deals.then(Cell::default),
+            lanes: Lanes::new(parts.port, parts.doorbells),
+            next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
             export: Cell::default(),
@@ -105,7 +105,7 @@ impl<T: Endpoint> Host<T> {
     fn carry_out(&self, engine: &mut Engine, actions: &mut Actions) {
         while !actions.is_empty() {
             let mut durable = None;
-            let mut asked = Vec::new();
+            let mut steps = Vec::new();
             for action in actions.drain() {
                 match action {
                     Action::Flush(id) => self.turn.mark_dirty(id),
@@ -124,15 +124,15 @@ impl<T: Endpoint> Host<T> {
                             socket.leave_for(home);
                         }
                     }
-                    Action::Authenticate { connection, step } => asked.push((connection, step)),
+                    Action::Authenticate { connection, step } => steps.push((connection, step)),
                     // There is no journal yet, so what was asked to be durable is so at once.
                     Action::Persist(batch) => durable = Some(batch),
                 }
             }
-            for (connection, step) in asked {
-                let Some(said) = engine.authentication_step(connection, step) else { continue };
+            for (connection, step) in steps {
+                let Some(exchange) = engine.authentication_step(connection, step) else { continue };
                 let challenge = format!("{}-{}", connection.slot(), connection.generation());
-                let verdict = auth::judge(&said, challenge.as_bytes());
+                let verdict = auth::judge(&exchange, challenge.as_bytes());
                 let answer = Event::Authenticated { connection, step, verdict };
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
@@ -170,10 +170,10 @@ impl<T: Endpoint> Host<T> {
         debug!(shard = self.number, connection = socket.id.slot(), ?by, "closed");
         let _nothing = self.step(Event::Closed { connection: socket.id, by });
         self.forget(socket);
-        if socket.is_told() {
-            self.places.leave_told();
+        if socket.is_lingering() {
+            self.permits.end_linger();
         }
-        self.places.leave(socket.admission);
+        self.permits.release(socket.admission);
     }
 
     fn forget(&self, socket: &Socket<T>) {
@@ -181,8 +181,8 @@ impl<T: Endpoint> Host<T> {
     }
 
     /// The shard that is to serve a new connection: this one where the system deals them.
-    pub(super) fn deal(&self) -> u16 {
-        let Some(next) = &self.dealt_next else { return self.number };
+    pub(super) fn take_target(&self) -> u16 {
+        let Some(next) = &self.next_target else { return self.number };
         let target = next.get();
         next.set((target + 1) % self.lanes.shard_count());
         target
@@ -225,7 +225,7 @@ impl<T: Endpoint> Host<T> {
                 }
                 Lend::Close => {
                     if socket.end_sending() {
-                        self.places.tell();
+                        self.permits.begin_linger();
                     }
                     flushed = Flushed::Done;
                     break;
@@ -241,7 +241,7 @@ impl<T: Endpoint> Host<T> {
                     flushed = Flushed::Blocked;
                     break;
                 }
-                Err(refused) if is_for_now(&refused) => {
+                Err(refused) if is_transient(&refused) => {
                     flushed = Flushed::Blocked;
                     break;
                 }
@@ -277,7 +277,7 @@ impl<T: Endpoint> Host<T> {
         self.export_slice();
         self.turns.set(self.turns.get() + 1);
         let engine = self.engine.borrow();
-        self.gauges.publish(&engine, self.turns.get());
+        self.gauges.update(&engine, self.turns.get());
         if let Some(settled) = self.settled.take() {
             if engine.is_settled() {
                 // Nobody listens any more only if the start has failed.
@@ -299,15 +299,15 @@ impl<T: Endpoint> Host<T> {
     }
 
     /// Closes the connection of a client, if it has one, and answers whether.
-    pub(super) fn disconnect(&self, order: &Order) {
-        let connection = self.engine.borrow().connection_of(&order.client_id);
+    pub(super) fn disconnect(&self, command: &DisconnectCommand) {
+        let connection = self.engine.borrow().connection_of(&command.client_id);
         if let Some(connection) = connection {
             // Peers' text belongs to debug, but this is the operator's.
-            info!(shard = self.number, connection = connection.slot(), client_id = ?order.client_id, "disconnected by the operator");
+            info!(shard = self.number, connection = connection.slot(), client_id = ?command.client_id, "disconnected by the operator");
             let _nothing = self.step(Event::Disconnect { connection });
         }
         // Whoever asked may have waited long enough.
-        let _ = order.answer.try_send(connection.is_some());
+        let _ = command.answer.try_send(connection.is_some());
     }
 
     /// Takes no more packets from clients.
@@ -324,12 +324,12 @@ impl<T: Endpoint> Host<T> {
     /// The last thing of a shard: what it leaves behind is shown and handed over.
     pub(super) fn end(&self) {
         let engine = self.engine.borrow();
-        self.gauges.publish(&engine, self.turns.get());
+        self.gauges.update(&engine, self.turns.get());
         self.export_last(&engine);
     }
 }
 
 /// Whether a send or a receive that was refused need only be tried again.
-pub(super) fn is_for_now(refused: &io::Error) -> bool {
+pub(super) fn is_transient(refused: &io::Error) -> bool {
     matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -35,7 +35,7 @@ pub(in crate::backend) struct Socket<T> {
     pub(in crate::backend) blocked: Cell<bool>,
     aborted: Cell<bool>,
     /// `end_sending` was called.
-    told: Cell<bool>,
+    lingers: Cell<bool>,
     /// The shard for which it has to leave this one.
     home: Cell<Option<u16>>,
 }
@@ -49,7 +49,7 @@ impl<T: Endpoint> Socket<T> {
             endpoint,
             blocked: Cell::new(false),
             aborted: Cell::new(false),
-            told: Cell::new(false),
+            lingers: Cell::new(false),
             home: Cell::new(None),
         }
     }
@@ -59,7 +59,7 @@ impl<T: Endpoint> Socket<T> {
     pub(super) fn end_sending(&self) -> bool {
         // A peer that is gone already needs no farewell.
         self.endpoint.shut_down(Shutdown::Write);
-        !self.told.replace(true)
+        !self.lingers.replace(true)
     }
 
     /// Ends both directions, which wakes whoever receives from it.
@@ -73,8 +73,8 @@ impl<T: Endpoint> Socket<T> {
         self.endpoint.resume();
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.told.get()
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingers.get()
     }
 
     pub(in crate::backend) fn is_aborted(&self) -> bool {

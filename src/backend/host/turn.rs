@@ -59,7 +59,7 @@ impl Turn {
 
     /// The partner, which begins another turn whenever the flusher has asked to go on, once `driver_turned`. So neither is
     /// ever woken by itself.
-    pub(in crate::backend) async fn accompany(&self, driver_turned: impl AsyncFn()) -> Infallible {
+    pub(in crate::backend) async fn run_partner(&self, driver_turned: impl AsyncFn()) -> Infallible {
         // What was done before the flusher slept for the first time has woken nobody.
         self.more.set(true);
         loop {

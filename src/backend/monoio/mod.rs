@@ -16,11 +16,11 @@ use monoio::time::Sleep;
 use super::Parts;
 use super::tasks::{self, Runtime};
 use crate::config::Io;
-use crate::error::Trouble;
+use crate::error::StartupError;
 
-pub(super) use doorbell::Bell;
-pub(crate) use doorbell::Counter;
-use doorbell::Doorbell;
+pub(super) use doorbell::Doorbell;
+pub(crate) use doorbell::DoorbellDescriptor;
+use doorbell::DoorbellReceiver;
 pub(super) use runtime::{Built, build};
 use stream::{Listener, Stream};
 
@@ -38,12 +38,16 @@ struct Monoio {
 ///
 /// # Errors
 /// What the system refuses before the first connection.
-pub(super) fn run(mut built: Built, counter: Counter, parts: Parts) -> Result<(), Trouble> {
+pub(super) fn run(
+    mut built: Built,
+    descriptor: DoorbellDescriptor,
+    parts: Parts,
+) -> Result<(), StartupError> {
     let (runs_on_epoll, defers) = (built.io == Io::Epoll, built.defers);
     built.runtime.block_on(async {
-        let refused = |error| Trouble::system("watch the shard's doorbell", error);
-        let writable = if defers { Some(counter.watch().map_err(refused)?) } else { None };
-        let doorbell = Doorbell::attach(counter).map_err(refused)?;
+        let refused = |error| StartupError::system("watch the shard's doorbell", error);
+        let writable = if defers { Some(descriptor.watch().map_err(refused)?) } else { None };
+        let doorbell = DoorbellReceiver::attach(descriptor).map_err(refused)?;
         tasks::serve(Monoio { runs_on_epoll, writable }, doorbell, parts).await
     })
 }
@@ -51,7 +55,7 @@ pub(super) fn run(mut built: Built, counter: Counter, parts: Parts) -> Result<()
 impl Runtime for Monoio {
     type Stream = Stream;
     type Listener = Listener;
-    type Doorbell = Doorbell;
+    type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
@@ -65,7 +69,7 @@ impl Runtime for Monoio {
         if self.runs_on_epoll { 1 } else { ACCEPT_TASKS }
     }
 
-    async fn turned(&self) {
+    async fn driver_turned(&self) {
         if let Some(writable) = &self.writable {
             // Nothing can be wrong with it.
             let _ = writable.writable(false).await;

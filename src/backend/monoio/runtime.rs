@@ -9,7 +9,7 @@ use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, LegacyDriver, RuntimeBuilder};
 
 use crate::config::Io;
-use crate::error::Trouble;
+use crate::error::StartupError;
 
 /// Submission queue entries. Every connection keeps one poll outstanding, so a turn may submit thousands.
 const SUBMISSION_ENTRIES: u32 = 4_096;
@@ -40,13 +40,13 @@ pub(in crate::backend) struct Built {
 ///
 /// # Errors
 /// If `io` names one interface and the system refuses that.
-pub(in crate::backend) fn build(io: Io) -> Result<Built, Trouble> {
+pub(in crate::backend) fn build(io: Io) -> Result<Built, StartupError> {
     match io {
         Io::Epoll => build_epoll(None),
         Io::Uring => build_uring(Work::Deferred)
             .or_else(|_| build_uring(Work::Cooperative))
             .or_else(|_| build_uring(Work::Interrupting))
-            .map_err(Trouble::io_uring),
+            .map_err(StartupError::io_uring),
         // A ring that interrupts costs more than epoll does: see bench/runtimes.
         Io::Auto if cfg!(not(target_os = "linux")) => build_epoll(None),
         Io::Auto => build_uring(Work::Deferred)
@@ -60,9 +60,9 @@ pub(in crate::backend) fn build(io: Io) -> Result<Built, Trouble> {
 #[derive(Clone, Copy, PartialEq)]
 enum Work {
     /// When the driver waits (`DEFER_TASKRUN`, Linux 6.1): nothing interrupts a turn. While a
-    /// task stays runnable the driver does not wait, so whoever wants another turn asks [`Runtime::turned`] for it.
+    /// task stays runnable the driver does not wait, so whoever wants another turn asks [`Runtime::driver_turned`] for it.
     ///
-    /// [`Runtime::turned`]: crate::backend::tasks::Runtime::turned
+    /// [`Runtime::driver_turned`]: crate::backend::tasks::Runtime::turned
     Deferred,
     /// At the next system call, without an interrupt (`COOP_TASKRUN`, Linux 5.19).
     Cooperative,
@@ -106,9 +106,10 @@ fn build_ring(work: Work) -> io::Result<Runtime> {
     Ok(builder.build()?.into())
 }
 
-fn build_epoll(fallback: Option<io::Error>) -> Result<Built, Trouble> {
+fn build_epoll(fallback: Option<io::Error>) -> Result<Built, StartupError> {
     // Here the entries are the events that one wait returns at most.
     let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(SUBMISSION_ENTRIES).enable_timer();
-    let runtime = builder.build().map_err(|error| Trouble::system(format!("set up {}", Io::Epoll), error))?;
+    let runtime =
+        builder.build().map_err(|error| StartupError::system(format!("set up {}", Io::Epoll), error))?;
     Ok(Built { runtime: runtime.into(), io: Io::Epoll, defers: false, fallback })
 }

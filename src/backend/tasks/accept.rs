@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::socket::TaskSocket;
 use super::{Listener, Runtime, Shard, Stream, receive};
-use crate::net::accept_backoff::REST;
+use crate::net::accept_backoff::ACCEPT_PAUSE;
 use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
 use crate::process::clock;
 
@@ -40,9 +40,9 @@ impl<R: Runtime> Shard<R> {
             // Without it a socket still works, only later.
             let _ = stream.set_nodelay();
         }
-        let target = self.host.deal();
+        let target = self.host.take_target();
         if target != self.host.number {
-            self.deal(target, stream, listener, peer, admission);
+            self.distribute(target, stream, listener, peer, admission);
             return;
         }
         let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
@@ -57,7 +57,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
         match listener.accept().await {
             _ if shard.host.stopping.get() => return,
             Ok((stream, peer)) => {
-                if let Some(admission) = shard.host.places.enter() {
+                if let Some(admission) = shard.host.permits.acquire() {
                     shard.take(stream, number, peer, admission);
                 } else {
                     // Not even room to say no.
@@ -65,8 +65,8 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
                 }
             }
             Err(refused) => {
-                if shard.refusals.must_rest(refused) {
-                    R::timer(clock::read() + REST).await;
+                if shard.error_log.must_pause(refused) {
+                    R::timer(clock::read() + ACCEPT_PAUSE).await;
                 }
             }
         }

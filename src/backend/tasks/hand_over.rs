@@ -24,7 +24,7 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// Sends a new connection to the shard whose turn it is.
-    pub(super) fn deal(
+    pub(super) fn distribute(
         &self,
         target: u16,
         stream: R::Stream,
@@ -50,7 +50,7 @@ impl<R: Runtime> Shard<R> {
                 let transport = Transport::Tcp(stream);
                 self.host.send_over(target, HandOver { transport, listener, bytes, admission, peer });
             }
-            Err(refused) => self.lose(refused, admission),
+            Err(refused) => self.drop_connection(refused, admission),
         }
     }
 
@@ -59,12 +59,12 @@ impl<R: Runtime> Shard<R> {
         let HandOver { transport: Transport::Tcp(stream), listener, mut bytes, admission, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // It has said nothing, and nobody accepts any more.
-            self.host.places.leave(admission);
+            self.host.permits.release(admission);
             return;
         }
         let stream = match R::Stream::from_std(stream) {
             Ok(stream) => stream,
-            Err(refused) => return self.lose(refused, admission),
+            Err(refused) => return self.drop_connection(refused, admission),
         };
         let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
@@ -79,8 +79,8 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    fn lose(&self, refused: std::io::Error, admission: Admission) {
-        self.refusals.tell("watch a connection", refused, "connection lost");
-        self.host.places.leave(admission);
+    fn drop_connection(&self, refused: std::io::Error, admission: Admission) {
+        self.error_log.log("watch a connection", refused, "connection lost");
+        self.host.permits.release(admission);
     }
 }

@@ -20,15 +20,15 @@ use crossbeam_channel::Receiver;
 use engine::Event;
 
 use super::Parts;
-use super::host::{Farewell, Host};
-use crate::error::Trouble;
-use crate::net::accept_backoff::Refusals;
+use super::host::{Host, Linger};
+use crate::error::StartupError;
+use crate::net::accept_backoff::ErrorLog;
 use crate::net::listen::ListenerNumber;
 use crate::process::clock;
 use crate::shard::control::Control;
 
 use deadline::Deadline;
-pub(super) use runtime::{Doorbell, Listener, Runtime, Stream};
+pub(super) use runtime::{DoorbellReceiver, Listener, Runtime, Stream};
 use socket::TaskSocket;
 
 /// **Lives on:** one thread. **Sees:** its host, and the runtime that its tasks run on.
@@ -40,7 +40,7 @@ struct Shard<R: Runtime> {
     deadline: Deadline,
     /// Those it accepts on, to be closed when it stops.
     listening: RefCell<Vec<Rc<R::Listener>>>,
-    refusals: Refusals,
+    error_log: ErrorLog,
 }
 
 /// Serves until it is told to stop; completes when every client is closed or the deadline has passed. Must run inside the
@@ -50,9 +50,9 @@ struct Shard<R: Runtime> {
 /// What the system refuses before the first connection.
 pub(super) async fn serve<R: Runtime>(
     runtime: R,
-    doorbell: R::Doorbell,
+    doorbell: R::DoorbellReceiver,
     mut parts: Parts,
-) -> Result<(), Trouble> {
+) -> Result<(), StartupError> {
     let control = parts.control.clone();
     let listeners = std::mem::take(&mut parts.listeners);
     let shard = Rc::new(Shard {
@@ -60,50 +60,50 @@ pub(super) async fn serve<R: Runtime>(
         receive_buffer: Cell::new(vec![0; parts.read_buffer_bytes]),
         deadline: Deadline::default(),
         listening: RefCell::default(),
-        refusals: Refusals::default(),
+        error_log: ErrorLog::default(),
         host: Host::new(parts),
     });
     R::spawn(flush::run(Rc::clone(&shard)));
-    R::spawn(accompany(Rc::clone(&shard)));
+    R::spawn(run_partner(Rc::clone(&shard)));
     R::spawn(tick(Rc::clone(&shard)));
     // Announces what was restored.
     let _nothing = shard.host.step(Event::Tick);
-    obey(&shard, &doorbell, &control, listeners).await
+    run_control(&shard, &doorbell, &control, listeners).await
 }
 
-async fn accompany<R: Runtime>(shard: Rc<Shard<R>>) {
-    match shard.host.turn.accompany(async || shard.runtime.turned().await).await {}
+async fn run_partner<R: Runtime>(shard: Rc<Shard<R>>) {
+    match shard.host.turn.run_partner(async || shard.runtime.driver_turned().await).await {}
 }
 
 /// Does what the control plane asks for; returns once the shard has stopped. Other shards ring here, too, and all they
 /// want is a turn.
-async fn obey<R: Runtime>(
+async fn run_control<R: Runtime>(
     shard: &Rc<Shard<R>>,
-    doorbell: &R::Doorbell,
+    doorbell: &R::DoorbellReceiver,
     control: &Receiver<Control>,
     listeners: Vec<TcpListener>,
-) -> Result<(), Trouble> {
+) -> Result<(), StartupError> {
     let host = &shard.host;
     let mut listeners = Some(listeners);
     loop {
-        doorbell.rung().await.map_err(|error| Trouble::system("watch the shard's doorbell", error))?;
+        doorbell.rung().await.map_err(|error| StartupError::system("watch the shard's doorbell", error))?;
         if control.is_empty() {
             host.gauges.count_parked_wake();
         }
-        for asked in control.try_iter() {
-            match asked {
+        for request in control.try_iter() {
+            match request {
                 Control::Accept => {
                     for (number, listener) in ListenerNumber::all().zip(listeners.take().unwrap_or_default())
                     {
                         shard
                             .accept_on(number, listener)
-                            .map_err(|error| Trouble::system("watch a listening socket", error))?;
+                            .map_err(|error| StartupError::system("watch a listening socket", error))?;
                     }
                 }
-                Control::Turn(number) => host.gauges.answer_turn(number),
+                Control::Turn(number) => host.gauges.complete_turn(number),
                 Control::Publish(messages) => host.publish_sys(&messages),
-                Control::Disconnect(order) => host.disconnect(&order),
-                Control::HandOver => host.begin_export(),
+                Control::Disconnect(command) => host.disconnect(&command),
+                Control::ExportSubscriptions => host.begin_export(),
                 Control::Quiesce(answer) => {
                     host.quiesce();
                     // A whole turn: lanes are drained and filled.
@@ -138,10 +138,10 @@ impl<R: Runtime> Shard<R> {
             listener.close();
         }
         let _nothing = self.host.step(Event::Stop);
-        let mut farewell = Farewell::begin(deadline);
-        while !farewell.is_over(&self.host.places) {
+        let mut linger = Linger::begin(deadline);
+        while !linger.is_over(&self.host.permits) {
             self.host.turn.wake_flusher();
-            R::timer(clock::read() + Farewell::LOOK_EVERY).await;
+            R::timer(clock::read() + Linger::POLL_INTERVAL).await;
         }
         self.host.end();
     }

@@ -7,7 +7,7 @@ use engine::{ClosedBy, Consumed, Event};
 
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
-use crate::backend::host::is_for_now;
+use crate::backend::host::is_transient;
 
 /// How one receive ended.
 enum Received {
@@ -97,7 +97,7 @@ impl<R: Runtime> Shard<R> {
                     Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
                 }
             }
-            Err(refused) if is_for_now(&refused) => Received::Nothing,
+            Err(refused) if is_transient(&refused) => Received::Nothing,
             Err(_) => Received::End,
         };
         self.receive_buffer.set(buffer);

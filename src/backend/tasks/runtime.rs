@@ -11,7 +11,7 @@ use std::time::Instant;
 pub(in crate::backend) trait Runtime: 'static {
     type Stream: Stream;
     type Listener: Listener<Stream = Self::Stream>;
-    type Doorbell: Doorbell;
+    type DoorbellReceiver: DoorbellReceiver;
     type Timer: Future<Output = ()>;
 
     /// Takes a listening socket in.
@@ -21,7 +21,7 @@ pub(in crate::backend) trait Runtime: 'static {
     fn accept_tasks(&self) -> usize;
 
     /// Completes at once where the driver turns while tasks are runnable, too; else after the driver has turned.
-    fn turned(&self) -> impl Future<Output = ()>;
+    fn driver_turned(&self) -> impl Future<Output = ()>;
 
     /// Runs a task beside the others.
     fn spawn(task: impl Future<Output = ()> + 'static);
@@ -75,7 +75,7 @@ pub(in crate::backend) trait Listener: 'static {
 }
 
 /// The shard's end of its doorbell.
-pub(in crate::backend) trait Doorbell {
+pub(in crate::backend) trait DoorbellReceiver {
     /// Completes after at least one ring since the last time.
     fn rung(&self) -> impl Future<Output = io::Result<()>>;
 }

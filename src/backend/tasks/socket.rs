@@ -22,12 +22,12 @@ pub(in crate::backend) struct TaskSocket<S> {
     /// The engine has credit again for what it left unconsumed.
     resumed: Cell<bool>,
     /// The connection's task, while it waits for credit.
-    starving: Cell<Option<Waker>>,
+    waiting_for_credit: Cell<Option<Waker>>,
 }
 
 impl<S: Stream> TaskSocket<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, resumed: Cell::new(false), starving: Cell::new(None) }
+        Self { stream, resumed: Cell::new(false), waiting_for_credit: Cell::new(None) }
     }
 
     /// Completes when bytes, an end or an error can be received.
@@ -43,7 +43,7 @@ impl<S: Stream> TaskSocket<S> {
             if self.resumed.take() {
                 return Poll::Ready(());
             }
-            self.starving.set(Some(context.waker().clone()));
+            self.waiting_for_credit.set(Some(context.waker().clone()));
             Poll::Pending
         })
         .await;
@@ -81,7 +81,7 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
 
     fn resume(&self) {
         self.resumed.set(true);
-        if let Some(task) = self.starving.take() {
+        if let Some(task) = self.waiting_for_credit.take() {
             task.wake();
         }
     }

@@ -11,28 +11,28 @@ use crate::backend::tasks;
 type Shared<T> = std::sync::Arc<T>;
 
 /// **Lives on:** the shard that is woken.
-pub(crate) struct Doorbell(Shared<Notify>);
+pub(crate) struct DoorbellReceiver(Shared<Notify>);
 
 /// The other end. **Lives on:** any thread.
 #[derive(Debug)]
-pub(in crate::backend) struct Bell(Shared<Notify>);
+pub(in crate::backend) struct Doorbell(Shared<Notify>);
 
-impl Doorbell {
+impl DoorbellReceiver {
     /// Both ends.
-    pub(in crate::backend) fn new() -> (Self, Bell) {
+    pub(in crate::backend) fn new() -> (Self, Doorbell) {
         let notify = Shared::new(Notify::new());
-        (Self(Shared::clone(&notify)), Bell(notify))
+        (Self(Shared::clone(&notify)), Doorbell(notify))
     }
 }
 
-impl Bell {
+impl Doorbell {
     pub(in crate::backend) fn ring(&self) {
         // What is rung while nobody waits is kept, once.
         self.0.notify_one();
     }
 }
 
-impl tasks::Doorbell for Doorbell {
+impl tasks::DoorbellReceiver for DoorbellReceiver {
     async fn rung(&self) -> io::Result<()> {
         self.0.notified().await;
         Ok(())

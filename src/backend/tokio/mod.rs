@@ -15,10 +15,10 @@ use tokio::time::Sleep;
 
 use super::Parts;
 use super::tasks::{self, Runtime};
-use crate::error::Trouble;
+use crate::error::StartupError;
 
-pub(super) use doorbell::Bell;
-pub(crate) use doorbell::Doorbell;
+pub(super) use doorbell::Doorbell;
+pub(crate) use doorbell::DoorbellReceiver;
 use stream::{Listener, Stream};
 
 /// tokio as the tasks see it.
@@ -29,26 +29,30 @@ struct Tokio;
 ///
 /// # Errors
 /// If the system refuses it.
-pub(super) fn build() -> Result<LocalRuntime, Trouble> {
+pub(super) fn build() -> Result<LocalRuntime, StartupError> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build_local(LocalOptions::default())
-        .map_err(|error| Trouble::system("set up tokio", error))
+        .map_err(|error| StartupError::system("set up tokio", error))
 }
 
 /// Serves until the shard is told to stop.
 ///
 /// # Errors
 /// What the system refuses before the first connection.
-pub(super) fn run(runtime: &LocalRuntime, doorbell: Doorbell, parts: Parts) -> Result<(), Trouble> {
+pub(super) fn run(
+    runtime: &LocalRuntime,
+    doorbell: DoorbellReceiver,
+    parts: Parts,
+) -> Result<(), StartupError> {
     runtime.block_on(tasks::serve(Tokio, doorbell, parts))
 }
 
 impl Runtime for Tokio {
     type Stream = Stream;
     type Listener = Listener;
-    type Doorbell = Doorbell;
+    type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
@@ -60,7 +64,7 @@ impl Runtime for Tokio {
         1
     }
 
-    async fn turned(&self) {}
+    async fn driver_turned(&self) {}
 
     fn spawn(task: impl Future<Output = ()> + 'static) {
         drop(tokio::task::spawn_local(task));

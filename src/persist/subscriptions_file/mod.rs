@@ -1,7 +1,7 @@
 //! `subscriptions.json`: what persistent sessions subscribe to, kept across restarts.
 //! Knows no session but as a client identifier with subscriptions; which of them persist is for the shards to say.
 
-mod form;
+mod format;
 mod writer;
 
 use std::fs;
@@ -12,7 +12,7 @@ pub(crate) use writer::{Feed, Writer};
 
 use engine::SessionRecord;
 
-use crate::error::Trouble;
+use crate::error::StartupError;
 
 const FILE: &str = "subscriptions.json";
 
@@ -20,11 +20,11 @@ const FILE: &str = "subscriptions.json";
 ///
 /// # Errors
 /// If the file cannot be read or says something that cannot be; it is left as it is.
-pub(crate) fn load(data_dir: &Path) -> Result<Vec<SessionRecord>, Trouble> {
+pub(crate) fn load(data_dir: &Path) -> Result<Vec<SessionRecord>, StartupError> {
     let file = path(data_dir);
-    let damaged = |reason: String| Trouble::SubscriptionsDamaged { file: file.clone(), reason };
+    let damaged = |reason: String| StartupError::SubscriptionsDamaged { file: file.clone(), reason };
     match fs::read(&file) {
-        Ok(json) => form::parse(&json).map_err(|error| damaged(format!("it is damaged: {error}"))),
+        Ok(json) => format::parse(&json).map_err(|error| damaged(format!("it is damaged: {error}"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(damaged(format!("it cannot be read: {error}"))),
     }
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_told_with_name_and_position_and_left_alone() {
+    fn a_damaged_file_is_reported_with_name_and_position_and_left_alone() {
         let scratch = Scratch::new("subscriptions_damaged");
         let file = path(scratch.path());
         let check = |content: &str, parts: &[&str]| {

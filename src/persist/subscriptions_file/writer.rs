@@ -9,18 +9,18 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use engine::SessionRecord;
 use tracing::error;
 
-use super::form;
+use super::format;
 use super::path;
-use crate::error::Trouble;
+use crate::error::StartupError;
 use crate::process::atomic_file::{self, Readers};
 
 /// Least time between two writings.
-const REST: Duration = Duration::from_secs(1);
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread and the way to end it.
 pub(crate) struct Writer {
     sender: Sender<Message>,
-    thread: JoinHandle<Result<(), Trouble>>,
+    thread: JoinHandle<Result<(), StartupError>>,
 }
 
 /// A shard's end of the channel to the writer.
@@ -42,14 +42,14 @@ impl Writer {
     ///
     /// # Errors
     /// If the system refuses the thread.
-    pub(crate) fn start(data_dir: &Path, shards: usize) -> Result<Self, Trouble> {
+    pub(crate) fn start(data_dir: &Path, shards: usize) -> Result<Self, StartupError> {
         // One whole set from each shard may wait while the last ones are written, and the end.
         let (sender, receiver) = bounded(shards + 1);
         let file = path(data_dir);
         let thread = thread::Builder::new()
             .name("subscriptions".to_owned())
             .spawn(move || State::new(file, shards).run(&receiver))
-            .map_err(|error| Trouble::system("start the thread that writes subscriptions", error))?;
+            .map_err(|error| StartupError::system("start the thread that writes subscriptions", error))?;
         Ok(Self { sender, thread })
     }
 
@@ -65,7 +65,7 @@ impl Writer {
     ///
     /// # Panics
     /// If the thread panicked, which ends the process anyway.
-    pub(crate) fn finish(self) -> Result<(), Trouble> {
+    pub(crate) fn finish(self) -> Result<(), StartupError> {
         // The thread ends only by this message, so it is there to take it.
         let _ = self.sender.send(Message::Finish);
         self.thread.join().expect("a panic ends the process")
@@ -76,12 +76,12 @@ impl Feed {
     /// Hands over all persistent sessions of `shard`, in place of those handed over before. `false`, and nothing
     /// happens, if the writer is behind by a set from every shard: hand over again, later.
     #[must_use = "what the writer did not take must be handed over again"]
-    pub(crate) fn hand_over(&self, shard: usize, sessions: Vec<SessionRecord>) -> bool {
+    pub(crate) fn send(&self, shard: usize, sessions: Vec<SessionRecord>) -> bool {
         self.sender.try_send(Message::Sessions { shard, sessions }).is_ok()
     }
 
     /// The same for the last time, at the end of the shard: waits until the writer takes them.
-    pub(crate) fn hand_over_last(&self, shard: usize, sessions: Vec<SessionRecord>) {
+    pub(crate) fn send_last(&self, shard: usize, sessions: Vec<SessionRecord>) {
         // Only a writer that has finished takes nothing, and it finishes after the shards.
         let _ = self.sender.send(Message::Sessions { shard, sessions });
     }
@@ -99,9 +99,9 @@ impl State {
         Self { file, shards: vec![None; shards], changed: false }
     }
 
-    fn run(mut self, messages: &Receiver<Message>) -> Result<(), Trouble> {
-        let mut resting = false;
-        let mut rested = never();
+    fn run(mut self, messages: &Receiver<Message>) -> Result<(), StartupError> {
+        let mut pausing = false;
+        let mut pause_over = never();
         loop {
             select! {
                 recv(messages) -> message => match message {
@@ -111,31 +111,31 @@ impl State {
                     }
                     Ok(Message::Finish) | Err(_) => break,
                 },
-                recv(rested) -> _ => {
-                    resting = false;
-                    rested = never();
+                recv(pause_over) -> _ => {
+                    pausing = false;
+                    pause_over = never();
                 }
             }
-            if self.changed && !resting {
+            if self.changed && !pausing {
                 // What could not be written stays changed, and is tried again after the rest.
-                if let Err(trouble) = self.write() {
-                    error!(%trouble, "subscriptions not written");
+                if let Err(error) = self.write() {
+                    error!(%error, "subscriptions not written");
                 }
-                resting = true;
-                rested = after(REST);
+                pausing = true;
+                pause_over = after(WRITE_INTERVAL);
             }
         }
         if self.changed { self.write() } else { Ok(()) }
     }
 
-    fn write(&mut self) -> Result<(), Trouble> {
+    fn write(&mut self) -> Result<(), StartupError> {
         let Some(shards) = self.shards.iter().map(Option::as_deref).collect::<Option<Vec<_>>>() else {
             return Ok(());
         };
         let mut sessions: Vec<&SessionRecord> = shards.into_iter().flatten().collect();
         sessions.sort_unstable_by(|a, b| a.client_id.cmp(&b.client_id));
-        atomic_file::replace(&self.file, Readers::All, |target| form::write(target, sessions.into_iter()))
-            .map_err(|error| Trouble::SubscriptionsUnwritten { file: self.file.clone(), error })?;
+        atomic_file::replace(&self.file, Readers::All, |target| format::write(target, sessions.into_iter()))
+            .map_err(|error| StartupError::SubscriptionsUnwritten { file: self.file.clone(), error })?;
         self.changed = false;
         Ok(())
     }
@@ -168,9 +168,9 @@ mod tests {
         let scratch = Scratch::new("subscriptions_last");
         let writer = Writer::start(scratch.path(), 2).unwrap();
         let feed = writer.feed();
-        feed.hand_over_last(1, vec![session("b", "first")]);
-        feed.hand_over_last(0, vec![session("c", "x"), session("a", "x")]);
-        feed.hand_over_last(1, vec![session("b", "second")]);
+        feed.send_last(1, vec![session("b", "first")]);
+        feed.send_last(0, vec![session("c", "x"), session("a", "x")]);
+        feed.send_last(1, vec![session("b", "second")]);
         writer.finish().unwrap();
         assert_eq!(
             load(scratch.path()).unwrap(),
@@ -182,44 +182,44 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_while_a_shard_has_not_handed_over() {
+    fn nothing_is_written_while_a_shard_has_sent_nothing() {
         let scratch = Scratch::new("subscriptions_partial");
         let before = [session("kept", "x")];
         atomic_file::replace(&path(scratch.path()), Readers::All, |target| {
-            form::write(target, before.iter())
+            format::write(target, before.iter())
         })
         .unwrap();
         let writer = Writer::start(scratch.path(), 2).unwrap();
-        writer.feed().hand_over_last(0, vec![session("a", "x")]);
+        writer.feed().send_last(0, vec![session("a", "x")]);
         writer.finish().unwrap();
         assert_eq!(load(scratch.path()).unwrap(), before);
     }
 
     #[test]
-    fn nothing_is_written_if_nothing_was_handed_over() {
+    fn nothing_is_written_if_nothing_was_sent() {
         let scratch = Scratch::new("subscriptions_idle");
         Writer::start(scratch.path(), 1).unwrap().finish().unwrap();
         assert!(!path(scratch.path()).exists());
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_is_told() {
+    fn a_file_that_cannot_be_written_is_reported() {
         let scratch = Scratch::new("subscriptions_unwritable");
         let gone = scratch.path().join("gone");
         let writer = Writer::start(&gone, 1).unwrap();
-        writer.feed().hand_over_last(0, vec![session("a", "x")]);
-        let trouble = writer.finish().unwrap_err();
-        assert!(matches!(trouble, Trouble::SubscriptionsUnwritten { .. }), "{trouble}");
+        writer.feed().send_last(0, vec![session("a", "x")]);
+        let error = writer.finish().unwrap_err();
+        assert!(matches!(error, StartupError::SubscriptionsUnwritten { .. }), "{error}");
     }
 
     #[test]
-    fn a_writer_that_is_behind_takes_no_more_than_it_said() {
+    fn a_writer_that_is_behind_takes_no_more_than_its_bound() {
         let (sender, receiver) = bounded(2);
         let feed = Feed { sender };
-        assert!(feed.hand_over(0, Vec::new()));
-        assert!(feed.hand_over(0, Vec::new()));
-        assert!(!feed.hand_over(0, Vec::new()));
+        assert!(feed.send(0, Vec::new()));
+        assert!(feed.send(0, Vec::new()));
+        assert!(!feed.send(0, Vec::new()));
         drop(receiver);
-        assert!(!feed.hand_over(0, Vec::new()));
+        assert!(!feed.send(0, Vec::new()));
     }
 }

@@ -10,7 +10,7 @@ mod system;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::error::Trouble;
+use crate::error::StartupError;
 
 /// Signals that wait for the main thread, the last place kept for a stop; one more says nothing new.
 const WAITING_MAX: usize = 8;
@@ -31,24 +31,24 @@ pub(crate) enum Signal {
 ///
 /// # Errors
 /// If the system refuses the handlers or the thread.
-pub(crate) fn listen() -> Result<Receiver<Signal>, Trouble> {
+pub(crate) fn listen() -> Result<Receiver<Signal>, StartupError> {
     let (sender, receiver) = bounded(WAITING_MAX);
-    system::listen(Asked { sender })?;
+    system::listen(SignalSender { sender })?;
     Ok(receiver)
 }
 
 /// The end of the channel that the signals go into.
-struct Asked {
+struct SignalSender {
     sender: Sender<Signal>,
 }
 
-impl Asked {
+impl SignalSender {
     /// A stop must not be lost behind a burst of requests for statistics, nor keep its thread from hearing the second
     /// one: the room it needs is its own.
-    fn tell(&self, asked: Signal) {
-        let room = if asked == Signal::Stop { WAITING_MAX } else { WAITING_MAX - 1 };
+    fn send(&self, signal: Signal) {
+        let room = if signal == Signal::Stop { WAITING_MAX } else { WAITING_MAX - 1 };
         if self.sender.len() < room {
-            let _ = self.sender.try_send(asked);
+            let _ = self.sender.try_send(signal);
         }
     }
 }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn sigusr1_asks_for_statistics() {
+    fn sigusr1_requests_statistics() {
         let signals = listen().unwrap();
         signal_hook::low_level::raise(signal_hook::consts::SIGUSR1).unwrap();
         assert_eq!(signals.recv_timeout(std::time::Duration::from_secs(10)), Ok(Signal::Statistics));
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn a_stop_has_room_behind_any_number_of_requests() {
         let (sender, receiver) = bounded(WAITING_MAX);
-        let asked = Asked { sender };
+        let sender = SignalSender { sender };
         for _ in 0..2 * WAITING_MAX {
-            asked.tell(Signal::Statistics);
+            sender.send(Signal::Statistics);
         }
-        asked.tell(Signal::Stop);
+        sender.send(Signal::Stop);
         assert_eq!(receiver.len(), WAITING_MAX);
         assert_eq!(receiver.iter().nth(WAITING_MAX - 1), Some(Signal::Stop));
     }

@@ -7,12 +7,12 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::{Asked, EXIT_INTERRUPTED, Signal};
-use crate::error::Trouble;
+use super::{EXIT_INTERRUPTED, Signal, SignalSender};
+use crate::error::StartupError;
 
-pub(super) fn listen(asked: Asked) -> Result<(), Trouble> {
+pub(super) fn listen(sender: SignalSender) -> Result<(), StartupError> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])
-        .map_err(|error| Trouble::system("listen for signals", error))?;
+        .map_err(|error| StartupError::system("listen for signals", error))?;
     let wait = move || {
         let mut stopping = false;
         for signal in signals.forever() {
@@ -22,12 +22,12 @@ pub(super) fn listen(asked: Asked) -> Result<(), Trouble> {
                 _ => Signal::Statistics,
             };
             stopping |= signal == Signal::Stop;
-            asked.tell(signal);
+            sender.send(signal);
         }
     };
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(wait)
-        .map_err(|error| Trouble::system("start the thread that waits for signals", error))?;
+        .map_err(|error| StartupError::system("start the thread that waits for signals", error))?;
     Ok(())
 }

@@ -8,11 +8,11 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
 
-use super::{Asked, EXIT_INTERRUPTED, Signal};
-use crate::error::Trouble;
+use super::{EXIT_INTERRUPTED, Signal, SignalSender};
+use crate::error::StartupError;
 
-pub(super) fn listen(asked: Asked) -> Result<(), Trouble> {
-    let refused = |error| Trouble::system("listen for Ctrl-C", error);
+pub(super) fn listen(sender: SignalSender) -> Result<(), StartupError> {
+    let refused = |error| StartupError::system("listen for Ctrl-C", error);
     let runtime = Builder::new_current_thread().build().map_err(refused)?;
     // The handlers are in place when this returns, not when the thread gets to run.
     let mut console = Console::take().map_err(refused)?;
@@ -32,14 +32,14 @@ pub(super) fn listen(asked: Asked) -> Result<(), Trouble> {
                     process::exit(EXIT_INTERRUPTED);
                 }
                 stopping |= signal == Signal::Stop;
-                asked.tell(signal);
+                sender.send(signal);
             }
         });
     };
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(wait)
-        .map_err(|error| Trouble::system("start the thread that waits for signals", error))?;
+        .map_err(|error| StartupError::system("start the thread that waits for signals", error))?;
     Ok(())
 }
 

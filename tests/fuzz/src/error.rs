@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::Fault;
+use crate::config::ConfigError;
 
 #[expect(dead_code, reason = "nobody reads what no check makes")]
-pub(crate) enum Trouble {
-    Configuration(Vec<Fault>),
+pub(crate) enum StartupError {
+    Configuration(Vec<ConfigError>),
     Import { file: PathBuf, reason: String },
 }

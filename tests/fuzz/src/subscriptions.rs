@@ -1,17 +1,17 @@
 //! The reader and writer of subscriptions.json, the broker's own source, within reach of the checks.
 //! Knows no file.
 
-#[path = "../../../src/persist/subscriptions_file/form.rs"]
-mod form;
+#[path = "../../../src/persist/subscriptions_file/format.rs"]
+mod format;
 
 use engine::SessionRecord;
 
 pub(crate) fn parse(json: &[u8]) -> Result<Vec<SessionRecord>, serde_json::Error> {
-    form::parse(json)
+    format::parse(json)
 }
 
 pub(crate) fn write(sessions: &[SessionRecord]) -> Vec<u8> {
     let mut written = Vec::new();
-    form::write(&mut written, sessions.iter()).expect("memory takes everything");
+    format::write(&mut written, sessions.iter()).expect("memory takes everything");
     written
 }

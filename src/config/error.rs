@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Origin {
     /// Nowhere: it is the default.
     Default,
     /// On a line of a file, counted from 1.
@@ -20,7 +20,7 @@ pub(crate) enum Place {
     Flag(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
@@ -32,7 +32,7 @@ impl fmt::Display for Place {
 
 /// One thing wrong with a configuration; always the operator's to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum ConfigError {
     /// The file could not be read.
     Unreadable {
         /// The file as it was named.
@@ -43,14 +43,14 @@ pub(crate) enum Fault {
     /// The file is not TOML.
     Syntax {
         /// Where reading stopped.
-        place: Place,
+        origin: Origin,
         /// What the reader says.
         reason: String,
     },
     /// There is no such key.
     UnknownKey {
         /// Where it stands.
-        place: Place,
+        origin: Origin,
         /// The key as it was written.
         key: String,
         /// The key that was probably meant.
@@ -59,7 +59,7 @@ pub(crate) enum Fault {
     /// The value is not one the key takes.
     BadValue {
         /// Where it was given.
-        place: Place,
+        origin: Origin,
         /// Its key.
         key: &'static str,
         /// The value as it was written.
@@ -70,30 +70,30 @@ pub(crate) enum Fault {
     /// Two values, each allowed, contradict one another.
     Contradiction {
         /// The key that must not exceed the other, its value, and where that was given.
-        lesser: (&'static str, u32, Place),
+        lesser: (&'static str, u32, Origin),
         /// The other.
-        greater: (&'static str, u32, Place),
+        greater: (&'static str, u32, Origin),
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, reason } => {
                 write!(f, "{}: the configuration file cannot be read: {reason}", file.display())
             }
-            Self::Syntax { place, reason } => write!(f, "{place}: this is not TOML: {reason}"),
-            Self::UnknownKey { place, key, nearest: Some(nearest) } => {
-                write!(f, "{place}: unknown key {key}; did you mean {nearest}?")
+            Self::Syntax { origin, reason } => write!(f, "{origin}: this is not TOML: {reason}"),
+            Self::UnknownKey { origin, key, nearest: Some(nearest) } => {
+                write!(f, "{origin}: unknown key {key}; did you mean {nearest}?")
             }
-            Self::UnknownKey { place, key, nearest: None } => {
-                write!(f, "{place}: unknown key {key}; `mqtt-broker config default` lists every key")
+            Self::UnknownKey { origin, key, nearest: None } => {
+                write!(f, "{origin}: unknown key {key}; `mqtt-broker config default` lists every key")
             }
-            Self::BadValue { place: Place::Flag(flag), value, allowed, .. } => {
+            Self::BadValue { origin: Origin::Flag(flag), value, allowed, .. } => {
                 write!(f, "{flag} {value} is not allowed: {allowed}")
             }
-            Self::BadValue { place, key, value, allowed } => {
-                write!(f, "{place}: {key} = {value} is not allowed: {allowed}")
+            Self::BadValue { origin, key, value, allowed } => {
+                write!(f, "{origin}: {key} = {value} is not allowed: {allowed}")
             }
             Self::Contradiction { lesser, greater } => write!(
                 f,

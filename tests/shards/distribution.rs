@@ -6,7 +6,7 @@ use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
 
 #[test]
-fn connections_are_dealt_to_all_shards_in_turn() {
+fn connections_are_distributed_to_all_shards_in_turn() {
     for io in [Io::Tokio, Io::Blocking] {
         judge(io);
     }

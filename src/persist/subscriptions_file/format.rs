@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_sessions_are_read_back() {
         let all = SubscriptionRecord {
             topic_filter: "$share/group/ä/\u{1F980}/\\\"".to_owned(),
             qos: 1,
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_where_it_stands() {
+    fn an_impossible_entry_is_refused_with_its_position() {
         let check = |entries: &str, part: &str| {
             let sentence =
                 parse(format!("{{\"subscriptions\": {entries}}}").as_bytes()).unwrap_err().to_string();

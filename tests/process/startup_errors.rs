@@ -115,7 +115,7 @@ fn a_log_directory_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn an_address_of_nobody_is_named() {
+fn an_address_of_no_interface_is_named() {
     let directory = Directory::new();
     let mut command = command_in(&directory);
     // From the block that is reserved for documentation.

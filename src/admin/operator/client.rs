@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::ipc::{self, Stream};
 use super::line::{self, ANSWER_BYTES_MAX, Answer, Request};
-use super::way::{self, Stream};
-use crate::error::Trouble;
+use crate::error::StartupError;
 use crate::process::clock;
 
 /// How long the broker may take: longer than it waits for its own shards.
@@ -17,20 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// If no broker runs with `data_dir`, if it does not answer, or if the client is not connected.
-pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Trouble> {
-    let place = way::place(data_dir);
+pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), StartupError> {
+    let path = ipc::path(data_dir);
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            Trouble::NoBroker { directory: data_dir.to_owned() }
+            StartupError::NoBroker { directory: data_dir.to_owned() }
         }
-        _ => Trouble::BrokerUnreachable { place: place.clone(), error },
+        _ => StartupError::BrokerUnreachable { path: path.clone(), error },
     };
-    let mut stream = Stream::connect(&place, PATIENCE).map_err(refused)?;
+    let mut stream = Stream::connect(&path, PATIENCE).map_err(refused)?;
     let request = Request::Disconnect { client_id: client_id.to_owned() };
     // A broker that reads no further has said why.
-    let asked = line::write(&mut stream, &request, PATIENCE);
+    let written = line::write(&mut stream, &request, PATIENCE);
     let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + PATIENCE);
-    let answer = answer.map_err(|error| refused(asked.err().unwrap_or(error)))?;
+    let answer = answer.map_err(|error| refused(written.err().unwrap_or(error)))?;
     match answer {
         Answer::Disconnected => {
             // Whoever closes standard output does not want to know.
@@ -39,9 +39,9 @@ pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Trouble
         }
         // No client has so long an identifier.
         Answer::NotUnderstood if client_id.len() > usize::from(u16::MAX) => {
-            Err(Trouble::NotConnected { client_id: client_id.to_owned() })
+            Err(StartupError::NotConnected { client_id: client_id.to_owned() })
         }
-        Answer::NotConnected => Err(Trouble::NotConnected { client_id: client_id.to_owned() }),
+        Answer::NotConnected => Err(StartupError::NotConnected { client_id: client_id.to_owned() }),
         Answer::Busy => Err(refused(io::Error::other("it has too much to do, or stops"))),
         Answer::NotUnderstood => Err(refused(io::Error::other("it does not know this command"))),
     }
