@@ -182,20 +182,20 @@ impl fmt::Display for StartupError {
                 write!(
                     f,
                     "cannot listen on {address}: the port is already in use by another process; \
-                     `ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` shows which: stop it, or take another \
-                     port with --port N"
+                     `ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` shows which one: stop it, or choose \
+                     another port with --port N"
                 )
             }
             Self::AddressUnavailable(address) => write!(
                 f,
                 "cannot listen on {address}: no network interface of this machine has the address {}; \
-                 `ip address` lists those there are: name one of them with --bind ADDRESS",
+                 `ip address` lists the addresses there are: choose one of them with --bind ADDRESS",
                 address.ip()
             ),
             Self::PortForbidden(address) => write!(
                 f,
                 "cannot listen on {address}: permission denied, because this user may not bind a port below \
-                 1024; take a port above with --port N, or permit it once with \
+                 1024; choose a higher port with --port N, or allow it once with \
                  `setcap cap_net_bind_service=+ep mqtt-broker`"
             ),
             Self::TooManyOpenFiles { what } => write!(
@@ -207,7 +207,7 @@ impl fmt::Display for StartupError {
             Self::DataDirUnwritable { directory, error } => write!(
                 f,
                 "the data directory {} cannot be written: {error}; give it to the user that runs the broker \
-                 (`chown -R mqtt {0}`), or name another with --data-dir DIR",
+                 (`chown -R mqtt {0}`), or choose another with --data-dir DIR",
                 directory.display()
             ),
             Self::DataDirInUse { directory, process } => {
@@ -215,54 +215,54 @@ impl fmt::Display for StartupError {
                 if let Some(process) = process {
                     write!(f, " (process {process})")?;
                 }
-                write!(f, "; stop that one, or name another directory with --data-dir DIR")
+                write!(f, "; stop that broker, or choose another directory with --data-dir DIR")
             }
             Self::LogDirUnwritable { directory, reason } => write!(
                 f,
                 "the log directory {} cannot be written: {reason}; give it to the user that runs the broker, \
-                 or name another with --log-dir DIR",
+                 or choose another with --log-dir DIR",
                 directory.display()
             ),
             Self::PlacementKey { file, reason } => write!(
                 f,
-                "{}: {reason}; it holds the key by which sessions are dealt to shards: put back a copy, let the user \
-                 that runs the broker read and write it, or remove it to have a new one made",
+                "{}: {reason}; the file holds the key that assigns sessions to shards: put back a copy, let the user \
+                 that runs the broker read and write it, or remove it so that the broker makes a new one",
                 file.display()
             ),
             Self::SubscriptionsDamaged { file, reason } => write!(
                 f,
-                "{}: {reason}; nothing was changed: mend it, put back a copy, or move it away to start \
-                 without the subscriptions it holds",
+                "{}: {reason}; nothing was changed: repair the file, put back a copy, or move it away to \
+                 start without the subscriptions it holds",
                 file.display()
             ),
             Self::SubscriptionsUnwritten { file, error } => write!(
                 f,
-                "{} could not be written: {error}; it holds an earlier state of the persistent subscriptions",
+                "{} could not be written: {error}; the file holds an earlier state of the persistent subscriptions",
                 file.display()
             ),
             Self::IoUringMissing(error) => write!(
                 f,
-                "io_uring is not available here: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
+                "io_uring is not available: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
                  must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
                  by the limit of locked memory: start with --io auto or --io epoll to run without it"
             ),
             Self::Unhealthy { address, error } => write!(
                 f,
-                "no broker answers on {address}: {error}; if it listens elsewhere, give `health` the same --bind, --port \
-                 or --config"
+                "no broker answers on {address}: {error}; if the broker listens on another address, pass its --bind, \
+                 --port or --config to `health`"
             ),
             Self::NotConnected { client_id } => {
-                write!(f, "no client of the identifier {client_id:?} is connected")
+                write!(f, "no client with the identifier {client_id:?} is connected")
             }
             Self::NoBroker { directory } => write!(
                 f,
-                "no broker runs with the data directory {}; name that of the running one by the same --data-dir or --config",
+                "no broker runs with the data directory {}; pass the --data-dir or --config of the running broker",
                 directory.display()
             ),
             Self::BrokerUnreachable { path, error } => write!(
                 f,
-                "the broker cannot be asked through {}: {error}; only the user that runs the broker may, and the broker's log \
-                 says if nobody can",
+                "the broker cannot be reached through {}: {error}; only the user that runs the broker may connect, and the \
+                 broker's log shows whether it listens there",
                 path.display()
             ),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),

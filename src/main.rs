@@ -77,7 +77,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
 
     if config.test_authentication {
         warn!(
-            "test_authentication is on: whoever echoes a challenge passes, which is for tests and proves nothing"
+            "test_authentication is on: any client that echoes a challenge is let in; use it for tests only"
         );
     }
     listen::check(&mut config, bind_explicit)?;
@@ -107,7 +107,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     wait(&config, &shards, &signals, commands.receiver(), report_statistics, publish_statistics);
 
     drop(commands);
-    info!("stopping: clients are told, and have what is on its way to them");
+    info!("stopping: disconnecting clients after their messages in flight");
     systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
     let written = writer.finish();

@@ -46,7 +46,7 @@ fn connect(address: SocketAddr) -> io::Result<()> {
     let mut answer = [0; 4];
     stream.read_exact(&mut answer)?;
     if answer[0] != CONNACK {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "what answers is no MQTT broker"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer is not an MQTT broker"));
     }
     // Whoever was refused finds the connection closed.
     let _ = stream.write_all(&DISCONNECT);
@@ -89,7 +89,7 @@ mod tests {
     fn an_answer_of_another_protocol_or_none_is_not_health() {
         assert!(matches!(check_against(&[]), Err(StartupError::Unhealthy { .. })));
         let other = check_against(b"HTTP/1.1 400 Bad Request").unwrap_err().to_string();
-        assert!(other.contains("no MQTT broker") && other.contains("--port"), "{other}");
+        assert!(other.contains("not an MQTT broker") && other.contains("--port"), "{other}");
 
         // Bound, so that nobody else listens there, and itself not listening.
         let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -84,17 +84,20 @@ impl Backend {
             #[cfg(unix)]
             Io::Auto | Io::Uring | Io::Epoll => {
                 let (descriptor, doorbell) = monoio::DoorbellDescriptor::new()
-                    .map_err(|error| StartupError::system("make the doorbell of a shard", error))?;
+                    .map_err(|error| StartupError::system("create the doorbell of a shard", error))?;
                 Ok((Self::Monoio(io, descriptor), Doorbell::Monoio(doorbell)))
             }
             #[cfg(not(unix))]
-            Io::Uring => {
-                Err(StartupError::io_uring(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it")))
-            }
+            Io::Uring => Err(StartupError::io_uring(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "only Linux has io_uring",
+            ))),
             #[cfg(not(unix))]
             Io::Epoll => {
-                let error =
-                    io::Error::new(io::ErrorKind::Unsupported, "there is none here: start with --io auto");
+                let error = io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "this system has no epoll: start with --io auto",
+                );
                 Err(StartupError::system("serve on epoll", error))
             }
             #[cfg(not(unix))]

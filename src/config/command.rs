@@ -14,20 +14,20 @@ use crate::error::StartupError;
 /// What `mqtt-broker config` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say what is wrong with a configuration file, line by line
+    /// Report every error in a configuration file, with its line
     Check {
-        /// The file; without it the one that a start would read
+        /// The file to check [default: the one that the broker would read]
         file: Option<PathBuf>,
     },
-    /// Print the configuration in force, and where each value came from
+    /// Print the configuration in force and the origin of each value
     Show,
     /// Print a configuration file with every key, its meaning and its default
     Default,
-    /// Turn a data/config.json of the product this one replaces into our configuration file
+    /// Convert a data/config.json of the replaced product into a broker.conf
     Import {
         /// The file to read
         file: PathBuf,
-        /// The file to write; it must not exist. Without it the result is printed
+        /// The file to write, which must not exist yet [default: standard output]
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -58,7 +58,7 @@ fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, StartupErro
     let set = effective.rows().filter(|(_, _, origin)| matches!(origin, Origin::File { .. })).count();
     Ok(match &effective.file {
         Some(file) => format!("{}: ok, {set} of {} keys set\n", file.display(), effective.rows().count()),
-        None => "no configuration file: the defaults are in force\n".to_owned(),
+        None => "no configuration file found: the defaults are in force\n".to_owned(),
     })
 }
 
@@ -79,15 +79,15 @@ fn import_file(file: &Path, output: Option<&Path>) -> Result<String, StartupErro
     let refused = |file: &Path, reason: String| StartupError::Import { file: file.to_owned(), reason };
     let json = fs::read_to_string(file).map_err(|error| refused(file, super::reason(&error)))?;
     let converted = import::convert(&json).map_err(|reason| refused(file, reason))?;
-    let text = format!("# Taken over from {}\n{converted}", file.display());
+    let text = format!("# Imported from {}\n{converted}", file.display());
     let Some(output) = output else { return Ok(text) };
     fs::File::create_new(output).and_then(|mut target| target.write_all(text.as_bytes())).map_err(
         |error| {
             let reason = match error.kind() {
                 io::ErrorKind::AlreadyExists => {
-                    "it exists already; name another or remove it first".to_owned()
+                    "the file exists already; remove it, or name another with --output".to_owned()
                 }
-                _ => format!("it cannot be written: {error}"),
+                _ => format!("the file cannot be written: {error}"),
             };
             refused(output, reason)
         },

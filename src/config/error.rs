@@ -80,9 +80,13 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, reason } => {
-                write!(f, "{}: the configuration file cannot be read: {reason}", file.display())
+                write!(
+                    f,
+                    "{}: the configuration file cannot be read: {reason}; --config FILE names another",
+                    file.display()
+                )
             }
-            Self::Syntax { origin, reason } => write!(f, "{origin}: this is not TOML: {reason}"),
+            Self::Syntax { origin, reason } => write!(f, "{origin}: the file is not valid TOML: {reason}"),
             Self::UnknownKey { origin, key, nearest: Some(nearest) } => {
                 write!(f, "{origin}: unknown key {key}; did you mean {nearest}?")
             }
@@ -90,16 +94,24 @@ impl fmt::Display for ConfigError {
                 write!(f, "{origin}: unknown key {key}; `mqtt-broker config default` lists every key")
             }
             Self::BadValue { origin: Origin::Flag(flag), value, allowed, .. } => {
-                write!(f, "{flag} {value} is not allowed: {allowed}")
+                write!(f, "{flag} must be {}, not {value}", requirement(allowed, value))
             }
             Self::BadValue { origin, key, value, allowed } => {
-                write!(f, "{origin}: {key} = {value} is not allowed: {allowed}")
+                write!(f, "{origin}: {key} must be {}, not {value}", requirement(allowed, value))
             }
             Self::Contradiction { lesser, greater } => write!(
                 f,
-                "{} = {} ({}) must not exceed {} = {} ({})",
+                "{} = {} ({}) must not exceed {} = {} ({}); lower the first or raise the second",
                 lesser.0, lesser.1, lesser.2, greater.0, greater.1, greater.2
             ),
         }
     }
+}
+
+/// The range of allowed values, for a sentence about `value`. A value that is an integer need not be told that it must be one.
+fn requirement<'a>(allowed: &'a str, value: &str) -> &'a str {
+    let digits = value.trim_start_matches(['+', '-']);
+    let is_integer = digits.starts_with(|first: char| first.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    if is_integer { allowed.strip_prefix("an integer ").unwrap_or(allowed) } else { allowed }
 }

@@ -13,10 +13,10 @@ use super::{Config, SETTINGS};
 /// A sentence, if `json` is not a JSON object.
 pub(crate) fn convert(json: &str) -> Result<String, String> {
     let value: Value = serde_json::from_str(json).map_err(|error| {
-        format!("line {}, column {}: this is not JSON: {error}", error.line(), error.column())
+        format!("line {}, column {}: the file is not valid JSON: {error}", error.line(), error.column())
     })?;
     let Value::Object(given) = value else {
-        return Err("this is not a configuration: a JSON object is expected".to_owned());
+        return Err("the file is not a configuration: it must hold one JSON object".to_owned());
     };
     let mut lines = Lines { config: Config::default(), text: String::new() };
     for (key, value) in &given {
@@ -75,7 +75,7 @@ impl Lines {
         // JSON has no raw line breaks inside a value, so this stays one comment; keys may have. U+007F may stand in JSON as it
         // is, and in no comment of TOML.
         self.text.extend([
-            "# not taken over: ",
+            "# not imported: ",
             &key.escape_debug().to_string(),
             " = ",
             &value.to_string().replace('\u{7f}', "\\u007f"),

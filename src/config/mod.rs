@@ -173,13 +173,13 @@ pub(crate) fn default_file() -> String {
     let mut text = String::from(
         "# Configuration of mqtt-broker, in TOML syntax.\n\
          #\n\
-         # Looked for at config/broker.conf below the working directory, then at\n\
-         # /etc/mqtt-broker/broker.conf; --config FILE names another. Every key is also a flag\n\
-         # (max_connections: --max-connections N), and flags win over this file.\n\
+         # The broker reads config/broker.conf below its working directory, or else\n\
+         # /etc/mqtt-broker/broker.conf; --config FILE names another file. Every key is also a flag\n\
+         # (max_connections: --max-connections N), and flags override this file.\n\
          # Each key is shown with its default: remove the # before it and change the value.\n\
          #\n\
-         #   mqtt-broker config check [FILE]   says what is wrong with a file, line by line\n\
-         #   mqtt-broker config show           prints what is in force, and where each value came from\n",
+         #   mqtt-broker config check [FILE]   reports every error in a file, with its line\n\
+         #   mqtt-broker config show           prints the values in force and the origin of each\n",
     );
     let mut section = "";
     for setting in SETTINGS {
@@ -218,8 +218,8 @@ fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        io::ErrorKind::NotFound => "the file does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user has no permission to read it".to_owned(),
         io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
         _ => error.to_string(),

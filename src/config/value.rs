@@ -124,7 +124,7 @@ impl Field for String {
     }
 
     fn allowed(bounds: &Bounds) -> String {
-        format!("a text in quotes, at most {} bytes long, without control characters", bounds.max)
+        format!("a text in quotes of at most {} bytes without control characters", bounds.max)
     }
 }
 
@@ -140,7 +140,7 @@ impl Field for PathBuf {
     }
 
     fn allowed(_: &Bounds) -> String {
-        "a directory in quotes".to_owned()
+        "the path of a directory in quotes".to_owned()
     }
 }
 
@@ -156,7 +156,7 @@ impl Field for Option<PathBuf> {
     }
 
     fn allowed(_: &Bounds) -> String {
-        "a directory in quotes, or \"\" for none".to_owned()
+        "the path of a directory in quotes, or \"\" for none".to_owned()
     }
 }
 
@@ -184,8 +184,8 @@ impl Field for Vec<IpAddr> {
     }
 
     fn allowed(_: &Bounds) -> String {
-        "a list of different IP addresses, as in [\"127.0.0.1\", \"::1\"]; on the command line --bind is given \
-         once for each".to_owned()
+        "a list of different IP addresses such as [\"127.0.0.1\", \"::1\"] (on the command line one --bind for \
+         each)".to_owned()
     }
 }
 

@@ -30,7 +30,7 @@ impl ErrorLog {
         if matches!(refused.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return false;
         }
-        self.log("accept a connection", refused, "accepting rests");
+        self.log("accept a connection", refused, "accepting paused");
         true
     }
 

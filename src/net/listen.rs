@@ -56,7 +56,7 @@ pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), StartupEr
         match probe_again(target) {
             Ok(()) => usable.push(address),
             Err(error) if !explicit && is_missing(&error) => {
-                info!(%address, "not listening there: this machine does not have it");
+                info!(%address, "not listening on this address: this machine does not have it");
                 refused = Some(StartupError::listen(target, error));
             }
             Err(error) => return Err(StartupError::listen(target, error)),
@@ -168,12 +168,13 @@ fn log_who_can_connect(addresses: &[IpAddr]) {
     let open: Vec<_> = addresses.iter().filter(|address| !address.is_loopback()).collect();
     if open.is_empty() {
         info!(
-            "only this machine can connect; --bind ADDRESS, or bind = [\"ADDRESS\"] in broker.conf, opens it"
+            "only this machine can connect; --bind ADDRESS, or bind = [\"ADDRESS\"] in broker.conf, lets others connect"
         );
     } else {
         warn!(
             addresses = ?open,
-            "whoever reaches these addresses may publish and subscribe: this version has no authentication"
+            "every client that reaches these addresses can publish and subscribe, because this version has no \
+             authentication; restrict access with a firewall"
         );
     }
 }

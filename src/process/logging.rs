@@ -66,7 +66,7 @@ impl Logging {
     pub(crate) fn report_dropped(&mut self) {
         let dropped = self.counters.iter().map(ErrorCounter::dropped_lines).sum();
         if dropped > self.dropped_reported {
-            warn!(dropped, "log lines dropped since the start, because their reader is slow");
+            warn!(dropped, "log lines dropped since the start, because the terminal or disk is too slow");
             self.dropped_reported = dropped;
         }
     }
@@ -115,7 +115,7 @@ fn end_on_panic() {
     let default_hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         default_hook(panic);
-        error!(thread = thread::current().name(), %panic, "ended by a panic");
+        error!(thread = thread::current().name(), %panic, "the process ends because of a panic");
         thread::sleep(Duration::from_millis(LAST_LINE_MS));
         process::abort();
     }));

@@ -31,7 +31,7 @@ pub(crate) fn raise_limit() {
         let open_max = Rlimit { current: Some(10_240), maximum: limit.maximum };
         let lower = limit.current.is_some_and(|current| current < 10_240);
         if !(cfg!(target_os = "macos") && lower && setrlimit(Resource::Nofile, open_max).is_ok()) {
-            tracing::debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "the limit of open files cannot be raised");
         }
     }
 }

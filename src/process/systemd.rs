@@ -43,6 +43,6 @@ pub(crate) fn watchdog_interval() -> Option<Duration> {
 #[cfg(target_os = "linux")]
 fn send(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager was not reached");
+        tracing::debug!(%error, "the service manager cannot be notified");
     }
 }

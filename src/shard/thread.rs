@@ -159,7 +159,7 @@ fn serve(
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
     {
-        warn!(shard = number, core = core.id, "not pinned: the system refused");
+        warn!(shard = number, core = core.id, "the shard is not pinned to its core: the system refused");
     }
     let id = ThreadId::current();
     let report = move |selected: Result<SelectedBackend, StartupError>| {

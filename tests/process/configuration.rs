@@ -57,7 +57,7 @@ fn an_invalid_configuration_is_reported_with_its_line() {
 fn a_bad_flag_names_itself_and_what_is_allowed() {
     let directory = Directory::new();
     for (arguments, parts) in [
-        (["--port", "70000"], ["--port", "70000", "65535"]),
+        (["--port", "99999"], ["--port must be", "from 0 to 65535", "not 99999"]),
         (["--io", "fast"], ["--io", "fast", "epoll"]),
         (["--log-level", "loud"], ["--log-level", "loud", "debug"]),
         (["--prot", "1"], ["--prot", "--port", "mqtt-broker"]),

@@ -202,6 +202,6 @@ fn a_broker_that_does_not_answer_is_waited_for_within_a_bound() {
     broker.process().signal(Signal::STOP);
     let finished = disconnect(&broker, "a");
     broker.process().signal(Signal::CONT);
-    refused(&finished, &["cannot be asked", "control.sock"]);
+    refused(&finished, &["cannot be reached", "control.sock"]);
     broker.stop();
 }

@@ -42,7 +42,7 @@ pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Startup
             Err(StartupError::NotConnected { client_id: client_id.to_owned() })
         }
         Answer::NotConnected => Err(StartupError::NotConnected { client_id: client_id.to_owned() }),
-        Answer::Busy => Err(refused(io::Error::other("it has too much to do, or stops"))),
+        Answer::Busy => Err(refused(io::Error::other("it is too busy or is stopping"))),
         Answer::NotUnderstood => Err(refused(io::Error::other("it does not know this command"))),
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn listen(data_dir: &Path) -> CommandListener {
         Ok(()) => CommandListener { receiver, _sender: sender, path: Some(path) },
         Err(error) => {
             let path = path.display();
-            warn!(%path, %error, "`mqtt-broker disconnect` will not find this broker");
+            warn!(%path, %error, "cannot listen for operators: `mqtt-broker disconnect` will not reach this broker");
             CommandListener { receiver, _sender: sender, path: None }
         }
     }
@@ -71,7 +71,7 @@ fn serve(mut listener: Listener, commands: &Sender<DisconnectCommand>) {
         match listener.accept() {
             Ok(mut stream) => {
                 if let Err(error) = serve_one(&mut stream, commands) {
-                    debug!(%error, "an operator was not answered");
+                    debug!(%error, "an operator received no answer");
                 }
             }
             Err(refused) => {

@@ -72,7 +72,7 @@ fn run(
             Ok((stream, peer)) => {
                 let Some(admission) = permits.acquire() else {
                     // Not even room to say no.
-                    debug!(%peer, "refused without an answer");
+                    debug!(%peer, "connection refused without an answer");
                     continue;
                 };
                 if inbox.send(ThreadEvent::Accepted { stream, listener: number, peer, admission }).is_err() {

@@ -77,7 +77,7 @@ fn build_uring(work: Work) -> io::Result<Built> {
     if !monoio::utils::detect_uring() {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "the kernel's io_uring lacks needed operations",
+            "the io_uring of this kernel lacks operations that the broker needs",
         ));
     }
     Ok(Built { runtime, io: Io::Uring, defers: work == Work::Deferred, fallback: None })
@@ -85,7 +85,7 @@ fn build_uring(work: Work) -> io::Result<Built> {
 
 #[cfg(not(target_os = "linux"))]
 fn build_uring(_: Work) -> io::Result<Built> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it"))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has io_uring"))
 }
 
 #[cfg(target_os = "linux")]

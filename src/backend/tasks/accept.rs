@@ -61,7 +61,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
                     shard.take(stream, number, peer, admission);
                 } else {
                     // Not even room to say no.
-                    debug!(shard = shard.host.number, %peer, "refused without an answer");
+                    debug!(shard = shard.host.number, %peer, "connection refused without an answer");
                 }
             }
             Err(refused) => {

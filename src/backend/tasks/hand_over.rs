@@ -32,7 +32,7 @@ impl<R: Runtime> Shard<R> {
         peer: SocketAddr,
         admission: Admission,
     ) {
-        debug!(shard = self.host.number, %listener, %peer, ?admission, target, "dealt");
+        debug!(shard = self.host.number, %listener, %peer, ?admission, target, "distributed");
         self.send_over(target, stream, listener, Vec::new(), admission, Some(peer));
     }
 

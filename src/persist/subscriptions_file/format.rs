@@ -67,14 +67,16 @@ impl TryFrom<Unchecked> for Read {
             return Err(format!("{:?} is not a topic filter: {malformed}", entry.topic_filter));
         }
         if entry.qos > 2 {
-            return Err(format!("qos {} is not one of 0, 1, 2", entry.qos));
+            return Err(format!("qos must be 0, 1 or 2, not {}", entry.qos));
         }
         if entry.retain_handling > 2 {
-            return Err(format!("retain_handling {} is not one of 0, 1, 2", entry.retain_handling));
+            return Err(format!("retain_handling must be 0, 1 or 2, not {}", entry.retain_handling));
         }
         let identifier = entry.subscription_identifier;
-        if identifier.is_some_and(|identifier| identifier == 0 || identifier > IDENTIFIER_MAX) {
-            return Err(format!("a subscription_identifier is from 1 to {IDENTIFIER_MAX}"));
+        if let Some(number) = identifier
+            && !(1..=IDENTIFIER_MAX).contains(&number)
+        {
+            return Err(format!("subscription_identifier must be from 1 to {IDENTIFIER_MAX}, not {number}"));
         }
         Ok(Self(SubscriptionRecord {
             topic_filter: entry.topic_filter,
@@ -115,7 +117,7 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRec
             let mut sessions: Vec<SessionRecord> = Vec::new();
             while let Some((client_id, entries)) = map.next_entry::<String, Vec<Read>>()? {
                 if client_id.is_empty() {
-                    return Err(M::Error::custom("a client identifier has at least one character"));
+                    return Err(M::Error::custom("a client identifier must not be empty"));
                 }
                 let subscriptions = entries.into_iter().map(|Read(record)| record).collect();
                 sessions.push(SessionRecord { client_id, subscriptions });
@@ -123,7 +125,7 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRec
             // Sorted, as it is written: two entries for one client would silently lose one of them.
             sessions.sort_by(|a, b| a.client_id.cmp(&b.client_id));
             if let Some(pair) = sessions.windows(2).find(|pair| pair[0].client_id == pair[1].client_id) {
-                return Err(M::Error::custom(format!("client {:?} stands there twice", pair[0].client_id)));
+                return Err(M::Error::custom(format!("client {:?} is listed twice", pair[0].client_id)));
             }
             Ok(sessions)
         }
@@ -245,12 +247,15 @@ mod tests {
                 "{part:?} is missing in: {sentence}"
             );
         };
-        check(r#"{"c": [{"topic_filter": "a", "qos": 3}]}"#, "qos 3");
-        check(r#"{"c": [{"topic_filter": "a", "retain_handling": 3}]}"#, "retain_handling 3");
-        check(r#"{"c": [{"topic_filter": "a", "subscription_identifier": 0}]}"#, "subscription_identifier");
+        check(r#"{"c": [{"topic_filter": "a", "qos": 3}]}"#, "qos must be 0, 1 or 2, not 3");
+        check(
+            r#"{"c": [{"topic_filter": "a", "retain_handling": 3}]}"#,
+            "retain_handling must be 0, 1 or 2, not 3",
+        );
+        check(r#"{"c": [{"topic_filter": "a", "subscription_identifier": 0}]}"#, "not 0");
         check(
             r#"{"c": [{"topic_filter": "a", "subscription_identifier": 268435456}]}"#,
-            "subscription_identifier",
+            "subscription_identifier must be from 1 to 268435455, not 268435456",
         );
         check(r#"{"c": [{"topic_filter": ""}]}"#, "topic filter");
         check(r#"{"c": [{"topic_filter": "a/#/b"}]}"#, "\"a/#/b\" is not a topic filter");
