@@ -1,5 +1,5 @@
-//! The command line: a flag for every setting, `--config`, and the `config` subcommands.
-//! Decides nothing: values are judged where the file's are.
+//! The command line: a flag for every setting, `--config`, and the subcommands.
+//! It parses no value. `config` checks the values of flags and file alike, so that both have the same errors.
 
 use std::path::PathBuf;
 
@@ -41,12 +41,12 @@ pub(crate) struct Arguments {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingFlags,
-    /// What to do instead of serving.
+    /// A command to run instead of the broker.
     #[command(subcommand)]
     pub(crate) command: Option<CliCommand>,
 }
 
-/// What to do instead of serving.
+/// A command to run instead of the broker.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
     /// Check, show, explain or import a configuration, without starting the broker

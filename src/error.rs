@@ -1,5 +1,6 @@
-//! What can keep the broker from running, each told to the operator in one sentence with its cause and cure.
-//! Never about a peer: whatever clients do is answered in their protocol and counted.
+//! Errors that keep the broker from starting or running, or a subcommand from succeeding. Each is one sentence with
+//! its cause and its remedy, for the operator.
+//! Errors of clients are not here: they are answered in the protocol and counted.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,108 +13,108 @@ use rustix::io::Errno;
 use crate::config::ConfigError;
 use crate::process::open_files;
 
-/// A reason to stop that only the operator can remove.
+/// An error that only the operator can remove.
 #[derive(Debug)]
 pub(crate) enum StartupError {
     /// Flags or configuration file are wrong.
     Configuration(Vec<ConfigError>),
     /// A file of the replaced product could not be converted.
     Import {
-        /// The file that could not be read or written.
+        /// The file that cannot be read or written.
         file: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Another process listens there.
+    /// Another process listens on this address.
     AddressInUse(SocketAddr),
-    /// No interface has this address.
+    /// No network interface has this address.
     AddressUnavailable(SocketAddr),
-    /// This user may not bind so low a port.
+    /// This user must not bind a port below 1024.
     PortForbidden(SocketAddr),
-    /// The process may not open one more file or socket.
+    /// The process cannot open another file or socket.
     TooManyOpenFiles {
-        /// What could not be opened.
+        /// The attempted operation, as an infinitive.
         what: String,
     },
-    /// The data directory cannot be made or written.
+    /// The data directory cannot be created or written.
     DataDirUnwritable {
         /// The directory.
         directory: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// Another broker uses the data directory.
     DataDirInUse {
         /// The directory.
         directory: PathBuf,
-        /// The process that holds it, if it left its number.
+        /// The process that holds it, if it left its process number.
         process: Option<u32>,
     },
-    /// The log directory cannot be made or written.
+    /// The log directory cannot be created or written.
     LogDirUnwritable {
         /// The directory.
         directory: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         reason: String,
     },
-    /// The key by which sessions are dealt to shards cannot be had.
+    /// The key that assigns sessions to shards cannot be read or created.
     PlacementKey {
-        /// Its file.
+        /// The file of the key.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The file of persistent subscriptions is damaged; it is left as it is.
+    /// The file of persistent subscriptions is damaged. It is not changed.
     SubscriptionsDamaged {
         /// The file.
         file: PathBuf,
-        /// What is wrong and where.
+        /// The reason, with line and column.
         reason: String,
     },
     /// The file of persistent subscriptions could not be written.
     SubscriptionsUnwritten {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// `io_uring` was demanded and cannot be had.
+    /// `io_uring` was requested and is not available.
     IoUringMissing(io::Error),
-    /// The broker that was asked for its health gave no answer.
+    /// The broker does not answer the health check.
     Unhealthy {
-        /// Where it was asked.
+        /// The address that was checked.
         address: SocketAddr,
-        /// What came instead.
+        /// The error of the connection.
         error: io::Error,
     },
-    /// The client that was to be disconnected has no connection.
+    /// The client to be disconnected is not connected.
     NotConnected {
-        /// Its identifier, as it was given.
+        /// Its identifier as it was given.
         client_id: String,
     },
-    /// Nobody listens for the operator in a data directory.
+    /// No broker listens for operators in a data directory.
     NoBroker {
         /// The directory.
         directory: PathBuf,
     },
-    /// The broker that was to be asked something cannot be asked, or gave no answer.
+    /// The broker cannot be reached by an operator, or gave no answer.
     BrokerUnreachable {
-        /// Where it is asked.
+        /// Path of the socket or pipe.
         path: PathBuf,
-        /// What came instead.
+        /// The error of the connection.
         error: io::Error,
     },
-    /// The system refused something that has no cure of its own.
+    /// An error of the system without a remedy of its own.
     System {
-        /// What was asked of it.
+        /// The attempted operation, as an infinitive.
         what: String,
-        /// What it says.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
 
 impl StartupError {
-    /// Why listening on `address` failed.
+    /// The error of listening on `address`.
     pub(crate) fn listen(address: SocketAddr, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::AddressInUse(address),
@@ -123,7 +124,7 @@ impl StartupError {
         }
     }
 
-    /// Why `--io uring` cannot be obeyed.
+    /// The error of setting up the `io_uring` that `--io uring` requests.
     pub(crate) fn io_uring(error: io::Error) -> Self {
         if out_of_files(&error) {
             Self::system("set up io_uring", error)
@@ -132,7 +133,7 @@ impl StartupError {
         }
     }
 
-    /// Why the data directory cannot be used.
+    /// The error of using the data directory.
     pub(crate) fn data_dir(directory: &Path, error: io::Error) -> Self {
         if out_of_files(&error) {
             return Self::system(format!("use the data directory {}", directory.display()), error);
@@ -140,19 +141,19 @@ impl StartupError {
         Self::DataDirUnwritable { directory: directory.to_owned(), error }
     }
 
-    /// Why the system refused to `what`, an infinitive: "start a thread".
+    /// The error of the attempt to `what`, an infinitive such as "start a thread".
     pub(crate) fn system(what: impl Into<String>, error: io::Error) -> Self {
         let what = what.into();
         if out_of_files(&error) { Self::TooManyOpenFiles { what } } else { Self::System { what, error } }
     }
 
-    /// Tells it on standard error, one line for each thing that is wrong.
+    /// Prints it on standard error, one line for each error.
     pub(crate) fn print(&self) {
-        // Nobody is left to be told if standard error is closed.
+        // A closed standard error leaves nobody to report to.
         let _ = io::stderr().lock().write_all(self.lines().as_bytes());
     }
 
-    /// 2 if flags or files that the operator wrote are wrong, so that trying again cannot help; 1 otherwise.
+    /// 2 if flags or files of the operator are wrong, so that another attempt cannot succeed; 1 otherwise.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Configuration(_) | Self::Import { .. } => ExitCode::from(2),
@@ -273,7 +274,7 @@ impl fmt::Display for StartupError {
 fn out_of_files(error: &io::Error) -> bool {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => true,
-        // Windows has no table of files that could be full.
+        // Windows has no table of open files that can be full.
         #[cfg(unix)]
         Some(Errno::NFILE) => true,
         _ => false,

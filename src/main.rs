@@ -1,5 +1,6 @@
-//! The broker's process, told once from start to end: arguments, configuration, shards, signal.
-//! Knows no packet, no session and no socket's bytes: those live in the shards.
+//! The process of the broker from start to end: arguments, configuration, shards, and the loop of the control plane
+//! until a signal stops it.
+//! It handles no packet, session or connection; each of those belongs to a shard.
 
 mod admin;
 mod auth;
@@ -36,10 +37,10 @@ use process::{logging, open_files, systemd};
 use shard::control::Shards;
 use shard::{cores, placement_key, thread};
 
-/// How long clients may take to accept what is on its way to them when the broker stops.
+/// Time within which a stopping broker delivers the messages in flight to its clients.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// How often the shards hand over subscriptions that changed.
+/// Interval at which the shards export subscriptions that changed.
 const SUBSCRIPTIONS_INTERVAL: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -87,7 +88,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let signals = signals::listen()?;
     let mut report = Report::start();
     let writer = Writer::start(&config.data_dir, shard_count.into())?;
-    // Whoever has seen that it listens for clients may ask; what is asked before waits until it serves.
+    // The socket exists before the broker serves, so that an operator who sees the log line `listening on` can
+    // connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
     let shards = thread::start(&config, shard_count, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();
@@ -115,8 +117,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     written
 }
 
-/// Keeps the clocks of the control plane until a signal says to stop; `report` tells the operator the statistics, and
-/// `publish_statistics` publishes them.
+/// Runs the timers of the control plane until a signal says to stop. `report` prints the statistics,
+/// `publish_statistics` publishes them below `$SYS`.
 fn wait(
     config: &Config,
     shards: &Shards,

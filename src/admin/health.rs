@@ -1,5 +1,5 @@
-//! Asks the running broker whether it answers, as a client would: a CONNECT, and whatever CONNACK comes.
-//! Knows nothing of the process it asks but the address where it is configured to listen.
+//! The health check: connects to the configured address as a client, sends CONNECT and expects a CONNACK with any
+//! reason code.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::error::StartupError;
 
-/// How long each step may take. A supervisor gives up later: Docker after 30 seconds.
+/// Time limit of each step. A supervisor waits longer, Docker 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// CONNECT of 3.1.1: clean session, keep alive of 5 s, and an empty client identifier, for which the broker makes one up
+/// CONNECT of 3.1.1: clean session, keep alive of 5 s, and an empty client identifier, so that the broker assigns one
 /// [MQTT-3.1.3-6].
 const CONNECT: [u8; 14] = [0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 0x02, 0, 5, 0, 0];
 
@@ -19,17 +19,17 @@ const CONNECT: [u8; 14] = [0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 0x02, 0, 5
 const CONNACK: u8 = 0x20;
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-/// Whether the broker answers. A refusal is an answer: a broker that is full, or that wants a password, works.
+/// Checks that the broker answers. A refusal is an answer: a broker that is full or requires a password works.
 ///
 /// # Errors
-/// What came instead of an answer.
+/// If no CONNACK arrives.
 pub(crate) fn check(config: &Config) -> Result<(), StartupError> {
     let ip = config.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let address = SocketAddr::new(reachable(ip), config.port);
     connect(address).map_err(|error| StartupError::Unhealthy { address, error })
 }
 
-/// Who listens everywhere is asked on loopback.
+/// A broker that listens on all addresses is checked on loopback.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -48,7 +48,7 @@ fn connect(address: SocketAddr) -> io::Result<()> {
     if answer[0] != CONNACK {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer is not an MQTT broker"));
     }
-    // Whoever was refused finds the connection closed.
+    // After a refusal the connection is already closed.
     let _ = stream.write_all(&DISCONNECT);
     Ok(())
 }
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// What `check` says to a peer that reads the CONNECT, answers with `answer` and closes.
+    /// Result of `check` with a peer that reads the CONNECT, sends `answer` and closes.
     fn check_against(answer: &'static [u8]) -> Result<(), StartupError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -91,7 +91,7 @@ mod tests {
         let other = check_against(b"HTTP/1.1 400 Bad Request").unwrap_err().to_string();
         assert!(other.contains("not an MQTT broker") && other.contains("--port"), "{other}");
 
-        // Bound, so that nobody else listens there, and itself not listening.
+        // A bound socket that does not listen reserves the port, so that no other process can answer.
         let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let port = bound.local_addr().unwrap().as_socket().unwrap().port();

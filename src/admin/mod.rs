@@ -1,4 +1,4 @@
-//! The operator's commands on a running broker: `mqtt-broker disconnect` and `mqtt-broker health`.
+//! Commands of the operator to a running broker: `mqtt-broker disconnect` and `mqtt-broker health`.
 
 pub(crate) mod health;
 pub(crate) mod operator;

@@ -1,5 +1,5 @@
-//! The methods of enhanced authentication that this process knows: one, which proves the exchange and nobody's identity.
-//! Knows no connection and no packet.
+//! The methods of enhanced authentication of this process. Today there is only a test method, which exercises the
+//! exchange and proves no identity.
 
 use engine::{AuthenticationStep, Verdict};
 use wire::ReasonCode;
@@ -7,10 +7,10 @@ use wire::ReasonCode;
 /// The method of `test_authentication`.
 pub(crate) const TEST_METHOD: &str = "test-echo";
 
-/// What the test method sends with its success.
+/// Authentication data that the test method sends with its success.
 const SUCCESS_DATA: &[u8] = b"welcome";
 
-/// Judges a step of the test method: whoever sends `challenge` back is let in.
+/// Decides a step of the test method: a client that returns `challenge` is let in.
 pub(crate) fn judge<'a>(step: &AuthenticationStep<'_>, challenge: &'a [u8]) -> Verdict<'a> {
     if step.begins {
         Verdict::Continue(challenge)

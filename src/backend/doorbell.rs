@@ -1,12 +1,12 @@
-//! Wakes a shard from another thread, whatever it sleeps in.
-//! Knows nothing of what was put where the shard will look.
+//! Doorbells: they wake a shard from another thread, whatever its backend sleeps in. A ring carries no data; the shard
+//! looks at its lanes and at its control channel.
 
 use super::blocking;
 #[cfg(unix)]
 use super::monoio;
 use super::tokio;
 
-/// What wakes one shard.
+/// The doorbell of one shard.
 #[derive(Debug)]
 pub(super) enum Doorbell {
     #[cfg(unix)]
@@ -15,10 +15,7 @@ pub(super) enum Doorbell {
     Blocking(blocking::Doorbell),
 }
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "every shard rings every other's, and what they ring is not counted by itself"
-)]
+#[expect(clippy::disallowed_types, reason = "every shard rings the doorbells of all others")]
 type Shared<T> = std::sync::Arc<T>;
 
 /// The doorbells of all shards, in order. **Lives on:** any thread.

@@ -1,6 +1,7 @@
-//! Events in, actions out. `host` is what every shard does, `tasks` what those do whose connections are tasks; each I/O
-//! world has a folder of its own.
-//! Knows no packet: bytes go to the engine and come from its outboxes.
+//! Backends: they turn I/O into events of the engine, and its actions into I/O. `host` is the part that all shards
+//! share, `tasks` the part of shards whose connections are tasks; `monoio`, `tokio` and `blocking` are one kind of I/O
+//! each.
+//! A backend moves bytes. It parses no packet: received bytes go to the engine, and sent bytes come from its outboxes.
 
 mod blocking;
 #[cfg(unix)]
@@ -31,13 +32,13 @@ use doorbell::Doorbell;
 pub(crate) use doorbell::Doorbells;
 pub(crate) use host::{CAPACITY, LaneItem};
 
-/// What a shard is given when its thread starts.
+/// The resources of a shard when its thread starts.
 pub(crate) struct Parts {
     pub(crate) number: u16,
     pub(crate) engine: Engine,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<TcpListener>,
-    /// Whether it deals what it accepts to all shards in turn.
+    /// Whether the shard distributes accepted connections to all shards in turn.
     pub(crate) distributes: bool,
     pub(crate) read_buffer_bytes: usize,
     pub(crate) port: Port<LaneItem>,
@@ -45,21 +46,21 @@ pub(crate) struct Parts {
     pub(crate) permits: ConnectionPermits,
     pub(crate) gauges: Gauges,
     pub(crate) control: Receiver<Control>,
-    /// Told once every other shard knows what this one subscribes to.
+    /// Receives a message once every other shard has received the subscriptions of this one.
     pub(crate) settled: Sender<()>,
     pub(crate) feed: Feed,
 }
 
-/// What a shard's bytes move on, once that stands.
+/// The backend that a shard has selected and started.
 #[derive(Debug)]
 pub(crate) struct SelectedBackend {
     /// Never `Auto`.
     pub(crate) io: Io,
-    /// Why `io_uring` was passed over, if it was.
+    /// The reason why `io_uring` is not used, if it was tried.
     pub(crate) fallback: Option<io::Error>,
 }
 
-/// One shard's backend before its thread runs, with its end of the doorbell.
+/// The backend of one shard before its thread runs, with the receiving end of its doorbell.
 pub(crate) enum Backend {
     #[cfg(unix)]
     Monoio(Io, monoio::DoorbellDescriptor),
@@ -68,7 +69,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// Those of all shards, and what wakes each.
+    /// The backends of all shards, and their doorbells.
     ///
     /// # Errors
     /// If this system has no such I/O, or refuses the doorbells.
@@ -78,7 +79,7 @@ impl Backend {
         Ok((backends, doorbells.into_iter().collect()))
     }
 
-    /// The one place that says which backend an `io` means.
+    /// Selects the backend for an `io`; no other place does.
     fn new(io: Io) -> Result<(Self, Doorbell), StartupError> {
         match io {
             #[cfg(unix)]
@@ -115,10 +116,11 @@ impl Backend {
         (Self::Tokio(receiver), Doorbell::Tokio(doorbell))
     }
 
-    /// Serves on the calling thread until the shard is told to stop. `stands` is told what it serves on, or why it cannot.
+    /// Serves on the calling thread until the shard is stopped. `report` receives the selected backend, or the reason
+    /// why there is none.
     ///
     /// # Errors
-    /// What the system refuses after that and before the first connection.
+    /// An error of the system between that report and the first connection.
     pub(crate) fn run(
         self,
         parts: Parts,

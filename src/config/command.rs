@@ -1,5 +1,5 @@
-//! `mqtt-broker config …`: says what is wrong, what is in force, and what there is to set.
-//! Starts nothing and listens on nothing.
+//! The subcommands of `mqtt-broker config`: check, show, default and import.
+//! They start no broker and open no socket.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ use clap::Subcommand;
 use super::{Effective, GivenFlag, Origin, default_file, import};
 use crate::error::StartupError;
 
-/// What `mqtt-broker config` can do.
+/// Subcommands of `mqtt-broker config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Report every error in a configuration file, with its line
@@ -33,10 +33,10 @@ pub(crate) enum ConfigCommand {
     },
 }
 
-/// Does it. `file` and `flags` are what a start would have been given.
+/// Runs the subcommand. `file` and `flags` are those that the broker would start with.
 ///
 /// # Errors
-/// What is wrong with the configuration, or a file that cannot be read or written.
+/// The errors of the configuration, or of a file that cannot be read or written.
 pub(crate) fn run(
     command: &ConfigCommand,
     file: Option<&Path>,
@@ -48,7 +48,7 @@ pub(crate) fn run(
         ConfigCommand::Default => default_file(),
         ConfigCommand::Import { file, output } => import_file(file, output.as_deref())?,
     };
-    // A reader that closes early (`| head`) has seen what it wanted.
+    // A reader that closes early, such as `head`, has read enough.
     let _ = io::stdout().lock().write_all(text.as_bytes());
     Ok(())
 }

@@ -1,22 +1,21 @@
-//! What can be wrong with a configuration, each told in one sentence that says where and what is allowed.
-//! Knows no file system: who reads the file passes its name on.
+//! Errors of a configuration. Each is one sentence that names the origin of the value and the allowed range.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was given.
+/// Origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Nowhere: it is the default.
+    /// The value is the default.
     Default,
-    /// On a line of a file, counted from 1.
+    /// A line of a file, counted from 1.
     File {
         /// The file as it was named or found.
         file: PathBuf,
         /// The line of the key.
         line: usize,
     },
-    /// By a flag of this name, dashes included.
+    /// A flag of this name, dashes included.
     Flag(String),
 }
 
@@ -30,48 +29,48 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing wrong with a configuration; always the operator's to mend.
+/// One error of a configuration. Only the operator can correct it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConfigError {
-    /// The file could not be read.
+    /// The file cannot be read.
     Unreadable {
         /// The file as it was named.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         reason: String,
     },
     /// The file is not TOML.
     Syntax {
-        /// Where reading stopped.
+        /// Position of the syntax error.
         origin: Origin,
-        /// What the reader says.
+        /// Message of the TOML parser.
         reason: String,
     },
-    /// There is no such key.
+    /// The key does not exist.
     UnknownKey {
-        /// Where it stands.
+        /// Position of the key.
         origin: Origin,
         /// The key as it was written.
         key: String,
-        /// The key that was probably meant.
+        /// The existing key with the most similar name.
         nearest: Option<&'static str>,
     },
-    /// The value is not one the key takes.
+    /// The value is outside the allowed range of its key.
     BadValue {
-        /// Where it was given.
+        /// Origin of the value.
         origin: Origin,
         /// Its key.
         key: &'static str,
         /// The value as it was written.
         value: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
-    /// Two values, each allowed, contradict one another.
+    /// Two values, each allowed by itself, contradict each other.
     Contradiction {
-        /// The key that must not exceed the other, its value, and where that was given.
+        /// The key that must not exceed the other, its value and its origin.
         lesser: (&'static str, u32, Origin),
-        /// The other.
+        /// The other key, its value and its origin.
         greater: (&'static str, u32, Origin),
     },
 }
@@ -108,7 +107,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The range of allowed values, for a sentence about `value`. A value that is an integer need not be told that it must be one.
+/// The allowed values as they follow "must be". The sentence about an integer omits "an integer".
 fn requirement<'a>(allowed: &'a str, value: &str) -> &'a str {
     let digits = value.trim_start_matches(['+', '-']);
     let is_integer = digits.starts_with(|first: char| first.is_ascii_digit())

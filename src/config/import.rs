@@ -1,13 +1,12 @@
-//! Turns the replaced product's `config.json` into a configuration file of ours.
-//! Knows the four keys of that file and nothing else of that product.
+//! Converts the `config.json` of the replaced product into our configuration file. That file has four keys: `port`,
+//! `stats_interval_sec`, `log.enabled` and `log.level`.
 
 use serde_json::{Map, Value};
 
 use super::value::Given;
 use super::{Config, SETTINGS};
 
-/// Our file, with what `json` sets; what it sets to something that we cannot take over stands in it as a
-/// comment.
+/// Our configuration file with the settings of `json`. A setting that cannot be converted remains as a comment.
 ///
 /// # Errors
 /// A sentence, if `json` is not a JSON object.
@@ -44,7 +43,7 @@ impl Lines {
                 ("enabled", Value::Bool(false)) => {
                     self.setting("log_level", "log.enabled", "off".to_owned(), value);
                 }
-                // A log that is switched off has no level.
+                // The level of a disabled log has no effect.
                 ("level", Value::String(_)) if enabled == Some(false) => {}
                 ("level", Value::String(word)) => {
                     self.setting("log_level", "log.level", word.to_ascii_lowercase(), value);
@@ -72,8 +71,8 @@ impl Lines {
     }
 
     fn not_taken_over(&mut self, key: &str, value: &Value) {
-        // JSON has no raw line breaks inside a value, so this stays one comment; keys may have. U+007F may stand in JSON as it
-        // is, and in no comment of TOML.
+        // JSON values contain no raw line breaks, so a value stays within one comment. Keys are escaped, because they
+        // can contain line breaks. JSON allows a raw U+007F, which TOML forbids in comments.
         self.text.extend([
             "# not imported: ",
             &key.escape_debug().to_string(),

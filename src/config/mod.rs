@@ -1,5 +1,6 @@
-//! Configuration: flags over file over defaults, to one typed [`Config`] in which every value is allowed.
-//! The one place where settings enter the process. Knows nothing of what they do.
+//! Configuration: flags override the file, which overrides the defaults. The result is one typed [`Config`].
+//! Invariants: every value of a [`Config`] is allowed, and settings enter the process only here. All errors of file
+//! and flags are reported together, so that the operator can correct them in one pass.
 
 pub(crate) mod command;
 mod engine_limits;
@@ -20,28 +21,28 @@ pub(crate) use value::{Io, LogLevel};
 
 use value::Given;
 
-/// Where the file is looked for when none is named, the first that exists.
+/// Configuration files that are tried in this order when none is named.
 const FILES: [&str; 2] = ["config/broker.conf", "/etc/mqtt-broker/broker.conf"];
 
-/// A flag's setting and the texts it was given, one for each occurrence.
+/// The setting of a flag and its texts, one for each occurrence.
 pub(crate) type GivenFlag = (&'static Setting, Vec<String>);
 
-/// A configuration and where each of its values came from.
+/// A configuration and the origin of each value.
 #[derive(Debug)]
 pub(crate) struct Effective {
     /// The values.
     pub(crate) config: Config,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
-    /// The place of each value, in the order of [`SETTINGS`].
+    /// Origin of each value, in the order of [`SETTINGS`].
     origins: Vec<Origin>,
 }
 
 impl Effective {
-    /// Reads `file`, or the first that exists of the usual ones, and lays `flags` over it.
+    /// Reads `file`, or the first of the usual files that exists, and applies `flags` over it.
     ///
     /// # Errors
-    /// Everything that is wrong with file and flags, in the order in which it stands there.
+    /// All errors of file and flags, in the order in which they occur.
     pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<ConfigError>> {
         match read(file) {
             Ok(given) => Self::layer(given, flags, Vec::new()),
@@ -49,10 +50,10 @@ impl Effective {
         }
     }
 
-    /// Lays the text of a file, if there is one, and then `flags` over the defaults.
+    /// Applies the text of a file, if there is one, and then `flags` over the defaults.
     ///
     /// # Errors
-    /// `errors`, and everything that is wrong with file and flags, in the order in which it stands there.
+    /// `errors`, and all errors of file and flags, in the order in which they occur.
     pub(crate) fn layer(
         file: Option<(PathBuf, String)>,
         flags: &[GivenFlag],
@@ -70,15 +71,15 @@ impl Effective {
         if errors.is_empty() { Ok(effective) } else { Err(errors) }
     }
 
-    /// Where the value of `key` came from.
+    /// Origin of the value of `key`.
     ///
     /// # Panics
     /// If there is no such key.
     pub(crate) fn origin(&self, key: &str) -> &Origin {
-        &self.origins[position(key).expect("asked for a key of the table")]
+        &self.origins[position(key).expect("the key is in the table of settings")]
     }
 
-    /// Each setting, its value as the file would have it, and where that came from.
+    /// Each setting, its value in the syntax of the file, and its origin.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, String, &Origin)> {
         SETTINGS
             .iter()
@@ -143,7 +144,7 @@ impl Effective {
         let config = &self.config;
         let pairs = [
             (("initial_pool_size", config.initial_pool_size), ("max_pool_size", config.max_pool_size)),
-            // Every connection has a slot.
+            // Every connection occupies a slot.
             (("max_connections", config.max_connections), ("max_pool_size", config.max_pool_size)),
             (
                 ("default_session_expiry_s", config.default_session_expiry_s),
@@ -167,7 +168,7 @@ impl Default for Effective {
     }
 }
 
-/// `broker.conf` with every setting at its default, commented out, below what it means.
+/// `broker.conf` with every setting at its default, commented out, below its description.
 pub(crate) fn default_file() -> String {
     let defaults = Config::default();
     let mut text = String::from(
@@ -198,7 +199,7 @@ pub(crate) fn default_file() -> String {
     text
 }
 
-/// The text of `file`, or of the first of the usual ones that exists; `None` if none is named and none exists.
+/// The text of `file`, or of the first of the usual files that exists; `None` if none is named and none exists.
 fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let candidates = match file {
         Some(file) => vec![file.to_owned()],
@@ -234,7 +235,7 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count()
 }
 
-/// A value as it was written, on one line and no longer than a sentence can bear.
+/// A value as it was written, shortened and on one line, so that it fits into a sentence.
 fn abbreviate(written: &str) -> String {
     const CHARS_MAX: usize = 80;
     let mut short: String =
@@ -245,14 +246,14 @@ fn abbreviate(written: &str) -> String {
     short
 }
 
-/// The key that differs least from `key`, if little enough to be what was meant.
+/// The key with the smallest edit distance to `key`, if the distance is small enough for a typing error.
 fn nearest(key: &str) -> Option<&'static str> {
-    // A file's keys are short; whatever is longer than any of ours could ever be was not a typing error.
+    // Our keys are short. A longer key is no typing error, and comparing it would cost time.
     if key.len() > 64 {
         return None;
     }
     let key = key.to_ascii_lowercase().replace('-', "_");
-    // Two letters in the wrong order are two replacements; with every letter wrong it is another word.
+    // Two transposed letters count as two replacements. A distance of the whole length means another word.
     let distance_max = (key.len() / 3).max(2).min(key.len().saturating_sub(1));
     SETTINGS
         .iter()
@@ -262,7 +263,7 @@ fn nearest(key: &str) -> Option<&'static str> {
         .map(|(_, key)| key)
 }
 
-/// Insertions, removals and replacements that lead from `a` to `b` (Levenshtein).
+/// Insertions, removals and replacements that turn `a` into `b` (Levenshtein distance).
 fn edit_distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! Every setting of the broker, once: its key, type, default, bounds and meaning. The struct, the table that
-//! reads files and flags, `--help` and `deploy/broker.conf` all come from here.
-//! Knows no file, no flag and nothing of what a setting does.
+//! Every setting of the broker: its key, type, default, bounds and description.
+//! Invariant: each setting is written once. The struct [`Config`], the table that parses files and flags, `--help` and
+//! `deploy/broker.conf` are all generated from this list, so they cannot disagree.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use engine::{QueueFull, Redirect};
 
 use super::value::{ANY, Bounds, Field, Given, Io, LogLevel, between, from};
 
-/// The longest packet MQTT can express: a five-byte fixed header and 268,435,455 bytes behind it.
+/// The longest packet of MQTT: a fixed header of five bytes and a remaining length of 268,435,455 bytes.
 const MQTT_PACKET_BYTES_MAX: u64 = 268_435_460;
 
-/// Most shards.
+/// Maximum number of shards.
 const SHARDS_MAX: u64 = 64;
 
 const _: () = assert!(engine::SHARDS_MAX == 64);
 
-/// One setting as files, flags and help see it.
+/// One setting as files, flags and help use it.
 #[derive(Debug)]
 pub(crate) struct Setting {
     /// The heading it stands under in `broker.conf` and `--help`.
@@ -26,20 +26,20 @@ pub(crate) struct Setting {
     pub(crate) key: &'static str,
     /// The lines of its documentation in [`Config`].
     lines: &'static [&'static str],
-    /// What stands for its value in `--help`.
+    /// Placeholder for its value in `--help`.
     pub(crate) value_name: &'static str,
     /// Whether the flag may be given more than once.
     pub(crate) repeatable: bool,
-    /// Stores a value that is allowed; says `false` and stores nothing otherwise.
+    /// Stores an allowed value and returns `true`; otherwise stores nothing and returns `false`.
     pub(crate) store: fn(&mut Config, &Given<'_>) -> bool,
-    /// The value as it would be written in the file.
+    /// The value in the syntax of the file.
     pub(crate) render: fn(&Config) -> String,
-    /// What may be given, for a person.
+    /// Description of the allowed values for the operator.
     pub(crate) allowed: fn() -> String,
 }
 
 impl Setting {
-    /// Its meaning, line by line, for a reader who sees no markup.
+    /// Its description, line by line, without markup.
     pub(crate) fn meaning(&self) -> impl Iterator<Item = String> {
         self.lines.iter().map(|line| line.trim().replace('`', ""))
     }
@@ -57,7 +57,7 @@ macro_rules! settings {
     ($( section $section:literal {
         $( $(#[doc = $line:literal])+ $key:ident: $type:ty = $default:expr, $bounds:expr; )+
     } )+) => {
-        /// Everything an operator can set, with its units in its names.
+        /// All settings. Names carry their units.
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) struct Config {
             $( $( $(#[doc = $line])+ pub(crate) $key: $type, )+ )+

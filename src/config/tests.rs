@@ -1,4 +1,4 @@
-//! What files and flags become, and what is said about those that are wrong. Starts no process.
+//! Values from files and flags, and the errors of invalid ones. No test starts a process.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use engine::QueueFull;
 use super::*;
 use crate::process::scratch::Scratch;
 
-/// Lays a file named `broker.conf` with this content, then these flags, over the defaults.
+/// Applies a file named `broker.conf` with this content, then these flags, over the defaults.
 fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<String>> {
     let flags: Vec<GivenFlag> = flags
         .iter()
@@ -96,7 +96,7 @@ fn an_unknown_key_names_file_line_and_the_key_that_was_meant() {
     check("prot", "port");
     check("max_conections", "max_connections");
     check("max-connections", "max_connections");
-    // The names of the operator's guide.
+    // Names that the operator's guide uses.
     check("MAX_CONNECTIONS", "max_connections");
     check("READ_BUFFER_SIZE", "read_buffer_bytes");
     check("INITIAL_POOL_SIZE", "initial_pool_size");
@@ -198,7 +198,7 @@ fn the_default_file_sets_nothing_and_shows_the_defaults() {
     let text = default_file();
     assert_eq!(effective(&text, &[]).unwrap().origins, Effective::default().origins);
 
-    // With the # before each key removed it sets everything, to the same.
+    // Without the # before each key the file sets every key to its default.
     let is_key =
         |line: &&str| SETTINGS.iter().any(|setting| line.starts_with(&format!("#{} = ", setting.key)));
     let keys: Vec<&str> = text.lines().filter(is_key).map(|line| &line[1..]).collect();
@@ -207,7 +207,7 @@ fn the_default_file_sets_nothing_and_shows_the_defaults() {
     assert!(effective.origins.iter().all(|origin| *origin != Origin::Default), "{:?}", effective.origins);
 }
 
-/// What is written about the broker, as it would be about one that is built with the feature `sync`, if this one is.
+/// A text about the default build, adapted to a build with the feature `sync`.
 fn as_built(text: &str) -> String {
     if cfg!(feature = "sync") {
         text.replace("\n#io = \"auto\"\n", "\n#io = \"blocking\"\n")
@@ -300,7 +300,7 @@ fn invalid_json_is_not_imported() {
     assert!(import::convert("[]").unwrap_err().contains("object"));
 }
 
-/// JSON takes U+007F as it is and a comment of TOML does not: what was imported with one could not be read. Found by fuzzing.
+/// JSON allows a raw U+007F and a TOML comment does not, so an imported file could not be read. Found by fuzzing.
 #[test]
 fn a_comment_of_an_import_may_hold_a_delete_character() {
     let text = import::convert("{\"port\": 1883, \"a\": {\"b\u{7f}\": \"c\u{7f}\"}}").unwrap();

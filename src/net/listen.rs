@@ -1,7 +1,6 @@
-//! The listening sockets: whether the configured addresses can be had, asked before anything else is touched (shards
-//! share a port among themselves, so a second broker of the same user would share it, too, and never be told), and one
-//! socket for each address and, where the system deals connections among them, for each shard.
-//! Accepts nothing.
+//! The listening sockets: one for each address and, where the system distributes connections, for each shard.
+//! Every address is checked first by an exclusive bind, before anything else of the process is set up. Shards share a
+//! port by `SO_REUSEPORT`, so without that check a second broker of the same user would share it as well, unnoticed.
 
 use std::fmt;
 use std::io;
@@ -16,22 +15,22 @@ use tracing::{info, warn};
 use crate::config::{Config, Io};
 use crate::error::StartupError;
 
-/// Connections that may wait for a listener to accept them; `net.core.somaxconn` may be lower.
+/// Length of the accept queue of a listener; `net.core.somaxconn` can lower it.
 const BACKLOG: i32 = 4_096;
 
-/// Whether an accepted socket sends without delay as its listener would, which spares a system call for each connection.
+/// Whether an accepted socket inherits `TCP_NODELAY` from its listener, which saves a system call for each connection.
 pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(target_os = "linux");
 
-/// Looks at a port in use before it is believed to be, beside the last.
+/// Number of checks of a port in use, before the last one that counts.
 const PROBES_MAX: u32 = 10;
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A listener's place among the addresses of the configuration: the same on every shard.
+/// Index of a listener in the configured addresses, the same on every shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ListenerNumber(u16);
 
 impl ListenerNumber {
-    /// The numbers, in the order of the addresses.
+    /// All numbers, in the order of the addresses.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..=u16::MAX).map(Self)
     }
@@ -43,11 +42,11 @@ impl fmt::Display for ListenerNumber {
     }
 }
 
-/// Checks every address, and says who can connect. An address of the default that this machine lacks (`::1`
-/// where there is no IPv6) is left out of `config`; one that the operator named (`explicit`) is an error.
+/// Checks every address, and logs who can connect. A default address that this machine lacks, such as `::1` without
+/// IPv6, is removed from `config`; one that the operator named (`explicit`) is an error.
 ///
 /// # Errors
-/// The first address that cannot be listened on, and why.
+/// The first address that cannot be listened on, and the reason.
 pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), StartupError> {
     let mut usable = Vec::with_capacity(config.bind.len());
     let mut refused = None;
@@ -72,18 +71,18 @@ pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), StartupEr
     Ok(())
 }
 
-/// Who deals new connections to the shards.
+/// The distributor of new connections among the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Distributor {
     /// The system, among listeners that share a port.
     System,
-    /// The first shard: it has the only listeners, and deals what it accepts to all shards in turn.
+    /// The first shard. It has the only listeners, and assigns accepted connections to all shards in turn.
     FirstShard,
 }
 
 impl Distributor {
-    /// Only Linux deals evenly; macOS hands all connections to one of the listeners, and Windows has no such thing. Where a
-    /// backend is at home on such systems, it goes the same way on Linux.
+    /// Only Linux distributes connections evenly. macOS gives all of them to one listener, and Windows cannot share a
+    /// port. A backend for those systems distributes in the same way on Linux, so that the tests cover it.
     pub(crate) fn of(io: Io) -> Self {
         match io {
             Io::Auto | Io::Uring | Io::Epoll if cfg!(target_os = "linux") => Self::System,
@@ -92,10 +91,10 @@ impl Distributor {
     }
 }
 
-/// The listeners of every shard that accepts, each on all addresses of `config`.
+/// The listeners of every shard that accepts, each for all addresses of `config`.
 ///
 /// # Errors
-/// The first address that cannot be listened on, and why.
+/// The first address that cannot be listened on, and the reason.
 pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, StartupError> {
     let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
     let accepting = match Distributor::of(config.io) {
@@ -107,7 +106,7 @@ pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListe
         for listeners in &mut *accepting {
             let listener = share(address, config.send_buffer_bytes)
                 .map_err(|error| StartupError::listen(address, error))?;
-            // If any free port was asked for, the first shard finds it and the others share it.
+            // With port 0 the first listener selects a free port, and the others share it.
             address = listener.local_addr().map_err(|error| StartupError::listen(address, error))?;
             listeners.push(listener);
         }
@@ -120,7 +119,7 @@ fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener>
     #[cfg(target_os = "linux")]
     socket.set_reuse_port(true)?;
     if send_buffer_bytes > 0 {
-        // Accepted sockets inherit it.
+        // Accepted sockets inherit the size.
         socket.set_send_buffer_size(send_buffer_bytes as usize)?;
     }
     if NODELAY_IS_INHERITED {
@@ -131,8 +130,8 @@ fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener>
     Ok(socket.into())
 }
 
-/// As `probe`, but a port in use is looked at again for a short while: a broker that was killed with accepts outstanding in
-/// `io_uring` holds its port some milliseconds longer than it lives.
+/// Like `probe`, but repeats the check of a port in use for a short while: `io_uring` holds the port of a killed
+/// broker with outstanding accepts for some milliseconds after the end of the process.
 fn probe_again(target: SocketAddr) -> io::Result<()> {
     for _ in 0..PROBES_MAX {
         match probe(target) {
@@ -143,15 +142,15 @@ fn probe_again(target: SocketAddr) -> io::Result<()> {
     probe(target)
 }
 
-/// Binds without sharing the port, and lets go again.
+/// Binds exclusively and closes the socket again.
 fn probe(target: SocketAddr) -> io::Result<()> {
     socket(target)?.bind(&target.into())
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of an earlier run that still linger must not count as a listener. On Windows they do not, and the option
-    // would let two brokers have one port.
+    // Connections of an earlier run that are still in TIME_WAIT must not block the port. On Windows they do not, and
+    // the option would let two brokers share one port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -185,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// From the block reserved for documentation: no machine has it.
+    /// An address of the block for documentation, which no machine has.
     const NOBODYS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

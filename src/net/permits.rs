@@ -1,17 +1,17 @@
-//! The process's places for connections: one count over all shards, so that the limit is exact.
-//! Knows no connection.
+//! Connection permits: one count over all shards, so that `max_connections` is exact.
+//! Invariant: every accepted connection holds one permit from accept to close, also while it moves between two shards.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use engine::Admission;
 
-/// Connections beyond the limit that are read, at once, only to be told that there is no place.
+/// Connections above the limit that are accepted at the same time only to be refused with a reason code.
 const TURNED_AWAY_MAX: u32 = 64;
 
 #[expect(clippy::disallowed_types, reason = "one count that all shards keep: connections, not messages")]
 type Shared<T> = std::sync::Arc<T>;
 
-/// A handle on the counts. A connection that moves to another shard takes its place along.
+/// A handle on the counts. A connection that moves to another shard keeps its permit.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionPermits(Shared<Counts>);
 
@@ -20,12 +20,12 @@ struct Counts {
     max: u32,
     served: AtomicU32,
     turned_away: AtomicU32,
-    /// Connections that were sent everything, their end included, and whose peer has not closed yet.
+    /// Connections that were sent all data and the end of the stream, and whose peer has not closed yet.
     lingering: AtomicU32,
 }
 
 impl ConnectionPermits {
-    /// As many as `max`.
+    /// Permits for `max` connections.
     pub(crate) fn new(max: u32) -> Self {
         Self(Shared::new(Counts {
             max,
@@ -35,8 +35,8 @@ impl ConnectionPermits {
         }))
     }
 
-    /// Takes a place, or one of the few in which a connection is told that there is none; `None` if those
-    /// are taken too.
+    /// Acquires a permit to serve a connection, or one of the few to turn it away with a reason code; `None` if both
+    /// are exhausted.
     pub(crate) fn acquire(&self) -> Option<Admission> {
         let take = |count: &AtomicU32, max| {
             count.fetch_update(Relaxed, Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
@@ -50,7 +50,7 @@ impl ConnectionPermits {
         }
     }
 
-    /// Gives a place back.
+    /// Releases a permit.
     pub(crate) fn release(&self, admission: Admission) {
         let count = match admission {
             Admission::Serve => &self.0.served,
@@ -60,33 +60,33 @@ impl ConnectionPermits {
         assert!(before > 0);
     }
 
-    /// A connection was sent everything there is, and its end.
+    /// A connection was sent all data and the end of the stream, and waits for its peer to close.
     pub(crate) fn begin_linger(&self) {
         self.0.lingering.fetch_add(1, Relaxed);
     }
 
-    /// One of those is gone.
+    /// Such a connection was closed.
     pub(crate) fn end_linger(&self) {
         let before = self.0.lingering.fetch_sub(1, Relaxed);
         assert!(before > 0);
     }
 
-    /// Whether all that is left of any connection is that its peer closes.
+    /// Whether every open connection only waits for its peer to close.
     pub(crate) fn all_linger(&self) -> bool {
         self.0.lingering.load(Relaxed) >= self.in_use() + self.0.turned_away.load(Relaxed)
     }
 
-    /// Connections that are served, wherever they are.
+    /// Number of connections that are served, on all shards and between them.
     pub(crate) fn in_use(&self) -> u32 {
         self.0.served.load(Relaxed)
     }
 
-    /// Most of them at once.
+    /// Maximum number of connections that are served.
     pub(crate) fn max(&self) -> u32 {
         self.0.max
     }
 
-    /// Whether no shard has a connection and none is on its way between two.
+    /// Whether no connection is open, on any shard or between two.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_use() == 0 && self.0.turned_away.load(Relaxed) == 0
     }

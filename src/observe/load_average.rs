@@ -1,31 +1,31 @@
-//! Loads: how much of something happens in a minute, on average over the last one, five and fifteen minutes.
-//! Knows no clock and not what is counted.
+//! Load averages: the rate of a counter for each minute, averaged over the last one, five and fifteen minutes. The
+//! caller supplies the elapsed time.
 
 use std::time::Duration;
 
-/// What averages are made over, by the names that mosquitto's users know.
+/// The windows of the averages, with the names that mosquitto uses.
 const WINDOWS: [(&str, Duration); 3] =
     [("1min", Duration::from_mins(1)), ("5min", Duration::from_mins(5)), ("15min", Duration::from_mins(15))];
 
-/// Moving averages of one total that only grows. An older minute weighs less: its weight falls to 1/e within the window.
+/// Moving averages of one counter. The weight of a minute falls to 1/e within the window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LoadAverage {
     total: u64,
-    /// Per minute, by window.
+    /// Events for each minute, by window.
     averages: [f64; WINDOWS.len()],
 }
 
 impl LoadAverage {
-    /// Takes in that the total is `total` now, `elapsed` after the last time.
+    /// Updates the averages: the counter is `total` now, `elapsed` after the last update.
     pub(crate) fn update(&mut self, total: u64, elapsed: Duration) {
-        // A sum over shards that are read one after the other may be behind for a moment.
+        // The shards are read one after the other, so a sum can be lower than the last one for a moment.
         let happened = total.saturating_sub(self.total);
         if elapsed.is_zero() {
-            // No time, no rate: it counts the next time.
+            // No time has passed, so there is no rate. The events count in the next update.
             return;
         }
         self.total += happened;
-        #[expect(clippy::cast_precision_loss, reason = "what is shown has two places behind the point")]
+        #[expect(clippy::cast_precision_loss, reason = "the output has two decimal places")]
         let rate = happened as f64 * 60.0 / elapsed.as_secs_f64();
         for (average, (_, window)) in self.averages.iter_mut().zip(WINDOWS) {
             let kept = (-elapsed.as_secs_f64() / window.as_secs_f64()).exp();
@@ -33,7 +33,7 @@ impl LoadAverage {
         }
     }
 
-    /// The name of each window, and the average over it with two places behind the point.
+    /// The name of each window and its average with two decimal places.
     pub(crate) fn formatted(&self) -> impl Iterator<Item = (&'static str, String)> {
         WINDOWS.iter().zip(self.averages).map(|((name, _), average)| (*name, format!("{average:.2}")))
     }
@@ -56,10 +56,10 @@ mod tests {
     fn a_burst_weighs_by_its_window_and_fades_by_it() {
         let mut load = LoadAverage::default();
         check(&load, ["0.00", "0.00", "0.00"]);
-        // 60 in ten seconds are 360 in a minute; of that, 1 - exp(-10 s / window).
+        // 60 events in ten seconds are 360 in a minute, weighted with 1 - exp(-10 s / window).
         load.update(60, TEN_S);
         check(&load, ["55.27", "11.80", "3.98"]);
-        // And then nothing for a minute: exp(-60 s / window) of it is left, however often one looks.
+        // After an idle minute exp(-60 s / window) of the average remains, for any number of updates.
         let mut often = load;
         load.update(60, 6 * TEN_S);
         check(&load, ["20.33", "9.66", "3.72"]);
@@ -76,7 +76,7 @@ mod tests {
             load.update(7 * number, TEN_S);
         }
         check(&load, ["42.00", "42.00", "42.00"]);
-        // The total before the first look counts as if it had happened since the start.
+        // The total before the first update counts as if it had grown since the start.
         let mut late = LoadAverage::default();
         late.update(1_000, Duration::from_hours(24));
         check(&late, ["0.69", "0.69", "0.69"]);

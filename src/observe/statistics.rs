@@ -1,5 +1,5 @@
-//! The statistics block on standard output, in the form that operators' scripts read.
-//! Counts nothing: the shards do.
+//! The statistics block on standard output, in the format that scripts of operators parse, and one log line for each
+//! shard.
 
 use std::array::from_fn;
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use tracing::{debug, info, warn};
 
 use crate::process::{clock, systemd};
 
-/// Declares the numbers of a shard once, for the struct, its sum and what is shown of it.
+/// Declares the counters of a shard once, for the struct, its sum and its outputs.
 macro_rules! shard_totals {
     ($( $(#[doc = $line:literal])+ $name:ident, )+) => {
-        /// Of one shard, or sums over several. Gauges say what is now; the others only grow.
+        /// Counters of one shard, or sums over several. Gauges are current values; the other counters only grow.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(crate) struct ShardTotals {
             $( $(#[doc = $line])+ pub(crate) $name: u64, )+
@@ -22,10 +22,10 @@ macro_rules! shard_totals {
         }
 
         impl ShardTotals {
-            /// How many numbers there are beside `dropped`.
+            /// Number of counters except `dropped`.
             pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
 
-            /// All of them but `dropped`, in one order.
+            /// All counters except `dropped`, in a fixed order.
             pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {
                 [$( self.$name ),+]
             }
@@ -40,31 +40,31 @@ macro_rules! shard_totals {
 }
 
 shard_totals! {
-    /// Connections now (gauge).
+    /// Current connections (gauge).
     connections,
-    /// Connections that were accepted, to be served or to be told that there is no room.
+    /// Connections that were accepted, to be served or to be turned away.
     sockets_opened,
     /// CONNECT packets received.
     connects_received,
-    /// Sessions with a connection now (gauge).
+    /// Sessions with a connection (gauge).
     attached,
-    /// Sessions now, connected or not (gauge).
+    /// Sessions, connected or not (gauge).
     sessions,
-    /// Sessions that ended because their time was over.
+    /// Sessions that expired.
     sessions_expired,
     /// Connections that the operator closed.
     closed_by_operator,
-    /// Subscriptions of all sessions now (gauge).
+    /// Subscriptions of all sessions (gauge).
     subscriptions,
-    /// Those of them that are shared (gauge).
+    /// Shared subscriptions of all sessions (gauge).
     shared_subscriptions,
-    /// Retained messages of clients now (gauge).
+    /// Retained messages of clients (gauge).
     retained_messages,
-    /// Retained messages whose time was over.
+    /// Retained messages that expired.
     retained_expired,
-    /// Messages held now, retained ones included (gauge).
+    /// Stored messages, including retained ones (gauge).
     stored_messages,
-    /// Bytes of them (gauge).
+    /// Bytes of stored messages (gauge).
     stored_bytes,
     /// Packets of every type received from clients.
     packets_received,
@@ -82,55 +82,56 @@ shard_totals! {
     payload_bytes_received,
     /// Payload bytes of PUBLISH packets sent.
     payload_bytes_sent,
-    /// Publishes refused for lack of room.
+    /// Publishes that were refused for lack of room.
     publishes_refused,
-    /// Retained messages that were acknowledged on one shard and found no room in the store of another.
+    /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
     retained_refused,
-    /// Connections closed for lack of memory with a packet half received.
+    /// Connections that were closed for lack of memory with a partly received packet.
     half_packets_refused,
-    /// Publishes to topics that clients may not write to.
+    /// Publishes to topics that clients must not publish to.
     publishes_denied,
-    /// Messages sent to other shards, one for each of them.
+    /// Messages forwarded to other shards, one for each shard.
     messages_crossed,
-    /// Messages of other shards that nobody here wanted.
+    /// Messages of other shards without a subscriber here.
     crossed_for_nothing,
     /// Connections handed over to the shard of their session.
     handed_over,
     /// Turns of the shard.
     turns,
-    /// Times that another shard woke this one.
+    /// Wake-ups of this shard by another one.
     parked_wakes,
 }
 
-/// One shard and the time that its thread has spent on a core, where the system tells.
+/// Counters of one shard and the CPU time of its thread, where the system reports it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardReport {
-    /// What the shard counts.
+    /// Counters of the shard.
     pub(crate) totals: ShardTotals,
-    /// Since it started.
+    /// CPU time since its start.
     pub(crate) busy: Option<Duration>,
 }
 
 /// Sums over all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Connections now, those on their way between two shards included.
+    /// Current connections, including those that move between two shards.
     pub(crate) connections: u64,
-    /// Most connections at once, as configured.
+    /// Maximum number of connections, as configured.
     pub(crate) connections_max: u64,
-    /// All else.
+    /// All other counters.
     pub(crate) shards: ShardTotals,
 }
 
 impl ShardTotals {
-    /// Adds those of another shard.
+    /// Adds the counters of another shard.
     pub(crate) fn add(&mut self, other: &Self) {
         let (mine, theirs) = (self.numbers(), other.numbers());
         let dropped = from_fn(|at| self.dropped[at] + other.dropped[at]);
         *self = Self { dropped, ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at])) };
     }
 
-    /// Deliveries dropped for whatever reason. What moved is counted wherever it went, so it is nothing to be warned of.
+    /// Deliveries dropped for any reason. Moved messages are excluded: they are counted again by their new session, so
+    /// they are no loss.
     pub(crate) fn dropped_total(&self) -> u64 {
         self.dropped.iter().sum::<u64>() - self.dropped[DropReason::Moved.index()]
     }
@@ -139,7 +140,7 @@ impl ShardTotals {
 impl Totals {
     /// `1234/10000 (12.3%)`.
     pub(crate) fn connections_of_max(&self) -> String {
-        // Tenths of a percent, rounded, in integers: a ratio of counts needs no floating point.
+        // Tenths of a percent, rounded, in integers.
         let max = self.connections_max.max(1);
         let tenths = (self.connections.saturating_mul(1_000) + max / 2) / max;
         format!("{}/{} ({}.{}%)", self.connections, self.connections_max, tenths / 10, tenths % 10)
@@ -156,36 +157,35 @@ impl Totals {
     }
 }
 
-/// What the operator was told so far.
+/// State of the reports that were printed.
 #[derive(Debug)]
 pub(crate) struct Report {
     dropped: u64,
-    /// When the shards were last looked at.
+    /// Time of the last report.
     seen: Instant,
-    /// The time that each had then been busy.
+    /// CPU time of each shard at that time.
     busy: Vec<Duration>,
 }
 
-/// Who asked for a report, and so how loudly each shard is told.
+/// The trigger of a report, which determines the log level of its shard lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// A clock, or the end: shards are a matter of debugging.
+    /// The interval or the end of the broker: shard lines have debug level.
     Interval,
-    /// The operator.
+    /// A signal of the operator: shard lines have info level.
     Signal,
 }
 
 impl Report {
-    /// Nothing; shards start now.
+    /// Starts without a report; the shards start now.
     pub(crate) fn start() -> Self {
         Self { dropped: 0, seen: clock::read(), busy: Vec::new() }
     }
 
-    /// Prints the block on standard output, tells the service manager its first line, and warns if messages
-    /// were dropped since this was last called.
+    /// Prints the block on standard output, sends its first line to the service manager, and logs a warning if
+    /// messages were dropped since the last call.
     pub(crate) fn print(&mut self, totals: &Totals) {
-        // One write, so that no log line stands inside the block. A closed standard output is no reason to
-        // stop serving.
+        // A single write keeps log lines out of the block. A closed standard output does not stop the broker.
         let mut output = io::stdout().lock();
         let _ = output.write_all(totals.block().as_bytes()).and_then(|()| output.flush());
         drop(output);
@@ -200,7 +200,7 @@ impl Report {
         }
     }
 
-    /// Logs one line for each shard, in order. `busy_percent` counts from the last time this was called.
+    /// Logs one line for each shard, in order. `busy_percent` covers the time since the last call.
     pub(crate) fn log_shards(&mut self, shards: &[ShardReport], trigger: Trigger) {
         let now = clock::read();
         let since = now.duration_since(self.seen);
@@ -247,7 +247,7 @@ impl Report {
     }
 }
 
-/// `part` of `whole`, rounded, in percent.
+/// `part` of `whole` in percent, rounded.
 pub(crate) fn percent(part: Duration, whole: Duration) -> u64 {
     let whole_us = whole.as_micros().max(1);
     u64::try_from((part.as_micros() * 100 + whole_us / 2) / whole_us).unwrap_or(u64::MAX)

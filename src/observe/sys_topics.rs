@@ -1,5 +1,5 @@
-//! `$SYS/broker/...`: what the broker says of itself to its clients, under the names that mosquitto's users know.
-//! Counts nothing: the shards do. Knows no client and no subscription.
+//! `$SYS/broker/...`: the statistics of the broker as retained messages, under the names that mosquitto uses.
+//! Only changed values are published, so that an idle broker sends nothing but its uptime and loads.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,13 +11,13 @@ use crate::observe::load_average::LoadAverage;
 use crate::observe::statistics::{ShardReport, ShardTotals, Totals, percent};
 use crate::process::clock;
 
-/// One message: its topic and its payload.
+/// One message: topic and payload.
 pub(crate) type SysMessage = (String, String);
 
-/// One of the totals of all shards.
+/// Selects one total over all shards.
 type Total = fn(&ShardTotals) -> u64;
 
-/// What loads are told of.
+/// Totals whose load averages are published.
 const LOADS: [(&str, Total); 9] = [
     ("messages/received", |sums| sums.packets_received),
     ("messages/sent", |sums| sums.packets_sent),
@@ -30,20 +30,20 @@ const LOADS: [(&str, Total); 9] = [
     ("connections", |sums| sums.connects_received),
 ];
 
-/// What clients were told, so that only what changed is told again.
+/// The values that were published, to find those that changed.
 #[derive(Debug)]
 pub(crate) struct SysTopics {
     started: Instant,
     published: BTreeMap<String, String>,
     clients_max: u64,
     loads: [LoadAverage; LOADS.len()],
-    /// When the shards were last looked at, and the time that each had then been busy.
+    /// Time of the last call, and the CPU time of each shard at that time.
     seen: Instant,
     busy: Vec<Duration>,
 }
 
 impl SysTopics {
-    /// Nothing was told; the broker starts now.
+    /// Starts with no published value; the uptime counts from now.
     pub(crate) fn start() -> Self {
         let now = clock::read();
         Self {
@@ -56,7 +56,8 @@ impl SysTopics {
         }
     }
 
-    /// Has `publish` publish what changed since the last time; what that could not take is told the next time.
+    /// Passes the changed values to `publish`, which returns those it took. The others are passed again by the next
+    /// call.
     pub(crate) fn publish_changed(
         &mut self,
         totals: &Totals,
@@ -183,7 +184,7 @@ mod tests {
             let expected =
                 ["1min", "5min", "15min"].map(|window| format!("$SYS/broker/load/{name}/{window}"));
             assert_eq!(moved, expected);
-            // 1 - 1/e of a million, or less if this machine took long over it.
+            // 1 - 1/e of a million, or less on a slow machine.
             let average: f64 =
                 published.iter().find(|(topic, _)| *topic == expected[0]).unwrap().1.parse().unwrap();
             assert!((300_000.0..=632_121.0).contains(&average), "{average}");
@@ -203,7 +204,7 @@ mod tests {
                 published.clone_from(&messages);
                 if is_taken { messages } else { Vec::new() }
             });
-            // What passes with time is not what this is about.
+            // Values that change with time are not part of this test.
             published.retain(|(topic, _)| {
                 topic != "$SYS/broker/uptime" && !topic.starts_with("$SYS/broker/load/")
             });

@@ -1,23 +1,23 @@
-//! Replaces a file as a whole: at any moment, and after a loss of power, it holds either all of the old or all of the new.
-//! Knows nothing of what is in it.
+//! Atomic replacement of a file: at any moment, and after a loss of power, the file holds either the complete old
+//! content or the complete new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Who may read the file.
+/// The users that can read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readers {
-    /// Whoever the process's own mask lets.
+    /// All users that the umask of the process permits.
     All,
-    /// The user that runs the broker alone.
+    /// Only the user that runs the broker.
     Owner,
 }
 
-/// Puts what `write` writes in the place of `file`.
+/// Replaces the content of `file` by the output of `write`.
 ///
 /// # Errors
-/// Whatever the system or `write` refuses; `file` is then as it was.
+/// Any error of the system or of `write`; `file` is then unchanged.
 pub(crate) fn replace(
     file: &Path,
     readers: Readers,
@@ -37,30 +37,27 @@ pub(crate) fn replace(
     }
 }
 
-/// The new name is in the directory, and so is durable only with it.
+/// The new name is stored in the directory, so it is durable only after the directory is synchronised.
 #[cfg(unix)]
 fn sync_name(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// NTFS keeps names in a journal of its own, and a directory cannot be flushed.
+/// NTFS journals names by itself, and a directory cannot be synchronised.
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "other systems can refuse")]
+#[expect(clippy::unnecessary_wraps, reason = "the other systems return errors")]
 fn sync_name(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg_attr(
-    not(unix),
-    expect(unused_variables, reason = "a file has the access list of its directory, the owner's to set")
-)]
+#[cfg_attr(not(unix), expect(unused_variables, reason = "a file inherits the access list of its directory"))]
 fn create(file: &Path, readers: Readers) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).write(true).truncate(true);
     #[cfg(unix)]
     if readers == Readers::Owner {
         use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-        // The mode counts for a file that is made; one that a crash left behind keeps its own.
+        // The mode applies only to a new file; one that a crash left behind keeps its own.
         let created = options.mode(0o600).open(file)?;
         created.set_permissions(fs::Permissions::from_mode(0o600))?;
         return Ok(created);

@@ -1,9 +1,9 @@
-//! The one place that reads a clock.
-//! Knows no calendar: shards need durations, and the log writes its own time.
+//! The only module that reads a clock, so that time is an argument everywhere else. It reads monotonic time: shards
+//! need durations only, and the log formats its own time.
 
 use std::time::{Duration, Instant};
 
-/// Monotonic time since the process started, as the engines see it.
+/// Monotonic time since the start of the process, in the units of the engines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: Instant,
@@ -15,13 +15,13 @@ impl Clock {
         Self { origin: read() }
     }
 
-    /// Now, for the engine.
+    /// The current time of the engine.
     pub(crate) fn now(self) -> engine::Instant {
         let elapsed = read().duration_since(self.origin);
         engine::Instant::from_ms(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The moment of the engine as the system's; a moment too far away becomes one in a year.
+    /// The system time of an engine's moment; a moment that the system cannot represent becomes one in a year.
     pub(crate) fn system(self, moment: engine::Instant) -> Instant {
         const YEAR: Duration = Duration::from_hours(24 * 365);
         self.origin.checked_add(Duration::from_millis(moment.as_ms())).unwrap_or_else(|| read() + YEAR)
@@ -29,7 +29,7 @@ impl Clock {
 }
 
 /// The system's monotonic clock.
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the clock")]
 pub(crate) fn read() -> Instant {
     Instant::now()
 }

@@ -1,5 +1,4 @@
-//! The data directory: made when missing, proved writable, and held by one broker at a time.
-//! Knows no file in it but its own lock.
+//! The data directory: created if missing, tested for writing, and locked by one broker at a time.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -8,20 +7,20 @@ use std::process;
 
 use crate::error::StartupError;
 
-/// The file whose lock says that the directory is in use; it holds the number of the process.
+/// The file whose lock marks the directory as in use. It contains the number of the process.
 const LOCK_FILE: &str = "broker.lock";
 
-/// The directory is ours as long as this lives; the system ends that with the process, whatever ends it.
+/// The lock on the directory, held while this value lives. The system releases it with the process, however that ends.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes `directory` if it is missing and takes it.
+    /// Creates `directory` if it is missing, and locks it.
     ///
     /// # Errors
-    /// If it cannot be made or written, or if another broker has it.
+    /// If it cannot be created or written, or if another broker holds it.
     pub(crate) fn take(directory: &Path) -> Result<Self, StartupError> {
         let unusable = |error| StartupError::data_dir(directory, error);
         fs::create_dir_all(directory).map_err(unusable)?;

@@ -1,6 +1,6 @@
-//! The log: events with fields to standard output and, if asked for, to a new file every day.
-//! A slow terminal or disk must never hold up a shard, so lines are written by threads of their own; what
-//! those cannot keep up with is dropped and counted.
+//! The log: events with fields to standard output and, if configured, to a new file every day.
+//! Invariant: a slow terminal or disk never blocks a shard. Threads of the log write the lines; lines above their
+//! bound are dropped and counted.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -21,23 +21,23 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{Config, LogLevel};
 use crate::error::StartupError;
 
-/// Lines that wait for one output; the next one is dropped and counted.
+/// Lines that wait for one output. The next line is dropped and counted.
 const LINES_WAITING_MAX: usize = 8_192;
 
-/// Log files kept, one a day.
+/// Number of log files kept, one for each day.
 const FILES_KEPT: usize = 14;
 
-/// How long a panicking thread gives the log's own threads to write its last line.
+/// Time that a panicking thread leaves the threads of the log to write the last line.
 const LAST_LINE_MS: u64 = 100;
 
-/// The running log; dropping it writes what waits.
+/// The running log. Dropping it writes the waiting lines.
 pub(crate) struct Logging {
     writers: Vec<WorkerGuard>,
     counters: Vec<ErrorCounter>,
     dropped_reported: usize,
 }
 
-/// Starts the log, and makes every panic end the process after telling it.
+/// Starts the log, and makes every panic end the process after it is logged.
 ///
 /// # Errors
 /// If the log directory cannot be written.
@@ -62,7 +62,7 @@ pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
 }
 
 impl Logging {
-    /// Says how many lines were dropped, if more were since it was last said.
+    /// Logs the number of dropped lines, if it has grown since the last call.
     pub(crate) fn report_dropped(&mut self) {
         let dropped = self.counters.iter().map(ErrorCounter::dropped_lines).sum();
         if dropped > self.dropped_reported {
@@ -94,7 +94,7 @@ fn log_file(directory: &Path) -> Result<RollingFileAppender, StartupError> {
         .max_log_files(FILES_KEPT)
         .build(directory)
         .map_err(|error| {
-            // The source is what the system says; the error itself only repeats what was tried.
+            // The source is the error of the system; the outer error only repeats the attempt.
             let source = std::error::Error::source(&error);
             unwritable(source.map_or_else(|| error.to_string(), ToString::to_string))
         })
@@ -110,7 +110,8 @@ fn level(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// A shard that lost a thread would look alive and serve nobody: end, and let the service manager start anew.
+/// A process without one of its shards would seem alive and not serve its clients. Ending it lets the service manager
+/// start a new one.
 fn end_on_panic() {
     let default_hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

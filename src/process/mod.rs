@@ -1,5 +1,6 @@
 //! The process and its operating system: clock, open files, signals, service manager, data directory, atomic file
-//! replacement and the log. Each module wraps one service of the system, and the rest of `src` uses it only through here.
+//! replacement and the log. Each module wraps one service of the system; the other rooms use that service only through
+//! it.
 
 pub(crate) mod atomic_file;
 pub(crate) mod clock;

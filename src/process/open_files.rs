@@ -1,24 +1,22 @@
-//! The process's own limit of open files: raised as far as it goes, and compared with what was asked for.
-//! Knows no connection.
+//! The limit of open files of the process: raised as far as the system permits, and compared with `max_connections`.
 
 #[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Descriptors of the process that are not connections: standard streams, signals, files of data and logs, and some
-/// to spare.
+/// Descriptors of the process that are not connections: standard streams, signals, data and log files, and a reserve.
 const RESERVED: u64 = 24;
 
-/// Descriptors of a shard that are not connections: its listeners, its ring or epoll instance, its doorbell.
+/// Descriptors of a shard that are not connections: its listeners, its ring or epoll instance, and its doorbell.
 const RESERVED_BY_SHARD: u64 = 8;
 
-/// Files and sockets this process may have open at once; `u64::MAX` if there is no limit.
+/// Maximum number of open files and sockets; `u64::MAX` without a limit.
 #[cfg(unix)]
 pub(crate) fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Raises the soft limit of open files to the hard one.
+/// Raises the soft limit of open files to the hard limit.
 #[cfg(unix)]
 pub(crate) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -27,7 +25,7 @@ pub(crate) fn raise_limit() {
         return;
     }
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        // macOS has no hard limit and yet refuses more than OPEN_MAX.
+        // macOS reports no hard limit, but refuses more than OPEN_MAX.
         let open_max = Rlimit { current: Some(10_240), maximum: limit.maximum };
         let lower = limit.current.is_some_and(|current| current < 10_240);
         if !(cfg!(target_os = "macos") && lower && setrlimit(Resource::Nofile, open_max).is_ok()) {
@@ -36,7 +34,7 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// Files and sockets this process may have open at once: Windows counts memory instead.
+/// Maximum number of open files and sockets. Windows has no such limit; it bounds memory instead.
 #[cfg(not(unix))]
 pub(crate) fn limit() -> u64 {
     u64::MAX
@@ -46,7 +44,7 @@ pub(crate) fn limit() -> u64 {
 #[cfg(not(unix))]
 pub(crate) fn raise_limit() {}
 
-/// Warns, once and in full, if the limit of open files is reached before `connections_max`.
+/// Logs a warning if the limit of open files is reached before `connections_max`.
 pub(crate) fn warn_if_too_few(connections_max: u32, shard_count: u16) {
     let open_files_max = limit();
     let connections_possible = connections_possible(open_files_max, shard_count);

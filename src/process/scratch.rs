@@ -1,15 +1,15 @@
-//! Directories for unit tests, each gone with its value. Compiled for tests alone.
+//! Temporary directories for unit tests, removed when dropped. Compiled for tests only.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
 
-/// An empty directory of this process's own.
+/// An empty directory of this process.
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes it; `name` tells tests apart.
+    /// Creates it; `name` distinguishes the tests of a process.
     pub(crate) fn new(name: &str) -> Self {
         let path = env::temp_dir().join(format!("mqtt-broker-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -17,7 +17,7 @@ impl Scratch {
         Self(path)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! What systemd is told: ready, alive, stopping. Says nothing where no service manager listens.
-//! Decides nothing: whether the broker is alive is for the caller to know.
+//! Notifications to systemd: ready, status, watchdog and stopping. They do nothing without a service manager.
+//! The caller decides whether the broker is alive.
 
 use std::time::Duration;
 
@@ -17,26 +17,26 @@ pub(crate) fn status(status: &str) {
     send(&[sd_notify::NotifyState::Status(status)]);
 }
 
-/// Every shard turned since this was last said.
+/// Every shard has turned since the last notification.
 pub(crate) fn watchdog() {
     #[cfg(target_os = "linux")]
     send(&[sd_notify::NotifyState::Watchdog]);
 }
 
-/// The broker stops from here on.
+/// The broker is stopping.
 pub(crate) fn stopping() {
     #[cfg(target_os = "linux")]
     send(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status("stopping")]);
 }
 
-/// How often [`watchdog`] is to be said: half of the time after which systemd gives the process up. `None` where
-/// nobody watches.
+/// Interval for [`watchdog`]: half of the time after which systemd considers the process dead. `None` without a
+/// watchdog.
 pub(crate) fn watchdog_interval() -> Option<Duration> {
     #[cfg(target_os = "linux")]
     let watchdog = sd_notify::watchdog_enabled();
     #[cfg(not(target_os = "linux"))]
     let watchdog: Option<Duration> = None;
-    // A tick of no length at all would be always due.
+    // An interval of zero would keep the control plane busy.
     watchdog.map(|watchdog| (watchdog / 2).max(Duration::from_millis(1)))
 }
 

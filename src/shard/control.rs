@@ -1,5 +1,7 @@
-//! How the control plane speaks to the shards: requests on a bounded channel and a doorbell one way, counters the other.
-//! No request waits for a shard but the stop; the others repeat, so one that finds no room is left out.
+//! The control plane's handle on the shards. Requests go through a bounded channel and a doorbell; counters come back
+//! through shared memory.
+//! Only the request to stop waits for room in the channel. The other requests repeat, so one that finds no room is
+//! dropped.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -17,25 +19,25 @@ use crate::observe::statistics::{ShardReport, Totals};
 use crate::observe::sys_topics::SysMessage;
 use crate::process::clock;
 
-/// Requests that may wait for a shard. They repeat, so one that finds no room is left out.
+/// Requests that can wait for one shard. They repeat, so one that finds no room is dropped.
 pub(super) const REQUESTS_MAX: usize = 8;
 
-/// Something the control plane asks of a shard.
+/// A request of the control plane to a shard.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Accept connections: every shard knows what the others subscribe to.
+    /// Accept connections: every shard has received the subscriptions of the others.
     Accept,
-    /// Show that you turn.
+    /// Confirm that the shard turns, by this number.
     Turn(u64),
-    /// Publish these messages of the broker's own.
+    /// Publish these `$SYS` messages.
     Publish(Vec<SysMessage>),
-    /// Close the connection of a client whose session is at home here.
+    /// Close the connection of a client whose session lives on this shard.
     Disconnect(DisconnectCommand),
-    /// Hand the records of persistent sessions over, if they changed.
+    /// Export the records of persistent sessions, if they changed.
     ExportSubscriptions,
-    /// Take no more packets from clients, and answer whether nothing is on its way to or from here.
+    /// Accept no more packets from clients, and answer whether no message is in flight to or from this shard.
     Quiesce(Sender<bool>),
-    /// Tell the clients, and end within this time.
+    /// Disconnect the clients, and end within this time.
     Stop(Duration),
 }
 
@@ -51,13 +53,13 @@ pub(crate) struct Shards {
     pub(super) threads: Vec<Thread>,
     pub(super) doorbells: Doorbells,
     pub(super) permits: ConnectionPermits,
-    /// Of one shard, but the homes of topics are the same for all.
+    /// The topology of shard 0. The homes of clients and topics are the same for all shards.
     pub(super) topology: Topology,
     pub(super) turn_requested: AtomicU64,
 }
 
 impl Shards {
-    /// What each shard shows, in order.
+    /// The counters of each shard, in the order of the shards.
     pub(crate) fn each(&self) -> Vec<ShardReport> {
         self.threads
             .iter()
@@ -70,7 +72,7 @@ impl Shards {
         sum(&self.permits, self.threads.iter().map(|thread| &thread.gauges))
     }
 
-    /// Whether every shard has turned since the last call; asks them to turn again.
+    /// Whether every shard has turned since the last call. If so, requests the next turn.
     pub(crate) fn all_shards_turned(&self) -> bool {
         let requested = self.turn_requested.load(Relaxed);
         let turned = self.threads.iter().all(|thread| thread.gauges.turn_completed() >= requested);
@@ -81,20 +83,20 @@ impl Shards {
         turned
     }
 
-    /// Asks the shards for the records of persistent sessions that changed.
+    /// Requests the records of persistent sessions that changed.
     pub(crate) fn export_subscriptions(&self) {
         self.request_all(|| Control::ExportSubscriptions);
     }
 
-    /// Has the connection of a client closed by the shard where its session is at home. An order that the shard has no
-    /// room for is dropped, and with it the way to answer it.
+    /// Closes the connection of a client on the shard where its session lives. A command that finds no room is
+    /// dropped, and with it the channel for its answer.
     pub(crate) fn disconnect(&self, command: DisconnectCommand) {
         let home = usize::from(self.topology.home_of_client(&command.client_id));
         let _ = self.threads[home].control.try_send(Control::Disconnect(command));
         self.doorbells.ring(home);
     }
 
-    /// Has each message published by the shard where its topic is at home. Returns those that were passed on.
+    /// Passes each message to the home shard of its topic. Returns the messages that were passed on.
     pub(crate) fn publish(&self, messages: Vec<SysMessage>) -> Vec<SysMessage> {
         let mut by_shard: Vec<Vec<SysMessage>> = self.threads.iter().map(|_| Vec::new()).collect();
         for message in messages {
@@ -102,7 +104,7 @@ impl Shards {
         }
         let mut passed_on = Vec::new();
         for (shard, (thread, messages)) in self.threads.iter().zip(by_shard).enumerate() {
-            // A shard without news sleeps on.
+            // A shard without new messages is not woken.
             if !messages.is_empty() && thread.control.try_send(Control::Publish(messages.clone())).is_ok() {
                 self.doorbells.ring(shard);
                 passed_on.extend(messages);
@@ -111,14 +113,14 @@ impl Shards {
         passed_on
     }
 
-    /// Ends all shards: clients are told 0x8B and get what is on its way to them, within `deadline`.
+    /// Ends all shards: clients receive 0x8B and their messages in flight, within `deadline`.
     ///
     /// # Panics
-    /// If a shard's thread panicked, which ends the process anyway.
+    /// If the thread of a shard panicked, which ends the process in any case.
     pub(crate) fn stop(mut self, deadline: Duration) -> Totals {
         self.quiesce(deadline / 2);
         for (shard, thread) in self.threads.iter().enumerate() {
-            // Nothing else is asked any more, so there will be room.
+            // No other requests are sent any more, so room becomes free.
             let _ = thread.control.send(Control::Stop(deadline));
             self.doorbells.ring(shard);
         }
@@ -129,11 +131,12 @@ impl Shards {
         sum(&self.permits, gauges.iter())
     }
 
-    /// Waits, at most `patience`, until everything that clients were promised has crossed to its shard.
+    /// Waits at most `patience` until every acknowledged message has reached its shard.
     fn quiesce(&self, patience: Duration) {
         let last = clock::read() + patience;
         let mut idle_rounds = 0;
-        // In one round a shard may have answered before another sent it something; in two it has not.
+        // A shard can answer in one round before another one sends it a message. After two idle rounds that is
+        // impossible.
         while idle_rounds < 2 && clock::read() < last {
             let (answer, answers) = bounded(self.threads.len());
             self.request_all(|| Control::Quiesce(answer.clone()));

@@ -1,5 +1,5 @@
-//! The processor's cores: how many the process may use, which of them a shard is pinned to, how busy its thread is.
-//! Knows nothing of what runs there.
+//! The cores of the processor: how many the process can use, which one a shard is pinned to, and the CPU time of its
+//! thread.
 
 use std::num::NonZero;
 use std::thread;
@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use core_affinity::CoreId;
 
-/// How many shards a setting of `shards` means: 0 is one for each core that the process may use.
+/// Number of shards for the setting `shards`; 0 selects one for each core that the process can use.
 pub(crate) fn shard_count(shards: u32) -> u16 {
     let wanted = match shards {
-        // The system's answer heeds CPU affinity and the quotas of control groups of both versions.
+        // The answer of the system takes CPU affinity and the quotas of control groups v1 and v2 into account.
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         shards => shards as usize,
     };
     u16::try_from(wanted).unwrap_or(u16::MAX).clamp(1, engine::SHARDS_MAX)
 }
 
-/// The core of each shard, in order: one each while they last, and then from the first again. Empty where the system
-/// does not tell.
+/// The core of each shard, in order. With more shards than cores the list starts again. Empty where the system does
+/// not list its cores.
 pub(crate) fn assign(shard_count: u16) -> Vec<CoreId> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     cores.iter().copied().cycle().take(if cores.is_empty() { 0 } else { shard_count.into() }).collect()
 }
 
-/// A thread, for those who want to know what it costs.
+/// A thread whose CPU time can be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadId {
     #[cfg(target_os = "linux")]
@@ -40,7 +40,7 @@ impl ThreadId {
         }
     }
 
-    /// The time it has spent on a core since it started; `None` where the system does not tell.
+    /// CPU time of the thread since it started; `None` where the system does not report it.
     #[cfg(target_os = "linux")]
     pub(crate) fn busy(self) -> Option<Duration> {
         let path = format!("/proc/self/task/{}/schedstat", self.id.as_raw_nonzero());
@@ -48,9 +48,9 @@ impl ThreadId {
         text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
     }
 
-    /// The time it has spent on a core since it started; `None` where the system does not tell.
+    /// CPU time of the thread since it started; `None` where the system does not report it.
     #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unused_self, reason = "other systems need it")]
+    #[expect(clippy::unused_self, reason = "Linux needs it")]
     pub(crate) fn busy(self) -> Option<Duration> {
         None
     }

@@ -1,5 +1,6 @@
-//! What a shard shows of itself: written by it alone at the end of a turn, read by the control plane at any time.
-//! Knows no sum: the statistics make that.
+//! The counters that one shard publishes. The shard alone writes them, at the end of each turn; the control plane
+//! reads them at any time.
+//! Reads and writes are relaxed: a reader can see the numbers of two turns mixed, which statistics tolerate.
 
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,7 +12,7 @@ use crate::observe::statistics::ShardTotals;
 #[expect(clippy::disallowed_types, reason = "counters that one shard writes and the control plane reads")]
 type Shared<T> = std::sync::Arc<T>;
 
-/// A handle on what one shard shows.
+/// A handle on the counters of one shard.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gauges(Shared<Values>);
 
@@ -36,7 +37,7 @@ impl Default for Values {
 }
 
 impl Gauges {
-    /// Shows what the engine counts, and how often the shard turned.
+    /// Publishes the counters of the engine and the number of turns.
     pub(crate) fn update(&self, engine: &Engine, turns: u64) {
         let counters = engine.counters();
         let (stored_messages, stored_bytes) = engine.store();
@@ -81,22 +82,22 @@ impl Gauges {
         }
     }
 
-    /// Another shard rang while this one slept.
+    /// Counts a wake-up by another shard while this one slept.
     pub(crate) fn count_parked_wake(&self) {
         self.0.parked_wakes.fetch_add(1, Relaxed);
     }
 
-    /// Shows that the shard turned when it was asked for the `number`th time.
+    /// Publishes that the shard has turned since request `number`.
     pub(crate) fn complete_turn(&self, number: u64) {
         self.0.turn_completed.store(number, Relaxed);
     }
 
-    /// The last time it was asked and turned.
+    /// The last request after which the shard has turned.
     pub(crate) fn turn_completed(&self) -> u64 {
         self.0.turn_completed.load(Relaxed)
     }
 
-    /// What is shown now.
+    /// The current values.
     pub(crate) fn read(&self) -> ShardTotals {
         let values = &self.0;
         let numbers = from_fn(|at| values.numbers[at].load(Relaxed));

@@ -1,5 +1,6 @@
-//! The shards of the process: one pinned thread for each, how the control plane speaks to them, and the counters they show.
-//! A connection, a session and a message belong to exactly one shard; nothing here reads or keeps one of them.
+//! The shards of the process: one pinned thread for each, the requests of the control plane to them, and the counters
+//! they publish.
+//! Each connection, session and message belongs to exactly one shard, so this room holds none of them.
 
 pub(crate) mod control;
 pub(crate) mod cores;

@@ -1,6 +1,6 @@
-//! The key by which client identifiers and topics are dealt to shards, kept in the data directory: one drawn anew at
-//! each start would find no session where it was left, and one that everybody knows would let a peer choose its shard.
-//! Knows no shard.
+//! The key of the hash that assigns client identifiers and topics to shards, kept in the data directory.
+//! The key must persist: with a new one after each start, restored sessions would belong to other shards than their
+//! clients. It must be secret: with a known key, a peer could choose its shard and overload it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,13 +13,13 @@ use crate::process::atomic_file::{self, Readers};
 
 const FILE: &str = "placement.key";
 
-/// 128 bits, four to a digit.
+/// 128 bits, four bits for each digit.
 const HEX_DIGITS: usize = 32;
 
-/// The key of `data_dir`, which is drawn and written there the first time.
+/// The key of `data_dir`. The first start draws it and writes the file.
 ///
 /// # Errors
-/// If the file says something else than a key, or cannot be read or made; it is left as it is.
+/// If the file contains anything but a key, or cannot be read or created. It is not changed.
 pub(crate) fn key(data_dir: &Path) -> Result<Entropy, StartupError> {
     let file = data_dir.join(FILE);
     let unusable = |reason: String| StartupError::PlacementKey { file: file.clone(), reason };
@@ -40,10 +40,10 @@ pub(crate) fn key(data_dir: &Path) -> Result<Entropy, StartupError> {
     }
 }
 
-/// 128 bits that nobody can guess.
+/// 128 unpredictable bits.
 ///
 /// # Errors
-/// If the system has none.
+/// If the system provides no random bytes.
 pub(crate) fn draw() -> Result<Entropy, StartupError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)

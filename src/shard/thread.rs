@@ -1,5 +1,4 @@
-//! The threads of the shards: what each is given, how it starts, and when all of them serve.
-//! Knows no connection.
+//! The threads of the shards: the resources that each receives, its start, and the wait until all of them serve.
 
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -21,20 +20,20 @@ use crate::net::permits::ConnectionPermits;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 
-/// What a shard's thread says of itself once its runtime stands.
+/// Report of a shard's thread after its runtime has started.
 struct Started {
     id: ThreadId,
     backend: SelectedBackend,
 }
 
-/// Binds the listeners, starts a thread for each shard and waits until all of them serve. `key` deals the `sessions`
-/// that are restored, and all clients after them.
+/// Binds the listeners, starts a thread for each shard, and waits until all shards serve. `key` assigns the restored
+/// `sessions`, and later all clients, to shards.
 ///
 /// # Errors
-/// Whatever keeps one of them from serving.
+/// The first error that keeps a shard from serving.
 ///
 /// # Panics
-/// If a shard's thread ends without saying why, which a panic there does; that ends the process anyway.
+/// If the thread of a shard ends without a report. Only a panic does that, and it ends the process in any case.
 pub(crate) fn start(
     config: &Config,
     shard_count: u16,
@@ -66,7 +65,7 @@ pub(crate) fn start(
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
         gauges.update(&engine, 0);
-        // The engine is made here and moved before it has seen anything.
+        // The engine is created here and moves to its thread before it processes an event.
         let parts = Parts {
             number: own,
             engine,
@@ -98,7 +97,7 @@ pub(crate) fn start(
         threads.push(Thread { control, gauges, id: started.id, handle });
     }
     for _ in 0..shard_count {
-        all_settled.recv().expect("a shard settles, or ends the process");
+        all_settled.recv().expect("a shard settles or ends the process");
     }
     let topology = Topology { own: 0, shard_count, key };
     let shards = Shards { threads, doorbells, permits, topology, turn_requested: AtomicU64::new(0) };
@@ -113,7 +112,8 @@ pub(crate) fn start(
     Ok(shards)
 }
 
-/// The sessions of each shard, which may be other ones than before: their number may have changed.
+/// The sessions of each shard. The number of shards can differ from that of the last run, so every session is assigned
+/// anew.
 fn distribute(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<SessionRecord>> {
     let mut distributed: Vec<Vec<SessionRecord>> = (0..topology.shard_count).map(|_| Vec::new()).collect();
     for session in sessions {
@@ -125,20 +125,20 @@ fn distribute(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<Sessi
 fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
     for session in sessions {
         if let Err(reason) = engine.restore(clock.now(), &session) {
-            // Peers' text belongs to debug, but this is the operator's file.
+            // Text of peers is logged at debug level only, but this file belongs to the operator.
             warn!(client_id = session.client_id, reason, "session not restored");
         }
     }
 }
 
 fn wait_until_started(start: &Receiver<Result<Started, StartupError>>) -> Result<Started, StartupError> {
-    start.recv().expect("a shard says whether it started before it ends")
+    start.recv().expect("a shard reports its start before it ends")
 }
 
 fn log_started(shard: usize, shard_count: u16, started: &Started) {
     let SelectedBackend { io, fallback } = &started.backend;
     match fallback {
-        // All shards are alike, unless the system refuses io_uring to some of them.
+        // All shards use the same backend, unless the system refuses io_uring to some of them.
         None if shard == 0 => info!(%io, shards = shard_count, "shards run"),
         Some(refused) if shard == 0 => info!(
             %io, shards = shard_count, reason = %refused, "shards run without io_uring, which this system refused"

@@ -1,5 +1,4 @@
-//! The operator's end: asks the broker that runs with a data directory, and says what it answered.
-//! Knows nothing of that broker but where it is asked.
+//! The operator's end: sends a request to the broker that runs with a data directory, and prints its answer.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,10 +9,10 @@ use super::line::{self, ANSWER_BYTES_MAX, Answer, Request};
 use crate::error::StartupError;
 use crate::process::clock;
 
-/// How long the broker may take: longer than it waits for its own shards.
+/// Time limit for the broker, longer than the one that the broker sets its shards.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Has the connection of a client closed, and says so.
+/// Closes the connection of a client, and prints a confirmation.
 ///
 /// # Errors
 /// If no broker runs with `data_dir`, if it does not answer, or if the client is not connected.
@@ -27,17 +26,17 @@ pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Startup
     };
     let mut stream = Stream::connect(&path, PATIENCE).map_err(refused)?;
     let request = Request::Disconnect { client_id: client_id.to_owned() };
-    // A broker that reads no further has said why.
+    // If the broker stops reading it has sent an answer, which says more than the error.
     let written = line::write(&mut stream, &request, PATIENCE);
     let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + PATIENCE);
     let answer = answer.map_err(|error| refused(written.err().unwrap_or(error)))?;
     match answer {
         Answer::Disconnected => {
-            // Whoever closes standard output does not want to know.
+            // A closed standard output leaves no reader for the confirmation.
             let _ = writeln!(io::stdout().lock(), "client {client_id:?} was disconnected");
             Ok(())
         }
-        // No client has so long an identifier.
+        // The identifier is longer than any client can have, so the broker refused the request by its length.
         Answer::NotUnderstood if client_id.len() > usize::from(u16::MAX) => {
             Err(StartupError::NotConnected { client_id: client_id.to_owned() })
         }

@@ -1,5 +1,5 @@
-//! The two lines of a conversation, and how they are read and written: no more of them than is allowed, and no later.
-//! Knows not by which way it goes, nor who is at which end.
+//! The request line and the answer line: their types, and reading and writing them within a bound of bytes and of
+//! time.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::ipc::Stream;
 use crate::process::clock;
 
-/// The longest client identifier of MQTT, each byte of it escaped as JSON does (`\u0000`), and what stands around it.
+/// The longest client identifier of MQTT with each byte escaped by JSON (`\u0000`), plus the JSON around it.
 pub(super) const REQUEST_BYTES_MAX: usize = 6 * u16::MAX as usize + 64;
 
-/// More than any answer has.
+/// Longer than every answer.
 pub(super) const ANSWER_BYTES_MAX: usize = 64;
 
-/// What can be asked.
+/// A request of an operator.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
@@ -27,24 +27,24 @@ pub(super) enum Request {
     },
 }
 
-/// What can be answered.
+/// The answer of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
-    /// The client was connected, and is told.
+    /// The client was connected, and is being disconnected.
     Disconnected,
-    /// It was not.
+    /// The client was not connected.
     NotConnected,
-    /// The shard of the client has too much to do to hear of it, or the broker stops.
+    /// The shard of the client is too busy to answer, or the broker is stopping.
     Busy,
-    /// The request is none.
+    /// The request is invalid.
     NotUnderstood,
 }
 
-/// The other end's line, in full before `deadline`.
+/// Reads the complete line of the other end before `deadline`.
 ///
 /// # Errors
-/// `InvalidData` if it is longer than `bytes_max` or says nothing that can be said; whatever the system refuses.
+/// `InvalidData` if the line is longer than `bytes_max` or is not a valid `T`; any error of the system.
 pub(super) fn read<T: DeserializeOwned>(
     stream: &mut Stream,
     bytes_max: usize,
@@ -74,10 +74,10 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// Says a line.
+/// Writes a line.
 ///
 /// # Errors
-/// Whatever the system refuses, and a peer that takes nothing for as long as `patience`.
+/// Any error of the system, and a timeout if the peer takes no bytes for `patience`.
 pub(super) fn write(stream: &mut Stream, line: &impl Serialize, patience: Duration) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
@@ -106,7 +106,7 @@ mod tests {
     fn check(name: &str, bytes: &[u8]) -> io::Result<Request> {
         let (mut here, mut there) = pair(name);
         thread::scope(|scope| {
-            // Whoever hangs up early refuses the rest.
+            // The write fails if the reader hangs up early.
             scope.spawn(move || there.write_all(bytes, PATIENCE));
             let read = read(&mut here, REQUEST_BYTES_MAX, clock::read() + PATIENCE);
             drop(here);

@@ -1,6 +1,7 @@
-//! What an operator asks of a running broker, by a way that is open to whoever runs it alone: a connection is one request and
-//! one answer, each a line of JSON.
-//! Knows no shard and no session: whoever keeps them is given an [`DisconnectCommand`] and answers it.
+//! `mqtt-broker disconnect`: both ends of the connection between an operator and the running broker. One connection
+//! carries one request and one answer, each a line of JSON.
+//! Only the user that runs the broker can connect (on Windows also administrators). This module passes a request on as
+//! a [`DisconnectCommand`]; the shard of the client executes and answers it.
 
 mod client;
 mod line;
@@ -20,11 +21,12 @@ use pipe as ipc;
 #[cfg(unix)]
 use socket as ipc;
 
-/// Close the connection of a client.
+/// Closes the connection of a client.
 #[derive(Debug)]
 pub(crate) struct DisconnectCommand {
     /// Its client identifier.
     pub(crate) client_id: String,
-    /// Told whether it was connected; dropped by whoever cannot say.
+    /// Receives whether the client was connected. It is dropped without a value if the shard cannot execute the
+    /// command.
     pub(crate) answer: Sender<bool>,
 }

@@ -1,6 +1,6 @@
-//! Windows: a named pipe, called after the data directory. By the system's default whoever runs the broker, administrators and the
-//! system itself may write to it, others at most read; nobody reaches it from another machine.
-//! Knows nothing of what is said.
+//! Windows: a named pipe whose name is derived from the data directory. By the default access rights of the system,
+//! the user that runs the broker, administrators and the system can write to it, other users can at most read, and
+//! other machines have no access.
 
 use std::fs;
 use std::io;
@@ -16,38 +16,39 @@ use tokio::time::timeout;
 
 use crate::process::clock;
 
-/// Where pipes are. What follows is one name: it may hold any character but a backslash, and 256 with this.
+/// Prefix of pipe names. The rest is one name of any characters but a backslash; the whole has at most 256.
 const PREFIX: &str = r"\\.\pipe\mqtt-broker";
 
-/// What the system says while another operator is let in.
+/// The error of the system while another operator is being connected.
 const ERROR_PIPE_BUSY: i32 = 231;
 
-/// How long to rest before asking again then.
+/// Pause before the next attempt after that error.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Where the broker of a data directory is asked: the same place for every way to write the directory.
+/// The name of the pipe for a data directory, the same for every spelling of its path.
 pub(super) fn path(data_dir: &Path) -> PathBuf {
-    // A directory that is not there has no broker, under no name.
+    // A directory that does not exist has no broker under any name.
     let directory = fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let directory = directory.to_string_lossy().replace('\\', "/");
-    // The canonical form says by `//?/` that it is one.
+    // The canonical form starts with `//?/`.
     format!("{PREFIX}/{}", directory.trim_start_matches("//?/")).into()
 }
 
-/// Nothing is left of a pipe that nobody holds.
+/// A pipe disappears with its last handle.
 pub(super) fn remove(_: &Path) {}
 
-/// The broker's end. There is always one instance of the pipe that waits, so that no other process can take its name.
+/// The broker's end. One instance of the pipe always waits for an operator, so that no other process can take its
+/// name.
 pub(super) struct Listener {
     path: PathBuf,
     waiting: Stream,
 }
 
 impl Listener {
-    /// Listens at `path`. Wine lets a second one listen there; the lock of the data directory is what keeps two brokers apart.
+    /// Listens at `path`. Wine permits a second listener; the lock of the data directory keeps two brokers apart.
     ///
     /// # Errors
-    /// `PermissionDenied` if another process has a pipe of that name; whatever else the system refuses.
+    /// `PermissionDenied` if another process has a pipe of that name; any other error of the system.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
         let waiting =
             Stream::new(|| ServerOptions::new().first_pipe_instance(true).create(path).map(End::Broker))?;
@@ -57,20 +58,20 @@ impl Listener {
     /// Waits for the next operator.
     ///
     /// # Errors
-    /// Whatever the system refuses.
+    /// Any error of the system.
     pub(super) fn accept(&mut self) -> io::Result<Stream> {
-        let End::Broker(pipe) = &self.waiting.end else { unreachable!("a listener holds the broker's end") };
+        let End::Broker(pipe) = &self.waiting.end else { unreachable!("a listener has the broker's end") };
         self.waiting.runtime.block_on(pipe.connect())?;
         let next = Stream::new(|| ServerOptions::new().create(&self.path).map(End::Broker));
         if next.is_err() {
-            // Without a successor it has to wait on.
+            // Without a new instance this one has to wait for the next operator.
             pipe.disconnect()?;
         }
         Ok(mem::replace(&mut self.waiting, next?))
     }
 }
 
-/// One connection, with a runtime that turns while somebody waits for it.
+/// One connection, with a runtime that runs only while a call waits for it.
 pub(super) struct Stream {
     end: End,
     runtime: Runtime,
@@ -90,10 +91,10 @@ impl Stream {
         Ok(Self { end, runtime })
     }
 
-    /// Connects to whoever listens at `path`. That one learns who asks, and cannot act in that name.
+    /// Connects to the listener at `path`. The listener can identify this user, but cannot act as this user.
     ///
     /// # Errors
-    /// `NotFound` if nobody does; whatever else the system refuses, within `patience`.
+    /// `NotFound` if no process listens; any other error of the system, within `patience`.
     pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
         let deadline = clock::read() + patience;
         loop {
@@ -106,10 +107,10 @@ impl Stream {
         }
     }
 
-    /// What came next; nothing at the end.
+    /// Reads the next bytes; 0 at the end.
     ///
     /// # Errors
-    /// `TimedOut` if nothing came for as long as `patience`; whatever the system refuses.
+    /// `TimedOut` if no byte arrives for `patience`; any error of the system.
     pub(super) fn read(&mut self, piece: &mut [u8], patience: Duration) -> io::Result<usize> {
         self.runtime.block_on(async {
             match &mut self.end {
@@ -119,17 +120,17 @@ impl Stream {
         })
     }
 
-    /// Sends all of it. What the broker sends is its last word: it goes with the operator.
+    /// Sends all bytes. The broker then waits until the operator closes, because it sends nothing afterwards.
     ///
     /// # Errors
-    /// Whatever the system refuses, and a peer that does not take it within `patience`.
+    /// Any error of the system, and a timeout if the peer does not take the bytes within `patience`.
     pub(super) fn write_all(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
         let end = &mut self.end;
         let sent = async {
             match end {
                 End::Broker(pipe) => {
                     pipe.write_all(bytes).await?;
-                    // What was written is on its way only while the runtime turns, and has arrived when the other end goes.
+                    // Written bytes are sent only while the runtime runs, and have arrived when the other end closes.
                     while pipe.read(&mut [0; 4096]).await? > 0 {}
                     Ok(())
                 }

@@ -1,5 +1,5 @@
-//! The broker's end: a thread that hears one operator after the other.
-//! Decides nothing: what is asked goes to the main thread as an order, and its answer back.
+//! The broker's end: a thread that serves one operator after the other. It passes each request to the main thread as a
+//! command, and the answer back.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,22 +15,22 @@ use super::line::{self, Answer, REQUEST_BYTES_MAX, Request};
 use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
 use crate::process::clock;
 
-/// How long an operator may take to ask, a shard to answer, and the operator to hear it: each less than whoever asks
-/// waits.
+/// Time limit for an operator to send, for a shard to answer, and for the operator to receive. Each is shorter than
+/// the operator's own limit.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What operators ask, as long as this lives.
+/// The commands of operators. Dropping it removes the socket.
 #[derive(Debug)]
 pub(crate) struct CommandListener {
     receiver: Receiver<DisconnectCommand>,
-    /// Kept, so that a thread that ended or never began is one that asks nothing.
+    /// Kept so that the channel stays open, and merely empty, when the thread ended or never started.
     _sender: Sender<DisconnectCommand>,
-    /// `None`: nobody can ask.
+    /// `None` if no operator can connect.
     path: Option<PathBuf>,
 }
 
 impl CommandListener {
-    /// Where they arrive.
+    /// The channel of the commands.
     pub(crate) fn receiver(&self) -> &Receiver<DisconnectCommand> {
         &self.receiver
     }
@@ -44,8 +44,7 @@ impl Drop for CommandListener {
     }
 }
 
-/// Listens for `data_dir`, which this process holds. A broker serves without it, too: what keeps it from listening is
-/// a warning.
+/// Listens for `data_dir`, which this process has locked. A broker also serves without it, so an error is a warning.
 pub(crate) fn listen(data_dir: &Path) -> CommandListener {
     let (sender, receiver) = bounded(1);
     let path = ipc::path(data_dir);
@@ -83,7 +82,7 @@ fn serve(mut listener: Listener, commands: &Sender<DisconnectCommand>) {
     }
 }
 
-/// One conversation.
+/// Serves one connection.
 fn serve_one(stream: &mut Stream, commands: &Sender<DisconnectCommand>) -> io::Result<()> {
     let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + PATIENCE) {
         Ok(Request::Disconnect { client_id }) => disconnect(client_id, commands),
@@ -95,7 +94,7 @@ fn serve_one(stream: &mut Stream, commands: &Sender<DisconnectCommand>) -> io::R
 
 fn disconnect(client_id: String, commands: &Sender<DisconnectCommand>) -> Answer {
     let (answer, answered) = bounded(1);
-    // A main thread that stops takes none any more.
+    // A main thread that is stopping receives no more commands.
     if commands.send_timeout(DisconnectCommand { client_id, answer }, PATIENCE).is_err() {
         return Answer::Busy;
     }

@@ -1,5 +1,4 @@
-//! Unix: a socket in the data directory, which its owner alone may connect to.
-//! Knows nothing of what is said.
+//! Unix: a socket in the data directory. Only its owner can connect.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
@@ -13,17 +12,17 @@ use socket2::{Domain, SockAddr, Socket, Type};
 /// The socket, below the data directory.
 const FILE: &str = "control.sock";
 
-/// Operators who may wait while another one is heard; one more is refused by the system.
+/// Operators that can wait while another one is served; the system refuses one more.
 const WAITING_MAX: i32 = 16;
 
-/// Where the broker of a data directory is asked.
+/// Path of the socket for a data directory.
 pub(super) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
 }
 
-/// Ends a place where nobody will be heard any more.
+/// Removes the socket.
 pub(super) fn remove(path: &Path) {
-    // The next start replaces what could not be removed.
+    // If this fails, the next start replaces the socket.
     let _ = fs::remove_file(path);
 }
 
@@ -31,18 +30,18 @@ pub(super) fn remove(path: &Path) {
 pub(super) struct Listener(UnixListener);
 
 impl Listener {
-    /// Listens at `path`, in a data directory that this process holds.
+    /// Listens at `path`, in a data directory that this process has locked.
     ///
     /// # Errors
-    /// Whatever the system refuses: a path that is too long, for instance.
+    /// Any error of the system, such as a path that is too long.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        // The data directory is ours, so whoever listened there is gone.
+        // This process holds the data directory, so the process that bound this socket has ended.
         if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
             fs::remove_file(path)?;
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        // Nobody can connect before `listen`, so at no moment can anyone else.
+        // No process can connect before `listen`, so the socket is never accessible to other users.
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         socket.listen(WAITING_MAX)?;
         Ok(Self(socket.into()))
@@ -51,7 +50,7 @@ impl Listener {
     /// Waits for the next operator.
     ///
     /// # Errors
-    /// Whatever the system refuses.
+    /// Any error of the system.
     pub(super) fn accept(&mut self) -> io::Result<Stream> {
         self.0.accept().map(|(stream, _)| Stream(stream))
     }
@@ -61,35 +60,35 @@ impl Listener {
 pub(super) struct Stream(UnixStream);
 
 impl Stream {
-    /// Connects to whoever listens at `path`.
+    /// Connects to the listener at `path`.
     ///
     /// # Errors
-    /// `NotFound` or `ConnectionRefused` if nobody does; whatever else the system refuses, within `patience`.
+    /// `NotFound` or `ConnectionRefused` if no process listens; any other error of the system, within `patience`.
     pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Linux bounds the wait for a place before a listener by it as well.
+        // On Linux this also bounds the wait for a slot in the queue of the listener.
         socket.set_write_timeout(Some(patience))?;
         socket.connect(&SockAddr::unix(path)?)?;
         Ok(Self(socket.into()))
     }
 
-    /// What came next; nothing at the end.
+    /// Reads the next bytes; 0 at the end.
     ///
     /// # Errors
-    /// `TimedOut` if nothing came for as long as `patience`, which is not zero; whatever the system refuses.
+    /// `TimedOut` if no byte arrives for `patience`, which must not be zero; any error of the system.
     pub(super) fn read(&mut self, piece: &mut [u8], patience: Duration) -> io::Result<usize> {
         self.0.set_read_timeout(Some(patience))?;
         match self.0.read(piece) {
-            // What the system says when the time is up.
+            // The error of the system when the time is up.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
             read => read,
         }
     }
 
-    /// Sends all of it.
+    /// Sends all bytes.
     ///
     /// # Errors
-    /// Whatever the system refuses, and a peer that takes nothing for as long as `patience`.
+    /// Any error of the system, and a timeout if the peer takes no bytes for `patience`.
     pub(super) fn write_all(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
         self.0.set_write_timeout(Some(patience))?;
         self.0.write_all(bytes)

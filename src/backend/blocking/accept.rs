@@ -1,5 +1,4 @@
-//! Accepts on a thread of its own, until the shard stops.
-//! Knows no protocol, and not who serves what it accepts.
+//! The thread that accepts on one listener until the shard stops. It passes each connection to the shard as an event.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,20 +15,20 @@ use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::ConnectionPermits;
 
-/// How long to try to wake one who accepts; on this machine it takes no time.
+/// Time limit for the connection that wakes a blocked accept. On one machine it takes no time.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 
-#[expect(clippy::disallowed_types, reason = "a flag that the shard sets and who accepts reads")]
+#[expect(clippy::disallowed_types, reason = "a flag that the shard sets and the accepting thread reads")]
 type Shared<T> = std::sync::Arc<T>;
 
-/// **Lives on:** the shard. Tells those who accept that it stops.
+/// **Lives on:** the shard. Stops the thread that accepts.
 pub(super) struct Acceptor {
     stopping: Shared<AtomicBool>,
     address: SocketAddr,
 }
 
 impl Acceptor {
-    /// Starts to accept.
+    /// Starts the thread.
     ///
     /// # Errors
     /// If the system refuses a thread.
@@ -45,7 +44,8 @@ impl Acceptor {
         Ok(Self { stopping, address })
     }
 
-    /// Ends the thread, and with it the listener. No call does that to one who blocks on every system; a connection does.
+    /// Ends the thread, and with it the listener. No system call interrupts a blocked accept on every system, but a
+    /// connection does.
     pub(super) fn stop(self) {
         self.stopping.store(true, Relaxed);
         let mut address = self.address;
@@ -71,7 +71,7 @@ fn run(
             _ if stopping.load(Relaxed) => return,
             Ok((stream, peer)) => {
                 let Some(admission) = permits.acquire() else {
-                    // Not even room to say no.
+                    // Both the limit of connections and the reserve for refusals are used up.
                     debug!(%peer, "connection refused without an answer");
                     continue;
                 };

@@ -1,5 +1,4 @@
-//! The shard's own thread: hears what its threads tell, turns, and sleeps when there is nothing left to do.
-//! Knows no packet.
+//! The shard's own thread: handles the events of its other threads, turns, and sleeps when nothing is left to do.
 
 use std::cell::Cell;
 use std::mem;
@@ -22,27 +21,27 @@ use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
 use crate::process::clock;
 use crate::shard::control::Control;
 
-/// **Lives on:** one thread. **Sees:** its host, and the threads of its connections as far as they tell it something.
+/// **Lives on:** one thread. **Sees:** its host, and the events of the threads of its connections.
 struct Shard {
     host: Host<Threaded>,
     inbox: InboxSender,
     resumed: Resumed,
     buffer_bytes: usize,
-    /// Taken out while a turn flushes.
+    /// Taken out during the flush of a turn.
     dirty: Cell<Vec<ConnectionId>>,
-    /// Those to accept on once that is asked for.
+    /// Listeners to accept on once the control plane requests it.
     listeners: Vec<TcpListener>,
     acceptors: Vec<Acceptor>,
-    /// Answered at the end of the turn.
+    /// Senders to answer at the end of the turn.
     quiesced: Vec<Sender<bool>>,
     linger: Option<Linger>,
     error_log: ErrorLog,
 }
 
-/// Serves until the shard is told to stop; returns when every client is closed or the deadline has passed.
+/// Serves until the shard is stopped; returns when every client is closed or the deadline has passed.
 ///
 /// # Errors
-/// What the system refuses before the first connection.
+/// An error of the system before the first connection.
 pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), StartupError> {
     let control = parts.control.clone();
     let mut shard = Shard {
@@ -57,12 +56,12 @@ pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Sta
         error_log: ErrorLog::default(),
         host: Host::new(parts),
     };
-    // Announces what was restored.
+    // Announces the restored subscriptions.
     let _nothing = shard.host.step(Event::Tick);
     let mut wake = Wake::Now;
     let mut events = Vec::new();
     loop {
-        // What is told from here on is for the next turn.
+        // Events that arrive from here on belong to the next turn.
         let is_rung = inbox.wait(&wake, &mut events);
         if is_rung && events.is_empty() && control.is_empty() {
             shard.host.gauges.count_parked_wake();
@@ -89,7 +88,7 @@ impl Shard {
         match event {
             ThreadEvent::Accepted { stream, listener, peer, admission } => {
                 if !NODELAY_IS_INHERITED {
-                    // Without it a socket still works, only later.
+                    // Without the option the socket still works, with a higher latency.
                     let _ = stream.set_nodelay(true);
                 }
                 let target = self.host.take_target();
@@ -120,21 +119,22 @@ impl Shard {
             ThreadEvent::Written { connection, chunk, sent_bytes } => {
                 let all = sent_bytes == chunk.as_bytes().len();
                 self.host.give_back(connection, chunk, sent_bytes);
-                let socket = self.host.socket(connection).expect("what is lent keeps a connection");
+                let socket =
+                    self.host.socket(connection).expect("a connection stays open while a chunk is lent");
                 socket.blocked.set(false);
                 if socket.endpoint.ended.get() {
                     self.end(&socket);
                 } else if all {
                     self.host.turn.mark_dirty(connection);
                 } else {
-                    // The peer is gone: who receives from it learns that next.
+                    // The peer is gone. The receiver of this connection notices it next.
                     socket.abort();
                 }
             }
         }
     }
 
-    /// Does what the control plane asks for.
+    /// Executes a request of the control plane.
     fn handle_control(&mut self, request: Control) -> Result<(), StartupError> {
         match request {
             Control::Accept => {
@@ -158,7 +158,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Tells every client that the broker stops.
+    /// Disconnects every client, because the broker stops.
     fn stop(&mut self, deadline: Duration) {
         self.host.stopping.set(true);
         self.acceptors.drain(..).for_each(Acceptor::stop);
@@ -175,8 +175,8 @@ impl Shard {
                 self.offer(&socket, unconsumed);
             }
         }
-        // What other shards sent is flushed with the rest of this turn, and what this turn made for them leaves before the
-        // sends, so that they work on it meanwhile.
+        // Messages from other shards are flushed at the end of this turn. Messages for other shards leave before the
+        // sends, so that those shards process them meanwhile.
         host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
@@ -186,7 +186,7 @@ impl Shard {
             self.flush(id);
         }
         self.dirty.set(dirty);
-        // The sends made room in outboxes, and what that let happen may concern other shards.
+        // The sends made room in outboxes, which can produce messages for other shards.
         host.fill_lanes();
         let due = host.end_turn();
         for answer in self.quiesced.drain(..) {
@@ -198,11 +198,12 @@ impl Shard {
         due.map_or(Wake::Never, Wake::At)
     }
 
-    /// Takes a connection in that was accepted here, that another shard dealt to this one, or whose session lives here.
+    /// Takes over a connection that was accepted here, that another shard distributed to this one, or whose session
+    /// lives here.
     fn arrive(&self, source: u16, hand_over: HandOver) {
         let HandOver { transport: Transport::Tcp(stream), listener, bytes, admission, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
-            // It has said nothing, and nobody accepts any more.
+            // The connection has sent nothing, and no shard accepts connections any more.
             self.host.permits.release(admission);
             return;
         }
@@ -217,7 +218,7 @@ impl Shard {
         self.offer(&socket, Unconsumed { buffer: bytes, from: 0, to });
     }
 
-    /// Feeds the engine, and has more received when it has consumed all there was.
+    /// Feeds the engine, and receives more once it has consumed all bytes.
     fn offer(&self, socket: &Rc<Socket>, mut unconsumed: Unconsumed) {
         if unconsumed.from < unconsumed.to && !socket.is_aborted() {
             let bytes = &unconsumed.buffer[unconsumed.from..unconsumed.to];
@@ -229,7 +230,7 @@ impl Shard {
             socket.endpoint.unconsumed.set(Some(unconsumed));
         } else {
             let mut buffer = unconsumed.buffer;
-            // Only what came from another shard has another size, and may be as large as a packet.
+            // A buffer from another shard has a different size, up to that of a packet.
             if buffer.capacity() > self.buffer_bytes {
                 buffer = Vec::new();
             }
@@ -238,7 +239,7 @@ impl Shard {
         }
     }
 
-    /// Sends a connection home; `rest` is what the engine did not consume.
+    /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
     fn depart(&self, socket: &Socket, home: u16, rest: &[u8]) {
         let Some(bytes) = self.host.depart(socket, home, rest) else { return };
         let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
@@ -266,7 +267,7 @@ impl Shard {
         }
     }
 
-    /// Has the next piece written by the connection's own thread.
+    /// Passes the next chunk to the connection's writing thread.
     fn write(&self, socket: &Socket) {
         match self.host.lend(socket.id) {
             Lend::Chunk(chunk) => match socket.endpoint.write(chunk, &self.inbox) {
@@ -282,10 +283,10 @@ impl Shard {
         }
     }
 
-    /// Nothing more will be received from it.
+    /// Ends the connection: no more bytes will be received.
     fn end(&self, socket: &Socket) {
         if socket.blocked.get() {
-            // Makes the writer give back what is lent to it.
+            // Shutting the socket down makes the writing thread return its chunk.
             socket.endpoint.ended.set(true);
             socket.endpoint.shut_down(std::net::Shutdown::Both);
             return;

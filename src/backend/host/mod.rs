@@ -1,6 +1,6 @@
-//! What every shard does, on whatever its bytes move: it hosts an engine, feeds it, carries out what that asks for, keeps
-//! the lanes, and shows itself at the end of each turn.
-//! Knows no runtime, no task and no thread; of a socket it knows what [`Endpoint`] says.
+//! The part of a shard that all backends share: it feeds events to its engine, carries out the actions, serves the
+//! lanes, and publishes the counters at the end of each turn. It reaches a socket through [`Endpoint`] only, so it
+//! works with tasks and with threads.
 
 mod export;
 mod lanes;
@@ -35,7 +35,7 @@ pub(super) use linger::Linger;
 pub(super) use socket::{Endpoint, Socket};
 use turn::Turn;
 
-/// Pieces sent to one connection in a turn; a fast reader with a long queue must not hold up the others.
+/// Chunks sent to one connection in a turn. A fast reader with a long queue must not delay the others.
 const PIECES_PER_TURN: usize = 16;
 
 /// **Lives on:** one thread. **Sees:** the engine of its shard, that engine's sockets, and the lanes to other shards.
@@ -53,19 +53,19 @@ pub(super) struct Host<T> {
     sockets: RefCell<Vec<Option<Rc<Socket<T>>>>>,
     turns: Cell<u64>,
     lanes: Lanes,
-    /// The shard that is dealt the next connection, if this one deals.
+    /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
     feed: Feed,
     export: Cell<Export>,
 }
 
-/// How a flush of one connection ended.
+/// Result of a flush of one connection.
 pub(super) enum Flushed {
     Done,
-    /// There may be more: once again next turn.
+    /// More bytes may wait; flush again in the next turn.
     More,
-    /// The socket takes no more for now.
+    /// The socket takes no more bytes for now.
     Blocked,
 }
 
@@ -90,9 +90,9 @@ impl<T: Endpoint> Host<T> {
         }
     }
 
-    /// Feeds the engine and carries out what it asks for.
+    /// Feeds an event to the engine and carries out its actions.
     pub(super) fn step(&self, event: Event<'_>) -> Consumed {
-        // Whichever task begins a turn, it begins with this.
+        // Any task can begin a turn, and it begins with this call.
         self.lanes.unpark();
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
@@ -125,7 +125,7 @@ impl<T: Endpoint> Host<T> {
                         }
                     }
                     Action::Authenticate { connection, step } => steps.push((connection, step)),
-                    // There is no journal yet, so what was asked to be durable is so at once.
+                    // There is no journal yet, so a batch counts as durable at once.
                     Action::Persist(batch) => durable = Some(batch),
                 }
             }
@@ -148,7 +148,7 @@ impl<T: Endpoint> Host<T> {
         sockets.get(id.slot() as usize)?.as_ref().filter(|socket| socket.id == id).cloned()
     }
 
-    /// Has the engine accept a connection; `make` makes its endpoint, told its identity.
+    /// Registers a connection with the engine; `make` creates its endpoint for the given identity.
     pub(super) fn open(
         &self,
         admission: Admission,
@@ -180,7 +180,7 @@ impl<T: Endpoint> Host<T> {
         self.sockets.borrow_mut()[socket.id.slot() as usize] = None;
     }
 
-    /// The shard that is to serve a new connection: this one where the system deals them.
+    /// The shard that serves the next new connection; this one where the system distributes connections.
     pub(super) fn take_target(&self) -> u16 {
         let Some(next) = &self.next_target else { return self.number };
         let target = next.get();
@@ -188,8 +188,8 @@ impl<T: Endpoint> Host<T> {
         target
     }
 
-    /// Takes what a connection that leaves for its home has said so far; `rest` is what the engine did not consume. `None`
-    /// if it ended in the same step: then it is closed.
+    /// Takes the bytes of a connection that moves to the shard of its session; `rest` is the part that the engine did
+    /// not consume. `None` if the connection ended in the same step; it is then closed.
     pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<Vec<u8>> {
         let departed = self.engine.borrow_mut().depart(socket.id);
         let Some(mut bytes) = departed else {
@@ -203,7 +203,7 @@ impl<T: Endpoint> Host<T> {
         Some(bytes)
     }
 
-    /// Timers of a runtime come only when the thread sleeps, so while it is busy each turn looks.
+    /// Timers of a runtime fire only when the thread sleeps, so each turn checks the deadline.
     pub(super) fn tick_if_due(&self) {
         let due = self.engine.borrow().next_deadline();
         if due.is_some_and(|due| due <= self.clock.now()) {
@@ -211,7 +211,7 @@ impl<T: Endpoint> Host<T> {
         }
     }
 
-    /// Sends what an outbox holds, as far as the socket takes it.
+    /// Sends the content of an outbox, as far as the socket takes it.
     pub(super) fn flush(&self, socket: &Socket<T>) -> Flushed {
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -246,7 +246,7 @@ impl<T: Endpoint> Host<T> {
                     break;
                 }
                 Err(_) => {
-                    // The peer is gone: who receives from it learns that next.
+                    // The peer is gone. The receiver of this connection notices it next.
                     socket.abort();
                     flushed = Flushed::Done;
                     break;
@@ -257,14 +257,14 @@ impl<T: Endpoint> Host<T> {
         flushed
     }
 
-    /// Lends the next piece of an outbox to somebody who sends it later.
+    /// Lends the next chunk of an outbox to a thread that sends it later.
     pub(super) fn lend(&self, id: ConnectionId) -> Lend {
         self.engine.borrow_mut().lend(id)
     }
 
-    /// Takes a lent piece back, of which so many bytes were sent.
+    /// Takes a lent chunk back, of which `sent_bytes` were sent.
     pub(super) fn give_back(&self, id: ConnectionId, chunk: Chunk, sent_bytes: usize) {
-        // It may be the first thing of a turn.
+        // This can be the first action of a turn.
         self.lanes.unpark();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -272,7 +272,7 @@ impl<T: Endpoint> Host<T> {
         self.carry_out(&mut engine, &mut actions);
     }
 
-    /// The end of a turn: what others see of this shard. Returns when it has to wake by itself.
+    /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
         self.export_slice();
         self.turns.set(self.turns.get() + 1);
@@ -280,7 +280,7 @@ impl<T: Endpoint> Host<T> {
         self.gauges.update(&engine, self.turns.get());
         if let Some(settled) = self.settled.take() {
             if engine.is_settled() {
-                // Nobody listens any more only if the start has failed.
+                // The receiver is gone only if the start has failed.
                 let _ = settled.send(());
             } else {
                 self.settled.set(Some(settled));
@@ -290,7 +290,7 @@ impl<T: Endpoint> Host<T> {
         due.map(|moment| self.clock.system(moment))
     }
 
-    /// Publishes messages of the broker's own.
+    /// Publishes `$SYS` messages.
     pub(super) fn publish_sys(&self, messages: &[SysMessage]) {
         for (topic, payload) in messages {
             let payload = payload.as_bytes();
@@ -298,30 +298,30 @@ impl<T: Endpoint> Host<T> {
         }
     }
 
-    /// Closes the connection of a client, if it has one, and answers whether.
+    /// Closes the connection of a client, and answers whether there was one.
     pub(super) fn disconnect(&self, command: &DisconnectCommand) {
         let connection = self.engine.borrow().connection_of(&command.client_id);
         if let Some(connection) = connection {
-            // Peers' text belongs to debug, but this is the operator's.
+            // Text of peers is logged at debug level only, but this identifier comes from the operator.
             info!(shard = self.number, connection = connection.slot(), client_id = ?command.client_id, "disconnected by the operator");
             let _nothing = self.step(Event::Disconnect { connection });
         }
-        // Whoever asked may have waited long enough.
+        // The operator may have stopped waiting.
         let _ = command.answer.try_send(connection.is_some());
     }
 
-    /// Takes no more packets from clients.
+    /// Accepts no more packets from clients.
     pub(super) fn quiesce(&self) {
         self.stopping.set(true);
         let _nothing = self.step(Event::Quiesce);
     }
 
-    /// Whether nothing is on its way between this shard and the others.
+    /// Whether no message is in flight between this shard and the others.
     pub(super) fn is_idle(&self) -> bool {
         self.engine.borrow().has_nothing_to_say() && self.lanes.is_idle()
     }
 
-    /// The last thing of a shard: what it leaves behind is shown and handed over.
+    /// The last action of a shard: publishes its counters and exports its sessions.
     pub(super) fn end(&self) {
         let engine = self.engine.borrow();
         self.gauges.update(&engine, self.turns.get());
@@ -329,7 +329,7 @@ impl<T: Endpoint> Host<T> {
     }
 }
 
-/// Whether a send or a receive that was refused need only be tried again.
+/// Whether a failed send or receive only has to be repeated.
 pub(super) fn is_transient(refused: &io::Error) -> bool {
     matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -1,5 +1,4 @@
-//! Wakes a shard on monoio from another thread, through a descriptor.
-//! Knows nothing of what was put where the shard will look.
+//! The doorbell of a shard on monoio: a descriptor, an eventfd on Linux and a pair of sockets on macOS.
 
 use std::io;
 use std::net::TcpStream;
@@ -12,7 +11,7 @@ use crate::backend::tasks;
 /// The shard's end before its runtime exists.
 pub(crate) struct DoorbellDescriptor(OwnedFd);
 
-/// The other end. **Lives on:** any thread.
+/// The ringing end. **Lives on:** any thread.
 #[derive(Debug)]
 pub(in crate::backend) struct Doorbell(OwnedFd);
 
@@ -23,23 +22,23 @@ pub(super) struct DoorbellReceiver {
 }
 
 impl DoorbellDescriptor {
-    /// Both ends.
+    /// Creates both ends.
     ///
     /// # Errors
-    /// If the system refuses two more descriptors.
+    /// If the system refuses two descriptors.
     pub(in crate::backend) fn new() -> io::Result<(Self, Doorbell)> {
         let (descriptor, doorbell) = pair()?;
         Ok((Self(descriptor), Doorbell(doorbell)))
     }
 
-    /// The same counter as monoio watches it, which takes descriptors only as sockets or files, and does not poll files on
-    /// epoll. Must run inside the shard's runtime.
+    /// A duplicate of the descriptor, watched by monoio. It is disguised as a socket: monoio accepts only sockets and
+    /// files, and does not poll files on epoll. Must run inside the shard's runtime.
     pub(super) fn watch(&self) -> io::Result<monoio::net::TcpStream> {
         monoio::net::TcpStream::from_std(TcpStream::from(self.0.try_clone()?))
     }
 }
 
-/// An eventfd and itself: eight bytes read are all that was rung since.
+/// An eventfd and its duplicate. One read of eight bytes clears all rings.
 #[cfg(target_os = "linux")]
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     use rustix::event::{EventfdFlags, eventfd};
@@ -48,7 +47,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((descriptor, doorbell))
 }
 
-/// Two connected sockets: the bytes of several rings are read at once, or ring once more.
+/// Two connected sockets. One read takes the bytes of several rings; rings beyond it wake the shard once more.
 #[cfg(not(target_os = "linux"))]
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (descriptor, doorbell) = std::os::unix::net::UnixStream::pair()?;
@@ -59,7 +58,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 impl Doorbell {
     pub(in crate::backend) fn ring(&self) {
-        // One that is full wakes it too, and nothing else can fail on a descriptor that is open.
+        // A full descriptor wakes the shard as well, and no other error is possible on an open descriptor.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }

@@ -1,5 +1,5 @@
-//! The shard's runtime on Linux and macOS: io_uring, epoll or kqueue.
-//! Knows no connection: `tasks` has those.
+//! The runtime of a shard on Linux and macOS: monoio with io_uring, epoll or kqueue. Connections are handled in
+//! `tasks`.
 
 mod doorbell;
 mod runtime;
@@ -24,20 +24,21 @@ use doorbell::DoorbellReceiver;
 pub(super) use runtime::{Built, build};
 use stream::{Listener, Stream};
 
-/// Accepts kept outstanding on a listener: each completes for one connection, and a storm brings many.
+/// Outstanding accepts on a listener. Each completes for one connection, and many clients can connect at once.
 const ACCEPT_TASKS: usize = 8;
 
-/// monoio as the tasks see it.
+/// monoio as a runtime for tasks.
 struct Monoio {
     runs_on_epoll: bool,
-    /// Always writable: on a ring that defers its work, waiting for that takes a turn of the driver.
+    /// A socket that is always writable. On a ring that defers its work, waiting for it completes after a turn of the
+    /// driver.
     writable: Option<monoio::net::TcpStream>,
 }
 
-/// Serves until the shard is told to stop.
+/// Serves until the shard is stopped.
 ///
 /// # Errors
-/// What the system refuses before the first connection.
+/// An error of the system before the first connection.
 pub(super) fn run(
     mut built: Built,
     descriptor: DoorbellDescriptor,
@@ -59,19 +60,19 @@ impl Runtime for Monoio {
     type Timer = Sleep;
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
-        // epoll wants sockets that do not block; io_uring would answer EAGAIN on them instead of waiting.
+        // epoll requires non-blocking sockets. io_uring would answer EAGAIN on them instead of waiting.
         listener.set_nonblocking(self.runs_on_epoll)?;
         Listener::attach(listener, self.runs_on_epoll)
     }
 
     fn accept_tasks(&self) -> usize {
-        // On epoll a descriptor wakes one task, so more would wait for nothing.
+        // On epoll a descriptor wakes one task, so more tasks would wait in vain.
         if self.runs_on_epoll { 1 } else { ACCEPT_TASKS }
     }
 
     async fn driver_turned(&self) {
         if let Some(writable) = &self.writable {
-            // Nothing can be wrong with it.
+            // This wait cannot fail.
             let _ = writable.writable(false).await;
         }
     }

@@ -1,5 +1,4 @@
-//! Accepts connections and decides whether, and where, they are served.
-//! Knows no protocol.
+//! The tasks that accept connections, and the choice of the shard that serves each of them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -37,7 +36,7 @@ impl<R: Runtime> Shard<R> {
         admission: Admission,
     ) {
         if !NODELAY_IS_INHERITED {
-            // Without it a socket still works, only later.
+            // Without the option the socket still works, with a higher latency.
             let _ = stream.set_nodelay();
         }
         let target = self.host.take_target();
@@ -60,7 +59,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
                 if let Some(admission) = shard.host.permits.acquire() {
                     shard.take(stream, number, peer, admission);
                 } else {
-                    // Not even room to say no.
+                    // Both the limit of connections and the reserve for refusals are used up.
                     debug!(shard = shard.host.number, %peer, "connection refused without an answer");
                 }
             }

@@ -1,6 +1,5 @@
-//! A connection leaves the shard that accepted it: for the next one, where connections are dealt, or for the one where its
-//! session lives, right after its CONNECT.
-//! Knows no session: the engine says where to.
+//! A connection moves to another shard: to the next one in turn where the first shard distributes connections, or to
+//! the shard of its session after its CONNECT. The engine determines the shard of a session.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,16 +13,16 @@ use crate::backend::host::{Endpoint, HandOver, Transport};
 use crate::net::listen::ListenerNumber;
 
 impl<R: Runtime> Shard<R> {
-    /// Sends a connection home; `rest` is what the engine did not consume.
+    /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
     pub(super) fn depart(&self, socket: Rc<Socket<R::Stream>>, home: u16, rest: &[u8]) {
         let Some(bytes) = self.host.depart(&socket, home, rest) else { return };
-        let socket =
-            Rc::into_inner(socket).expect("only its own task keeps a socket that nothing was sent on");
+        let socket = Rc::into_inner(socket)
+            .expect("only its own task has a reference to a socket that nothing was sent on");
         let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
         self.send_over(home, socket.endpoint.stream, listener, bytes, admission, peer);
     }
 
-    /// Sends a new connection to the shard whose turn it is.
+    /// Sends a new connection to the next shard in turn.
     pub(super) fn distribute(
         &self,
         target: u16,
@@ -54,11 +53,11 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    /// Takes a connection in that another shard dealt to this one, or whose session lives here.
+    /// Takes over a connection that another shard distributed to this one, or whose session lives here.
     pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
         let HandOver { transport: Transport::Tcp(stream), listener, mut bytes, admission, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
-            // It has said nothing, and nobody accepts any more.
+            // The connection has sent nothing, and no shard accepts connections any more.
             self.host.permits.release(admission);
             return;
         }

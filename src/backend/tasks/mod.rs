@@ -1,7 +1,7 @@
-//! A shard whose connections are tasks of a runtime on its one thread: each waits until its socket is readable and
-//! receives into a buffer shared by the shard; what is to be sent leaves once a turn from the flusher.
-//! `bench/runtimes` holds the measurement behind that choice.
-//! Knows of a runtime what [`Runtime`] says.
+//! A shard whose connections are tasks of a runtime on its one thread. Each task waits until its socket is readable
+//! and receives into a buffer that all tasks of the shard share. The flusher sends once a turn. `bench/runtimes` has
+//! the measurement behind that choice.
+//! A runtime is used through [`Runtime`] only, so monoio and tokio share this code.
 
 mod accept;
 mod deadline;
@@ -31,23 +31,23 @@ use deadline::Deadline;
 pub(super) use runtime::{DoorbellReceiver, Listener, Runtime, Stream};
 use socket::TaskSocket;
 
-/// **Lives on:** one thread. **Sees:** its host, and the runtime that its tasks run on.
+/// **Lives on:** one thread. **Sees:** its host, and the runtime of its tasks.
 struct Shard<R: Runtime> {
     host: Host<TaskSocket<R::Stream>>,
     runtime: R,
-    /// Bytes received in a turn pass through here; taken out while they do.
+    /// Buffer for received bytes; taken out during a receive.
     receive_buffer: Cell<Vec<u8>>,
     deadline: Deadline,
-    /// Those it accepts on, to be closed when it stops.
+    /// Listeners that it accepts on, to be closed when it stops.
     listening: RefCell<Vec<Rc<R::Listener>>>,
     error_log: ErrorLog,
 }
 
-/// Serves until it is told to stop; completes when every client is closed or the deadline has passed. Must run inside the
-/// runtime.
+/// Serves until the shard is stopped; completes when every client is closed or the deadline has passed. Must run
+/// inside the runtime.
 ///
 /// # Errors
-/// What the system refuses before the first connection.
+/// An error of the system before the first connection.
 pub(super) async fn serve<R: Runtime>(
     runtime: R,
     doorbell: R::DoorbellReceiver,
@@ -66,7 +66,7 @@ pub(super) async fn serve<R: Runtime>(
     R::spawn(flush::run(Rc::clone(&shard)));
     R::spawn(run_partner(Rc::clone(&shard)));
     R::spawn(tick(Rc::clone(&shard)));
-    // Announces what was restored.
+    // Announces the restored subscriptions.
     let _nothing = shard.host.step(Event::Tick);
     run_control(&shard, &doorbell, &control, listeners).await
 }
@@ -75,8 +75,8 @@ async fn run_partner<R: Runtime>(shard: Rc<Shard<R>>) {
     match shard.host.turn.run_partner(async || shard.runtime.driver_turned().await).await {}
 }
 
-/// Does what the control plane asks for; returns once the shard has stopped. Other shards ring here, too, and all they
-/// want is a turn.
+/// Executes the requests of the control plane; returns once the shard has stopped. Other shards ring the same doorbell
+/// only to start a turn.
 async fn run_control<R: Runtime>(
     shard: &Rc<Shard<R>>,
     doorbell: &R::DoorbellReceiver,
@@ -106,7 +106,7 @@ async fn run_control<R: Runtime>(
                 Control::ExportSubscriptions => host.begin_export(),
                 Control::Quiesce(answer) => {
                     host.quiesce();
-                    // A whole turn: lanes are drained and filled.
+                    // A whole turn drains and fills the lanes.
                     host.turn.yield_now().await;
                     let _ = answer.send(host.is_idle());
                 }
@@ -116,12 +116,13 @@ async fn run_control<R: Runtime>(
                 }
             }
         }
-        // A task that goes round without I/O in between must let the driver turn; and the turn is what was rung for.
+        // A loop without I/O must yield so that the driver can turn. The yield also starts the turn that the ring
+        // requests.
         host.turn.yield_now().await;
     }
 }
 
-/// Runs the engine's timers when they are due.
+/// Runs the timers of the engine when they are due.
 async fn tick<R: Runtime>(shard: Rc<Shard<R>>) {
     loop {
         shard.deadline.reached::<R>().await;
@@ -131,7 +132,7 @@ async fn tick<R: Runtime>(shard: Rc<Shard<R>>) {
 }
 
 impl<R: Runtime> Shard<R> {
-    /// Tells every client that the broker stops and waits, until `deadline`, for them to be told.
+    /// Disconnects every client because the broker stops, and waits for them until `deadline`.
     async fn stop(&self, deadline: Duration) {
         self.host.stopping.set(true);
         for listener in self.listening.borrow_mut().drain(..) {

@@ -1,5 +1,5 @@
-//! The shard's runtime where monoio does not serve: tokio, one runtime of one thread for each shard, on every system.
-//! Knows no connection: `tasks` has those.
+//! The runtime of a shard on systems without monoio, or on request: one single-threaded tokio runtime for each shard.
+//! Connections are handled in `tasks`.
 
 mod doorbell;
 mod stream;
@@ -21,11 +21,11 @@ pub(super) use doorbell::Doorbell;
 pub(crate) use doorbell::DoorbellReceiver;
 use stream::{Listener, Stream};
 
-/// tokio as the tasks see it.
+/// tokio as a runtime for tasks.
 struct Tokio;
 
-/// Builds a runtime on the calling thread. It runs tasks that never leave that thread without a `LocalSet`, which would ring
-/// its own runtime's doorbell whenever a socket becomes ready.
+/// Builds a runtime on the calling thread. A `LocalRuntime` runs tasks that stay on their thread without a `LocalSet`,
+/// which would wake its own runtime whenever a socket becomes ready.
 ///
 /// # Errors
 /// If the system refuses it.
@@ -37,10 +37,10 @@ pub(super) fn build() -> Result<LocalRuntime, StartupError> {
         .map_err(|error| StartupError::system("set up tokio", error))
 }
 
-/// Serves until the shard is told to stop.
+/// Serves until the shard is stopped.
 ///
 /// # Errors
-/// What the system refuses before the first connection.
+/// An error of the system before the first connection.
 pub(super) fn run(
     runtime: &LocalRuntime,
     doorbell: DoorbellReceiver,
@@ -60,7 +60,7 @@ impl Runtime for Tokio {
     }
 
     fn accept_tasks(&self) -> usize {
-        // A ready listener wakes one task, and that accepts once a turn while there is somebody.
+        // A ready listener wakes one task, which accepts once a turn while connections wait.
         1
     }
 

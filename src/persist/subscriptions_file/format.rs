@@ -1,4 +1,4 @@
-//! The form of `subscriptions.json`, both ways. Reads no file: bytes in, sessions out, and back.
+//! The format of `subscriptions.json`: parsing bytes to sessions and writing sessions to bytes.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::ser::Formatter;
 use wire::TopicFilter;
 
-/// The largest Subscription Identifier: four bytes of variable byte integer [MQTT-3.8.2].
+/// The largest Subscription Identifier, four bytes as a variable byte integer [MQTT-3.8.2].
 const IDENTIFIER_MAX: u32 = 268_435_455;
 
 /// An entry as it is written.
@@ -37,7 +37,7 @@ impl<'a> From<&'a SubscriptionRecord> for Written<'a> {
     }
 }
 
-/// An entry as it stands in the file, before it is known to be possible.
+/// An entry of the file before its values are checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Unchecked {
@@ -54,7 +54,7 @@ struct Unchecked {
     subscription_identifier: Option<u32>,
 }
 
-/// An entry as it is read.
+/// An entry of the file after its values were checked.
 #[derive(Deserialize)]
 #[serde(try_from = "Unchecked")]
 struct Read(SubscriptionRecord);
@@ -89,10 +89,10 @@ impl TryFrom<Unchecked> for Read {
     }
 }
 
-/// Reads the whole file.
+/// Parses the whole file.
 ///
 /// # Errors
-/// The first thing that is wrong, with its line and column.
+/// The first error, with its line and column.
 pub(super) fn parse(json: &[u8]) -> Result<Vec<SessionRecord>, serde_json::Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -122,7 +122,8 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRec
                 let subscriptions = entries.into_iter().map(|Read(record)| record).collect();
                 sessions.push(SessionRecord { client_id, subscriptions });
             }
-            // Sorted, as it is written: two entries for one client would silently lose one of them.
+            // Sorted in the order of writing. Two entries for one client are an error, because one of them would be
+            // lost silently.
             sessions.sort_by(|a, b| a.client_id.cmp(&b.client_id));
             if let Some(pair) = sessions.windows(2).find(|pair| pair[0].client_id == pair[1].client_id) {
                 return Err(M::Error::custom(format!("client {:?} is listed twice", pair[0].client_id)));
@@ -134,10 +135,10 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRec
     deserializer.deserialize_map(Sessions)
 }
 
-/// Writes the whole file, a line for each session, in the order given.
+/// Writes the whole file, one line for each session, in the given order.
 ///
 /// # Errors
-/// What `target` reports.
+/// Any error of `target`.
 pub(super) fn write<'a>(
     target: &mut impl Write,
     sessions: impl Iterator<Item = &'a SessionRecord>,
@@ -157,7 +158,7 @@ fn write_value(target: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io
     value.serialize(&mut serde_json::Serializer::with_formatter(target, Spaced)).map_err(io::Error::from)
 }
 
-/// One space behind each colon and comma, as in the file that this one is compatible with.
+/// A space after each colon and comma, as in the file of the replaced product.
 struct Spaced;
 
 impl Formatter for Spaced {

@@ -1,5 +1,5 @@
-//! `subscriptions.json`: what persistent sessions subscribe to, kept across restarts.
-//! Knows no session but as a client identifier with subscriptions; which of them persist is for the shards to say.
+//! `subscriptions.json`: the subscriptions of persistent sessions, kept across restarts. A session here is a client
+//! identifier with its subscriptions; the shards decide which sessions are persistent.
 
 mod format;
 mod writer;
@@ -16,10 +16,10 @@ use crate::error::StartupError;
 
 const FILE: &str = "subscriptions.json";
 
-/// The sessions of the file in `data_dir`, none if there is no file.
+/// The sessions of the file in `data_dir`; none if there is no file.
 ///
 /// # Errors
-/// If the file cannot be read or says something that cannot be; it is left as it is.
+/// If the file cannot be read or is invalid. It is not changed.
 pub(crate) fn load(data_dir: &Path) -> Result<Vec<SessionRecord>, StartupError> {
     let file = path(data_dir);
     let damaged = |reason: String| StartupError::SubscriptionsDamaged { file: file.clone(), reason };

@@ -1,5 +1,6 @@
-//! The thread that writes `subscriptions.json`: whole, atomically, at most once a second and at the end.
-//! Never asks a shard for anything and never makes one wait.
+//! The thread that writes `subscriptions.json` as a whole, atomically, at most once a second and at the end.
+//! Invariant: the writer never blocks a running shard. A shard that finds the channel full sends its sessions again
+//! later.
 
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -14,16 +15,16 @@ use super::path;
 use crate::error::StartupError;
 use crate::process::atomic_file::{self, Readers};
 
-/// Least time between two writings.
+/// Minimum time between two writes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The thread and the way to end it.
+/// The thread, and the channel that ends it.
 pub(crate) struct Writer {
     sender: Sender<Message>,
     thread: JoinHandle<Result<(), StartupError>>,
 }
 
-/// A shard's end of the channel to the writer.
+/// The sending end of the channel, for a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
     sender: Sender<Message>,
@@ -32,18 +33,18 @@ pub(crate) struct Feed {
 enum Message {
     /// All persistent sessions of one shard.
     Sessions { shard: usize, sessions: Vec<SessionRecord> },
-    /// Write what is not written yet, and end.
+    /// Write any changes and end.
     Finish,
 }
 
 impl Writer {
-    /// Starts the thread for `shards` shards. It writes nothing before each of them has handed its sessions over
-    /// once: a file without those of one shard would lose them.
+    /// Starts the thread for `shards` shards. It writes nothing until each of them has sent its sessions once, because
+    /// a file without those of one shard would lose them.
     ///
     /// # Errors
     /// If the system refuses the thread.
     pub(crate) fn start(data_dir: &Path, shards: usize) -> Result<Self, StartupError> {
-        // One whole set from each shard may wait while the last ones are written, and the end.
+        // One set from each shard can wait during a write, and the final message.
         let (sender, receiver) = bounded(shards + 1);
         let file = path(data_dir);
         let thread = thread::Builder::new()
@@ -53,43 +54,43 @@ impl Writer {
         Ok(Self { sender, thread })
     }
 
-    /// The end of the channel that a shard is given.
+    /// A sending end for a shard.
     pub(crate) fn feed(&self) -> Feed {
         Feed { sender: self.sender.clone() }
     }
 
-    /// Writes what the shards handed over until now, if it is not written yet, and ends the thread.
+    /// Writes the sessions that were sent so far, if they changed, and ends the thread.
     ///
     /// # Errors
-    /// If the file could not be written.
+    /// If the file cannot be written.
     ///
     /// # Panics
-    /// If the thread panicked, which ends the process anyway.
+    /// If the thread panicked, which ends the process in any case.
     pub(crate) fn finish(self) -> Result<(), StartupError> {
-        // The thread ends only by this message, so it is there to take it.
+        // Only this message ends the thread, so the thread receives it.
         let _ = self.sender.send(Message::Finish);
         self.thread.join().expect("a panic ends the process")
     }
 }
 
 impl Feed {
-    /// Hands over all persistent sessions of `shard`, in place of those handed over before. `false`, and nothing
-    /// happens, if the writer is behind by a set from every shard: hand over again, later.
+    /// Sends all persistent sessions of `shard`; they replace those sent before. Returns `false` and sends nothing if
+    /// a set from every shard is already waiting; the shard must send again later.
     #[must_use = "what the writer did not take must be handed over again"]
     pub(crate) fn send(&self, shard: usize, sessions: Vec<SessionRecord>) -> bool {
         self.sender.try_send(Message::Sessions { shard, sessions }).is_ok()
     }
 
-    /// The same for the last time, at the end of the shard: waits until the writer takes them.
+    /// Sends the sessions for the last time, at the end of the shard. Waits for room in the channel.
     pub(crate) fn send_last(&self, shard: usize, sessions: Vec<SessionRecord>) {
-        // Only a writer that has finished takes nothing, and it finishes after the shards.
+        // Sending fails only after the writer has finished, and the writer finishes after the shards.
         let _ = self.sender.send(Message::Sessions { shard, sessions });
     }
 }
 
 struct State {
     file: PathBuf,
-    /// The sessions of each shard, as it last handed them over.
+    /// The sessions of each shard as last sent.
     shards: Vec<Option<Vec<SessionRecord>>>,
     changed: bool,
 }
@@ -117,7 +118,7 @@ impl State {
                 }
             }
             if self.changed && !pausing {
-                // What could not be written stays changed, and is tried again after the rest.
+                // After an error the sessions stay marked as changed, and are written after the next interval.
                 if let Err(error) = self.write() {
                     error!(%error, "subscriptions not written");
                 }

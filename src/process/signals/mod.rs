@@ -1,5 +1,5 @@
-//! The operator's signals, as values on a channel that the main thread waits on.
-//! Does nothing itself, but for the second interrupt: whoever asks twice is not made to wait.
+//! The signals of the operator, as values on a channel of the main thread. Only the second interrupt acts by itself:
+//! it ends the process at once.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -12,13 +12,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::StartupError;
 
-/// Signals that wait for the main thread, the last place kept for a stop; one more says nothing new.
+/// Signals that wait for the main thread. The last slot is reserved for a stop; further signals are redundant and
+/// dropped.
 const WAITING_MAX: usize = 8;
 
-/// The exit code of a process that an interrupt ended: 128 and the number of SIGINT.
+/// Exit code of an interrupted process: 128 plus the number of SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// What the operator asks for.
+/// A request of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// SIGINT or SIGTERM; on Windows Ctrl-C, or the end of the console, the session or the system: stop cleanly.
@@ -27,7 +28,7 @@ pub(crate) enum Signal {
     Statistics,
 }
 
-/// Listens for signals from now on; their default effects end here.
+/// Installs the handlers, which replace the default effects of the signals.
 ///
 /// # Errors
 /// If the system refuses the handlers or the thread.
@@ -37,14 +38,14 @@ pub(crate) fn listen() -> Result<Receiver<Signal>, StartupError> {
     Ok(receiver)
 }
 
-/// The end of the channel that the signals go into.
+/// The sending end of the channel.
 struct SignalSender {
     sender: Sender<Signal>,
 }
 
 impl SignalSender {
-    /// A stop must not be lost behind a burst of requests for statistics, nor keep its thread from hearing the second
-    /// one: the room it needs is its own.
+    /// A stop has a reserved slot: it must not be lost behind a burst of statistics requests, and must not block the
+    /// thread, which has to see a second interrupt.
     fn send(&self, signal: Signal) {
         let room = if signal == Signal::Stop { WAITING_MAX } else { WAITING_MAX - 1 };
         if self.sender.len() < room {

@@ -1,5 +1,4 @@
-//! SIGINT, SIGTERM and SIGUSR1, heard by a thread that does nothing else.
-//! Knows the meaning of each, and nothing of what follows.
+//! Unix: a thread that receives SIGINT, SIGTERM and SIGUSR1.
 
 use std::process;
 use std::thread;

@@ -1,5 +1,4 @@
-//! Ctrl-C, Ctrl-Break and the ends of console, session and system, heard by a thread that does nothing else.
-//! Knows the meaning of each, and nothing of what follows.
+//! Windows: a thread that receives Ctrl-C, Ctrl-Break and the end of the console, the session or the system.
 
 use std::io;
 use std::process;
@@ -14,13 +13,13 @@ use crate::error::StartupError;
 pub(super) fn listen(sender: SignalSender) -> Result<(), StartupError> {
     let refused = |error| StartupError::system("listen for Ctrl-C", error);
     let runtime = Builder::new_current_thread().build().map_err(refused)?;
-    // The handlers are in place when this returns, not when the thread gets to run.
+    // The handlers are installed before this function returns, not only when the thread runs.
     let mut console = Console::take().map_err(refused)?;
     let wait = move || {
         runtime.block_on(async {
             let mut stopping = false;
             loop {
-                // Closing a console, logging off and shutting down give the process some seconds, and then end it.
+                // Closing a console, logging off and shutting down leave the process a few seconds and then end it.
                 let (signal, interrupts) = tokio::select! {
                     _ = console.interrupt.recv() => (Signal::Stop, true),
                     _ = console.statistics.recv() => (Signal::Statistics, false),
@@ -43,7 +42,7 @@ pub(super) fn listen(sender: SignalSender) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// What a console can tell a process.
+/// The events of a console.
 struct Console {
     interrupt: tokio::signal::windows::CtrlC,
     statistics: tokio::signal::windows::CtrlBreak,
