@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::StartupError;
 
 /// Time limit of each step. A supervisor waits longer, Docker 30 seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// CONNECT of 3.1.1: clean session, keep alive of 5 s, and an empty client identifier, so that the broker assigns one
 /// [MQTT-3.1.3-6].
@@ -39,9 +39,9 @@ fn reachable(ip: IpAddr) -> IpAddr {
 }
 
 fn connect(address: SocketAddr) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIME_LIMIT)?;
+    stream.set_read_timeout(Some(TIME_LIMIT))?;
+    stream.set_write_timeout(Some(TIME_LIMIT))?;
     stream.write_all(&CONNECT)?;
     let mut answer = [0; 4];
     stream.read_exact(&mut answer)?;

@@ -131,9 +131,9 @@ impl Shards {
         sum(&self.permits, gauges.iter())
     }
 
-    /// Waits at most `patience` until every acknowledged message has reached its shard.
-    fn quiesce(&self, patience: Duration) {
-        let last = clock::read() + patience;
+    /// Waits at most `time_limit` until every acknowledged message has reached its shard.
+    fn quiesce(&self, time_limit: Duration) {
+        let last = clock::read() + time_limit;
         let mut idle_rounds = 0;
         // A shard can answer in one round before another one sends it a message. After two idle rounds that is
         // impossible.
@@ -141,7 +141,7 @@ impl Shards {
             let (answer, answers) = bounded(self.threads.len());
             self.request_all(|| Control::Quiesce(answer.clone()));
             drop(answer);
-            let idle = self.threads.iter().all(|_| answers.recv_timeout(patience) == Ok(true));
+            let idle = self.threads.iter().all(|_| answers.recv_timeout(time_limit) == Ok(true));
             idle_rounds = if idle { idle_rounds + 1 } else { 0 };
         }
     }

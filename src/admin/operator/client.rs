@@ -10,7 +10,7 @@ use crate::error::StartupError;
 use crate::process::clock;
 
 /// Time limit for the broker, longer than the one that the broker sets its shards.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Closes the connection of a client, and prints a confirmation.
 ///
@@ -24,11 +24,11 @@ pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Startup
         }
         _ => StartupError::BrokerUnreachable { path: path.clone(), error },
     };
-    let mut stream = Stream::connect(&path, PATIENCE).map_err(refused)?;
+    let mut stream = Stream::connect(&path, TIME_LIMIT).map_err(refused)?;
     let request = Request::Disconnect { client_id: client_id.to_owned() };
     // If the broker stops reading it has sent an answer, which says more than the error.
-    let written = line::write(&mut stream, &request, PATIENCE);
-    let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + PATIENCE);
+    let written = line::write(&mut stream, &request, TIME_LIMIT);
+    let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + TIME_LIMIT);
     let answer = answer.map_err(|error| refused(written.err().unwrap_or(error)))?;
     match answer {
         Answer::Disconnected => {

@@ -77,11 +77,11 @@ pub(super) fn read<T: DeserializeOwned>(
 /// Writes a line.
 ///
 /// # Errors
-/// Any error of the system, and a timeout if the peer takes no bytes for `patience`.
-pub(super) fn write(stream: &mut Stream, line: &impl Serialize, patience: Duration) -> io::Result<()> {
+/// Any error of the system, and a timeout if the peer takes no bytes for `time_limit`.
+pub(super) fn write(stream: &mut Stream, line: &impl Serialize, time_limit: Duration) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
-    stream.write_all(&bytes, patience)
+    stream.write_all(&bytes, time_limit)
 }
 
 #[cfg(test)]
@@ -93,13 +93,13 @@ mod tests {
     use crate::process::scratch::Scratch;
 
     const SOON: Duration = Duration::from_millis(50);
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIME_LIMIT: Duration = Duration::from_secs(30);
 
     fn pair(name: &str) -> (Stream, Stream) {
         let scratch = Scratch::new(name);
         let path = ipc::path(scratch.path());
         let mut listener = Listener::bind(&path).unwrap();
-        let there = Stream::connect(&path, PATIENCE).unwrap();
+        let there = Stream::connect(&path, TIME_LIMIT).unwrap();
         (listener.accept().unwrap(), there)
     }
 
@@ -107,8 +107,8 @@ mod tests {
         let (mut here, mut there) = pair(name);
         thread::scope(|scope| {
             // The write fails if the reader hangs up early.
-            scope.spawn(move || there.write_all(bytes, PATIENCE));
-            let read = read(&mut here, REQUEST_BYTES_MAX, clock::read() + PATIENCE);
+            scope.spawn(move || there.write_all(bytes, TIME_LIMIT));
+            let read = read(&mut here, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT);
             drop(here);
             read
         })
@@ -155,11 +155,11 @@ mod tests {
         let endless = vec![b' '; REQUEST_BYTES_MAX + 10_000];
         assert_eq!(check("operator_bounds", &endless).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let (mut here, mut there) = pair("operator_bounds");
-        there.write_all(b"{", PATIENCE).unwrap();
+        there.write_all(b"{", TIME_LIMIT).unwrap();
         let late = read::<Request>(&mut here, REQUEST_BYTES_MAX, clock::read() + SOON);
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(there);
-        let gone = read::<Request>(&mut here, REQUEST_BYTES_MAX, clock::read() + PATIENCE);
+        let gone = read::<Request>(&mut here, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT);
         assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -94,9 +94,9 @@ impl Stream {
     /// Connects to the listener at `path`. The listener can identify this user, but cannot act as this user.
     ///
     /// # Errors
-    /// `NotFound` if no process listens; any other error of the system, within `patience`.
-    pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
-        let deadline = clock::read() + patience;
+    /// `NotFound` if no process listens; any other error of the system, within `time_limit`.
+    pub(super) fn connect(path: &Path, time_limit: Duration) -> io::Result<Self> {
+        let deadline = clock::read() + time_limit;
         loop {
             match Self::new(|| ClientOptions::new().open(path).map(End::Operator)) {
                 Err(busy) if busy.raw_os_error() == Some(ERROR_PIPE_BUSY) && clock::read() < deadline => {
@@ -110,12 +110,12 @@ impl Stream {
     /// Reads the next bytes; 0 at the end.
     ///
     /// # Errors
-    /// `TimedOut` if no byte arrives for `patience`; any error of the system.
-    pub(super) fn read(&mut self, piece: &mut [u8], patience: Duration) -> io::Result<usize> {
+    /// `TimedOut` if no byte arrives for `time_limit`; any error of the system.
+    pub(super) fn read(&mut self, piece: &mut [u8], time_limit: Duration) -> io::Result<usize> {
         self.runtime.block_on(async {
             match &mut self.end {
-                End::Broker(pipe) => timeout(patience, pipe.read(piece)).await?,
-                End::Operator(pipe) => timeout(patience, pipe.read(piece)).await?,
+                End::Broker(pipe) => timeout(time_limit, pipe.read(piece)).await?,
+                End::Operator(pipe) => timeout(time_limit, pipe.read(piece)).await?,
             }
         })
     }
@@ -123,8 +123,8 @@ impl Stream {
     /// Sends all bytes. The broker then waits until the operator closes, because it sends nothing afterwards.
     ///
     /// # Errors
-    /// Any error of the system, and a timeout if the peer does not take the bytes within `patience`.
-    pub(super) fn write_all(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
+    /// Any error of the system, and a timeout if the peer does not take the bytes within `time_limit`.
+    pub(super) fn write_all(&mut self, bytes: &[u8], time_limit: Duration) -> io::Result<()> {
         let end = &mut self.end;
         let sent = async {
             match end {
@@ -137,7 +137,7 @@ impl Stream {
                 End::Operator(pipe) => pipe.write_all(bytes).await,
             }
         };
-        self.runtime.block_on(async { timeout(patience, sent).await? })
+        self.runtime.block_on(async { timeout(time_limit, sent).await? })
     }
 }
 

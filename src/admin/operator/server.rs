@@ -17,7 +17,7 @@ use crate::process::clock;
 
 /// Time limit for an operator to send, for a shard to answer, and for the operator to receive. Each is shorter than
 /// the operator's own limit.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// The commands of operators. Dropping it removes the socket.
 #[derive(Debug)]
@@ -84,21 +84,21 @@ fn serve(mut listener: Listener, commands: &Sender<DisconnectCommand>) {
 
 /// Serves one connection.
 fn serve_one(stream: &mut Stream, commands: &Sender<DisconnectCommand>) -> io::Result<()> {
-    let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + PATIENCE) {
+    let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT) {
         Ok(Request::Disconnect { client_id }) => disconnect(client_id, commands),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::NotUnderstood,
         Err(error) => return Err(error),
     };
-    line::write(stream, &answer, PATIENCE)
+    line::write(stream, &answer, TIME_LIMIT)
 }
 
 fn disconnect(client_id: String, commands: &Sender<DisconnectCommand>) -> Answer {
     let (answer, answered) = bounded(1);
     // A main thread that is stopping receives no more commands.
-    if commands.send_timeout(DisconnectCommand { client_id, answer }, PATIENCE).is_err() {
+    if commands.send_timeout(DisconnectCommand { client_id, answer }, TIME_LIMIT).is_err() {
         return Answer::Busy;
     }
-    match answered.recv_timeout(PATIENCE) {
+    match answered.recv_timeout(TIME_LIMIT) {
         Ok(true) => Answer::Disconnected,
         Ok(false) => Answer::NotConnected,
         Err(_) => Answer::Busy,

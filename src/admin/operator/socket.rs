@@ -63,11 +63,11 @@ impl Stream {
     /// Connects to the listener at `path`.
     ///
     /// # Errors
-    /// `NotFound` or `ConnectionRefused` if no process listens; any other error of the system, within `patience`.
-    pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
+    /// `NotFound` or `ConnectionRefused` if no process listens; any other error of the system, within `time_limit`.
+    pub(super) fn connect(path: &Path, time_limit: Duration) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // On Linux this also bounds the wait for a slot in the queue of the listener.
-        socket.set_write_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(time_limit))?;
         socket.connect(&SockAddr::unix(path)?)?;
         Ok(Self(socket.into()))
     }
@@ -75,9 +75,9 @@ impl Stream {
     /// Reads the next bytes; 0 at the end.
     ///
     /// # Errors
-    /// `TimedOut` if no byte arrives for `patience`, which must not be zero; any error of the system.
-    pub(super) fn read(&mut self, piece: &mut [u8], patience: Duration) -> io::Result<usize> {
-        self.0.set_read_timeout(Some(patience))?;
+    /// `TimedOut` if no byte arrives for `time_limit`, which must not be zero; any error of the system.
+    pub(super) fn read(&mut self, piece: &mut [u8], time_limit: Duration) -> io::Result<usize> {
+        self.0.set_read_timeout(Some(time_limit))?;
         match self.0.read(piece) {
             // The error of the system when the time is up.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
@@ -88,9 +88,9 @@ impl Stream {
     /// Sends all bytes.
     ///
     /// # Errors
-    /// Any error of the system, and a timeout if the peer takes no bytes for `patience`.
-    pub(super) fn write_all(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
-        self.0.set_write_timeout(Some(patience))?;
+    /// Any error of the system, and a timeout if the peer takes no bytes for `time_limit`.
+    pub(super) fn write_all(&mut self, bytes: &[u8], time_limit: Duration) -> io::Result<()> {
+        self.0.set_write_timeout(Some(time_limit))?;
         self.0.write_all(bytes)
     }
 }
