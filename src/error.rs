@@ -178,27 +178,9 @@ impl fmt::Display for StartupError {
                 write!(f, "{}", sentences.join("; "))
             }
             Self::Import { file, reason } => write!(f, "{}: {reason}", file.display()),
-            Self::AddressInUse(address) => {
-                let port = address.port();
-                write!(
-                    f,
-                    "cannot listen on {address}: the port is already in use by another process; \
-                     `ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` shows which one: stop it, or choose \
-                     another port with --port N"
-                )
-            }
-            Self::AddressUnavailable(address) => write!(
-                f,
-                "cannot listen on {address}: no network interface of this machine has the address {}; \
-                 `ip address` lists the addresses there are: choose one of them with --bind ADDRESS",
-                address.ip()
-            ),
-            Self::PortForbidden(address) => write!(
-                f,
-                "cannot listen on {address}: permission denied, because this user may not bind a port below \
-                 1024; choose a higher port with --port N, or allow it once with \
-                 `setcap cap_net_bind_service=+ep mqtt-broker`"
-            ),
+            Self::AddressInUse(address) => address_in_use(f, *address),
+            Self::AddressUnavailable(address) => address_unavailable(f, *address),
+            Self::PortForbidden(address) => port_forbidden(f, *address),
             Self::TooManyOpenFiles { what } => write!(
                 f,
                 "cannot {what}: too many open files, the limit of this process is {}; raise it with \
@@ -211,13 +193,7 @@ impl fmt::Display for StartupError {
                  (`chown -R mqtt {0}`), or choose another with --data-dir DIR",
                 directory.display()
             ),
-            Self::DataDirInUse { directory, process } => {
-                write!(f, "the data directory {} is in use by another mqtt-broker", directory.display())?;
-                if let Some(process) = process {
-                    write!(f, " (process {process})")?;
-                }
-                write!(f, "; stop that broker, or choose another directory with --data-dir DIR")
-            }
+            Self::DataDirInUse { directory, process } => data_dir_in_use(f, directory, *process),
             Self::LogDirUnwritable { directory, reason } => write!(
                 f,
                 "the log directory {} cannot be written: {reason}; give it to the user that runs the broker, \
@@ -241,12 +217,7 @@ impl fmt::Display for StartupError {
                 "{} could not be written: {error}; the file holds an earlier state of the persistent subscriptions",
                 file.display()
             ),
-            Self::IoUringMissing(error) => write!(
-                f,
-                "io_uring is not available: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
-                 must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
-                 by the limit of locked memory: start with --io auto or --io epoll to run without it"
-            ),
+            Self::IoUringMissing(error) => io_uring_missing(f, error),
             Self::Unhealthy { address, error } => write!(
                 f,
                 "no broker answers on {address}: {error}; if the broker listens on another address, pass its --bind, \
@@ -269,6 +240,51 @@ impl fmt::Display for StartupError {
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
     }
+}
+
+fn address_in_use(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
+    let port = address.port();
+    write!(
+        f,
+        "cannot listen on {address}: the port is already in use by another process; \
+         `ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` shows which one: stop it, or choose \
+         another port with --port N"
+    )
+}
+
+fn address_unavailable(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
+    write!(
+        f,
+        "cannot listen on {address}: no network interface of this machine has the address {}; \
+         `ip address` lists the addresses there are: choose one of them with --bind ADDRESS",
+        address.ip()
+    )
+}
+
+fn port_forbidden(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
+    write!(
+        f,
+        "cannot listen on {address}: permission denied, because this user may not bind a port below \
+         1024; choose a higher port with --port N, or allow it once with \
+         `setcap cap_net_bind_service=+ep mqtt-broker`"
+    )
+}
+
+fn data_dir_in_use(f: &mut fmt::Formatter<'_>, directory: &Path, process: Option<u32>) -> fmt::Result {
+    write!(f, "the data directory {} is in use by another mqtt-broker", directory.display())?;
+    if let Some(process) = process {
+        write!(f, " (process {process})")?;
+    }
+    write!(f, "; stop that broker, or choose another directory with --data-dir DIR")
+}
+
+fn io_uring_missing(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
+    write!(
+        f,
+        "io_uring is not available: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
+         must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
+         by the limit of locked memory: start with --io auto or --io epoll to run without it"
+    )
 }
 
 fn out_of_files(error: &io::Error) -> bool {

@@ -83,34 +83,7 @@ impl SysTopics {
         let mut add = |name: &str, number: u64| {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
-        add("clients/connected", sums.attached);
-        add("clients/disconnected", sums.sessions.saturating_sub(sums.attached));
-        add("clients/total", sums.sessions);
-        add("clients/maximum", self.clients_max);
-        add("clients/expired", sums.sessions_expired);
-        add("clients/closed_by_operator", sums.closed_by_operator);
-        add("messages/received", sums.packets_received);
-        add("messages/sent", sums.packets_sent);
-        add("bytes/received", sums.bytes_received);
-        add("bytes/sent", sums.bytes_sent);
-        add("subscriptions/count", sums.subscriptions);
-        add("shared_subscriptions/count", sums.shared_subscriptions);
-        add("retained messages/count", sums.retained_messages);
-        add("retained messages/expired", sums.retained_expired);
-        add("retained messages/refused", sums.retained_refused);
-        add("store/messages/count", sums.stored_messages);
-        add("store/messages/bytes", sums.stored_bytes);
-        add("publish/messages/received", sums.messages_received);
-        add("publish/messages/sent", sums.messages_sent);
-        add("publish/messages/dropped", sums.dropped_total());
-        add("publish/bytes/received", sums.payload_bytes_received);
-        add("publish/bytes/sent", sums.payload_bytes_sent);
-        add("publish/messages/refused/no_room", sums.publishes_refused);
-        add("publish/messages/refused/not_authorized", sums.publishes_denied);
-        add("clients/closed_for_memory", sums.half_packets_refused);
-        for reason in DropReason::ALL {
-            add(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
-        }
+        add_totals(sums, self.clients_max, &mut add);
         self.busy.resize(shards.len(), Duration::ZERO);
         for (number, ShardReport { totals, busy }) in shards.iter().enumerate() {
             let mut prefix = String::new();
@@ -141,6 +114,38 @@ impl SysTopics {
         }
         self.seen = now;
         messages
+    }
+}
+
+/// Adds the totals over all shards.
+fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u64)) {
+    add("clients/connected", sums.attached);
+    add("clients/disconnected", sums.sessions.saturating_sub(sums.attached));
+    add("clients/total", sums.sessions);
+    add("clients/maximum", clients_max);
+    add("clients/expired", sums.sessions_expired);
+    add("clients/closed_by_operator", sums.closed_by_operator);
+    add("messages/received", sums.packets_received);
+    add("messages/sent", sums.packets_sent);
+    add("bytes/received", sums.bytes_received);
+    add("bytes/sent", sums.bytes_sent);
+    add("subscriptions/count", sums.subscriptions);
+    add("shared_subscriptions/count", sums.shared_subscriptions);
+    add("retained messages/count", sums.retained_messages);
+    add("retained messages/expired", sums.retained_expired);
+    add("retained messages/refused", sums.retained_refused);
+    add("store/messages/count", sums.stored_messages);
+    add("store/messages/bytes", sums.stored_bytes);
+    add("publish/messages/received", sums.messages_received);
+    add("publish/messages/sent", sums.messages_sent);
+    add("publish/messages/dropped", sums.dropped_total());
+    add("publish/bytes/received", sums.payload_bytes_received);
+    add("publish/bytes/sent", sums.payload_bytes_sent);
+    add("publish/messages/refused/no_room", sums.publishes_refused);
+    add("publish/messages/refused/not_authorized", sums.publishes_denied);
+    add("clients/closed_for_memory", sums.half_packets_refused);
+    for reason in DropReason::ALL {
+        add(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The threads of the shards: the resources that each receives, its start, and the wait until all of them serve.
 
 use std::sync::atomic::AtomicU64;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -25,6 +25,9 @@ struct Started {
     id: ThreadId,
     backend: SelectedBackend,
 }
+
+/// Receives once whether the runtime of a shard has started.
+type StartReport = Receiver<Result<Started, StartupError>>;
 
 /// Binds the listeners, starts a thread for each shard, and waits until all shards serve. `key` assigns the restored
 /// `sessions`, and later all clients, to shards.
@@ -51,16 +54,10 @@ pub(crate) fn start(
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
-    let mut waiting = Vec::new();
+    let mut starting = Vec::new();
     let resources = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
     for (own, ((port, listeners), backend)) in (0..shard_count).zip(resources) {
-        let limits = config.engine_limits(shard_count);
-        let mut engine = Engine::new(limits, placement_key::draw()?, clock.now()).in_mesh(Topology {
-            own,
-            shard_count,
-            key,
-        });
-        engine.reserve_connections(config.initial_pool_size / u32::from(shard_count));
+        let mut engine = new_engine(config, Topology { own, shard_count, key }, clock)?;
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
@@ -81,17 +78,12 @@ pub(crate) fn start(
             settled: settled.clone(),
             feed: feed.clone(),
         };
-        let core = cores.get(usize::from(own)).copied();
-        let (started, start) = bounded(1);
-        let handle = thread::Builder::new()
-            .name(format!("shard-{own}"))
-            .spawn(move || serve(backend, parts, core, started))
-            .map_err(|error| StartupError::system("start the thread of a shard", error))?;
-        waiting.push((control, gauges, handle, start));
+        let (handle, start) = spawn(backend, parts, cores.get(usize::from(own)).copied())?;
+        starting.push((control, gauges, handle, start));
     }
 
     let mut threads = Vec::new();
-    for (shard, (control, gauges, handle, start)) in waiting.into_iter().enumerate() {
+    for (shard, (control, gauges, handle, start)) in starting.into_iter().enumerate() {
         let started = wait_until_started(&start)?;
         log_started(shard, shard_count, &started);
         threads.push(Thread { control, gauges, id: started.id, handle });
@@ -110,6 +102,27 @@ pub(crate) fn start(
         info!("listening on {address}");
     }
     Ok(shards)
+}
+
+fn new_engine(config: &Config, topology: Topology, clock: Clock) -> Result<Engine, StartupError> {
+    let limits = config.engine_limits(topology.shard_count);
+    let mut engine = Engine::new(limits, placement_key::draw()?, clock.now()).in_mesh(topology);
+    engine.reserve_connections(config.initial_pool_size / u32::from(topology.shard_count));
+    Ok(engine)
+}
+
+/// Starts the thread of a shard.
+fn spawn(
+    backend: Backend,
+    parts: Parts,
+    core: Option<CoreId>,
+) -> Result<(JoinHandle<()>, StartReport), StartupError> {
+    let (started, start) = bounded(1);
+    let handle = thread::Builder::new()
+        .name(format!("shard-{}", parts.number))
+        .spawn(move || serve(backend, parts, core, started))
+        .map_err(|error| StartupError::system("start the thread of a shard", error))?;
+    Ok((handle, start))
 }
 
 /// The sessions of each shard. The number of shards can differ from that of the last run, so every session is assigned
@@ -131,7 +144,7 @@ fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
     }
 }
 
-fn wait_until_started(start: &Receiver<Result<Started, StartupError>>) -> Result<Started, StartupError> {
+fn wait_until_started(start: &StartReport) -> Result<Started, StartupError> {
     start.recv().expect("a shard reports its start before it ends")
 }
 
