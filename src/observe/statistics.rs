@@ -91,7 +91,7 @@ shard_totals! {
     /// Publishes to topics that clients must not publish to.
     publishes_denied,
     /// Messages forwarded to other shards, one for each shard.
-    messages_crossed,
+    messages_forwarded,
     /// Messages of other shards without a subscriber here.
     crossed_for_nothing,
     /// Connections handed over to the shard of their session.
@@ -213,7 +213,7 @@ impl Report {
                 sessions,
                 messages_received: received,
                 messages_sent: sent,
-                messages_crossed: crossed,
+                messages_forwarded: crossed,
                 crossed_for_nothing,
                 handed_over,
                 turns,

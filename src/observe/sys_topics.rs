@@ -93,7 +93,7 @@ impl SysTopics {
                 ("sessions", totals.sessions),
                 ("messages/received", totals.messages_received),
                 ("messages/sent", totals.messages_sent),
-                ("messages/crossed", totals.messages_crossed),
+                ("messages/crossed", totals.messages_forwarded),
                 ("turns", totals.turns),
                 ("parked_wakes", totals.parked_wakes),
             ] {

@@ -67,7 +67,7 @@ impl Gauges {
             retained_refused: counters.retained_refused,
             half_packets_refused: counters.half_packets_refused,
             publishes_denied: counters.publishes_denied,
-            messages_crossed: counters.messages_crossed,
+            messages_forwarded: counters.messages_crossed,
             crossed_for_nothing: counters.crossed_for_nothing,
             handed_over: counters.handed_over,
             turns,

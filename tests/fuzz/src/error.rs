@@ -1,11 +1,10 @@
-//! What `config` wants of the broker's `error`: the two that its commands can end in.
-//! Tells nobody; no check runs a command.
+//! The variants of the broker's `StartupError` that `config` uses. No check runs a command, so none of them is read.
 
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
 
-#[expect(dead_code, reason = "nobody reads what no check makes")]
+#[expect(dead_code, reason = "no check creates one")]
 pub(crate) enum StartupError {
     Configuration(Vec<ConfigError>),
     Import { file: PathBuf, reason: String },
