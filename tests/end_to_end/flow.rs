@@ -1,4 +1,4 @@
-//! Flow control: who may have how much in flight, and what stray acknowledgements do.
+//! Flow control: the number of messages in flight in each direction, and stray acknowledgements.
 
 use crate::harness::broker::Broker;
 use crate::harness::packet::{
@@ -89,7 +89,7 @@ pub(crate) fn more_than_the_receive_maximum_is_refused(broker: &mut Broker) {
     for id in 1..=maximum {
         greedy.await_pubrec(id);
     }
-    // All of them are open until PUBREL: one more is one too many.
+    // All of them are open until PUBREL, so one more exceeds the limit.
     greedy.send_whatever_happens(&publish.with_packet_id(maximum + 1).encode(Version::V5));
     assert_eq!(greedy.await_close(), Some(0x93), "Receive Maximum exceeded");
 }
@@ -128,7 +128,7 @@ pub(crate) fn acknowledgements_of_nothing_do_no_harm(broker: &mut Broker) {
         for first_byte in [PUBACK, PUBCOMP] {
             peer.send(&acknowledgement(first_byte, 77));
         }
-        // PUBREC and PUBREL are answered even where nothing is known of them, so that the other side can finish.
+        // PUBREC and PUBREL for an unknown message are answered, so that the other side can finish.
         peer.send(&acknowledgement(PUBREL, 78));
         let answer =
             peer.await_packet("PUBCOMP", |packet| matches!(packet, Received::PubComp { packet_id: 78, .. }));

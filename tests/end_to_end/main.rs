@@ -1,6 +1,7 @@
-//! The broker as its clients see it: unmodified clients (rumqttc, both versions) and packets checked byte by byte, over real
-//! sockets, against the real binary, on each backend and with more than one shard.
-//! Judges another broker when `BROKER=ADDRESS:PORT` is set; what only ours promises is left out then, and said so.
+//! The broker from the view of its clients: unmodified clients (rumqttc, both versions) and packets checked byte by
+//! byte, over real sockets, against the real binary, on each backend and with more than one shard. With
+//! `BROKER=ADDRESS:PORT` another broker is tested; scenarios of guarantees that only ours gives are then skipped, and
+//! the skip is printed.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -19,12 +20,12 @@ mod wills;
 use harness::broker::{Broker, Io, Setup, external};
 use harness::machine::say_loudly;
 
-/// What a scenario needs of the broker.
+/// The requirement of a scenario on the broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// What the standards want of every broker.
+    /// Requirements of the standards on every broker.
     Standard,
-    /// What only ours promises, or a broker that may be stopped and watched.
+    /// Guarantees of our broker, or a broker that the test can stop and observe.
     Ours,
 }
 
@@ -44,8 +45,8 @@ fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     }
 }
 
-/// Each scenario becomes several tests: `uring::sessions::…`, `epoll::…`, `tokio::…` and `blocking::…` on one shard, where a
-/// PINGRESP says that all before it has happened, and `two_shards::sessions::…`.
+/// Each scenario becomes several tests: `uring::sessions::…`, `epoll::…`, `tokio::…` and `blocking::…` on one shard,
+/// where a PINGRESP proves that all earlier packets were processed, and `two_shards::sessions::…`.
 macro_rules! scenarios {
     ($($module:ident { $($needs:ident: $name:ident,)+ })+) => {
         mod uring {

@@ -1,4 +1,4 @@
-//! What the broker can be told to leave out or to say beside the point, as its clients meet it.
+//! The optional features of the broker, switched off or changed, from the view of its clients.
 
 use rustix::process::Signal;
 

@@ -93,7 +93,8 @@ fn ipv6_is_served_where_there_is_any() {
 
 #[test]
 fn opening_to_others_is_warned_about() {
-    // What is tested is the sentence: an address of 127.0.0.0/8 would be loopback, so all of them it is, for a moment.
+    // The warning is tested. An address of 127.0.0.0/8 would count as loopback, so the broker listens on all addresses
+    // for a moment.
     let directory = Directory::new();
     let mut command = command_in(&directory);
     command.args(["--bind", "0.0.0.0", "--port", "0"]);

@@ -1,5 +1,4 @@
-//! Every trouble of the operator's guide, provoked: one clear sentence with its cause and its cure, and an exit that is
-//! not zero.
+//! Every startup error, provoked: one clear sentence with its cause and its remedy, and a non-zero exit code.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,7 +11,7 @@ use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
 use crate::harness::process::run;
 
-/// Runs `command`, which must fail with one sentence in which every part is named.
+/// Runs `command`, which must fail with one sentence that names every part.
 fn fails(command: Command, parts: &[&str]) {
     let finished = run(command);
     assert!(!finished.status.success(), "it should have failed:\n{}", finished.output);
@@ -27,7 +26,7 @@ fn fails(command: Command, parts: &[&str]) {
     assert!(!finished.output.contains("panicked"), "{}", finished.output);
 }
 
-/// The broker without one capability, if this user has it at all.
+/// The broker without some capabilities, if this user has them.
 fn without(directory: &Directory, capabilities: &str) -> Command {
     if machine::is_root() {
         let removed: Vec<String> = capabilities.split(',').map(|name| format!("-{name}")).collect();
@@ -77,7 +76,7 @@ fn a_low_port_without_permission_names_the_cures() {
     let mut command = if unprivileged > 1 {
         without(&directory, "net_bind_service")
     } else {
-        // Here everybody may bind every port: the system call itself has to be refused.
+        // Every user can bind every port on this system, so the system call itself has to be refused.
         let Some(wrapper) = machine::forbidding(machine::BIND, machine::EACCES) else {
             machine::say_loudly("no low ports and no perl here: permission denied was not tested");
             return;
@@ -97,7 +96,7 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     let mut command = without(&directory, "dac_override,dac_read_search,fowner");
     command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "closed/data"]);
     fails(command, &["closed/data", "denied", "--data-dir"]);
-    // A file in its place is no better.
+    // A file in its place is refused as well.
     directory.write("file", "");
     let mut command = command_in(&directory);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "file"]);
@@ -168,7 +167,7 @@ fn too_few_open_files_are_warned_about_and_survived() {
     let warning =
         broker.process().wait_for(0, "warning", |line| line.contains("WARN") && line.contains("ulimit -n"));
     assert!(warning.contains("64") && warning.contains("10000"), "the numbers are named: {warning}");
-    // More than fit: those who got in are served, and the others once there is room again.
+    // More connections than fit: the accepted ones are served, and others once a descriptor is free again.
     let first: Vec<Peer> = (0..20).map(|number| connect(&broker, number)).collect();
     let crowd: Vec<Peer> = (0..80).map(|_| Peer::open(broker.address(), Version::V5)).collect();
     let mut first = first;

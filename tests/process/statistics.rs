@@ -1,4 +1,4 @@
-//! The statistics block, exactly of the form that scripts read, on standard output.
+//! The statistics block on standard output, exactly in the format that scripts parse.
 
 use rustix::process::Signal;
 
@@ -8,7 +8,8 @@ use crate::harness::peer::Peer;
 use crate::harness::process::{Process, Stream};
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// Asks until the block is `expected`: what a client has done is counted soon, not before it is answered.
+/// Requests blocks until one is `expected`. The actions of a client are counted soon after their answer, not before
+/// it.
 fn becomes(broker: &mut Broker, expected: &[String; 3]) {
     let deadline = Deadline::after(PATIENCE);
     loop {
@@ -22,7 +23,7 @@ fn becomes(broker: &mut Broker, expected: &[String; 3]) {
     }
 }
 
-/// The next whole block after `mark`, each line judged character by character.
+/// The next complete block after `mark`, with every character of its lines checked.
 fn block(process: &mut Process, mark: usize) -> [String; 3] {
     let first = process.wait_for(mark, "statistics", |line| line.starts_with("[STATS] Connections: "));
     process.wait_for(mark, "third line", |line| line.starts_with("[STATS] Subscriptions: "));

@@ -1,4 +1,4 @@
-//! `$SYS/broker/...`: what clients learn of the broker, by names and in forms that mosquitto's users know.
+//! `$SYS/broker/...`: the statistics for clients, with the names and formats that mosquitto uses.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// Everything below `$SYS`, as `peer` has heard it so far.
+/// All values below `$SYS` that `peer` has received so far.
 fn listen(peer: &mut Peer, heard: &mut BTreeMap<String, String>) {
     let message = peer.next_message();
     assert!(message.topic.starts_with("$SYS/broker/"), "{message:?}");
     heard.insert(message.topic.clone(), message.text());
 }
 
-/// Listens until a topic says what is expected.
+/// Receives until a topic has the expected value.
 fn becomes(peer: &mut Peer, heard: &mut BTreeMap<String, String>, topic: &str, expected: &str) {
     let deadline = Deadline::after(PATIENCE);
     while heard.get(topic).map(String::as_str) != Some(expected) {
@@ -70,7 +70,7 @@ fn the_numbers_follow_what_happens_on_every_shard() {
         is("$SYS/broker/clients/disconnected", "4");
         is("$SYS/broker/clients/total", "5");
         is("$SYS/broker/clients/maximum", "5");
-        // An offline session is owed QoS 0 messages by nobody: dropped, and told by reason.
+        // QoS 0 messages are not queued for an offline session: they are dropped and counted by reason.
         let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
         publisher.publish(&Publish::new("t", 0, b"x"));
         publisher.ping();
@@ -111,7 +111,8 @@ fn retained_messages_refused_after_their_acknowledgement_are_counted() {
     let flags = ["--shards", "2", "--sys-interval-s", "1", "--retained-messages-max", "2"];
     let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
     let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
-    // Topics live on either shard, each with half of the room; the publisher's own knows whether its store is full, the other's acknowledges for it.
+    // Topics live on either shard, each with half of the room. The shard of the publisher knows whether its own store
+    // is full, and acknowledges for the store of the other.
     let taken = (0..40)
         .filter(|number| publisher.publish(&Publish::new(&format!("t/{number}"), 1, b"x").retained()) < 0x80)
         .count();
@@ -136,7 +137,7 @@ fn loads_follow_what_happens_and_a_connection_that_moves_counts_once() {
     let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
     reader.subscribe("$SYS/#", 1);
     let mut heard = BTreeMap::new();
-    // Enough that some of them live on another shard than the one that accepts them.
+    // Enough clients that some live on another shard than the one that accepted them.
     for number in 0..20 {
         let id = format!("peer-{number}");
         Peer::connect(broker.address(), &Connect::new(Version::V5, &id)).disconnect();
@@ -167,7 +168,7 @@ fn loads_follow_what_happens_and_a_connection_that_moves_counts_once() {
         "connections",
     ];
     let deadline = Deadline::after(PATIENCE);
-    // Each shard tells its own topics, so that for a moment some are newer than others.
+    // Each shard publishes its own topics, so some values can be newer than others for a moment.
     while !names.iter().all(|name| is_told(&heard, name)) {
         assert!(deadline.remaining().is_some(), "{heard:?}");
         listen(&mut reader, &mut heard);
@@ -183,7 +184,7 @@ fn a_wildcard_subscription_does_not_match_sys_topics_and_clients_cannot_publish_
     everything.subscribe("+/broker/uptime", 1);
     let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
     reader.subscribe("$SYS/broker/uptime", 1);
-    // 3.1.1 has no word for it: acknowledged, and gone.
+    // 3.1.1 has no reason code for it: the message is acknowledged and dropped.
     everything.publish(&Publish::new("$SYS/broker/uptime", 1, b"forged").retained());
     everything.publish(&Publish::new("$SYS/broker/uptime", 2, b"forged"));
     assert_eq!(reader.publish(&Publish::new("$SYS/broker/uptime", 1, b"forged")), 0x87);
@@ -219,7 +220,7 @@ fn retained_messages_that_expire_leave_by_themselves() {
         let expiry = Properties::new().four(property::MESSAGE_EXPIRY_INTERVAL, seconds);
         publisher.publish(&Publish::new(topic, 1, b"x").retained().with(expiry));
     }
-    // Nobody subscribes to them, so nobody meets them.
+    // The expired messages have no subscriber, so no delivery discovers them.
     becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/expired", "2");
     becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/count", "1");
     broker.stop();

@@ -1,5 +1,5 @@
-//! A broker of several shards, and what it tells of each: the shard of a client, the counters of every shard.
-//! Knows nothing of what is tested with it.
+//! A broker of several shards, and its reports on each of them: the shard of a client, and the counters of every
+//! shard.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Value;
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// What one shard says of itself when the operator asks.
+/// The counters that one shard reports on a signal.
 #[derive(Clone, Debug)]
 pub(crate) struct Shard(Vec<(String, u64)>);
 
@@ -32,12 +32,13 @@ impl Shard {
     }
 }
 
-/// A broker of `shards` shards, ours even if `BROKER` names another: nobody else tells of shards.
+/// A broker of `shards` shards. It is our own binary even if `BROKER` names another, because no other broker reports
+/// its shards.
 pub(crate) fn start(io: Io, shards: u16, flags: &[&str]) -> Broker {
     start_in(Directory::new(), io, shards, flags)
 }
 
-/// As `start`, with the data that an earlier broker left in `directory`.
+/// Like `start`, with the data that an earlier broker left in `directory`.
 pub(crate) fn start_in(directory: Directory, io: Io, shards: u16, flags: &[&str]) -> Broker {
     let shards = shards.to_string();
     let mut all = vec!["--shards", &shards, "--tell-shard", "true", "--stats-interval", "0"];
@@ -45,7 +46,7 @@ pub(crate) fn start_in(directory: Directory, io: Io, shards: u16, flags: &[&str]
     Broker::start_in(directory, &Setup { io, flags: &all, ..Setup::default() })
 }
 
-/// What each shard says of itself now, in order. A shard that has just done something says so at the end of its turn.
+/// The current counters of each shard, in order. A shard publishes them at the end of its turn.
 pub(crate) fn shards(broker: &mut Broker, count: u16) -> Vec<Shard> {
     let mark = broker.process().mark();
     broker.process().signal(Signal::USR1);
@@ -58,7 +59,7 @@ pub(crate) fn shards(broker: &mut Broker, count: u16) -> Vec<Shard> {
     shards
 }
 
-/// As `shards`, once `settled` holds for them.
+/// Like `shards`, once `settled` holds for them.
 pub(crate) fn await_shards(
     broker: &mut Broker,
     count: u16,
@@ -71,7 +72,7 @@ pub(crate) fn await_shards(
             return shards;
         }
         assert!(deadline.remaining().is_some(), "the shards never said what was awaited: {shards:?}");
-        // Nothing announces the end of a turn to the outside.
+        // The end of a turn is not visible from outside.
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -80,7 +81,7 @@ pub(crate) fn sum(shards: &[Shard], name: &str) -> u64 {
     shards.iter().map(|shard| shard.count(name)).sum()
 }
 
-/// The shard that CONNACK told this client of version 5.
+/// The number of the shard in the CONNACK of this client of version 5.
 pub(crate) fn shard_of(peer: &Peer) -> u16 {
     let told = peer.properties.iter().find_map(|(_, value)| match value {
         Value::Pair(key, value) if key == "shard" => value.parse().ok(),
@@ -89,7 +90,7 @@ pub(crate) fn shard_of(peer: &Peer) -> u16 {
     told.unwrap_or_else(|| panic!("CONNACK does not tell the shard: {:?}", peer.properties))
 }
 
-/// A client identifier at home on `shard`.
+/// A client identifier whose session lives on `shard`.
 pub(crate) fn client_at_home(broker: &Broker, shard: u16, name: &str) -> String {
     for attempt in 0..1_000 {
         let client_id = format!("{name}-{shard}-{attempt}");
@@ -103,7 +104,7 @@ pub(crate) fn client_at_home(broker: &Broker, shard: u16, name: &str) -> String 
     panic!("of 1000 client identifiers none lives on shard {shard}");
 }
 
-/// A connected client at home on `shard`.
+/// A connected client whose session lives on `shard`.
 pub(crate) fn peer_at_home(broker: &Broker, shard: u16, version: Version, name: &str) -> Peer {
     let client_id = client_at_home(broker, shard, name);
     Peer::connect(broker.address(), &Connect::new(version, &client_id))

@@ -1,4 +1,4 @@
-//! Messages between shards: in order, once, to those who want them and to nobody else.
+//! Messages between shards: in order, exactly once, to their subscribers and to no other shard.
 
 use rustix::process::Signal;
 
@@ -77,7 +77,7 @@ pub(crate) fn nothing_crosses_without_a_remote_subscriber(io: Io) {
             publisher.publish(&Publish::new("a/b", 1, b"local"));
             assert_eq!(local.next_message().text(), "local");
         }
-        // The turn in which a message was taken has ended when the next packet is answered.
+        // When the next packet is answered, the turn that processed the message has ended.
         publisher.ping();
     };
     publish(&mut publisher, &mut local);
@@ -91,7 +91,7 @@ pub(crate) fn nothing_crosses_without_a_remote_subscriber(io: Io) {
     assert_eq!(sum(&await_shards(&mut broker, 2, |s| sum(s, "crossed") >= 20), "crossed"), 20);
 
     remote.unsubscribe(&["a/b"]);
-    // The withdrawal is awaited by nobody; once it is known nothing crosses any more.
+    // No packet waits for the withdrawal of the interest. Once it is known, nothing is forwarded any more.
     let deadline_count = 1_000;
     let mut before = 20;
     let quiet = (0..deadline_count).any(|_| {
@@ -118,7 +118,7 @@ pub(crate) fn retained_messages_are_found_from_every_shard(io: Io) {
         publisher.publish(&Publish::new(topic, 1, topic.as_bytes()).retained());
     }
     let shards = await_shards(&mut broker, 4, |shards| sum(shards, "crossed") > 0);
-    // Three of four homes are elsewhere; by chance alone none of 24 is not.
+    // Three of four homes are on other shards, so at least one of 24 is.
     assert!(shards[0].count("crossed") < 2 * TOPICS as u64, "the home of a topic alone keeps it: {shards:?}");
     for shard in 0..4 {
         let mut wildcard = peer_at_home(&broker, shard, Version::V5, "wildcard");
@@ -145,7 +145,8 @@ pub(crate) fn retained_messages_are_found_from_every_shard(io: Io) {
     for topic in &topics {
         publisher.publish(&Publish::new(topic, 1, b"").retained());
     }
-    // What is cleared here is cleared at its home in the order of the lane; a marker that follows on it tells when.
+    // A cleared message is cleared at its home in the order of the lane. A marker that follows on the same lane shows
+    // when.
     for shard in 0..4 {
         let mut late = peer_at_home(&broker, shard, Version::V5, "late");
         late.subscribe("mark", 1);
@@ -176,7 +177,7 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
     for number in 0..MESSAGES {
         publisher.publish(&Publish::new("work/item", 1, number.to_string().as_bytes()));
     }
-    // Each member is told the end by a subscription of its own, on the lane of what was shared.
+    // Each member receives the end marker by its own subscription, on the lane of the shared messages.
     let mut seen = vec![0; MESSAGES];
     for (shard, member) in members.iter_mut().enumerate() {
         member.subscribe("end", 1);
@@ -200,7 +201,8 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
     broker.stop();
 }
 
-/// The first member has as many as it takes at once and acknowledges none; the second lives on the other shard.
+/// The first member receives as many messages as it accepts and acknowledges none; the second lives on the other
+/// shard.
 pub(crate) fn what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shard(io: Io) {
     for qos in [1, 2] {
         let mut broker = start(io, 2, &[]);
@@ -220,7 +222,7 @@ pub(crate) fn what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shar
         let mut staying = peer_at_home(&broker, 1, Version::V5, "staying");
         staying.subscribe("$share/group/work", qos);
         leaving.vanish();
-        // QoS 2 that was sent is nobody else's [MQTT-4.8.2-5].
+        // QoS 2 messages that were sent are not given to another member [MQTT-4.8.2-5].
         for number in if qos == 2 { 3 } else { 0 }..10 {
             let message = staying.next_message();
             assert_eq!((message.text(), message.qos), (number.to_string(), qos));
@@ -234,8 +236,8 @@ pub(crate) fn what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shar
     }
 }
 
-/// Shards were told to stop one by one: the subscriber's said goodbye to its clients while messages that the publisher's had
-/// acknowledged were still on their way.
+/// Shards used to stop one by one. The shard of the subscriber disconnected its clients while messages that the shard
+/// of the publisher had acknowledged were still in flight.
 pub(crate) fn what_was_acknowledged_crosses_before_the_end(io: Io) {
     for _ in 0..10 {
         let mut broker = start(io, 3, &[]);

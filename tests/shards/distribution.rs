@@ -1,4 +1,4 @@
-//! Who serves a new connection where the system does not deal them: the first shard accepts, and all serve in turn.
+//! New connections where the system does not distribute them: the first shard accepts, and all shards serve in turn.
 
 use crate::cluster::{shard_of, start};
 use crate::harness::broker::Io;
@@ -14,7 +14,7 @@ fn connections_are_distributed_to_all_shards_in_turn() {
 
 fn judge(io: Io) {
     let broker = start(io, 3, &[]);
-    // A client without an identifier of its own stays where it was dealt to.
+    // A client without its own identifier stays on the shard that it was distributed to.
     let peers: Vec<Peer> =
         (0..9).map(|_| Peer::connect(broker.address(), &Connect::new(Version::V5, ""))).collect();
     let shards: Vec<u16> = peers.iter().map(shard_of).collect();

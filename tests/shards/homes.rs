@@ -1,4 +1,5 @@
-//! Where sessions live: the shard that accepts a connection hands it over to the home of its session, with all it has read.
+//! The home of a session: the shard that accepts a connection hands it over to the home, with all the bytes it has
+//! read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -18,7 +19,7 @@ pub(crate) fn a_session_is_at_home_on_one_shard_whoever_accepts_it(io: Io) {
     let mut homes = [0; 4];
     for number in 0..16 {
         let client_id = format!("client-{number}");
-        // Each connection is dealt by the system to a shard of its choice.
+        // The system distributes each connection to a shard of its choice.
         let seen: Vec<u16> = (0..6)
             .map(|_| {
                 let peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, &client_id));
@@ -33,21 +34,21 @@ pub(crate) fn a_session_is_at_home_on_one_shard_whoever_accepts_it(io: Io) {
     assert!(homes.iter().all(|&count| count < 16), "all clients live on one shard: {homes:?}");
     let shards = await_shards(&mut broker, 4, |shards| sum(shards, "connections") == 0);
     let handed_over = sum(&shards, "handed_over");
-    // Three of four connections arrive elsewhere: 72 of 96, give or take.
+    // About three of four connections are accepted by another shard: 72 of 96.
     assert!((48..=92).contains(&handed_over), "{handed_over} of 96 connections were handed over");
     assert_eq!(sum(&shards, "sessions"), 16);
     broker.stop();
 }
 
-/// Two addresses, two listeners on each shard: whoever takes a connection over knows which one it came by.
+/// Two addresses, two listeners on each shard: the shard that takes a connection over knows its listener.
 pub(crate) fn a_connection_that_is_handed_over_remembers_its_listener(io: Io) {
     const OTHER: &str = "127.0.0.2";
     let mut broker = start(io, 2, &["--bind", OTHER, "--log-level", "debug"]);
     let address_line =
         broker.process().wait_for(0, "the second address", |line| line.contains("listening on 127.0.0.2:"));
     let addresses = [broker.address(), address_in(&address_line).expect("it tells the address")];
-    // The system deals each connection to one of two shards, and half of the identifiers live on the other: that none of so
-    // many is handed over does not happen.
+    // The system distributes each connection to one of two shards, and half of the identifiers live on the other. With
+    // so many connections at least one is handed over.
     let mut came_by: [Vec<String>; 2] = [Vec::new(), Vec::new()];
     for number in 0..64 {
         for (address, ports) in addresses.iter().zip(&mut came_by) {
@@ -61,7 +62,7 @@ pub(crate) fn a_connection_that_is_handed_over_remembers_its_listener(io: Io) {
     }
     let (finished, _directory) = broker.stop();
     for (listener, peers) in came_by.iter().enumerate() {
-        // A port may serve for both addresses, one after the other: then it does not tell which it was.
+        // One port can serve both addresses, one after the other. The port then does not identify the address.
         let others = &came_by[1 - listener];
         let peers: Vec<&String> = peers.iter().filter(|peer| !others.contains(peer)).collect();
         let is_one = |line: &&str| {
@@ -84,7 +85,7 @@ pub(crate) fn what_follows_connect_at_once_is_not_lost(io: Io) {
         let topic = format!("hasty/{number}");
         let mut bytes = Connect::new(version, &client_id).encode();
         bytes.extend(subscribe(version, 1, &[(&topic, 1)], &Properties::new()));
-        // Long enough that one receive does not hold all of it.
+        // Longer than one receive.
         let payload = vec![b'x'; if number % 4 < 2 { 10 } else { 20_000 }];
         bytes.extend(Publish::new(&topic, 1, &payload).with_packet_id(2).encode(version));
         let mut peer = Peer::open(broker.address(), version);
@@ -107,7 +108,7 @@ pub(crate) fn an_assigned_client_stays_where_it_was_accepted(io: Io) {
         let assigned = peer.text(property::ASSIGNED_CLIENT_ID).expect("it is told its identifier");
         let home = shard_of(&peer);
         peer.disconnect();
-        // Its name leads to the same shard.
+        // Its identifier leads to the same shard.
         let again = Peer::connect(broker.address(), &Connect::new(Version::V5, &assigned));
         assert_eq!(shard_of(&again), home);
         again.disconnect();
@@ -145,11 +146,11 @@ pub(crate) fn a_stop_amid_hand_overs_is_clean(io: Io) {
     let come_and_go = |number: usize| {
         thread::spawn(move || {
             let mut count = 0_u32;
-            // Until nobody listens any more.
+            // Until the broker no longer listens.
             while let Ok(mut stream) = TcpStream::connect(address) {
                 stream.set_read_timeout(Some(PATIENCE)).expect("the time-out is not zero");
                 let connect = Connect::new(Version::V5, &format!("{number}-{count}")).encode();
-                // The broker may stop at any point of this; what matters is that it closes in the end.
+                // The broker can stop at any point of this. Only the close at the end matters.
                 let _ = stream.write_all(&connect).and_then(|()| stream.read_exact(&mut [0; 2]));
                 let _ = stream.shutdown(Shutdown::Write);
                 if let Err(error) = std::io::copy(&mut stream, &mut std::io::sink()) {
@@ -166,7 +167,7 @@ pub(crate) fn a_stop_amid_hand_overs_is_clean(io: Io) {
     let asked = now();
     broker.stop();
     let took = now() - asked;
-    // A place that got lost would be waited for, for three seconds.
+    // The broker would wait three seconds for a lost permit.
     assert!(took < Duration::from_millis(2_500), "the stop took {took:?}");
     for client in clients {
         assert!(client.join().expect("a connection was forgotten") > 0);
@@ -189,7 +190,7 @@ pub(crate) fn the_number_of_shards_may_change_between_two_starts(io: Io) {
     let key = std::fs::read(&key_file).expect("the first start made the key");
     for shard_count in [1, 5, 2] {
         let mut broker = start_in(directory, io, shard_count, &[]);
-        // Whatever is published now finds the sessions, though nobody has connected yet.
+        // Messages published now reach the restored sessions, before any client has connected.
         let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
         publisher.publish(&Publish::new("all/x", 1, b"to all"));
         for number in 0..CLIENTS {
@@ -212,7 +213,7 @@ pub(crate) fn the_number_of_shards_may_change_between_two_starts(io: Io) {
     }
 }
 
-/// Take-overs asked for in a second by both clients together; a slow machine does fewer.
+/// Take-overs in one second by both clients together; a slow machine does fewer.
 const TAKE_OVERS_PER_SECOND: u32 = 1_000;
 const STORM: Duration = Duration::from_secs(10);
 
@@ -239,7 +240,7 @@ pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_trace(io: Io) {
                     clean_start: (count + number).is_multiple_of(3),
                     ..Connect::persistent(version, &client_id)
                 };
-                // The one before is dropped after the new one has taken its session.
+                // The earlier connection is dropped after the new one has taken its session.
                 last = Some(Peer::connect(address, &connect));
                 count += 1;
                 let due = start + interval * count;
@@ -256,7 +257,7 @@ pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_trace(io: Io) {
     }
     assert!(count >= 1_000, "only {count} take-overs in {STORM:?}");
 
-    // The last one serves, and others see it.
+    // The last connection serves, and other clients see its messages.
     let mut last = Peer::connect(address, &Connect::new(Version::V5, &contested));
     assert_eq!(shard_of(&last), 0);
     last.subscribe("question", 1);

@@ -1,6 +1,6 @@
-//! Several shards as their clients see them: what crosses, what does not, who moves, who is held up by whom. Against the real
-//! binary, on each I/O driver.
-//! Believes no test to be about several shards before the broker's own counter says that messages crossed.
+//! Several shards from the view of their clients: forwarding, homes, distribution and back-pressure, with the real
+//! binary and each I/O driver. A test counts as one of several shards only if the counters of the broker show
+//! forwarded messages.
 #![cfg(unix)]
 
 #[path = "../harness/mod.rs"]
