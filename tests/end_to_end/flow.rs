@@ -79,7 +79,7 @@ pub(crate) fn more_than_the_receive_maximum_is_refused(broker: &mut Broker) {
     let mut greedy = Peer::connect(broker.address(), &Connect::new(Version::V5, &broker.name("greedy")));
     let maximum = greedy.number(property::RECEIVE_MAXIMUM).unwrap_or(65_535);
     let maximum = u16::try_from(maximum).expect("it has two bytes");
-    assert!(maximum < 65_535, "a broker that bounds nothing cannot be asked to keep the bound");
+    assert!(maximum < 65_535, "without a bound there is nothing to check");
     let publish = Publish::new(&topic, 2, b"x");
     let mut bytes = Vec::new();
     for id in 1..=maximum {

@@ -261,7 +261,7 @@ impl Client {
                 Err(Happened::Acknowledged) => self.acknowledged += 1,
                 Err(Happened::Ended(why)) => panic!("no {what}, the connection has ended: {why}"),
                 Err(Happened::Connected { .. } | Happened::Subscribed { .. } | Happened::Unsubscribed) => {
-                    panic!("no {what} but something that nobody asked for")
+                    panic!("no {what} but something unexpected")
                 }
             }
         }
@@ -306,7 +306,10 @@ fn drive_v4(mut events: rumqttc::EventLoop, mut stopped: oneshot::Receiver<()>, 
                 event = events.poll() => event,
                 _ = &mut stopped => return,
             };
-            if !tell(happened, event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v4)) {
+            if !pass_on(
+                happened,
+                event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v4),
+            ) {
                 return;
             }
         }
@@ -324,7 +327,10 @@ fn drive_v5(
                 event = events.poll() => event,
                 _ = &mut stopped => return,
             };
-            if !tell(happened, event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v5)) {
+            if !pass_on(
+                happened,
+                event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v5),
+            ) {
                 return;
             }
         }
@@ -332,7 +338,7 @@ fn drive_v5(
 }
 
 /// Passes events on; returns `false` when the connection has ended or the client was dropped.
-fn tell(happened: &Sender<Happened>, what: Option<Happened>) -> bool {
+fn pass_on(happened: &Sender<Happened>, what: Option<Happened>) -> bool {
     match what {
         Some(what) => {
             let goes_on = !matches!(what, Happened::Ended(_));

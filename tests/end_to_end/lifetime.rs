@@ -49,7 +49,7 @@ pub(crate) fn keep_alive_zero_never_ends(broker: &mut Broker) {
     free.disconnect();
 }
 
-pub(crate) fn a_connection_that_says_nothing_is_closed(_: &mut Broker) {
+pub(crate) fn a_silent_connection_is_closed(_: &mut Broker) {
     let config = "connect_timeout_s = 1\n";
     let broker = Broker::start_with(&Setup { io: Io::Auto, config, ..Setup::default() });
     let start = now();

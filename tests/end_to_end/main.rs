@@ -31,7 +31,7 @@ pub(crate) enum Needs {
 
 fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     if needs == Needs::Ours && external().is_some() {
-        say_loudly("BROKER is set: a scenario that only our binary can be asked for was left out");
+        say_loudly("BROKER is set: a scenario that requires our own binary was skipped");
         return;
     }
     let mut broker = match external() {
@@ -96,7 +96,7 @@ scenarios! {
     delivery {
         Standard: every_qos_arrives_at_the_lower_of_both,
         Standard: hundreds_in_flight_arrive_once_and_in_order,
-        Standard: wildcards_match_what_the_standard_says,
+        Standard: wildcards_match_as_the_standard_defines,
         Standard: a_mebibyte_arrives_unharmed,
         Standard: shared_subscriptions_spread_evenly,
         Standard: unsubscribed_filters_are_silent,
@@ -118,7 +118,7 @@ scenarios! {
         Standard: a_session_ends_when_its_expiry_has_passed,
         Standard: disconnect_may_change_the_expiry,
         Standard: a_newcomer_takes_the_session_over,
-        Standard: what_was_not_acknowledged_comes_again,
+        Standard: unacknowledged_messages_are_sent_again,
         Standard: publishing_at_qos_2_survives_a_reconnect_exactly_once,
         Standard: receiving_at_qos_2_survives_a_reconnect_exactly_once,
         Ours: subscriptions_survive_a_restart,
@@ -157,13 +157,13 @@ scenarios! {
     lifetime {
         Standard: a_silent_client_is_ended_and_a_pinging_one_is_not,
         Standard: keep_alive_zero_never_ends,
-        Ours: a_connection_that_says_nothing_is_closed,
+        Ours: a_silent_connection_is_closed,
     }
     malformed {
         Ours: malformed_packets_end_the_connection_with_their_reason,
         Standard: an_unknown_protocol_is_answered_or_closed,
-        Standard: what_comes_before_connect_closes,
+        Standard: a_packet_before_connect_closes,
         Standard: a_second_connect_closes,
-        Ours: damaged_streams_harm_nobody,
+        Ours: damaged_streams_do_not_affect_other_clients,
     }
 }

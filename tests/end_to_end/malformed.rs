@@ -192,7 +192,7 @@ fn connack_or_close(peer: &mut Peer) -> Option<u8> {
     }
 }
 
-pub(crate) fn what_comes_before_connect_closes(broker: &mut Broker) {
+pub(crate) fn a_packet_before_connect_closes(broker: &mut Broker) {
     for version in Version::BOTH {
         for bytes in [
             Publish::new("a", 0, b"x").encode(version),
@@ -208,7 +208,7 @@ pub(crate) fn what_comes_before_connect_closes(broker: &mut Broker) {
 }
 
 /// Thousands of streams that are almost MQTT: each one ends or is closed, without effect on other clients.
-pub(crate) fn damaged_streams_harm_nobody(broker: &mut Broker) {
+pub(crate) fn damaged_streams_do_not_affect_other_clients(broker: &mut Broker) {
     const STREAMS: usize = 1_500;
     let topic = broker.name("witness");
     let mut witness = Peer::connect(broker.address(), &Connect::new(Version::V5, &broker.name("witness")));

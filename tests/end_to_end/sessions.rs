@@ -132,7 +132,7 @@ pub(crate) fn a_newcomer_takes_the_session_over(broker: &mut Broker) {
     }
 }
 
-pub(crate) fn what_was_not_acknowledged_comes_again(broker: &mut Broker) {
+pub(crate) fn unacknowledged_messages_are_sent_again(broker: &mut Broker) {
     for version in Version::BOTH {
         for qos in 1..=2 {
             let (topic, id) = (broker.name("again"), broker.name("forgetful"));

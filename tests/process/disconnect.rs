@@ -41,7 +41,7 @@ fn socket(broker: &Broker) -> PathBuf {
 #[test]
 fn a_client_is_closed_with_its_will_and_its_session_goes_on() {
     for io in Io::EACH {
-        for (version, told) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
+        for (version, expected) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
             let setup = Setup { io, flags: &["--shards", "3", "--sys-interval-s", "1"], ..Setup::default() };
             let mut broker = Broker::start_with(&setup);
             let mut watcher = Peer::connect(broker.address(), &Connect::new(Version::V5, "watcher"));
@@ -59,7 +59,7 @@ fn a_client_is_closed_with_its_will_and_its_session_goes_on() {
                 let finished = disconnect(&broker, &id);
                 assert_eq!(finished.status.code(), Some(0), "{}", finished.output);
                 assert_eq!(finished.output, format!("client {id:?} was disconnected"));
-                assert_eq!(client.await_close(), told, "{version:?} on {io:?}");
+                assert_eq!(client.await_close(), expected, "{version:?} on {io:?}");
                 assert_eq!(watcher.next_message().topic, will);
                 // The second attempt finds no client.
                 refused(&disconnect(&broker, &id), &["client 0".replace('0', &number.to_string()).as_str()]);
@@ -80,13 +80,13 @@ fn a_client_is_closed_with_its_will_and_its_session_goes_on() {
 }
 
 #[test]
-fn a_session_that_asked_for_no_longer_life_ends() {
+fn a_session_without_an_expiry_ends() {
     let broker = Broker::start_with(&Setup::default());
-    for (version, told) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
+    for (version, expected) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
         let mut client = Peer::connect(broker.address(), &Connect::new(version, "brief"));
         client.subscribe("t", 1);
         assert!(disconnect(&broker, "brief").status.success());
-        assert_eq!(client.await_close(), told);
+        assert_eq!(client.await_close(), expected);
         let client = Peer::connect(broker.address(), &Connect::persistent(version, "brief"));
         assert!(!client.session_present, "{version:?}");
         client.disconnect();

@@ -18,10 +18,10 @@ fn one_connection_too_many_is_refused_with_a_reason() {
         for round in 0..10 {
             let id = format!("late{round}");
             let (mut peer, reason) = Peer::try_connect(broker.address(), &Connect::new(Version::V5, &id));
-            assert_eq!(reason, 0x97, "version 5 is told Quota exceeded");
+            assert_eq!(reason, 0x97, "version 5 receives Quota exceeded");
             peer.await_close();
             let (mut peer, reason) = Peer::try_connect(broker.address(), &Connect::new(Version::V3_1_1, &id));
-            assert_eq!(reason, 0x03, "3.1.1 is told Server unavailable");
+            assert_eq!(reason, 0x03, "3.1.1 receives Server unavailable");
             peer.await_close();
         }
         for peer in &mut admitted {

@@ -70,15 +70,15 @@ fn new_clients_are_sent_elsewhere() {
     for (redirect, reason) in [("use_another", 0x9C), ("moved", 0x9D)] {
         let broker =
             start(&format!("redirect = \"{redirect}\"\nserver_reference = \"other.example:1883\"\n"));
-        let (told, peer) = refused(&broker, &Connect::new(Version::V5, "peer"));
-        assert_eq!(told, reason);
+        let (received, peer) = refused(&broker, &Connect::new(Version::V5, "peer"));
+        assert_eq!(received, reason);
         assert_eq!(peer.text(property::SERVER_REFERENCE).as_deref(), Some("other.example:1883"));
         let mut small = Connect::new(Version::V5, "small");
         small.properties = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 20);
-        let (told, peer) = refused(&broker, &small);
-        assert_eq!((told, peer.text(property::SERVER_REFERENCE)), (reason, None), "only what fits");
-        let (told, _) = refused(&broker, &Connect::new(Version::V3_1_1, "older"));
-        assert_eq!(told, 3, "server unavailable");
+        let (received, peer) = refused(&broker, &small);
+        assert_eq!((received, peer.text(property::SERVER_REFERENCE)), (reason, None), "only what fits");
+        let (received, _) = refused(&broker, &Connect::new(Version::V3_1_1, "older"));
+        assert_eq!(received, 3, "server unavailable");
         broker.stop();
     }
 }
@@ -91,10 +91,10 @@ fn a_stop_refers_to_the_other_server() {
     connect.properties = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 24);
     let mut small = Peer::connect(broker.address(), &connect);
     broker.process().signal(Signal::TERM);
-    let (reason, properties) = peer.await_farewell().expect("a client of version 5 is told");
+    let (reason, properties) = peer.await_farewell().expect("a client of version 5 receives a reason");
     assert_eq!(reason, 0x9C);
     assert_eq!(text(&properties, property::SERVER_REFERENCE).as_deref(), Some("other.example:1883"));
-    let (reason, properties) = small.await_farewell().expect("a client of version 5 is told");
+    let (reason, properties) = small.await_farewell().expect("a client of version 5 receives a reason");
     assert_eq!(reason, 0x9C);
     assert_eq!(text(&properties, property::SERVER_REFERENCE), None, "only what fits");
     broker.stop();

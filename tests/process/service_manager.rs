@@ -41,7 +41,7 @@ impl Manager {
                 seen.push(line.to_owned());
             }
         }
-        panic!("{wanted} was not told; what was: {seen:?}");
+        panic!("{wanted} was not sent, only {seen:?}");
     }
 }
 

@@ -29,11 +29,11 @@ fn without_arguments_it_serves_on_1883_or_names_the_port_in_use() {
         return;
     }
     let broker = Broker::spawn(directory, command, 1);
-    assert_eq!(broker.address(), (Ipv4Addr::LOCALHOST, 1883).into(), "loopback only, until told otherwise");
+    assert_eq!(broker.address(), (Ipv4Addr::LOCALHOST, 1883).into(), "loopback only by default");
     Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, "peer")).disconnect();
     assert!(broker.directory().path().join("data").is_dir(), "data/ is made below the working directory");
     let (finished, _directory) = broker.stop();
-    assert!(finished.output.contains("--bind"), "it says how to let others in:\n{}", finished.output);
+    assert!(finished.output.contains("--bind"), "the remedy is missing:\n{}", finished.output);
     assert!(finished.output.contains("[STATS] Connections: 0/10000 (0.0%)"), "{}", finished.output);
 }
 
@@ -112,10 +112,7 @@ fn log_dir_gets_files_and_standard_output_keeps_the_log() {
     let (finished, directory) = broker.stop();
     assert!(finished.output.contains("listening on"));
     let files = contents(&directory.path().join("logs"));
-    assert!(
-        files.iter().any(|text| text.contains("listening on")),
-        "no log file tells the address: {files:?}"
-    );
+    assert!(files.iter().any(|text| text.contains("listening on")), "no log file has the address: {files:?}");
     assert!(files.iter().all(|text| !text.contains('\u{1b}')), "a file has no colours");
     assert!(!finished.output.contains('\u{1b}'), "a pipe has no colours");
 }
@@ -141,8 +138,8 @@ fn io_auto_logs_the_selected_backend() {
     Peer::connect(broker.address(), &Connect::new(Version::V5, "peer")).disconnect();
     let (finished, _directory) = broker.stop();
     let uring = cfg!(target_os = "linux") && !machine::refuses_uring();
-    let told = format!("io={} ", if uring { Io::Uring } else { Io::Epoll }.told());
-    assert!(finished.output.contains(&told), "{told}is not told:\n{}", finished.output);
+    let expected = format!("io={} ", if uring { Io::Uring } else { Io::Epoll }.told());
+    assert!(finished.output.contains(&expected), "{expected}is not logged:\n{}", finished.output);
 }
 
 #[test]
@@ -150,8 +147,8 @@ fn the_requested_io_is_selected() {
     for io in [Io::Epoll, Io::Tokio, Io::Blocking] {
         let broker = Broker::start_with(&Setup { io, ..Setup::default() });
         let (finished, _directory) = broker.stop();
-        let told = format!("shards run io={} ", io.told());
-        assert!(finished.output.contains(&told), "{told}is not told:\n{}", finished.output);
+        let expected = format!("shards run io={} ", io.told());
+        assert!(finished.output.contains(&expected), "{expected}is not logged:\n{}", finished.output);
     }
 }
 

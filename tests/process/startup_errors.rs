@@ -17,9 +17,7 @@ fn fails(command: Command, parts: &[&str]) {
     assert!(!finished.status.success(), "it should have failed:\n{}", finished.output);
     assert!(finished.status.code().is_some(), "it must exit, not be killed: {}", finished.status);
     let sentences: Vec<&str> = finished.output.lines().filter(|line| line.contains("error:")).collect();
-    let [sentence] = sentences[..] else {
-        panic!("one sentence tells the trouble, not:\n{}", finished.output)
-    };
+    let [sentence] = sentences[..] else { panic!("there should be one error, not:\n{}", finished.output) };
     for part in parts {
         assert!(sentence.contains(part), "{part:?} is not named in: {sentence}");
     }
@@ -37,7 +35,7 @@ fn without(directory: &Directory, capabilities: &str) -> Command {
 }
 
 #[test]
-fn a_port_in_use_names_how_to_find_who_holds_it() {
+fn a_port_in_use_names_how_to_find_the_process() {
     let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = holder.local_addr().expect("a bound socket has an address").port().to_string();
     let directory = Directory::new();
@@ -70,7 +68,8 @@ fn a_second_broker_in_the_data_directory_is_refused() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_low_port_without_permission_names_the_cures() {
-    let limit = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").expect("Linux tells it");
+    let limit =
+        fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").expect("Linux has this file");
     let unprivileged: u16 = limit.trim().parse().expect("it is a port");
     let directory = Directory::new();
     let mut command = if unprivileged > 1 {
@@ -152,9 +151,9 @@ fn forbidden_io_uring_is_an_error_when_demanded_and_a_line_when_not() {
     let broker = Broker::spawn(directory, command, 1);
     Peer::connect(broker.address(), &Connect::new(Version::V5, "peer")).disconnect();
     let (finished, _directory) = broker.stop();
-    let told =
+    let logged =
         finished.output.lines().filter(|line| line.contains("epoll") && line.contains("io_uring")).count();
-    assert_eq!(told, 1, "one line says that epoll serves and why:\n{}", finished.output);
+    assert_eq!(logged, 1, "one line states that epoll serves and the reason:\n{}", finished.output);
 }
 
 #[test]

@@ -15,11 +15,14 @@ fn becomes(broker: &mut Broker, expected: &[String; 3]) {
     loop {
         let mark = broker.process().mark();
         broker.process().signal(Signal::USR1);
-        let told = block(broker.process(), mark);
-        if told == *expected {
+        let printed = block(broker.process(), mark);
+        if printed == *expected {
             return;
         }
-        assert!(deadline.remaining().is_some(), "the statistics stay at {told:?} and should be {expected:?}");
+        assert!(
+            deadline.remaining().is_some(),
+            "the statistics stay at {printed:?} and should be {expected:?}"
+        );
     }
 }
 
@@ -86,7 +89,11 @@ fn the_signal_prints_the_numbers_of_now_and_the_stop_the_last() {
     let (finished, _directory) = broker.stop();
     let last: Vec<&str> = finished.output.lines().filter(|line| line.starts_with("[STATS] ")).collect();
     let last = &last[last.len() - 3..];
-    assert_eq!(last, expected("0/8 (0.0%)", "5 received, 10 sent", "0"), "the last block tells the end");
+    assert_eq!(
+        last,
+        expected("0/8 (0.0%)", "5 received, 10 sent", "0"),
+        "the last block has the final numbers"
+    );
 }
 
 #[test]

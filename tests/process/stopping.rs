@@ -122,5 +122,5 @@ fn a_lingering_client_does_not_hold_up_the_end() {
     };
     // Other tests load the machine; the quickest of several stops shows the time that a stop takes by itself.
     let quickest = (0..4).map(|_| stop()).find(|took| *took < SOON);
-    assert!(quickest.is_some(), "every stop waited for clients that had been told");
+    assert!(quickest.is_some(), "every stop waited for lingering clients");
 }

@@ -19,7 +19,7 @@ pub(crate) struct Shard(Vec<(String, u64)>);
 impl Shard {
     pub(crate) fn count(&self, name: &str) -> u64 {
         let found = self.0.iter().find(|(field, _)| field == name);
-        found.unwrap_or_else(|| panic!("a shard does not tell {name}: {self:?}")).1
+        found.unwrap_or_else(|| panic!("a shard does not report {name}: {self:?}")).1
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -71,7 +71,7 @@ pub(crate) fn await_shards(
         if settled(&shards) {
             return shards;
         }
-        assert!(deadline.remaining().is_some(), "the shards never said what was awaited: {shards:?}");
+        assert!(deadline.remaining().is_some(), "the shards never reached the expected state: {shards:?}");
         // The end of a turn is not visible from outside.
         thread::sleep(Duration::from_millis(10));
     }
@@ -83,11 +83,11 @@ pub(crate) fn sum(shards: &[Shard], name: &str) -> u64 {
 
 /// The number of the shard in the CONNACK of this client of version 5.
 pub(crate) fn shard_of(peer: &Peer) -> u16 {
-    let told = peer.properties.iter().find_map(|(_, value)| match value {
+    let number = peer.properties.iter().find_map(|(_, value)| match value {
         Value::Pair(key, value) if key == "shard" => value.parse().ok(),
         Value::Pair(..) | Value::Number(_) | Value::Bytes(_) => None,
     });
-    told.unwrap_or_else(|| panic!("CONNACK does not tell the shard: {:?}", peer.properties))
+    number.unwrap_or_else(|| panic!("CONNACK does not contain the shard: {:?}", peer.properties))
 }
 
 /// A client identifier whose session lives on `shard`.

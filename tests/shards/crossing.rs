@@ -45,7 +45,7 @@ pub(crate) fn every_qos_crosses_in_order_and_once(io: Io) {
     broker.stop();
 }
 
-pub(crate) fn what_is_too_large_for_a_block_crosses_in_its_place(io: Io) {
+pub(crate) fn an_oversized_message_is_forwarded_in_order(io: Io) {
     let mut broker = start(io, 2, &[]);
     let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
     let mut subscriber = peer_at_home(&broker, 1, Version::V5, "subscriber");
@@ -203,7 +203,7 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
 
 /// The first member receives as many messages as it accepts and acknowledges none; the second lives on the other
 /// shard.
-pub(crate) fn what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shard(io: Io) {
+pub(crate) fn the_queue_of_a_departed_group_member_moves_to_another_shard(io: Io) {
     for qos in [1, 2] {
         let mut broker = start(io, 2, &[]);
         let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
@@ -238,7 +238,7 @@ pub(crate) fn what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shar
 
 /// Shards used to stop one by one. The shard of the subscriber disconnected its clients while messages that the shard
 /// of the publisher had acknowledged were still in flight.
-pub(crate) fn what_was_acknowledged_crosses_before_the_end(io: Io) {
+pub(crate) fn acknowledged_messages_are_forwarded_before_the_end(io: Io) {
     for _ in 0..10 {
         let mut broker = start(io, 3, &[]);
         let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");

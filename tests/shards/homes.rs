@@ -14,7 +14,7 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Received;
 use crate::harness::time::{Deadline, PATIENCE, now};
 
-pub(crate) fn a_session_is_at_home_on_one_shard_whoever_accepts_it(io: Io) {
+pub(crate) fn a_session_lives_on_one_shard_whichever_accepts_the_connection(io: Io) {
     let mut broker = start(io, 4, &[]);
     let mut homes = [0; 4];
     for number in 0..16 {
@@ -46,7 +46,7 @@ pub(crate) fn a_connection_that_is_handed_over_remembers_its_listener(io: Io) {
     let mut broker = start(io, 2, &["--bind", OTHER, "--log-level", "debug"]);
     let address_line =
         broker.process().wait_for(0, "the second address", |line| line.contains("listening on 127.0.0.2:"));
-    let addresses = [broker.address(), address_in(&address_line).expect("it tells the address")];
+    let addresses = [broker.address(), address_in(&address_line).expect("the line has the address")];
     // The system distributes each connection to one of two shards, and half of the identifiers live on the other. With
     // so many connections at least one is handed over.
     let mut came_by: [Vec<String>; 2] = [Vec::new(), Vec::new()];
@@ -77,7 +77,7 @@ pub(crate) fn a_connection_that_is_handed_over_remembers_its_listener(io: Io) {
     }
 }
 
-pub(crate) fn what_follows_connect_at_once_is_not_lost(io: Io) {
+pub(crate) fn packets_right_behind_connect_are_not_lost(io: Io) {
     let mut broker = start(io, 4, &[]);
     for number in 0..40 {
         let client_id = format!("hasty-{number}");
@@ -105,7 +105,7 @@ pub(crate) fn an_assigned_client_stays_where_it_was_accepted(io: Io) {
     let mut broker = start(io, 4, &[]);
     for _ in 0..20 {
         let peer = Peer::connect(broker.address(), &Connect::new(Version::V5, ""));
-        let assigned = peer.text(property::ASSIGNED_CLIENT_ID).expect("it is told its identifier");
+        let assigned = peer.text(property::ASSIGNED_CLIENT_ID).expect("CONNACK contains the identifier");
         let home = shard_of(&peer);
         peer.disconnect();
         // Its identifier leads to the same shard.
@@ -164,9 +164,9 @@ pub(crate) fn a_stop_amid_hand_overs_is_clean(io: Io) {
     };
     let clients: Vec<_> = (0..4).map(come_and_go).collect();
     thread::sleep(Duration::from_millis(300));
-    let asked = now();
+    let started = now();
     broker.stop();
-    let took = now() - asked;
+    let took = now() - started;
     // The broker would wait three seconds for a lost permit.
     assert!(took < Duration::from_millis(2_500), "the stop took {took:?}");
     for client in clients {

@@ -56,17 +56,17 @@ macro_rules! scenarios {
 scenarios! {
     crossing {
         every_qos_crosses_in_order_and_once,
-        what_is_too_large_for_a_block_crosses_in_its_place,
+        an_oversized_message_is_forwarded_in_order,
         nothing_crosses_without_a_remote_subscriber,
         retained_messages_are_found_from_every_shard,
         a_shared_subscription_spreads_over_all_shards,
-        what_a_member_of_a_group_leaves_behind_goes_to_one_on_another_shard,
-        what_was_acknowledged_crosses_before_the_end,
+        the_queue_of_a_departed_group_member_moves_to_another_shard,
+        acknowledged_messages_are_forwarded_before_the_end,
     }
     homes {
-        a_session_is_at_home_on_one_shard_whoever_accepts_it,
+        a_session_lives_on_one_shard_whichever_accepts_the_connection,
         a_connection_that_is_handed_over_remembers_its_listener,
-        what_follows_connect_at_once_is_not_lost,
+        packets_right_behind_connect_are_not_lost,
         an_assigned_client_stays_where_it_was_accepted,
         a_stop_amid_hand_overs_is_clean,
         the_limit_of_connections_is_exact_over_all_shards,
