@@ -61,14 +61,14 @@ pub(crate) enum StartupError {
     PlacementKey {
         /// The file of the key.
         file: PathBuf,
-        /// The reason.
+        /// The reason, which follows the name of the file.
         reason: String,
     },
     /// The file of persistent subscriptions is damaged. It is not changed.
     SubscriptionsDamaged {
         /// The file.
         file: PathBuf,
-        /// The reason, with line and column.
+        /// The reason, with line and column; it follows the name of the file.
         reason: String,
     },
     /// The file of persistent subscriptions could not be written.
@@ -202,13 +202,13 @@ impl fmt::Display for StartupError {
             ),
             Self::PlacementKey { file, reason } => write!(
                 f,
-                "{}: {reason}; the file holds the key that assigns sessions to shards: put back a copy, let the user \
+                "{} {reason}; the file holds the key that assigns sessions to shards: put back a copy, let the user \
                  that runs the broker read and write it, or remove it so that the broker makes a new one",
                 file.display()
             ),
             Self::SubscriptionsDamaged { file, reason } => write!(
                 f,
-                "{}: {reason}; nothing was changed: repair the file, put back a copy, or move it away to \
+                "{} {reason}; nothing was changed: repair the file, put back a copy, or move it away to \
                  start without the subscriptions it holds",
                 file.display()
             ),

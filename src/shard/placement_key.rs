@@ -25,18 +25,18 @@ pub(crate) fn key(data_dir: &Path) -> Result<Entropy, StartupError> {
     let unusable = |reason: String| StartupError::PlacementKey { file: file.clone(), reason };
     match fs::read_to_string(&file) {
         Ok(text) => parse(&text).ok_or_else(|| {
-            unusable(format!("it is damaged: not {HEX_DIGITS} hexadecimal digits on one line"))
+            unusable(format!("is damaged: it must hold {HEX_DIGITS} hexadecimal digits on one line"))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = draw()?;
             atomic_file::replace(&file, Readers::Owner, |target| writeln!(target, "{:032x}", key.0))
-                .map_err(|error| unusable(format!("it cannot be written: {error}")))?;
+                .map_err(|error| unusable(format!("cannot be written: {error}")))?;
             Ok(key)
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(unusable("it is damaged: not text".to_owned()))
+            Err(unusable("is damaged: it is not text".to_owned()))
         }
-        Err(error) => Err(unusable(format!("it cannot be read: {error}"))),
+        Err(error) => Err(unusable(format!("cannot be read: {error}"))),
     }
 }
 

@@ -24,9 +24,9 @@ pub(crate) fn load(data_dir: &Path) -> Result<Vec<SessionRecord>, StartupError> 
     let file = path(data_dir);
     let damaged = |reason: String| StartupError::SubscriptionsDamaged { file: file.clone(), reason };
     match fs::read(&file) {
-        Ok(json) => format::parse(&json).map_err(|error| damaged(format!("it is damaged: {error}"))),
+        Ok(json) => format::parse(&json).map_err(|error| damaged(format!("is damaged: {error}"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(damaged(format!("it cannot be read: {error}"))),
+        Err(error) => Err(damaged(format!("cannot be read: {error}"))),
     }
 }
 
