@@ -88,8 +88,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let signals = signals::listen()?;
     let mut report = Report::start();
     let writer = Writer::start(&config.data_dir, shard_count.into())?;
-    // The socket exists before the broker serves, so that an operator who sees the log line `listening on` can
-    // connect. A command that arrives earlier waits in the channel.
+    // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
+    // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
     let shards = thread::start(&config, shard_count, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();

@@ -1,5 +1,6 @@
 //! Connection permits: one count over all shards, so that `max_connections` is exact.
-//! Invariant: every accepted connection holds one permit from accept to close, also while it moves between two shards.
+//! Invariant: every connection that is served or turned away holds one permit until it is closed, also while it moves
+//! between two shards.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -1,7 +1,7 @@
 //! The control plane's handle on the shards. Requests go through a bounded channel and a doorbell; counters come back
 //! through shared memory.
-//! Only the request to stop waits for room in the channel. The other requests repeat, so one that finds no room is
-//! dropped.
+//! Only the request to stop waits for room in the channel. Any other request that finds no room is dropped: it is
+//! repeated by its interval, or its sender reports that the shard is busy.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -19,7 +19,7 @@ use crate::observe::statistics::{ShardReport, Totals};
 use crate::observe::sys_topics::SysMessage;
 use crate::process::clock;
 
-/// Requests that can wait for one shard. They repeat, so one that finds no room is dropped.
+/// Requests that can wait for one shard. Any other than a stop that finds no room is dropped.
 pub(super) const REQUESTS_MAX: usize = 8;
 
 /// A request of the control plane to a shard.
