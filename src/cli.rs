@@ -1,5 +1,5 @@
-//! The command line: a flag for every setting, `--config`, and the `config` subcommands.
-//! Decides nothing: values are judged where the file's are.
+//! The command line: a flag for every setting, `--config`, and the subcommands.
+//! It parses no value. `config` checks the values of flags and file alike, so that both have the same errors.
 
 use std::path::PathBuf;
 
@@ -24,39 +24,39 @@ const SHORT_HELP: [&str; 9] = [
 /// MQTT broker for MQTT 3.1, 3.1.1 and 5.0
 ///
 /// Without arguments it listens on port 1883 of this machine alone, logs to standard output, prints
-/// statistics every 30 seconds and keeps what must outlive it below data/. Ctrl-C or SIGTERM ends it
-/// cleanly; SIGUSR1 prints statistics at once.
+/// statistics every 30 seconds and keeps its state in data/. Ctrl-C or SIGTERM stops it cleanly; SIGUSR1
+/// prints statistics at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "mqtt-broker",
     version,
     next_line_help = false,
     max_term_width = 110,
-    after_help = "Settings come from flags, then from the configuration file, then from the defaults.\n\
-                  `mqtt-broker config default` prints that file with every key explained."
+    after_help = "Flags override the configuration file, which overrides the defaults.\n\
+                  `mqtt-broker config default` prints a file with every key explained."
 )]
 pub(crate) struct Arguments {
-    /// Configuration file [default: config/broker.conf, or else /etc/mqtt-broker/broker.conf, if it exists]
+    /// Configuration file [default: config/broker.conf if it exists, or else /etc/mqtt-broker/broker.conf]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingFlags,
-    /// What to do instead of serving.
+    /// A command to run instead of the broker.
     #[command(subcommand)]
-    pub(crate) command: Option<Subject>,
+    pub(crate) command: Option<CliCommand>,
 }
 
-/// What to do instead of serving.
+/// A command to run instead of the broker.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Subject {
-    /// Check, show, explain or import a configuration; starts nothing
+pub(crate) enum CliCommand {
+    /// Check, show, explain or import a configuration, without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Ask the broker that runs under this configuration whether it answers; exit code 0 if it does
+    /// Check that the broker with this configuration answers a CONNECT; exit code 0 if it does
     Health,
-    /// Have the broker that runs with this data directory close a client's connection; the session goes on as it asked for
+    /// Close a client's connection on the running broker of this data directory; its session lives on as the client requested
     Disconnect {
-        /// The client identifier
+        /// Identifier of the client
         client_id: String,
     },
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_short_help_shows_exists() {
+    fn every_key_of_the_short_help_exists() {
         for key in SHORT_HELP {
             assert!(SETTINGS.iter().any(|setting| setting.key == key), "{key}");
         }

@@ -1,32 +1,18 @@
-//! The broker's process, told once from start to end: arguments, configuration, shards, signal.
-//! Knows no packet, no session and no socket's bytes: those live in the shards.
+//! The process of the broker from start to end: arguments, configuration, shards, and the loop of the control plane
+//! until a signal stops it.
+//! It handles no packet, session or connection; each of those belongs to a shard.
 
-mod atomic_file;
-mod authentication;
+mod admin;
+mod auth;
 mod backend;
 mod cli;
-mod clock;
 mod config;
-mod cores;
-mod data_dir;
-mod gauges;
-mod health;
-mod limits;
-mod listen;
-mod load;
-mod notify;
-mod operator;
-mod placement;
-mod places;
-#[cfg(test)]
-mod scratch;
-mod shard_thread;
-mod signals;
-mod statistics;
-mod subscriptions_file;
-mod sys_topics;
-mod telemetry;
-mod trouble;
+mod error;
+mod net;
+mod observe;
+mod persist;
+mod process;
+mod shard;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,124 +22,129 @@ use clap::Parser;
 use crossbeam_channel::{Receiver, never, select, tick};
 use tracing::{info, warn};
 
-use cli::{Arguments, Subject};
-use config::{Config, Effective, Place};
-use data_dir::DataDir;
-use operator::Order;
-use shard_thread::Shards;
-use signals::Signal;
-use statistics::{Asked, Report};
-use subscriptions_file::Writer;
-use sys_topics::SysTopics;
-use trouble::Trouble;
+use admin::health;
+use admin::operator::{self, DisconnectCommand};
+use cli::{Arguments, CliCommand};
+use config::{Config, Effective, Origin};
+use error::StartupError;
+use net::listen;
+use observe::statistics::{Report, Trigger};
+use observe::sys_topics::SysTopics;
+use persist::subscriptions_file::{self, Writer};
+use process::data_dir::DataDir;
+use process::signals::{self, Signal};
+use process::{logging, open_files, systemd};
+use shard::control::Shards;
+use shard::{cores, placement_key, thread};
 
-/// How long clients may take to accept what is on its way to them when the broker stops.
+/// Time within which a stopping broker delivers the messages in flight to its clients.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// How often the shards hand over subscriptions that changed.
+/// Interval at which the shards export subscriptions that changed.
 const SUBSCRIPTIONS_INTERVAL: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (file, flags) = (arguments.config.as_deref(), arguments.flags());
     let done = match &arguments.command {
-        Some(Subject::Config(command)) => config::command::run(command, file, flags),
-        Some(Subject::Health) => Effective::load(file, flags)
-            .map_err(Trouble::Configuration)
-            .and_then(|effective| health::ask(&effective.config)),
-        Some(Subject::Disconnect { client_id }) => Effective::load(file, flags)
-            .map_err(Trouble::Configuration)
+        Some(CliCommand::Config(command)) => config::command::run(command, file, flags),
+        Some(CliCommand::Health) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| health::check(&effective.config)),
+        Some(CliCommand::Disconnect { client_id }) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
-        None => Effective::load(file, flags).map_err(Trouble::Configuration).and_then(serve),
+        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(trouble) => {
-            trouble.tell();
-            trouble.exit_code()
+        Err(error) => {
+            error.print();
+            error.exit_code()
         }
     }
 }
 
 /// Serves until a signal says to stop.
-fn serve(effective: Effective) -> Result<(), Trouble> {
-    let bind_explicit = *effective.place("bind") != Place::Default;
+fn serve(effective: Effective) -> Result<(), StartupError> {
+    let bind_explicit = *effective.origin("bind") != Origin::Default;
     let Effective { mut config, file, .. } = effective;
-    let mut telemetry = telemetry::start(&config)?;
+    let mut log = logging::start(&config)?;
     let configuration = file.as_deref().unwrap_or(Path::new("defaults and flags")).display();
     info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
-    limits::raise_open_files();
+    open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
-    limits::compare_open_files(config.max_connections, shard_count);
+    open_files::warn_if_too_few(config.max_connections, shard_count);
 
     if config.test_authentication {
         warn!(
-            "test_authentication is on: whoever echoes a challenge passes, which is for tests and proves nothing"
+            "test_authentication is on: any client that echoes a challenge is let in; use it for tests only"
         );
     }
     listen::check(&mut config, bind_explicit)?;
     let _data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
-    let key = placement::key(&config.data_dir)?;
+    let key = placement_key::key(&config.data_dir)?;
     let signals = signals::listen()?;
     let mut report = Report::start();
     let writer = Writer::start(&config.data_dir, shard_count.into())?;
-    // Whoever has seen that it listens for clients may ask; what is asked before waits until it serves.
-    let orders = operator::listen(&config.data_dir);
-    let shards = shard_thread::start(&config, shard_count, key, sessions, &writer.feed())?;
+    // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
+    // can connect. A command that arrives earlier waits in the channel.
+    let commands = operator::listen(&config.data_dir);
+    let shards = thread::start(&config, shard_count, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();
-    let mut tell_clients = || {
-        sys_topics.tell(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
+    let mut publish_statistics = || {
+        sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
     };
     if config.sys_interval_s > 0 {
-        tell_clients();
+        publish_statistics();
     }
-    notify::ready("serving");
+    systemd::ready("serving");
 
-    let tell_operator = |asked| {
-        report.tell(&shards.totals());
-        report.tell_shards(&shards.each(), asked);
-        telemetry.tell_dropped();
+    let report_statistics = |trigger| {
+        report.print(&shards.totals());
+        report.log_shards(&shards.each(), trigger);
+        log.report_dropped();
     };
-    wait(&config, &shards, &signals, orders.receiver(), tell_operator, tell_clients);
+    wait(&config, &shards, &signals, commands.receiver(), report_statistics, publish_statistics);
 
-    drop(orders);
-    info!("stopping: clients are told, and have what is on its way to them");
-    notify::stopping();
+    drop(commands);
+    info!("stopping: disconnecting clients after their messages in flight");
+    systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
     let written = writer.finish();
-    report.tell(&totals);
+    report.print(&totals);
     written
 }
 
-/// Keeps the clocks of the control plane until a signal says to stop; `report` tells the operator the statistics, and
-/// `tell_clients` publishes them.
+/// Runs the timers of the control plane until a signal says to stop. `report` prints the statistics,
+/// `publish_statistics` publishes them below `$SYS`.
 fn wait(
     config: &Config,
     shards: &Shards,
     signals: &Receiver<Signal>,
-    orders: &Receiver<Order>,
-    mut report: impl FnMut(Asked),
-    mut tell_clients: impl FnMut(),
+    commands: &Receiver<DisconnectCommand>,
+    mut report: impl FnMut(Trigger),
+    mut publish_statistics: impl FnMut(),
 ) {
     let every = |interval: Option<Duration>| interval.map_or_else(never, tick);
     let seconds =
         |seconds: u32| Some(Duration::from_secs(seconds.into())).filter(|interval| !interval.is_zero());
     let report_due = every(seconds(config.stats_interval_s));
-    let clients_due = every(seconds(config.sys_interval_s));
-    let alive_due = every(notify::alive_interval());
+    let sys_due = every(seconds(config.sys_interval_s));
+    let watchdog_due = every(systemd::watchdog_interval());
     let subscriptions_due = tick(SUBSCRIPTIONS_INTERVAL);
     loop {
         select! {
             recv(signals) -> signal => match signal {
-                Ok(Signal::Statistics) => report(Asked::BySignal),
+                Ok(Signal::Statistics) => report(Trigger::Signal),
                 Ok(Signal::Stop) | Err(_) => return,
             },
-            recv(orders) -> order => if let Ok(order) = order { shards.disconnect(order) },
-            recv(report_due) -> _ => report(Asked::ByInterval),
-            recv(clients_due) -> _ => tell_clients(),
-            recv(alive_due) -> _ => if shards.all_turned() { notify::alive() },
-            recv(subscriptions_due) -> _ => shards.hand_over_subscriptions(),
+            recv(commands) -> command => if let Ok(command) = command { shards.disconnect(command) },
+            recv(report_due) -> _ => report(Trigger::Interval),
+            recv(sys_due) -> _ => publish_statistics(),
+            recv(watchdog_due) -> _ => if shards.all_shards_turned() { systemd::watchdog() },
+            recv(subscriptions_due) -> _ => shards.export_subscriptions(),
         }
     }
 }

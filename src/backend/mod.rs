@@ -1,172 +1,154 @@
-//! Events in, actions out. `host` is what every shard does, `tasks` what those do whose connections are tasks; each I/O
-//! world has a folder of its own.
-//! Knows no packet: bytes go to the engine and come from its outboxes.
+//! Backends: they turn I/O into events of the engine, and its actions into I/O. `host` is the part that all shards
+//! share, `tasks` the part of shards whose connections are tasks; `monoio`, `tokio` and `blocking` are one kind of I/O
+//! each.
+//! A backend moves bytes. It parses no packet: received bytes go to the engine, and sent bytes come from its outboxes.
 
-mod bells;
 mod blocking;
 #[cfg(unix)]
 mod direct;
+mod doorbell;
 mod host;
 #[cfg(unix)]
 mod monoio;
-mod refusals;
 mod tasks;
 mod tokio;
 
 use std::io;
 use std::net::TcpListener;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use engine::Engine;
 use ring::Port;
 
-use crate::clock::Clock;
 use crate::config::Io;
-use crate::gauges::Gauges;
-use crate::operator::Order;
-use crate::places::Places;
-use crate::subscriptions_file::Feed;
-use crate::sys_topics::SysMessage;
-use crate::trouble::Trouble;
+use crate::error::StartupError;
+use crate::net::permits::ConnectionPermits;
+use crate::persist::subscriptions_file::Feed;
+use crate::process::clock::Clock;
+use crate::shard::control::Control;
+use crate::shard::gauges::Gauges;
 
-use bells::Bell;
-pub(crate) use bells::Bells;
-pub(crate) use host::{Beside, CAPACITY};
-pub(crate) use refusals::{REST, Refusals};
+use doorbell::Doorbell;
+pub(crate) use doorbell::Doorbells;
+pub(crate) use host::{CAPACITY, LaneItem};
 
-/// Something the control plane asks of a shard.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// Accept connections: every shard knows what the others subscribe to.
-    Accept,
-    /// Show that you turn.
-    Turn(u64),
-    /// Publish these messages of the broker's own.
-    Publish(Vec<SysMessage>),
-    /// Close the connection of a client whose session is at home here.
-    Disconnect(Order),
-    /// Hand the records of persistent sessions over, if they changed.
-    HandOver,
-    /// Take no more packets from clients, and answer whether nothing is on its way to or from here.
-    Quiesce(Sender<bool>),
-    /// Tell the clients, and end within this time.
-    Stop(Duration),
-}
-
-/// What a shard is given when its thread starts.
+/// The resources of a shard when its thread starts.
 pub(crate) struct Parts {
     pub(crate) number: u16,
     pub(crate) engine: Engine,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<TcpListener>,
-    /// Whether it deals what it accepts to all shards in turn.
-    pub(crate) deals: bool,
+    /// Whether the shard distributes accepted connections to all shards in turn.
+    pub(crate) distributes: bool,
     pub(crate) read_buffer_bytes: usize,
-    pub(crate) port: Port<Beside>,
-    pub(crate) bells: Bells,
-    pub(crate) places: Places,
+    pub(crate) port: Port<LaneItem>,
+    pub(crate) doorbells: Doorbells,
+    pub(crate) permits: ConnectionPermits,
     pub(crate) gauges: Gauges,
     pub(crate) control: Receiver<Control>,
-    /// Told once every other shard knows what this one subscribes to.
+    /// Receives a message once every other shard has received the subscriptions of this one.
     pub(crate) settled: Sender<()>,
     pub(crate) feed: Feed,
 }
 
-/// What a shard's bytes move on, once that stands.
+/// The backend that a shard has selected and started.
 #[derive(Debug)]
-pub(crate) struct Stands {
+pub(crate) struct SelectedBackend {
     /// Never `Auto`.
     pub(crate) io: Io,
-    /// Why `io_uring` was passed over, if it was.
+    /// The reason why `io_uring` is not used, if it was tried.
     pub(crate) fallback: Option<io::Error>,
 }
 
-/// One shard's backend before its thread runs, with its end of the doorbell.
+/// The backend of one shard before its thread runs, with the receiving end of its doorbell.
 pub(crate) enum Backend {
     #[cfg(unix)]
-    Monoio(Io, monoio::Counter),
-    Tokio(tokio::Doorbell),
+    Monoio(Io, monoio::DoorbellDescriptor),
+    Tokio(tokio::DoorbellReceiver),
     Blocking(blocking::Inbox),
 }
 
 impl Backend {
-    /// Those of all shards, and what wakes each.
+    /// The backends of all shards, and their doorbells.
     ///
     /// # Errors
     /// If this system has no such I/O, or refuses the doorbells.
-    pub(crate) fn prepare(io: Io, shard_count: u16) -> Result<(Vec<Self>, Bells), Trouble> {
-        let made: Result<Vec<(Self, Bell)>, _> = (0..shard_count).map(|_| Self::new(io)).collect();
-        let (backends, bells): (Vec<Self>, Vec<Bell>) = made?.into_iter().unzip();
-        Ok((backends, bells.into_iter().collect()))
+    pub(crate) fn prepare(io: Io, shard_count: u16) -> Result<(Vec<Self>, Doorbells), StartupError> {
+        let made: Result<Vec<(Self, Doorbell)>, _> = (0..shard_count).map(|_| Self::new(io)).collect();
+        let (backends, doorbells): (Vec<Self>, Vec<Doorbell>) = made?.into_iter().unzip();
+        Ok((backends, doorbells.into_iter().collect()))
     }
 
-    /// The one place that says which backend an `io` means.
-    fn new(io: Io) -> Result<(Self, Bell), Trouble> {
+    /// Selects the backend for an `io`; no other place does.
+    fn new(io: Io) -> Result<(Self, Doorbell), StartupError> {
         match io {
             #[cfg(unix)]
             Io::Auto | Io::Uring | Io::Epoll => {
-                let (counter, bell) = monoio::Counter::new()
-                    .map_err(|error| Trouble::system("make the doorbell of a shard", error))?;
-                Ok((Self::Monoio(io, counter), Bell::Monoio(bell)))
+                let (descriptor, doorbell) = monoio::DoorbellDescriptor::new()
+                    .map_err(|error| StartupError::system("create the doorbell of a shard", error))?;
+                Ok((Self::Monoio(io, descriptor), Doorbell::Monoio(doorbell)))
             }
             #[cfg(not(unix))]
-            Io::Uring => {
-                Err(Trouble::io_uring(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it")))
-            }
+            Io::Uring => Err(StartupError::io_uring(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "only Linux has io_uring",
+            ))),
             #[cfg(not(unix))]
             Io::Epoll => {
-                let error =
-                    io::Error::new(io::ErrorKind::Unsupported, "there is none here: start with --io auto");
-                Err(Trouble::system("serve on epoll", error))
+                let error = io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "this system has no epoll: start with --io auto",
+                );
+                Err(StartupError::system("serve on epoll", error))
             }
             #[cfg(not(unix))]
             Io::Auto => Ok(Self::on_tokio()),
             Io::Tokio => Ok(Self::on_tokio()),
             Io::Blocking => {
-                let (inbox, bell) = blocking::Inbox::new();
-                Ok((Self::Blocking(inbox), Bell::Blocking(bell)))
+                let (inbox, doorbell) = blocking::Inbox::new();
+                Ok((Self::Blocking(inbox), Doorbell::Blocking(doorbell)))
             }
         }
     }
 
-    fn on_tokio() -> (Self, Bell) {
-        let (doorbell, bell) = tokio::Doorbell::new();
-        (Self::Tokio(doorbell), Bell::Tokio(bell))
+    fn on_tokio() -> (Self, Doorbell) {
+        let (receiver, doorbell) = tokio::DoorbellReceiver::new();
+        (Self::Tokio(receiver), Doorbell::Tokio(doorbell))
     }
 
-    /// Serves on the calling thread until the shard is told to stop. `stands` is told what it serves on, or why it cannot.
+    /// Serves on the calling thread until the shard is stopped. `report` receives the selected backend, or the reason
+    /// why there is none.
     ///
     /// # Errors
-    /// What the system refuses after that and before the first connection.
+    /// An error of the system between that report and the first connection.
     pub(crate) fn run(
         self,
         parts: Parts,
-        stands: impl FnOnce(Result<Stands, Trouble>),
-    ) -> Result<(), Trouble> {
+        report: impl FnOnce(Result<SelectedBackend, StartupError>),
+    ) -> Result<(), StartupError> {
         match self {
             #[cfg(unix)]
-            Self::Monoio(io, counter) => match monoio::build(io) {
+            Self::Monoio(io, descriptor) => match monoio::build(io) {
                 Ok(mut built) => {
-                    stands(Ok(Stands { io: built.io, fallback: built.fallback.take() }));
-                    monoio::run(built, counter, parts)
+                    report(Ok(SelectedBackend { io: built.io, fallback: built.fallback.take() }));
+                    monoio::run(built, descriptor, parts)
                 }
-                Err(trouble) => {
-                    stands(Err(trouble));
+                Err(error) => {
+                    report(Err(error));
                     Ok(())
                 }
             },
             Self::Blocking(inbox) => {
-                stands(Ok(Stands { io: Io::Blocking, fallback: None }));
+                report(Ok(SelectedBackend { io: Io::Blocking, fallback: None }));
                 blocking::run(&inbox, parts)
             }
             Self::Tokio(doorbell) => match tokio::build() {
                 Ok(runtime) => {
-                    stands(Ok(Stands { io: Io::Tokio, fallback: None }));
+                    report(Ok(SelectedBackend { io: Io::Tokio, fallback: None }));
                     tokio::run(&runtime, doorbell, parts)
                 }
-                Err(trouble) => {
-                    stands(Err(trouble));
+                Err(error) => {
+                    report(Err(error));
                     Ok(())
                 }
             },

@@ -1,5 +1,5 @@
-//! `mqtt-broker config …`: says what is wrong, what is in force, and what there is to set.
-//! Starts nothing and listens on nothing.
+//! The subcommands of `mqtt-broker config`: check, show, default and import.
+//! They start no broker and open no socket.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,82 +8,86 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{Effective, GivenFlag, Place, default_file, import};
-use crate::trouble::Trouble;
+use super::{Effective, GivenFlag, Origin, default_file, import};
+use crate::error::StartupError;
 
-/// What `mqtt-broker config` can do.
+/// Subcommands of `mqtt-broker config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say what is wrong with a configuration file, line by line
+    /// Report every error in a configuration file, with its line
     Check {
-        /// The file; without it the one that a start would read
+        /// The file to check [default: the one that the broker would read]
         file: Option<PathBuf>,
     },
-    /// Print the configuration in force, and where each value came from
+    /// Print the configuration in force and the origin of each value
     Show,
     /// Print a configuration file with every key, its meaning and its default
     Default,
-    /// Turn a data/config.json of the product this one replaces into our configuration file
+    /// Convert a data/config.json of the replaced product into a broker.conf
     Import {
         /// The file to read
         file: PathBuf,
-        /// The file to write; it must not exist. Without it the result is printed
+        /// The file to write, which must not exist yet [default: standard output]
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
 }
 
-/// Does it. `file` and `flags` are what a start would have been given.
+/// Runs the subcommand. `file` and `flags` are those that the broker would start with.
 ///
 /// # Errors
-/// What is wrong with the configuration, or a file that cannot be read or written.
-pub(crate) fn run(command: &ConfigCommand, file: Option<&Path>, flags: &[GivenFlag]) -> Result<(), Trouble> {
+/// The errors of the configuration, or of a file that cannot be read or written.
+pub(crate) fn run(
+    command: &ConfigCommand,
+    file: Option<&Path>,
+    flags: &[GivenFlag],
+) -> Result<(), StartupError> {
     let text = match command {
         ConfigCommand::Check { file: named } => check(named.as_deref().or(file), flags)?,
-        ConfigCommand::Show => show(&Effective::load(file, flags).map_err(Trouble::Configuration)?),
+        ConfigCommand::Show => show(&Effective::load(file, flags).map_err(StartupError::Configuration)?),
         ConfigCommand::Default => default_file(),
         ConfigCommand::Import { file, output } => import_file(file, output.as_deref())?,
     };
-    // A reader that closes early (`| head`) has seen what it wanted.
+    // A reader that closes early, such as `head`, has read enough.
     let _ = io::stdout().lock().write_all(text.as_bytes());
     Ok(())
 }
 
-fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, Trouble> {
-    let effective = Effective::load(file, flags).map_err(Trouble::Configuration)?;
-    let set = effective.rows().filter(|(_, _, place)| matches!(place, Place::File { .. })).count();
+fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, StartupError> {
+    let effective = Effective::load(file, flags).map_err(StartupError::Configuration)?;
+    let set = effective.rows().filter(|(_, _, origin)| matches!(origin, Origin::File { .. })).count();
     Ok(match &effective.file {
         Some(file) => format!("{}: ok, {set} of {} keys set\n", file.display(), effective.rows().count()),
-        None => "no configuration file: the defaults are in force\n".to_owned(),
+        None => "no configuration file found: the defaults are in force\n".to_owned(),
     })
 }
 
 fn show(effective: &Effective) -> String {
-    let rows: Vec<(String, &Place)> = effective
+    let rows: Vec<(String, &Origin)> = effective
         .rows()
-        .map(|(setting, value, place)| (format!("{} = {value}", setting.key), place))
+        .map(|(setting, value, origin)| (format!("{} = {value}", setting.key), origin))
         .collect();
     let width = rows.iter().map(|(line, _)| line.len()).max().unwrap_or_default();
     let mut text = String::new();
-    for (line, place) in rows {
-        let _ = writeln!(text, "{line:width$}  # {place}");
+    for (line, origin) in rows {
+        let _ = writeln!(text, "{line:width$}  # {origin}");
     }
     text
 }
 
-fn import_file(file: &Path, output: Option<&Path>) -> Result<String, Trouble> {
-    let refused = |file: &Path, reason: String| Trouble::Import { file: file.to_owned(), reason };
+fn import_file(file: &Path, output: Option<&Path>) -> Result<String, StartupError> {
+    let refused = |file: &Path, reason: String| StartupError::Import { file: file.to_owned(), reason };
     let json = fs::read_to_string(file).map_err(|error| refused(file, super::reason(&error)))?;
     let converted = import::convert(&json).map_err(|reason| refused(file, reason))?;
-    let text = format!("# Taken over from {}\n{converted}", file.display());
+    let text = format!("# Imported from {}\n{converted}", file.display());
     let Some(output) = output else { return Ok(text) };
     fs::File::create_new(output).and_then(|mut target| target.write_all(text.as_bytes())).map_err(
         |error| {
             let reason = match error.kind() {
                 io::ErrorKind::AlreadyExists => {
-                    "it exists already; name another or remove it first".to_owned()
+                    "the file exists already; remove it, or name another with --output".to_owned()
                 }
-                _ => format!("it cannot be written: {error}"),
+                _ => format!("the file cannot be written: {error}"),
             };
             refused(output, reason)
         },

@@ -1,14 +1,14 @@
-//! What the configuration means to the engine of one shard.
-//! Knows the names on both sides and no value.
+//! The configuration as limits for the engine of one shard. Limits of the process are divided by the number of shards
+//! and rounded up, so that no shard has a limit of zero that was not configured.
 
 use engine::Limits;
 use wire::QoS;
 
 use super::Config;
-use crate::authentication::TEST_METHOD;
+use crate::auth::TEST_METHOD;
 
 impl Config {
-    /// The bounds of one shard's engine; those of the whole process are divided among `shard_count` shards.
+    /// Limits for the engine of one shard. Limits of the process are divided among `shard_count` shards.
     pub(crate) fn engine_limits(&self, shard_count: u16) -> Limits {
         Limits {
             packet_bytes_max: self.packet_bytes_max,
@@ -39,7 +39,7 @@ impl Config {
             maximum_qos: u8::try_from(self.maximum_qos)
                 .ok()
                 .and_then(QoS::from_bits)
-                .expect("the table allows no other"),
+                .expect("the table of settings permits only 0 to 2"),
             assigned_client_ids: self.assigned_client_ids,
             check_payload_format: self.check_payload_format,
             response_topic_prefix: self.response_topic_prefix.as_str().into(),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_process_may_hold_is_divided_and_never_rounded_to_none() {
+    fn process_limits_are_divided_and_never_rounded_to_zero() {
         let config = Config { retained_messages_max: 10, memory_bytes_max: 1, ..Config::default() };
         let limits = config.engine_limits(3);
         assert_eq!((limits.retained_messages_max, limits.memory_bytes_max), (4, 1));

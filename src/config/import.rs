@@ -1,22 +1,21 @@
-//! Turns the replaced product's `config.json` into a configuration file of ours.
-//! Knows the four keys of that file and nothing else of that product.
+//! Converts the `config.json` of the replaced product into our configuration file. That file has four keys: `port`,
+//! `stats_interval_sec`, `log.enabled` and `log.level`.
 
 use serde_json::{Map, Value};
 
 use super::value::Given;
 use super::{Config, SETTINGS};
 
-/// Our file, with what `json` sets; what it sets to something that we cannot take over stands in it as a
-/// comment.
+/// Our configuration file with the settings of `json`. A setting that cannot be converted remains as a comment.
 ///
 /// # Errors
 /// A sentence, if `json` is not a JSON object.
 pub(crate) fn convert(json: &str) -> Result<String, String> {
     let value: Value = serde_json::from_str(json).map_err(|error| {
-        format!("line {}, column {}: this is not JSON: {error}", error.line(), error.column())
+        format!("line {}, column {}: the file is not valid JSON: {error}", error.line(), error.column())
     })?;
     let Value::Object(given) = value else {
-        return Err("this is not a configuration: a JSON object is expected".to_owned());
+        return Err("the file is not a configuration: it must hold one JSON object".to_owned());
     };
     let mut lines = Lines { config: Config::default(), text: String::new() };
     for (key, value) in &given {
@@ -24,7 +23,7 @@ pub(crate) fn convert(json: &str) -> Result<String, String> {
             ("port", value) => lines.integer("port", "port", value),
             ("stats_interval_sec", value) => lines.integer("stats_interval_s", "stats_interval_sec", value),
             ("log", Value::Object(log)) => lines.log(log),
-            (key, value) => lines.left_out(key, value),
+            (key, value) => lines.not_taken_over(key, value),
         }
     }
     Ok(lines.text)
@@ -44,12 +43,12 @@ impl Lines {
                 ("enabled", Value::Bool(false)) => {
                     self.setting("log_level", "log.enabled", "off".to_owned(), value);
                 }
-                // A log that is switched off has no level.
+                // The level of a disabled log has no effect.
                 ("level", Value::String(_)) if enabled == Some(false) => {}
                 ("level", Value::String(word)) => {
                     self.setting("log_level", "log.level", word.to_ascii_lowercase(), value);
                 }
-                (key, value) => self.left_out(&format!("log.{key}"), value),
+                (key, value) => self.not_taken_over(&format!("log.{key}"), value),
             }
         }
     }
@@ -58,7 +57,7 @@ impl Lines {
         if value.is_u64() {
             self.setting(key, their_key, value.to_string(), value);
         } else {
-            self.left_out(their_key, value);
+            self.not_taken_over(their_key, value);
         }
     }
 
@@ -67,15 +66,15 @@ impl Lines {
         if (setting.store)(&mut self.config, &Given::Flag(&[text])) {
             self.text.extend([key, " = ", &(setting.render)(&self.config), "\n"]);
         } else {
-            self.left_out(their_key, value);
+            self.not_taken_over(their_key, value);
         }
     }
 
-    fn left_out(&mut self, key: &str, value: &Value) {
-        // JSON has no raw line breaks inside a value, so this stays one comment; keys may have. U+007F may stand in JSON as it
-        // is, and in no comment of TOML.
+    fn not_taken_over(&mut self, key: &str, value: &Value) {
+        // JSON values contain no raw line breaks, so a value stays within one comment. Keys are escaped, because they
+        // can contain line breaks. JSON allows a raw U+007F, which TOML forbids in comments.
         self.text.extend([
-            "# not taken over: ",
+            "# not imported: ",
             &key.escape_debug().to_string(),
             " = ",
             &value.to_string().replace('\u{7f}', "\\u007f"),

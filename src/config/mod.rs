@@ -1,9 +1,10 @@
-//! Configuration: flags over file over defaults, to one typed [`Config`] in which every value is allowed.
-//! The one place where settings enter the process. Knows nothing of what they do.
+//! Configuration: flags override the file, which overrides the defaults. The result is one typed [`Config`].
+//! Invariants: every value of a [`Config`] is allowed, and settings enter the process only here. All errors of file
+//! and flags are reported together, so that the operator can correct them in one pass.
 
 pub(crate) mod command;
 mod engine_limits;
-mod fault;
+mod error;
 pub(crate) mod import;
 mod settings;
 mod value;
@@ -14,127 +15,136 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub(crate) use fault::{Fault, Place};
+pub(crate) use error::{ConfigError, Origin};
 pub(crate) use settings::{Config, SETTINGS, Setting};
 pub(crate) use value::{Io, LogLevel};
 
 use value::Given;
 
-/// Where the file is looked for when none is named, the first that exists.
+/// Configuration files that are tried in this order when none is named.
 const FILES: [&str; 2] = ["config/broker.conf", "/etc/mqtt-broker/broker.conf"];
 
-/// A flag's setting and the texts it was given, one for each occurrence.
+/// The setting of a flag and its texts, one for each occurrence.
 pub(crate) type GivenFlag = (&'static Setting, Vec<String>);
 
-/// A configuration and where each of its values came from.
+/// A configuration and the origin of each value.
 #[derive(Debug)]
 pub(crate) struct Effective {
     /// The values.
     pub(crate) config: Config,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
-    /// The place of each value, in the order of [`SETTINGS`].
-    places: Vec<Place>,
+    /// Origin of each value, in the order of [`SETTINGS`].
+    origins: Vec<Origin>,
 }
 
 impl Effective {
-    /// Reads `file`, or the first that exists of the usual ones, and lays `flags` over it.
+    /// Reads `file`, or the first of the usual files that exists, and applies `flags` over it.
     ///
     /// # Errors
-    /// Everything that is wrong with file and flags, in the order in which it stands there.
-    pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<Fault>> {
+    /// All errors of file and flags, in the order in which they occur.
+    pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<ConfigError>> {
         match read(file) {
-            Ok(given) => Self::lay(given, flags, Vec::new()),
-            Err(fault) => Self::lay(None, flags, vec![fault]),
+            Ok(given) => Self::layer(given, flags, Vec::new()),
+            Err(error) => Self::layer(None, flags, vec![error]),
         }
     }
 
-    /// Lays the text of a file, if there is one, and then `flags` over the defaults.
+    /// Applies the text of a file, if there is one, and then `flags` over the defaults.
     ///
     /// # Errors
-    /// `faults`, and everything that is wrong with file and flags, in the order in which it stands there.
-    pub(crate) fn lay(
+    /// `errors`, and all errors of file and flags, in the order in which they occur.
+    pub(crate) fn layer(
         file: Option<(PathBuf, String)>,
         flags: &[GivenFlag],
-        mut faults: Vec<Fault>,
-    ) -> Result<Self, Vec<Fault>> {
+        mut errors: Vec<ConfigError>,
+    ) -> Result<Self, Vec<ConfigError>> {
         let mut effective = Self::default();
         if let Some((file, text)) = file {
-            effective.lay_file(&file, &text, &mut faults);
+            effective.apply_file(&file, &text, &mut errors);
             effective.file = Some(file);
         }
-        effective.lay_flags(flags, &mut faults);
-        if faults.is_empty() {
-            effective.compare(&mut faults);
+        effective.apply_flags(flags, &mut errors);
+        if errors.is_empty() {
+            effective.compare(&mut errors);
         }
-        if faults.is_empty() { Ok(effective) } else { Err(faults) }
+        if errors.is_empty() { Ok(effective) } else { Err(errors) }
     }
 
-    /// Where the value of `key` came from.
+    /// Origin of the value of `key`.
     ///
     /// # Panics
     /// If there is no such key.
-    pub(crate) fn place(&self, key: &str) -> &Place {
-        &self.places[position(key).expect("asked for a key of the table")]
+    pub(crate) fn origin(&self, key: &str) -> &Origin {
+        &self.origins[position(key).expect("the key is in the table of settings")]
     }
 
-    /// Each setting, its value as the file would have it, and where that came from.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, String, &Place)> {
+    /// Each setting, its value in the syntax of the file, and its origin.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, String, &Origin)> {
         SETTINGS
             .iter()
-            .zip(&self.places)
-            .map(|(setting, place)| (setting, (setting.render)(&self.config), place))
+            .zip(&self.origins)
+            .map(|(setting, origin)| (setting, (setting.render)(&self.config), origin))
     }
 
-    fn lay_file(&mut self, file: &Path, text: &str, faults: &mut Vec<Fault>) {
-        let place = |at: usize| Place::File { file: file.to_owned(), line: line_of(text, at) };
+    fn apply_file(&mut self, file: &Path, text: &str, errors: &mut Vec<ConfigError>) {
+        let origin = |at: usize| Origin::File { file: file.to_owned(), line: line_of(text, at) };
         let document = match DeTable::parse(text) {
             Ok(document) => document.into_inner(),
             Err(error) => {
                 let reason = error.message().to_owned();
-                faults
-                    .push(Fault::Syntax { place: place(error.span().map_or(0, |span| span.start)), reason });
+                errors.push(ConfigError::Syntax {
+                    origin: origin(error.span().map_or(0, |span| span.start)),
+                    reason,
+                });
                 return;
             }
         };
         let mut entries: Vec<_> = document.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
-            let place = place(key.span().start);
+            let origin = origin(key.span().start);
             let Some(at) = position(key.get_ref()) else {
                 let nearest = nearest(key.get_ref());
-                let key = in_short(key.get_ref());
-                faults.push(Fault::UnknownKey { place, key, nearest });
+                let key = abbreviate(key.get_ref());
+                errors.push(ConfigError::UnknownKey { origin, key, nearest });
                 continue;
             };
             let written = text.get(value.span()).unwrap_or_default();
-            self.store(at, &Given::File(value.get_ref()), written, place, faults);
+            self.store(at, &Given::File(value.get_ref()), written, origin, errors);
         }
     }
 
-    fn lay_flags(&mut self, flags: &[GivenFlag], faults: &mut Vec<Fault>) {
+    fn apply_flags(&mut self, flags: &[GivenFlag], errors: &mut Vec<ConfigError>) {
         for (setting, texts) in flags {
             let at = position(setting.key).expect("flags are made from the table");
-            let place = Place::Flag(format!("--{}", setting.flag()));
-            self.store(at, &Given::Flag(texts), &texts.join(" "), place, faults);
+            let origin = Origin::Flag(format!("--{}", setting.flag()));
+            self.store(at, &Given::Flag(texts), &texts.join(" "), origin, errors);
         }
     }
 
-    fn store(&mut self, at: usize, given: &Given<'_>, written: &str, place: Place, faults: &mut Vec<Fault>) {
+    fn store(
+        &mut self,
+        at: usize,
+        given: &Given<'_>,
+        written: &str,
+        origin: Origin,
+        errors: &mut Vec<ConfigError>,
+    ) {
         let setting = &SETTINGS[at];
         if (setting.store)(&mut self.config, given) {
-            self.places[at] = place;
+            self.origins[at] = origin;
         } else {
-            let (value, allowed) = (in_short(written), (setting.allowed)());
-            faults.push(Fault::BadValue { place, key: setting.key, value, allowed });
+            let (value, allowed) = (abbreviate(written), (setting.allowed)());
+            errors.push(ConfigError::BadValue { origin, key: setting.key, value, allowed });
         }
     }
 
-    fn compare(&self, faults: &mut Vec<Fault>) {
+    fn compare(&self, errors: &mut Vec<ConfigError>) {
         let config = &self.config;
         let pairs = [
             (("initial_pool_size", config.initial_pool_size), ("max_pool_size", config.max_pool_size)),
-            // Every connection has a slot.
+            // Every connection occupies a slot.
             (("max_connections", config.max_connections), ("max_pool_size", config.max_pool_size)),
             (
                 ("default_session_expiry_s", config.default_session_expiry_s),
@@ -143,9 +153,9 @@ impl Effective {
         ];
         for (lesser, greater) in pairs {
             if lesser.1 > greater.1 {
-                faults.push(Fault::Contradiction {
-                    lesser: (lesser.0, lesser.1, self.place(lesser.0).clone()),
-                    greater: (greater.0, greater.1, self.place(greater.0).clone()),
+                errors.push(ConfigError::Contradiction {
+                    lesser: (lesser.0, lesser.1, self.origin(lesser.0).clone()),
+                    greater: (greater.0, greater.1, self.origin(greater.0).clone()),
                 });
             }
         }
@@ -154,23 +164,23 @@ impl Effective {
 
 impl Default for Effective {
     fn default() -> Self {
-        Self { config: Config::default(), file: None, places: vec![Place::Default; SETTINGS.len()] }
+        Self { config: Config::default(), file: None, origins: vec![Origin::Default; SETTINGS.len()] }
     }
 }
 
-/// `broker.conf` with every setting at its default, commented out, below what it means.
+/// `broker.conf` with every setting at its default, commented out, below its description.
 pub(crate) fn default_file() -> String {
     let defaults = Config::default();
     let mut text = String::from(
         "# Configuration of mqtt-broker, in TOML syntax.\n\
          #\n\
-         # Looked for at config/broker.conf below the working directory, then at\n\
-         # /etc/mqtt-broker/broker.conf; --config FILE names another. Every key is also a flag\n\
-         # (max_connections: --max-connections N), and flags win over this file.\n\
+         # The broker reads config/broker.conf below its working directory, or else\n\
+         # /etc/mqtt-broker/broker.conf; --config FILE names another file. Every key is also a flag\n\
+         # (max_connections: --max-connections N), and flags override this file.\n\
          # Each key is shown with its default: remove the # before it and change the value.\n\
          #\n\
-         #   mqtt-broker config check [FILE]   says what is wrong with a file, line by line\n\
-         #   mqtt-broker config show           prints what is in force, and where each value came from\n",
+         #   mqtt-broker config check [FILE]   reports every error in a file, with its line\n\
+         #   mqtt-broker config show           prints the values in force and the origin of each\n",
     );
     let mut section = "";
     for setting in SETTINGS {
@@ -189,8 +199,8 @@ pub(crate) fn default_file() -> String {
     text
 }
 
-/// The text of `file`, or of the first of the usual ones that exists; `None` if none is named and none exists.
-fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, Fault> {
+/// The text of `file`, or of the first of the usual files that exists; `None` if none is named and none exists.
+fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let candidates = match file {
         Some(file) => vec![file.to_owned()],
         None => FILES.map(PathBuf::from).to_vec(),
@@ -200,7 +210,7 @@ fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, Fault> {
             Ok(text) => return Ok(Some((candidate, text))),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {}
             Err(error) => {
-                return Err(Fault::Unreadable { file: candidate, reason: reason(&error) });
+                return Err(ConfigError::Unreadable { file: candidate, reason: reason(&error) });
             }
         }
     }
@@ -209,8 +219,8 @@ fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, Fault> {
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        io::ErrorKind::NotFound => "the file does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user has no permission to read it".to_owned(),
         io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
         _ => error.to_string(),
@@ -225,8 +235,8 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count()
 }
 
-/// A value as it was written, on one line and no longer than a sentence can bear.
-fn in_short(written: &str) -> String {
+/// A value as it was written, shortened and on one line, so that it fits into a sentence.
+fn abbreviate(written: &str) -> String {
     const CHARS_MAX: usize = 80;
     let mut short: String =
         written.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -236,14 +246,14 @@ fn in_short(written: &str) -> String {
     short
 }
 
-/// The key that differs least from `key`, if little enough to be what was meant.
+/// The key with the smallest edit distance to `key`, if the distance is small enough for a typing error.
 fn nearest(key: &str) -> Option<&'static str> {
-    // A file's keys are short; whatever is longer than any of ours could ever be was not a typing error.
+    // Our keys are short. A longer key is no typing error, and comparing it would cost time.
     if key.len() > 64 {
         return None;
     }
     let key = key.to_ascii_lowercase().replace('-', "_");
-    // Two letters in the wrong order are two replacements; with every letter wrong it is another word.
+    // Two transposed letters count as two replacements. A distance of the whole length means another word.
     let distance_max = (key.len() / 3).max(2).min(key.len().saturating_sub(1));
     SETTINGS
         .iter()
@@ -253,7 +263,7 @@ fn nearest(key: &str) -> Option<&'static str> {
         .map(|(_, key)| key)
 }
 
-/// Insertions, removals and replacements that lead from `a` to `b` (Levenshtein).
+/// Insertions, removals and replacements that turn `a` into `b` (Levenshtein distance).
 fn edit_distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

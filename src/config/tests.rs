@@ -1,13 +1,13 @@
-//! What files and flags become, and what is said about those that are wrong. Starts no process.
+//! Values from files and flags, and the errors of invalid ones. No test starts a process.
 
 use std::net::IpAddr;
 
 use engine::QueueFull;
 
 use super::*;
-use crate::scratch::Scratch;
+use crate::process::scratch::Scratch;
 
-/// Lays a file named `broker.conf` with this content, then these flags, over the defaults.
+/// Applies a file named `broker.conf` with this content, then these flags, over the defaults.
 fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<String>> {
     let flags: Vec<GivenFlag> = flags
         .iter()
@@ -17,10 +17,11 @@ fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<Str
         })
         .collect();
     let file = Some((PathBuf::from("broker.conf"), file.to_owned()));
-    Effective::lay(file, &flags, Vec::new()).map_err(|faults| faults.iter().map(Fault::to_string).collect())
+    Effective::layer(file, &flags, Vec::new())
+        .map_err(|errors| errors.iter().map(ConfigError::to_string).collect())
 }
 
-fn faults(file: &str) -> Vec<String> {
+fn errors(file: &str) -> Vec<String> {
     effective(file, &[]).unwrap_err()
 }
 
@@ -30,9 +31,9 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     let effective = effective(file, &[("port", &["3000"])]).unwrap();
     let expected = Config { port: 3_000, max_connections: 7, ..Config::default() };
     assert_eq!(effective.config, expected);
-    assert_eq!(effective.place("port").to_string(), "--port");
-    assert_eq!(effective.place("max_connections").to_string(), "broker.conf, line 3");
-    assert_eq!(*effective.place("io"), Place::Default);
+    assert_eq!(effective.origin("port").to_string(), "--port");
+    assert_eq!(effective.origin("max_connections").to_string(), "broker.conf, line 3");
+    assert_eq!(*effective.origin("io"), Origin::Default);
 }
 
 #[test]
@@ -90,12 +91,12 @@ fn every_type_is_read_from_flags() {
 fn an_unknown_key_names_file_line_and_the_key_that_was_meant() {
     let check = |key: &str, nearest: &str| {
         let expected = format!("broker.conf, line 2: unknown key {key}; did you mean {nearest}?");
-        assert_eq!(faults(&format!("\n{key} = 1")), [expected]);
+        assert_eq!(errors(&format!("\n{key} = 1")), [expected]);
     };
     check("prot", "port");
     check("max_conections", "max_connections");
     check("max-connections", "max_connections");
-    // The names of the operator's guide.
+    // Names that the operator's guide uses.
     check("MAX_CONNECTIONS", "max_connections");
     check("READ_BUFFER_SIZE", "read_buffer_bytes");
     check("INITIAL_POOL_SIZE", "initial_pool_size");
@@ -103,70 +104,83 @@ fn an_unknown_key_names_file_line_and_the_key_that_was_meant() {
     check("DEFAULT_SESSION_EXPIRY_SEC", "default_session_expiry_s");
     check("STATS_INTERVAL", "stats_interval_s");
     assert_eq!(
-        faults("password_file = 'x'"),
+        errors("password_file = 'x'"),
         ["broker.conf, line 1: unknown key password_file; `mqtt-broker config default` lists every key"]
     );
-    assert!(faults(&format!("{} = 1", "p".repeat(100_000)))[0].contains("config default"));
+    assert!(errors(&format!("{} = 1", "p".repeat(100_000)))[0].contains("config default"));
 }
 
 #[test]
 fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
-    let check = |line: &str, allowed: &str| {
-        assert_eq!(faults(line), [format!("broker.conf, line 1: {line} is not allowed: {allowed}")]);
+    let check = |line: &str, expected: &str| {
+        assert_eq!(errors(line), [format!("broker.conf, line 1: {expected}")]);
     };
-    check("port = 65_536", "an integer from 0 to 65535");
-    check("port = -1", "an integer from 0 to 65535");
-    check("port = \"1883\"", "an integer from 0 to 65535");
-    check("port = 1883.0", "an integer from 0 to 65535");
-    check("shards = 65", "an integer from 0 to 64");
-    check("read_buffer_bytes = 1", "an integer from 512 to 1048576");
-    check("queue_qos0_offline = 1", "true or false");
-    check("io = \"iouring\"", "one of \"auto\", \"uring\", \"epoll\", \"tokio\", \"blocking\"");
-    check("log_level = \"trace\"", "one of \"debug\", \"info\", \"warn\", \"error\", \"err\", \"off\"");
-    check("data_dir = \"\"", "a directory in quotes");
-    let addresses = "a list of different IP addresses, as in [\"127.0.0.1\", \"::1\"]; on the command line --bind \
-                     is given once for each";
-    check("bind = \"127.0.0.1\"", addresses);
-    check("bind = []", addresses);
-    check("bind = [\"localhost\"]", addresses);
-    check("bind = [\"::1\", \"::1\"]", addresses);
+    check("port = 99999", "port must be from 0 to 65535, not 99999");
+    check("port = 65_536", "port must be from 0 to 65535, not 65_536");
+    check("port = -1", "port must be from 0 to 65535, not -1");
+    check("port = \"1883\"", "port must be an integer from 0 to 65535, not \"1883\"");
+    check("port = 1883.0", "port must be an integer from 0 to 65535, not 1883.0");
+    check("shards = 65", "shards must be from 0 to 64, not 65");
+    check("read_buffer_bytes = 1", "read_buffer_bytes must be from 512 to 1048576, not 1");
+    check("queue_qos0_offline = 1", "queue_qos0_offline must be true or false, not 1");
+    check(
+        "io = \"iouring\"",
+        "io must be one of \"auto\", \"uring\", \"epoll\", \"tokio\", \"blocking\", not \"iouring\"",
+    );
+    check(
+        "log_level = \"trace\"",
+        "log_level must be one of \"debug\", \"info\", \"warn\", \"error\", \"err\", \"off\", not \"trace\"",
+    );
+    check("data_dir = \"\"", "data_dir must be the path of a directory in quotes, not \"\"");
+    for value in ["\"127.0.0.1\"", "[]", "[\"localhost\"]", "[\"::1\", \"::1\"]"] {
+        let expected = format!(
+            "bind must be a list of different IP addresses such as [\"127.0.0.1\", \"::1\"] (on the command line one \
+             --bind for each), not {value}"
+        );
+        check(&format!("bind = {value}"), &expected);
+    }
 }
 
 #[test]
 fn a_bad_flag_names_itself_the_value_and_what_is_allowed() {
-    let faults = effective("", &[("port", &["many"]), ("bind", &["::1", "here"])]).unwrap_err();
-    assert_eq!(faults[0], "--port many is not allowed: an integer from 0 to 65535");
-    assert!(faults[1].starts_with("--bind ::1 here is not allowed: a list"), "{}", faults[1]);
+    let errors = effective("", &[("port", &["many"]), ("bind", &["::1", "here"])]).unwrap_err();
+    assert_eq!(errors[0], "--port must be an integer from 0 to 65535, not many");
+    assert!(errors[1].starts_with("--bind must be a list"), "{}", errors[1]);
+    assert!(errors[1].ends_with(", not ::1 here"), "{}", errors[1]);
+    let errors = effective("", &[("port", &["99999"])]).unwrap_err();
+    assert_eq!(errors, ["--port must be from 0 to 65535, not 99999"]);
 }
 
 #[test]
-fn everything_wrong_is_told_at_once_in_the_order_of_the_file() {
-    let faults = faults("zzz = 1\nport = 0\nio = 7\nbind = 1\n");
-    let lines: Vec<_> = faults.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
+    let errors = errors("zzz = 1\nport = 0\nio = 7\nbind = 1\n");
+    let lines: Vec<_> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
     assert_eq!(lines, ["broker.conf, line 1", "broker.conf, line 3", "broker.conf, line 4"]);
 }
 
 #[test]
-fn a_long_value_is_told_in_short_and_on_one_line() {
-    let fault = &faults(&format!("port = \"\"\"\n{}\"\"\"", "x\n".repeat(1_000)))[0];
-    assert!(!fault.contains('\n') && fault.len() < 200, "{fault}");
+fn a_long_value_is_abbreviated_to_one_line() {
+    let error = &errors(&format!("port = \"\"\"\n{}\"\"\"", "x\n".repeat(1_000)))[0];
+    assert!(!error.contains('\n') && error.len() < 200, "{error}");
 }
 
 #[test]
-fn what_is_not_toml_names_file_and_line() {
-    let fault = &faults("port = 1\nport 2\n")[0];
-    assert!(fault.starts_with("broker.conf, line 2: this is not TOML: "), "{fault}");
-    let fault = &faults("port = 1\n\nport = 2\n")[0];
-    assert!(fault.starts_with("broker.conf, line 3: this is not TOML: "), "{fault}");
+fn invalid_toml_names_file_and_line() {
+    let error = &errors("port = 1\nport 2\n")[0];
+    assert!(error.starts_with("broker.conf, line 2: the file is not valid TOML: "), "{error}");
+    let error = &errors("port = 1\n\nport = 2\n")[0];
+    assert!(error.starts_with("broker.conf, line 3: the file is not valid TOML: "), "{error}");
 }
 
 #[test]
-fn values_that_contradict_name_both_and_where_they_come_from() {
+fn contradicting_values_name_both_and_their_origins() {
     assert_eq!(
-        faults("\nmax_pool_size = 10\n"),
+        errors("\nmax_pool_size = 10\n"),
         [
-            "initial_pool_size = 1000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)",
-            "max_connections = 10000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2)"
+            "initial_pool_size = 1000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2); \
+             lower the first or raise the second",
+            "max_connections = 10000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2); \
+             lower the first or raise the second"
         ]
     );
 }
@@ -175,25 +189,25 @@ fn values_that_contradict_name_both_and_where_they_come_from() {
 fn a_named_file_must_exist() {
     let scratch = Scratch::new("config_missing");
     let file = scratch.path().join("none.conf");
-    let fault = Effective::load(Some(&file), &[]).unwrap_err().remove(0).to_string();
-    assert!(fault.contains("none.conf") && fault.contains("there is no such file"), "{fault}");
+    let error = Effective::load(Some(&file), &[]).unwrap_err().remove(0).to_string();
+    assert!(error.contains("none.conf") && error.contains("the file does not exist"), "{error}");
 }
 
 #[test]
-fn the_default_file_sets_nothing_and_says_the_defaults() {
+fn the_default_file_sets_nothing_and_shows_the_defaults() {
     let text = default_file();
-    assert_eq!(effective(&text, &[]).unwrap().places, Effective::default().places);
+    assert_eq!(effective(&text, &[]).unwrap().origins, Effective::default().origins);
 
-    // With the # before each key removed it sets everything, to the same.
+    // Without the # before each key the file sets every key to its default.
     let is_key =
         |line: &&str| SETTINGS.iter().any(|setting| line.starts_with(&format!("#{} = ", setting.key)));
     let keys: Vec<&str> = text.lines().filter(is_key).map(|line| &line[1..]).collect();
     let effective = effective(&keys.join("\n"), &[]).unwrap();
     assert_eq!(effective.config, Config::default());
-    assert!(effective.places.iter().all(|place| *place != Place::Default), "{:?}", effective.places);
+    assert!(effective.origins.iter().all(|origin| *origin != Origin::Default), "{:?}", effective.origins);
 }
 
-/// What is written about the broker, as it would be about one that is built with the feature `sync`, if this one is.
+/// A text about the default build, adapted to a build with the feature `sync`.
 fn as_built(text: &str) -> String {
     if cfg!(feature = "sync") {
         text.replace("\n#io = \"auto\"\n", "\n#io = \"blocking\"\n")
@@ -213,9 +227,9 @@ fn the_default_file_is_the_one_in_deploy() {
 }
 
 #[test]
-fn the_readme_tells_the_defaults() {
+fn the_readme_shows_the_defaults() {
     let defaults = Config::default();
-    let mut told = 0;
+    let mut row_count = 0;
     for row in as_built(include_str!("../../README.md")).lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == cells[1]) else { continue };
@@ -224,9 +238,9 @@ fn the_readme_tells_the_defaults() {
             default => default,
         };
         assert_eq!(cells[2], default, "{}", setting.key);
-        told += 1;
+        row_count += 1;
     }
-    assert!(told >= 12, "the table of the README was not found");
+    assert!(row_count >= 12, "the table of the README was not found");
 }
 
 #[test]
@@ -265,15 +279,15 @@ fn a_log_switched_off_stays_off_whatever_its_level() {
 }
 
 #[test]
-fn what_cannot_be_imported_is_left_in_sight() {
+fn values_that_cannot_be_imported_stay_as_comments() {
     let json = r#"{"port": 70000, "stats_interval_sec": -1, "threads": [1, 2], "log": {"level": "loud"}, "a\nb": 1}"#;
     let text = import::convert(json).unwrap();
     for line in [
-        "# not taken over: port = 70000",
-        "# not taken over: stats_interval_sec = -1",
-        "# not taken over: threads = [1,2]",
-        "# not taken over: log.level = \"loud\"",
-        "# not taken over: a\\nb = 1",
+        "# not imported: port = 70000",
+        "# not imported: stats_interval_sec = -1",
+        "# not imported: threads = [1,2]",
+        "# not imported: log.level = \"loud\"",
+        "# not imported: a\\nb = 1",
     ] {
         assert!(text.lines().any(|written| written == line), "{line} is missing in:\n{text}");
     }
@@ -281,14 +295,14 @@ fn what_cannot_be_imported_is_left_in_sight() {
 }
 
 #[test]
-fn what_is_not_json_is_not_imported() {
+fn invalid_json_is_not_imported() {
     assert!(import::convert("{").unwrap_err().contains("line 1"));
     assert!(import::convert("[]").unwrap_err().contains("object"));
 }
 
-/// JSON takes U+007F as it is and a comment of TOML does not: what was imported with one could not be read. Found by fuzzing.
+/// JSON allows a raw U+007F and a TOML comment does not, so an imported file could not be read. Found by fuzzing.
 #[test]
-fn what_is_not_taken_over_may_hold_a_delete_character() {
+fn a_comment_of_an_import_may_hold_a_delete_character() {
     let text = import::convert("{\"port\": 1883, \"a\": {\"b\u{7f}\": \"c\u{7f}\"}}").unwrap();
-    assert!(text.contains("# not taken over") && !text.contains('\u{7f}'), "{text}");
+    assert!(text.contains("# not imported") && !text.contains('\u{7f}'), "{text}");
 }

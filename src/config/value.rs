@@ -1,5 +1,4 @@
-//! Types a setting can have: how each is read from a file or a flag, written, and described to a person.
-//! Knows no setting by name.
+//! The types of settings: how a value is parsed from file or flag, rendered, and described to the operator.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,19 +7,19 @@ use std::path::PathBuf;
 use engine::{QueueFull, Redirect};
 use toml::de::DeValue;
 
-/// A value as it was given, before anybody knows whether it is allowed.
+/// A value as it was given, before it is checked.
 pub(crate) enum Given<'a> {
-    /// From a configuration file, typed by TOML.
+    /// From a configuration file, with its TOML type.
     File(&'a DeValue<'a>),
-    /// From the command line, each occurrence of the flag a text.
+    /// From the command line, one text for each occurrence of the flag.
     Flag(&'a [String]),
 }
 
-/// What integers a setting takes; other types do not look at it.
+/// Range of an integer setting. For a text it bounds the length; other types ignore it.
 pub(crate) struct Bounds {
     /// Smallest integer allowed.
     pub(crate) min: u64,
-    /// Largest integer allowed, if the type itself does not end earlier.
+    /// Largest integer allowed, if the type itself has no lower maximum.
     pub(crate) max: u64,
 }
 
@@ -38,17 +37,17 @@ pub(crate) const fn between(min: u64, max: u64) -> Bounds {
     Bounds { min, max }
 }
 
-/// A type that a setting can have.
+/// A type of a setting.
 pub(crate) trait Field: Sized {
-    /// What stands for the value in `--help`.
+    /// Placeholder for the value in `--help`.
     const VALUE_NAME: &'static str;
     /// Whether the flag may be given more than once.
     const REPEATABLE: bool = false;
-    /// The value, or `None` if it is not allowed.
+    /// The parsed value, or `None` if it is not allowed.
     fn parse(given: &Given<'_>, bounds: &Bounds) -> Option<Self>;
     /// The value in TOML syntax.
     fn render(&self) -> String;
-    /// What is allowed, for a person.
+    /// Description of the allowed values for the operator.
     fn allowed(bounds: &Bounds) -> String;
 }
 
@@ -76,7 +75,7 @@ macro_rules! integer_fields {
             }
 
             fn allowed(bounds: &Bounds) -> String {
-                // A file's integers are signed: nothing above can be written there.
+                // TOML integers are signed 64-bit, so a file cannot contain a larger value.
                 let max = bounds.max.min(u64::from(Self::MAX)).min(i64::MAX.unsigned_abs());
                 match bounds.min {
                     min if max == i64::MAX.unsigned_abs() => format!("an integer from {min}"),
@@ -109,7 +108,7 @@ impl Field for bool {
     }
 }
 
-/// The bounds are those of its length in bytes.
+/// The bounds apply to the length in bytes.
 impl Field for String {
     const VALUE_NAME: &'static str = "TEXT";
 
@@ -124,7 +123,7 @@ impl Field for String {
     }
 
     fn allowed(bounds: &Bounds) -> String {
-        format!("a text in quotes, at most {} bytes long, without control characters", bounds.max)
+        format!("a text in quotes of at most {} bytes without control characters", bounds.max)
     }
 }
 
@@ -140,7 +139,7 @@ impl Field for PathBuf {
     }
 
     fn allowed(_: &Bounds) -> String {
-        "a directory in quotes".to_owned()
+        "the path of a directory in quotes".to_owned()
     }
 }
 
@@ -156,7 +155,7 @@ impl Field for Option<PathBuf> {
     }
 
     fn allowed(_: &Bounds) -> String {
-        "a directory in quotes, or \"\" for none".to_owned()
+        "the path of a directory in quotes, or \"\" for none".to_owned()
     }
 }
 
@@ -173,7 +172,7 @@ impl Field for Vec<IpAddr> {
             Given::File(_) => return None,
             Given::Flag(texts) => texts.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?,
         };
-        // An address named twice would be in use by ourselves.
+        // The second bind of the same address would fail, because the first one uses it.
         let distinct = addresses.iter().enumerate().all(|(at, address)| !addresses[..at].contains(address));
         (distinct && !addresses.is_empty()).then_some(addresses)
     }
@@ -184,19 +183,19 @@ impl Field for Vec<IpAddr> {
     }
 
     fn allowed(_: &Bounds) -> String {
-        "a list of different IP addresses, as in [\"127.0.0.1\", \"::1\"]; on the command line --bind is given \
-         once for each".to_owned()
+        "a list of different IP addresses such as [\"127.0.0.1\", \"::1\"] (on the command line one --bind for \
+         each)".to_owned()
     }
 }
 
-/// The system interface that moves bytes.
+/// The system interface for network I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Io {
-    /// The best one that works here.
+    /// The best interface that works on this system.
     Auto,
-    /// `io_uring`, or an error.
+    /// `io_uring`; an error if it is not available.
     Uring,
-    /// epoll (kqueue on macOS).
+    /// epoll, or kqueue on macOS.
     Epoll,
     /// tokio, on every system.
     Tokio,
@@ -205,16 +204,16 @@ pub(crate) enum Io {
 }
 
 impl Io {
-    /// Of an artefact built with the feature `sync`, threads.
+    /// A build with the feature `sync` uses threads by default.
     pub(super) const DEFAULT: Self = if cfg!(feature = "sync") { Self::Blocking } else { Self::Auto };
 }
 
 impl fmt::Display for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The file's word for it is the same on every system; what is told of it is what it is.
+            // The file uses the same word on every system; the log names the real interface.
             Self::Epoll if cfg!(target_os = "macos") => f.write_str("kqueue"),
-            // The word of the file, without its quotes.
+            // The word of the file without its quotes.
             _ => f.write_str(self.render().trim_matches('"')),
         }
     }
@@ -223,19 +222,19 @@ impl fmt::Display for Io {
 /// The least severe level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogLevel {
-    /// Everything, peers' own words included.
+    /// Everything, including text of peers.
     Debug,
-    /// What the operator wants to know.
+    /// Events that the operator wants to know.
     Info,
-    /// What the operator should look at.
+    /// Events that the operator should look at.
     Warn,
-    /// What does not work.
+    /// Failures.
     Error,
     /// Nothing.
     Off,
 }
 
-/// Enums as words, one or more for each variant; the first is the one we write.
+/// Implements `Field` for enums: one or more words for each variant. The first word is the one that is rendered.
 macro_rules! word_fields {
     ($( $name:ident, $value_name:literal: { $( $variant:ident = $word:literal $(| $other:literal)*, )+ } )+) => { $(
         impl Field for $name {
@@ -266,7 +265,7 @@ word_fields! {
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }
 }
 
-/// A text in TOML syntax, quotes and escapes included.
+/// A text in TOML syntax, with quotes and escapes.
 fn quote(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }

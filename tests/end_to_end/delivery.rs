@@ -1,4 +1,4 @@
-//! What is published reaches who subscribed: QoS, order, wildcards, sizes, shares.
+//! Published messages reach their subscribers: QoS, order, wildcards, sizes, shared subscriptions.
 
 use crate::harness::broker::Broker;
 use crate::harness::packet::{Connect, Properties, Publish, Version, packet, subscribe};
@@ -54,8 +54,8 @@ pub(crate) fn hundreds_in_flight_arrive_once_and_in_order(broker: &mut Broker) {
     }
 }
 
-pub(crate) fn wildcards_match_what_the_standard_says(broker: &mut Broker) {
-    // Below a level of its own, so that the table can be read like the standard's examples.
+pub(crate) fn wildcards_match_as_the_standard_defines(broker: &mut Broker) {
+    // Below a level of its own, so that the table reads like the examples of the standard.
     const TABLE: [(&str, &str, bool); 20] = [
         ("a/b/c", "a/b/c", true),
         ("a/b/c", "a/b", false),
@@ -150,7 +150,7 @@ pub(crate) fn shared_subscriptions_spread_evenly(broker: &mut Broker) {
             client
         })
         .collect();
-    // Beside the shares, an ordinary subscription gets everything.
+    // An ordinary subscription receives everything beside the shared ones.
     let (id, publisher_id) = (broker.name("everything"), broker.name("publisher"));
     let mut everything = Client::connect(broker.address(), &Options::new(Version::V3_1_1, &id));
     everything.subscribe(&topic, 1);
@@ -185,10 +185,10 @@ pub(crate) fn unsubscribed_filters_are_silent(broker: &mut Broker) {
         let mut client = Client::connect(broker.address(), &Options::new(version, &id));
         client.subscribe(&topic, 1);
         client.subscribe(&format!("{topic}/end"), 1);
-        client.publish(&topic, 1, false, b"heard");
-        assert_eq!(client.message().text(), "heard");
+        client.publish(&topic, 1, false, b"subscribed");
+        assert_eq!(client.message().text(), "subscribed");
         client.unsubscribe(&topic);
-        client.publish(&topic, 1, false, b"not heard");
+        client.publish(&topic, 1, false, b"unsubscribed");
         client.publish(&format!("{topic}/end"), 1, false, b"end");
         assert_eq!(client.messages_until("end"), []);
         client.disconnect();
@@ -220,7 +220,7 @@ pub(crate) fn overlapping_subscriptions_deliver_at_the_highest_qos(broker: &mut 
             highest = highest.max(message.qos);
         }
         assert_eq!(highest, 2, "{version:?} [MQTT-3.3.4-2]");
-        // The same filter again replaces the subscription [MQTT-3.8.4-3].
+        // A subscription with the same filter replaces the first one [MQTT-3.8.4-3].
         let again = broker.name("again");
         assert_eq!(peer.subscribe(&again, 2), 2);
         assert_eq!(peer.subscribe(&again, 0), 0);
@@ -267,7 +267,8 @@ pub(crate) fn packets_may_come_in_one_piece_or_byte_by_byte(broker: &mut Broker)
         for number in 0..20 {
             bytes.extend(Publish::new(&topic, 0, format!("{number}").as_bytes()).encode(version));
         }
-        // Nothing is received in one piece and nothing byte by byte for sure; but these are as far apart as a client can go.
+        // A client cannot determine how its bytes are received. These are the two extremes it can produce: all at
+        // once, and byte by byte.
         for chunk_bytes in [bytes.len(), 1, 7] {
             let mut peer = Peer::open(broker.address(), version);
             for chunk in bytes.chunks(chunk_bytes) {
@@ -283,7 +284,7 @@ pub(crate) fn packets_may_come_in_one_piece_or_byte_by_byte(broker: &mut Broker)
     }
 }
 
-/// A reader that stalls costs what its bounds allow and nobody else's messages.
+/// A stalled reader costs the memory that its bounds allow, and no message of other readers.
 pub(crate) fn a_stalled_reader_does_not_hold_up_the_others(broker: &mut Broker) {
     const COUNT: usize = 6_000;
     let topic = broker.name("stalled");
@@ -297,7 +298,7 @@ pub(crate) fn a_stalled_reader_does_not_hold_up_the_others(broker: &mut Broker) 
     for number in 0..COUNT {
         payload[..8].copy_from_slice(format!("{number:08}").as_bytes());
         publisher.send(&topic, 1, false, &payload);
-        // Both ends keep pace, so that only the stalled one falls behind.
+        // Publisher and reader keep pace, so that only the stalled reader falls behind.
         if number % 50 == 49 {
             publisher.await_acknowledged(50);
             for message in reader.messages(50) {
@@ -310,9 +311,9 @@ pub(crate) fn a_stalled_reader_does_not_hold_up_the_others(broker: &mut Broker) 
     stalled.vanish();
 }
 
-/// The judge has to be right first.
+/// The checks themselves have to be right first.
 #[test]
-fn a_packet_helper_writes_what_the_standard_shows() {
+fn a_packet_helper_writes_the_bytes_of_the_standard() {
     assert_eq!(packet(0xC0, &[]), [0xC0, 0x00]);
     assert_eq!(packet(0x30, &[0; 200])[..3], [0x30, 0xC8, 0x01]);
     let connect = Connect::new(Version::V3_1_1, "a").encode();

@@ -1,4 +1,4 @@
-//! Flow control: who may have how much in flight, and what stray acknowledgements do.
+//! Flow control: the number of messages in flight in each direction, and stray acknowledgements.
 
 use crate::harness::broker::Broker;
 use crate::harness::packet::{
@@ -79,7 +79,7 @@ pub(crate) fn more_than_the_receive_maximum_is_refused(broker: &mut Broker) {
     let mut greedy = Peer::connect(broker.address(), &Connect::new(Version::V5, &broker.name("greedy")));
     let maximum = greedy.number(property::RECEIVE_MAXIMUM).unwrap_or(65_535);
     let maximum = u16::try_from(maximum).expect("it has two bytes");
-    assert!(maximum < 65_535, "a broker that bounds nothing cannot be asked to keep the bound");
+    assert!(maximum < 65_535, "without a bound there is nothing to check");
     let publish = Publish::new(&topic, 2, b"x");
     let mut bytes = Vec::new();
     for id in 1..=maximum {
@@ -89,7 +89,7 @@ pub(crate) fn more_than_the_receive_maximum_is_refused(broker: &mut Broker) {
     for id in 1..=maximum {
         greedy.await_pubrec(id);
     }
-    // All of them are open until PUBREL: one more is one too many.
+    // All of them are open until PUBREL, so one more exceeds the limit.
     greedy.send_whatever_happens(&publish.with_packet_id(maximum + 1).encode(Version::V5));
     assert_eq!(greedy.await_close(), Some(0x93), "Receive Maximum exceeded");
 }
@@ -128,7 +128,7 @@ pub(crate) fn acknowledgements_of_nothing_do_no_harm(broker: &mut Broker) {
         for first_byte in [PUBACK, PUBCOMP] {
             peer.send(&acknowledgement(first_byte, 77));
         }
-        // PUBREC and PUBREL are answered even where nothing is known of them, so that the other side can finish.
+        // PUBREC and PUBREL for an unknown message are answered, so that the other side can finish.
         peer.send(&acknowledgement(PUBREL, 78));
         let answer =
             peer.await_packet("PUBCOMP", |packet| matches!(packet, Received::PubComp { packet_id: 78, .. }));

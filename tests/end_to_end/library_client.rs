@@ -1,5 +1,5 @@
-//! rumqttc behind one face for both protocol versions, so that a scenario is written once.
-//! Never reconnects by itself: what happens to a connection is what the test judges.
+//! rumqttc behind one interface for both protocol versions, so that a scenario is written once. It never reconnects by
+//! itself, because the tests check the fate of each connection.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use crate::harness::packet::Version;
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// Requests that may wait in the library for its event loop.
+/// Requests that can wait in the library for its event loop.
 const REQUESTS_MAX: usize = 20_000;
 const PACKET_BYTES_MAX: u32 = 4 << 20;
 
-/// How a client connects.
+/// Options of a connection.
 #[derive(Clone)]
 pub(crate) struct Options<'a> {
     pub(crate) version: Version,
@@ -24,7 +24,7 @@ pub(crate) struct Options<'a> {
     pub(crate) clean: bool,
     /// Topic, payload and QoS of the will.
     pub(crate) will: Option<(&'a str, &'a str, u8)>,
-    /// QoS 1 and 2 messages it sends without waiting for their acknowledgement.
+    /// Maximum number of QoS 1 and 2 messages without an acknowledgement.
     pub(crate) in_flight: u16,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A message as the library hands it over.
+/// A message as the library delivers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) topic: String,
@@ -65,7 +65,7 @@ enum Happened {
     Unsubscribed,
     /// PUBACK or PUBCOMP.
     Acknowledged,
-    /// The connection is over; why, in the library's words.
+    /// The connection has ended, with the reason that the library gives.
     Ended(String),
 }
 
@@ -156,7 +156,7 @@ impl Client {
         });
     }
 
-    /// Publishes; QoS 1 and 2 wait until the broker has taken the message over.
+    /// Publishes. With QoS 1 and 2 it waits until the broker has acknowledged the message.
     pub(crate) fn publish(&mut self, topic: &str, qos: u8, retain: bool, payload: &[u8]) {
         self.send(topic, qos, retain, payload);
         if qos > 0 {
@@ -164,7 +164,7 @@ impl Client {
         }
     }
 
-    /// Hands a message to the library; how far it is then, `await_acknowledged` tells.
+    /// Passes a message to the library; `await_acknowledged` waits for its acknowledgement.
     pub(crate) fn send(&mut self, topic: &str, qos: u8, retain: bool, payload: &[u8]) {
         match &self.requests {
             Requests::V4(client) => {
@@ -177,7 +177,7 @@ impl Client {
         .expect("the library takes the request");
     }
 
-    /// Waits until the broker has taken over `count` more messages of QoS 1 or 2.
+    /// Waits until the broker has acknowledged `count` more messages of QoS 1 or 2.
     pub(crate) fn await_acknowledged(&mut self, count: usize) {
         while self.acknowledged < count {
             self.await_some("acknowledgement", |happened| match happened {
@@ -205,7 +205,7 @@ impl Client {
         (0..count).map(|_| self.message()).collect()
     }
 
-    /// Messages until one says `end`, which is left out.
+    /// Messages until one has the payload `end`, which is omitted.
     pub(crate) fn messages_until(&mut self, end: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         loop {
@@ -217,7 +217,7 @@ impl Client {
         }
     }
 
-    /// Waits until the broker ends the connection; why, in the library's words.
+    /// Waits until the broker ends the connection; returns the reason that the library gives.
     pub(crate) fn await_end(mut self) -> String {
         let deadline = Deadline::after(PATIENCE);
         loop {
@@ -236,7 +236,7 @@ impl Client {
         }
     }
 
-    /// A farewell in order.
+    /// Disconnects with DISCONNECT.
     pub(crate) fn disconnect(self) {
         match &self.requests {
             Requests::V4(client) => client.try_disconnect().map_err(|error| error.to_string()),
@@ -261,7 +261,7 @@ impl Client {
                 Err(Happened::Acknowledged) => self.acknowledged += 1,
                 Err(Happened::Ended(why)) => panic!("no {what}, the connection has ended: {why}"),
                 Err(Happened::Connected { .. } | Happened::Subscribed { .. } | Happened::Unsubscribed) => {
-                    panic!("no {what} but something that nobody asked for")
+                    panic!("no {what} but something unexpected")
                 }
             }
         }
@@ -306,7 +306,10 @@ fn drive_v4(mut events: rumqttc::EventLoop, mut stopped: oneshot::Receiver<()>, 
                 event = events.poll() => event,
                 _ = &mut stopped => return,
             };
-            if !tell(happened, event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v4)) {
+            if !pass_on(
+                happened,
+                event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v4),
+            ) {
                 return;
             }
         }
@@ -324,15 +327,18 @@ fn drive_v5(
                 event = events.poll() => event,
                 _ = &mut stopped => return,
             };
-            if !tell(happened, event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v5)) {
+            if !pass_on(
+                happened,
+                event.map_or_else(|error| Some(Happened::Ended(error.to_string())), from_v5),
+            ) {
                 return;
             }
         }
     });
 }
 
-/// Passes on what happened; false when the connection has ended or nobody listens.
-fn tell(happened: &Sender<Happened>, what: Option<Happened>) -> bool {
+/// Passes events on; returns `false` when the connection has ended or the client was dropped.
+fn pass_on(happened: &Sender<Happened>, what: Option<Happened>) -> bool {
     match what {
         Some(what) => {
             let goes_on = !matches!(what, Happened::Ended(_));

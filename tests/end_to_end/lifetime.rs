@@ -1,4 +1,4 @@
-//! How long a connection may be silent.
+//! Keep alive: the time that a connection may be silent.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) fn a_silent_client_is_ended_and_a_pinging_one_is_not(broker: &mut Bro
         let watcher = std::thread::spawn(move || (silent.await_close(), now() - start));
         while !watcher.is_finished() {
             lively.ping();
-            // Less than the keep alive: the rhythm of a client is the subject of the test.
+            // Less than the keep alive. The timing of a client is the subject of the test.
             std::thread::sleep(Duration::from_millis(300));
         }
         lively.ping();
@@ -41,7 +41,7 @@ pub(crate) fn keep_alive_zero_never_ends(broker: &mut Broker) {
     let mut connect = Connect::new(Version::V5, &free_id);
     connect.keep_alive_s = 0;
     let mut free = Peer::connect(broker.address(), &connect);
-    // Somebody else's keep alive of one second tells that time has passed.
+    // Another client with a keep alive of one second shows that the time has passed.
     let mut connect = Connect::new(Version::V5, &silent_id);
     connect.keep_alive_s = 1;
     Peer::connect(broker.address(), &connect).await_close();
@@ -49,7 +49,7 @@ pub(crate) fn keep_alive_zero_never_ends(broker: &mut Broker) {
     free.disconnect();
 }
 
-pub(crate) fn a_connection_that_says_nothing_is_closed(_: &mut Broker) {
+pub(crate) fn a_silent_connection_is_closed(_: &mut Broker) {
     let config = "connect_timeout_s = 1\n";
     let broker = Broker::start_with(&Setup { io: Io::Auto, config, ..Setup::default() });
     let start = now();

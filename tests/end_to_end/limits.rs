@@ -1,4 +1,4 @@
-//! Limits that the broker announces or the client does, from both sides.
+//! Limits that the broker announces, or the client, checked from both sides.
 
 use rustix::process::Signal;
 
@@ -13,7 +13,7 @@ pub(crate) fn a_packet_over_the_limit_is_refused_from_its_header(broker: &mut Br
     let limit = peer.number(property::MAXIMUM_PACKET_SIZE).expect("the limit is announced");
     let limit_bytes = usize::try_from(limit).expect("it fits");
     assert!(limit_bytes > 1 << 20, "a payload of 1 MiB fits the default limit");
-    // A packet of exactly the limit passes: type, length, topic with its length, no properties, payload.
+    // A packet of exactly the limit is accepted: type, length, topic with its length, no properties, payload.
     let head_bytes = head_bytes(limit);
     let payload = vec![0; limit_bytes - head_bytes - 2 - topic.len() - 1];
     let largest = Publish::new(&topic, 0, &payload).encode(Version::V5);
@@ -29,17 +29,17 @@ pub(crate) fn a_packet_over_the_limit_is_refused_from_its_header(broker: &mut Br
         let expected = version.is_v5().then_some(0x95);
         assert_eq!(peer.await_close(), expected, "{version:?}: Packet too large, before any byte of it came");
     }
-    // Before CONNECT the limit holds as well.
+    // The limit also applies before CONNECT.
     let mut peer = Peer::open(broker.address(), Version::V5);
     peer.send(&[0x10, 0xFF, 0xFF, 0xFF, 0x7F]);
     peer.await_close();
 }
 
-/// Bytes of the fixed header of a packet that takes `packet_bytes` in all.
+/// Bytes of the fixed header of a packet of `packet_bytes` bytes in total.
 fn head_bytes(packet_bytes: u32) -> usize {
     let mut length = Vec::new();
     variable_byte_integer(packet_bytes - 5, &mut length);
-    // With one byte less of length the packet would have one byte more of body.
+    // A length field of one byte less would leave one byte more for the body.
     let mut longer = Vec::new();
     variable_byte_integer(packet_bytes - 1 - u32::try_from(length.len()).expect("at most four"), &mut longer);
     1 + longer.len()
@@ -82,7 +82,7 @@ pub(crate) fn a_topic_alias_over_the_maximum_is_refused(broker: &mut Broker) {
     peer.disconnect();
 }
 
-/// Connections that end in every way there is leave their slot to the next.
+/// Connections that end in every possible way release their slot for the next one.
 pub(crate) fn connection_slots_come_back(broker: &mut Broker) {
     let topic = broker.name("slots");
     let mut witness = Peer::connect(broker.address(), &Connect::new(Version::V5, &broker.name("witness")));
@@ -109,7 +109,7 @@ pub(crate) fn connection_slots_come_back(broker: &mut Broker) {
         }
     }
     witness.disconnect();
-    // All of them are gone, soon at least.
+    // All of them are released soon.
     let deadline = Deadline::after(PATIENCE);
     loop {
         let mark = broker.process().mark();

@@ -1,6 +1,7 @@
-//! The broker as its clients see it: unmodified clients (rumqttc, both versions) and packets checked byte by byte, over real
-//! sockets, against the real binary, on each backend and with more than one shard.
-//! Judges another broker when `BROKER=ADDRESS:PORT` is set; what only ours promises is left out then, and said so.
+//! The broker from the view of its clients: unmodified clients (rumqttc, both versions) and packets checked byte by
+//! byte, over real sockets, against the real binary, on each backend and with more than one shard. With
+//! `BROKER=ADDRESS:PORT` another broker is tested; scenarios of guarantees that only ours gives are then skipped, and
+//! the skip is printed.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -19,18 +20,18 @@ mod wills;
 use harness::broker::{Broker, Io, Setup, external};
 use harness::machine::say_loudly;
 
-/// What a scenario needs of the broker.
+/// The requirement of a scenario on the broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// What the standards want of every broker.
+    /// Requirements of the standards on every broker.
     Standard,
-    /// What only ours promises, or a broker that may be stopped and watched.
+    /// Guarantees of our broker, or a broker that the test can stop and observe.
     Ours,
 }
 
 fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     if needs == Needs::Ours && external().is_some() {
-        say_loudly("BROKER is set: a scenario that only our binary can be asked for was left out");
+        say_loudly("BROKER is set: a scenario that requires our own binary was skipped");
         return;
     }
     let mut broker = match external() {
@@ -44,8 +45,8 @@ fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     }
 }
 
-/// Each scenario becomes several tests: `uring::sessions::…`, `epoll::…`, `tokio::…` and `blocking::…` on one shard, where a
-/// PINGRESP says that all before it has happened, and `two_shards::sessions::…`.
+/// Each scenario becomes several tests: `uring::sessions::…`, `epoll::…`, `tokio::…` and `blocking::…` on one shard,
+/// where a PINGRESP proves that all earlier packets were processed, and `two_shards::sessions::…`.
 macro_rules! scenarios {
     ($($module:ident { $($needs:ident: $name:ident,)+ })+) => {
         mod uring {
@@ -95,7 +96,7 @@ scenarios! {
     delivery {
         Standard: every_qos_arrives_at_the_lower_of_both,
         Standard: hundreds_in_flight_arrive_once_and_in_order,
-        Standard: wildcards_match_what_the_standard_says,
+        Standard: wildcards_match_as_the_standard_defines,
         Standard: a_mebibyte_arrives_unharmed,
         Standard: shared_subscriptions_spread_evenly,
         Standard: unsubscribed_filters_are_silent,
@@ -117,7 +118,7 @@ scenarios! {
         Standard: a_session_ends_when_its_expiry_has_passed,
         Standard: disconnect_may_change_the_expiry,
         Standard: a_newcomer_takes_the_session_over,
-        Standard: what_was_not_acknowledged_comes_again,
+        Standard: unacknowledged_messages_are_sent_again,
         Standard: publishing_at_qos_2_survives_a_reconnect_exactly_once,
         Standard: receiving_at_qos_2_survives_a_reconnect_exactly_once,
         Ours: subscriptions_survive_a_restart,
@@ -156,13 +157,13 @@ scenarios! {
     lifetime {
         Standard: a_silent_client_is_ended_and_a_pinging_one_is_not,
         Standard: keep_alive_zero_never_ends,
-        Ours: a_connection_that_says_nothing_is_closed,
+        Ours: a_silent_connection_is_closed,
     }
     malformed {
         Ours: malformed_packets_end_the_connection_with_their_reason,
         Standard: an_unknown_protocol_is_answered_or_closed,
-        Standard: what_comes_before_connect_closes,
+        Standard: a_packet_before_connect_closes,
         Standard: a_second_connect_closes,
-        Ours: damaged_streams_harm_nobody,
+        Ours: damaged_streams_do_not_affect_other_clients,
     }
 }

@@ -1,4 +1,4 @@
-//! What no client may send: refused with the reason the standard names, and nobody else notices.
+//! Packets that no client may send: refused with the reason that the standard names, without effect on other clients.
 
 use crate::harness::broker::Broker;
 use crate::harness::packet::{Connect, Properties, Publish, Version, packet, property, subscribe};
@@ -7,10 +7,10 @@ use crate::harness::received::Received;
 
 const MALFORMED: u8 = 0x81;
 const PROTOCOL_ERROR: u8 = 0x82;
-/// Forbidden by the standard, which does not say which of the two it is.
+/// Forbidden by the standard, which leaves the choice between the two reasons open.
 const EITHER: u8 = 0x00;
 
-/// After a good CONNECT: what is wrong, the bytes, and the reason that version 5 is told.
+/// After a valid CONNECT: the error, the bytes, and the reason code for version 5.
 fn table(version: Version) -> Vec<(&'static str, Vec<u8>, u8)> {
     let mut table = vec![
         ("reserved packet type 0", vec![0x00, 0x00], MALFORMED),
@@ -70,7 +70,7 @@ fn table(version: Version) -> Vec<(&'static str, Vec<u8>, u8)> {
     table
 }
 
-/// What only version 5 can get wrong.
+/// Errors that only version 5 can contain.
 fn table_v5() -> Vec<(&'static str, Vec<u8>, u8)> {
     let version = Version::V5;
     let none = Properties::new();
@@ -158,28 +158,28 @@ pub(crate) fn an_unknown_protocol_is_answered_or_closed(broker: &mut Broker) {
         body.extend([0, 1, b'a', 0, 0]);
         packet(0x10, &body)
     };
-    // A level that does not exist is answered, so that the client knows [MQTT-3.1.2-2 of 3.1.1].
+    // An unknown protocol level is answered, so that the client learns the reason [MQTT-3.1.2-2 of 3.1.1].
     for level in [0, 6, 0x7F] {
-        // A level from the future is answered as the newest one is.
+        // A future protocol level is answered in the newest version.
         let version = if level < 5 { Version::V3_1_1 } else { Version::V5 };
         let mut peer = Peer::open(broker.address(), version);
         peer.send(&connect("MQTT", level));
         let Some(reason) = connack_or_close(&mut peer) else { continue };
         assert!(matches!(reason, 0x01 | 0x84), "level {level} was answered with {reason:#04x}");
     }
-    // Another protocol altogether is no client of ours.
+    // A client of another protocol is not answered.
     let mut peer = Peer::open(broker.address(), Version::V3_1_1);
     peer.send(&connect("HTTP", 4));
     if let Some(reason) = connack_or_close(&mut peer) {
         assert!(matches!(reason, 0x01 | 0x84), "another protocol was answered with {reason:#04x}");
     }
     let mut peer = Peer::open(broker.address(), Version::V3_1_1);
-    // Read as MQTT, its first byte is PUBACK and its second a length of 69: it is a whole packet and more.
+    // As MQTT its first byte is PUBACK and its second a length of 69, so it is a complete packet and more.
     peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a browser that took a wrong turn\r\nAccept: */*\r\n\r\n");
     assert_eq!(connack_or_close(&mut peer), None);
 }
 
-/// The reason of a CONNACK that is followed by the end, or `None` for the end alone.
+/// The reason of a CONNACK before the end of the connection, or `None` for the end alone.
 fn connack_or_close(peer: &mut Peer) -> Option<u8> {
     match peer.next_or_close() {
         Some(Received::ConnAck { reason, session_present, .. }) => {
@@ -192,7 +192,7 @@ fn connack_or_close(peer: &mut Peer) -> Option<u8> {
     }
 }
 
-pub(crate) fn what_comes_before_connect_closes(broker: &mut Broker) {
+pub(crate) fn a_packet_before_connect_closes(broker: &mut Broker) {
     for version in Version::BOTH {
         for bytes in [
             Publish::new("a", 0, b"x").encode(version),
@@ -207,13 +207,13 @@ pub(crate) fn what_comes_before_connect_closes(broker: &mut Broker) {
     }
 }
 
-/// Thousands of streams that are almost MQTT: each ends by itself or is ended, and nobody else notices.
-pub(crate) fn damaged_streams_harm_nobody(broker: &mut Broker) {
+/// Thousands of streams that are almost MQTT: each one ends or is closed, without effect on other clients.
+pub(crate) fn damaged_streams_do_not_affect_other_clients(broker: &mut Broker) {
     const STREAMS: usize = 1_500;
     let topic = broker.name("witness");
     let mut witness = Peer::connect(broker.address(), &Connect::new(Version::V5, &broker.name("witness")));
     witness.subscribe(&topic, 1);
-    // Any sequence would do; this one is the same in every run.
+    // Any sequence would do. This one is the same in every run.
     let mut state = 0x5eed_u32;
     let mut next = |below: usize| {
         state ^= state << 13;

@@ -1,4 +1,5 @@
-//! What version 5 adds to a message: properties that travel, expire, abbreviate and identify.
+//! Properties of version 5: they travel with a message, let it expire, abbreviate its topic and identify its
+//! subscription.
 
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ pub(crate) fn message_expiry_counts_down_and_expires(broker: &mut Broker) {
     publisher.publish(&Publish::new(&retained, 1, b"short").with(expiring(1)).retained());
     let lasting = broker.name("expiry/lasting");
     publisher.publish(&Publish::new(&lasting, 1, b"lasting").with(expiring(1000)).retained());
-    // The subject of the test is that time passes.
+    // The passing of time is the subject of the test.
     std::thread::sleep(Duration::from_millis(2_200));
     let mut sleeper = Peer::connect(broker.address(), &connect);
     let message = sleeper.next_message();
@@ -106,7 +107,7 @@ pub(crate) fn topic_aliases_of_the_client_are_resolved(broker: &mut Broker) {
     arrives_on(&two, 2, &two);
     arrives_on("", 1, &one);
     arrives_on("", 2, &two);
-    // An alias may be given a new topic.
+    // A new topic can be assigned to an alias.
     arrives_on(&two, 1, &two);
     arrives_on("", 1, &two);
     peer.disconnect();
@@ -143,7 +144,7 @@ pub(crate) fn topic_aliases_of_the_broker_stay_within_the_maximum(broker: &mut B
     }
 }
 
-/// The topic a message is for, aliases considered as a client has to.
+/// The topic of a message, with aliases resolved as a client has to.
 fn resolve(message: &Message, maximum: u16, aliases: &mut Vec<(u32, String)>) -> String {
     let Some(alias) = message.number(property::TOPIC_ALIAS) else { return message.topic.clone() };
     assert!(
@@ -191,7 +192,7 @@ pub(crate) fn subscription_identifiers_name_every_match(broker: &mut Broker) {
     );
     assert_eq!(ids("b"), [268_435_455]);
     peer.unsubscribe(&[&format!("{scope}/+")]);
-    // Subscribing again replaces the identifier.
+    // A second subscription replaces the identifier.
     peer.subscribe_with(&[(&format!("{scope}/a"), 1)], &numbered(7));
     peer.publish(&Publish::new(&format!("{scope}/a"), 1, b"x"));
     assert_eq!(peer.next_message().number(property::SUBSCRIPTION_ID), Some(7));
@@ -222,13 +223,13 @@ pub(crate) fn an_empty_client_identifier_is_assigned(broker: &mut Broker) {
         !names[0].is_empty() && names[0] != names[1],
         "assigned identifiers are unique: {names:?} [MQTT-3.1.3-6]"
     );
-    // The identifier is a real one: with it the session is taken over.
+    // The assigned identifier is valid: a client that uses it takes the session over.
     let mut first = first;
     let again = Peer::connect(broker.address(), &Connect::new(Version::V5, &names[0]));
     first.await_close();
     again.disconnect();
     second.disconnect();
-    // Before version 5 it is never told, and only a clean session may go without a name [MQTT-3.1.3-8 of 3.1.1].
+    // Before version 5 the identifier is never sent, and only a clean session can omit it [MQTT-3.1.3-8 of 3.1.1].
     let mut one = Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, ""));
     let mut two = Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, ""));
     one.ping();

@@ -1,4 +1,4 @@
-//! Retained messages: set, replaced, cleared, and what a new subscription is sent of them.
+//! Retained messages: set, replaced, cleared, and sent to new subscriptions.
 
 use crate::harness::broker::Broker;
 use crate::harness::packet::{Connect, Publish, Version};
@@ -11,8 +11,9 @@ const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const SEND_IF_NEW: u8 = 0x10;
 const DO_NOT_SEND: u8 = 0x20;
 
-/// A retained message that is asked for after others. Look-ups of retained messages may be done in pieces, between other
-/// packets, and in any order: when this one has arrived and a few pings were answered, the others had their turn.
+/// A retained message that is requested after others. A broker may replay retained messages in parts, between other
+/// packets and in any order. When this one has arrived and a few pings were answered, the replay of the others is
+/// complete.
 struct Sentinel(String);
 
 impl Sentinel {
@@ -22,7 +23,7 @@ impl Sentinel {
         Self(topic)
     }
 
-    /// What `peer` is sent: waits for `expected` messages and looks whether more come.
+    /// The messages that `peer` receives: waits for `expected` messages and checks whether more arrive.
     fn sent(&self, peer: &mut Peer, expected: usize) -> Vec<Message> {
         peer.subscribe(&self.0, 0);
         let mut messages = Vec::new();
@@ -54,7 +55,7 @@ pub(crate) fn retained_messages_are_set_replaced_and_cleared(broker: &mut Broker
             let id = broker.name("publisher");
             let mut publisher = Client::connect(broker.address(), &Options::new(version, &id));
             publisher.subscribe(&topic, 2);
-            // Its own copy tells that the broker has the message, which QoS 0 does not.
+            // The publisher's own copy shows that the broker has the message, which QoS 0 does not.
             let mut say = |text: &str, retain: bool| {
                 publisher.publish(&topic, qos, retain, text.as_bytes());
                 let live = publisher.message();
@@ -81,10 +82,10 @@ pub(crate) fn retained_messages_are_set_replaced_and_cleared(broker: &mut Broker
             newcomer("first");
             say("second", true);
             newcomer("second");
-            // A message that is not retained leaves the retained one alone.
+            // A message without the retain flag does not change the retained one.
             say("passing", false);
             newcomer("second");
-            // An empty payload is still a message to those who are there.
+            // An empty payload is still delivered to the present subscribers.
             say("", true);
 
             let id = broker.name("latecomer");
@@ -130,7 +131,7 @@ pub(crate) fn retained_messages_match_wildcards(broker: &mut Broker) {
         let mut peer = Peer::connect(broker.address(), &Connect::new(version, &broker.name("newcomer")));
         peer.subscribe(&format!("+/{scope}"), 1);
         peer.subscribe("+/#", 1);
-        // All that are there but the one below $.
+        // All retained messages but the one below $.
         let sent = sentinel.sent(&mut peer, topics.len());
         assert!(
             sent.iter().all(|message| message.topic != system),
@@ -163,7 +164,7 @@ pub(crate) fn retain_handling_decides_what_a_subscription_sends(broker: &mut Bro
     peer.unsubscribe(&[&topic]);
     sends(&mut peer, DO_NOT_SEND, 0, "not asked for, though new");
     peer.disconnect();
-    // Shared subscriptions are sent no retained messages when they are made.
+    // A shared subscription receives no retained messages when it is made.
     let mut peer = Peer::connect(broker.address(), &Connect::new(Version::V5, &broker.name("member")));
     peer.subscribe(&format!("$share/group/{topic}"), 0);
     assert_eq!(sentinel.sent(&mut peer, 0), [], "a shared subscription was sent retained messages");

@@ -1,4 +1,4 @@
-//! Sessions: kept, resumed, taken over, expired; and QoS 1 and 2 across a lost connection.
+//! Sessions: kept, resumed, taken over and expired; and QoS 1 and 2 across a lost connection.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) fn an_offline_queue_arrives_in_order(broker: &mut Broker) {
         publisher.await_acknowledged(COUNT);
         let mut sleeper = Client::connect(broker.address(), &options);
         assert!(sleeper.session_present, "the session was kept [MQTT-3.2.2-3]");
-        // Order is promised within a QoS, not between QoS 1 and 2 [MQTT-4.6.0-5].
+        // The order is guaranteed within a QoS, not between QoS 1 and 2 [MQTT-4.6.0-5].
         let mut next = [0, 1];
         for _ in 0..COUNT {
             let message = sleeper.message();
@@ -38,7 +38,7 @@ pub(crate) fn an_offline_queue_arrives_in_order(broker: &mut Broker) {
             assert_eq!(message.text(), lane.to_string(), "{version:?}, QoS {}", message.qos);
             *lane += 2;
         }
-        // The subscriptions are alive without subscribing again.
+        // The subscriptions exist without a second SUBSCRIBE.
         publisher.publish(&format!("{topic}/1"), 1, false, b"live");
         assert_eq!(sleeper.message().text(), "live");
         sleeper.disconnect();
@@ -95,7 +95,7 @@ pub(crate) fn a_session_ends_when_its_expiry_has_passed(broker: &mut Broker) {
     let peer = Peer::connect(broker.address(), &connect);
     assert!(peer.session_present, "it lives for a second");
     peer.vanish();
-    // The subject of the test is that time passes.
+    // The passing of time is the subject of the test.
     std::thread::sleep(Duration::from_millis(2_500));
     let peer = Peer::connect(broker.address(), &connect);
     assert!(!peer.session_present, "it lives for a second and not for two and a half");
@@ -132,7 +132,7 @@ pub(crate) fn a_newcomer_takes_the_session_over(broker: &mut Broker) {
     }
 }
 
-pub(crate) fn what_was_not_acknowledged_comes_again(broker: &mut Broker) {
+pub(crate) fn unacknowledged_messages_are_sent_again(broker: &mut Broker) {
     for version in Version::BOTH {
         for qos in 1..=2 {
             let (topic, id) = (broker.name("again"), broker.name("forgetful"));
@@ -195,7 +195,7 @@ pub(crate) fn publishing_at_qos_2_survives_a_reconnect_exactly_once(broker: &mut
         let mut publisher = Peer::connect(broker.address(), &connect);
         publisher.send(&acknowledgement(PUBREL, 7));
         publisher.await_pubcomp(7);
-        // The identifier is free now: the same number is another message.
+        // The identifier is free again: the same number is another message.
         publish = Publish::new(&topic, 2, b"another").with_packet_id(7);
         publisher.publish(&publish);
         assert_eq!(subscriber.next_message().text(), "once");
@@ -226,7 +226,7 @@ pub(crate) fn receiving_at_qos_2_survives_a_reconnect_exactly_once(broker: &mut 
         subscriber.send(&acknowledgement(PUBCOMP, message.packet_id));
         subscriber.ping();
         assert!(subscriber.waiting().is_empty(), "delivered again: {:?}", subscriber.waiting());
-        // The flow goes on as if nothing had happened.
+        // The flow continues normally.
         subscriber.publish(&Publish::new(&topic, 1, b"next"));
         let next = subscriber.next_publish();
         assert_eq!(next.text(), "next");
@@ -241,7 +241,7 @@ pub(crate) fn subscriptions_survive_a_restart(_: &mut Broker) {
     let ids: Vec<String> = Version::BOTH.iter().map(|version| format!("keeper-{version:?}")).collect();
     let connects: Vec<Connect<'_>> =
         Version::BOTH.iter().zip(&ids).map(|(version, id)| Connect::persistent(*version, id)).collect();
-    // A broker of its own: it is stopped and started.
+    // The test needs its own broker, because it stops and starts it.
     let setup = Setup::default();
     let first = Broker::start_with(&setup);
     for connect in connects.iter().rev() {
@@ -274,7 +274,7 @@ pub(crate) fn subscriptions_survive_a_restart(_: &mut Broker) {
 
     let second = Broker::start_in(directory, &setup);
     let mut publisher = Peer::connect(second.address(), &Connect::new(Version::V5, "publisher"));
-    // While they are away: the restored session queues for them.
+    // While the clients are offline, the restored session queues for them.
     publisher.publish(&Publish::new("keep/me/offline", 1, b"queued"));
     for connect in &connects {
         let mut peer = Peer::connect(second.address(), connect);
@@ -287,7 +287,7 @@ pub(crate) fn subscriptions_survive_a_restart(_: &mut Broker) {
         peer.ping();
         let arrived: Vec<String> = (0..peer.waiting().len()).map(|_| peer.next_message().text()).collect();
         assert!(arrived.contains(&live), "{arrived:?}");
-        // No-local was asked for by the version 5 client alone, and survives too.
+        // Only the version 5 client requested No Local, which survives as well.
         assert_eq!(arrived.contains(&own), !connect.version.is_v5(), "{:?}: {arrived:?}", connect.version);
         peer.vanish();
     }

@@ -1,4 +1,4 @@
-//! Wills: when they are sent, when they are not, and when they wait.
+//! Wills: when they are published, when they are not, and when they are delayed.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ pub(crate) fn a_return_within_the_delay_cancels_the_will(broker: &mut Broker) {
     Peer::connect(broker.address(), &connect).vanish();
     connect.will = None;
     let back = Peer::connect(broker.address(), &connect);
-    // A second will with the same delay, started later, tells when the first one would have been due.
+    // A second will with the same delay, started later, shows when the first one would have been due.
     let mut later = Connect::persistent(Version::V5, &other).with_will(&topic, b"due", delayed(1));
     Peer::connect(broker.address(), &later).vanish();
     assert_eq!(watcher.next_message().text(), "due", "the client was back in time [MQTT-3.1.3-9]");

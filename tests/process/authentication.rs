@@ -1,4 +1,4 @@
-//! Enhanced authentication on the wire, with the test method of `test_authentication` as the one there is.
+//! Enhanced authentication over the network, with the test method of `test_authentication`.
 
 use crate::harness::broker::{Broker, Setup};
 use crate::harness::packet::{Connect, Properties, Publish, Version, auth, property};
@@ -24,7 +24,7 @@ fn dial<'a>(broker: &Broker, client_id: &'a str, method: &str) -> (Peer, Connect
     (peer, connect)
 }
 
-/// The data of the AUTH that comes next.
+/// The data of the next AUTH packet.
 fn next_auth(peer: &mut Peer, expected: u8) -> String {
     match peer.await_packet("AUTH", |packet| matches!(packet, Received::Auth { .. })) {
         Received::Auth { reason, properties } => {
@@ -49,7 +49,7 @@ fn pass(broker: &Broker, client_id: &str) -> Peer {
 
 #[test]
 fn a_client_is_let_in_by_its_answer_and_authenticates_again_amid_its_traffic() {
-    // With several shards most exchanges take place where the connection was handed over to.
+    // With several shards most exchanges take place after the connection was handed over.
     for shards in ["1", "4"] {
         let mut broker = start(shards);
         broker
@@ -81,7 +81,7 @@ fn a_client_is_let_in_by_its_answer_and_authenticates_again_amid_its_traffic() {
 }
 
 #[test]
-fn who_fails_is_told_and_takes_no_session_over() {
+fn a_failed_authentication_is_reported_and_takes_no_session_over() {
     let broker = start("2");
     let mut owner = pass(&broker, "owner");
     owner.subscribe("t", 1);
@@ -92,7 +92,7 @@ fn who_fails_is_told_and_takes_no_session_over() {
     thief.await_close();
     owner.publish(&Publish::new("t", 1, b"undisturbed"));
     assert_eq!(owner.next_message().text(), "undisturbed");
-    // The second time the connection is open, so DISCONNECT tells [MQTT-4.12.1-2].
+    // In the second round the connection is open, so the failure arrives in DISCONNECT [MQTT-4.12.1-2].
     owner.send(&auth(0x19, &named(METHOD, "again")));
     next_auth(&mut owner, 0x18);
     owner.send(&auth(0x18, &named(METHOD, "wrong")));
@@ -104,7 +104,7 @@ fn who_fails_is_told_and_takes_no_session_over() {
 }
 
 #[test]
-fn what_is_out_of_turn_is_a_protocol_error() {
+fn an_auth_packet_out_of_turn_is_a_protocol_error() {
     let broker = start("2");
     for bytes in [
         vec![0xC0, 0x00],
@@ -123,7 +123,7 @@ fn what_is_out_of_turn_is_a_protocol_error() {
             assert_eq!(peer.await_close(), Some(0x82));
         }
     }
-    // AUTH without a method in CONNECT [MQTT-4.12.0-7].
+    // AUTH after a CONNECT without a method [MQTT-4.12.0-7].
     let mut peer = Peer::connect(broker.address(), &Connect::new(Version::V5, "plain"));
     peer.send(&auth(0x19, &named(METHOD, "")));
     assert_eq!(peer.await_close(), Some(0x82));

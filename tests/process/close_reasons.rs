@@ -1,4 +1,4 @@
-//! Every reason for which the broker closes a connection by itself, each provoked, each told in DISCONNECT before the end.
+//! Every reason for which the broker closes a connection, provoked and received in DISCONNECT.
 
 use engine::CLOSE_REASONS;
 use rustix::process::Signal;
@@ -8,7 +8,7 @@ use crate::harness::packet::{Connect, Properties, Publish, Version, auth, proper
 use crate::harness::peer::Peer;
 use crate::harness::received::Received;
 
-/// The reason, the setting that it takes, and what the client or the world does.
+/// The reason, the setting that it requires, and the action of the client or of the operator.
 type Case = (u8, &'static str, fn(&mut Broker, &mut Peer));
 
 fn properties() -> Properties {
@@ -18,7 +18,7 @@ fn properties() -> Properties {
 const CASES: &[Case] = &[
     (0x81, "", |_, peer| peer.send(&[0x00, 0x00])),
     (0x82, "", |_, peer| peer.send(&[0xD0, 0x00])),
-    // A second CONNECT, of a version that does not exist.
+    // A second CONNECT, of an unknown protocol version.
     (0x82, "", |_, peer| peer.send(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 9, 2, 0, 0, 0, 1, b'a'])),
     (0x87, "", |_, peer| {
         let method = || properties().text(property::AUTHENTICATION_METHOD, "test-echo");
@@ -28,7 +28,7 @@ const CASES: &[Case] = &[
     }),
     (0x8B, "", |broker, _| broker.process().signal(Signal::TERM)),
     (0x9C, "server_reference = \"other:1\"", |broker, _| broker.process().signal(Signal::TERM)),
-    // Told a keep alive of one second, and silent for longer.
+    // The keep alive is limited to one second, and the client is silent for longer.
     (0x8D, "keep_alive_s_max = 1", |_, _| {}),
     (0x8E, "", |broker, _| {
         Peer::connect(broker.address(), &Connect::new(Version::V5, "subject"));
@@ -75,7 +75,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_reason_is_told_before_the_end() {
+fn every_close_reason_is_sent_before_the_end() {
     for (reason, config, provoke) in CASES {
         let flags = ["--shards", "1", "--test-authentication", "true"];
         let mut broker = Broker::start_with(&Setup { flags: &flags, config, ..Setup::default() });
@@ -98,7 +98,7 @@ fn every_reason_is_told_before_the_end() {
         assert_eq!(peer.await_close(), Some(*reason), "with {config:?}");
         broker.stop();
     }
-    // The engine's own list, so that a reason that is added is provoked here, too.
+    // The list of the engine, so that every new reason must be provoked here.
     for reason in CLOSE_REASONS {
         assert!(CASES.iter().any(|(seen, ..)| *seen == reason.code()), "nothing provokes {reason:?}");
     }

@@ -1,4 +1,4 @@
-//! The configuration as an operator meets it: file, flags, and the subcommands that explain both.
+//! The configuration from the view of an operator: file, flags, and the `config` subcommands.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ fn in_directory(directory: &Directory, arguments: &[&str]) -> Finished {
     run(command)
 }
 
-/// Both must refuse, and name every part.
+/// Both commands must fail and name every part.
 fn refused(directory: &Directory, file: &str, parts: &[&str]) {
     for arguments in [vec!["--config", file, "--port", "0"], vec!["config", "check", file]] {
         let finished = in_directory(directory, &arguments);
@@ -40,13 +40,13 @@ fn an_unknown_key_names_file_line_key_and_the_nearest() {
 fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
     let directory = Directory::new();
     directory.write("odd.conf", "# a comment\nio = \"kqueue\"\nmax_connections = 0\n");
-    // All that is wrong is told at once.
+    // All errors are reported together.
     refused(&directory, "odd.conf", &["odd.conf", "line 2", "io", "kqueue", "auto", "uring", "epoll"]);
     refused(&directory, "odd.conf", &["line 3", "max_connections", "0", "1"]);
 }
 
 #[test]
-fn what_is_not_a_configuration_is_told_with_its_line() {
+fn an_invalid_configuration_is_reported_with_its_line() {
     let directory = Directory::new();
     directory.write("odd.conf", "port = 0\nport 1\n");
     refused(&directory, "odd.conf", &["odd.conf", "line 2"]);
@@ -57,7 +57,7 @@ fn what_is_not_a_configuration_is_told_with_its_line() {
 fn a_bad_flag_names_itself_and_what_is_allowed() {
     let directory = Directory::new();
     for (arguments, parts) in [
-        (["--port", "70000"], ["--port", "70000", "65535"]),
+        (["--port", "99999"], ["--port must be", "from 0 to 65535", "not 99999"]),
         (["--io", "fast"], ["--io", "fast", "epoll"]),
         (["--log-level", "loud"], ["--log-level", "loud", "debug"]),
         (["--prot", "1"], ["--prot", "--port", "mqtt-broker"]),
@@ -139,7 +139,7 @@ fn the_file_of_the_replaced_product_becomes_ours() {
         let line = finished.output.lines().find(|line| line.starts_with(key)).expect("every key is shown");
         assert!(line.contains(value) && line.contains("ours.conf"), "{line}");
     }
-    // It overwrites nothing and takes nothing that is not such a file.
+    // An existing file is not overwritten, and a file that is not a configuration is refused.
     let finished =
         in_directory(&directory, &["config", "import", "data/config.json", "--output", "ours.conf"]);
     assert!(!finished.status.success() && finished.output.contains("ours.conf"), "{}", finished.output);
@@ -149,7 +149,7 @@ fn the_file_of_the_replaced_product_becomes_ours() {
 }
 
 #[test]
-fn version_and_help_tell_what_they_should() {
+fn version_and_help_show_every_common_flag() {
     let directory = Directory::new();
     let finished = in_directory(&directory, &["--version"]);
     assert!(finished.status.success());
@@ -214,9 +214,9 @@ fn the_file_limits_topic_aliases_in_each_direction_by_itself() {
     }
 }
 
-/// The judge's own helper: a command that cannot be found is a failure with a name.
+/// The helper itself: a command that does not exist is a failure with its name.
 #[test]
 #[should_panic(expected = "cannot start")]
-fn a_missing_command_is_told() {
+fn a_missing_command_is_reported() {
     run(Command::new("/nonexistent/command"));
 }

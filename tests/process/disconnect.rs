@@ -1,4 +1,4 @@
-//! `mqtt-broker disconnect`: the operator closes a client of the running broker, and is told how that went.
+//! `mqtt-broker disconnect`: the operator closes a client of the running broker, and receives the result.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::harness::peer::Peer;
 use crate::harness::process::{Finished, run};
 use crate::harness::time::PATIENCE;
 
-/// What an operator types.
+/// Runs the command of the operator.
 pub(crate) fn disconnect(broker: &Broker, client_id: &str) -> Finished {
     disconnect_in(broker.directory(), Path::new("data"), client_id)
 }
@@ -25,7 +25,7 @@ fn disconnect_in(directory: &Directory, data_dir: &Path, client_id: &str) -> Fin
     run(command)
 }
 
-/// The command failed, and one sentence says why.
+/// The command failed with one sentence that gives the reason.
 fn refused(finished: &Finished, parts: &[&str]) {
     assert_eq!(finished.status.code(), Some(1), "{}", finished.output);
     assert_eq!(finished.output.lines().count(), 1, "{}", finished.output);
@@ -41,12 +41,12 @@ fn socket(broker: &Broker) -> PathBuf {
 #[test]
 fn a_client_is_closed_with_its_will_and_its_session_goes_on() {
     for io in Io::EACH {
-        for (version, told) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
+        for (version, expected) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
             let setup = Setup { io, flags: &["--shards", "3", "--sys-interval-s", "1"], ..Setup::default() };
             let mut broker = Broker::start_with(&setup);
             let mut watcher = Peer::connect(broker.address(), &Connect::new(Version::V5, "watcher"));
             watcher.subscribe("will/#", 1);
-            // As many as make sure that some live where they were not accepted.
+            // Enough clients that some live on another shard than the one that accepted them.
             for number in 0..4 {
                 let id = format!("client {number} \"ü\"");
                 let will = format!("will/{number}");
@@ -59,9 +59,9 @@ fn a_client_is_closed_with_its_will_and_its_session_goes_on() {
                 let finished = disconnect(&broker, &id);
                 assert_eq!(finished.status.code(), Some(0), "{}", finished.output);
                 assert_eq!(finished.output, format!("client {id:?} was disconnected"));
-                assert_eq!(client.await_close(), told, "{version:?} on {io:?}");
+                assert_eq!(client.await_close(), expected, "{version:?} on {io:?}");
                 assert_eq!(watcher.next_message().topic, will);
-                // Once is once.
+                // The second attempt finds no client.
                 refused(&disconnect(&broker, &id), &["client 0".replace('0', &number.to_string()).as_str()]);
                 watcher.publish(&Publish::new("t", 1, b"meanwhile"));
                 let mut client = Peer::connect(broker.address(), &connect);
@@ -80,13 +80,13 @@ fn a_client_is_closed_with_its_will_and_its_session_goes_on() {
 }
 
 #[test]
-fn a_session_that_asked_for_no_longer_life_ends() {
+fn a_session_without_an_expiry_ends() {
     let broker = Broker::start_with(&Setup::default());
-    for (version, told) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
+    for (version, expected) in [(Version::V5, Some(0x98)), (Version::V3_1_1, None)] {
         let mut client = Peer::connect(broker.address(), &Connect::new(version, "brief"));
         client.subscribe("t", 1);
         assert!(disconnect(&broker, "brief").status.success());
-        assert_eq!(client.await_close(), told);
+        assert_eq!(client.await_close(), expected);
         let client = Peer::connect(broker.address(), &Connect::persistent(version, "brief"));
         assert!(!client.session_present, "{version:?}");
         client.disconnect();
@@ -109,12 +109,12 @@ fn an_identifier_that_the_broker_assigned_is_found_wherever_it_lives() {
 }
 
 #[test]
-fn who_is_not_connected_is_told_and_nobody_else_is_closed() {
+fn an_unknown_client_is_reported_and_no_other_is_closed() {
     let broker = Broker::start_with(&Setup::default());
     let mut other = Peer::connect(broker.address(), &Connect::new(Version::V5, "other"));
     let absent = Connect::persistent(Version::V5, "absent");
     Peer::connect(broker.address(), &absent).disconnect();
-    // A stranger that has said nothing yet is no client.
+    // A connection without CONNECT is not a client.
     let stranger = Peer::open(broker.address(), Version::V5);
     let long = "x".repeat(100_000);
     for id in ["nobody", "absent", "", "oth", "other ", "-h", "a\nb", &long] {
@@ -131,7 +131,7 @@ fn without_a_broker_the_data_directory_is_named() {
     let directory = Directory::new();
     let nowhere = Path::new("nowhere/data");
     refused(&disconnect_in(&directory, nowhere, "a"), &["no broker runs", "nowhere/data", "--data-dir"]);
-    // After a clean end as after a crash, which leaves its socket behind.
+    // After a clean stop and after a crash, which leaves the socket behind.
     let setup = Setup::default();
     let broker = Broker::start_with(&setup);
     let path = socket(&broker);
@@ -149,7 +149,7 @@ fn without_a_broker_the_data_directory_is_named() {
 }
 
 #[test]
-fn the_socket_is_its_owners_alone_and_survives_whoever_speaks_to_it() {
+fn the_socket_belongs_to_its_owner_alone_and_survives_invalid_requests() {
     let broker = Broker::start_with(&Setup::default());
     let path = socket(&broker);
     let mode = fs::metadata(&path).expect("a broker that serves has its socket").permissions().mode();
@@ -157,7 +157,7 @@ fn the_socket_is_its_owners_alone_and_survives_whoever_speaks_to_it() {
     let say = |bytes: &[u8]| {
         let mut stream = UnixStream::connect(&path).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("an option of sockets");
-        // The broker may have heard enough before the end.
+        // The broker may close before it has read everything.
         let _ = stream.write_all(bytes);
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
@@ -167,7 +167,7 @@ fn the_socket_is_its_owners_alone_and_survives_whoever_speaks_to_it() {
     assert_eq!(say(b"{\"disconnect\":{\"client_id\":\"\xff\"}}\n"), "\"not_understood\"\n");
     assert_eq!(say(&vec![b' '; 2_000_000]), "\"not_understood\"\n");
     assert_eq!(say(b"{\"disconnect\":{\"client_id\":\"nobody\"}}\nmore\n"), "\"not_connected\"\n");
-    // Whoever says nothing, or half, is not waited for for long.
+    // A connection that sends nothing, or half a line, blocks the others only for a bounded time.
     let silent = UnixStream::connect(&path).expect("it listens");
     let mut half = UnixStream::connect(&path).expect("it listens");
     half.write_all(b"{\"disconnect\":").expect("it has room");
@@ -197,11 +197,11 @@ fn a_path_that_is_too_long_for_a_socket_is_warned_about_and_survived() {
 }
 
 #[test]
-fn a_broker_that_does_not_turn_is_not_waited_for_for_ever() {
+fn a_broker_that_does_not_answer_is_waited_for_within_a_bound() {
     let mut broker = Broker::start_with(&Setup::default());
     broker.process().signal(Signal::STOP);
     let finished = disconnect(&broker, "a");
     broker.process().signal(Signal::CONT);
-    refused(&finished, &["cannot be asked", "control.sock"]);
+    refused(&finished, &["cannot be reached", "control.sock"]);
     broker.stop();
 }

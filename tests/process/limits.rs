@@ -1,4 +1,4 @@
-//! The most connections at once: one more is refused with a reason and costs nobody else anything.
+//! The limit on connections: one more is refused with a reason code, and the other clients are not affected.
 
 use crate::harness::broker::{Broker, Io, Setup};
 use crate::harness::packet::{Connect, Properties, Publish, Version};
@@ -18,16 +18,16 @@ fn one_connection_too_many_is_refused_with_a_reason() {
         for round in 0..10 {
             let id = format!("late{round}");
             let (mut peer, reason) = Peer::try_connect(broker.address(), &Connect::new(Version::V5, &id));
-            assert_eq!(reason, 0x97, "version 5 is told Quota exceeded");
+            assert_eq!(reason, 0x97, "version 5 receives Quota exceeded");
             peer.await_close();
             let (mut peer, reason) = Peer::try_connect(broker.address(), &Connect::new(Version::V3_1_1, &id));
-            assert_eq!(reason, 0x03, "3.1.1 is told Server unavailable");
+            assert_eq!(reason, 0x03, "3.1.1 receives Server unavailable");
             peer.await_close();
         }
         for peer in &mut admitted {
             peer.ping();
         }
-        // A place that is free again is given to the next.
+        // A permit that is released goes to the next connection.
         admitted.remove(0).disconnect();
         admitted.push(connect_when_free(&broker));
         for peer in admitted {
@@ -37,12 +37,12 @@ fn one_connection_too_many_is_refused_with_a_reason() {
     }
 }
 
-/// What a client makes the broker hold counts, be it half a packet, a filter or a will.
+/// Everything that a client makes the broker store is counted: a partial packet, a filter, a will.
 #[test]
 fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
     for io in Io::EACH {
         let config = "memory_bytes_max = 200000\n";
-        // What the broker tells of itself takes room as well.
+        // The `$SYS` messages take memory as well.
         let flags = &["--shards", "1", "--sys-interval-s", "0"];
         let broker = Broker::start_with(&Setup { io, flags, config });
         let connect = |id: &'static str| Connect::new(Version::V5, id);
@@ -52,7 +52,7 @@ fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
         greedy.send_whatever_happens(&half(390_000));
         assert_eq!(greedy.await_close(), Some(0x97), "half a packet of more than there is");
         let mut keeper = Peer::connect(broker.address(), &connect("keeper"));
-        // Retained, so that it stays.
+        // Retained, so that it stays in memory.
         let refused_at = (0..40).find(|number| {
             let topic = format!("kept/{number}");
             keeper.publish(&Publish::new(&topic, 1, &[b'x'; 7_900]).retained()) == 0x97
@@ -69,9 +69,9 @@ fn past_the_ceiling_of_memory_each_is_refused_with_a_reason() {
     }
 }
 
-/// A peer that was ended and never closes its own side must not be able to keep the place.
+/// A peer that was disconnected and never closes its side must not keep its permit.
 #[test]
-fn who_ignores_the_end_does_not_keep_the_place() {
+fn a_client_that_ignores_the_end_does_not_keep_its_permit() {
     for io in Io::EACH {
         let (flags, config) = (["--max-connections", "1"], "connect_timeout_s = 1\n");
         let broker = Broker::start_with(&Setup { io, flags: &flags, config });
@@ -83,7 +83,7 @@ fn who_ignores_the_end_does_not_keep_the_place() {
     }
 }
 
-/// Who leaves sees the end before the broker has cleared up after him: for that moment the next one may be refused.
+/// A client that leaves sees the end before its permit is released, so the next CONNECT can be refused for a moment.
 fn connect_when_free(broker: &Broker) -> Peer {
     let deadline = Deadline::after(PATIENCE);
     loop {

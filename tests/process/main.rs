@@ -1,5 +1,6 @@
-//! The broker as its operator sees it: flags, files, signals, statistics, and every trouble told in one clear sentence.
-//! Provokes each trouble for real; never reads the broker's state but through what an operator has.
+//! The broker from the view of its operator: flags, files, signals, statistics, and every startup error as one clear
+//! sentence. Each error is really provoked, and the state of the broker is observed only by means that an operator
+//! has.
 #![cfg(unix)]
 
 #[path = "../harness/mod.rs"]
@@ -13,7 +14,7 @@ mod limits;
 mod offers;
 mod service_manager;
 mod starting;
+mod startup_errors;
 mod statistics;
 mod stopping;
 mod sys_topics;
-mod troubles;

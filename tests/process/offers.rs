@@ -1,4 +1,4 @@
-//! What the broker can be told to leave out or to say beside the point, as its clients meet it.
+//! The optional features of the broker, switched off or changed, from the view of its clients.
 
 use rustix::process::Signal;
 
@@ -22,7 +22,7 @@ fn refused(broker: &Broker, connect: &Connect<'_>) -> (u8, Peer) {
 }
 
 #[test]
-fn what_is_not_offered_is_told_and_refused() {
+fn unsupported_features_are_refused_with_their_reason_code() {
     let broker = start(
         "wildcard_subscriptions = false\nshared_subscriptions = false\nsubscription_identifiers = false\n\
          retain_available = false\nmaximum_qos = 1\nassigned_client_ids = false\n",
@@ -70,15 +70,15 @@ fn new_clients_are_sent_elsewhere() {
     for (redirect, reason) in [("use_another", 0x9C), ("moved", 0x9D)] {
         let broker =
             start(&format!("redirect = \"{redirect}\"\nserver_reference = \"other.example:1883\"\n"));
-        let (told, peer) = refused(&broker, &Connect::new(Version::V5, "peer"));
-        assert_eq!(told, reason);
+        let (received, peer) = refused(&broker, &Connect::new(Version::V5, "peer"));
+        assert_eq!(received, reason);
         assert_eq!(peer.text(property::SERVER_REFERENCE).as_deref(), Some("other.example:1883"));
         let mut small = Connect::new(Version::V5, "small");
         small.properties = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 20);
-        let (told, peer) = refused(&broker, &small);
-        assert_eq!((told, peer.text(property::SERVER_REFERENCE)), (reason, None), "only what fits");
-        let (told, _) = refused(&broker, &Connect::new(Version::V3_1_1, "older"));
-        assert_eq!(told, 3, "server unavailable");
+        let (received, peer) = refused(&broker, &small);
+        assert_eq!((received, peer.text(property::SERVER_REFERENCE)), (reason, None), "only what fits");
+        let (received, _) = refused(&broker, &Connect::new(Version::V3_1_1, "older"));
+        assert_eq!(received, 3, "server unavailable");
         broker.stop();
     }
 }
@@ -91,17 +91,17 @@ fn a_stop_refers_to_the_other_server() {
     connect.properties = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 24);
     let mut small = Peer::connect(broker.address(), &connect);
     broker.process().signal(Signal::TERM);
-    let (reason, properties) = peer.await_farewell().expect("a client of version 5 is told");
+    let (reason, properties) = peer.await_farewell().expect("a client of version 5 receives a reason");
     assert_eq!(reason, 0x9C);
     assert_eq!(text(&properties, property::SERVER_REFERENCE).as_deref(), Some("other.example:1883"));
-    let (reason, properties) = small.await_farewell().expect("a client of version 5 is told");
+    let (reason, properties) = small.await_farewell().expect("a client of version 5 receives a reason");
     assert_eq!(reason, 0x9C);
     assert_eq!(text(&properties, property::SERVER_REFERENCE), None, "only what fits");
     broker.stop();
 }
 
 #[test]
-fn a_payload_that_is_not_what_it_says_is_refused() {
+fn a_payload_that_is_not_utf8_as_indicated_is_refused() {
     let broker = start("check_payload_format = true\n");
     let utf8 = || Properties::new().byte(property::PAYLOAD_FORMAT, 1);
     let mut peer = connect(&broker, Version::V5);
@@ -121,7 +121,7 @@ fn a_payload_that_is_not_what_it_says_is_refused() {
 }
 
 #[test]
-fn response_information_is_told_to_who_asks() {
+fn response_information_is_sent_on_request() {
     let broker = start("response_topic_prefix = \"answers\"\n");
     for (asks, expected) in [(0, None), (1, Some("answers/peer"))] {
         let mut connect = Connect::new(Version::V5, "peer");
@@ -135,7 +135,7 @@ fn response_information_is_told_to_who_asks() {
 }
 
 #[test]
-fn refusals_are_put_in_words_unless_the_client_wants_none() {
+fn refusals_carry_a_reason_string_unless_the_client_declines() {
     let broker = start("topic_levels_max = 2\n");
     for (wanted, has_words) in [(None, true), (Some(1), true), (Some(0), false)] {
         let mut connect = Connect::new(Version::V5, "peer");

@@ -1,4 +1,4 @@
-//! What a service manager is told: that it serves, what it does, that it lives, and that it stops.
+//! The notifications to a service manager: ready, status, watchdog and stopping.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::harness::broker::{Broker, Directory, Setup, command_in, configure};
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// The socket that the broker is pointed to, as systemd does it.
+/// The notification socket, set up as systemd does it.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -19,7 +19,7 @@ struct Manager {
 
 impl Manager {
     fn new(name: &str, command: &mut Command) -> Self {
-        // Not in the test's directory: the path of a socket has 107 bytes at most.
+        // Not in the directory of the test, because the path of a socket has at most 107 bytes.
         let path = std::env::temp_dir().join(format!("mqtt-broker-{name}-{}", std::process::id()));
         let socket = UnixDatagram::bind(&path).expect("a socket can be made in the temporary directory");
         socket.set_read_timeout(Some(PATIENCE)).expect("the time-out is not zero");
@@ -27,7 +27,7 @@ impl Manager {
         Self { socket, path }
     }
 
-    /// Reads what it is told until one line is `wanted` (a whole line, or its beginning up to `=`).
+    /// Reads notifications until a line is `wanted`: a whole line, or its beginning up to `=`.
     fn await_line(&self, wanted: &str) -> String {
         let deadline = Deadline::after(PATIENCE);
         let mut buffer = [0; 4096];
@@ -41,24 +41,24 @@ impl Manager {
                 seen.push(line.to_owned());
             }
         }
-        panic!("{wanted} was not told; what was: {seen:?}");
+        panic!("{wanted} was not sent, only {seen:?}");
     }
 }
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        // What is left in the temporary directory harms nobody.
+        // A socket that remains in the temporary directory is harmless.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 #[test]
-fn it_is_told_readiness_state_life_and_stop() {
+fn systemd_receives_ready_status_watchdog_and_stopping() {
     let directory = Directory::new();
     let mut command = command_in(&directory);
     configure(&mut command, &directory, &Setup::default());
     let manager = Manager::new("life", &mut command);
-    // Half a second of patience: a sign of life has to come every quarter.
+    // A watchdog time of half a second: a notification must arrive every quarter of a second.
     command.env("WATCHDOG_USEC", "500000").env_remove("WATCHDOG_PID");
     let mut broker = Broker::spawn(directory, command, 1);
     manager.await_line("READY=1");
@@ -74,7 +74,7 @@ fn it_is_told_readiness_state_life_and_stop() {
 }
 
 #[test]
-fn without_a_watchdog_no_life_is_told() {
+fn without_a_watchdog_no_keep_alive_is_sent() {
     let directory = Directory::new();
     let mut command = command_in(&directory);
     configure(&mut command, &directory, &Setup::default());

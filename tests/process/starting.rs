@@ -11,7 +11,7 @@ use crate::harness::peer::Peer;
 use crate::harness::process::run;
 
 #[test]
-fn without_arguments_it_serves_on_1883_or_says_who_does() {
+fn without_arguments_it_serves_on_1883_or_names_the_port_in_use() {
     let directory = Directory::new();
     let command = command_in(&directory);
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 1883)).is_ok();
@@ -29,16 +29,16 @@ fn without_arguments_it_serves_on_1883_or_says_who_does() {
         return;
     }
     let broker = Broker::spawn(directory, command, 1);
-    assert_eq!(broker.address(), (Ipv4Addr::LOCALHOST, 1883).into(), "loopback only, until told otherwise");
+    assert_eq!(broker.address(), (Ipv4Addr::LOCALHOST, 1883).into(), "loopback only by default");
     Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, "peer")).disconnect();
     assert!(broker.directory().path().join("data").is_dir(), "data/ is made below the working directory");
     let (finished, _directory) = broker.stop();
-    assert!(finished.output.contains("--bind"), "it says how to let others in:\n{}", finished.output);
+    assert!(finished.output.contains("--bind"), "the remedy is missing:\n{}", finished.output);
     assert!(finished.output.contains("[STATS] Connections: 0/10000 (0.0%)"), "{}", finished.output);
 }
 
 #[test]
-fn every_address_is_served_and_told() {
+fn every_address_is_served_and_logged() {
     let flags = ["--bind", "127.0.0.2", "--bind", "127.0.0.3"];
     let directory = Directory::new();
     let mut command = command_in(&directory);
@@ -93,7 +93,8 @@ fn ipv6_is_served_where_there_is_any() {
 
 #[test]
 fn opening_to_others_is_warned_about() {
-    // What is tested is the sentence: an address of 127.0.0.0/8 would be loopback, so all of them it is, for a moment.
+    // The warning is tested. An address of 127.0.0.0/8 would count as loopback, so the broker listens on all addresses
+    // for a moment.
     let directory = Directory::new();
     let mut command = command_in(&directory);
     command.args(["--bind", "0.0.0.0", "--port", "0"]);
@@ -111,10 +112,7 @@ fn log_dir_gets_files_and_standard_output_keeps_the_log() {
     let (finished, directory) = broker.stop();
     assert!(finished.output.contains("listening on"));
     let files = contents(&directory.path().join("logs"));
-    assert!(
-        files.iter().any(|text| text.contains("listening on")),
-        "no log file tells the address: {files:?}"
-    );
+    assert!(files.iter().any(|text| text.contains("listening on")), "no log file has the address: {files:?}");
     assert!(files.iter().all(|text| !text.contains('\u{1b}')), "a file has no colours");
     assert!(!finished.output.contains('\u{1b}'), "a pipe has no colours");
 }
@@ -135,22 +133,22 @@ fn log_level_err_is_quiet() {
 }
 
 #[test]
-fn io_auto_says_what_serves() {
+fn io_auto_logs_the_selected_backend() {
     let broker = Broker::start_with(&Setup { io: Io::Auto, ..Setup::default() });
     Peer::connect(broker.address(), &Connect::new(Version::V5, "peer")).disconnect();
     let (finished, _directory) = broker.stop();
     let uring = cfg!(target_os = "linux") && !machine::refuses_uring();
-    let told = format!("io={} ", if uring { Io::Uring } else { Io::Epoll }.log_name());
-    assert!(finished.output.contains(&told), "{told}is not told:\n{}", finished.output);
+    let expected = format!("io={} ", if uring { Io::Uring } else { Io::Epoll }.log_name());
+    assert!(finished.output.contains(&expected), "{expected}is not logged:\n{}", finished.output);
 }
 
 #[test]
-fn io_that_is_asked_for_is_what_serves() {
+fn the_requested_io_is_selected() {
     for io in [Io::Epoll, Io::Tokio, Io::Blocking] {
         let broker = Broker::start_with(&Setup { io, ..Setup::default() });
         let (finished, _directory) = broker.stop();
-        let told = format!("shards run io={} ", io.log_name());
-        assert!(finished.output.contains(&told), "{told}is not told:\n{}", finished.output);
+        let expected = format!("shards run io={} ", io.log_name());
+        assert!(finished.output.contains(&expected), "{expected}is not logged:\n{}", finished.output);
     }
 }
 

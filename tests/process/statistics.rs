@@ -1,4 +1,4 @@
-//! The statistics block, exactly of the form that scripts read, on standard output.
+//! The statistics block on standard output, exactly in the format that scripts parse.
 
 use rustix::process::Signal;
 
@@ -8,21 +8,25 @@ use crate::harness::peer::Peer;
 use crate::harness::process::{Process, Stream};
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// Asks until the block is `expected`: what a client has done is counted soon, not before it is answered.
+/// Requests blocks until one is `expected`. The actions of a client are counted soon after their answer, not before
+/// it.
 fn becomes(broker: &mut Broker, expected: &[String; 3]) {
     let deadline = Deadline::after(PATIENCE);
     loop {
         let mark = broker.process().mark();
         broker.process().signal(Signal::USR1);
-        let told = block(broker.process(), mark);
-        if told == *expected {
+        let printed = block(broker.process(), mark);
+        if printed == *expected {
             return;
         }
-        assert!(deadline.remaining().is_some(), "the statistics stay at {told:?} and should be {expected:?}");
+        assert!(
+            deadline.remaining().is_some(),
+            "the statistics stay at {printed:?} and should be {expected:?}"
+        );
     }
 }
 
-/// The next whole block after `mark`, each line judged character by character.
+/// The next complete block after `mark`, with every character of its lines checked.
 fn block(process: &mut Process, mark: usize) -> [String; 3] {
     let first = process.wait_for(mark, "statistics", |line| line.starts_with("[STATS] Connections: "));
     process.wait_for(mark, "third line", |line| line.starts_with("[STATS] Subscriptions: "));
@@ -85,7 +89,11 @@ fn the_signal_prints_the_numbers_of_now_and_the_stop_the_last() {
     let (finished, _directory) = broker.stop();
     let last: Vec<&str> = finished.output.lines().filter(|line| line.starts_with("[STATS] ")).collect();
     let last = &last[last.len() - 3..];
-    assert_eq!(last, expected("0/8 (0.0%)", "5 received, 10 sent", "0"), "the last block tells the end");
+    assert_eq!(
+        last,
+        expected("0/8 (0.0%)", "5 received, 10 sent", "0"),
+        "the last block has the final numbers"
+    );
 }
 
 #[test]

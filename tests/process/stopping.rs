@@ -1,4 +1,4 @@
-//! Stopping: clients are told, what is on its way arrives, and the exit code is 0 within seconds.
+//! Stopping: clients are disconnected, messages in flight arrive, and the exit code is 0 within seconds.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::peer::Peer;
 use crate::harness::time::now;
 
 #[test]
-fn sigterm_and_sigint_tell_the_clients_and_exit_0() {
+fn sigterm_and_sigint_disconnect_the_clients_and_exit_0() {
     for io in Io::EACH {
         for signal in [Signal::TERM, Signal::INT] {
             let mut broker = Broker::start_with(&Setup { io, ..Setup::default() });
@@ -30,7 +30,7 @@ fn sigterm_and_sigint_tell_the_clients_and_exit_0() {
 }
 
 #[test]
-fn what_was_acknowledged_is_delivered_before_the_end() {
+fn acknowledged_messages_are_delivered_before_the_end() {
     let mut broker = Broker::start_with(&Setup::default());
     let mut subscriber = Peer::connect(broker.address(), &Connect::new(Version::V5, "subscriber"));
     subscriber.subscribe("last", 0);
@@ -61,8 +61,9 @@ fn a_client_that_does_not_read_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn nothing_follows_the_farewell_even_where_wills_are_due() {
-    // Ended by the broker, a client has a will that is due; a client that was told already must not be sent it.
+fn nothing_follows_the_disconnect_even_where_wills_are_due() {
+    // A client that the broker disconnects has a will that is due. A client that already received DISCONNECT must not
+    // receive it.
     let mut broker = Broker::start_with(&Setup::default());
     let mut watcher = Peer::connect(broker.address(), &Connect::new(Version::V5, "watcher"));
     watcher.subscribe("will", 0);
@@ -82,12 +83,12 @@ fn kill_leaves_subscriptions_that_the_next_start_reads() {
     let broker = Broker::start_with(&setup);
     let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "keeper"));
     peer.subscribe("kept/#", 1);
-    // It is written at most once a second, so soon.
+    // The file is written at most once a second, so this takes a moment.
     let path = broker.directory().path().join("data/subscriptions.json");
     let deadline = crate::harness::time::Deadline::after(crate::harness::time::PATIENCE);
     while !std::fs::read_to_string(&path).is_ok_and(|text| text.contains("kept/#")) {
         assert!(deadline.remaining().is_some(), "the subscription is not written while the broker runs");
-        // A file has no event to wait for without a dependency that the suite can do without.
+        // Waiting for a change of a file would require a dependency.
         std::thread::sleep(Duration::from_millis(20));
     }
     let directory = broker.kill();
@@ -102,8 +103,8 @@ fn kill_leaves_subscriptions_that_the_next_start_reads() {
 }
 
 #[test]
-fn a_client_that_was_told_and_does_not_close_does_not_hold_up_the_end() {
-    // Half of what the broker allows clients to take what is on its way to them: it had to wait for none of that.
+fn a_lingering_client_does_not_hold_up_the_end() {
+    // Half of the time that the broker leaves its clients for the messages in flight. The stop must not need it.
     const SOON: Duration = Duration::from_millis(1_500);
     let stop = || {
         let mut broker = Broker::start_with(&Setup { flags: &["--shards", "2"], ..Setup::default() });
@@ -119,7 +120,7 @@ fn a_client_that_was_told_and_does_not_close_does_not_hold_up_the_end() {
         mute.vanish();
         took
     };
-    // Other tests load the machine; what a stop waits for by itself shows in the quickest of a few.
+    // Other tests load the machine; the quickest of several stops shows the time that a stop takes by itself.
     let quickest = (0..4).map(|_| stop()).find(|took| *took < SOON);
-    assert!(quickest.is_some(), "every stop waited for clients that had been told");
+    assert!(quickest.is_some(), "every stop waited for lingering clients");
 }

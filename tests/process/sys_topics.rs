@@ -1,4 +1,4 @@
-//! `$SYS/broker/...`: what clients learn of the broker, by names and in forms that mosquitto's users know.
+//! `$SYS/broker/...`: the statistics for clients, with the names and formats that mosquitto uses.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// Everything below `$SYS`, as `peer` has heard it so far.
-fn listen(peer: &mut Peer, heard: &mut BTreeMap<String, String>) {
+/// All values below `$SYS` that `peer` has received so far.
+fn receive(peer: &mut Peer, values: &mut BTreeMap<String, String>) {
     let message = peer.next_message();
     assert!(message.topic.starts_with("$SYS/broker/"), "{message:?}");
-    heard.insert(message.topic.clone(), message.text());
+    values.insert(message.topic.clone(), message.text());
 }
 
-/// Listens until a topic says what is expected.
-fn becomes(peer: &mut Peer, heard: &mut BTreeMap<String, String>, topic: &str, expected: &str) {
+/// Receives until a topic has the expected value.
+fn becomes(peer: &mut Peer, values: &mut BTreeMap<String, String>, topic: &str, expected: &str) {
     let deadline = Deadline::after(PATIENCE);
-    while heard.get(topic).map(String::as_str) != Some(expected) {
-        assert!(deadline.remaining().is_some(), "{topic} does not become {expected}: {heard:?}");
-        listen(peer, heard);
+    while values.get(topic).map(String::as_str) != Some(expected) {
+        assert!(deadline.remaining().is_some(), "{topic} does not become {expected}: {values:?}");
+        receive(peer, values);
     }
 }
 
@@ -31,13 +31,13 @@ fn start(shards: &str, interval_s: &str) -> Broker {
 }
 
 #[test]
-fn the_numbers_follow_what_happens_on_every_shard() {
+fn the_numbers_follow_every_shard() {
     for shards in ["1", "3"] {
         let broker = start(shards, "1");
         let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
         reader.subscribe("$SYS/#", 1);
-        let mut heard = BTreeMap::new();
-        let mut is = |topic: &str, expected: &str| becomes(&mut reader, &mut heard, topic, expected);
+        let mut values = BTreeMap::new();
+        let mut is = |topic: &str, expected: &str| becomes(&mut reader, &mut values, topic, expected);
         let version = concat!("mqtt-broker version ", env!("CARGO_PKG_VERSION"));
         is("$SYS/broker/version", version);
         is("$SYS/broker/clients/connected", "1");
@@ -70,14 +70,14 @@ fn the_numbers_follow_what_happens_on_every_shard() {
         is("$SYS/broker/clients/disconnected", "4");
         is("$SYS/broker/clients/total", "5");
         is("$SYS/broker/clients/maximum", "5");
-        // An offline session is owed QoS 0 messages by nobody: dropped, and told by reason.
+        // QoS 0 messages are not queued for an offline session: they are dropped and counted by reason.
         let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
         publisher.publish(&Publish::new("t", 0, b"x"));
         publisher.ping();
         is("$SYS/broker/messages/dropped/offline", "4");
         is("$SYS/broker/publish/messages/dropped", "4");
 
-        let uptime = &heard["$SYS/broker/uptime"];
+        let uptime = &values["$SYS/broker/uptime"];
         let seconds = uptime.strip_suffix(" seconds").and_then(|seconds| seconds.parse::<u64>().ok());
         assert!(seconds.is_some(), "{uptime}");
         for topic in [
@@ -98,32 +98,33 @@ fn the_numbers_follow_what_happens_on_every_shard() {
             "shard/0/turns",
             "shard/0/parked_wakes",
         ] {
-            let number = heard.get(&format!("$SYS/broker/{topic}")).map(|text| text.parse::<u64>());
+            let number = values.get(&format!("$SYS/broker/{topic}")).map(|text| text.parse::<u64>());
             assert!(matches!(number, Some(Ok(_))), "{topic}: {number:?}");
         }
-        assert_eq!(heard.contains_key("$SYS/broker/shard/2/turns"), shards == "3");
+        assert_eq!(values.contains_key("$SYS/broker/shard/2/turns"), shards == "3");
         broker.stop();
     }
 }
 
 #[test]
-fn retained_messages_that_were_acknowledged_and_found_no_room_are_told() {
+fn retained_messages_refused_after_their_acknowledgement_are_counted() {
     let flags = ["--shards", "2", "--sys-interval-s", "1", "--retained-messages-max", "2"];
     let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
     let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
-    // Topics live on either shard, each with half of the room; the publisher's own knows whether its store is full, the other's acknowledges for it.
+    // Topics live on either shard, each with half of the room. The shard of the publisher knows whether its own store
+    // is full, and acknowledges for the store of the other.
     let taken = (0..40)
         .filter(|number| publisher.publish(&Publish::new(&format!("t/{number}"), 1, b"x").retained()) < 0x80)
         .count();
     assert!(taken > 2, "{taken} of 40");
     let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
     reader.subscribe("$SYS/#", 1);
-    let mut heard = BTreeMap::new();
-    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/count", "2");
-    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/refused", &(taken - 2).to_string());
+    let mut values = BTreeMap::new();
+    becomes(&mut reader, &mut values, "$SYS/broker/retained messages/count", "2");
+    becomes(&mut reader, &mut values, "$SYS/broker/retained messages/refused", &(taken - 2).to_string());
     becomes(
         &mut reader,
-        &mut heard,
+        &mut values,
         "$SYS/broker/publish/messages/refused/no_room",
         &(40 - taken).to_string(),
     );
@@ -131,27 +132,27 @@ fn retained_messages_that_were_acknowledged_and_found_no_room_are_told() {
 }
 
 #[test]
-fn loads_follow_what_happens_and_a_connection_that_moves_counts_once() {
+fn loads_follow_events_and_a_moved_connection_counts_once() {
     let broker = start("3", "1");
     let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
     reader.subscribe("$SYS/#", 1);
-    let mut heard = BTreeMap::new();
-    // Enough that some of them live on another shard than the one that accepts them.
+    let mut values = BTreeMap::new();
+    // Enough clients that some live on another shard than the one that accepted them.
     for number in 0..20 {
         let id = format!("peer-{number}");
         Peer::connect(broker.address(), &Connect::new(Version::V5, &id)).disconnect();
     }
     // CONNECT and SUBSCRIBE of the reader, CONNECT and DISCONNECT of the others.
-    becomes(&mut reader, &mut heard, "$SYS/broker/messages/received", "42");
-    let load = |heard: &BTreeMap<String, String>, name: &str| {
-        let text = heard.get(&format!("$SYS/broker/load/{name}"))?;
+    becomes(&mut reader, &mut values, "$SYS/broker/messages/received", "42");
+    let load = |values: &BTreeMap<String, String>, name: &str| {
+        let text = values.get(&format!("$SYS/broker/load/{name}"))?;
         let (_, decimals) = text.split_once('.')?;
         assert_eq!(decimals.len(), 2, "{name}: {text}");
         text.parse::<f64>().ok()
     };
-    let is_told = |heard: &BTreeMap<String, String>, name: &str| {
+    let is_published = |values: &BTreeMap<String, String>, name: &str| {
         let [one, five, fifteen] =
-            ["1min", "5min", "15min"].map(|window| load(heard, &format!("{name}/{window}")).unwrap_or(-1.0));
+            ["1min", "5min", "15min"].map(|window| load(values, &format!("{name}/{window}")).unwrap_or(-1.0));
         let is_idle = ["publish/received", "publish/dropped"].contains(&name);
         one >= five && five >= fifteen && fifteen >= 0.0 && (one > 0.0) != is_idle
     };
@@ -167,23 +168,23 @@ fn loads_follow_what_happens_and_a_connection_that_moves_counts_once() {
         "connections",
     ];
     let deadline = Deadline::after(PATIENCE);
-    // Each shard tells its own topics, so that for a moment some are newer than others.
-    while !names.iter().all(|name| is_told(&heard, name)) {
-        assert!(deadline.remaining().is_some(), "{heard:?}");
-        listen(&mut reader, &mut heard);
+    // Each shard publishes its own topics, so some values can be newer than others for a moment.
+    while !names.iter().all(|name| is_published(&values, name)) {
+        assert!(deadline.remaining().is_some(), "{values:?}");
+        receive(&mut reader, &mut values);
     }
     broker.stop();
 }
 
 #[test]
-fn whoever_subscribes_to_everything_else_does_not_see_them_and_nobody_writes_them() {
+fn a_wildcard_subscription_does_not_match_sys_topics_and_clients_cannot_publish_to_them() {
     let broker = start("2", "1");
     let mut everything = Peer::connect(broker.address(), &Connect::new(Version::V3_1_1, "everything"));
     everything.subscribe("#", 1);
     everything.subscribe("+/broker/uptime", 1);
     let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
     reader.subscribe("$SYS/broker/uptime", 1);
-    // 3.1.1 has no word for it: acknowledged, and gone.
+    // 3.1.1 has no reason code for it: the message is acknowledged and dropped.
     everything.publish(&Publish::new("$SYS/broker/uptime", 1, b"forged").retained());
     everything.publish(&Publish::new("$SYS/broker/uptime", 2, b"forged"));
     assert_eq!(reader.publish(&Publish::new("$SYS/broker/uptime", 1, b"forged")), 0x87);
@@ -213,14 +214,14 @@ fn retained_messages_that_expire_leave_by_themselves() {
     let broker = start("2", "1");
     let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
     reader.subscribe("$SYS/#", 1);
-    let mut heard = BTreeMap::new();
+    let mut values = BTreeMap::new();
     let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
     for (topic, seconds) in [("a", 2), ("b", 2), ("c", 1_000)] {
         let expiry = Properties::new().four(property::MESSAGE_EXPIRY_INTERVAL, seconds);
         publisher.publish(&Publish::new(topic, 1, b"x").retained().with(expiry));
     }
-    // Nobody subscribes to them, so nobody meets them.
-    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/expired", "2");
-    becomes(&mut reader, &mut heard, "$SYS/broker/retained messages/count", "1");
+    // The expired messages have no subscriber, so no delivery discovers them.
+    becomes(&mut reader, &mut values, "$SYS/broker/retained messages/expired", "2");
+    becomes(&mut reader, &mut values, "$SYS/broker/retained messages/count", "1");
     broker.stop();
 }

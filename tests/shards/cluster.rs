@@ -1,4 +1,5 @@
-//! A broker of several shards and its reports about them: the shard of a client and the counters of every shard.
+//! A broker of several shards, and its reports on each of them: the shard of a client, and the counters of every
+//! shard.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Value;
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// The statistics line of one shard.
+/// The counters that one shard reports on a signal.
 #[derive(Clone, Debug)]
 pub(crate) struct Shard(Vec<(String, u64)>);
 
@@ -31,7 +32,8 @@ impl Shard {
     }
 }
 
-/// A broker of `shards` shards. Always ours, even if `BROKER` is set, because other brokers report no shards.
+/// A broker of `shards` shards. It is our own binary even if `BROKER` names another, because no other broker reports
+/// its shards.
 pub(crate) fn start(io: Io, shards: u16, flags: &[&str]) -> Broker {
     start_in(Directory::new(), io, shards, flags)
 }
@@ -44,7 +46,7 @@ pub(crate) fn start_in(directory: Directory, io: Io, shards: u16, flags: &[&str]
     Broker::start_in(directory, &Setup { io, flags: &all, ..Setup::default() })
 }
 
-/// The current statistics of each shard, in order. A shard updates them at the end of its turn.
+/// The current counters of each shard, in order. A shard publishes them at the end of its turn.
 pub(crate) fn shards(broker: &mut Broker, count: u16) -> Vec<Shard> {
     let mark = broker.process().mark();
     broker.process().signal(Signal::USR1);
@@ -69,7 +71,7 @@ pub(crate) fn await_shards(
         if settled(&shards) {
             return shards;
         }
-        assert!(deadline.remaining().is_some(), "the awaited statistics never came: {shards:?}");
+        assert!(deadline.remaining().is_some(), "the shards never reached the expected state: {shards:?}");
         // The end of a turn is not visible from outside.
         thread::sleep(Duration::from_millis(10));
     }
@@ -79,13 +81,13 @@ pub(crate) fn sum(shards: &[Shard], name: &str) -> u64 {
     shards.iter().map(|shard| shard.count(name)).sum()
 }
 
-/// The shard that CONNACK reported to this client of version 5.
+/// The number of the shard in the CONNACK of this client of version 5.
 pub(crate) fn shard_of(peer: &Peer) -> u16 {
-    let shard = peer.properties.iter().find_map(|(_, value)| match value {
+    let number = peer.properties.iter().find_map(|(_, value)| match value {
         Value::Pair(key, value) if key == "shard" => value.parse().ok(),
         Value::Pair(..) | Value::Number(_) | Value::Bytes(_) => None,
     });
-    shard.unwrap_or_else(|| panic!("CONNACK does not report the shard: {:?}", peer.properties))
+    number.unwrap_or_else(|| panic!("CONNACK does not contain the shard: {:?}", peer.properties))
 }
 
 /// A client identifier whose session lives on `shard`.

@@ -1,4 +1,4 @@
-//! Messages forwarded between shards arrive in order and once, at shards with a subscriber and no others.
+//! Messages between shards: in order, exactly once, to their subscribers and to no other shard.
 
 use rustix::process::Signal;
 
@@ -10,7 +10,7 @@ use crate::harness::time::PATIENCE;
 
 const PER_QOS: usize = 100;
 
-pub(crate) fn every_qos_is_forwarded_in_order_and_once(io: Io) {
+pub(crate) fn every_qos_crosses_in_order_and_once(io: Io) {
     let mut broker = start(io, 3, &[]);
     let (mut crossed, mut sent) = (0, 0);
     for version in Version::BOTH {
@@ -39,17 +39,13 @@ pub(crate) fn every_qos_is_forwarded_in_order_and_once(io: Io) {
         crossed += 2 * 3 * PER_QOS as u64;
     }
     let shards = await_shards(&mut broker, 3, |shards| sum(shards, "crossed") >= crossed);
-    assert_eq!(
-        shards[0].count("crossed"),
-        crossed,
-        "each message is forwarded once to each shard with a subscriber"
-    );
+    assert_eq!(shards[0].count("crossed"), crossed, "each message crosses once for each shard that wants it");
     assert_eq!(shards[0].count("received"), sent);
     assert_eq!(sum(&shards, "crossed_for_nothing"), 0);
     broker.stop();
 }
 
-pub(crate) fn messages_too_large_for_a_block_are_forwarded_in_order(io: Io) {
+pub(crate) fn an_oversized_message_is_forwarded_in_order(io: Io) {
     let mut broker = start(io, 2, &[]);
     let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
     let mut subscriber = peer_at_home(&broker, 1, Version::V5, "subscriber");
@@ -67,7 +63,7 @@ pub(crate) fn messages_too_large_for_a_block_are_forwarded_in_order(io: Io) {
     broker.stop();
 }
 
-pub(crate) fn nothing_is_forwarded_without_a_remote_subscriber(io: Io) {
+pub(crate) fn nothing_crosses_without_a_remote_subscriber(io: Io) {
     let mut broker = start(io, 2, &[]);
     let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
     let mut local = peer_at_home(&broker, 0, Version::V5, "local");
@@ -81,11 +77,11 @@ pub(crate) fn nothing_is_forwarded_without_a_remote_subscriber(io: Io) {
             publisher.publish(&Publish::new("a/b", 1, b"local"));
             assert_eq!(local.next_message().text(), "local");
         }
-        // The turn that took the message has ended when the next packet is answered.
+        // When the next packet is answered, the turn that processed the message has ended.
         publisher.ping();
     };
     publish(&mut publisher, &mut local);
-    assert_eq!(sum(&shards(&mut broker, 2), "crossed"), 0, "no subscriber on the other shard");
+    assert_eq!(sum(&shards(&mut broker, 2), "crossed"), 0, "nobody there wants it");
 
     remote.subscribe("a/b", 1);
     publish(&mut publisher, &mut local);
@@ -95,7 +91,7 @@ pub(crate) fn nothing_is_forwarded_without_a_remote_subscriber(io: Io) {
     assert_eq!(sum(&await_shards(&mut broker, 2, |s| sum(s, "crossed") >= 20), "crossed"), 20);
 
     remote.unsubscribe(&["a/b"]);
-    // UNSUBACK does not wait for the withdrawal of interest. Forwarding ends once the withdrawal has arrived.
+    // No packet waits for the withdrawal of the interest. Once it is known, nothing is forwarded any more.
     let deadline_count = 1_000;
     let mut before = 20;
     let quiet = (0..deadline_count).any(|_| {
@@ -103,7 +99,7 @@ pub(crate) fn nothing_is_forwarded_without_a_remote_subscriber(io: Io) {
         let after = sum(&shards(&mut broker, 2), "crossed");
         std::mem::replace(&mut before, after) == after
     });
-    assert!(quiet, "messages were still forwarded after UNSUBSCRIBE");
+    assert!(quiet, "messages went on crossing after UNSUBSCRIBE");
     remote.ping();
     assert!(remote.waiting().is_empty());
     drop((publisher, local, remote));
@@ -122,11 +118,8 @@ pub(crate) fn retained_messages_are_found_from_every_shard(io: Io) {
         publisher.publish(&Publish::new(topic, 1, topic.as_bytes()).retained());
     }
     let shards = await_shards(&mut broker, 4, |shards| sum(shards, "crossed") > 0);
-    // Three of four home shards are elsewhere. That all of 24 are on this shard by chance is practically impossible.
-    assert!(
-        shards[0].count("crossed") < 2 * TOPICS as u64,
-        "a message is retained by its home shard only: {shards:?}"
-    );
+    // Three of four homes are on other shards, so at least one of 24 is.
+    assert!(shards[0].count("crossed") < 2 * TOPICS as u64, "the home of a topic alone keeps it: {shards:?}");
     for shard in 0..4 {
         let mut wildcard = peer_at_home(&broker, shard, Version::V5, "wildcard");
         wildcard.subscribe("kept/#", 1);
@@ -135,7 +128,7 @@ pub(crate) fn retained_messages_are_found_from_every_shard(io: Io) {
             .map(|_| wildcard.next_message())
             .map(|message| {
                 assert!(message.retain);
-                assert_eq!(message.text(), message.topic, "an older message was retained");
+                assert_eq!(message.text(), message.topic, "an older message was kept");
                 message.topic
             })
             .collect();
@@ -152,8 +145,8 @@ pub(crate) fn retained_messages_are_found_from_every_shard(io: Io) {
     for topic in &topics {
         publisher.publish(&Publish::new(topic, 1, b"").retained());
     }
-    // A cleared message is cleared at its home shard in the order of the lane, so a marker on that lane shows when it is
-    // done.
+    // A cleared message is cleared at its home in the order of the lane. A marker that follows on the same lane shows
+    // when.
     for shard in 0..4 {
         let mut late = peer_at_home(&broker, shard, Version::V5, "late");
         late.subscribe("mark", 1);
@@ -184,7 +177,7 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
     for number in 0..MESSAGES {
         publisher.publish(&Publish::new("work/item", 1, number.to_string().as_bytes()));
     }
-    // Each member learns the end from its own subscription, over the same lane as the shared messages.
+    // Each member receives the end marker by its own subscription, on the lane of the shared messages.
     let mut seen = vec![0; MESSAGES];
     for (shard, member) in members.iter_mut().enumerate() {
         member.subscribe("end", 1);
@@ -208,8 +201,9 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
     broker.stop();
 }
 
-/// The first member reaches its Receive Maximum and acknowledges nothing; the second lives on the other shard.
-pub(crate) fn messages_of_a_departed_member_are_reassigned_to_another_shard(io: Io) {
+/// The first member receives as many messages as it accepts and acknowledges none; the second lives on the other
+/// shard.
+pub(crate) fn the_queue_of_a_departed_group_member_moves_to_another_shard(io: Io) {
     for qos in [1, 2] {
         let mut broker = start(io, 2, &[]);
         let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
@@ -228,7 +222,7 @@ pub(crate) fn messages_of_a_departed_member_are_reassigned_to_another_shard(io: 
         let mut staying = peer_at_home(&broker, 1, Version::V5, "staying");
         staying.subscribe("$share/group/work", qos);
         leaving.vanish();
-        // A QoS 2 message that was sent stays with its client [MQTT-4.8.2-5].
+        // QoS 2 messages that were sent are not given to another member [MQTT-4.8.2-5].
         for number in if qos == 2 { 3 } else { 0 }..10 {
             let message = staying.next_message();
             assert_eq!((message.text(), message.qos), (number.to_string(), qos));
@@ -242,9 +236,9 @@ pub(crate) fn messages_of_a_departed_member_are_reassigned_to_another_shard(io: 
     }
 }
 
-/// Shards once stopped one by one. The subscriber's shard disconnected its clients while acknowledged messages of the
-/// publisher's shard were still on their way.
-pub(crate) fn acknowledged_messages_are_forwarded_before_the_broker_stops(io: Io) {
+/// Shards used to stop one by one. The shard of the subscriber disconnected its clients while messages that the shard
+/// of the publisher had acknowledged were still in flight.
+pub(crate) fn acknowledged_messages_are_forwarded_before_the_end(io: Io) {
     for _ in 0..10 {
         let mut broker = start(io, 3, &[]);
         let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");

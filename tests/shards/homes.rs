@@ -1,4 +1,5 @@
-//! The home shard of a session: the shard that accepts a connection hands it over there, with all bytes it has read.
+//! The home of a session: the shard that accepts a connection hands it over to the home, with all the bytes it has
+//! read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,12 +14,12 @@ use crate::harness::peer::Peer;
 use crate::harness::received::Received;
 use crate::harness::time::{Deadline, PATIENCE, now};
 
-pub(crate) fn a_session_has_one_home_shard_regardless_of_the_accepting_shard(io: Io) {
+pub(crate) fn a_session_lives_on_one_shard_whichever_accepts_the_connection(io: Io) {
     let mut broker = start(io, 4, &[]);
     let mut homes = [0; 4];
     for number in 0..16 {
         let client_id = format!("client-{number}");
-        // The system assigns each connection to a shard of its choice.
+        // The system distributes each connection to a shard of its choice.
         let seen: Vec<u16> = (0..6)
             .map(|_| {
                 let peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, &client_id));
@@ -33,21 +34,21 @@ pub(crate) fn a_session_has_one_home_shard_regardless_of_the_accepting_shard(io:
     assert!(homes.iter().all(|&count| count < 16), "all clients live on one shard: {homes:?}");
     let shards = await_shards(&mut broker, 4, |shards| sum(shards, "connections") == 0);
     let handed_over = sum(&shards, "handed_over");
-    // Three of four connections arrive on another shard: about 72 of 96.
+    // About three of four connections are accepted by another shard: 72 of 96.
     assert!((48..=92).contains(&handed_over), "{handed_over} of 96 connections were handed over");
     assert_eq!(sum(&shards, "sessions"), 16);
     broker.stop();
 }
 
 /// Two addresses, two listeners on each shard: the shard that takes a connection over knows its listener.
-pub(crate) fn a_handed_over_connection_keeps_its_listener(io: Io) {
+pub(crate) fn a_connection_that_is_handed_over_remembers_its_listener(io: Io) {
     const OTHER: &str = "127.0.0.2";
     let mut broker = start(io, 2, &["--bind", OTHER, "--log-level", "debug"]);
     let address_line =
         broker.process().wait_for(0, "the second address", |line| line.contains("listening on 127.0.0.2:"));
     let addresses = [broker.address(), address_in(&address_line).expect("the line has the address")];
-    // The system assigns each connection to one of two shards, and half of the client identifiers live on the other. That
-    // none of so many is handed over is practically impossible.
+    // The system distributes each connection to one of two shards, and half of the identifiers live on the other. With
+    // so many connections at least one is handed over.
     let mut came_by: [Vec<String>; 2] = [Vec::new(), Vec::new()];
     for number in 0..64 {
         for (address, ports) in addresses.iter().zip(&mut came_by) {
@@ -61,7 +62,7 @@ pub(crate) fn a_handed_over_connection_keeps_its_listener(io: Io) {
     }
     let (finished, _directory) = broker.stop();
     for (listener, peers) in came_by.iter().enumerate() {
-        // A port may be used for both addresses, one after the other. Such a port does not identify the listener.
+        // One port can serve both addresses, one after the other. The port then does not identify the address.
         let others = &came_by[1 - listener];
         let peers: Vec<&String> = peers.iter().filter(|peer| !others.contains(peer)).collect();
         let is_one = |line: &&str| {
@@ -76,7 +77,7 @@ pub(crate) fn a_handed_over_connection_keeps_its_listener(io: Io) {
     }
 }
 
-pub(crate) fn packets_sent_right_after_connect_are_not_lost(io: Io) {
+pub(crate) fn packets_right_behind_connect_are_not_lost(io: Io) {
     let mut broker = start(io, 4, &[]);
     for number in 0..40 {
         let client_id = format!("hasty-{number}");
@@ -84,7 +85,7 @@ pub(crate) fn packets_sent_right_after_connect_are_not_lost(io: Io) {
         let topic = format!("hasty/{number}");
         let mut bytes = Connect::new(version, &client_id).encode();
         bytes.extend(subscribe(version, 1, &[(&topic, 1)], &Properties::new()));
-        // Long enough that one receive does not return all of it.
+        // Longer than one receive.
         let payload = vec![b'x'; if number % 4 < 2 { 10 } else { 20_000 }];
         bytes.extend(Publish::new(&topic, 1, &payload).with_packet_id(2).encode(version));
         let mut peer = Peer::open(broker.address(), version);
@@ -100,28 +101,25 @@ pub(crate) fn packets_sent_right_after_connect_are_not_lost(io: Io) {
     broker.stop();
 }
 
-pub(crate) fn a_client_with_an_assigned_identifier_stays_on_its_shard(io: Io) {
+pub(crate) fn an_assigned_client_stays_where_it_was_accepted(io: Io) {
     let mut broker = start(io, 4, &[]);
     for _ in 0..20 {
         let peer = Peer::connect(broker.address(), &Connect::new(Version::V5, ""));
-        let assigned = peer.text(property::ASSIGNED_CLIENT_ID).expect("CONNACK has the assigned identifier");
+        let assigned = peer.text(property::ASSIGNED_CLIENT_ID).expect("CONNACK contains the identifier");
         let home = shard_of(&peer);
         peer.disconnect();
-        // The assigned identifier has the same home shard.
+        // Its identifier leads to the same shard.
         let again = Peer::connect(broker.address(), &Connect::new(Version::V5, &assigned));
         assert_eq!(shard_of(&again), home);
         again.disconnect();
     }
     let shards = await_shards(&mut broker, 4, |shards| sum(shards, "connections") == 0);
     let handed_over = sum(&shards, "handed_over");
-    assert!(
-        handed_over <= 20,
-        "{handed_over} hand-overs, but clients without an identifier are never handed over"
-    );
+    assert!(handed_over <= 20, "{handed_over} hand-overs: those without a name are never handed over");
     broker.stop();
 }
 
-pub(crate) fn the_connection_limit_is_exact_over_all_shards(io: Io) {
+pub(crate) fn the_limit_of_connections_is_exact_over_all_shards(io: Io) {
     let mut broker = start(io, 4, &["--max-connections", "10"]);
     for round in 0..5 {
         let mut peers: Vec<Peer> = (0..10)
@@ -131,7 +129,7 @@ pub(crate) fn the_connection_limit_is_exact_over_all_shards(io: Io) {
             .collect();
         let (refused, reason) =
             Peer::try_connect(broker.address(), &Connect::new(Version::V5, &format!("{round}-one-more")));
-        assert_eq!(reason, 0x97, "one more is refused with Quota Exceeded");
+        assert_eq!(reason, 0x97, "one more is refused with quota exceeded");
         drop(refused);
         for peer in &mut peers {
             peer.ping();
@@ -142,7 +140,7 @@ pub(crate) fn the_connection_limit_is_exact_over_all_shards(io: Io) {
     broker.stop();
 }
 
-pub(crate) fn a_stop_during_hand_overs_is_clean(io: Io) {
+pub(crate) fn a_stop_amid_hand_overs_is_clean(io: Io) {
     let broker = start(io, 4, &[]);
     let address = broker.address();
     let come_and_go = |number: usize| {
@@ -152,7 +150,7 @@ pub(crate) fn a_stop_during_hand_overs_is_clean(io: Io) {
             while let Ok(mut stream) = TcpStream::connect(address) {
                 stream.set_read_timeout(Some(PATIENCE)).expect("the time-out is not zero");
                 let connect = Connect::new(Version::V5, &format!("{number}-{count}")).encode();
-                // The broker may stop at any point of this; the test only requires that it closes in the end.
+                // The broker can stop at any point of this. Only the close at the end matters.
                 let _ = stream.write_all(&connect).and_then(|()| stream.read_exact(&mut [0; 2]));
                 let _ = stream.shutdown(Shutdown::Write);
                 if let Err(error) = std::io::copy(&mut stream, &mut std::io::sink()) {
@@ -166,10 +164,10 @@ pub(crate) fn a_stop_during_hand_overs_is_clean(io: Io) {
     };
     let clients: Vec<_> = (0..4).map(come_and_go).collect();
     thread::sleep(Duration::from_millis(300));
-    let asked = now();
+    let started = now();
     broker.stop();
-    let took = now() - asked;
-    // A lost connection permit would delay the stop by three seconds.
+    let took = now() - started;
+    // The broker would wait three seconds for a lost permit.
     assert!(took < Duration::from_millis(2_500), "the stop took {took:?}");
     for client in clients {
         assert!(client.join().expect("a connection was forgotten") > 0);
@@ -192,7 +190,7 @@ pub(crate) fn the_number_of_shards_may_change_between_two_starts(io: Io) {
     let key = std::fs::read(&key_file).expect("the first start made the key");
     for shard_count in [1, 5, 2] {
         let mut broker = start_in(directory, io, shard_count, &[]);
-        // A message published now finds the sessions, although no client has connected yet.
+        // Messages published now reach the restored sessions, before any client has connected.
         let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
         publisher.publish(&Publish::new("all/x", 1, b"to all"));
         for number in 0..CLIENTS {
@@ -215,11 +213,11 @@ pub(crate) fn the_number_of_shards_may_change_between_two_starts(io: Io) {
     }
 }
 
-/// Session take-overs that both clients together attempt in a second; a slow machine does fewer.
+/// Take-overs in one second by both clients together; a slow machine does fewer.
 const TAKE_OVERS_PER_SECOND: u32 = 1_000;
 const STORM: Duration = Duration::from_secs(10);
 
-pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_leak(io: Io) {
+pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_trace(io: Io) {
     let mut broker = start(io, 2, &[]);
     let contested = client_at_home(&broker, 0, "contested");
     let mut bystander = peer_at_home(&broker, 1, Version::V5, "bystander");
@@ -242,7 +240,7 @@ pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_leak(io: Io) {
                     clean_start: (count + number).is_multiple_of(3),
                     ..Connect::persistent(version, &client_id)
                 };
-                // The previous connection is dropped after the new one has taken its session over.
+                // The earlier connection is dropped after the new one has taken its session.
                 last = Some(Peer::connect(address, &connect));
                 count += 1;
                 let due = start + interval * count;
@@ -259,7 +257,7 @@ pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_leak(io: Io) {
     }
     assert!(count >= 1_000, "only {count} take-overs in {STORM:?}");
 
-    // The last connection is served, and other clients reach it.
+    // The last connection serves, and other clients see its messages.
     let mut last = Peer::connect(address, &Connect::new(Version::V5, &contested));
     assert_eq!(shard_of(&last), 0);
     last.subscribe("question", 1);

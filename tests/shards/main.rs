@@ -1,6 +1,6 @@
-//! Several shards, tested by their clients: forwarding of messages, connection hand-over, and back pressure. Runs the
-//! real binary on each I/O driver. A test counts as one of several shards only if the broker's counter shows that
-//! messages were forwarded.
+//! Several shards from the view of their clients: forwarding, homes, distribution and back-pressure, with the real
+//! binary and each I/O driver. A test counts as one of several shards only if the counters of the broker show
+//! forwarded messages.
 #![cfg(unix)]
 
 #[path = "../harness/mod.rs"]
@@ -8,7 +8,7 @@ mod harness;
 
 mod cluster;
 mod crossing;
-mod dealing;
+mod distribution;
 mod homes;
 mod pressure;
 mod starting;
@@ -55,23 +55,23 @@ macro_rules! scenarios {
 
 scenarios! {
     crossing {
-        every_qos_is_forwarded_in_order_and_once,
-        messages_too_large_for_a_block_are_forwarded_in_order,
-        nothing_is_forwarded_without_a_remote_subscriber,
+        every_qos_crosses_in_order_and_once,
+        an_oversized_message_is_forwarded_in_order,
+        nothing_crosses_without_a_remote_subscriber,
         retained_messages_are_found_from_every_shard,
         a_shared_subscription_spreads_over_all_shards,
-        messages_of_a_departed_member_are_reassigned_to_another_shard,
-        acknowledged_messages_are_forwarded_before_the_broker_stops,
+        the_queue_of_a_departed_group_member_moves_to_another_shard,
+        acknowledged_messages_are_forwarded_before_the_end,
     }
     homes {
-        a_session_has_one_home_shard_regardless_of_the_accepting_shard,
-        a_handed_over_connection_keeps_its_listener,
-        packets_sent_right_after_connect_are_not_lost,
-        a_client_with_an_assigned_identifier_stays_on_its_shard,
-        a_stop_during_hand_overs_is_clean,
-        the_connection_limit_is_exact_over_all_shards,
+        a_session_lives_on_one_shard_whichever_accepts_the_connection,
+        a_connection_that_is_handed_over_remembers_its_listener,
+        packets_right_behind_connect_are_not_lost,
+        an_assigned_client_stays_where_it_was_accepted,
+        a_stop_amid_hand_overs_is_clean,
+        the_limit_of_connections_is_exact_over_all_shards,
         the_number_of_shards_may_change_between_two_starts,
-        ten_seconds_of_take_overs_leave_one_client_and_no_leak,
+        ten_seconds_of_take_overs_leave_one_client_and_no_trace,
     }
     pressure {
         a_stalled_subscriber_does_not_slow_the_others,

@@ -1,4 +1,4 @@
-//! Back pressure: a subscriber that does not read, and shards that send each other more than a lane holds.
+//! Back-pressure: a subscriber that does not read, and shards that send each other more than a lane holds.
 
 use std::thread;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use crate::harness::packet::{Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::now;
 
-/// The maximum time of 99 of 100 round trips while others stall. Generous, because all tests share the machine.
+/// Maximum latency of 99 of 100 messages while other clients stall. It is generous, because all tests share the
+/// machine.
 const P99_MAX: Duration = Duration::from_millis(250);
 
 pub(crate) fn a_stalled_subscriber_does_not_slow_the_others(io: Io) {
     const ROUND_TRIPS: usize = 400;
     const FLOOD: usize = 8_000;
     let mut broker = start(io, 2, &[]);
-    // Its outbox and its queue fill up, with QoS 0 and QoS 1 messages; it reads nothing.
+    // Its outbox and its queue fill up with QoS 0 and QoS 1, and it reads nothing.
     let mut stalled = peer_at_home(&broker, 1, Version::V5, "stalled");
     stalled.subscribe("flood/#", 1);
     let mut flooder = peer_at_home(&broker, 0, Version::V5, "flooder");
@@ -48,11 +49,11 @@ pub(crate) fn a_stalled_subscriber_does_not_slow_the_others(io: Io) {
             now() - begun
         })
         .collect();
-    let flooder = flood.join().expect("the flooder was slowed down");
+    let flooder = flood.join().expect("the flooder was held up");
     times.sort();
     let p99 = times[ROUND_TRIPS * 99 / 100];
     assert!(p99 <= P99_MAX, "p99 of a question and its answer is {p99:?}");
-    // Questions and the flood go one way, answers the other.
+    // Requests and the flood go one way, answers the other.
     let there = (ROUND_TRIPS + FLOOD) as u64;
     let shards = await_shards(&mut broker, 2, |shards| shards[0].count("crossed") == there);
     assert_eq!(shards[1].count("crossed"), ROUND_TRIPS as u64);
@@ -61,7 +62,7 @@ pub(crate) fn a_stalled_subscriber_does_not_slow_the_others(io: Io) {
     broker.stop();
 }
 
-/// Sends more than both lanes between two shards hold, at once and in both directions.
+/// More messages than both lanes between two shards hold, at once and in both directions.
 pub(crate) fn two_shards_that_flood_each_other_lose_nothing(io: Io) {
     const MESSAGES: usize = 3_000;
     let mut broker = start(io, 2, &["--outbox-bytes-max", "67108864"]);
@@ -74,7 +75,7 @@ pub(crate) fn two_shards_that_flood_each_other_lose_nothing(io: Io) {
             let mut window = std::collections::VecDeque::new();
             for number in 0..MESSAGES {
                 let id = u16::try_from(number % 1_000 + 1).expect("at most 1000");
-                // As many in flight as the broker allows a client, so that the lanes fill.
+                // As many messages in flight as the broker permits a client, so that the lanes fill.
                 if window.len() == 1_000 {
                     let id = window.pop_front().expect("it is full");
                     assert_eq!(publisher.complete(1, id), 0);
@@ -107,7 +108,7 @@ pub(crate) fn two_shards_that_flood_each_other_lose_nothing(io: Io) {
         thread::spawn(receive(second)),
     ];
     for thread in threads {
-        thread.join().expect("messages were lost or not acknowledged");
+        thread.join().expect("messages were lost, or nobody was answered");
     }
     let shards = await_shards(&mut broker, 2, |shards| sum(shards, "crossed") == 2 * MESSAGES as u64);
     assert_eq!(sum(&shards, "crossed_for_nothing"), 0);

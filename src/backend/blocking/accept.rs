@@ -1,5 +1,4 @@
-//! Accepts on a thread of its own, until the shard stops.
-//! Knows no protocol, and not who serves what it accepts.
+//! The thread that accepts on one listener until the shard stops. It passes each connection to the shard as an event.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,43 +8,44 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::connection::Told;
-use super::inbox::Tell;
+use super::connection::ThreadEvent;
+use super::inbox::InboxSender;
 use super::spawn;
-use crate::backend::refusals::{REST, Refusals};
-use crate::listen::ListenerNumber;
-use crate::places::Places;
+use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
+use crate::net::listen::ListenerNumber;
+use crate::net::permits::ConnectionPermits;
 
-/// How long to try to wake one who accepts; on this machine it takes no time.
-const WAKE_PATIENCE: Duration = Duration::from_millis(100);
+/// Time limit for the connection that wakes a blocked accept. On one machine it takes no time.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 
-#[expect(clippy::disallowed_types, reason = "a flag that the shard sets and who accepts reads")]
+#[expect(clippy::disallowed_types, reason = "a flag that the shard sets and the accepting thread reads")]
 type Shared<T> = std::sync::Arc<T>;
 
-/// **Lives on:** the shard. Tells those who accept that it stops.
+/// **Lives on:** the shard. Stops the thread that accepts.
 pub(super) struct Acceptor {
     stopping: Shared<AtomicBool>,
     address: SocketAddr,
 }
 
 impl Acceptor {
-    /// Starts to accept.
+    /// Starts the thread.
     ///
     /// # Errors
     /// If the system refuses a thread.
     pub(super) fn start(
         number: ListenerNumber,
         listener: TcpListener,
-        places: Places,
-        tell: Tell,
+        permits: ConnectionPermits,
+        inbox: InboxSender,
     ) -> io::Result<Self> {
         let (stopping, address) = (Shared::new(AtomicBool::new(false)), listener.local_addr()?);
         let seen = Shared::clone(&stopping);
-        spawn("accept", move || run(number, &listener, &places, &tell, &seen))?;
+        spawn("accept", move || run(number, &listener, &permits, &inbox, &seen))?;
         Ok(Self { stopping, address })
     }
 
-    /// Ends the thread, and with it the listener. No call does that to one who blocks on every system; a connection does.
+    /// Ends the thread, and with it the listener. No system call interrupts a blocked accept on every system, but a
+    /// connection does.
     pub(super) fn stop(self) {
         self.stopping.store(true, Relaxed);
         let mut address = self.address;
@@ -54,29 +54,35 @@ impl Acceptor {
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
             IpAddr::V4(_) | IpAddr::V6(_) => {}
         }
-        let _ = TcpStream::connect_timeout(&address, WAKE_PATIENCE);
+        let _ = TcpStream::connect_timeout(&address, WAKE_TIMEOUT);
     }
 }
 
-fn run(number: ListenerNumber, listener: &TcpListener, places: &Places, tell: &Tell, stopping: &AtomicBool) {
-    let refusals = Refusals::default();
+fn run(
+    number: ListenerNumber,
+    listener: &TcpListener,
+    permits: &ConnectionPermits,
+    inbox: &InboxSender,
+    stopping: &AtomicBool,
+) {
+    let error_log = ErrorLog::default();
     loop {
         match listener.accept() {
             _ if stopping.load(Relaxed) => return,
             Ok((stream, peer)) => {
-                let Some(admission) = places.enter() else {
-                    // Not even room to say no.
-                    debug!(%peer, "refused without an answer");
+                let Some(admission) = permits.acquire() else {
+                    // Both the limit of connections and the reserve for refusals are used up.
+                    debug!(%peer, "connection refused without an answer");
                     continue;
                 };
-                if tell.send(Told::Accepted { stream, listener: number, peer, admission }).is_err() {
-                    places.leave(admission);
+                if inbox.send(ThreadEvent::Accepted { stream, listener: number, peer, admission }).is_err() {
+                    permits.release(admission);
                     return;
                 }
             }
             Err(refused) => {
-                if refusals.must_rest(refused) {
-                    thread::sleep(REST);
+                if error_log.must_pause(refused) {
+                    thread::sleep(ACCEPT_PAUSE);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! The threads of one connection, and what the shard holds of it.
-//! Knows neither what the bytes mean nor when to send.
+//! The receiving and the writing thread of one connection, and the shard's handle on them. They only move bytes; the
+//! engine decides what to send and when.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
@@ -9,28 +9,28 @@ use std::rc::Rc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::{Admission, Chunk, ConnectionId};
 
-use super::inbox::Tell;
+use super::inbox::InboxSender;
 use super::spawn;
 use crate::backend::host::{self, Endpoint};
-use crate::listen::ListenerNumber;
+use crate::net::listen::ListenerNumber;
 
-/// What a thread tells its shard.
-pub(super) enum Told {
+/// An event from a thread of the shard.
+pub(super) enum ThreadEvent {
     Accepted {
         stream: TcpStream,
         listener: ListenerNumber,
         peer: SocketAddr,
         admission: Admission,
     },
-    /// So many bytes of the buffer, which is awaited back.
+    /// The first `length` bytes of the buffer were received. The thread waits for the buffer to come back.
     Received {
         connection: ConnectionId,
         buffer: Vec<u8>,
         length: usize,
     },
-    /// Nothing more will be received.
+    /// No more bytes will be received.
     Ended(ConnectionId),
-    /// All of the piece was written, or as much as could be before the peer was gone.
+    /// The whole chunk was written, or as much as the peer took before it was gone.
     Written {
         connection: ConnectionId,
         chunk: Chunk,
@@ -38,8 +38,8 @@ pub(super) enum Told {
     },
 }
 
-/// Bytes that the engine has not consumed yet.
-pub(super) struct Pending {
+/// Bytes that the engine has not consumed.
+pub(super) struct Unconsumed {
     pub(super) buffer: Vec<u8>,
     pub(super) from: usize,
     pub(super) to: usize,
@@ -48,26 +48,27 @@ pub(super) struct Pending {
 /// A connection of a shard on threads.
 pub(super) type Socket = host::Socket<Threaded>;
 
-/// Connections that have credit again, each at most once. **Lives on:** the shard.
+/// Connections that have regained credit, each at most once. **Lives on:** the shard.
 pub(super) type Resumed = Rc<RefCell<Vec<ConnectionId>>>;
 
-#[expect(clippy::disallowed_types, reason = "a socket that its threads and its shard hold at once")]
+#[expect(clippy::disallowed_types, reason = "a socket that the shard and two threads share")]
 type Shared<T> = std::sync::Arc<T>;
 
 /// **Lives on:** the shard of its connection.
 pub(super) struct Threaded {
     id: ConnectionId,
     stream: Shared<TcpStream>,
-    /// Where who receives awaits its buffer: there is one, so there is always room.
+    /// Returns the buffer to the receiving thread. There is only one buffer, so the channel always has room.
     buffers: Sender<Vec<u8>>,
-    /// Where it does so before it is started.
+    /// The thread's end of that channel, until the thread is started.
     awaited: Cell<Option<Receiver<Vec<u8>>>>,
-    pub(super) pending: Cell<Option<Pending>>,
+    pub(super) unconsumed: Cell<Option<Unconsumed>>,
     is_resumed: Cell<bool>,
     resumed: Resumed,
-    /// Who writes what the socket did not take, once that was needed. One piece is lent at a time, so there is always room.
+    /// Passes chunks to the writing thread, after that was first needed. One chunk is lent at a time, so the channel
+    /// always has room.
     writer: RefCell<Option<Sender<Chunk>>>,
-    /// Nothing more will be received, and it is closed once the piece that is lent comes back.
+    /// No more bytes will be received. The connection is closed when the lent chunk comes back.
     pub(super) ended: Cell<bool>,
 }
 
@@ -79,7 +80,7 @@ impl Threaded {
             stream: Shared::new(stream),
             buffers,
             awaited: Cell::new(Some(awaited)),
-            pending: Cell::new(None),
+            unconsumed: Cell::new(None),
             is_resumed: Cell::new(false),
             resumed: Rc::clone(resumed),
             writer: RefCell::default(),
@@ -87,46 +88,46 @@ impl Threaded {
         }
     }
 
-    /// Starts the thread that receives, which waits for its buffer.
-    pub(super) fn start(&self, tell: &Tell) -> io::Result<()> {
-        let awaited = self.awaited.take().expect("it is started once");
-        let (id, stream, tell) = (self.id, Shared::clone(&self.stream), tell.clone());
-        spawn("receive", move || receive(id, &stream, &awaited, &tell))
+    /// Starts the receiving thread, which waits for its buffer.
+    pub(super) fn start(&self, inbox: &InboxSender) -> io::Result<()> {
+        let awaited = self.awaited.take().expect("the thread is started once");
+        let (id, stream, inbox) = (self.id, Shared::clone(&self.stream), inbox.clone());
+        spawn("receive", move || receive(id, &stream, &awaited, &inbox))
     }
 
-    /// Has more received.
+    /// Passes the buffer to the receiving thread.
     pub(super) fn receive_into(&self, buffer: Vec<u8>) {
-        // Who receives is gone only if nobody asks any more.
+        // The thread has ended only if the connection is closed, and then nothing more is to be received.
         let _ = self.buffers.try_send(buffer);
     }
 
-    /// Has a lent piece written by a thread.
+    /// Passes a lent chunk to the writing thread, and starts that thread if necessary.
     ///
     /// # Errors
-    /// Gives it back if the system refuses the thread.
-    pub(super) fn write(&self, chunk: Chunk, tell: &Tell) -> Result<(), (Chunk, io::Error)> {
+    /// Returns the chunk if the system refuses the thread.
+    pub(super) fn write(&self, chunk: Chunk, inbox: &InboxSender) -> Result<(), (Chunk, io::Error)> {
         let mut writer = self.writer.borrow_mut();
         if writer.is_none() {
             let (pieces, lent) = bounded(1);
-            let (id, stream, tell) = (self.id, Shared::clone(&self.stream), tell.clone());
-            match spawn("write", move || write(id, &stream, &lent, &tell)) {
+            let (id, stream, inbox) = (self.id, Shared::clone(&self.stream), inbox.clone());
+            match spawn("write", move || write(id, &stream, &lent, &inbox)) {
                 Ok(()) => *writer = Some(pieces),
                 Err(refused) => return Err((chunk, refused)),
             }
         }
-        let pieces = writer.as_ref().expect("it was just made");
-        pieces.try_send(chunk).expect("a writer waits for the next piece as long as its connection lives");
+        let pieces = writer.as_ref().expect("the writer was started above");
+        pieces.try_send(chunk).expect("the writer waits for chunks as long as its connection lives");
         Ok(())
     }
 
-    /// What was offered has been looked at since there was credit.
-    pub(super) fn look(&self) -> Option<Pending> {
+    /// Takes the unconsumed bytes, to offer them to the engine again.
+    pub(super) fn take_unconsumed(&self) -> Option<Unconsumed> {
         self.is_resumed.set(false);
-        self.pending.take()
+        self.unconsumed.take()
     }
 
-    /// The socket, for another shard. Who receives awaits its buffer, and ends when this value does.
-    pub(super) fn to_std(&self) -> io::Result<TcpStream> {
+    /// The socket, for another shard. The receiving thread waits for its buffer, and ends when this value is dropped.
+    pub(super) fn try_clone_socket(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
 }
@@ -137,7 +138,7 @@ impl Endpoint for Threaded {
         crate::backend::direct::send(&*self.stream, bytes)
     }
 
-    /// Here a socket that is received from with waiting cannot be sent to without: each piece is the writer's.
+    /// A Windows socket with a blocking receive has no non-blocking send, so the writing thread sends every chunk.
     #[cfg(not(unix))]
     fn send(&self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
@@ -158,27 +159,32 @@ impl Endpoint for Threaded {
     }
 }
 
-/// The thread that receives.
-fn receive(connection: ConnectionId, mut stream: &TcpStream, awaited: &Receiver<Vec<u8>>, tell: &Tell) {
-    // It is not awaited any more when the connection has left for another shard, or the shard has ended.
+/// The receiving thread.
+fn receive(
+    connection: ConnectionId,
+    mut stream: &TcpStream,
+    awaited: &Receiver<Vec<u8>>,
+    inbox: &InboxSender,
+) {
+    // The channel closes when the connection has moved to another shard, or the shard has ended.
     while let Ok(mut buffer) = awaited.recv() {
-        let told = loop {
+        let event = loop {
             match stream.read(&mut buffer) {
-                Ok(0) => break Told::Ended(connection),
-                Ok(length) => break Told::Received { connection, buffer, length },
+                Ok(0) => break ThreadEvent::Ended(connection),
+                Ok(length) => break ThreadEvent::Received { connection, buffer, length },
                 Err(refused) if refused.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break Told::Ended(connection),
+                Err(_) => break ThreadEvent::Ended(connection),
             }
         };
-        let ended = matches!(told, Told::Ended(_));
-        if tell.send(told).is_err() || ended {
+        let ended = matches!(event, ThreadEvent::Ended(_));
+        if inbox.send(event).is_err() || ended {
             return;
         }
     }
 }
 
-/// The thread that writes.
-fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk>, tell: &Tell) {
+/// The writing thread.
+fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk>, inbox: &InboxSender) {
     while let Ok(chunk) = lent.recv() {
         let bytes = chunk.as_bytes();
         let mut sent_bytes = 0;
@@ -190,7 +196,7 @@ fn write(connection: ConnectionId, mut stream: &TcpStream, lent: &Receiver<Chunk
                 Err(_) => break,
             }
         }
-        if tell.send(Told::Written { connection, chunk, sent_bytes }).is_err() {
+        if inbox.send(ThreadEvent::Written { connection, chunk, sent_bytes }).is_err() {
             return;
         }
     }

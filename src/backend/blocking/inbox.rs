@@ -1,38 +1,34 @@
-//! What the threads of a shard tell it, and how it sleeps until they do.
-//! Knows not what is done about it.
+//! The queue of events from the threads of a shard, and the sleep of the shard until an event arrives.
 //!
-//! It is a lock and a condition, because who finds them taken sleeps in the kernel. The queue of `crossbeam_channel` has its
-//! threads spin and yield while another is in the middle of it, and ten thousand that do starve that one for ever: all of
-//! them share its core.
+//! It is a mutex with a condition variable, because a thread that finds them taken sleeps in the kernel. A thread that
+//! waits for `crossbeam_channel` spins and yields while another thread is in the middle of an operation. With ten
+//! thousand spinning threads on the core of the shard, that other thread never ran again.
 
 use std::mem;
 use std::sync::{Condvar, PoisonError};
 use std::time::Instant;
 
-use super::connection::Told;
-use crate::clock;
+use super::connection::ThreadEvent;
+use crate::process::clock;
 
-#[expect(clippy::disallowed_types, reason = "the threads of a shard and the shard hold the queue at once")]
+#[expect(clippy::disallowed_types, reason = "the shard and its threads share the queue")]
 type Shared<T> = std::sync::Arc<T>;
-#[expect(
-    clippy::disallowed_types,
-    reason = "threads that block may also wait for each other's hold of a queue"
-)]
+#[expect(clippy::disallowed_types, reason = "blocking threads may also wait for the lock of a queue")]
 type Lock<T> = std::sync::Mutex<T>;
 
-/// The shard's end.
+/// The receiving end. **Lives on:** the shard.
 pub(crate) struct Inbox {
     queue: Shared<Queue>,
 }
 
-/// The other end. **Lives on:** any thread.
+/// The sending end. **Lives on:** any thread.
 #[derive(Clone)]
-pub(super) struct Tell {
+pub(super) struct InboxSender {
     queue: Shared<Queue>,
 }
 
 /// Wakes the shard. **Lives on:** any thread.
-pub(in crate::backend) struct Bell {
+pub(in crate::backend) struct Doorbell {
     queue: Shared<Queue>,
 }
 
@@ -44,15 +40,15 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    /// At most one thing of each thread, and a connection has two of them; what was accepted has its place. So it has the
-    /// bound that connections have, and nobody who tells something waits for room.
-    told: Vec<Told>,
+    /// At most one event of each thread. A connection has two threads, and an accepted connection holds a permit, so
+    /// the number of connections bounds the queue and no sender waits for room.
+    events: Vec<ThreadEvent>,
     is_rung: bool,
     /// The shard has ended.
-    is_over: bool,
+    is_closed: bool,
 }
 
-/// When the shard looks again, if nothing is told before.
+/// The time at which the shard wakes if no event arrives.
 pub(super) enum Wake {
     Now,
     At(Instant),
@@ -79,22 +75,22 @@ impl Queue {
 }
 
 impl Inbox {
-    /// Both ends.
-    pub(in crate::backend) fn new() -> (Self, Bell) {
+    /// Creates the inbox and its doorbell.
+    pub(in crate::backend) fn new() -> (Self, Doorbell) {
         let queue = Shared::<Queue>::default();
-        (Self { queue: Shared::clone(&queue) }, Bell { queue })
+        (Self { queue: Shared::clone(&queue) }, Doorbell { queue })
     }
 
-    /// For a thread of the shard.
-    pub(super) fn tell(&self) -> Tell {
-        Tell { queue: Shared::clone(&self.queue) }
+    /// A sending end for a thread of the shard.
+    pub(super) fn sender(&self) -> InboxSender {
+        InboxSender { queue: Shared::clone(&self.queue) }
     }
 
-    /// Sleeps until something is told, the bell rings or `wake` says so. Puts what was told into `heard`, which is empty, and
-    /// returns whether the bell rang.
-    pub(super) fn wait(&self, wake: &Wake, heard: &mut Vec<Told>) -> bool {
+    /// Sleeps until an event arrives, the doorbell rings or the time of `wake` has come. Moves the events into
+    /// `events`, which must be empty, and returns whether the doorbell rang.
+    pub(super) fn wait(&self, wake: &Wake, events: &mut Vec<ThreadEvent>) -> bool {
         let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.told.is_empty() && !state.is_rung {
+        while state.events.is_empty() && !state.is_rung {
             state = match wake {
                 Wake::Now => break,
                 Wake::Never => self.queue.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -107,46 +103,46 @@ impl Inbox {
                 }
             };
         }
-        mem::swap(&mut state.told, heard);
+        mem::swap(&mut state.events, events);
         mem::take(&mut state.is_rung)
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        let unheard = self.queue.change(|state| {
-            state.is_over = true;
-            mem::take(&mut state.told)
+        let unhandled = self.queue.change(|state| {
+            state.is_closed = true;
+            mem::take(&mut state.events)
         });
-        // Outside the lock: a socket may be closed by this.
-        drop(unheard);
+        // Outside the lock, because this can close a socket.
+        drop(unhandled);
     }
 }
 
-impl Tell {
-    /// Tells the shard something. Never waits longer than for another who does.
+impl InboxSender {
+    /// Sends an event to the shard. It waits only for other threads that hold the lock.
     ///
     /// # Errors
-    /// Gives it back if the shard has ended.
-    pub(super) fn send(&self, told: Told) -> Result<(), Told> {
+    /// Returns the event if the shard has ended.
+    pub(super) fn send(&self, event: ThreadEvent) -> Result<(), ThreadEvent> {
         self.queue.change(|state| {
-            if state.is_over {
-                return Err(told);
+            if state.is_closed {
+                return Err(event);
             }
-            state.told.push(told);
+            state.events.push(event);
             Ok(())
         })
     }
 }
 
-impl Bell {
+impl Doorbell {
     pub(in crate::backend) fn ring(&self) {
         self.queue.change(|state| state.is_rung = true);
     }
 }
 
-impl std::fmt::Debug for Bell {
+impl std::fmt::Debug for Doorbell {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Bell").finish_non_exhaustive()
+        formatter.debug_struct("Doorbell").finish_non_exhaustive()
     }
 }

@@ -1,12 +1,13 @@
-//! A shard on threads that block: one that receives for each connection, one that accepts for each listener, and the shard's
-//! own, which runs the engine and sends. For comparison, and for systems on which no runtime serves.
-//! Knows no runtime.
+//! A shard on blocking threads: one that receives for each connection, one that accepts for each listener, and the
+//! shard's own thread, which runs the engine and sends. It is a reference for comparison, and serves systems without a
+//! supported runtime.
 //!
-//! Who receives has one buffer, which goes to the shard with what it holds and comes back when all of that was consumed: a
-//! connection without credit is not read, and there is nothing of it to queue. The shard sends without waiting. What a socket
-//! does not take is written by a thread of that connection, started when it first falls behind, which has one lent piece of
-//! the outbox at a time: a slow peer holds up nobody else, and the outbox keeps its bound. All threads of a shard stay on its
-//! core.
+//! The receiving thread has one buffer. The buffer goes to the shard with the received bytes, and comes back when the
+//! engine has consumed all of them. So a connection without credit is not read, and nothing of it is queued.
+//!
+//! The shard sends without waiting. Bytes that a socket does not take are written by a thread of that connection,
+//! which is started when the connection first falls behind, and holds one lent chunk of the outbox at a time. So a
+//! slow peer does not delay the others, and the outbox keeps its bound. All threads of a shard run on its core.
 
 mod accept;
 mod connection;
@@ -15,10 +16,10 @@ mod turn;
 
 use std::io;
 
-pub(in crate::backend) use inbox::{Bell, Inbox};
+pub(in crate::backend) use inbox::{Doorbell, Inbox};
 pub(super) use turn::run;
 
-/// Of a connection's thread, which calls little.
+/// Stack of a thread of a connection, whose calls are shallow.
 const STACK_BYTES: usize = 128 << 10;
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {

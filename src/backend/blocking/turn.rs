@@ -1,5 +1,4 @@
-//! The shard's own thread: hears what its threads tell, turns, and sleeps when there is nothing left to do.
-//! Knows no packet.
+//! The shard's own thread: handles the events of its other threads, turns, and sleeps when nothing is left to do.
 
 use std::cell::Cell;
 use std::mem;
@@ -12,86 +11,87 @@ use engine::{ClosedBy, ConnectionId, Event, Lend};
 use tracing::debug;
 
 use super::accept::Acceptor;
-use super::connection::{Pending, Resumed, Socket, Threaded, Told};
-use super::inbox::{Inbox, Tell, Wake};
-use crate::backend::host::{Endpoint, Farewell, Flushed, HandOver, Host, Transport};
-use crate::backend::refusals::Refusals;
-use crate::backend::{Control, Parts};
-use crate::clock;
-use crate::listen::{ListenerNumber, NODELAY_IS_INHERITED};
-use crate::trouble::Trouble;
+use super::connection::{Resumed, Socket, ThreadEvent, Threaded, Unconsumed};
+use super::inbox::{Inbox, InboxSender, Wake};
+use crate::backend::Parts;
+use crate::backend::host::{Endpoint, Flushed, HandOver, Host, Linger, Transport};
+use crate::error::StartupError;
+use crate::net::accept_backoff::ErrorLog;
+use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::process::clock;
+use crate::shard::control::Control;
 
-/// **Lives on:** one thread. **Sees:** its host, and the threads of its connections as far as they tell it something.
+/// **Lives on:** one thread. **Sees:** its host, and the events of the threads of its connections.
 struct Shard {
     host: Host<Threaded>,
-    tell: Tell,
+    inbox: InboxSender,
     resumed: Resumed,
     buffer_bytes: usize,
-    /// Taken out while a turn flushes.
+    /// Taken out during the flush of a turn.
     dirty: Cell<Vec<ConnectionId>>,
-    /// Those to accept on once that is asked for.
+    /// Listeners to accept on once the control plane requests it.
     listeners: Vec<TcpListener>,
     acceptors: Vec<Acceptor>,
-    /// Answered at the end of the turn.
+    /// Senders to answer at the end of the turn.
     quiesced: Vec<Sender<bool>>,
-    farewell: Option<Farewell>,
-    refusals: Refusals,
+    linger: Option<Linger>,
+    error_log: ErrorLog,
 }
 
-/// Serves until the shard is told to stop; returns when every client is closed or the deadline has passed.
+/// Serves until the shard is stopped; returns when every client is closed or the deadline has passed.
 ///
 /// # Errors
-/// What the system refuses before the first connection.
-pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Trouble> {
+/// An error of the system before the first connection.
+pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), StartupError> {
     let control = parts.control.clone();
     let mut shard = Shard {
-        tell: inbox.tell(),
+        inbox: inbox.sender(),
         resumed: Resumed::default(),
         buffer_bytes: parts.read_buffer_bytes,
         dirty: Cell::default(),
         listeners: mem::take(&mut parts.listeners),
         acceptors: Vec::new(),
         quiesced: Vec::new(),
-        farewell: None,
-        refusals: Refusals::default(),
+        linger: None,
+        error_log: ErrorLog::default(),
         host: Host::new(parts),
     };
-    // Announces what was restored.
+    // Announces the restored subscriptions.
     let _nothing = shard.host.step(Event::Tick);
     let mut wake = Wake::Now;
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     loop {
-        // What is told from here on is for the next turn.
-        let is_rung = inbox.wait(&wake, &mut heard);
-        if is_rung && heard.is_empty() && control.is_empty() {
+        // Events that arrive from here on belong to the next turn.
+        let is_rung = inbox.wait(&wake, &mut events);
+        if is_rung && events.is_empty() && control.is_empty() {
             shard.host.gauges.count_parked_wake();
         }
-        for told in heard.drain(..) {
-            shard.hear(told);
+        for event in events.drain(..) {
+            shard.handle(event);
         }
-        for asked in control.try_iter() {
-            shard.obey(asked)?;
+        for request in control.try_iter() {
+            shard.handle_control(request)?;
         }
         wake = shard.turn();
-        if let Some(farewell) = &mut shard.farewell {
-            if farewell.is_over(&shard.host.places) {
+        if let Some(linger) = &mut shard.linger {
+            if linger.is_over(&shard.host.permits) {
                 shard.host.end();
                 return Ok(());
             }
-            wake = wake.at_latest(clock::read() + Farewell::LOOK_EVERY);
+            wake = wake.at_latest(clock::read() + Linger::POLL_INTERVAL);
         }
     }
 }
 
 impl Shard {
-    fn hear(&self, told: Told) {
-        match told {
-            Told::Accepted { stream, listener, peer, admission } => {
+    fn handle(&self, event: ThreadEvent) {
+        match event {
+            ThreadEvent::Accepted { stream, listener, peer, admission } => {
                 if !NODELAY_IS_INHERITED {
-                    // Without it a socket still works, only later.
+                    // Without the option the socket still works, with a higher latency.
                     let _ = stream.set_nodelay(true);
                 }
-                let target = self.host.deal();
+                let target = self.host.take_target();
                 debug!(shard = self.host.number, %listener, %peer, ?admission, target, "accepted");
                 let hand_over = HandOver {
                     transport: Transport::Tcp(stream),
@@ -106,48 +106,49 @@ impl Shard {
                     self.host.send_over(target, hand_over);
                 }
             }
-            Told::Received { connection, buffer, length } => {
+            ThreadEvent::Received { connection, buffer, length } => {
                 if let Some(socket) = self.host.socket(connection) {
-                    self.offer(&socket, Pending { buffer, from: 0, to: length });
+                    self.offer(&socket, Unconsumed { buffer, from: 0, to: length });
                 }
             }
-            Told::Ended(connection) => {
+            ThreadEvent::Ended(connection) => {
                 if let Some(socket) = self.host.socket(connection) {
                     self.end(&socket);
                 }
             }
-            Told::Written { connection, chunk, sent_bytes } => {
+            ThreadEvent::Written { connection, chunk, sent_bytes } => {
                 let all = sent_bytes == chunk.as_bytes().len();
                 self.host.give_back(connection, chunk, sent_bytes);
-                let socket = self.host.socket(connection).expect("what is lent keeps a connection");
+                let socket =
+                    self.host.socket(connection).expect("a connection stays open while a chunk is lent");
                 socket.blocked.set(false);
                 if socket.endpoint.ended.get() {
                     self.end(&socket);
                 } else if all {
                     self.host.turn.mark_dirty(connection);
                 } else {
-                    // The peer is gone: who receives from it learns that next.
+                    // The peer is gone. The receiver of this connection notices it next.
                     socket.abort();
                 }
             }
         }
     }
 
-    /// Does what the control plane asks for.
-    fn obey(&mut self, asked: Control) -> Result<(), Trouble> {
-        match asked {
+    /// Executes a request of the control plane.
+    fn handle_control(&mut self, request: Control) -> Result<(), StartupError> {
+        match request {
             Control::Accept => {
                 for (number, listener) in ListenerNumber::all().zip(self.listeners.drain(..)) {
                     let acceptor =
-                        Acceptor::start(number, listener, self.host.places.clone(), self.tell.clone())
-                            .map_err(|error| Trouble::system("start a thread that accepts", error))?;
+                        Acceptor::start(number, listener, self.host.permits.clone(), self.inbox.clone())
+                            .map_err(|error| StartupError::system("start a thread that accepts", error))?;
                     self.acceptors.push(acceptor);
                 }
             }
-            Control::Turn(number) => self.host.gauges.answer_turn(number),
+            Control::Turn(number) => self.host.gauges.complete_turn(number),
             Control::Publish(messages) => self.host.publish_sys(&messages),
-            Control::Disconnect(order) => self.host.disconnect(&order),
-            Control::HandOver => self.host.begin_export(),
+            Control::Disconnect(command) => self.host.disconnect(&command),
+            Control::ExportSubscriptions => self.host.begin_export(),
             Control::Quiesce(answer) => {
                 self.host.quiesce();
                 self.quiesced.push(answer);
@@ -157,25 +158,25 @@ impl Shard {
         Ok(())
     }
 
-    /// Tells every client that the broker stops.
+    /// Disconnects every client, because the broker stops.
     fn stop(&mut self, deadline: Duration) {
         self.host.stopping.set(true);
         self.acceptors.drain(..).for_each(Acceptor::stop);
         let _nothing = self.host.step(Event::Stop);
-        self.farewell = Some(Farewell::begin(deadline));
+        self.linger = Some(Linger::begin(deadline));
     }
 
     fn turn(&mut self) -> Wake {
         let host = &self.host;
         for connection in self.resumed.take() {
             if let Some(socket) = host.socket(connection)
-                && let Some(pending) = socket.endpoint.look()
+                && let Some(unconsumed) = socket.endpoint.take_unconsumed()
             {
-                self.offer(&socket, pending);
+                self.offer(&socket, unconsumed);
             }
         }
-        // What other shards sent is flushed with the rest of this turn, and what this turn made for them leaves before the
-        // sends, so that they work on it meanwhile.
+        // Messages from other shards are flushed at the end of this turn. Messages for other shards leave before the
+        // sends, so that those shards process them meanwhile.
         host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
@@ -185,7 +186,7 @@ impl Shard {
             self.flush(id);
         }
         self.dirty.set(dirty);
-        // The sends made room in outboxes, and what that let happen may concern other shards.
+        // The sends made room in outboxes, which can produce messages for other shards.
         host.fill_lanes();
         let due = host.end_turn();
         for answer in self.quiesced.drain(..) {
@@ -197,38 +198,39 @@ impl Shard {
         due.map_or(Wake::Never, Wake::At)
     }
 
-    /// Takes a connection in that was accepted here, that another shard dealt to this one, or whose session lives here.
+    /// Takes over a connection that was accepted here, that another shard distributed to this one, or whose session
+    /// lives here.
     fn arrive(&self, source: u16, hand_over: HandOver) {
         let HandOver { transport: Transport::Tcp(stream), listener, bytes, admission, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
-            // It has said nothing, and nobody accepts any more.
-            self.host.places.leave(admission);
+            // The connection has sent nothing, and no shard accepts connections any more.
+            self.host.permits.release(admission);
             return;
         }
         let socket = self.host.open(admission, listener, |id| Threaded::new(id, stream, &self.resumed));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
-        if let Err(refused) = socket.endpoint.start(&self.tell) {
-            self.refusals.tell("start the thread of a connection", refused, "connection lost");
+        if let Err(refused) = socket.endpoint.start(&self.inbox) {
+            self.error_log.log("start the thread of a connection", refused, "connection lost");
             self.host.close(&socket, ClosedBy::Host);
             return;
         }
         let to = bytes.len();
-        self.offer(&socket, Pending { buffer: bytes, from: 0, to });
+        self.offer(&socket, Unconsumed { buffer: bytes, from: 0, to });
     }
 
-    /// Feeds the engine, and has more received when it has consumed all there was.
-    fn offer(&self, socket: &Rc<Socket>, mut pending: Pending) {
-        if pending.from < pending.to && !socket.is_aborted() {
-            let bytes = &pending.buffer[pending.from..pending.to];
-            pending.from += self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
+    /// Feeds the engine, and receives more once it has consumed all bytes.
+    fn offer(&self, socket: &Rc<Socket>, mut unconsumed: Unconsumed) {
+        if unconsumed.from < unconsumed.to && !socket.is_aborted() {
+            let bytes = &unconsumed.buffer[unconsumed.from..unconsumed.to];
+            unconsumed.from += self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
         }
         if let Some(home) = socket.home() {
-            self.depart(socket, home, &pending.buffer[pending.from..pending.to]);
-        } else if pending.from < pending.to && !socket.is_aborted() {
-            socket.endpoint.pending.set(Some(pending));
+            self.depart(socket, home, &unconsumed.buffer[unconsumed.from..unconsumed.to]);
+        } else if unconsumed.from < unconsumed.to && !socket.is_aborted() {
+            socket.endpoint.unconsumed.set(Some(unconsumed));
         } else {
-            let mut buffer = pending.buffer;
-            // Only what came from another shard has another size, and may be as large as a packet.
+            let mut buffer = unconsumed.buffer;
+            // A buffer from another shard has a different size, up to that of a packet.
             if buffer.capacity() > self.buffer_bytes {
                 buffer = Vec::new();
             }
@@ -237,18 +239,18 @@ impl Shard {
         }
     }
 
-    /// Sends a connection home; `rest` is what the engine did not consume.
+    /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
     fn depart(&self, socket: &Socket, home: u16, rest: &[u8]) {
         let Some(bytes) = self.host.depart(socket, home, rest) else { return };
         let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
-        match socket.endpoint.to_std() {
+        match socket.endpoint.try_clone_socket() {
             Ok(stream) => {
                 let transport = Transport::Tcp(stream);
                 self.host.send_over(home, HandOver { transport, listener, bytes, admission, peer });
             }
             Err(refused) => {
-                self.refusals.tell("hand a connection over", refused, "connection lost");
-                self.host.places.leave(admission);
+                self.error_log.log("hand a connection over", refused, "connection lost");
+                self.host.permits.release(admission);
             }
         }
     }
@@ -265,13 +267,13 @@ impl Shard {
         }
     }
 
-    /// Has the next piece written by the connection's own thread.
+    /// Passes the next chunk to the connection's writing thread.
     fn write(&self, socket: &Socket) {
         match self.host.lend(socket.id) {
-            Lend::Chunk(chunk) => match socket.endpoint.write(chunk, &self.tell) {
+            Lend::Chunk(chunk) => match socket.endpoint.write(chunk, &self.inbox) {
                 Ok(()) => socket.blocked.set(true),
                 Err((chunk, refused)) => {
-                    self.refusals.tell("start the thread of a connection", refused, "connection lost");
+                    self.error_log.log("start the thread of a connection", refused, "connection lost");
                     self.host.give_back(socket.id, chunk, 0);
                     socket.abort();
                 }
@@ -281,10 +283,10 @@ impl Shard {
         }
     }
 
-    /// Nothing more will be received from it.
+    /// Ends the connection: no more bytes will be received.
     fn end(&self, socket: &Socket) {
         if socket.blocked.get() {
-            // Makes the writer give back what is lent to it.
+            // Shutting the socket down makes the writing thread return its chunk.
             socket.endpoint.ended.set(true);
             socket.endpoint.shut_down(std::net::Shutdown::Both);
             return;

@@ -1,5 +1,5 @@
-//! The records of persistent sessions, handed over to the thread that writes them: a few in each turn.
-//! Knows no file.
+//! The export of persistent sessions to the thread that writes them: some slots in each turn, so that a million
+//! sessions do not delay a turn.
 
 use engine::{Engine, SessionRecord};
 
@@ -8,18 +8,18 @@ use super::{Endpoint, Host};
 /// Session slots exported in one turn.
 const EXPORT_SLOTS: u32 = 256;
 
-/// How far the records of persistent sessions were handed over.
+/// Progress of the export.
 #[derive(Default)]
 pub(super) struct Export {
-    /// Of the engine's records, the version that the writer has.
+    /// Version of the records that the writer has.
     written_version: Option<u64>,
-    /// The version, the next slot and the records of an export that is under way.
+    /// Version, next slot and collected records of a running export.
     running: Option<(u64, u32, Vec<SessionRecord>)>,
 }
 
 impl<T: Endpoint> Host<T> {
-    /// What the control plane asks for once in a while: frees blocks that a burst made, and starts to hand the records
-    /// over, if they changed since the last time.
+    /// Runs the periodic request of the control plane: frees blocks that a burst allocated, and starts an export if
+    /// the records have changed.
     pub(in crate::backend) fn begin_export(&self) {
         self.lanes.trim();
         let version = self.engine.borrow().records_version();
@@ -35,29 +35,29 @@ impl<T: Endpoint> Host<T> {
         self.with_export(|export| export.running.is_some())
     }
 
-    /// Exports a few sessions; the last slice hands all of them over.
+    /// Exports some slots; the last part sends all records to the writer.
     pub(super) fn export_slice(&self) {
         self.with_export(|export| {
             let Some((version, from, mut records)) = export.running.take() else { return };
             match self.engine.borrow().export(from, EXPORT_SLOTS, &mut records) {
                 Some(next) => export.running = Some((version, next, records)),
-                None if self.feed.hand_over(self.number.into(), records) => {
+                None if self.feed.send(self.number.into(), records) => {
                     export.written_version = Some(version);
                 }
-                // The writer is behind: the next request starts anew.
+                // The writer is behind. The next request starts again.
                 None => {}
             }
         });
     }
 
-    /// Hands all of them over, for good.
+    /// Exports all records for the last time.
     pub(super) fn export_last(&self, engine: &Engine) {
         let mut records = Vec::new();
         let mut from = 0;
         while let Some(next) = engine.export(from, EXPORT_SLOTS, &mut records) {
             from = next;
         }
-        self.feed.hand_over_last(self.number.into(), records);
+        self.feed.send_last(self.number.into(), records);
     }
 
     fn with_export<R>(&self, look: impl FnOnce(&mut Export) -> R) -> R {

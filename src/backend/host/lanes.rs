@@ -1,5 +1,7 @@
-//! The shard's end of the lanes: what arrived goes into the engine, what waits there goes out, and who sleeps is woken.
-//! Knows no message: what is in a block is between engines.
+//! The shard's end of the lanes: passes arrived items to the engine, fills the lanes with waiting messages, and wakes
+//! sleeping shards. The content of a block is defined by the engines.
+//! Invariant: inbound lanes are drained in every turn, however full the outbound lanes are. Therefore two shards that
+//! are full towards each other still make progress.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,36 +11,37 @@ use engine::{Admission, Event, InboundItem, OutboundItem, OversizedItem};
 use ring::{Capacity, Item, Lane, Parked, Port};
 
 use super::{Endpoint, Host};
-use crate::backend::Bells;
-use crate::listen::ListenerNumber;
+use crate::backend::Doorbells;
+use crate::net::listen::ListenerNumber;
 
 /// The bounds of every lane.
 pub(crate) const CAPACITY: Capacity = Capacity { block_bytes: engine::BLOCK_BYTES, ..Capacity::DEFAULT };
 
 const _: () = assert!(CAPACITY.is_valid());
 
-/// What a lane carries beside blocks. Boxed, because every slot of every lane is as large.
-pub(crate) enum Beside {
+/// An item of a lane other than a block. The variants are boxed, because every slot of a lane has the size of the
+/// largest one.
+pub(crate) enum LaneItem {
     /// A message that is too large for a block.
-    Large(Box<OversizedItem>),
-    /// A connection whose session lives on the target.
+    Oversized(Box<OversizedItem>),
+    /// A connection that moves to the target.
     HandOver(Box<HandOver>),
 }
 
-/// What a connection's bytes pass through, as it travels between two shards: each kind brings its state along.
+/// The transport of a connection that moves between two shards. Each kind carries its own state.
 pub(in crate::backend) enum Transport {
-    /// The socket itself.
+    /// A plain socket.
     Tcp(TcpStream),
 }
 
-/// A connection between two shards. Nothing was sent on it, and nothing is in flight.
+/// A connection that moves between two shards. Nothing was sent on it, and no operation is outstanding.
 pub(crate) struct HandOver {
     pub(in crate::backend) transport: Transport,
-    /// The listener it came by, whose bounds and rules go on to hold for it.
+    /// The listener that accepted it. Its limits and rules continue to apply.
     pub(in crate::backend) listener: ListenerNumber,
-    /// CONNECT, and what was received behind it; nothing yet of a connection that was only dealt.
+    /// CONNECT and the bytes received after it. Empty for a connection that was only distributed.
     pub(in crate::backend) bytes: Vec<u8>,
-    /// The place, which the connection takes along.
+    /// The permit of the connection, which moves with it.
     pub(in crate::backend) admission: Admission,
     /// `None` if the peer is gone already.
     pub(in crate::backend) peer: Option<SocketAddr>,
@@ -46,32 +49,32 @@ pub(crate) struct HandOver {
 
 /// **Lives on:** the shard. **Sees:** its lanes to and from every other shard.
 pub(super) struct Lanes {
-    port: RefCell<Port<Beside>>,
-    bells: Bells,
-    /// By target: connections that wait for room in its control lane, each with its place taken, so never more than
-    /// there are places.
+    port: RefCell<Port<LaneItem>>,
+    doorbells: Doorbells,
+    /// By target: connections that wait for room in its control lane. Each holds its permit, so their number is
+    /// bounded by the number of permits.
     departing: RefCell<Vec<VecDeque<Box<HandOver>>>>,
-    /// By target: how many of our announcements the engine knows it to have taken in.
+    /// By target: number of our announcements that the target has acknowledged to the engine.
     announced: RefCell<Vec<u64>>,
-    /// Whether the last turn has ended and none has begun since.
+    /// Whether the last turn has ended and no other has begun.
     ended: Cell<bool>,
 }
 
 impl Lanes {
-    pub(super) fn new(port: Port<Beside>, bells: Bells) -> Self {
+    pub(super) fn new(port: Port<LaneItem>, doorbells: Doorbells) -> Self {
         let shard_count = port.shard_count();
         let mut departing = Vec::new();
         departing.resize_with(shard_count, VecDeque::new);
         Self {
             port: RefCell::new(port),
-            bells,
+            doorbells,
             departing: RefCell::new(departing),
             announced: RefCell::new(vec![0; shard_count]),
             ended: Cell::new(false),
         }
     }
 
-    /// The first thing of a turn, whichever task that begins with: nobody need ring from here on.
+    /// The first action of every turn, whichever task begins it: from here on no ring is necessary.
     pub(super) fn unpark(&self) {
         if self.ended.take() {
             self.port.borrow_mut().unpark();
@@ -80,7 +83,7 @@ impl Lanes {
 
     fn park(&self) -> Parked {
         let parked = self.port.borrow_mut().park();
-        // Also after `Work`: each turn begins with `unpark`, which forgets for what credit the last one waited.
+        // Also after `Work`: each turn begins with `unpark`, which discards the credit that the last turn waited for.
         self.ended.set(true);
         parked
     }
@@ -89,12 +92,12 @@ impl Lanes {
         number(self.port.borrow().shard_count())
     }
 
-    /// Whether nothing has arrived that was not taken in, and no connection waits to leave.
+    /// Whether every arrived item was processed, and no connection waits to leave.
     pub(super) fn is_idle(&self) -> bool {
         self.port.borrow().is_idle() && self.departing.borrow().iter().all(VecDeque::is_empty)
     }
 
-    /// Frees blocks that a burst made, unless there is work.
+    /// Frees blocks that a burst allocated, unless the lanes are in use.
     pub(super) fn trim(&self) {
         let mut port = self.port.borrow_mut();
         if port.is_idle() {
@@ -104,20 +107,19 @@ impl Lanes {
 }
 
 impl<T: Endpoint> Host<T> {
-    /// Lets a connection leave for another shard as soon as that lane has room.
+    /// Moves a connection to another shard as soon as the lane has room.
     pub(in crate::backend) fn send_over(&self, target: u16, hand_over: HandOver) {
         self.lanes.departing.borrow_mut()[usize::from(target)].push_back(Box::new(hand_over));
         self.turn.wake_flusher();
     }
 
-    /// The last thing of a turn; whether the shard may sleep until its doorbell rings.
+    /// The last action of a turn. Returns whether the shard can sleep until its doorbell rings.
     pub(in crate::backend) fn may_sleep(&self) -> bool {
         self.lanes.park() == Parked::Sleep && !self.turn.is_dirty()
     }
 
-    /// Takes in what other shards sent: always, whatever this shard's own lanes are like. At most what the lanes held
-    /// when they were full: what is added meanwhile is for the next turn. Connections go to `arrive`, with the shard that
-    /// sent them.
+    /// Processes the items that other shards sent, at most as many as full lanes hold; items that arrive meanwhile
+    /// belong to the next turn. Connections go to `arrive`, with the shard that sent them.
     pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, HandOver)) {
         self.lanes.unpark();
         let others = self.lanes.port.borrow().others();
@@ -128,43 +130,48 @@ impl<T: Endpoint> Host<T> {
                 for _ in 0..items_max {
                     let popped = self.lanes.port.borrow_mut().pop(other, lane);
                     let Some(item) = popped else { break };
-                    self.take_in(other, lane, item, &mut arrive);
+                    self.receive(other, lane, item, &mut arrive);
                 }
             }
             self.acknowledge(other);
         }
     }
 
-    fn take_in(&self, other: usize, lane: Lane, item: Item<Beside>, arrive: &mut impl FnMut(u16, HandOver)) {
+    fn receive(
+        &self,
+        other: usize,
+        lane: Lane,
+        item: Item<LaneItem>,
+        arrive: &mut impl FnMut(u16, HandOver),
+    ) {
         let source = number(other);
         match item {
             Item::Block(block) => {
                 let _nothing = self.step(Event::Inbox { source, item: InboundItem::Block(&block) });
                 self.lanes.port.borrow_mut().give_back(other, lane, block);
             }
-            Item::Other(Beside::Large(large)) => {
+            Item::Other(LaneItem::Oversized(large)) => {
                 let _nothing = self.step(Event::Inbox { source, item: InboundItem::Oversized(&large) });
             }
-            Item::Other(Beside::HandOver(hand_over)) => arrive(source, *hand_over),
+            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, *hand_over),
         }
     }
 
-    /// Tells another shard how many of its announcements are known here, and hears the same from it.
+    /// Exchanges acknowledgements of announcements with another shard.
     fn acknowledge(&self, other: usize) {
         let seen = self.engine.borrow().announcements_seen(number(other));
-        let told = {
+        let acknowledged = {
             let mut port = self.lanes.port.borrow_mut();
             port.acknowledge(other, seen);
             port.acknowledged(other)
         };
-        let before = std::mem::replace(&mut self.lanes.announced.borrow_mut()[other], told);
-        if told != before {
-            let _nothing = self.step(Event::Announced { target: number(other), count: told });
+        let before = std::mem::replace(&mut self.lanes.announced.borrow_mut()[other], acknowledged);
+        if acknowledged != before {
+            let _nothing = self.step(Event::Announced { target: number(other), count: acknowledged });
         }
     }
 
-    /// Pushes what waits for each lane while it has room, and rings the doorbell of each shard that sleeps on something
-    /// that this turn made for it.
+    /// Fills each lane while it has room, and rings the doorbell of each sleeping shard that has new items.
     pub(in crate::backend) fn fill_lanes(&self) {
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
@@ -174,20 +181,20 @@ impl<T: Endpoint> Host<T> {
             for (lane, of_engine) in
                 [(Lane::Control, engine::LaneKind::Control), (Lane::Data, engine::LaneKind::Data)]
             {
-                // Only this port's pushes make room less, and each of them was counted.
+                // Only pushes of this port use up room, and each of them is counted here.
                 let mut free = port.free(target, lane);
                 while free > 0
                     && let Some(parcel) = engine.take_outbound(now, number(target), of_engine, &mut actions)
                 {
                     let item = match parcel {
                         OutboundItem::Block(mut bytes) => {
-                            // The full vector travels, and the empty one that came back is filled next.
+                            // The full vector moves into the block, and the empty vector of the block is filled next.
                             let mut block = port.empty_block(target, lane);
                             std::mem::swap(block.as_mut(), &mut bytes);
                             engine.recycle(bytes);
                             Item::Block(block)
                         }
-                        OutboundItem::Oversized(large) => Item::Other(Beside::Large(Box::new(large))),
+                        OutboundItem::Oversized(large) => Item::Other(LaneItem::Oversized(Box::new(large))),
                     };
                     assert!(port.push(target, lane, item).is_ok(), "the lane had room");
                     free -= 1;
@@ -197,7 +204,7 @@ impl<T: Endpoint> Host<T> {
                     while free > 0
                         && let Some(hand_over) = departing[target].pop_front()
                     {
-                        let item = Item::Other(Beside::HandOver(hand_over));
+                        let item = Item::Other(LaneItem::HandOver(hand_over));
                         assert!(port.push(target, lane, item).is_ok(), "the lane had room");
                         free -= 1;
                     }
@@ -207,7 +214,7 @@ impl<T: Endpoint> Host<T> {
                 }
             }
             if port.wake_needed(target) {
-                self.lanes.bells.ring(target);
+                self.lanes.doorbells.ring(target);
             }
         }
         drop(port);
@@ -215,7 +222,7 @@ impl<T: Endpoint> Host<T> {
     }
 }
 
-/// A shard's number as engines write it.
+/// The number of a shard in the type that engines use.
 pub(in crate::backend) fn number(shard: usize) -> u16 {
     u16::try_from(shard).expect("there are at most 64 shards")
 }

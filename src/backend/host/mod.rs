@@ -1,10 +1,10 @@
-//! What every shard does, on whatever its bytes move: it hosts an engine, feeds it, carries out what that asks for, keeps
-//! the lanes, and shows itself at the end of each turn.
-//! Knows no runtime, no task and no thread; of a socket it knows what [`Endpoint`] says.
+//! The part of a shard that all backends share: it feeds events to its engine, carries out the actions, serves the
+//! lanes, and publishes the counters at the end of each turn. It reaches a socket through [`Endpoint`] only, so it
+//! works with tasks and with threads.
 
 mod export;
-mod farewell;
 mod lanes;
+mod linger;
 mod socket;
 mod turn;
 
@@ -18,31 +18,31 @@ use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed
 use tracing::{debug, info};
 
 use super::Parts;
-use crate::authentication;
-use crate::clock::Clock;
-use crate::gauges::Gauges;
-use crate::listen::ListenerNumber;
-use crate::operator::Order;
-use crate::places::Places;
-use crate::subscriptions_file::Feed;
-use crate::sys_topics::SysMessage;
+use crate::admin::operator::DisconnectCommand;
+use crate::auth;
+use crate::net::listen::ListenerNumber;
+use crate::net::permits::ConnectionPermits;
+use crate::observe::sys_topics::SysMessage;
+use crate::persist::subscriptions_file::Feed;
+use crate::process::clock::Clock;
+use crate::shard::gauges::Gauges;
 
 use export::Export;
-pub(super) use farewell::Farewell;
 use lanes::Lanes;
-pub(crate) use lanes::{Beside, CAPACITY};
+pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
+pub(super) use linger::Linger;
 pub(super) use socket::{Endpoint, Socket};
 use turn::Turn;
 
-/// Pieces sent to one connection in a turn; a fast reader with a long queue must not hold up the others.
+/// Chunks sent to one connection in a turn. A fast reader with a long queue must not delay the others.
 const PIECES_PER_TURN: usize = 16;
 
 /// **Lives on:** one thread. **Sees:** the engine of its shard, that engine's sockets, and the lanes to other shards.
 pub(super) struct Host<T> {
     pub(super) number: u16,
     pub(super) turn: Turn,
-    pub(super) places: Places,
+    pub(super) permits: ConnectionPermits,
     pub(super) gauges: Gauges,
     /// No more connections are accepted.
     pub(super) stopping: Cell<bool>,
@@ -53,19 +53,19 @@ pub(super) struct Host<T> {
     sockets: RefCell<Vec<Option<Rc<Socket<T>>>>>,
     turns: Cell<u64>,
     lanes: Lanes,
-    /// The shard that is dealt the next connection, if this one deals.
-    dealt_next: Option<Cell<u16>>,
+    /// The shard that receives the next connection, if this one distributes.
+    next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
     feed: Feed,
     export: Cell<Export>,
 }
 
-/// How a flush of one connection ended.
+/// Result of a flush of one connection.
 pub(super) enum Flushed {
     Done,
-    /// There may be more: once again next turn.
+    /// More bytes may wait; flush again in the next turn.
     More,
-    /// The socket takes no more for now.
+    /// The socket takes no more bytes for now.
     Blocked,
 }
 
@@ -74,7 +74,7 @@ impl<T: Endpoint> Host<T> {
         Self {
             number: parts.number,
             turn: Turn::default(),
-            places: parts.places,
+            permits: parts.permits,
             gauges: parts.gauges,
             stopping: Cell::new(false),
             engine: RefCell::new(parts.engine),
@@ -82,17 +82,17 @@ impl<T: Endpoint> Host<T> {
             clock: parts.clock,
             sockets: RefCell::default(),
             turns: Cell::new(0),
-            lanes: Lanes::new(parts.port, parts.bells),
-            dealt_next: parts.deals.then(Cell::default),
+            lanes: Lanes::new(parts.port, parts.doorbells),
+            next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
             export: Cell::default(),
         }
     }
 
-    /// Feeds the engine and carries out what it asks for.
+    /// Feeds an event to the engine and carries out its actions.
     pub(super) fn step(&self, event: Event<'_>) -> Consumed {
-        // Whichever task begins a turn, it begins with this.
+        // Any task can begin a turn, and it begins with this call.
         self.lanes.unpark();
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
@@ -105,7 +105,7 @@ impl<T: Endpoint> Host<T> {
     fn carry_out(&self, engine: &mut Engine, actions: &mut Actions) {
         while !actions.is_empty() {
             let mut durable = None;
-            let mut asked = Vec::new();
+            let mut steps = Vec::new();
             for action in actions.drain() {
                 match action {
                     Action::Flush(id) => self.turn.mark_dirty(id),
@@ -124,15 +124,15 @@ impl<T: Endpoint> Host<T> {
                             socket.leave_for(home);
                         }
                     }
-                    Action::Authenticate { connection, step } => asked.push((connection, step)),
-                    // There is no journal yet, so what was asked to be durable is so at once.
+                    Action::Authenticate { connection, step } => steps.push((connection, step)),
+                    // There is no journal yet, so a batch counts as durable at once.
                     Action::Persist(batch) => durable = Some(batch),
                 }
             }
-            for (connection, step) in asked {
-                let Some(said) = engine.authentication_step(connection, step) else { continue };
+            for (connection, step) in steps {
+                let Some(exchange) = engine.authentication_step(connection, step) else { continue };
                 let challenge = format!("{}-{}", connection.slot(), connection.generation());
-                let verdict = authentication::judge(&said, challenge.as_bytes());
+                let verdict = auth::judge(&exchange, challenge.as_bytes());
                 let answer = Event::Authenticated { connection, step, verdict };
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
@@ -148,7 +148,7 @@ impl<T: Endpoint> Host<T> {
         sockets.get(id.slot() as usize)?.as_ref().filter(|socket| socket.id == id).cloned()
     }
 
-    /// Has the engine accept a connection; `make` makes its endpoint, told its identity.
+    /// Registers a connection with the engine; `make` creates its endpoint for the given identity.
     pub(super) fn open(
         &self,
         admission: Admission,
@@ -170,26 +170,26 @@ impl<T: Endpoint> Host<T> {
         debug!(shard = self.number, connection = socket.id.slot(), ?by, "closed");
         let _nothing = self.step(Event::Closed { connection: socket.id, by });
         self.forget(socket);
-        if socket.is_told() {
-            self.places.leave_told();
+        if socket.is_lingering() {
+            self.permits.end_linger();
         }
-        self.places.leave(socket.admission);
+        self.permits.release(socket.admission);
     }
 
     fn forget(&self, socket: &Socket<T>) {
         self.sockets.borrow_mut()[socket.id.slot() as usize] = None;
     }
 
-    /// The shard that is to serve a new connection: this one where the system deals them.
-    pub(super) fn deal(&self) -> u16 {
-        let Some(next) = &self.dealt_next else { return self.number };
+    /// The shard that serves the next new connection; this one where the system distributes connections.
+    pub(super) fn take_target(&self) -> u16 {
+        let Some(next) = &self.next_target else { return self.number };
         let target = next.get();
         next.set((target + 1) % self.lanes.shard_count());
         target
     }
 
-    /// Takes what a connection that leaves for its home has said so far; `rest` is what the engine did not consume. `None`
-    /// if it ended in the same step: then it is closed.
+    /// Takes the bytes of a connection that moves to the shard of its session; `rest` is the part that the engine did
+    /// not consume. `None` if the connection ended in the same step; it is then closed.
     pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<Vec<u8>> {
         let departed = self.engine.borrow_mut().complete_hand_over(socket.id);
         let Some(mut bytes) = departed else {
@@ -203,7 +203,7 @@ impl<T: Endpoint> Host<T> {
         Some(bytes)
     }
 
-    /// Timers of a runtime come only when the thread sleeps, so while it is busy each turn looks.
+    /// Timers of a runtime fire only when the thread sleeps, so each turn checks the deadline.
     pub(super) fn tick_if_due(&self) {
         let due = self.engine.borrow().next_deadline();
         if due.is_some_and(|due| due <= self.clock.now()) {
@@ -211,7 +211,7 @@ impl<T: Endpoint> Host<T> {
         }
     }
 
-    /// Sends what an outbox holds, as far as the socket takes it.
+    /// Sends the content of an outbox, as far as the socket takes it.
     pub(super) fn flush(&self, socket: &Socket<T>) -> Flushed {
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -225,7 +225,7 @@ impl<T: Endpoint> Host<T> {
                 }
                 Lend::Close => {
                     if socket.end_sending() {
-                        self.places.tell();
+                        self.permits.begin_linger();
                     }
                     flushed = Flushed::Done;
                     break;
@@ -241,12 +241,12 @@ impl<T: Endpoint> Host<T> {
                     flushed = Flushed::Blocked;
                     break;
                 }
-                Err(refused) if is_for_now(&refused) => {
+                Err(refused) if is_transient(&refused) => {
                     flushed = Flushed::Blocked;
                     break;
                 }
                 Err(_) => {
-                    // The peer is gone: who receives from it learns that next.
+                    // The peer is gone. The receiver of this connection notices it next.
                     socket.abort();
                     flushed = Flushed::Done;
                     break;
@@ -257,14 +257,14 @@ impl<T: Endpoint> Host<T> {
         flushed
     }
 
-    /// Lends the next piece of an outbox to somebody who sends it later.
+    /// Lends the next chunk of an outbox to a thread that sends it later.
     pub(super) fn lend(&self, id: ConnectionId) -> Lend {
         self.engine.borrow_mut().lend(id)
     }
 
-    /// Takes a lent piece back, of which so many bytes were sent.
+    /// Takes a lent chunk back, of which `sent_bytes` were sent.
     pub(super) fn give_back(&self, id: ConnectionId, chunk: Chunk, sent_bytes: usize) {
-        // It may be the first thing of a turn.
+        // This can be the first action of a turn.
         self.lanes.unpark();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -272,15 +272,15 @@ impl<T: Endpoint> Host<T> {
         self.carry_out(&mut engine, &mut actions);
     }
 
-    /// The end of a turn: what others see of this shard. Returns when it has to wake by itself.
+    /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
         self.export_slice();
         self.turns.set(self.turns.get() + 1);
         let engine = self.engine.borrow();
-        self.gauges.publish(&engine, self.turns.get());
+        self.gauges.update(&engine, self.turns.get());
         if let Some(settled) = self.settled.take() {
             if engine.is_settled() {
-                // Nobody listens any more only if the start has failed.
+                // The receiver is gone only if the start has failed.
                 let _ = settled.send(());
             } else {
                 self.settled.set(Some(settled));
@@ -290,7 +290,7 @@ impl<T: Endpoint> Host<T> {
         due.map(|moment| self.clock.system(moment))
     }
 
-    /// Publishes messages of the broker's own.
+    /// Publishes `$SYS` messages.
     pub(super) fn publish_sys(&self, messages: &[SysMessage]) {
         for (topic, payload) in messages {
             let payload = payload.as_bytes();
@@ -298,38 +298,38 @@ impl<T: Endpoint> Host<T> {
         }
     }
 
-    /// Closes the connection of a client, if it has one, and answers whether.
-    pub(super) fn disconnect(&self, order: &Order) {
-        let connection = self.engine.borrow().connection_of(&order.client_id);
+    /// Closes the connection of a client, and answers whether there was one.
+    pub(super) fn disconnect(&self, command: &DisconnectCommand) {
+        let connection = self.engine.borrow().connection_of(&command.client_id);
         if let Some(connection) = connection {
-            // Peers' text belongs to debug, but this is the operator's.
-            info!(shard = self.number, connection = connection.slot(), client_id = ?order.client_id, "disconnected by the operator");
+            // Text of peers is logged at debug level only, but this identifier comes from the operator.
+            info!(shard = self.number, connection = connection.slot(), client_id = ?command.client_id, "disconnected by the operator");
             let _nothing = self.step(Event::Disconnect { connection });
         }
-        // Whoever asked may have waited long enough.
-        let _ = order.answer.try_send(connection.is_some());
+        // The operator may have stopped waiting.
+        let _ = command.answer.try_send(connection.is_some());
     }
 
-    /// Takes no more packets from clients.
+    /// Accepts no more packets from clients.
     pub(super) fn quiesce(&self) {
         self.stopping.set(true);
         let _nothing = self.step(Event::Quiesce);
     }
 
-    /// Whether nothing is on its way between this shard and the others.
+    /// Whether no message is in flight between this shard and the others.
     pub(super) fn is_idle(&self) -> bool {
         self.engine.borrow().is_outbound_empty() && self.lanes.is_idle()
     }
 
-    /// The last thing of a shard: what it leaves behind is shown and handed over.
+    /// The last action of a shard: publishes its counters and exports its sessions.
     pub(super) fn end(&self) {
         let engine = self.engine.borrow();
-        self.gauges.publish(&engine, self.turns.get());
+        self.gauges.update(&engine, self.turns.get());
         self.export_last(&engine);
     }
 }
 
-/// Whether a send or a receive that was refused need only be tried again.
-pub(super) fn is_for_now(refused: &io::Error) -> bool {
+/// Whether a failed send or receive only has to be repeated.
+pub(super) fn is_transient(refused: &io::Error) -> bool {
     matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

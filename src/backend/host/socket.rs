@@ -1,5 +1,4 @@
-//! One connection as its shard's host sees it: who it is, and how far its end has come.
-//! Knows neither what the bytes mean nor when to send.
+//! One connection from the view of the host: its identity, its permit, and the progress of its end.
 
 use std::cell::Cell;
 use std::io;
@@ -7,17 +6,17 @@ use std::net::{Shutdown, SocketAddr};
 
 use engine::{Admission, ConnectionId};
 
-use crate::listen::ListenerNumber;
+use crate::net::listen::ListenerNumber;
 
-/// What a host asks of a connection, in whichever world that lives.
+/// Operations of a host on a connection, implemented by each kind of backend.
 pub(in crate::backend) trait Endpoint {
-    /// Sends what the kernel takes of `bytes`, and never waits.
+    /// Sends as many of `bytes` as the kernel takes, without waiting.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Ends one direction or both; whoever waits to receive learns of the latter.
+    /// Ends one direction or both. Ending both wakes the receiver.
     fn shut_down(&self, how: Shutdown);
 
-    /// There is credit for what was not consumed, or nobody cares any more.
+    /// The connection has credit for its unconsumed bytes again, or is aborted.
     fn resume(&self);
 
     /// `None` if the peer is gone.
@@ -28,15 +27,15 @@ pub(in crate::backend) trait Endpoint {
 pub(in crate::backend) struct Socket<T> {
     pub(in crate::backend) id: ConnectionId,
     pub(in crate::backend) admission: Admission,
-    /// By which it came.
+    /// The listener that accepted it.
     pub(in crate::backend) listener: ListenerNumber,
     pub(in crate::backend) endpoint: T,
-    /// Somebody waits until the socket takes bytes again: nobody else sends.
+    /// A task or thread waits until the socket takes bytes again. Nothing else sends meanwhile.
     pub(in crate::backend) blocked: Cell<bool>,
     aborted: Cell<bool>,
     /// `end_sending` was called.
-    told: Cell<bool>,
-    /// The shard for which it has to leave this one.
+    lingers: Cell<bool>,
+    /// The shard of its session, if the connection has to move there.
     home: Cell<Option<u16>>,
 }
 
@@ -49,20 +48,20 @@ impl<T: Endpoint> Socket<T> {
             endpoint,
             blocked: Cell::new(false),
             aborted: Cell::new(false),
-            told: Cell::new(false),
+            lingers: Cell::new(false),
             home: Cell::new(None),
         }
     }
 
-    /// Nothing follows what was sent; what still arrives is read, so that no reset overtakes it. Returns whether this is
-    /// the first time.
+    /// Ends sending. Arriving bytes are still read, so that no reset overtakes the sent ones. Returns whether this is
+    /// the first call.
     pub(super) fn end_sending(&self) -> bool {
-        // A peer that is gone already needs no farewell.
+        // The call fails if the peer is gone already, and then no end is necessary.
         self.endpoint.shut_down(Shutdown::Write);
-        !self.told.replace(true)
+        !self.lingers.replace(true)
     }
 
-    /// Ends both directions, which wakes whoever receives from it.
+    /// Ends both directions, which wakes the receiver.
     pub(in crate::backend) fn abort(&self) {
         self.aborted.set(true);
         self.endpoint.shut_down(Shutdown::Both);
@@ -73,16 +72,16 @@ impl<T: Endpoint> Socket<T> {
         self.endpoint.resume();
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.told.get()
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingers.get()
     }
 
     pub(in crate::backend) fn is_aborted(&self) -> bool {
         self.aborted.get()
     }
 
-    /// Its session lives on shard `home`: whoever receives from it sends it there, and nothing else happens on it any
-    /// more.
+    /// The session lives on shard `home`: the receiver moves the connection there, and nothing else happens on it
+    /// here.
     pub(super) fn leave_for(&self, home: u16) {
         self.home.set(Some(home));
     }

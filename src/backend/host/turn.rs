@@ -1,8 +1,9 @@
-//! What happens once a turn, after every task that was runnable: the flusher, and whoever yielded.
-//! Knows no socket and no runtime; a shard that has no tasks uses its list of dirty connections alone.
+//! The turns of a shard with tasks: the flusher, which ends each turn, and the tasks that yield until the next one. A
+//! shard without tasks uses only the list of dirty connections.
 //!
-//! A task never wakes itself: monoio 0.2.4 puts such a task in front of the run queue, where it starves all
-//! others and the driver. So a task that yields is woken by the flusher, which the run queue puts last.
+//! Invariant: a task never wakes itself. monoio 0.2.4 puts such a task in front of the run queue, where it starves all
+//! other tasks and the driver. A task that yields is woken by the partner of the flusher, and the flusher is last in
+//! the run queue.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -11,45 +12,45 @@ use std::task::{Poll, Waker};
 
 use engine::ConnectionId;
 
-/// **Lives on:** the shard. **Sees:** the connections made dirty in this turn.
+/// **Lives on:** the shard. **Sees:** the connections that became dirty in this turn.
 #[derive(Default)]
 pub(in crate::backend) struct Turn {
-    /// Each connection at most once: the engine asks for a flush once until it is served.
+    /// Each connection at most once: the engine requests a flush only once until it is served.
     dirty: RefCell<Vec<ConnectionId>>,
     yielded: RefCell<Vec<Waker>>,
     /// The flusher, while it sleeps.
     flusher: Cell<Option<Waker>>,
-    /// Another turn is asked for, and the partner has not begun to see to it.
+    /// Another turn was requested, and the partner has not started it.
     more: Cell<bool>,
-    /// Who begins another turn, while nobody asks for one.
+    /// The partner, while no turn is requested.
     partner: Cell<Option<Waker>>,
 }
 
 impl Turn {
-    /// Says that the outbox of a connection has something for its peer.
+    /// Records that the outbox of a connection has bytes to send.
     pub(in crate::backend) fn mark_dirty(&self, id: ConnectionId) {
         self.dirty.borrow_mut().push(id);
         self.wake_flusher();
     }
 
-    /// Takes the dirty connections, leaving an empty list with `batch`'s allocation.
+    /// Moves the dirty connections into `batch`.
     pub(in crate::backend) fn take_dirty(&self, batch: &mut Vec<ConnectionId>) {
         batch.append(&mut self.dirty.borrow_mut());
     }
 
-    /// Lets the flusher run once more, at the end of this turn.
+    /// Wakes the flusher for the end of this turn.
     pub(in crate::backend) fn wake_flusher(&self) {
         if let Some(flusher) = self.flusher.take() {
             flusher.wake();
         }
     }
 
-    /// Whether a connection was made dirty since the last [`Turn::take_dirty`].
+    /// Whether a connection became dirty since the last [`Turn::take_dirty`].
     pub(in crate::backend) fn is_dirty(&self) -> bool {
         !self.dirty.borrow().is_empty()
     }
 
-    /// Asked by the flusher for itself: another turn follows this one, whatever happens outside.
+    /// Called by the flusher: another turn follows this one, without any external event.
     pub(in crate::backend) fn go_on(&self) {
         self.more.set(true);
         if let Some(partner) = self.partner.take() {
@@ -57,10 +58,10 @@ impl Turn {
         }
     }
 
-    /// The partner, which begins another turn whenever the flusher has asked to go on, once `driver_turned`. So neither is
-    /// ever woken by itself.
-    pub(in crate::backend) async fn accompany(&self, driver_turned: impl AsyncFn()) -> Infallible {
-        // What was done before the flusher slept for the first time has woken nobody.
+    /// The partner of the flusher. After `driver_turned` it starts each turn that the flusher requests. So neither of
+    /// them ever wakes itself.
+    pub(in crate::backend) async fn run_partner(&self, driver_turned: impl AsyncFn()) -> Infallible {
+        // Actions before the first sleep of the flusher woke no task.
         self.more.set(true);
         loop {
             poll_fn(|context| {
@@ -79,7 +80,7 @@ impl Turn {
         }
     }
 
-    /// Lets every other runnable task, the flusher and the driver go first.
+    /// Lets every other runnable task, the flusher and the driver run first.
     pub(in crate::backend) async fn yield_now(&self) {
         let mut yielded = false;
         poll_fn(|context| {
@@ -94,7 +95,8 @@ impl Turn {
         .await;
     }
 
-    /// The flusher's sleep: returns when somebody wakes the flusher, which is so at once after a turn in which a task yielded.
+    /// The sleep of the flusher until a task wakes it. After a turn in which a task yielded, the partner wakes it at
+    /// once.
     pub(in crate::backend) async fn next(&self) {
         let mut slept = false;
         poll_fn(|context| {

@@ -1,5 +1,4 @@
-//! Wakes a shard on monoio from another thread, through a descriptor.
-//! Knows nothing of what was put where the shard will look.
+//! The doorbell of a shard on monoio: a descriptor, an eventfd on Linux and a pair of sockets on macOS.
 
 use std::io;
 use std::net::TcpStream;
@@ -10,72 +9,72 @@ use rustix::io::Errno;
 use crate::backend::tasks;
 
 /// The shard's end before its runtime exists.
-pub(crate) struct Counter(OwnedFd);
+pub(crate) struct DoorbellDescriptor(OwnedFd);
 
-/// The other end. **Lives on:** any thread.
+/// The ringing end. **Lives on:** any thread.
 #[derive(Debug)]
-pub(in crate::backend) struct Bell(OwnedFd);
+pub(in crate::backend) struct Doorbell(OwnedFd);
 
 /// **Lives on:** the shard that is woken.
-pub(super) struct Doorbell {
+pub(super) struct DoorbellReceiver {
     watched: monoio::net::TcpStream,
-    counter: OwnedFd,
+    descriptor: OwnedFd,
 }
 
-impl Counter {
-    /// Both ends.
+impl DoorbellDescriptor {
+    /// Creates both ends.
     ///
     /// # Errors
-    /// If the system refuses two more descriptors.
-    pub(in crate::backend) fn new() -> io::Result<(Self, Bell)> {
-        let (counter, bell) = pair()?;
-        Ok((Self(counter), Bell(bell)))
+    /// If the system refuses two descriptors.
+    pub(in crate::backend) fn new() -> io::Result<(Self, Doorbell)> {
+        let (descriptor, doorbell) = pair()?;
+        Ok((Self(descriptor), Doorbell(doorbell)))
     }
 
-    /// The same counter as monoio watches it, which takes descriptors only as sockets or files, and does not poll files on
-    /// epoll. Must run inside the shard's runtime.
+    /// A duplicate of the descriptor, watched by monoio. It is disguised as a socket: monoio accepts only sockets and
+    /// files, and does not poll files on epoll. Must run inside the shard's runtime.
     pub(super) fn watch(&self) -> io::Result<monoio::net::TcpStream> {
         monoio::net::TcpStream::from_std(TcpStream::from(self.0.try_clone()?))
     }
 }
 
-/// An eventfd and itself: eight bytes read are all that was rung since.
+/// An eventfd and its duplicate. One read of eight bytes clears all rings.
 #[cfg(target_os = "linux")]
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     use rustix::event::{EventfdFlags, eventfd};
-    let counter = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-    let bell = counter.try_clone()?;
-    Ok((counter, bell))
+    let descriptor = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+    let doorbell = descriptor.try_clone()?;
+    Ok((descriptor, doorbell))
 }
 
-/// Two connected sockets: the bytes of several rings are read at once, or ring once more.
+/// Two connected sockets. One read takes the bytes of several rings; rings beyond it wake the shard once more.
 #[cfg(not(target_os = "linux"))]
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (counter, bell) = std::os::unix::net::UnixStream::pair()?;
-    counter.set_nonblocking(true)?;
-    bell.set_nonblocking(true)?;
-    Ok((counter.into(), bell.into()))
+    let (descriptor, doorbell) = std::os::unix::net::UnixStream::pair()?;
+    descriptor.set_nonblocking(true)?;
+    doorbell.set_nonblocking(true)?;
+    Ok((descriptor.into(), doorbell.into()))
 }
 
-impl Bell {
+impl Doorbell {
     pub(in crate::backend) fn ring(&self) {
-        // One that is full wakes it too, and nothing else can fail on a descriptor that is open.
+        // A full descriptor wakes the shard as well, and no other error is possible on an open descriptor.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }
 
-impl Doorbell {
+impl DoorbellReceiver {
     /// Must run inside the shard's runtime.
-    pub(super) fn attach(counter: Counter) -> io::Result<Self> {
-        Ok(Self { watched: counter.watch()?, counter: counter.0 })
+    pub(super) fn attach(descriptor: DoorbellDescriptor) -> io::Result<Self> {
+        Ok(Self { watched: descriptor.watch()?, descriptor: descriptor.0 })
     }
 }
 
-impl tasks::Doorbell for Doorbell {
+impl tasks::DoorbellReceiver for DoorbellReceiver {
     async fn rung(&self) -> io::Result<()> {
         loop {
             self.watched.readable(false).await?;
-            match rustix::io::read(&self.counter, &mut [0_u8; 512]) {
+            match rustix::io::read(&self.descriptor, &mut [0_u8; 512]) {
                 Ok(_) => return Ok(()),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

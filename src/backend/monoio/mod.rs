@@ -1,5 +1,5 @@
-//! The shard's runtime on Linux and macOS: io_uring, epoll or kqueue.
-//! Knows no connection: `tasks` has those.
+//! The runtime of a shard on Linux and macOS: monoio with io_uring, epoll or kqueue. Connections are handled in
+//! `tasks`.
 
 mod doorbell;
 mod runtime;
@@ -16,34 +16,39 @@ use monoio::time::Sleep;
 use super::Parts;
 use super::tasks::{self, Runtime};
 use crate::config::Io;
-use crate::trouble::Trouble;
+use crate::error::StartupError;
 
-pub(super) use doorbell::Bell;
-pub(crate) use doorbell::Counter;
-use doorbell::Doorbell;
+pub(super) use doorbell::Doorbell;
+pub(crate) use doorbell::DoorbellDescriptor;
+use doorbell::DoorbellReceiver;
 pub(super) use runtime::{Built, build};
 use stream::{Listener, Stream};
 
-/// Accepts kept outstanding on a listener: each completes for one connection, and a storm brings many.
+/// Outstanding accepts on a listener. Each completes for one connection, and many clients can connect at once.
 const ACCEPT_TASKS: usize = 8;
 
-/// monoio as the tasks see it.
+/// monoio as a runtime for tasks.
 struct Monoio {
     runs_on_epoll: bool,
-    /// Always writable: on a ring that defers its work, waiting for that takes a turn of the driver.
+    /// A socket that is always writable. On a ring that defers its work, waiting for it completes after a turn of the
+    /// driver.
     writable: Option<monoio::net::TcpStream>,
 }
 
-/// Serves until the shard is told to stop.
+/// Serves until the shard is stopped.
 ///
 /// # Errors
-/// What the system refuses before the first connection.
-pub(super) fn run(mut built: Built, counter: Counter, parts: Parts) -> Result<(), Trouble> {
+/// An error of the system before the first connection.
+pub(super) fn run(
+    mut built: Built,
+    descriptor: DoorbellDescriptor,
+    parts: Parts,
+) -> Result<(), StartupError> {
     let (runs_on_epoll, defers) = (built.io == Io::Epoll, built.defers);
     built.runtime.block_on(async {
-        let refused = |error| Trouble::system("watch the shard's doorbell", error);
-        let writable = if defers { Some(counter.watch().map_err(refused)?) } else { None };
-        let doorbell = Doorbell::attach(counter).map_err(refused)?;
+        let refused = |error| StartupError::system("watch the shard's doorbell", error);
+        let writable = if defers { Some(descriptor.watch().map_err(refused)?) } else { None };
+        let doorbell = DoorbellReceiver::attach(descriptor).map_err(refused)?;
         tasks::serve(Monoio { runs_on_epoll, writable }, doorbell, parts).await
     })
 }
@@ -51,23 +56,23 @@ pub(super) fn run(mut built: Built, counter: Counter, parts: Parts) -> Result<()
 impl Runtime for Monoio {
     type Stream = Stream;
     type Listener = Listener;
-    type Doorbell = Doorbell;
+    type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
-        // epoll wants sockets that do not block; io_uring would answer EAGAIN on them instead of waiting.
+        // epoll requires non-blocking sockets. io_uring would answer EAGAIN on them instead of waiting.
         listener.set_nonblocking(self.runs_on_epoll)?;
         Listener::attach(listener, self.runs_on_epoll)
     }
 
     fn accept_tasks(&self) -> usize {
-        // On epoll a descriptor wakes one task, so more would wait for nothing.
+        // On epoll a descriptor wakes one task, so more tasks would wait in vain.
         if self.runs_on_epoll { 1 } else { ACCEPT_TASKS }
     }
 
-    async fn turned(&self) {
+    async fn driver_turned(&self) {
         if let Some(writable) = &self.writable {
-            // Nothing can be wrong with it.
+            // This wait cannot fail.
             let _ = writable.writable(false).await;
         }
     }

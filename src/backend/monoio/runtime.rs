@@ -1,5 +1,4 @@
-//! Builds the runtime of a shard: the best io_uring the system permits, else epoll; kqueue on macOS.
-//! Knows no connection.
+//! Creates the runtime of a shard: the best io_uring that the system permits, or else epoll; kqueue on macOS.
 
 use std::io;
 
@@ -9,11 +8,11 @@ use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, LegacyDriver, RuntimeBuilder};
 
 use crate::config::Io;
-use crate::trouble::Trouble;
+use crate::error::StartupError;
 
-/// Submission queue entries. Every connection keeps one poll outstanding, so a turn may submit thousands.
+/// Submission queue entries. Every connection has one outstanding poll, so a turn can submit thousands.
 const SUBMISSION_ENTRIES: u32 = 4_096;
-/// Completion queue entries: a larger burst of completions takes the kernel's slow overflow list.
+/// Completion queue entries. A larger burst of completions goes through the slow overflow list of the kernel.
 #[cfg(target_os = "linux")]
 const COMPLETION_ENTRIES: u32 = 32_768;
 
@@ -25,59 +24,59 @@ type Runtime = FusionRuntime<TimeDriver<LegacyDriver>>;
 #[cfg(target_os = "linux")]
 type Runtime = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
-/// A runtime and what it stands on.
+/// A runtime and the interface that it uses.
 pub(in crate::backend) struct Built {
     pub(super) runtime: Runtime,
     /// Never `Auto`.
     pub(in crate::backend) io: Io,
-    /// Completions come only when the driver waits for them.
+    /// Completions arrive only when the driver waits for them.
     pub(super) defers: bool,
-    /// Why io_uring was passed over, if it was.
+    /// The reason why io_uring is not used, if it was tried.
     pub(in crate::backend) fallback: Option<io::Error>,
 }
 
 /// Builds a runtime on the calling thread.
 ///
 /// # Errors
-/// If `io` names one interface and the system refuses that.
-pub(in crate::backend) fn build(io: Io) -> Result<Built, Trouble> {
+/// If `io` names one interface and the system refuses it.
+pub(in crate::backend) fn build(io: Io) -> Result<Built, StartupError> {
     match io {
         Io::Epoll => build_epoll(None),
         Io::Uring => build_uring(Work::Deferred)
             .or_else(|_| build_uring(Work::Cooperative))
             .or_else(|_| build_uring(Work::Interrupting))
-            .map_err(Trouble::io_uring),
-        // A ring that interrupts costs more than epoll does: see bench/runtimes.
+            .map_err(StartupError::io_uring),
+        // A ring with interrupts costs more than epoll; bench/runtimes has the measurement.
         Io::Auto if cfg!(not(target_os = "linux")) => build_epoll(None),
         Io::Auto => build_uring(Work::Deferred)
             .or_else(|_| build_uring(Work::Cooperative))
             .or_else(|refused| build_epoll(Some(refused))),
-        Io::Tokio | Io::Blocking => unreachable!("monoio has neither"),
+        Io::Tokio | Io::Blocking => unreachable!("monoio serves neither of them"),
     }
 }
 
-/// When the kernel does on this thread what a completion needs.
+/// The time at which the kernel completes operations on this thread.
 #[derive(Clone, Copy, PartialEq)]
 enum Work {
-    /// When the driver waits (`DEFER_TASKRUN`, Linux 6.1): nothing interrupts a turn. While a
-    /// task stays runnable the driver does not wait, so whoever wants another turn asks [`Runtime::turned`] for it.
+    /// When the driver waits (`DEFER_TASKRUN`, Linux 6.1): nothing interrupts a turn. While a task is runnable the
+    /// driver does not wait, so a task that needs a turn of the driver awaits [`Runtime::driver_turned`].
     ///
-    /// [`Runtime::turned`]: crate::backend::tasks::Runtime::turned
+    /// [`Runtime::driver_turned`]: crate::backend::tasks::Runtime::driver_turned
     Deferred,
     /// At the next system call, without an interrupt (`COOP_TASKRUN`, Linux 5.19).
     Cooperative,
-    /// At once.
+    /// At once, by an interrupt.
     Interrupting,
 }
 
 #[cfg(target_os = "linux")]
 fn build_uring(work: Work) -> io::Result<Built> {
     let runtime = build_ring(work)?;
-    // A ring of a kernel that lacks one of monoio's operations can be built and then fails every accept.
+    // On a kernel that lacks one of the operations of monoio, the ring can be built but fails every accept.
     if !monoio::utils::detect_uring() {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "the kernel's io_uring lacks needed operations",
+            "the io_uring of this kernel lacks operations that the broker needs",
         ));
     }
     Ok(Built { runtime, io: Io::Uring, defers: work == Work::Deferred, fallback: None })
@@ -85,7 +84,7 @@ fn build_uring(work: Work) -> io::Result<Built> {
 
 #[cfg(not(target_os = "linux"))]
 fn build_uring(_: Work) -> io::Result<Built> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it"))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has io_uring"))
 }
 
 #[cfg(target_os = "linux")]
@@ -97,7 +96,7 @@ fn build_ring(work: Work) -> io::Result<Runtime> {
         Work::Cooperative => ring.setup_coop_taskrun(),
         Work::Interrupting => &mut ring,
     };
-    // A filter may permit the ring and forbid to enter it, which monoio would meet as an error at every turn.
+    // A seccomp filter can permit the setup of the ring and forbid entering it. monoio would fail in every turn.
     ring.build(2)?.submit()?;
     let builder = RuntimeBuilder::<IoUringDriver>::new()
         .uring_builder(ring)
@@ -106,9 +105,10 @@ fn build_ring(work: Work) -> io::Result<Runtime> {
     Ok(builder.build()?.into())
 }
 
-fn build_epoll(fallback: Option<io::Error>) -> Result<Built, Trouble> {
-    // Here the entries are the events that one wait returns at most.
+fn build_epoll(fallback: Option<io::Error>) -> Result<Built, StartupError> {
+    // For epoll the entries are the maximum number of events of one wait.
     let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(SUBMISSION_ENTRIES).enable_timer();
-    let runtime = builder.build().map_err(|error| Trouble::system(format!("set up {}", Io::Epoll), error))?;
+    let runtime =
+        builder.build().map_err(|error| StartupError::system(format!("set up {}", Io::Epoll), error))?;
     Ok(Built { runtime: runtime.into(), io: Io::Epoll, defers: false, fallback })
 }

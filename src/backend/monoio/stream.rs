@@ -1,5 +1,4 @@
-//! Sockets watched by monoio, and the system calls made on them directly.
-//! Knows neither what the bytes mean nor when to send.
+//! Sockets watched by monoio, and the system calls that are made on them directly.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,10 +9,10 @@ use monoio::net::UnixStream;
 
 use crate::backend::{direct, tasks};
 
-/// In blocking mode, which the calls made on it do not mind. **Lives on:** the shard of its connection.
+/// A socket in blocking mode; the calls on it return at once in any mode. **Lives on:** the shard of its connection.
 ///
-/// monoio only watches it, and watches any descriptor alike. Its type for TCP has room for two addresses beside the
-/// descriptor, 72 bytes for each connection; this one has nothing beside it.
+/// monoio only watches it, and watches any descriptor in the same way. Its TCP type has fields for two addresses
+/// beside the descriptor, 72 bytes for each connection; a `UnixStream` has none.
 pub(super) struct Stream(UnixStream);
 
 impl tasks::Stream for Stream {
@@ -26,7 +25,7 @@ impl tasks::Stream for Stream {
     }
 
     async fn readable(&self) -> io::Result<()> {
-        // Not relaxed: asks the kernel each time.
+        // Not relaxed: this asks the kernel every time.
         self.0.readable(false).await
     }
 
@@ -72,10 +71,10 @@ impl Stream {
     }
 }
 
-/// Takes the descriptor out of a stream of monoio's, whose driver then watches it no more.
+/// Takes the descriptor out of a stream of monoio. The driver then stops watching it.
 fn owned(stream: impl IntoRawFd) -> OwnedFd {
     let raw = stream.into_raw_fd();
-    #[expect(unsafe_code, reason = "monoio gives its descriptors away as numbers only")]
+    #[expect(unsafe_code, reason = "monoio returns its descriptors only as numbers")]
     // SAFETY: the stream owned the descriptor and gave it up without closing it; nobody else has it.
     unsafe {
         OwnedFd::from_raw_fd(raw)
@@ -85,7 +84,7 @@ fn owned(stream: impl IntoRawFd) -> OwnedFd {
 /// **Lives on:** the shard that accepts on it.
 pub(super) struct Listener {
     watched: monoio::net::TcpListener,
-    /// The same socket, to be shut, and on epoll to be accepted from.
+    /// A duplicate of the socket, to shut it down and, on epoll, to accept from it.
     socket: TcpListener,
     runs_on_epoll: bool,
 }
@@ -98,13 +97,14 @@ impl Listener {
 }
 
 impl Listener {
-    /// monoio would begin to watch what it accepts as what it is not kept as, and on epoll to undo that takes two system calls.
+    /// monoio registers an accepted socket as a `TcpStream`; we keep a `UnixStream`. Re-registering costs two system
+    /// calls on epoll, so accept(2) is called directly.
     async fn accept_directly(&self) -> io::Result<(Stream, SocketAddr)> {
         loop {
             self.watched.readable(false).await?;
             match self.socket.accept() {
                 Ok((stream, peer)) => return Ok((tasks::Stream::from_std(stream)?, peer)),
-                // Whoever knocked is gone again.
+                // The peer has closed the connection before it was accepted.
                 Err(refused) if refused.kind() == io::ErrorKind::WouldBlock => {}
                 Err(refused) => return Err(refused),
             }
@@ -120,13 +120,13 @@ impl tasks::Listener for Listener {
             return self.accept_directly().await;
         }
         let (stream, peer) = self.watched.accept().await?;
-        // A ring watches nothing until it is asked to, so this is no system call.
+        // A ring watches nothing until it is asked to, so this costs no system call.
         Ok((tasks::Stream::from_std(owned(stream).into())?, peer))
     }
 
     fn close(&self) {
-        // Closing does not do: accepts that are outstanding in io_uring keep the socket, and with it the port,
-        // for a while beyond the end of the process, and the next broker would find it in use.
+        // Closing the socket is not enough. Outstanding accepts in io_uring keep it, and with it the port, for some
+        // milliseconds after the end of the process, so that the next broker would find the port in use.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 }

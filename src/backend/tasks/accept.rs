@@ -1,5 +1,4 @@
-//! Accepts connections and decides whether, and where, they are served.
-//! Knows no protocol.
+//! The tasks that accept connections, and the choice of the shard that serves each of them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,9 +9,9 @@ use tracing::debug;
 
 use super::socket::TaskSocket;
 use super::{Listener, Runtime, Shard, Stream, receive};
-use crate::backend::refusals::REST;
-use crate::clock;
-use crate::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::net::accept_backoff::ACCEPT_PAUSE;
+use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::process::clock;
 
 impl<R: Runtime> Shard<R> {
     /// Starts to accept on a listener.
@@ -37,12 +36,12 @@ impl<R: Runtime> Shard<R> {
         admission: Admission,
     ) {
         if !NODELAY_IS_INHERITED {
-            // Without it a socket still works, only later.
+            // Without the option the socket still works, with a higher latency.
             let _ = stream.set_nodelay();
         }
-        let target = self.host.deal();
+        let target = self.host.take_target();
         if target != self.host.number {
-            self.deal(target, stream, listener, peer, admission);
+            self.distribute(target, stream, listener, peer, admission);
             return;
         }
         let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
@@ -57,16 +56,16 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
         match listener.accept().await {
             _ if shard.host.stopping.get() => return,
             Ok((stream, peer)) => {
-                if let Some(admission) = shard.host.places.enter() {
+                if let Some(admission) = shard.host.permits.acquire() {
                     shard.take(stream, number, peer, admission);
                 } else {
-                    // Not even room to say no.
-                    debug!(shard = shard.host.number, %peer, "refused without an answer");
+                    // Both the limit of connections and the reserve for refusals are used up.
+                    debug!(shard = shard.host.number, %peer, "connection refused without an answer");
                 }
             }
             Err(refused) => {
-                if shard.refusals.must_rest(refused) {
-                    R::timer(clock::read() + REST).await;
+                if shard.error_log.must_pause(refused) {
+                    R::timer(clock::read() + ACCEPT_PAUSE).await;
                 }
             }
         }

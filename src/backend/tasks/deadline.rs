@@ -1,5 +1,5 @@
-//! Sleeps until a deadline that others move, with one timer for the whole shard.
-//! Knows no timer wheel: it is told the next deadline.
+//! A deadline that others move, and a task that sleeps until it, with one timer for the whole shard. The deadline
+//! comes from the timer wheel of the engine.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -8,9 +8,9 @@ use std::task::{Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::Runtime;
-use crate::clock;
+use crate::process::clock;
 
-/// **Lives on:** the shard. **Sees:** the earliest deadline alone.
+/// **Lives on:** the shard. **Sees:** the earliest deadline only.
 #[derive(Default)]
 pub(super) struct Deadline {
     at: Cell<Option<Instant>>,
@@ -19,7 +19,8 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// Moves the deadline. Moving it later costs nothing: the sleeper wakes at the old one and sleeps again.
+    /// Moves the deadline. Moving it to a later time wakes no task: the sleeper wakes at the old time and sleeps
+    /// again.
     pub(super) fn set(&self, at: Option<Instant>) {
         let before = self.at.replace(at);
         let earlier = at.is_some_and(|at| before.is_none_or(|before| at < before));
@@ -28,7 +29,7 @@ impl Deadline {
         }
     }
 
-    /// Completes when the deadline, as it then stands, has passed; there is none afterwards.
+    /// Completes when the current deadline has passed, and clears it.
     pub(super) async fn reached<R: Runtime>(&self) {
         let mut timer = pin!(R::timer(clock::read() + Duration::from_hours(1)));
         let mut armed = None;
@@ -41,7 +42,7 @@ impl Deadline {
                     armed = Some(at);
                 }
                 ready!(timer.as_mut().poll(context));
-                // It may have been moved later meanwhile.
+                // The deadline may have been moved to a later time.
                 if self.at.get() == armed {
                     self.at.set(None);
                     return Poll::Ready(());

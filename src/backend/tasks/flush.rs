@@ -1,6 +1,5 @@
-//! The flusher, which ends each turn: lanes drained and filled, one send for each dirty connection, and then sleep, if there
-//! is nothing left to do.
-//! Knows nothing of receiving.
+//! The flusher, the task that ends each turn: it drains and fills the lanes, sends once for each dirty connection, and
+//! sleeps if nothing is left to do.
 
 use std::rc::Rc;
 
@@ -16,8 +15,8 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
     let mut more: Vec<ConnectionId> = Vec::new();
     loop {
         host.turn.next().await;
-        // What other shards sent is flushed with the rest of this turn, and what this turn made for them leaves before the
-        // sends, so that they work on it meanwhile.
+        // Messages from other shards are flushed at the end of this turn. Messages for other shards leave before the
+        // sends, so that those shards process them meanwhile.
         host.drain_lanes(|source, hand_over| shard.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
@@ -37,10 +36,10 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
             }
         }
         if !more.is_empty() {
-            // Marked by a task of its own, since the flusher must not wake itself.
+            // A separate task marks them, because the flusher must not wake itself.
             R::spawn(mark_next_turn(Rc::clone(&shard), std::mem::take(&mut more)));
         }
-        // The sends made room in outboxes, and what that let happen may concern other shards.
+        // The sends made room in outboxes, which can produce messages for other shards.
         host.fill_lanes();
         shard.deadline.set(host.end_turn());
         if !host.may_sleep() {

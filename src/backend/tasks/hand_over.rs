@@ -1,6 +1,5 @@
-//! A connection leaves the shard that accepted it: for the next one, where connections are dealt, or for the one where its
-//! session lives, right after its CONNECT.
-//! Knows no session: the engine says where to.
+//! A connection moves to another shard: to the next one in turn where the first shard distributes connections, or to
+//! the shard of its session after its CONNECT. The engine determines the shard of a session.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,20 +10,20 @@ use tracing::debug;
 use super::socket::{Socket, TaskSocket};
 use super::{Runtime, Shard, Stream, receive};
 use crate::backend::host::{Endpoint, HandOver, Transport};
-use crate::listen::ListenerNumber;
+use crate::net::listen::ListenerNumber;
 
 impl<R: Runtime> Shard<R> {
-    /// Sends a connection home; `rest` is what the engine did not consume.
+    /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
     pub(super) fn depart(&self, socket: Rc<Socket<R::Stream>>, home: u16, rest: &[u8]) {
         let Some(bytes) = self.host.depart(&socket, home, rest) else { return };
-        let socket =
-            Rc::into_inner(socket).expect("only its own task keeps a socket that nothing was sent on");
+        let socket = Rc::into_inner(socket)
+            .expect("only its own task has a reference to a socket that nothing was sent on");
         let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
         self.send_over(home, socket.endpoint.stream, listener, bytes, admission, peer);
     }
 
-    /// Sends a new connection to the shard whose turn it is.
-    pub(super) fn deal(
+    /// Sends a new connection to the next shard in turn.
+    pub(super) fn distribute(
         &self,
         target: u16,
         stream: R::Stream,
@@ -32,7 +31,7 @@ impl<R: Runtime> Shard<R> {
         peer: SocketAddr,
         admission: Admission,
     ) {
-        debug!(shard = self.host.number, %listener, %peer, ?admission, target, "dealt");
+        debug!(shard = self.host.number, %listener, %peer, ?admission, target, "distributed");
         self.send_over(target, stream, listener, Vec::new(), admission, Some(peer));
     }
 
@@ -50,21 +49,21 @@ impl<R: Runtime> Shard<R> {
                 let transport = Transport::Tcp(stream);
                 self.host.send_over(target, HandOver { transport, listener, bytes, admission, peer });
             }
-            Err(refused) => self.lose(refused, admission),
+            Err(refused) => self.drop_connection(refused, admission),
         }
     }
 
-    /// Takes a connection in that another shard dealt to this one, or whose session lives here.
+    /// Takes over a connection that another shard distributed to this one, or whose session lives here.
     pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
         let HandOver { transport: Transport::Tcp(stream), listener, mut bytes, admission, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
-            // It has said nothing, and nobody accepts any more.
-            self.host.places.leave(admission);
+            // The connection has sent nothing, and no shard accepts connections any more.
+            self.host.permits.release(admission);
             return;
         }
         let stream = match R::Stream::from_std(stream) {
             Ok(stream) => stream,
-            Err(refused) => return self.lose(refused, admission),
+            Err(refused) => return self.drop_connection(refused, admission),
         };
         let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
@@ -79,8 +78,8 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    fn lose(&self, refused: std::io::Error, admission: Admission) {
-        self.refusals.tell("watch a connection", refused, "connection lost");
-        self.host.places.leave(admission);
+    fn drop_connection(&self, refused: std::io::Error, admission: Admission) {
+        self.error_log.log("watch a connection", refused, "connection lost");
+        self.host.permits.release(admission);
     }
 }

@@ -1,5 +1,5 @@
-//! The task of one connection: wait until readable, receive, feed the engine, until the peer is gone.
-//! Knows nothing of sending.
+//! The task of one connection: waits until the socket is readable, receives, and feeds the engine, until the peer is
+//! gone.
 
 use std::rc::Rc;
 
@@ -7,21 +7,22 @@ use engine::{ClosedBy, Consumed, Event};
 
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
-use crate::backend::host::is_for_now;
+use crate::backend::host::is_transient;
 
-/// How one receive ended.
+/// Result of one receive.
 enum Received {
-    /// The engine took all of it.
+    /// The engine consumed all bytes.
     All,
-    /// The engine left this, for lack of credit or because the connection leaves.
+    /// The engine left these bytes, for lack of credit or because the connection moves.
     Rest(Vec<u8>),
     Nothing,
-    /// The peer is gone, or said that it goes.
+    /// The peer is gone, or has sent DISCONNECT.
     End,
 }
 
-/// The task. Every idle connection is in it, so it is no async function, which would keep its arguments twice.
-#[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+/// The task of a connection. An async function would store its arguments twice, and every idle connection has this
+/// future.
+#[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
 pub(super) fn run<R: Runtime>(
     shard: Rc<Shard<R>>,
     socket: Rc<Socket<R::Stream>>,
@@ -30,7 +31,7 @@ pub(super) fn run<R: Runtime>(
         loop {
             let Ok(at_once) = socket.endpoint.readable().await else { break };
             if at_once {
-                // At most one receive a turn: a peer that floods must not hold up the others.
+                // At most one receive a turn, so that a flooding peer does not delay the others.
                 shard.host.turn.yield_now().await;
             }
             let received = shard.receive(&socket);
@@ -48,23 +49,23 @@ pub(super) fn run<R: Runtime>(
                 return shard.depart(socket, home, &rest);
             }
         }
-        // Whoever waits for writability gives a lent piece back at once, so nothing is lent here.
+        // A task that waits for writability returns its chunk before it waits, so no chunk is lent here.
         let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
         shard.host.close(&socket, by);
     }
 }
 
-/// The same for a connection of which the engine has not consumed `rest` yet.
+/// The same for a connection of which the engine has not consumed `rest`.
 pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, rest: Vec<u8>) {
     offer_again(&shard, &socket, rest).await;
-    assert!(socket.home().is_none(), "a connection that was handed over is at home");
-    // As a task of its own, which is smaller than this one.
+    assert!(socket.home().is_none(), "a connection that was handed over is on the shard of its session");
+    // A separate task, because its future is smaller than this one.
     R::spawn(run(shard, socket));
 }
 
-/// Keeps what the engine did not consume and offers it, before anything newer, when it has credit. Returns what is left
-/// when the connection leaves or has ended.
-#[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+/// Keeps the unconsumed bytes, and offers them when the engine has credit, before newer bytes. Returns the remaining
+/// bytes when the connection moves or has ended.
+#[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
 fn offer_again<R: Runtime>(
     shard: &Shard<R>,
     socket: &Socket<R::Stream>,
@@ -97,7 +98,7 @@ impl<R: Runtime> Shard<R> {
                     Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
                 }
             }
-            Err(refused) if is_for_now(&refused) => Received::Nothing,
+            Err(refused) if is_transient(&refused) => Received::Nothing,
             Err(_) => Received::End,
         };
         self.receive_buffer.set(buffer);

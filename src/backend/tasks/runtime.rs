@@ -1,5 +1,4 @@
-//! What a shard of tasks needs of a runtime; `monoio` and `tokio` are the two there are.
-//! Knows no connection.
+//! The operations of a runtime that a shard with tasks needs. `monoio` and `tokio` implement them.
 
 use std::future::Future;
 use std::io;
@@ -7,75 +6,75 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::time::Instant;
 
-/// A runtime of one thread.
+/// A single-threaded runtime.
 pub(in crate::backend) trait Runtime: 'static {
     type Stream: Stream;
     type Listener: Listener<Stream = Self::Stream>;
-    type Doorbell: Doorbell;
+    type DoorbellReceiver: DoorbellReceiver;
     type Timer: Future<Output = ()>;
 
-    /// Takes a listening socket in.
+    /// Registers a listening socket.
     fn listen(&self, listener: TcpListener) -> io::Result<Self::Listener>;
 
-    /// Tasks that accept on each listener.
+    /// Number of tasks that accept on each listener.
     fn accept_tasks(&self) -> usize;
 
-    /// Completes at once where the driver turns while tasks are runnable, too; else after the driver has turned.
-    fn turned(&self) -> impl Future<Output = ()>;
+    /// Completes after the driver has turned, or at once if the driver also turns while tasks are runnable.
+    fn driver_turned(&self) -> impl Future<Output = ()>;
 
-    /// Runs a task beside the others.
+    /// Starts a task.
     fn spawn(task: impl Future<Output = ()> + 'static);
 
-    /// Completes at a moment.
+    /// A future that completes at the given time.
     fn timer(at: Instant) -> Self::Timer;
 
-    /// Moves that moment.
+    /// Moves the time of a timer.
     fn reset(timer: Pin<&mut Self::Timer>, at: Instant);
 }
 
-/// A connection's socket, watched by the runtime; every call but the two waits returns at once.
+/// The socket of a connection, registered with the runtime. All calls but the two waits return at once.
 pub(in crate::backend) trait Stream: Sized + 'static {
-    /// Takes a socket in, whichever runtime it comes from.
+    /// Registers a socket from any runtime.
     fn from_std(stream: TcpStream) -> io::Result<Self>;
 
-    /// Takes it out of this shard's runtime. Nothing may be in flight on it.
+    /// Takes the socket out of this runtime. No operation may be outstanding on it.
     fn into_std(self) -> io::Result<TcpStream>;
 
-    /// Completes when a receive has something to say; an error if it never will again.
+    /// Completes when bytes, an end or an error can be received; an error if none will ever be.
     fn readable(&self) -> impl Future<Output = io::Result<()>>;
 
-    /// Completes when the socket takes bytes; an error if it never will again.
+    /// Completes when the socket takes bytes; an error if it never will.
     fn writable(&self) -> impl Future<Output = io::Result<()>>;
 
-    /// Takes what has arrived, at most `buffer`'s length.
+    /// Receives the bytes that have arrived, at most the length of `buffer`.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends what the kernel takes of `bytes`.
+    /// Sends as many of `bytes` as the kernel takes.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Sends without waiting for more to send with it.
+    /// Disables the delay that collects small packets (`TCP_NODELAY`).
     fn set_nodelay(&self) -> io::Result<()>;
 
-    /// Ends one direction or both. A peer that is gone already needs no end.
+    /// Ends one direction or both. Errors are ignored: a peer that is gone needs no end.
     fn shut_down(&self, how: Shutdown);
 
     /// `None` if the peer is gone.
     fn peer(&self) -> Option<SocketAddr>;
 }
 
-/// A listening socket, watched by the runtime.
+/// A listening socket, registered with the runtime.
 pub(in crate::backend) trait Listener: 'static {
     type Stream;
 
-    /// The next connection; after `close`, anything.
+    /// The next connection. The result after `close` is unspecified.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
 
-    /// Accepts no more, and lets the port go.
+    /// Stops accepting and releases the port.
     fn close(&self);
 }
 
-/// The shard's end of its doorbell.
-pub(in crate::backend) trait Doorbell {
-    /// Completes after at least one ring since the last time.
+/// The receiving end of a shard's doorbell.
+pub(in crate::backend) trait DoorbellReceiver {
+    /// Completes after at least one ring since the last call.
     fn rung(&self) -> impl Future<Output = io::Result<()>>;
 }

@@ -1,5 +1,4 @@
-//! One connection's stream, and its task's two waits: for bytes, and for credit.
-//! Knows neither what the bytes mean nor when to send.
+//! The stream of one connection, and the two waits of its task: for bytes and for credit.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -19,31 +18,31 @@ pub(super) type Socket<S> = host::Socket<TaskSocket<S>>;
 /// **Lives on:** the shard of its connection.
 pub(in crate::backend) struct TaskSocket<S> {
     pub(super) stream: S,
-    /// The engine has credit again for what it left unconsumed.
+    /// The engine has credit again for the unconsumed bytes.
     resumed: Cell<bool>,
-    /// The connection's task, while it waits for credit.
-    starving: Cell<Option<Waker>>,
+    /// The task of the connection, while it waits for credit.
+    waiting_for_credit: Cell<Option<Waker>>,
 }
 
 impl<S: Stream> TaskSocket<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, resumed: Cell::new(false), starving: Cell::new(None) }
+        Self { stream, resumed: Cell::new(false), waiting_for_credit: Cell::new(None) }
     }
 
     /// Completes when bytes, an end or an error can be received.
     ///
-    /// Returns whether that was so without waiting, and an error if it will never be again.
+    /// Returns whether this was so without waiting; an error if it never will be.
     pub(super) fn readable(&self) -> impl Future<Output = io::Result<bool>> {
         Readable { stream: self.stream.readable(), waited: false }
     }
 
-    /// Completes once [`Endpoint::resume`] was called since the last time.
+    /// Completes after [`Endpoint::resume`] was called since the last time.
     pub(super) async fn credit(&self) {
         poll_fn(|context| {
             if self.resumed.take() {
                 return Poll::Ready(());
             }
-            self.starving.set(Some(context.waker().clone()));
+            self.waiting_for_credit.set(Some(context.waker().clone()));
             Poll::Pending
         })
         .await;
@@ -51,7 +50,8 @@ impl<S: Stream> TaskSocket<S> {
 }
 
 pin_project! {
-    /// A future of its own, because an async function would keep its arguments twice and every idle connection is in it.
+    /// A handwritten future. An async function would store its arguments twice, and every idle connection has this
+    /// future.
     struct Readable<F> {
         #[pin]
         stream: F,
@@ -81,7 +81,7 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
 
     fn resume(&self) {
         self.resumed.set(true);
-        if let Some(task) = self.starving.take() {
+        if let Some(task) = self.waiting_for_credit.take() {
             task.wake();
         }
     }

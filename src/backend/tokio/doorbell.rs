@@ -1,5 +1,4 @@
-//! Wakes a shard on tokio from another thread, through the runtime's own waker.
-//! Knows nothing of what was put where the shard will look.
+//! The doorbell of a shard on tokio: a `Notify`, which wakes the runtime.
 
 use std::io;
 
@@ -7,32 +6,32 @@ use tokio::sync::Notify;
 
 use crate::backend::tasks;
 
-#[expect(clippy::disallowed_types, reason = "the end of the shard and the end of those who ring")]
+#[expect(clippy::disallowed_types, reason = "the shard and the ringing threads share it")]
 type Shared<T> = std::sync::Arc<T>;
 
 /// **Lives on:** the shard that is woken.
-pub(crate) struct Doorbell(Shared<Notify>);
+pub(crate) struct DoorbellReceiver(Shared<Notify>);
 
-/// The other end. **Lives on:** any thread.
+/// The ringing end. **Lives on:** any thread.
 #[derive(Debug)]
-pub(in crate::backend) struct Bell(Shared<Notify>);
+pub(in crate::backend) struct Doorbell(Shared<Notify>);
 
-impl Doorbell {
-    /// Both ends.
-    pub(in crate::backend) fn new() -> (Self, Bell) {
+impl DoorbellReceiver {
+    /// Creates both ends.
+    pub(in crate::backend) fn new() -> (Self, Doorbell) {
         let notify = Shared::new(Notify::new());
-        (Self(Shared::clone(&notify)), Bell(notify))
+        (Self(Shared::clone(&notify)), Doorbell(notify))
     }
 }
 
-impl Bell {
+impl Doorbell {
     pub(in crate::backend) fn ring(&self) {
-        // What is rung while nobody waits is kept, once.
+        // A ring without a waiting task is stored, at most once.
         self.0.notify_one();
     }
 }
 
-impl tasks::Doorbell for Doorbell {
+impl tasks::DoorbellReceiver for DoorbellReceiver {
     async fn rung(&self) -> io::Result<()> {
         self.0.notified().await;
         Ok(())

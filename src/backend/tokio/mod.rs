@@ -1,5 +1,5 @@
-//! The shard's runtime where monoio does not serve: tokio, one runtime of one thread for each shard, on every system.
-//! Knows no connection: `tasks` has those.
+//! The runtime of a shard on systems without monoio, or on request: one single-threaded tokio runtime for each shard.
+//! Connections are handled in `tasks`.
 
 mod doorbell;
 mod stream;
@@ -15,40 +15,44 @@ use tokio::time::Sleep;
 
 use super::Parts;
 use super::tasks::{self, Runtime};
-use crate::trouble::Trouble;
+use crate::error::StartupError;
 
-pub(super) use doorbell::Bell;
-pub(crate) use doorbell::Doorbell;
+pub(super) use doorbell::Doorbell;
+pub(crate) use doorbell::DoorbellReceiver;
 use stream::{Listener, Stream};
 
-/// tokio as the tasks see it.
+/// tokio as a runtime for tasks.
 struct Tokio;
 
-/// Builds a runtime on the calling thread. It runs tasks that never leave that thread without a `LocalSet`, which would ring
-/// its own runtime's doorbell whenever a socket becomes ready.
+/// Builds a runtime on the calling thread. A `LocalRuntime` runs tasks that stay on their thread without a `LocalSet`,
+/// which would wake its own runtime whenever a socket becomes ready.
 ///
 /// # Errors
 /// If the system refuses it.
-pub(super) fn build() -> Result<LocalRuntime, Trouble> {
+pub(super) fn build() -> Result<LocalRuntime, StartupError> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build_local(LocalOptions::default())
-        .map_err(|error| Trouble::system("set up tokio", error))
+        .map_err(|error| StartupError::system("set up tokio", error))
 }
 
-/// Serves until the shard is told to stop.
+/// Serves until the shard is stopped.
 ///
 /// # Errors
-/// What the system refuses before the first connection.
-pub(super) fn run(runtime: &LocalRuntime, doorbell: Doorbell, parts: Parts) -> Result<(), Trouble> {
+/// An error of the system before the first connection.
+pub(super) fn run(
+    runtime: &LocalRuntime,
+    doorbell: DoorbellReceiver,
+    parts: Parts,
+) -> Result<(), StartupError> {
     runtime.block_on(tasks::serve(Tokio, doorbell, parts))
 }
 
 impl Runtime for Tokio {
     type Stream = Stream;
     type Listener = Listener;
-    type Doorbell = Doorbell;
+    type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
@@ -56,11 +60,11 @@ impl Runtime for Tokio {
     }
 
     fn accept_tasks(&self) -> usize {
-        // A ready listener wakes one task, and that accepts once a turn while there is somebody.
+        // A ready listener wakes one task, which accepts once a turn while connections wait.
         1
     }
 
-    async fn turned(&self) {}
+    async fn driver_turned(&self) {}
 
     fn spawn(task: impl Future<Output = ()> + 'static) {
         drop(tokio::task::spawn_local(task));

@@ -1,5 +1,4 @@
 //! Sockets watched by tokio.
-//! Knows neither what the bytes mean nor when to send.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -35,8 +34,9 @@ impl tasks::Stream for Stream {
         self.0.writable().await
     }
 
-    /// tokio asks the system about a socket that it believes to be ready, until that refuses. Where readiness is told when
-    /// it changes, a receive that does not fill the buffer has emptied the socket and need not be refused a second time.
+    /// tokio receives from a socket that it considers ready until the system refuses. With edge-triggered readiness, a
+    /// receive that does not fill the buffer has emptied the socket, so a second call that would be refused is not
+    /// necessary.
     #[cfg(unix)]
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut drained = 0;
@@ -73,7 +73,7 @@ impl tasks::Stream for Stream {
     }
 }
 
-/// **Lives on:** the shard that accepts on it. Its port is let go when the accepting task ends.
+/// **Lives on:** the shard that accepts on it. The port is released when the accepting task ends.
 pub(super) struct Listener {
     watched: tokio::net::TcpListener,
     closed: Notify,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use engine::{Engine, Entropy, Instant, Limits};
 
-use crate::config::{Effective, Fault, import};
+use crate::config::{Effective, ConfigError, import};
 use crate::subscriptions;
 
 /// The first byte chooses the file, the rest is its content.
@@ -24,8 +24,8 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn read(text: &str) -> Result<Effective, Vec<Fault>> {
-    Effective::lay(Some((PathBuf::from("broker.conf"), text.to_owned())), &[], Vec::new())
+fn read(text: &str) -> Result<Effective, Vec<ConfigError>> {
+    Effective::layer(Some((PathBuf::from("broker.conf"), text.to_owned())), &[], Vec::new())
 }
 
 fn check_configuration(text: &str) {
@@ -34,16 +34,16 @@ fn check_configuration(text: &str) {
             let rows: Vec<(&str, String)> =
                 effective.rows().map(|(setting, value, _)| (setting.key, value)).collect();
             let written: String = rows.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
-            // Integers in a file end below 2⁶³, and a default may be above.
-            let again = read(&written).unwrap_or_else(|faults| panic!("{written}\n{}", sentences(&faults)));
+            // A file's integers end below 2⁶³, and a default may lie above.
+            let again = read(&written).unwrap_or_else(|errors| panic!("{written}\n{}", sentences(&errors)));
             assert_eq!(again.config, effective.config, "{written}");
         }
-        Err(faults) => {
-            assert!(!faults.is_empty());
-            for fault in &faults {
-                let sentence = fault.to_string();
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            for error in &errors {
+                let sentence = error.to_string();
                 let is_one_line = !sentence.is_empty() && !sentence.contains(char::is_control);
-                assert!(is_one_line || matches!(fault, Fault::Syntax { .. }), "{sentence:?}");
+                assert!(is_one_line || matches!(error, ConfigError::Syntax { .. }), "{sentence:?}");
             }
         }
     }
@@ -89,6 +89,6 @@ fn check_subscriptions(json: &[u8]) {
     }
 }
 
-fn sentences(faults: &[Fault]) -> String {
-    faults.iter().map(|fault| format!("{fault}\n")).collect()
+fn sentences(errors: &[ConfigError]) -> String {
+    errors.iter().map(|error| format!("{error}\n")).collect()
 }

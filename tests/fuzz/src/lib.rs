@@ -11,11 +11,11 @@ pub mod differential;
 pub mod operations;
 pub mod stream;
 mod subscriptions;
-mod trouble;
+mod error;
 
-#[expect(dead_code, reason = "the configuration needs only the name of the method")]
-#[path = "../../../src/authentication.rs"]
-mod authentication;
-#[expect(dead_code, unused_imports, reason = "the checks use only a part of it")]
+#[expect(dead_code, reason = "the configuration needs the name of the method alone")]
+#[path = "../../../src/auth/mod.rs"]
+mod auth;
+#[expect(dead_code, unused_imports, reason = "the broker uses more of it than the checks do")]
 #[path = "../../../src/config/mod.rs"]
 mod config;

@@ -1,0 +1,47 @@
+//! The operator's end: sends a request to the broker that runs with a data directory, and prints its answer.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::ipc::{self, Stream};
+use super::line::{self, ANSWER_BYTES_MAX, Answer, Request};
+use crate::error::StartupError;
+use crate::process::clock;
+
+/// Time limit for the broker, longer than the one that the broker sets its shards.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Closes the connection of a client, and prints a confirmation.
+///
+/// # Errors
+/// If no broker runs with `data_dir`, if it does not answer, or if the client is not connected.
+pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), StartupError> {
+    let path = ipc::path(data_dir);
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            StartupError::NoBroker { directory: data_dir.to_owned() }
+        }
+        _ => StartupError::BrokerUnreachable { path: path.clone(), error },
+    };
+    let mut stream = Stream::connect(&path, TIME_LIMIT).map_err(refused)?;
+    let request = Request::Disconnect { client_id: client_id.to_owned() };
+    // If the broker stops reading it has sent an answer, which says more than the error.
+    let written = line::write(&mut stream, &request, TIME_LIMIT);
+    let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + TIME_LIMIT);
+    let answer = answer.map_err(|error| refused(written.err().unwrap_or(error)))?;
+    match answer {
+        Answer::Disconnected => {
+            // A closed standard output leaves no reader for the confirmation.
+            let _ = writeln!(io::stdout().lock(), "client {client_id:?} was disconnected");
+            Ok(())
+        }
+        // The identifier is longer than any client can have, so the broker refused the request by its length.
+        Answer::NotUnderstood if client_id.len() > usize::from(u16::MAX) => {
+            Err(StartupError::NotConnected { client_id: client_id.to_owned() })
+        }
+        Answer::NotConnected => Err(StartupError::NotConnected { client_id: client_id.to_owned() }),
+        Answer::Busy => Err(refused(io::Error::other("it is too busy or is stopping"))),
+        Answer::NotUnderstood => Err(refused(io::Error::other("it does not know this command"))),
+    }
+}

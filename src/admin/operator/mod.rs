@@ -1,0 +1,32 @@
+//! `mqtt-broker disconnect`: both ends of the connection between an operator and the running broker. One connection
+//! carries one request and one answer, each a line of JSON.
+//! Only the user that runs the broker can connect (on Windows also administrators). This module passes a request on as
+//! a [`DisconnectCommand`]; the shard of the client executes and answers it.
+
+mod client;
+mod line;
+#[cfg(windows)]
+mod pipe;
+mod server;
+#[cfg(unix)]
+mod socket;
+
+use crossbeam_channel::Sender;
+
+pub(crate) use client::disconnect;
+pub(crate) use server::listen;
+
+#[cfg(windows)]
+use pipe as ipc;
+#[cfg(unix)]
+use socket as ipc;
+
+/// Closes the connection of a client.
+#[derive(Debug)]
+pub(crate) struct DisconnectCommand {
+    /// Its client identifier.
+    pub(crate) client_id: String,
+    /// Receives whether the client was connected. It is dropped without a value if the shard cannot execute the
+    /// command.
+    pub(crate) answer: Sender<bool>,
+}

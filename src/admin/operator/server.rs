@@ -1,0 +1,122 @@
+//! The broker's end: a thread that serves one operator after the other. It passes each request to the main thread as a
+//! command, and the answer back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tracing::{debug, warn};
+
+use super::DisconnectCommand;
+use super::ipc::{self, Listener, Stream};
+use super::line::{self, Answer, REQUEST_BYTES_MAX, Request};
+use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
+use crate::process::clock;
+
+/// Time limit for an operator to send, for a shard to answer, and for the operator to receive. Each is shorter than
+/// the operator's own limit.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// The commands of operators. Dropping it removes the socket.
+#[derive(Debug)]
+pub(crate) struct CommandListener {
+    receiver: Receiver<DisconnectCommand>,
+    /// Kept so that the channel stays open, and merely empty, when the thread ended or never started.
+    _sender: Sender<DisconnectCommand>,
+    /// `None` if no operator can connect.
+    path: Option<PathBuf>,
+}
+
+impl CommandListener {
+    /// The channel of the commands.
+    pub(crate) fn receiver(&self) -> &Receiver<DisconnectCommand> {
+        &self.receiver
+    }
+}
+
+impl Drop for CommandListener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            ipc::remove(path);
+        }
+    }
+}
+
+/// Listens for `data_dir`, which this process has locked. A broker also serves without it, so an error is a warning.
+pub(crate) fn listen(data_dir: &Path) -> CommandListener {
+    let (sender, receiver) = bounded(1);
+    let path = ipc::path(data_dir);
+    match start(&path, sender.clone()) {
+        Ok(()) => CommandListener { receiver, _sender: sender, path: Some(path) },
+        Err(error) => {
+            let path = path.display();
+            warn!(%path, %error, "cannot listen for operators: `mqtt-broker disconnect` will not reach this broker");
+            CommandListener { receiver, _sender: sender, path: None }
+        }
+    }
+}
+
+fn start(path: &Path, commands: Sender<DisconnectCommand>) -> io::Result<()> {
+    let listener = Listener::bind(path)?;
+    thread::Builder::new().name("operator".to_owned()).spawn(move || serve(listener, &commands))?;
+    Ok(())
+}
+
+fn serve(mut listener: Listener, commands: &Sender<DisconnectCommand>) {
+    let error_log = ErrorLog::default();
+    loop {
+        match listener.accept() {
+            Ok(mut stream) => {
+                if let Err(error) = serve_one(&mut stream, commands) {
+                    debug!(%error, "an operator received no answer");
+                }
+            }
+            Err(refused) => {
+                if error_log.must_pause(refused) {
+                    thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+/// Serves one connection.
+fn serve_one(stream: &mut Stream, commands: &Sender<DisconnectCommand>) -> io::Result<()> {
+    let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT) {
+        Ok(Request::Disconnect { client_id }) => disconnect(client_id, commands),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::NotUnderstood,
+        Err(error) => return Err(error),
+    };
+    line::write(stream, &answer, TIME_LIMIT)
+}
+
+fn disconnect(client_id: String, commands: &Sender<DisconnectCommand>) -> Answer {
+    let (answer, answered) = bounded(1);
+    // A main thread that is stopping receives no more commands.
+    if commands.send_timeout(DisconnectCommand { client_id, answer }, TIME_LIMIT).is_err() {
+        return Answer::Busy;
+    }
+    match answered.recv_timeout(TIME_LIMIT) {
+        Ok(true) => Answer::Disconnected,
+        Ok(false) => Answer::NotConnected,
+        Err(_) => Answer::Busy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_main_thread_is_answered_as_busy() {
+        let (commands, received) = bounded(1);
+        drop(received);
+        assert_eq!(disconnect("a".to_owned(), &commands), Answer::Busy);
+        let (commands, received) = bounded(1);
+        let shard = thread::spawn(move || drop(received.recv()));
+        assert_eq!(disconnect("a".to_owned(), &commands), Answer::Busy);
+        shard.join().unwrap();
+    }
+}

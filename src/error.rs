@@ -1,0 +1,366 @@
+//! Errors that keep the broker from starting or running, or a subcommand from succeeding. Each is one sentence with
+//! its cause and its remedy, for the operator.
+//! Errors of clients are not here: they are answered in the protocol and counted.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rustix::io::Errno;
+
+use crate::config::ConfigError;
+use crate::process::open_files;
+
+/// An error that only the operator can remove.
+#[derive(Debug)]
+pub(crate) enum StartupError {
+    /// Flags or configuration file are wrong.
+    Configuration(Vec<ConfigError>),
+    /// A file of the replaced product could not be converted.
+    Import {
+        /// The file that cannot be read or written.
+        file: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// Another process listens on this address.
+    AddressInUse(SocketAddr),
+    /// No network interface has this address.
+    AddressUnavailable(SocketAddr),
+    /// This user must not bind a port below 1024.
+    PortForbidden(SocketAddr),
+    /// The process cannot open another file or socket.
+    TooManyOpenFiles {
+        /// The attempted operation, as an infinitive.
+        what: String,
+    },
+    /// The data directory cannot be created or written.
+    DataDirUnwritable {
+        /// The directory.
+        directory: PathBuf,
+        /// The error of the operating system.
+        error: io::Error,
+    },
+    /// Another broker uses the data directory.
+    DataDirInUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The process that holds it, if it left its process number.
+        process: Option<u32>,
+    },
+    /// The log directory cannot be created or written.
+    LogDirUnwritable {
+        /// The directory.
+        directory: PathBuf,
+        /// The error of the operating system.
+        reason: String,
+    },
+    /// The key that assigns sessions to shards cannot be read or created.
+    PlacementKey {
+        /// The file of the key.
+        file: PathBuf,
+        /// The reason, which follows the name of the file.
+        reason: String,
+    },
+    /// The file of persistent subscriptions is damaged. It is not changed.
+    SubscriptionsDamaged {
+        /// The file.
+        file: PathBuf,
+        /// The reason, with line and column; it follows the name of the file.
+        reason: String,
+    },
+    /// The file of persistent subscriptions could not be written.
+    SubscriptionsUnwritten {
+        /// The file.
+        file: PathBuf,
+        /// The error of the operating system.
+        error: io::Error,
+    },
+    /// `io_uring` was requested and is not available.
+    IoUringMissing(io::Error),
+    /// The broker does not answer the health check.
+    Unhealthy {
+        /// The address that was checked.
+        address: SocketAddr,
+        /// The error of the connection.
+        error: io::Error,
+    },
+    /// The client to be disconnected is not connected.
+    NotConnected {
+        /// Its identifier as it was given.
+        client_id: String,
+    },
+    /// No broker listens for operators in a data directory.
+    NoBroker {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The broker cannot be reached by an operator, or gave no answer.
+    BrokerUnreachable {
+        /// Path of the socket or pipe.
+        path: PathBuf,
+        /// The error of the connection.
+        error: io::Error,
+    },
+    /// An error of the system without a remedy of its own.
+    System {
+        /// The attempted operation, as an infinitive.
+        what: String,
+        /// The error of the operating system.
+        error: io::Error,
+    },
+}
+
+impl StartupError {
+    /// The error of listening on `address`.
+    pub(crate) fn listen(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse(address),
+            io::ErrorKind::AddrNotAvailable => Self::AddressUnavailable(address),
+            io::ErrorKind::PermissionDenied if address.port() < 1024 => Self::PortForbidden(address),
+            _ => Self::system(format!("listen on {address}"), error),
+        }
+    }
+
+    /// The error of setting up the `io_uring` that `--io uring` requests.
+    pub(crate) fn io_uring(error: io::Error) -> Self {
+        if out_of_files(&error) {
+            Self::system("set up io_uring", error)
+        } else {
+            Self::IoUringMissing(error)
+        }
+    }
+
+    /// The error of using the data directory.
+    pub(crate) fn data_dir(directory: &Path, error: io::Error) -> Self {
+        if out_of_files(&error) {
+            return Self::system(format!("use the data directory {}", directory.display()), error);
+        }
+        Self::DataDirUnwritable { directory: directory.to_owned(), error }
+    }
+
+    /// The error of the attempt to `what`, an infinitive such as "start a thread".
+    pub(crate) fn system(what: impl Into<String>, error: io::Error) -> Self {
+        let what = what.into();
+        if out_of_files(&error) { Self::TooManyOpenFiles { what } } else { Self::System { what, error } }
+    }
+
+    /// Prints it on standard error, one line for each error.
+    pub(crate) fn print(&self) {
+        // A closed standard error leaves nobody to report to.
+        let _ = io::stderr().lock().write_all(self.lines().as_bytes());
+    }
+
+    /// 2 if flags or files of the operator are wrong, so that another attempt cannot succeed; 1 otherwise.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Configuration(_) | Self::Import { .. } => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    fn lines(&self) -> String {
+        let sentences = match self {
+            Self::Configuration(errors) => errors.iter().map(ConfigError::to_string).collect(),
+            other => vec![other.to_string()],
+        };
+        sentences.iter().flat_map(|sentence| ["mqtt-broker: error: ", sentence, "\n"]).collect()
+    }
+}
+
+impl fmt::Display for StartupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(errors) => {
+                let sentences: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+                write!(f, "{}", sentences.join("; "))
+            }
+            Self::Import { file, reason } => write!(f, "{}: {reason}", file.display()),
+            Self::AddressInUse(address) => address_in_use(f, *address),
+            Self::AddressUnavailable(address) => address_unavailable(f, *address),
+            Self::PortForbidden(address) => port_forbidden(f, *address),
+            Self::TooManyOpenFiles { what } => write!(
+                f,
+                "cannot {what}: too many open files, the limit of this process is {}; raise it with \
+                 `ulimit -n 100000`, with /etc/security/limits.d, or with LimitNOFILE= in the systemd unit",
+                open_files::limit()
+            ),
+            Self::DataDirUnwritable { directory, error } => write!(
+                f,
+                "the data directory {} cannot be written: {error}; give it to the user that runs the broker \
+                 (`chown -R mqtt {0}`), or choose another with --data-dir DIR",
+                directory.display()
+            ),
+            Self::DataDirInUse { directory, process } => data_dir_in_use(f, directory, *process),
+            Self::LogDirUnwritable { directory, reason } => write!(
+                f,
+                "the log directory {} cannot be written: {reason}; give it to the user that runs the broker, \
+                 or choose another with --log-dir DIR",
+                directory.display()
+            ),
+            Self::PlacementKey { file, reason } => write!(
+                f,
+                "{} {reason}; the file holds the key that assigns sessions to shards: put back a copy, let the user \
+                 that runs the broker read and write it, or remove it so that the broker makes a new one",
+                file.display()
+            ),
+            Self::SubscriptionsDamaged { file, reason } => write!(
+                f,
+                "{} {reason}; nothing was changed: repair the file, put back a copy, or move it away to \
+                 start without the subscriptions it holds",
+                file.display()
+            ),
+            Self::SubscriptionsUnwritten { file, error } => write!(
+                f,
+                "{} could not be written: {error}; the file holds an earlier state of the persistent subscriptions",
+                file.display()
+            ),
+            Self::IoUringMissing(error) => io_uring_missing(f, error),
+            Self::Unhealthy { address, error } => write!(
+                f,
+                "no broker answers on {address}: {error}; if the broker listens on another address, pass its --bind, \
+                 --port or --config to `health`"
+            ),
+            Self::NotConnected { client_id } => {
+                write!(f, "no client with the identifier {client_id:?} is connected")
+            }
+            Self::NoBroker { directory } => write!(
+                f,
+                "no broker runs with the data directory {}; pass the --data-dir or --config of the running broker",
+                directory.display()
+            ),
+            Self::BrokerUnreachable { path, error } => write!(
+                f,
+                "the broker cannot be reached through {}: {error}; only the user that runs the broker may connect, and the \
+                 broker's log shows whether it listens there",
+                path.display()
+            ),
+            Self::System { what, error } => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+fn address_in_use(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
+    let port = address.port();
+    write!(
+        f,
+        "cannot listen on {address}: the port is already in use by another process; \
+         `ss -ltnp 'sport = :{port}'` or `lsof -i :{port}` shows which one: stop it, or choose \
+         another port with --port N"
+    )
+}
+
+fn address_unavailable(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
+    write!(
+        f,
+        "cannot listen on {address}: no network interface of this machine has the address {}; \
+         `ip address` lists the addresses there are: choose one of them with --bind ADDRESS",
+        address.ip()
+    )
+}
+
+fn port_forbidden(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
+    write!(
+        f,
+        "cannot listen on {address}: permission denied, because this user may not bind a port below \
+         1024; choose a higher port with --port N, or allow it once with \
+         `setcap cap_net_bind_service=+ep mqtt-broker`"
+    )
+}
+
+fn data_dir_in_use(f: &mut fmt::Formatter<'_>, directory: &Path, process: Option<u32>) -> fmt::Result {
+    write!(f, "the data directory {} is in use by another mqtt-broker", directory.display())?;
+    if let Some(process) = process {
+        write!(f, " (process {process})")?;
+    }
+    write!(f, "; stop that broker, or choose another directory with --data-dir DIR")
+}
+
+fn io_uring_missing(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
+    write!(
+        f,
+        "io_uring is not available: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
+         must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
+         by the limit of locked memory: start with --io auto or --io epoll to run without it"
+    )
+}
+
+fn out_of_files(error: &io::Error) -> bool {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => true,
+        // Windows has no table of open files that can be full.
+        #[cfg(unix)]
+        Some(Errno::NFILE) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn check(error: &StartupError, parts: &[&str]) {
+        let sentence = error.to_string();
+        assert!(!sentence.contains('\n'), "one sentence is one line: {sentence}");
+        for part in parts {
+            assert!(sentence.contains(part), "{part:?} is missing in: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_names_the_command_that_finds_the_process_and_another_port() {
+        let error = io::Error::from(io::ErrorKind::AddrInUse);
+        check(
+            &StartupError::listen(address(1883), error),
+            &["127.0.0.1:1883", "in use", "ss -ltnp", "lsof -i :1883", "--port"],
+        );
+    }
+
+    #[test]
+    fn a_low_port_names_the_capability_and_a_higher_port() {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        check(
+            &StartupError::listen(address(80), error),
+            &["127.0.0.1:80", "permission denied", "1024", "cap_net_bind_service"],
+        );
+    }
+
+    #[test]
+    fn permission_denied_on_a_high_port_does_not_mention_low_ones() {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = StartupError::listen(address(1883), error);
+        assert!(matches!(error, StartupError::System { .. }), "{error}");
+    }
+
+    #[test]
+    fn too_many_open_files_is_recognised_wherever_it_happens() {
+        let exhausted = || io::Error::from(Errno::MFILE);
+        let cures = &["too many open files", "ulimit -n", "limits.d", "LimitNOFILE"];
+        check(&StartupError::listen(address(1883), exhausted()), cures);
+        check(&StartupError::io_uring(exhausted()), cures);
+        check(&StartupError::data_dir(Path::new("data"), exhausted()), cures);
+        check(&StartupError::system("start a thread", exhausted()), cures);
+    }
+
+    #[test]
+    fn io_uring_that_is_missing_names_the_kernel_and_the_way_around() {
+        check(
+            &StartupError::io_uring(io::ErrorKind::Unsupported.into()),
+            &["5.1", "5.10", "seccomp", "--io epoll"],
+        );
+    }
+
+    #[test]
+    fn a_data_directory_names_itself_and_its_flag() {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        check(&StartupError::data_dir(Path::new("some/data"), error), &["some/data", "chown", "--data-dir"]);
+        let held = StartupError::DataDirInUse { directory: PathBuf::from("some/data"), process: Some(7) };
+        check(&held, &["some/data", "in use", "process 7", "--data-dir"]);
+    }
+}

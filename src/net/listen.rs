@@ -1,0 +1,253 @@
+//! The listening sockets: one for each address and, where the system distributes connections, for each shard.
+//! Every address is checked first by an exclusive bind, before anything else of the process is set up. Shards share a
+//! port by `SO_REUSEPORT`, so without that check a second broker of the same user would share it as well, unnoticed.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::{info, warn};
+
+use crate::config::{Config, Io};
+use crate::error::StartupError;
+
+/// Length of the accept queue of a listener; `net.core.somaxconn` can lower it.
+const BACKLOG: i32 = 4_096;
+
+/// Whether an accepted socket inherits `TCP_NODELAY` from its listener, which saves a system call for each connection.
+pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(target_os = "linux");
+
+/// Number of checks of a port in use, before the last one that counts.
+const PROBES_MAX: u32 = 10;
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Index of a listener in the configured addresses, the same on every shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ListenerNumber(u16);
+
+impl ListenerNumber {
+    /// All numbers, in the order of the addresses.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..=u16::MAX).map(Self)
+    }
+}
+
+impl fmt::Display for ListenerNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// Checks every address, and logs who can connect. A default address that this machine lacks, such as `::1` without
+/// IPv6, is removed from `config`; one that the operator named (`explicit`) is an error.
+///
+/// # Errors
+/// The first address that cannot be listened on, and the reason.
+pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), StartupError> {
+    let mut usable = Vec::with_capacity(config.bind.len());
+    let mut refused = None;
+    for &address in &config.bind {
+        let target = SocketAddr::new(address, config.port);
+        match probe_again(target) {
+            Ok(()) => usable.push(address),
+            Err(error) if !explicit && is_missing(&error) => {
+                info!(%address, "not listening on this address: this machine does not have it");
+                refused = Some(StartupError::listen(target, error));
+            }
+            Err(error) => return Err(StartupError::listen(target, error)),
+        }
+    }
+    if usable.is_empty()
+        && let Some(error) = refused
+    {
+        return Err(error);
+    }
+    config.bind = usable;
+    log_who_can_connect(&config.bind);
+    Ok(())
+}
+
+/// The distributor of new connections among the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distributor {
+    /// The system, among listeners that share a port.
+    System,
+    /// The first shard. It has the only listeners, and assigns accepted connections to all shards in turn.
+    FirstShard,
+}
+
+impl Distributor {
+    /// Only Linux distributes connections evenly. macOS gives all of them to one listener, and Windows cannot share a
+    /// port. A backend for those systems distributes in the same way on Linux, so that the tests cover it.
+    pub(crate) fn of(io: Io) -> Self {
+        match io {
+            Io::Auto | Io::Uring | Io::Epoll if cfg!(target_os = "linux") => Self::System,
+            Io::Auto | Io::Uring | Io::Epoll | Io::Tokio | Io::Blocking => Self::FirstShard,
+        }
+    }
+}
+
+/// The listeners of every shard that accepts, each for all addresses of `config`.
+///
+/// # Errors
+/// The first address that cannot be listened on, and the reason.
+pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, StartupError> {
+    let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
+    let accepting = match Distributor::of(config.io) {
+        Distributor::System => &mut shards[..],
+        Distributor::FirstShard => &mut shards[..1],
+    };
+    for &ip in &config.bind {
+        let mut address = SocketAddr::new(ip, config.port);
+        for listeners in &mut *accepting {
+            let listener = share(address, config.send_buffer_bytes)
+                .map_err(|error| StartupError::listen(address, error))?;
+            // With port 0 the first listener selects a free port, and the others share it.
+            address = listener.local_addr().map_err(|error| StartupError::listen(address, error))?;
+            listeners.push(listener);
+        }
+    }
+    Ok(shards)
+}
+
+fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    #[cfg(target_os = "linux")]
+    socket.set_reuse_port(true)?;
+    if send_buffer_bytes > 0 {
+        // Accepted sockets inherit the size.
+        socket.set_send_buffer_size(send_buffer_bytes as usize)?;
+    }
+    if NODELAY_IS_INHERITED {
+        socket.set_tcp_nodelay(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Like `probe`, but repeats the check of a port in use for a short while: `io_uring` holds the port of a killed
+/// broker with outstanding accepts for some milliseconds after the end of the process.
+fn probe_again(target: SocketAddr) -> io::Result<()> {
+    for _ in 0..PROBES_MAX {
+        match probe(target) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(PROBE_INTERVAL),
+            other => return other,
+        }
+    }
+    probe(target)
+}
+
+/// Binds exclusively and closes the socket again.
+fn probe(target: SocketAddr) -> io::Result<()> {
+    socket(target)?.bind(&target.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run that are still in TIME_WAIT must not block the port. On Windows they do not, and
+    // the option would let two brokers share one port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
+}
+
+fn log_who_can_connect(addresses: &[IpAddr]) {
+    let open: Vec<_> = addresses.iter().filter(|address| !address.is_loopback()).collect();
+    if open.is_empty() {
+        info!(
+            "only this machine can connect; --bind ADDRESS, or bind = [\"ADDRESS\"] in broker.conf, lets others connect"
+        );
+    } else {
+        warn!(
+            addresses = ?open,
+            "every client that reaches these addresses can publish and subscribe, because this version has no \
+             authentication; restrict access with a firewall"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// An address of the block for documentation, which no machine has.
+    const NOBODYS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn config(bind: Vec<IpAddr>, port: u16) -> Config {
+        Config { bind, port, ..Config::default() }
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_in_use() {
+        let holder = TcpListener::bind((LOOPBACK, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let error = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        assert!(matches!(error, StartupError::AddressInUse(_)), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_port_shared_by_reuse_port_is_in_use_all_the_same() {
+        let holder = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        holder.set_reuse_address(true).unwrap();
+        holder.set_reuse_port(true).unwrap();
+        holder.bind(&SocketAddr::new(LOOPBACK, 0).into()).unwrap();
+        holder.listen(1).unwrap();
+        let port = holder.local_addr().unwrap().as_socket().unwrap().port();
+        let error = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        assert!(matches!(error, StartupError::AddressInUse(_)), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn all_shards_share_the_port_that_the_first_one_found() {
+        let shards = bind(&Config { io: Io::Epoll, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
+        let ports: Vec<u16> =
+            shards.iter().map(|listeners| listeners[0].local_addr().unwrap().port()).collect();
+        assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_accepted_socket_has_nodelay() {
+        let shards = bind(&config(vec![LOOPBACK], 0), 1).unwrap();
+        let address = shards[0][0].local_addr().unwrap();
+        let _peer = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = shards[0][0].accept().unwrap();
+        assert!(NODELAY_IS_INHERITED && accepted.nodelay().unwrap());
+    }
+
+    #[test]
+    fn only_the_first_shard_listens_where_it_distributes_connections() {
+        let shards = bind(&Config { io: Io::Tokio, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
+        let listeners: Vec<usize> = shards.iter().map(Vec::len).collect();
+        assert_eq!(listeners, [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_missing_address_is_left_out_of_the_default_and_an_error_if_named() {
+        let mut by_default = config(vec![LOOPBACK, NOBODYS], 0);
+        check(&mut by_default, false).unwrap();
+        assert_eq!(by_default.bind, [LOOPBACK]);
+
+        let error = check(&mut config(vec![LOOPBACK, NOBODYS], 0), true).unwrap_err();
+        assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
+        let error = check(&mut config(vec![NOBODYS], 0), false).unwrap_err();
+        assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Connection permits: one count over all shards, so that `max_connections` is exact.
+//! Invariant: every connection that is served or turned away holds one permit until it is closed, also while it moves
+//! between two shards.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use engine::Admission;
+
+/// Connections above the limit that are accepted at the same time only to be refused with a reason code.
+const TURNED_AWAY_MAX: u32 = 64;
+
+#[expect(clippy::disallowed_types, reason = "one count that all shards keep: connections, not messages")]
+type Shared<T> = std::sync::Arc<T>;
+
+/// A handle on the counts. A connection that moves to another shard keeps its permit.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionPermits(Shared<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    max: u32,
+    served: AtomicU32,
+    turned_away: AtomicU32,
+    /// Connections that were sent all data and the end of the stream, and whose peer has not closed yet.
+    lingering: AtomicU32,
+}
+
+impl ConnectionPermits {
+    /// Permits for `max` connections.
+    pub(crate) fn new(max: u32) -> Self {
+        Self(Shared::new(Counts {
+            max,
+            served: AtomicU32::new(0),
+            turned_away: AtomicU32::new(0),
+            lingering: AtomicU32::new(0),
+        }))
+    }
+
+    /// Acquires a permit to serve a connection, or one of the few to turn it away with a reason code; `None` if both
+    /// are exhausted.
+    pub(crate) fn acquire(&self) -> Option<Admission> {
+        let take = |count: &AtomicU32, max| {
+            count.fetch_update(Relaxed, Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
+        };
+        if take(&self.0.served, self.0.max) {
+            Some(Admission::Serve)
+        } else if take(&self.0.turned_away, TURNED_AWAY_MAX) {
+            Some(Admission::TurnAway)
+        } else {
+            None
+        }
+    }
+
+    /// Releases a permit.
+    pub(crate) fn release(&self, admission: Admission) {
+        let count = match admission {
+            Admission::Serve => &self.0.served,
+            Admission::TurnAway => &self.0.turned_away,
+        };
+        let before = count.fetch_sub(1, Relaxed);
+        assert!(before > 0);
+    }
+
+    /// A connection was sent all data and the end of the stream, and waits for its peer to close.
+    pub(crate) fn begin_linger(&self) {
+        self.0.lingering.fetch_add(1, Relaxed);
+    }
+
+    /// Such a connection was closed.
+    pub(crate) fn end_linger(&self) {
+        let before = self.0.lingering.fetch_sub(1, Relaxed);
+        assert!(before > 0);
+    }
+
+    /// Whether every open connection only waits for its peer to close.
+    pub(crate) fn all_linger(&self) -> bool {
+        self.0.lingering.load(Relaxed) >= self.in_use() + self.0.turned_away.load(Relaxed)
+    }
+
+    /// Number of connections that are served, on all shards and between them.
+    pub(crate) fn in_use(&self) -> u32 {
+        self.0.served.load(Relaxed)
+    }
+
+    /// Maximum number of connections that are served.
+    pub(crate) fn max(&self) -> u32 {
+        self.0.max
+    }
+
+    /// Whether no connection is open, on any shard or between two.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_use() == 0 && self.0.turned_away.load(Relaxed) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_are_exact_and_a_few_more_connections_are_turned_away() {
+        let permits = ConnectionPermits::new(2);
+        assert!(permits.is_idle());
+        let acquired: Vec<_> = (0..2 + TURNED_AWAY_MAX).map(|_| permits.acquire()).collect();
+        assert_eq!(acquired[..2], [Some(Admission::Serve); 2]);
+        assert!(acquired[2..].iter().all(|admission| *admission == Some(Admission::TurnAway)));
+        assert_eq!(permits.acquire(), None);
+        permits.release(Admission::Serve);
+        assert_eq!(permits.acquire(), Some(Admission::Serve));
+        assert_eq!(permits.acquire(), None);
+        assert_eq!(permits.in_use(), 2);
+        for admission in acquired.into_iter().flatten() {
+            assert!(!permits.is_idle() && !permits.all_linger());
+            permits.release(admission);
+        }
+        assert!(permits.is_idle());
+    }
+
+    #[test]
+    fn all_linger_once_each_connection_lingers() {
+        let permits = ConnectionPermits::new(1);
+        let acquired = [permits.acquire(), permits.acquire()];
+        permits.begin_linger();
+        assert!(!permits.all_linger());
+        permits.begin_linger();
+        assert!(permits.all_linger());
+        for admission in acquired.into_iter().flatten() {
+            permits.end_linger();
+            permits.release(admission);
+            assert!(permits.all_linger());
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The statistics block on standard output, in the format that scripts of operators parse, and one log line for each
+//! shard.
+
+use std::array::from_fn;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use engine::DropReason;
+use tracing::{debug, info, warn};
+
+use crate::process::{clock, systemd};
+
+/// Declares the counters of a shard once, for the struct, its sum and its outputs.
+macro_rules! shard_totals {
+    ($( $(#[doc = $line:literal])+ $name:ident, )+) => {
+        /// Counters of one shard, or sums over several. Gauges are current values; the other counters only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct ShardTotals {
+            $( $(#[doc = $line])+ pub(crate) $name: u64, )+
+            /// Deliveries dropped, by `DropReason::index`.
+            pub(crate) dropped: [u64; DropReason::ALL.len()],
+        }
+
+        impl ShardTotals {
+            /// Number of counters except `dropped`.
+            pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
+
+            /// All counters except `dropped`, in a fixed order.
+            pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {
+                [$( self.$name ),+]
+            }
+
+            /// The reverse of `numbers`.
+            pub(crate) fn from_numbers(numbers: [u64; Self::NUMBERS]) -> Self {
+                let [$( $name ),+] = numbers;
+                Self { $( $name, )+ ..Self::default() }
+            }
+        }
+    };
+}
+
+shard_totals! {
+    /// Current connections (gauge).
+    connections,
+    /// Connections that were accepted, to be served or to be turned away.
+    sockets_opened,
+    /// CONNECT packets received.
+    connects_received,
+    /// Sessions with a connection (gauge).
+    attached,
+    /// Sessions, connected or not (gauge).
+    sessions,
+    /// Sessions that expired.
+    sessions_expired,
+    /// Connections that the operator closed.
+    closed_by_operator,
+    /// Subscriptions of all sessions (gauge).
+    subscriptions,
+    /// Shared subscriptions of all sessions (gauge).
+    shared_subscriptions,
+    /// Retained messages of clients (gauge).
+    retained_messages,
+    /// Retained messages that expired.
+    retained_expired,
+    /// Stored messages, including retained ones (gauge).
+    stored_messages,
+    /// Bytes of stored messages (gauge).
+    stored_bytes,
+    /// Packets of every type received from clients.
+    packets_received,
+    /// Packets of every type sent to clients.
+    packets_sent,
+    /// Bytes received from clients.
+    bytes_received,
+    /// Bytes sent to clients.
+    bytes_sent,
+    /// PUBLISH packets received from clients.
+    messages_received,
+    /// PUBLISH packets sent to clients.
+    messages_sent,
+    /// Payload bytes of PUBLISH packets received.
+    payload_bytes_received,
+    /// Payload bytes of PUBLISH packets sent.
+    payload_bytes_sent,
+    /// Publishes that were refused for lack of room.
+    publishes_refused,
+    /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
+    retained_refused,
+    /// Connections that were closed for lack of memory with a partly received packet.
+    half_packets_refused,
+    /// Publishes to topics that clients must not publish to.
+    publishes_denied,
+    /// Messages forwarded to other shards, one for each shard.
+    messages_forwarded,
+    /// Messages of other shards without a subscriber here.
+    crossed_for_nothing,
+    /// Connections handed over to the shard of their session.
+    handed_over,
+    /// Turns of the shard.
+    turns,
+    /// Wake-ups of this shard by another one.
+    parked_wakes,
+}
+
+/// Counters of one shard and the CPU time of its thread, where the system reports it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardReport {
+    /// Counters of the shard.
+    pub(crate) totals: ShardTotals,
+    /// CPU time since its start.
+    pub(crate) busy: Option<Duration>,
+}
+
+/// Sums over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Current connections, including those that move between two shards.
+    pub(crate) connections: u64,
+    /// Maximum number of connections, as configured.
+    pub(crate) connections_max: u64,
+    /// All other counters.
+    pub(crate) shards: ShardTotals,
+}
+
+impl ShardTotals {
+    /// Adds the counters of another shard.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let (mine, theirs) = (self.numbers(), other.numbers());
+        let dropped = from_fn(|at| self.dropped[at] + other.dropped[at]);
+        *self = Self { dropped, ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at])) };
+    }
+
+    /// Deliveries dropped for any reason. Moved messages are excluded: they are counted again by their new session, so
+    /// they are no loss.
+    pub(crate) fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum::<u64>() - self.dropped[DropReason::Reassigned.index()]
+    }
+}
+
+impl Totals {
+    /// `1234/10000 (12.3%)`.
+    pub(crate) fn connections_of_max(&self) -> String {
+        // Tenths of a percent, rounded, in integers.
+        let max = self.connections_max.max(1);
+        let tenths = (self.connections.saturating_mul(1_000) + max / 2) / max;
+        format!("{}/{} ({}.{}%)", self.connections, self.connections_max, tenths / 10, tenths % 10)
+    }
+
+    fn block(&self) -> String {
+        format!(
+            "[STATS] Connections: {}\n[STATS] Messages: {} received, {} sent\n[STATS] Subscriptions: {}\n",
+            self.connections_of_max(),
+            self.shards.messages_received,
+            self.shards.messages_sent,
+            self.shards.subscriptions
+        )
+    }
+}
+
+/// State of the reports that were printed.
+#[derive(Debug)]
+pub(crate) struct Report {
+    dropped: u64,
+    /// Time of the last report.
+    seen: Instant,
+    /// CPU time of each shard at that time.
+    busy: Vec<Duration>,
+}
+
+/// The trigger of a report, which determines the log level of its shard lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// The interval or the end of the broker: shard lines have debug level.
+    Interval,
+    /// A signal of the operator: shard lines have info level.
+    Signal,
+}
+
+impl Report {
+    /// Starts without a report; the shards start now.
+    pub(crate) fn start() -> Self {
+        Self { dropped: 0, seen: clock::read(), busy: Vec::new() }
+    }
+
+    /// Prints the block on standard output, sends its first line to the service manager, and logs a warning if
+    /// messages were dropped since the last call.
+    pub(crate) fn print(&mut self, totals: &Totals) {
+        // A single write keeps log lines out of the block. A closed standard output does not stop the broker.
+        let mut output = io::stdout().lock();
+        let _ = output.write_all(totals.block().as_bytes()).and_then(|()| output.flush());
+        drop(output);
+        systemd::status(&format!("Connections: {}", totals.connections_of_max()));
+        let shards = &totals.shards;
+        debug!(sessions = shards.sessions, retained_messages = shards.retained_messages, "totals");
+        let total = shards.dropped_total();
+        if total > self.dropped {
+            let since_last = total - self.dropped;
+            warn!(since_last, total, "messages dropped");
+            self.dropped = total;
+        }
+    }
+
+    /// Logs one line for each shard, in order. `busy_percent` covers the time since the last call.
+    pub(crate) fn log_shards(&mut self, shards: &[ShardReport], trigger: Trigger) {
+        let now = clock::read();
+        let since = now.duration_since(self.seen);
+        self.busy.resize(shards.len(), Duration::ZERO);
+        for (shard, ShardReport { totals, busy }) in shards.iter().enumerate() {
+            let busy_percent = busy.map(|busy| percent(busy.saturating_sub(self.busy[shard]), since));
+            self.busy[shard] = busy.unwrap_or_default();
+            let ShardTotals {
+                connections,
+                sessions,
+                messages_received: received,
+                messages_sent: sent,
+                messages_forwarded: crossed,
+                crossed_for_nothing,
+                handed_over,
+                turns,
+                parked_wakes,
+                ..
+            } = *totals;
+            macro_rules! log {
+                ($level:ident) => {
+                    $level!(
+                        shard,
+                        connections,
+                        sessions,
+                        received,
+                        sent,
+                        crossed,
+                        crossed_for_nothing,
+                        handed_over,
+                        turns,
+                        parked_wakes,
+                        busy_percent,
+                        "shard"
+                    )
+                };
+            }
+            match trigger {
+                Trigger::Interval => log!(debug),
+                Trigger::Signal => log!(info),
+            }
+        }
+        self.seen = now;
+    }
+}
+
+/// `part` of `whole` in percent, rounded.
+pub(crate) fn percent(part: Duration, whole: Duration) -> u64 {
+    let whole_us = whole.as_micros().max(1);
+    u64::try_from((part.as_micros() * 100 + whole_us / 2) / whole_us).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_has_exactly_the_form_that_scripts_read() {
+        let totals = Totals {
+            connections: 1_234,
+            connections_max: 10_000,
+            shards: ShardTotals {
+                messages_received: 45_678,
+                messages_sent: 123_456,
+                subscriptions: 5_678,
+                ..ShardTotals::default()
+            },
+        };
+        assert_eq!(
+            totals.block(),
+            "[STATS] Connections: 1234/10000 (12.3%)\n\
+             [STATS] Messages: 45678 received, 123456 sent\n\
+             [STATS] Subscriptions: 5678\n"
+        );
+    }
+
+    #[test]
+    fn shares_are_rounded_to_a_tenth_of_a_percent() {
+        let check = |connections, connections_max, expected: &str| {
+            let totals = Totals { connections, connections_max, ..Totals::default() };
+            assert_eq!(totals.connections_of_max(), expected);
+        };
+        check(0, 10_000, "0/10000 (0.0%)");
+        check(1, 10_000, "1/10000 (0.0%)");
+        check(5, 10_000, "5/10000 (0.1%)");
+        check(9_999, 10_000, "9999/10000 (100.0%)");
+        check(10_000, 10_000, "10000/10000 (100.0%)");
+        check(1, 3, "1/3 (33.3%)");
+    }
+
+    #[test]
+    fn a_share_of_time_is_a_rounded_percentage() {
+        let check = |part, whole, expected| {
+            assert_eq!(percent(Duration::from_millis(part), Duration::from_millis(whole)), expected);
+        };
+        check(0, 0, 0);
+        check(5, 1_000, 1);
+        check(4, 1_000, 0);
+        check(1_000, 1_000, 100);
+    }
+}

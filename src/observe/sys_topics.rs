@@ -1,0 +1,225 @@
+//! `$SYS/broker/...`: the statistics of the broker as retained messages, under the names that mosquitto uses.
+//! Only changed values are published, so that an idle broker sends nothing but its uptime and loads.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use engine::DropReason;
+
+use crate::observe::load_average::LoadAverage;
+use crate::observe::statistics::{ShardReport, ShardTotals, Totals, percent};
+use crate::process::clock;
+
+/// One message: topic and payload.
+pub(crate) type SysMessage = (String, String);
+
+/// Selects one total over all shards.
+type Total = fn(&ShardTotals) -> u64;
+
+/// Totals whose load averages are published.
+const LOADS: [(&str, Total); 9] = [
+    ("messages/received", |sums| sums.packets_received),
+    ("messages/sent", |sums| sums.packets_sent),
+    ("publish/received", |sums| sums.messages_received),
+    ("publish/sent", |sums| sums.messages_sent),
+    ("publish/dropped", ShardTotals::dropped_total),
+    ("bytes/received", |sums| sums.bytes_received),
+    ("bytes/sent", |sums| sums.bytes_sent),
+    ("sockets", |sums| sums.sockets_opened),
+    ("connections", |sums| sums.connects_received),
+];
+
+/// The values that were published, to find those that changed.
+#[derive(Debug)]
+pub(crate) struct SysTopics {
+    started: Instant,
+    published: BTreeMap<String, String>,
+    clients_max: u64,
+    loads: [LoadAverage; LOADS.len()],
+    /// Time of the last call, and the CPU time of each shard at that time.
+    seen: Instant,
+    busy: Vec<Duration>,
+}
+
+impl SysTopics {
+    /// Starts with no published value; the uptime counts from now.
+    pub(crate) fn start() -> Self {
+        let now = clock::read();
+        Self {
+            started: now,
+            published: BTreeMap::new(),
+            clients_max: 0,
+            loads: Default::default(),
+            seen: now,
+            busy: Vec::new(),
+        }
+    }
+
+    /// Passes the changed values to `publish`, which returns those it took. The others are passed again by the next
+    /// call.
+    pub(crate) fn publish_changed(
+        &mut self,
+        totals: &Totals,
+        shards: &[ShardReport],
+        publish: impl FnOnce(Vec<SysMessage>) -> Vec<SysMessage>,
+    ) {
+        let mut changed = self.all(totals, shards);
+        changed.retain(|(topic, payload)| self.published.get(topic) != Some(payload));
+        self.published.extend(publish(changed));
+    }
+
+    fn all(&mut self, totals: &Totals, shards: &[ShardReport]) -> Vec<SysMessage> {
+        let now = clock::read();
+        let sums = &totals.shards;
+        self.clients_max = self.clients_max.max(sums.sessions);
+        let mut messages = vec![
+            ("$SYS/broker/version".to_owned(), format!("mqtt-broker version {}", env!("CARGO_PKG_VERSION"))),
+            (
+                "$SYS/broker/uptime".to_owned(),
+                format!("{} seconds", now.duration_since(self.started).as_secs()),
+            ),
+        ];
+        let mut add = |name: &str, number: u64| {
+            messages.push((format!("$SYS/broker/{name}"), number.to_string()));
+        };
+        add_totals(sums, self.clients_max, &mut add);
+        self.busy.resize(shards.len(), Duration::ZERO);
+        for (number, ShardReport { totals, busy }) in shards.iter().enumerate() {
+            let mut prefix = String::new();
+            let _ = write!(prefix, "shard/{number}/");
+            for (name, number) in [
+                ("connections", totals.connections),
+                ("sessions", totals.sessions),
+                ("messages/received", totals.messages_received),
+                ("messages/sent", totals.messages_sent),
+                ("messages/crossed", totals.messages_forwarded),
+                ("turns", totals.turns),
+                ("parked_wakes", totals.parked_wakes),
+            ] {
+                add(&format!("{prefix}{name}"), number);
+            }
+            if let Some(busy) = *busy {
+                let share = percent(busy.saturating_sub(self.busy[number]), now.duration_since(self.seen));
+                add(&format!("{prefix}busy_percent"), share);
+                self.busy[number] = busy;
+            }
+        }
+        for (load, (name, total)) in self.loads.iter_mut().zip(LOADS) {
+            load.update(total(sums), now.duration_since(self.seen));
+            messages.extend(
+                load.formatted()
+                    .map(|(window, average)| (format!("$SYS/broker/load/{name}/{window}"), average)),
+            );
+        }
+        self.seen = now;
+        messages
+    }
+}
+
+/// Adds the totals over all shards.
+fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u64)) {
+    add("clients/connected", sums.attached);
+    add("clients/disconnected", sums.sessions.saturating_sub(sums.attached));
+    add("clients/total", sums.sessions);
+    add("clients/maximum", clients_max);
+    add("clients/expired", sums.sessions_expired);
+    add("clients/closed_by_operator", sums.closed_by_operator);
+    add("messages/received", sums.packets_received);
+    add("messages/sent", sums.packets_sent);
+    add("bytes/received", sums.bytes_received);
+    add("bytes/sent", sums.bytes_sent);
+    add("subscriptions/count", sums.subscriptions);
+    add("shared_subscriptions/count", sums.shared_subscriptions);
+    add("retained messages/count", sums.retained_messages);
+    add("retained messages/expired", sums.retained_expired);
+    add("retained messages/refused", sums.retained_refused);
+    add("store/messages/count", sums.stored_messages);
+    add("store/messages/bytes", sums.stored_bytes);
+    add("publish/messages/received", sums.messages_received);
+    add("publish/messages/sent", sums.messages_sent);
+    add("publish/messages/dropped", sums.dropped_total());
+    add("publish/bytes/received", sums.payload_bytes_received);
+    add("publish/bytes/sent", sums.payload_bytes_sent);
+    add("publish/messages/refused/no_room", sums.publishes_refused);
+    add("publish/messages/refused/not_authorized", sums.publishes_denied);
+    add("clients/closed_for_memory", sums.half_packets_refused);
+    for reason in DropReason::ALL {
+        add(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_load_is_published_from_the_start_and_follows_its_own_total() {
+        for (at, (name, _)) in LOADS.iter().enumerate() {
+            let mut topics = SysTopics::start();
+            let mut loads = |shards: ShardTotals, elapsed| {
+                topics.seen -= elapsed;
+                let all = topics.all(&Totals { shards, ..Totals::default() }, &[]);
+                all.into_iter()
+                    .filter(|(topic, _)| topic.starts_with("$SYS/broker/load/"))
+                    .collect::<Vec<_>>()
+            };
+            let minute = Duration::from_mins(1);
+            let none = loads(ShardTotals::default(), minute);
+            assert_eq!(none.len(), 27);
+            assert!(none.iter().all(|(_, average)| average == "0.00"), "{none:?}");
+            let mut sums = ShardTotals::default();
+            *[
+                &mut sums.packets_received,
+                &mut sums.packets_sent,
+                &mut sums.messages_received,
+                &mut sums.messages_sent,
+                &mut sums.dropped[DropReason::QueueFull.index()],
+                &mut sums.bytes_received,
+                &mut sums.bytes_sent,
+                &mut sums.sockets_opened,
+                &mut sums.connects_received,
+            ][at] = 1_000_000;
+            let published = loads(sums, minute);
+            let moved: Vec<&str> = published
+                .iter()
+                .filter(|(_, average)| average != "0.00")
+                .map(|(topic, _)| &**topic)
+                .collect();
+            let expected =
+                ["1min", "5min", "15min"].map(|window| format!("$SYS/broker/load/{name}/{window}"));
+            assert_eq!(moved, expected);
+            // 1 - 1/e of a million, or less on a slow machine.
+            let average: f64 =
+                published.iter().find(|(topic, _)| *topic == expected[0]).unwrap().1.parse().unwrap();
+            assert!((300_000.0..=632_121.0).contains(&average), "{average}");
+        }
+    }
+
+    #[test]
+    fn changes_are_published_and_retried_until_taken() {
+        let mut topics = SysTopics::start();
+        let totals = |messages_sent| Totals {
+            shards: ShardTotals { messages_sent, ..ShardTotals::default() },
+            ..Totals::default()
+        };
+        let mut add = |sent, is_taken| {
+            let mut published = Vec::new();
+            topics.publish_changed(&totals(sent), &[], |messages| {
+                published.clone_from(&messages);
+                if is_taken { messages } else { Vec::new() }
+            });
+            // Values that change with time are not part of this test.
+            published.retain(|(topic, _)| {
+                topic != "$SYS/broker/uptime" && !topic.starts_with("$SYS/broker/load/")
+            });
+            published
+        };
+        assert!(add(1, true).len() > 25);
+        assert_eq!(add(1, true), []);
+        let changed = [("$SYS/broker/publish/messages/sent".to_owned(), "2".to_owned())];
+        assert_eq!(add(2, false), changed);
+        assert_eq!(add(2, true), changed);
+        assert_eq!(add(2, true), []);
+    }
+}

@@ -1,0 +1,123 @@
+//! The log: events with fields to standard output and, if configured, to a new file every day.
+//! Invariant: a slow terminal or disk never blocks a shard. Threads of the log write the lines; lines above their
+//! bound are dropped and counted.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::path::Path;
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{error, warn};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Config, LogLevel};
+use crate::error::StartupError;
+
+/// Lines that wait for one output. The next line is dropped and counted.
+const LINES_WAITING_MAX: usize = 8_192;
+
+/// Number of log files kept, one for each day.
+const FILES_KEPT: usize = 14;
+
+/// Time that a panicking thread leaves the threads of the log to write the last line.
+const LAST_LINE_MS: u64 = 100;
+
+/// The running log. Dropping it writes the waiting lines.
+pub(crate) struct Logging {
+    writers: Vec<WorkerGuard>,
+    counters: Vec<ErrorCounter>,
+    dropped_reported: usize,
+}
+
+/// Starts the log, and makes every panic end the process after it is logged.
+///
+/// # Errors
+/// If the log directory cannot be written.
+///
+/// # Panics
+/// If called twice in one process.
+pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
+    let mut logging = Logging { writers: Vec::new(), counters: Vec::new(), dropped_reported: 0 };
+    let output = logging.writer("log-output", io::stdout());
+    let output =
+        fmt::layer().compact().with_target(false).with_ansi(io::stdout().is_terminal()).with_writer(output);
+    let file = match &config.log_dir {
+        Some(directory) => {
+            let file = logging.writer("log-file", log_file(directory)?);
+            Some(fmt::layer().compact().with_target(false).with_ansi(false).with_writer(file))
+        }
+        None => None,
+    };
+    tracing_subscriber::registry().with(level(config.log_level)).with(output).with(file).init();
+    end_on_panic();
+    Ok(logging)
+}
+
+impl Logging {
+    /// Logs the number of dropped lines, if it has grown since the last call.
+    pub(crate) fn report_dropped(&mut self) {
+        let dropped = self.counters.iter().map(ErrorCounter::dropped_lines).sum();
+        if dropped > self.dropped_reported {
+            warn!(dropped, "log lines dropped since the start, because the terminal or disk is too slow");
+            self.dropped_reported = dropped;
+        }
+    }
+
+    fn writer(&mut self, thread: &str, target: impl Write + Send + 'static) -> NonBlocking {
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(LINES_WAITING_MAX)
+            .lossy(true)
+            .thread_name(thread)
+            .finish(target);
+        self.writers.push(guard);
+        self.counters.push(writer.error_counter());
+        writer
+    }
+}
+
+fn log_file(directory: &Path) -> Result<RollingFileAppender, StartupError> {
+    let unwritable =
+        |reason: String| StartupError::LogDirUnwritable { directory: directory.to_owned(), reason };
+    fs::create_dir_all(directory).map_err(|error| unwritable(error.to_string()))?;
+    RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix("mqtt-broker")
+        .filename_suffix("log")
+        .max_log_files(FILES_KEPT)
+        .build(directory)
+        .map_err(|error| {
+            // The source is the error of the system; the outer error only repeats the attempt.
+            let source = std::error::Error::source(&error);
+            unwritable(source.map_or_else(|| error.to_string(), ToString::to_string))
+        })
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Off => LevelFilter::OFF,
+    }
+}
+
+/// A process without one of its shards would seem alive and not serve its clients. Ending it lets the service manager
+/// start a new one.
+fn end_on_panic() {
+    let default_hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        default_hook(panic);
+        error!(thread = thread::current().name(), %panic, "the process ends because of a panic");
+        thread::sleep(Duration::from_millis(LAST_LINE_MS));
+        process::abort();
+    }));
+}

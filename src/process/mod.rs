@@ -1,0 +1,13 @@
+//! The process and its operating system: clock, open files, signals, service manager, data directory, atomic file
+//! replacement and the log. Each module wraps one service of the system; the other rooms use that service only through
+//! it.
+
+pub(crate) mod atomic_file;
+pub(crate) mod clock;
+pub(crate) mod data_dir;
+pub(crate) mod logging;
+pub(crate) mod open_files;
+#[cfg(test)]
+pub(crate) mod scratch;
+pub(crate) mod signals;
+pub(crate) mod systemd;

@@ -1,0 +1,167 @@
+//! The control plane's handle on the shards. Requests go through a bounded channel and a doorbell; counters come back
+//! through shared memory.
+//! Only the request to stop waits for room in the channel. Any other request that finds no room is dropped: it is
+//! repeated by its interval, or its sender reports that the shard is busy.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use engine::Topology;
+
+use super::cores::ThreadId;
+use super::gauges::Gauges;
+use crate::admin::operator::DisconnectCommand;
+use crate::backend::Doorbells;
+use crate::net::permits::ConnectionPermits;
+use crate::observe::statistics::{ShardReport, Totals};
+use crate::observe::sys_topics::SysMessage;
+use crate::process::clock;
+
+/// Requests that can wait for one shard. Any other than a stop that finds no room is dropped.
+pub(super) const REQUESTS_MAX: usize = 8;
+
+/// A request of the control plane to a shard.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// Accept connections: every shard has received the subscriptions of the others.
+    Accept,
+    /// Confirm that the shard turns, by this number.
+    Turn(u64),
+    /// Publish these `$SYS` messages.
+    Publish(Vec<SysMessage>),
+    /// Close the connection of a client whose session lives on this shard.
+    Disconnect(DisconnectCommand),
+    /// Export the records of persistent sessions, if they changed.
+    ExportSubscriptions,
+    /// Accept no more packets from clients, and answer whether no message is in flight to or from this shard.
+    Quiesce(Sender<bool>),
+    /// Disconnect the clients, and end within this time.
+    Stop(Duration),
+}
+
+pub(super) struct Thread {
+    pub(super) control: Sender<Control>,
+    pub(super) gauges: Gauges,
+    pub(super) id: ThreadId,
+    pub(super) handle: JoinHandle<()>,
+}
+
+/// All shards of the process.
+pub(crate) struct Shards {
+    pub(super) threads: Vec<Thread>,
+    pub(super) doorbells: Doorbells,
+    pub(super) permits: ConnectionPermits,
+    /// The topology of shard 0. The homes of clients and topics are the same for all shards.
+    pub(super) topology: Topology,
+    pub(super) turn_requested: AtomicU64,
+}
+
+impl Shards {
+    /// The counters of each shard, in the order of the shards.
+    pub(crate) fn each(&self) -> Vec<ShardReport> {
+        self.threads
+            .iter()
+            .map(|thread| ShardReport { totals: thread.gauges.read(), busy: thread.id.busy() })
+            .collect()
+    }
+
+    /// Sums over all shards.
+    pub(crate) fn totals(&self) -> Totals {
+        sum(&self.permits, self.threads.iter().map(|thread| &thread.gauges))
+    }
+
+    /// Whether every shard has turned since the last call. If so, requests the next turn.
+    pub(crate) fn all_shards_turned(&self) -> bool {
+        let requested = self.turn_requested.load(Relaxed);
+        let turned = self.threads.iter().all(|thread| thread.gauges.turn_completed() >= requested);
+        if turned {
+            self.turn_requested.store(requested + 1, Relaxed);
+            self.request_all(|| Control::Turn(requested + 1));
+        }
+        turned
+    }
+
+    /// Requests the records of persistent sessions that changed.
+    pub(crate) fn export_subscriptions(&self) {
+        self.request_all(|| Control::ExportSubscriptions);
+    }
+
+    /// Closes the connection of a client on the shard where its session lives. A command that finds no room is
+    /// dropped, and with it the channel for its answer.
+    pub(crate) fn disconnect(&self, command: DisconnectCommand) {
+        let home = usize::from(self.topology.home_of_client(&command.client_id));
+        let _ = self.threads[home].control.try_send(Control::Disconnect(command));
+        self.doorbells.ring(home);
+    }
+
+    /// Passes each message to the home shard of its topic. Returns the messages that were passed on.
+    pub(crate) fn publish(&self, messages: Vec<SysMessage>) -> Vec<SysMessage> {
+        let mut by_shard: Vec<Vec<SysMessage>> = self.threads.iter().map(|_| Vec::new()).collect();
+        for message in messages {
+            by_shard[usize::from(self.topology.home_of_topic(&message.0))].push(message);
+        }
+        let mut passed_on = Vec::new();
+        for (shard, (thread, messages)) in self.threads.iter().zip(by_shard).enumerate() {
+            // A shard without new messages is not woken.
+            if !messages.is_empty() && thread.control.try_send(Control::Publish(messages.clone())).is_ok() {
+                self.doorbells.ring(shard);
+                passed_on.extend(messages);
+            }
+        }
+        passed_on
+    }
+
+    /// Ends all shards: clients receive 0x8B and their messages in flight, within `deadline`.
+    ///
+    /// # Panics
+    /// If the thread of a shard panicked, which ends the process in any case.
+    pub(crate) fn stop(mut self, deadline: Duration) -> Totals {
+        self.quiesce(deadline / 2);
+        for (shard, thread) in self.threads.iter().enumerate() {
+            // No other requests are sent any more, so room becomes free.
+            let _ = thread.control.send(Control::Stop(deadline));
+            self.doorbells.ring(shard);
+        }
+        let gauges: Vec<Gauges> = self.threads.iter().map(|thread| thread.gauges.clone()).collect();
+        for thread in self.threads.drain(..) {
+            thread.handle.join().expect("a panic ends the process");
+        }
+        sum(&self.permits, gauges.iter())
+    }
+
+    /// Waits at most `time_limit` until every acknowledged message has reached its shard.
+    fn quiesce(&self, time_limit: Duration) {
+        let last = clock::read() + time_limit;
+        let mut idle_rounds = 0;
+        // A shard can answer in one round before another one sends it a message. After two idle rounds that is
+        // impossible.
+        while idle_rounds < 2 && clock::read() < last {
+            let (answer, answers) = bounded(self.threads.len());
+            self.request_all(|| Control::Quiesce(answer.clone()));
+            drop(answer);
+            let idle = self.threads.iter().all(|_| answers.recv_timeout(time_limit) == Ok(true));
+            idle_rounds = if idle { idle_rounds + 1 } else { 0 };
+        }
+    }
+
+    pub(super) fn request_all(&self, control: impl Fn() -> Control) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let _ = thread.control.try_send(control());
+            self.doorbells.ring(shard);
+        }
+    }
+}
+
+fn sum<'a>(permits: &ConnectionPermits, gauges: impl Iterator<Item = &'a Gauges>) -> Totals {
+    let mut totals = Totals {
+        connections: permits.in_use().into(),
+        connections_max: permits.max().into(),
+        ..Totals::default()
+    };
+    for gauges in gauges {
+        totals.shards.add(&gauges.read());
+    }
+    totals
+}

@@ -1,0 +1,108 @@
+//! The counters that one shard publishes. The shard alone writes them, at the end of each turn; the control plane
+//! reads them at any time.
+//! Reads and writes are relaxed: a reader can see the numbers of two turns mixed, which statistics tolerate.
+
+use std::array::from_fn;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use engine::{DropReason, Engine};
+
+use crate::observe::statistics::ShardTotals;
+
+#[expect(clippy::disallowed_types, reason = "counters that one shard writes and the control plane reads")]
+type Shared<T> = std::sync::Arc<T>;
+
+/// A handle on the counters of one shard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauges(Shared<Values>);
+
+#[derive(Debug)]
+struct Values {
+    /// In the order of `ShardTotals::numbers`.
+    numbers: [AtomicU64; ShardTotals::NUMBERS],
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    parked_wakes: AtomicU64,
+    turn_completed: AtomicU64,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            numbers: from_fn(|_| AtomicU64::new(0)),
+            dropped: from_fn(|_| AtomicU64::new(0)),
+            parked_wakes: AtomicU64::new(0),
+            turn_completed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Gauges {
+    /// Publishes the counters of the engine and the number of turns.
+    pub(crate) fn update(&self, engine: &Engine, turns: u64) {
+        let counters = engine.counters();
+        let (stored_messages, stored_bytes) = engine.store();
+        let totals = ShardTotals {
+            connections: engine.connection_count().into(),
+            sockets_opened: counters.connections_accepted + counters.connections_refused,
+            connects_received: counters.connects_received,
+            attached: engine.attached_count().into(),
+            sessions: engine.session_count().into(),
+            sessions_expired: counters.sessions_expired,
+            closed_by_operator: counters.closed_by_operator,
+            subscriptions: engine.subscription_count() as u64,
+            shared_subscriptions: engine.shared_subscription_count() as u64,
+            retained_messages: engine.retained_count() as u64,
+            retained_expired: counters.retained_expired,
+            stored_messages: stored_messages.into(),
+            stored_bytes,
+            packets_received: counters.packets_received,
+            packets_sent: counters.control_packets_sent + counters.messages_sent,
+            bytes_received: counters.bytes_received,
+            bytes_sent: counters.bytes_sent,
+            messages_received: counters.messages_received,
+            messages_sent: counters.messages_sent,
+            payload_bytes_received: counters.payload_bytes_received,
+            payload_bytes_sent: counters.payload_bytes_sent,
+            publishes_refused: counters.publishes_refused,
+            retained_refused: counters.retained_refused,
+            half_packets_refused: counters.partial_packets_refused,
+            publishes_denied: counters.publishes_denied,
+            messages_forwarded: counters.messages_forwarded,
+            crossed_for_nothing: counters.forwarded_unmatched,
+            handed_over: counters.handed_over,
+            turns,
+            parked_wakes: self.0.parked_wakes.load(Relaxed),
+            dropped: counters.dropped,
+        };
+        for (value, number) in self.0.numbers.iter().zip(totals.numbers()) {
+            value.store(number, Relaxed);
+        }
+        for (value, number) in self.0.dropped.iter().zip(totals.dropped) {
+            value.store(number, Relaxed);
+        }
+    }
+
+    /// Counts a wake-up by another shard while this one slept.
+    pub(crate) fn count_parked_wake(&self) {
+        self.0.parked_wakes.fetch_add(1, Relaxed);
+    }
+
+    /// Publishes that the shard has turned since request `number`.
+    pub(crate) fn complete_turn(&self, number: u64) {
+        self.0.turn_completed.store(number, Relaxed);
+    }
+
+    /// The last request after which the shard has turned.
+    pub(crate) fn turn_completed(&self) -> u64 {
+        self.0.turn_completed.load(Relaxed)
+    }
+
+    /// The current values.
+    pub(crate) fn read(&self) -> ShardTotals {
+        let values = &self.0;
+        let numbers = from_fn(|at| values.numbers[at].load(Relaxed));
+        let dropped = from_fn(|at| values.dropped[at].load(Relaxed));
+        let parked_wakes = values.parked_wakes.load(Relaxed);
+        ShardTotals { parked_wakes, dropped, ..ShardTotals::from_numbers(numbers) }
+    }
+}

@@ -1,0 +1,207 @@
+//! The threads of the shards: the resources that each receives, its start, and the wait until all of them serve.
+
+use std::sync::atomic::AtomicU64;
+use std::thread::{self, JoinHandle};
+
+use core_affinity::CoreId;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::{Engine, Entropy, SessionRecord, Topology};
+use tracing::{debug, error, info, warn};
+
+use super::control::{Control, REQUESTS_MAX, Shards, Thread};
+use super::cores::{self, ThreadId};
+use super::gauges::Gauges;
+use super::placement_key;
+use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
+use crate::config::Config;
+use crate::error::StartupError;
+use crate::net::listen::{self, Distributor};
+use crate::net::permits::ConnectionPermits;
+use crate::persist::subscriptions_file::Feed;
+use crate::process::clock::Clock;
+
+/// Report of a shard's thread after its runtime has started.
+struct Started {
+    id: ThreadId,
+    backend: SelectedBackend,
+}
+
+/// Receives once whether the runtime of a shard has started.
+type StartReport = Receiver<Result<Started, StartupError>>;
+
+/// Binds the listeners, starts a thread for each shard, and waits until all shards serve. `key` assigns the restored
+/// `sessions`, and later all clients, to shards.
+///
+/// # Errors
+/// The first error that keeps a shard from serving.
+///
+/// # Panics
+/// If the thread of a shard ends without a report. Only a panic does that, and it ends the process in any case.
+pub(crate) fn start(
+    config: &Config,
+    shard_count: u16,
+    key: Entropy,
+    sessions: Vec<SessionRecord>,
+    feed: &Feed,
+) -> Result<Shards, StartupError> {
+    let clock = Clock::start();
+    let permits = ConnectionPermits::new(config.max_connections);
+    let listeners = listen::bind(config, shard_count)?;
+    let addresses: Vec<_> = listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;
+    let cores = cores::assign(shard_count);
+    let session_count = sessions.len();
+    let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
+    let (settled, all_settled) = bounded(shard_count.into());
+
+    let mut starting = Vec::new();
+    let resources = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
+    for (own, ((port, listeners), backend)) in (0..shard_count).zip(resources) {
+        let mut engine = new_engine(config, Topology { own, shard_count, key }, clock)?;
+        restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
+        let (control, requests) = bounded(REQUESTS_MAX);
+        let gauges = Gauges::default();
+        gauges.update(&engine, 0);
+        // The engine is created here and moves to its thread before it processes an event.
+        let parts = Parts {
+            number: own,
+            engine,
+            clock,
+            listeners,
+            distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
+            read_buffer_bytes: config.read_buffer_bytes as usize,
+            port,
+            doorbells: doorbells.clone(),
+            permits: permits.clone(),
+            gauges: gauges.clone(),
+            control: requests,
+            settled: settled.clone(),
+            feed: feed.clone(),
+        };
+        let (handle, start) = spawn(backend, parts, cores.get(usize::from(own)).copied())?;
+        starting.push((control, gauges, handle, start));
+    }
+
+    let mut threads = Vec::new();
+    for (shard, (control, gauges, handle, start)) in starting.into_iter().enumerate() {
+        let started = wait_until_started(&start)?;
+        log_started(shard, shard_count, &started);
+        threads.push(Thread { control, gauges, id: started.id, handle });
+    }
+    for _ in 0..shard_count {
+        all_settled.recv().expect("a shard settles or ends the process");
+    }
+    let topology = Topology { own: 0, shard_count, key };
+    let shards = Shards { threads, doorbells, permits, topology, turn_requested: AtomicU64::new(0) };
+    if session_count > 0 {
+        let totals = shards.totals().shards;
+        info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
+    }
+    shards.request_all(|| Control::Accept);
+    for address in addresses {
+        info!("listening on {address}");
+    }
+    Ok(shards)
+}
+
+fn new_engine(config: &Config, topology: Topology, clock: Clock) -> Result<Engine, StartupError> {
+    let limits = config.engine_limits(topology.shard_count);
+    let mut engine = Engine::new(limits, placement_key::draw()?, clock.now()).in_mesh(topology);
+    engine.reserve_connections(config.initial_pool_size / u32::from(topology.shard_count));
+    Ok(engine)
+}
+
+/// Starts the thread of a shard.
+fn spawn(
+    backend: Backend,
+    parts: Parts,
+    core: Option<CoreId>,
+) -> Result<(JoinHandle<()>, StartReport), StartupError> {
+    let (started, start) = bounded(1);
+    let handle = thread::Builder::new()
+        .name(format!("shard-{}", parts.number))
+        .spawn(move || serve(backend, parts, core, started))
+        .map_err(|error| StartupError::system("start the thread of a shard", error))?;
+    Ok((handle, start))
+}
+
+/// The sessions of each shard. The number of shards can differ from that of the last run, so every session is assigned
+/// anew.
+fn distribute(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<SessionRecord>> {
+    let mut distributed: Vec<Vec<SessionRecord>> = (0..topology.shard_count).map(|_| Vec::new()).collect();
+    for session in sessions {
+        distributed[usize::from(topology.home_of_client(&session.client_id))].push(session);
+    }
+    distributed
+}
+
+fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
+    for session in sessions {
+        if let Err(reason) = engine.restore(clock.now(), &session) {
+            // Text of peers is logged at debug level only, but this file belongs to the operator.
+            warn!(client_id = session.client_id, reason, "session not restored");
+        }
+    }
+}
+
+fn wait_until_started(start: &StartReport) -> Result<Started, StartupError> {
+    start.recv().expect("a shard reports its start before it ends")
+}
+
+fn log_started(shard: usize, shard_count: u16, started: &Started) {
+    let SelectedBackend { io, fallback } = &started.backend;
+    match fallback {
+        // All shards use the same backend, unless the system refuses io_uring to some of them.
+        None if shard == 0 => info!(%io, shards = shard_count, "shards run"),
+        Some(refused) if shard == 0 => info!(
+            %io, shards = shard_count, reason = %refused, "shards run without io_uring, which this system refused"
+        ),
+        None => {}
+        Some(refused) => debug!(shard, %io, reason = %refused, "shard runs without io_uring"),
+    }
+}
+
+/// The thread of a shard.
+fn serve(
+    backend: Backend,
+    parts: Parts,
+    core: Option<CoreId>,
+    started: Sender<Result<Started, StartupError>>,
+) {
+    let number = parts.number;
+    if let Some(core) = core
+        && !core_affinity::set_for_current(core)
+    {
+        warn!(shard = number, core = core.id, "the shard is not pinned to its core: the system refused");
+    }
+    let id = ThreadId::current();
+    let report = move |selected: Result<SelectedBackend, StartupError>| {
+        let _ = started.send(selected.map(|backend| Started { id, backend }));
+    };
+    if let Err(error) = backend.run(parts, report) {
+        error!(shard = number, %error, "shard failed");
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_distributed_to_their_homes_for_any_number_of_shards() {
+        let session = |number| SessionRecord { client_id: format!("client-{number}"), subscriptions: vec![] };
+        for shard_count in [1, 2, 5] {
+            let topology = Topology { own: 0, shard_count, key: Entropy(7) };
+            let distributed = distribute((0..100).map(session).collect(), topology);
+            assert_eq!(distributed.iter().map(Vec::len).sum::<usize>(), 100);
+            for (home, sessions) in distributed.iter().enumerate() {
+                assert!(!sessions.is_empty());
+                let at_home = |session: &SessionRecord| {
+                    usize::from(topology.home_of_client(&session.client_id)) == home
+                };
+                assert!(sessions.iter().all(at_home));
+            }
+        }
+    }
+}
