@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the files of this directory with the tools that will read them: `deploy/check.sh BINARY`.
+# Checks the files of this directory with the tools that read them in service: `deploy/check.sh BINARY`.
 # Needs systemd-analyze (Debian: apt-get install systemd) and python3; changes nothing on this machine.
 set -euo pipefail
 
@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# `verify` wants the binary to exist, which on this machine it does elsewhere.
+# `verify` requires that the binary exists. On this machine it is at another path.
 unit="$scratch/mqtt-broker.service"
 sed "s|^ExecStart=.*|ExecStart=$binary|" systemd/mqtt-broker.service >"$unit"
 said=$(systemd-analyze verify "$unit" 2>&1 | grep -F mqtt-broker.service || true)
@@ -16,7 +16,7 @@ if [ -n "$said" ]; then
   printf '%s\n' "$said" >&2
   exit 1
 fi
-# The exposure in tenths, from 0 (shut) to 100 (open): what is left is the network itself.
+# The exposure in tenths, from 0 (closed) to 100 (open). The rest is the network itself.
 systemd-analyze security --offline=yes --threshold=20 --no-pager systemd/mqtt-broker.service | tail -n 1
 
 "$binary" config check broker.conf

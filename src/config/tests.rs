@@ -227,20 +227,21 @@ fn the_default_file_is_the_one_in_deploy() {
 }
 
 #[test]
-fn the_readme_shows_the_defaults() {
+fn the_manuals_tell_the_defaults() {
     let defaults = Config::default();
-    let mut row_count = 0;
-    for row in as_built(include_str!("../../README.md")).lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == cells[1]) else { continue };
-        let default = match (setting.render)(&defaults) {
-            empty if empty == "\"\"" => "none".to_owned(),
-            default => default,
-        };
-        assert_eq!(cells[2], default, "{}", setting.key);
-        row_count += 1;
+    for (manual, text) in [
+        ("README.md", include_str!("../../deploy/README.md")),
+        ("README.zh-CN.md", include_str!("../../deploy/README.zh-CN.md")),
+    ] {
+        let mut compared = 0;
+        for row in as_built(text).lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let Some(setting) = SETTINGS.iter().find(|setting| setting.key == cells[1]) else { continue };
+            assert_eq!(cells[2], (setting.render)(&defaults), "{manual}: {}", setting.key);
+            compared += 1;
+        }
+        assert!(compared >= 26, "deploy/{manual}: the tables of keys and of bounds were not found");
     }
-    assert!(row_count >= 12, "the table of the README was not found");
 }
 
 #[test]
