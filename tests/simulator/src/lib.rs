@@ -3,7 +3,7 @@
 //! step whether what clients receive is what they were promised.
 //! Knows no socket, thread or clock; nothing in production knows it.
 //!
-//! [`run`] plays one seed. [`World`] and its parts serve tests that make their schedule by hand.
+//! [`run`] plays one seed, [`run_on_shards`] on as many shards as wanted. [`World`] and its parts serve tests that make their schedule by hand.
 
 mod chance;
 mod client;
@@ -23,7 +23,7 @@ pub use chance::Chance;
 pub use client::Subscribing;
 pub use identity::{ConnectOptions, Identity};
 pub use oracle::Message;
-pub use script::run;
+pub use script::{run, run_on_shards};
 pub use settings::Settings;
 pub use trace::{Failure, Report};
 pub use world::World;
