@@ -4,6 +4,8 @@
 mod figure;
 mod house;
 mod limits;
+mod names;
+mod prose;
 #[cfg(test)]
 mod rules;
 mod sources;
@@ -38,7 +40,10 @@ fn main() -> ExitCode {
 
 /// Every figure of the repository.
 fn figures() -> Vec<Figure> {
-    house::figures()
+    let mut figures = house::figures();
+    figures.extend(names::figures());
+    figures.extend(prose::figures());
+    figures
 }
 
 fn show(figures: &[&Figure], with_details: bool) -> io::Result<()> {

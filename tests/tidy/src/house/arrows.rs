@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Item, UseTree, Visibility};
+use syn::{Item, Visibility};
 
 use super::parsed::File;
+use super::paths::{Path, Uses, child, imports, name};
 
 /// From one file to another, by their places in the list of files.
 pub(crate) type Arrow = (usize, usize);
-
-type Path = Vec<String>;
 
 /// What a path of this many steps leads to; longer ways through re-exports are circles.
 const STEPS_MAX: usize = 16;
@@ -261,83 +260,10 @@ impl<'ast> Visit<'ast> for Names<'_> {
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 }
 
-/// A leaf of a `use`: the path and the name it is known by here; a glob has no name.
-struct Import {
-    path: Path,
-    name: Option<String>,
-}
-
-/// Every `use` of a module, those within functions included, those of inline modules not.
-#[derive(Default)]
-struct Uses {
-    found: Vec<Import>,
-}
-
-impl<'ast> Visit<'ast> for Uses {
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.found.extend(imports(&item.tree));
-    }
-
-    fn visit_item_mod(&mut self, _: &'ast syn::ItemMod) {}
-}
-
-fn imports(tree: &UseTree) -> Vec<Import> {
-    let mut found = Vec::new();
-    flatten(tree, &mut Vec::new(), &mut found);
-    found
-}
-
-fn flatten(tree: &UseTree, above: &mut Path, found: &mut Vec<Import>) {
-    match tree {
-        UseTree::Path(step) => {
-            above.push(step.ident.to_string());
-            flatten(&step.tree, above, found);
-            above.pop();
-        }
-        UseTree::Name(leaf) if leaf.ident == "self" => {
-            found.push(Import { path: above.clone(), name: above.last().cloned() });
-        }
-        UseTree::Name(leaf) => {
-            let name = leaf.ident.to_string();
-            found.push(Import { path: child(above, &name), name: Some(name) });
-        }
-        UseTree::Rename(leaf) => {
-            let path =
-                if leaf.ident == "self" { above.clone() } else { child(above, &leaf.ident.to_string()) };
-            found.push(Import { path, name: Some(leaf.rename.to_string()) });
-        }
-        UseTree::Glob(_) => found.push(Import { path: above.clone(), name: None }),
-        UseTree::Group(group) => {
-            for tree in &group.items {
-                flatten(tree, above, found);
-            }
-        }
-    }
-}
-
-fn child(module: &[String], name: &str) -> Path {
-    module.iter().cloned().chain([name.to_owned()]).collect()
-}
-
 fn inline_modules(items: &[Item]) -> impl Iterator<Item = (String, &[Item])> {
     items.iter().filter_map(|item| match item {
         Item::Mod(module) => Some((module.ident.to_string(), &module.content.as_ref()?.1[..])),
         _ => None,
-    })
-}
-
-fn name(item: &Item) -> Option<String> {
-    Some(match item {
-        Item::Const(item) => item.ident.to_string(),
-        Item::Enum(item) => item.ident.to_string(),
-        Item::Fn(item) => item.sig.ident.to_string(),
-        Item::Macro(item) => item.ident.as_ref()?.to_string(),
-        Item::Static(item) => item.ident.to_string(),
-        Item::Struct(item) => item.ident.to_string(),
-        Item::Trait(item) => item.ident.to_string(),
-        Item::Type(item) => item.ident.to_string(),
-        Item::Union(item) => item.ident.to_string(),
-        _ => return None,
     })
 }
 

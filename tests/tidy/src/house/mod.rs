@@ -2,7 +2,8 @@
 
 mod arrows;
 mod counts;
-mod parsed;
+pub(crate) mod parsed;
+pub(crate) mod paths;
 mod rooms;
 
 use crate::figure::Figure;
