@@ -2,7 +2,7 @@
 //! virtual time and a schedule drawn from one seed. An oracle checks at every step that clients receive what the standard
 //! promises. Invariant: no socket, no thread and no clock, so that a seed always gives the same run.
 //!
-//! [`run`] plays one seed. [`World`] and its parts serve tests with a hand-made schedule.
+//! [`run`] plays one seed, [`run_on_shards`] on as many shards as wanted. [`World`] and its parts serve tests that make their schedule by hand.
 
 mod chance;
 mod client;
@@ -22,7 +22,7 @@ pub use chance::Chance;
 pub use client::Subscribing;
 pub use identity::{ConnectOptions, Identity};
 pub use oracle::Message;
-pub use script::run;
+pub use script::{run, run_on_shards};
 pub use settings::Settings;
 pub use trace::{Failure, Report};
 pub use world::World;

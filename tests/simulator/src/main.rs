@@ -1,13 +1,17 @@
 //! Plays the requested number of seeds on several threads, and reports the seeds that violated a guarantee.
 
 use std::cell::Cell;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simulator::run;
+use engine::SHARDS_MAX;
+use simulator::{run, run_on_shards};
 
-const USAGE: &str = "usage: simulate [--seeds N] [--from SEED] [--threads N]";
+const USAGE: &str = "usage: simulate [--seeds N] [--from SEED | --random N] [--shards-max N] [--threads N]
+--random N: N seeds from one that is drawn anew each time
+--shards-max N: 1 to N shards, N up to 64; without it the number that a seed stands for in the tests";
 
 thread_local! {
     /// The seed that this thread plays.
@@ -18,6 +22,7 @@ struct Arguments {
     seeds: u64,
     from: u64,
     threads: u64,
+    shards_max: Option<u16>,
 }
 
 fn main() -> ExitCode {
@@ -27,9 +32,14 @@ fn main() -> ExitCode {
     };
     // If panics abort, an assertion of the engine ends the process, and this is its last output.
     let previous_hook = std::panic::take_hook();
+    let shards = arguments.shards_max.map_or_else(String::new, |max| format!(" --shards-max {max}"));
+    let same_shards = shards.clone();
     std::panic::set_hook(Box::new(move |panic| {
         previous_hook(panic);
-        eprintln!("SEED={:#x}: an assertion of the engine failed", SEED.get());
+        let seed = SEED.get();
+        eprintln!(
+            "SEED={seed:#x}: an assertion of the engine failed: simulate --seeds 1 --from {seed:#x}{same_shards}"
+        );
     }));
     let (next, failed, digest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -42,13 +52,13 @@ fn main() -> ExitCode {
                     }
                     let seed = arguments.from.wrapping_add(at);
                     SEED.set(seed);
-                    match run(seed) {
+                    match arguments.shards_max.map_or_else(|| run(seed), |max| run_on_shards(seed, max)) {
                         Ok(report) => {
                             digest.fetch_xor(report.digest.rotate_left(7), Ordering::Relaxed);
                         }
                         Err(failure) => {
                             failed.fetch_add(1, Ordering::Relaxed);
-                            eprintln!("{failure}\n");
+                            eprintln!("{failure}\nsimulate --seeds 1 --from {seed:#x}{shards}\n");
                         }
                     }
                 }
@@ -66,16 +76,21 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut parsed = Arguments { seeds: 1_000, from: 0, threads: 2 };
+    let mut parsed = Arguments { seeds: 1_000, from: 0, threads: 2, shards_max: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let slot = match word.as_str() {
-            "--seeds" => &mut parsed.seeds,
-            "--from" => &mut parsed.from,
-            "--threads" => &mut parsed.threads,
+        let value = number(&words.next()?)?;
+        match word.as_str() {
+            "--seeds" => parsed.seeds = value,
+            "--from" => parsed.from = value,
+            "--random" => (parsed.seeds, parsed.from) = (value, RandomState::new().build_hasher().finish()),
+            "--shards-max" => {
+                parsed.shards_max =
+                    Some(u16::try_from(value).ok().filter(|max| (1..=SHARDS_MAX).contains(max))?);
+            }
+            "--threads" => parsed.threads = value,
             _ => return None,
-        };
-        *slot = number(&words.next()?)?;
+        }
     }
     Some(parsed)
 }

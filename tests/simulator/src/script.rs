@@ -28,7 +28,21 @@ const STEPS_PER_AUDIT: u64 = 64;
 /// # Errors
 /// The first violated guarantee.
 pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
-    let settings = Settings::draw(&mut Chance::new(seed, "settings"));
+    play(seed, Settings::draw(&mut Chance::new(seed, "settings")))
+}
+
+/// Plays one seed as [`run`] does, but on 1 to `shards_max` shards.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn run_on_shards(seed: u64, shards_max: u16) -> Result<Report, Box<Failure>> {
+    let mut settings = Settings::draw(&mut Chance::new(seed, "settings"));
+    let count = Chance::new(seed, "shards").between(1, u64::from(shards_max));
+    settings.shard_count = u16::try_from(count).unwrap_or(shards_max);
+    play(seed, settings)
+}
+
+fn play(seed: u64, settings: Settings) -> Result<Report, Box<Failure>> {
     let mut world = World::new(seed, settings);
     world.draw_identities();
     for step in 0..world.settings.step_count {

@@ -1,17 +1,9 @@
-//! What neither compiler nor clippy checks: headers of modules, statement ids that exist, arrows between crates that hold.
-//! Reads sources and manifests; runs nothing of them.
+//! Rules for sources and manifests: headers of modules, statement ids that exist, arrows between crates that hold.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A file of ours with its path from the root.
-struct Source {
-    path: String,
-    text: String,
-}
+use crate::sources::{read, root, sources};
 
 #[test]
 fn every_module_says_what_it_is_for() {
@@ -35,17 +27,13 @@ fn the_header_check_sees_a_missing_header() {
 fn shards_never_reach_for_std() {
     for name in ["wire", "engine", "journal"] {
         let folder = format!("shards/{name}/src");
-        if !Path::new(ROOT).join(&folder).is_dir() {
+        if !root().join(&folder).is_dir() {
             continue;
         }
         let files = sources(&[&folder], "rs");
-        let root =
+        let top =
             files.iter().find(|source| source.path.ends_with("src/lib.rs")).expect("a crate has a root");
-        assert!(
-            root.text.contains("#![no_std]"),
-            "{}: a clock or a socket must be a compile error",
-            root.path
-        );
+        assert!(top.text.contains("#![no_std]"), "{}: a clock or a socket must be a compile error", top.path);
         for source in &files {
             let reaches = code_lines(&source.text).find(|line| line.contains("extern crate std"));
             assert_eq!(reaches, None, "{}: `extern crate std` undoes no_std", source.path);
@@ -58,7 +46,7 @@ fn cited_statements_exist() {
     let known: BTreeSet<String> = ["3.1.1", "5.0"]
         .iter()
         .flat_map(|version| {
-            let text = read(&Path::new(ROOT).join(format!("tests/spec/mqtt-{version}.toml")));
+            let text = read(&root().join(format!("tests/spec/mqtt-{version}.toml")));
             let ids = text.lines().filter_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
             ids.map(str::to_owned).collect::<Vec<_>>()
         })
@@ -90,7 +78,7 @@ fn crates_depend_only_downwards() {
     let arrows: [(&str, &[&str]); 4] =
         [("wire", &[]), ("engine", &["wire", "journal"]), ("journal", &[]), ("ring", &[])];
     for (name, allowed) in arrows {
-        let manifest = Path::new(ROOT).join(format!("shards/{name}/Cargo.toml"));
+        let manifest = root().join(format!("shards/{name}/Cargo.toml"));
         let Ok(text) = fs::read_to_string(&manifest) else { continue };
         for dependency in dependencies(&text) {
             let is_ours = ours.contains(&dependency.as_str());
@@ -100,9 +88,9 @@ fn crates_depend_only_downwards() {
             );
         }
     }
-    let root = read(&Path::new(ROOT).join("Cargo.toml"));
+    let manifest = read(&root().join("Cargo.toml"));
     assert!(
-        !dependencies(&root).iter().any(|name| name.contains("bench")),
+        !dependencies(&manifest).iter().any(|name| name.contains("bench")),
         "the broker does not depend on `bench`"
     );
 }
@@ -118,7 +106,7 @@ fn dependencies_are_read_from_every_kind_of_table() {
 #[test]
 fn shards_take_their_crates_without_std() {
     for name in ["engine", "journal"] {
-        let Ok(text) = fs::read_to_string(Path::new(ROOT).join(format!("shards/{name}/Cargo.toml"))) else {
+        let Ok(text) = fs::read_to_string(root().join(format!("shards/{name}/Cargo.toml"))) else {
             continue;
         };
         for line in
@@ -196,35 +184,4 @@ fn dependencies(manifest: &str) -> Vec<String> {
         }
     }
     names
-}
-
-fn sources(folders: &[&str], extension: &str) -> Vec<Source> {
-    let mut found = Vec::new();
-    for folder in folders {
-        collect(&Path::new(ROOT).join(folder), extension, &mut found);
-    }
-    assert!(!found.is_empty(), "no sources in {folders:?}");
-    found
-}
-
-fn collect(folder: &Path, extension: &str, found: &mut Vec<Source>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut paths: Vec<PathBuf> =
-        entries.map(|entry| entry.expect("our own folder can be listed").path()).collect();
-    paths.sort();
-    for path in paths {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if path.is_dir() {
-            if name != "target" && name != "node_modules" && !name.starts_with('.') {
-                collect(&path, extension, found);
-            }
-        } else if path.extension().is_some_and(|found| found == extension) {
-            let shown = path.strip_prefix(ROOT).unwrap_or(&path).display().to_string();
-            found.push(Source { path: shown, text: read(&path) });
-        }
-    }
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
