@@ -398,6 +398,7 @@ impl Rooms {
         }
     }
 
+    #[inline]
     fn is_over_ceiling(&self, turn: &Turn<'_>) -> bool {
         turn.limits.memory_bytes_max > 0 && self.memory_use().is_over_ceiling(turn.limits)
     }
@@ -446,7 +447,15 @@ impl Rooms {
 
     /// Ends what a packet or event found to be at its end, and opens what it opened. Each ending may publish a will and so
     /// find another; bounded by the sessions and connections, since each ends once.
+    #[inline]
     fn settle(&mut self, turn: &mut Turn<'_>) {
+        // Most packets open nothing and end nothing.
+        if self.delivery.connections.has_opened() || !turn.endings.is_empty() {
+            self.settle_all(turn);
+        }
+    }
+
+    fn settle_all(&mut self, turn: &mut Turn<'_>) {
         while let Some(session) = self.delivery.connections.pop_opened() {
             self.on_opened(turn, session);
         }

@@ -17,6 +17,9 @@ use crate::limits::{Limits, Redirect};
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
 
+/// Bytes of a CONNACK, most often.
+const CONNACK_BYTES: usize = 16;
+
 /// The parts of a CONNACK that the session and the authentication contribute.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Acceptance<'a> {
@@ -201,12 +204,11 @@ pub(crate) fn response_information(
 }
 
 /// Encodes the CONNACK of a connection that is accepted, without its user properties where they do not fit
-/// [MQTT-3.2.2-20]. `None` if the client accepts no packet of that length.
+/// [MQTT-3.2.2-20]. `None` if the client accepts no packet of that length. [`set_session_present`] completes it.
 pub(crate) fn encode_connack(
     limits: &Limits,
     connect: &Connect<'_>,
     acceptance: &Acceptance<'_>,
-    session_present: bool,
     bytes_max: u32,
 ) -> Option<Vec<u8>> {
     let granted_s = expiry_interval_s(limits, connect);
@@ -234,11 +236,20 @@ pub(crate) fn encode_connack(
     let shard = [("shard", acceptance.shard.unwrap_or_default())];
     let variants = [&shard[..], &[]];
     let variants = if acceptance.shard.is_some() { &variants[..] } else { &variants[1..] };
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(CONNACK_BYTES);
     let fits = append_bounded(&mut bytes, bytes_max, variants, |user_properties, out| {
         let user_properties = UserProperties::from_pairs(user_properties);
         let properties = ConnAckProperties { user_properties, ..properties };
-        ConnAck { session_present, reason: ReasonCode::Success, properties }.encode(connect.version, out);
+        let reason = ReasonCode::Success;
+        ConnAck { session_present: false, reason, properties }.encode(connect.version, out);
     });
     fits.then_some(bytes)
+}
+
+/// Sets Session Present in an encoded CONNACK: a bit of the byte behind the Remaining Length [3.2.2.1.1].
+pub(crate) fn set_session_present(connack: &mut [u8]) {
+    let length_end = connack.iter().skip(1).position(|&byte| byte < 0x80).expect("it was encoded whole") + 1;
+    let flags = &mut connack[length_end + 1];
+    assert!(*flags == 0);
+    *flags = 1;
 }

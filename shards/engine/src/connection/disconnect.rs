@@ -1,10 +1,9 @@
 //! The end of a connection: how it is closed, and the DISCONNECT that says why.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 
-use wire::ReasonCode;
 use wire::packet::{Disconnect, DisconnectProperties};
+use wire::{Malformed, ReasonCode};
 
 use super::Connections;
 use super::bounded_write::append_bounded;
@@ -37,7 +36,7 @@ pub const CLOSE_REASONS: [ReasonCode; 19] = [
 ];
 
 /// How a connection is closed. The handler of a packet returns one as its error.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Close {
     /// Without a packet that says why.
     Silently,
@@ -46,10 +45,13 @@ pub(crate) enum Close {
     /// As [`Close::Reason`]; counted as a protocol error.
     ProtocolError(ReasonCode),
     /// As [`Close::ProtocolError`], with a text that says what was wrong.
-    Malformed(ReasonCode, String),
+    Malformed(Malformed),
     /// The exchange of authentication has failed: CONNACK or DISCONNECT, by the phase.
     Authentication(ReasonCode),
 }
+
+// Every handler of a packet returns one.
+const _: () = assert!(size_of::<Result<(), Close>>() <= 16);
 
 impl Connections {
     /// Writes the DISCONNECT that says why a connection is closed. Only 5.0 has one, and only after CONNACK

@@ -488,6 +488,11 @@ impl Connections {
         Some((connection.owner, qos0_sent, qos0_lost))
     }
 
+    /// Whether a CONNACK has left.
+    pub(crate) fn has_opened(&self) -> bool {
+        !self.opened.is_empty()
+    }
+
     /// The next session whose CONNACK has left.
     pub(crate) fn pop_opened(&mut self) -> Option<SessionId> {
         self.opened.pop()

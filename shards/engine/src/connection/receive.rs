@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use wire::{Assembler, PacketType};
+use wire::{Assembler, PacketType, ProtocolVersion};
 
 use super::{Connections, Phase};
 use crate::base::ids::ConnectionId;
@@ -20,6 +20,13 @@ pub(crate) struct Shortage {
     pub(crate) memory: bool,
     /// A lane to another shard is at its bound.
     pub(crate) lanes: bool,
+}
+
+impl Phase {
+    /// Whether a packet that begins with `first_byte` is the first one and may not be: only CONNECT may [MQTT-3.1.0-1].
+    pub(crate) fn is_wrong_first_packet(self, first_byte: u8) -> bool {
+        matches!(self, Self::Fresh(_)) && first_byte != CONNECT_FIRST_BYTE
+    }
 }
 
 impl Connections {
@@ -43,12 +50,6 @@ impl Connections {
         assert!(self.partial_packet_bytes >= u64::from(before));
         self.partial_packet_bytes -= u64::from(before);
         after > before && after > PARTIAL_PACKET_BYTES_FREE
-    }
-
-    /// Whether the first packet of a connection is none that may be: only CONNECT [MQTT-3.1.0-1].
-    pub(crate) fn is_wrong_first_packet(&self, id: ConnectionId, first_byte: u8) -> bool {
-        let is_fresh = self.get(id).is_some_and(|connection| matches!(connection.phase, Phase::Fresh(_)));
-        is_fresh && first_byte != CONNECT_FIRST_BYTE
     }
 
     /// Whether one more packet of a connection may be taken; `first_byte` is that of a packet that begins. Without credit
@@ -95,10 +96,16 @@ impl Connections {
         self.current(id).paused = true;
     }
 
-    /// A control packet came.
-    pub(crate) fn packet_received(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+    /// A control packet came. Returns how its connection reads it.
+    pub(crate) fn packet_received(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+    ) -> (Phase, ProtocolVersion) {
         turn.counters.packets_received += 1;
-        self.current(id).received_at = turn.now;
+        let connection = self.current(id);
+        connection.received_at = turn.now;
+        (connection.phase, connection.version)
     }
 
     /// Whether any connection waits for memory or for room in a lane.

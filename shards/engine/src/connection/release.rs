@@ -95,7 +95,8 @@ impl Connections {
     }
 
     fn release(&mut self, turn: &mut Turn<'_>, id: ConnectionId, ack: PendingAck) {
-        let connection = self.current(id);
+        let Self { slab, outboxes, opened, .. } = self;
+        let connection = slab.get_mut(id.key()).expect("looked up by the caller");
         match (ack, connection.phase) {
             (_, Phase::Closing | Phase::HandingOver | Phase::Authenticating | Phase::Fresh(_)) => {
                 turn.counters.stale += 1;
@@ -103,14 +104,14 @@ impl Connections {
             (PendingAck::ConnAck(bytes), Phase::Accepting(session)) => {
                 connection.phase = Phase::Open(session);
                 connection.received_at = turn.now;
-                self.write(turn, id, |out| out.extend_from_slice(&bytes));
-                self.opened.push(session);
+                outboxes.write(turn, connection, id, |out| out.extend_from_slice(&bytes));
+                opened.push(session);
             }
             (PendingAck::ConnAck(_), Phase::Open(_)) => {
                 unreachable!("one CONNACK a connection [MQTT-3.2.0-2]")
             }
             (PendingAck::Encoded(bytes), Phase::Accepting(_) | Phase::Open(_)) => {
-                self.write(turn, id, |out| out.extend_from_slice(&bytes));
+                outboxes.write(turn, connection, id, |out| out.extend_from_slice(&bytes));
             }
             (PendingAck::Ack(kind, packet_id, reason), Phase::Accepting(_) | Phase::Open(_)) => {
                 if ends_receiving(kind, reason) {
@@ -118,7 +119,7 @@ impl Connections {
                 }
                 let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
                 let text = reason_string(reason).filter(|_| connection.problem_information);
-                self.write(turn, id, |out| {
+                outboxes.write(turn, connection, id, |out| {
                     // A reason string only where it fits [MQTT-3.4.2-2].
                     let variants = [text, None];
                     let variants = if text.is_some() { &variants[..] } else { &variants[1..] };

@@ -53,17 +53,7 @@ impl Connections {
             turn.counters.stale += 1;
             return;
         };
-        let before = connection.outbox.bytes();
-        outboxes.append(connection, id, turn.actions, write);
-        let after = connection.outbox.bytes();
-        turn.counters.control_packets_sent += u64::from(after > before);
-        // A fan-out adds at most one message to an outbox below its bound.
-        let bytes_max = u64::from(turn.limits.outbox_bytes_max)
-            + u64::from(turn.limits.packet_bytes_max)
-            + OUTBOX_CONTROL_BYTES;
-        if after > bytes_max && connection.session().is_some() {
-            turn.endings.push(Ending::Connection(id, ReasonCode::QuotaExceeded));
-        }
+        outboxes.write(turn, connection, id, write);
     }
 
     /// Writes PUBREL.
@@ -74,9 +64,11 @@ impl Connections {
         packet_id: PacketId,
         reason: ReasonCode,
     ) {
-        let Some(version) = self.get(id).map(Connection::version) else { return };
+        let Self { slab, outboxes, .. } = self;
+        let Some(connection) = slab.get_mut(id.key()) else { return };
+        let version = connection.version;
         let pubrel = Ack { reason, ..Ack::success(packet_id) };
-        self.write(turn, id, |out| pubrel.encode(AckKind::PubRel, version, out));
+        outboxes.write(turn, connection, id, |out| pubrel.encode(AckKind::PubRel, version, out));
     }
 
     /// Begins the fan-out of another message.
@@ -167,6 +159,27 @@ impl Connections {
 }
 
 impl Outboxes {
+    /// See [`Connections::write`].
+    pub(super) fn write(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: &mut Connection,
+        id: ConnectionId,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let before = connection.outbox.bytes();
+        self.append(connection, id, turn.actions, write);
+        let after = connection.outbox.bytes();
+        turn.counters.control_packets_sent += u64::from(after > before);
+        // A fan-out adds at most one message to an outbox below its bound.
+        let bytes_max = u64::from(turn.limits.outbox_bytes_max)
+            + u64::from(turn.limits.packet_bytes_max)
+            + OUTBOX_CONTROL_BYTES;
+        if after > bytes_max && connection.session().is_some() {
+            turn.endings.push(Ending::Connection(id, ReasonCode::QuotaExceeded));
+        }
+    }
+
     /// The head of a PUBLISH was appended: its shared payload follows, and it is counted.
     fn end_publish(&mut self, turn: &mut Turn<'_>, connection: &mut Connection, outgoing: &Outgoing<'_>) {
         if let Some(payload) = outgoing.shared {

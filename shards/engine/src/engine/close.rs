@@ -58,8 +58,9 @@ impl Rooms {
                 turn.counters.protocol_errors += 1;
                 connections.write_disconnect(turn, id, *reason, None);
             }
-            Close::Malformed(reason, text) => {
-                connections.write_disconnect(turn, id, *reason, Some(text));
+            Close::Malformed(malformed) => {
+                let text = alloc::format!("{malformed}");
+                connections.write_disconnect(turn, id, malformed.reason(), Some(&text));
             }
             // CONNACK before the connection is open [MQTT-4.12.0-4], DISCONNECT afterwards [MQTT-4.12.1-2]. The session
             // of the client, if it had one before, is untouched by the first.

@@ -13,6 +13,7 @@ use crate::connection::ack_gate::PendingAck;
 use crate::connection::authenticate::{Judged, Verdict};
 use crate::connection::connect::{
     Acceptance, encode_connack, expiry_interval_s, keep_alive_s, refusal, response_information,
+    set_session_present,
 };
 use crate::connection::disconnect::stop_reason;
 use crate::connection::{Admission, Close};
@@ -120,11 +121,10 @@ impl Rooms {
         let information = response_information(turn.limits, connect, client_id);
         let acceptance =
             Acceptance::new(assigned.as_deref(), authenticated, shard.as_deref(), information.as_deref());
-        let connack = |present| encode_connack(turn.limits, connect, &acceptance, present, bytes_max);
-        let (fresh, resumed) = (connack(false), connack(true));
+        let connack = encode_connack(turn.limits, connect, &acceptance, bytes_max);
         let known = self.delivery.sessions.find(client_id);
         let is_full = self.delivery.sessions.len() >= turn.limits.sessions_max;
-        let (Some(fresh), Some(resumed)) = (fresh, resumed) else {
+        let Some(mut connack) = connack else {
             // Before anything changes: a client that cannot be answered must not take a session over.
             return Err(self.refuse(turn, id, connect, ReasonCode::ImplementationSpecificError));
         };
@@ -149,8 +149,9 @@ impl Rooms {
         self.attach(turn, id, session, connect);
 
         // 3.1 has no such flag: the byte is reserved there.
-        let is_told = present.is_some() && connect.version != ProtocolVersion::V3_1;
-        let connack = if is_told { resumed } else { fresh };
+        if present.is_some() && connect.version != ProtocolVersion::V3_1 {
+            set_session_present(&mut connack);
+        }
         let ack = PendingAck::ConnAck(connack.into_boxed_slice());
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())

@@ -1,12 +1,12 @@
 //! Received bytes: cut into packets, and each packet given to its handler.
 
 use wire::packet::{Connect, Packet, Publish};
-use wire::{Frame, Malformed, PacketType, ReasonCode};
+use wire::{Frame, Malformed, PacketType, ProtocolVersion, ReasonCode};
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::connection::receive::Shortage;
-use crate::connection::{Admission, Close, Phase};
+use crate::connection::{Admission, Close, Connection, Phase};
 use crate::event::Consumed;
 use crate::session::Acknowledged;
 use crate::turn::Turn;
@@ -25,21 +25,20 @@ impl Rooms {
         let mut rest = bytes;
         loop {
             let connection = self.delivery.connections.get(id);
-            match connection.map(super::super::connection::Connection::phase) {
+            let phase = match connection.map(Connection::phase) {
                 None | Some(Phase::Closing) => {
-                    let may_close_at_once =
-                        connection.is_some_and(super::super::connection::Connection::may_close_at_once);
+                    let may_close_at_once = connection.is_some_and(Connection::may_close_at_once);
                     return Consumed { may_close_at_once, ..Consumed::of(bytes.len()) };
                 }
                 // The bytes behind CONNECT are for the shard that takes over.
                 Some(Phase::HandingOver) => break,
-                Some(Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)) => {}
-            }
+                Some(
+                    phase @ (Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)),
+                ) => phase,
+            };
             if let Some(&first_byte) = rest.first() {
                 let begins = assembler.is_idle().then_some(first_byte);
-                let is_wrong =
-                    begins.is_some_and(|first| self.delivery.connections.is_wrong_first_packet(id, first));
-                if is_wrong {
+                if begins.is_some_and(|first_byte| phase.is_wrong_first_packet(first_byte)) {
                     self.close(turn, id, &Close::ProtocolError(ReasonCode::ProtocolError));
                     continue;
                 }
@@ -50,8 +49,8 @@ impl Rooms {
             let outcome = match assembler.next(&mut rest, turn.limits.packet_bytes_max) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
-                    self.delivery.connections.packet_received(turn, id);
-                    self.frame(turn, id, frame)
+                    let (phase, version) = self.delivery.connections.packet_received(turn, id);
+                    self.frame(turn, id, (phase, version), frame)
                 }
                 Err(malformed) => Err(self.malformed(turn, id, malformed)),
             };
@@ -80,9 +79,13 @@ impl Rooms {
         self.delivery.connections.has_credit(turn, id, first_byte, shortage)
     }
 
-    fn frame(&mut self, turn: &mut Turn<'_>, id: ConnectionId, frame: Frame<'_>) -> Result<(), Close> {
-        let connection = self.delivery.connections.current(id);
-        let (phase, version) = (connection.phase(), connection.version());
+    fn frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        (phase, version): (Phase, ProtocolVersion),
+        frame: Frame<'_>,
+    ) -> Result<(), Close> {
         match (phase, PacketType::from_first_byte(frame.first_byte)) {
             (Phase::Fresh(admission), Some(PacketType::Connect)) => match Connect::decode(frame.body) {
                 Ok(connect) => self.on_first_packet(turn, id, admission, &connect, frame),
@@ -228,15 +231,14 @@ impl Rooms {
     /// The close that a packet deserves which cannot be read. A first packet is answered here, if it can be.
     fn malformed(&mut self, turn: &mut Turn<'_>, id: ConnectionId, malformed: Malformed) -> Close {
         turn.counters.protocol_errors += 1;
-        let reason = malformed.reason();
         match self.delivery.connections.current(id).phase() {
             Phase::Fresh(_) => {
                 self.delivery.connections.refuse_malformed_connect(turn, id, malformed);
                 Close::Silently
             }
-            Phase::Authenticating => Close::Authentication(reason),
+            Phase::Authenticating => Close::Authentication(malformed.reason()),
             Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => {
-                Close::Malformed(reason, alloc::format!("{malformed}"))
+                Close::Malformed(malformed)
             }
         }
     }

@@ -15,9 +15,8 @@ impl Delivery {
     ///
     /// Bounded by the outbox: at most `outbox_bytes_max` plus one message are written.
     pub(crate) fn deliver_pending(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Some(to) = self.sessions.get(id).and_then(super::super::session::Session::connection) else {
-            return;
-        };
+        let Some(session) = self.sessions.get(id).filter(|session| session.has_backlog()) else { return };
+        let Some(to) = session.connection() else { return };
         if !self.connections.get(to).is_some_and(Connection::is_open) {
             return;
         }
