@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 
 use wire::ReasonCode;
 
+use crate::action::Actions;
 use crate::base::hash::{Entropy, Keyed};
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
@@ -26,7 +27,7 @@ use crate::connection::Admission;
 use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
-use crate::event::{Actions, ClosedBy, Consumed, Event};
+use crate::event::{ClosedBy, Consumed, Event};
 use crate::limits::Limits;
 use crate::memory::MemoryUse;
 use crate::mesh::Mesh;

@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod action;
 mod base;
 mod connection;
 mod counters;
@@ -26,6 +27,7 @@ mod timer;
 mod topic;
 mod turn;
 
+pub use action::{Action, Actions, Batch};
 pub use base::hash::Entropy;
 pub use base::ids::ConnectionId;
 pub use base::time::Instant;
@@ -35,7 +37,7 @@ pub use connection::disconnect::CLOSE_REASONS;
 pub use connection::outbox::{Chunk, Lend};
 pub use counters::{Counters, DropReason};
 pub use engine::{Audit, Engine, SessionAudit};
-pub use event::{Action, Actions, Batch, ClosedBy, Consumed, Event};
+pub use event::{ClosedBy, Consumed, Event};
 pub use limits::{Limits, QueueFull, Redirect};
 pub use memory::MemoryUse;
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};

@@ -4,10 +4,10 @@ use alloc::vec::Vec;
 
 use wire::ReasonCode;
 
+use crate::action::Actions;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::time::Instant;
 use crate::counters::Counters;
-use crate::event::Actions;
 use crate::limits::Limits;
 use crate::timer::Timers;
 

@@ -10,8 +10,8 @@ use alloc::collections::VecDeque;
 use wire::packet::AckKind;
 use wire::{PacketId, ReasonCode};
 
+use crate::action::{Action, Actions, Batch};
 use crate::base::ids::ConnectionId;
-use crate::event::{Action, Actions, Batch};
 
 /// An acknowledgement that is due.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use wire::{PacketType, ReasonCode};
 
 use super::bounded_write::append_bounded;
 use super::{Close, Connections, Phase};
+use crate::action::Action;
 use crate::base::ids::ConnectionId;
-use crate::event::Action;
 use crate::limits::Limits;
 use crate::turn::Turn;
 

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use wire::Frame;
 
 use super::{Connections, Phase};
+use crate::action::Action;
 use crate::base::ids::ConnectionId;
-use crate::event::Action;
 use crate::turn::Turn;
 
 impl Connections {

@@ -24,12 +24,12 @@ use alloc::vec::Vec;
 use wire::frame::Assembler;
 use wire::{PACKET_BYTES_MAX, ProtocolVersion};
 
+use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
-use crate::event::{Action, Actions};
 use crate::limits::Limits;
 use crate::message::encode::Templates;
 use crate::timer::Timer;

@@ -9,8 +9,8 @@ use super::ack_gate::{PendingAck, Released};
 use super::bounded_write::append_bounded;
 use super::reason_string::reason_string;
 use super::{Connections, Phase};
+use crate::action::Batch;
 use crate::base::ids::{ConnectionId, SessionId};
-use crate::event::Batch;
 use crate::turn::Turn;
 
 impl Connections {

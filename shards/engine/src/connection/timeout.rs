@@ -6,9 +6,9 @@
 use wire::ReasonCode;
 
 use super::{Close, Connections, Phase};
+use crate::action::Action;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::event::Action;
 use crate::timer::Timer;
 use crate::turn::Turn;
 

@@ -286,9 +286,9 @@ fn literal_prefix(filter: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::Actions;
     use crate::base::time::Instant;
     use crate::counters::Counters;
-    use crate::event::Actions;
     use crate::timer::Timers;
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;

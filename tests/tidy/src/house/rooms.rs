@@ -8,7 +8,7 @@ use super::parsed::File;
 /// From the ground up: a room may use what stands on a lower line. Rooms of one line do not know one another, but those of
 /// the first line do, where the plain types are. A name is a folder of `shards/engine/src`, or a file there.
 const ORDER: &[&[&str]] = &[
-    &["base", "event", "turn", "limits", "counters", "memory"],
+    &["base", "action", "turn", "timer", "limits", "counters", "memory"],
     &["topic"],
     &["message"],
     &["session"],
@@ -17,7 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["retained", "shared"],
     &["mesh"],
     // These see every room.
-    &["engine", "audit", "lib"],
+    &["engine", "event", "lib"],
 ];
 
 /// Arrows from a room to one that stands above it or beside it.
