@@ -26,7 +26,7 @@ impl ConnectionId {
     /// The generation of the slot.
     #[must_use]
     pub const fn generation(self) -> u32 {
-        self.0.generation
+        self.0.generation()
     }
 }
 

@@ -9,7 +9,7 @@ use core::num::NonZeroU32;
 pub(crate) struct Key {
     /// One more than the index, so that a key that may be absent is no larger: connections and sessions have several.
     place: NonZeroU32,
-    pub(crate) generation: u32,
+    generation: u32,
 }
 
 impl Key {
@@ -18,6 +18,10 @@ impl Key {
     pub(crate) const fn new(index: u32, generation: u32) -> Self {
         let place = NonZeroU32::MIN.checked_add(index).expect("slabs are bounded far below 2^32");
         Self { place, generation }
+    }
+
+    pub(crate) const fn generation(self) -> u32 {
+        self.generation
     }
 
     /// Dense from 0.

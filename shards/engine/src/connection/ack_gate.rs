@@ -23,20 +23,36 @@ pub(crate) enum PendingAck {
     ConnAck(Box<[u8]>),
 }
 
-/// An acknowledgement that leaves the gate, and the connection it belongs to.
+/// An acknowledgement on its way through the gate, and the connection it belongs to.
 #[derive(Debug)]
-pub(crate) struct Released {
-    pub(crate) connection: ConnectionId,
+pub(crate) struct Gated {
+    connection: ConnectionId,
     /// Of the connection: the journal may be slow enough for the generations of a slot to wrap.
-    pub(crate) ordinal: u64,
-    pub(crate) ack: PendingAck,
-    pub(crate) must_persist: bool,
+    ordinal: u64,
+    ack: PendingAck,
+    must_persist: bool,
+}
+
+impl Gated {
+    pub(crate) fn new(connection: ConnectionId, ordinal: u64, ack: PendingAck, must_persist: bool) -> Self {
+        Self { connection, ordinal, ack, must_persist }
+    }
+
+    /// The connection and its ordinal.
+    pub(crate) fn connection(&self) -> (ConnectionId, u64) {
+        (self.connection, self.ordinal)
+    }
+
+    /// The acknowledgement, and whether it has to be durable.
+    pub(crate) fn into_ack(self) -> (PendingAck, bool) {
+        (self.ack, self.must_persist)
+    }
 }
 
 #[derive(Debug)]
 struct Waiting<T> {
     until: T,
-    released: Released,
+    gated: Gated,
 }
 
 /// **Lives on:** every shard. Bounded: a connection with as many acknowledgements here as its receive maximum is not
@@ -68,30 +84,30 @@ impl AckGate {
 
     /// Holds an acknowledgement until its batch is durable: the one that is being gathered, or, for one that promises
     /// nothing itself, that of the acknowledgement before it.
-    pub(crate) fn hold_until_durable(&mut self, released: Released) {
-        self.is_persist_wanted |= released.must_persist;
+    pub(crate) fn hold_until_durable(&mut self, gated: Gated) {
+        self.is_persist_wanted |= gated.must_persist;
         let last = self.durable.back().map_or(self.gathering, |last| last.until);
-        let until = if released.must_persist { self.gathering } else { last };
+        let until = if gated.must_persist { self.gathering } else { last };
         assert!(last <= until);
-        self.durable.push_back(Waiting { until, released });
+        self.durable.push_back(Waiting { until, gated });
     }
 
     /// Holds an acknowledgement until all shards have acknowledged `announced` announcements.
-    pub(crate) fn hold_until_known(&mut self, announced: u64, released: Released) {
+    pub(crate) fn hold_until_known(&mut self, announced: u64, gated: Gated) {
         assert!(self.interest.back().is_none_or(|last| last.until <= announced));
-        self.interest.push_back(Waiting { until: announced, released });
+        self.interest.push_back(Waiting { until: announced, gated });
     }
 
     /// The next acknowledgement that waited for `known` announcements or fewer.
-    pub(crate) fn pop_known(&mut self, known: u64) -> Option<Released> {
+    pub(crate) fn pop_known(&mut self, known: u64) -> Option<Gated> {
         let waiting = self.interest.pop_front_if(|first| first.until <= known)?;
-        Some(waiting.released)
+        Some(waiting.gated)
     }
 
     /// The next acknowledgement that waited for `batch` or an earlier one.
-    pub(crate) fn pop_durable(&mut self, batch: Batch) -> Option<Released> {
+    pub(crate) fn pop_durable(&mut self, batch: Batch) -> Option<Gated> {
         let waiting = self.durable.pop_front_if(|first| first.until <= batch)?;
-        Some(waiting.released)
+        Some(waiting.gated)
     }
 
     /// Ends a step: asks for one [`Action::Persist`] if anything of it has to be durable.
@@ -105,9 +121,9 @@ impl AckGate {
 
     /// How many acknowledgements each connection has here, and how many of them wait for other shards: for an audit.
     pub(crate) fn counts_of(&self, connection: ConnectionId, ordinal: u64) -> (usize, usize) {
-        let is_its = |released: &Released| released.connection == connection && released.ordinal == ordinal;
-        let interest = self.interest.iter().filter(|waiting| is_its(&waiting.released)).count();
-        let durable = self.durable.iter().filter(|waiting| is_its(&waiting.released)).count();
+        let is_its = |gated: &Gated| gated.connection == connection && gated.ordinal == ordinal;
+        let interest = self.interest.iter().filter(|waiting| is_its(&waiting.gated)).count();
+        let durable = self.durable.iter().filter(|waiting| is_its(&waiting.gated)).count();
         (interest + durable, interest)
     }
 }

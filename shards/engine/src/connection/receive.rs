@@ -17,9 +17,15 @@ const PARTIAL_PACKET_BYTES_FREE: u32 = 16 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shortage {
     /// Memory is above its ceiling.
-    pub(crate) memory: bool,
+    memory: bool,
     /// A lane to another shard is at its bound.
-    pub(crate) lanes: bool,
+    lanes: bool,
+}
+
+impl Shortage {
+    pub(crate) const fn new(memory: bool, lanes: bool) -> Self {
+        Self { memory, lanes }
+    }
 }
 
 impl Phase {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use wire::ReasonCode;
 use wire::packet::{Ack, AckKind, AckProperties};
 
-use super::ack_gate::{PendingAck, Released};
+use super::ack_gate::{Gated, PendingAck};
 use super::bounded_write::append_bounded;
 use super::reason_string::reason_string;
 use super::{Connections, Phase};
@@ -35,7 +35,7 @@ impl Connections {
         }
         connection.pending_ack_count += 1;
         let ordinal = connection.ordinal;
-        self.gate.hold_until_durable(Released { connection: id, ordinal, ack, must_persist });
+        self.gate.hold_until_durable(Gated::new(id, ordinal, ack, must_persist));
     }
 
     /// [`Connections::acknowledge`] for a SUBACK: first, all shards have to know the `announced` announcements of
@@ -51,15 +51,16 @@ impl Connections {
         connection.pending_ack_count += 1;
         connection.awaiting_interest_count += 1;
         let ordinal = connection.ordinal;
-        self.gate.hold_until_known(announced, Released { connection: id, ordinal, ack, must_persist });
+        self.gate.hold_until_known(announced, Gated::new(id, ordinal, ack, must_persist));
     }
 
     /// All shards know `known` announcements of interest: passes the SUBACKs on that waited for them. Returns their
     /// sessions.
     pub(crate) fn acknowledge_known(&mut self, turn: &mut Turn<'_>, known: u64) -> Vec<SessionId> {
         let mut sessions = Vec::new();
-        while let Some(released) = self.gate.pop_known(known) {
-            let Released { connection: id, ordinal, ack, must_persist } = released;
+        while let Some(gated) = self.gate.pop_known(known) {
+            let (id, ordinal) = gated.connection();
+            let (ack, must_persist) = gated.into_ack();
             if !self.leave_gate(turn, id, ordinal) {
                 continue;
             }
@@ -74,9 +75,11 @@ impl Connections {
 
     /// Sends everything that waited for `batch` or an earlier one.
     pub(crate) fn on_durable(&mut self, turn: &mut Turn<'_>, batch: Batch) {
-        while let Some(released) = self.gate.pop_durable(batch) {
-            if self.leave_gate(turn, released.connection, released.ordinal) {
-                self.release(turn, released.connection, released.ack);
+        while let Some(gated) = self.gate.pop_durable(batch) {
+            let (id, ordinal) = gated.connection();
+            if self.leave_gate(turn, id, ordinal) {
+                let (ack, _persisted) = gated.into_ack();
+                self.release(turn, id, ack);
             }
         }
     }

@@ -7,7 +7,7 @@ use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::connection::{Close, Phase};
 use crate::counters::DropReason;
-use crate::session::table::{Detached, Ended};
+use crate::session::table::Detached;
 use crate::session::will::Will;
 use crate::turn::{Ending, Turn};
 
@@ -128,7 +128,7 @@ impl Rooms {
     /// those that other members of its groups are to receive.
     pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Self { topics, delivery, shared, .. } = self;
-        let Some(Ended { will, deliveries }) = delivery.sessions.begin_end(turn, id) else { return };
+        let Some((will, deliveries)) = delivery.sessions.begin_end(turn, id) else { return };
         shared.leave_all_groups(turn, topics, delivery, id, deliveries);
         topics.unsubscribe_all(delivery.sessions.of_connection(id).subscriptions_mut());
         delivery.sessions.remove(id);

@@ -158,7 +158,7 @@ impl Rooms {
     ) {
         let (message, origin) = (publish.view, publish.origin);
         let at = self.delivery.next_publish();
-        let live = (!origin.is_past()).then_some(LiveOrigin { at, origin });
+        let live = (!origin.is_past()).then_some(LiveOrigin::new(at, origin));
         let mut fan_out = self.delivery.begin(message, attached, live);
         let mut filters = core::mem::take(&mut self.filters);
         let fingerprint = self.topics.matches(message.topic, &mut filters);

@@ -267,7 +267,7 @@ impl Rooms {
         let sequence = self.delivery.next_publish();
         let retained_by = publisher.filter(|_| message.retain).and_then(|id| self.publisher_of(id));
         let origin = Origin { shard: self.mesh.placement().own(), sequence };
-        let fan_out = self.delivery.begin(message, None, Some(LiveOrigin { at: sequence, origin }));
+        let fan_out = self.delivery.begin(message, None, Some(LiveOrigin::new(sequence, origin)));
         let mut fan_out = fan_out.published_by(publisher.map(SessionId::index));
 
         let mut filters = core::mem::take(&mut self.filters);

@@ -74,8 +74,7 @@ impl Rooms {
             self.delivery.connections.pause(id);
             return false;
         }
-        let shortage =
-            Shortage { memory: self.is_over_ceiling(turn), lanes: !self.mesh.outbound().has_room() };
+        let shortage = Shortage::new(self.is_over_ceiling(turn), !self.mesh.outbound().has_room());
         self.delivery.connections.has_credit(turn, id, first_byte, shortage)
     }
 

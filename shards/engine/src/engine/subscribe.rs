@@ -122,16 +122,15 @@ impl Rooms {
     fn start_replay(&mut self, id: SessionId, filter: &TopicFilter<'_>, terms: ReplayTerms) {
         let placement = self.mesh.placement();
         let shards = if filter.has_wildcard() {
-            ReplayShards { first: 0, last: placement.shard_count() - 1 }
+            ReplayShards::all(placement.shard_count())
         } else {
-            let home = placement.home_of_topic(filter.filter());
-            ReplayShards { first: home, last: home }
+            ReplayShards::only(placement.home_of_topic(filter.filter()))
         };
         if self.retained.has_nothing_for(filter, shards) {
             return;
         }
         self.announce_changes();
-        let since = Since { publish: self.delivery.publish_sequence(), announced: self.mesh.announced() };
+        let since = Since::new(self.delivery.publish_sequence(), self.mesh.announced());
         let session = self.delivery.sessions.of_connection(id);
         session.replays_or_new().start(filter.filter(), terms, shards, since);
     }

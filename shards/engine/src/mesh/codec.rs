@@ -174,15 +174,15 @@ impl<'a> RemoteFilter<'a> {
 
 impl RequestId {
     fn encode(self, out: &mut Vec<u8>) {
-        let key = self.session.key();
+        let key = self.session().key();
         out.extend_from_slice(&key.index().to_le_bytes());
-        out.extend_from_slice(&key.generation.to_le_bytes());
-        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&key.generation().to_le_bytes());
+        out.extend_from_slice(&self.number().to_le_bytes());
     }
 
     fn decode(reader: &mut Reader<'_>) -> Self {
         let session = SessionId::new(Key::new(reader.u32(), reader.u32()));
-        Self { session, number: reader.u32() }
+        Self::new(session, reader.u32())
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn replay() -> RequestId {
-        RequestId { session: SessionId::new(Key::new(5, 6)), number: 7 }
+        RequestId::new(SessionId::new(Key::new(5, 6)), 7)
     }
 
     #[test]

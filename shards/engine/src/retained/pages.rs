@@ -7,14 +7,12 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::store::{PageBounds, RetainedStore};
+use super::store::{PAGE_MESSAGES_MAX, RetainedStore};
 use super::watermarks::Watermarks;
 use crate::base::ids::MessageKey;
 use crate::message::origin::Origin;
 use crate::session::replays::{Cursor, RequestId};
 
-/// The bounds of one page: it must not hold up a turn, and its answer must not fill a lane.
-pub(crate) const PAGE_BOUNDS: PageBounds = PageBounds { topics_max: 1024, messages_max: 128 };
 /// Pages in one step, over all sessions, and as many again for other shards.
 pub(crate) const PAGES_PER_STEP_MAX: usize = 4;
 /// Requests open at once towards one shard.
@@ -53,8 +51,8 @@ impl PageRequest {
 
     /// Reads its page: the messages, and the topic after which the next page begins.
     pub(crate) fn answer(&mut self, store: &RetainedStore) -> (Vec<MessageKey>, Option<&str>) {
-        let found = store.page_of(&self.filter, &mut self.cursor, PAGE_BOUNDS, |_, _| true);
-        assert!(found.len() <= PAGE_BOUNDS.messages_max);
+        let found = store.page_of(&self.filter, &mut self.cursor, |_, _| true);
+        assert!(found.len() <= PAGE_MESSAGES_MAX);
         let after = match &self.cursor {
             Cursor::After(topic) => Some(&**topic),
             Cursor::Start | Cursor::At(_) | Cursor::Done => None,

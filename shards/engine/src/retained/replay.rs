@@ -8,7 +8,7 @@ use bytes::Bytes;
 use wire::TopicFilter;
 
 use super::Retained;
-use super::pages::{PAGE_BOUNDS, PageRequest, REQUESTS_MAX};
+use super::pages::{PageRequest, REQUESTS_MAX};
 use crate::base::ids::{MessageKey, SessionId};
 use crate::message::forwarded::ForwardedPublish;
 use crate::message::origin::Origin;
@@ -66,8 +66,7 @@ pub(crate) enum Progress {
 impl Retained {
     /// Whether a replay of `filter` from `shards` would find nothing.
     pub(crate) fn has_nothing_for(&self, filter: &TopicFilter<'_>, shards: ReplayShards) -> bool {
-        let own_only = shards.first == shards.last && shards.first == self.own;
-        own_only && (self.store.len() == 0 || self.store.has_not(filter))
+        shards.is_only(self.own) && (self.store.len() == 0 || self.store.has_not(filter))
     }
 
     /// Lets the replays of a session go on if there is something to do.
@@ -116,10 +115,10 @@ impl Retained {
         let own = terms.options.no_local.then(|| self.fingerprints.of_publisher(session.client_id()));
         let own = own.flatten();
         let replays = delivery.sessions.get(id)?.replays()?;
-        let found = self.store.page_of(&filter, replay.cursor_mut(), PAGE_BOUNDS, |topic, entry| {
+        let found = self.store.page_of(&filter, replay.cursor_mut(), |topic, entry| {
             let hash = delivery.topic_hash(topic);
             let was_live =
-                replays.was_delivered_live(hash, since.publish, entry.origin(), Some(entry.sequence()));
+                replays.was_delivered_live(hash, since.publish(), entry.origin(), Some(entry.sequence()));
             !was_live && (own.is_none() || entry.publisher() != own)
         });
         for message in found {
@@ -148,7 +147,7 @@ impl Retained {
         let session = sessions.get_mut(id)?;
         let target = replay.target();
         let open_request_count = &mut self.open_request_counts[usize::from(target)];
-        let is_early = replay.since().announced > self.watermarks.acknowledged_by_all();
+        let is_early = replay.since().announced() > self.watermarks.acknowledged_by_all();
         if is_early || *open_request_count >= REQUESTS_MAX {
             session.replays_or_new().put_back(filter, replay);
             // It counts as scheduled, so that it is in one list only.
@@ -162,7 +161,7 @@ impl Retained {
         let (topic, is_seen) = replay.cursor().topic();
         let query = PageQuery {
             target,
-            id: RequestId { session: id, number: self.requests_made },
+            id: RequestId::new(id, self.requests_made),
             filter: filter.clone(),
             topic: topic.map(Box::from),
             is_seen,
@@ -199,11 +198,11 @@ impl Retained {
     ) {
         let ForwardedPublish { view: message, publisher, origin, .. } = *answer;
         let topic_hash = delivery.topic_hash(message.topic);
-        let Some(session) = delivery.sessions.get_mut(id.session) else { return };
+        let Some(session) = delivery.sessions.get_mut(id.session()) else { return };
         let Some(replays) = session.replays_mut() else { return };
-        let Some(replay) = replays.answered(id.number, message.topic) else { return };
+        let Some(replay) = replays.answered(id.number(), message.topic) else { return };
         let (terms, since) = (replay.terms(), replay.since());
-        let was_live = replays.was_delivered_live(topic_hash, since.publish, origin, None);
+        let was_live = replays.was_delivered_live(topic_hash, since.publish(), origin, None);
         let is_local = terms.options.no_local
             && publisher.is_some()
             && publisher == self.fingerprints.of_publisher(session.client_id());
@@ -211,7 +210,7 @@ impl Retained {
             return;
         }
         let mut fan_out = delivery.begin(message, attached, None);
-        deliver_retained(turn, delivery, id.session, &mut fan_out, terms);
+        deliver_retained(turn, delivery, id.session(), &mut fan_out, terms);
     }
 
     /// A page that this shard requested of `source` is complete.
@@ -226,9 +225,9 @@ impl Retained {
         assert!(*open_request_count > 0);
         *open_request_count -= 1;
         self.unblock(sessions);
-        let replays = sessions.get_mut(id.session).and_then(|session| session.replays_mut());
-        if replays.is_some_and(|replays| replays.end_request(id.number, cursor)) {
-            self.schedule(sessions, id.session);
+        let replays = sessions.get_mut(id.session()).and_then(|session| session.replays_mut());
+        if replays.is_some_and(|replays| replays.end_request(id.number(), cursor)) {
+            self.schedule(sessions, id.session());
         }
     }
 

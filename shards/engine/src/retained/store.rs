@@ -23,6 +23,11 @@ use crate::timer::Timer;
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
 
+/// Topics that one page reads at most: it must not hold up a turn.
+const PAGE_TOPICS_MAX: usize = 1024;
+/// Messages that one page takes at most: its answer must not fill a lane.
+pub(crate) const PAGE_MESSAGES_MAX: usize = 128;
+
 /// A retained message.
 #[derive(Debug)]
 pub(crate) struct RetainedEntry {
@@ -58,13 +63,6 @@ impl RetainedEntry {
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
-}
-
-/// The most that one page reads and takes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PageBounds {
-    pub(crate) topics_max: usize,
-    pub(crate) messages_max: usize,
 }
 
 /// **Lives on:** the shard that owns the topic. Bounded by `Limits::retained_*_max`.
@@ -163,7 +161,7 @@ impl RetainedStore {
         !filter.has_wildcard() && self.get(filter.filter()).is_none()
     }
 
-    /// The messages for a subscription to `filter` from `cursor` on, within `bounds`.
+    /// The messages for a subscription to `filter` from `cursor` on, one page of them.
     ///
     /// # Panics
     /// If `filter` is no topic filter.
@@ -171,7 +169,6 @@ impl RetainedStore {
         &self,
         filter: &str,
         cursor: &mut Cursor,
-        bounds: PageBounds,
         is_wanted: impl Fn(&str, &RetainedEntry) -> bool,
     ) -> Vec<MessageKey> {
         let filter = TopicFilter::parse(filter).expect("it was parsed when it was subscribed to");
@@ -182,8 +179,8 @@ impl RetainedStore {
             *cursor = Cursor::Done;
             return found;
         }
-        self.visit(&filter, cursor, bounds.topics_max, |topic, retained| {
-            if found.len() == bounds.messages_max {
+        self.visit(&filter, cursor, PAGE_TOPICS_MAX, |topic, retained| {
+            if found.len() == PAGE_MESSAGES_MAX {
                 return false;
             }
             if is_wanted(topic, retained) {

@@ -75,10 +75,6 @@ pub(crate) enum Via {
     Former(u64),
 }
 
-/// A message that a session had not received when it ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Undelivered {
-    /// `None` once its receiver has it and only the handshake is open.
-    pub(crate) message: Option<MessageKey>,
-    pub(crate) via: Via,
-}
+/// A message that a session had not received when it ended, `None` once its receiver has it and only the handshake is
+/// open; and how it came to the session.
+pub(crate) type Undelivered = (Option<MessageKey>, Via);

@@ -195,7 +195,7 @@ impl Window {
             };
             let former = former_groups.get(&packet_id);
             let via = former.map_or_else(|| inflight.grant.via(), |&key| Via::Former(key));
-            Undelivered { message, via }
+            (message, via)
         })
     }
 

@@ -330,16 +330,13 @@ impl Session {
 impl Deliveries {
     /// Everything undelivered, in the order in which it was or would have been sent.
     fn into_undelivered(self) -> impl Iterator<Item = Undelivered> {
-        let queued: VecDeque<Undelivered> = self
-            .queue
-            .into_iter()
-            .map(|queued| Undelivered { message: Some(queued.message), via: queued.grant.via() })
-            .collect();
+        let queued: VecDeque<Undelivered> =
+            self.queue.into_iter().map(|queued| (Some(queued.message), queued.grant.via())).collect();
         self.window.into_undelivered().chain(queued)
     }
 }
 
-/// Undelivered messages of a session that has ended. Whoever receives this takes over their holds.
+/// Undelivered messages of a session that has ended. The receiver of this takes over their holds.
 #[derive(Debug, Default)]
 pub(crate) struct EndedDeliveries(Option<Box<Deliveries>>);
 

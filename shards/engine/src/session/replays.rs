@@ -45,26 +45,60 @@ impl Cursor {
 /// A request of a page, by the session whose replay wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RequestId {
-    pub(crate) session: SessionId,
-    pub(crate) number: u32,
+    session: SessionId,
+    number: u32,
+}
+
+impl RequestId {
+    pub(crate) const fn new(session: SessionId, number: u32) -> Self {
+        Self { session, number }
+    }
+
+    pub(crate) const fn session(self) -> SessionId {
+        self.session
+    }
+
+    pub(crate) const fn number(self) -> u32 {
+        self.number
+    }
 }
 
 /// A message that was published a moment ago.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LiveOrigin {
     /// Of this shard's publish counter.
-    pub(crate) at: u64,
+    at: u64,
     /// Where it was published.
-    pub(crate) origin: Origin,
+    origin: Origin,
+}
+
+impl LiveOrigin {
+    pub(crate) const fn new(at: u64, origin: Origin) -> Self {
+        Self { at, origin }
+    }
 }
 
 /// The moment at which a client subscribed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Since {
     /// The last publish before. A later one may have reached the session live.
-    pub(crate) publish: u64,
+    publish: u64,
     /// Interest announced until then. Other shards are asked once all of them have acknowledged it.
-    pub(crate) announced: u64,
+    announced: u64,
+}
+
+impl Since {
+    pub(crate) const fn new(publish: u64, announced: u64) -> Self {
+        Self { publish, announced }
+    }
+
+    pub(crate) const fn publish(self) -> u64 {
+        self.publish
+    }
+
+    pub(crate) const fn announced(self) -> u64 {
+        self.announced
+    }
 }
 
 /// The terms under which a subscription is sent retained messages.
@@ -77,8 +111,25 @@ pub(crate) struct ReplayTerms {
 /// The shards whose stores a replay reads, in this order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplayShards {
-    pub(crate) first: u16,
-    pub(crate) last: u16,
+    first: u16,
+    last: u16,
+}
+
+impl ReplayShards {
+    /// All shards: a filter with wildcards.
+    pub(crate) const fn all(shard_count: u16) -> Self {
+        Self { first: 0, last: shard_count - 1 }
+    }
+
+    /// The home of the one topic that a filter matches.
+    pub(crate) const fn only(home: u16) -> Self {
+        Self { first: home, last: home }
+    }
+
+    /// Whether that is this shard alone.
+    pub(crate) const fn is_only(self, own: u16) -> bool {
+        self.first == own && self.last == own
+    }
 }
 
 /// A subscription that is sent retained messages.

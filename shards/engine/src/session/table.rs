@@ -39,13 +39,6 @@ pub(crate) enum Detached {
     GoesOn,
 }
 
-/// The remains of a session.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) will: Option<Box<Will>>,
-    pub(crate) deliveries: EndedDeliveries,
-}
-
 impl Sessions {
     pub(crate) fn new(hasher: Keyed) -> Self {
         Self {
@@ -244,7 +237,11 @@ impl Sessions {
 
     /// Takes the will and the deliveries of a session that ends out of it and stops its timers. [`Sessions::remove`]
     /// follows once its subscriptions are gone.
-    pub(crate) fn begin_end(&mut self, turn: &mut Turn<'_>, id: SessionId) -> Option<Ended> {
+    pub(crate) fn begin_end(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+    ) -> Option<(Option<Box<Will>>, EndedDeliveries)> {
         let will = self.take_will(id);
         let session = self.get_mut(id)?;
         assert!(session.connection.is_none());
@@ -254,7 +251,7 @@ impl Sessions {
             timer.map(|timer| turn.timers.cancel(timer));
         }
         self.records_version += u64::from(changes_records);
-        Some(Ended { will, deliveries })
+        Some((will, deliveries))
     }
 
     /// Removes a session that has no subscription and no delivery left.

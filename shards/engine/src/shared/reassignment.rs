@@ -18,7 +18,7 @@ use crate::base::ids::{MessageKey, SessionId};
 use crate::counters::DropReason;
 use crate::publish::Delivery;
 use crate::session::EndedDeliveries;
-use crate::session::grant::{Undelivered, Via};
+use crate::session::grant::Via;
 use crate::topic::groups::GroupTag;
 use crate::topic::tree::Tree;
 use crate::turn::Turn;
@@ -81,7 +81,7 @@ impl Shared {
         deliveries: EndedDeliveries,
     ) {
         let (mut reassigned_count, mut ended_count) = (0, 0);
-        for Undelivered { message, via } in deliveries.into_undelivered() {
+        for (message, via) in deliveries.into_undelivered() {
             let group_key = match via {
                 Via::Own => None,
                 Via::Group(tag) => Some(topics.group_key(tag.group())),
