@@ -6,6 +6,7 @@
 mod audit;
 mod close;
 mod connect;
+mod forward;
 mod groups;
 mod inbox;
 mod publish;
@@ -13,6 +14,7 @@ mod receive;
 mod replay;
 mod snapshot;
 mod subscribe;
+mod will;
 
 use alloc::string::String;
 use alloc::vec::Vec;

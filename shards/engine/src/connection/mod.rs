@@ -5,14 +5,17 @@
 //! finds nothing.
 
 pub(crate) mod ack_gate;
+mod audit;
 pub(crate) mod authenticate;
 pub(crate) mod bounded_write;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
 mod hand_over;
+mod lifetime;
 pub(crate) mod outbox;
 pub(crate) mod reason_string;
 pub(crate) mod receive;
+mod receive_maximum;
 mod release;
 pub(crate) mod send;
 mod timeout;
@@ -32,8 +35,6 @@ use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
 use crate::limits::Limits;
 use crate::message::encode::Templates;
-use crate::timer::Timer;
-use crate::turn::Turn;
 
 use ack_gate::AckGate;
 use authenticate::Authentication;
@@ -203,31 +204,6 @@ impl Connection {
         self.is_open() && self.awaiting_interest_count == 0 && self.is_outbox_half_empty(limits)
     }
 
-    pub(crate) fn send_quota(&self) -> u16 {
-        self.send_quota
-    }
-
-    /// A QoS 1 or 2 PUBLISH went out [MQTT-3.3.4-9].
-    pub(crate) fn spend_quota(&mut self) {
-        assert!(self.send_quota > 0);
-        self.send_quota -= 1;
-    }
-
-    /// A QoS 1 or 2 delivery has ended [MQTT-4.9.0-2].
-    pub(crate) fn return_quota(&mut self) {
-        self.send_quota += 1;
-        assert!(self.send_quota <= self.receive_maximum);
-    }
-
-    /// Counts a QoS 1 or 2 message against our Receive Maximum; `false` if the client exceeds it.
-    pub(crate) fn count_receiving(&mut self, limits: &Limits) -> bool {
-        if self.version.is_v5() && self.receiving_count >= limits.receive_maximum {
-            return false;
-        }
-        self.receiving_count = self.receiving_count.saturating_add(1);
-        true
-    }
-
     /// The topic aliases that the client set.
     pub(crate) fn aliases_in(&mut self) -> &mut IncomingAliases {
         self.aliases_in.get_or_insert_default()
@@ -377,20 +353,6 @@ impl Connections {
         self.slab.iter().map(|(key, connection)| (ConnectionId::new(key), connection))
     }
 
-    /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
-    pub(crate) fn accept(&mut self, turn: &mut Turn<'_>, admission: Admission) -> ConnectionId {
-        match admission {
-            Admission::Serve => turn.counters.connections_accepted += 1,
-            Admission::TurnAway => turn.counters.connections_refused += 1,
-        }
-        self.accepted_count += 1;
-        let connection = Connection::new(turn.now, admission, self.accepted_count);
-        let id = ConnectionId::new(self.slab.insert(connection));
-        let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
-        self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
-        id
-    }
-
     /// Lends the next piece of an outbox; `None` if the connection has ended.
     pub(crate) fn lend(&mut self, id: ConnectionId) -> Option<Lend> {
         let connection = self.get_mut(id)?;
@@ -428,71 +390,6 @@ impl Connections {
         (connection.owner, delivered)
     }
 
-    /// Binds a connection to a session; CONNACK is due.
-    pub(crate) fn begin_accepting(&mut self, id: ConnectionId, session: SessionId) {
-        let connection = self.current(id);
-        assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating));
-        connection.phase = Phase::Accepting(session);
-        connection.owner = Some(session);
-    }
-
-    /// Takes the session of a connection away from it. A connection without one is left alone.
-    pub(crate) fn leave_session(&mut self, id: ConnectionId) -> Option<SessionId> {
-        let connection = self.get_mut(id)?;
-        let session = connection.session()?;
-        connection.phase = Phase::Closing;
-        Some(session)
-    }
-
-    /// Begins to close a connection that has left its session: its last bytes are sent, and no more of its own are
-    /// taken. `false` if it is closing already.
-    pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
-        self.forget_unfinished(id);
-        let connection = self.current(id);
-        connection.phase = Phase::Closing;
-        connection.partial_packet = None;
-        connection.aliases_in = None;
-        connection.aliases_out = None;
-        // The bytes that were not consumed are offered once more, to be thrown away.
-        connection.resume(turn.now, id, turn.actions);
-        connection.ask_flush(id, turn.actions);
-        let deadline = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
-        self.set_timer(turn, id, Some(deadline));
-    }
-
-    /// Removes a connection that is gone and has left its session; `None` if its identity is stale. Returns the session
-    /// whose QoS 0 messages were in the outbox, those of which the kernel had every byte, and those that are lost.
-    ///
-    /// # Panics
-    /// While a piece of its outbox is lent.
-    pub(crate) fn remove(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: ConnectionId,
-    ) -> Option<(Option<SessionId>, u32, u32)> {
-        self.get(id)?;
-        self.forget_unfinished(id);
-        let mut connection = self.slab.remove(id.key())?;
-        assert!(connection.session().is_none());
-        assert!(!connection.outbox.is_lent());
-        if let Some(timer) = connection.timer {
-            turn.timers.cancel(timer);
-        }
-        if connection.starved {
-            self.starved.retain(|&starved| starved != id);
-        }
-        self.hand_overs.retain(|(handing_over, _)| *handing_over != id);
-        assert!(self.outboxes.bytes_held >= connection.outbox.bytes());
-        self.outboxes.bytes_held -= connection.outbox.bytes();
-        let (qos0_sent, qos0_lost) = connection.outbox.abandon(&mut self.outboxes.pool);
-        Some((connection.owner, qos0_sent, qos0_lost))
-    }
-
-    /// Whether a CONNACK has left.
-    pub(crate) fn has_opened(&self) -> bool {
-        !self.opened.is_empty()
-    }
-
     /// The next session whose CONNACK has left.
     pub(crate) fn pop_opened(&mut self) -> Option<SessionId> {
         self.opened.pop()
@@ -502,60 +399,5 @@ impl Connections {
     pub(crate) fn end_step(&mut self, actions: &mut Actions) {
         assert!(self.opened.is_empty());
         self.gate.end_step(actions);
-    }
-
-    /// Acknowledgements at the gate, for an audit.
-    pub(crate) fn pending_ack_count(&self) -> usize {
-        self.gate.len()
-    }
-
-    /// Timers that connections have set, for an audit.
-    pub(crate) fn timer_count(&self) -> u32 {
-        let timers = self.slab.iter().map(|(_, connection)| u32::from(connection.timer.is_some()));
-        timers.sum()
-    }
-
-    /// QoS 0 messages in each outbox, with the session they belong to: for an audit.
-    pub(crate) fn outbox_qos0(&self) -> impl Iterator<Item = (SessionId, u32)> {
-        let connections = self.slab.iter().map(|(_, connection)| connection);
-        connections.filter_map(|connection| Some((connection.owner?, connection.outbox.qos0_count())))
-    }
-
-    /// Recomputes every count, for an audit.
-    ///
-    /// # Panics
-    /// If one of them is wrong.
-    pub(crate) fn check(&self) {
-        let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
-        let mut pending_acks = 0;
-        for (id, connection) in self.iter() {
-            outboxes += connection.outbox.bytes();
-            authentications += connection.authentication.as_ref().map_or(0, |known| known.bytes_held());
-            let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
-            assert!(partial == connection.partial_packet_bytes as usize);
-            partial_packets += u64::from(connection.partial_packet_bytes);
-            starved += usize::from(connection.starved);
-            let (pending, interest) = self.gate.counts_of(id, connection.ordinal);
-            assert!(pending == connection.pending_ack_count as usize);
-            assert!(interest == connection.awaiting_interest_count as usize);
-            pending_acks += pending;
-            assert!(connection.send_quota <= connection.receive_maximum);
-        }
-        assert!(outboxes == self.outboxes.bytes_held);
-        assert!(authentications == self.authentication_bytes);
-        assert!(partial_packets == self.partial_packet_bytes);
-        assert!(starved == self.starved.len());
-        assert!(pending_acks <= self.gate.len());
-    }
-
-    /// Forgets the unfinished business of a connection: a packet that is not whole, an exchange of authentication.
-    fn forget_unfinished(&mut self, id: ConnectionId) {
-        let Some(connection) = self.slab.get_mut(id.key()) else { return };
-        let partial_packet_bytes = u64::from(core::mem::take(&mut connection.partial_packet_bytes));
-        let authentication = connection.authentication.take().map_or(0, |known| known.bytes_held());
-        assert!(self.partial_packet_bytes >= partial_packet_bytes);
-        self.partial_packet_bytes -= partial_packet_bytes;
-        assert!(self.authentication_bytes >= authentication);
-        self.authentication_bytes -= authentication;
     }
 }

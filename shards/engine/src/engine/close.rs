@@ -8,7 +8,6 @@ use crate::base::ids::{ConnectionId, SessionId};
 use crate::connection::{Close, Phase};
 use crate::counters::DropReason;
 use crate::session::table::Detached;
-use crate::session::will::Will;
 use crate::turn::{Ending, Turn};
 
 impl Rooms {
@@ -135,17 +134,5 @@ impl Rooms {
         if let Some(will) = will {
             self.publish_message_of(turn, &will);
         }
-    }
-
-    /// Publishes the will of a session and forgets it [MQTT-3.1.2-10].
-    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        if let Some(will) = self.delivery.sessions.take_will(id) {
-            self.publish_message_of(turn, &will);
-        }
-    }
-
-    fn publish_message_of(&mut self, turn: &mut Turn<'_>, will: &Will) {
-        // No client waits for an answer: a refusal is counted where it is decided.
-        let _routed = self.route(turn, will.message_at(turn.now), None);
     }
 }

@@ -1,17 +1,11 @@
-//! Messages to and from other shards: announcements of interest, forwarded publishes, watermarks.
-
-use core::num::NonZeroU64;
-
-use bytes::Bytes;
+//! Messages from other shards, announcements of interest, and reports of watermarks.
 
 use super::Rooms;
 use crate::mesh::message::ShardMessage;
 use crate::mesh::outbound::{InboundItem, messages};
-use crate::message::forwarded::{ForwardedPublish, GroupKeys};
-use crate::message::origin::{Origin, Origins};
-use crate::publish::fan_out::FanOut;
+use crate::message::origin::Origins;
 use crate::retained::pages::PageRequest;
-use crate::session::replays::{Cursor, LiveOrigin};
+use crate::session::replays::Cursor;
 use crate::topic::tree::Change;
 use crate::turn::Turn;
 
@@ -96,97 +90,5 @@ impl Rooms {
             let updates = self.retained.watermarks_mut().report(target);
             self.mesh.send(target, &ShardMessage::Watermarks(seen, Origins::List(&updates)), None);
         }
-    }
-
-    /// Forwards a message to the shards that want it, and to the home of its topic if it is to be retained. `filters` of
-    /// the tree match, `fingerprint` is the topic's. Returns to how many shards or members it went.
-    pub(super) fn forward(
-        &mut self,
-        turn: &mut Turn<'_>,
-        filters: &[u32],
-        fingerprint: u64,
-        publisher: Option<NonZeroU64>,
-        fan_out: &mut FanOut<'_>,
-    ) -> u32 {
-        let message = *fan_out.message();
-        let own = self.mesh.placement().own();
-        let subscribed = self.mesh.interests().interested(fingerprint, filters).without(own);
-        let mut targets = subscribed;
-        let mut taken_count = subscribed.len();
-        if self.topics.has_groups() || self.shared.remote().len() > 0 {
-            for key in self.group_keys(fingerprint, filters) {
-                taken_count += 1;
-                if let Some(target) = self.choose_shard(turn, key, fan_out) {
-                    targets = targets.with(target);
-                }
-            }
-        }
-        if taken_count == 0 && !message.retain {
-            return 0;
-        }
-        let origin = Origin { shard: own, sequence: self.delivery.publish_sequence() };
-        let home = message.retain.then(|| self.mesh.placement().home(fingerprint));
-        let home = home.filter(|&home| home != own);
-        if let Some(home) = home {
-            self.retained.watermarks_mut().record_sent(home, origin);
-            targets = targets.with(home);
-        }
-        assert!(!targets.contains(own));
-        for target in targets.iter() {
-            let keys = self.mesh.take_group_keys(target);
-            let publish = ForwardedPublish {
-                deliver_here: subscribed.contains(target),
-                retain_here: home == Some(target),
-                publisher,
-                groups: GroupKeys::from_bytes(&keys),
-                ..ForwardedPublish::of(message, origin)
-            };
-            self.mesh.send(target, &ShardMessage::Publish(publish), fan_out.shared());
-            turn.counters.messages_forwarded += 1;
-            self.mesh.return_group_keys(target, keys);
-        }
-        taken_count
-    }
-
-    /// A message of another shard's publisher.
-    fn on_forwarded(
-        &mut self,
-        turn: &mut Turn<'_>,
-        source: u16,
-        publish: &ForwardedPublish<'_>,
-        attached: Option<&Bytes>,
-    ) {
-        let (message, origin) = (publish.view, publish.origin);
-        let at = self.delivery.next_publish();
-        let live = (!origin.is_past()).then_some(LiveOrigin::new(at, origin));
-        let mut fan_out = self.delivery.begin(message, attached, live);
-        let mut filters = core::mem::take(&mut self.filters);
-        let fingerprint = self.topics.matches(message.topic, &mut filters);
-        // A message that is only to be retained may still find a subscriber: one that came after it was sent.
-        if publish.deliver_here || publish.retain_here {
-            self.delivery.offer_to_subscribers(turn, &self.topics, &filters, &mut fan_out);
-        }
-        if publish.deliver_here && fan_out.offered_count() == 0 {
-            turn.counters.forwarded_unmatched += 1;
-        }
-        self.deliver_to_groups(turn, source, publish, &mut fan_out);
-        if publish.retain_here {
-            self.retained.apply_update(origin);
-            let messages = &self.delivery.messages;
-            // Its publisher was told that it is taken, so one that has no room is at least counted.
-            if self.retained.store().is_full_for(turn.limits, messages, &message) {
-                turn.counters.retained_refused += 1;
-            } else {
-                self.retain(turn, &mut fan_out, publish.publisher, origin);
-            }
-        } else if message.retain {
-            // Its home takes it from its publisher's shard, unless that is the home itself.
-            let home = self.mesh.placement().home(fingerprint);
-            if home != source {
-                self.retained.watermarks_mut().require(home, origin);
-            }
-        }
-        self.return_filters(filters);
-        self.delivery.finish(&fan_out);
     }
 }

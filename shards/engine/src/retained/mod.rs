@@ -3,6 +3,7 @@
 //! Invariant: a session is in at most one of the two lists `scheduled` and `blocked`, and once; so both are bounded by
 //! the sessions.
 
+mod expiry;
 pub(crate) mod pages;
 pub(crate) mod replay;
 pub(crate) mod store;

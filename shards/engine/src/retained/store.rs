@@ -138,24 +138,6 @@ impl RetainedStore {
         true
     }
 
-    /// Removes an expired message: it is no longer there for anyone [MQTT-3.3.2-5]. Returns whether it was expired.
-    pub(crate) fn remove_if_expired(
-        &mut self,
-        turn: &mut Turn<'_>,
-        messages: &mut MessageStore,
-        message: MessageKey,
-    ) -> bool {
-        let view = messages.view(message);
-        if !view.is_expired(turn.now) {
-            return false;
-        }
-        let topic: Box<str> = view.topic.into();
-        if self.remove(turn, messages, &topic) {
-            turn.counters.retained_expired += 1;
-        }
-        true
-    }
-
     /// Whether a filter without wildcards finds nothing.
     pub(crate) fn has_not(&self, filter: &TopicFilter<'_>) -> bool {
         !filter.has_wildcard() && self.get(filter.filter()).is_none()

@@ -1,0 +1,50 @@
+//! The audit of the connections: every count is recomputed.
+
+use super::Connections;
+use crate::base::ids::SessionId;
+
+impl Connections {
+    /// Acknowledgements at the gate, for an audit.
+    pub(crate) fn pending_ack_count(&self) -> usize {
+        self.gate.len()
+    }
+
+    /// Timers that connections have set, for an audit.
+    pub(crate) fn timer_count(&self) -> u32 {
+        let timers = self.slab.iter().map(|(_, connection)| u32::from(connection.timer.is_some()));
+        timers.sum()
+    }
+
+    /// QoS 0 messages in each outbox, with the session they belong to: for an audit.
+    pub(crate) fn outbox_qos0(&self) -> impl Iterator<Item = (SessionId, u32)> {
+        let connections = self.slab.iter().map(|(_, connection)| connection);
+        connections.filter_map(|connection| Some((connection.owner?, connection.outbox.qos0_count())))
+    }
+
+    /// Recomputes every count, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self) {
+        let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
+        let mut pending_acks = 0;
+        for (id, connection) in self.iter() {
+            outboxes += connection.outbox.bytes();
+            authentications += connection.authentication.as_ref().map_or(0, |known| known.bytes_held());
+            let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
+            assert!(partial == connection.partial_packet_bytes as usize);
+            partial_packets += u64::from(connection.partial_packet_bytes);
+            starved += usize::from(connection.starved);
+            let (pending, interest) = self.gate.counts_of(id, connection.ordinal);
+            assert!(pending == connection.pending_ack_count as usize);
+            assert!(interest == connection.awaiting_interest_count as usize);
+            pending_acks += pending;
+            assert!(connection.send_quota <= connection.receive_maximum);
+        }
+        assert!(outboxes == self.outboxes.bytes_held);
+        assert!(authentications == self.authentication_bytes);
+        assert!(partial_packets == self.partial_packet_bytes);
+        assert!(starved == self.starved.len());
+        assert!(pending_acks <= self.gate.len());
+    }
+}

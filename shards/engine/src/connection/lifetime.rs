@@ -1,0 +1,98 @@
+//! The life of a connection: accepted, bound to a session, closing, removed.
+
+use super::{Admission, Connection, Connections, Phase};
+use crate::base::ids::{ConnectionId, SessionId};
+use crate::timer::Timer;
+use crate::turn::Turn;
+
+impl Connections {
+    /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
+    pub(crate) fn accept(&mut self, turn: &mut Turn<'_>, admission: Admission) -> ConnectionId {
+        match admission {
+            Admission::Serve => turn.counters.connections_accepted += 1,
+            Admission::TurnAway => turn.counters.connections_refused += 1,
+        }
+        self.accepted_count += 1;
+        let connection = Connection::new(turn.now, admission, self.accepted_count);
+        let id = ConnectionId::new(self.slab.insert(connection));
+        let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
+        self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
+        id
+    }
+
+    /// Binds a connection to a session; CONNACK is due.
+    pub(crate) fn begin_accepting(&mut self, id: ConnectionId, session: SessionId) {
+        let connection = self.current(id);
+        assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating));
+        connection.phase = Phase::Accepting(session);
+        connection.owner = Some(session);
+    }
+
+    /// Takes the session of a connection away from it. A connection without one is left alone.
+    pub(crate) fn leave_session(&mut self, id: ConnectionId) -> Option<SessionId> {
+        let connection = self.get_mut(id)?;
+        let session = connection.session()?;
+        connection.phase = Phase::Closing;
+        Some(session)
+    }
+
+    /// Begins to close a connection that has left its session: its last bytes are sent, and no more of its own are
+    /// taken. `false` if it is closing already.
+    pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.forget_unfinished(id);
+        let connection = self.current(id);
+        connection.phase = Phase::Closing;
+        connection.partial_packet = None;
+        connection.aliases_in = None;
+        connection.aliases_out = None;
+        // The bytes that were not consumed are offered once more, to be thrown away.
+        connection.resume(turn.now, id, turn.actions);
+        connection.ask_flush(id, turn.actions);
+        let deadline = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
+        self.set_timer(turn, id, Some(deadline));
+    }
+
+    /// Removes a connection that is gone and has left its session; `None` if its identity is stale. Returns the session
+    /// whose QoS 0 messages were in the outbox, those of which the kernel had every byte, and those that are lost.
+    ///
+    /// # Panics
+    /// While a piece of its outbox is lent.
+    pub(crate) fn remove(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+    ) -> Option<(Option<SessionId>, u32, u32)> {
+        self.get(id)?;
+        self.forget_unfinished(id);
+        let mut connection = self.slab.remove(id.key())?;
+        assert!(connection.session().is_none());
+        assert!(!connection.outbox.is_lent());
+        if let Some(timer) = connection.timer {
+            turn.timers.cancel(timer);
+        }
+        if connection.starved {
+            self.starved.retain(|&starved| starved != id);
+        }
+        self.hand_overs.retain(|(handing_over, _)| *handing_over != id);
+        assert!(self.outboxes.bytes_held >= connection.outbox.bytes());
+        self.outboxes.bytes_held -= connection.outbox.bytes();
+        let (qos0_sent, qos0_lost) = connection.outbox.abandon(&mut self.outboxes.pool);
+        Some((connection.owner, qos0_sent, qos0_lost))
+    }
+
+    /// Whether a CONNACK has left.
+    pub(crate) fn has_opened(&self) -> bool {
+        !self.opened.is_empty()
+    }
+
+    /// Forgets the unfinished business of a connection: a packet that is not whole, an exchange of authentication.
+    fn forget_unfinished(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slab.get_mut(id.key()) else { return };
+        let partial_packet_bytes = u64::from(core::mem::take(&mut connection.partial_packet_bytes));
+        let authentication = connection.authentication.take().map_or(0, |known| known.bytes_held());
+        assert!(self.partial_packet_bytes >= partial_packet_bytes);
+        self.partial_packet_bytes -= partial_packet_bytes;
+        assert!(self.authentication_bytes >= authentication);
+        self.authentication_bytes -= authentication;
+    }
+}

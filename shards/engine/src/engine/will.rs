@@ -1,0 +1,20 @@
+//! Publication of wills: after their delay, or with the end of their session.
+
+use super::Rooms;
+use crate::base::ids::SessionId;
+use crate::session::will::Will;
+use crate::turn::Turn;
+
+impl Rooms {
+    /// Publishes the will of a session and forgets it [MQTT-3.1.2-10].
+    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        if let Some(will) = self.delivery.sessions.take_will(id) {
+            self.publish_message_of(turn, &will);
+        }
+    }
+
+    pub(super) fn publish_message_of(&mut self, turn: &mut Turn<'_>, will: &Will) {
+        // No client waits for an answer: a refusal is counted where it is decided.
+        let _routed = self.route(turn, will.message_at(turn.now), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! Expiry of retained messages: the Message Expiry Interval ends by a timer, or is seen to have ended by a replay.
+
+use alloc::boxed::Box;
+
+use super::store::RetainedStore;
+use crate::base::ids::MessageKey;
+use crate::message::stored::MessageStore;
+use crate::turn::Turn;
+
+impl RetainedStore {
+    /// Removes an expired message: it is no longer there for anyone [MQTT-3.3.2-5]. Returns whether it was expired.
+    pub(crate) fn remove_if_expired(
+        &mut self,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
+        message: MessageKey,
+    ) -> bool {
+        let view = messages.view(message);
+        if !view.is_expired(turn.now) {
+            return false;
+        }
+        let topic: Box<str> = view.topic.into();
+        if self.remove(turn, messages, &topic) {
+            turn.counters.retained_expired += 1;
+        }
+        true
+    }
+}
