@@ -137,14 +137,14 @@ impl Rooms {
             turn.counters.take_overs += 1;
             self.close(turn, old, &Close::Reason(ReasonCode::SessionTakenOver));
         }
-        let mut must_persist = false;
-        if connect.clean_start
-            && let Some(session) = self.delivery.sessions.find(client_id)
-        {
-            must_persist = true;
-            self.end_session(turn, session);
+        // It may have ended with that connection.
+        let known = known.filter(|&known| self.delivery.sessions.get(known).is_some());
+        let ended = known.filter(|_| connect.clean_start);
+        if let Some(ended) = ended {
+            self.end_session(turn, ended);
         }
-        let present = self.delivery.sessions.find(client_id);
+        let must_persist = ended.is_some();
+        let present = known.filter(|_| !must_persist);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
 

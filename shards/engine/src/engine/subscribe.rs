@@ -16,6 +16,9 @@ use crate::session::replays::{ReplayShards, ReplayTerms, Since};
 use crate::shared::reassignment::Leaving;
 use crate::turn::Turn;
 
+/// Bytes of a short SUBACK or UNSUBACK before its reasons; 3.1.1 needs one less.
+const HEAD_BYTES: usize = 5;
+
 impl Rooms {
     pub(super) fn on_subscribe(
         &mut self,
@@ -45,7 +48,7 @@ impl Rooms {
         let text = codes.iter().find_map(|&code| reason_string(code)).filter(|_| wants_reason_string);
         let variants = [text, None];
         let variants = if text.is_some() { &variants[..] } else { &variants[1..] };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + codes.len());
         // A reason string goes along where it fits. A client that asked about more filters than it can be answered for is
         // told that [MQTT-3.1.2-24].
         let fits = append_bounded(&mut bytes, bytes_max, variants, |&reason_string, out| {
@@ -166,7 +169,7 @@ impl Rooms {
         let must_persist = delivery.sessions.subscriptions_changed(session_id);
         let connection = delivery.connections.current(id);
         let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + codes.len());
         let fits = append_bounded(&mut bytes, bytes_max, &[()], |(), out| {
             let (reasons, properties) = (Reasons::from_codes(&codes), AckProperties::default());
             UnsubAck { packet_id: unsubscribe.packet_id, reasons, properties }.encode(version, out);
