@@ -45,6 +45,8 @@ impl Connections {
         assert!(authentications == self.authentication_bytes);
         assert!(partial_packets == self.partial_packet_bytes);
         assert!(starved == self.starved.len());
+        assert!(self.hand_overs.iter().all(|(id, _)| self.get(*id).is_some()));
+        assert!(self.opened.is_empty());
         assert!(pending_acks <= self.gate.len());
     }
 }

@@ -83,7 +83,9 @@ impl Engine {
         self.rooms.check_messages();
         self.rooms.check_sessions();
         delivery.connections.check();
+        topics.check();
         retained.store().check(&delivery.messages);
+        retained.check(&delivery.sessions);
         mesh.check();
         let timers = delivery.sessions.iter().map(|(_, session)| session.timer_count()).sum::<u32>()
             + delivery.connections.timer_count()

@@ -16,8 +16,10 @@ use alloc::vec::Vec;
 use crate::base::fingerprint::Fingerprints;
 use crate::base::ids::SessionId;
 use crate::message::origin::Origin;
+use crate::session::Session;
+use crate::session::table::Sessions;
 
-use pages::PageRequests;
+use pages::{PageRequests, REQUESTS_MAX};
 use store::RetainedStore;
 use watermarks::Watermarks;
 
@@ -79,6 +81,22 @@ impl Retained {
             self.watermarks.require(home, Origin { shard: source, sequence: update.sequence });
         }
         self.watermarks.acknowledge(source, seen);
+    }
+
+    /// Compares its lists with the sessions, for an audit: each session that counts as scheduled is in one of them, once.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn check(&self, sessions: &Sessions) {
+        let listed = self.scheduled.iter().chain(&self.blocked).filter_map(|&id| sessions.get(id));
+        let scheduled = sessions.iter().filter(|(_, session)| session.is_replay_scheduled());
+        assert!(listed.clone().all(Session::is_replay_scheduled));
+        assert!(listed.count() == scheduled.count());
+        let waiting = sessions.iter().filter_map(|(_, session)| session.replays());
+        let open_count = waiting.filter(|replays| replays.has_open_request()).count();
+        // A session may have ended since.
+        assert!(open_count <= self.page_request_counts().0 as usize);
+        assert!(self.open_request_counts.iter().all(|&count| count <= REQUESTS_MAX));
     }
 
     /// Requests that are open: of this shard to others, and of others to this shard.

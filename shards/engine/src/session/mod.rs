@@ -280,6 +280,11 @@ impl Session {
         !core::mem::replace(&mut self.replay_scheduled, true)
     }
 
+    /// Whether its replays are in a list of those that go on.
+    pub(crate) fn is_replay_scheduled(&self) -> bool {
+        self.replay_scheduled
+    }
+
     /// Its replays were taken out of that list.
     pub(crate) fn unschedule_replays(&mut self) {
         assert!(self.replay_scheduled);

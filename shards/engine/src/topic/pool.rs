@@ -69,6 +69,14 @@ impl<T> Pool<T> {
         }
     }
 
+    /// Everything in use, in the order of its numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant { .. } => None,
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
