@@ -2,6 +2,7 @@
 //! for one alone.
 
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use bytes::Bytes;
 use wire::packet::{Ack, AckKind, publish_bytes};
@@ -26,17 +27,20 @@ pub(crate) struct Outgoing<'a> {
     message: &'a Message<'a>,
     /// The payload, if it is large enough to be shared instead of copied.
     shared: Option<&'a Bytes>,
+    /// Hash of the topic, once an alias has asked for it.
+    topic_hash: &'a OnceCell<u64>,
 }
 
 impl<'a> Outgoing<'a> {
     pub(crate) fn new(
         message: &'a Message<'a>,
         shared: Option<&'a Bytes>,
+        topic_hash: &'a OnceCell<u64>,
         grant: &'a Grant,
         packet_id: Option<PacketId>,
     ) -> Self {
         let head = PublishHead::new(grant.qos, grant.retain, packet_id, grant.identifiers.as_slice());
-        Self { head, message, shared }
+        Self { head, message, shared, topic_hash }
     }
 
     /// It is sent again [MQTT-3.3.1-1].
@@ -87,7 +91,7 @@ impl Connections {
     ) -> bool {
         let Self { slab, outboxes, templates, .. } = self;
         let Some(connection) = slab.get_mut(id.key()) else { return false };
-        let Outgoing { head, message, shared } = *outgoing;
+        let Outgoing { head, message, shared, .. } = *outgoing;
         let is_common = head.is_common() && connection.aliases_out.is_none();
         let version = connection.version;
         let packet_bytes_max = connection.packet_bytes_max as usize;
@@ -125,9 +129,10 @@ impl Connections {
     ) -> bool {
         let Self { slab, outboxes, hasher, .. } = self;
         let Some(connection) = slab.get_mut(id.key()) else { return false };
-        let Outgoing { head, message, shared } = *outgoing;
+        let Outgoing { head, message, shared, topic_hash } = *outgoing;
+        let topic_hash = || *topic_hash.get_or_init(|| hasher.bytes(message.topic.as_bytes()));
         let aliases = connection.aliases_out.as_ref();
-        let mut alias = aliases.map_or(AliasUse::Plain, |aliases| aliases.choose(hasher, message.topic));
+        let mut alias = aliases.map_or(AliasUse::Plain, |aliases| aliases.choose(message.topic, topic_hash));
         let mut parts = head.parts(turn.now, message);
         match alias {
             AliasUse::Plain => {}
@@ -151,7 +156,7 @@ impl Connections {
             }
         });
         if let (AliasUse::First(_), Some(aliases)) = (alias, connection.aliases_out.as_mut()) {
-            aliases.learned(hasher, message.topic);
+            aliases.learned(hasher, message.topic, topic_hash());
         }
         outboxes.end_publish(turn, connection, outgoing);
         true

@@ -63,13 +63,12 @@ impl OutgoingAliases {
         Self { topics: Vec::new(), by_topic: HashTable::new(), alias_max }
     }
 
-    pub(crate) fn choose(&self, hasher: &Keyed, topic: &str) -> AliasUse {
+    /// How the topic goes out. `hash` is asked for only where the topic is long enough for an alias.
+    pub(crate) fn choose(&self, topic: &str, hash: impl FnOnce() -> u64) -> AliasUse {
         if topic.len() < TOPIC_BYTES_MIN {
             return AliasUse::Plain;
         }
-        let known = self
-            .by_topic
-            .find(hasher.bytes(topic.as_bytes()), |&index| *self.topics[usize::from(index)] == *topic);
+        let known = self.by_topic.find(hash(), |&index| *self.topics[usize::from(index)] == *topic);
         if let Some(alias) = known.and_then(|&index| NonZeroU16::new(index + 1)) {
             return AliasUse::Known(alias);
         }
@@ -77,14 +76,14 @@ impl OutgoingAliases {
         next.and_then(NonZeroU16::new).map_or(AliasUse::Plain, AliasUse::First)
     }
 
-    /// The PUBLISH that sets the next alias is in the outbox.
-    pub(crate) fn learned(&mut self, hasher: &Keyed, topic: &str) {
+    /// The PUBLISH that sets the next alias is in the outbox; `hash` is that of its topic.
+    pub(crate) fn learned(&mut self, hasher: &Keyed, topic: &str, hash: u64) {
         let index = u16::try_from(self.topics.len()).expect("at most `alias_max`");
         assert!(index < self.alias_max);
         self.topics.push(topic.into());
         let topics = &self.topics;
-        self.by_topic.insert_unique(hasher.bytes(topic.as_bytes()), index, |&other| {
-            hasher.bytes(topics[usize::from(other)].as_bytes())
-        });
+        self.by_topic
+            .insert_unique(hash, index, |&other| hasher.bytes(topics[usize::from(other)].as_bytes()));
+        assert!(self.by_topic.len() == self.topics.len());
     }
 }

@@ -260,9 +260,16 @@ impl Rooms {
         message: Message<'_>,
         publisher: Option<SessionId>,
     ) -> Routed {
-        if let Some(reason) = self.publish_refusal(turn, &message) {
+        if let Some(reason) = refusal(turn.limits, &message, || self.is_over_ceiling(turn)) {
             turn.counters.publishes_refused += 1;
             return Routed::Refused(reason);
+        }
+        let mut filters = core::mem::take(&mut self.filters);
+        let fingerprint = self.topics.matches(message.topic, &mut filters);
+        if self.has_no_room_to_retain(turn, &message, fingerprint) {
+            self.return_filters(filters);
+            turn.counters.publishes_refused += 1;
+            return Routed::Refused(ReasonCode::QuotaExceeded);
         }
         let sequence = self.delivery.next_publish();
         let retained_by = publisher.filter(|_| message.retain).and_then(|id| self.publisher_of(id));
@@ -270,8 +277,6 @@ impl Rooms {
         let fan_out = self.delivery.begin(message, None, Some(LiveOrigin::new(sequence, origin)));
         let mut fan_out = fan_out.published_by(publisher.map(SessionId::index));
 
-        let mut filters = core::mem::take(&mut self.filters);
-        let fingerprint = self.topics.matches(message.topic, &mut filters);
         self.delivery.offer_to_subscribers(turn, &self.topics, &filters, &mut fan_out);
         let own_count = fan_out.offered_count();
         let is_meshed = self.mesh.placement().is_meshed();
@@ -328,15 +333,11 @@ impl Rooms {
         self.mesh.placement().publisher(sessions.get(id)?.client_id())
     }
 
-    /// The reason not to take a publish, if there is one.
-    fn publish_refusal(&self, turn: &Turn<'_>, message: &Message<'_>) -> Option<ReasonCode> {
-        if let Some(reason) = refusal(turn.limits, message, || self.is_over_ceiling(turn)) {
-            return Some(reason);
-        }
+    /// Whether a message is to be retained here and the store has no room for it.
+    fn has_no_room_to_retain(&self, turn: &Turn<'_>, message: &Message<'_>, fingerprint: u64) -> bool {
         let placement = self.mesh.placement();
-        let is_full = message.retain
-            && placement.home_of_topic(message.topic) == placement.own()
-            && self.retained.store().is_full_for(turn.limits, &self.delivery.messages, message);
-        is_full.then_some(ReasonCode::QuotaExceeded)
+        message.retain
+            && placement.home(fingerprint) == placement.own()
+            && self.retained.store().is_full_for(turn.limits, &self.delivery.messages, message)
     }
 }

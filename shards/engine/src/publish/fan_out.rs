@@ -1,7 +1,9 @@
 //! From a matched message to one session: send, queue or drop, and count which.
 
+use core::cell::OnceCell;
+
 use bytes::Bytes;
-use wire::QoS;
+use wire::{PacketId, QoS};
 
 use super::Delivery;
 use crate::base::ids::{ConnectionId, MessageKey};
@@ -28,6 +30,8 @@ pub(crate) struct FanOut<'a> {
     live: Option<LiveOrigin>,
     /// The session that published it, by its slot, for No Local [MQTT-3.8.3-3].
     publisher: Option<u32>,
+    /// Hash of the topic, once an alias or a replay has asked for it: a topic is hashed once for each publish.
+    topic_hash: OnceCell<u64>,
     /// A session that outlives its connection keeps it: its acknowledgement is a promise.
     must_persist: bool,
     /// Sessions it was offered to.
@@ -53,6 +57,10 @@ impl<'a> FanOut<'a> {
 
     pub(crate) fn offered_count(&self) -> u32 {
         self.offered_count
+    }
+
+    fn outgoing<'b>(&'b self, grant: &'b Grant, packet_id: Option<PacketId>) -> Outgoing<'b> {
+        Outgoing::new(&self.message, self.shared.as_ref(), &self.topic_hash, grant, packet_id)
     }
 
     /// It was published by this session.
@@ -82,7 +90,16 @@ impl Delivery {
             let attached = attached.filter(|attached| !attached.is_empty());
             attached.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload))
         });
-        FanOut { message, shared, key: None, live, publisher: None, must_persist: false, offered_count: 0 }
+        FanOut {
+            message,
+            shared,
+            key: None,
+            live,
+            publisher: None,
+            topic_hash: OnceCell::new(),
+            must_persist: false,
+            offered_count: 0,
+        }
     }
 
     /// Begins the delivery of a stored message, of which `copy` receives the parts that are not shared.
@@ -97,6 +114,7 @@ impl Delivery {
             key: Some(key),
             live: None,
             publisher: None,
+            topic_hash: OnceCell::new(),
             must_persist: false,
             offered_count: 0,
         }
@@ -131,7 +149,8 @@ impl Delivery {
         if let (Plan::Send(_) | Plan::Queue, Some(live)) = (&plan, fan_out.live)
             && let Some(replays) = session.replays_mut()
         {
-            let topic_hash = hasher.bytes(fan_out.message.topic.as_bytes());
+            let topic = fan_out.message.topic;
+            let topic_hash = *fan_out.topic_hash.get_or_init(|| hasher.bytes(topic.as_bytes()));
             replays.record_live(topic_hash, live, turn.limits.replay_topics_max);
         }
         match plan {
@@ -158,7 +177,7 @@ impl Delivery {
     ) {
         let is_only = fan_out.offered_count == 1;
         if grant.qos == QoS::AtMostOnce {
-            let outgoing = Outgoing::new(&fan_out.message, fan_out.shared.as_ref(), grant, None);
+            let outgoing = fan_out.outgoing(grant, None);
             if !self.connections.send(turn, to, &outgoing, is_only) {
                 let session = self.sessions.of_member_mut(index);
                 session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
@@ -168,7 +187,7 @@ impl Delivery {
         let key = self.keep(fan_out);
         let session = self.sessions.of_member_mut(index);
         let packet_id = session.start_inflight(turn.limits, key, grant.clone());
-        let outgoing = Outgoing::new(&fan_out.message, fan_out.shared.as_ref(), grant, Some(packet_id));
+        let outgoing = fan_out.outgoing(grant, Some(packet_id));
         if self.connections.send(turn, to, &outgoing, is_only) {
             self.messages.hold(key);
             fan_out.must_persist |= session.is_persistent();

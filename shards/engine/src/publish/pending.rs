@@ -1,6 +1,10 @@
 //! Pending messages of a session, moved to its connection as far as quota, window and outbox allow. Called whenever
 //! one of the three got room.
 
+use core::cell::OnceCell;
+
+use wire::ReasonCode;
+
 use super::Delivery;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::connection::Connection;
@@ -8,7 +12,6 @@ use crate::connection::send::Outgoing;
 use crate::counters::DropReason;
 use crate::session::inflight::Stage;
 use crate::turn::Turn;
-use wire::ReasonCode;
 
 impl Delivery {
     /// Sends again everything that a resumed session had in flight, then everything that it has queued.
@@ -44,7 +47,8 @@ impl Delivery {
             Stage::Publish(key) => {
                 let message = self.messages.view(key);
                 let shared = self.messages.shared_payload(key);
-                let outgoing = Outgoing::new(&message, shared, &grant, Some(packet_id)).again();
+                let topic_hash = OnceCell::new();
+                let outgoing = Outgoing::new(&message, shared, &topic_hash, &grant, Some(packet_id)).again();
                 if self.connections.send_alone(turn, to, &outgoing) {
                     session.end_redelivery(packet_id, true);
                 } else {
@@ -67,7 +71,9 @@ impl Delivery {
         };
         let key = queued.message;
         let message = self.messages.view(key);
-        let outgoing = Outgoing::new(&message, self.messages.shared_payload(key), &queued.grant, packet_id);
+        let shared = self.messages.shared_payload(key);
+        let topic_hash = OnceCell::new();
+        let outgoing = Outgoing::new(&message, shared, &topic_hash, &queued.grant, packet_id);
         let sent = self.connections.send_alone(turn, to, &outgoing);
         if !sent {
             if let Some(packet_id) = packet_id {
