@@ -203,7 +203,11 @@ fn lost(document: &Source, defined: &Defined, in_strings: impl Fn(&str) -> bool)
         let ours = paths.filter(|path| {
             let first = path.split('/').next().unwrap_or_default();
             // `$SYS` topics stand in documents without their prefix, as they do in the code that publishes them.
-            !ELSEWHERE.contains(&first) && !in_strings(path.trim_end_matches("REASON"))
+            // The code may add the last level of a topic to the others.
+            let others = path.rsplit_once('/').map_or(String::new(), |(others, _)| format!("{others}/"));
+            !ELSEWHERE.contains(&first)
+                && !in_strings(path.trim_end_matches("REASON"))
+                && !in_strings(&others)
         });
         lost.extend(
             ours.filter(|path| !exists(folder, path))

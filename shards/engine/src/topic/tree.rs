@@ -488,5 +488,4 @@ impl Tree {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -52,10 +52,10 @@ mod tests {
     #[test]
     fn arrows_that_run_back_or_sideways_are_found() {
         let files: Vec<File> = [
-            ("src/base/slab.rs", "use crate::event::Event; pub(crate) struct Slab;"),
-            ("src/engine.rs", "use crate::audit::Audit; use crate::mesh::Mesh; pub struct Engine;"),
-            ("src/audit.rs", "use crate::engine::Engine; pub struct Audit;"),
-            ("src/event.rs", "use crate::base::slab::Slab; pub struct Event;"),
+            ("src/base/slab.rs", "use crate::turn::Turn; pub(crate) struct Slab;"),
+            ("src/engine.rs", "use crate::event::Event; use crate::mesh::Mesh; pub struct Engine;"),
+            ("src/event.rs", "use crate::engine::Engine; pub struct Event;"),
+            ("src/turn.rs", "use crate::base::slab::Slab; pub struct Turn;"),
             ("src/lib.rs", ""),
             ("src/base/mod.rs", ""),
             ("src/retained/mod.rs", ""),
