@@ -1,5 +1,4 @@
-//! What goes into a step and what comes out of it.
-//! Knows no I/O: the host translates both ways.
+//! The events that go into a step and the actions that come out of it. The host translates between these and its I/O.
 
 use alloc::vec::Vec;
 
@@ -10,78 +9,78 @@ use crate::mesh::outbound::InboundItem;
 /// Something that happened outside the engine.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// Bytes arrived from a peer. [`Consumed`] tells how many were taken; the host keeps the rest and
+    /// Bytes arrived from a peer. [`Consumed`] says how many were taken. The host keeps the rest and
     /// offers it again, before anything newer, once [`Action::Resume`] names the connection.
     Received {
-        /// Whose.
+        /// The connection of that peer.
         connection: ConnectionId,
-        /// What arrived, following what was consumed before.
+        /// The bytes that follow the ones consumed before.
         bytes: &'a [u8],
     },
     /// The network connection is gone and nothing of its outbox is lent. Its identity ends here.
     Closed {
-        /// Whose.
+        /// The connection that ended.
         connection: ConnectionId,
-        /// Who ended it.
+        /// The side that ended it.
         by: ClosedBy,
     },
     /// Everything persisted up to and including this batch is on stable storage.
     Durable(Batch),
-    /// The host has judged a step of authentication; whenever it likes, and other events may come in between.
+    /// The host has judged a step of authentication. It may take its time; other events may come in between.
     Authenticated {
-        /// Whose.
+        /// The connection of the exchange.
         connection: ConnectionId,
-        /// Of [`Action::Authenticate`].
+        /// The step that [`Action::Authenticate`] named.
         step: u64,
-        /// What becomes of it.
+        /// The judgement.
         verdict: Verdict<'a>,
     },
-    /// An item came out of a lane. Always taken whole, whatever this shard's own lanes are like.
+    /// An item came out of a lane. It is always taken whole, even while this shard's own lanes are full.
     Inbox {
         /// The shard that sent it.
         source: u16,
-        /// What came.
+        /// The item.
         item: InboundItem<'a>,
     },
-    /// Another shard has taken in this many of our announcements since the start.
+    /// Another shard has taken in that many announcements of this shard since the start.
     Announced {
-        /// That shard.
+        /// The other shard.
         target: u16,
         /// Its [`crate::Engine::announcements_seen`].
         count: u64,
     },
     /// The host publishes one of the broker's own messages, whose topic is `$SYS` or below and at home on this shard.
     Sys {
-        /// Where to.
+        /// The topic.
         topic: &'a str,
-        /// What; the next one replaces it.
+        /// The payload. It replaces the one published before.
         payload: &'a [u8],
     },
-    /// The operator closes a connection: its client is told 0x98, and its session goes on as it would without a
+    /// The operator closes a connection: its client is sent 0x98, and its session goes on as it would without a
     /// DISCONNECT of the client.
     Disconnect {
-        /// Whose; [`crate::Engine::connection_of`] tells.
+        /// The connection, as [`crate::Engine::connection_of`] returns it.
         connection: ConnectionId,
     },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
-    /// The host is about to stop: no more packets are taken from clients, so that what they were promised is
-    /// on its way, here and between shards, before [`Event::Stop`] tells them.
+    /// The host is about to stop. No more packets are taken from clients, so that every acknowledged message is on its way,
+    /// here and between shards, before [`Event::Stop`] closes the connections.
     Quiesce,
-    /// The host stops: every client is told 0x8B and closed.
+    /// The host stops: every client is sent 0x8B and closed.
     Stop,
 }
 
-/// Who ended a network connection.
+/// The side that ended a network connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClosedBy {
     /// The peer closed or reset it.
     Peer,
-    /// The host did, after [`crate::Lend::Close`] or [`Action::Abort`].
+    /// The host closed it, after [`crate::Lend::Close`] or [`Action::Abort`].
     Host,
 }
 
-/// Everything the engine asked to persist up to some step. Grows by one each time.
+/// Everything that the engine asked to persist up to some step. The number grows by one each time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Batch(pub u64);
 
@@ -91,7 +90,7 @@ pub struct Batch(pub u64);
 pub struct Consumed {
     /// Bytes of [`Event::Received`]; always all of them unless credit was short. 0 for other events.
     pub bytes: usize,
-    /// The peer said DISCONNECT and is owed nothing more: the host may close at once, and need not wait until the peer has.
+    /// The peer sent DISCONNECT and is owed nothing more: the host may close at once, without waiting for the peer to close.
     pub may_close_at_once: bool,
 }
 
@@ -107,22 +106,23 @@ pub enum Action {
     /// The outbox has bytes, or an end, to be sent: lend until it answers `Idle` or `Close`. Named
     /// once until then.
     Flush(ConnectionId),
-    /// There is credit again: offer what this connection's bytes were not consumed of.
+    /// There is credit again: offer the bytes of this connection that were not consumed.
     Resume(ConnectionId),
-    /// Close at once; what is in the outbox is given up.
+    /// Close at once. The bytes in the outbox are given up.
     Abort(ConnectionId),
-    /// Judge what [`crate::Engine::authentication_step`] gives and answer [`Event::Authenticated`]. Until then the exchange
-    /// rests, and nothing else does.
+    /// Judge the step that [`crate::Engine::authentication_step`] returns and answer [`Event::Authenticated`]. Until then
+    /// this exchange waits, and nothing else does.
     Authenticate {
-        /// Which connection.
+        /// The connection of the exchange.
         connection: ConnectionId,
-        /// Which step; each has a number of its own.
+        /// The number of the step. No two steps have the same one.
         step: u64,
     },
-    /// The session of this connection lives on shard `home`: take what [`crate::Engine::complete_hand_over`] gives, add
-    /// the bytes that were not consumed, and have that shard accept the socket and receive them.
+    /// The session of this connection lives on shard `home`: take the bytes that
+    /// [`crate::Engine::complete_hand_over`] returns, append the bytes that were not consumed, and have that shard accept the
+    /// socket and receive them.
     HandOver {
-        /// Which connection.
+        /// The connection to hand over.
         connection: ConnectionId,
         /// The shard of its session.
         home: u16,
@@ -131,7 +131,7 @@ pub enum Action {
     Persist(Batch),
 }
 
-/// The actions of a turn. The engine appends, the host drains; the allocation is reused.
+/// The actions of a turn. The engine appends and the host drains them; the allocation is reused.
 ///
 /// Bound: `Flush`, `Resume`, `Abort`, `HandOver` and `Authenticate` name a connection at most once until it was served,
 /// and there is one `Persist` for each step.
@@ -141,7 +141,7 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// None.
+    /// No actions.
     #[must_use]
     pub const fn new() -> Self {
         Self { list: Vec::new() }
