@@ -72,7 +72,7 @@ fn mqtt_4_12_0_5_every_step_and_connack_carry_the_method_of_connect() {
 }
 
 #[test]
-fn mqtt_4_12_0_1_a_method_that_is_not_known_is_refused_and_the_host_never_asked() {
+fn mqtt_4_12_0_1_an_unknown_method_is_refused_and_the_host_is_never_asked() {
     for limits in [Limits::default(), limits()] {
         run(limits, |shard| {
             let client = shard.dial(&Hello::v5("a").method("unknown", b""));
@@ -83,7 +83,7 @@ fn mqtt_4_12_0_1_a_method_that_is_not_known_is_refused_and_the_host_never_asked(
 }
 
 #[test]
-fn mqtt_4_12_0_4_a_client_that_fails_is_told_in_connack_and_changes_nothing() {
+fn mqtt_4_12_0_4_a_client_that_fails_is_refused_in_connack_and_changes_nothing() {
     for (reason, told_reason) in [
         (ReasonCode::NotAuthorized, 0x87),
         (ReasonCode::BadAuthenticationMethod, 0x8C),
@@ -115,7 +115,7 @@ fn mqtt_4_12_0_4_a_client_that_fails_is_told_in_connack_and_changes_nothing() {
 }
 
 #[test]
-fn who_succeeds_takes_the_session_over_and_not_before() {
+fn a_take_over_waits_until_the_authentication_succeeds() {
     run(limits(), |shard| {
         let owner = shard.connect(&Hello::v5("a").resume());
         let client = shard.dial(&Hello::v5("a").resume().method(METHOD, b""));
@@ -191,7 +191,7 @@ fn a_client_that_leaves_or_is_malformed_before_connack_leaves_nothing() {
 }
 
 #[test]
-fn an_answer_to_another_tenant_of_the_slot_or_a_second_one_lets_nobody_in() {
+fn an_answer_for_an_earlier_connection_of_the_slot_or_a_second_answer_admits_nobody() {
     run(Limits { generation_bits: 2, ..limits() }, |shard| {
         let gone = shard.dial(&Hello::v5("gone").method(METHOD, b""));
         let late = shard.asked.pop_front().unwrap();
@@ -217,7 +217,7 @@ fn an_answer_to_another_tenant_of_the_slot_or_a_second_one_lets_nobody_in() {
 }
 
 #[test]
-fn the_time_for_connect_is_the_time_for_the_whole_exchange() {
+fn the_connect_time_out_bounds_the_whole_exchange() {
     run(limits(), |shard| {
         let client = shard.dial(&Hello::v5("a").method(METHOD, b""));
         judge(shard, (METHOD, b"", true), Verdict::Continue(b"challenge"));
@@ -339,7 +339,7 @@ fn a_step_longer_than_the_client_accepts_is_a_refusal() {
 }
 
 #[test]
-fn a_stop_ends_who_is_not_authenticated_yet() {
+fn a_stop_closes_connections_that_are_not_authenticated_yet() {
     run(limits(), |shard| {
         let client = shard.dial(&Hello::v5("a").method(METHOD, b""));
         shard.stop();

@@ -25,7 +25,7 @@ fn refused(limits: Limits, hello: &Hello<'_>, reason: u8) {
 }
 
 #[test]
-fn every_version_is_accepted_and_told_the_limits() {
+fn every_version_is_accepted_and_sent_the_limits() {
     for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
         run(Limits::default(), |shard| {
             let client = shard.dial(&Hello::new(version, "a"));
@@ -45,7 +45,7 @@ fn every_version_is_accepted_and_told_the_limits() {
 }
 
 #[test]
-fn mqtt_3_1_0_1_a_first_packet_that_is_no_connect_closes_without_a_word() {
+fn mqtt_3_1_0_1_a_first_packet_other_than_connect_closes_without_an_answer() {
     run(Limits::default(), |shard| {
         for packet in [Packet::PingReq, Packet::Publish(publish("a", b"x", 0, 0))] {
             let client = shard.open(ProtocolVersion::V3_1_1, Admission::Serve);
@@ -68,7 +68,7 @@ fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error() {
 
 /// A second CONNECT of a version that nobody speaks was told 0x84, which no DISCONNECT can say.
 #[test]
-fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error_whatever_it_says() {
+fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error_in_any_version() {
     for second in [
         &b"\x10\x0C\0\x04MQTT\x06\x02\0\0\0\0"[..],
         b"\x10\x0A\0\x02QT\x05\x02\0\0\0\0",
@@ -98,7 +98,7 @@ fn mqtt_3_1_2_2_an_unknown_level_is_answered_in_the_nearest_form() {
 }
 
 #[test]
-fn connects_that_are_refused_say_why() {
+fn refused_connects_are_answered_with_their_reason() {
     let limits = || Limits { client_id_bytes_max: 4, topic_levels_max: 3, ..Limits::default() };
     refused(limits(), &Hello::v5("abcde"), 0x85);
     refused(limits(), &Hello::v5("a").will("a/b/c/d", "gone", 0), 0x90);
@@ -125,7 +125,7 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_replaced_by_a_new_one_each_time()
 }
 
 #[test]
-fn a_full_process_turns_away_in_the_words_of_the_version() {
+fn a_full_process_refuses_with_the_code_of_the_version() {
     for (version, reason) in [(ProtocolVersion::V5, 0x97), (ProtocolVersion::V3_1_1, 0x88)] {
         run(Limits::default(), |shard| {
             let client = shard.open(version, Admission::TurnAway);
@@ -139,7 +139,7 @@ fn a_full_process_turns_away_in_the_words_of_the_version() {
 }
 
 #[test]
-fn an_interval_longer_than_granted_is_told() {
+fn a_session_expiry_interval_that_was_shortened_is_sent_in_connack() {
     let limits = Limits { session_expiry_s_max: 100, keep_alive_s_max: 60, ..Limits::default() };
     run(limits, |shard| {
         for (asked_s, told_s) in [(100, None), (101, Some(100)), (u32::MAX, Some(100))] {
@@ -257,7 +257,7 @@ fn packets_only_a_server_sends_and_auth_without_a_method_are_protocol_errors() {
 }
 
 #[test]
-fn mqtt_4_13_1_1_a_malformed_packet_is_told_with_its_reason_before_the_end() {
+fn mqtt_4_13_1_1_a_malformed_packet_is_answered_with_its_reason_before_the_close() {
     for (bytes, reason) in [
         (&[0x36, 3, 0, 1, b'a'][..], 0x81),
         (&[0x30, 0xFF, 0xFF, 0xFF, 0x7F][..], 0x95),
@@ -279,7 +279,7 @@ fn mqtt_4_13_1_1_a_malformed_packet_is_told_with_its_reason_before_the_end() {
 }
 
 #[test]
-fn an_older_client_is_closed_without_a_word() {
+fn an_older_client_is_closed_without_disconnect() {
     run(Limits::default(), |shard| {
         for bytes in [&[0x36, 3, 0, 1, b'a'][..], &[0x30, 0xFF, 0xFF, 0xFF, 0x7F], &[0xF0, 0], &[0x10, 0]] {
             let client = shard.connect(&Hello::v3("a"));
@@ -291,7 +291,7 @@ fn an_older_client_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_full_shard_refuses_new_sessions_and_lets_known_ones_in() {
+fn a_full_shard_refuses_new_sessions_and_accepts_existing_ones() {
     for (hello, reason) in [(Hello::v5("new"), 0x97), (Hello::v3("new"), 0x88)] {
         run(Limits { sessions_max: 2, ..Limits::default() }, |shard| {
             let first = shard.connect(&Hello::v5("a").expiry_s(100));
@@ -311,7 +311,7 @@ fn a_full_shard_refuses_new_sessions_and_lets_known_ones_in() {
 }
 
 #[test]
-fn while_it_stops_a_shard_says_so_and_lets_nobody_in() {
+fn a_shard_that_stops_refuses_every_connect() {
     run(Limits::default(), |shard| {
         let new = shard.connect(&Hello::v5("new").resume());
         let old = shard.connect(&Hello::v3("old"));

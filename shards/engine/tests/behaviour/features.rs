@@ -22,7 +22,7 @@ fn refused(shard: &mut Shard, hello: &Hello<'_>, reason: u8, reason_v3: u8) {
 }
 
 #[test]
-fn what_is_not_offered_is_told_and_what_is_offered_is_not() {
+fn connack_names_the_unavailable_features_and_no_others() {
     run(Limits::default(), |shard| {
         let client = shard.dial(&Hello::v5("a"));
         let told = connack(shard, client).1;
@@ -45,7 +45,7 @@ fn what_is_not_offered_is_told_and_what_is_offered_is_not() {
 }
 
 #[test]
-fn mqtt_3_2_2_10_a_subscription_is_accepted_with_the_highest_quality_there_is() {
+fn mqtt_3_2_2_10_a_subscription_is_granted_the_maximum_qos_at_most() {
     for (maximum, granted) in [(QoS::AtMostOnce, [0, 0, 0]), (QoS::AtLeastOnce, [0, 1, 1])] {
         for hello in [Hello::v5("a"), Hello::v3("a")] {
             run(Limits { maximum_qos: maximum, ..Limits::default() }, |shard| {
@@ -62,7 +62,7 @@ fn mqtt_3_2_2_10_a_subscription_is_accepted_with_the_highest_quality_there_is() 
 }
 
 #[test]
-fn mqtt_3_2_2_12_a_will_that_is_not_offered_is_refused_with_its_connect() {
+fn mqtt_3_2_2_12_a_will_that_needs_an_unavailable_feature_is_refused_with_its_connect() {
     for hello in [Hello::v5("a"), Hello::v3("a")] {
         run(Limits { maximum_qos: QoS::AtLeastOnce, ..Limits::default() }, |shard| {
             refused(shard, &hello.will_with("w", "x", QoS::ExactlyOnce, false, 0), 0x9B, 0x88);
@@ -90,7 +90,7 @@ fn an_older_client_is_refused_filter_by_filter() {
 }
 
 #[test]
-fn a_client_identifier_may_have_to_be_the_client_s_own() {
+fn an_empty_client_identifier_is_refused_where_none_is_assigned() {
     run(Limits { assigned_client_ids: false, ..Limits::default() }, |shard| {
         refused(shard, &Hello::v5(""), 0x85, 0x85);
         refused(shard, &Hello::v3(""), 0x85, 0x85);
@@ -100,7 +100,7 @@ fn a_client_identifier_may_have_to_be_the_client_s_own() {
 }
 
 #[test]
-fn mqtt_3_1_2_28_response_information_is_told_to_who_asks_and_to_nobody_else() {
+fn mqtt_3_1_2_28_response_information_is_sent_only_to_clients_that_request_it() {
     let limits = Limits { response_topic_prefix: "answers".into(), ..Limits::default() };
     run(limits, |shard| {
         for (id, asks, expected) in [
@@ -132,7 +132,7 @@ fn mqtt_3_1_2_28_response_information_is_told_to_who_asks_and_to_nobody_else() {
 }
 
 #[test]
-fn new_clients_are_sent_to_another_server() {
+fn new_clients_are_redirected_to_another_server() {
     for (redirect, reason) in [(Redirect::UseAnother, 0x9C), (Redirect::Moved, 0x9D)] {
         let limits = Limits { redirect, server_reference: "other:1883".into(), ..Limits::default() };
         run(limits, |shard| {
@@ -182,7 +182,7 @@ fn text<'a>() -> PublishProperties<'a> {
 }
 
 #[test]
-fn a_payload_is_what_it_says_where_that_is_checked() {
+fn a_payload_matches_its_format_indicator_where_that_is_checked() {
     for is_checked in [false, true] {
         run(Limits { check_payload_format: is_checked, receive_maximum: 1, ..Limits::default() }, |shard| {
             let watcher = shard.connect(&Hello::v5("w"));
@@ -215,7 +215,7 @@ fn a_payload_is_what_it_says_where_that_is_checked() {
 }
 
 #[test]
-fn mqtt_3_1_2_29_refusals_are_put_in_words_where_wanted_and_where_they_fit() {
+fn mqtt_3_1_2_29_refusals_carry_a_reason_string_where_it_is_wanted_and_fits() {
     let limits = || Limits { topic_levels_max: 2, subscriptions_per_session_max: 1, ..Limits::default() };
     for (wanted, packet_bytes_max, has_words) in
         [(None, None, true), (Some(true), None, true), (Some(false), None, false), (None, Some(30), false)]
@@ -246,7 +246,7 @@ fn mqtt_3_1_2_29_refusals_are_put_in_words_where_wanted_and_where_they_fit() {
 }
 
 #[test]
-fn an_older_client_is_closed_where_5_0_is_told() {
+fn an_older_client_is_closed_where_5_0_is_sent_a_reason() {
     run(Limits { topic_levels_max: 2, ..Limits::default() }, |shard| {
         for (hello, told) in
             [(Hello::v5("a"), Some(ReasonCode::TopicNameInvalid.code())), (Hello::v3("a"), None)]

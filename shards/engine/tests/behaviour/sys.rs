@@ -18,7 +18,7 @@ fn forget(shard: &mut Shard, topic: &str) {
 }
 
 #[test]
-fn mqtt_4_7_2_1_what_the_host_tells_is_retained_and_matched_by_its_own_filters_alone() {
+fn mqtt_4_7_2_1_messages_of_the_host_are_retained_and_matched_by_their_own_filters_alone() {
     run(Limits::default(), |shard| {
         let names = ["#", "+/a", "+/#", "$SYS/#", "$SYS/+", "$SYS/a"];
         let mut clients = names.map(|filter| {
@@ -67,7 +67,7 @@ fn the_limits_of_retained_messages_are_for_those_of_clients() {
 }
 
 #[test]
-fn a_full_memory_does_not_silence_the_host() {
+fn a_full_memory_does_not_refuse_messages_of_the_host() {
     run(Limits { memory_bytes_max: 1, ..Limits::default() }, |shard| {
         let client = shard.connect(&Hello::v5("a"));
         shard.subscribe(client, "$SYS/a", 0);
@@ -79,7 +79,7 @@ fn a_full_memory_does_not_silence_the_host() {
 }
 
 #[test]
-fn what_a_client_publishes_there_goes_nowhere_and_is_counted() {
+fn a_publish_of_a_client_below_sys_reaches_nobody_and_is_counted() {
     for (hello, reason) in [(Hello::v5("a"), 0x87), (Hello::v3("a"), 0)] {
         run(Limits { receive_maximum: 2, ..Limits::default() }, |shard| {
             let client = shard.connect(&hello);
@@ -112,7 +112,7 @@ fn what_a_client_publishes_there_goes_nowhere_and_is_counted() {
 }
 
 #[test]
-fn a_topic_alias_is_no_way_around() {
+fn a_topic_alias_does_not_get_around_the_refusal() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         shard.subscribe(client, "$SYS/#", 0);
@@ -126,7 +126,7 @@ fn a_topic_alias_is_no_way_around() {
 }
 
 #[test]
-fn a_will_there_is_refused_with_its_connect() {
+fn a_will_below_sys_is_refused_with_its_connect() {
     for hello in [Hello::v5("a"), Hello::v3("a")] {
         run(Limits::default(), |shard| {
             let client = shard.dial(&hello.will_with("$SYS/a", "x", QoS::AtMostOnce, true, 0));

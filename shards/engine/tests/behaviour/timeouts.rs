@@ -7,7 +7,7 @@ use crate::client::{Got, Hello, publish};
 use crate::host::{Drain, run};
 
 #[test]
-fn a_connection_without_connect_is_closed_when_its_time_is_over() {
+fn a_connection_without_connect_is_closed_after_the_connect_time_out() {
     run(Limits::default(), |shard| {
         let client = shard.open(ProtocolVersion::V5, Admission::Serve);
         shard.send_bytes(client, &[0x10]);
@@ -87,7 +87,7 @@ fn the_server_s_keep_alive_is_the_one_in_force() {
 }
 
 #[test]
-fn while_a_connection_is_not_read_its_silence_is_ours() {
+fn a_connection_that_the_broker_does_not_read_is_not_silent() {
     let limits = Limits { memory_bytes_max: 3_000, ..Limits::default() };
     run(limits, |shard| {
         let keeper = shard.connect(&Hello::v5("keeper").resume());

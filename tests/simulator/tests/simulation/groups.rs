@@ -10,7 +10,7 @@ use crate::stage::{client_in, client_on, finish, subscribe, turns, world};
 const GROUP: &str = "$share/name/g/#";
 
 #[test]
-fn every_online_member_has_its_turn_wherever_it_lives() {
+fn every_online_member_has_its_turn_on_every_shard() {
     let mut world = world(3);
     let members: Vec<usize> = [0, 1, 1, 2].map(|shard| client_in(&mut world, shard, 0, GROUP)).into();
     let publishers = [client_on(&mut world, 0, 0), client_on(&mut world, 2, 0)];
@@ -31,7 +31,7 @@ fn every_online_member_has_its_turn_wherever_it_lives() {
 }
 
 #[test]
-fn a_message_for_a_member_that_has_just_left_finds_another() {
+fn a_message_for_a_member_that_has_just_left_goes_to_another() {
     let mut world = world(3);
     let publisher = client_on(&mut world, 0, 0);
     let leaving = client_in(&mut world, 1, 0, GROUP);
@@ -138,7 +138,7 @@ fn a_member_that_came_during_the_search_is_found_at_its_end() {
 
 /// The shard that is asked first has a session that could keep the message, and another one has a member online.
 #[test]
-fn a_message_goes_to_who_is_online_on_another_shard_before_it_is_kept_for_who_has_just_left() {
+fn a_message_prefers_an_online_member_of_another_shard_to_one_that_has_just_left() {
     let mut world = world(3);
     let publisher = client_on(&mut world, 0, 0);
     let away = client_in(&mut world, 1, 1_000, GROUP);
@@ -192,7 +192,7 @@ fn a_shard_that_had_no_member_is_not_asked_again() {
 }
 
 #[test]
-fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
+fn a_persistent_offline_member_keeps_the_message_while_nobody_is_online() {
     let mut world = world(3);
     let publisher = client_on(&mut world, 0, 0);
     let member = client_in(&mut world, 2, 1_000, GROUP);
@@ -209,7 +209,7 @@ fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
 }
 
 #[test]
-fn what_a_member_leaves_behind_finds_one_on_another_shard() {
+fn messages_of_an_ended_session_are_reassigned_to_another_shard() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut world = world(3);
         let publisher = client_on(&mut world, 0, 0);
@@ -249,7 +249,7 @@ fn what_a_member_leaves_behind_finds_one_on_another_shard() {
 /// Members that were online when the search began are away when it comes by: it goes round once more and leaves
 /// the message with one that keeps it.
 #[test]
-fn a_search_that_finds_nobody_online_asks_each_shard_once_more_for_one_that_keeps_the_message() {
+fn a_message_without_an_online_member_is_offered_once_more_to_persistent_offline_members() {
     let mut world = world(4);
     let publisher = client_on(&mut world, 0, 0);
     let gone = client_in(&mut world, 1, 1_000, GROUP);

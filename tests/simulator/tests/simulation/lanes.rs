@@ -60,7 +60,7 @@ fn two_shards_that_flood_each_other_over_full_lanes_make_progress() {
 
 /// Messages, questions and their answers, and what goes back because a group has nobody: all at once, both ways.
 #[test]
-fn what_waits_for_full_lanes_is_bounded_and_all_of_it_arrives() {
+fn items_that_wait_for_full_lanes_are_bounded_and_all_arrive() {
     const RETAINED: usize = 30;
     const ASKING: usize = 12;
     let settings = Settings { data_capacity: 1, control_capacity: 1, ..Settings::by_hand(2) };

@@ -14,7 +14,7 @@ const SUBSCRIBER: usize = 1;
 const HOME: usize = 2;
 
 #[test]
-fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
+fn an_older_retained_message_does_not_follow_a_newer_live_one() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -40,7 +40,7 @@ fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
 
 /// The second SUBSCRIBE comes while the first one's question is under way, the third behind it: each is sent what is retained.
 #[test]
-fn subscribing_again_before_the_answer_is_answered_once_more() {
+fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
         let mut world = world(3);
@@ -67,7 +67,7 @@ fn subscribing_again_before_the_answer_is_answered_once_more() {
 
 /// The answer comes when its subscription has ended and the same filter is subscribed to again, which asks for itself.
 #[test]
-fn an_answer_to_a_subscription_that_ended_is_not_sent_for_the_next_one() {
+fn a_page_for_a_subscription_that_ended_is_not_sent_for_the_next_one() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
         let mut world = world(3);
@@ -95,7 +95,7 @@ fn an_answer_to_a_subscription_that_ended_is_not_sent_for_the_next_one() {
 
 /// One topic is remembered, and two are sent live while the answer is under way: it is thrown away and asked for again.
 #[test]
-fn an_answer_that_too_much_came_before_is_asked_for_again() {
+fn a_page_is_requested_again_if_too_many_live_topics_came_meanwhile() {
     let topic = topic_on(3, HOME);
     let by_hand = Settings::by_hand(3);
     let limits = engine::Limits { replay_topics_max: 1, ..by_hand.limits.clone() };
@@ -125,7 +125,7 @@ fn an_answer_that_too_much_came_before_is_asked_for_again() {
 /// The subscriber's shard had passed the update on to someone else before, and its publisher's shard had no
 /// reason to send it again.
 #[test]
-fn an_update_that_passed_before_the_subscription_is_in_the_answer_though_its_home_is_slow() {
+fn an_update_that_passed_before_the_subscription_is_in_the_page_of_a_slow_home() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -153,7 +153,7 @@ fn an_update_that_passed_before_the_subscription_is_in_the_answer_though_its_hom
 
 /// The publisher's shard did not know of the subscription yet, so the update went to its home alone.
 #[test]
-fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer() {
+fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_page() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -176,7 +176,7 @@ fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer(
 
 /// Every shard knows of the subscription, so its SUBACK leaves; and one of them has not reported yet what it sent before.
 #[test]
-fn a_home_is_not_asked_before_every_shard_has_reported_what_it_sent() {
+fn a_page_is_not_requested_before_every_shard_has_reported_its_updates() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
         let mut world = world(3);
@@ -202,7 +202,7 @@ fn a_home_is_not_asked_before_every_shard_has_reported_what_it_sent() {
 
 /// The report names an update that is still on its way to the home, which waits for it.
 #[test]
-fn a_home_answers_only_once_it_has_what_another_shard_reported() {
+fn a_home_answers_only_after_it_has_applied_the_reported_updates() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -254,7 +254,7 @@ fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
 /// The interest of an earlier subscriber may still be known when a new one comes, and be withdrawn before the
 /// new one's arrives: then the first update comes live, the second does not.
 #[test]
-fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
+fn an_update_that_came_live_does_not_hide_a_later_one_that_did_not() {
     let topic = topic_on(3, HOME);
     let mut world = world_of(Settings { control_capacity: 1, ..Settings::by_hand(3) });
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -283,7 +283,7 @@ fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
 
 /// The first update is for a shard that has no member any more, and so comes to the subscriber behind the second one.
 #[test]
-fn a_late_message_of_a_group_does_not_stand_for_the_newer_one_that_came_before_it() {
+fn a_late_message_of_a_group_does_not_replace_the_newer_one_that_came_before_it() {
     const LEFT: usize = 3;
     const GROUP: &str = "$share/name/w/#";
     let topic = topic_on(4, HOME);
@@ -325,7 +325,7 @@ fn a_late_message_of_a_group_does_not_stand_for_the_newer_one_that_came_before_i
 
 /// A question travels on another lane than the update before it.
 #[test]
-fn a_client_finds_what_it_retained_itself_however_slow_the_home() {
+fn a_client_is_sent_its_own_retained_message_by_a_slow_home() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let client = client_on(&mut world, SUBSCRIBER, 0);

@@ -40,7 +40,7 @@ fn no_seed_breaks_a_promise() {
 }
 
 #[test]
-fn a_seed_is_one_run_and_another_seed_another() {
+fn the_same_seed_repeats_a_run_and_another_seed_does_not() {
     assert_eq!(play(7), play(7));
     assert_ne!(play(7).digest, play(8).digest);
 }

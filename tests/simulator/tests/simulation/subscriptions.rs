@@ -28,7 +28,7 @@ fn a_suback_waits_until_every_shard_knows_and_then_nothing_is_missed() {
 }
 
 #[test]
-fn what_no_other_shard_subscribes_to_crosses_nothing() {
+fn a_publish_without_a_subscriber_elsewhere_is_not_forwarded() {
     let mut world = world(4);
     let publisher = client_on(&mut world, 1, 0);
     let neighbour = client_on(&mut world, 1, 0);
@@ -49,7 +49,7 @@ fn what_no_other_shard_subscribes_to_crosses_nothing() {
 }
 
 #[test]
-fn the_last_one_to_leave_takes_the_interest_along() {
+fn the_last_subscriber_that_leaves_withdraws_the_interest() {
     let mut world = world(2);
     let publisher = client_on(&mut world, 0, 0);
     let (first, second) = (client_on(&mut world, 1, 0), client_on(&mut world, 1, 0));

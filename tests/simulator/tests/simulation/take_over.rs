@@ -7,7 +7,7 @@ use wire::QoS;
 use crate::stage::{client_on, finish, stranger_on, subscribe, turns, world};
 
 #[test]
-fn the_later_connection_wins_wherever_both_arrive_and_the_session_goes_on() {
+fn the_later_connection_wins_on_any_shard_and_the_session_goes_on() {
     for (first, second) in [(0, 1), (1, 0), (2, 2), (0, 2), (2, 0)] {
         let mut world = world(3);
         let publisher = client_on(&mut world, 0, 0);
@@ -28,7 +28,7 @@ fn the_later_connection_wins_wherever_both_arrive_and_the_session_goes_on() {
 }
 
 #[test]
-fn of_two_connections_under_way_the_one_that_comes_home_last_has_the_session() {
+fn the_connection_that_reaches_the_home_last_has_the_session() {
     for order in [[0, 1], [1, 0]] {
         let mut world = world(3);
         let publisher = client_on(&mut world, 2, 0);
