@@ -26,15 +26,15 @@ fn an_older_retained_message_does_not_follow_a_newer_live_one() {
     world.hold(HOME, SUBSCRIBER, LaneKind::Data);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-    assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+    assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
     assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
     let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
-    assert_eq!(world.heard(subscriber), [(newer, false)]);
+    assert_eq!(world.delivered(subscriber), [(newer, false)]);
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(newer, false)]);
+    assert_eq!(world.delivered(subscriber), [(newer, false)]);
     finish(world);
 }
 
@@ -56,11 +56,11 @@ fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
         subscribe(&mut world, subscriber, &filter);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.heard(subscriber).is_empty());
+        assert!(world.delivered(subscriber).is_empty());
 
         world.release();
         world.settle();
-        assert_eq!(world.heard(subscriber), [(kept, true); 3], "{filter}");
+        assert_eq!(world.delivered(subscriber), [(kept, true); 3], "{filter}");
         finish(world);
     }
 }
@@ -84,11 +84,11 @@ fn a_page_for_a_subscription_that_ended_is_not_sent_for_the_next_one() {
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.heard(subscriber).is_empty());
+        assert!(world.delivered(subscriber).is_empty());
 
         world.release();
         world.settle();
-        assert_eq!(world.heard(subscriber), [(kept, true)], "{filter}");
+        assert_eq!(world.delivered(subscriber), [(kept, true)], "{filter}");
         finish(world);
     }
 }
@@ -113,12 +113,12 @@ fn a_page_is_requested_again_if_too_many_live_topics_came_meanwhile() {
     let other = world.publish(publisher, &format!("{topic}/x"), QoS::AtLeastOnce, false, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
     let live = [(newer, false), (other, false)];
-    assert_eq!(world.heard(subscriber), live);
+    assert_eq!(world.delivered(subscriber), live);
 
     world.release();
     world.settle();
     // It may come again, as what is retained; what it replaced may not come any more.
-    assert_eq!(world.heard(subscriber), [live[0], live[1], (newer, true)]);
+    assert_eq!(world.delivered(subscriber), [live[0], live[1], (newer, true)]);
     finish(world);
 }
 
@@ -135,19 +135,19 @@ fn an_update_that_passed_before_the_subscription_is_in_the_page_of_a_slow_home()
     world.settle();
     subscribe(&mut world, earlier, &topic);
     world.settle();
-    assert_eq!(world.heard(earlier), [(old, true)]);
+    assert_eq!(world.delivered(earlier), [(old, true)]);
 
     world.hold(PUBLISHER, HOME, LaneKind::Data);
     let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER], earlier);
-    assert_eq!(world.heard(earlier), [(old, true), (update, false)]);
+    assert_eq!(world.delivered(earlier), [(old, true), (update, false)]);
     subscribe(&mut world, later, &topic);
     turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER], later);
-    assert!(world.is_answered(later) && world.heard(later).is_empty());
+    assert!(world.is_answered(later) && world.delivered(later).is_empty());
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(later), [(update, true)]);
+    assert_eq!(world.delivered(later), [(update, true)]);
     finish(world);
 }
 
@@ -170,7 +170,7 @@ fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_page() 
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(update, true)]);
+    assert_eq!(world.delivered(subscriber), [(update, true)]);
     finish(world);
 }
 
@@ -191,11 +191,11 @@ fn a_page_is_not_requested_before_every_shard_has_reported_its_updates() {
         world.turn(PUBLISHER);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+        assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
 
         world.release();
         world.settle();
-        assert_eq!(world.heard(subscriber), [(update, true)], "{filter}");
+        assert_eq!(world.delivered(subscriber), [(update, true)], "{filter}");
         finish(world);
     }
 }
@@ -215,12 +215,12 @@ fn a_home_answers_only_after_it_has_applied_the_reported_updates() {
     world.turn(PUBLISHER);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-    assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+    assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
     assert_eq!(world.audit(HOME).page_requests, (0, 1), "it was asked and waits");
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(update, true)]);
+    assert_eq!(world.delivered(subscriber), [(update, true)]);
     finish(world);
 }
 
@@ -243,11 +243,11 @@ fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
     world.turn(PUBLISHER);
     let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
-    assert_eq!(world.heard(subscriber), [(second, false)]);
+    assert_eq!(world.delivered(subscriber), [(second, false)]);
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(second, false)]);
+    assert_eq!(world.delivered(subscriber), [(second, false)]);
     finish(world);
 }
 
@@ -274,10 +274,10 @@ fn an_update_that_came_live_does_not_hide_a_later_one_that_did_not() {
     let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     world.turn(PUBLISHER);
     turns(&mut world, &[SUBSCRIBER], later);
-    assert_eq!(world.heard(later), [(first, false)]);
+    assert_eq!(world.delivered(later), [(first, false)]);
 
     world.settle();
-    assert_eq!(world.heard(later), [(first, false), (second, true)]);
+    assert_eq!(world.delivered(later), [(first, false), (second, true)]);
     finish(world);
 }
 
@@ -315,12 +315,12 @@ fn a_late_message_of_a_group_does_not_replace_the_newer_one_that_came_before_it(
     turns(&mut world, &[LEFT, PUBLISHER, SUBSCRIBER], subscriber);
     // By its own subscription and by that of the group; the oracle does not judge one who has both.
     let live = [(first, false), (second, false), (second, false), (first, false)];
-    assert_eq!(world.heard(subscriber)[1..], live);
+    assert_eq!(world.delivered(subscriber)[1..], live);
 
     world.release();
     turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER, LEFT], subscriber);
     assert!(world.is_answered(subscriber) && world.audit(SUBSCRIBER).page_requests == (0, 0));
-    assert_eq!(world.heard(subscriber)[1..], live, "the second is not sent again");
+    assert_eq!(world.delivered(subscriber)[1..], live, "the second is not sent again");
 }
 
 /// A question travels on another lane than the update before it.
@@ -335,10 +335,10 @@ fn a_client_is_sent_its_own_retained_message_by_a_slow_home() {
     assert!(world.is_answered(client), "PUBACK waits for no other shard");
     subscribe(&mut world, client, &topic);
     turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER], client);
-    assert!(world.heard(client).is_empty());
+    assert!(world.delivered(client).is_empty());
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(client), [(update, true)]);
+    assert_eq!(world.delivered(client), [(update, true)]);
     finish(world);
 }
