@@ -237,6 +237,6 @@ fn an_outbox_of_a_former_session_never_counts_for_a_later_one() {
             shard.hang_up(client);
         }
         shard.drain(stalled, Drain::ALL);
-        shard.check_books();
+        shard.check_ledgers();
     });
 }

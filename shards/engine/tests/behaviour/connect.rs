@@ -3,12 +3,12 @@
 use engine::{Admission, Limits};
 use wire::{ConnectProperties, Packet, ProtocolVersion, QoS, TopicName, Will, WillProperties};
 
-use crate::client::{Client, Got, Hello, Told, publish};
+use crate::client::{Client, ConnAckFields, Got, Hello, publish};
 use crate::host::{Shard, run};
 
-fn connack(shard: &mut Shard, client: Client) -> (bool, u8, Told) {
+fn connack(shard: &mut Shard, client: Client) -> (bool, u8, ConnAckFields) {
     match shard.next(client) {
-        Some(Got::ConnAck { present, reason, told }) => (present, reason, *told),
+        Some(Got::ConnAck { present, reason, fields }) => (present, reason, *fields),
         other => panic!("no CONNACK but {other:?}"),
     }
 }
@@ -29,14 +29,14 @@ fn every_version_is_accepted_and_sent_the_limits() {
     for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
         run(Limits::default(), |shard| {
             let client = shard.dial(&Hello::new(version, "a"));
-            let (present, reason, told) = connack(shard, client);
+            let (present, reason, fields) = connack(shard, client);
             assert_eq!((present, reason), (false, 0));
             if version == ProtocolVersion::V5 {
                 let limits = Limits::default();
-                assert_eq!(told.receive_maximum, Some(limits.receive_maximum));
-                assert_eq!(told.packet_bytes_max, Some(limits.packet_bytes_max));
-                assert_eq!(told.alias_maximum, Some(limits.topic_alias_maximum));
-                assert_eq!((told.expiry_s, told.keep_alive_s, told.assigned), (None, None, None));
+                assert_eq!(fields.receive_maximum, Some(limits.receive_maximum));
+                assert_eq!(fields.packet_bytes_max, Some(limits.packet_bytes_max));
+                assert_eq!(fields.alias_maximum, Some(limits.topic_alias_maximum));
+                assert_eq!((fields.expiry_s, fields.keep_alive_s, fields.assigned), (None, None, None));
             }
             shard.goodbye(client);
             assert_eq!(shard.engine.session_count(), 0);
@@ -116,7 +116,8 @@ fn refused_connects_are_answered_with_their_reason() {
 fn mqtt_3_2_2_16_an_empty_client_identifier_is_replaced_by_a_new_one_each_time() {
     run(Limits::default(), |shard| {
         let clients = [shard.dial(&Hello::v5("")), shard.dial(&Hello::v5(""))];
-        let names = clients.map(|client| connack(shard, client).2.assigned.expect("told the identifier"));
+        let names =
+            clients.map(|client| connack(shard, client).2.assigned.expect("CONNACK has the identifier"));
         assert_ne!(names[0], names[1]);
         let client = shard.dial(&Hello::v3(""));
         assert_eq!(connack(shard, client).1, 0);
@@ -142,10 +143,10 @@ fn a_full_process_refuses_with_the_code_of_the_version() {
 fn a_session_expiry_interval_that_was_shortened_is_sent_in_connack() {
     let limits = Limits { session_expiry_s_max: 100, keep_alive_s_max: 60, ..Limits::default() };
     run(limits, |shard| {
-        for (asked_s, told_s) in [(100, None), (101, Some(100)), (u32::MAX, Some(100))] {
+        for (asked_s, granted_s) in [(100, None), (101, Some(100)), (u32::MAX, Some(100))] {
             let client = shard.dial(&Hello::v5("a").expiry_s(asked_s).keep_alive_s(60));
-            let (_, _, told) = connack(shard, client);
-            assert_eq!((told.expiry_s, told.keep_alive_s), (told_s, None));
+            let (_, _, fields) = connack(shard, client);
+            assert_eq!((fields.expiry_s, fields.keep_alive_s), (granted_s, None));
         }
         for asked_s in [0, 61] {
             let client = shard.dial(&Hello::v5("a").keep_alive_s(asked_s));
@@ -168,8 +169,8 @@ fn mqtt_3_1_2_24_a_connack_the_client_cannot_take_is_a_refusal_and_takes_nothing
         {
             let name = if reason == Some(0) { "c" } else { "a" };
             let client = shard.dial(&Hello::v5(name).packet_bytes_max(packet_bytes_max));
-            let told = shard.take(client);
-            let reasons: Vec<u8> = told
+            let sent = shard.take(client);
+            let reasons: Vec<u8> = sent
                 .iter()
                 .map(|got| match got {
                     Got::ConnAck { reason, .. } => *reason,
@@ -189,10 +190,10 @@ fn mqtt_3_2_2_20_user_properties_are_left_out_where_the_client_cannot_take_them(
         let mut size = 0;
         run(Limits { tell_shard, ..Limits::default() }, |shard| {
             let client = shard.dial(&Hello::v5("a").packet_bytes_max(packet_bytes_max));
-            let (_, reason, told) = connack(shard, client);
+            let (_, reason, fields) = connack(shard, client);
             assert_eq!(reason, 0);
             assert!(!shard.is_closed(client));
-            size = u32::try_from(told.packet_bytes).unwrap();
+            size = u32::try_from(fields.packet_bytes).unwrap();
         });
         size
     };
@@ -267,9 +268,9 @@ fn mqtt_4_13_1_1_a_malformed_packet_is_answered_with_its_reason_before_the_close
             let client = shard.connect(&Hello::v5("a"));
             shard.send_bytes(client, bytes);
             let got = shard.take(client);
-            let [Got::Disconnect(told, Some(words))] = got.as_slice() else { panic!("{got:?}") };
-            assert!(*told == reason || *told == 0x94 || *told == 0x82, "{bytes:x?}: {told:#x}");
-            assert!(!words.is_empty());
+            let [Got::Disconnect(sent, Some(reason_string))] = got.as_slice() else { panic!("{got:?}") };
+            assert!(*sent == reason || *sent == 0x94 || *sent == 0x82, "{bytes:x?}: {sent:#x}");
+            assert!(!reason_string.is_empty());
             // Words only where they fit [MQTT-3.14.2-3].
             let client = shard.connect(&Hello::v5("a").packet_bytes_max(24));
             shard.send_bytes(client, bytes);

@@ -109,7 +109,7 @@ fn half(shard: &mut Shard, client: Client, bytes: usize) {
 
 #[test]
 fn a_partial_packet_counts_and_a_long_one_ends_its_connection_past_the_ceiling() {
-    for (hello, told) in [(Hello::v5("a"), Some(0x97)), (Hello::v3("a"), None)] {
+    for (hello, reason) in [(Hello::v5("a"), Some(0x97)), (Hello::v3("a"), None)] {
         run(Limits { memory_bytes_max: 50_000, ..Limits::default() }, |shard| {
             let before = shard.connect(&Hello::v5("before"));
             half(shard, before, 40_000);
@@ -124,7 +124,7 @@ fn a_partial_packet_counts_and_a_long_one_ends_its_connection_past_the_ceiling()
             shard.hang_up(client);
             let client = shard.connect(&hello);
             half(shard, client, 30_000);
-            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.ended(client), reason);
             assert_eq!(shard.engine.counters().partial_packets_refused, 1);
             assert!(!shard.is_closed(before), "who does not grow is not ended");
             // New work is not refused for what may never become whole.

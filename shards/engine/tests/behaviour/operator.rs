@@ -15,13 +15,13 @@ fn close(shard: &mut Shard, client_id: &str) -> bool {
 
 #[test]
 fn only_5_0_is_sent_disconnect_and_both_are_closed_with_their_will() {
-    for (hello, told) in [(Hello::v5("a"), Some(0x98)), (Hello::v3("a"), None)] {
+    for (hello, reason) in [(Hello::v5("a"), Some(0x98)), (Hello::v3("a"), None)] {
         run(Limits::default(), |shard| {
             let watcher = shard.connect(&Hello::v5("watcher"));
             shard.subscribe(watcher, "will/#", 1);
             let client = shard.connect(&hello.will("will/a", "gone", 0));
             assert!(close(shard, "a"));
-            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.ended(client), reason);
             assert_eq!(shard.texts(watcher), ["gone"]);
             assert_eq!(shard.engine.counters().closed_by_operator, 1);
             // The others stay.

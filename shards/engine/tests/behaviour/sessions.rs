@@ -134,13 +134,13 @@ fn a_disconnect_may_change_the_interval_but_not_raise_it_from_zero() {
 
 #[test]
 fn mqtt_3_1_4_3_the_second_connection_of_a_client_ends_the_first() {
-    for (old, told) in [(Hello::v5("a"), Some(0x8E)), (Hello::v3("a"), None)] {
+    for (old, reason) in [(Hello::v5("a"), Some(0x8E)), (Hello::v3("a"), None)] {
         run(Limits::default(), |shard| {
             let first = shard.connect(&old.resume());
             shard.subscribe(first, "t", 1);
             let (second, present) = shard.connect_present(&Hello::v5("a").resume());
             assert!(present);
-            assert_eq!(shard.ended(first), told);
+            assert_eq!(shard.ended(first), reason);
             shard.publish(second, "t", b"x", 1);
             assert_eq!(shard.texts(second), ["x"]);
             assert_eq!(shard.engine.counters().take_overs, 1);

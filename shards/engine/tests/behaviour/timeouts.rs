@@ -21,7 +21,7 @@ fn a_connection_without_connect_is_closed_after_the_connect_time_out() {
 
 #[test]
 fn mqtt_3_1_2_22_one_and_a_half_keep_alives_of_silence_end_a_connection() {
-    for (hello, told) in [(Hello::v3("a"), None), (Hello::v5("a"), Some(0x8D))] {
+    for (hello, reason) in [(Hello::v3("a"), None), (Hello::v5("a"), Some(0x8D))] {
         run(Limits::default(), |shard| {
             let client = shard.connect(&hello.keep_alive_s(10));
             for _ in 0..5 {
@@ -35,7 +35,7 @@ fn mqtt_3_1_2_22_one_and_a_half_keep_alives_of_silence_end_a_connection() {
             shard.advance_ms(1_000);
             assert!(!shard.is_closed(client), "the packet may have come at the end of its millisecond");
             shard.advance_ms(1);
-            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.ended(client), reason);
         });
     }
 }

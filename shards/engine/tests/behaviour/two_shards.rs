@@ -81,10 +81,10 @@ impl Two {
         }
     }
 
-    /// Carries at most `parcels_max` items of a lane; how many there were.
-    fn carry(&mut self, from: usize, lane: LaneKind, parcels_max: usize) -> usize {
+    /// Carries at most `items_max` items of a lane; how many there were.
+    fn carry(&mut self, from: usize, lane: LaneKind, items_max: usize) -> usize {
         let mut count = 0;
-        while count < parcels_max
+        while count < items_max
             && let Some(outbound) = self.0[from].take_outbound(number(1 - from), lane)
         {
             count += 1;
@@ -380,7 +380,7 @@ fn messages_of_all_sizes_are_forwarded_in_order_and_small_ones_in_blocks_of_boun
 fn reassigned_messages_wait_while_the_lane_to_the_next_member_is_full() {
     const COUNT: usize = 200;
     /// Parcels that wait for a lane until it counts as full.
-    const PARCELS_MAX: usize = 64;
+    const ITEMS_MAX: usize = 64;
     let mut two = Two::new();
     let publisher = two.client(0);
     let hello = Hello::v5("").receive_maximum(1);
@@ -402,8 +402,8 @@ fn reassigned_messages_wait_while_the_lane_to_the_next_member_is_full() {
     while left > 0 {
         let audit = two.0[0].engine.audit();
         // Its announcement that it has no member any more waits in the other lane.
-        assert!(audit.waiting_outbound <= PARCELS_MAX + 1, "{} items", audit.waiting_outbound);
-        assert_eq!(audit.reassignments, left.saturating_sub(PARCELS_MAX), "the rest waits");
+        assert!(audit.waiting_outbound <= ITEMS_MAX + 1, "{} items", audit.waiting_outbound);
+        assert_eq!(audit.reassignments, left.saturating_sub(ITEMS_MAX), "the rest waits");
         left -= two.carry(0, LaneKind::Data, 1);
         two.0[0].tick();
     }
