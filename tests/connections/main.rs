@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use harness::broker::{Broker, Io, Setup};
-use harness::machine::{descriptor_count, raise_descriptor_limit, resident_bytes, say_loudly};
+use harness::machine::{descriptor_count, print_notice, raise_descriptor_limit, resident_bytes};
 use harness::packet::{Connect, PINGREQ, Properties, Publish, Version, disconnect, subscribe};
 use harness::peer::Peer;
 use harness::received::Received;
@@ -72,7 +72,7 @@ fn judge(io: Io, shards: &str, slack_bytes: u64) {
         after.push(resident_bytes(process));
     }
     let per_connection = peaks[0].saturating_sub(before) / u64::try_from(count).expect("it fits");
-    say_loudly(&format!(
+    print_notice(&format!(
         "{count} connections with a subscription each on {} with --shards {shards}: {per_connection} bytes of the broker each; \
          resident KiB before {}, held {:?}, after each round {:?}",
         io.flag(),
@@ -133,7 +133,7 @@ fn round(address: SocketAddr, count: usize, process: u32) -> u64 {
     }
     drop(peers);
     if count > COUNT_QUICK {
-        say_loudly(&format!(
+        print_notice(&format!(
             "{count} connections: connected and subscribed in {connected:?}, all in {:?}",
             now() - start
         ));
@@ -180,7 +180,7 @@ fn connection_count() -> usize {
     });
     let possible = usize::try_from(possible).unwrap_or(usize::MAX);
     if wanted > possible {
-        say_loudly(&format!(
+        print_notice(&format!(
             "only {possible} descriptors are allowed here: {wanted} connections became {possible}"
         ));
     }

@@ -18,7 +18,7 @@ mod sessions;
 mod wills;
 
 use harness::broker::{Broker, Io, Setup, external};
-use harness::machine::say_loudly;
+use harness::machine::print_notice;
 
 /// The requirement of a scenario on the broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Needs {
 
 fn run(io: Io, shards: &str, needs: Needs, scenario: fn(&mut Broker)) {
     if needs == Needs::Ours && external().is_some() {
-        say_loudly("BROKER is set: a scenario that requires our own binary was skipped");
+        print_notice("BROKER is set: a scenario that requires our own binary was skipped");
         return;
     }
     let mut broker = match external() {

@@ -54,7 +54,7 @@ pub(crate) fn forbidding(system_call: u32, errno: u32) -> Option<Vec<String>> {
 }
 
 /// Writes past the test runner's capture, so that a skipped check is visible in a run that passes.
-pub(crate) fn say_loudly(text: &str) {
+pub(crate) fn print_notice(text: &str) {
     // If standard error is closed, only the notice is lost.
     let _ = writeln!(std::io::stderr(), "NOTICE: {text}");
 }

@@ -99,7 +99,7 @@ impl Peer {
     }
 
     /// Like `send`, for bytes that the broker may refuse by closing before it has read them all.
-    pub(crate) fn send_whatever_happens(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_ignoring_errors(&mut self, bytes: &[u8]) {
         // The broker's answer is read afterwards. A connection that is already closed is not a failure here.
         let _ = self.stream.write_all(bytes);
     }
@@ -276,27 +276,27 @@ impl Peer {
 
     /// Asserts that the broker closes the connection and returns the reason of its DISCONNECT, if it sent one.
     pub(crate) fn await_close(&mut self) -> Option<u8> {
-        self.await_farewell().map(|(reason, _)| reason)
+        self.await_disconnect().map(|(reason, _)| reason)
     }
 
     /// Like `await_close`; also returns the properties of the DISCONNECT.
-    pub(crate) fn await_farewell(&mut self) -> Option<(u8, Vec<(u8, Value)>)> {
+    pub(crate) fn await_disconnect(&mut self) -> Option<(u8, Vec<(u8, Value)>)> {
         let deadline = Deadline::after(patience());
-        let mut farewell = None;
+        let mut disconnect = None;
         loop {
             let packet = match self.packets.pop_front() {
                 Some(packet) => packet,
                 None => match self.read_packet(deadline) {
                     Ok(packet) => packet,
-                    Err(End::Closed) => return farewell,
+                    Err(End::Closed) => return disconnect,
                     Err(End::TimedOut) => {
                         panic!("the broker did not close the connection within {:?}", patience())
                     }
                 },
             };
-            assert_eq!(farewell, None, "{packet:?} came after DISCONNECT [MQTT-3.14.4-2]");
+            assert_eq!(disconnect, None, "{packet:?} came after DISCONNECT [MQTT-3.14.4-2]");
             if let Received::Disconnect { reason, properties } = packet {
-                farewell = Some((reason, properties));
+                disconnect = Some((reason, properties));
             }
         }
     }

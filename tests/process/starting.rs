@@ -16,7 +16,7 @@ fn without_arguments_it_serves_on_1883_or_names_the_port_in_use() {
     let command = command_in(&directory);
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 1883)).is_ok();
     if !free {
-        machine::say_loudly(
+        machine::print_notice(
             "port 1883 is taken here: only the refusal of a start without arguments was tested",
         );
         let finished = run(command);
@@ -79,7 +79,7 @@ fn a_broker_that_serves_is_healthy_and_one_that_stopped_is_not() {
 #[test]
 fn ipv6_is_served_where_there_is_any() {
     if TcpListener::bind("[::1]:0").is_err() {
-        machine::say_loudly("this machine has no IPv6 loopback: [::1] was not tested");
+        machine::print_notice("this machine has no IPv6 loopback: [::1] was not tested");
         return;
     }
     let directory = Directory::new();

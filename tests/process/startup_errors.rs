@@ -77,7 +77,7 @@ fn a_low_port_without_permission_names_the_cures() {
     } else {
         // Every user can bind every port on this system, so the system call itself has to be refused.
         let Some(wrapper) = machine::forbidding(machine::BIND, machine::EACCES) else {
-            machine::say_loudly("no low ports and no perl here: permission denied was not tested");
+            machine::print_notice("no low ports and no perl here: permission denied was not tested");
             return;
         };
         wrapped_command_in(&directory, &wrapper)
@@ -138,7 +138,7 @@ fn damaged_subscriptions_are_named_and_left_alone() {
 #[cfg(target_os = "linux")]
 fn forbidden_io_uring_is_an_error_when_demanded_and_a_line_when_not() {
     let Some(wrapper) = machine::forbidding(machine::IO_URING_SETUP, machine::EPERM) else {
-        machine::say_loudly("no perl here: a forbidden io_uring was not tested");
+        machine::print_notice("no perl here: a forbidden io_uring was not tested");
         return;
     };
     let directory = Directory::new();

@@ -10,9 +10,9 @@ use crate::harness::time::PATIENCE;
 
 const PER_QOS: usize = 100;
 
-pub(crate) fn every_qos_crosses_in_order_and_once(io: Io) {
+pub(crate) fn every_qos_is_forwarded_in_order_and_once(io: Io) {
     let mut broker = start(io, 3, &[]);
-    let (mut crossed, mut sent) = (0, 0);
+    let (mut forwarded, mut sent) = (0, 0);
     for version in Version::BOTH {
         let mut publisher = peer_at_home(&broker, 0, version, "publisher");
         let mut subscribers = [1, 2].map(|shard| peer_at_home(&broker, shard, version, "subscriber"));
@@ -36,10 +36,14 @@ pub(crate) fn every_qos_crosses_in_order_and_once(io: Io) {
             assert!(subscriber.waiting().is_empty(), "a message came twice: {:?}", subscriber.waiting());
         }
         sent += 3 * PER_QOS as u64;
-        crossed += 2 * 3 * PER_QOS as u64;
+        forwarded += 2 * 3 * PER_QOS as u64;
     }
-    let shards = await_shards(&mut broker, 3, |shards| sum(shards, "crossed") >= crossed);
-    assert_eq!(shards[0].count("crossed"), crossed, "each message crosses once for each shard that wants it");
+    let shards = await_shards(&mut broker, 3, |shards| sum(shards, "crossed") >= forwarded);
+    assert_eq!(
+        shards[0].count("crossed"),
+        forwarded,
+        "each message is forwarded once to each shard that wants it"
+    );
     assert_eq!(shards[0].count("received"), sent);
     assert_eq!(sum(&shards, "crossed_for_nothing"), 0);
     broker.stop();
@@ -57,13 +61,13 @@ pub(crate) fn an_oversized_message_is_forwarded_in_order(io: Io) {
     for size in sizes {
         assert_eq!(subscriber.next_message().payload.len(), size);
     }
-    let crossed = sizes.len() as u64;
-    await_shards(&mut broker, 2, |shards| shards[0].count("crossed") == crossed);
+    let forwarded = sizes.len() as u64;
+    await_shards(&mut broker, 2, |shards| shards[0].count("crossed") == forwarded);
     drop((publisher, subscriber));
     broker.stop();
 }
 
-pub(crate) fn nothing_crosses_without_a_remote_subscriber(io: Io) {
+pub(crate) fn nothing_is_forwarded_without_a_remote_subscriber(io: Io) {
     let mut broker = start(io, 2, &[]);
     let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
     let mut local = peer_at_home(&broker, 0, Version::V5, "local");
@@ -99,7 +103,7 @@ pub(crate) fn nothing_crosses_without_a_remote_subscriber(io: Io) {
         let after = sum(&shards(&mut broker, 2), "crossed");
         std::mem::replace(&mut before, after) == after
     });
-    assert!(quiet, "messages went on crossing after UNSUBSCRIBE");
+    assert!(quiet, "messages were still forwarded after UNSUBSCRIBE");
     remote.ping();
     assert!(remote.waiting().is_empty());
     drop((publisher, local, remote));
@@ -203,7 +207,7 @@ pub(crate) fn a_shared_subscription_spreads_over_all_shards(io: Io) {
 
 /// The first member receives as many messages as it accepts and acknowledges none; the second lives on the other
 /// shard.
-pub(crate) fn the_queue_of_a_departed_group_member_moves_to_another_shard(io: Io) {
+pub(crate) fn the_queue_of_a_departed_group_member_is_reassigned_to_another_shard(io: Io) {
     for qos in [1, 2] {
         let mut broker = start(io, 2, &[]);
         let mut publisher = peer_at_home(&broker, 0, Version::V5, "publisher");
@@ -229,8 +233,8 @@ pub(crate) fn the_queue_of_a_departed_group_member_moves_to_another_shard(io: Io
         }
         staying.ping();
         assert!(staying.waiting().is_empty(), "one came twice: {:?}", staying.waiting());
-        let crossed = if qos == 2 { 7 } else { 10 };
-        await_shards(&mut broker, 2, |shards| shards[0].count("crossed") == crossed);
+        let forwarded = if qos == 2 { 7 } else { 10 };
+        await_shards(&mut broker, 2, |shards| shards[0].count("crossed") == forwarded);
         drop((publisher, staying));
         broker.stop();
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cluster::{await_shards, client_at_home, peer_at_home, shard_of, start, start_in, sum};
 use crate::harness::broker::{Io, address_in};
-use crate::harness::machine::{descriptor_count, resident_bytes, say_loudly};
+use crate::harness::machine::{descriptor_count, print_notice, resident_bytes};
 use crate::harness::packet::{Connect, Properties, Publish, Version, property, subscribe};
 use crate::harness::peer::Peer;
 use crate::harness::received::Received;
@@ -277,7 +277,7 @@ pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_trace(io: Io) {
     }
     let grown = resident_bytes(process).saturating_sub(resident);
     assert!(grown < 8 << 20, "{grown} bytes more than before {count} take-overs");
-    say_loudly(&format!("{count} take-overs in {STORM:?} ({io:?}), {grown} bytes more than before"));
+    print_notice(&format!("{count} take-overs in {STORM:?} ({io:?}), {grown} bytes more than before"));
     bystander.disconnect();
     broker.stop();
 }

@@ -55,12 +55,12 @@ macro_rules! scenarios {
 
 scenarios! {
     crossing {
-        every_qos_crosses_in_order_and_once,
+        every_qos_is_forwarded_in_order_and_once,
         an_oversized_message_is_forwarded_in_order,
-        nothing_crosses_without_a_remote_subscriber,
+        nothing_is_forwarded_without_a_remote_subscriber,
         retained_messages_are_found_from_every_shard,
         a_shared_subscription_spreads_over_all_shards,
-        the_queue_of_a_departed_group_member_moves_to_another_shard,
+        the_queue_of_a_departed_group_member_is_reassigned_to_another_shard,
         acknowledged_messages_are_forwarded_before_the_end,
     }
     homes {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cluster::{await_shards, peer_at_home, start, sum};
 use crate::harness::broker::Io;
-use crate::harness::machine::say_loudly;
+use crate::harness::machine::print_notice;
 use crate::harness::packet::{Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::now;
@@ -57,7 +57,7 @@ pub(crate) fn a_stalled_subscriber_does_not_slow_the_others(io: Io) {
     let there = (ROUND_TRIPS + FLOOD) as u64;
     let shards = await_shards(&mut broker, 2, |shards| shards[0].count("crossed") == there);
     assert_eq!(shards[1].count("crossed"), ROUND_TRIPS as u64);
-    say_loudly(&format!("a question and its answer beside a stalled subscriber ({io:?}): p99 {p99:?}"));
+    print_notice(&format!("a question and its answer beside a stalled subscriber ({io:?}): p99 {p99:?}"));
     drop((stalled, flooder, asker, answerer));
     broker.stop();
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::base::ids::ConnectionId;
 
-/// Everything the engine asked to persist up to some step. Grows by one each time.
+/// Everything that the engine asked to persist up to some step. The number grows by one each time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Batch(pub u64);
 
@@ -17,31 +17,32 @@ pub enum Action {
     /// The outbox has bytes, or an end, to be sent: lend until it answers `Idle` or `Close`. Named
     /// once until then.
     Flush(ConnectionId),
-    /// There is credit again: offer what this connection's bytes were not consumed of.
+    /// There is credit again: offer the bytes of this connection that were not consumed.
     Resume(ConnectionId),
-    /// Close at once; what is in the outbox is given up.
+    /// Close at once. The bytes in the outbox are given up.
     Abort(ConnectionId),
-    /// Judge what [`crate::Engine::authentication_step`] gives and answer [`Event::Authenticated`]. Until then the exchange
-    /// rests, and nothing else does.
+    /// Judge the step that [`crate::Engine::authentication_step`] returns and answer [`crate::Event::Authenticated`]. Until then
+    /// this exchange waits, and nothing else does.
     Authenticate {
-        /// Which connection.
+        /// The connection of the exchange.
         connection: ConnectionId,
-        /// Which step; each has a number of its own.
+        /// The number of the step. No two steps have the same one.
         step: u64,
     },
-    /// The session of this connection lives on shard `home`: take what [`crate::Engine::complete_hand_over`] gives, add
-    /// the bytes that were not consumed, and have that shard accept the socket and receive them.
+    /// The session of this connection lives on shard `home`: take the bytes that
+    /// [`crate::Engine::complete_hand_over`] returns, append the bytes that were not consumed, and have that shard accept the
+    /// socket and receive them.
     HandOver {
-        /// Which connection.
+        /// The connection to hand over.
         connection: ConnectionId,
         /// The shard of its session.
         home: u16,
     },
-    /// Make everything up to this batch durable and answer [`Event::Durable`]. At most one a step.
+    /// Make everything up to this batch durable and answer [`crate::Event::Durable`]. At most one a step.
     Persist(Batch),
 }
 
-/// The actions of a turn. The engine appends, the host drains; the allocation is reused.
+/// The actions of a turn. The engine appends and the host drains them; the allocation is reused.
 ///
 /// Bound: `Flush`, `Resume`, `Abort`, `HandOver` and `Authenticate` name a connection at most once until it was served,
 /// and there is one `Persist` for each step.
@@ -51,7 +52,7 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// None.
+    /// No actions.
     #[must_use]
     pub const fn new() -> Self {
         Self { list: Vec::new() }

@@ -1,5 +1,6 @@
-//! What this shard counts. Totals only grow; gauges are computed where they are asked for.
-//! Knows no output format.
+//! The counters of one shard.
+//!
+//! Invariant: a total only grows, so a reader may take differences. Gauges are computed when they are read.
 
 /// Why a matched message did not reach a session. Each has a counter; nothing is dropped without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +23,7 @@ pub enum DropReason {
     Refused,
     /// A shared subscription had no member that could take it.
     NoMember,
-    /// It went to another member of its group, where it counts as matched once more: the session ended, or left
+    /// It was reassigned to another member of its group, where it counts as matched once more: the session ended, or left
     /// the group.
     Reassigned,
 }
@@ -85,17 +86,17 @@ pub struct Counters {
     pub bytes_received: u64,
     /// Bytes the kernel accepted for peers.
     pub bytes_sent: u64,
-    /// Deliveries owed: one for each session and message.
+    /// Deliveries due: one for each session and message.
     pub matched: u64,
     /// Deliveries made: accepted by the kernel (QoS 0) or acknowledged (QoS 1 and 2).
     pub delivered: u64,
     /// Deliveries dropped, by [`DropReason::index`].
     pub dropped: [u64; DropReason::ALL.len()],
-    /// Publishes refused at the door, before any session matched: memory, retained store, topic depth.
+    /// Publishes refused before any session was matched: memory, retained store, topic depth.
     pub publishes_refused: u64,
-    /// Connections ended for a long packet that was not whole when memory was short.
+    /// Connections ended for a long partial packet while memory was short.
     pub partial_packets_refused: u64,
-    /// Publishes of clients to the broker's own topics, which are not theirs to write.
+    /// Publishes of clients to the broker's own topics, which clients may not write.
     pub publishes_denied: u64,
     /// Publishes that matched no subscription.
     pub publishes_unmatched: u64,
@@ -109,7 +110,7 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// Clients that failed to authenticate, at CONNECT or later.
     pub authentications_failed: u64,
-    /// Sessions that ended because their time was over.
+    /// Sessions that ended because their expiry interval had passed.
     pub sessions_expired: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
@@ -117,11 +118,11 @@ pub struct Counters {
     pub closed_by_operator: u64,
     /// Messages sent to other shards, one for each shard.
     pub messages_forwarded: u64,
-    /// Messages of other shards for which nobody here subscribed any more.
+    /// Messages of other shards that no subscription here matched any more.
     pub forwarded_unmatched: u64,
     /// Retained messages of other shards' publishers for which the store had no room.
     pub retained_refused: u64,
-    /// Retained messages that left the store because their Message Expiry Interval was over.
+    /// Retained messages that left the store because their Message Expiry Interval had passed.
     pub retained_expired: u64,
     /// Connections handed over to the shard of their session.
     pub handed_over: u64,

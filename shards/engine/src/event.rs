@@ -9,74 +9,74 @@ use crate::mesh::outbound::InboundItem;
 /// Something that happened outside the engine.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// Bytes arrived from a peer. [`Consumed`] tells how many were taken; the host keeps the rest and
+    /// Bytes arrived from a peer. [`Consumed`] says how many were taken. The host keeps the rest and
     /// offers it again, before anything newer, once [`crate::Action::Resume`] names the connection.
     Received {
-        /// Whose.
+        /// The connection of that peer.
         connection: ConnectionId,
-        /// What arrived, following what was consumed before.
+        /// The bytes that follow the ones consumed before.
         bytes: &'a [u8],
     },
     /// The network connection is gone and nothing of its outbox is lent. Its identity ends here.
     Closed {
-        /// Whose.
+        /// The connection that ended.
         connection: ConnectionId,
-        /// Who ended it.
+        /// The side that ended it.
         by: ClosedBy,
     },
     /// Everything persisted up to and including this batch is on stable storage.
     Durable(Batch),
-    /// The host has judged a step of authentication; whenever it likes, and other events may come in between.
+    /// The host has judged a step of authentication. It may take its time; other events may come in between.
     Authenticated {
-        /// Whose.
+        /// The connection of the exchange.
         connection: ConnectionId,
-        /// Of [`crate::Action::Authenticate`].
+        /// The step that [`crate::Action::Authenticate`] named.
         step: u64,
-        /// What becomes of it.
+        /// The judgement.
         verdict: Verdict<'a>,
     },
-    /// An item came out of a lane. Always taken whole, whatever this shard's own lanes are like.
+    /// An item came out of a lane. It is always taken whole, even while this shard's own lanes are full.
     Inbox {
         /// The shard that sent it.
         source: u16,
-        /// What came.
+        /// The item.
         item: InboundItem<'a>,
     },
-    /// Another shard has taken in this many of our announcements since the start.
+    /// Another shard has taken in that many announcements of this shard since the start.
     Announced {
-        /// That shard.
+        /// The other shard.
         target: u16,
         /// Its [`crate::Engine::announcements_seen`].
         count: u64,
     },
     /// The host publishes one of the broker's own messages, whose topic is `$SYS` or below and at home on this shard.
     Sys {
-        /// Where to.
+        /// The topic.
         topic: &'a str,
-        /// What; the next one replaces it.
+        /// The payload. It replaces the one published before.
         payload: &'a [u8],
     },
-    /// The operator closes a connection: its client is told 0x98, and its session goes on as it would without a
+    /// The operator closes a connection: its client is sent 0x98, and its session goes on as it would without a
     /// DISCONNECT of the client.
     Disconnect {
-        /// Whose; [`crate::Engine::connection_of`] tells.
+        /// The connection, as [`crate::Engine::connection_of`] returns it.
         connection: ConnectionId,
     },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
-    /// The host is about to stop: no more packets are taken from clients, so that what they were promised is
-    /// on its way, here and between shards, before [`Event::Stop`] tells them.
+    /// The host is about to stop. No more packets are taken from clients, so that every acknowledged message is on its way,
+    /// here and between shards, before [`Event::Stop`] closes the connections.
     Quiesce,
-    /// The host stops: every client is told 0x8B and closed.
+    /// The host stops: every client is sent 0x8B and closed.
     Stop,
 }
 
-/// Who ended a network connection.
+/// The side that ended a network connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClosedBy {
     /// The peer closed or reset it.
     Peer,
-    /// The host did, after [`crate::Lend::Close`] or [`crate::Action::Abort`].
+    /// The host closed it, after [`crate::Lend::Close`] or [`crate::Action::Abort`].
     Host,
 }
 
@@ -86,7 +86,7 @@ pub enum ClosedBy {
 pub struct Consumed {
     /// Bytes of [`Event::Received`]; always all of them unless credit was short. 0 for other events.
     pub bytes: usize,
-    /// The peer said DISCONNECT and is owed nothing more: the host may close at once, and need not wait until the peer has.
+    /// The peer sent DISCONNECT and is owed nothing more: the host may close at once, without waiting for the peer to close.
     pub may_close_at_once: bool,
 }
 

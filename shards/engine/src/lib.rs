@@ -1,9 +1,10 @@
 //! The state machine of one shard: connections, sessions, subscriptions, retained messages.
 //!
-//! Pure by construction: `no_std`, so a clock, a socket, a thread or a randomly seeded map does not
-//! exist here. Time and chance are arguments. Whoever hosts the engine feeds it what happened through
-//! [`Engine::step`], carries out the [`Action`]s it asks for and moves the bytes of its outboxes; the
-//! order of calls is told at [`Engine`].
+//! Invariant: the engine is pure, so a run with the same inputs is the same run. The crate is `no_std`, so a clock, a socket, a thread
+//! or a randomly seeded map does not exist here; time and entropy are arguments.
+//!
+//! A host passes every event to [`Engine::step`], carries out the [`Action`]s that come out and sends the bytes of the outboxes.
+//! [`Engine`] documents the order of calls.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,11 @@
-//! Every bound the engine knows, and what happens past it.
-//! Knows no file and no flag: the edge fills it from its configuration.
+//! Every bound of the engine, and what happens past it. The edge fills them from its configuration.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use wire::QoS;
 
-/// What a full session queue does with the next message.
+/// The policy of a full session queue for the next message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum QueueFull {
     /// The arriving message is dropped for this session.
@@ -24,9 +23,9 @@ pub enum Redirect {
     /// No.
     #[default]
     Off,
-    /// For now: 0x9C.
+    /// Temporarily: 0x9C.
     UseAnother,
-    /// For good: 0x9D.
+    /// Permanently: 0x9D.
     Moved,
 }
 
@@ -44,7 +43,7 @@ pub struct Limits {
     pub queue_messages_max: u32,
     /// Bytes of messages one session may have queued; past it `queue_full` decides.
     pub queue_bytes_max: u64,
-    /// What a full session queue does.
+    /// The policy of a full session queue.
     pub queue_full: QueueFull,
     /// Whether QoS 0 messages are queued for a session without a connection; otherwise dropped, counted.
     pub queue_qos0_offline: bool,
@@ -55,7 +54,7 @@ pub struct Limits {
     pub topic_alias_maximum: u16,
     /// Topic aliases we use towards a 5.0 client, if it allows as many.
     pub topic_alias_outgoing_max: u16,
-    /// Longest keep alive, in seconds; a 5.0 client that asks for more or none is told this. 0: no limit.
+    /// Longest keep alive, in seconds; a 5.0 client that requests more or none is sent this one. 0: no limit.
     pub keep_alive_s_max: u16,
     /// How long a connection may take to send its CONNECT, in milliseconds.
     pub connect_timeout_ms: u32,
@@ -77,12 +76,12 @@ pub struct Limits {
     pub retained_messages_max: u32,
     /// Bytes of this shard's retained messages; past it a further one is refused with 0x97.
     pub retained_bytes_max: u64,
-    /// Topics of live messages that the look-ups of one session remember; past it the answer that is under way
-    /// is discarded and asked for again.
+    /// Topics of live messages that the replays of one session remember; past it the page that is under way
+    /// is discarded and requested again.
     pub replay_topics_max: u32,
     /// Bytes of messages, outboxes, wills, filter texts and CONNECTs being authenticated that this shard may hold; past
-    /// it new publishes, subscriptions and wills are refused. With packets of which a part has come it may hold 16 KiB more
-    /// for each connection; past that, one that grows ends its connection. 0: none.
+    /// it new publishes, subscriptions and wills are refused. Partial packets may take 16 KiB more
+    /// for each connection; past that, a partial packet that grows ends its connection. 0: no ceiling.
     pub memory_bytes_max: u64,
     /// Whether filters may have wildcards; otherwise 0xA2 (5.0), or a refused SUBACK.
     pub wildcard_subscriptions: bool,
@@ -94,23 +93,23 @@ pub struct Limits {
     pub retain_available: bool,
     /// The highest QoS taken from clients and granted to them; a higher PUBLISH or will is refused with 0x9B.
     pub maximum_qos: QoS,
-    /// Whether a client may leave its identifier to us; otherwise 0x85.
+    /// Whether an empty client identifier is replaced by an assigned one; otherwise 0x85.
     pub assigned_client_ids: bool,
-    /// Whether a payload that says it is UTF-8 has to be; otherwise 0x99.
+    /// Whether a payload is checked whose format indicator says UTF-8; one that is not UTF-8 is refused with 0x99.
     pub check_payload_format: bool,
-    /// What comes before the client identifier in the Response Information of a client that asks; "": none is told.
+    /// The text before the client identifier in the Response Information of a client that requests one; "": none is sent.
     pub response_topic_prefix: Box<str>,
     /// The server that clients are referred to; "": none.
     pub server_reference: Box<str>,
-    /// Whether new clients are sent there.
+    /// Whether new clients are sent to that server.
     pub redirect: Redirect,
     /// Methods of enhanced authentication that the host knows; any other is refused with 0x8C.
     pub authentication_methods: Vec<Box<str>>,
     /// Bytes of a method's name and data in one packet of a client; more is refused with 0x97.
     pub authentication_bytes_max: u16,
-    /// Whether CONNACK tells a 5.0 client its shard, in a user property `shard`: for tests and benches.
+    /// Whether CONNACK names the shard to a 5.0 client, in a user property `shard`: for tests and benches.
     pub tell_shard: bool,
-    /// Bits of the generations in names that leave the engine: 32; a simulator sets 2 to see wrapped ones.
+    /// Bits of the generations in identities that leave the engine: 32. A simulator sets 2, so that generations wrap.
     pub generation_bits: u32,
 }
 

@@ -144,13 +144,13 @@ pub(crate) fn an_empty_identifier_without_clean_session_is_refused_with_2(on: &T
 pub(crate) fn an_identifier_that_is_rejected_closes(on: &Target) {
     let name = on.name(&"x".repeat(65_000));
     let mut peer = on.open();
-    peer.send_whatever_happens(&Connect::new(on.version, &name).encode());
+    peer.send_ignoring_errors(&Connect::new(on.version, &name).encode());
     match peer.next_or_close() {
         None => assert!(on.version.is_v5(), "3.1.1 requires a CONNACK"),
         Some(Received::ConnAck { reason: 0, .. }) => peer.ping(),
         Some(Received::ConnAck { session_present: false, reason, .. }) => {
-            let told = if on.version.is_v5() { IDENTIFIER_NOT_VALID } else { IDENTIFIER_REJECTED };
-            assert_eq!(reason, told);
+            let expected = if on.version.is_v5() { IDENTIFIER_NOT_VALID } else { IDENTIFIER_REJECTED };
+            assert_eq!(reason, expected);
             peer.await_close();
         }
         Some(other) => panic!("answered with {other:?}"),
@@ -162,10 +162,10 @@ pub(crate) fn a_second_connection_ends_the_first(on: &Target) {
     for connect in [Connect::new, Connect::persistent] {
         let mut first = on.connect(&connect(on.version, &name));
         let mut second = on.connect(&connect(on.version, &name));
-        let told = first.await_close();
+        let sent = first.await_close();
         assert!(
-            told.is_none_or(|reason| reason == SESSION_TAKEN_OVER),
-            "DISCONNECT has reason code {told:#04x?}"
+            sent.is_none_or(|reason| reason == SESSION_TAKEN_OVER),
+            "DISCONNECT has reason code {sent:#04x?}"
         );
         second.ping();
         second.disconnect();
@@ -186,7 +186,7 @@ pub(crate) fn nothing_after_a_refused_connect_is_processed(on: &Target) {
     for qos in 0..2 {
         let publish = Publish::new(&topic, qos, b"smuggled").with_packet_id(1).encode(on.version);
         let mut peer = on.open();
-        peer.send_whatever_happens(&[refusable(on).encode(), publish].concat());
+        peer.send_ignoring_errors(&[refusable(on).encode(), publish].concat());
         peer.finish();
         on.client("p").publish(&Publish::new(&topic, 1, b"after"));
         assert_eq!(watcher.next_message().text(), "after");
@@ -223,7 +223,7 @@ pub(crate) fn connack_uses_a_connect_reason_code(on: &Target) {
         ConnectBytes::new(on).field("x".repeat(65_000).as_bytes()).encode(),
     ] {
         let mut peer = on.open();
-        peer.send_whatever_happens(&bytes);
+        peer.send_ignoring_errors(&bytes);
         match peer.next_or_close() {
             None => {}
             // An unsupported protocol level may be answered in the format of an older version.
@@ -326,7 +326,7 @@ pub(crate) fn the_smallest_form_of_each_packet_is_served(on: &Target) {
 /// A connection that was refused; its close is not read yet.
 fn refused(on: &Target) -> Peer {
     let mut peer = on.open();
-    peer.send_whatever_happens(&refusable(on).encode());
+    peer.send_ignoring_errors(&refusable(on).encode());
     match peer.next_or_close() {
         None => assert!(on.version.is_v5(), "before 5.0, CONNACK reports a rejected identifier"),
         Some(Received::ConnAck { reason, session_present, .. }) => {
@@ -357,8 +357,8 @@ fn refusable(on: &Target) -> ConnectBytes {
 }
 
 fn maximum_qos(peer: &Peer) -> u8 {
-    let told = peer.number(property::MAXIMUM_QOS).unwrap_or(2);
-    u8::try_from(told).expect("it is a byte")
+    let maximum = peer.number(property::MAXIMUM_QOS).unwrap_or(2);
+    u8::try_from(maximum).expect("it is a byte")
 }
 
 /// The reason code of the CONNACK; `None` if there is none. A refused connection is closed.
@@ -367,7 +367,7 @@ fn connect_with_will(on: &Target, qos: u8, retain: bool) -> Option<u8> {
     let mut connect = Connect::new(on.version, &name);
     connect.will = Some(Will { topic: &topic, payload: b"gone", qos, retain, properties: Properties::new() });
     let mut peer = on.open();
-    peer.send_whatever_happens(&connect.encode());
+    peer.send_ignoring_errors(&connect.encode());
     match peer.next_or_close() {
         None => None,
         Some(Received::ConnAck { reason: 0, .. }) => {
@@ -388,8 +388,8 @@ fn nameless(on: &Target, connect: &Connect<'_>) -> Option<Peer> {
     if reason == 0 {
         return Some(peer);
     }
-    let told = if on.version.is_v5() { IDENTIFIER_NOT_VALID } else { IDENTIFIER_REJECTED };
-    assert_eq!(reason, told, "a server may refuse clients without an identifier");
+    let expected = if on.version.is_v5() { IDENTIFIER_NOT_VALID } else { IDENTIFIER_REJECTED };
+    assert_eq!(reason, expected, "a server may refuse clients without an identifier");
     peer.await_close();
     None
 }

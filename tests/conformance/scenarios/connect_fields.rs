@@ -33,7 +33,7 @@ pub(crate) fn another_protocol_level_closes(on: &Target) {
 /// An answer may be in the format of either version, because the client uses neither.
 fn is_not_spoken(on: &Target, what: &str, connect: &ConnectBytes) {
     let mut peer = on.open();
-    peer.send_whatever_happens(&connect.encode());
+    peer.send_ignoring_errors(&connect.encode());
     match peer.next_or_close() {
         None => {}
         Some(Received::ConnAck {

@@ -24,15 +24,15 @@ const REASON_STRING: u8 = 0x1F;
 /// After one and a half times the keep alive of silence, not earlier, the connection is closed as lost and its will
 /// published.
 pub(crate) fn silence_beyond_the_keep_alive_closes(on: &Target) {
-    is_closed_for_silence(on, 1, |told_s| assert!(told_s.is_none(), "the client's keep alive applies"));
+    is_closed_for_silence(on, 1, |sent_s| assert!(sent_s.is_none(), "the client's keep alive applies"));
 }
 
 /// The client requests a minute, and the server shortens it.
 pub(crate) fn silence_beyond_the_server_s_keep_alive_closes(on: &Target) {
-    is_closed_for_silence(on, 60, |told_s| assert!(told_s.is_some_and(|told_s| told_s < 60), "{told_s:?}"));
+    is_closed_for_silence(on, 60, |sent_s| assert!(sent_s.is_some_and(|sent_s| sent_s < 60), "{sent_s:?}"));
 }
 
-fn is_closed_for_silence(on: &Target, keep_alive_s: u16, check_told: impl Fn(Option<u32>)) {
+fn is_closed_for_silence(on: &Target, keep_alive_s: u16, check_sent: impl Fn(Option<u32>)) {
     let topic = on.name("/w");
     // Offline meanwhile: a server that shortens every keep alive would close the watcher, too.
     let mut watcher = on.persistent("w");
@@ -45,14 +45,14 @@ fn is_closed_for_silence(on: &Target, keep_alive_s: u16, check_told: impl Fn(Opt
     let silent_since = now();
     peer.send(&connect.encode());
     assert_eq!(peer.await_connack(), 0);
-    let told_s = peer.number(property::SERVER_KEEP_ALIVE);
-    check_told(told_s);
-    let told = peer.await_close();
+    let sent_s = peer.number(property::SERVER_KEEP_ALIVE);
+    check_sent(sent_s);
+    let reason_sent = peer.await_close();
     let silence = silent_since.elapsed();
-    let keep_alive_s = told_s.unwrap_or(u32::from(keep_alive_s));
+    let keep_alive_s = sent_s.unwrap_or(u32::from(keep_alive_s));
     assert!(silence >= Duration::from_millis(u64::from(keep_alive_s) * 1500), "closed after {silence:?}");
-    let is_allowed = told.is_none_or(|reason| on.version.is_v5() && reason == KEEP_ALIVE_TIMEOUT);
-    assert!(is_allowed, "DISCONNECT has reason code {told:#04x?}");
+    let is_allowed = reason_sent.is_none_or(|reason| on.version.is_v5() && reason == KEEP_ALIVE_TIMEOUT);
+    assert!(is_allowed, "DISCONNECT has reason code {reason_sent:#04x?}");
     assert_eq!(on.persistent("w").next_message().text(), "silent");
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn no_disconnect_before_connack(on: &Target) {
     ];
     for (what, bytes) in early {
         let mut peer = on.open();
-        peer.send_whatever_happens(&bytes);
+        peer.send_ignoring_errors(&bytes);
         while let Some(received) = peer.next_or_close() {
             assert!(
                 matches!(received, Received::ConnAck { reason: 1.., .. }),
@@ -78,23 +78,23 @@ pub(crate) fn a_disconnect_with_reserved_bits_is_malformed(on: &Target) {
 
 /// Connections on which the broker is expected to send DISCONNECT: one for each invalid packet, and one after a
 /// take-over. The first of each pair describes the cause.
-fn farewells(on: &Target, properties: &Properties) -> Vec<(&'static str, Peer)> {
+fn disconnections(on: &Target, properties: &Properties) -> Vec<(&'static str, Peer)> {
     let connect = |name: &str| {
         let mut connect = Connect::new(on.version, name);
         connect.properties = properties.clone();
         on.connect(&connect)
     };
-    let mut leaving = Vec::new();
+    let mut peers = Vec::new();
     for (number, broken) in broken_packets(on.version).into_iter().enumerate() {
         let mut peer = connect(&on.name(&format!("{number}")));
-        peer.send_whatever_happens(&[broken.bytes, RESERVED_TYPE.into()].concat());
-        leaving.push((broken.what, peer));
+        peer.send_ignoring_errors(&[broken.bytes, RESERVED_TYPE.into()].concat());
+        peers.push((broken.what, peer));
     }
     let name = on.name("t");
     let old = connect(&name);
     connect(&name).disconnect();
-    leaving.push(("a take-over", old));
-    leaving
+    peers.push(("a take-over", old));
+    peers
 }
 
 pub(crate) fn the_reason_is_one_of_disconnect(on: &Target) {
@@ -103,7 +103,7 @@ pub(crate) fn the_reason_is_one_of_disconnect(on: &Target) {
         0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
         0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
     ];
-    for (what, mut peer) in farewells(on, &Properties::new()) {
+    for (what, mut peer) in disconnections(on, &Properties::new()) {
         if let Some(reason) = peer.await_close() {
             assert!(known.contains(&reason), "{what}: {reason:#04x} is not allowed in a server's DISCONNECT");
         }
@@ -113,9 +113,9 @@ pub(crate) fn the_reason_is_one_of_disconnect(on: &Target) {
 pub(crate) fn a_server_sends_no_session_expiry_interval(on: &Target) {
     for asked in [0, 3600] {
         let properties = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, asked);
-        for (what, mut peer) in farewells(on, &properties) {
-            let (_, told) = peer.await_farewell().unwrap_or_default();
-            assert!(!told.iter().any(|(id, _)| *id == property::SESSION_EXPIRY_INTERVAL), "{what}: {told:?}");
+        for (what, mut peer) in disconnections(on, &properties) {
+            let (_, sent) = peer.await_disconnect().unwrap_or_default();
+            assert!(!sent.iter().any(|(id, _)| *id == property::SESSION_EXPIRY_INTERVAL), "{what}: {sent:?}");
         }
     }
 }
@@ -124,7 +124,8 @@ pub(crate) fn disconnect_keeps_to_the_maximum_packet_size(on: &Target) {
     // CONNACK must fit as well, and is longer than a DISCONNECT without explanations.
     let bytes_max = on.client("m").last_packet_bytes + 5;
     let limit = u32::try_from(bytes_max).expect("a CONNACK is short");
-    for (what, mut peer) in farewells(on, &Properties::new().four(property::MAXIMUM_PACKET_SIZE, limit)) {
+    for (what, mut peer) in disconnections(on, &Properties::new().four(property::MAXIMUM_PACKET_SIZE, limit))
+    {
         peer.await_close();
         let bytes = peer.last_packet_bytes;
         assert!(bytes <= bytes_max, "{what}: {bytes} bytes, but the maximum is {bytes_max}");
@@ -138,7 +139,7 @@ pub(crate) fn nothing_follows_disconnect(on: &Target) {
         let mut peer = on.client(&format!("{number}"));
         peer.subscribe(&topic, 0);
         // Answers to later requests and messages of others come before DISCONNECT or never.
-        peer.send_whatever_happens(&[&broken.bytes[..], &RESERVED_TYPE, &PINGREQ].concat());
+        peer.send_ignoring_errors(&[&broken.bytes[..], &RESERVED_TYPE, &PINGREQ].concat());
         for _ in 0..3 {
             publisher.publish(&Publish::new(&topic, 1, b"m"));
         }
@@ -156,7 +157,7 @@ pub(crate) fn nothing_follows_disconnect(on: &Target) {
 }
 
 pub(crate) fn the_connection_ends_with_disconnect(on: &Target) {
-    for (_, mut peer) in farewells(on, &Properties::new()) {
+    for (_, mut peer) in disconnections(on, &Properties::new()) {
         peer.await_close();
     }
     // A DISCONNECT of the client ends the connection too, whatever its reason code.

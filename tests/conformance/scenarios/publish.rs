@@ -54,7 +54,7 @@ pub(crate) fn qos_0_with_dup_closes(on: &Target) {
         let mut bytes = Publish::new(&on.name("/t"), 0, b"x").encode(on.version);
         bytes[0] = first_byte;
         let mut peer = on.client("a");
-        peer.send_whatever_happens(&bytes);
+        peer.send_ignoring_errors(&bytes);
         closes(&mut peer, &[MALFORMED, PROTOCOL_ERROR], &format!("first byte {first_byte:#04x}"));
     }
 }
@@ -83,7 +83,7 @@ pub(crate) fn both_qos_bits_close(on: &Target) {
         let mut bytes = Publish::new(&topic, 2, b"refused").with_packet_id(1).encode(on.version);
         bytes[0] = first_byte;
         let mut peer = on.client("a");
-        peer.send_whatever_happens(&bytes);
+        peer.send_ignoring_errors(&bytes);
         closes(&mut peer, &[MALFORMED], &format!("first byte {first_byte:#04x}"));
     }
     on.client("p").publish(&Publish::new(&topic, 1, b"taken"));
@@ -122,7 +122,7 @@ pub(crate) fn a_topic_that_is_no_utf_8_closes(on: &Target) {
     ];
     for (what, head) in table {
         let mut peer = on.client("a");
-        peer.send_whatever_happens(&packet(0x30, &topic_then_no_properties(on, head)));
+        peer.send_ignoring_errors(&packet(0x30, &topic_then_no_properties(on, head)));
         closes(&mut peer, &[MALFORMED], what);
     }
 }
@@ -142,7 +142,7 @@ pub(crate) fn a_wildcard_in_the_topic_closes(on: &Target) {
             let topic = on.name(topic);
             let mut peer = on.client("a");
             let publish = Publish::new(&topic, qos, b"x").with_packet_id(1);
-            peer.send_whatever_happens(&publish.encode(on.version));
+            peer.send_ignoring_errors(&publish.encode(on.version));
             closes(&mut peer, &[MALFORMED, PROTOCOL_ERROR, TOPIC_NAME_INVALID], &topic);
         }
     }

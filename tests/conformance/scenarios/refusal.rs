@@ -76,7 +76,7 @@ pub(crate) fn connect_with_will_to(version: Version, client_id: &str, topic: &[u
 /// codes.
 pub(crate) fn closes(on: &Target, what: &str, bytes: &[u8], allowed: &[u8]) {
     let mut peer = on.client("a");
-    peer.send_whatever_happens(bytes);
+    peer.send_ignoring_errors(bytes);
     match peer.answer_to(what) {
         None => {}
         Some(Received::Disconnect { reason, .. }) => {
@@ -93,7 +93,7 @@ pub(crate) fn closes(on: &Target, what: &str, bytes: &[u8], allowed: &[u8]) {
 /// Like `closes`, but a failure code for the only filter in SUBACK or UNSUBACK is accepted as well.
 pub(crate) fn closes_or_fails(on: &Target, what: &str, bytes: &[u8], allowed: &[u8]) {
     let mut peer = on.client("a");
-    peer.send_whatever_happens(bytes);
+    peer.send_ignoring_errors(bytes);
     match peer.answer_to(what) {
         None => {}
         Some(Received::Disconnect { reason, .. }) => {
@@ -113,7 +113,7 @@ pub(crate) fn closes_or_fails(on: &Target, what: &str, bytes: &[u8], allowed: &[
 /// Sends a CONNECT that must be refused: the broker closes, optionally after a CONNACK with a failure code.
 pub(crate) fn refuses_connect(on: &Target, what: &str, connect: &[u8]) {
     let mut peer = on.open();
-    peer.send_whatever_happens(connect);
+    peer.send_ignoring_errors(connect);
     match peer.answer_to(what) {
         None => {}
         Some(Received::ConnAck { reason, session_present, .. }) => {

@@ -456,7 +456,7 @@ impl World {
             let copy = Copy { topic: &topic, payload, qos, dup, retain };
             let id = self.oracle.received(client, copy, at);
             if let Some(id) = id {
-                self.identities[client].heard.push((id, retain));
+                self.identities[client].delivered.push((id, retain));
                 if retain {
                     self.identities[client].found.insert(topic, id);
                 }

@@ -95,7 +95,7 @@ pub struct Identity {
     /// The final check records retained messages here.
     pub(crate) found: BTreeMap<String, u32>,
     /// The messages delivered to the application, in order, and whether each was retained.
-    pub(crate) heard: Vec<(u32, bool)>,
+    pub(crate) delivered: Vec<(u32, bool)>,
 }
 
 impl Identity {
@@ -138,7 +138,7 @@ impl Identity {
             unconfirmed: Vec::new(),
             pinged: VecDeque::new(),
             found: BTreeMap::new(),
-            heard: Vec::new(),
+            delivered: Vec::new(),
         }
     }
 

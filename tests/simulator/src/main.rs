@@ -67,12 +67,12 @@ fn main() -> ExitCode {
     });
     let failed = failed.into_inner();
     let (from, seeds) = (arguments.from, arguments.seeds);
-    let told = writeln!(
+    let written = writeln!(
         std::io::stdout(),
         "{seeds} seeds from {from:#x}: {failed} failed, digest {:#018x}",
         digest.into_inner()
     );
-    if failed == 0 && told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 && written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn arguments() -> Option<Arguments> {

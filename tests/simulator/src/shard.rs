@@ -65,7 +65,7 @@ impl World {
         if due {
             self.step(shard, Event::Tick);
         }
-        self.push_parcels(shard);
+        self.push_outbound(shard);
         self.flush_all(shard);
     }
 
@@ -272,7 +272,7 @@ impl World {
         self.shards[usize::from(home)].arrivals.push_back((at, bytes));
     }
 
-    fn push_parcels(&mut self, shard: usize) {
+    fn push_outbound(&mut self, shard: usize) {
         let mut order: Vec<_> = (0..self.shards.len())
             .filter(|&target| target != shard)
             .flat_map(|target| BOTH.map(|lane| (target, lane)))

@@ -86,7 +86,7 @@ pub struct Report {
     /// Messages published.
     pub message_count: u64,
     /// Messages forwarded between shards.
-    pub crossed_count: u64,
+    pub forwarded_count: u64,
     /// Connections handed over between shards.
     pub handed_over_count: u64,
     /// Sessions taken over.

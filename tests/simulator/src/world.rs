@@ -124,8 +124,8 @@ impl World {
 
     /// The messages delivered to an application, in order, and whether each was retained.
     #[must_use]
-    pub fn heard(&self, client: usize) -> &[(u32, bool)] {
-        &self.identities[client].heard
+    pub fn delivered(&self, client: usize) -> &[(u32, bool)] {
+        &self.identities[client].delivered
     }
 
     /// Whether a client has read CONNACK and not left since.
@@ -177,7 +177,7 @@ impl World {
             digest: self.trace.digest(),
             event_count: self.trace.stamp(),
             message_count: self.oracle.messages.len() as u64,
-            crossed_count: sum(|counters| counters.messages_forwarded),
+            forwarded_count: sum(|counters| counters.messages_forwarded),
             handed_over_count: sum(|counters| counters.handed_over),
             take_over_count: sum(|counters| counters.take_overs),
         }

@@ -1,11 +1,12 @@
 //! The hasher of every table whose keys a peer may choose.
-//! Knows no entropy source: the key is injected.
+//!
+//! Invariant: the key is an argument, so a run with the same inputs is the same run.
 
 use core::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-/// 128 secret bits from the host's entropy source. Who knows them can choose collisions.
+/// 128 secret bits from the host's entropy source. Without them, collisions cannot be constructed.
 #[derive(Clone, Copy)]
 pub struct Entropy(pub u128);
 
@@ -30,7 +31,7 @@ impl Keyed {
         self.empty.hash(bytes)
     }
 
-    /// Hash of text below a number: an edge of the tree, a group of a filter.
+    /// Hash of a text below a number: the name of a group below its filter, the text of a fingerprint below its kind.
     pub(crate) fn below(&self, parent: u32, bytes: &[u8]) -> u64 {
         let mut hasher = self.empty;
         hasher.write_u32(parent);

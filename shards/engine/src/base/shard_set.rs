@@ -1,4 +1,4 @@
-//! A set of shards in one word.
+//! A set of shards in one word, one bit for each shard.
 
 /// Some of the shards of a process. A shard is its number, below [`Self::SHARDS_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -8,7 +8,7 @@ impl ShardSet {
     /// One bit for each shard.
     pub(crate) const SHARDS_MAX: u16 = 64;
 
-    /// The set as a word, in which bit `n` stands for shard `n`: how it is encoded between shards.
+    /// The set as a word, in which bit `n` is shard `n`. Shards send each other this word.
     pub(crate) fn bits(self) -> u64 {
         self.0
     }

@@ -1,13 +1,14 @@
 //! Slots with generations: the identity of a connection, a session or a timer.
-//! Knows nothing of what it holds.
+//!
+//! Invariant: a removal raises the generation of its slot, so the key of an earlier value finds nothing until generations wrap.
 
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-/// A slot and the generation of what lives in it. A key outlives its value; it then finds nothing.
+/// A slot and the generation of the value in it. A key may outlive its value; it then finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key {
-    /// One more than the index, so that a key that may be absent is no larger: connections and sessions have several.
+    /// The index plus one, so that an `Option<Key>` is no larger than a key: connections and sessions hold several.
     place: NonZeroU32,
     generation: u32,
 }
@@ -24,7 +25,7 @@ impl Key {
         self.generation
     }
 
-    /// Dense from 0.
+    /// The index of the slot. Indices are dense from 0.
     pub(crate) const fn index(self) -> u32 {
         self.place.get() - 1
     }
@@ -88,7 +89,7 @@ impl<T> Slab<T> {
         Key::new(index, generation)
     }
 
-    /// Frees a slot and returns what lived there; `None` if the key is stale.
+    /// Frees a slot and returns its value; `None` if the key is stale.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index() as usize)?;
         match slot {
@@ -119,7 +120,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// What lives in slot `index`, whatever its generation: for tables that hold live slots only.
+    /// The value in slot `index`, without a look at its generation: for tables that name occupied slots only.
     pub(crate) fn at(&self, index: u32) -> Option<&T> {
         match self.slots.get(index as usize) {
             Some(Slot::Taken { value, .. }) => Some(value),
@@ -134,7 +135,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The key of what lives in slot `index` now.
+    /// The key of slot `index` now, if the slot is occupied.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
         match self.slots.get(index as usize) {
             Some(Slot::Taken { generation, .. }) => Some(Key::new(index, *generation)),

@@ -1,5 +1,6 @@
 //! Time as the engine sees it: milliseconds since an origin that the host chose.
-//! Knows no clock; the host reads one and passes what it read.
+//!
+//! Invariant: the host reads the clock and passes the moment as an argument, so a run with the same inputs is the same run.
 
 /// A moment, in milliseconds since the host's origin. It never goes backwards between two calls.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -1,5 +1,8 @@
-//! A hierarchical timer wheel: deadlines in, what is due out.
-//! Knows no clock and not what a timer means.
+//! A hierarchical timer wheel: it takes deadlines and gives out the timers that are due.
+//!
+//! Invariants worth naming:
+//! - A timer never comes before its deadline: one in a coarse slot is placed anew, finer, when the wheel reaches that slot.
+//! - Each level has one word of occupied slots, so the next deadline costs one look a level, however many timers are set.
 
 use alloc::vec::Vec;
 
@@ -16,7 +19,7 @@ const HORIZON_MS: u64 = 1 << (SLOT_BITS as u64 * LEVELS as u64);
 const REACH_MS: u64 = HORIZON_MS - (HORIZON_MS >> SLOT_BITS);
 const NONE: u32 = u32::MAX;
 
-/// A timer that was set. Stale once it was due or cancelled.
+/// The name of a timer that was set. It is stale once the timer was due or cancelled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TimerId(Key);
 
@@ -24,7 +27,7 @@ pub(crate) struct TimerId(Key);
 struct Entry<T> {
     deadline: Instant,
     what: T,
-    /// Where it hangs: level × 64 + slot.
+    /// The list that it is linked in: level × 64 + slot.
     place: u16,
     next: u32,
     previous: u32,
@@ -36,7 +39,7 @@ pub(crate) struct TimerWheel<T> {
     entries: Slab<Entry<T>>,
     heads: Vec<u32>,
     occupied: [u64; LEVELS],
-    /// Everything due before this moment was given out; slots are relative to it.
+    /// Every timer due before this moment was given out. Slots are relative to it.
     now_ms: u64,
 }
 

@@ -1,5 +1,10 @@
-//! Bytes that wait to be sent to one peer, lent to the host piece by piece.
-//! Knows no packet but the fixed header that tells where a PUBLISH ends.
+//! The bytes that wait to be sent to one peer. The host borrows them piece by piece.
+//!
+//! Invariants worth naming:
+//! - At most one piece is lent, and pieces leave in the order in which their bytes were appended.
+//! - A QoS 0 message counts in the piece that holds its last byte, so it is delivered once the kernel has that piece. In a piece that
+//!   was sent in part, the fixed headers show which messages the kernel has in full.
+//! - An idle connection owns no buffer: a buffer that was sent goes back to the pool of the shard.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -11,11 +16,11 @@ use bytes::Bytes;
 const BYTES_KEPT: usize = 16 * 1024 * 1024;
 /// A larger buffer goes back to the allocator.
 const BUFFER_BYTES_KEPT: usize = 2 * PIECE_BYTES;
-/// From here on what is appended begins another piece: a buffer that grows without bound is copied each time it doubles, and
-/// its pages are the system's to find anew for every burst.
+/// A tail of this length is sealed, and the next bytes begin another piece. A buffer that grows without bound is copied each time
+/// it doubles, and the system has to find its pages anew for every burst.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Empty buffers that go round between outboxes, so that an idle connection owns none.
+/// Empty buffers that the outboxes of a shard share, so that an idle connection owns none.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     buffers: Vec<Vec<u8>>,
@@ -50,12 +55,12 @@ enum Content {
 pub struct Chunk {
     content: Content,
     sent_bytes: usize,
-    /// QoS 0 messages that end in it: delivered once the kernel has all of it.
+    /// QoS 0 messages that end in it. They are delivered once the kernel has all of it.
     qos0_count: u32,
 }
 
 impl Chunk {
-    /// What is left to send.
+    /// The bytes that are left to send.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.whole()[self.sent_bytes..]
@@ -90,7 +95,7 @@ impl Chunk {
     }
 }
 
-/// The first byte of a packet of our own and its length on the wire, if its fixed header is whole.
+/// The first byte of a packet and its length on the wire; `None` if its fixed header is incomplete.
 fn packet_at(bytes: &[u8]) -> Option<(u8, usize)> {
     let (&first_byte, length) = bytes.split_first()?;
     let mut remaining = 0;
@@ -142,7 +147,7 @@ impl Outbox {
         self.lent
     }
 
-    /// Appends what `write` writes.
+    /// Appends the bytes that `write` appends.
     pub(crate) fn append<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         if self.tail.len() >= PIECE_BYTES {
             self.seal();
@@ -218,8 +223,8 @@ impl Outbox {
         chunk.qos0_count
     }
 
-    /// Gives up what was not sent. Returns the QoS 0 messages of which the kernel had every byte, and
-    /// those that are lost.
+    /// Gives up the bytes that were not sent. Returns the QoS 0 messages of which the kernel had every byte, and
+    /// the ones that are lost.
     pub(crate) fn abandon(&mut self, pool: &mut BufferPool) -> (u32, u32) {
         assert!(!self.lent);
         let sent = self.sealed.as_ref().and_then(|sealed| sealed.front()).map_or(0, Chunk::qos0_sent);
@@ -229,7 +234,7 @@ impl Outbox {
         (sent, lost)
     }
 
-    /// Closes the tail, so that what comes next follows it in a piece of its own.
+    /// Closes the tail, so that the next bytes begin a piece of their own.
     fn seal(&mut self) {
         if self.tail.is_empty() {
             return;

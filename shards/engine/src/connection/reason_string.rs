@@ -1,9 +1,10 @@
-//! Reasons in words: what a reason code alone would leave a person guessing.
-//! Knows no packet; who writes one says whether there is room and whether its client wants to know.
+//! Reason strings: the texts that explain a reason code to a person.
+//!
+//! The writer of a packet decides whether its client accepts a reason string and whether the string fits.
 
 use wire::ReasonCode;
 
-/// What a refused PUBLISH, SUBSCRIBE or CONNECT is told beside its code, where that says more than the code does.
+/// The reason string of a refused PUBLISH, SUBSCRIBE or CONNECT, where a text says more than the code does.
 pub(crate) const fn reason_string(reason: ReasonCode) -> Option<&'static str> {
     match reason {
         ReasonCode::TopicNameInvalid => Some("the topic has more levels than are allowed"),

@@ -1,5 +1,6 @@
-//! Topic aliases of one network connection, both ways; they end with it [MQTT-3.3.2-7].
-//! Knows no packet.
+//! Topic aliases of one network connection, in both directions. They end with it [MQTT-3.3.2-7].
+//!
+//! Invariant: an outgoing alias keeps its topic until the connection ends, so the client learns each at most once.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,10 +10,10 @@ use hashbrown::HashTable;
 
 use crate::base::hash::Keyed;
 
-/// A shorter topic is sent as it is: an alias costs three bytes itself.
+/// A shorter topic is sent without an alias, which costs three bytes itself.
 const TOPIC_BYTES_MIN: usize = 8;
 
-/// Aliases the client set. Grown to the highest alias in use, at most `Limits::topic_alias_maximum`.
+/// Aliases that the client set. The table grows to the highest alias in use, at most `Limits::topic_alias_maximum`.
 #[derive(Debug, Default)]
 pub(crate) struct IncomingAliases {
     topics: Vec<Box<str>>,
@@ -76,7 +77,7 @@ impl OutgoingAliases {
         next.and_then(NonZeroU16::new).map_or(AliasUse::Plain, AliasUse::First)
     }
 
-    /// The PUBLISH that sets the next alias is in the outbox; `hash` is that of its topic.
+    /// Records the next alias: the PUBLISH that sets it is in the outbox. `hash` is that of its topic.
     pub(crate) fn learned(&mut self, hasher: &Keyed, topic: &str, hash: u64) {
         let index = u16::try_from(self.topics.len()).expect("at most `alias_max`");
         assert!(index < self.alias_max);

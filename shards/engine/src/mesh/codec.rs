@@ -17,7 +17,7 @@ use crate::message::forwarded::ForwardedPublish;
 use crate::message::origin::Origins;
 use crate::session::replays::RequestId;
 
-/// The most bytes of a message but for its texts, lists and payload.
+/// The most bytes of a message, without its texts, lists and payload.
 const FIXED_BYTES_MAX: usize = 96;
 
 const PUBLISH: u8 = 1;
@@ -100,7 +100,7 @@ impl<'a> ShardMessage<'a> {
     /// Reads the bytes that [`ShardMessage::encode`] wrote.
     ///
     /// # Panics
-    /// If they were not written by that.
+    /// If [`ShardMessage::encode`] did not write them.
     pub(crate) fn decode(bytes: &'a [u8], attached: Option<&'a Bytes>) -> Self {
         let mut reader = Reader::new(bytes);
         let message = match reader.u8() {

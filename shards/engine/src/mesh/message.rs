@@ -13,7 +13,7 @@ pub(crate) enum ShardMessage<'a> {
     Publish(ForwardedPublish<'a>),
     /// No member of this group is online at its sender; it is offered to the next shard.
     Returned(ForwardedPublish<'a>),
-    /// A retained message that was requested.
+    /// A retained message of a page that was requested.
     Retained(RequestId, ForwardedPublish<'a>),
     /// The end of a page; the last topic looked at, or none if there are no more.
     PageEnd(RequestId, Option<&'a str>),
@@ -30,11 +30,11 @@ pub(crate) enum ShardMessage<'a> {
     PageRequest {
         replay: RequestId,
         filter: &'a str,
-        /// Where to go on, if it is not the beginning.
+        /// The topic where the page begins; none is the first page.
         topic: Option<&'a str>,
-        /// That topic was answered before; else it comes first.
+        /// Whether an earlier page included that topic, so that this one begins after it.
         is_seen: bool,
-        /// The updates that the answer has to count.
+        /// The updates that the home must have applied before it answers.
         required: Origins<'a>,
     },
     /// Announcements taken in, and the last update sent to each home until then.
@@ -52,7 +52,7 @@ impl ShardMessage<'_> {
     }
 }
 
-/// The name of a filter between shards.
+/// The name of a filter in the messages between shards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RemoteFilter<'a> {
     /// The fingerprint of a filter without wildcards.

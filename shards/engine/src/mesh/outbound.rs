@@ -1,18 +1,16 @@
-//! What waits for a lane to another shard: messages packed into blocks, in order.
-//! Knows no ring, the host moves items; and no message, `message` writes and reads those.
+//! The outbound items that wait for a lane to another shard: shard messages packed into blocks, in order.
 //!
-//! **Why full lanes in both directions neither lose anything, nor stop, nor take memory without bound.** A shard
-//! takes in all of every lane in each turn, whatever waits here; so a full lane has room again as soon as its
-//! receiver had a turn, and no lane waits for another. What waits here came from one of these:
-//! - Packets of clients: none is taken while [`WAITING_ITEMS_MAX`] items wait for some lane, and messages of groups
-//!   that move are held back as well. So one packet's worth comes on top.
-//! - Answers: at most `replay::REQUESTS_MAX` questions of a shard are open, which is asserted where they arrive, and
-//!   each is answered by one slice of bounded length. A slot for each answer need not be reserved before its
-//!   question leaves: this bounds the same memory.
-//! - What goes back because a group has nobody here: one message for one that came. A shard that has no turn sends
-//!   none, so no more of them wait than its lane held.
-//! - What ends sends announcements and perhaps a will, whether or not there is room. It takes no more than the
-//!   subscriptions and the will that it frees took, for each other shard.
+//! Invariant: lanes that are full in both directions lose nothing, do not stop and take bounded memory. A shard takes every item of
+//! every inbound lane in each turn, even while much waits here. So a full lane has room again as soon as its receiver had a turn, and
+//! no lane waits for another. Each source of waiting items is bounded:
+//! - Packets of clients: none is taken while [`WAITING_ITEMS_MAX`] items wait for some lane, and reassigned messages are held back
+//!   as well. So the items of one packet come on top.
+//! - Pages: at most `pages::REQUESTS_MAX` requests of a shard are open, which is asserted where they arrive, and each is answered by
+//!   one page of bounded length. No slot is reserved for a page before its request leaves, since this bounds the same memory.
+//! - Returned messages: a shard returns a message whose group has no member there, one for each that came. A shard that has no turn
+//!   returns none, so no more of them wait than its lane held.
+//! - Sessions and connections that end: they send announcements and perhaps a will, whether or not there is room. For each other
+//!   shard, that takes no more than the freed subscriptions and the freed will took.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -21,8 +19,8 @@ use bytes::Bytes;
 
 /// Bytes of a block: many small messages, one item of a lane.
 pub const BLOCK_BYTES: usize = 8 * 1024;
-/// Parcels that may wait for a lane before new packets are refused. What one packet adds comes on top: two
-/// for each lane.
+/// Items that may wait for a lane before new packets are refused. The items of one packet come on top: two for
+/// each lane.
 const WAITING_ITEMS_MAX: usize = 64;
 /// Empty blocks kept for reuse.
 const BLOCKS_KEPT: usize = 64;
@@ -30,9 +28,9 @@ const BLOCKS_KEPT: usize = 64;
 /// Each ordered pair of shards has two lanes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LaneKind {
-    /// Messages, and retained messages that were asked for.
+    /// Publishes, and pages of retained messages.
     Data,
-    /// Interest, groups, and questions for retained messages.
+    /// Interest, groups, page requests and watermarks.
     Control,
 }
 
@@ -41,11 +39,11 @@ pub enum LaneKind {
 pub enum OutboundItem {
     /// Many messages, at most [`BLOCK_BYTES`] bytes.
     Block(Vec<u8>),
-    /// One that is too oversized for a block.
+    /// A message that is an item by itself.
     Oversized(OversizedItem),
 }
 
-/// A message too oversized for a block; its payload is shared, not copied.
+/// A message that is too large for a block or has a shared payload, which is not copied.
 #[derive(Clone, Debug)]
 pub struct OversizedItem {
     head: Vec<u8>,
@@ -55,13 +53,13 @@ pub struct OversizedItem {
 /// One item that came out of a lane.
 #[derive(Clone, Copy, Debug)]
 pub enum InboundItem<'a> {
-    /// The bytes of a [`OutboundItem::Block`].
+    /// The bytes of an [`OutboundItem::Block`].
     Block(&'a [u8]),
-    /// A [`OutboundItem::Oversized`].
+    /// An [`OutboundItem::Oversized`].
     Oversized(&'a OversizedItem),
 }
 
-/// What waits for one lane.
+/// The items that wait for one lane.
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<OutboundItem>,
@@ -101,7 +99,7 @@ impl Waiting {
     }
 }
 
-/// **Lives on:** every shard. **Sees:** what this shard has to say to the others.
+/// **Lives on:** every shard. **Sees:** the shard messages on their way to the others.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     /// By target, data before control.
@@ -129,7 +127,7 @@ impl Outbound {
         full.count() == self.full_count as usize
     }
 
-    /// Parcels and open blocks that wait.
+    /// Items and open blocks that wait.
     pub(crate) fn waiting_count(&self) -> usize {
         self.lanes
             .iter()
@@ -138,7 +136,7 @@ impl Outbound {
             .sum()
     }
 
-    /// The next outbound for a lane; an open block is closed if nothing else waits.
+    /// The next item for a lane; an open block is closed if nothing else waits.
     pub(crate) fn take(&mut self, target: u16, lane: LaneKind) -> Option<OutboundItem> {
         let waiting = &mut self.lanes[usize::from(target)][lane as usize];
         if let Some(outbound) = waiting.pop(&mut self.full_count) {
@@ -158,8 +156,8 @@ impl Outbound {
         }
     }
 
-    /// Appends the message that `write` appends, of at most `bytes_max` bytes, and its length before it. One that is too
-    /// oversized for a block or has a payload beside it is a outbound by itself.
+    /// Appends the message that `write` appends, of at most `bytes_max` bytes, with its length before it. A message that is
+    /// too large for a block or has a payload attached is an item by itself.
     pub(crate) fn push(
         &mut self,
         target: u16,
@@ -195,7 +193,7 @@ impl Outbound {
     }
 }
 
-/// The messages of an item, in order, each with the payload that lies beside it.
+/// The messages of an item, in order, each with the payload that is attached to it.
 pub(crate) fn messages(item: InboundItem<'_>) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
     let (mut block, oversized) = match item {
         InboundItem::Block(block) => (block, None),
@@ -231,7 +229,7 @@ mod tests {
         }
         assert!(outbound.has_room());
         for (target, lane) in full {
-            // The open block is closed by what follows it, so two items are added at the bound.
+            // The next item closes the open block, so two items are added at the bound.
             outbound.push(target, lane, 1, None, |block| block.push(1));
             push_oversized(&mut outbound, target, lane);
             assert!(!outbound.has_room());

@@ -21,8 +21,8 @@ pub struct Topology {
     pub own: u16,
     /// How many shards there are, 1 to [`SHARDS_MAX`].
     pub shard_count: u16,
-    /// Keys the dealing of client identifiers and topics: the same in all shards, and kept in the data
-    /// directory. Unkeyed, an attacker could choose a shard.
+    /// The key by which client identifiers and topics are dealt to shards. It is the same in all shards, and kept in the
+    /// data directory. Without a key, an attacker could choose a shard.
     pub key: Entropy,
 }
 
@@ -40,7 +40,7 @@ impl Topology {
     }
 }
 
-/// [`Topology`] with its hasher made.
+/// A [`Topology`] with its hasher.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
     own: u16,
@@ -70,7 +70,7 @@ impl Placement {
         self.shard_count
     }
 
-    /// There are other shards.
+    /// Whether there are other shards.
     pub(crate) fn is_meshed(&self) -> bool {
         self.shard_count > 1
     }
@@ -99,9 +99,9 @@ impl Placement {
         self.fingerprints.of_publisher(client_id)
     }
 
-    /// The shard that a hash falls on; of a topic's fingerprint, the one that keeps its retained message.
+    /// The shard that a hash selects; for a topic's fingerprint, the one that keeps its retained message.
     pub(crate) fn home(&self, hash: u64) -> u16 {
-        // The high half times the count: even, and without a division.
+        // The high half times the count selects shards evenly and needs no division.
         let home = ((hash >> 32) * u64::from(self.shard_count)) >> 32;
         u16::try_from(home).expect("below the shard count")
     }

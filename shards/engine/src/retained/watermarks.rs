@@ -1,28 +1,27 @@
-//! Retained updates on their way to the homes of their topics: a home answers a question only once it has
-//! stored what the shard that asks could miss otherwise.
-//! Knows no message and no lane.
+//! Watermarks of retained updates: the numbers of the updates that were sent, applied and required.
 //!
-//! A question and an update travel on different lanes, so the question may come first. Whoever asks
-//! therefore names, for each shard, the last update that its answer has to count: one it saw pass live, or one
-//! that was sent before its publisher's shard knew of the subscription.
+//! Invariant: a home answers a page request only after it has applied every update that the request requires. Without that, an answer
+//! could miss an update, because a request and an update travel on different lanes and the request may come first. The requesting
+//! shard therefore names, for each shard, the last required update: one that it saw pass live, or one that was sent before its
+//! publisher's shard knew of the subscription.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::message::origin::Origin;
 
-/// **Lives on:** every shard. **Sees:** which updates passed between shards.
+/// **Lives on:** every shard. **Sees:** the numbers of the updates that passed between shards.
 #[derive(Debug)]
 pub(crate) struct Watermarks {
-    /// By home: the last update that this shard sent there; 0 is none, here and below.
+    /// `sent[home]`: the last update that this shard sent to `home`. 0 is none, here and below.
     sent: Vec<u64>,
-    /// By source: its last update taken in here.
+    /// `applied[source]`: the last update of `source` that was applied here.
     applied: Vec<u64>,
-    /// By home, then by source: the last update that an answer of that home has to count.
+    /// `required[home][source]`: the last update of `source` that `home` must have applied before its answer is valid.
     required: Vec<Vec<u64>>,
-    /// By target, then by home: what of `sent` the target was reported.
+    /// `reported[target][home]`: the value of `sent[home]` in the last report to `target`.
     reported: Vec<Vec<u64>>,
-    /// By shard: announcements of ours that it had taken in when it reported last.
+    /// `acknowledged[shard]`: the announcements of this shard that `shard` had taken in when it reported last.
     acknowledged: Vec<u64>,
 }
 
@@ -48,43 +47,43 @@ impl Watermarks {
         self.require(home, update);
     }
 
-    /// An update was taken in here, at its home.
+    /// An update was applied here, at its home.
     pub(crate) fn apply(&mut self, update: Origin) {
         let applied = &mut self.applied[usize::from(update.shard)];
         assert!(update.sequence > *applied);
         *applied = update.sequence;
     }
 
-    /// From now on, answers of `home` have to count this update.
+    /// From now on, `home` must have applied this update before its answer is valid.
     pub(crate) fn require(&mut self, home: u16, update: Origin) {
         let required = &mut self.required[usize::from(home)][usize::from(update.shard)];
         *required = update.sequence.max(*required);
     }
 
-    /// `source` had taken in so many of our announcements before it reported what it had sent.
+    /// `source` had taken in `seen` announcements of this shard when it reported its updates.
     pub(crate) fn acknowledge(&mut self, source: u16, seen: u64) {
         let acknowledged = &mut self.acknowledged[usize::from(source)];
         assert!(seen >= *acknowledged);
         *acknowledged = seen;
     }
 
-    /// Announcements of ours before which every other shard has reported what it sent.
+    /// Announcements of this shard that every other shard had taken in when it reported last.
     pub(crate) fn acknowledged_by_all(&self) -> u64 {
         self.acknowledged.iter().copied().min().unwrap_or(u64::MAX)
     }
 
-    /// What an answer of `home` has to count.
+    /// The updates that `home` must have applied before its answer is valid.
     pub(crate) fn required(&self, home: u16) -> Vec<Origin> {
         list(&self.required[usize::from(home)], |_, required| required > 0)
     }
 
-    /// Whether everything of that was taken in here.
+    /// Whether all of these updates were applied here.
     pub(crate) fn has_applied(&self, required: &[Origin]) -> bool {
         required.iter().all(|required| self.applied[usize::from(required.shard)] >= required.sequence)
     }
 
-    /// What `target` does not know yet of what was sent: the last update for each home, whose number stands in
-    /// the place of the shard.
+    /// The updates that were not reported to `target` yet: the last one for each home. The shard of each is
+    /// that home.
     pub(crate) fn report(&mut self, target: u16) -> Vec<Origin> {
         let reported = &mut self.reported[usize::from(target)];
         let report = list(&self.sent, |home, sent| sent > reported[home]);
@@ -129,7 +128,7 @@ mod tests {
         let mut publisher = Watermarks::new(0, 3);
         publisher.record_sent(1, update(0, 4));
         publisher.record_sent(1, update(0, 6));
-        // The shard of such a pair is the home.
+        // The shard of a reported update is its home.
         assert_eq!(publisher.report(2), [update(1, 6)]);
         assert!(publisher.report(2).is_empty());
         assert_eq!(publisher.report(1), [update(1, 6)]);

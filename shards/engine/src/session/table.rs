@@ -31,7 +31,7 @@ pub(crate) struct Sessions {
 /// The work that a lost connection leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Detached {
-    /// The session has ended with its connection: [`Sessions::end`] is due.
+    /// The session has ended with its connection: [`Sessions::begin_end`] is due.
     Ends,
     /// The session goes on offline; its will is due at once.
     WillDue,

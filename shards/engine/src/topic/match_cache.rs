@@ -22,12 +22,12 @@ struct Slot {
     /// The cache's version when the entry was made; 0: no entry.
     version: u64,
     topic: String,
-    /// Names the topic between shards.
+    /// The name of the topic between shards.
     fingerprint: u64,
     filters: Vec<u32>,
 }
 
-/// **Lives on:** every shard, inside its tree. Allocated at the first look-up.
+/// **Lives on:** every shard, inside its tree. It is allocated when the first topic is cached.
 #[derive(Debug)]
 pub(super) struct MatchCache {
     slots: Box<[Slot]>,

@@ -97,8 +97,8 @@ fn each_direction_has_a_limit_of_its_own() {
         run(limits, |shard| {
             let hello = Hello::v5("a");
             let client = shard.dial(&client_allows.map_or(hello, |allows| hello.aliases(allows)));
-            let Some(Got::ConnAck { told, .. }) = shard.next(client) else { panic!("no CONNACK") };
-            assert_eq!(told.alias_maximum, Some(incoming));
+            let Some(Got::ConnAck { fields, .. }) = shard.next(client) else { panic!("no CONNACK") };
+            assert_eq!(fields.alias_maximum, Some(incoming));
             shard.subscribe(client, "long/enough/#", 0);
             let mut set = Vec::new();
             for number in 0..12 {

@@ -24,23 +24,23 @@ fn auth<'a>(reason: ReasonCode, method: &'a str, data: &'a [u8]) -> Packet<'a> {
 /// Judges the oldest step that waits, which must say `expected`.
 fn judge(shard: &mut Shard, expected: (&str, &[u8], bool), verdict: Verdict<'_>) {
     let (connection, step) = shard.asked.pop_front().expect("the host was asked");
-    let said = shard.engine.authentication_step(connection, step).expect("it was not judged yet");
-    assert_eq!((said.method, said.data, said.begins), expected);
+    let asked = shard.engine.authentication_step(connection, step).expect("it was not judged yet");
+    assert_eq!((asked.method, asked.data, asked.begins), expected);
     shard.raw_step(Event::Authenticated { connection, step, verdict });
 }
 
 /// What a client was sent: the reason of CONNACK with its method and data, or of AUTH with its.
-fn told(shard: &mut Shard, client: Client) -> (&'static str, u8, String, Vec<u8>) {
+fn answer(shard: &mut Shard, client: Client) -> (&'static str, u8, String, Vec<u8>) {
     match shard.next(client) {
-        Some(Got::ConnAck { reason, told, .. }) => {
-            ("CONNACK", reason, told.method.unwrap_or_default(), told.data.unwrap_or_default())
+        Some(Got::ConnAck { reason, fields, .. }) => {
+            ("CONNACK", reason, fields.method.unwrap_or_default(), fields.data.unwrap_or_default())
         }
         Some(Got::Auth(reason, method, data)) => ("AUTH", reason, method, data),
         other => panic!("neither CONNACK nor AUTH but {other:?}"),
     }
 }
 
-fn said(kind: &'static str, reason: u8, data: &[u8]) -> (&'static str, u8, String, Vec<u8>) {
+fn expected_answer(kind: &'static str, reason: u8, data: &[u8]) -> (&'static str, u8, String, Vec<u8>) {
     (kind, reason, METHOD.to_owned(), data.to_vec())
 }
 
@@ -48,7 +48,7 @@ fn said(kind: &'static str, reason: u8, data: &[u8]) -> (&'static str, u8, Strin
 fn authenticated(shard: &mut Shard, hello: &Hello<'_>) -> Client {
     let client = shard.dial(&hello.method(METHOD, b"first"));
     judge(shard, (METHOD, b"first", true), Verdict::Success(b"last"));
-    assert_eq!(told(shard, client), said("CONNACK", 0, b"last"));
+    assert_eq!(answer(shard, client), expected_answer("CONNACK", 0, b"last"));
     client
 }
 
@@ -60,31 +60,31 @@ fn mqtt_4_12_0_5_every_step_and_connack_carry_the_method_of_connect() {
         for round in 0..3u8 {
             let before: &[u8] = if round == 0 { b"first" } else { b"answer" };
             judge(shard, (METHOD, before, round == 0), Verdict::Continue(&[round]));
-            assert_eq!(told(shard, client), said("AUTH", 0x18, &[round]), "[MQTT-4.12.0-2]");
+            assert_eq!(answer(shard, client), expected_answer("AUTH", 0x18, &[round]), "[MQTT-4.12.0-2]");
             shard.send(client, &auth(ReasonCode::ContinueAuthentication, METHOD, b"answer"));
         }
         assert_eq!(shard.engine.session_count(), 0);
         judge(shard, (METHOD, b"answer", false), Verdict::Success(b"last"));
-        assert_eq!(told(shard, client), said("CONNACK", 0, b"last"));
+        assert_eq!(answer(shard, client), expected_answer("CONNACK", 0, b"last"));
         shard.subscribe(client, "t", 1);
         shard.goodbye(client);
     });
 }
 
 #[test]
-fn mqtt_4_12_0_1_a_method_that_is_not_known_is_refused_and_the_host_never_asked() {
+fn mqtt_4_12_0_1_an_unknown_method_is_refused_and_the_host_is_never_asked() {
     for limits in [Limits::default(), limits()] {
         run(limits, |shard| {
             let client = shard.dial(&Hello::v5("a").method("unknown", b""));
-            assert_eq!(told(shard, client).1, 0x8C);
+            assert_eq!(answer(shard, client).1, 0x8C);
             assert!(shard.is_closed(client) && shard.asked.is_empty());
         });
     }
 }
 
 #[test]
-fn mqtt_4_12_0_4_a_client_that_fails_is_told_in_connack_and_changes_nothing() {
-    for (reason, told_reason) in [
+fn mqtt_4_12_0_4_a_client_that_fails_is_refused_in_connack_and_changes_nothing() {
+    for (reason, connack_reason) in [
         (ReasonCode::NotAuthorized, 0x87),
         (ReasonCode::BadAuthenticationMethod, 0x8C),
         (ReasonCode::Success, 0x87),
@@ -99,11 +99,11 @@ fn mqtt_4_12_0_4_a_client_that_fails_is_told_in_connack_and_changes_nothing() {
             let hello = Hello::v5("a").will("will", "never", 0).method(METHOD, b"first");
             let client = shard.dial(&hello);
             judge(shard, (METHOD, b"first", true), Verdict::Continue(b"challenge"));
-            assert_eq!(told(shard, client).0, "AUTH");
+            assert_eq!(answer(shard, client).0, "AUTH");
             assert!(!shard.is_closed(owner));
             shard.send(client, &auth(ReasonCode::ContinueAuthentication, METHOD, b"wrong"));
             judge(shard, (METHOD, b"wrong", false), Verdict::Failed(reason));
-            assert_eq!(told(shard, client).1, told_reason);
+            assert_eq!(answer(shard, client).1, connack_reason);
             assert!(shard.is_closed(client));
             assert!(!shard.is_closed(owner), "a session is not taken over by who failed");
             shard.publish(owner, "t", b"still here", 1);
@@ -115,17 +115,17 @@ fn mqtt_4_12_0_4_a_client_that_fails_is_told_in_connack_and_changes_nothing() {
 }
 
 #[test]
-fn who_succeeds_takes_the_session_over_and_not_before() {
+fn a_take_over_waits_until_the_authentication_succeeds() {
     run(limits(), |shard| {
         let owner = shard.connect(&Hello::v5("a").resume());
         let client = shard.dial(&Hello::v5("a").resume().method(METHOD, b""));
         assert!(!shard.is_closed(owner));
         judge(shard, (METHOD, b"", true), Verdict::Success(b""));
         assert_eq!(shard.ended(owner), Some(0x8E));
-        let Some(Got::ConnAck { present: true, reason: 0, told }) = shard.next(client) else {
+        let Some(Got::ConnAck { present: true, reason: 0, fields }) = shard.next(client) else {
             panic!("no session")
         };
-        assert_eq!((told.method.as_deref(), told.data), (Some(METHOD), None));
+        assert_eq!((fields.method.as_deref(), fields.data), (Some(METHOD), None));
     });
 }
 
@@ -156,10 +156,10 @@ fn mqtt_3_1_2_30_before_connack_nothing_but_auth_and_disconnect_may_come() {
                 let client = shard.dial(&hello.method(METHOD, b""));
                 if is_challenged {
                     judge(shard, (METHOD, b"", true), Verdict::Continue(b"challenge"));
-                    assert_eq!(told(shard, client).0, "AUTH");
+                    assert_eq!(answer(shard, client).0, "AUTH");
                 }
                 shard.send(client, &packet);
-                assert_eq!(told(shard, client).1, 0x82, "{packet:?}");
+                assert_eq!(answer(shard, client).1, 0x82, "{packet:?}");
                 assert!(shard.is_closed(client));
                 assert_eq!(shard.texts(watcher), [""; 0]);
                 assert_eq!(shard.engine.session_count(), 1);
@@ -177,7 +177,7 @@ fn a_client_that_leaves_or_is_malformed_before_connack_leaves_nothing() {
         assert_eq!(shard.take(client), []);
         let client = shard.dial(&Hello::v5("a").method(METHOD, b""));
         shard.send_bytes(client, &[0x00, 0x00]);
-        assert_eq!(told(shard, client).1, 0x81);
+        assert_eq!(answer(shard, client).1, 0x81);
         assert!(shard.is_closed(client));
         // The host's answers come too late, and are counted.
         let stale = shard.engine.counters().stale;
@@ -191,7 +191,7 @@ fn a_client_that_leaves_or_is_malformed_before_connack_leaves_nothing() {
 }
 
 #[test]
-fn an_answer_to_another_tenant_of_the_slot_or_a_second_one_lets_nobody_in() {
+fn an_answer_for_an_earlier_connection_of_the_slot_or_a_second_answer_admits_nobody() {
     run(Limits { generation_bits: 2, ..limits() }, |shard| {
         let gone = shard.dial(&Hello::v5("gone").method(METHOD, b""));
         let late = shard.asked.pop_front().unwrap();
@@ -208,7 +208,7 @@ fn an_answer_to_another_tenant_of_the_slot_or_a_second_one_lets_nobody_in() {
         assert_eq!(shard.next(last), None, "the answer was about another client");
         let (connection, step) = shard.asked.pop_back().unwrap();
         shard.raw_step(Event::Authenticated { connection, step, verdict });
-        assert_eq!(told(shard, last).0, "CONNACK");
+        assert_eq!(answer(shard, last).0, "CONNACK");
         let verdict = Verdict::Failed(ReasonCode::NotAuthorized);
         shard.raw_step(Event::Authenticated { connection, step, verdict });
         assert!(!shard.is_closed(last), "a step is judged once");
@@ -217,7 +217,7 @@ fn an_answer_to_another_tenant_of_the_slot_or_a_second_one_lets_nobody_in() {
 }
 
 #[test]
-fn the_time_for_connect_is_the_time_for_the_whole_exchange() {
+fn the_connect_time_out_bounds_the_whole_exchange() {
     run(limits(), |shard| {
         let client = shard.dial(&Hello::v5("a").method(METHOD, b""));
         judge(shard, (METHOD, b"", true), Verdict::Continue(b"challenge"));
@@ -237,13 +237,13 @@ fn authentication_data_is_bounded() {
         for (data, expected) in [(&b"123456"[..], None), (b"1234567", Some(0x97))] {
             let client = shard.dial(&Hello::v5("a").method(METHOD, data));
             match expected {
-                Some(reason) => assert_eq!(told(shard, client).1, reason),
+                Some(reason) => assert_eq!(answer(shard, client).1, reason),
                 None => judge(shard, (METHOD, data, true), Verdict::Continue(b"")),
             }
             shard.take(client);
             if expected.is_none() {
                 shard.send(client, &auth(ReasonCode::ContinueAuthentication, METHOD, b"12345678901"));
-                assert_eq!(told(shard, client).1, 0x97);
+                assert_eq!(answer(shard, client).1, 0x97);
             }
             assert!(shard.is_closed(client));
         }
@@ -329,7 +329,7 @@ fn a_step_longer_than_the_client_accepts_is_a_refusal() {
         let hello = Hello::v5("a").packet_bytes_max(200);
         let client = shard.dial(&hello.method(METHOD, b""));
         judge(shard, (METHOD, b"", true), Verdict::Continue(&[b'x'; 200]));
-        assert_eq!(told(shard, client).1, 0x95);
+        assert_eq!(answer(shard, client).1, 0x95);
         assert!(shard.is_closed(client));
         let client = authenticated(shard, &hello);
         shard.send(client, &auth(ReasonCode::ReAuthenticate, METHOD, b""));
@@ -339,7 +339,7 @@ fn a_step_longer_than_the_client_accepts_is_a_refusal() {
 }
 
 #[test]
-fn a_stop_ends_who_is_not_authenticated_yet() {
+fn a_stop_closes_connections_that_are_not_authenticated_yet() {
     run(limits(), |shard| {
         let client = shard.dial(&Hello::v5("a").method(METHOD, b""));
         shard.stop();

@@ -48,7 +48,7 @@ pub(crate) enum Got {
     ConnAck {
         present: bool,
         reason: u8,
-        told: Box<Told>,
+        fields: Box<ConnAckFields>,
     },
     Publish(Message),
     Ack(AckKind, u16, u8),
@@ -62,7 +62,7 @@ pub(crate) enum Got {
 
 /// The properties of a CONNACK that the engine uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ConnAckFields {
     pub(crate) expiry_s: Option<u32>,
     pub(crate) receive_maximum: Option<u16>,
     pub(crate) packet_bytes_max: Option<u32>,
@@ -86,7 +86,7 @@ impl Got {
             Packet::ConnAck(connack) => {
                 let properties = &connack.properties;
                 let reason = connack.reason.code();
-                let told = Told {
+                let fields = ConnAckFields {
                     expiry_s: properties.session_expiry_interval_s,
                     receive_maximum: properties.receive_maximum.map(NonZeroU16::get),
                     packet_bytes_max: properties.packet_bytes_max.map(NonZeroU32::get),
@@ -106,7 +106,7 @@ impl Got {
                     data: properties.authentication_data.map(<[u8]>::to_vec),
                     packet_bytes,
                 };
-                Self::ConnAck { present: connack.session_present, reason, told: Box::new(told) }
+                Self::ConnAck { present: connack.session_present, reason, fields: Box::new(fields) }
             }
             Packet::Publish(publish) => Self::Publish(Message {
                 topic: publish.topic.map_or("", TopicName::as_str).to_owned(),

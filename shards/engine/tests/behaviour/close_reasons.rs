@@ -180,7 +180,7 @@ const PROVOCATIONS: &[(ReasonCode, Provocation)] = &[
 ];
 
 #[test]
-fn every_reason_to_close_is_provoked_and_told_before_the_end() {
+fn every_close_reason_is_provoked_and_sent_before_the_close() {
     let mut seen = Vec::new();
     for (reason, (change, provoke)) in PROVOCATIONS {
         let mut limits = Limits { authentication_methods: vec!["m".into()], ..Limits::default() };

@@ -3,12 +3,12 @@
 use engine::{Admission, Limits};
 use wire::{ConnectProperties, Packet, ProtocolVersion, QoS, TopicName, Will, WillProperties};
 
-use crate::client::{Client, Got, Hello, Told, publish};
+use crate::client::{Client, ConnAckFields, Got, Hello, publish};
 use crate::host::{Shard, run};
 
-fn connack(shard: &mut Shard, client: Client) -> (bool, u8, Told) {
+fn connack(shard: &mut Shard, client: Client) -> (bool, u8, ConnAckFields) {
     match shard.next(client) {
-        Some(Got::ConnAck { present, reason, told }) => (present, reason, *told),
+        Some(Got::ConnAck { present, reason, fields }) => (present, reason, *fields),
         other => panic!("no CONNACK but {other:?}"),
     }
 }
@@ -25,18 +25,18 @@ fn refused(limits: Limits, hello: &Hello<'_>, reason: u8) {
 }
 
 #[test]
-fn every_version_is_accepted_and_told_the_limits() {
+fn every_version_is_accepted_and_sent_the_limits() {
     for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
         run(Limits::default(), |shard| {
             let client = shard.dial(&Hello::new(version, "a"));
-            let (present, reason, told) = connack(shard, client);
+            let (present, reason, fields) = connack(shard, client);
             assert_eq!((present, reason), (false, 0));
             if version == ProtocolVersion::V5 {
                 let limits = Limits::default();
-                assert_eq!(told.receive_maximum, Some(limits.receive_maximum));
-                assert_eq!(told.packet_bytes_max, Some(limits.packet_bytes_max));
-                assert_eq!(told.alias_maximum, Some(limits.topic_alias_maximum));
-                assert_eq!((told.expiry_s, told.keep_alive_s, told.assigned), (None, None, None));
+                assert_eq!(fields.receive_maximum, Some(limits.receive_maximum));
+                assert_eq!(fields.packet_bytes_max, Some(limits.packet_bytes_max));
+                assert_eq!(fields.alias_maximum, Some(limits.topic_alias_maximum));
+                assert_eq!((fields.expiry_s, fields.keep_alive_s, fields.assigned), (None, None, None));
             }
             shard.goodbye(client);
             assert_eq!(shard.engine.session_count(), 0);
@@ -45,7 +45,7 @@ fn every_version_is_accepted_and_told_the_limits() {
 }
 
 #[test]
-fn mqtt_3_1_0_1_a_first_packet_that_is_no_connect_closes_without_a_word() {
+fn mqtt_3_1_0_1_a_first_packet_other_than_connect_closes_without_an_answer() {
     run(Limits::default(), |shard| {
         for packet in [Packet::PingReq, Packet::Publish(publish("a", b"x", 0, 0))] {
             let client = shard.open(ProtocolVersion::V3_1_1, Admission::Serve);
@@ -68,7 +68,7 @@ fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error() {
 
 /// A second CONNECT of a version that nobody speaks was told 0x84, which no DISCONNECT can say.
 #[test]
-fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error_whatever_it_says() {
+fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error_in_any_version() {
     for second in [
         &b"\x10\x0C\0\x04MQTT\x06\x02\0\0\0\0"[..],
         b"\x10\x0A\0\x02QT\x05\x02\0\0\0\0",
@@ -98,7 +98,7 @@ fn mqtt_3_1_2_2_an_unknown_level_is_answered_in_the_nearest_form() {
 }
 
 #[test]
-fn connects_that_are_refused_say_why() {
+fn refused_connects_are_answered_with_their_reason() {
     let limits = || Limits { client_id_bytes_max: 4, topic_levels_max: 3, ..Limits::default() };
     refused(limits(), &Hello::v5("abcde"), 0x85);
     refused(limits(), &Hello::v5("a").will("a/b/c/d", "gone", 0), 0x90);
@@ -116,7 +116,8 @@ fn connects_that_are_refused_say_why() {
 fn mqtt_3_2_2_16_an_empty_client_identifier_is_replaced_by_a_new_one_each_time() {
     run(Limits::default(), |shard| {
         let clients = [shard.dial(&Hello::v5("")), shard.dial(&Hello::v5(""))];
-        let names = clients.map(|client| connack(shard, client).2.assigned.expect("told the identifier"));
+        let names =
+            clients.map(|client| connack(shard, client).2.assigned.expect("CONNACK has the identifier"));
         assert_ne!(names[0], names[1]);
         let client = shard.dial(&Hello::v3(""));
         assert_eq!(connack(shard, client).1, 0);
@@ -125,7 +126,7 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_replaced_by_a_new_one_each_time()
 }
 
 #[test]
-fn a_full_process_turns_away_in_the_words_of_the_version() {
+fn a_full_process_refuses_with_the_code_of_the_version() {
     for (version, reason) in [(ProtocolVersion::V5, 0x97), (ProtocolVersion::V3_1_1, 0x88)] {
         run(Limits::default(), |shard| {
             let client = shard.open(version, Admission::TurnAway);
@@ -139,13 +140,13 @@ fn a_full_process_turns_away_in_the_words_of_the_version() {
 }
 
 #[test]
-fn an_interval_longer_than_granted_is_told() {
+fn a_session_expiry_interval_that_was_shortened_is_sent_in_connack() {
     let limits = Limits { session_expiry_s_max: 100, keep_alive_s_max: 60, ..Limits::default() };
     run(limits, |shard| {
-        for (asked_s, told_s) in [(100, None), (101, Some(100)), (u32::MAX, Some(100))] {
+        for (asked_s, granted_s) in [(100, None), (101, Some(100)), (u32::MAX, Some(100))] {
             let client = shard.dial(&Hello::v5("a").expiry_s(asked_s).keep_alive_s(60));
-            let (_, _, told) = connack(shard, client);
-            assert_eq!((told.expiry_s, told.keep_alive_s), (told_s, None));
+            let (_, _, fields) = connack(shard, client);
+            assert_eq!((fields.expiry_s, fields.keep_alive_s), (granted_s, None));
         }
         for asked_s in [0, 61] {
             let client = shard.dial(&Hello::v5("a").keep_alive_s(asked_s));
@@ -168,8 +169,8 @@ fn mqtt_3_1_2_24_a_connack_the_client_cannot_take_is_a_refusal_and_takes_nothing
         {
             let name = if reason == Some(0) { "c" } else { "a" };
             let client = shard.dial(&Hello::v5(name).packet_bytes_max(packet_bytes_max));
-            let told = shard.take(client);
-            let reasons: Vec<u8> = told
+            let sent = shard.take(client);
+            let reasons: Vec<u8> = sent
                 .iter()
                 .map(|got| match got {
                     Got::ConnAck { reason, .. } => *reason,
@@ -189,10 +190,10 @@ fn mqtt_3_2_2_20_user_properties_are_left_out_where_the_client_cannot_take_them(
         let mut size = 0;
         run(Limits { tell_shard, ..Limits::default() }, |shard| {
             let client = shard.dial(&Hello::v5("a").packet_bytes_max(packet_bytes_max));
-            let (_, reason, told) = connack(shard, client);
+            let (_, reason, fields) = connack(shard, client);
             assert_eq!(reason, 0);
             assert!(!shard.is_closed(client));
-            size = u32::try_from(told.packet_bytes).unwrap();
+            size = u32::try_from(fields.packet_bytes).unwrap();
         });
         size
     };
@@ -257,7 +258,7 @@ fn packets_only_a_server_sends_and_auth_without_a_method_are_protocol_errors() {
 }
 
 #[test]
-fn mqtt_4_13_1_1_a_malformed_packet_is_told_with_its_reason_before_the_end() {
+fn mqtt_4_13_1_1_a_malformed_packet_is_answered_with_its_reason_before_the_close() {
     for (bytes, reason) in [
         (&[0x36, 3, 0, 1, b'a'][..], 0x81),
         (&[0x30, 0xFF, 0xFF, 0xFF, 0x7F][..], 0x95),
@@ -267,9 +268,9 @@ fn mqtt_4_13_1_1_a_malformed_packet_is_told_with_its_reason_before_the_end() {
             let client = shard.connect(&Hello::v5("a"));
             shard.send_bytes(client, bytes);
             let got = shard.take(client);
-            let [Got::Disconnect(told, Some(words))] = got.as_slice() else { panic!("{got:?}") };
-            assert!(*told == reason || *told == 0x94 || *told == 0x82, "{bytes:x?}: {told:#x}");
-            assert!(!words.is_empty());
+            let [Got::Disconnect(sent, Some(reason_string))] = got.as_slice() else { panic!("{got:?}") };
+            assert!(*sent == reason || *sent == 0x94 || *sent == 0x82, "{bytes:x?}: {sent:#x}");
+            assert!(!reason_string.is_empty());
             // Words only where they fit [MQTT-3.14.2-3].
             let client = shard.connect(&Hello::v5("a").packet_bytes_max(24));
             shard.send_bytes(client, bytes);
@@ -279,7 +280,7 @@ fn mqtt_4_13_1_1_a_malformed_packet_is_told_with_its_reason_before_the_end() {
 }
 
 #[test]
-fn an_older_client_is_closed_without_a_word() {
+fn an_older_client_is_closed_without_disconnect() {
     run(Limits::default(), |shard| {
         for bytes in [&[0x36, 3, 0, 1, b'a'][..], &[0x30, 0xFF, 0xFF, 0xFF, 0x7F], &[0xF0, 0], &[0x10, 0]] {
             let client = shard.connect(&Hello::v3("a"));
@@ -291,7 +292,7 @@ fn an_older_client_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_full_shard_refuses_new_sessions_and_lets_known_ones_in() {
+fn a_full_shard_refuses_new_sessions_and_accepts_existing_ones() {
     for (hello, reason) in [(Hello::v5("new"), 0x97), (Hello::v3("new"), 0x88)] {
         run(Limits { sessions_max: 2, ..Limits::default() }, |shard| {
             let first = shard.connect(&Hello::v5("a").expiry_s(100));
@@ -311,7 +312,7 @@ fn a_full_shard_refuses_new_sessions_and_lets_known_ones_in() {
 }
 
 #[test]
-fn while_it_stops_a_shard_says_so_and_lets_nobody_in() {
+fn a_shard_that_stops_refuses_every_connect() {
     run(Limits::default(), |shard| {
         let new = shard.connect(&Hello::v5("new").resume());
         let old = shard.connect(&Hello::v3("old"));

@@ -14,7 +14,7 @@ fn send(shard: &mut Shard, client: Client, text: &str, expiry_s: u32) {
 }
 
 #[test]
-fn mqtt_3_3_2_6_the_interval_sent_is_what_is_left_of_it() {
+fn mqtt_3_3_2_6_the_remaining_interval_is_sent() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let client = shard.connect(&Hello::v5("a").resume());
@@ -32,7 +32,7 @@ fn mqtt_3_3_2_6_the_interval_sent_is_what_is_left_of_it() {
 }
 
 #[test]
-fn an_interval_of_zero_reaches_who_can_be_sent_it_at_once() {
+fn an_interval_of_zero_reaches_subscribers_that_can_be_sent_it_at_once() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let client = shard.connect(&Hello::v5("a").receive_maximum(1));
@@ -49,7 +49,7 @@ fn an_interval_of_zero_reaches_who_can_be_sent_it_at_once() {
 }
 
 #[test]
-fn mqtt_3_3_2_5_what_expires_in_the_queue_is_never_sent() {
+fn mqtt_3_3_2_5_a_message_that_expires_in_the_queue_is_never_sent() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let client = shard.connect(&Hello::v5("a").resume());
@@ -66,7 +66,7 @@ fn mqtt_3_3_2_5_what_expires_in_the_queue_is_never_sent() {
 }
 
 #[test]
-fn mqtt_4_3_3_7_what_was_sent_once_is_sent_again_however_old() {
+fn mqtt_4_3_3_7_a_message_that_was_sent_is_redelivered_even_if_it_has_expired() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a").resume());
         shard.subscribe(client, "t", 2);
@@ -116,7 +116,7 @@ fn mqtt_3_3_2_5_an_expired_retained_message_leaves_the_store_by_itself() {
 }
 
 #[test]
-fn what_replaces_a_retained_message_is_not_taken_out_in_its_place() {
+fn the_expiry_of_a_replaced_retained_message_does_not_remove_its_replacement() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         for (first, second, left) in
@@ -149,7 +149,7 @@ fn the_room_of_an_expired_retained_message_is_free_for_the_next() {
 }
 
 #[test]
-fn a_full_queue_drops_what_has_expired_before_what_has_not() {
+fn a_full_queue_drops_expired_messages_first() {
     for queue_full in [QueueFull::DropNewest, QueueFull::DropOldest, QueueFull::EndSession] {
         run(Limits { queue_messages_max: 3, queue_full, ..Limits::default() }, |shard| {
             let publisher = shard.connect(&Hello::v5("p"));

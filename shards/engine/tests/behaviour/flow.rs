@@ -41,7 +41,7 @@ fn mqtt_3_3_4_9_no_more_messages_are_in_flight_than_the_client_takes() {
 }
 
 #[test]
-fn the_quota_starts_afresh_on_resume_and_counts_what_this_connection_was_sent() {
+fn the_quota_starts_afresh_on_resume_and_counts_the_messages_of_this_connection() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let client = shard.connect(&Hello::v5("a").resume());
@@ -99,7 +99,7 @@ fn mqtt_3_3_4_10_a_pubrel_to_be_repeated_does_not_wait_behind_a_publish_without_
 }
 
 #[test]
-fn what_was_queued_meanwhile_does_not_overtake_what_is_to_be_sent_again_though_it_needs_no_quota() {
+fn a_queued_message_that_needs_no_quota_does_not_overtake_the_redelivery() {
     run(Limits { queue_qos0_offline: true, ..Limits::default() }, |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let hello = Hello::v5("a").resume();
@@ -120,7 +120,7 @@ fn what_was_queued_meanwhile_does_not_overtake_what_is_to_be_sent_again_though_i
 }
 
 #[test]
-fn mqtt_3_3_4_7_a_client_that_exceeds_our_receive_maximum_is_told_0x93() {
+fn mqtt_3_3_4_7_a_client_that_exceeds_our_receive_maximum_is_closed_with_0x93() {
     let limits = || Limits { receive_maximum: 2, ..Limits::default() };
     run(limits(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
@@ -147,7 +147,7 @@ fn mqtt_3_3_4_7_a_client_that_exceeds_our_receive_maximum_is_told_0x93() {
 }
 
 #[test]
-fn a_refused_publish_frees_its_place_in_our_receive_maximum() {
+fn a_refused_publish_no_longer_counts_against_our_receive_maximum() {
     let limits = Limits { receive_maximum: 1, topic_levels_max: 1, ..Limits::default() };
     run(limits, |shard| {
         let client = shard.connect(&Hello::v5("a"));

@@ -51,7 +51,7 @@ struct Line {
     flushing: bool,
     closed: bool,
     /// The engine said that it may be closed at once.
-    farewell: bool,
+    may_close_at_once: bool,
     assembler: Assembler,
     inbox: VecDeque<Got>,
 }
@@ -75,7 +75,7 @@ pub(crate) struct Shard {
     /// Connections whose hand-over was asked for, each with the shard of its session.
     pub(crate) hand_overs: VecDeque<(ConnectionId, u16)>,
     /// Reason strings of acknowledgements, one for each that came, of all clients.
-    pub(crate) words: Vec<Option<String>>,
+    pub(crate) reason_strings: Vec<Option<String>>,
     next_packet_id: u16,
 }
 
@@ -100,7 +100,7 @@ impl Shard {
             ticks: true,
             asked: VecDeque::new(),
             hand_overs: VecDeque::new(),
-            words: Vec::new(),
+            reason_strings: Vec::new(),
             next_packet_id: 1,
         }
     }
@@ -126,7 +126,7 @@ impl Shard {
             paused: false,
             flushing: false,
             closed: false,
-            farewell: false,
+            may_close_at_once: false,
             assembler: Assembler::new(),
             inbox: VecDeque::new(),
         };
@@ -181,7 +181,7 @@ impl Shard {
 
     /// Whether the engine said that a client's connection may be closed at once.
     pub(crate) fn may_close_at_once(&self, client: Client) -> bool {
-        self.lines[client.line].farewell
+        self.lines[client.line].may_close_at_once
     }
 
     /// How much the engine has not consumed of what a client sent.
@@ -302,7 +302,7 @@ impl Shard {
     }
 
     /// Everything every session was owed is accounted for.
-    pub(crate) fn check_books(&self) {
+    pub(crate) fn check_ledgers(&self) {
         // The whole audit walks every message: it is for shards that hold few.
         let few = self.engine.store().0 <= AUDITED_MESSAGES_MAX;
         let sessions = if few { self.engine.audit().sessions } else { self.engine.ledgers() };
@@ -373,7 +373,7 @@ impl Shard {
     fn step_and_see(&mut self, event: Event<'_>) -> Consumed {
         let consumed = self.engine.step(Instant::from_ms(self.now_ms), event, &mut self.actions);
         self.todo.extend(self.actions.drain());
-        self.check_books();
+        self.check_ledgers();
         consumed
     }
 
@@ -385,7 +385,7 @@ impl Shard {
         let line = &mut self.lines[number];
         line.unconsumed = bytes[consumed.bytes..].to_vec();
         line.paused = consumed.bytes < bytes.len();
-        line.farewell = consumed.may_close_at_once;
+        line.may_close_at_once = consumed.may_close_at_once;
         if consumed.may_close_at_once && number.is_multiple_of(2) {
             // A host may close at once or wait for the peer: here half of them do this and half that.
             self.close_line(number, ClosedBy::Peer);
@@ -457,11 +457,11 @@ impl Shard {
                     let now = self.now();
                     self.engine.give_back(now, id, chunk, sent, &mut self.actions);
                     self.todo.extend(self.actions.drain());
-                    self.check_books();
+                    self.check_ledgers();
                     if drain.budget_bytes != usize::MAX {
                         self.lines[line].drain.budget_bytes -= sent;
                     }
-                    self.lines[line].arrive(&taken, &mut self.words);
+                    self.lines[line].arrive(&taken, &mut self.reason_strings);
                     if sent < length && self.lines[line].drain.budget_bytes == 0 {
                         return;
                     }
@@ -490,7 +490,7 @@ impl Shard {
 
 impl Line {
     /// Bytes reach the client, which must be able to read them.
-    fn arrive(&mut self, mut bytes: &[u8], words: &mut Vec<Option<String>>) {
+    fn arrive(&mut self, mut bytes: &[u8], reason_strings: &mut Vec<Option<String>>) {
         let packets = self.assembler.next(&mut bytes, u32::MAX);
         let mut next = packets.expect("the engine frames its packets");
         while let Some(frame) = next {
@@ -503,7 +503,8 @@ impl Line {
                 Packet::UnsubAck(unsuback) => Some(unsuback.properties),
                 _ => None,
             };
-            words.extend(acknowledgement.map(|properties| properties.reason_string.map(str::to_owned)));
+            reason_strings
+                .extend(acknowledgement.map(|properties| properties.reason_string.map(str::to_owned)));
             self.inbox.push_back(Got::of(&packet, bytes_on_the_wire));
             next = self.assembler.next(&mut bytes, u32::MAX).expect("the engine frames its packets");
         }

@@ -80,7 +80,7 @@ fn filter_texts_count_once_and_a_new_one_is_refused_past_the_ceiling() {
 }
 
 #[test]
-fn what_waits_in_outboxes_counts_until_it_is_sent() {
+fn bytes_in_outboxes_count_until_they_are_sent() {
     run(Limits { memory_bytes_max: 3_000, ..Limits::default() }, |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let client = shard.connect(&Hello::v5("a"));
@@ -108,8 +108,8 @@ fn half(shard: &mut Shard, client: Client, bytes: usize) {
 }
 
 #[test]
-fn half_a_packet_counts_and_a_long_one_ends_its_connection_past_the_ceiling() {
-    for (hello, told) in [(Hello::v5("a"), Some(0x97)), (Hello::v3("a"), None)] {
+fn a_partial_packet_counts_and_a_long_one_ends_its_connection_past_the_ceiling() {
+    for (hello, reason) in [(Hello::v5("a"), Some(0x97)), (Hello::v3("a"), None)] {
         run(Limits { memory_bytes_max: 50_000, ..Limits::default() }, |shard| {
             let before = shard.connect(&Hello::v5("before"));
             half(shard, before, 40_000);
@@ -124,7 +124,7 @@ fn half_a_packet_counts_and_a_long_one_ends_its_connection_past_the_ceiling() {
             shard.hang_up(client);
             let client = shard.connect(&hello);
             half(shard, client, 30_000);
-            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.ended(client), reason);
             assert_eq!(shard.engine.counters().partial_packets_refused, 1);
             assert!(!shard.is_closed(before), "who does not grow is not ended");
             // New work is not refused for what may never become whole.

@@ -14,14 +14,14 @@ fn close(shard: &mut Shard, client_id: &str) -> bool {
 }
 
 #[test]
-fn only_5_0_is_told_and_both_are_closed_with_their_will() {
-    for (hello, told) in [(Hello::v5("a"), Some(0x98)), (Hello::v3("a"), None)] {
+fn only_5_0_is_sent_disconnect_and_both_are_closed_with_their_will() {
+    for (hello, reason) in [(Hello::v5("a"), Some(0x98)), (Hello::v3("a"), None)] {
         run(Limits::default(), |shard| {
             let watcher = shard.connect(&Hello::v5("watcher"));
             shard.subscribe(watcher, "will/#", 1);
             let client = shard.connect(&hello.will("will/a", "gone", 0));
             assert!(close(shard, "a"));
-            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.ended(client), reason);
             assert_eq!(shard.texts(watcher), ["gone"]);
             assert_eq!(shard.engine.counters().closed_by_operator, 1);
             // The others stay.
@@ -33,7 +33,7 @@ fn only_5_0_is_told_and_both_are_closed_with_their_will() {
 
 /// So that what clients were promised is on its way when the stop comes.
 #[test]
-fn before_a_stop_nothing_more_is_taken_from_clients_and_what_is_on_its_way_leaves() {
+fn a_shard_that_quiesces_takes_no_packets_and_sends_its_pending_messages() {
     run(Limits::default(), |shard| {
         let subscriber = shard.connect(&Hello::v5("s"));
         shard.subscribe(subscriber, "t", 1);
@@ -71,7 +71,7 @@ fn the_session_goes_on_as_its_expiry_says() {
 }
 
 #[test]
-fn a_delayed_will_waits_and_a_client_back_in_time_takes_it_back() {
+fn a_delayed_will_waits_and_a_client_that_reconnects_in_time_cancels_it() {
     run(Limits::default(), |shard| {
         let watcher = shard.connect(&Hello::v5("watcher"));
         shard.subscribe(watcher, "will/#", 1);
@@ -88,7 +88,7 @@ fn a_delayed_will_waits_and_a_client_back_in_time_takes_it_back() {
 }
 
 #[test]
-fn who_is_not_connected_cannot_be_closed() {
+fn a_client_that_is_not_connected_cannot_be_closed() {
     run(Limits::default(), |shard| {
         assert!(!close(shard, "nobody"));
         let client = shard.connect(&Hello::v5("a").expiry_s(100));
@@ -105,7 +105,7 @@ fn who_is_not_connected_cannot_be_closed() {
 }
 
 #[test]
-fn a_client_whose_connack_is_not_out_is_closed_without_a_word() {
+fn a_client_whose_connack_is_not_out_is_closed_without_disconnect() {
     run(Limits::default(), |shard| {
         // What is to be durable first: that the session ends which was there before.
         let client = shard.connect(&Hello::v5("a").expiry_s(100));
@@ -122,7 +122,7 @@ fn a_client_whose_connack_is_not_out_is_closed_without_a_word() {
 }
 
 #[test]
-fn who_does_not_read_is_closed_in_the_end() {
+fn a_client_that_does_not_read_is_closed_after_the_time_out() {
     let limits = Limits { close_timeout_ms: 1_000, ..Limits::default() };
     run(limits, |shard| {
         let client = shard.connect(&Hello::v5("a"));

@@ -15,7 +15,7 @@ pub(crate) type Name = (String, u32);
 pub(crate) type SessionName = (usize, u32);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Wanted {
     pub(crate) qos: u8,
     pub(crate) no_local: bool,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Wish {
 #[derive(Debug, Default)]
 pub(crate) struct SessionModel {
     pub(crate) number: u32,
-    pub(crate) wishes: BTreeMap<String, Wish>,
+    pub(crate) subscriptions: BTreeMap<String, Wanted>,
     /// Every filter ever subscribed to: a look-up may answer late.
     past_filters: BTreeSet<String>,
     /// Identifiers of deliveries that the client has not acknowledged to their end.
@@ -60,7 +60,7 @@ pub(crate) struct Oracle {
     published: BTreeMap<Name, Published>,
     delivered: BTreeMap<(SessionName, Name), u32>,
     /// Wills that were taken back.
-    pub(crate) silenced: BTreeSet<Name>,
+    pub(crate) cancelled_wills: BTreeSet<Name>,
     retained: BTreeMap<String, Option<Name>>,
     pub(crate) deliveries: u64,
 }
@@ -98,8 +98,8 @@ impl ConnectionModel {
 }
 
 impl SessionModel {
-    pub(crate) fn wish(&mut self, filter: &str, wish: Wish) {
-        self.wishes.insert(filter.to_owned(), wish);
+    pub(crate) fn subscribe(&mut self, filter: &str, wanted: Wanted) {
+        self.subscriptions.insert(filter.to_owned(), wanted);
         self.past_filters.insert(filter.to_owned());
     }
 
@@ -134,10 +134,12 @@ impl Oracle {
         let mut owed = BTreeMap::new();
         for (client, session, keeps) in sessions.unwrap_or_default() {
             let granted = session
-                .wishes
+                .subscriptions
                 .iter()
-                .filter(|(filter, wish)| matches(filter, topic) && !(wish.no_local && *client == publisher))
-                .map(|(_, wish)| wish.qos.min(qos))
+                .filter(|(filter, wanted)| {
+                    matches(filter, topic) && !(wanted.no_local && *client == publisher)
+                })
+                .map(|(_, wanted)| wanted.qos.min(qos))
                 .max();
             if let Some(granted) = granted.filter(|_| *keeps) {
                 owed.insert((*client, session.number), granted);
@@ -172,7 +174,7 @@ impl Oracle {
         let name = name_in(&message.payload);
         let published = self.published.get(&name).unwrap_or_else(|| panic!("nobody published {name:?}"));
         assert_eq!(published.topic, topic, "{name:?}");
-        assert!(!self.silenced.contains(&name), "a will that was taken back: {name:?}");
+        assert!(!self.cancelled_wills.contains(&name), "a will that was taken back: {name:?}");
         if message.qos > 0 {
             let is_new = session.outstanding.insert(message.id);
             assert!(is_new || message.dup, "identifier {} is in use", message.id);

@@ -36,7 +36,7 @@ fn a_message_arrives_with_the_lower_of_both_qualities_in_every_pair_of_versions(
 }
 
 #[test]
-fn a_publish_nobody_wants_is_taken_and_5_0_says_so() {
+fn a_publish_without_a_subscriber_is_acknowledged_and_5_0_is_sent_0x10() {
     run(Limits::default(), |shard| {
         let new = shard.connect(&Hello::v5("new"));
         let old = shard.connect(&Hello::v3("old"));

@@ -57,7 +57,7 @@ fn a_message_larger_than_the_queue_takes_nothing_else_with_it() {
 }
 
 #[test]
-fn a_session_that_ends_for_its_queue_is_told_0x97_and_its_will_is_published() {
+fn a_session_that_ends_for_its_full_queue_is_closed_with_0x97_and_its_will_is_published() {
     let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 2, ..Limits::default() };
     run(limits, |shard| {
         let watcher = shard.connect(&Hello::v5("w"));
@@ -194,7 +194,7 @@ fn a_slow_reader_has_no_more_of_qos_1_and_2_in_its_outbox_than_the_bound_and_one
 }
 
 #[test]
-fn what_waits_for_an_outbox_is_not_overtaken_while_that_has_a_little_room() {
+fn messages_that_wait_for_an_outbox_are_not_overtaken_while_it_has_a_little_room() {
     let limits = Limits { outbox_bytes_max: 1_000, ..Limits::default() };
     run(limits, |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
@@ -257,7 +257,7 @@ fn qos_0_is_queued_for_absent_sessions_only_where_that_is_configured_and_keeps_i
 }
 
 #[test]
-fn past_the_memory_ceiling_5_0_is_told_0x97_and_3_1_1_waits() {
+fn past_the_memory_ceiling_5_0_is_refused_with_0x97_and_3_1_1_waits() {
     let limits = Limits { memory_bytes_max: 10_000, ..Limits::default() };
     run(limits, |shard| {
         let new = shard.connect(&Hello::v5("new"));

@@ -12,7 +12,7 @@ use wire::{
 
 use crate::client::{Client, Got, Hello, packet_id, plain, publish, qos};
 use crate::host::{Drain, Shard};
-use crate::oracle::{ConnectionModel, Name, Oracle, SessionModel, Wish, payload};
+use crate::oracle::{ConnectionModel, Name, Oracle, SessionModel, Wanted, payload};
 
 const SEEDS: u64 = 64;
 const STEPS: u32 = 300;
@@ -81,7 +81,7 @@ struct Person {
     connection: ConnectionModel,
     outgoing: Vec<Outgoing>,
     /// Acknowledgements it has not sent yet, oldest first.
-    owes: Vec<(AckKind, u16)>,
+    due_acks: Vec<(AckKind, u16)>,
     published: u32,
     wills: u32,
     armed_will: Option<Name>,
@@ -137,7 +137,7 @@ impl World {
                 session: SessionModel::default(),
                 connection: ConnectionModel::default(),
                 outgoing: Vec::new(),
-                owes: Vec::new(),
+                due_acks: Vec::new(),
                 published: 0,
                 wills: 0,
                 armed_will: None,
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// Whether a client may say something now, and will be heard at once.
+    /// Whether a client may send something now that is read at once.
     fn is_ready(&mut self, who: usize) -> Option<Client> {
         let line = self.people[who].line?;
         self.notice(who);
@@ -200,7 +200,7 @@ impl World {
     }
 
     /// Sends a packet in a few pieces.
-    fn say(&mut self, line: Client, packet: &Packet<'_>) {
+    fn send(&mut self, line: Client, packet: &Packet<'_>) {
         let mut bytes = Vec::new();
         packet.encode(line.version, &mut bytes);
         let mut rest = bytes.as_slice();
@@ -231,7 +231,7 @@ impl World {
         person.persistent = persistent;
         person.ends_at_ms = None;
         person.greeted = false;
-        person.owes.clear();
+        person.due_acks.clear();
         person.connection = ConnectionModel::new(usize::from(receive_maximum));
 
         let name = person.name.clone();
@@ -299,15 +299,15 @@ impl World {
                 [RetainHandling::SendAtSubscribe, RetainHandling::SendIfNew, RetainHandling::DoNotSend];
             options.retain_handling = self.chance.of(&handling);
         }
-        self.say_subscribe(line, filter, options);
-        let wish = Wish { qos: options.qos.bits(), no_local: options.no_local };
-        self.people[who].session.wish(filter, wish);
+        self.send_subscribe(line, filter, options);
+        let wanted = Wanted { qos: options.qos.bits(), no_local: options.no_local };
+        self.people[who].session.subscribe(filter, wanted);
     }
 
-    fn say_subscribe(&mut self, line: Client, filter: &str, options: SubscribeOptions) {
+    fn send_subscribe(&mut self, line: Client, filter: &str, options: SubscribeOptions) {
         let id = packet_id(self.shard.packet_id());
         let filters = [(TopicFilter::parse(filter).expect("a good filter"), options)];
-        self.say(
+        self.send(
             line,
             &Packet::Subscribe(wire::Subscribe {
                 packet_id: id,
@@ -325,8 +325,8 @@ impl World {
         let packet_id = packet_id(self.shard.packet_id());
         let user_properties = wire::UserProperties::default();
         let filters = wire::UnsubscribeFilters::from_slice(&filters);
-        self.say(line, &Packet::Unsubscribe(wire::Unsubscribe { packet_id, user_properties, filters }));
-        self.people[who].session.wishes.remove(filter);
+        self.send(line, &Packet::Unsubscribe(wire::Unsubscribe { packet_id, user_properties, filters }));
+        self.people[who].session.subscriptions.remove(filter);
     }
 
     fn publish(&mut self, who: usize) {
@@ -356,13 +356,13 @@ impl World {
             self.vanish(who);
             return;
         }
-        self.say_publish(who, line, &outgoing, false);
+        self.send_publish(who, line, &outgoing, false);
         if bits > 0 {
             self.people[who].outgoing.push(outgoing);
         }
     }
 
-    fn say_publish(&mut self, who: usize, line: Client, outgoing: &Outgoing, dup: bool) {
+    fn send_publish(&mut self, who: usize, line: Client, outgoing: &Outgoing, dup: bool) {
         // What it is owed is settled before the broker moves.
         let sessions: Vec<(usize, &SessionModel, bool)> = self
             .people
@@ -371,13 +371,13 @@ impl World {
             .filter(|(_, person)| self.exists(person))
             .map(|(at, person)| (at, &person.session, true))
             .collect();
-        let heard = self.shard.unconsumed_bytes(line) == 0;
-        let sessions = heard.then_some(sessions.as_slice());
+        let is_read_at_once = self.shard.unconsumed_bytes(line) == 0;
+        let sessions = is_read_at_once.then_some(sessions.as_slice());
         self.oracle.publish(&outgoing.name, outgoing.topic, outgoing.qos, who, sessions);
         let payload = payload(&outgoing.name);
-        self.say(line, &Packet::Publish(packet_of(outgoing, &payload, dup)));
-        let certain = heard && !dup && self.shard.unconsumed_bytes(line) == 0;
-        if heard && !certain && !dup {
+        self.send(line, &Packet::Publish(packet_of(outgoing, &payload, dup)));
+        let certain = is_read_at_once && !dup && self.shard.unconsumed_bytes(line) == 0;
+        if is_read_at_once && !certain && !dup {
             self.oracle.doubt(&outgoing.name);
         }
         if outgoing.retain {
@@ -393,7 +393,7 @@ impl World {
     fn leave(&mut self, who: usize) {
         let Some(line) = self.is_ready(who) else { return };
         if let Some(will) = self.people[who].armed_will.take() {
-            self.oracle.silenced.insert(will);
+            self.oracle.cancelled_wills.insert(will);
         }
         self.shard.disconnect(line, ReasonCode::Success, None);
         self.oracle_ends_connection(who);
@@ -423,17 +423,17 @@ impl World {
         let Some(line) = self.people[who].line else { return };
         let hesitates = self.chance.one_in(3);
         while let Some(got) = self.shard.next(line) {
-            self.hear(who, line, got);
+            self.on_packet(who, line, got);
             if self.people[who].line.is_none() {
                 return;
             }
         }
         if !hesitates {
-            self.pay(who, line);
+            self.acknowledge(who, line);
         }
     }
 
-    fn hear(&mut self, who: usize, line: Client, got: Got) {
+    fn on_packet(&mut self, who: usize, line: Client, got: Got) {
         let person = &mut self.people[who];
         assert!(person.greeted || matches!(got, Got::ConnAck { .. }), "before CONNACK: {got:?}");
         match got {
@@ -448,21 +448,21 @@ impl World {
             Got::Publish(message) => {
                 self.oracle.deliver(who, &mut person.session, &mut person.connection, &message);
                 match message.qos {
-                    1 => person.owes.push((AckKind::PubAck, message.id)),
-                    2 => person.owes.push((AckKind::PubRec, message.id)),
+                    1 => person.due_acks.push((AckKind::PubAck, message.id)),
+                    2 => person.due_acks.push((AckKind::PubRec, message.id)),
                     _ => {}
                 }
             }
             Got::Ack(AckKind::PubRel, id, _) => {
                 person.session.released(id);
-                person.owes.push((AckKind::PubComp, id));
+                person.due_acks.push((AckKind::PubComp, id));
             }
             Got::Ack(AckKind::PubRec, id, reason) => {
                 assert!(reason < 0x80);
                 let outgoing =
                     person.outgoing.iter_mut().find(|outgoing| outgoing.id == id && outgoing.qos == 2);
                 outgoing.unwrap_or_else(|| panic!("PUBREC of {id} to {who}")).received = true;
-                person.owes.push((AckKind::PubRel, id));
+                person.due_acks.push((AckKind::PubRel, id));
             }
             Got::Ack(kind @ (AckKind::PubAck | AckKind::PubComp), id, _) => {
                 let bits = if kind == AckKind::PubAck { 1 } else { 2 };
@@ -472,7 +472,7 @@ impl World {
             }
             Got::SubAck(..) | Got::UnsubAck(..) | Got::PingResp => {}
             Got::Auth(..) => panic!("client {who} named no method"),
-            Got::Disconnect(reason, words) => panic!("client {who} was told {reason:#x} {words:?}"),
+            Got::Disconnect(reason, text) => panic!("client {who} was sent {reason:#x} {text:?}"),
         }
     }
 
@@ -481,22 +481,22 @@ impl World {
         let outgoing = core::mem::take(&mut self.people[who].outgoing);
         for outgoing in &outgoing {
             if outgoing.received {
-                self.say(line, &crate::client::ack(AckKind::PubRel, outgoing.id, ReasonCode::Success));
+                self.send(line, &crate::client::ack(AckKind::PubRel, outgoing.id, ReasonCode::Success));
             } else {
-                self.say_publish(who, line, outgoing, true);
+                self.send_publish(who, line, outgoing, true);
             }
         }
         self.people[who].outgoing = outgoing;
     }
 
-    /// Sends the acknowledgements a client owes.
-    fn pay(&mut self, who: usize, line: Client) {
-        for (kind, id) in core::mem::take(&mut self.people[who].owes) {
+    /// Sends the acknowledgements that a client owes.
+    fn acknowledge(&mut self, who: usize, line: Client) {
+        for (kind, id) in core::mem::take(&mut self.people[who].due_acks) {
             if matches!(kind, AckKind::PubAck | AckKind::PubComp) {
                 let person = &mut self.people[who];
                 person.session.acknowledged(&mut person.connection, id);
             }
-            self.say(line, &crate::client::ack(kind, id, ReasonCode::Success));
+            self.send(line, &crate::client::ack(kind, id, ReasonCode::Success));
         }
     }
 
@@ -512,7 +512,7 @@ impl World {
                 let person = &mut self.people[who];
                 person.expects_present = true;
                 person.ends_at_ms = None;
-                person.owes.clear();
+                person.due_acks.clear();
                 person.connection = ConnectionModel::new(65_535);
                 let name = person.name.clone();
                 self.people[who].line = Some(self.shard.dial(&Hello::v5(&name).resume()));

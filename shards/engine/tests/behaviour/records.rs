@@ -19,7 +19,7 @@ fn export(shard: &Shard) -> Vec<SessionRecord> {
 }
 
 #[test]
-fn what_is_exported_is_restored_and_delivers() {
+fn an_exported_session_is_restored_and_receives_messages() {
     let mut records = Vec::new();
     run(Limits::default(), |shard| {
         let options = SubscribeOptions {
@@ -104,7 +104,7 @@ fn a_restored_session_ends_after_the_default_interval_unless_its_client_comes_ba
 }
 
 #[test]
-fn the_version_grows_with_every_change_worth_writing() {
+fn the_version_of_the_records_grows_with_every_change_of_a_record() {
     run(Limits::default(), |shard| {
         let mut last = shard.engine.records_version();
         let mut grew = |shard: &Shard, expected: bool, what: &str| {
@@ -136,7 +136,7 @@ fn the_version_grows_with_every_change_worth_writing() {
 }
 
 #[test]
-fn a_record_that_cannot_be_used_is_named_and_leaves_nothing() {
+fn an_invalid_record_is_named_by_its_filter_and_leaves_nothing() {
     let record = |topic_filter: &str, qos, retain_handling| SessionRecord {
         client_id: "a".to_owned(),
         subscriptions: vec![SubscriptionRecord {

@@ -84,7 +84,7 @@ fn mqtt_3_8_3_3_no_local_keeps_a_client_s_own_retained_messages_from_it() {
 }
 
 #[test]
-fn thousands_come_in_slices_to_a_slow_reader_without_a_loss() {
+fn thousands_come_in_pages_to_a_slow_reader_without_a_loss() {
     for (bits, receive_maximum, budget) in [(0, 65_535, 2_000), (1, 10, 2_000), (2, 65_535, 300)] {
         let limits = Limits { outbox_bytes_max: 4_096, queue_messages_max: 5, ..Limits::default() };
         run(limits, |shard| {
@@ -140,7 +140,7 @@ fn large_retained_messages_wait_for_room_in_the_outbox() {
 }
 
 #[test]
-fn a_tick_sends_no_more_of_what_is_retained_than_a_few_slices() {
+fn a_tick_sends_at_most_a_few_pages_of_retained_messages() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         for number in 0..3_000 {
@@ -161,7 +161,7 @@ fn a_tick_sends_no_more_of_what_is_retained_than_a_few_slices() {
 
 /// It can wait in its store; what is published meanwhile cannot.
 #[test]
-fn what_is_retained_fills_half_an_outbox_and_leaves_the_rest_to_what_is_published_meanwhile() {
+fn a_replay_fills_half_an_outbox_and_leaves_the_rest_to_live_messages() {
     let limits = Limits { outbox_bytes_max: 4_000, ..Limits::default() };
     run(limits, |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
@@ -186,7 +186,7 @@ fn what_is_retained_fills_half_an_outbox_and_leaves_the_rest_to_what_is_publishe
 
 /// What is queued comes first. When that expires nothing is sent that would tell of new room.
 #[test]
-fn what_is_retained_is_sent_once_what_was_queued_before_it_has_expired() {
+fn a_replay_begins_once_the_messages_queued_before_it_have_expired() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         shard.publish_retained(publisher, "kept", b"kept", 0);
@@ -232,7 +232,7 @@ fn mqtt_4_6_0_5_an_older_retained_message_never_follows_a_newer_live_one() {
 }
 
 #[test]
-fn mqtt_3_8_4_4_each_subscription_is_sent_what_is_retained_though_none_was_looked_up_in_between() {
+fn mqtt_3_8_4_4_each_of_several_pending_subscriptions_gets_its_own_replay() {
     for filter in ["t/1", "t/+"] {
         run(Limits::default(), |shard| {
             let publisher = shard.connect(&Hello::v5("p"));
@@ -259,7 +259,7 @@ fn mqtt_3_8_4_4_each_subscription_is_sent_what_is_retained_though_none_was_looke
 }
 
 #[test]
-fn subscribing_again_in_the_middle_sends_the_rest_and_then_all_of_it() {
+fn subscribing_again_during_a_replay_sends_the_rest_and_then_all_again() {
     let limits = Limits { outbox_bytes_max: 4_096, ..Limits::default() };
     run(limits, |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
@@ -300,7 +300,7 @@ fn subscribing_again_in_the_middle_sends_the_rest_and_then_all_of_it() {
 }
 
 #[test]
-fn no_number_of_subscriptions_at_once_makes_a_lookup_endless() {
+fn no_number_of_subscriptions_makes_a_replay_endless() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         shard.publish_retained(client, "t", b"x", 0);
@@ -310,7 +310,7 @@ fn no_number_of_subscriptions_at_once_makes_a_lookup_endless() {
 }
 
 #[test]
-fn a_lookup_ends_with_its_subscription_and_survives_its_connection() {
+fn a_replay_ends_with_its_subscription_and_survives_its_connection() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         for number in 0..3 {
@@ -344,7 +344,7 @@ fn a_lookup_ends_with_its_subscription_and_survives_its_connection() {
 }
 
 #[test]
-fn what_is_retained_while_a_lookup_waits_comes_once_and_is_not_missed() {
+fn a_message_retained_while_a_replay_waits_comes_exactly_once() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         for topic in ["t/1", "t/2"] {
@@ -367,7 +367,7 @@ fn what_is_retained_while_a_lookup_waits_comes_once_and_is_not_missed() {
 }
 
 #[test]
-fn a_lookup_under_a_storm_of_live_topics_repeats_none_of_them() {
+fn a_replay_under_a_storm_of_live_topics_repeats_none_of_them() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         shard.publish_retained(publisher, "t/old", b"old", 0);
@@ -425,7 +425,7 @@ fn mqtt_3_3_2_5_an_expired_retained_message_is_sent_to_nobody() {
 }
 
 #[test]
-fn many_subscriptions_to_look_up_cost_no_more_than_they_are() {
+fn a_filter_that_is_repeated_in_one_packet_costs_one_replay() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         shard.publish_retained(client, "zzz", b"x", 0);
@@ -442,7 +442,7 @@ fn many_subscriptions_to_look_up_cost_no_more_than_they_are() {
 }
 
 #[test]
-fn of_overlapping_subscriptions_one_that_wants_the_flag_as_published_is_enough() {
+fn one_of_overlapping_subscriptions_is_enough_to_keep_the_retain_flag() {
     for as_published in ["t/#", "t/+"] {
         run(Limits::default(), |shard| {
             let client = shard.connect(&Hello::v5("a"));

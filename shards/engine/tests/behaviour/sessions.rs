@@ -69,7 +69,7 @@ fn an_interval_in_disconnect_is_granted_as_far_as_one_in_connect() {
 }
 
 #[test]
-fn mqtt_3_1_2_5_a_resumed_session_is_owed_what_came_meanwhile_in_order() {
+fn mqtt_3_1_2_5_a_resumed_session_is_sent_the_messages_published_meanwhile_in_order() {
     for hello in [Hello::v3("a"), Hello::v5("a")] {
         run(Limits::default(), |shard| {
             let publisher = shard.connect(&Hello::v3("p"));
@@ -134,13 +134,13 @@ fn a_disconnect_may_change_the_interval_but_not_raise_it_from_zero() {
 
 #[test]
 fn mqtt_3_1_4_3_the_second_connection_of_a_client_ends_the_first() {
-    for (old, told) in [(Hello::v5("a"), Some(0x8E)), (Hello::v3("a"), None)] {
+    for (old, reason) in [(Hello::v5("a"), Some(0x8E)), (Hello::v3("a"), None)] {
         run(Limits::default(), |shard| {
             let first = shard.connect(&old.resume());
             shard.subscribe(first, "t", 1);
             let (second, present) = shard.connect_present(&Hello::v5("a").resume());
             assert!(present);
-            assert_eq!(shard.ended(first), told);
+            assert_eq!(shard.ended(first), reason);
             shard.publish(second, "t", b"x", 1);
             assert_eq!(shard.texts(second), ["x"]);
             assert_eq!(shard.engine.counters().take_overs, 1);
@@ -167,7 +167,7 @@ fn a_taken_over_peer_that_does_not_read_holds_up_nobody() {
 }
 
 #[test]
-fn mqtt_4_4_0_1_what_was_not_acknowledged_is_sent_again_with_its_identifier() {
+fn mqtt_4_4_0_1_unacknowledged_messages_are_sent_again_with_their_identifiers() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let client = shard.connect(&Hello::v5("a").resume());
@@ -253,7 +253,7 @@ fn a_session_changes_its_version_with_its_connection() {
 }
 
 #[test]
-fn what_was_in_an_outbox_is_delivered_or_lost_to_the_byte() {
+fn messages_in_an_outbox_count_as_delivered_or_lost_to_the_byte() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v3("a").resume());
         shard.subscribe(client, "t", 0);
@@ -272,7 +272,7 @@ fn what_was_in_an_outbox_is_delivered_or_lost_to_the_byte() {
 }
 
 #[test]
-fn a_client_that_left_is_not_told_anything() {
+fn a_client_that_left_is_sent_nothing() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         shard.subscribe(client, "t", 0);
@@ -286,7 +286,7 @@ fn a_client_that_left_is_not_told_anything() {
 }
 
 #[test]
-fn who_said_disconnect_and_is_owed_nothing_may_be_closed_at_once() {
+fn a_client_that_sent_disconnect_and_is_owed_nothing_may_be_closed_at_once() {
     run(Limits::default(), |shard| {
         for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
             for owed in [false, true] {

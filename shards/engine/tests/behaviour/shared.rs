@@ -36,7 +36,7 @@ fn the_members_of_a_group_share_the_messages_evenly_and_in_order() {
 }
 
 #[test]
-fn a_member_online_is_preferred_and_one_offline_keeps_what_nobody_else_can() {
+fn an_online_member_is_preferred_and_an_offline_one_keeps_messages_without_another_taker() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let kept = shard.connect(&Hello::v5("kept").resume());
@@ -59,7 +59,7 @@ fn a_member_online_is_preferred_and_one_offline_keeps_what_nobody_else_can() {
 }
 
 #[test]
-fn members_that_are_all_away_have_their_turns_all_the_same() {
+fn offline_members_have_their_turns_while_nobody_is_online() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let hellos = ["a", "b", "c"].map(|name| Hello::v5(name).resume());
@@ -202,7 +202,7 @@ fn dropped(shard: &Shard, reason: DropReason) -> u64 {
 }
 
 #[test]
-fn what_a_member_had_queued_and_unacknowledged_goes_to_another_when_its_session_ends() {
+fn queued_and_unacknowledged_messages_are_reassigned_when_the_session_of_a_member_ends() {
     for ending in ["hang up", "expire", "clean start", "take over"] {
         run(Limits::default(), |shard| {
             let publisher = shard.connect(&Hello::v5("p"));
@@ -244,7 +244,7 @@ fn what_a_member_had_queued_and_unacknowledged_goes_to_another_when_its_session_
 }
 
 #[test]
-fn mqtt_4_8_2_5_qos_2_moves_only_while_it_was_not_sent() {
+fn mqtt_4_8_2_5_qos_2_is_reassigned_only_before_it_was_sent() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let hello = Hello::v5("m").receive_maximum(2);
@@ -268,7 +268,7 @@ fn mqtt_4_8_2_5_qos_2_moves_only_while_it_was_not_sent() {
 
 /// What it was sent is completed [MQTT-3.10.4-3]; if it then goes without an answer, others are sent it.
 #[test]
-fn a_member_that_unsubscribes_gives_up_what_is_queued_and_completes_what_it_was_sent() {
+fn a_member_that_unsubscribes_gives_up_its_queue_and_completes_its_deliveries() {
     for answers in [true, false] {
         run(Limits::default(), |shard| {
             let publisher = shard.connect(&Hello::v5("p"));
@@ -305,7 +305,7 @@ fn a_member_that_unsubscribes_gives_up_what_is_queued_and_completes_what_it_was_
 
 /// The identifier of what it was sent by the group stands for another message by then.
 #[test]
-fn what_has_the_packet_identifier_of_a_message_of_a_group_left_before_stays_with_its_session() {
+fn a_message_that_reuses_a_packet_identifier_of_a_group_left_before_stays_with_its_session() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let member = shard.connect(&Hello::v5("m"));
@@ -335,7 +335,7 @@ fn what_has_the_packet_identifier_of_a_message_of_a_group_left_before_stays_with
 }
 
 #[test]
-fn what_a_session_leaves_behind_moves_in_the_order_it_was_sent_whatever_its_identifiers() {
+fn messages_are_reassigned_in_the_order_they_were_sent_and_not_of_their_identifiers() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let member = shard.connect(&Hello::v5("m"));
@@ -353,7 +353,7 @@ fn what_a_session_leaves_behind_moves_in_the_order_it_was_sent_whatever_its_iden
 }
 
 #[test]
-fn what_a_member_gives_up_leaves_its_room_in_the_queue() {
+fn reassigned_messages_free_their_room_in_the_queue() {
     let limits = Limits { queue_bytes_max: 10, ..Limits::default() };
     run(limits, |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
@@ -410,7 +410,7 @@ fn a_message_whose_last_member_goes_is_counted_as_a_drop() {
 }
 
 #[test]
-fn a_moved_message_is_given_to_who_is_online_before_who_keeps_it_and_goes_on_expiring() {
+fn a_reassigned_message_prefers_an_online_member_and_keeps_its_expiry() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let hello = Hello::v5("m").expiry_s(10);
@@ -439,7 +439,7 @@ fn a_moved_message_is_given_to_who_is_online_before_who_keeps_it_and_goes_on_exp
 
 /// A session may hold 10 000 messages. One step moves some; between two steps everyone else has a turn.
 #[test]
-fn a_long_queue_moves_in_steps_of_bounded_length_and_in_order() {
+fn a_long_queue_is_reassigned_in_steps_of_bounded_length_and_in_order() {
     let count = 2_000;
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));

@@ -201,7 +201,7 @@ fn subscriptions_of_one_session_never_reach_another() {
 }
 
 #[test]
-fn a_message_before_suback_s_promise_is_durable_is_permitted_and_counted() {
+fn a_message_before_the_subscription_is_durable_is_permitted_and_counted() {
     run(Limits::default(), |shard| {
         shard.durable_at_once = false;
         let client = shard.connect(&Hello::v3("a").resume());

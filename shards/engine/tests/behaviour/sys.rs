@@ -8,17 +8,17 @@ use core::num::NonZeroU16;
 use crate::client::{Hello, publish};
 use crate::host::{Shard, run};
 
-fn tell(shard: &mut Shard, topic: &str, payload: &str) {
+fn publish_sys(shard: &mut Shard, topic: &str, payload: &str) {
     shard.raw_step(Event::Sys { topic, payload: payload.as_bytes() });
 }
 
 /// As the host does before it ends: nothing is retained any more.
-fn forget(shard: &mut Shard, topic: &str) {
-    tell(shard, topic, "");
+fn remove(shard: &mut Shard, topic: &str) {
+    publish_sys(shard, topic, "");
 }
 
 #[test]
-fn mqtt_4_7_2_1_what_the_host_tells_is_retained_and_matched_by_its_own_filters_alone() {
+fn mqtt_4_7_2_1_messages_of_the_host_are_retained_and_matched_by_their_own_filters_alone() {
     run(Limits::default(), |shard| {
         let names = ["#", "+/a", "+/#", "$SYS/#", "$SYS/+", "$SYS/a"];
         let mut clients = names.map(|filter| {
@@ -26,8 +26,8 @@ fn mqtt_4_7_2_1_what_the_host_tells_is_retained_and_matched_by_its_own_filters_a
             shard.subscribe(client, filter, 2);
             client
         });
-        tell(shard, "$SYS/a", "1");
-        tell(shard, "$SYS/a", "2");
+        publish_sys(shard, "$SYS/a", "1");
+        publish_sys(shard, "$SYS/a", "2");
         for (at, client) in clients.iter().enumerate() {
             let expected: &[&str] = if at < 3 { &[] } else { &["1", "2"] };
             assert_eq!(shard.texts(*client), expected, "{}", names[at]);
@@ -41,7 +41,7 @@ fn mqtt_4_7_2_1_what_the_host_tells_is_retained_and_matched_by_its_own_filters_a
         }
         let counters = shard.engine.counters();
         assert_eq!((counters.messages_received, counters.publishes_unmatched), (0, 0));
-        forget(shard, "$SYS/a");
+        remove(shard, "$SYS/a");
     });
 }
 
@@ -50,36 +50,36 @@ fn the_limits_of_retained_messages_are_for_those_of_clients() {
     let limits = Limits { retained_messages_max: 1, retained_bytes_max: 10, ..Limits::default() };
     run(limits, |shard| {
         for topic in ["$SYS/a", "$SYS/b", "$SYS/c"] {
-            tell(shard, topic, "a long text that is more than ten bytes");
+            publish_sys(shard, topic, "a long text that is more than ten bytes");
         }
         assert_eq!(shard.engine.retained_count(), 0);
         let client = shard.connect(&Hello::v5("a"));
         assert_eq!(shard.publish_retained(client, "t", b"x", 1), 0x10);
         assert_eq!(shard.publish_retained(client, "u", b"x", 1), 0x97);
         assert_eq!(shard.engine.retained_count(), 1);
-        tell(shard, "$SYS/d", "still");
+        publish_sys(shard, "$SYS/d", "still");
         shard.subscribe(client, "$SYS/#", 0);
         assert_eq!(shard.texts(client).len(), 4);
         for topic in ["$SYS/a", "$SYS/b", "$SYS/c", "$SYS/d"] {
-            forget(shard, topic);
+            remove(shard, topic);
         }
     });
 }
 
 #[test]
-fn a_full_memory_does_not_silence_the_host() {
+fn a_full_memory_does_not_refuse_messages_of_the_host() {
     run(Limits { memory_bytes_max: 1, ..Limits::default() }, |shard| {
         let client = shard.connect(&Hello::v5("a"));
         shard.subscribe(client, "$SYS/a", 0);
-        tell(shard, "$SYS/a", "1");
-        tell(shard, "$SYS/a", "2");
+        publish_sys(shard, "$SYS/a", "1");
+        publish_sys(shard, "$SYS/a", "2");
         assert_eq!(shard.texts(client), ["1", "2"]);
-        forget(shard, "$SYS/a");
+        remove(shard, "$SYS/a");
     });
 }
 
 #[test]
-fn what_a_client_publishes_there_goes_nowhere_and_is_counted() {
+fn a_publish_of_a_client_below_sys_reaches_nobody_and_is_counted() {
     for (hello, reason) in [(Hello::v5("a"), 0x87), (Hello::v3("a"), 0)] {
         run(Limits { receive_maximum: 2, ..Limits::default() }, |shard| {
             let client = shard.connect(&hello);
@@ -93,9 +93,9 @@ fn what_a_client_publishes_there_goes_nowhere_and_is_counted() {
                         &Packet::Publish(wire::Publish { retain: true, ..publish(topic, b"x", qos, id) }),
                     );
                     let kind = if qos == 1 { AckKind::PubAck } else { AckKind::PubRec };
-                    let told = shard.acked(client, kind, id);
-                    assert_eq!(told, (qos > 0).then_some(reason), "{topic} {qos}");
-                    if kind == AckKind::PubRec && told == Some(0) {
+                    let sent = shard.acked(client, kind, id);
+                    assert_eq!(sent, (qos > 0).then_some(reason), "{topic} {qos}");
+                    if kind == AckKind::PubRec && sent == Some(0) {
                         shard.ack(client, AckKind::PubRel, id);
                         assert_eq!(shard.acked(client, AckKind::PubComp, id), Some(0));
                     }
@@ -112,7 +112,7 @@ fn what_a_client_publishes_there_goes_nowhere_and_is_counted() {
 }
 
 #[test]
-fn a_topic_alias_is_no_way_around() {
+fn a_topic_alias_does_not_get_around_the_refusal() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         shard.subscribe(client, "$SYS/#", 0);
@@ -126,14 +126,14 @@ fn a_topic_alias_is_no_way_around() {
 }
 
 #[test]
-fn a_will_there_is_refused_with_its_connect() {
+fn a_will_below_sys_is_refused_with_its_connect() {
     for hello in [Hello::v5("a"), Hello::v3("a")] {
         run(Limits::default(), |shard| {
             let client = shard.dial(&hello.will_with("$SYS/a", "x", QoS::AtMostOnce, true, 0));
-            let told = shard.take(client);
+            let sent = shard.take(client);
             assert!(
-                matches!(told.as_slice(), [crate::client::Got::ConnAck { reason: 0x87, .. }]),
-                "{told:?}"
+                matches!(sent.as_slice(), [crate::client::Got::ConnAck { reason: 0x87, .. }]),
+                "{sent:?}"
             );
             assert!(shard.is_closed(client));
         });

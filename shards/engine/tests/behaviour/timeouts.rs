@@ -7,7 +7,7 @@ use crate::client::{Got, Hello, publish};
 use crate::host::{Drain, run};
 
 #[test]
-fn a_connection_without_connect_is_closed_when_its_time_is_over() {
+fn a_connection_without_connect_is_closed_after_the_connect_time_out() {
     run(Limits::default(), |shard| {
         let client = shard.open(ProtocolVersion::V5, Admission::Serve);
         shard.send_bytes(client, &[0x10]);
@@ -21,7 +21,7 @@ fn a_connection_without_connect_is_closed_when_its_time_is_over() {
 
 #[test]
 fn mqtt_3_1_2_22_one_and_a_half_keep_alives_of_silence_end_a_connection() {
-    for (hello, told) in [(Hello::v3("a"), None), (Hello::v5("a"), Some(0x8D))] {
+    for (hello, reason) in [(Hello::v3("a"), None), (Hello::v5("a"), Some(0x8D))] {
         run(Limits::default(), |shard| {
             let client = shard.connect(&hello.keep_alive_s(10));
             for _ in 0..5 {
@@ -35,7 +35,7 @@ fn mqtt_3_1_2_22_one_and_a_half_keep_alives_of_silence_end_a_connection() {
             shard.advance_ms(1_000);
             assert!(!shard.is_closed(client), "the packet may have come at the end of its millisecond");
             shard.advance_ms(1);
-            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.ended(client), reason);
         });
     }
 }
@@ -87,7 +87,7 @@ fn the_server_s_keep_alive_is_the_one_in_force() {
 }
 
 #[test]
-fn while_a_connection_is_not_read_its_silence_is_ours() {
+fn a_connection_that_the_broker_does_not_read_is_not_silent() {
     let limits = Limits { memory_bytes_max: 3_000, ..Limits::default() };
     run(limits, |shard| {
         let keeper = shard.connect(&Hello::v5("keeper").resume());

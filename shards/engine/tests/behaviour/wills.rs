@@ -62,7 +62,7 @@ fn a_will_waits_for_its_delay_or_the_end_of_the_session() {
 }
 
 #[test]
-fn mqtt_3_1_3_9_a_client_back_in_time_takes_its_will_back() {
+fn mqtt_3_1_3_9_a_client_that_reconnects_before_the_delay_cancels_its_will() {
     watched(|shard, watcher| {
         let hello = Hello::v5("a").resume();
         let client = shard.connect(&hello.will("will/a", "first", 10));
@@ -76,7 +76,7 @@ fn mqtt_3_1_3_9_a_client_back_in_time_takes_its_will_back() {
 }
 
 #[test]
-fn a_client_back_before_the_delay_stops_the_timer_of_its_will() {
+fn a_client_that_reconnects_before_the_delay_stops_the_timer_of_its_will() {
     for next in [None, Some("second")] {
         watched(|shard, watcher| {
             let hello = Hello::v5("a").resume();
@@ -98,7 +98,7 @@ fn a_client_back_before_the_delay_stops_the_timer_of_its_will() {
 }
 
 #[test]
-fn a_take_over_publishes_the_will_unless_its_delay_saves_it() {
+fn a_take_over_publishes_the_will_unless_its_delay_has_not_passed() {
     for (delay_s, resumes, expected) in
         [(0, true, true), (10, true, false), (10, false, true), (0, false, true)]
     {
@@ -184,7 +184,7 @@ fn wills_of_many_sessions_that_end_together_all_come() {
 }
 
 #[test]
-fn a_protocol_error_and_silence_leave_the_will_due() {
+fn a_protocol_error_and_a_keep_alive_time_out_publish_the_will() {
     watched(|shard, watcher| {
         let client = shard.connect(&Hello::v5("a").will("will/a", "error", 0));
         shard.send_bytes(client, &[0x00, 0x00]);

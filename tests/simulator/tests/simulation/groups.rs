@@ -10,7 +10,7 @@ use crate::stage::{client_in, client_on, finish, subscribe, turns, world};
 const GROUP: &str = "$share/name/g/#";
 
 #[test]
-fn every_online_member_has_its_turn_wherever_it_lives() {
+fn every_online_member_has_its_turn_on_every_shard() {
     let mut world = world(3);
     let members: Vec<usize> = [0, 1, 1, 2].map(|shard| client_in(&mut world, shard, 0, GROUP)).into();
     let publishers = [client_on(&mut world, 0, 0), client_on(&mut world, 2, 0)];
@@ -25,13 +25,13 @@ fn every_online_member_has_its_turn_wherever_it_lives() {
         }
     }
     for &member in &members {
-        assert_eq!(world.heard(member).len(), 20);
+        assert_eq!(world.delivered(member).len(), 20);
     }
     finish(world);
 }
 
 #[test]
-fn a_message_for_a_member_that_has_just_left_finds_another() {
+fn a_message_for_a_member_that_has_just_left_goes_to_another() {
     let mut world = world(3);
     let publisher = client_on(&mut world, 0, 0);
     let leaving = client_in(&mut world, 1, 0, GROUP);
@@ -50,12 +50,12 @@ fn a_message_for_a_member_that_has_just_left_finds_another() {
     for _ in 0..4 {
         turns(&mut world, &[0, 1, 2], staying);
     }
-    assert!(world.counters(0).messages_forwarded > 4, "some were sent back and crossed again");
+    assert!(world.counters(0).messages_forwarded > 4, "some were sent back and forwarded again");
     world.release();
     world.settle();
-    let mut heard: Vec<u32> = world.heard(staying).iter().map(|(message, _)| *message).collect();
-    heard.sort_unstable();
-    assert_eq!(heard, messages);
+    let mut delivered: Vec<u32> = world.delivered(staying).iter().map(|(message, _)| *message).collect();
+    delivered.sort_unstable();
+    assert_eq!(delivered, messages);
     assert_eq!(world.dropped(DropReason::NoMember), 0);
     finish(world);
 }
@@ -81,7 +81,7 @@ fn a_message_is_offered_until_a_shard_has_a_member() {
     for _ in 0..4 {
         turns(&mut world, &[0, 1, 2, 3], members[2]);
     }
-    assert_eq!(world.heard(members[2]).len(), 6);
+    assert_eq!(world.delivered(members[2]).len(), 6);
     world.release();
     assert_eq!(world.dropped(DropReason::NoMember), 0);
     finish(world);
@@ -105,7 +105,7 @@ fn a_member_that_comes_back_has_its_turns_again() {
         world.publish(publisher, &format!("g/x/{number}"), QoS::AtLeastOnce, false, 10);
         world.settle();
     }
-    assert_eq!([back, other].map(|member| world.heard(member).len()), [5, 5]);
+    assert_eq!([back, other].map(|member| world.delivered(member).len()), [5, 5]);
     finish(world);
 }
 
@@ -131,14 +131,14 @@ fn a_member_that_came_during_the_search_is_found_at_its_end() {
     world.turn(0);
     world.release();
     turns(&mut world, &[0, 1], new);
-    assert_eq!(world.heard(new), [(message, false)]);
+    assert_eq!(world.delivered(new), [(message, false)]);
     assert_eq!(world.dropped(DropReason::NoMember), 0);
     finish(world);
 }
 
 /// The shard that is asked first has a session that could keep the message, and another one has a member online.
 #[test]
-fn a_message_goes_to_who_is_online_on_another_shard_before_it_is_kept_for_who_has_just_left() {
+fn a_message_prefers_an_online_member_of_another_shard_to_one_that_has_just_left() {
     let mut world = world(3);
     let publisher = client_on(&mut world, 0, 0);
     let away = client_in(&mut world, 1, 1_000, GROUP);
@@ -156,9 +156,9 @@ fn a_message_goes_to_who_is_online_on_another_shard_before_it_is_kept_for_who_ha
     for _ in 0..4 {
         turns(&mut world, &[0, 1, 2], online);
     }
-    let mut heard: Vec<u32> = world.heard(online).iter().map(|(message, _)| *message).collect();
-    heard.sort_unstable();
-    assert_eq!(heard, messages);
+    let mut delivered: Vec<u32> = world.delivered(online).iter().map(|(message, _)| *message).collect();
+    delivered.sort_unstable();
+    assert_eq!(delivered, messages);
     finish(world);
 }
 
@@ -192,7 +192,7 @@ fn a_shard_that_had_no_member_is_not_asked_again() {
 }
 
 #[test]
-fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
+fn a_persistent_offline_member_keeps_the_message_while_nobody_is_online() {
     let mut world = world(3);
     let publisher = client_on(&mut world, 0, 0);
     let member = client_in(&mut world, 2, 1_000, GROUP);
@@ -202,14 +202,14 @@ fn while_nobody_is_online_a_session_that_lasts_keeps_the_message() {
     world.settle_without_clients_coming_back();
     let message = world.publish(publisher, "g/x/y", QoS::ExactlyOnce, false, 10);
     world.settle_without_clients_coming_back();
-    assert!(world.heard(member).is_empty());
+    assert!(world.delivered(member).is_empty());
     world.settle();
-    assert_eq!(world.heard(member), [(message, false)]);
+    assert_eq!(world.delivered(member), [(message, false)]);
     finish(world);
 }
 
 #[test]
-fn what_a_member_leaves_behind_finds_one_on_another_shard() {
+fn messages_of_an_ended_session_are_reassigned_to_another_shard() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut world = world(3);
         let publisher = client_on(&mut world, 0, 0);
@@ -236,10 +236,10 @@ fn what_a_member_leaves_behind_finds_one_on_another_shard() {
         assert!(world.is_answered(staying));
         world.vanish(leaving, true);
         world.settle();
-        let heard: Vec<u32> = world.heard(staying).iter().map(|(message, _)| *message).collect();
+        let delivered: Vec<u32> = world.delivered(staying).iter().map(|(message, _)| *message).collect();
         // A client takes a hundred at once: so many of QoS 2 were sent and are nobody else's [MQTT-4.8.2-5].
         let sent = if qos == QoS::ExactlyOnce { 100 } else { 0 };
-        assert_eq!(heard, messages[sent..], "in order");
+        assert_eq!(delivered, messages[sent..], "in order");
         assert_eq!(world.dropped(DropReason::Reassigned), 150 - sent as u64);
         assert_eq!(world.dropped(DropReason::SessionEnded), sent as u64);
         finish(world);
@@ -249,7 +249,7 @@ fn what_a_member_leaves_behind_finds_one_on_another_shard() {
 /// Members that were online when the search began are away when it comes by: it goes round once more and leaves
 /// the message with one that keeps it.
 #[test]
-fn a_search_that_finds_nobody_online_asks_each_shard_once_more_for_one_that_keeps_the_message() {
+fn a_message_without_an_online_member_is_offered_once_more_to_persistent_offline_members() {
     let mut world = world(4);
     let publisher = client_on(&mut world, 0, 0);
     let gone = client_in(&mut world, 1, 1_000, GROUP);
@@ -273,8 +273,8 @@ fn a_search_that_finds_nobody_online_asks_each_shard_once_more_for_one_that_keep
     assert_eq!(world.dropped(DropReason::NoMember), 0);
     world.release();
     world.settle();
-    let mut heard: Vec<u32> = world.heard(away).iter().map(|(message, _)| *message).collect();
-    heard.sort_unstable();
-    assert_eq!(heard, messages);
+    let mut delivered: Vec<u32> = world.delivered(away).iter().map(|(message, _)| *message).collect();
+    delivered.sort_unstable();
+    assert_eq!(delivered, messages);
     finish(world);
 }

@@ -8,7 +8,7 @@ use wire::QoS;
 use crate::stage::{client_in, client_on, finish, subscribe, turns};
 
 /// Parcels that wait for a lane until no more packets of clients are taken.
-const PARCELS_MAX: usize = 64;
+const ITEMS_MAX: usize = 64;
 
 #[test]
 fn two_shards_that_flood_each_other_over_full_lanes_make_progress() {
@@ -46,21 +46,21 @@ fn two_shards_that_flood_each_other_over_full_lanes_make_progress() {
         for who in publishers.iter().flatten().chain(&subscribers) {
             world.read(*who, usize::MAX);
         }
-        if [0, 1].map(|shard| world.heard(subscribers[shard]).len()) == [count; 2] {
+        if [0, 1].map(|shard| world.delivered(subscribers[shard]).len()) == [count; 2] {
             break;
         }
     }
-    let heard = [0, 1].map(|shard| world.heard(subscribers[shard]).len());
-    assert_eq!(heard, [count; 2], "no progress");
+    let delivered = [0, 1].map(|shard| world.delivered(subscribers[shard]).len());
+    assert_eq!(delivered, [count; 2], "no progress");
     assert!(full_both_ways > 100, "both had to wait {full_both_ways} times");
     // The bound, what one packet adds to it, and a block that is not full.
-    assert!((PARCELS_MAX..=PARCELS_MAX + 3).contains(&waiting_max), "{waiting_max} items waited");
+    assert!((ITEMS_MAX..=ITEMS_MAX + 3).contains(&waiting_max), "{waiting_max} items waited");
     finish(world);
 }
 
 /// Messages, questions and their answers, and what goes back because a group has nobody: all at once, both ways.
 #[test]
-fn what_waits_for_full_lanes_is_bounded_and_all_of_it_arrives() {
+fn items_that_wait_for_full_lanes_are_bounded_and_all_arrive() {
     const RETAINED: usize = 30;
     const ASKING: usize = 12;
     let settings = Settings { data_capacity: 1, control_capacity: 1, ..Settings::by_hand(2) };
@@ -123,8 +123,8 @@ fn what_waits_for_full_lanes_is_bounded_and_all_of_it_arrives() {
     }
     // Questions open at once, each answered by what is retained, of which two messages fill a block.
     let answers_max = 8 * (RETAINED / 2 + 1);
-    let bound = 2 * (PARCELS_MAX + 3) + answers_max;
+    let bound = 2 * (ITEMS_MAX + 3) + answers_max;
     assert!(waiting_max <= bound, "{waiting_max} items waited, of {bound}");
-    assert!(waiting_max > PARCELS_MAX, "the lanes were never full");
+    assert!(waiting_max > ITEMS_MAX, "the lanes were never full");
     finish(world);
 }

@@ -14,7 +14,7 @@ const SUBSCRIBER: usize = 1;
 const HOME: usize = 2;
 
 #[test]
-fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
+fn an_older_retained_message_does_not_follow_a_newer_live_one() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -26,21 +26,21 @@ fn an_older_retained_answer_does_not_follow_a_newer_live_publish() {
     world.hold(HOME, SUBSCRIBER, LaneKind::Data);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-    assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+    assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
     assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
     let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
-    assert_eq!(world.heard(subscriber), [(newer, false)]);
+    assert_eq!(world.delivered(subscriber), [(newer, false)]);
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(newer, false)]);
+    assert_eq!(world.delivered(subscriber), [(newer, false)]);
     finish(world);
 }
 
 /// The second SUBSCRIBE comes while the first one's question is under way, the third behind it: each is sent what is retained.
 #[test]
-fn subscribing_again_before_the_answer_is_answered_once_more() {
+fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
         let mut world = world(3);
@@ -56,18 +56,18 @@ fn subscribing_again_before_the_answer_is_answered_once_more() {
         subscribe(&mut world, subscriber, &filter);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.heard(subscriber).is_empty());
+        assert!(world.delivered(subscriber).is_empty());
 
         world.release();
         world.settle();
-        assert_eq!(world.heard(subscriber), [(kept, true); 3], "{filter}");
+        assert_eq!(world.delivered(subscriber), [(kept, true); 3], "{filter}");
         finish(world);
     }
 }
 
 /// The answer comes when its subscription has ended and the same filter is subscribed to again, which asks for itself.
 #[test]
-fn an_answer_to_a_subscription_that_ended_is_not_sent_for_the_next_one() {
+fn a_page_for_a_subscription_that_ended_is_not_sent_for_the_next_one() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
         let mut world = world(3);
@@ -84,18 +84,18 @@ fn an_answer_to_a_subscription_that_ended_is_not_sent_for_the_next_one() {
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.heard(subscriber).is_empty());
+        assert!(world.delivered(subscriber).is_empty());
 
         world.release();
         world.settle();
-        assert_eq!(world.heard(subscriber), [(kept, true)], "{filter}");
+        assert_eq!(world.delivered(subscriber), [(kept, true)], "{filter}");
         finish(world);
     }
 }
 
 /// One topic is remembered, and two are sent live while the answer is under way: it is thrown away and asked for again.
 #[test]
-fn an_answer_that_too_much_came_before_is_asked_for_again() {
+fn a_page_is_requested_again_if_too_many_live_topics_came_meanwhile() {
     let topic = topic_on(3, HOME);
     let by_hand = Settings::by_hand(3);
     let limits = engine::Limits { replay_topics_max: 1, ..by_hand.limits.clone() };
@@ -113,19 +113,19 @@ fn an_answer_that_too_much_came_before_is_asked_for_again() {
     let other = world.publish(publisher, &format!("{topic}/x"), QoS::AtLeastOnce, false, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
     let live = [(newer, false), (other, false)];
-    assert_eq!(world.heard(subscriber), live);
+    assert_eq!(world.delivered(subscriber), live);
 
     world.release();
     world.settle();
     // It may come again, as what is retained; what it replaced may not come any more.
-    assert_eq!(world.heard(subscriber), [live[0], live[1], (newer, true)]);
+    assert_eq!(world.delivered(subscriber), [live[0], live[1], (newer, true)]);
     finish(world);
 }
 
 /// The subscriber's shard had passed the update on to someone else before, and its publisher's shard had no
 /// reason to send it again.
 #[test]
-fn an_update_that_passed_before_the_subscription_is_in_the_answer_though_its_home_is_slow() {
+fn an_update_that_passed_before_the_subscription_is_in_the_page_of_a_slow_home() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -135,25 +135,25 @@ fn an_update_that_passed_before_the_subscription_is_in_the_answer_though_its_hom
     world.settle();
     subscribe(&mut world, earlier, &topic);
     world.settle();
-    assert_eq!(world.heard(earlier), [(old, true)]);
+    assert_eq!(world.delivered(earlier), [(old, true)]);
 
     world.hold(PUBLISHER, HOME, LaneKind::Data);
     let update = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER], earlier);
-    assert_eq!(world.heard(earlier), [(old, true), (update, false)]);
+    assert_eq!(world.delivered(earlier), [(old, true), (update, false)]);
     subscribe(&mut world, later, &topic);
     turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER], later);
-    assert!(world.is_answered(later) && world.heard(later).is_empty());
+    assert!(world.is_answered(later) && world.delivered(later).is_empty());
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(later), [(update, true)]);
+    assert_eq!(world.delivered(later), [(update, true)]);
     finish(world);
 }
 
 /// The publisher's shard did not know of the subscription yet, so the update went to its home alone.
 #[test]
-fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer() {
+fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_page() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -170,13 +170,13 @@ fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_answer(
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(update, true)]);
+    assert_eq!(world.delivered(subscriber), [(update, true)]);
     finish(world);
 }
 
 /// Every shard knows of the subscription, so its SUBACK leaves; and one of them has not reported yet what it sent before.
 #[test]
-fn a_home_is_not_asked_before_every_shard_has_reported_what_it_sent() {
+fn a_page_is_not_requested_before_every_shard_has_reported_its_updates() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
         let mut world = world(3);
@@ -191,18 +191,18 @@ fn a_home_is_not_asked_before_every_shard_has_reported_what_it_sent() {
         world.turn(PUBLISHER);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+        assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
 
         world.release();
         world.settle();
-        assert_eq!(world.heard(subscriber), [(update, true)], "{filter}");
+        assert_eq!(world.delivered(subscriber), [(update, true)], "{filter}");
         finish(world);
     }
 }
 
 /// The report names an update that is still on its way to the home, which waits for it.
 #[test]
-fn a_home_answers_only_once_it_has_what_another_shard_reported() {
+fn a_home_answers_only_after_it_has_applied_the_reported_updates() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -215,12 +215,12 @@ fn a_home_answers_only_once_it_has_what_another_shard_reported() {
     world.turn(PUBLISHER);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-    assert!(world.is_answered(subscriber) && world.heard(subscriber).is_empty());
+    assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
     assert_eq!(world.audit(HOME).page_requests, (0, 1), "it was asked and waits");
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(update, true)]);
+    assert_eq!(world.delivered(subscriber), [(update, true)]);
     finish(world);
 }
 
@@ -243,18 +243,18 @@ fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
     world.turn(PUBLISHER);
     let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
-    assert_eq!(world.heard(subscriber), [(second, false)]);
+    assert_eq!(world.delivered(subscriber), [(second, false)]);
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(subscriber), [(second, false)]);
+    assert_eq!(world.delivered(subscriber), [(second, false)]);
     finish(world);
 }
 
 /// The interest of an earlier subscriber may still be known when a new one comes, and be withdrawn before the
 /// new one's arrives: then the first update comes live, the second does not.
 #[test]
-fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
+fn an_update_that_came_live_does_not_hide_a_later_one_that_did_not() {
     let topic = topic_on(3, HOME);
     let mut world = world_of(Settings { control_capacity: 1, ..Settings::by_hand(3) });
     let publisher = client_on(&mut world, PUBLISHER, 0);
@@ -274,16 +274,16 @@ fn an_update_that_came_live_does_not_stand_for_a_later_one_that_did_not() {
     let second = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     world.turn(PUBLISHER);
     turns(&mut world, &[SUBSCRIBER], later);
-    assert_eq!(world.heard(later), [(first, false)]);
+    assert_eq!(world.delivered(later), [(first, false)]);
 
     world.settle();
-    assert_eq!(world.heard(later), [(first, false), (second, true)]);
+    assert_eq!(world.delivered(later), [(first, false), (second, true)]);
     finish(world);
 }
 
 /// The first update is for a shard that has no member any more, and so comes to the subscriber behind the second one.
 #[test]
-fn a_late_message_of_a_group_does_not_stand_for_the_newer_one_that_came_before_it() {
+fn a_late_message_of_a_group_does_not_replace_the_newer_one_that_came_before_it() {
     const LEFT: usize = 3;
     const GROUP: &str = "$share/name/w/#";
     let topic = topic_on(4, HOME);
@@ -315,17 +315,17 @@ fn a_late_message_of_a_group_does_not_stand_for_the_newer_one_that_came_before_i
     turns(&mut world, &[LEFT, PUBLISHER, SUBSCRIBER], subscriber);
     // By its own subscription and by that of the group; the oracle does not judge one who has both.
     let live = [(first, false), (second, false), (second, false), (first, false)];
-    assert_eq!(world.heard(subscriber)[1..], live);
+    assert_eq!(world.delivered(subscriber)[1..], live);
 
     world.release();
     turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER, LEFT], subscriber);
     assert!(world.is_answered(subscriber) && world.audit(SUBSCRIBER).page_requests == (0, 0));
-    assert_eq!(world.heard(subscriber)[1..], live, "the second is not sent again");
+    assert_eq!(world.delivered(subscriber)[1..], live, "the second is not sent again");
 }
 
 /// A question travels on another lane than the update before it.
 #[test]
-fn a_client_finds_what_it_retained_itself_however_slow_the_home() {
+fn a_client_is_sent_its_own_retained_message_by_a_slow_home() {
     let topic = topic_on(3, HOME);
     let mut world = world(3);
     let client = client_on(&mut world, SUBSCRIBER, 0);
@@ -335,10 +335,10 @@ fn a_client_finds_what_it_retained_itself_however_slow_the_home() {
     assert!(world.is_answered(client), "PUBACK waits for no other shard");
     subscribe(&mut world, client, &topic);
     turns(&mut world, &[SUBSCRIBER, HOME, PUBLISHER], client);
-    assert!(world.heard(client).is_empty());
+    assert!(world.delivered(client).is_empty());
 
     world.release();
     world.settle();
-    assert_eq!(world.heard(client), [(update, true)]);
+    assert_eq!(world.delivered(client), [(update, true)]);
     finish(world);
 }

@@ -21,14 +21,14 @@ fn a_suback_waits_until_every_shard_knows_and_then_nothing_is_missed() {
         assert!(world.is_answered(subscriber));
         let message = world.publish(publisher, "w/a/b", QoS::AtLeastOnce, false, 10);
         world.settle();
-        assert_eq!(world.heard(subscriber), [(message, false)]);
+        assert_eq!(world.delivered(subscriber), [(message, false)]);
         assert_eq!(world.counters(2).messages_forwarded, 1);
         finish(world);
     }
 }
 
 #[test]
-fn what_no_other_shard_subscribes_to_crosses_nothing() {
+fn a_publish_without_a_subscriber_elsewhere_is_not_forwarded() {
     let mut world = world(4);
     let publisher = client_on(&mut world, 1, 0);
     let neighbour = client_on(&mut world, 1, 0);
@@ -40,16 +40,16 @@ fn what_no_other_shard_subscribes_to_crosses_nothing() {
         world.publish(publisher, &format!("w/a/{number}"), QoS::AtLeastOnce, false, 10);
         world.settle();
     }
-    assert_eq!(world.heard(neighbour).len(), 20);
+    assert_eq!(world.delivered(neighbour).len(), 20);
     assert!((0..4).all(|shard| world.counters(shard).messages_forwarded == 0));
     world.publish(publisher, "w/b/0", QoS::AtLeastOnce, false, 10);
     world.settle();
-    assert_eq!((world.heard(elsewhere).len(), world.counters(1).messages_forwarded), (1, 1));
+    assert_eq!((world.delivered(elsewhere).len(), world.counters(1).messages_forwarded), (1, 1));
     finish(world);
 }
 
 #[test]
-fn the_last_one_to_leave_takes_the_interest_along() {
+fn the_last_subscriber_that_leaves_withdraws_the_interest() {
     let mut world = world(2);
     let publisher = client_on(&mut world, 0, 0);
     let (first, second) = (client_on(&mut world, 1, 0), client_on(&mut world, 1, 0));
@@ -57,18 +57,18 @@ fn the_last_one_to_leave_takes_the_interest_along() {
         subscribe(&mut world, who, "w/+/x");
         world.settle();
     }
-    let crossed = |world: &mut simulator::World| {
+    let forwarded = |world: &mut simulator::World| {
         let before = world.counters(0).messages_forwarded;
         world.publish(publisher, "w/a/x", QoS::AtMostOnce, false, 10);
         world.settle();
         world.counters(0).messages_forwarded - before
     };
-    assert_eq!(crossed(&mut world), 1);
+    assert_eq!(forwarded(&mut world), 1);
     world.unsubscribe(first, "w/+/x");
     world.settle();
-    assert_eq!(crossed(&mut world), 1);
+    assert_eq!(forwarded(&mut world), 1);
     world.disconnect(second, false);
     world.settle();
-    assert_eq!(crossed(&mut world), 0);
+    assert_eq!(forwarded(&mut world), 0);
     finish(world);
 }

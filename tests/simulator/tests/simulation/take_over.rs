@@ -7,7 +7,7 @@ use wire::QoS;
 use crate::stage::{client_on, finish, stranger_on, subscribe, turns, world};
 
 #[test]
-fn the_later_connection_wins_wherever_both_arrive_and_the_session_goes_on() {
+fn the_later_connection_wins_on_any_shard_and_the_session_goes_on() {
     for (first, second) in [(0, 1), (1, 0), (2, 2), (0, 2), (2, 0)] {
         let mut world = world(3);
         let publisher = client_on(&mut world, 0, 0);
@@ -20,7 +20,7 @@ fn the_later_connection_wins_wherever_both_arrive_and_the_session_goes_on() {
         world.connect(client, second, ConnectOptions::default());
         let message = world.publish(publisher, "w/a", QoS::ExactlyOnce, false, 10);
         turns(&mut world, &[0, 1, 2], client);
-        assert_eq!(world.heard(client), [(message, false)]);
+        assert_eq!(world.delivered(client), [(message, false)]);
         assert_eq!(world.counters(2).take_overs, 1);
         assert_eq!(world.audit(2).sessions.len(), 1);
         finish(world);
@@ -28,7 +28,7 @@ fn the_later_connection_wins_wherever_both_arrive_and_the_session_goes_on() {
 }
 
 #[test]
-fn of_two_connections_under_way_the_one_that_comes_home_last_has_the_session() {
+fn the_connection_that_reaches_the_home_last_has_the_session() {
     for order in [[0, 1], [1, 0]] {
         let mut world = world(3);
         let publisher = client_on(&mut world, 2, 0);
@@ -48,7 +48,7 @@ fn of_two_connections_under_way_the_one_that_comes_home_last_has_the_session() {
         }
         let message = world.publish(publisher, "w/a", QoS::ExactlyOnce, false, 10);
         world.settle();
-        assert_eq!(world.heard(client), [(message, false)]);
+        assert_eq!(world.delivered(client), [(message, false)]);
         assert_eq!(
             world.counters(0).handed_over + world.counters(1).handed_over,
             2 + u64::from(order[0] == 1)

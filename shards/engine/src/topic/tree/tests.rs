@@ -1,4 +1,4 @@
-//! The tree against the codec's own matcher, and back to its baseline.
+//! Tests of the tree: it agrees with the codec's own matcher, and removals leave nothing behind.
 
 use super::*;
 use crate::base::hash::Entropy;

@@ -91,10 +91,10 @@ fn a_stop_refers_to_the_other_server() {
     connect.properties = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 24);
     let mut small = Peer::connect(broker.address(), &connect);
     broker.process().signal(Signal::TERM);
-    let (reason, properties) = peer.await_farewell().expect("a client of version 5 receives a reason");
+    let (reason, properties) = peer.await_disconnect().expect("a client of version 5 receives a reason");
     assert_eq!(reason, 0x9C);
     assert_eq!(text(&properties, property::SERVER_REFERENCE).as_deref(), Some("other.example:1883"));
-    let (reason, properties) = small.await_farewell().expect("a client of version 5 receives a reason");
+    let (reason, properties) = small.await_disconnect().expect("a client of version 5 receives a reason");
     assert_eq!(reason, 0x9C);
     assert_eq!(text(&properties, property::SERVER_REFERENCE), None, "only what fits");
     broker.stop();

@@ -3,12 +3,12 @@
 use engine::{Limits, Redirect};
 use wire::{Packet, ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode};
 
-use crate::client::{Client, Got, Hello, Told, plain, publish};
+use crate::client::{Client, ConnAckFields, Got, Hello, plain, publish};
 use crate::host::{Shard, run};
 
-fn connack(shard: &mut Shard, client: Client) -> (u8, Told) {
+fn connack(shard: &mut Shard, client: Client) -> (u8, ConnAckFields) {
     match shard.next(client) {
-        Some(Got::ConnAck { reason, told, .. }) => (reason, *told),
+        Some(Got::ConnAck { reason, fields, .. }) => (reason, *fields),
         other => panic!("no CONNACK but {other:?}"),
     }
 }
@@ -22,12 +22,12 @@ fn refused(shard: &mut Shard, hello: &Hello<'_>, reason: u8, reason_v3: u8) {
 }
 
 #[test]
-fn what_is_not_offered_is_told_and_what_is_offered_is_not() {
+fn connack_names_the_unavailable_features_and_no_others() {
     run(Limits::default(), |shard| {
         let client = shard.dial(&Hello::v5("a"));
-        let told = connack(shard, client).1;
-        assert_eq!((told.maximum_qos, told.available), (None, [None; 4]));
-        assert_eq!((told.response_information, told.server_reference), (None, None));
+        let fields = connack(shard, client).1;
+        assert_eq!((fields.maximum_qos, fields.available), (None, [None; 4]));
+        assert_eq!((fields.response_information, fields.server_reference), (None, None));
     });
     let limits = Limits {
         retain_available: false,
@@ -39,13 +39,13 @@ fn what_is_not_offered_is_told_and_what_is_offered_is_not() {
     };
     run(limits, |shard| {
         let client = shard.dial(&Hello::v5("a"));
-        let told = connack(shard, client).1;
-        assert_eq!((told.maximum_qos, told.available), (Some(0), [Some(false); 4]));
+        let fields = connack(shard, client).1;
+        assert_eq!((fields.maximum_qos, fields.available), (Some(0), [Some(false); 4]));
     });
 }
 
 #[test]
-fn mqtt_3_2_2_10_a_subscription_is_accepted_with_the_highest_quality_there_is() {
+fn mqtt_3_2_2_10_a_subscription_is_granted_the_maximum_qos_at_most() {
     for (maximum, granted) in [(QoS::AtMostOnce, [0, 0, 0]), (QoS::AtLeastOnce, [0, 1, 1])] {
         for hello in [Hello::v5("a"), Hello::v3("a")] {
             run(Limits { maximum_qos: maximum, ..Limits::default() }, |shard| {
@@ -62,7 +62,7 @@ fn mqtt_3_2_2_10_a_subscription_is_accepted_with_the_highest_quality_there_is() 
 }
 
 #[test]
-fn mqtt_3_2_2_12_a_will_that_is_not_offered_is_refused_with_its_connect() {
+fn mqtt_3_2_2_12_a_will_that_needs_an_unavailable_feature_is_refused_with_its_connect() {
     for hello in [Hello::v5("a"), Hello::v3("a")] {
         run(Limits { maximum_qos: QoS::AtLeastOnce, ..Limits::default() }, |shard| {
             refused(shard, &hello.will_with("w", "x", QoS::ExactlyOnce, false, 0), 0x9B, 0x88);
@@ -90,7 +90,7 @@ fn an_older_client_is_refused_filter_by_filter() {
 }
 
 #[test]
-fn a_client_identifier_may_have_to_be_the_client_s_own() {
+fn an_empty_client_identifier_is_refused_where_none_is_assigned() {
     run(Limits { assigned_client_ids: false, ..Limits::default() }, |shard| {
         refused(shard, &Hello::v5(""), 0x85, 0x85);
         refused(shard, &Hello::v3(""), 0x85, 0x85);
@@ -100,7 +100,7 @@ fn a_client_identifier_may_have_to_be_the_client_s_own() {
 }
 
 #[test]
-fn mqtt_3_1_2_28_response_information_is_told_to_who_asks_and_to_nobody_else() {
+fn mqtt_3_1_2_28_response_information_is_sent_only_to_clients_that_request_it() {
     let limits = Limits { response_topic_prefix: "answers".into(), ..Limits::default() };
     run(limits, |shard| {
         for (id, asks, expected) in [
@@ -119,9 +119,9 @@ fn mqtt_3_1_2_28_response_information_is_told_to_who_asks_and_to_nobody_else() {
         let mut hello = Hello::v5("");
         hello.connect.properties.request_response_information = Some(true);
         let client = shard.dial(&hello);
-        let told = connack(shard, client).1;
-        let expected = told.assigned.map(|assigned| format!("answers/{assigned}"));
-        assert_eq!(told.response_information, expected);
+        let fields = connack(shard, client).1;
+        let expected = fields.assigned.map(|assigned| format!("answers/{assigned}"));
+        assert_eq!(fields.response_information, expected);
     });
     run(Limits::default(), |shard| {
         let mut hello = Hello::v5("a");
@@ -132,7 +132,7 @@ fn mqtt_3_1_2_28_response_information_is_told_to_who_asks_and_to_nobody_else() {
 }
 
 #[test]
-fn new_clients_are_sent_to_another_server() {
+fn new_clients_are_redirected_to_another_server() {
     for (redirect, reason) in [(Redirect::UseAnother, 0x9C), (Redirect::Moved, 0x9D)] {
         let limits = Limits { redirect, server_reference: "other:1883".into(), ..Limits::default() };
         run(limits, |shard| {
@@ -147,10 +147,10 @@ fn new_clients_are_sent_to_another_server() {
                 assert!(shard.is_closed(client));
                 match expected {
                     Some(has_reference) => {
-                        let (told_reason, told) = connack(shard, client);
-                        assert_eq!(told_reason, reason);
+                        let (sent, fields) = connack(shard, client);
+                        assert_eq!(sent, reason);
                         let expected = has_reference.then_some("other:1883");
-                        assert_eq!(told.server_reference.as_deref(), expected, "{packet_bytes_max:?}");
+                        assert_eq!(fields.server_reference.as_deref(), expected, "{packet_bytes_max:?}");
                     }
                     None => assert_eq!(shard.next(client), None),
                 }
@@ -169,8 +169,8 @@ fn a_stop_refers_to_the_other_server_as_far_as_it_fits() {
         shard.stop();
         assert_eq!(shard.ended(old), None);
         for client in [large, small] {
-            let told = shard.take(client);
-            assert!(matches!(told.as_slice(), [Got::Disconnect(0x9C, _)]), "{told:?}");
+            let sent = shard.take(client);
+            assert!(matches!(sent.as_slice(), [Got::Disconnect(0x9C, _)]), "{sent:?}");
         }
         refused(shard, &Hello::v5("late"), 0x9C, 0x88);
         refused(shard, &Hello::v3("late"), 0x9C, 0x88);
@@ -182,7 +182,7 @@ fn text<'a>() -> PublishProperties<'a> {
 }
 
 #[test]
-fn a_payload_is_what_it_says_where_that_is_checked() {
+fn a_payload_matches_its_format_indicator_where_that_is_checked() {
     for is_checked in [false, true] {
         run(Limits { check_payload_format: is_checked, receive_maximum: 1, ..Limits::default() }, |shard| {
             let watcher = shard.connect(&Hello::v5("w"));
@@ -215,9 +215,9 @@ fn a_payload_is_what_it_says_where_that_is_checked() {
 }
 
 #[test]
-fn mqtt_3_1_2_29_refusals_are_put_in_words_where_wanted_and_where_they_fit() {
+fn mqtt_3_1_2_29_refusals_carry_a_reason_string_where_it_is_wanted_and_fits() {
     let limits = || Limits { topic_levels_max: 2, subscriptions_per_session_max: 1, ..Limits::default() };
-    for (wanted, packet_bytes_max, has_words) in
+    for (wanted, packet_bytes_max, has_reason_string) in
         [(None, None, true), (Some(true), None, true), (Some(false), None, false), (None, Some(30), false)]
     {
         run(limits(), |shard| {
@@ -227,33 +227,33 @@ fn mqtt_3_1_2_29_refusals_are_put_in_words_where_wanted_and_where_they_fit() {
                 hello = hello.packet_bytes_max(bytes);
             }
             let client = shard.connect(&hello);
-            shard.words.clear();
+            shard.reason_strings.clear();
             assert_eq!(shard.publish(client, "a/b/c", b"x", 1), 0x90);
             assert_eq!(shard.publish(client, "a/b/c", b"x", 2), 0x90);
             assert_eq!(shard.publish(client, "$SYS/a", b"x", 1), 0x87);
             let filters = [("a", plain(0)), ("a/b/c", plain(0)), ("b", plain(0))];
             assert_eq!(shard.subscribe_with(client, &filters, None), [0, 0x8F, 0x97]);
-            let told: Vec<bool> = shard.words.iter().map(Option::is_some).collect();
-            assert_eq!(told, [has_words; 4]);
+            let sent: Vec<bool> = shard.reason_strings.iter().map(Option::is_some).collect();
+            assert_eq!(sent, [has_reason_string; 4]);
             // What succeeds says nothing.
-            shard.words.clear();
+            shard.reason_strings.clear();
             shard.publish(client, "a", b"x", 1);
             shard.subscribe(client, "a", 0);
             shard.unsubscribe(client, &["a", "b"]);
-            assert!(shard.words.iter().all(Option::is_none));
+            assert!(shard.reason_strings.iter().all(Option::is_none));
         });
     }
 }
 
 #[test]
-fn an_older_client_is_closed_where_5_0_is_told() {
+fn an_older_client_is_closed_where_5_0_is_sent_a_reason() {
     run(Limits { topic_levels_max: 2, ..Limits::default() }, |shard| {
-        for (hello, told) in
+        for (hello, reason) in
             [(Hello::v5("a"), Some(ReasonCode::TopicNameInvalid.code())), (Hello::v3("a"), None)]
         {
             let client = shard.connect(&hello);
             shard.send(client, &Packet::Publish(publish("a/b/c", b"x", 0, 0)));
-            assert_eq!(shard.ended(client), told);
+            assert_eq!(shard.ended(client), reason);
         }
         assert_eq!(shard.engine.counters().publishes_refused, 2);
     });

@@ -8,7 +8,7 @@ use crate::client::{Got, Hello, publish};
 use crate::host::{Drain, run};
 
 #[test]
-fn an_acknowledgement_of_what_a_session_keeps_waits_until_it_is_durable() {
+fn an_acknowledgement_waits_until_the_message_that_a_session_keeps_is_durable() {
     for (bits, is_away) in [(1, false), (2, false), (1, true), (2, true)] {
         run(Limits::default(), |shard| {
             let keeper = shard.connect(&Hello::v5("keeper").resume());
@@ -36,7 +36,7 @@ fn an_acknowledgement_of_what_a_session_keeps_waits_until_it_is_durable() {
 }
 
 #[test]
-fn acknowledgements_of_one_connection_leave_in_the_order_they_were_earned() {
+fn acknowledgements_of_one_connection_leave_in_the_order_they_became_due() {
     run(Limits::default(), |shard| {
         let keeper = shard.connect(&Hello::v5("keeper").resume());
         shard.subscribe(keeper, "kept", 1);
@@ -65,7 +65,7 @@ fn acknowledgements_of_one_connection_leave_in_the_order_they_were_earned() {
 }
 
 #[test]
-fn a_repetition_is_not_acknowledged_before_what_it_repeats_is_durable() {
+fn a_repeated_packet_is_not_acknowledged_before_the_first_one_is_durable() {
     // PUBREC, then PUBCOMP: the first connection is lost while the journal is slow.
     run(Limits::default(), |shard| {
         let keeper = shard.connect(&Hello::v5("keeper").resume());
@@ -169,7 +169,7 @@ fn a_client_is_not_read_past_our_receive_maximum_while_the_journal_is_slow() {
 }
 
 #[test]
-fn names_of_the_past_are_counted_and_ignored() {
+fn stale_identities_are_counted_and_ignored() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a").resume());
         shard.subscribe(client, "t", 1);
@@ -194,7 +194,7 @@ fn names_of_the_past_are_counted_and_ignored() {
 }
 
 #[test]
-fn what_waits_at_the_gate_never_meets_a_later_connection_of_the_same_name() {
+fn a_pending_acknowledgement_never_reaches_a_later_connection_of_the_same_identity() {
     run(Limits { generation_bits: 2, ..Limits::default() }, |shard| {
         let keeper = shard.connect(&Hello::v5("keeper").resume());
         shard.subscribe(keeper, "t", 1);
@@ -220,7 +220,7 @@ fn what_waits_at_the_gate_never_meets_a_later_connection_of_the_same_name() {
 }
 
 #[test]
-fn an_outbox_of_a_former_session_never_pays_a_later_one() {
+fn an_outbox_of_a_former_session_never_counts_for_a_later_one() {
     run(Limits { generation_bits: 2, ..Limits::default() }, |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let stalled = shard.connect(&Hello::v5("a"));
@@ -237,6 +237,6 @@ fn an_outbox_of_a_former_session_never_pays_a_later_one() {
             shard.hang_up(client);
         }
         shard.drain(stalled, Drain::ALL);
-        shard.check_books();
+        shard.check_ledgers();
     });
 }

@@ -81,10 +81,10 @@ impl Two {
         }
     }
 
-    /// Carries at most `parcels_max` items of a lane; how many there were.
-    fn carry(&mut self, from: usize, lane: LaneKind, parcels_max: usize) -> usize {
+    /// Carries at most `items_max` items of a lane; how many there were.
+    fn carry(&mut self, from: usize, lane: LaneKind, items_max: usize) -> usize {
         let mut count = 0;
-        while count < parcels_max
+        while count < items_max
             && let Some(outbound) = self.0[from].take_outbound(number(1 - from), lane)
         {
             count += 1;
@@ -143,7 +143,7 @@ fn topology(own: u16) -> Topology {
 }
 
 #[test]
-fn mqtt_3_3_2_5_what_expires_on_its_way_to_another_shard_is_dropped() {
+fn mqtt_3_3_2_5_a_message_that_expires_on_its_way_to_another_shard_is_dropped() {
     for (late_ms, texts) in [(900, vec!["x"]), (1_100, vec![])] {
         let mut two = Two::new();
         let (publisher, subscriber) = (two.client(0), two.client(1));
@@ -163,7 +163,7 @@ fn mqtt_3_3_2_5_what_expires_on_its_way_to_another_shard_is_dropped() {
 }
 
 #[test]
-fn mqtt_4_8_2_1_behind_a_share_name_stands_a_filter_like_any_other() {
+fn mqtt_4_8_2_1_the_filter_behind_a_share_name_matches_like_any_other() {
     let mut two = Two::new();
     let (publisher, member) = (two.client(0), two.client(1));
     for filter in ["$share/g/$share/+", "$share/g/$share/h/+"] {
@@ -177,7 +177,7 @@ fn mqtt_4_8_2_1_behind_a_share_name_stands_a_filter_like_any_other() {
 }
 
 #[test]
-fn mqtt_3_8_3_3_no_local_holds_for_what_another_shard_retains() {
+fn mqtt_3_8_3_3_no_local_holds_for_retained_messages_of_another_shard() {
     let mut two = Two::new();
     let (client, other) = (two.client(0), two.client(1));
     // Both topics are kept by shard 1, which knows the publisher of each.
@@ -199,7 +199,7 @@ fn mqtt_3_8_3_3_no_local_holds_for_what_another_shard_retains() {
 }
 
 #[test]
-fn what_is_retained_waits_for_the_suback_that_waits_for_another_shard() {
+fn a_replay_waits_for_the_suback_that_waits_for_another_shard() {
     for filter in ["t/#", &topic_on(0, 0)] {
         let mut two = Two::new();
         let client = two.client(0);
@@ -218,7 +218,7 @@ fn what_is_retained_waits_for_the_suback_that_waits_for_another_shard() {
 
 /// A shard has a few questions open at once; who has to wait is served when one is answered.
 #[test]
-fn more_clients_than_may_ask_at_once_are_all_sent_what_another_shard_retains() {
+fn more_clients_than_open_requests_are_all_sent_the_retained_messages_of_another_shard() {
     let mut two = Two::new();
     let publisher = two.client(1);
     let topic = topic_on(1, 0);
@@ -238,7 +238,7 @@ fn more_clients_than_may_ask_at_once_are_all_sent_what_another_shard_retains() {
 
 /// Its publisher was told that it is taken, since its shard does not know how full the other one is.
 #[test]
-fn a_full_store_refuses_what_another_shard_sends_it_and_counts_it() {
+fn a_full_store_refuses_forwarded_retained_messages_and_counts_them() {
     for limits in [
         Limits { retained_messages_max: 1, ..Limits::default() },
         Limits { retained_bytes_max: 10, ..Limits::default() },
@@ -266,7 +266,7 @@ fn a_full_store_refuses_what_another_shard_sends_it_and_counts_it() {
 
 /// Which shard's store a message is for decides, not the one of its publisher.
 #[test]
-fn a_full_store_refuses_nothing_for_the_other_shard() {
+fn a_full_store_does_not_refuse_messages_for_the_other_store() {
     let mut two = Two::with(&Limits { retained_messages_max: 1, ..Limits::default() });
     let publisher = two.client(0);
     let topics = [topic_on(0, 0), topic_on(1, 0)];
@@ -286,7 +286,7 @@ fn a_full_store_refuses_nothing_for_the_other_shard() {
 
 /// Whether a session of another shard outlives its connection is not known here.
 #[test]
-fn an_acknowledgement_of_what_another_shard_takes_waits_until_it_is_durable() {
+fn an_acknowledgement_of_a_forwarded_publish_waits_until_it_is_durable() {
     for filter in ["t", "$share/g/t"] {
         let mut two = Two::new();
         let (publisher, subscriber) = (two.client(0), two.client(1));
@@ -302,7 +302,7 @@ fn an_acknowledgement_of_what_another_shard_takes_waits_until_it_is_durable() {
 }
 
 #[test]
-fn what_expires_on_its_way_out_of_another_shard_s_store_is_sent_to_nobody() {
+fn a_retained_message_that_expires_on_its_way_from_another_shard_is_sent_to_nobody() {
     for (late_ms, texts) in [(999, &["x"][..]), (1_000, &[]), (1_001, &[])] {
         let mut two = Two::new();
         let (publisher, subscriber) = (two.client(0), two.client(1));
@@ -357,7 +357,7 @@ fn a_publisher_waits_while_a_lane_is_full_and_goes_on_once_it_has_room() {
 }
 
 #[test]
-fn messages_of_all_sizes_cross_in_order_and_small_ones_in_blocks_of_bounded_size() {
+fn messages_of_all_sizes_are_forwarded_in_order_and_small_ones_in_blocks_of_bounded_size() {
     let mut two = Two::new();
     let (publisher, subscriber) = (two.client(0), two.client(1));
     two.subscribe(1, subscriber, "t");
@@ -377,10 +377,10 @@ fn messages_of_all_sizes_cross_in_order_and_small_ones_in_blocks_of_bounded_size
 
 /// What it left behind was held here before, so it may wait here until the lane has room.
 #[test]
-fn what_a_member_leaves_behind_waits_while_the_lane_to_the_next_one_is_full() {
+fn reassigned_messages_wait_while_the_lane_to_the_next_member_is_full() {
     const COUNT: usize = 200;
     /// Parcels that wait for a lane until it counts as full.
-    const PARCELS_MAX: usize = 64;
+    const ITEMS_MAX: usize = 64;
     let mut two = Two::new();
     let publisher = two.client(0);
     let hello = Hello::v5("").receive_maximum(1);
@@ -402,8 +402,8 @@ fn what_a_member_leaves_behind_waits_while_the_lane_to_the_next_one_is_full() {
     while left > 0 {
         let audit = two.0[0].engine.audit();
         // Its announcement that it has no member any more waits in the other lane.
-        assert!(audit.waiting_outbound <= PARCELS_MAX + 1, "{} items", audit.waiting_outbound);
-        assert_eq!(audit.reassignments, left.saturating_sub(PARCELS_MAX), "the rest waits");
+        assert!(audit.waiting_outbound <= ITEMS_MAX + 1, "{} items", audit.waiting_outbound);
+        assert_eq!(audit.reassignments, left.saturating_sub(ITEMS_MAX), "the rest waits");
         left -= two.carry(0, LaneKind::Data, 1);
         two.0[0].tick();
     }
@@ -452,7 +452,7 @@ fn a_connection_that_is_handed_over_leaves_no_timer_and_no_count() {
 }
 
 #[test]
-fn a_connection_that_nobody_takes_over_is_closed_when_its_time_is_over() {
+fn a_hand_over_that_nobody_completes_ends_after_the_connect_time_out() {
     let mut two = Two::new();
     let shard = &mut two.0[0];
     let client = shard.dial(&Hello::v5(&name_on(1, 0)));
@@ -465,7 +465,7 @@ fn a_connection_that_nobody_takes_over_is_closed_when_its_time_is_over() {
 }
 
 #[test]
-fn a_client_that_is_turned_away_is_told_so_by_the_shard_it_came_to() {
+fn a_client_that_is_turned_away_is_refused_by_the_shard_that_accepted_it() {
     let mut two = Two::new();
     let shard = &mut two.0[0];
     let name = name_on(1, 0);
