@@ -363,4 +363,48 @@ mod tests {
         let held = StartupError::DataDirInUse { directory: PathBuf::from("some/data"), process: Some(7) };
         check(&held, &["some/data", "in use", "process 7", "--data-dir"]);
     }
+
+    #[test]
+    fn both_manuals_list_the_errors_by_the_words_of_their_sentences() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let listen = |kind: io::ErrorKind| StartupError::listen(address(80), kind.into());
+        let file = PathBuf::new;
+        let log_dir = StartupError::LogDirUnwritable { directory: file(), reason: "denied".to_owned() };
+        let subscriptions = StartupError::SubscriptionsDamaged {
+            file: "subscriptions.json".into(),
+            reason: "is damaged".to_owned(),
+        };
+        let key =
+            StartupError::PlacementKey { file: "placement.key".into(), reason: "is damaged".to_owned() };
+        let rows = [
+            ("the port is already in use", listen(io::ErrorKind::AddrInUse)),
+            ("too many open files", StartupError::io_uring(Errno::MFILE.into())),
+            ("permission denied", listen(io::ErrorKind::PermissionDenied)),
+            ("no network interface of this machine has the address", listen(io::ErrorKind::AddrNotAvailable)),
+            ("io_uring is not available", StartupError::IoUringMissing(denied())),
+            ("the data directory … cannot be written", StartupError::data_dir(&file(), denied())),
+            (
+                "the data directory … is in use",
+                StartupError::DataDirInUse { directory: file(), process: None },
+            ),
+            ("the log directory … cannot be written", log_dir),
+            ("subscriptions.json … damaged", subscriptions),
+            ("placement.key … damaged", key),
+            ("no broker runs with the data directory", StartupError::NoBroker { directory: file() }),
+            (
+                "the broker cannot be reached through",
+                StartupError::BrokerUnreachable { path: file(), error: denied() },
+            ),
+            ("no broker answers on", StartupError::Unhealthy { address: address(1883), error: denied() }),
+        ];
+        for (words, error) in rows {
+            let parts: Vec<&str> = words.split(" … ").collect();
+            check(&error, &parts);
+            for manual in [include_str!("../deploy/README.md"), include_str!("../deploy/README.zh-CN.md")] {
+                let is_listed =
+                    manual.lines().any(|line| line.starts_with('|') && line.contains(&format!("`{words}`")));
+                assert!(is_listed, "a manual does not list `{words}`");
+            }
+        }
+    }
 }

@@ -40,7 +40,7 @@ impl Listener {
             fs::remove_file(path)?;
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&SockAddr::unix(path)?)?;
+        socket.bind(&address(path)?)?;
         // No process can connect before `listen`, so the socket is never accessible to other users.
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         socket.listen(WAITING_MAX)?;
@@ -68,7 +68,7 @@ impl Stream {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // On Linux this also bounds the wait for a slot in the queue of the listener.
         socket.set_write_timeout(Some(time_limit))?;
-        socket.connect(&SockAddr::unix(path)?)?;
+        socket.connect(&address(path)?)?;
         Ok(Self(socket.into()))
     }
 
@@ -93,6 +93,12 @@ impl Stream {
         self.0.set_write_timeout(Some(time_limit))?;
         self.0.write_all(bytes)
     }
+}
+
+/// The address of the socket at `path`.
+fn address(path: &Path) -> io::Result<SockAddr> {
+    // The system's own text names only a constant of C.
+    SockAddr::unix(path).map_err(|error| io::Error::new(error.kind(), "the path is too long for a socket"))
 }
 
 #[cfg(test)]
