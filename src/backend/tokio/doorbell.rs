@@ -1,4 +1,4 @@
-//! The doorbell of a shard on tokio: a `Notify`, which wakes the runtime.
+//! The doorbell of a shard on tokio: a Notify, which wakes the runtime.
 
 use std::io;
 

@@ -59,7 +59,7 @@ struct Waiting<T> {
 /// read until one leaves.
 #[derive(Debug)]
 pub(crate) struct AckGate {
-    /// SUBACKs that wait until all shards have acknowledged so many announcements of interest. Those that have to be
+    /// SUBACKs that wait until all shards have acknowledged so many announcements of interest. SUBACKs that have to be
     /// durable wait for a batch afterwards.
     interest: VecDeque<Waiting<u64>>,
     durable: VecDeque<Waiting<Batch>>,

@@ -114,7 +114,7 @@ pub(crate) struct Connection {
     receiving_count: u16,
     /// Acknowledgements at the gate.
     pending_ack_count: u32,
-    /// Those of them that wait for the other shards.
+    /// The number of them that wait for the other shards.
     awaiting_interest_count: u32,
     /// Set if CONNECT named a method.
     authentication: Option<Box<Authentication>>,

@@ -1,6 +1,7 @@
 //! The in-flight window of one session: QoS 1 and 2 messages that were sent and are not acknowledged to their end.
 //!
-//! Invariants: slot `i` is Packet Identifier `i + 1`, so an acknowledgement finds its message without a search; and
+//! Invariants: the slot of a Packet Identifier is one less than its number, so an
+//! acknowledgement finds its message without a search; and
 //! `count` is the number of taken slots, so a full window is seen without a walk.
 
 use alloc::collections::{BTreeMap, VecDeque};
