@@ -1,7 +1,7 @@
 //! Enhanced authentication [4.12]: the exchange that CONNECT begins, and the one that repeats it on an open connection.
 //!
-//! The engine keeps the exchange; the host knows the methods and judges each step. Invariant: `authentication_bytes` of
-//! the table is the sum of what the exchanges hold, so every change goes through `change_authentication`.
+//! The engine keeps the exchange; the host knows the methods and judges each step. Invariant: the table counts the bytes
+//! that all exchanges hold, so every change of one goes through one function.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
