@@ -1,4 +1,4 @@
-//! PUBLISH and its acknowledgements, as publisher and as subscriber.
+//! PUBLISH and its acknowledgements, on the publisher's and on the subscriber's side.
 
 use engine::Limits;
 use wire::{
@@ -180,7 +180,7 @@ fn a_topic_too_deep_is_refused_without_ending_a_5_0_client() {
             }
         }
         assert_eq!(shard.texts(watcher).len(), 4);
-        // [MQTT-3.3.5-2] of 3.1.1: close, or acknowledge.
+        // [MQTT-3.3.5-2] of 3.1.1: a server acknowledges a refused PUBLISH or closes.
         let old = shard.connect(&Hello::v3("old"));
         shard.send(old, &Packet::Publish(publish("a/b/c/d/e", b"x", 1, 1)));
         assert_eq!(shard.ended(old), None);
