@@ -48,7 +48,7 @@ pub(crate) struct ConnectionModel {
 struct Published {
     topic: String,
     /// The QoS of each required delivery.
-    owed: BTreeMap<SessionName, u8>,
+    required: BTreeMap<SessionName, u8>,
     /// Unknown when, or whether, the broker took the message: it may reach every session that ever subscribed to it.
     uncertain: bool,
 }
@@ -130,7 +130,7 @@ impl Oracle {
         publisher: usize,
         sessions: Option<&[(usize, &SessionModel, bool)]>,
     ) {
-        let mut owed = BTreeMap::new();
+        let mut required = BTreeMap::new();
         for (client, session, keeps) in sessions.unwrap_or_default() {
             let granted = session
                 .subscriptions
@@ -141,13 +141,13 @@ impl Oracle {
                 .map(|(_, wanted)| wanted.qos.min(qos))
                 .max();
             if let Some(granted) = granted.filter(|_| *keeps) {
-                owed.insert((*client, session.number), granted);
+                required.insert((*client, session.number), granted);
             }
         }
         // A repetition changes nothing: the required deliveries were decided before, or remain uncertain.
         let topic = topic.to_owned();
         let uncertain = sessions.is_none();
-        self.published.entry(name.clone()).or_insert(Published { topic, owed, uncertain });
+        self.published.entry(name.clone()).or_insert(Published { topic, required, uncertain });
     }
 
     /// The broker may take it later than now, or never.
@@ -198,9 +198,9 @@ impl Oracle {
             // A retained message comes once for each subscription.
             return;
         }
-        let owed = published.owed.get(&(client, session.number));
-        assert!(owed.is_some() || published.uncertain, "{name:?} is not owed to client {client}");
-        if let Some(qos) = owed.filter(|_| !published.uncertain) {
+        let required = published.required.get(&(client, session.number));
+        assert!(required.is_some() || published.uncertain, "{name:?} is not required for client {client}");
+        if let Some(qos) = required.filter(|_| !published.uncertain) {
             assert_eq!(message.qos, *qos, "{name:?}");
         }
         let count = self.delivered.entry(((client, session.number), name.clone())).or_default();
@@ -220,7 +220,7 @@ impl Oracle {
     /// of QoS 1 and 2.
     pub(crate) fn check_complete(&self, alive: &[SessionName]) {
         for (name, published) in self.published.iter().filter(|(_, published)| !published.uncertain) {
-            for (session, qos) in &published.owed {
+            for (session, qos) in &published.required {
                 let count = self.delivered.get(&(*session, name.clone())).copied().unwrap_or(0);
                 if *qos > 0 && alive.contains(session) {
                     assert!(count > 0, "{name:?} never reached {session:?}");

@@ -13,7 +13,7 @@ fn play(seed: u64) -> simulator::Report {
 }
 
 #[test]
-fn no_seed_breaks_a_promise() {
+fn no_seed_breaks_a_guarantee() {
     #[expect(clippy::disallowed_methods, reason = "a test's one setting, named in its documentation")]
     let asked = std::env::var("SEED").ok();
     if let Some(asked) = asked {
