@@ -9,7 +9,7 @@ use crate::client::{Got, Hello, ack, publish};
 use crate::host::{Drain, run};
 
 #[test]
-fn a_message_arrives_with_the_lower_of_both_qualities_in_every_pair_of_versions() {
+fn a_message_arrives_with_the_lower_qos_in_every_pair_of_versions() {
     for publisher_version in [Hello::v3("p"), Hello::v5("p")] {
         for subscriber_version in [Hello::v3("s"), Hello::v5("s")] {
             for published in 0..3 {

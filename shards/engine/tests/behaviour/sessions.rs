@@ -202,7 +202,7 @@ fn mqtt_4_4_0_1_unacknowledged_messages_are_sent_again_with_their_identifiers() 
 }
 
 #[test]
-fn mqtt_4_3_3_10_a_repeated_qos_2_publish_is_delivered_once_whatever_the_connection() {
+fn mqtt_4_3_3_10_a_repeated_qos_2_publish_is_delivered_once_across_connections() {
     run(Limits::default(), |shard| {
         let watcher = shard.connect(&Hello::v5("w"));
         shard.subscribe(watcher, "t", 0);

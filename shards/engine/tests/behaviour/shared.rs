@@ -36,7 +36,7 @@ fn the_members_of_a_group_share_the_messages_evenly_and_in_order() {
 }
 
 #[test]
-fn an_online_member_is_preferred_and_an_offline_one_keeps_messages_without_another_taker() {
+fn an_online_member_is_preferred_and_an_offline_one_keeps_the_message_if_nobody_is_online() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let kept = shard.connect(&Hello::v5("kept").resume());
@@ -81,7 +81,7 @@ fn offline_members_have_their_turns_while_nobody_is_online() {
 }
 
 #[test]
-fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_quality() {
+fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_qos() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let members: Vec<_> = (0..3u8)
@@ -102,7 +102,7 @@ fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_quality() {
 }
 
 #[test]
-fn mqtt_4_8_2_4_qos_2_in_flight_waits_for_its_member_and_5_dies_with_it() {
+fn mqtt_4_8_2_4_qos_2_in_flight_waits_for_its_member_and_ends_with_its_session() {
     for returns in [true, false] {
         run(Limits::default(), |shard| {
             let publisher = shard.connect(&Hello::v5("p"));

@@ -34,7 +34,7 @@ fn filters_match_as_the_standard_says() {
 }
 
 #[test]
-fn mqtt_3_3_4_2_overlapping_subscriptions_deliver_once_at_the_highest_quality() {
+fn mqtt_3_3_4_2_overlapping_subscriptions_deliver_once_with_the_highest_qos() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         for (filter, bits, id) in
