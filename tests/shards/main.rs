@@ -7,8 +7,8 @@
 mod harness;
 
 mod cluster;
-mod crossing;
 mod distribution;
+mod forwarding;
 mod homes;
 mod pressure;
 mod starting;

@@ -1,6 +1,5 @@
-//! A PUBLISH of QoS 0 that is on its way from a publisher to a subscriber allocates nothing once both have been at it for a while, with
-//! a hundred thousand other filters in the tree.
-//! Counts every call of the allocator of this process: it is alone in it.
+//! A PUBLISH of QoS 0 from a publisher to a subscriber allocates nothing in the steady state, with a hundred thousand other filters in
+//! the tree. The test counts every call of the allocator of its process, in which it is alone.
 
 #![expect(unsafe_code, reason = "an allocator that counts is a `GlobalAlloc`")]
 
@@ -23,7 +22,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: what is freed came from `alloc` above, so from the system.
+        // SAFETY: the freed memory came from `alloc` above, so from the system.
         unsafe { System.dealloc(pointer, layout) }
     }
 
@@ -130,7 +129,7 @@ fn a_publish_of_qos_0_allocates_nothing_in_the_steady_state() {
     shard.subscribe(subscriber, &["site/+/device/+/cold".to_owned(), "site/7/device/hot".to_owned()]);
     let publisher = shard.connect("publisher");
 
-    // Some topics come again and again, others never; a burst is what one receive brings.
+    // One topic comes again and again, the others once. A burst is the bytes of one receive.
     let (mut burst, mut topic, mut body, mut number) = (Vec::new(), String::new(), Vec::new(), 0_u32);
     let mut round = |shard: &mut Shard| {
         burst.clear();
@@ -152,7 +151,7 @@ fn a_publish_of_qos_0_allocates_nothing_in_the_steady_state() {
         shard.receive(publisher, &burst);
         assert_eq!(shard.sent_bytes - before, burst.len(), "each message goes to the one subscriber");
     };
-    // Until every slot of the remembered topics has been written.
+    // Until every slot of the match cache has been written.
     for _ in 0..2_000 {
         round(&mut shard);
     }

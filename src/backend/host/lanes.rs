@@ -184,9 +184,9 @@ impl<T: Endpoint> Host<T> {
                 // Only pushes of this port use up room, and each of them is counted here.
                 let mut free = port.free(target, lane);
                 while free > 0
-                    && let Some(parcel) = engine.take_outbound(now, number(target), of_engine, &mut actions)
+                    && let Some(item) = engine.take_outbound(now, number(target), of_engine, &mut actions)
                 {
-                    let item = match parcel {
+                    let item = match item {
                         OutboundItem::Block(mut bytes) => {
                             // The full vector moves into the block, and the empty vector of the block is filled next.
                             let mut block = port.empty_block(target, lane);

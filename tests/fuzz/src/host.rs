@@ -57,7 +57,7 @@ pub(crate) struct World {
     pub(crate) shards: Vec<Shard>,
     pub(crate) lines: Vec<Line>,
     lanes: BTreeMap<(usize, usize, usize), VecDeque<OutboundItem>>,
-    lane_parcels_max: usize,
+    lane_items_max: usize,
     now_ms: u64,
     /// A shard no longer accepts bytes of clients, so sessions that never expire cannot be ended.
     pub(crate) stopped: bool,
@@ -66,7 +66,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(limits: &Limits, shard_count: usize, lane_parcels_max: usize) -> Self {
+    pub(crate) fn new(limits: &Limits, shard_count: usize, lane_items_max: usize) -> Self {
         let now = Instant::from_ms(START_MS);
         let shards = (0..shard_count).map(|own| {
             let engine = Engine::new(limits.clone(), Entropy(own as u128 + 7), now);
@@ -91,7 +91,7 @@ impl World {
             shards: shards.collect(),
             lines: Vec::new(),
             lanes: BTreeMap::new(),
-            lane_parcels_max,
+            lane_items_max,
             now_ms: START_MS,
             stopped: false,
             stale: None,
@@ -240,7 +240,7 @@ impl World {
         let now = self.now();
         for _ in 0..count {
             let queue = self.lanes.entry((source, target, lane as usize)).or_default();
-            if queue.len() >= self.lane_parcels_max {
+            if queue.len() >= self.lane_items_max {
                 break;
             }
             let Shard { engine, actions, todo, .. } = &mut self.shards[source];

@@ -32,8 +32,8 @@ pub fn check_alone(input: &[u8]) -> Vec<Counters> {
 pub fn check_mesh(input: &[u8]) -> Vec<Counters> {
     let mut choices = Choices::new(input);
     let limits = limits(&mut choices);
-    let (shard_count, lane_parcels_max) = (choices.pick(&[2, 3]), choices.pick(&[1, 2, 8]));
-    run(World::new(&limits, shard_count, lane_parcels_max), &mut choices)
+    let (shard_count, lane_items_max) = (choices.pick(&[2, 3]), choices.pick(&[1, 2, 8]));
+    run(World::new(&limits, shard_count, lane_items_max), &mut choices)
 }
 
 fn limits(c: &mut Choices<'_>) -> Limits {

@@ -47,17 +47,17 @@ pub struct Audit {
     pub reassignments: usize,
     /// Timers set.
     pub timers: u32,
-    /// Acknowledgements at the release gate.
+    /// Acknowledgements at the acknowledgement gate.
     pub pending_acks: usize,
     /// Filters, groups and trie nodes in use; (0, 0, 1) when nobody subscribes.
     pub tree: (usize, usize, usize),
     /// Bytes in outboxes.
     pub outbox_bytes: u64,
-    /// Parcels and open blocks that wait for lanes.
+    /// Outbound items and open blocks that wait for lanes.
     pub waiting_outbound: usize,
     /// Filters without wildcards and groups that other shards want.
     pub interests: (usize, usize),
-    /// Questions for retained messages: asked of other shards and open, asked by them and not answered.
+    /// Page requests that are open: of this shard to others, and of others to this shard.
     pub page_requests: (u32, usize),
 }
 

@@ -1,5 +1,5 @@
-//! The release gate: what is promised leaves only when it is durable, in the order it was earned; and
-//! names of the past are ignored.
+//! The acknowledgement gate: an acknowledgement leaves only when its promise is durable, in the order in which it became due.
+//! Stale identities are ignored.
 
 use engine::{Batch, ClosedBy, Event, Limits};
 use wire::{AckKind, Packet, Publish};
@@ -18,7 +18,7 @@ fn an_acknowledgement_waits_until_the_message_that_a_session_keeps_is_durable() 
             }
             shard.durable_at_once = false;
             let client = shard.connect(&Hello::v5("a"));
-            // Nobody keeps this one, so it waits for nothing.
+            // No session keeps this message, so its acknowledgement does not wait.
             assert_eq!(shard.publish(client, "passing", b"x", 1), 0x10);
             shard.send(client, &Packet::Publish(publish("kept", b"x", bits, 5)));
             assert_eq!(shard.take(client), []);
@@ -26,7 +26,7 @@ fn an_acknowledgement_waits_until_the_message_that_a_session_keeps_is_durable() 
             shard.durable();
             let kind = if bits == 1 { AckKind::PubAck } else { AckKind::PubRec };
             assert_eq!(shard.acked(client, kind, 5), Some(0));
-            // A retained one is kept by the shard itself.
+            // The shard itself keeps a retained message.
             shard.send(client, &Packet::Publish(Publish { retain: true, ..publish("r", b"x", 1, 6) }));
             assert_eq!(shard.take(client), []);
             shard.durable();
@@ -66,7 +66,7 @@ fn acknowledgements_of_one_connection_leave_in_the_order_they_became_due() {
 
 #[test]
 fn a_repeated_packet_is_not_acknowledged_before_the_first_one_is_durable() {
-    // PUBREC, then PUBCOMP: the first connection is lost while the journal is slow.
+    // The connection is lost before PUBREC, and again before PUBCOMP, while the journal is slow.
     run(Limits::default(), |shard| {
         let keeper = shard.connect(&Hello::v5("keeper").resume());
         shard.subscribe(keeper, "kept", 2);
@@ -101,7 +101,7 @@ fn mqtt_3_2_0_1_nothing_leaves_before_connack() {
         shard.subscribe(client, "t", 1);
         shard.hang_up(client);
         shard.durable_at_once = false;
-        // Clean start discards a session, which has to be durable before it is told.
+        // Clean start discards a session. CONNACK waits until that is durable.
         let mut bytes = Vec::new();
         Packet::Connect(hello.connect).encode(publisher.version, &mut bytes);
         bytes.extend_from_slice(&[0x82, 7, 0, 1, 0, 0, 1, b't', 1, 0xC0, 0]);
@@ -227,7 +227,7 @@ fn an_outbox_of_a_former_session_never_counts_for_a_later_one() {
         shard.subscribe(stalled, "t", 0);
         shard.drain(stalled, Drain::STALLED);
         shard.publish(publisher, "t", b"x", 0);
-        // Its session ends and the slot has new tenants; the old socket then takes its bytes.
+        // Its session ends and later sessions take the slot. Then the old socket takes its bytes.
         for _ in 0..4 {
             let client = shard.connect(&Hello::v5("a"));
             shard.subscribe(client, "t", 0);

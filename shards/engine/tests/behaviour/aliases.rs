@@ -86,7 +86,7 @@ fn mqtt_3_3_2_11_aliases_we_set_stay_within_what_the_client_and_we_allow() {
     }
 }
 
-/// Three numbers that are easily taken for each other: what clients may define, what we define, what this client takes.
+/// Three numbers are easily confused: the aliases that clients may set, those that the broker sets, and those that this client accepts.
 #[test]
 fn each_direction_has_a_limit_of_its_own() {
     for (incoming, outgoing, client_allows) in
@@ -122,7 +122,7 @@ fn an_alias_that_would_make_a_message_too_long_is_left_out() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a").aliases(10).packet_bytes_max(50));
         shard.subscribe(client, "topic/name", 0);
-        // 2 + 2 + 10 + 1 bytes around the payload, three more with the alias.
+        // 2 + 2 + 10 + 1 bytes around the payload, and three more with the alias.
         for (length, alias) in [(35, None), (33, None), (32, Some(1)), (42, Some(1)), (43, None)] {
             shard.publish(client, "topic/name", "x".repeat(length).as_bytes(), 0);
             let messages = shard.messages(client);

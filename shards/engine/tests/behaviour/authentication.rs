@@ -21,7 +21,7 @@ fn auth<'a>(reason: ReasonCode, method: &'a str, data: &'a [u8]) -> Packet<'a> {
     Packet::Auth(Auth { reason, properties })
 }
 
-/// Judges the oldest step that waits, which must say `expected`.
+/// Judges the oldest step that waits, which must equal `expected`: method, data, and whether it begins an exchange.
 fn judge(shard: &mut Shard, expected: (&str, &[u8], bool), verdict: Verdict<'_>) {
     let (connection, step) = shard.asked.pop_front().expect("the host was asked");
     let asked = shard.engine.authentication_step(connection, step).expect("it was not judged yet");
@@ -29,7 +29,7 @@ fn judge(shard: &mut Shard, expected: (&str, &[u8], bool), verdict: Verdict<'_>)
     shard.raw_step(Event::Authenticated { connection, step, verdict });
 }
 
-/// What a client was sent: the reason of CONNACK with its method and data, or of AUTH with its.
+/// The next packet of a client, which is CONNACK or AUTH: its reason, method and data.
 fn answer(shard: &mut Shard, client: Client) -> (&'static str, u8, String, Vec<u8>) {
     match shard.next(client) {
         Some(Got::ConnAck { reason, fields, .. }) => {
@@ -95,7 +95,7 @@ fn mqtt_4_12_0_4_a_client_that_fails_is_refused_in_connack_and_changes_nothing()
             shard.subscribe(watcher, "will", 0);
             let owner = shard.connect(&Hello::v5("a").resume());
             shard.subscribe(owner, "t", 1);
-            // Clean start, and a will: neither may count.
+            // Neither the clean start nor the will may take effect.
             let hello = Hello::v5("a").will("will", "never", 0).method(METHOD, b"first");
             let client = shard.dial(&hello);
             judge(shard, (METHOD, b"first", true), Verdict::Continue(b"challenge"));
@@ -144,7 +144,7 @@ fn mqtt_3_1_2_30_before_connack_nothing_but_auth_and_disconnect_may_come() {
         Packet::Publish(publish("t", b"never", 0, 0)),
         Packet::Subscribe(subscribe),
         Packet::Connect(hello.connect),
-        // A step out of turn, of another method, or one that only an open connection or a server may take.
+        // A step out of turn, of another method, or one that only an open connection or a server may send.
         auth(ReasonCode::ContinueAuthentication, "other", b""),
         auth(ReasonCode::ReAuthenticate, METHOD, b""),
         auth(ReasonCode::Success, METHOD, b""),
@@ -179,7 +179,7 @@ fn a_client_that_leaves_or_is_malformed_before_connack_leaves_nothing() {
         shard.send_bytes(client, &[0x00, 0x00]);
         assert_eq!(answer(shard, client).1, 0x81);
         assert!(shard.is_closed(client));
-        // The host's answers come too late, and are counted.
+        // The host's answers come too late and are counted.
         let stale = shard.engine.counters().stale;
         for (connection, step) in core::mem::take(&mut shard.asked) {
             assert_eq!(shard.engine.authentication_step(connection, step), None);
@@ -307,7 +307,7 @@ fn steps_out_of_turn_on_an_open_connection_are_protocol_errors() {
             let client = authenticated(shard, &Hello::v5("a"));
             shard.send(client, &packet);
             assert_eq!(shard.ended(client), Some(0x82), "{packet:?}");
-            // One whose CONNECT named no method sends no AUTH at all [MQTT-4.12.0-7].
+            // A client whose CONNECT named no method sends no AUTH at all [MQTT-4.12.0-7].
             let client = shard.connect(&Hello::v5("a"));
             shard.send(client, &packet);
             assert_eq!(shard.ended(client), Some(0x82), "{packet:?}");

@@ -1,5 +1,4 @@
-//! What clients say and what they were told, in short.
-//! Knows no engine; `Shard` carries it there and back.
+//! Short forms of the packets that clients send and receive. `Shard` carries them to the engine and back.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -42,7 +41,7 @@ impl Message {
     }
 }
 
-/// What a client was sent.
+/// A packet that a client was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Got {
     ConnAck {
@@ -72,7 +71,7 @@ pub(crate) struct ConnAckFields {
     pub(crate) response_information: Option<String>,
     pub(crate) server_reference: Option<String>,
     pub(crate) maximum_qos: Option<u8>,
-    /// Retain, wildcards, subscription identifiers, sharing: what is said of each.
+    /// Whether each is available: retain, wildcards, subscription identifiers, sharing.
     pub(crate) available: [Option<bool>; 4],
     pub(crate) method: Option<String>,
     pub(crate) data: Option<Vec<u8>>,
@@ -158,7 +157,7 @@ fn owned(properties: UserProperties<'_>) -> Vec<(String, String)> {
     properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// A CONNECT in the making. Clean start, no keep alive, no will.
+/// A CONNECT to be changed and sent: with clean start, without keep alive and will.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hello<'a> {
     pub(crate) connect: Connect<'a>,
@@ -353,7 +352,7 @@ impl Shard {
         })
     }
 
-    /// Publishes to the end of its acknowledgements; the reason code of the first one.
+    /// Publishes and completes the acknowledgements; returns the reason code of the first one.
     pub(crate) fn publish(&mut self, client: Client, topic: &str, payload: &[u8], bits: u8) -> u8 {
         let id = self.packet_id();
         self.publish_packet(client, &publish(topic, payload, bits, id))
@@ -420,7 +419,7 @@ impl Shard {
         texts
     }
 
-    /// The reason of the DISCONNECT a client was sent last, and that it was closed after it.
+    /// The reason of the DISCONNECT that a client was sent last. Asserts that it was closed.
     pub(crate) fn ended(&mut self, client: Client) -> Option<u8> {
         assert!(self.is_closed(client));
         match self.take(client).pop() {

@@ -1,4 +1,4 @@
-//! Every reason that the engine closes an open connection with, each provoked, each told in DISCONNECT.
+//! Every reason with which the engine closes an open connection: each is provoked and sent in DISCONNECT.
 
 use engine::{CLOSE_REASONS, Event, Limits, Verdict};
 use wire::{Packet, ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode};
@@ -8,7 +8,7 @@ use core::num::NonZeroU16;
 use crate::client::{Client, Hello, packet_id, plain, publish};
 use crate::host::{Drain, Shard, run};
 
-/// A provocation: what it takes of the limits, and what the client or the world does.
+/// A provocation: the change of the limits that it needs, and the act of the client or of the host.
 type Provocation = (fn(&mut Limits), fn(&mut Shard, Client));
 
 fn none(_: &mut Limits) {}

@@ -1,4 +1,4 @@
-//! CONNECT and CONNACK: who is let in, what is told, who is turned away.
+//! CONNECT and CONNACK: accepted clients, the fields that they are sent, refused clients.
 
 use engine::{Admission, Limits};
 use wire::{ConnectProperties, Packet, ProtocolVersion, QoS, TopicName, Will, WillProperties};
@@ -66,7 +66,7 @@ fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error() {
     });
 }
 
-/// A second CONNECT of a version that nobody speaks was told 0x84, which no DISCONNECT can say.
+/// A second CONNECT of an unknown version was answered with 0x84, which DISCONNECT does not have.
 #[test]
 fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error_in_any_version() {
     for second in [
@@ -271,7 +271,7 @@ fn mqtt_4_13_1_1_a_malformed_packet_is_answered_with_its_reason_before_the_close
             let [Got::Disconnect(sent, Some(reason_string))] = got.as_slice() else { panic!("{got:?}") };
             assert!(*sent == reason || *sent == 0x94 || *sent == 0x82, "{bytes:x?}: {sent:#x}");
             assert!(!reason_string.is_empty());
-            // Words only where they fit [MQTT-3.14.2-3].
+            // The reason string is sent only where it fits [MQTT-3.14.2-3].
             let client = shard.connect(&Hello::v5("a").packet_bytes_max(24));
             shard.send_bytes(client, bytes);
             assert!(matches!(shard.take(client).as_slice(), [Got::Disconnect(_, None)]));
@@ -304,7 +304,7 @@ fn a_full_shard_refuses_new_sessions_and_accepts_existing_ones() {
             let (_, present) = shard.connect_present(&Hello::v5("a").resume());
             assert!(present);
             shard.connect(&Hello::v5("b"));
-            // `finish` needs nobody new: these two end with their connections.
+            // `finish` cannot connect a new client: these two sessions end with their connections.
             let last = shard.connect(&Hello::v5("a"));
             shard.goodbye(last);
         });
@@ -325,7 +325,7 @@ fn a_shard_that_stops_refuses_every_connect() {
         let late = shard.dial(&Hello::v5("late"));
         assert_eq!(connack(shard, late).1, 0x88);
         assert!(shard.is_closed(late));
-        // The session that outlives its connection is ended by time alone: nobody gets in again.
+        // Only its expiry ends the session that outlives its connection, since every CONNECT is refused.
         shard.advance_ms(3_600_000);
         assert_eq!(shard.engine.session_count(), 0);
     });

@@ -1,4 +1,4 @@
-//! Message expiry: counted down while a message waits, dropped when it is over, not once it was sent.
+//! Message expiry: the interval counts down while a message waits, and the message is dropped at its end unless it was sent before.
 
 use engine::{DropReason, Limits, QueueFull};
 use wire::{AckKind, Publish, PublishProperties};
@@ -84,7 +84,7 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_is_redelivered_even_if_it_has_expired() 
     });
 }
 
-/// Retains a message for a while.
+/// Retains a message with a Message Expiry Interval.
 fn retain(shard: &mut Shard, client: Client, topic: &str, text: &str, expiry_s: Option<u32>) {
     let properties =
         PublishProperties { message_expiry_interval_s: expiry_s, ..PublishProperties::default() };

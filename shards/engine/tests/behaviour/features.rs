@@ -1,4 +1,4 @@
-//! What a server may leave out or say beside the point: offered, told in CONNACK, refused, referred, put in words.
+//! Optional features: named in CONNACK if they are not available, refused with their reason code, and explained by reason strings.
 
 use engine::{Limits, Redirect};
 use wire::{Packet, ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode};
@@ -13,7 +13,7 @@ fn connack(shard: &mut Shard, client: Client) -> (u8, ConnAckFields) {
     }
 }
 
-/// A CONNECT that must be refused; in the words of its version it has the code of 5.0 that comes nearest.
+/// A CONNECT that must be refused: with `reason` in 5.0, and with `reason_v3` before.
 fn refused(shard: &mut Shard, hello: &Hello<'_>, reason: u8, reason_v3: u8) {
     let client = shard.dial(hello);
     let expected = if hello.connect.version.is_v5() { reason } else { reason_v3 };
@@ -137,7 +137,7 @@ fn new_clients_are_redirected_to_another_server() {
         let limits = Limits { redirect, server_reference: "other:1883".into(), ..Limits::default() };
         run(limits, |shard| {
             refused(shard, &Hello::v3("a"), reason, 0x88);
-            // Reference, reason alone, nothing at all: as much as fits.
+            // CONNACK has the reference, the reason alone, or is not sent: as much as fits.
             for (packet_bytes_max, expected) in
                 [(None, Some(true)), (Some(18), Some(true)), (Some(17), Some(false)), (Some(4), None)]
             {
@@ -200,7 +200,7 @@ fn a_payload_matches_its_format_indicator_where_that_is_checked() {
                 let publish = Publish { properties: text(), ..publish("t", payload, qos, id) };
                 assert_eq!(shard.publish_packet(client, &publish), reason, "{payload:x?}");
             }
-            // Without the indicator it is bytes.
+            // Without the indicator the payload is bytes.
             shard.publish(client, "t", b"\xff", 1);
             assert_eq!(shard.messages(watcher).len(), if is_checked { 3 } else { 6 });
             let mut hello = Hello::v5("will").will("w", "x", 0);
@@ -235,7 +235,7 @@ fn mqtt_3_1_2_29_refusals_carry_a_reason_string_where_it_is_wanted_and_fits() {
             assert_eq!(shard.subscribe_with(client, &filters, None), [0, 0x8F, 0x97]);
             let sent: Vec<bool> = shard.reason_strings.iter().map(Option::is_some).collect();
             assert_eq!(sent, [has_reason_string; 4]);
-            // What succeeds says nothing.
+            // A success has no reason string.
             shard.reason_strings.clear();
             shard.publish(client, "a", b"x", 1);
             shard.subscribe(client, "a", 0);

@@ -18,7 +18,7 @@ fn mqtt_3_3_4_9_no_more_messages_are_in_flight_than_the_client_takes() {
                 for number in 0..10 {
                     shard.publish(publisher, "t", number.to_string().as_bytes(), bits);
                 }
-                // QoS 0 is not bound by it [MQTT-4.9.0-2].
+                // The limit does not apply to QoS 0 [MQTT-4.9.0-2].
                 shard.publish(publisher, "t", b"now", 0);
                 let messages = shard.messages(client);
                 let texts: Vec<&str> = messages.iter().map(Message::text).collect();
@@ -32,7 +32,7 @@ fn mqtt_3_3_4_9_no_more_messages_are_in_flight_than_the_client_takes() {
                 }
                 let next = shard.messages(client);
                 assert_eq!((next.len(), next[0].text()), (1, "3"));
-                // What is acknowledged twice frees one place only.
+                // A repeated acknowledgement frees nothing more.
                 shard.ack(client, if bits == 1 { AckKind::PubAck } else { AckKind::PubComp }, 50_000);
                 assert_eq!(shard.messages(client), []);
             });
@@ -50,7 +50,7 @@ fn the_quota_starts_afresh_on_resume_and_counts_the_messages_of_this_connection(
             shard.publish(publisher, "t", number.to_string().as_bytes(), 2);
         }
         let sent = shard.messages(client);
-        // The first three have come as far as PUBREL.
+        // The first three deliveries are between PUBREL and PUBCOMP.
         for message in &sent[..3] {
             shard.ack(client, AckKind::PubRec, message.id);
         }
@@ -61,12 +61,12 @@ fn the_quota_starts_afresh_on_resume_and_counts_the_messages_of_this_connection(
         let (releases, messages): (Vec<_>, Vec<_>) =
             got.into_iter().partition(|got| matches!(got, Got::Ack(AckKind::PubRel, _, 0)));
         assert_eq!((releases.len(), messages.len()), (3, 2), "PUBREL waits for no quota [MQTT-3.3.4-10]");
-        // The end of those three frees nothing: the client has two unacknowledged PUBLISH packets.
+        // PUBCOMP of the first three frees nothing: the client has two unacknowledged PUBLISH packets.
         for message in &sent[..3] {
             shard.ack(client, AckKind::PubComp, message.id);
         }
         assert_eq!(shard.take(client), []);
-        // Nor does the acknowledgement of one that was not sent again yet.
+        // The acknowledgement of a message that was not sent again yet frees nothing either.
         shard.ack(client, AckKind::PubRec, sent[8].id);
         assert_eq!(shard.take(client), [Got::Ack(AckKind::PubRel, sent[8].id, 0)]);
         shard.ack(client, AckKind::PubComp, sent[8].id);
@@ -124,7 +124,7 @@ fn mqtt_3_3_4_7_a_client_that_exceeds_our_receive_maximum_is_closed_with_0x93() 
     let limits = || Limits { receive_maximum: 2, ..Limits::default() };
     run(limits(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
-        // QoS 2 without PUBREL holds its place; QoS 1 is free at once.
+        // QoS 2 counts until PUBREL; QoS 1 stops counting at once.
         for id in 1..=2 {
             shard.send(client, &Packet::Publish(publish("t", b"x", 2, id)));
         }
@@ -137,7 +137,7 @@ fn mqtt_3_3_4_7_a_client_that_exceeds_our_receive_maximum_is_closed_with_0x93() 
         shard.send(client, &Packet::Publish(publish("t", b"x", 2, 3)));
         shard.send(client, &Packet::Publish(publish("t", b"x", 1, 4)));
         assert_eq!(shard.ended(client), Some(0x93));
-        // 3.1.1 knows no such thing.
+        // 3.1.1 has no receive maximum.
         let old = shard.connect(&Hello::v3("b"));
         for id in 1..=10 {
             shard.send(old, &Packet::Publish(publish("t", b"x", 2, id)));
@@ -175,7 +175,7 @@ fn mqtt_3_1_2_25_a_message_too_long_for_a_client_is_dropped_for_it_alone() {
                 assert_eq!(shard.texts(large).len(), 1);
             }
         }
-        // The same out of the queue, and in flight when the client comes back with a smaller size.
+        // The same for a queued message, and for one in flight when the client comes back with a smaller maximum.
         shard.hang_up(small);
         for length in [33, 34, 20] {
             shard.publish(large, "topic/name", "x".repeat(length).as_bytes(), 1);

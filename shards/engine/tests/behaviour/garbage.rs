@@ -1,5 +1,4 @@
-//! Bytes that no client would send: whatever they are, the engine goes on and its books balance.
-//! Knows no expectation but that.
+//! Bytes that no client would send: the engine goes on after any of them, and its ledgers balance. Nothing else is expected.
 
 use engine::{Admission, Limits};
 use wire::{AckKind, ConnectProperties, Packet, ProtocolVersion, PublishProperties};
@@ -20,7 +19,7 @@ impl Noise {
     }
 }
 
-/// A conversation that touches most of what a client can say.
+/// A stream with most of the packets that a client can send.
 fn conversation(version: ProtocolVersion, who: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut hello = Hello::new(version, who).will("t/will", "gone", 1);
@@ -55,13 +54,13 @@ fn conversation(version: ProtocolVersion, who: &str) -> Vec<u8> {
     bytes
 }
 
-/// Sends a stream in pieces, some of them after a while.
+/// Sends a stream in pieces, and lets time pass before some of them.
 fn pour(shard: &mut Shard, noise: &mut Noise, version: ProtocolVersion, bytes: &[u8]) {
     let client = shard.open(version, Admission::Serve);
     let mut rest = bytes;
     while !rest.is_empty() && !shard.is_closed(client) {
         let (piece, after) = rest.split_at(1 + noise.next() % rest.len());
-        // The peer may be told anything: that it can be read is checked by the host.
+        // Any packet may come back. The host checks that it can be read.
         shard.send_bytes(client, piece);
         rest = after;
         if noise.next().is_multiple_of(8) {

@@ -1,6 +1,5 @@
-//! A host for one engine: virtual time, sockets that accept as much as a test allows, a journal that
-//! answers at once or when told. After every step it checks the books.
-//! Knows no rule of the protocol; the tests do.
+//! A host for one engine: virtual time, sockets that accept as much as a test allows, a journal that answers at once or on request.
+//! After every step it checks the ledgers. The tests alone have expectations about the protocol.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,12 +13,12 @@ use crate::client::{Client, Got, Hello};
 
 /// Messages up to which a shard is audited in whole after every step.
 const AUDITED_MESSAGES_MAX: u32 = 64;
-/// Virtual time at which every shard starts: not 0, so that nothing is relative to the origin by chance.
+/// Virtual time at which every shard starts. It is not 0, so that a value relative to the origin is noticed.
 const START_MS: u64 = 1_000_000;
-/// Time-outs of sessions that expire end well before this; the others are ended by hand.
+/// Longer than every expiry interval of these tests. Sessions that never expire are ended by a clean start.
 const AGES_MS: u64 = 1_000_000_000;
 
-/// Actions and ticks that one thing that happened may lead to.
+/// Actions and ticks that one event may cause.
 const ACTIONS_MAX: usize = 200_000;
 
 /// How a peer's socket takes what is sent to it.
@@ -43,14 +42,14 @@ struct Line {
     id: ConnectionId,
     version: ProtocolVersion,
     drain: Drain,
-    /// What the engine did not consume yet.
+    /// The bytes that the engine did not consume yet.
     unconsumed: Vec<u8>,
-    /// It waits for `Resume`.
+    /// The engine has to send `Resume` before more is offered.
     paused: bool,
-    /// `Flush` came and neither `Idle` nor `Close` was answered.
+    /// `Flush` came, and neither `Idle` nor `Close` was returned since.
     flushing: bool,
     closed: bool,
-    /// The engine said that it may be closed at once.
+    /// The engine allows the host to close it at once.
     may_close_at_once: bool,
     assembler: Assembler,
     inbox: VecDeque<Got>,
@@ -65,7 +64,7 @@ pub(crate) struct Shard {
     todo: VecDeque<Action>,
     lines: Vec<Line>,
     by_connection: BTreeMap<(u32, u32), usize>,
-    /// `Persist` is answered at once; otherwise by [`Shard::durable`].
+    /// `Persist` is answered at once; otherwise [`Shard::durable`] answers it.
     pub(crate) durable_at_once: bool,
     persisting: VecDeque<Batch>,
     /// `Tick` comes by itself as soon as it is due.
@@ -74,7 +73,7 @@ pub(crate) struct Shard {
     pub(crate) asked: VecDeque<(ConnectionId, u64)>,
     /// Connections whose hand-over was asked for, each with the shard of its session.
     pub(crate) hand_overs: VecDeque<(ConnectionId, u16)>,
-    /// Reason strings of acknowledgements, one for each that came, of all clients.
+    /// The reason string of each acknowledgement that came, of all clients.
     pub(crate) reason_strings: Vec<Option<String>>,
     next_packet_id: u16,
 }
@@ -109,7 +108,7 @@ impl Shard {
         Instant::from_ms(self.now_ms)
     }
 
-    /// A Packet Identifier that no test has used a moment ago.
+    /// A Packet Identifier that was not used recently.
     pub(crate) fn packet_id(&mut self) -> u16 {
         self.next_packet_id = self.next_packet_id % 60_000 + 1;
         self.next_packet_id
@@ -132,7 +131,11 @@ impl Shard {
         };
         self.lines.push(line);
         let line = self.lines.len() - 1;
-        assert_eq!(self.by_connection.insert((id.slot(), id.generation()), line), None, "a name lives once");
+        assert_eq!(
+            self.by_connection.insert((id.slot(), id.generation()), line),
+            None,
+            "an identity is used once at a time"
+        );
         Client { line, version }
     }
 
@@ -143,7 +146,7 @@ impl Shard {
         client
     }
 
-    /// A connection whose CONNACK says success; whether a session was present.
+    /// A connection whose CONNACK has success, and whether a session was present.
     pub(crate) fn connect_present(&mut self, hello: &Hello<'_>) -> (Client, bool) {
         let client = self.dial(hello);
         match self.next(client) {
@@ -156,7 +159,7 @@ impl Shard {
         self.connect_present(hello).0
     }
 
-    /// The engine's name for a connection.
+    /// The engine's identity of a connection.
     pub(crate) fn id(&self, client: Client) -> ConnectionId {
         self.lines[client.line].id
     }
@@ -179,12 +182,12 @@ impl Shard {
         self.settle();
     }
 
-    /// Whether the engine said that a client's connection may be closed at once.
+    /// Whether the engine allows the host to close a client's connection at once.
     pub(crate) fn may_close_at_once(&self, client: Client) -> bool {
         self.lines[client.line].may_close_at_once
     }
 
-    /// How much the engine has not consumed of what a client sent.
+    /// Bytes of a client that the engine has not consumed.
     pub(crate) fn unconsumed_bytes(&self, client: Client) -> usize {
         self.lines[client.line].unconsumed.len()
     }
@@ -199,7 +202,7 @@ impl Shard {
         self.lines[client.line].inbox.drain(..).collect()
     }
 
-    /// Takes out the first packet that `wanted` wants, whatever came before it.
+    /// Takes out the first packet that `wanted` accepts; packets before it stay.
     pub(crate) fn find<T>(&mut self, client: Client, wanted: impl Fn(&Got) -> Option<T>) -> Option<T> {
         let inbox = &mut self.lines[client.line].inbox;
         let (at, found) = inbox.iter().enumerate().find_map(|(at, got)| Some((at, wanted(got)?)))?;
@@ -212,7 +215,7 @@ impl Shard {
         self.lines[client.line].closed
     }
 
-    /// Changes how a peer reads; what waited is sent as far as that goes.
+    /// Changes how a peer reads, and sends the waiting bytes as far as that allows.
     pub(crate) fn drain(&mut self, client: Client, drain: Drain) {
         self.lines[client.line].drain = drain;
         if self.lines[client.line].flushing {
@@ -221,13 +224,13 @@ impl Shard {
         self.settle();
     }
 
-    /// The peer is gone without a word.
+    /// The peer closes without DISCONNECT.
     pub(crate) fn hang_up(&mut self, client: Client) {
         self.close_line(client.line, ClosedBy::Peer);
         self.settle();
     }
 
-    /// Takes a client's connection for another shard: the bytes of its CONNECT, or none if it may not leave.
+    /// Takes a client's connection for another shard: the bytes of its CONNECT, or `None` if it has ended.
     pub(crate) fn complete_hand_over(&mut self, client: Client) -> Option<Vec<u8>> {
         let id = self.lines[client.line].id;
         let bytes = self.engine.complete_hand_over(id)?;
@@ -236,7 +239,7 @@ impl Shard {
         Some(bytes)
     }
 
-    /// Every peer is gone without a word.
+    /// Every peer closes without DISCONNECT.
     pub(crate) fn hang_up_all(&mut self) {
         for line in 0..self.lines.len() {
             self.close_line(line, ClosedBy::Peer);
@@ -271,14 +274,14 @@ impl Shard {
         self.settle();
     }
 
-    /// An event that no method of the host sends, such as one with a name that is gone.
+    /// An event that no method of the host sends, such as one with a stale identity.
     pub(crate) fn raw_step(&mut self, event: Event<'_>) -> usize {
         let consumed = self.step(event);
         self.settle();
         consumed
     }
 
-    /// The next outbound for another shard.
+    /// The next item for another shard.
     pub(crate) fn take_outbound(&mut self, target: u16, lane: LaneKind) -> Option<OutboundItem> {
         let outbound = self.engine.take_outbound(self.now(), target, lane, &mut self.actions);
         self.todo.extend(self.actions.drain());
@@ -301,7 +304,7 @@ impl Shard {
         self.now_ms = end_ms;
     }
 
-    /// Everything every session was owed is accounted for.
+    /// Asserts that the ledger of every session balances.
     pub(crate) fn check_ledgers(&self) {
         // The whole audit walks every message: it is for shards that hold few.
         let few = self.engine.store().0 <= AUDITED_MESSAGES_MAX;
@@ -320,7 +323,7 @@ impl Shard {
         self.forget_retained();
         self.advance_ms(AGES_MS);
         for session in self.engine.audit().sessions {
-            // It never expires, so it is ended by a clean start.
+            // A session that never expires ends by a clean start.
             let client = self.connect(&Hello::v5(&session.client_id));
             self.hang_up(client);
         }
@@ -338,7 +341,7 @@ impl Shard {
                 audit.outbox_bytes
             ),
             (0, 0, 0, 0, (0, 0, 1), 0),
-            "messages, moves, timers, gated, tree, outbox bytes"
+            "messages, reassignments, timers, pending acknowledgements, tree, outbox bytes"
         );
         let engine = &self.engine;
         assert_eq!((engine.connection_count(), engine.session_count()), (0, 0));
@@ -348,7 +351,7 @@ impl Shard {
         assert_eq!(counters.matched, counters.delivered + counters.dropped_total(), "the totals balance");
     }
 
-    /// Publishes emptiness to every topic that retains a message.
+    /// Publishes an empty payload to every topic that retains a message.
     fn forget_retained(&mut self) {
         if self.engine.retained_count() == 0 {
             return;
@@ -387,7 +390,7 @@ impl Shard {
         line.paused = consumed.bytes < bytes.len();
         line.may_close_at_once = consumed.may_close_at_once;
         if consumed.may_close_at_once && number.is_multiple_of(2) {
-            // A host may close at once or wait for the peer: here half of them do this and half that.
+            // A host may close at once or wait for the peer: every second connection is closed here.
             self.close_line(number, ClosedBy::Peer);
         }
     }

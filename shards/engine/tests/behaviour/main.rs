@@ -1,5 +1,5 @@
-//! What the engine does, seen through its one entrance: bytes and events in, packets and actions out.
-//! One file for each noun; `host` runs the engine, `client` says and reads packets.
+//! The behaviour of the engine through its one entrance: bytes and events in, packets and actions out. There is one file for each
+//! subject; `host` runs the engine, `client` writes and reads packets.
 
 mod ack_gate;
 mod aliases;

@@ -1,4 +1,4 @@
-//! The ceiling of memory: what counts towards it beside messages, and who is refused past it.
+//! The memory ceiling: the bytes that count beside those of messages, and the requests that are refused past it.
 
 use engine::{Admission, Limits};
 use wire::{Packet, ProtocolVersion, QoS};
@@ -99,7 +99,7 @@ fn bytes_in_outboxes_count_until_they_are_sent() {
     });
 }
 
-/// The beginning of a PUBLISH of `bytes` bytes and more.
+/// Sends the first `bytes` bytes of a PUBLISH.
 fn half(shard: &mut Shard, client: Client, bytes: usize) {
     let payload = vec![b'x'; 60_000];
     let mut packet = Vec::new();
@@ -127,7 +127,7 @@ fn a_partial_packet_counts_and_a_long_one_ends_its_connection_past_the_ceiling()
             assert_eq!(shard.ended(client), reason);
             assert_eq!(shard.engine.counters().partial_packets_refused, 1);
             assert!(!shard.is_closed(before), "who does not grow is not ended");
-            // New work is not refused for what may never become whole.
+            // Partial packets, which may never become whole, do not refuse new work.
             let other = shard.connect(&Hello::v3("other"));
             assert_eq!(shard.publish(other, "t", b"x", 1), 0);
             shard.hang_up(before);

@@ -1,4 +1,4 @@
-//! The operator closes a client: what it is told, and what goes on without it.
+//! The operator closes a client: the DISCONNECT that it is sent, its will, and its session afterwards.
 
 use engine::{Event, Limits};
 use wire::Packet;
@@ -24,14 +24,14 @@ fn only_5_0_is_sent_disconnect_and_both_are_closed_with_their_will() {
             assert_eq!(shard.ended(client), reason);
             assert_eq!(shard.texts(watcher), ["gone"]);
             assert_eq!(shard.engine.counters().closed_by_operator, 1);
-            // The others stay.
+            // The other clients stay connected.
             shard.publish(watcher, "will/b", b"still here", 1);
             assert_eq!(shard.texts(watcher), ["still here"]);
         });
     }
 }
 
-/// So that what clients were promised is on its way when the stop comes.
+/// Acknowledged messages are therefore on their way before the stop closes the connections.
 #[test]
 fn a_shard_that_quiesces_takes_no_packets_and_sends_its_pending_messages() {
     run(Limits::default(), |shard| {
@@ -95,7 +95,7 @@ fn a_client_that_is_not_connected_cannot_be_closed() {
         let connection = shard.id(client);
         shard.hang_up(client);
         assert!(!close(shard, "a"), "its session goes on without a connection");
-        // A name that is gone closes nobody.
+        // A stale identity closes nothing.
         let heir = shard.connect(&Hello::v5("a").resume());
         shard.raw_step(Event::Disconnect { connection });
         assert_eq!(shard.engine.counters().closed_by_operator, 0);
@@ -107,7 +107,7 @@ fn a_client_that_is_not_connected_cannot_be_closed() {
 #[test]
 fn a_client_whose_connack_is_not_out_is_closed_without_disconnect() {
     run(Limits::default(), |shard| {
-        // What is to be durable first: that the session ends which was there before.
+        // CONNACK waits until the end of the earlier session is durable.
         let client = shard.connect(&Hello::v5("a").expiry_s(100));
         shard.hang_up(client);
         shard.durable_at_once = false;

@@ -1,6 +1,5 @@
-//! What must become of every message, told from what clients did: who is owed it, how often, in what
-//! order, with which identifiers.
-//! Knows nothing of the engine but what clients were sent.
+//! The required deliveries of every message, computed from the acts of clients: to which sessions, how often, in which order, with
+//! which identifiers. Of the engine it sees only the packets that clients were sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +7,10 @@ use wire::TopicFilter;
 
 use crate::client::Message;
 
-/// Who published it and the how manieth of that publisher it was: what its payload says.
+/// The publisher of a message and its number among that publisher's messages, as in its payload.
 pub(crate) type Name = (String, u32);
 
-/// A client identifier and the how manieth session of it.
+/// A client and the number of its session.
 pub(crate) type SessionName = (usize, u32);
 
 #[derive(Clone, Copy, Debug)]
@@ -20,22 +19,22 @@ pub(crate) struct Wanted {
     pub(crate) no_local: bool,
 }
 
-/// What a client and the broker both know of a session.
+/// The state of a session that a client and the broker share.
 #[derive(Debug, Default)]
 pub(crate) struct SessionModel {
     pub(crate) number: u32,
     pub(crate) subscriptions: BTreeMap<String, Wanted>,
-    /// Every filter ever subscribed to: a look-up may answer late.
+    /// Every filter ever subscribed to: a replay may answer late.
     past_filters: BTreeSet<String>,
     /// Identifiers of deliveries that the client has not acknowledged to their end.
     outstanding: BTreeSet<u16>,
-    /// QoS 2 identifiers between PUBLISH and PUBREL, with what they stand for.
+    /// QoS 2 identifiers between PUBLISH and PUBREL, with the payloads of their messages.
     received: BTreeMap<u16, Vec<u8>>,
     /// The last message of each publisher, topic and quality.
     last: BTreeMap<(String, String, u8), u32>,
 }
 
-/// What lasts as long as one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionModel {
     receive_maximum: usize,
@@ -44,22 +43,22 @@ pub(crate) struct ConnectionModel {
     aliases: BTreeMap<u16, String>,
 }
 
-/// A message that was published, and who is owed it.
+/// A message that was published, and the deliveries that it requires.
 #[derive(Debug)]
 struct Published {
     topic: String,
-    /// The quality of each delivery that is owed.
-    owed: BTreeMap<SessionName, u8>,
-    /// It is not known when, or whether, the broker took it: it may reach anybody who ever wanted it.
+    /// The QoS of each required delivery.
+    required: BTreeMap<SessionName, u8>,
+    /// Unknown when, or whether, the broker took the message: it may reach every session that ever subscribed to it.
     uncertain: bool,
 }
 
-/// The ledger of meaning.
+/// All messages, and the deliveries that clients have seen.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     published: BTreeMap<Name, Published>,
     delivered: BTreeMap<(SessionName, Name), u32>,
-    /// Wills that were taken back.
+    /// Wills that a DISCONNECT deleted.
     pub(crate) cancelled_wills: BTreeSet<Name>,
     retained: BTreeMap<String, Option<Name>>,
     pub(crate) deliveries: u64,
@@ -84,7 +83,7 @@ impl ConnectionModel {
         Self { receive_maximum, ..Self::default() }
     }
 
-    /// The topic that is meant, by name or by alias.
+    /// The topic of a message, by name or by alias.
     fn resolve(&mut self, message: &Message) -> String {
         match message.alias {
             Some(alias) if message.topic.is_empty() => self.aliases[&alias].clone(),
@@ -108,7 +107,7 @@ impl SessionModel {
         *self = Self { number: self.number + 1, ..Self::default() };
     }
 
-    /// PUBREL: the identifier means nothing any more.
+    /// PUBREL: the identifier is free again.
     pub(crate) fn released(&mut self, id: u16) {
         self.received.remove(&id);
     }
@@ -121,8 +120,8 @@ impl SessionModel {
 }
 
 impl Oracle {
-    /// The broker takes a message now. `sessions` are those that exist, with whether they can be owed
-    /// anything; without them it is uncertain who is.
+    /// The broker takes a message now. `sessions` are the existing ones, each with whether it keeps messages. Without
+    /// them, the required deliveries are uncertain.
     pub(crate) fn publish(
         &mut self,
         name: &Name,
@@ -131,7 +130,7 @@ impl Oracle {
         publisher: usize,
         sessions: Option<&[(usize, &SessionModel, bool)]>,
     ) {
-        let mut owed = BTreeMap::new();
+        let mut required = BTreeMap::new();
         for (client, session, keeps) in sessions.unwrap_or_default() {
             let granted = session
                 .subscriptions
@@ -142,13 +141,13 @@ impl Oracle {
                 .map(|(_, wanted)| wanted.qos.min(qos))
                 .max();
             if let Some(granted) = granted.filter(|_| *keeps) {
-                owed.insert((*client, session.number), granted);
+                required.insert((*client, session.number), granted);
             }
         }
-        // A repetition changes nothing: who is owed it was settled, or will never be known.
+        // A repetition changes nothing: the required deliveries were decided before, or remain uncertain.
         let topic = topic.to_owned();
         let uncertain = sessions.is_none();
-        self.published.entry(name.clone()).or_insert(Published { topic, owed, uncertain });
+        self.published.entry(name.clone()).or_insert(Published { topic, required, uncertain });
     }
 
     /// The broker may take it later than now, or never.
@@ -156,12 +155,12 @@ impl Oracle {
         self.published.get_mut(name).expect("published before").uncertain = true;
     }
 
-    /// The broker retains it now; `None`: nobody knows which is retained.
+    /// The broker retains it now. `None`: the retained message is uncertain.
     pub(crate) fn retain(&mut self, topic: &str, name: Option<Name>) {
         self.retained.insert(topic.to_owned(), name);
     }
 
-    /// A client reads a PUBLISH. Returns whether QoS 2 saw this one before.
+    /// A client reads a PUBLISH.
     pub(crate) fn deliver(
         &mut self,
         client: usize,
@@ -196,12 +195,12 @@ impl Oracle {
             session.received.insert(message.id, message.payload.clone());
         }
         if message.retain {
-            // Out of the retained store: as often as somebody subscribes.
+            // A retained message comes once for each subscription.
             return;
         }
-        let owed = published.owed.get(&(client, session.number));
-        assert!(owed.is_some() || published.uncertain, "{name:?} is not owed to client {client}");
-        if let Some(qos) = owed.filter(|_| !published.uncertain) {
+        let required = published.required.get(&(client, session.number));
+        assert!(required.is_some() || published.uncertain, "{name:?} is not required for client {client}");
+        if let Some(qos) = required.filter(|_| !published.uncertain) {
             assert_eq!(message.qos, *qos, "{name:?}");
         }
         let count = self.delivered.entry(((client, session.number), name.clone())).or_default();
@@ -217,11 +216,11 @@ impl Oracle {
         *before = (*before).max(name.1);
     }
 
-    /// At the end, every session that still exists has been brought back and drained: it has got all it
-    /// is owed at QoS 1 and 2.
+    /// At the end, every session that still exists has been resumed and drained, so it has received every required delivery
+    /// of QoS 1 and 2.
     pub(crate) fn check_complete(&self, alive: &[SessionName]) {
         for (name, published) in self.published.iter().filter(|(_, published)| !published.uncertain) {
-            for (session, qos) in &published.owed {
+            for (session, qos) in &published.required {
                 let count = self.delivered.get(&(*session, name.clone())).copied().unwrap_or(0);
                 if *qos > 0 && alive.contains(session) {
                     assert!(count > 0, "{name:?} never reached {session:?}");
@@ -230,7 +229,7 @@ impl Oracle {
         }
     }
 
-    /// What a new subscriber to everything was sent is what is retained.
+    /// Asserts that a new subscriber to every topic was sent the retained messages.
     pub(crate) fn check_retained(&self, messages: &[Message]) {
         let mut found: BTreeMap<&str, Name> = BTreeMap::new();
         for message in messages {

@@ -1,4 +1,4 @@
-//! PUBLISH and its acknowledgements, as publisher and as subscriber.
+//! PUBLISH and its acknowledgements, on the publisher's and on the subscriber's side.
 
 use engine::Limits;
 use wire::{
@@ -9,7 +9,7 @@ use crate::client::{Got, Hello, ack, publish};
 use crate::host::{Drain, run};
 
 #[test]
-fn a_message_arrives_with_the_lower_of_both_qualities_in_every_pair_of_versions() {
+fn a_message_arrives_with_the_lower_qos_in_every_pair_of_versions() {
     for publisher_version in [Hello::v3("p"), Hello::v5("p")] {
         for subscriber_version in [Hello::v3("s"), Hello::v5("s")] {
             for published in 0..3 {
@@ -180,7 +180,7 @@ fn a_topic_too_deep_is_refused_without_ending_a_5_0_client() {
             }
         }
         assert_eq!(shard.texts(watcher).len(), 4);
-        // [MQTT-3.3.5-2] of 3.1.1: close, or acknowledge.
+        // [MQTT-3.3.5-2] of 3.1.1: a server acknowledges a refused PUBLISH or closes.
         let old = shard.connect(&Hello::v3("old"));
         shard.send(old, &Packet::Publish(publish("a/b/c/d/e", b"x", 1, 1)));
         assert_eq!(shard.ended(old), None);

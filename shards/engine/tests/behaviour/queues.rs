@@ -1,4 +1,4 @@
-//! Bounds: session queues and their policies, outboxes, slow readers, the memory ceiling.
+//! Bounds: session queues and their policies, outboxes of slow readers, the memory ceiling.
 
 use engine::{Admission, DropReason, Limits, QueueFull};
 use wire::{AckKind, Packet};
@@ -79,7 +79,7 @@ fn a_session_that_ends_for_its_full_queue_is_closed_with_0x97_and_its_will_is_pu
 fn sessions_that_end_for_each_other_s_wills_all_end() {
     let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 1, ..Limits::default() };
     run(limits, |shard| {
-        // Each will fills the others' queues: one end brings the next.
+        // Each will fills the queues of the other sessions, so one end causes the next.
         for number in 0..20 {
             let name = format!("c{number}");
             let hello = Hello::v5(&name).expiry_s(1_000);
@@ -156,8 +156,8 @@ fn a_slow_reader_loses_qos_0_past_its_bound_and_nothing_else() {
     });
 }
 
-/// Past the bound QoS 1 and 2 wait in the queue, so an outbox holds no more than its bound and the message that
-/// crossed it: when they are published, when the peer reads a little, and when all of them are sent again.
+/// Past the bound, QoS 1 and 2 wait in the queue, so an outbox holds no more than its bound and the one message that
+/// exceeded it: when they are published, when the peer reads a little, and when all of them are sent again.
 #[test]
 fn a_slow_reader_has_no_more_of_qos_1_and_2_in_its_outbox_than_the_bound_and_one_message() {
     let limits = Limits { outbox_bytes_max: 1_000, ..Limits::default() };
@@ -177,7 +177,7 @@ fn a_slow_reader_has_no_more_of_qos_1_and_2_in_its_outbox_than_the_bound_and_one
             assert!(held(shard) >= 1_000);
             shard.drain(client, Drain { budget_bytes: 800, ..Drain::ALL });
             assert!((1_000..=held_max).contains(&held(shard)), "{} bytes, from the queue", held(shard));
-            // It reads all of it and acknowledges nothing.
+            // The client reads everything and acknowledges nothing.
             shard.drain(client, Drain::ALL);
             assert_eq!(shard.messages(client).len(), 100);
             shard.hang_up(client);
@@ -204,7 +204,7 @@ fn messages_that_wait_for_an_outbox_are_not_overtaken_while_it_has_a_little_room
         for number in 0..20 {
             shard.publish(publisher, "t", format!("{number:02}{:>98}", "").as_bytes(), 1);
         }
-        // Below its bound again, but not yet below half of it.
+        // The outbox is below its bound again, but not yet below half of it.
         shard.drain(client, Drain { budget_bytes: 300, ..Drain::ALL });
         shard.publish(publisher, "t", b"20", 1);
         shard.drain(client, Drain::ALL);
@@ -245,7 +245,7 @@ fn qos_0_is_queued_for_absent_sessions_only_where_that_is_configured_and_keeps_i
             }
             let client = shard.connect(&hello);
             let first: Vec<Message> = shard.messages(client);
-            // One more while "2", "a" and "b" still wait for the quota.
+            // One more message is published while "2", "a" and "b" still wait for the quota.
             shard.publish(publisher, "t", b"c", 0);
             shard.ack(client, AckKind::PubAck, first[0].id);
             let texts = shard.texts(client);
@@ -276,7 +276,7 @@ fn past_the_memory_ceiling_5_0_is_refused_with_0x97_and_3_1_1_waits() {
         shard.send(old, &Packet::Publish(publish("t", &payload, 1, 7)));
         assert_eq!(shard.take(old), []);
         assert!(shard.unconsumed_bytes(old) > 0 && !shard.is_closed(old));
-        // It frees its own window meanwhile, and so the memory.
+        // The subscriber's acknowledgements free its window, and so the memory.
         let keeper = shard.connect(&Hello::v3("keeper").resume());
         assert_eq!(shard.texts(keeper).len(), 11, "ten, and the one that waited");
         assert_eq!(shard.acked(old, AckKind::PubAck, 7), Some(0));

@@ -1,5 +1,4 @@
-//! Random legal behaviour of several clients under an oracle. `SEED=n` repeats one run.
-//! Knows no expectation of its own; `oracle` has them.
+//! Random legal behaviour of several clients, judged by `oracle`. `SEED=n` repeats one run.
 
 use core::num::NonZeroU16;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -63,24 +62,24 @@ struct Outgoing {
     received: bool,
 }
 
-/// One client identifier: its connection, and what it remembers.
+/// One client identifier: its connection, and the state that it keeps across connections.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 struct Person {
     name: String,
     line: Option<Client>,
     /// CONNACK came.
     greeted: bool,
-    /// What CONNACK must say.
+    /// The Session Present flag that CONNACK must have.
     expects_present: bool,
     persistent: bool,
     /// When its session ends, if it is offline.
     ends_at_ms: Option<u64>,
-    /// There is a session.
+    /// Its session exists.
     exists: bool,
     session: SessionModel,
     connection: ConnectionModel,
     outgoing: Vec<Outgoing>,
-    /// Acknowledgements it has not sent yet, oldest first.
+    /// Acknowledgements that it has not sent yet, oldest first.
     due_acks: Vec<(AckKind, u16)>,
     published: u32,
     wills: u32,
@@ -191,7 +190,7 @@ impl World {
         }
     }
 
-    /// Whether a client may send something now that is read at once.
+    /// The connection of a client whose next packet is read at once.
     fn is_ready(&mut self, who: usize) -> Option<Client> {
         let line = self.people[who].line?;
         self.notice(who);
@@ -257,14 +256,14 @@ impl World {
             let person = &mut self.people[who];
             person.wills += 1;
             person.armed_will = Some(will_name.clone());
-            // When it is published, and so who is owed it, is not for the oracle to know.
+            // The oracle does not know when the will is published, and so not to which sessions.
             self.oracle.publish(&will_name, will_topic, will_qos.bits(), usize::MAX, None);
         }
         let line = self.shard.dial(&hello);
         self.people[who].line = Some(line);
     }
 
-    /// The connection of a client ends now, if it has one: so does a session that was not to outlive it.
+    /// The connection of a client ends now, if it has one, and with it a session that was not to outlive it.
     fn oracle_ends_connection(&mut self, who: usize) {
         let now_ms = self.shard.now().as_ms();
         let person = &mut self.people[who];
@@ -282,7 +281,7 @@ impl World {
         }
     }
 
-    /// Sees whether the broker closed the connection; only a take-over does, and that is done by hand.
+    /// Asserts that the broker did not close the connection: only a take-over would, and the test accounts for that itself.
     fn notice(&mut self, who: usize) {
         if let Some(line) = self.people[who].line {
             assert!(!self.shard.is_closed(line), "client {who} was closed: {:?}", self.shard.take(line));
@@ -348,7 +347,7 @@ impl World {
             received: false,
         };
         if cut_short {
-            // The connection is lost in the middle of the packet: it never was.
+            // The connection is lost in the middle of the packet, so the packet does not count.
             let mut bytes = Vec::new();
             Packet::Publish(packet_of(&outgoing, &payload(&outgoing.name), false))
                 .encode(line.version, &mut bytes);
@@ -363,7 +362,7 @@ impl World {
     }
 
     fn send_publish(&mut self, who: usize, line: Client, outgoing: &Outgoing, dup: bool) {
-        // What it is owed is settled before the broker moves.
+        // The required deliveries are decided before the broker takes the message.
         let sessions: Vec<(usize, &SessionModel, bool)> = self
             .people
             .iter()
@@ -406,7 +405,7 @@ impl World {
         self.shard.hang_up(line);
     }
 
-    /// The operator closes a client, whatever it is doing; it takes no leave.
+    /// The operator closes a client in any state; the client sends no DISCONNECT.
     fn evict(&mut self, who: usize) {
         let Some(line) = self.people[who].line else { return };
         self.oracle_ends_connection(who);
@@ -414,7 +413,7 @@ impl World {
         self.shard.hang_up(line);
     }
 
-    /// Time passes; timers run even where ticks are late otherwise.
+    /// Time passes, and timers run even while ticks are withheld.
     fn pass(&mut self, ms: u64) {
         self.shard.advance_ms(ms);
     }
@@ -476,7 +475,7 @@ impl World {
         }
     }
 
-    /// A client that is back repeats what it does not know the end of, in order.
+    /// A client that reconnected sends its incomplete packets again, in order.
     fn repeat(&mut self, who: usize, line: Client) {
         let outgoing = core::mem::take(&mut self.people[who].outgoing);
         for outgoing in &outgoing {
@@ -489,7 +488,7 @@ impl World {
         self.people[who].outgoing = outgoing;
     }
 
-    /// Sends the acknowledgements that a client owes.
+    /// Sends the acknowledgements that are due from a client.
     fn acknowledge(&mut self, who: usize, line: Client) {
         for (kind, id) in core::mem::take(&mut self.people[who].due_acks) {
             if matches!(kind, AckKind::PubAck | AckKind::PubComp) {
@@ -500,7 +499,7 @@ impl World {
         }
     }
 
-    /// Everybody comes back and is patient: now all that is owed must come.
+    /// All clients come back and read: every required delivery must come now.
     fn wind_up(&mut self) {
         self.shard.ticks = true;
         self.shard.durable_at_once = true;
@@ -535,7 +534,7 @@ impl World {
             assert!(person.line.is_none() || waits.is_empty(), "client {who} waits for {waits:?}");
             self.vanish(who);
         }
-        // Wills that were delayed come, and then a stranger asks what is retained.
+        // Delayed wills are published, and then a new client subscribes to all retained messages.
         self.pass(300_000);
         let stranger = self.shard.connect(&Hello::v5("stranger"));
         self.shard.subscribe(stranger, "#", 0);

@@ -1,4 +1,4 @@
-//! Sessions written out and brought back.
+//! Session records: export and restoration.
 
 use engine::{Limits, SessionRecord, SubscriptionRecord};
 use wire::{RetainHandling, SubscribeOptions};
@@ -69,7 +69,7 @@ fn an_exported_session_is_restored_and_receives_messages() {
             count += shard.texts(client).len();
         }
         assert_eq!(count, 5);
-        // Those that nobody comes back for end after the default interval: `finish` sees to it.
+        // Sessions without a client that comes back end after the default interval: `finish` lets it pass.
     });
 }
 

@@ -1,4 +1,4 @@
-//! Retained messages: kept, replaced, removed, looked up in slices while the world goes on.
+//! Retained messages: kept, replaced, removed, and replayed in pages while other packets are served.
 
 use engine::{DropReason, Limits};
 use wire::{Packet, Publish, PublishProperties, RetainHandling, SubscribeOptions};
@@ -159,7 +159,7 @@ fn a_tick_sends_at_most_a_few_pages_of_retained_messages() {
     });
 }
 
-/// It can wait in its store; what is published meanwhile cannot.
+/// A retained message can wait in its store; a message published meanwhile cannot.
 #[test]
 fn a_replay_fills_half_an_outbox_and_leaves_the_rest_to_live_messages() {
     let limits = Limits { outbox_bytes_max: 4_000, ..Limits::default() };
@@ -184,7 +184,7 @@ fn a_replay_fills_half_an_outbox_and_leaves_the_rest_to_live_messages() {
     });
 }
 
-/// What is queued comes first. When that expires nothing is sent that would tell of new room.
+/// Queued messages come before a replay. No send makes room when they expire, so the replay must notice it by itself.
 #[test]
 fn a_replay_begins_once_the_messages_queued_before_it_have_expired() {
     run(Limits::default(), |shard| {
@@ -222,7 +222,7 @@ fn mqtt_4_6_0_5_an_older_retained_message_never_follows_a_newer_live_one() {
                 let texts = shard.texts(client);
                 let expected: &[&str] = if filter == "#" { &["new", "other"] } else { &["new"] };
                 assert_eq!(texts, expected, "{filter} {retains}");
-                // Whoever subscribes now is sent what is retained.
+                // A new subscriber is sent the retained message.
                 shard.subscribe(publisher, filter, 0);
                 let kept = if retains { "new" } else { "old" };
                 assert!(shard.texts(publisher).iter().any(|text| text == kept));
@@ -240,7 +240,7 @@ fn mqtt_3_8_4_4_each_of_several_pending_subscriptions_gets_its_own_replay() {
             let client = shard.connect(&Hello::v5("a"));
             shard.ticks = false;
             shard.subscribe(client, filter, 2);
-            // Live to the first, and there before the second.
+            // This one comes live to the first subscription, and is retained before the second.
             shard.publish_retained(publisher, "t/1", b"y", 2);
             let options = |retain_handling, qos| SubscribeOptions { retain_handling, ..plain(qos) };
             shard.subscribe_with(client, &[(filter, plain(1)), (filter, plain(2))], Some(8));
@@ -252,7 +252,7 @@ fn mqtt_3_8_4_4_each_of_several_pending_subscriptions_gets_its_own_replay() {
             let got: Vec<_> =
                 messages.iter().map(|message| (message.text(), message.retain, message.qos)).collect();
             assert_eq!(got, [("y", false, 2), ("y", true, 0), ("y", true, 0)], "{filter}");
-            // As the last subscription says, which replaced the others.
+            // The last subscription replaced the others, so its options apply.
             assert!(messages[1..].iter().all(|message| message.subscription_ids == [7]));
         });
     }
@@ -286,7 +286,7 @@ fn subscribing_again_during_a_replay_sends_the_rest_and_then_all_again() {
             );
         }
         shard.drain(client, Drain::ALL);
-        // The answers stand somewhere between the messages.
+        // The SUBACKs come between the messages.
         while let Some(message) = shard.find(client, |packet| match packet {
             crate::client::Got::Publish(message) => Some(message.clone()),
             _ => None,
@@ -327,13 +327,13 @@ fn a_replay_ends_with_its_subscription_and_survives_its_connection() {
         shard.hang_up(client);
         shard.tick();
         let client = shard.connect(&hello);
-        // One topic was removed meanwhile, one replaced: that reached the session live.
+        // One topic was removed meanwhile and one replaced: the replacement reached the session live.
         shard.publish_retained(publisher, "t/1", b"", 0);
         shard.publish_retained(publisher, "t/2", b"y", 1);
         shard.ticks = true;
         shard.tick();
         assert_eq!(shard.texts(client), ["", "y", "x"]);
-        // A session that ends in the middle leaves nothing to do.
+        // A session that ends during its replay leaves nothing to do.
         shard.ticks = false;
         shard.subscribe(client, "t/#", 1);
         let client = shard.connect(&Hello::v5("a"));
@@ -356,7 +356,7 @@ fn a_message_retained_while_a_replay_waits_comes_exactly_once() {
         shard.subscribe(client, "t/#", 2);
         shard.publish_retained(publisher, "t/1", b"live", 2);
         shard.hang_up(client);
-        // At QoS 0 nothing is kept for an absent session, so its look-up has to bring these.
+        // At QoS 0 nothing is kept for an absent session, so its replay has to bring these.
         shard.publish_retained(publisher, "t/2", b"missed", 0);
         shard.publish_retained(publisher, "t/3", b"also missed", 0);
         let client = shard.connect(&hello);
@@ -431,7 +431,7 @@ fn a_filter_that_is_repeated_in_one_packet_costs_one_replay() {
         shard.publish_retained(client, "zzz", b"x", 0);
         let names: Vec<String> = (0..5_000).map(|n| format!("{n}/#")).collect();
         let mut filters: Vec<_> = names.iter().map(|name| (name.as_str(), plain(0))).collect();
-        // The same again in the same packet: still one look-up for each.
+        // Each filter comes again in the same packet, which still is one replay each.
         for _ in 0..3 {
             filters.extend_from_within(..5_000);
         }

@@ -177,7 +177,7 @@ fn mqtt_4_4_0_1_unacknowledged_messages_are_sent_again_with_their_identifiers() 
         }
         let first: Vec<Message> = shard.messages(client);
         assert!(first.iter().all(|message| !message.dup));
-        // "2" has come as far as PUBREL, "4" to its end.
+        // "2" is between PUBREL and PUBCOMP, "4" is acknowledged to its end.
         shard.ack(client, AckKind::PubRec, first[1].id);
         assert_eq!(shard.acked(client, AckKind::PubRel, first[1].id), Some(0));
         shard.ack(client, AckKind::PubAck, first[3].id);
@@ -189,7 +189,7 @@ fn mqtt_4_4_0_1_unacknowledged_messages_are_sent_again_with_their_identifiers() 
         let expected: Vec<Message> =
             [0, 2].into_iter().map(|at: usize| Message { dup: true, ..first[at].clone() }).collect();
         assert_eq!(again, expected);
-        // The same can be done a third time, and acknowledged before it was sent again.
+        // The same holds a third time, and for an acknowledgement before the redelivery.
         shard.hang_up(client);
         let client = shard.connect(&Hello::v3("a").resume());
         assert_eq!(shard.acked(client, AckKind::PubRel, first[1].id), Some(0));
@@ -202,7 +202,7 @@ fn mqtt_4_4_0_1_unacknowledged_messages_are_sent_again_with_their_identifiers() 
 }
 
 #[test]
-fn mqtt_4_3_3_10_a_repeated_qos_2_publish_is_delivered_once_whatever_the_connection() {
+fn mqtt_4_3_3_10_a_repeated_qos_2_publish_is_delivered_once_across_connections() {
     run(Limits::default(), |shard| {
         let watcher = shard.connect(&Hello::v5("w"));
         shard.subscribe(watcher, "t", 0);
@@ -224,7 +224,7 @@ fn mqtt_4_3_3_10_a_repeated_qos_2_publish_is_delivered_once_whatever_the_connect
         assert_eq!(shard.acked(client, AckKind::PubComp, 9), Some(0));
         shard.send(client, &Packet::Publish(first));
         assert_eq!(shard.texts(watcher), ["once"]);
-        // Clean start forgets it too.
+        // Clean start forgets the identifier too.
         let client = shard.connect(&Hello::v5("a"));
         shard.send(client, &Packet::Publish(again));
         assert_eq!(shard.texts(watcher), ["once"]);
@@ -295,7 +295,7 @@ fn a_client_that_sent_disconnect_and_is_owed_nothing_may_be_closed_at_once() {
                 shard.send_bytes(client, &[ping, &[0xE0, 0]].concat());
                 assert_eq!(shard.may_close_at_once(client), !owed, "{version:?}");
             }
-            // Whoever is told to go is waited for, so that it can read why.
+            // A client that is sent DISCONNECT gets the time to read it.
             let client = shard.connect(&Hello::new(version, "offender"));
             shard.send_bytes(client, &[0xF0, 1, 0]);
             assert!(!shard.may_close_at_once(client), "{version:?}");

@@ -36,7 +36,7 @@ fn the_members_of_a_group_share_the_messages_evenly_and_in_order() {
 }
 
 #[test]
-fn an_online_member_is_preferred_and_an_offline_one_keeps_messages_without_another_taker() {
+fn an_online_member_is_preferred_and_an_offline_one_keeps_the_message_if_nobody_is_online() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let kept = shard.connect(&Hello::v5("kept").resume());
@@ -71,7 +71,7 @@ fn offline_members_have_their_turns_while_nobody_is_online() {
         publish_numbers(shard, publisher, 9, 1);
         let mut members = Vec::new();
         for hello in &hellos {
-            // Each leaves before the next one comes back.
+            // Each member leaves before the next one comes back.
             let member = shard.connect(hello);
             members.push(shard.texts(member));
             shard.hang_up(member);
@@ -81,7 +81,7 @@ fn offline_members_have_their_turns_while_nobody_is_online() {
 }
 
 #[test]
-fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_quality() {
+fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_qos() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let members: Vec<_> = (0..3u8)
@@ -102,7 +102,7 @@ fn mqtt_4_8_2_3_every_member_keeps_its_own_granted_quality() {
 }
 
 #[test]
-fn mqtt_4_8_2_4_qos_2_in_flight_waits_for_its_member_and_5_dies_with_it() {
+fn mqtt_4_8_2_4_qos_2_in_flight_waits_for_its_member_and_ends_with_its_session() {
     for returns in [true, false] {
         run(Limits::default(), |shard| {
             let publisher = shard.connect(&Hello::v5("p"));
@@ -154,7 +154,7 @@ fn groups_appear_and_vanish_with_their_members_in_any_order() {
         shard.publish(clients[0], "a/b", b"x", 0);
         let counts: usize = clients.iter().map(|client| shard.messages(*client).len()).sum();
         assert_eq!(counts, 50, "one for each group");
-        // Half of the groups lose a member, some all of them.
+        // Most groups lose some of their members, some lose all.
         for (n, name) in names.iter().enumerate() {
             for client in &clients[..n % 5] {
                 assert_eq!(shard.unsubscribe(*client, &[name]), [0]);
@@ -176,7 +176,7 @@ fn a_shared_subscription_is_sent_no_retained_messages_and_no_local_is_refused_on
         shard.subscribe(client, "$share/g/t", 1);
         shard.advance_ms(10);
         assert_eq!(shard.messages(client), []);
-        // [MQTT-3.8.3-4]; written by hand, since no client would.
+        // [MQTT-3.8.3-4]. The invalid packet is written by hand.
         let mut bytes = vec![0x82, 16, 0, 1, 0, 0, 10];
         bytes.extend(b"$share/g/t");
         bytes.push(SubscribeOptions { no_local: true, ..plain(0) }.no_local.into());
@@ -210,7 +210,7 @@ fn queued_and_unacknowledged_messages_are_reassigned_when_the_session_of_a_membe
             let member = shard.connect(&hello);
             shard.subscribe(member, "$share/g/t", 1);
             publish_numbers(shard, publisher, 8, 1);
-            // It was sent three of them and acknowledged one.
+            // The member was sent three messages and acknowledges one.
             let first = shard.messages(member);
             assert_eq!(first.len(), 3);
             shard.send(member, &ack(AckKind::PubAck, first[0].id, ReasonCode::Success));
@@ -253,7 +253,7 @@ fn mqtt_4_8_2_5_qos_2_is_reassigned_only_before_it_was_sent() {
         publish_numbers(shard, publisher, 5, 2);
         let sent = shard.messages(member);
         assert_eq!(sent.len(), 2);
-        // One of the two is received, the other not even that.
+        // The member has sent PUBREC for one of the two messages.
         shard.send(member, &ack(AckKind::PubRec, sent[0].id, ReasonCode::Success));
         let other = shard.connect(&Hello::v5("o"));
         shard.subscribe(other, "$share/g/t", 2);
@@ -266,7 +266,7 @@ fn mqtt_4_8_2_5_qos_2_is_reassigned_only_before_it_was_sent() {
     });
 }
 
-/// What it was sent is completed [MQTT-3.10.4-3]; if it then goes without an answer, others are sent it.
+/// Messages that it was sent are completed [MQTT-3.10.4-3]. If it leaves without an answer, they are reassigned.
 #[test]
 fn a_member_that_unsubscribes_gives_up_its_queue_and_completes_its_deliveries() {
     for answers in [true, false] {
@@ -290,7 +290,7 @@ fn a_member_that_unsubscribes_gives_up_its_queue_and_completes_its_deliveries() 
                 }
                 assert_eq!(shard.texts(member), ["own"]);
             }
-            // The group that it left is gone and another has its place: nothing may be mistaken for it.
+            // The group that it left is gone and another one has its slot. The two must not be confused.
             shard.unsubscribe(other, &["$share/g/t"]);
             shard.subscribe(other, "$share/x/x", 1);
             let third = shard.connect(&Hello::v5("o3"));
@@ -303,7 +303,7 @@ fn a_member_that_unsubscribes_gives_up_its_queue_and_completes_its_deliveries() 
     }
 }
 
-/// The identifier of what it was sent by the group stands for another message by then.
+/// By then, the packet identifier of the group's message belongs to another message.
 #[test]
 fn a_message_that_reuses_a_packet_identifier_of_a_group_left_before_stays_with_its_session() {
     run(Limits::default(), |shard| {
@@ -437,7 +437,7 @@ fn a_reassigned_message_prefers_an_online_member_and_keeps_its_expiry() {
     });
 }
 
-/// A session may hold 10 000 messages. One step moves some; between two steps everyone else has a turn.
+/// A session may hold 10 000 messages. One step reassigns some of them, and other events are served between two steps.
 #[test]
 fn a_long_queue_is_reassigned_in_steps_of_bounded_length_and_in_order() {
     let count = 2_000;
@@ -468,7 +468,7 @@ fn a_long_queue_is_reassigned_in_steps_of_bounded_length_and_in_order() {
     });
 }
 
-/// A full queue ends its session, whose messages go to the next member, whose queue is full, and so on.
+/// A full queue ends its session. Its messages go to the next member, whose queue is full as well, and so on.
 #[test]
 fn a_cascade_of_full_queues_ends_with_the_last_member_and_everything_counted() {
     let limits = Limits { queue_messages_max: 2, queue_full: QueueFull::EndSession, ..Limits::default() };
@@ -485,7 +485,7 @@ fn a_cascade_of_full_queues_ends_with_the_last_member_and_everything_counted() {
     });
 }
 
-/// A reader that is far behind takes its turns as long as it has room, and then the others take them.
+/// A slow reader takes its turns while its queue has room; then the other members take them.
 #[test]
 fn a_member_whose_queue_is_full_is_passed_over_while_another_has_room() {
     // Topic and payload of the first ten are two bytes.

@@ -34,7 +34,7 @@ fn filters_match_as_the_standard_says() {
 }
 
 #[test]
-fn mqtt_3_3_4_2_overlapping_subscriptions_deliver_once_at_the_highest_quality() {
+fn mqtt_3_3_4_2_overlapping_subscriptions_deliver_once_with_the_highest_qos() {
     run(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a"));
         for (filter, bits, id) in
@@ -46,7 +46,7 @@ fn mqtt_3_3_4_2_overlapping_subscriptions_deliver_once_at_the_highest_quality() 
         let messages = shard.messages(client);
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].qos, 2);
-        // All of them, the same one twice if two subscriptions have it [MQTT-3.3.4-4].
+        // All identifiers are sent, one twice if two subscriptions have it [MQTT-3.3.4-4].
         let mut ids = messages[0].subscription_ids.clone();
         ids.sort_unstable();
         assert_eq!(ids, [3, 4, 4]);
@@ -83,7 +83,7 @@ fn mqtt_3_8_3_3_no_local_keeps_a_client_s_own_messages_from_it() {
         shard.publish(client, "t/1", b"own", 1);
         shard.publish(other, "t/1", b"other", 1);
         assert_eq!(shard.texts(client), ["other"]);
-        // Another subscription of the same client still takes it, at its own quality.
+        // Another subscription of the same client still gets the message, with its own QoS.
         shard.subscribe_with(client, &[("t/1", plain(0))], None);
         shard.publish(client, "t/1", b"own", 1);
         let messages = shard.messages(client);

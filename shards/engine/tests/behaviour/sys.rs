@@ -1,4 +1,4 @@
-//! The broker's own topics: published by the host, retained, for clients to read and not to write.
+//! The broker's own topics: the host publishes to them, the messages are retained, and clients may read but not write them.
 
 use engine::{Event, Limits};
 use wire::{AckKind, Packet, PublishProperties, QoS};
@@ -12,7 +12,7 @@ fn publish_sys(shard: &mut Shard, topic: &str, payload: &str) {
     shard.raw_step(Event::Sys { topic, payload: payload.as_bytes() });
 }
 
-/// As the host does before it ends: nothing is retained any more.
+/// Removes a retained message, as the host does before it ends.
 fn remove(shard: &mut Shard, topic: &str) {
     publish_sys(shard, topic, "");
 }
@@ -85,7 +85,7 @@ fn a_publish_of_a_client_below_sys_reaches_nobody_and_is_counted() {
             let client = shard.connect(&hello);
             shard.subscribe(client, "$SYS/#", 2);
             for topic in ["$SYS", "$SYS/", "$SYS/broker/uptime"] {
-                // More often than the receive maximum: a refusal takes no place of it.
+                // More refusals than the receive maximum: a refused PUBLISH does not count against it.
                 for qos in [0, 1, 2, 1, 2] {
                     let id = shard.packet_id();
                     shard.send(
@@ -101,7 +101,7 @@ fn a_publish_of_a_client_below_sys_reaches_nobody_and_is_counted() {
                     }
                 }
             }
-            // Neither is what only looks alike.
+            // A topic that only begins alike is not affected.
             shard.subscribe(client, "$SYSTEM", 0);
             shard.publish(client, "$SYSTEM", b"mine", 0);
             assert_eq!(shard.texts(client), ["mine"]);

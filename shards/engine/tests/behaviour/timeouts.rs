@@ -1,4 +1,4 @@
-//! Time-outs: CONNECT that does not come, silence, last bytes that nobody takes.
+//! Time-outs: of CONNECT, of the keep alive, and of the last bytes of a connection.
 
 use engine::{Admission, Limits};
 use wire::{Packet, ProtocolVersion};
@@ -29,7 +29,7 @@ fn mqtt_3_1_2_22_one_and_a_half_keep_alives_of_silence_end_a_connection() {
                 shard.send(client, &Packet::PingReq);
                 assert_eq!(shard.take(client), [Got::PingResp]);
             }
-            // Half a packet is no packet.
+            // A partial packet does not count as a packet.
             shard.advance_ms(14_000);
             shard.send_bytes(client, &[0x30, 5, 0]);
             shard.advance_ms(1_000);
@@ -40,7 +40,7 @@ fn mqtt_3_1_2_22_one_and_a_half_keep_alives_of_silence_end_a_connection() {
     }
 }
 
-/// A tick has a bound, and the rest is due again at once.
+/// One tick ends a bounded number of sessions; the rest is due again at once.
 #[test]
 fn sessions_that_expire_together_end_in_steps_of_bounded_length() {
     run(Limits::default(), |shard| {
@@ -75,7 +75,7 @@ fn a_keep_alive_of_zero_never_ends_a_connection() {
 fn the_server_s_keep_alive_is_the_one_in_force() {
     run(Limits { keep_alive_s_max: 20, ..Limits::default() }, |shard| {
         let new = shard.connect(&Hello::v5("new").keep_alive_s(100));
-        // 3.1.1 cannot be told, so what it asks for holds.
+        // 3.1.1 has no Server Keep Alive, so the client's own interval applies.
         let old = shard.connect(&Hello::v3("old").keep_alive_s(100));
         shard.advance_ms(30_001);
         assert_eq!(shard.ended(new), Some(0x8D));
@@ -97,7 +97,7 @@ fn a_connection_that_the_broker_does_not_read_is_not_silent() {
         for id in 1..=3 {
             shard.send(client, &Packet::Publish(publish("t", &[b'x'; 1_000], 1, id)));
         }
-        // Only a part of the next one: what is read later is no packet.
+        // Only a part of the next packet is sent, so no packet is read later.
         shard.send_bytes(client, &[0x30, 50]);
         assert!(shard.unconsumed_bytes(client) > 0);
         shard.advance_ms(104_000);

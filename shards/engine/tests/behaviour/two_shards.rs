@@ -1,4 +1,4 @@
-//! Two shards side by side: what crosses between them.
+//! Two shards: forwarded publishes, replays across shards, reassignment and hand-overs between them.
 
 use engine::{
     Admission, Audit, BLOCK_BYTES, Engine, Entropy, Event, InboundItem, LaneKind, Limits, OutboundItem,
@@ -10,7 +10,7 @@ use wire::{AckKind, Packet, ProtocolVersion, TopicFilter};
 use crate::client::{Client, Got, Hello, packet_id, plain, publish};
 use crate::host::Shard;
 
-/// Rounds of [`Two::exchange`] until nothing may be left to say.
+/// Rounds of [`Two::exchange`] after which nothing may be left to send.
 const ROUNDS_MAX: usize = 1_000;
 /// Longer than any session or time-out of these tests.
 const AGE_MS: u64 = 10_000_000;
@@ -40,7 +40,7 @@ impl Two {
         assert_eq!(self.0[shard].take(client), []);
     }
 
-    /// Subscribes, and everything that this leads to crosses. SUBACK comes first.
+    /// Subscribes, and exchanges the shard messages that follow. SUBACK comes first.
     fn subscribe_with(&mut self, shard: usize, client: Client, filter: &str, options: SubscribeOptions) {
         self.send_subscribe(shard, client, filter, options);
         self.settle();
@@ -59,7 +59,7 @@ impl Two {
         self.0[shard].send(client, &Packet::Subscribe(subscribe));
     }
 
-    /// Everything that each has to say reaches the other, until neither has more.
+    /// Exchanges items until no shard has more to send.
     fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             self.exchange();
@@ -70,7 +70,7 @@ impl Two {
         panic!("it never became quiet");
     }
 
-    /// Whatever each has to say reaches the other.
+    /// Moves all waiting items to the other shard, in both directions.
     fn exchange(&mut self) {
         for from in [0, 1] {
             for lane in [LaneKind::Control, LaneKind::Data] {
@@ -81,7 +81,7 @@ impl Two {
         }
     }
 
-    /// Carries at most `items_max` items of a lane; how many there were.
+    /// Moves at most `items_max` items of a lane to the other shard, and returns how many.
     fn carry(&mut self, from: usize, lane: LaneKind, items_max: usize) -> usize {
         let mut count = 0;
         while count < items_max
@@ -180,7 +180,7 @@ fn mqtt_4_8_2_1_the_filter_behind_a_share_name_matches_like_any_other() {
 fn mqtt_3_8_3_3_no_local_holds_for_retained_messages_of_another_shard() {
     let mut two = Two::new();
     let (client, other) = (two.client(0), two.client(1));
-    // Both topics are kept by shard 1, which knows the publisher of each.
+    // Shard 1 is the home of both topics and knows the publisher of each.
     let (own, foreign) = (topic_on(1, 0), topic_on(1, 1));
     two.0[0].publish_retained(client, &own, b"own", 1);
     two.settle();
@@ -216,7 +216,7 @@ fn a_replay_waits_for_the_suback_that_waits_for_another_shard() {
     }
 }
 
-/// A shard has a few questions open at once; who has to wait is served when one is answered.
+/// A shard has a few page requests open at once. The other clients are served when one is answered.
 #[test]
 fn more_clients_than_open_requests_are_all_sent_the_retained_messages_of_another_shard() {
     let mut two = Two::new();
@@ -236,7 +236,7 @@ fn more_clients_than_open_requests_are_all_sent_the_retained_messages_of_another
     two.finish();
 }
 
-/// Its publisher was told that it is taken, since its shard does not know how full the other one is.
+/// The publisher gets a success, because its shard does not know how full the other store is.
 #[test]
 fn a_full_store_refuses_forwarded_retained_messages_and_counts_them() {
     for limits in [
@@ -264,7 +264,7 @@ fn a_full_store_refuses_forwarded_retained_messages_and_counts_them() {
     }
 }
 
-/// Which shard's store a message is for decides, not the one of its publisher.
+/// The store of the topic's home decides, not the one of the publisher's shard.
 #[test]
 fn a_full_store_does_not_refuse_messages_for_the_other_store() {
     let mut two = Two::with(&Limits { retained_messages_max: 1, ..Limits::default() });
@@ -284,7 +284,7 @@ fn a_full_store_does_not_refuse_messages_for_the_other_store() {
     two.finish();
 }
 
-/// Whether a session of another shard outlives its connection is not known here.
+/// The publisher's shard does not know whether a session of another shard outlives its connection.
 #[test]
 fn an_acknowledgement_of_a_forwarded_publish_waits_until_it_is_durable() {
     for filter in ["t", "$share/g/t"] {
@@ -312,7 +312,7 @@ fn a_retained_message_that_expires_on_its_way_from_another_shard_is_sent_to_nobo
         let packet = wire::packet::Publish { retain: true, properties, ..publish(&topic, b"x", 0, 0) };
         two.0[0].send(publisher, &Packet::Publish(packet));
         two.send_subscribe(1, subscriber, &topic, plain(0));
-        // Until its answer is under way.
+        // Exchanges control items until the page is under way.
         for _ in 0..3 {
             for from in [1, 0] {
                 two.carry(from, LaneKind::Control, usize::MAX);
@@ -347,7 +347,7 @@ fn a_publisher_waits_while_a_lane_is_full_and_goes_on_once_it_has_room() {
     let mut left = COUNT;
     while left > 0 {
         let waiting = two.0[0].engine.audit().waiting_outbound;
-        assert_eq!(waiting, left.min(64), "as many as a lane may have wait");
+        assert_eq!(waiting, left.min(64), "at most as many items wait as a lane may have");
         assert_eq!(two.0[0].unconsumed_bytes(publisher) > 0, left > 64);
         left -= two.carry(0, LaneKind::Data, 1);
     }
@@ -375,11 +375,11 @@ fn messages_of_all_sizes_are_forwarded_in_order_and_small_ones_in_blocks_of_boun
     two.finish();
 }
 
-/// What it left behind was held here before, so it may wait here until the lane has room.
+/// This shard held the messages before, so they may wait here until the lane has room.
 #[test]
 fn reassigned_messages_wait_while_the_lane_to_the_next_member_is_full() {
     const COUNT: usize = 200;
-    /// Parcels that wait for a lane until it counts as full.
+    /// Items that wait for a lane until it counts as full.
     const ITEMS_MAX: usize = 64;
     let mut two = Two::new();
     let publisher = two.client(0);
@@ -392,7 +392,7 @@ fn reassigned_messages_wait_while_the_lane_to_the_next_member_is_full() {
     };
     two.subscribe_with(0, leaving, "$share/g/t", plain(1));
     for number in 0..COUNT {
-        // Too large for a block, so each is a outbound of its own.
+        // Each message is too large for a block, so it is an oversized item.
         two.0[0].publish(publisher, "t", format!("{number:09000}").as_bytes(), 1);
     }
     let staying = two.0[1].connect(&Hello::v5(&staying));
@@ -401,7 +401,7 @@ fn reassigned_messages_wait_while_the_lane_to_the_next_member_is_full() {
     let mut left = COUNT;
     while left > 0 {
         let audit = two.0[0].engine.audit();
-        // Its announcement that it has no member any more waits in the other lane.
+        // The announcement that the shard has no member any more waits in the control lane.
         assert!(audit.waiting_outbound <= ITEMS_MAX + 1, "{} items", audit.waiting_outbound);
         assert_eq!(audit.reassignments, left.saturating_sub(ITEMS_MAX), "the rest waits");
         left -= two.carry(0, LaneKind::Data, 1);
@@ -412,7 +412,7 @@ fn reassigned_messages_wait_while_the_lane_to_the_next_member_is_full() {
     two.finish();
 }
 
-/// The host may take its time to ask for the bytes; when it does, another client may have the connection's name.
+/// The host may ask for the bytes late. By then, another client may have the connection's identity.
 #[test]
 fn a_connection_that_ends_before_its_hand_over_leaves_nothing_of_its_connect() {
     let limits = Limits { generation_bits: 1, ..Limits::default() };
@@ -426,7 +426,7 @@ fn a_connection_that_ends_before_its_hand_over_leaves_nothing_of_its_connect() {
     shard.hang_up(between);
     shard.hand_overs.clear();
     let second = shard.dial(&Hello::v5(&names[1]));
-    assert_eq!(shard.id(second), shard.id(first), "its name came again");
+    assert_eq!(shard.id(second), shard.id(first), "the identity came again");
     let mut connect = Vec::new();
     Packet::Connect(Hello::v5(&names[1]).connect).encode(ProtocolVersion::V5, &mut connect);
     assert_eq!(shard.complete_hand_over(second), Some(connect));
@@ -434,7 +434,7 @@ fn a_connection_that_ends_before_its_hand_over_leaves_nothing_of_its_connect() {
     two.finish();
 }
 
-/// The shard that takes over counts it all once more.
+/// The shard that takes over counts the connection and its bytes once more.
 #[test]
 fn a_connection_that_is_handed_over_leaves_no_timer_and_no_count() {
     let mut two = Two::new();

@@ -1,4 +1,4 @@
-//! Wills: published when a connection ends badly, kept when it does not, delayed if asked.
+//! Wills: published when a connection ends without DISCONNECT, deleted when it ends normally, delayed on request.
 
 use engine::Limits;
 use wire::{QoS, ReasonCode};
@@ -85,7 +85,7 @@ fn a_client_that_reconnects_before_the_delay_stops_the_timer_of_its_will() {
             shard.advance_ms(9_999);
             let client = shard.connect(&next.map_or(hello, |text| hello.will("will/a", text, 10)));
             assert_eq!(shard.engine.audit().timers, 0, "{next:?}");
-            // The timer that still ran would publish the will of the new connection.
+            // A timer that still ran would publish the will of the new connection.
             shard.advance_ms(100_000);
             assert_eq!(shard.texts(watcher), [""; 0], "{next:?}");
             shard.hang_up(client);

@@ -1,5 +1,4 @@
 //! Shared subscriptions whose members live on several shards.
-//! Knows no engine.
 
 use engine::{DropReason, LaneKind};
 use simulator::Subscribing;
@@ -40,7 +39,7 @@ fn a_message_for_a_member_that_has_just_left_goes_to_another() {
         subscribe(&mut world, member, GROUP);
         world.settle();
     }
-    // The publisher's shard is the last to know.
+    // The publisher's shard learns of it last.
     world.hold(1, 0, LaneKind::Control);
     world.disconnect(leaving, false);
     turns(&mut world, &[1, 2, 0], leaving);
@@ -50,7 +49,7 @@ fn a_message_for_a_member_that_has_just_left_goes_to_another() {
     for _ in 0..4 {
         turns(&mut world, &[0, 1, 2], staying);
     }
-    assert!(world.counters(0).messages_forwarded > 4, "some were sent back and forwarded again");
+    assert!(world.counters(0).messages_forwarded > 4, "some were returned and forwarded again");
     world.release();
     world.settle();
     let mut delivered: Vec<u32> = world.delivered(staying).iter().map(|(message, _)| *message).collect();
@@ -60,7 +59,7 @@ fn a_message_for_a_member_that_has_just_left_goes_to_another() {
     finish(world);
 }
 
-/// The publisher's shard is wrong about two shards before it comes to the one that has a member.
+/// The publisher's shard chooses two shards without a member before it chooses the one that has one.
 #[test]
 fn a_message_is_offered_until_a_shard_has_a_member() {
     let mut world = world(4);
@@ -109,7 +108,7 @@ fn a_member_that_comes_back_has_its_turns_again() {
     finish(world);
 }
 
-/// The last search comes home without a member, and meanwhile there is one at home.
+/// The message is returned for the last time, and meanwhile the publisher's shard has a member itself.
 #[test]
 fn a_member_that_came_during_the_search_is_found_at_its_end() {
     let mut world = world(2);
@@ -122,7 +121,7 @@ fn a_member_that_came_during_the_search_is_found_at_its_end() {
     world.disconnect(gone, true);
     turns(&mut world, &[1], gone);
     let message = world.publish(publisher, "g/x/y", QoS::AtLeastOnce, false, 10);
-    // There and back, and there once more.
+    // It is forwarded, returned, and forwarded once more.
     for shard in [0, 1, 0, 1] {
         world.turn(shard);
     }
@@ -136,7 +135,7 @@ fn a_member_that_came_during_the_search_is_found_at_its_end() {
     finish(world);
 }
 
-/// The shard that is asked first has a session that could keep the message, and another one has a member online.
+/// The shard that is chosen first has a persistent offline member, and another one has an online member.
 #[test]
 fn a_message_prefers_an_online_member_of_another_shard_to_one_that_has_just_left() {
     let mut world = world(3);
@@ -162,8 +161,8 @@ fn a_message_prefers_an_online_member_of_another_shard_to_one_that_has_just_left
     finish(world);
 }
 
-/// The publisher's shard goes on believing that the members are there: it asks each shard for one that is online,
-/// once more for one that keeps the message, and then gives up.
+/// The publisher's shard does not learn that the members left. It offers the message to each shard once for an online member,
+/// once more for a persistent offline member, and then drops it.
 #[test]
 fn a_shard_that_had_no_member_is_not_asked_again() {
     for shards in [2, 3, 4] {
@@ -221,7 +220,7 @@ fn messages_of_an_ended_session_are_reassigned_to_another_shard() {
         let messages: Vec<u32> = (0..150)
             .map(|number| {
                 let message = world.publish(publisher, &format!("g/x/{number}"), qos, false, 3_000);
-                // It takes what it is sent, and reads none of it.
+                // The member's shard sends, and the member reads nothing.
                 for shard in [0, 1, 0] {
                     world.turn(shard);
                 }
@@ -237,7 +236,7 @@ fn messages_of_an_ended_session_are_reassigned_to_another_shard() {
         world.vanish(leaving, true);
         world.settle();
         let delivered: Vec<u32> = world.delivered(staying).iter().map(|(message, _)| *message).collect();
-        // A client takes a hundred at once: so many of QoS 2 were sent and are nobody else's [MQTT-4.8.2-5].
+        // The Receive Maximum is 100: a hundred messages of QoS 2 were sent, and those are not reassigned [MQTT-4.8.2-5].
         let sent = if qos == QoS::ExactlyOnce { 100 } else { 0 };
         assert_eq!(delivered, messages[sent..], "in order");
         assert_eq!(world.dropped(DropReason::Reassigned), 150 - sent as u64);
@@ -246,8 +245,8 @@ fn messages_of_an_ended_session_are_reassigned_to_another_shard() {
     }
 }
 
-/// Members that were online when the search began are away when it comes by: it goes round once more and leaves
-/// the message with one that keeps it.
+/// The publisher's shard takes two members for online that are not. The message goes round once more and stays with the
+/// persistent offline member.
 #[test]
 fn a_message_without_an_online_member_is_offered_once_more_to_persistent_offline_members() {
     let mut world = world(4);

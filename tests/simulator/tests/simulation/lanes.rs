@@ -1,5 +1,4 @@
-//! Back-pressure between shards: full lanes delay and lose nothing.
-//! Knows no engine.
+//! Back-pressure between shards: full lanes delay messages and lose none.
 
 use engine::LaneKind;
 use simulator::{Settings, World};
@@ -7,7 +6,7 @@ use wire::QoS;
 
 use crate::stage::{client_in, client_on, finish, subscribe, turns};
 
-/// Parcels that wait for a lane until no more packets of clients are taken.
+/// Items that wait for a lane until no more packets of clients are taken.
 const ITEMS_MAX: usize = 64;
 
 #[test]
@@ -26,7 +25,7 @@ fn two_shards_that_flood_each_other_over_full_lanes_make_progress() {
         if sent < count {
             for (number, pair) in publishers.iter().enumerate() {
                 for shard in [0, 1] {
-                    // Every tenth is too large for a block.
+                    // Every tenth message is too large for a block.
                     let bytes = if (sent + number) % 10 == 0 { 9_000 } else { 3_000 };
                     let qos = [QoS::AtLeastOnce, QoS::ExactlyOnce][sent % 2];
                     world.publish(pair[shard], &format!("w/{shard}/{number}"), qos, false, bytes);
@@ -53,12 +52,12 @@ fn two_shards_that_flood_each_other_over_full_lanes_make_progress() {
     let delivered = [0, 1].map(|shard| world.delivered(subscribers[shard]).len());
     assert_eq!(delivered, [count; 2], "no progress");
     assert!(full_both_ways > 100, "both had to wait {full_both_ways} times");
-    // The bound, what one packet adds to it, and a block that is not full.
+    // The bound, the items that one packet adds, and a block that is not full.
     assert!((ITEMS_MAX..=ITEMS_MAX + 3).contains(&waiting_max), "{waiting_max} items waited");
     finish(world);
 }
 
-/// Messages, questions and their answers, and what goes back because a group has nobody: all at once, both ways.
+/// Publishes, page requests and pages, and returned messages of a group without a member, all at once in both directions.
 #[test]
 fn items_that_wait_for_full_lanes_are_bounded_and_all_arrive() {
     const RETAINED: usize = 30;
@@ -83,8 +82,7 @@ fn items_that_wait_for_full_lanes_are_bounded_and_all_arrive() {
     world.settle();
     let mut waiting_max = 0;
     for round in 0..200 {
-        // Every receiver is stuck for a while; then it takes what there is, which is one outbound of a lane, and is
-        // stuck again.
+        // Every receiver is held for a while, then takes what its lanes have, which is one item each, and is held again.
         world.release();
         for (shard, other) in [(0, 1), (1, 0)] {
             world.turn(shard);
@@ -106,7 +104,7 @@ fn items_that_wait_for_full_lanes_are_bounded_and_all_arrive() {
                 subscribe(&mut world, who, "w/r/#");
             }
         }
-        // What the other shard believes of the group is wrong half of the time.
+        // The other shard is wrong about the group half of the time.
         let member = members[round % 2];
         if world.is_online(member) {
             world.disconnect(member, false);
@@ -121,7 +119,7 @@ fn items_that_wait_for_full_lanes_are_bounded_and_all_arrive() {
             world.read(who, usize::MAX);
         }
     }
-    // Questions open at once, each answered by what is retained, of which two messages fill a block.
+    // Eight requests are open at once. Each is answered by the retained messages, of which two fill a block.
     let answers_max = 8 * (RETAINED / 2 + 1);
     let bound = 2 * (ITEMS_MAX + 3) + answers_max;
     assert!(waiting_max <= bound, "{waiting_max} items waited, of {bound}");

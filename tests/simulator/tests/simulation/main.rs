@@ -1,6 +1,5 @@
-//! The simulated broker: random runs judged by the oracle, and the races that have a name with a schedule
-//! made by hand. `SEED=0x… cargo test --test simulation` repeats one run and prints its digest.
-//! Knows no engine; the simulator hosts it.
+//! The simulated broker: random runs judged by the oracle, and named races, each with a schedule made by hand.
+//! `SEED=0x… cargo test --test simulation` repeats one run and prints its digest.
 
 mod groups;
 mod lanes;

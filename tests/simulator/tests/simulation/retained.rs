@@ -1,7 +1,6 @@
-//! Races between what is published live and what is looked up in the retained stores of other shards.
-//! Knows no engine.
+//! Races between live messages and replays from the retained stores of other shards.
 //!
-//! The publisher is on shard 0, the subscriber on 1, and the retained message of the topic lives on 2.
+//! The publisher is on shard 0, the subscriber on shard 1, and the topic is at home on shard 2.
 
 use engine::LaneKind;
 use simulator::Settings;
@@ -22,12 +21,12 @@ fn an_older_retained_message_does_not_follow_a_newer_live_one() {
     world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     world.settle();
 
-    // The question is answered with the old message, and the answer is slow.
+    // The request is answered with the old message, and the page is slow.
     world.hold(HOME, SUBSCRIBER, LaneKind::Data);
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
     assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
-    assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
+    assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the page is under way");
     let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
     assert_eq!(world.delivered(subscriber), [(newer, false)]);
@@ -38,7 +37,7 @@ fn an_older_retained_message_does_not_follow_a_newer_live_one() {
     finish(world);
 }
 
-/// The second SUBSCRIBE comes while the first one's question is under way, the third behind it: each is sent what is retained.
+/// The second SUBSCRIBE comes while the first one's request is under way, and the third after it. Each is sent the retained message.
 #[test]
 fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
     let topic = topic_on(3, HOME);
@@ -52,7 +51,7 @@ fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
         world.hold(HOME, SUBSCRIBER, LaneKind::Data);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
+        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the page is under way");
         subscribe(&mut world, subscriber, &filter);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
@@ -65,7 +64,7 @@ fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
     }
 }
 
-/// The answer comes when its subscription has ended and the same filter is subscribed to again, which asks for itself.
+/// The page arrives when its subscription has ended and the same filter is subscribed to again, which requests its own page.
 #[test]
 fn a_page_for_a_subscription_that_ended_is_not_sent_for_the_next_one() {
     let topic = topic_on(3, HOME);
@@ -79,7 +78,7 @@ fn a_page_for_a_subscription_that_ended_is_not_sent_for_the_next_one() {
         world.hold(HOME, SUBSCRIBER, LaneKind::Data);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
+        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the page is under way");
         world.unsubscribe(subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
         subscribe(&mut world, subscriber, &filter);
@@ -93,7 +92,7 @@ fn a_page_for_a_subscription_that_ended_is_not_sent_for_the_next_one() {
     }
 }
 
-/// One topic is remembered, and two are sent live while the answer is under way: it is thrown away and asked for again.
+/// One topic is remembered, and two are sent live while the page is under way. So the page is discarded and requested again.
 #[test]
 fn a_page_is_requested_again_if_too_many_live_topics_came_meanwhile() {
     let topic = topic_on(3, HOME);
@@ -108,7 +107,7 @@ fn a_page_is_requested_again_if_too_many_live_topics_came_meanwhile() {
     world.hold(HOME, SUBSCRIBER, LaneKind::Data);
     subscribe(&mut world, subscriber, &format!("{topic}/#"));
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-    assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the answer is under way");
+    assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the page is under way");
     let newer = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
     let other = world.publish(publisher, &format!("{topic}/x"), QoS::AtLeastOnce, false, 10);
     turns(&mut world, &[PUBLISHER, SUBSCRIBER, HOME], subscriber);
@@ -117,13 +116,13 @@ fn a_page_is_requested_again_if_too_many_live_topics_came_meanwhile() {
 
     world.release();
     world.settle();
-    // It may come again, as what is retained; what it replaced may not come any more.
+    // The newer message may come again as retained; the one that it replaced may not.
     assert_eq!(world.delivered(subscriber), [live[0], live[1], (newer, true)]);
     finish(world);
 }
 
-/// The subscriber's shard had passed the update on to someone else before, and its publisher's shard had no
-/// reason to send it again.
+/// The subscriber's shard had delivered the update to another client before, so the publisher's shard had no reason to send it
+/// again.
 #[test]
 fn an_update_that_passed_before_the_subscription_is_in_the_page_of_a_slow_home() {
     let topic = topic_on(3, HOME);
@@ -151,7 +150,7 @@ fn an_update_that_passed_before_the_subscription_is_in_the_page_of_a_slow_home()
     finish(world);
 }
 
-/// The publisher's shard did not know of the subscription yet, so the update went to its home alone.
+/// The publisher's shard did not know of the subscription yet, so the update went only to the home of its topic.
 #[test]
 fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_page() {
     let topic = topic_on(3, HOME);
@@ -174,7 +173,7 @@ fn an_update_of_a_shard_that_does_not_know_of_the_subscription_is_in_the_page() 
     finish(world);
 }
 
-/// Every shard knows of the subscription, so its SUBACK leaves; and one of them has not reported yet what it sent before.
+/// Every shard knows of the subscription, so its SUBACK leaves, but one of them has not reported its earlier updates yet.
 #[test]
 fn a_page_is_not_requested_before_every_shard_has_reported_its_updates() {
     let topic = topic_on(3, HOME);
@@ -200,7 +199,7 @@ fn a_page_is_not_requested_before_every_shard_has_reported_its_updates() {
     }
 }
 
-/// The report names an update that is still on its way to the home, which waits for it.
+/// The report names an update that is still on its way to the home. The home waits for it.
 #[test]
 fn a_home_answers_only_after_it_has_applied_the_reported_updates() {
     let topic = topic_on(3, HOME);
@@ -216,7 +215,7 @@ fn a_home_answers_only_after_it_has_applied_the_reported_updates() {
     subscribe(&mut world, subscriber, &topic);
     turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
     assert!(world.is_answered(subscriber) && world.delivered(subscriber).is_empty());
-    assert_eq!(world.audit(HOME).page_requests, (0, 1), "it was asked and waits");
+    assert_eq!(world.audit(HOME).page_requests, (0, 1), "it has the request and waits");
 
     world.release();
     world.settle();
@@ -224,7 +223,7 @@ fn a_home_answers_only_after_it_has_applied_the_reported_updates() {
     finish(world);
 }
 
-/// Two updates of one publisher take two ways to a subscriber that only the second one is sent to live.
+/// Of two updates of one publisher, the first reaches the subscriber only through its home, the second one live.
 #[test]
 fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
     let topic = topic_on(3, HOME);
@@ -251,8 +250,8 @@ fn an_update_that_went_home_alone_does_not_follow_the_next_one() {
     finish(world);
 }
 
-/// The interest of an earlier subscriber may still be known when a new one comes, and be withdrawn before the
-/// new one's arrives: then the first update comes live, the second does not.
+/// The interest of an earlier subscriber may still be known when a new one subscribes, and be withdrawn before the new interest
+/// arrives. Then the first update comes live and the second does not.
 #[test]
 fn an_update_that_came_live_does_not_hide_a_later_one_that_did_not() {
     let topic = topic_on(3, HOME);
@@ -281,7 +280,7 @@ fn an_update_that_came_live_does_not_hide_a_later_one_that_did_not() {
     finish(world);
 }
 
-/// The first update is for a shard that has no member any more, and so comes to the subscriber behind the second one.
+/// The first update goes to a shard that has no member any more, so it reaches the subscriber after the second one.
 #[test]
 fn a_late_message_of_a_group_does_not_replace_the_newer_one_that_came_before_it() {
     const LEFT: usize = 3;
@@ -295,7 +294,7 @@ fn a_late_message_of_a_group_does_not_replace_the_newer_one_that_came_before_it(
         subscribe(&mut world, member, GROUP);
         world.settle();
     }
-    // The members have their turns one after the other.
+    // The members take turns.
     world.publish(publisher, "w/other", QoS::AtLeastOnce, false, 10);
     world.settle();
     world.hold(LEFT, PUBLISHER, LaneKind::Control);
@@ -313,7 +312,7 @@ fn a_late_message_of_a_group_does_not_replace_the_newer_one_that_came_before_it(
     world.hold(SUBSCRIBER, HOME, LaneKind::Control);
     world.hold(LEFT, PUBLISHER, LaneKind::Control);
     turns(&mut world, &[LEFT, PUBLISHER, SUBSCRIBER], subscriber);
-    // By its own subscription and by that of the group; the oracle does not judge one who has both.
+    // Each comes by its own subscription and by that of the group. The oracle does not judge a client with both.
     let live = [(first, false), (second, false), (second, false), (first, false)];
     assert_eq!(world.delivered(subscriber)[1..], live);
 
@@ -323,7 +322,7 @@ fn a_late_message_of_a_group_does_not_replace_the_newer_one_that_came_before_it(
     assert_eq!(world.delivered(subscriber)[1..], live, "the second is not sent again");
 }
 
-/// A question travels on another lane than the update before it.
+/// A request travels on another lane than the update before it.
 #[test]
 fn a_client_is_sent_its_own_retained_message_by_a_slow_home() {
     let topic = topic_on(3, HOME);

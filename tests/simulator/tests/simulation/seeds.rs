@@ -1,5 +1,4 @@
-//! Random runs: the same seed is the same run, and no seed breaks a promise.
-//! Knows no engine.
+//! Random runs: the same seed gives the same run, and no seed breaks a guarantee.
 
 use simulator::run;
 
@@ -14,7 +13,7 @@ fn play(seed: u64) -> simulator::Report {
 }
 
 #[test]
-fn no_seed_breaks_a_promise() {
+fn no_seed_breaks_a_guarantee() {
     #[expect(clippy::disallowed_methods, reason = "a test's one setting, named in its documentation")]
     let asked = std::env::var("SEED").ok();
     if let Some(asked) = asked {
@@ -35,7 +34,7 @@ fn no_seed_breaks_a_promise() {
         total[3] += report.take_over_count;
     }
     let [messages, forwarded, handed_over, taken_over] = total;
-    // The runs would prove little if they stopped doing what is hard.
+    // The runs must contain the hard cases, or they would prove little.
     assert!(messages > 10_000 && forwarded > 10_000 && handed_over > 500 && taken_over > 100, "{total:?}");
 }
 
@@ -45,25 +44,25 @@ fn the_same_seed_repeats_a_run_and_another_seed_does_not() {
     assert_ne!(play(7).digest, play(8).digest);
 }
 
-/// Seeds that found something, each with its story.
+/// Seeds that found a fault, each with its story.
 const REGRESSIONS: [(u64, &str); 7] = [
     (
         0x6,
-        "a question overtook the update that its own shard had sent to the home: an older answer came last",
+        "a page request overtook the update that its own shard had sent to the home: an older retained message came last",
     ),
     (
         0xb,
-        "an update passed the subscriber's shard before the subscription and its home after the answer: missed",
+        "an update passed the subscriber's shard before the subscription and its home after the page: it was missed",
     ),
-    (
-        0x2b,
-        "retained messages of QoS 0 in a long answer of another shard were dropped past the outbox's bound",
-    ),
+    (0x2b, "retained messages of QoS 0 in a long page of another shard were dropped past the outbox's bound"),
     (0x11, "the home forwarded an update, which came behind the publisher's next one"),
-    (0xa0, "interest was withdrawn and came again: one update came live and hid the next one in the answer"),
+    (
+        0xa0,
+        "interest was withdrawn and announced again: one update came live and hid the next one in the page",
+    ),
     (
         0x1_0a37,
-        "a rival took the session over before a DISCONNECT that was to end it, which its client did not reckon with",
+        "a rival took the session over before a DISCONNECT that was to end it, which the simulated client did not expect",
     ),
-    (0x1050, "a hand-over took a connection's number back: a SUBACK left in the name of a later connection"),
+    (0x1050, "a hand-over freed a connection's number: a SUBACK was sent for a later connection"),
 ];

@@ -1,5 +1,4 @@
-//! What the tests with a schedule made by hand have in common: clients and topics at home on a chosen shard.
-//! Knows no race.
+//! The common parts of the tests with a schedule made by hand: clients and topics at home on a chosen shard.
 
 use simulator::{ConnectOptions, Identity, Settings, Subscribing, World};
 use wire::{ProtocolVersion, QoS, RetainHandling};
@@ -15,7 +14,7 @@ pub(crate) fn world_of(settings: Settings) -> World {
     World::new(SEED, settings)
 }
 
-/// A client whose session lives on `shard`; connected, and everything about it settled.
+/// A client whose session lives on `shard`. It is connected, and the world has settled.
 pub(crate) fn client_on(world: &mut World, shard: usize, expiry_s: u32) -> usize {
     client_in(world, shard, expiry_s, "")
 }
@@ -40,7 +39,7 @@ fn stranger_in(world: &mut World, shard: usize, expiry_s: u32, group: &str) -> u
     world.add(Identity::new(&name, ProtocolVersion::V5, expiry_s).in_group(group))
 }
 
-/// A topic whose retained message is kept by `shard`: found out by retaining some.
+/// A topic that is at home on `shard`, found by retaining messages.
 pub(crate) fn topic_on(shard_count: u16, shard: usize) -> String {
     let mut world = world(shard_count);
     let who = client_on(&mut world, 0, 0);
@@ -70,7 +69,7 @@ pub(crate) fn turns(world: &mut World, shards: &[usize], who: usize) {
     }
 }
 
-/// Everything owed arrives, everyone leaves, nothing is left behind, no promise was broken.
+/// Delivers everything that is required, lets every client leave, and asserts that nothing is left and no guarantee was broken.
 pub(crate) fn finish(mut world: World) {
     world.finish();
     if let Some(failure) = world.failure() {

@@ -1,5 +1,4 @@
-//! Interest between shards: when a SUBACK may leave, and what crosses.
-//! Knows no engine.
+//! Interest between shards: when a SUBACK may leave, and which messages are forwarded.
 
 use engine::LaneKind;
 use wire::QoS;

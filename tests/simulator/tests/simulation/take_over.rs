@@ -1,5 +1,4 @@
 //! Connections with one client identifier that arrive on different shards.
-//! Knows no engine.
 
 use simulator::ConnectOptions;
 use wire::QoS;
@@ -37,7 +36,7 @@ fn the_connection_that_reaches_the_home_last_has_the_session() {
         world.settle();
         subscribe(&mut world, client, "w/#");
         world.settle();
-        // Neither has an answer when the next begins; the network notices nothing.
+        // Neither connection has its CONNACK when the next one begins, and the network does not notice its end.
         world.vanish(client, false);
         world.connect(client, 0, ConnectOptions::default());
         world.vanish(client, false);
