@@ -1,5 +1,5 @@
-//! Converts the `config.json` of the replaced product into our configuration file. That file has four keys: port,
-//! stats_interval_sec, `log.enabled` and `log.level`.
+//! Converts the `config.json` of the replaced product into our configuration file. That file has four keys: the port, the
+//! interval of the statistics, `log.enabled` and `log.level`.
 
 use serde_json::{Map, Value};
 

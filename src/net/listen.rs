@@ -1,6 +1,6 @@
 //! The listening sockets: one for each address and, where the system distributes connections, for each shard.
 //! Every address is checked first by an exclusive bind, before anything else of the process is set up. Shards share a
-//! port by SO_REUSEPORT, so without that check a second broker of the same user would share it as well, unnoticed.
+//! port by a socket option, so without that check a second broker of the same user would share it as well, unnoticed.
 
 use std::fmt;
 use std::io;
