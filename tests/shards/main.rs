@@ -54,7 +54,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    crossing {
+    forwarding {
         every_qos_is_forwarded_in_order_and_once,
         an_oversized_message_is_forwarded_in_order,
         nothing_is_forwarded_without_a_remote_subscriber,
