@@ -72,7 +72,9 @@ impl AckGate {
         self.is_persist_wanted |= released.must_persist;
         let last = self.durable.back().map_or(self.gathering, |last| last.until);
         let until = if released.must_persist { self.gathering } else { last };
-        assert!(last <= until);
+        assert!(last <= until && until <= self.gathering);
+        assert!(released.must_persist || !self.durable.is_empty());
+        assert!(self.is_persist_wanted || until < self.gathering);
         self.durable.push_back(Waiting { until, released });
     }
 
@@ -91,6 +93,7 @@ impl AckGate {
     /// The next acknowledgement that waited for `batch` or an earlier one.
     pub(crate) fn pop_durable(&mut self, batch: Batch) -> Option<Released> {
         let waiting = self.durable.pop_front_if(|first| first.until <= batch)?;
+        assert!(waiting.until < self.gathering);
         Some(waiting.released)
     }
 

@@ -440,6 +440,7 @@ impl Connections {
     pub(crate) fn leave_session(&mut self, id: ConnectionId) -> Option<SessionId> {
         let connection = self.get_mut(id)?;
         let session = connection.session()?;
+        assert!(connection.owner == Some(session));
         connection.phase = Phase::Closing;
         Some(session)
     }
@@ -449,6 +450,7 @@ impl Connections {
     pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.forget_unfinished(id);
         let connection = self.current(id);
+        assert!(connection.session().is_none());
         connection.phase = Phase::Closing;
         connection.partial_packet = None;
         connection.aliases_in = None;
@@ -476,7 +478,8 @@ impl Connections {
         assert!(connection.session().is_none());
         assert!(!connection.outbox.is_lent());
         if let Some(timer) = connection.timer {
-            turn.timers.cancel(timer);
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
         }
         if connection.starved {
             self.starved.retain(|&starved| starved != id);

@@ -182,7 +182,10 @@ impl Outbox {
         assert!(!self.lent);
         let chunk = match self.sealed.as_mut().and_then(|sealed| sealed.pop_front()) {
             Some(chunk) => chunk,
-            None if self.tail.is_empty() => return None,
+            None if self.tail.is_empty() => {
+                assert!(self.bytes == 0);
+                return None;
+            }
             None => Chunk {
                 content: Content::Owned(core::mem::take(&mut self.tail)),
                 sent_bytes: 0,
@@ -223,6 +226,7 @@ impl Outbox {
     pub(crate) fn abandon(&mut self, pool: &mut BufferPool) -> (u32, u32) {
         assert!(!self.lent);
         let sent = self.sealed.as_ref().and_then(|sealed| sealed.front()).map_or(0, Chunk::qos0_sent);
+        assert!(sent <= self.qos0_count);
         let lost = self.qos0_count - sent;
         pool.put(core::mem::take(&mut self.tail));
         *self = Self::default();

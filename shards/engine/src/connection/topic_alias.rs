@@ -36,7 +36,9 @@ impl IncomingAliases {
     }
 
     pub(crate) fn give_back(&mut self, alias: NonZeroU16, topic: Box<str>) {
-        self.topics[usize::from(alias.get()) - 1] = topic;
+        let lent = &mut self.topics[usize::from(alias.get()) - 1];
+        assert!(lent.is_empty() && !topic.is_empty());
+        *lent = topic;
     }
 }
 
@@ -79,6 +81,7 @@ impl OutgoingAliases {
 
     /// The PUBLISH that sets the next alias is in the outbox.
     pub(crate) fn learned(&mut self, hasher: &Keyed, topic: &str) {
+        assert!(self.by_topic.len() == self.topics.len());
         let index = u16::try_from(self.topics.len()).expect("at most `alias_max`");
         assert!(index < self.alias_max);
         self.topics.push(topic.into());

@@ -18,6 +18,7 @@ use crate::turn::Turn;
 impl Rooms {
     /// Takes in one item of a lane. Always all of it: a shard drains its lanes whatever its own are like.
     pub(super) fn on_inbox(&mut self, turn: &mut Turn<'_>, source: u16, item: InboundItem<'_>) {
+        assert!(source != self.mesh.placement().own());
         for (message, attached) in messages(item) {
             match ShardMessage::decode(message, attached) {
                 ShardMessage::Publish(publish) => self.on_forwarded(turn, source, &publish, attached),
@@ -42,6 +43,7 @@ impl Rooms {
                     self.retained.on_page_request(request);
                 }
                 ShardMessage::Watermarks(seen, updates) => {
+                    assert!(seen <= self.mesh.announced());
                     self.retained.on_report(source, seen, updates.iter());
                     self.retained.unblock(&mut self.delivery.sessions);
                 }
@@ -157,6 +159,7 @@ impl Rooms {
         attached: Option<&Bytes>,
     ) {
         let (message, origin) = (publish.view, publish.origin);
+        assert!(origin.shard == source);
         let at = self.delivery.next_publish();
         let live = (!origin.is_past()).then_some(LiveOrigin { at, origin });
         let mut fan_out = self.delivery.begin(message, attached, live);
@@ -171,6 +174,7 @@ impl Rooms {
         }
         self.deliver_to_groups(turn, source, publish, &mut fan_out);
         if publish.retain_here {
+            assert!(self.mesh.placement().home(fingerprint) == self.mesh.placement().own());
             self.retained.apply_update(origin);
             let messages = &self.delivery.messages;
             // Its publisher was told that it is taken, so one that has no room is at least counted.

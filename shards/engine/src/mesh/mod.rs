@@ -95,6 +95,7 @@ impl Mesh {
 
     /// Another shard has acknowledged `count` of our announcements.
     pub(crate) fn acknowledge(&mut self, target: u16, count: u64) {
+        assert!(target != self.placement.own());
         let acknowledged = &mut self.acknowledged[usize::from(target)];
         assert!(count >= *acknowledged && count <= self.announced);
         *acknowledged = count;
@@ -127,6 +128,7 @@ impl Mesh {
 
     /// Sends an announcement to every other shard.
     pub(crate) fn announce(&mut self, message: &ShardMessage<'_>) {
+        assert!(self.placement.is_meshed());
         self.announced += 1;
         for target in self.placement.others() {
             self.send(target, message, None);
@@ -144,6 +146,7 @@ impl Mesh {
 
     /// Chooses a shard for a group of the message that is being routed.
     pub(crate) fn add_group_key(&mut self, target: u16, key: u64) {
+        assert!(target != self.placement.own());
         self.group_keys[usize::from(target)].extend_from_slice(&key.to_le_bytes());
     }
 

@@ -8,7 +8,7 @@ use crate::connection::send::Outgoing;
 use crate::counters::DropReason;
 use crate::session::inflight::Stage;
 use crate::turn::Turn;
-use wire::ReasonCode;
+use wire::{QoS, ReasonCode};
 
 impl Delivery {
     /// Sends again everything that a resumed session had in flight, then everything that it has queued.
@@ -38,6 +38,7 @@ impl Delivery {
         let Some((packet_id, stage, grant)) = session.next_redelivery() else { return false };
         match stage {
             Stage::Release => {
+                assert!(grant.qos == QoS::ExactlyOnce);
                 session.end_redelivery(packet_id, false);
                 self.connections.write_pubrel(turn, to, packet_id, ReasonCode::Success);
             }

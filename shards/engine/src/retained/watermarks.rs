@@ -87,6 +87,7 @@ impl Watermarks {
     /// the place of the shard.
     pub(crate) fn report(&mut self, target: u16) -> Vec<Origin> {
         let reported = &mut self.reported[usize::from(target)];
+        assert!(reported.iter().zip(&self.sent).all(|(reported, sent)| reported <= sent));
         let report = list(&self.sent, |home, sent| sent > reported[home]);
         reported.clone_from(&self.sent);
         report

@@ -127,6 +127,7 @@ impl Replay {
             Cursor::Start | Cursor::At(_) | Cursor::After(_) => return true,
             Cursor::Done => {}
         }
+        assert!((self.shards.first..=self.shards.last).contains(&self.target));
         self.cursor = Cursor::Start;
         self.target += 1;
         if self.target > self.shards.last && self.repeats > 0 {
@@ -202,6 +203,7 @@ impl Replays {
 
     /// Takes the next replay out; [`Replays::put_back`] or [`Replays::finish_page`] follows.
     pub(crate) fn take_next(&mut self) -> Option<(Box<str>, Replay)> {
+        assert!(self.open_request.is_none());
         self.waiting.pop_first()
     }
 

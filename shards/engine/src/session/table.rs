@@ -176,7 +176,8 @@ impl Sessions {
         assert!(self.attached_count <= self.slab.len());
         let before = self.replace_will(id, will);
         if let Some(timer) = before.and_then(|will| will.timer()) {
-            turn.timers.cancel(timer);
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
         }
     }
 
@@ -251,7 +252,8 @@ impl Sessions {
         let deliveries = EndedDeliveries(session.deliveries.take());
         let changes_records = session.is_persistent() && session.subscriptions.count() > 0;
         for timer in [session.expiry_timer.take(), will.as_ref().and_then(|will| will.timer())] {
-            timer.map(|timer| turn.timers.cancel(timer));
+            let was_set = timer.is_none_or(|timer| turn.timers.cancel(timer));
+            assert!(was_set);
         }
         self.records_version += u64::from(changes_records);
         Some(Ended { will, deliveries })
@@ -261,6 +263,7 @@ impl Sessions {
     pub(crate) fn remove(&mut self, id: SessionId) {
         let Some(session) = self.slab.remove(id.key()) else { return };
         assert!(session.subscriptions.count() == 0);
+        assert!(session.connection.is_none() && session.expiry_timer.is_none());
         assert!(session.deliveries.is_none() && session.will.is_none());
         let hash = self.hasher.bytes(session.client_id.as_bytes());
         let entry = self.by_client.find_entry(hash, |&other| other == id.index());

@@ -90,6 +90,7 @@ impl Shared {
                 counts.persistent += 1;
             }
         }
+        assert!((counts.online + counts.persistent) as usize <= topics.group_members(group).len());
         if self.counts.len() <= slot {
             self.counts.resize(slot + 1, None);
         }
