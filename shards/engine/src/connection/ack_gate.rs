@@ -106,6 +106,16 @@ impl AckGate {
         }
     }
 
+    /// The order that [`AckGate::pop_known`] and [`AckGate::pop_durable`] rely on, for an audit.
+    ///
+    /// # Panics
+    /// If it is wrong.
+    pub(crate) fn check(&self) {
+        assert!(self.interest.iter().is_sorted_by_key(|waiting| waiting.until));
+        assert!(self.durable.iter().is_sorted_by_key(|waiting| waiting.until));
+        assert!(self.durable.back().is_none_or(|last| last.until < self.gathering));
+    }
+
     /// How many acknowledgements each connection has here, and how many of them wait for other shards: for an audit.
     pub(crate) fn counts_of(&self, connection: ConnectionId, ordinal: u64) -> (usize, usize) {
         let is_its = |released: &Released| released.connection == connection && released.ordinal == ordinal;

@@ -207,6 +207,11 @@ impl Connection {
         self.send_quota
     }
 
+    /// Messages that hold send quota, for an audit.
+    pub(crate) fn spent_quota(&self) -> u16 {
+        self.receive_maximum - self.send_quota
+    }
+
     /// A QoS 1 or 2 PUBLISH went out [MQTT-3.3.4-9].
     pub(crate) fn spend_quota(&mut self) {
         assert!(self.send_quota > 0);
@@ -450,7 +455,6 @@ impl Connections {
     pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.forget_unfinished(id);
         let connection = self.current(id);
-        assert!(connection.session().is_none());
         connection.phase = Phase::Closing;
         connection.partial_packet = None;
         connection.aliases_in = None;
@@ -525,8 +529,9 @@ impl Connections {
     /// If one of them is wrong.
     pub(crate) fn check(&self) {
         let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
-        let mut pending_acks = 0;
+        let (mut pending_acks, mut handing_over) = (0, 0);
         for (id, connection) in self.iter() {
+            connection.outbox.check();
             outboxes += connection.outbox.bytes();
             authentications += connection.authentication.as_ref().map_or(0, |known| known.bytes_held());
             let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
@@ -538,12 +543,18 @@ impl Connections {
             assert!(interest == connection.awaiting_interest_count as usize);
             pending_acks += pending;
             assert!(connection.send_quota <= connection.receive_maximum);
+            assert!(connection.outbox.bytes() == 0 || connection.flush_asked);
+            assert!(connection.session().is_none_or(|session| connection.owner == Some(session)));
+            handing_over += usize::from(connection.phase == Phase::HandingOver);
         }
         assert!(outboxes == self.outboxes.bytes_held);
         assert!(authentications == self.authentication_bytes);
         assert!(partial_packets == self.partial_packet_bytes);
         assert!(starved == self.starved.len());
+        assert!(handing_over <= self.hand_overs.len());
         assert!(pending_acks <= self.gate.len());
+        self.slab.check();
+        self.gate.check();
     }
 
     /// Forgets the unfinished business of a connection: a packet that is not whole, an exchange of authentication.

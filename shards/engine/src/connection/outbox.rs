@@ -233,6 +233,18 @@ impl Outbox {
         (sent, lost)
     }
 
+    /// Recomputes its counts from its pieces, of which a lent one is not here: for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self) {
+        let sealed = || self.sealed.iter().flat_map(|sealed| sealed.iter());
+        let bytes = self.tail.len() + sealed().map(|chunk| chunk.as_bytes().len()).sum::<usize>();
+        let qos0_count = self.tail_qos0_count + sealed().map(|chunk| chunk.qos0_count).sum::<u32>();
+        assert!(bytes as u64 == self.bytes || (self.lent && (bytes as u64) < self.bytes));
+        assert!(qos0_count == self.qos0_count || (self.lent && qos0_count < self.qos0_count));
+    }
+
     /// Closes the tail, so that what comes next follows it in a piece of its own.
     fn seal(&mut self) {
         if self.tail.is_empty() {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::base::hash::Entropy;
 use crate::base::shard_set::ShardSet;
+use crate::topic::tree::Tree;
 
 use interest::Interests;
 use message::{RemoteFilter, ShardMessage};
@@ -166,8 +167,14 @@ impl Mesh {
     ///
     /// # Panics
     /// If one of them is wrong.
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&self, tree: &Tree) {
         assert!(self.outbound.is_counted_right());
+        let own = self.placement.own();
+        assert!(self.seen[usize::from(own)] == 0);
+        let others = self.placement.others();
+        assert!(others.into_iter().all(|other| self.acknowledged[usize::from(other)] <= self.announced));
+        assert!(self.unreported.is_empty());
+        self.interests.check(tree);
         // They are filled and emptied while one message is routed.
         assert!(self.group_keys.iter().all(Vec::is_empty));
     }

@@ -15,8 +15,10 @@ use alloc::vec::Vec;
 use crate::base::fingerprint::Fingerprints;
 use crate::base::ids::SessionId;
 use crate::message::origin::Origin;
+use crate::session::Session;
+use crate::session::table::Sessions;
 
-use pages::PageRequests;
+use pages::{PageRequests, REQUESTS_MAX};
 use store::RetainedStore;
 use watermarks::Watermarks;
 
@@ -78,6 +80,20 @@ impl Retained {
             self.watermarks.require(home, Origin { shard: source, sequence: update.sequence });
         }
         self.watermarks.acknowledge(source, seen);
+    }
+
+    /// The lists of sessions and the counts of requests are right, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self, sessions: &Sessions) {
+        self.watermarks.check(self.own);
+        let listed = self.scheduled.iter().chain(&self.blocked).filter_map(|&id| sessions.get(id));
+        let scheduled = sessions.iter().filter(|(_, session)| session.are_replays_scheduled());
+        assert!(listed.clone().all(Session::are_replays_scheduled));
+        assert!(listed.count() == scheduled.count());
+        assert!(self.open_request_counts.iter().all(|&count| count <= REQUESTS_MAX));
+        assert!(self.open_request_counts[usize::from(self.own)] == 0);
     }
 
     /// Requests that are open: of this shard to others, and of others to this shard.

@@ -83,6 +83,19 @@ impl Watermarks {
         required.iter().all(|required| self.applied[usize::from(required.shard)] >= required.sequence)
     }
 
+    /// This shard has no update on its way to itself, and reported none that it did not send: for an audit.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn check(&self, own: u16) {
+        let own = usize::from(own);
+        assert!(self.sent[own] == 0 && self.applied[own] == 0);
+        for (home, &sent) in self.sent.iter().enumerate() {
+            assert!(self.reported.iter().all(|reported| reported[home] <= sent));
+            assert!(self.required[home][own] >= sent);
+        }
+    }
+
     /// What `target` does not know yet of what was sent: the last update for each home, whose number stands in
     /// the place of the shard.
     pub(crate) fn report(&mut self, target: u16) -> Vec<Origin> {

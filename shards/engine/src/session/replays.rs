@@ -290,6 +290,18 @@ impl Replays {
         self.live.insert(key, live);
     }
 
+    /// The replay that an open request belongs to, and no other, waits for its answer: for an audit.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn check(&self) {
+        let requested = self.waiting.iter().filter(|(_, replay)| replay.is_requested);
+        let open = self.open_request.as_ref();
+        for (filter, _) in requested {
+            assert!(open.is_some_and(|request| request.filter == *filter));
+        }
+    }
+
     /// Whether the session was sent this retained message live, or a newer one. `retained_at` is of this shard's
     /// publish counter; `None` if another shard retains the message.
     pub(crate) fn was_delivered_live(

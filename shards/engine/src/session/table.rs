@@ -263,7 +263,6 @@ impl Sessions {
     pub(crate) fn remove(&mut self, id: SessionId) {
         let Some(session) = self.slab.remove(id.key()) else { return };
         assert!(session.subscriptions.count() == 0);
-        assert!(session.connection.is_none() && session.expiry_timer.is_none());
         assert!(session.deliveries.is_none() && session.will.is_none());
         let hash = self.hasher.bytes(session.client_id.as_bytes());
         let entry = self.by_client.find_entry(hash, |&other| other == id.index());
@@ -280,6 +279,7 @@ impl Sessions {
         assert!(attached.count() == self.attached_count as usize);
         let wills = self.slab.iter().filter_map(|(_, session)| session.will.as_ref());
         assert!(wills.map(|will| will.bytes_held()).sum::<u64>() == self.will_bytes);
+        self.slab.check();
         assert!(self.by_client.len() == self.slab.len() as usize);
         for (id, session) in self.iter() {
             assert!(self.find(session.client_id()) == Some(id));

@@ -56,7 +56,7 @@ impl RemoteMembers {
             shares.insert(at, Share { shard, online_count });
         }
         let known = !shares.is_empty();
-        assert!(shares.is_sorted_by_key(|share| share.shard));
+        assert!(shares.is_sorted_by(|a, b| a.shard < b.shard));
         assert!(shares.len() <= usize::from(ShardSet::SHARDS_MAX));
         if !known {
             entry.remove();

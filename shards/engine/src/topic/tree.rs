@@ -467,6 +467,8 @@ impl Tree {
     }
 }
 
+mod check;
+
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -14,6 +14,8 @@ use crate::client::{Client, Got, Hello};
 
 /// Messages up to which a shard is audited in whole after every step.
 const AUDITED_MESSAGES_MAX: u32 = 64;
+/// Subscriptions up to which every step is audited.
+const AUDITED_SUBSCRIPTIONS_MAX: usize = 100;
 /// Virtual time at which every shard starts: not 0, so that nothing is relative to the origin by chance.
 const START_MS: u64 = 1_000_000;
 /// Time-outs of sessions that expire end well before this; the others are ended by hand.
@@ -303,8 +305,9 @@ impl Shard {
 
     /// Everything every session was owed is accounted for.
     pub(crate) fn check_books(&self) {
-        // The whole audit walks every message: it is for shards that hold few.
-        let few = self.engine.store().0 <= AUDITED_MESSAGES_MAX;
+        // The whole audit walks every message and every filter: it is for shards that hold few.
+        let few = self.engine.store().0 <= AUDITED_MESSAGES_MAX
+            && self.engine.subscription_count() <= AUDITED_SUBSCRIPTIONS_MAX;
         let sessions = if few { self.engine.audit().sessions } else { self.engine.ledgers() };
         for session in sessions {
             assert!(session.balances(), "{session:?}");
