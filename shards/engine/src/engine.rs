@@ -446,6 +446,7 @@ impl Rooms {
                 self.close(turn, id, &close);
             }
         }
+        assert!(self.delivery.sessions.attached_count() == 0);
     }
 
     /// Ends what a packet or event found to be at its end, and opens what it opened. Each ending may publish a will and so
@@ -477,6 +478,7 @@ impl Rooms {
         self.announce_changes();
         self.report_watermarks();
         self.resume_starved(turn);
+        assert!(turn.endings.is_empty());
         self.delivery.connections.end_step(turn.actions);
     }
 

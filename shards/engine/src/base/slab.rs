@@ -148,6 +148,20 @@ impl<T> Slab<T> {
         u32::try_from(self.slots.len()).expect("bounded in `insert`")
     }
 
+    /// Recomputes its count and follows the list of vacant slots, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self) {
+        assert!(self.iter().count() == self.len as usize);
+        let (mut at, mut vacant_count) = (self.vacant, 0);
+        while let Some(Slot::Vacant { next, .. }) = self.slots.get(at as usize) {
+            (at, vacant_count) = (*next, vacant_count + 1);
+            assert!(vacant_count <= self.slots.len());
+        }
+        assert!(at == NONE && vacant_count + self.len as usize == self.slots.len());
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0u32..).zip(&self.slots).filter_map(|(index, slot)| match slot {
             Slot::Taken { generation, value } => Some((Key::new(index, *generation), value)),

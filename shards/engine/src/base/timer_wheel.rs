@@ -95,6 +95,27 @@ impl<T: Copy> TimerWheel<T> {
         self.first_occupied().map(|(_, _, start_ms)| Instant::from_ms(start_ms))
     }
 
+    /// Follows every list of the wheel, for an audit.
+    ///
+    /// # Panics
+    /// If a timer hangs in no list, or in a wrong one.
+    pub(crate) fn check(&self) {
+        self.entries.check();
+        let mut linked_count = 0;
+        for (place, &head) in self.heads.iter().enumerate() {
+            assert!((head == NONE) == (self.occupied[place / SLOTS] >> (place % SLOTS) & 1 == 0));
+            let (mut at, mut previous) = (head, NONE);
+            while let Some(entry) = self.entries.at(at) {
+                assert!(usize::from(entry.place) == place);
+                assert!(entry.previous == previous);
+                (previous, at) = (at, entry.next);
+                linked_count += 1;
+            }
+            assert!(at == NONE);
+        }
+        assert!(linked_count == self.entries.len());
+    }
+
     fn link(&mut self, index: u32, deadline: Instant) {
         let at_ms = deadline.as_ms().clamp(self.now_ms, self.now_ms + REACH_MS);
         // The level is that of the highest bit in which the deadline differs from now.
@@ -117,6 +138,7 @@ impl<T: Copy> TimerWheel<T> {
         let entry = self.entries.at(index).expect("a linked entry lives");
         let (place, next, previous) = (entry.place as usize, entry.next, entry.previous);
         if let Some(entry) = self.entries.at_mut(next) {
+            assert!(entry.previous == index);
             entry.previous = previous;
         }
         if previous == NONE {

@@ -88,7 +88,9 @@ impl AckGate {
         self.is_persist_wanted |= gated.must_persist;
         let last = self.durable.back().map_or(self.gathering, |last| last.until);
         let until = if gated.must_persist { self.gathering } else { last };
-        assert!(last <= until);
+        assert!(last <= until && until <= self.gathering);
+        assert!(gated.must_persist || !self.durable.is_empty());
+        assert!(self.is_persist_wanted || until < self.gathering);
         self.durable.push_back(Waiting { until, gated });
     }
 
@@ -107,6 +109,7 @@ impl AckGate {
     /// The next acknowledgement that waited for `batch` or an earlier one.
     pub(crate) fn pop_durable(&mut self, batch: Batch) -> Option<Gated> {
         let waiting = self.durable.pop_front_if(|first| first.until <= batch)?;
+        assert!(waiting.until < self.gathering);
         Some(waiting.gated)
     }
 
@@ -117,6 +120,16 @@ impl AckGate {
             actions.push(Action::Persist(self.gathering));
             self.gathering.0 += 1;
         }
+    }
+
+    /// The order that [`AckGate::pop_known`] and [`AckGate::pop_durable`] rely on, for an audit.
+    ///
+    /// # Panics
+    /// If it is wrong.
+    pub(crate) fn check(&self) {
+        assert!(self.interest.iter().is_sorted_by_key(|waiting| waiting.until));
+        assert!(self.durable.iter().is_sorted_by_key(|waiting| waiting.until));
+        assert!(self.durable.back().is_none_or(|last| last.until < self.gathering));
     }
 
     /// How many acknowledgements each connection has here, and how many of them wait for other shards: for an audit.

@@ -1,6 +1,6 @@
 //! The audit of the connections: every count is recomputed.
 
-use super::Connections;
+use super::{Connections, Phase};
 use crate::base::ids::SessionId;
 
 impl Connections {
@@ -27,8 +27,9 @@ impl Connections {
     /// If one of them is wrong.
     pub(crate) fn check(&self) {
         let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
-        let mut pending_acks = 0;
+        let (mut pending_acks, mut handing_over) = (0, 0);
         for (id, connection) in self.iter() {
+            connection.outbox.check();
             outboxes += connection.outbox.bytes();
             authentications += connection.authentication.as_ref().map_or(0, |known| known.bytes_held());
             let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
@@ -40,6 +41,9 @@ impl Connections {
             assert!(interest == connection.awaiting_interest_count as usize);
             pending_acks += pending;
             assert!(connection.send_quota <= connection.receive_maximum);
+            assert!(connection.outbox.bytes() == 0 || connection.flush_asked);
+            assert!(connection.session().is_none_or(|session| connection.owner == Some(session)));
+            handing_over += usize::from(connection.phase == Phase::HandingOver);
         }
         assert!(outboxes == self.outboxes.bytes_held);
         assert!(authentications == self.authentication_bytes);
@@ -47,6 +51,9 @@ impl Connections {
         assert!(starved == self.starved.len());
         assert!(self.hand_overs.iter().all(|(id, _)| self.get(*id).is_some()));
         assert!(self.opened.is_empty());
+        assert!(handing_over <= self.hand_overs.len());
         assert!(pending_acks <= self.gate.len());
+        self.slab.check();
+        self.gate.check();
     }
 }

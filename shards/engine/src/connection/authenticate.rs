@@ -102,6 +102,7 @@ impl Connections {
         self.authentication_bytes += authentication.bytes_held();
         let connection = self.current(id);
         assert!(connection.authentication.is_none());
+        assert!(matches!(connection.phase, Phase::Fresh(_)));
         connection.phase = Phase::Authenticating;
         connection.authentication = Some(authentication);
         self.request_verdict(turn, id, data, true);
@@ -184,6 +185,7 @@ impl Connections {
                         connect = core::mem::take(&mut authentication.connect);
                         method = authentication.method.clone();
                     });
+                    assert!(!connect.is_empty());
                     Ok(Judged::Admit { connect, method })
                 }
                 Phase::Open(_) => {
@@ -209,6 +211,7 @@ impl Connections {
         self.authentication_steps += 1;
         let step = self.authentication_steps;
         self.change_authentication(id, |authentication| {
+            assert!(!matches!(authentication.awaiting, Awaiting::Host { .. }));
             authentication.data = data.into();
             authentication.awaiting = Awaiting::Host { step, begins };
         });
@@ -238,6 +241,7 @@ impl Connections {
         let connection = self.current(id);
         let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
         let method = connection.authentication.as_ref().map(|authentication| &*authentication.method);
+        assert!(method.is_some());
         let properties = AuthProperties {
             authentication_method: method,
             authentication_data: (!data.is_empty()).then_some(data),

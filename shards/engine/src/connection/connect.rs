@@ -11,7 +11,7 @@ use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, QoS, ReasonCode};
 use super::bounded_write::append_bounded;
 use super::disconnect::server_reference;
 use super::topic_alias::OutgoingAliases;
-use super::{Connection, Connections};
+use super::{Connection, Connections, Phase};
 use crate::base::ids::ConnectionId;
 use crate::limits::{Limits, Redirect};
 use crate::topic::sys::is_sys;
@@ -46,6 +46,7 @@ impl<'a> Acceptance<'a> {
 impl Connection {
     /// Takes the limits of the client over from its CONNECT.
     pub(crate) fn set_limits(&mut self, connect: &Connect<'_>) {
+        assert!(matches!(self.phase, Phase::Fresh(_)));
         self.version = connect.version;
         let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);
         self.packet_bytes_max = packet_bytes_max.min(PACKET_BYTES_MAX);
@@ -54,6 +55,7 @@ impl Connection {
 
     /// Takes over the quota and the aliases that an accepted CONNECT grants us [MQTT-3.3.4-9].
     pub(crate) fn set_quota(&mut self, limits: &Limits, connect: &Connect<'_>) {
+        assert!(matches!(self.phase, Phase::Accepting(_)));
         self.receive_maximum = connect.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
         self.send_quota = self.receive_maximum;
         let alias_max =
@@ -73,6 +75,8 @@ impl Connections {
         reason: ReasonCode,
         text: Option<&str>,
     ) {
+        assert!(reason.is_error());
+        assert!(self.current(id).session().is_none());
         let bytes_max = self.current(id).packet_bytes_max;
         let reference = server_reference(turn.limits, reason);
         let (reference, none) = (reference.as_deref(), ConnAckProperties::default);

@@ -23,6 +23,7 @@ impl Connections {
         frame.write_to(&mut bytes);
         let connection = self.current(id);
         assert!(matches!(connection.phase, Phase::Fresh(_)));
+        assert!(connection.outbox.bytes() == 0);
         connection.phase = Phase::HandingOver;
         self.hand_overs.push((id, bytes));
         turn.actions.push(Action::HandOver { connection: id, home });
@@ -35,8 +36,10 @@ impl Connections {
         let (_, bytes) = self.hand_overs.swap_remove(at);
         let connection = self.slab.remove(id.key())?;
         assert!(connection.phase == Phase::HandingOver && connection.outbox.bytes() == 0);
+        assert!(connection.partial_packet_bytes == 0 && connection.authentication.is_none());
         if let Some(timer) = connection.timer {
-            turn.timers.cancel(timer);
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
         }
         turn.counters.handed_over += 1;
         // The other shard counts the connection and its CONNECT once more.

@@ -32,6 +32,7 @@ impl Connections {
     pub(crate) fn leave_session(&mut self, id: ConnectionId) -> Option<SessionId> {
         let connection = self.get_mut(id)?;
         let session = connection.session()?;
+        assert!(connection.owner == Some(session));
         connection.phase = Phase::Closing;
         Some(session)
     }
@@ -68,7 +69,8 @@ impl Connections {
         assert!(connection.session().is_none());
         assert!(!connection.outbox.is_lent());
         if let Some(timer) = connection.timer {
-            turn.timers.cancel(timer);
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
         }
         if connection.starved {
             self.starved.retain(|&starved| starved != id);

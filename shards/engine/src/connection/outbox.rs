@@ -187,7 +187,10 @@ impl Outbox {
         assert!(!self.lent);
         let chunk = match self.sealed.as_mut().and_then(|sealed| sealed.pop_front()) {
             Some(chunk) => chunk,
-            None if self.tail.is_empty() => return None,
+            None if self.tail.is_empty() => {
+                assert!(self.bytes == 0);
+                return None;
+            }
             None => Chunk {
                 content: Content::Owned(core::mem::take(&mut self.tail)),
                 sent_bytes: 0,
@@ -228,10 +231,23 @@ impl Outbox {
     pub(crate) fn abandon(&mut self, pool: &mut BufferPool) -> (u32, u32) {
         assert!(!self.lent);
         let sent = self.sealed.as_ref().and_then(|sealed| sealed.front()).map_or(0, Chunk::qos0_sent);
+        assert!(sent <= self.qos0_count);
         let lost = self.qos0_count - sent;
         pool.put(core::mem::take(&mut self.tail));
         *self = Self::default();
         (sent, lost)
+    }
+
+    /// Recomputes its counts from its pieces, of which a lent one is not here: for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self) {
+        let sealed = || self.sealed.iter().flat_map(|sealed| sealed.iter());
+        let bytes = self.tail.len() + sealed().map(|chunk| chunk.as_bytes().len()).sum::<usize>();
+        let qos0_count = self.tail_qos0_count + sealed().map(|chunk| chunk.qos0_count).sum::<u32>();
+        assert!(bytes as u64 == self.bytes || (self.lent && (bytes as u64) < self.bytes));
+        assert!(qos0_count == self.qos0_count || (self.lent && qos0_count < self.qos0_count));
     }
 
     /// Closes the tail, so that the next bytes begin a piece of their own.

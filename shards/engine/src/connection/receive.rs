@@ -50,6 +50,7 @@ impl Connections {
         let partial_packet = (!assembler.is_idle()).then(|| Box::new(assembler));
         let after = partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
         let after = u32::try_from(after).unwrap_or(u32::MAX);
+        assert!(connection.partial_packet.is_none());
         connection.partial_packet = partial_packet;
         let before = core::mem::replace(&mut connection.partial_packet_bytes, after);
         self.partial_packet_bytes += u64::from(after);

@@ -11,6 +11,11 @@ impl Connection {
         self.send_quota
     }
 
+    /// Messages that hold send quota, for an audit.
+    pub(crate) fn spent_quota(&self) -> u16 {
+        self.receive_maximum - self.send_quota
+    }
+
     /// A QoS 1 or 2 PUBLISH went out [MQTT-3.3.4-9].
     pub(crate) fn spend_quota(&mut self) {
         assert!(self.send_quota > 0);

@@ -48,6 +48,7 @@ impl Connections {
         announced: u64,
     ) {
         let connection = self.current(id);
+        assert!(connection.is_open());
         connection.pending_ack_count += 1;
         connection.awaiting_interest_count += 1;
         let ordinal = connection.ordinal;
@@ -105,6 +106,8 @@ impl Connections {
                 turn.counters.stale += 1;
             }
             (PendingAck::ConnAck(bytes), Phase::Accepting(session)) => {
+                assert!(connection.owner == Some(session));
+                assert!(connection.pending_ack_count == 0);
                 connection.phase = Phase::Open(session);
                 connection.received_at = turn.now;
                 outboxes.write(turn, connection, id, |out| out.extend_from_slice(&bytes));

@@ -129,6 +129,7 @@ impl Connections {
     ) -> bool {
         let Self { slab, outboxes, hasher, .. } = self;
         let Some(connection) = slab.get_mut(id.key()) else { return false };
+        assert!(connection.is_open());
         let Outgoing { head, message, shared, topic_hash } = *outgoing;
         let topic_hash = || *topic_hash.get_or_init(|| hasher.bytes(message.topic.as_bytes()));
         let aliases = connection.aliases_out.as_ref();
@@ -188,6 +189,7 @@ impl Outboxes {
     /// The head of a PUBLISH was appended: its shared payload follows, and it is counted.
     fn end_publish(&mut self, turn: &mut Turn<'_>, connection: &mut Connection, outgoing: &Outgoing<'_>) {
         if let Some(payload) = outgoing.shared {
+            assert!(payload.len() == outgoing.message.payload.len());
             self.bytes_held += payload.len() as u64;
             connection.outbox.append_shared(payload.clone());
         }

@@ -16,6 +16,7 @@ impl Connections {
     /// The timer of a connection was due. Returns how the connection is to be closed, if it is.
     pub(crate) fn on_timer(&mut self, turn: &mut Turn<'_>, id: ConnectionId) -> Option<Close> {
         let connection = self.get_mut(id)?;
+        assert!(connection.timer.is_some());
         connection.timer = None;
         match connection.phase {
             // CONNECT and all of its authentication have one time.
@@ -26,6 +27,7 @@ impl Connections {
                     connection.received_at = turn.now;
                 }
                 let silence_ms_max = u64::from(connection.silence_ms_max);
+                assert!(silence_ms_max > 0);
                 let deadline = connection.received_at.plus_ms(silence_ms_max);
                 if turn.now >= deadline {
                     return Some(Close::Reason(ReasonCode::KeepAliveTimeout));

@@ -37,7 +37,9 @@ impl IncomingAliases {
     }
 
     pub(crate) fn give_back(&mut self, alias: NonZeroU16, topic: Box<str>) {
-        self.topics[usize::from(alias.get()) - 1] = topic;
+        let lent = &mut self.topics[usize::from(alias.get()) - 1];
+        assert!(lent.is_empty() && !topic.is_empty());
+        *lent = topic;
     }
 }
 
@@ -79,6 +81,7 @@ impl OutgoingAliases {
 
     /// Records the next alias: the PUBLISH that sets it is in the outbox. `hash` is that of its topic.
     pub(crate) fn learned(&mut self, hasher: &Keyed, topic: &str, hash: u64) {
+        assert!(self.by_topic.len() == self.topics.len());
         let index = u16::try_from(self.topics.len()).expect("at most `alias_max`");
         assert!(index < self.alias_max);
         self.topics.push(topic.into());

@@ -86,14 +86,18 @@ impl Engine {
         topics.check();
         retained.store().check(&delivery.messages);
         retained.check(&delivery.sessions);
-        mesh.check();
+        shared.check(topics, delivery);
+        mesh.check(topics);
+        self.timers.check();
         let timers = delivery.sessions.iter().map(|(_, session)| session.timer_count()).sum::<u32>()
             + delivery.connections.timer_count()
             + retained.store().timer_count();
         assert!(timers == self.timers.len());
-        assert!(self.endings.is_empty());
+        assert!(self.endings.is_empty() && self.rooms.filters.is_empty());
+        let sessions = self.rooms.audit_sessions();
+        assert!(sessions.iter().all(SessionAudit::balances));
         Audit {
-            sessions: self.rooms.audit_sessions(),
+            sessions,
             messages: delivery.messages.len(),
             reassignments: shared.reassignment_count(),
             timers,
@@ -131,6 +135,9 @@ impl Rooms {
     fn check_sessions(&self) {
         let Self { topics, delivery, .. } = self;
         delivery.sessions.check();
+        let subscriptions =
+            delivery.sessions.iter().map(|(_, session)| session.subscriptions().count() as usize);
+        assert!(subscriptions.sum::<usize>() == topics.subscription_count());
         for (id, session) in delivery.sessions.iter() {
             session.check(&delivery.messages);
             for tag in session.groups() {
@@ -153,6 +160,8 @@ impl Rooms {
             if let Some(connection) = session.connection() {
                 let served = connections.get(connection).and_then(Connection::session);
                 assert!(served == Some(id));
+                let spent = connections.get(connection).map_or(0, Connection::spent_quota);
+                assert!(session.quota_held() == usize::from(spent));
             }
         }
     }

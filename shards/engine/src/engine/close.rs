@@ -27,7 +27,8 @@ impl Rooms {
         }
         // A normal end deletes the will [MQTT-3.14.4-3]; 0x04 and every other reason leaves it due.
         if disconnect.reason == ReasonCode::Success {
-            sessions.take_will(session);
+            let will = sessions.take_will(session);
+            assert!(will.is_none_or(|will| will.timer().is_none()));
         }
         self.delivery.connections.current(id).set_disconnected();
         Close::Silently
@@ -114,6 +115,7 @@ impl Rooms {
         let Some(session_id) = self.delivery.connections.leave_session(id) else { return };
         let detached = self.delivery.sessions.detach(turn, session_id, id);
         if let Some(session) = self.delivery.sessions.get(session_id) {
+            assert!(session.connection().is_none());
             self.topics.members_changed(session.subscriptions());
         }
         match detached {

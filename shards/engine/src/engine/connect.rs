@@ -72,6 +72,7 @@ impl Rooms {
         authenticated: (&str, &[u8]),
     ) -> Result<(), Close> {
         let connect = Connect::decode(body).map_err(|malformed| Close::Authentication(malformed.reason()))?;
+        assert!(connect.properties.authentication_method == Some(authenticated.0));
         if let Some(reason) = self.connect_refusal(turn, Admission::Serve, &connect) {
             return Err(self.refuse(turn, id, &connect, reason));
         }
@@ -114,6 +115,7 @@ impl Rooms {
         connect: &Connect<'_>,
         authenticated: Option<(&str, &[u8])>,
     ) -> Result<(), Close> {
+        assert!(authenticated.is_some() == connect.properties.authentication_method.is_some());
         let bytes_max = self.delivery.connections.current(id).packet_bytes_max();
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
@@ -145,6 +147,7 @@ impl Rooms {
         }
         let must_persist = ended.is_some();
         let present = known.filter(|_| !must_persist);
+        assert!(present.is_none() || !connect.clean_start);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
 
@@ -166,6 +169,8 @@ impl Rooms {
         connections.begin_accepting(id, session);
         connections.current(id).set_quota(turn.limits, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
+        assert!(connections.current(id).session() == Some(session));
+        assert!(self.delivery.sessions.of_connection(session).connection() == Some(id));
     }
 
     /// A client identifier that no session has [MQTT-3.2.2-16]. Without the key it cannot be guessed.
@@ -186,6 +191,7 @@ impl Rooms {
     /// CONNACK is out: the pending messages of the session may follow.
     pub(super) fn on_opened(&mut self, turn: &mut Turn<'_>, session: SessionId) {
         if let Some(session) = self.delivery.sessions.get(session) {
+            assert!(session.connection().is_some());
             self.topics.members_changed(session.subscriptions());
         }
         self.delivery.deliver_pending(turn, session);

@@ -86,6 +86,7 @@ impl Rooms {
         }
         self.deliver_to_groups(turn, source, publish, &mut fan_out);
         if publish.retain_here {
+            assert!(self.mesh.placement().home(fingerprint) == self.mesh.placement().own());
             self.retained.apply_update(origin);
             let messages = &self.delivery.messages;
             // Its publisher was told that it is taken, so one that has no room is at least counted.

@@ -87,6 +87,8 @@ impl Rooms {
         attached: Option<&Bytes>,
     ) {
         let mut fan_out = self.delivery.begin(returned.view, attached, None);
+        assert!(returned.origin.shard == self.mesh.placement().own());
+        assert!(!returned.tried.contains(source));
         let returned = ForwardedPublish { tried: returned.tried.with(source), ..returned.clone() };
         self.search_members(turn, &returned, &mut fan_out);
         self.delivery.finish(&fan_out);
@@ -147,6 +149,7 @@ impl Rooms {
             let (target, offline, _) = alike[0];
             // The search for offline members begins anew: a shard without a member online may have one of them.
             let tried = if offline && !accepts_offline { ShardSet::default() } else { tried };
+            assert!(!tried.contains(target));
             let keys: Vec<u8> = alike.iter().flat_map(|(_, _, key)| key.to_le_bytes()).collect();
             let again = ForwardedPublish {
                 groups: GroupKeys::from_bytes(&keys),

@@ -12,6 +12,7 @@ use crate::turn::Turn;
 impl Rooms {
     /// Takes in one item of a lane. Always all of it: a shard drains its lanes whatever its own are like.
     pub(super) fn on_inbox(&mut self, turn: &mut Turn<'_>, source: u16, item: InboundItem<'_>) {
+        assert!(source != self.mesh.placement().own());
         for (message, attached) in messages(item) {
             match ShardMessage::decode(message, attached) {
                 ShardMessage::Publish(publish) => self.on_forwarded(turn, source, &publish, attached),
@@ -36,6 +37,7 @@ impl Rooms {
                     self.retained.on_page_request(request);
                 }
                 ShardMessage::Watermarks(seen, updates) => {
+                    assert!(seen <= self.mesh.announced());
                     self.retained.on_report(source, seen, updates.iter());
                     self.retained.unblock(&mut self.delivery.sessions);
                 }

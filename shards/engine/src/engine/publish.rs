@@ -313,6 +313,7 @@ impl Rooms {
     ) {
         let Self { delivery, retained, .. } = self;
         let message = *fan_out.message();
+        assert!(message.retain);
         if message.payload.is_empty() {
             retained.store_mut().remove(turn, &mut delivery.messages, message.topic);
         } else {

@@ -26,6 +26,7 @@ impl Rooms {
             self.topics.for_each(list, |share_name, filter, member| {
                 subscriptions.push(SubscriptionRecord::new(share_name, filter, member));
             });
+            assert!(subscriptions.len() == list.count() as usize);
             records.push(SessionRecord { client_id: session.client_id().into(), subscriptions });
         }
         (end < sessions.slot_count()).then_some(end)
@@ -46,6 +47,7 @@ impl Rooms {
         for (filter, options, identifier) in &parsed {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);
         }
+        assert!(list.count() as usize <= parsed.len());
         Ok(())
     }
 }

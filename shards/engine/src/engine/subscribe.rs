@@ -123,6 +123,7 @@ impl Rooms {
 
     /// Starts to send the retained messages of a filter to a session.
     fn start_replay(&mut self, id: SessionId, filter: &TopicFilter<'_>, terms: ReplayTerms) {
+        assert!(filter.share_name().is_none());
         let placement = self.mesh.placement();
         let shards = if filter.has_wildcard() {
             ReplayShards::all(placement.shard_count())

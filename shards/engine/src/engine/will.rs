@@ -8,7 +8,9 @@ use crate::turn::Turn;
 impl Rooms {
     /// Publishes the will of a session and forgets it [MQTT-3.1.2-10].
     pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        if let Some(will) = self.delivery.sessions.take_will(id) {
+        let will = self.delivery.sessions.take_will(id);
+        assert!(will.is_some());
+        if let Some(will) = will {
             self.publish_message_of(turn, &will);
         }
     }

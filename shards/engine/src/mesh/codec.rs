@@ -85,6 +85,7 @@ impl<'a> ShardMessage<'a> {
                 out.push(PAGE_REQUEST);
                 replay.encode(out);
                 write_text(out, Some(filter));
+                assert!(topic.is_some() || !is_seen);
                 write_text(out, *topic);
                 out.push(u8::from(*is_seen));
                 required.encode(out);
@@ -157,6 +158,7 @@ impl<'a> RemoteFilter<'a> {
                 out.extend_from_slice(&fingerprint.to_le_bytes());
             }
             Self::Wild(text) => {
+                assert!(text.contains(['+', '#']));
                 out.push(WILD);
                 write_text(out, Some(text));
             }

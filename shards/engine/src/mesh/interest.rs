@@ -71,6 +71,19 @@ impl Interests {
         keys.extend(wild.flat_map(|interest| interest.groups.iter().copied()));
     }
 
+    /// Every filter with interest is held by the tree, and none without: for an audit.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn check(&self, tree: &Tree) {
+        assert!(tree.pinned_count() == self.wild.count);
+        assert!(self.wild.by_filter.iter().flatten().count() == self.wild.count);
+        assert!(self.wild.by_filter.iter().flatten().all(|interest| !interest.is_empty()));
+        for &(fingerprint, shards) in &self.exact.shards {
+            assert!(!shards.is_empty() || !self.exact.groups(fingerprint).is_empty());
+        }
+    }
+
     /// Changes the interest in one filter; an empty one is forgotten.
     pub(crate) fn change(
         &mut self,

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::base::hash::Entropy;
 use crate::base::shard_set::ShardSet;
+use crate::topic::tree::Tree;
 
 use interest::Interests;
 use message::{RemoteFilter, ShardMessage};
@@ -95,6 +96,7 @@ impl Mesh {
 
     /// Another shard has acknowledged `count` of our announcements.
     pub(crate) fn acknowledge(&mut self, target: u16, count: u64) {
+        assert!(target != self.placement.own());
         let acknowledged = &mut self.acknowledged[usize::from(target)];
         assert!(count >= *acknowledged && count <= self.announced);
         *acknowledged = count;
@@ -127,6 +129,7 @@ impl Mesh {
 
     /// Sends an announcement to every other shard.
     pub(crate) fn announce(&mut self, message: &ShardMessage<'_>) {
+        assert!(self.placement.is_meshed());
         self.announced += 1;
         for target in self.placement.others() {
             self.send(target, message, None);
@@ -144,6 +147,7 @@ impl Mesh {
 
     /// Chooses a shard for a group of the message that is being routed.
     pub(crate) fn add_group_key(&mut self, target: u16, key: u64) {
+        assert!(target != self.placement.own());
         self.group_keys[usize::from(target)].extend_from_slice(&key.to_le_bytes());
     }
 
@@ -163,8 +167,14 @@ impl Mesh {
     ///
     /// # Panics
     /// If one of them is wrong.
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&self, tree: &Tree) {
         assert!(self.outbound.is_counted_right());
+        let own = self.placement.own();
+        assert!(self.seen[usize::from(own)] == 0);
+        let others = self.placement.others();
+        assert!(others.into_iter().all(|other| self.acknowledged[usize::from(other)] <= self.announced));
+        assert!(self.unreported.is_empty());
+        self.interests.check(tree);
         // They are filled and emptied while one message is routed.
         assert!(self.group_keys.iter().all(Vec::is_empty));
     }

@@ -94,6 +94,7 @@ impl Waiting {
     fn seal(&mut self, full_count: &mut u32) {
         if !self.open.is_empty() {
             let sealed = core::mem::take(&mut self.open);
+            assert!(sealed.len() <= BLOCK_BYTES);
             self.push(OutboundItem::Block(sealed), full_count);
         }
     }
@@ -173,6 +174,7 @@ impl Outbound {
             waiting.seal(full_count);
             let mut head = Vec::new();
             write(&mut head);
+            assert!(!head.is_empty() && head.len() <= bytes_max);
             let oversized = OversizedItem { head, payload: payload.cloned().unwrap_or_default() };
             waiting.push(OutboundItem::Oversized(oversized), full_count);
             return;
@@ -200,8 +202,12 @@ pub(crate) fn messages(item: InboundItem<'_>) -> impl Iterator<Item = (&[u8], Op
         InboundItem::Oversized(oversized) => (&[][..], Some((&oversized.head[..], Some(&oversized.payload)))),
     };
     let in_block = core::iter::from_fn(move || {
-        let (length, rest) = block.split_first_chunk::<4>()?;
+        let Some((length, rest)) = block.split_first_chunk::<4>() else {
+            assert!(block.is_empty());
+            return None;
+        };
         let (message, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        assert!(!message.is_empty());
         block = rest;
         Some((message, None))
     });

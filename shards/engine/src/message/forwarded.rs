@@ -192,7 +192,8 @@ impl<'a> Content<'a> {
         let body = reader.part();
         let (_, payload) = body.split_at(body.len() - payload_bytes);
         let (length, rest) = body.split_first_chunk::<2>().expect("a body begins with its topic");
-        let (topic, _) = rest.split_at(u16::from_be_bytes(*length).into());
+        let (topic, after) = rest.split_at(u16::from_be_bytes(*length).into());
+        assert!(after.len() >= payload.len());
         let packet = PlainPacket::new(body, form & PLAIN_V5 != 0, form & PLAIN_TRACKED != 0);
         Self { topic, forwarded: &[], payload, packet: Some(packet) }
     }

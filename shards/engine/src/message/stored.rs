@@ -176,6 +176,12 @@ impl MessageStore {
             bytes_held += if slot.holders > 0 { slot.message.bytes_held() } else { 0 };
         }
         assert!(len == self.len && bytes_held == self.bytes_held);
+        let (mut at, mut vacant_count) = (self.vacant, 0);
+        while let Some(slot) = self.slots.get(at as usize) {
+            assert!(slot.holders == 0 && vacant_count < self.slots.len());
+            (at, vacant_count) = (slot.vacant_next, vacant_count + 1);
+        }
+        assert!(vacant_count + self.len as usize == self.slots.len());
     }
 
     /// Copies a message in, held once. A payload that is shared already stays shared.

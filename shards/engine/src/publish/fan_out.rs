@@ -88,6 +88,7 @@ impl Delivery {
         self.connections.begin_fan_out();
         let shared = (message.payload.len() >= SHARED_PAYLOAD_BYTES_MIN).then(|| {
             let attached = attached.filter(|attached| !attached.is_empty());
+            assert!(attached.is_none_or(|attached| attached.len() == message.payload.len()));
             attached.cloned().unwrap_or_else(|| Bytes::copy_from_slice(message.payload))
         });
         FanOut {

@@ -40,6 +40,7 @@ impl Delivery {
                 for Match { session, grant } in matches.drain(..) {
                     self.offer(turn, session, grant, fan_out);
                 }
+                assert!(self.matches.is_empty());
                 self.matches = matches;
             }
         }

@@ -74,6 +74,7 @@ impl Delivery {
     }
 
     pub(crate) fn return_copy(&mut self, copy: StoredMessage) {
+        assert!(self.stored_copy.bytes_held() == 0);
         self.stored_copy = copy;
     }
 }

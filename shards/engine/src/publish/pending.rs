@@ -3,7 +3,7 @@
 
 use core::cell::OnceCell;
 
-use wire::ReasonCode;
+use wire::{QoS, ReasonCode};
 
 use super::Delivery;
 use crate::base::ids::{ConnectionId, SessionId};
@@ -40,6 +40,7 @@ impl Delivery {
         let Some((packet_id, stage, grant)) = session.next_redelivery() else { return false };
         match stage {
             Stage::Release => {
+                assert!(grant.qos == QoS::ExactlyOnce);
                 session.end_redelivery(packet_id, false);
                 self.connections.write_pubrel(turn, to, packet_id, ReasonCode::Success);
             }

@@ -20,6 +20,7 @@ impl RetainedStore {
             return false;
         }
         let topic: Box<str> = view.topic.into();
+        assert!(self.get(&topic).is_some_and(|known| known.message() == message));
         if self.remove(turn, messages, &topic) {
             turn.counters.retained_expired += 1;
         }

@@ -88,6 +88,7 @@ impl Retained {
     /// # Panics
     /// If that is not so.
     pub(crate) fn check(&self, sessions: &Sessions) {
+        self.watermarks.check(self.own);
         let listed = self.scheduled.iter().chain(&self.blocked).filter_map(|&id| sessions.get(id));
         let scheduled = sessions.iter().filter(|(_, session)| session.is_replay_scheduled());
         assert!(listed.clone().all(Session::is_replay_scheduled));
@@ -97,6 +98,7 @@ impl Retained {
         // A session may have ended since.
         assert!(open_count <= self.page_request_counts().0 as usize);
         assert!(self.open_request_counts.iter().all(|&count| count <= REQUESTS_MAX));
+        assert!(self.open_request_counts[usize::from(self.own)] == 0);
     }
 
     /// Requests that are open: of this shard to others, and of others to this shard.

@@ -53,6 +53,7 @@ impl PageRequest {
     pub(crate) fn answer(&mut self, store: &RetainedStore) -> (Vec<MessageKey>, Option<&str>) {
         let found = store.page_of(&self.filter, &mut self.cursor, |_, _| true);
         assert!(found.len() <= PAGE_MESSAGES_MAX);
+        assert!(matches!(self.cursor, Cursor::After(_) | Cursor::Done));
         let after = match &self.cursor {
             Cursor::After(topic) => Some(&**topic),
             Cursor::Start | Cursor::At(_) | Cursor::Done => None,

@@ -146,6 +146,7 @@ impl Retained {
     ) -> Option<PageQuery> {
         let session = sessions.get_mut(id)?;
         let target = replay.target();
+        assert!(target != self.own);
         let open_request_count = &mut self.open_request_counts[usize::from(target)];
         let is_early = replay.since().announced() > self.watermarks.acknowledged_by_all();
         if is_early || *open_request_count >= REQUESTS_MAX {
@@ -183,6 +184,7 @@ impl Retained {
 
     /// An update of another shard was taken in here, at the home of its topic.
     pub(crate) fn apply_update(&mut self, update: Origin) {
+        assert!(update.shard != self.own);
         self.watermarks.apply(update);
         self.page_requests.update_applied(&self.watermarks);
     }
@@ -197,6 +199,7 @@ impl Retained {
         attached: Option<&Bytes>,
     ) {
         let ForwardedPublish { view: message, publisher, origin, .. } = *answer;
+        assert!(message.retain);
         let topic_hash = delivery.topic_hash(message.topic);
         let Some(session) = delivery.sessions.get_mut(id.session()) else { return };
         let Some(replays) = session.replays_mut() else { return };

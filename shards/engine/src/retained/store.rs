@@ -52,6 +52,10 @@ impl RetainedEntry {
         Self { message, sequence, publisher, origin, timer: None }
     }
 
+    pub(super) fn message(&self) -> MessageKey {
+        self.message
+    }
+
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -116,12 +120,15 @@ impl RetainedStore {
         mut retained: RetainedEntry,
     ) {
         let (topic, key) = (message.topic, retained.message);
+        assert!(!message.payload.is_empty());
+        assert!(messages.bytes_of(key) == message.bytes());
         messages.hold(key);
         let is_sys = is_sys(topic);
         self.bytes_held += if is_sys { 0 } else { messages.bytes_of(key) };
         let timer = |deadline| turn.timers.insert(deadline, Timer::RetainedExpiry(key));
         retained.timer = message.expires_at.map(timer);
         if let Some(known) = self.by_topic.get_mut(topic) {
+            assert!(known.sequence < retained.sequence);
             let replaced = core::mem::replace(known, retained);
             self.release(turn, messages, topic, &replaced);
         } else {
@@ -134,6 +141,7 @@ impl RetainedStore {
     pub(crate) fn remove(&mut self, turn: &mut Turn<'_>, messages: &mut MessageStore, topic: &str) -> bool {
         let Some(removed) = self.by_topic.remove(topic) else { return false };
         self.sys_count -= usize::from(is_sys(topic));
+        assert!(self.sys_count <= self.by_topic.len());
         self.release(turn, messages, topic, &removed);
         true
     }

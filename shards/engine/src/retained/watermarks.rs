@@ -82,10 +82,24 @@ impl Watermarks {
         required.iter().all(|required| self.applied[usize::from(required.shard)] >= required.sequence)
     }
 
+    /// This shard has no update on its way to itself, and reported none that it did not send: for an audit.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn check(&self, own: u16) {
+        let own = usize::from(own);
+        assert!(self.sent[own] == 0 && self.applied[own] == 0);
+        for (home, &sent) in self.sent.iter().enumerate() {
+            assert!(self.reported.iter().all(|reported| reported[home] <= sent));
+            assert!(self.required[home][own] >= sent);
+        }
+    }
+
     /// The updates that were not reported to `target` yet: the last one for each home. The shard of each is
     /// that home.
     pub(crate) fn report(&mut self, target: u16) -> Vec<Origin> {
         let reported = &mut self.reported[usize::from(target)];
+        assert!(reported.iter().zip(&self.sent).all(|(reported, sent)| reported <= sent));
         let report = list(&self.sent, |home, sent| sent > reported[home]);
         reported.clone_from(&self.sent);
         report

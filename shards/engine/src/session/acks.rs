@@ -99,7 +99,9 @@ impl Session {
     /// Notes a QoS 2 Packet Identifier of the client until PUBREL.
     pub(crate) fn record_received(&mut self, packet_id: PacketId) {
         let received = &mut self.deliveries.get_or_insert_default().received;
-        if let Err(at) = received.binary_search(&packet_id.get()) {
+        let at = received.binary_search(&packet_id.get());
+        assert!(at.is_err());
+        if let Err(at) = at {
             received.insert(at, packet_id.get());
         }
     }

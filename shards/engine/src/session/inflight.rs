@@ -200,6 +200,23 @@ impl Window {
         })
     }
 
+    /// Messages that hold send quota of the connection, for an audit.
+    pub(crate) fn quota_held(&self) -> usize {
+        self.iter().filter(|inflight| inflight.holds_quota).count()
+    }
+
+    /// Recomputes what is kept beside the slots, for an audit.
+    ///
+    /// # Panics
+    /// If some of it is wrong.
+    pub(crate) fn check(&self) {
+        assert!(self.iter().count() == usize::from(self.count));
+        assert!(self.iter().all(|inflight| inflight.sequence < self.sequence));
+        for &packet_id in self.former_groups.keys() {
+            assert!(self.get(packet_id).is_some_and(|inflight| inflight.grant.group.is_none()));
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Inflight> {
         self.slots.iter().flatten()
     }

@@ -291,6 +291,11 @@ impl Session {
         self.replay_scheduled = false;
     }
 
+    /// Messages in flight that hold send quota of the connection, for an audit.
+    pub(crate) fn quota_held(&self) -> usize {
+        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.window.quota_held())
+    }
+
     /// Groups by which it holds something, for an audit.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupTag> + '_ {
         let deliveries = self.deliveries.iter();
@@ -325,10 +330,18 @@ impl Session {
     pub(crate) fn check(&self, messages: &MessageStore) {
         if let Some(deliveries) = &self.deliveries {
             deliveries.queue.check(messages);
-            assert!(deliveries.window.iter().count() == usize::from(deliveries.window.count()));
+            deliveries.window.check();
             assert!(deliveries.received.is_sorted());
         }
         assert!(self.connection.is_none() || self.expiry_timer.is_none());
+        assert!(
+            self.connection.is_some() || self.expiry_timer.is_some() == (self.expiry_interval_s != NEVER_S)
+        );
+        let will_timer = self.will.as_ref().and_then(|will| will.timer());
+        assert!(self.connection.is_none() || will_timer.is_none());
+        if let Some(replays) = &self.replays {
+            replays.check();
+        }
     }
 }
 

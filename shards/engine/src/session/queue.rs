@@ -71,6 +71,7 @@ impl Queue {
     pub(crate) fn pop(&mut self, messages: &MessageStore) -> Option<Queued> {
         let queued = self.messages.pop_front()?;
         self.forget(messages, &queued);
+        assert!(!self.is_empty() || (self.bytes == 0 && self.qos0_count == 0));
         Some(queued)
     }
 

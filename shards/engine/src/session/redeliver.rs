@@ -16,6 +16,7 @@ impl Session {
         let window = &mut self.deliveries.as_mut()?.window;
         let packet_id = window.next_resend()?;
         let inflight = window.get(packet_id)?;
+        assert!(!inflight.holds_quota());
         Some((packet_id, inflight.stage(), inflight.grant().clone()))
     }
 

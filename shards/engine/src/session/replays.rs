@@ -178,6 +178,7 @@ impl Replay {
             Cursor::Start | Cursor::At(_) | Cursor::After(_) => return true,
             Cursor::Done => {}
         }
+        assert!((self.shards.first..=self.shards.last).contains(&self.target));
         self.cursor = Cursor::Start;
         self.target += 1;
         if self.target > self.shards.last && self.repeats > 0 {
@@ -253,6 +254,7 @@ impl Replays {
 
     /// Takes the next replay out; [`Replays::put_back`] or [`Replays::finish_page`] follows.
     pub(crate) fn take_next(&mut self) -> Option<(Box<str>, Replay)> {
+        assert!(self.open_request.is_none());
         self.waiting.pop_first()
     }
 
@@ -337,6 +339,18 @@ impl Replays {
             }
         }
         self.live.insert(key, live);
+    }
+
+    /// The replay that an open request belongs to, and no other, waits for its answer: for an audit.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn check(&self) {
+        let requested = self.waiting.iter().filter(|(_, replay)| replay.is_requested);
+        let open = self.open_request.as_ref();
+        for (filter, _) in requested {
+            assert!(open.is_some_and(|request| request.filter == *filter));
+        }
     }
 
     /// Whether the session was sent this retained message live, or a newer one. `retained_at` is of this shard's

@@ -169,7 +169,8 @@ impl Sessions {
         assert!(self.attached_count <= self.slab.len());
         let before = self.replace_will(id, will);
         if let Some(timer) = before.and_then(|will| will.timer()) {
-            turn.timers.cancel(timer);
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
         }
     }
 
@@ -248,7 +249,8 @@ impl Sessions {
         let deliveries = EndedDeliveries(session.deliveries.take());
         let changes_records = session.is_persistent() && session.subscriptions.count() > 0;
         for timer in [session.expiry_timer.take(), will.as_ref().and_then(|will| will.timer())] {
-            timer.map(|timer| turn.timers.cancel(timer));
+            let was_set = timer.is_none_or(|timer| turn.timers.cancel(timer));
+            assert!(was_set);
         }
         self.records_version += u64::from(changes_records);
         Some((will, deliveries))
@@ -274,6 +276,7 @@ impl Sessions {
         assert!(attached.count() == self.attached_count as usize);
         let wills = self.slab.iter().filter_map(|(_, session)| session.will.as_ref());
         assert!(wills.map(|will| will.bytes_held()).sum::<u64>() == self.will_bytes);
+        self.slab.check();
         assert!(self.by_client.len() == self.slab.len() as usize);
         for (id, session) in self.iter() {
             assert!(self.find(session.client_id()) == Some(id));

@@ -1,5 +1,7 @@
 //! The members of a group that live on this shard: how many can receive a message, and whose turn it is.
 
+use alloc::vec::Vec;
+
 use wire::QoS;
 
 use super::{Shared, count_undeliverable};
@@ -90,11 +92,32 @@ impl Shared {
                 counts.persistent += 1;
             }
         }
+        assert!((counts.online + counts.persistent) as usize <= topics.group_members(group).len());
         if self.counts.len() <= slot {
             self.counts.resize(slot + 1, None);
         }
         self.counts[slot] = Some((version, counts));
         counts
+    }
+
+    /// Counts that are kept are what a walk over the members finds, for an audit.
+    ///
+    /// # Panics
+    /// If one is not.
+    pub(crate) fn check(&self, topics: &Tree, delivery: &Delivery) {
+        for group in topics.group_numbers() {
+            if let Some(Some((version, counts))) = self.counts.get(group as usize)
+                && *version == topics.group_version(group)
+            {
+                let sessions = topics.group_members(group).iter();
+                let sessions = sessions.map(|member| delivery.sessions.of_member(member.session()));
+                let (online, offline): (Vec<_>, Vec<_>) =
+                    sessions.partition(|session| delivery.is_online(session));
+                assert!(online.len() == counts.online as usize);
+                let persistent = offline.iter().filter(|session| session.is_persistent());
+                assert!(persistent.count() == counts.persistent as usize);
+            }
+        }
     }
 
     /// [`Shared::count_members`] of the group that other shards call `key`; none if this shard has no such group.

@@ -56,6 +56,7 @@ impl RemoteMembers {
             shares.insert(at, Share { shard, online_count });
         }
         let known = !shares.is_empty();
+        assert!(shares.is_sorted_by(|a, b| a.shard < b.shard));
         assert!(shares.len() <= usize::from(ShardSet::SHARDS_MAX));
         if !known {
             entry.remove();
@@ -85,6 +86,7 @@ impl RemoteMembers {
                 turn -= share.online_count;
             }
         }
+        assert!(choice != Choice::Own || own_online_count > 0);
         group.cursor = group.cursor.wrapping_add(1);
         choice
     }

@@ -106,17 +106,6 @@ impl Groups {
         self.name_bytes
     }
 
-    /// Recomputes the bytes of the names, for an audit. Returns how many members all groups have.
-    ///
-    /// # Panics
-    /// If the bytes are wrong, or a group has no member.
-    pub(super) fn check(&self) -> usize {
-        let name_bytes: usize = self.slots.iter().map(|group| group.name.len()).sum();
-        assert!(name_bytes as u64 == self.name_bytes);
-        assert!(self.slots.iter().all(|group| !group.members.is_empty()));
-        self.slots.iter().map(|group| group.members.as_slice().len()).sum()
-    }
-
     pub(super) fn get(&self, group: u32) -> &Group {
         self.slots.get(group)
     }

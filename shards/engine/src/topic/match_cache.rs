@@ -59,6 +59,12 @@ impl MatchCache {
         (slot.version == self.version && slot.topic == topic).then_some((&slot.filters, slot.fingerprint))
     }
 
+    /// Topics whose filters are cached, for an audit.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &[u32])> {
+        let valid = self.slots.iter().filter(|slot| slot.version == self.version);
+        valid.map(|slot| (&*slot.topic, &*slot.filters))
+    }
+
     /// Caches the filters that `topic` matches, and its fingerprint.
     pub(super) fn set(&mut self, topic: &str, filters: &[u32], fingerprint: u64) {
         if topic.len() > TOPIC_BYTES_MAX || filters.len() > FILTERS_MAX {

@@ -69,12 +69,26 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Everything in use, in the order of its numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Taken(value) => Some(value),
+    /// Slots in use, with their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0u32..).zip(&self.slots).filter_map(|(index, slot)| match slot {
+            Slot::Taken(value) => Some((index, value)),
             Slot::Vacant { .. } => None,
         })
+    }
+
+    /// Recomputes its count and follows the list of vacant slots, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(super) fn check(&self) {
+        assert!(self.iter().count() == self.len);
+        let (mut at, mut vacant_count) = (self.vacant, 0);
+        while let Some(Slot::Vacant { next }) = self.slots.get(at as usize) {
+            (at, vacant_count) = (*next, vacant_count + 1);
+            assert!(vacant_count <= self.slots.len());
+        }
+        assert!(at == NONE && vacant_count + self.len == self.slots.len());
     }
 
     pub(super) fn len(&self) -> usize {

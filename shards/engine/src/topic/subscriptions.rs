@@ -163,7 +163,9 @@ impl Subscriptions {
             assert!(list.first == subscription);
             list.first = next;
         } else {
-            self.slots.get_mut(previous).next = next;
+            let previous = self.slots.get_mut(previous);
+            assert!(previous.next == subscription);
+            previous.next = next;
         }
         if next != NONE {
             let next = self.slots.get_mut(next);

@@ -336,26 +336,6 @@ impl Tree {
         (self.filters.len(), self.groups.len(), self.wild.node_count())
     }
 
-    /// Recomputes its counts, for an audit.
-    ///
-    /// # Panics
-    /// If one of them is wrong.
-    pub(crate) fn check(&self) {
-        let (mut filter_bytes, mut exact_count, mut member_count) = (0, 0, 0);
-        for filter in self.filters.iter() {
-            assert!(filter.is_used());
-            filter_bytes += filter.text.len() as u64;
-            exact_count += usize::from(filter.node == NONE);
-            member_count += filter.members.as_slice().len();
-        }
-        assert!(filter_bytes == self.filter_bytes);
-        assert!(exact_count == self.exact_count);
-        assert!(self.by_text.len() == self.filters.len());
-        assert!(self.groups.check() == self.subscriptions.shared_count());
-        assert!(member_count + self.subscriptions.shared_count() == self.subscriptions.len());
-        assert!(self.changes.is_empty());
-    }
-
     fn members_mut(&mut self, target: Target) -> &mut Members {
         match target {
             Target::Filter(filter) => &mut self.filters.get_mut(filter).members,
@@ -486,6 +466,8 @@ impl Tree {
         }
     }
 }
+
+mod check;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,8 @@ use crate::client::{Client, Got, Hello};
 
 /// Messages up to which a shard is audited in whole after every step.
 const AUDITED_MESSAGES_MAX: u32 = 64;
+/// Subscriptions up to which a shard is audited in whole after every step.
+const AUDITED_SUBSCRIPTIONS_MAX: usize = 100;
 /// Virtual time at which every shard starts. It is not 0, so that a value relative to the origin is noticed.
 const START_MS: u64 = 1_000_000;
 /// Longer than every expiry interval of these tests. Sessions that never expire are ended by a clean start.
@@ -306,8 +308,9 @@ impl Shard {
 
     /// Asserts that the ledger of every session balances.
     pub(crate) fn check_ledgers(&self) {
-        // The whole audit walks every message: it is for shards that hold few.
-        let few = self.engine.store().0 <= AUDITED_MESSAGES_MAX;
+        // The whole audit walks every message and every filter: it is for shards that hold few.
+        let few = self.engine.store().0 <= AUDITED_MESSAGES_MAX
+            && self.engine.subscription_count() <= AUDITED_SUBSCRIPTIONS_MAX;
         let sessions = if few { self.engine.audit().sessions } else { self.engine.ledgers() };
         for session in sessions {
             assert!(session.balances(), "{session:?}");
