@@ -78,9 +78,9 @@ mod tests {
 
     #[test]
     fn a_figure_past_its_limit_is_seen() {
-        let few = at_most("few", 3, 3);
+        let few = at_most("few", 5, 3);
         assert!(few.holds(Tenths(50)) && !few.holds(Tenths(51)) && !few.is_reached(Tenths(31)));
-        let many = at_least_tenths("many", 200, 200);
+        let many = at_least_tenths("many", 55, 200);
         assert!(many.holds(Tenths(55)) && !many.holds(Tenths(54)) && many.is_reached(Tenths(200)));
     }
 }
