@@ -239,7 +239,8 @@ impl Engine {
     }
 
     /// Gives up a connection whose [`crate::Action::HandOver`] was asked for, and returns the bytes of its CONNECT,
-    /// which the other shard receives first. Its identity ends here; `None` if it has ended already.
+    /// which the other shard receives first. Its identity ends here; `None` if it has ended or begun to close
+    /// meanwhile: then the host closes it.
     pub fn complete_hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
         let mut actions = Actions::new();
         let (rooms, mut turn) = self.turn(Instant::default(), &mut actions);

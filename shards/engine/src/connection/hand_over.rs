@@ -30,12 +30,14 @@ impl Connections {
     }
 
     /// Gives up a connection whose hand-over was asked for and returns the bytes of its CONNECT. `None` if it has ended
-    /// already.
+    /// or begun to close meanwhile.
     pub(crate) fn complete_hand_over(&mut self, turn: &mut Turn<'_>, id: ConnectionId) -> Option<Vec<u8>> {
         let at = self.hand_overs.iter().position(|(handing_over, _)| *handing_over == id)?;
         let (_, bytes) = self.hand_overs.swap_remove(at);
+        // The operator, a time-out or the stop may have closed it: then its host closes it here.
+        self.get(id).filter(|connection| connection.phase == Phase::HandingOver)?;
         let connection = self.slab.remove(id.key())?;
-        assert!(connection.phase == Phase::HandingOver && connection.outbox.bytes() == 0);
+        assert!(connection.outbox.bytes() == 0);
         assert!(connection.partial_packet_bytes == 0 && connection.authentication.is_none());
         if let Some(timer) = connection.timer {
             let was_set = turn.timers.cancel(timer);

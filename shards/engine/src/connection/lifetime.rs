@@ -38,7 +38,7 @@ impl Connections {
     }
 
     /// Begins to close a connection that has left its session: its last bytes are sent, and no more of its own are
-    /// taken. `false` if it is closing already.
+    /// taken.
     pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.forget_unfinished(id);
         let connection = self.current(id);

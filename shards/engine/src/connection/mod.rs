@@ -22,6 +22,7 @@ mod timeout;
 pub(crate) mod topic_alias;
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use wire::frame::Assembler;
@@ -274,7 +275,7 @@ pub(crate) struct Connections {
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
     hand_overs: Vec<(ConnectionId, Vec<u8>)>,
     /// Sessions whose CONNACK has left; emptied after each packet or event.
-    opened: Vec<SessionId>,
+    opened: VecDeque<SessionId>,
     /// Connections so far, those that were turned away or handed over later included.
     accepted_count: u64,
     /// Steps of authentication that the host was asked about; the last one's number.
@@ -293,7 +294,7 @@ impl Connections {
             gate: AckGate::new(),
             starved: Vec::new(),
             hand_overs: Vec::new(),
-            opened: Vec::new(),
+            opened: VecDeque::new(),
             accepted_count: 0,
             authentication_steps: 0,
             authentication_bytes: 0,
@@ -392,7 +393,7 @@ impl Connections {
 
     /// The next session whose CONNACK has left.
     pub(crate) fn pop_opened(&mut self) -> Option<SessionId> {
-        self.opened.pop()
+        self.opened.pop_front()
     }
 
     /// Ends a step: see [`AckGate::end_step`].

@@ -111,7 +111,7 @@ impl Connections {
                 connection.phase = Phase::Open(session);
                 connection.received_at = turn.now;
                 outboxes.write(turn, connection, id, |out| out.extend_from_slice(&bytes));
-                opened.push(session);
+                opened.push_back(session);
             }
             (PendingAck::ConnAck(_), Phase::Open(_)) => {
                 unreachable!("one CONNACK a connection [MQTT-3.2.0-2]")

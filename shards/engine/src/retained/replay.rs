@@ -228,8 +228,9 @@ impl Retained {
         assert!(*open_request_count > 0);
         *open_request_count -= 1;
         self.unblock(sessions);
-        let replays = sessions.get_mut(id.session()).and_then(|session| session.replays_mut());
-        if replays.is_some_and(|replays| replays.end_request(id.number(), cursor)) {
+        let Some(session) = sessions.get_mut(id.session()) else { return };
+        if session.replays_mut().is_some_and(|replays| replays.end_request(id.number(), cursor)) {
+            session.drop_finished_replays();
             self.schedule(sessions, id.session());
         }
     }

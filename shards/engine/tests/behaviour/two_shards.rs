@@ -1,8 +1,8 @@
 //! Two shards: forwarded publishes, replays across shards, reassignment and hand-overs between them.
 
 use engine::{
-    Admission, Audit, BLOCK_BYTES, Engine, Entropy, Event, InboundItem, LaneKind, Limits, OutboundItem,
-    Topology,
+    Actions, Admission, Audit, BLOCK_BYTES, Engine, Entropy, Event, InboundItem, LaneKind, Limits,
+    OutboundItem, Topology,
 };
 use wire::packet::{PublishProperties, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties};
 use wire::{AckKind, Packet, ProtocolVersion, TopicFilter};
@@ -431,6 +431,20 @@ fn a_connection_that_ends_before_its_hand_over_leaves_nothing_of_its_connect() {
     Packet::Connect(Hello::v5(&names[1]).connect).encode(ProtocolVersion::V5, &mut connect);
     assert_eq!(shard.complete_hand_over(second), Some(connect));
     assert_eq!(shard.complete_hand_over(second), None, "once");
+    two.finish();
+}
+
+#[test]
+fn a_connection_that_begins_to_close_is_not_handed_over() {
+    let mut two = Two::new();
+    let shard = &mut two.0[0];
+    let client = shard.dial(&Hello::v5(&name_on(1, 0)));
+    let connection = shard.id(client);
+    let (now, mut actions) = (shard.now(), Actions::new());
+    let _nothing = shard.engine.step(now, Event::Disconnect { connection }, &mut actions);
+    assert_eq!(shard.engine.complete_hand_over(connection), None);
+    shard.hand_overs.clear();
+    shard.hang_up(client);
     two.finish();
 }
 
