@@ -69,6 +69,11 @@ impl<T> Pool<T> {
         }
     }
 
+    /// Whether a slot is in use, for an audit.
+    pub(super) fn holds(&self, index: u32) -> bool {
+        matches!(self.slots.get(index as usize), Some(Slot::Taken(_)))
+    }
+
     /// Slots in use, with their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0u32..).zip(&self.slots).filter_map(|(index, slot)| match slot {

@@ -33,6 +33,7 @@ impl Tree {
         for (topic, filters) in self.cache.entries() {
             assert!(self.filter_of(topic).is_none_or(|filter| filters.contains(&filter)));
             for &filter in filters {
+                assert!(self.filters.holds(filter));
                 let filter = TopicFilter::parse_unshared(&self.filters.get(filter).text);
                 assert!(filter.is_ok_and(|filter| filter.matches(topic)));
             }
