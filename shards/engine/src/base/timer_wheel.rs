@@ -138,7 +138,6 @@ impl<T: Copy> TimerWheel<T> {
         let entry = self.entries.at(index).expect("a linked entry lives");
         let (place, next, previous) = (entry.place as usize, entry.next, entry.previous);
         if let Some(entry) = self.entries.at_mut(next) {
-            assert!(entry.previous == index);
             entry.previous = previous;
         }
         if previous == NONE {
