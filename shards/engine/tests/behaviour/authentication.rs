@@ -350,3 +350,18 @@ fn a_stop_closes_connections_that_are_not_authenticated_yet() {
         assert_eq!(shard.engine.session_count(), 0);
     });
 }
+
+#[test]
+fn an_exchange_holds_its_method_its_data_and_the_body_of_connect() {
+    run(limits(), |shard| {
+        let data = [b'x'; 1_000];
+        let client = shard.dial(&Hello::v5("a").method(METHOD, &data));
+        let held = shard.engine.memory_use().authentications;
+        // The body of CONNECT has the method and the data as well, and some tens of bytes more.
+        let twice = 2 * (METHOD.len() + data.len()) as u64;
+        assert!((twice..twice + 64).contains(&held), "{held}");
+        judge(shard, (METHOD, &data, true), Verdict::Success(b""));
+        assert_eq!(answer(shard, client), expected_answer("CONNACK", 0, b""));
+        assert_eq!(shard.engine.memory_use().authentications, METHOD.len() as u64);
+    });
+}

@@ -322,3 +322,21 @@ fn a_publish_begun_below_the_ceiling_and_ended_above_it_waits_too() {
         assert_eq!(shard.acked(old, AckKind::PubAck, 7), Some(0));
     });
 }
+
+#[test]
+fn a_peer_that_does_not_read_has_64_kib_of_acknowledgements_beyond_its_bounds() {
+    const PINGRESP_BYTES: usize = 2;
+    let limits = Limits { outbox_bytes_max: 4_096, packet_bytes_max: 1_024, ..Limits::default() };
+    let bytes_max = 4_096 + 1_024 + 64 * 1_024;
+    run(limits, |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        shard.drain(client, Drain::STALLED);
+        let pings = |count: usize| [0xC0, 0].repeat(count);
+        shard.send_bytes(client, &pings(bytes_max / PINGRESP_BYTES));
+        assert_eq!(shard.engine.audit().outbox_bytes, bytes_max as u64);
+        assert_eq!(shard.engine.attached_count(), 1, "at the bound it is served");
+        shard.send_bytes(client, &pings(1));
+        assert_eq!(shard.engine.attached_count(), 0, "past the bound it is closed");
+        shard.drain(client, Drain::ALL);
+    });
+}
