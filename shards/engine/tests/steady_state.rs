@@ -160,4 +160,50 @@ fn a_publish_of_qos_0_allocates_nothing_in_the_steady_state() {
         round(&mut shard);
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "allocations in 10,000 messages");
+    topics_that_match_many_filters_are_not_cached(&mut shard, publisher);
+    buffers_of_many_outboxes_are_used_again(&mut shard, publisher);
+}
+
+fn publish_burst(topics: impl Iterator<Item = String>) -> Vec<u8> {
+    let mut burst = Vec::new();
+    for topic in topics {
+        let mut body = Vec::new();
+        text(&topic, &mut body);
+        body.extend([b'x'; 64]);
+        burst.extend(packet(0x30, &body));
+    }
+    burst
+}
+
+/// Each of these topics comes once and matches 64 filters: the match cache must not grow by their lists.
+fn topics_that_match_many_filters_are_not_cached(shard: &mut Shard, publisher: ConnectionId) {
+    let levels = |bits: u32| {
+        let level = |at: u32| if bits >> at & 1 == 0 { "l" } else { "+" };
+        (0..6).map(level).collect::<Vec<_>>().join("/")
+    };
+    let filters: Vec<String> = (0..64).map(|bits| format!("many/{}/#", levels(bits))).collect();
+    let subscriber = shard.connect("many");
+    shard.subscribe(subscriber, &filters);
+    let topics = |from: u32| (from..from + 100).map(|number| format!("many/l/l/l/l/l/l/{number:04}"));
+    let (first, second) = (publish_burst(topics(0)), publish_burst(topics(100)));
+    shard.receive(publisher, &first);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    shard.receive(publisher, &second);
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "allocations in 100 topics");
+}
+
+/// A burst fills 64 outboxes with more than 2 MiB in all: the next one takes the same buffers.
+fn buffers_of_many_outboxes_are_used_again(shard: &mut Shard, publisher: ConnectionId) {
+    for number in 0..64 {
+        let subscriber = shard.connect(&format!("fan-{number}"));
+        shard.subscribe(subscriber, &["fan".to_owned()]);
+    }
+    let burst = publish_burst((0..600).map(|_| "fan".to_owned()));
+    assert!(burst.len() * 64 > 2 * 1024 * 1024);
+    for _ in 0..2 {
+        shard.receive(publisher, &burst);
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    shard.receive(publisher, &burst);
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "allocations in 38,400 deliveries");
 }

@@ -512,3 +512,19 @@ fn a_member_whose_queue_is_full_is_passed_over_while_another_has_room() {
         });
     }
 }
+
+#[test]
+fn subscriptions_are_counted_and_the_shared_ones_among_them() {
+    run(Limits::default(), |shard| {
+        let counts =
+            |shard: &Shard| (shard.engine.subscription_count(), shard.engine.shared_subscription_count());
+        let client = shard.connect(&Hello::v5("a"));
+        assert_eq!(counts(shard), (0, 0));
+        for (filter, expected) in [("t", (1, 0)), ("$share/g/t", (2, 1)), ("$share/h/+", (3, 2))] {
+            shard.subscribe(client, filter, 1);
+            assert_eq!(counts(shard), expected);
+        }
+        shard.hang_up(client);
+        assert_eq!(counts(shard), (0, 0));
+    });
+}
