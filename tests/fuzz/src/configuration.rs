@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use engine::{Engine, Entropy, Instant, Limits};
 
-use crate::config::{Effective, ConfigError, import};
+use crate::config::{ConfigError, Effective, import};
 use crate::subscriptions;
 
 /// The first byte chooses the file, the rest is its content.

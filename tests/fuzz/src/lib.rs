@@ -8,10 +8,10 @@ mod peer;
 
 pub mod configuration;
 pub mod differential;
+mod error;
 pub mod operations;
 pub mod stream;
 mod subscriptions;
-mod error;
 
 #[expect(dead_code, reason = "the configuration needs the name of the method alone")]
 #[path = "../../../src/auth/mod.rs"]
