@@ -34,7 +34,7 @@ pub(crate) fn connack_comes_first(on: &Target) {
     peer.send(&bytes);
     assert_eq!(peer.await_connack(), 0);
     // They have different publishers, so either may come first: the first one may still be on its way between shards.
-    let mut received = [peer.next_message().text().to_owned(), peer.next_message().text().to_owned()];
+    let mut received = [peer.next_message().text(), peer.next_message().text()];
     received.sort();
     assert_eq!(received, ["sent along", "waits"]);
     peer.ping();
