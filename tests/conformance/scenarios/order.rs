@@ -94,6 +94,8 @@ pub(crate) fn repeated_messages_keep_their_order(on: &Target) {
             let at = open.iter().position(|message| message.text() == text).expect("it was sent");
             peer.acknowledge(&open.remove(at));
         }
+        // The answer to a later packet shows that the acknowledgements were read.
+        peer.ping();
         publish_all(on, &mut publisher, &topic, qos, &texts(10..20));
         for _ in 10..20 {
             peer.next_publish();
