@@ -25,7 +25,7 @@ const FOREIGN: [&str; 8] = ["no_std", "std", "core", "alloc", "sync", "main", "s
 const ABOUT: [(&str, &[&str]); 2] =
     [("shard", &["mesh", "topology", "interest"]), ("delivery", &["deliver", "fan_out"])];
 
-/// What sources define.
+/// The names that sources define.
 struct Defined {
     /// By crate: its modules, as files and folders.
     modules: BTreeMap<&'static str, BTreeSet<String>>,
@@ -143,7 +143,7 @@ fn header(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map_while(|(at, line)| Some((at + 1, line.strip_prefix("//!")?)))
 }
 
-/// What stands between backticks, outside blocks of code.
+/// The text between backticks, outside blocks of code.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }

@@ -3,7 +3,7 @@
 //! The publisher is on shard 0, the subscriber on shard 1, and the topic is at home on shard 2.
 
 use engine::LaneKind;
-use simulator::Settings;
+use simulator::{Settings, World};
 use wire::QoS;
 
 use crate::stage::{client_in, client_on, finish, subscribe, topic_on, turns, world, world_of};
@@ -11,6 +11,21 @@ use crate::stage::{client_in, client_on, finish, subscribe, topic_on, turns, wor
 const PUBLISHER: usize = 0;
 const SUBSCRIBER: usize = 1;
 const HOME: usize = 2;
+
+/// A retained message of `topic` is on its way to a subscriber of `filter`. Returns the world, the subscriber and the message.
+fn page_under_way(topic: &str, filter: &str) -> (World, usize, u32) {
+    let mut world = world(3);
+    let publisher = client_on(&mut world, PUBLISHER, 0);
+    let subscriber = client_on(&mut world, SUBSCRIBER, 0);
+    let kept = world.publish(publisher, topic, QoS::AtLeastOnce, true, 10);
+    world.settle();
+
+    world.hold(HOME, SUBSCRIBER, LaneKind::Data);
+    subscribe(&mut world, subscriber, filter);
+    turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
+    assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the page is under way");
+    (world, subscriber, kept)
+}
 
 #[test]
 fn an_older_retained_message_does_not_follow_a_newer_live_one() {
@@ -42,16 +57,7 @@ fn an_older_retained_message_does_not_follow_a_newer_live_one() {
 fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
-        let mut world = world(3);
-        let publisher = client_on(&mut world, PUBLISHER, 0);
-        let subscriber = client_on(&mut world, SUBSCRIBER, 0);
-        let kept = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
-        world.settle();
-
-        world.hold(HOME, SUBSCRIBER, LaneKind::Data);
-        subscribe(&mut world, subscriber, &filter);
-        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the page is under way");
+        let (mut world, subscriber, kept) = page_under_way(&topic, &filter);
         subscribe(&mut world, subscriber, &filter);
         subscribe(&mut world, subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
@@ -69,16 +75,7 @@ fn subscribing_again_before_the_page_arrives_is_answered_once_more() {
 fn a_page_for_a_subscription_that_ended_is_not_sent_for_the_next_one() {
     let topic = topic_on(3, HOME);
     for filter in [topic.clone(), format!("{topic}/#")] {
-        let mut world = world(3);
-        let publisher = client_on(&mut world, PUBLISHER, 0);
-        let subscriber = client_on(&mut world, SUBSCRIBER, 0);
-        let kept = world.publish(publisher, &topic, QoS::AtLeastOnce, true, 10);
-        world.settle();
-
-        world.hold(HOME, SUBSCRIBER, LaneKind::Data);
-        subscribe(&mut world, subscriber, &filter);
-        turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
-        assert!(world.lane_len(HOME, SUBSCRIBER, LaneKind::Data) > 0, "the page is under way");
+        let (mut world, subscriber, kept) = page_under_way(&topic, &filter);
         world.unsubscribe(subscriber, &filter);
         turns(&mut world, &[SUBSCRIBER, PUBLISHER, HOME], subscriber);
         subscribe(&mut world, subscriber, &filter);

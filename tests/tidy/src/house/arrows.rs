@@ -13,7 +13,7 @@ use super::paths::{Path, Uses, child, imports, name};
 /// From one file to another, by their places in the list of files.
 pub(crate) type Arrow = (usize, usize);
 
-/// What a path of this many steps leads to; longer ways through re-exports are circles.
+/// The most steps that a path is followed; a longer way through re-exports is a circle.
 const STEPS_MAX: usize = 16;
 
 /// A module, in a file of its own or within one.
