@@ -6,6 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -122,9 +123,13 @@ pub(crate) struct Broker {
     scope: String,
 }
 
-/// The binary under test.
+/// The binary under test: the one of this build, or the one that `MQTT_BROKER_BINARY` names.
 pub(crate) fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_mqtt-broker"))
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let built = || PathBuf::from(env!("CARGO_BIN_EXE_mqtt-broker"));
+        std::env::var_os("MQTT_BROKER_BINARY").map_or_else(built, PathBuf::from)
+    })
 }
 
 /// The binary under test in `directory`, where it finds only the configuration of the test.

@@ -9,11 +9,13 @@ mod connect;
 mod forward;
 mod groups;
 mod inbox;
+mod inspect;
 mod publish;
 mod receive;
 mod replay;
 mod snapshot;
 mod subscribe;
+mod timers;
 mod will;
 
 use alloc::string::String;
@@ -39,14 +41,11 @@ use crate::publish::Delivery;
 use crate::retained::Retained;
 use crate::session::snapshot::SessionRecord;
 use crate::shared::Shared;
-use crate::timer::{Timer, Timers};
+use crate::timer::Timers;
 use crate::topic::tree::Tree;
 use crate::turn::{Ending, Turn};
 
 pub use audit::{Audit, SessionAudit};
-
-/// Timers served in one step; the rest are due again at once.
-const TIMERS_PER_STEP_MAX: usize = 256;
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///
@@ -247,23 +246,6 @@ impl Engine {
         rooms.delivery.connections.complete_hand_over(&mut turn, id)
     }
 
-    /// Whether every other shard knows everything that this one announced. At start, connections are
-    /// accepted once all shards are settled, so that no restored subscription misses a message.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.rooms.mesh.announced() <= self.rooms.mesh.acknowledged_by_all()
-    }
-
-    /// Whether nothing is on its way from here to other shards. While all shards are quiet and all lanes are
-    /// empty, everything that was forwarded has arrived.
-    #[must_use]
-    pub fn is_outbound_empty(&self) -> bool {
-        let Rooms { retained, shared, mesh, .. } = &self.rooms;
-        mesh.outbound().waiting_count() == 0
-            && retained.has_no_ready_request()
-            && shared.reassignment_count() == 0
-    }
-
     /// The next item for a lane, which has room for it; the host pushes it and rings. Taking items may
     /// give connections credit again, so `actions` are to be carried out afterwards.
     pub fn take_outbound(
@@ -282,86 +264,6 @@ impl Engine {
     /// Takes an empty block back, for the next item.
     pub fn recycle(&mut self, block: Vec<u8>) {
         self.rooms.mesh.outbound_mut().recycle(block);
-    }
-
-    /// Announcements of `source` taken in so far: the host publishes the number towards it.
-    #[must_use]
-    pub fn announcements_seen(&self, source: u16) -> u64 {
-        self.rooms.mesh.seen(source)
-    }
-
-    /// The connection that the session of a client identifier has now.
-    #[must_use]
-    pub fn connection_of(&self, client_id: &str) -> Option<ConnectionId> {
-        let sessions = &self.rooms.delivery.sessions;
-        sessions.get(sessions.find(client_id)?)?.connection()
-    }
-
-    /// Totals since the start.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Network connections that have not ended.
-    #[must_use]
-    pub fn connection_count(&self) -> u32 {
-        self.rooms.delivery.connections.len()
-    }
-
-    /// Sessions, with and without a connection.
-    #[must_use]
-    pub fn session_count(&self) -> u32 {
-        self.rooms.delivery.sessions.len()
-    }
-
-    /// Subscriptions of all sessions.
-    #[must_use]
-    pub fn subscription_count(&self) -> usize {
-        self.rooms.topics.subscription_count()
-    }
-
-    /// Subscriptions that are shared.
-    #[must_use]
-    pub fn shared_subscription_count(&self) -> usize {
-        self.rooms.topics.shared_count()
-    }
-
-    /// Sessions with a connection.
-    #[must_use]
-    pub fn attached_count(&self) -> u32 {
-        self.rooms.delivery.sessions.attached_count()
-    }
-
-    /// Messages held, and their bytes: queued, in flight and retained ones, each once.
-    #[must_use]
-    pub fn store(&self) -> (u32, u64) {
-        let messages = &self.rooms.delivery.messages;
-        (messages.len(), messages.bytes_held())
-    }
-
-    /// Retained messages of clients.
-    #[must_use]
-    pub fn retained_count(&self) -> usize {
-        self.rooms.retained.store().count_of_clients()
-    }
-
-    /// Bytes held, of everything that the ceiling counts.
-    #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
-        self.memory_use().total()
-    }
-
-    /// Bytes held, by kind.
-    #[must_use]
-    pub fn memory_use(&self) -> MemoryUse {
-        self.rooms.memory_use()
-    }
-
-    /// Grows whenever the result of [`Engine::export`] has changed.
-    #[must_use]
-    pub fn records_version(&self) -> u64 {
-        self.rooms.delivery.sessions.records_version()
     }
 
     /// The sessions with subscriptions that outlive their connection, `sessions_max` slots from `from`
@@ -405,36 +307,6 @@ impl Rooms {
     #[inline]
     fn is_over_ceiling(&self, turn: &Turn<'_>) -> bool {
         turn.limits.memory_bytes_max > 0 && self.memory_use().is_over_ceiling(turn.limits)
-    }
-
-    fn run_timers(&mut self, turn: &mut Turn<'_>) {
-        for _ in 0..TIMERS_PER_STEP_MAX {
-            let Some(timer) = turn.timers.pop_due(turn.now) else { return };
-            self.on_timer(turn, timer);
-            self.settle(turn);
-        }
-    }
-
-    fn on_timer(&mut self, turn: &mut Turn<'_>, timer: Timer) {
-        match timer {
-            Timer::Connection(id) => {
-                if let Some(close) = self.delivery.connections.on_timer(turn, id) {
-                    self.close(turn, id, &close);
-                }
-            }
-            Timer::SessionExpiry(id) => {
-                if self.delivery.sessions.expire(id) {
-                    turn.counters.sessions_expired += 1;
-                    self.end_session(turn, id);
-                }
-            }
-            Timer::Will(id) => self.publish_will(turn, id),
-            Timer::RetainedExpiry(message) => {
-                let messages = &mut self.delivery.messages;
-                let is_expired = self.retained.store_mut().remove_if_expired(turn, messages, message);
-                assert!(is_expired);
-            }
-        }
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>) {

@@ -1,0 +1,105 @@
+//! Readings of a shard that change nothing: gauges, totals, and the questions of its host.
+
+use super::{Engine, Rooms};
+use crate::base::ids::ConnectionId;
+use crate::counters::Counters;
+use crate::memory::MemoryUse;
+
+impl Engine {
+    /// Whether every other shard knows everything that this one announced. At start, connections are
+    /// accepted once all shards are settled, so that no restored subscription misses a message.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.rooms.mesh.announced() <= self.rooms.mesh.acknowledged_by_all()
+    }
+
+    /// Whether nothing is on its way from here to other shards. While all shards are quiet and all lanes are
+    /// empty, everything that was forwarded has arrived.
+    #[must_use]
+    pub fn is_outbound_empty(&self) -> bool {
+        let Rooms { retained, shared, mesh, .. } = &self.rooms;
+        mesh.outbound().waiting_count() == 0
+            && retained.has_no_ready_request()
+            && shared.reassignment_count() == 0
+    }
+
+    /// Announcements of `source` taken in so far: the host publishes the number towards it.
+    #[must_use]
+    pub fn announcements_seen(&self, source: u16) -> u64 {
+        self.rooms.mesh.seen(source)
+    }
+
+    /// The connection that the session of a client identifier has now.
+    #[must_use]
+    pub fn connection_of(&self, client_id: &str) -> Option<ConnectionId> {
+        let sessions = &self.rooms.delivery.sessions;
+        sessions.get(sessions.find(client_id)?)?.connection()
+    }
+
+    /// Totals since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Network connections that have not ended.
+    #[must_use]
+    pub fn connection_count(&self) -> u32 {
+        self.rooms.delivery.connections.len()
+    }
+
+    /// Sessions, with and without a connection.
+    #[must_use]
+    pub fn session_count(&self) -> u32 {
+        self.rooms.delivery.sessions.len()
+    }
+
+    /// Subscriptions of all sessions.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.rooms.topics.subscription_count()
+    }
+
+    /// Subscriptions that are shared.
+    #[must_use]
+    pub fn shared_subscription_count(&self) -> usize {
+        self.rooms.topics.shared_count()
+    }
+
+    /// Sessions with a connection.
+    #[must_use]
+    pub fn attached_count(&self) -> u32 {
+        self.rooms.delivery.sessions.attached_count()
+    }
+
+    /// Messages held, and their bytes: queued, in flight and retained ones, each once.
+    #[must_use]
+    pub fn store(&self) -> (u32, u64) {
+        let messages = &self.rooms.delivery.messages;
+        (messages.len(), messages.bytes_held())
+    }
+
+    /// Retained messages of clients.
+    #[must_use]
+    pub fn retained_count(&self) -> usize {
+        self.rooms.retained.store().count_of_clients()
+    }
+
+    /// Bytes held, of everything that the ceiling counts.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_use().total()
+    }
+
+    /// Bytes held, by kind.
+    #[must_use]
+    pub fn memory_use(&self) -> MemoryUse {
+        self.rooms.memory_use()
+    }
+
+    /// Grows whenever the result of [`Engine::export`] has changed.
+    #[must_use]
+    pub fn records_version(&self) -> u64 {
+        self.rooms.delivery.sessions.records_version()
+    }
+}

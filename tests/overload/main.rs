@@ -1,0 +1,84 @@
+//! Hard days: scenarios that attack a release build of the broker and measure it. Each returns figures with limits, and a
+//! figure beyond its limit fails.
+//!
+//! `tests/overload/run [--full] [NAME…]` builds the broker and runs the scenarios, or the named ones. The short form is for CI,
+//! `--full` for the figures in `bench/results/overload.md`. Without the path of a release build in `MQTT_BROKER_BINARY` nothing
+//! runs, because a debug build's times say nothing.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "memory and CPU time are read from /proc"))]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod figure;
+mod meter;
+mod neighbour;
+mod readers;
+
+use std::process::ExitCode;
+
+use figure::{Figure, print_table};
+use harness::time::now;
+
+/// How much of a scenario is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Scale {
+    /// Seconds: in CI.
+    Short,
+    /// As in the reports that the scenario is made from.
+    Full,
+}
+
+impl Scale {
+    /// One of two values.
+    fn pick<T>(self, short: T, full: T) -> T {
+        match self {
+            Self::Short => short,
+            Self::Full => full,
+        }
+    }
+}
+
+struct Scenario {
+    name: &'static str,
+    /// The claim that its figures judge, in one sentence.
+    claim: &'static str,
+    run: fn(Scale) -> Vec<Figure>,
+}
+
+/// Every scenario. Those of one section share a file.
+const SCENARIOS: &[Scenario] = &[Scenario {
+    name: "stalled_readers",
+    claim: "readers that never read do not slow their neighbours",
+    run: readers::stalled_readers,
+}];
+
+#[expect(clippy::print_stdout, reason = "the tables are the result")]
+fn main() -> ExitCode {
+    if cfg!(not(target_os = "linux")) || std::env::var_os("MQTT_BROKER_BINARY").is_none() {
+        println!(
+            "overload: nothing was run; tests/overload/run builds a release and runs {} scenarios",
+            SCENARIOS.len()
+        );
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let scale =
+        if arguments.iter().any(|argument| argument == "--full") { Scale::Full } else { Scale::Short };
+    let names: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|name| !name.starts_with("--")).collect();
+    if let Some(unknown) = names.iter().find(|name| SCENARIOS.iter().all(|scenario| scenario.name != **name))
+    {
+        let known: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        eprintln!("there is no scenario {unknown}; there are: {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut is_within = true;
+    for scenario in SCENARIOS.iter().filter(|scenario| names.is_empty() || names.contains(&scenario.name)) {
+        let start = now();
+        let figures = (scenario.run)(scale);
+        println!("\n### {}: {} ({:.1} s)\n", scenario.name, scenario.claim, (now() - start).as_secs_f64());
+        print_table(&figures);
+        is_within &= figures.iter().all(Figure::is_within);
+    }
+    if is_within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,61 @@
+//! Readers that subscribe and never read.
+
+use std::time::Duration;
+
+use crate::Scale;
+use crate::figure::Figure;
+use crate::harness::broker::{Broker, Setup};
+use crate::harness::packet::{Connect, Publish, Version};
+use crate::harness::peer::Peer;
+use crate::meter::{cpu_time, mib, ms, resident_bytes};
+use crate::neighbour::{Neighbour, percentile};
+
+/// Readers never read while a publisher sends them as much as it can.
+pub(crate) fn stalled_readers(scale: Scale) -> Vec<Figure> {
+    let flags = ["--shards", "1", "--stats-interval", "0"];
+    let mut broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
+    let process = broker.process().id();
+    let address = broker.address();
+    let time = Duration::from_secs(scale.pick(1, 5));
+    let quiet = Neighbour::measure(address, "quiet", time);
+    let idle_bytes = resident_bytes(process);
+
+    let readers: Vec<Peer> = (0..50)
+        .map(|number| {
+            let mut peer = Peer::connect(address, &Connect::new(Version::V5, &format!("reader-{number}")));
+            peer.subscribe("flood", 0);
+            peer
+        })
+        .collect();
+    let mut publisher = Peer::connect(address, &Connect::new(Version::V5, "publisher"));
+    let packet = Publish::new("flood", 0, &[0; 1_024]).encode(Version::V5);
+    let cpu_before = cpu_time(process);
+    // Each reader falls behind by the bound of its outbox and the buffers of its socket.
+    for _ in 0..scale.pick(4_000, 20_000) {
+        publisher.send(&packet);
+    }
+    publisher.ping();
+    let cpu = cpu_time(process).saturating_sub(cpu_before);
+    let busy = Neighbour::measure(address, "busy", time);
+    let growth = resident_bytes(process).saturating_sub(idle_bytes);
+    drop(readers);
+    vec![
+        Figure::told("p99 of a quiet neighbour", ms(percentile(&quiet, 99)), "ms"),
+        Figure::told("p99 beside the readers", ms(percentile(&busy, 99)), "ms"),
+        Figure::at_most(
+            "p99 beside the readers over a quiet one, half a millisecond allowed for noise",
+            ms(percentile(&busy, 99)) / (ms(percentile(&quiet, 99)) + 0.5),
+            "",
+            2.0,
+        ),
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        Figure::at_least(
+            "messages of the neighbour over a quiet one",
+            busy.len() as f64 / quiet.len() as f64,
+            "",
+            0.5,
+        ),
+        Figure::told("CPU time of the flood", ms(cpu), "ms"),
+        Figure::at_most("growth for each reader", mib(growth) / 50.0, "MiB", 1.25),
+    ]
+}
