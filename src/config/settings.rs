@@ -185,8 +185,9 @@ settings! {
         topic_levels_max: u16 = 128, between(1, 65_535);
         /// Topic aliases that an MQTT 5.0 client can define on its connection; 0 permits none.
         topic_alias_maximum: u16 = 64, ANY;
-        /// Topic aliases that the broker defines towards a client that permits them; 0 uses none.
-        topic_alias_outgoing_max: u16 = 16, ANY;
+        /// Topic aliases that the broker defines towards a client that permits them; 0 uses none. They make packets shorter, but
+        /// MQTT.js, paho-python and `mosquitto_sub` permit them and lose topics. They are never used for QoS 2.
+        topic_alias_outgoing_max: u16 = 0, ANY;
     }
     section "Features offered to clients" {
         /// Whether subscriptions can contain wildcards. If not, CONNACK informs MQTT 5.0 clients, and one that subscribes with a

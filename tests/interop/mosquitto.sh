@@ -127,7 +127,10 @@ large() { # version qos
 }
 
 many() { # version qos: more than twenty in flight
-    listen out -V "$1" -t "mosq/$1/many" -q "$2" -C 300
+    local aliases=()
+    # mosquitto_sub ends with a protocol error at an alias, although it permits them here.
+    if [ "$1" = mqttv5 ]; then aliases=(-D connect topic-alias-maximum 10); fi
+    listen out -V "$1" "${aliases[@]}" -t "mosq/$1/many" -q "$2" -C 300
     seq 1 300 | send -V "$1" -t "mosq/$1/many" -q "$2" -l
     collect out
     equal "$got" "$(seq 1 300)"

@@ -52,7 +52,7 @@ pub struct Limits {
     pub outbox_bytes_max: u32,
     /// Topic aliases a 5.0 client may use towards us; a higher one closes with 0x94.
     pub topic_alias_maximum: u16,
-    /// Topic aliases we use towards a 5.0 client, if it allows as many.
+    /// Topic aliases we use towards a 5.0 client, if it allows as many; never on QoS 2.
     pub topic_alias_outgoing_max: u16,
     /// Longest keep alive, in seconds; a 5.0 client that requests more or none is sent this one. 0: no limit.
     pub keep_alive_s_max: u16,
@@ -125,7 +125,7 @@ impl Default for Limits {
             queue_qos0_offline: false,
             outbox_bytes_max: 1024 * 1024,
             topic_alias_maximum: 64,
-            topic_alias_outgoing_max: 16,
+            topic_alias_outgoing_max: 0,
             keep_alive_s_max: 0,
             connect_timeout_ms: 10_000,
             close_timeout_ms: 5_000,

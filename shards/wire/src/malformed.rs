@@ -97,6 +97,8 @@ refusals! {
     ShareNameInvalid => MalformedPacket, "a share name is empty or contains a wildcard";
     /// No topic filter follows the share name [MQTT-4.8.2-2].
     SharedFilterMissing => MalformedPacket, "a shared subscription has no topic filter";
+    /// A response topic is empty. It is used as a Topic Name, which is not [MQTT-4.7.3-1].
+    ResponseTopicEmpty => MalformedPacket, "a response topic is empty";
     /// A response topic contains a wildcard [MQTT-3.3.2-14].
     ResponseTopicHasWildcard => MalformedPacket, "a response topic contains a wildcard";
 

@@ -248,10 +248,11 @@ const checksOf5 = {
   async aliases(version, scope) {
     const properties = { topicAliasMaximum: 10 };
     const client = await Client.connect(version, scope, { autoAssignTopicAlias: true, properties });
-    await client.subscribe(`${scope}/#`, 1);
+    await client.subscribe(`${scope}/#`, 2);
     for (let round = 0; round < 5; round += 1) {
-      for (const topic of ['a', 'b', 'c']) {
-        await client.publish(`${scope}/${topic}`, `${round}`, { qos: 1 });
+      // It loses the topic of an aliased message of QoS 2, so the broker uses none there.
+      for (const [qos, topic] of ['a', 'b', 'c'].entries()) {
+        await client.publish(`${scope}/${topic}`, `${round}`, { qos });
         const message = await client.message();
         assert.deepStrictEqual([message.topic, message.payload.toString()], [`${scope}/${topic}`, `${round}`]);
       }

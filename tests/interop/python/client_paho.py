@@ -70,6 +70,8 @@ class Client(Face):
         if version == "5.0":
             properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = expiry_s
+            # paho takes this and then loses the topics of aliased messages, so the broker uses no alias by default.
+            properties.TopicAliasMaximum = 10
             options = {"clean_start": clean, "properties": properties}
         self.client.connect(HOST, PORT, 60, **options)
         self.client.loop_start()

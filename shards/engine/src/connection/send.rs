@@ -132,7 +132,8 @@ impl Connections {
         assert!(connection.is_open());
         let Outgoing { head, message, shared, topic_hash } = *outgoing;
         let topic_hash = || *topic_hash.get_or_init(|| hasher.bytes(message.topic.as_bytes()));
-        let aliases = connection.aliases_out.as_ref();
+        // None on QoS 2: widely used clients lose the topic of such a message.
+        let aliases = connection.aliases_out.as_ref().filter(|_| head.qos() != QoS::ExactlyOnce);
         let mut alias = aliases.map_or(AliasUse::Plain, |aliases| aliases.choose(message.topic, topic_hash));
         let mut parts = head.parts(turn.now, message);
         match alias {

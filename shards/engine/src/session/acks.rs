@@ -56,6 +56,9 @@ impl Session {
                 }
                 Acknowledged::Release(ReasonCode::Success)
             }
+            // Only a PUBREC below 0x80 is answered by PUBREL [MQTT-4.3.3-4]. The PUBCOMP of a PUBREL that is out ends the
+            // delivery.
+            Some((Stage::Release, _)) | None if ack.reason.is_error() => Acknowledged::Already,
             // The client repeats a PUBREC whose PUBREL is out already.
             Some((Stage::Release, _)) => Acknowledged::Release(ReasonCode::Success),
             Some((Stage::Publish(_), QoS::AtMostOnce | QoS::AtLeastOnce)) => Acknowledged::OutOfStage,

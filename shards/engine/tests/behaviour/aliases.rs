@@ -46,7 +46,7 @@ fn an_alias_never_set_or_too_high_ends_the_connection() {
 
 #[test]
 fn mqtt_3_3_2_7_aliases_end_with_their_connection() {
-    run(Limits::default(), |shard| {
+    run(Limits { topic_alias_outgoing_max: 16, ..Limits::default() }, |shard| {
         let client = shard.connect(&Hello::v5("a").resume());
         send(shard, client, Some("t"), 1, "x");
         let client = shard.connect(&Hello::v5("a").resume().aliases(10));
@@ -86,6 +86,26 @@ fn mqtt_3_3_2_11_aliases_we_set_stay_within_what_the_client_and_we_allow() {
     }
 }
 
+/// MQTT.js and paho-python announce a Topic Alias Maximum and lose the topics of aliased messages: MQTT.js those of QoS 2.
+#[test]
+fn no_alias_is_used_by_default_and_none_on_qos_2() {
+    for (limits, expected) in [
+        (Limits::default(), [None, None, None]),
+        (Limits { topic_alias_outgoing_max: 16, ..Limits::default() }, [Some(1), Some(1), None]),
+    ] {
+        run(limits, |shard| {
+            let client = shard.connect(&Hello::v5("a").aliases(10));
+            shard.subscribe(client, "long/enough", 2);
+            for (qos, alias) in (0..).zip(expected) {
+                shard.publish(client, "long/enough", b"x", qos);
+                let message = shard.messages(client).remove(0);
+                assert_eq!(message.alias, alias, "QoS {qos}");
+                assert!(message.topic == "long/enough" || qos == 1 && alias.is_some());
+            }
+        });
+    }
+}
+
 /// Three numbers are easily confused: the aliases that clients may set, those that the broker sets, and those that this client accepts.
 #[test]
 fn each_direction_has_a_limit_of_its_own() {
@@ -119,7 +139,7 @@ fn each_direction_has_a_limit_of_its_own() {
 
 #[test]
 fn an_alias_that_would_make_a_message_too_long_is_left_out() {
-    run(Limits::default(), |shard| {
+    run(Limits { topic_alias_outgoing_max: 16, ..Limits::default() }, |shard| {
         let client = shard.connect(&Hello::v5("a").aliases(10).packet_bytes_max(50));
         shard.subscribe(client, "topic/name", 0);
         // 2 + 2 + 10 + 1 bytes around the payload, and three more with the alias.

@@ -127,6 +127,27 @@ fn mqtt_4_3_3_4_the_four_steps_of_qos_2_leave_nothing_behind() {
 }
 
 #[test]
+fn mqtt_4_3_3_4_a_pubrec_with_an_error_is_never_answered_by_pubrel() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("a").resume());
+        shard.subscribe(client, "t", 2);
+        // Of no delivery, of one whose PUBREL is out, and of one that has ended by it.
+        shard.send(client, &ack(AckKind::PubRec, 60_000, ReasonCode::QuotaExceeded));
+        assert_eq!(shard.take(client), []);
+        shard.publish(client, "t", b"x", 2);
+        let id = shard.messages(client)[0].id;
+        shard.ack(client, AckKind::PubRec, id);
+        assert_eq!(shard.acked(client, AckKind::PubRel, id), Some(0));
+        shard.send(client, &ack(AckKind::PubRec, id, ReasonCode::UnspecifiedError));
+        assert_eq!(shard.take(client), []);
+        shard.ack(client, AckKind::PubComp, id);
+        shard.send(client, &ack(AckKind::PubRec, id, ReasonCode::UnspecifiedError));
+        assert_eq!(shard.take(client), []);
+        assert_eq!(shard.engine.audit().sessions[0].delivered, 1);
+    });
+}
+
+#[test]
 fn mqtt_4_4_0_2_a_negative_acknowledgement_ends_the_delivery() {
     for (bits, kind) in [(1, AckKind::PubAck), (2, AckKind::PubRec)] {
         run(Limits::default(), |shard| {

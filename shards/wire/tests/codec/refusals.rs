@@ -89,6 +89,14 @@ const TOPICS: &[Row] = &[
     ("a wildcard in a share name", V5, 0x82, b"\0\x01\0\0\x0A$share/+/a\0", M::ShareNameInvalid),
     ("no filter behind the share name", V5, 0x82, b"\0\x01\0\0\x08$share/g\0", M::SharedFilterMissing),
     ("an empty one", V5, 0x82, b"\0\x01\0\0\x09$share/g/\0", M::SharedFilterMissing),
+    ("an empty response topic", V5, 0x30, b"\0\x01a\x03\x08\0\0", M::ResponseTopicEmpty),
+    (
+        "an empty response topic of a will",
+        V5,
+        0x10,
+        b"\0\x04MQTT\x05\x04\0\0\0\0\0\x03\x08\0\0\0\x01w\0\0",
+        M::ResponseTopicEmpty,
+    ),
     ("a wildcard in a response topic", V5, 0x30, b"\0\x01a\x04\x08\0\x01+", M::ResponseTopicHasWildcard),
 ];
 

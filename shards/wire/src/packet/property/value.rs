@@ -86,6 +86,10 @@ impl<'a> Property<'a> {
             identifier::CONTENT_TYPE => Self::ContentType(reader.text()?),
             identifier::RESPONSE_TOPIC => {
                 let topic = reader.text()?;
+                // It is the Topic Name of the response.
+                if topic.is_empty() {
+                    return Err(Malformed::ResponseTopicEmpty);
+                }
                 if topic.contains(['+', '#']) {
                     return Err(Malformed::ResponseTopicHasWildcard);
                 }
