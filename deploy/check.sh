@@ -16,6 +16,8 @@ if [ -n "$said" ]; then
   printf '%s\n' "$said" >&2
   exit 1
 fi
+# A broker that a signal ended from elsewhere would stay dead with any other value.
+grep -qx 'Restart=always' systemd/mqtt-broker.service || { echo "systemd: Restart=always is missing" >&2; exit 1; }
 # The exposure in tenths, from 0 (closed) to 100 (open). The rest is the network itself.
 systemd-analyze security --offline=yes --threshold=20 --no-pager systemd/mqtt-broker.service | tail -n 1
 

@@ -34,14 +34,13 @@ use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::{logging, open_files, systemd};
-use shard::control::Shards;
 use shard::{cores, placement_key, thread};
 
 /// Time within which a stopping broker delivers the messages in flight to its clients.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Interval at which the shards export subscriptions that changed.
-const SUBSCRIPTIONS_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which the shards export subscriptions that changed, and the control plane looks after its data directory.
+const SECOND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -82,12 +81,12 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
         );
     }
     listen::check(&mut config, bind_explicit)?;
-    let _data_dir = DataDir::take(&config.data_dir)?;
+    let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
     let signals = signals::listen()?;
     let mut report = Report::start();
-    let writer = Writer::start(&config.data_dir, shard_count.into())?;
+    let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
@@ -101,12 +100,25 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     }
     systemd::ready("serving");
 
-    let report_statistics = |trigger| {
-        report.print(&shards.totals());
-        report.log_shards(&shards.each(), trigger);
-        log.report_dropped();
-    };
-    wait(&config, &shards, &signals, commands.receiver(), report_statistics, publish_statistics);
+    wait(&config, &signals, commands.receiver(), |due| match due {
+        Due::Statistics(trigger) => {
+            report.print(&shards.totals());
+            report.log_shards(&shards.each(), trigger);
+            log.report_dropped();
+        }
+        Due::SysTopics => publish_statistics(),
+        Due::Watchdog if shards.all_shards_turned() => systemd::watchdog(),
+        Due::Watchdog => {}
+        Due::Second => {
+            shards.export_subscriptions();
+            data_dir.report_change();
+        }
+        Due::Disconnect(command) => shards.disconnect(command),
+        Due::Reload => warn!(
+            "SIGHUP: this version cannot reload its configuration; a restart applies changes \
+             (systemctl restart mqtt-broker)"
+        ),
+    });
 
     drop(commands);
     info!("stopping: disconnecting clients after their messages in flight");
@@ -117,34 +129,48 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     written
 }
 
-/// Runs the timers of the control plane until a signal says to stop. `report` prints the statistics,
-/// `publish_statistics` publishes them below `$SYS`.
+/// Work of the control plane that is due.
+enum Due {
+    /// Print the statistics.
+    Statistics(Trigger),
+    /// Publish the statistics below `$SYS`.
+    SysTopics,
+    /// Tell the service manager that the shards turn.
+    Watchdog,
+    /// The work of each second.
+    Second,
+    /// A command of the operator.
+    Disconnect(DisconnectCommand),
+    /// Read the configuration again.
+    Reload,
+}
+
+/// Runs the timers of the control plane until a signal says to stop, and passes whatever is due to `work`.
 fn wait(
     config: &Config,
-    shards: &Shards,
     signals: &Receiver<Signal>,
     commands: &Receiver<DisconnectCommand>,
-    mut report: impl FnMut(Trigger),
-    mut publish_statistics: impl FnMut(),
+    mut work: impl FnMut(Due),
 ) {
     let every = |interval: Option<Duration>| interval.map_or_else(never, tick);
     let seconds =
         |seconds: u32| Some(Duration::from_secs(seconds.into())).filter(|interval| !interval.is_zero());
-    let report_due = every(seconds(config.stats_interval_s));
-    let sys_due = every(seconds(config.sys_interval_s));
+    let statistics_due = every(seconds(config.stats_interval_s));
+    let sys_topics_due = every(seconds(config.sys_interval_s));
     let watchdog_due = every(systemd::watchdog_interval());
-    let subscriptions_due = tick(SUBSCRIPTIONS_INTERVAL);
+    let second_due = tick(SECOND);
     loop {
         select! {
             recv(signals) -> signal => match signal {
-                Ok(Signal::Statistics) => report(Trigger::Signal),
+                Ok(Signal::Statistics) => work(Due::Statistics(Trigger::Signal)),
+                Ok(Signal::Reload) => work(Due::Reload),
                 Ok(Signal::Stop) | Err(_) => return,
             },
-            recv(commands) -> command => if let Ok(command) = command { shards.disconnect(command) },
-            recv(report_due) -> _ => report(Trigger::Interval),
-            recv(sys_due) -> _ => publish_statistics(),
-            recv(watchdog_due) -> _ => if shards.all_shards_turned() { systemd::watchdog() },
-            recv(subscriptions_due) -> _ => shards.export_subscriptions(),
+            recv(commands) -> command => if let Ok(command) = command { work(Due::Disconnect(command)) },
+            recv(statistics_due) -> _ => work(Due::Statistics(Trigger::Interval)),
+            recv(sys_topics_due) -> _ => work(Due::SysTopics),
+            recv(watchdog_due) -> _ => work(Due::Watchdog),
+            recv(second_due) -> _ => work(Due::Second),
         }
     }
 }

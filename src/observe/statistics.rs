@@ -3,12 +3,12 @@
 
 use std::array::from_fn;
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
 
 use engine::DropReason;
 use tracing::{debug, info, warn};
 
-use crate::process::{clock, systemd};
+use crate::observe::busy::{BusyMeter, ThreadTimes};
+use crate::process::systemd;
 
 /// Declares the counters of a shard once, for the struct, its sum and its outputs.
 macro_rules! shard_totals {
@@ -102,13 +102,13 @@ shard_totals! {
     parked_wakes,
 }
 
-/// Counters of one shard and the CPU time of its thread, where the system reports it.
+/// Counters of one shard and the times of its thread, where the system reports them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardReport {
     /// Counters of the shard.
     pub(crate) totals: ShardTotals,
-    /// CPU time since its start.
-    pub(crate) busy: Option<Duration>,
+    /// Times of its thread.
+    pub(crate) times: Option<ThreadTimes>,
 }
 
 /// Sums over all shards.
@@ -161,10 +161,7 @@ impl Totals {
 #[derive(Debug)]
 pub(crate) struct Report {
     dropped: u64,
-    /// Time of the last report.
-    seen: Instant,
-    /// CPU time of each shard at that time.
-    busy: Vec<Duration>,
+    busy: BusyMeter,
 }
 
 /// The trigger of a report, which determines the log level of its shard lines.
@@ -177,9 +174,9 @@ pub(crate) enum Trigger {
 }
 
 impl Report {
-    /// Starts without a report; the shards start now.
+    /// Starts without a report.
     pub(crate) fn start() -> Self {
-        Self { dropped: 0, seen: clock::read(), busy: Vec::new() }
+        Self { dropped: 0, busy: BusyMeter::default() }
     }
 
     /// Prints the block on standard output, sends its first line to the service manager, and logs a warning if
@@ -202,12 +199,8 @@ impl Report {
 
     /// Logs one line for each shard, in order. `busy_percent` covers the time since the last call.
     pub(crate) fn log_shards(&mut self, shards: &[ShardReport], trigger: Trigger) {
-        let now = clock::read();
-        let since = now.duration_since(self.seen);
-        self.busy.resize(shards.len(), Duration::ZERO);
-        for (shard, ShardReport { totals, busy }) in shards.iter().enumerate() {
-            let busy_percent = busy.map(|busy| percent(busy.saturating_sub(self.busy[shard]), since));
-            self.busy[shard] = busy.unwrap_or_default();
+        let percents = self.busy.percents(shards);
+        for (shard, (ShardReport { totals, .. }, busy_percent)) in shards.iter().zip(percents).enumerate() {
             let ShardTotals {
                 connections,
                 sessions,
@@ -243,14 +236,7 @@ impl Report {
                 Trigger::Signal => log!(info),
             }
         }
-        self.seen = now;
     }
-}
-
-/// `part` of `whole` in percent, rounded.
-pub(crate) fn percent(part: Duration, whole: Duration) -> u64 {
-    let whole_us = whole.as_micros().max(1);
-    u64::try_from((part.as_micros() * 100 + whole_us / 2) / whole_us).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -289,16 +275,5 @@ mod tests {
         check(9_999, 10_000, "9999/10000 (100.0%)");
         check(10_000, 10_000, "10000/10000 (100.0%)");
         check(1, 3, "1/3 (33.3%)");
-    }
-
-    #[test]
-    fn a_share_of_time_is_a_rounded_percentage() {
-        let check = |part, whole, expected| {
-            assert_eq!(percent(Duration::from_millis(part), Duration::from_millis(whole)), expected);
-        };
-        check(0, 0, 0);
-        check(5, 1_000, 1);
-        check(4, 1_000, 0);
-        check(1_000, 1_000, 100);
     }
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use engine::DropReason;
 
+use crate::observe::busy::BusyMeter;
 use crate::observe::load_average::LoadAverage;
-use crate::observe::statistics::{ShardReport, ShardTotals, Totals, percent};
+use crate::observe::statistics::{ShardReport, ShardTotals, Totals};
 use crate::process::clock;
 
 /// One message: topic and payload.
@@ -37,9 +38,9 @@ pub(crate) struct SysTopics {
     published: BTreeMap<String, String>,
     clients_max: u64,
     loads: [LoadAverage; LOADS.len()],
-    /// Time of the last call, and the CPU time of each shard at that time.
+    /// Time of the last call.
     seen: Instant,
-    busy: Vec<Duration>,
+    busy: BusyMeter,
 }
 
 impl SysTopics {
@@ -52,7 +53,7 @@ impl SysTopics {
             clients_max: 0,
             loads: Default::default(),
             seen: now,
-            busy: Vec::new(),
+            busy: BusyMeter::default(),
         }
     }
 
@@ -84,8 +85,8 @@ impl SysTopics {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
         add_totals(sums, self.clients_max, &mut add);
-        self.busy.resize(shards.len(), Duration::ZERO);
-        for (number, ShardReport { totals, busy }) in shards.iter().enumerate() {
+        let percents = self.busy.percents(shards);
+        for (number, (ShardReport { totals, .. }, busy_percent)) in shards.iter().zip(percents).enumerate() {
             let mut prefix = String::new();
             let _ = write!(prefix, "shard/{number}/");
             for (name, number) in [
@@ -99,10 +100,8 @@ impl SysTopics {
             ] {
                 add(&format!("{prefix}{name}"), number);
             }
-            if let Some(busy) = *busy {
-                let share = percent(busy.saturating_sub(self.busy[number]), now.duration_since(self.seen));
-                add(&format!("{prefix}busy_percent"), share);
-                self.busy[number] = busy;
+            if let Some(busy_percent) = busy_percent {
+                add(&format!("{prefix}busy_percent"), busy_percent);
             }
         }
         for (load, (name, total)) in self.loads.iter_mut().zip(LOADS) {
@@ -151,6 +150,8 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! The process and its operating system: clock, open files, signals, service manager, data directory, atomic file
+//! The process and its operating system: clock, open files, signals, terminal, service manager, data directory, atomic file
 //! replacement and the log. Each module wraps one service of the system; the other rooms use that service only through
 //! it.
 
@@ -11,3 +11,5 @@ pub(crate) mod open_files;
 pub(crate) mod scratch;
 pub(crate) mod signals;
 pub(crate) mod systemd;
+#[cfg(unix)]
+pub(crate) mod terminal;

@@ -63,7 +63,7 @@ impl Shards {
     pub(crate) fn each(&self) -> Vec<ShardReport> {
         self.threads
             .iter()
-            .map(|thread| ShardReport { totals: thread.gauges.read(), busy: thread.id.busy() })
+            .map(|thread| ShardReport { totals: thread.gauges.read(), times: thread.id.times() })
             .collect()
     }
 

@@ -3,9 +3,12 @@
 
 use std::num::NonZero;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
+
+use crate::observe::busy::ThreadTimes;
+use crate::process::clock;
 
 /// Number of shards for the setting `shards`; 0 selects one for each core that the process can use.
 pub(crate) fn shard_count(shards: u32) -> u16 {
@@ -27,31 +30,37 @@ pub(crate) fn assign(shard_count: u16) -> Vec<CoreId> {
 /// A thread whose CPU time can be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadId {
+    started: Instant,
     #[cfg(target_os = "linux")]
     id: rustix::thread::Pid,
 }
 
 impl ThreadId {
-    /// The calling thread.
+    /// The calling thread, which has just started.
     pub(crate) fn current() -> Self {
         Self {
+            started: clock::read(),
             #[cfg(target_os = "linux")]
             id: rustix::thread::gettid(),
         }
     }
 
-    /// CPU time of the thread since it started; `None` where the system does not report it.
+    /// The times of the thread; `None` where the system reports no CPU time.
+    pub(crate) fn times(self) -> Option<ThreadTimes> {
+        let worked = self.worked()?;
+        Some(ThreadTimes { lived: clock::read().duration_since(self.started), worked })
+    }
+
     #[cfg(target_os = "linux")]
-    pub(crate) fn busy(self) -> Option<Duration> {
+    fn worked(self) -> Option<Duration> {
         let path = format!("/proc/self/task/{}/schedstat", self.id.as_raw_nonzero());
         let text = std::fs::read_to_string(path).ok()?;
         text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
     }
 
-    /// CPU time of the thread since it started; `None` where the system does not report it.
     #[cfg(not(target_os = "linux"))]
     #[expect(clippy::unused_self, reason = "Linux needs it")]
-    pub(crate) fn busy(self) -> Option<Duration> {
+    fn worked(self) -> Option<Duration> {
         None
     }
 }
@@ -79,9 +88,9 @@ mod tests {
     #[test]
     fn a_thread_that_works_is_busy() {
         let thread = ThreadId::current();
-        let Some(before) = thread.busy() else { return };
+        let Some(before) = thread.times() else { return };
         let mut sum = 0_u64;
-        while thread.busy().unwrap() < before + Duration::from_millis(2) {
+        while thread.times().unwrap().worked < before.worked + Duration::from_millis(2) {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
     }

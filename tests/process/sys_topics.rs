@@ -107,6 +107,18 @@ fn the_numbers_follow_every_shard() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_first_share_of_a_shards_time_is_a_percentage() {
+    // It was CPU time since the start divided by the microseconds since the first look, up to 12,215 %.
+    let broker = start("1", "60");
+    let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+    reader.subscribe("$SYS/broker/shard/0/busy_percent", 1);
+    let percent: u64 = reader.next_message().text().parse().expect("a number");
+    assert!(percent <= 100, "{percent}");
+    broker.stop();
+}
+
+#[test]
 fn retained_messages_refused_after_their_acknowledgement_are_counted() {
     let flags = ["--shards", "2", "--sys-interval-s", "1", "--retained-messages-max", "2"];
     let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });

@@ -1,8 +1,9 @@
 //! The thread that writes `subscriptions.json` as a whole, atomically, at most once a second and at the end.
-//! Invariant: the writer never blocks a running shard. A shard that finds the channel full sends its sessions again
-//! later.
+//! Invariants: the writer never blocks a running shard. A shard that finds the channel full sends its sessions again
+//! later. It overwrites no file of another broker, which may have the directory after it was deleted and made anew.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::format;
 use super::path;
 use crate::error::StartupError;
 use crate::process::atomic_file::{self, Readers};
+use crate::process::data_dir::{DataDir, Hold, HoldState};
 
 /// Minimum time between two writes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,13 +45,13 @@ impl Writer {
     ///
     /// # Errors
     /// If the system refuses the thread.
-    pub(crate) fn start(data_dir: &Path, shards: usize) -> Result<Self, StartupError> {
+    pub(crate) fn start(data_dir: &DataDir, shards: usize) -> Result<Self, StartupError> {
         // One set from each shard can wait during a write, and the final message.
         let (sender, receiver) = bounded(shards + 1);
-        let file = path(data_dir);
+        let state = State::new(path(data_dir.path()), data_dir.hold()?, shards);
         let thread = thread::Builder::new()
             .name("subscriptions".to_owned())
-            .spawn(move || State::new(file, shards).run(&receiver))
+            .spawn(move || state.run(&receiver))
             .map_err(|error| StartupError::system("start the thread that writes subscriptions", error))?;
         Ok(Self { sender, thread })
     }
@@ -90,14 +92,15 @@ impl Feed {
 
 struct State {
     file: PathBuf,
+    hold: Hold,
     /// The sessions of each shard as last sent.
     shards: Vec<Option<Vec<SessionRecord>>>,
     changed: bool,
 }
 
 impl State {
-    fn new(file: PathBuf, shards: usize) -> Self {
-        Self { file, shards: vec![None; shards], changed: false }
+    fn new(file: PathBuf, hold: Hold, shards: usize) -> Self {
+        Self { file, hold, shards: vec![None; shards], changed: false }
     }
 
     fn run(mut self, messages: &Receiver<Message>) -> Result<(), StartupError> {
@@ -135,8 +138,16 @@ impl State {
         };
         let mut sessions: Vec<&SessionRecord> = shards.into_iter().flatten().collect();
         sessions.sort_unstable_by(|a, b| a.client_id.cmp(&b.client_id));
-        atomic_file::replace(&self.file, Readers::All, |target| format::write(target, sessions.into_iter()))
-            .map_err(|error| StartupError::SubscriptionsUnwritten { file: self.file.clone(), error })?;
+        let written = match self.hold.state() {
+            HoldState::Anothers => Err(io::Error::other("another broker has taken the data directory")),
+            // A directory that somebody has made anew keeps the subscriptions for the next start.
+            HoldState::Ours | HoldState::Deleted => {
+                atomic_file::replace(&self.file, Readers::All, |target| {
+                    format::write(target, sessions.into_iter())
+                })
+            }
+        };
+        written.map_err(|error| StartupError::SubscriptionsUnwritten { file: self.file.clone(), error })?;
         self.changed = false;
         Ok(())
     }
@@ -167,7 +178,7 @@ mod tests {
     #[test]
     fn the_last_set_of_every_shard_is_written_at_the_end() {
         let scratch = Scratch::new("subscriptions_last");
-        let writer = Writer::start(scratch.path(), 2).unwrap();
+        let writer = Writer::start(&DataDir::take(scratch.path()).unwrap(), 2).unwrap();
         let feed = writer.feed();
         feed.send_last(1, vec![session("b", "first")]);
         feed.send_last(0, vec![session("c", "x"), session("a", "x")]);
@@ -177,9 +188,10 @@ mod tests {
             load(scratch.path()).unwrap(),
             [session("a", "x"), session("b", "second"), session("c", "x")]
         );
-        let names: Vec<_> =
+        let mut names: Vec<_> =
             fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, ["subscriptions.json"], "no temporary file stays");
+        names.sort();
+        assert_eq!(names, ["broker.lock", "subscriptions.json"], "no temporary file stays");
     }
 
     #[test]
@@ -190,7 +202,7 @@ mod tests {
             format::write(target, before.iter())
         })
         .unwrap();
-        let writer = Writer::start(scratch.path(), 2).unwrap();
+        let writer = Writer::start(&DataDir::take(scratch.path()).unwrap(), 2).unwrap();
         writer.feed().send_last(0, vec![session("a", "x")]);
         writer.finish().unwrap();
         assert_eq!(load(scratch.path()).unwrap(), before);
@@ -199,7 +211,8 @@ mod tests {
     #[test]
     fn nothing_is_written_if_nothing_was_sent() {
         let scratch = Scratch::new("subscriptions_idle");
-        Writer::start(scratch.path(), 1).unwrap().finish().unwrap();
+        let data_dir = DataDir::take(scratch.path()).unwrap();
+        Writer::start(&data_dir, 1).unwrap().finish().unwrap();
         assert!(!path(scratch.path()).exists());
     }
 
@@ -207,10 +220,27 @@ mod tests {
     fn a_file_that_cannot_be_written_is_reported() {
         let scratch = Scratch::new("subscriptions_unwritable");
         let gone = scratch.path().join("gone");
-        let writer = Writer::start(&gone, 1).unwrap();
+        let writer = Writer::start(&DataDir::take(&gone).unwrap(), 1).unwrap();
+        fs::remove_dir_all(&gone).unwrap();
         writer.feed().send_last(0, vec![session("a", "x")]);
         let error = writer.finish().unwrap_err();
         assert!(matches!(error, StartupError::SubscriptionsUnwritten { .. }), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_file_of_a_broker_that_took_the_directory_over_is_left_alone() {
+        let scratch = Scratch::new("subscriptions_anothers");
+        let directory = scratch.path().join("data");
+        let writer = Writer::start(&DataDir::take(&directory).unwrap(), 1).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        let another = Writer::start(&DataDir::take(&directory).unwrap(), 1).unwrap();
+        another.feed().send_last(0, vec![session("another", "x")]);
+        another.finish().unwrap();
+        writer.feed().send_last(0, vec![session("a", "x")]);
+        let error = writer.finish().unwrap_err().to_string();
+        assert!(error.contains("another broker"), "{error}");
+        assert_eq!(load(&directory).unwrap(), [session("another", "x")]);
     }
 
     #[test]

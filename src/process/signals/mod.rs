@@ -8,6 +8,8 @@ mod system;
 #[path = "windows.rs"]
 mod system;
 
+use std::thread;
+
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::StartupError;
@@ -22,8 +24,12 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// A request of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// SIGINT or SIGTERM; on Windows Ctrl-C, or the end of the console, the session or the system: stop cleanly.
+    /// SIGINT, SIGTERM, or SIGHUP because the terminal was closed; on Windows Ctrl-C, or the end of the console, the session or
+    /// the system: stop cleanly.
     Stop,
+    /// SIGHUP for any other reason: read the configuration again.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "Windows has no such signal"))]
+    Reload,
     /// SIGUSR1; on Windows Ctrl-Break: print statistics now.
     Statistics,
 }
@@ -36,6 +42,15 @@ pub(crate) fn listen() -> Result<Receiver<Signal>, StartupError> {
     let (sender, receiver) = bounded(WAITING_MAX);
     system::listen(SignalSender { sender })?;
     Ok(receiver)
+}
+
+/// Starts the thread that runs `wait` until the process ends.
+fn spawn(wait: impl FnOnce() + Send + 'static) -> Result<(), StartupError> {
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .map(drop)
+        .map_err(|error| StartupError::system("start the thread that waits for signals", error))
 }
 
 /// The sending end of the channel.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process;
-use std::thread;
 
 use tokio::runtime::Builder;
 use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
@@ -15,7 +14,7 @@ pub(super) fn listen(sender: SignalSender) -> Result<(), StartupError> {
     let runtime = Builder::new_current_thread().build().map_err(refused)?;
     // The handlers are installed before this function returns, not only when the thread runs.
     let mut console = Console::take().map_err(refused)?;
-    let wait = move || {
+    super::spawn(move || {
         runtime.block_on(async {
             let mut stopping = false;
             loop {
@@ -34,12 +33,7 @@ pub(super) fn listen(sender: SignalSender) -> Result<(), StartupError> {
                 sender.send(signal);
             }
         });
-    };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(wait)
-        .map_err(|error| StartupError::system("start the thread that waits for signals", error))?;
-    Ok(())
+    })
 }
 
 /// The events of a console.
