@@ -12,6 +12,8 @@ impl Config {
     pub(crate) fn engine_limits(&self, shard_count: u16) -> Limits {
         Limits {
             packet_bytes_max: self.packet_bytes_max,
+            connect_bytes_max: self.connect_bytes_max,
+            unjudged_bytes_max: self.unjudged_bytes_max.div_ceil(shard_count.into()),
             receive_maximum: self.receive_maximum,
             inflight_max: self.inflight_max,
             queue_messages_max: self.queue_messages_max,
@@ -21,6 +23,7 @@ impl Config {
             outbox_bytes_max: self.outbox_bytes_max,
             topic_alias_maximum: self.topic_alias_maximum,
             topic_alias_outgoing_max: self.topic_alias_outgoing_max,
+            alias_bytes_max: self.alias_bytes_max,
             keep_alive_s_max: self.keep_alive_s_max,
             connect_timeout_ms: u32::from(self.connect_timeout_s) * 1_000,
             default_session_expiry_s: self.default_session_expiry_s,

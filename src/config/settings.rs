@@ -177,6 +177,9 @@ settings! {
         /// Longest packet accepted, in bytes, including its header (Maximum Packet Size). The default fits a
         /// payload of 1 MiB with room to spare. A longer packet is refused as soon as its header is read.
         packet_bytes_max: u32 = 2_097_152, between(1_024, MQTT_PACKET_BYTES_MAX);
+        /// Longest packet accepted of a peer that is not connected yet, in bytes: CONNECT, and AUTH during the exchange. A longer
+        /// one is refused as soon as its header is read.
+        connect_bytes_max: u32 = 100_000, between(1_024, MQTT_PACKET_BYTES_MAX);
         /// Maximum number of bytes of authentication method and data in one packet; more is refused with 0x97.
         authentication_bytes_max: u16 = 4_096, between(64, 65_535);
         /// Longest client identifier accepted, in bytes.
@@ -188,6 +191,9 @@ settings! {
         /// Topic aliases that the broker defines towards a client that permits them; 0 uses none. They make packets shorter, but
         /// MQTT.js, paho-python and `mosquitto_sub` permit them and lose topics. They are never used for QoS 2.
         topic_alias_outgoing_max: u16 = 0, ANY;
+        /// Maximum number of bytes of the topics of one connection's aliases, in each direction. A client that sets more is
+        /// disconnected with 0x97; towards it, the broker sets no more.
+        alias_bytes_max: u32 = 65_536, between(256, 1_073_741_824);
     }
     section "Features offered to clients" {
         /// Whether subscriptions can contain wildcards. If not, CONNACK informs MQTT 5.0 clients, and one that subscribes with a
@@ -223,6 +229,9 @@ settings! {
         retained_messages_max: u32 = 1_000_000, ANY;
         /// Maximum number of bytes of retained messages, including their topics.
         retained_bytes_max: u64 = 1_073_741_824, from(0);
+        /// Limit in bytes on everything that is held for peers that are not connected yet: unfinished CONNECTs and exchanges of
+        /// authentication. Above it, the peer that holds most is closed, of equals the oldest.
+        unjudged_bytes_max: u64 = 67_108_864, from(65_536);
         /// Limit in bytes on the memory that the broker accounts for: messages, outgoing data, wills, topic filters, and partly
         /// received packets. Above it, new work is refused with 0x97, and a connection with a long partly received packet is
         /// closed; 16 KiB of such a packet are accepted for each connection in any case. 0 sets no limit.

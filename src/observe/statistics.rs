@@ -88,6 +88,12 @@ shard_totals! {
     retained_refused,
     /// Connections that were closed for lack of memory with a partly received packet.
     half_packets_refused,
+    /// Connections that were closed for a CONNECT or AUTH that was too long, before their client was known.
+    connects_too_long,
+    /// Connections that were closed because peers that are not connected yet held too many bytes.
+    unjudged_closed,
+    /// Connections that were closed for topic aliases that were too long together.
+    aliases_too_long,
     /// Publishes to topics that clients must not publish to.
     publishes_denied,
     /// Messages forwarded to other shards, one for each shard.

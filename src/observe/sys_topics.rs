@@ -143,6 +143,9 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/messages/refused/no_room", sums.publishes_refused);
     add("publish/messages/refused/not_authorized", sums.publishes_denied);
     add("clients/closed_for_memory", sums.half_packets_refused);
+    add("clients/closed/connect_too_long", sums.connects_too_long);
+    add("clients/closed/unjudged_bytes", sums.unjudged_closed);
+    add("clients/closed/aliases_too_long", sums.aliases_too_long);
     for reason in DropReason::ALL {
         add(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
     }

@@ -13,6 +13,7 @@ mod figure;
 mod meter;
 mod neighbour;
 mod readers;
+mod strangers;
 
 use std::process::ExitCode;
 
@@ -46,11 +47,23 @@ struct Scenario {
 }
 
 /// Every scenario. Those of one section share a file.
-const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "stalled_readers",
-    claim: "readers that never read do not slow their neighbours",
-    run: readers::stalled_readers,
-}];
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "stalled_readers",
+        claim: "readers that never read do not slow their neighbours",
+        run: readers::stalled_readers,
+    },
+    Scenario {
+        name: "unfinished_connects",
+        claim: "peers that are not connected yet hold little, one by one and together",
+        run: strangers::unfinished_connects,
+    },
+    Scenario {
+        name: "aliases",
+        claim: "topic aliases of a connection are bounded by their bytes",
+        run: strangers::aliases,
+    },
+];
 
 #[expect(clippy::print_stdout, reason = "the tables are the result")]
 fn main() -> ExitCode {

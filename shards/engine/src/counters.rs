@@ -106,6 +106,12 @@ pub struct Counters {
     pub connections_refused: u64,
     /// CONNECT packets that could be read, accepted or not.
     pub connects_received: u64,
+    /// Connections closed for a CONNECT or AUTH longer than `Limits::connect_bytes_max`, before their client was known.
+    pub connects_too_long: u64,
+    /// Connections closed because they held most of the bytes of all unknown peers, which were too many.
+    pub unjudged_closed: u64,
+    /// Connections closed for topic aliases longer than `Limits::alias_bytes_max` together.
+    pub aliases_too_long: u64,
     /// Connections closed for a malformed packet or a protocol error.
     pub protocol_errors: u64,
     /// Clients that failed to authenticate, at CONNECT or later.

@@ -300,6 +300,7 @@ impl Rooms {
             wills: sessions.will_bytes(),
             filters: self.topics.text_bytes(),
             authentications: connections.authentication_bytes(),
+            aliases: connections.alias_bytes(),
             partial_packets: connections.partial_packet_bytes(),
         }
     }

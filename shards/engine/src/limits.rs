@@ -35,6 +35,12 @@ pub enum Redirect {
 pub struct Limits {
     /// Longest packet accepted, in bytes with its fixed header; a longer one closes with 0x95.
     pub packet_bytes_max: u32,
+    /// Longest packet accepted of a peer that is not known yet, CONNECT and AUTH, in bytes with its fixed header; a longer one
+    /// closes, of a 5.0 client with 0x95.
+    pub connect_bytes_max: u32,
+    /// Bytes that this shard may hold for all such peers together: unfinished CONNECTs and exchanges of authentication. Past it
+    /// the peer that holds most is closed, of equals the oldest.
+    pub unjudged_bytes_max: u64,
     /// QoS 1 and 2 messages one client may have unacknowledged towards us; past it 0x93 (5.0).
     pub receive_maximum: u16,
     /// QoS 1 and 2 messages in flight to one session; further ones queue.
@@ -54,6 +60,9 @@ pub struct Limits {
     pub topic_alias_maximum: u16,
     /// Topic aliases we use towards a 5.0 client, if it allows as many; never on QoS 2.
     pub topic_alias_outgoing_max: u16,
+    /// Bytes of the topics of one connection's aliases, in each direction. A client that sets more is closed with 0x97; towards it
+    /// the topic goes out without an alias.
+    pub alias_bytes_max: u32,
     /// Longest keep alive, in seconds; a 5.0 client that requests more or none is sent this one. 0: no limit.
     pub keep_alive_s_max: u16,
     /// How long a connection may take to send its CONNECT, in milliseconds.
@@ -117,6 +126,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             packet_bytes_max: 2 * 1024 * 1024,
+            connect_bytes_max: 100_000,
+            unjudged_bytes_max: 64 * 1024 * 1024,
             receive_maximum: 1024,
             inflight_max: 1024,
             queue_messages_max: 10_000,
@@ -126,6 +137,7 @@ impl Default for Limits {
             outbox_bytes_max: 1024 * 1024,
             topic_alias_maximum: 64,
             topic_alias_outgoing_max: 0,
+            alias_bytes_max: 64 * 1024,
             keep_alive_s_max: 0,
             connect_timeout_ms: 10_000,
             close_timeout_ms: 5_000,

@@ -17,6 +17,8 @@ pub struct MemoryUse {
     pub filters: u64,
     /// CONNECTs of clients that are being authenticated.
     pub authentications: u64,
+    /// Topic aliases in both directions, with their tables.
+    pub aliases: u64,
     /// Packets of which a part has come.
     pub partial_packets: u64,
 }
@@ -26,7 +28,7 @@ impl MemoryUse {
     /// that wait in the middle of theirs.
     #[must_use]
     pub const fn settled(&self) -> u64 {
-        self.messages + self.outboxes + self.wills + self.filters + self.authentications
+        self.messages + self.outboxes + self.wills + self.filters + self.authentications + self.aliases
     }
 
     /// Bytes of everything.

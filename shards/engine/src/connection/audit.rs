@@ -27,7 +27,7 @@ impl Connections {
     /// If one of them is wrong.
     pub(crate) fn check(&self) {
         let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
-        let (mut pending_acks, mut handing_over) = (0, 0);
+        let (mut pending_acks, mut handing_over, mut aliases) = (0, 0, 0);
         for (id, connection) in self.iter() {
             connection.outbox.check();
             outboxes += connection.outbox.bytes();
@@ -35,6 +35,7 @@ impl Connections {
             let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
             assert!(partial == connection.partial_packet_bytes as usize);
             partial_packets += u64::from(connection.partial_packet_bytes);
+            aliases += connection.alias_bytes();
             starved += usize::from(connection.starved);
             let (pending, interest) = self.gate.counts_of(id, connection.ordinal);
             assert!(pending == connection.pending_ack_count as usize);
@@ -48,12 +49,14 @@ impl Connections {
         assert!(outboxes == self.outboxes.bytes_held);
         assert!(authentications == self.authentication_bytes);
         assert!(partial_packets == self.partial_packet_bytes);
+        assert!(aliases == self.alias_bytes);
         assert!(starved == self.starved.len());
         assert!(self.hand_overs.iter().all(|(id, _)| self.get(*id).is_some()));
         assert!(self.opened.is_empty());
         assert!(handing_over <= self.hand_overs.len());
         assert!(pending_acks <= self.gate.len());
         self.slab.check();
+        self.check_unjudged();
         self.gate.check();
     }
 }

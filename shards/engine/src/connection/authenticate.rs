@@ -100,11 +100,13 @@ impl Connections {
             awaiting: Awaiting::Nobody,
         });
         self.authentication_bytes += authentication.bytes_held();
-        let connection = self.current(id);
-        assert!(connection.authentication.is_none());
-        assert!(matches!(connection.phase, Phase::Fresh(_)));
-        connection.phase = Phase::Authenticating;
-        connection.authentication = Some(authentication);
+        let found = self.change_unjudged(id, |connection| {
+            assert!(connection.authentication.is_none());
+            assert!(matches!(connection.phase, Phase::Fresh(_)));
+            connection.phase = Phase::Authenticating;
+            connection.authentication = Some(authentication);
+        });
+        assert!(found.is_some());
         self.request_verdict(turn, id, data, true);
         Ok(())
     }
@@ -219,14 +221,16 @@ impl Connections {
     }
 
     fn change_authentication(&mut self, id: ConnectionId, change: impl FnOnce(&mut Authentication)) {
-        let Self { slab, authentication_bytes, .. } = self;
-        let connection = slab.get_mut(id.key());
-        let Some(authentication) = connection.and_then(|known| known.authentication.as_mut()) else { return };
-        let before = authentication.bytes_held();
-        change(authentication);
-        *authentication_bytes += authentication.bytes_held();
-        assert!(*authentication_bytes >= before);
-        *authentication_bytes -= before;
+        let changed = self.change_unjudged(id, |connection| {
+            let authentication = connection.authentication.as_mut()?;
+            let before = authentication.bytes_held();
+            change(authentication);
+            Some((before, authentication.bytes_held()))
+        });
+        let Some((before, after)) = changed.flatten() else { return };
+        self.authentication_bytes += after;
+        assert!(self.authentication_bytes >= before);
+        self.authentication_bytes -= before;
     }
 
     /// Sends AUTH with the method of CONNECT [MQTT-4.12.0-5]. A client that does not accept a packet of that length cannot

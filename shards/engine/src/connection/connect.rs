@@ -10,7 +10,6 @@ use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, QoS, ReasonCode};
 
 use super::bounded_write::append_bounded;
 use super::disconnect::server_reference;
-use super::topic_alias::OutgoingAliases;
 use super::{Connection, Connections, Phase};
 use crate::base::ids::ConnectionId;
 use crate::limits::{Limits, Redirect};
@@ -52,19 +51,22 @@ impl Connection {
         self.packet_bytes_max = packet_bytes_max.min(PACKET_BYTES_MAX);
         self.problem_information = connect.properties.request_problem_information.unwrap_or(true);
     }
-
-    /// Takes over the quota and the aliases that an accepted CONNECT grants us [MQTT-3.3.4-9].
-    pub(crate) fn set_quota(&mut self, limits: &Limits, connect: &Connect<'_>) {
-        assert!(matches!(self.phase, Phase::Accepting(_)));
-        self.receive_maximum = connect.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
-        self.send_quota = self.receive_maximum;
-        let alias_max =
-            connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_outgoing_max);
-        self.aliases_out = (alias_max > 0).then(|| OutgoingAliases::new(alias_max).into());
-    }
 }
 
 impl Connections {
+    /// Takes over the quota and the aliases that an accepted CONNECT grants us [MQTT-3.3.4-9].
+    pub(crate) fn set_quota(&mut self, limits: &Limits, id: ConnectionId, connect: &Connect<'_>) {
+        let connection = self.current(id);
+        assert!(matches!(connection.phase, Phase::Accepting(_)));
+        connection.receive_maximum = connect.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
+        connection.send_quota = connection.receive_maximum;
+        let alias_max =
+            connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_outgoing_max);
+        if alias_max > 0 {
+            self.begin_aliases_out(id, alias_max);
+        }
+    }
+
     /// Answers a CONNECT that is not accepted [MQTT-3.2.2-7]; `text` says more than the reason. It may be that not even
     /// the reason fits [MQTT-3.1.2-24].
     pub(crate) fn refuse_connect(
@@ -107,6 +109,21 @@ impl Connections {
             let version = if is_newer { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
             let text = format!("{malformed}");
             self.refuse_connect(turn, id, version, malformed.reason(), Some(&text));
+        }
+    }
+
+    /// Answers a CONNECT whose fixed header says that it is too long. Only 5.0 has a code for it, and only a client of which the
+    /// first bytes have come with the header is known to speak it.
+    pub(crate) fn refuse_long_connect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        malformed: Malformed,
+        body: &[u8],
+    ) {
+        if Connect::version_of(body) == Some(ProtocolVersion::V5) {
+            let text = format!("{malformed}");
+            self.refuse_connect(turn, id, ProtocolVersion::V5, malformed.reason(), Some(&text));
         }
     }
 }

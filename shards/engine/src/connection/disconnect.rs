@@ -46,6 +46,8 @@ pub(crate) enum Close {
     ProtocolError(ReasonCode),
     /// As [`Close::ProtocolError`], with a text that says what was wrong.
     Malformed(Malformed),
+    /// With 0x97: the topics of its aliases are longer than `Limits::alias_bytes_max` together.
+    AliasesTooLong,
     /// The exchange of authentication has failed: CONNACK or DISCONNECT, by the phase.
     Authentication(ReasonCode),
 }

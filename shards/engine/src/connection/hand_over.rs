@@ -21,10 +21,12 @@ impl Connections {
     ) {
         let mut bytes = Vec::with_capacity(frame.packet_bytes());
         frame.write_to(&mut bytes);
-        let connection = self.current(id);
-        assert!(matches!(connection.phase, Phase::Fresh(_)));
-        assert!(connection.outbox.bytes() == 0);
-        connection.phase = Phase::HandingOver;
+        let found = self.change_unjudged(id, |connection| {
+            assert!(matches!(connection.phase, Phase::Fresh(_)));
+            assert!(connection.outbox.bytes() == 0);
+            connection.phase = Phase::HandingOver;
+        });
+        assert!(found.is_some());
         self.hand_overs.push((id, bytes));
         turn.actions.push(Action::HandOver { connection: id, home });
     }

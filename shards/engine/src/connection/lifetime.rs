@@ -22,10 +22,12 @@ impl Connections {
 
     /// Binds a connection to a session; CONNACK is due.
     pub(crate) fn begin_accepting(&mut self, id: ConnectionId, session: SessionId) {
-        let connection = self.current(id);
-        assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating));
-        connection.phase = Phase::Accepting(session);
-        connection.owner = Some(session);
+        let found = self.change_unjudged(id, |connection| {
+            assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating));
+            connection.phase = Phase::Accepting(session);
+            connection.owner = Some(session);
+        });
+        assert!(found.is_some());
     }
 
     /// Takes the session of a connection away from it. A connection without one is left alone.
@@ -41,11 +43,10 @@ impl Connections {
     /// taken.
     pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.forget_unfinished(id);
+        self.forget_aliases(id);
         let connection = self.current(id);
         connection.phase = Phase::Closing;
         connection.partial_packet = None;
-        connection.aliases_in = None;
-        connection.aliases_out = None;
         // The bytes that were not consumed are offered once more, to be thrown away.
         connection.resume(turn.now, id, turn.actions);
         connection.ask_flush(id, turn.actions);
@@ -65,6 +66,7 @@ impl Connections {
     ) -> Option<(Option<SessionId>, u32, u32)> {
         self.get(id)?;
         self.forget_unfinished(id);
+        self.forget_aliases(id);
         let mut connection = self.slab.remove(id.key())?;
         assert!(connection.session().is_none());
         assert!(!connection.outbox.is_lent());
@@ -89,9 +91,11 @@ impl Connections {
 
     /// Forgets the unfinished business of a connection: a packet that is not whole, an exchange of authentication.
     fn forget_unfinished(&mut self, id: ConnectionId) {
-        let Some(connection) = self.slab.get_mut(id.key()) else { return };
-        let partial_packet_bytes = u64::from(core::mem::take(&mut connection.partial_packet_bytes));
-        let authentication = connection.authentication.take().map_or(0, |known| known.bytes_held());
+        let forgotten = self.change_unjudged(id, |connection| {
+            let authentication = connection.authentication.take().map_or(0, |known| known.bytes_held());
+            (u64::from(core::mem::take(&mut connection.partial_packet_bytes)), authentication)
+        });
+        let Some((partial_packet_bytes, authentication)) = forgotten else { return };
         assert!(self.partial_packet_bytes >= partial_packet_bytes);
         self.partial_packet_bytes -= partial_packet_bytes;
         assert!(self.authentication_bytes >= authentication);

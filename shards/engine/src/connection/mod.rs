@@ -5,6 +5,7 @@
 //! finds nothing.
 
 pub(crate) mod ack_gate;
+mod aliases;
 mod audit;
 pub(crate) mod authenticate;
 pub(crate) mod bounded_write;
@@ -20,6 +21,8 @@ mod release;
 pub(crate) mod send;
 mod timeout;
 pub(crate) mod topic_alias;
+mod unjudged;
+mod unjudged_bytes;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -41,6 +44,7 @@ use ack_gate::AckGate;
 use authenticate::Authentication;
 use outbox::{BufferPool, Chunk, Lend, Outbox};
 use topic_alias::{IncomingAliases, OutgoingAliases};
+use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
 
@@ -205,11 +209,6 @@ impl Connection {
         self.is_open() && self.awaiting_interest_count == 0 && self.is_outbox_half_empty(limits)
     }
 
-    /// The topic aliases that the client set.
-    pub(crate) fn aliases_in(&mut self) -> &mut IncomingAliases {
-        self.aliases_in.get_or_insert_default()
-    }
-
     /// Marks it as handed its DISCONNECT by the client: nothing keeps the host from closing at once.
     pub(crate) fn set_disconnected(&mut self) {
         self.has_disconnected = true;
@@ -282,6 +281,8 @@ pub(crate) struct Connections {
     authentication_steps: u64,
     authentication_bytes: u64,
     partial_packet_bytes: u64,
+    unjudged: UnjudgedBytes,
+    alias_bytes: u64,
 }
 
 impl Connections {
@@ -299,6 +300,8 @@ impl Connections {
             authentication_steps: 0,
             authentication_bytes: 0,
             partial_packet_bytes: 0,
+            unjudged: UnjudgedBytes::default(),
+            alias_bytes: 0,
         }
     }
 

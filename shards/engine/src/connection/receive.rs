@@ -45,14 +45,16 @@ impl Connections {
 
     /// Stores the part of a packet that has come. Returns whether it has grown beyond the free bytes.
     pub(crate) fn store_partial_packet(&mut self, id: ConnectionId, assembler: Assembler) -> bool {
-        let Some(connection) = self.slab.get_mut(id.key()) else { return false };
         // The buffer of an idle assembler still has the packet that was taken last.
         let partial_packet = (!assembler.is_idle()).then(|| Box::new(assembler));
         let after = partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
         let after = u32::try_from(after).unwrap_or(u32::MAX);
-        assert!(connection.partial_packet.is_none());
-        connection.partial_packet = partial_packet;
-        let before = core::mem::replace(&mut connection.partial_packet_bytes, after);
+        let before = self.change_unjudged(id, |connection| {
+            assert!(connection.partial_packet.is_none());
+            connection.partial_packet = partial_packet;
+            core::mem::replace(&mut connection.partial_packet_bytes, after)
+        });
+        let Some(before) = before else { return false };
         self.partial_packet_bytes += u64::from(after);
         assert!(self.partial_packet_bytes >= u64::from(before));
         self.partial_packet_bytes -= u64::from(before);

@@ -127,14 +127,16 @@ impl Connections {
         id: ConnectionId,
         outgoing: &Outgoing<'_>,
     ) -> bool {
-        let Self { slab, outboxes, hasher, .. } = self;
+        let Self { slab, outboxes, hasher, alias_bytes, .. } = self;
         let Some(connection) = slab.get_mut(id.key()) else { return false };
         assert!(connection.is_open());
         let Outgoing { head, message, shared, topic_hash } = *outgoing;
         let topic_hash = || *topic_hash.get_or_init(|| hasher.bytes(message.topic.as_bytes()));
         // None on QoS 2: widely used clients lose the topic of such a message.
         let aliases = connection.aliases_out.as_ref().filter(|_| head.qos() != QoS::ExactlyOnce);
-        let mut alias = aliases.map_or(AliasUse::Plain, |aliases| aliases.choose(message.topic, topic_hash));
+        let bytes_max = turn.limits.alias_bytes_max;
+        let mut alias =
+            aliases.map_or(AliasUse::Plain, |aliases| aliases.choose(message.topic, bytes_max, topic_hash));
         let mut parts = head.parts(turn.now, message);
         match alias {
             AliasUse::Plain => {}
@@ -158,7 +160,7 @@ impl Connections {
             }
         });
         if let (AliasUse::First(_), Some(aliases)) = (alias, connection.aliases_out.as_mut()) {
-            aliases.learned(hasher, message.topic, topic_hash());
+            *alias_bytes += aliases.learned(hasher, message.topic, topic_hash());
         }
         outboxes.end_publish(turn, connection, outgoing);
         true

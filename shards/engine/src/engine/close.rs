@@ -62,6 +62,10 @@ impl Rooms {
                 let text = alloc::format!("{malformed}");
                 connections.write_disconnect(turn, id, malformed.reason(), Some(&text));
             }
+            Close::AliasesTooLong => {
+                let text = "the topics of the aliases are longer than the broker keeps for one connection";
+                connections.write_disconnect(turn, id, ReasonCode::QuotaExceeded, Some(text));
+            }
             // CONNACK before the connection is open [MQTT-4.12.0-4], DISCONNECT afterwards [MQTT-4.12.1-2]. The session
             // of the client, if it had one before, is untouched by the first.
             Close::Authentication(reason) if phase == Phase::Authenticating => {

@@ -167,7 +167,7 @@ impl Rooms {
         self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
         let connections = &mut self.delivery.connections;
         connections.begin_accepting(id, session);
-        connections.current(id).set_quota(turn.limits, connect);
+        connections.set_quota(turn.limits, id, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
         assert!(connections.current(id).session() == Some(session));
         assert!(self.delivery.sessions.of_connection(session).connection() == Some(id));

@@ -51,15 +51,19 @@ impl Rooms {
                 Err(Close::ProtocolError(ReasonCode::TopicAliasInvalid))
             }
             (Some(topic), Some(alias)) => {
-                self.delivery.connections.current(id).aliases_in().set(alias, topic.as_str());
+                if !self.delivery.connections.set_alias(turn.limits, id, alias, topic.as_str()) {
+                    // Not 0x94: an alias within the announced maximum is never invalid [MQTT-3.3.2-9].
+                    turn.counters.aliases_too_long += 1;
+                    return Err(Close::AliasesTooLong);
+                }
                 self.publish_to(turn, id, session, publish, topic.as_str())
             }
             (None, Some(alias)) => {
-                let Some(topic) = self.delivery.connections.current(id).aliases_in().lend(alias) else {
+                let Some(topic) = self.delivery.connections.lend_alias(id, alias) else {
                     return Err(Close::ProtocolError(ReasonCode::ProtocolError));
                 };
                 let outcome = self.publish_to(turn, id, session, publish, &topic);
-                self.delivery.connections.current(id).aliases_in().give_back(alias, topic);
+                self.delivery.connections.give_back_alias(id, alias, topic);
                 outcome
             }
         }

@@ -46,13 +46,13 @@ impl Rooms {
                     break;
                 }
             }
-            let outcome = match assembler.next(&mut rest, turn.limits.packet_bytes_max) {
+            let outcome = match assembler.next(&mut rest, phase.packet_bytes_max(turn.limits)) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
                     let (phase, version) = self.delivery.connections.packet_received(turn, id);
                     self.frame(turn, id, (phase, version), frame)
                 }
-                Err(malformed) => Err(self.malformed(turn, id, malformed)),
+                Err(malformed) => Err(self.unreadable(turn, id, malformed, rest)),
             };
             if let Err(close) = outcome {
                 self.close(turn, id, &close);
@@ -63,6 +63,11 @@ impl Rooms {
         if has_grown && self.memory_use().is_over_ceiling_in_all(turn.limits) {
             turn.counters.partial_packets_refused += 1;
             self.close(turn, id, &Close::Reason(ReasonCode::QuotaExceeded));
+        }
+        // Bounded: this step added to one connection, and the one that is closed holds at least as much.
+        while let Some(debtor) = self.delivery.connections.unjudged_debtor(turn.limits) {
+            turn.counters.unjudged_closed += 1;
+            self.close(turn, debtor, &Close::Authentication(ReasonCode::QuotaExceeded));
         }
         turn.counters.bytes_received -= rest.len() as u64;
         Consumed::of(bytes.len() - rest.len())
@@ -225,6 +230,26 @@ impl Rooms {
             }
         }
         Ok(())
+    }
+
+    /// The close that a fixed header deserves which cannot be accepted; `body` is the part of its packet that has come.
+    #[cold]
+    fn unreadable(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        malformed: Malformed,
+        body: &[u8],
+    ) -> Close {
+        let phase = self.delivery.connections.current(id).phase();
+        let is_unknown = matches!(phase, Phase::Fresh(_) | Phase::Authenticating);
+        if is_unknown && matches!(malformed, Malformed::PacketTooLarge { .. }) {
+            turn.counters.connects_too_long += 1;
+            if matches!(phase, Phase::Fresh(_)) {
+                self.delivery.connections.refuse_long_connect(turn, id, malformed, body);
+            }
+        }
+        self.malformed(turn, id, malformed)
     }
 
     /// The close that a packet deserves which cannot be read. A first packet is answered here, if it can be.

@@ -155,3 +155,52 @@ fn an_alias_that_would_make_a_message_too_long_is_left_out() {
         }
     });
 }
+
+#[test]
+fn aliases_longer_than_their_bound_end_the_connection_with_the_quota_and_not_as_invalid() {
+    run(Limits { alias_bytes_max: 1_000, ..Limits::default() }, |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        let topic = |letter: &str, length| letter.repeat(length);
+        send(shard, client, Some(&topic("a", 600)), 1, "x");
+        send(shard, client, Some(&topic("b", 400)), 64, "x");
+        let held = shard.engine.memory_use().aliases;
+        assert!((2_000..3_000).contains(&held), "{held}: 64 places of 16 bytes, and their texts");
+        // The same topic again, a shorter one in its place, and a longer one where that made room.
+        send(shard, client, Some(&topic("a", 600)), 1, "x");
+        send(shard, client, Some(&topic("c", 100)), 1, "x");
+        send(shard, client, Some(&topic("d", 500)), 2, "x");
+        send(shard, client, None, 2, "x");
+        assert!(!shard.is_closed(client));
+        send(shard, client, Some("e"), 3, "x");
+        assert!(shard.is_closed(client));
+        let Some(Got::Disconnect(0x97, Some(text))) = shard.take(client).pop() else { panic!("no reason") };
+        assert!(text.contains("aliases"), "{text}");
+        assert_eq!(shard.engine.counters().aliases_too_long, 1);
+        assert_eq!(shard.engine.memory_use().aliases, 0);
+    });
+}
+
+#[test]
+fn towards_a_client_topics_beyond_the_bound_go_out_without_an_alias() {
+    run(Limits { topic_alias_outgoing_max: 16, alias_bytes_max: 1_000, ..Limits::default() }, |shard| {
+        let client = shard.connect(&Hello::v5("a").aliases(16));
+        shard.subscribe(client, "#", 0);
+        let (long, short) = ("l".repeat(600), "s".repeat(400));
+        for (topic, alias, is_told) in [
+            (long.clone(), Some(1), true),
+            ("m".repeat(401), None, true),
+            (short.clone(), Some(2), true),
+            ("another/one".to_owned(), None, true),
+            (long, Some(1), false),
+            (short, Some(2), false),
+        ] {
+            shard.publish(client, &topic, b"x", 0);
+            let message = shard.messages(client).remove(0);
+            assert_eq!((message.alias, message.topic), (alias, if is_told { topic } else { String::new() }));
+        }
+        let held = shard.engine.memory_use().aliases;
+        assert!((1_000..2_000).contains(&held), "{held}");
+        shard.goodbye(client);
+        assert_eq!(shard.engine.memory_use().aliases, 0);
+    });
+}

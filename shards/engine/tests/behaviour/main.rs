@@ -26,4 +26,5 @@ mod subscriptions;
 mod sys;
 mod timeouts;
 mod two_shards;
+mod unjudged;
 mod wills;

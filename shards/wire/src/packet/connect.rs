@@ -42,6 +42,12 @@ pub struct Connect<'a> {
 }
 
 impl<'a> Connect<'a> {
+    /// The version that the body of a CONNECT begins with, if that much of it has come and the version is known.
+    #[must_use]
+    pub fn version_of(body: &[u8]) -> Option<ProtocolVersion> {
+        read_version(&mut Reader::new(body)).ok()
+    }
+
     /// Reads the body of a CONNECT.
     ///
     /// # Errors

@@ -1,0 +1,74 @@
+//! The topic aliases of all connections: set, lent and forgotten.
+//!
+//! Invariant: the table counts the bytes of all aliases, so every change of one goes through this file or counts what it adds.
+
+use alloc::boxed::Box;
+use core::num::NonZeroU16;
+
+use super::topic_alias::OutgoingAliases;
+use super::{Connection, Connections};
+use crate::base::ids::ConnectionId;
+use crate::limits::Limits;
+
+impl Connection {
+    /// Bytes of its aliases in both directions.
+    pub(super) fn alias_bytes(&self) -> u64 {
+        let incoming = self.aliases_in.as_ref().map_or(0, |aliases| aliases.bytes_held());
+        incoming + self.aliases_out.as_ref().map_or(0, |aliases| aliases.bytes_held())
+    }
+}
+
+impl Connections {
+    /// Bytes of all aliases in both directions.
+    pub(crate) fn alias_bytes(&self) -> u64 {
+        self.alias_bytes
+    }
+
+    /// Permits aliases towards a client, up to `alias_max`.
+    pub(super) fn begin_aliases_out(&mut self, id: ConnectionId, alias_max: u16) {
+        let connection = self.current(id);
+        assert!(connection.aliases_out.is_none());
+        let aliases = Box::new(OutgoingAliases::new(alias_max));
+        let bytes = aliases.bytes_held();
+        connection.aliases_out = Some(aliases);
+        self.alias_bytes += bytes;
+    }
+
+    /// Sets an alias of a client. `false` if its topics would be longer than `Limits::alias_bytes_max` together.
+    pub(crate) fn set_alias(
+        &mut self,
+        limits: &Limits,
+        id: ConnectionId,
+        alias: NonZeroU16,
+        topic: &str,
+    ) -> bool {
+        let connection = self.current(id);
+        let before = connection.alias_bytes();
+        let aliases = connection.aliases_in.get_or_insert_default();
+        let is_set = aliases.set(alias, topic, limits.alias_bytes_max);
+        let after = connection.alias_bytes();
+        self.alias_bytes = self.alias_bytes - before + after;
+        is_set
+    }
+
+    /// Takes the topic of a client's alias out, to be put back once the message is routed; `None` if not set.
+    pub(crate) fn lend_alias(&mut self, id: ConnectionId, alias: NonZeroU16) -> Option<Box<str>> {
+        self.current(id).aliases_in.as_mut()?.lend(alias)
+    }
+
+    /// Puts a topic back. A connection that was closed meanwhile has no aliases any more.
+    pub(crate) fn give_back_alias(&mut self, id: ConnectionId, alias: NonZeroU16, topic: Box<str>) {
+        if let Some(aliases) = self.current(id).aliases_in.as_mut() {
+            aliases.give_back(alias, topic);
+        }
+    }
+
+    /// Forgets the aliases of a connection.
+    pub(super) fn forget_aliases(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slab.get_mut(id.key()) else { return };
+        let bytes = connection.alias_bytes();
+        (connection.aliases_in, connection.aliases_out) = (None, None);
+        assert!(self.alias_bytes >= bytes);
+        self.alias_bytes -= bytes;
+    }
+}
