@@ -100,6 +100,8 @@ pub struct Counters {
     pub publishes_denied: u64,
     /// Publishes that matched no subscription.
     pub publishes_unmatched: u64,
+    /// Nodes of the topic tree that publishes visited; none where the match cache knew the topic.
+    pub topic_nodes_visited: u64,
     /// Connections accepted.
     pub connections_accepted: u64,
     /// Connections turned away because the process was full.

@@ -76,7 +76,9 @@ impl Rooms {
         let live = (!origin.is_past()).then_some(LiveOrigin::new(at, origin));
         let mut fan_out = self.delivery.begin(message, attached, live);
         let mut filters = core::mem::take(&mut self.filters);
-        let fingerprint = self.topics.matches(message.topic, &mut filters);
+        let found = self.topics.matches(message.topic, &mut filters);
+        turn.counters.topic_nodes_visited += u64::from(found.visited_count());
+        let fingerprint = found.fingerprint();
         // A message that is only to be retained may still find a subscriber: one that came after it was sent.
         if publish.deliver_here || publish.retain_here {
             self.delivery.offer_to_subscribers(turn, &self.topics, &filters, &mut fan_out);

@@ -60,6 +60,12 @@ impl Engine {
         self.rooms.topics.subscription_count()
     }
 
+    /// Bytes of the topic tree and of everything in it, by capacity: filters, subscriptions, groups, tables and caches.
+    #[must_use]
+    pub fn subscription_bytes(&self) -> u64 {
+        self.rooms.topics.bytes_held()
+    }
+
     /// Subscriptions that are shared.
     #[must_use]
     pub fn shared_subscription_count(&self) -> usize {

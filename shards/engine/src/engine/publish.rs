@@ -269,7 +269,9 @@ impl Rooms {
             return Routed::Refused(reason);
         }
         let mut filters = core::mem::take(&mut self.filters);
-        let fingerprint = self.topics.matches(message.topic, &mut filters);
+        let found = self.topics.matches(message.topic, &mut filters);
+        turn.counters.topic_nodes_visited += u64::from(found.visited_count());
+        let fingerprint = found.fingerprint();
         if self.has_no_room_to_retain(turn, &message, fingerprint) {
             self.return_filters(filters);
             turn.counters.publishes_refused += 1;

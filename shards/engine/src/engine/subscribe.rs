@@ -98,6 +98,9 @@ impl Rooms {
         if (is_full || over_ceiling) && !topics.holds(id.index(), filter) {
             return ReasonCode::QuotaExceeded;
         }
+        if !topics.fits(filter, turn.limits.match_nodes_max) {
+            return ReasonCode::QuotaExceeded;
+        }
         let list = session.subscriptions_mut();
         let is_new = topics.subscribe(list, id.index(), filter, options, terms.identifier);
         let wants_retained = match options.retain_handling {

@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 use core::num::NonZeroU32;
 
 use crate::base::hash::Keyed;
+use crate::base::heap;
 
 use super::index::Index;
 use super::members::Members;
@@ -81,6 +82,8 @@ pub(super) struct Groups {
     by_name: Index,
     by_key: Index,
     name_bytes: u64,
+    /// Heap bytes of the share names.
+    name_heap_bytes: u64,
     /// The version given out last.
     version: u64,
 }
@@ -93,6 +96,7 @@ impl Groups {
             by_name: Index::new(),
             by_key: Index::new(),
             name_bytes: 0,
+            name_heap_bytes: 0,
             version: 0,
         }
     }
@@ -104,6 +108,11 @@ impl Groups {
     /// Bytes of the share names.
     pub(super) fn name_bytes(&self) -> u64 {
         self.name_bytes
+    }
+
+    /// Bytes of slots, names and tables; members are counted where they change.
+    pub(super) fn bytes_held(&self) -> u64 {
+        self.slots.bytes_held() + self.by_name.bytes_held() + self.by_key.bytes_held() + self.name_heap_bytes
     }
 
     pub(super) fn get(&self, group: u32) -> &Group {
@@ -135,6 +144,7 @@ impl Groups {
     pub(super) fn add(&mut self, filter: u32, name: &str, position: u32, key: u64) -> u32 {
         self.version += 1;
         self.name_bytes += name.len() as u64;
+        self.name_heap_bytes += heap::block(name.len());
         let group = self.slots.insert(Group {
             name: name.into(),
             filter,
@@ -160,11 +170,21 @@ impl Groups {
         let removed = self.slots.remove(group);
         assert!(removed.members.is_empty());
         self.name_bytes -= removed.name.len() as u64;
+        self.name_heap_bytes -= heap::block(removed.name.len());
         self.by_name.remove(self.hasher.below(removed.filter, removed.name.as_bytes()), group);
         self.by_key.remove(removed.key, group);
         assert!(self.by_name.len() == self.slots.len());
         assert!(self.by_key.len() == self.slots.len());
         removed
+    }
+
+    /// # Panics
+    /// If a count of bytes is wrong.
+    pub(super) fn check(&self) {
+        self.slots.check();
+        let names = || self.slots.iter().map(|(_, group)| group.name.len());
+        assert!(names().sum::<usize>() as u64 == self.name_bytes);
+        assert!(names().map(heap::block).sum::<u64>() == self.name_heap_bytes);
     }
 
     /// A removal moved this group from the end of its filter's group list to `position`.

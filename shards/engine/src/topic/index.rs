@@ -4,6 +4,8 @@
 
 use hashbrown::HashTable;
 
+use crate::base::heap;
+
 /// Slot numbers by the hash of their slots' keys. A slot is in it at most once.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -17,6 +19,11 @@ impl Index {
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Bytes of the table.
+    pub(super) fn bytes_held(&self) -> u64 {
+        heap::block(self.table.allocation_size())
     }
 
     /// The slot of that hash for which `is_wanted` holds.

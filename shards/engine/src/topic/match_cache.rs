@@ -9,6 +9,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::base::heap;
+
 /// Topics cached at once.
 const SLOTS: usize = 1024;
 /// Longer topics, and topics that match more filters, are not cached: this bounds the memory to about 500 KiB.
@@ -32,11 +34,19 @@ struct Slot {
 pub(super) struct MatchCache {
     slots: Box<[Slot]>,
     version: u64,
+    /// Heap bytes of topics and lists.
+    heap_bytes: u64,
+}
+
+impl Slot {
+    fn heap_bytes(&self) -> u64 {
+        heap::block(self.topic.capacity()) + heap::block(self.filters.capacity() * size_of::<u32>())
+    }
 }
 
 impl MatchCache {
     pub(super) fn new() -> Self {
-        Self { slots: Box::default(), version: 1 }
+        Self { slots: Box::default(), version: 1, heap_bytes: 0 }
     }
 
     /// A filter with wildcards was added or removed: any topic may match another set of filters now.
@@ -76,12 +86,25 @@ impl MatchCache {
             self.slots = slots.into_boxed_slice();
         }
         let slot = &mut self.slots[slot_of(topic)];
+        let held_bytes = slot.heap_bytes();
         slot.version = self.version;
         slot.fingerprint = fingerprint;
         slot.topic.clear();
         slot.topic.push_str(topic);
         slot.filters.clear();
         slot.filters.extend_from_slice(filters);
+        self.heap_bytes = self.heap_bytes + slot.heap_bytes() - held_bytes;
+    }
+
+    /// Bytes of the slots, their topics and their lists, also of those that are not valid any more.
+    pub(super) fn bytes_held(&self) -> u64 {
+        heap::block(size_of_val(&*self.slots)) + self.heap_bytes
+    }
+
+    /// # Panics
+    /// If the count of bytes is wrong.
+    pub(super) fn check(&self) {
+        assert!(self.slots.iter().map(Slot::heap_bytes).sum::<u64>() == self.heap_bytes);
     }
 }
 

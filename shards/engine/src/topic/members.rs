@@ -6,6 +6,8 @@
 use smallvec::SmallVec;
 use wire::{SubscribeOptions, SubscriptionId};
 
+use crate::base::heap;
+
 use super::pool::number;
 
 /// A session that subscribes to a filter, as the fan-out reads it.
@@ -54,6 +56,11 @@ impl Members {
 
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Bytes of a list that does not fit its place.
+    pub(super) fn heap_bytes(&self) -> u64 {
+        if self.list.spilled() { heap::block(self.list.capacity() * size_of::<Member>()) } else { 0 }
     }
 
     /// The position that [`Self::push`] gives to the next member.

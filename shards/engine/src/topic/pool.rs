@@ -4,6 +4,8 @@
 
 use alloc::vec::Vec;
 
+use crate::base::heap;
+
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -98,6 +100,11 @@ impl<T> Pool<T> {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes of all slots, vacant ones included.
+    pub(super) fn bytes_held(&self) -> u64 {
+        heap::block(self.slots.capacity() * size_of::<Slot<T>>())
     }
 }
 

@@ -89,6 +89,11 @@ impl Subscriptions {
         self.slots.len()
     }
 
+    /// Bytes of slots and of the table that finds them.
+    pub(super) fn bytes_held(&self) -> u64 {
+        self.slots.bytes_held() + self.by_session.bytes_held()
+    }
+
     pub(super) fn shared_count(&self) -> usize {
         self.shared_count
     }
@@ -179,6 +184,12 @@ impl Subscriptions {
         }
         list.check();
         (target, position)
+    }
+
+    /// # Panics
+    /// If its slots are linked wrongly.
+    pub(super) fn check(&self) {
+        self.slots.check();
     }
 
     /// A removal moved the member of this subscription from the end of the target's list to `position`.

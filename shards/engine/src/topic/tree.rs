@@ -12,60 +12,36 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use compact_str::CompactString;
 use wire::{SubscribeOptions, SubscriptionId, TopicFilter};
 
 use crate::base::fingerprint::Fingerprints;
 use crate::base::hash::Keyed;
+use crate::base::heap;
 
+use super::filters::Filters;
 use super::groups::Groups;
-use super::index::Index;
 use super::match_cache::MatchCache;
 use super::members::{Member, Members};
-use super::pool::{NONE, Pool, number};
+use super::pool::number;
 use super::subscriptions::{SubscriptionList, Subscriptions, Target};
 use super::trie::Trie;
 
-#[derive(Debug)]
-struct Filter {
-    text: CompactString,
-    /// The node at which it ends in the trie; `NONE` without wildcards.
-    node: u32,
-    /// Kept though no session of this shard may subscribe.
-    is_pinned: bool,
-    members: Members,
-    /// Few filters are shared, so the list is one word where there is none.
-    groups: Option<Box<GroupList>>,
+/// The result of a look-up beside the filters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matched {
+    fingerprint: u64,
+    visited_count: u32,
 }
 
-#[derive(Debug, Default)]
-struct GroupList {
-    groups: Vec<u32>,
-}
-
-impl Filter {
-    fn groups(&self) -> &[u32] {
-        self.groups.as_ref().map_or(&[], |list| &list.groups)
+impl Matched {
+    /// The topic's fingerprint; 0 while names are not shared.
+    pub(crate) fn fingerprint(self) -> u64 {
+        self.fingerprint
     }
 
-    fn is_used(&self) -> bool {
-        self.is_pinned || !self.members.is_empty() || self.groups.is_some()
-    }
-
-    fn add_group(&mut self, group: u32) {
-        self.groups.get_or_insert_default().groups.push(group);
-    }
-
-    /// Removes the group at `position`. Returns the group that took the position.
-    fn remove_group(&mut self, position: u32, group: u32) -> Option<u32> {
-        let list = self.groups.as_mut().expect("a group is listed at its filter");
-        let removed = list.groups.swap_remove(position as usize);
-        assert!(removed == group);
-        let moved = list.groups.get(position as usize).copied();
-        if list.groups.is_empty() {
-            self.groups = None;
-        }
-        moved
+    /// Nodes of the trie that the look-up visited, as a measure of its work; 0 if the match cache knew the topic.
+    pub(crate) fn visited_count(self) -> u32 {
+        self.visited_count
     }
 }
 
@@ -81,15 +57,15 @@ pub(crate) enum Change {
 /// **Lives on:** every shard. **Sees:** subscriptions of sessions owned here.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    hasher: Keyed,
-    filters: Pool<Filter>,
-    by_text: Index,
+    filters: Filters,
+    /// Filters without wildcards.
     exact_count: usize,
-    filter_bytes: u64,
     wild: Trie,
     cache: MatchCache,
     groups: Groups,
     subscriptions: Subscriptions,
+    /// Heap bytes of lists of members and groups.
+    list_bytes: u64,
     fingerprints: Fingerprints,
     shares_names: bool,
     /// Drained in every step, so bounded by the subscriptions that one step changes.
@@ -99,15 +75,13 @@ pub(crate) struct Tree {
 impl Tree {
     pub(crate) fn new(hasher: Keyed) -> Self {
         Self {
-            hasher,
-            filters: Pool::new(),
-            by_text: Index::new(),
+            filters: Filters::new(hasher),
             exact_count: 0,
-            filter_bytes: 0,
             wild: Trie::new(hasher),
             cache: MatchCache::new(),
             groups: Groups::new(hasher),
             subscriptions: Subscriptions::new(hasher),
+            list_bytes: 0,
             fingerprints: Fingerprints::new(hasher),
             shares_names: false,
             changes: VecDeque::new(),
@@ -130,29 +104,56 @@ impl Tree {
         self.changes.pop_front()
     }
 
-    /// Appends every filter that matches `topic` to `matched`. Returns the topic's fingerprint; 0 while names are not shared.
+    /// Appends every filter that matches `topic` to `matched`.
     ///
-    /// Bounded by the filters with wildcards; see [`Trie::matches`].
-    pub(crate) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>) -> u64 {
+    /// The nodes visited are at most [`Self::cost`].
+    pub(crate) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>) -> Matched {
         if let Some((filters, fingerprint)) = self.cache.get(topic) {
             matched.extend_from_slice(filters);
-            return fingerprint;
+            return Matched { fingerprint, visited_count: 0 };
         }
         let before = matched.len();
         if self.exact_count > 0
-            && let Some(filter) = self.filter_of(topic)
+            && let Some(filter) = self.filters.find(topic)
         {
             matched.push(filter);
         }
-        self.wild.matches(topic, matched);
+        let visited_count = self.wild.matches(&self.filters, topic, matched);
         let fingerprint = if self.shares_names { self.fingerprints.of_topic(topic) } else { 0 };
         self.cache.set(topic, &matched[before..], fingerprint);
-        fingerprint
+        Matched { fingerprint, visited_count }
+    }
+
+    /// The most nodes of the trie that any topic can make [`Self::matches`] visit.
+    pub(crate) fn cost(&self) -> u32 {
+        self.wild.cost()
+    }
+
+    /// Whether the cost stays within `nodes_max` with this filter, or does not change because the filter is held already.
+    pub(crate) fn fits(&mut self, text: &TopicFilter<'_>, nodes_max: u32) -> bool {
+        if !text.has_wildcard() {
+            return true;
+        }
+        let text = text.filter();
+        if self.cost().saturating_add(Trie::cost_added_max(text)) <= nodes_max
+            || self.filters.find(text).is_some()
+        {
+            return true;
+        }
+        // Close to the bound, the filter is tried. Nobody sees it, so what is cached stays right.
+        let old_cost = self.cost();
+        let filter = self.filters.add(text);
+        let node = self.wild.insert(&self.filters, filter);
+        let cost = self.cost();
+        self.wild.remove(&self.filters, node, filter);
+        self.filters.remove(filter);
+        assert!(self.cost() == old_cost);
+        cost <= nodes_max.max(old_cost)
     }
 
     /// The sessions that subscribe to a filter; its groups are apart.
     pub(crate) fn members(&self, filter: u32) -> &[Member] {
-        self.filters.get(filter).members.as_slice()
+        self.filters.get(filter).members().as_slice()
     }
 
     /// The groups that share a filter.
@@ -163,7 +164,7 @@ impl Tree {
     /// The number of a filter, if it is held.
     #[cfg(test)]
     pub(crate) fn filter_named(&self, text: &TopicFilter<'_>) -> Option<u32> {
-        self.filter_of(text.filter())
+        self.filters.find(text.filter())
     }
 
     /// Holds a filter with wildcards, though no session here may subscribe to it. Returns its number, valid until [`Self::unpin`]. To
@@ -172,15 +173,15 @@ impl Tree {
         assert!(text.has_wildcard());
         assert!(text.share_name().is_none());
         let filter = self.filter_or_new(text);
-        self.filters.get_mut(filter).is_pinned = true;
+        self.filters.get_mut(filter).set_pinned(true);
         filter
     }
 
     /// Undoes [`Self::pin`]: the filter is dropped unless a session or group here uses it.
     pub(crate) fn unpin(&mut self, filter: u32) {
         let pinned = self.filters.get_mut(filter);
-        assert!(pinned.is_pinned);
-        pinned.is_pinned = false;
+        assert!(pinned.is_pinned());
+        pinned.set_pinned(false);
         self.drop_filter_if_unused(filter);
     }
 
@@ -205,7 +206,10 @@ impl Tree {
         }
         let position = self.members_mut(target).next_position();
         let subscription = self.subscriptions.add(list, session, target, position);
-        self.members_mut(target).push(Member::new(session, subscription, options, identifier));
+        let members = self.members_mut(target);
+        let held_bytes = members.heap_bytes();
+        members.push(Member::new(session, subscription, options, identifier));
+        self.list_bytes = self.list_bytes + self.members_mut(target).heap_bytes() - held_bytes;
         match target {
             Target::Filter(filter) if position == 0 => self.record_interest(filter, true),
             Target::Filter(_) => {}
@@ -251,12 +255,12 @@ impl Tree {
             match target {
                 Target::Filter(filter) => {
                     let filter = self.filters.get(filter);
-                    visit(None, &filter.text, &filter.members.as_slice()[position]);
+                    visit(None, filter.text(), &filter.members().as_slice()[position]);
                 }
                 Target::Group(group) => {
                     let group = self.groups.get(group);
                     let filter = self.filters.get(group.filter());
-                    visit(Some(group.name()), &filter.text, &group.members().as_slice()[position]);
+                    visit(Some(group.name()), filter.text(), &group.members().as_slice()[position]);
                 }
             }
         }
@@ -328,7 +332,18 @@ impl Tree {
 
     /// Bytes of the texts of filters, pinned ones included, and of share names.
     pub(crate) fn text_bytes(&self) -> u64 {
-        self.filter_bytes + self.groups.name_bytes()
+        self.filters.text_bytes() + self.groups.name_bytes()
+    }
+
+    /// Bytes of everything that the tree holds: slots, texts, tables, lists and caches, by their capacity.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        self.filters.bytes_held()
+            + self.wild.bytes_held()
+            + self.cache.bytes_held()
+            + self.groups.bytes_held()
+            + self.subscriptions.bytes_held()
+            + self.list_bytes
+            + heap::block(self.changes.capacity() * size_of::<Change>())
     }
 
     /// Slots in use for filters, groups and trie nodes; (0, 0, 1) while no filter is held.
@@ -338,7 +353,7 @@ impl Tree {
 
     fn members_mut(&mut self, target: Target) -> &mut Members {
         match target {
-            Target::Filter(filter) => &mut self.filters.get_mut(filter).members,
+            Target::Filter(filter) => self.filters.get_mut(filter).members_mut(),
             Target::Group(group) => self.groups.members_mut(group),
         }
     }
@@ -348,42 +363,26 @@ impl Tree {
     }
 
     fn target_of(&self, text: &TopicFilter<'_>) -> Option<Target> {
-        let filter = self.filter_of(text.filter())?;
+        let filter = self.filters.find(text.filter())?;
         match text.share_name() {
             None => Some(Target::Filter(filter)),
             Some(name) => self.groups.find(filter, name).map(Target::Group),
         }
     }
 
-    fn filter_of(&self, text: &str) -> Option<u32> {
-        self.by_text
-            .find(self.hasher.bytes(text.as_bytes()), |filter| *self.filters.get(filter).text == *text)
-    }
-
     fn filter_or_new(&mut self, text: &TopicFilter<'_>) -> u32 {
-        if let Some(filter) = self.filter_of(text.filter()) {
+        if let Some(filter) = self.filters.find(text.filter()) {
             return filter;
         }
-        self.filter_bytes += text.filter().len() as u64;
-        let filter = self.filters.insert(Filter {
-            text: text.filter().into(),
-            node: NONE,
-            is_pinned: false,
-            members: Members::default(),
-            groups: None,
-        });
+        let filter = self.filters.add(text.filter());
         if text.has_wildcard() {
-            self.filters.get_mut(filter).node = self.wild.insert(text.filter(), filter);
+            let node = self.wild.insert(&self.filters, filter);
+            self.filters.get_mut(filter).set_node(node);
             self.cache.invalidate_all();
         } else {
             self.cache.forget(text.filter());
             self.exact_count += 1;
         }
-        let (filters, hasher) = (&self.filters, self.hasher);
-        self.by_text.insert(hasher.bytes(text.filter().as_bytes()), filter, |other| {
-            hasher.bytes(filters.get(other).text.as_bytes())
-        });
-        assert!(self.by_text.len() == self.filters.len());
         filter
     }
 
@@ -393,21 +392,24 @@ impl Tree {
         }
         let position = number(self.groups(filter).len());
         let group = self.groups.add(filter, name, position, self.fingerprints.of_group(name, text));
-        self.filters.get_mut(filter).add_group(group);
+        let filter = self.filters.get_mut(filter);
+        let held_bytes = filter.group_list_bytes();
+        filter.add_group(group);
+        self.list_bytes = self.list_bytes + filter.group_list_bytes() - held_bytes;
         group
     }
 
     fn record_group(&mut self, group: u32) {
         let group = self.groups.touch(group);
         if self.shares_names {
-            let filter = self.filters.get(group.filter()).text.as_str().into();
+            let filter = self.filters.text(group.filter()).into();
             self.changes.push_back(Change::Group { filter, key: group.key() });
         }
     }
 
     fn record_interest(&mut self, filter: u32, wanted: bool) {
         if self.shares_names {
-            let filter = self.filters.get(filter).text.as_str().into();
+            let filter = self.filters.text(filter).into();
             self.changes.push_back(Change::Interest { filter, wanted });
         }
     }
@@ -418,8 +420,10 @@ impl Tree {
             self.record_group(group);
         }
         let members = self.members_mut(target);
+        let held_bytes = members.heap_bytes();
         let moved = members.remove(position, subscription);
-        let is_empty = members.is_empty();
+        let (is_empty, left_bytes) = (members.is_empty(), members.heap_bytes());
+        self.list_bytes = self.list_bytes + left_bytes - held_bytes;
         if let Some(moved) = moved {
             self.subscriptions.reposition(moved, target, position);
         }
@@ -437,31 +441,33 @@ impl Tree {
 
     fn drop_group(&mut self, group: u32) {
         let removed = self.groups.remove(group);
-        let (filter, position) = (removed.filter(), removed.position());
-        if let Some(moved) = self.filters.get_mut(filter).remove_group(position, group) {
-            self.groups.reposition(moved, filter, position);
+        let (index, position) = (removed.filter(), removed.position());
+        let filter = self.filters.get_mut(index);
+        let held_bytes = filter.group_list_bytes();
+        let moved = filter.remove_group(position, group);
+        self.list_bytes = self.list_bytes + filter.group_list_bytes() - held_bytes;
+        if let Some(moved) = moved {
+            self.groups.reposition(moved, index, position);
         }
-        self.drop_filter_if_unused(filter);
+        self.drop_filter_if_unused(index);
     }
 
     fn drop_filter_if_unused(&mut self, index: u32) {
-        if self.filters.get(index).is_used() {
+        let filter = self.filters.get(index);
+        if filter.is_used() {
             return;
         }
-        let filter = self.filters.remove(index);
-        self.filter_bytes -= filter.text.len() as u64;
-        self.by_text.remove(self.hasher.bytes(filter.text.as_bytes()), index);
-        if filter.node == NONE {
-            self.cache.forget(&filter.text);
-            self.exact_count -= 1;
-        } else {
+        if let Some(node) = filter.node() {
             self.cache.invalidate_all();
-            self.wild.remove(filter.node, index);
+            self.wild.remove(&self.filters, node, index);
+        } else {
+            self.cache.forget(filter.text());
+            self.exact_count -= 1;
         }
-        assert!(self.by_text.len() == self.filters.len());
+        self.filters.remove(index);
         if self.filters.len() == 0 {
             assert!(self.subscriptions.len() == 0 && self.groups.len() == 0);
-            assert!(self.exact_count == 0 && self.text_bytes() == 0);
+            assert!(self.exact_count == 0 && self.text_bytes() == 0 && self.list_bytes == 0);
             assert!(self.wild.node_count() == 1);
         }
     }

@@ -1,42 +1,64 @@
-//! The trie of filters with wildcards, one node a level.
+//! The trie of filters with wildcards, path-compressed: a node stands where filters part or end, and its label is a run of levels.
 //!
 //! Invariants worth naming:
-//! - The edges of all nodes are one table, so a node costs its text and a few words, however many children it has.
-//! - A node leads to a filter: removal frees the nodes that lead to none, so an empty trie is its root.
-//! - A walk visits a node once, so the nodes bound it.
+//! - Each node but the root ends a filter or has two children at least. So a filter adds at most two nodes, however many levels it has.
+//! - Labels begin and end at the borders of levels. No two children of a node begin with the same level.
+//! - A node that ends a filter has its label in that filter's text; others, where filters part, have a copy. So the copies are no
+//!   longer than the texts of all filters.
+//! - The edges of all nodes are one table, so a node costs a few words, however many children it has.
+//! - The **cost** of a node is the most that any topic can make a walk visit from there on: its own weight, the cost of its child for
+//!   `+`, and the highest cost among its other children, since a topic has one level there. The weight grows with the label, because
+//!   it is compared. The cost of the root bounds every walk.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::mem;
 
-use crate::base::hash::Keyed;
+use compact_str::CompactString;
 
+use crate::base::hash::Keyed;
+use crate::base::heap;
+
+use super::filters::Filters;
 use super::index::Index;
+use super::literals::Literals;
 use super::pool::{NONE, Pool};
 
+use walk::Walk;
+
+mod check;
+mod walk;
+
 const ROOT: u32 = 0;
+/// Bytes of a label that are as much work to compare as a visit without any.
+const LABEL_BYTES_PER_VISIT: usize = 64;
 
 #[derive(Debug)]
 struct Node {
     parent: u32,
-    level: Box<str>,
+    /// The child whose label begins with `+`.
+    single: u32,
+    /// Children whose labels begin with a level without wildcards, found through the edges.
+    literals: Literals,
     /// The filter that ends here.
     filter: u32,
-    /// The filter that ends with `#` below here.
+    /// The filter that ends here but for a last level `#`.
     filter_multi: u32,
-    /// The child for `+`.
-    single: u32,
-    /// Children for levels without wildcards, found through the edges.
-    literal_count: u32,
+    cost: u32,
+    /// Bytes and levels from the start of a filter to the end of the label: the same for all filters that pass.
+    end: u16,
+    depth: u16,
+    /// The label, if no filter ends here.
+    copy: CompactString,
 }
 
 impl Node {
-    fn new(parent: u32, level: &str) -> Self {
-        Self { parent, level: level.into(), filter: NONE, filter_multi: NONE, single: NONE, literal_count: 0 }
+    /// A filter that ends here, whose text has the label.
+    fn anchor(&self) -> Option<u32> {
+        let anchor = if self.filter == NONE { self.filter_multi } else { self.filter };
+        (anchor != NONE).then_some(anchor)
     }
 
-    fn leads_nowhere(&self) -> bool {
-        self.filter == NONE && self.filter_multi == NONE && self.single == NONE && self.literal_count == 0
+    fn child_count(&self) -> u32 {
+        self.literals.count() + u32::from(self.single != NONE)
     }
 }
 
@@ -46,48 +68,27 @@ pub(super) struct Trie {
     hasher: Keyed,
     nodes: Pool<Node>,
     by_edge: Index,
+    /// Heap bytes of copied labels and of lists of costs.
+    heap_bytes: u64,
     walk: Walk,
-}
-
-/// One walk of a topic through the nodes; kept between walks for its allocations.
-#[derive(Debug, Default)]
-struct Walk {
-    /// Levels of the topic split so far, at most as many as the deepest filter has.
-    levels: Vec<Level>,
-    /// Nodes to visit, and how many levels lead there.
-    stack: Vec<(u32, usize)>,
-}
-
-/// A level of the topic. It is split and hashed once, though many nodes of a walk need it.
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    start: usize,
-    end: usize,
-    hash: u64,
-}
-
-impl Walk {
-    /// The level at `depth`, if the topic has it: "a/" has an empty last level, "a" has not. A walk first asks for depth 0, and for
-    /// none before the one above it.
-    fn level(&mut self, depth: usize, topic: &str, hasher: &Keyed) -> Option<Level> {
-        if let Some(level) = self.levels.get(depth) {
-            return Some(*level);
-        }
-        let start = self.levels.last().map_or(0, |last| last.end + 1);
-        let rest = topic.as_bytes().get(start..)?;
-        let length = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-        let level = Level { start, end: start + length, hash: hasher.bytes(&rest[..length]) };
-        self.levels.push(level);
-        Some(level)
-    }
 }
 
 impl Trie {
     pub(super) fn new(hasher: Keyed) -> Self {
         let mut nodes = Pool::new();
-        let root = nodes.insert(Node::new(NONE, ""));
+        let root = nodes.insert(Node {
+            parent: NONE,
+            single: NONE,
+            literals: Literals::default(),
+            filter: NONE,
+            filter_multi: NONE,
+            cost: 1,
+            end: 0,
+            depth: 0,
+            copy: CompactString::const_new(""),
+        });
         assert!(root == ROOT);
-        Self { hasher, nodes, by_edge: Index::new(), walk: Walk::default() }
+        Self { hasher, nodes, by_edge: Index::new(), heap_bytes: 0, walk: Walk::default() }
     }
 
     /// Nodes in use; 1 when it holds no filter.
@@ -95,26 +96,40 @@ impl Trie {
         self.nodes.len()
     }
 
-    /// Adds `filter`, whose text is `text`. Returns the node to name in [`Self::remove`].
-    pub(super) fn insert(&mut self, text: &str, filter: u32) -> u32 {
-        let mut at = ROOT;
-        for level in text.split('/') {
-            if level == "#" {
-                let node = self.nodes.get_mut(at);
-                assert!(node.filter_multi == NONE);
-                node.filter_multi = filter;
-                return at;
-            }
-            at = self.child_or_new(at, level);
-        }
+    /// The most that any topic can make a walk visit, in the unit of [`Self::matches`].
+    pub(super) fn cost(&self) -> u32 {
+        self.nodes.get(ROOT).cost
+    }
+
+    /// The most that one more filter can add to the cost: a node for its end, one where it parts, and its own bytes.
+    pub(super) fn cost_added_max(text: &str) -> u32 {
+        weight(text.len()).saturating_add(1)
+    }
+
+    pub(super) fn bytes_held(&self) -> u64 {
+        self.nodes.bytes_held() + self.by_edge.bytes_held() + self.heap_bytes + self.walk.bytes_held()
+    }
+
+    /// Adds a filter with wildcards. Returns the node to name in [`Self::remove`].
+    pub(super) fn insert(&mut self, filters: &Filters, filter: u32) -> u32 {
+        let (path, is_multi) = path_of(filters.text(filter));
+        let at = match path {
+            None => ROOT,
+            Some(path) => self.node_of(filters, filter, path),
+        };
         let node = self.nodes.get_mut(at);
-        assert!(node.filter == NONE);
-        node.filter = filter;
+        let end = if is_multi { &mut node.filter_multi } else { &mut node.filter };
+        assert!(*end == NONE || *end == filter);
+        *end = filter;
+        // The filter's text has the label now.
+        self.heap_bytes -= heap::text(&node.copy);
+        node.copy = CompactString::const_new("");
         at
     }
 
-    /// Removes a filter from its node, and the nodes that then lead to none.
-    pub(super) fn remove(&mut self, at: u32, filter: u32) {
+    /// Removes a filter from its node, and the nodes that then neither end a filter nor part two. The filter still has its text.
+    pub(super) fn remove(&mut self, filters: &Filters, at: u32, filter: u32) {
+        let label = CompactString::from(self.label(filters, at));
         let node = self.nodes.get_mut(at);
         if node.filter == filter {
             node.filter = NONE;
@@ -122,94 +137,263 @@ impl Trie {
             assert!(node.filter_multi == filter);
             node.filter_multi = NONE;
         }
-        self.prune(at);
-    }
-
-    /// Appends every filter that matches `topic` to `matched`.
-    ///
-    /// Bounded by the nodes; as deep as the deepest filter.
-    pub(super) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>) {
-        if self.nodes.len() == 1 && self.nodes.get(ROOT).filter_multi == NONE {
+        if at == ROOT || node.anchor().is_some() {
             return;
         }
-        // [MQTT-4.7.2-1]
-        let wild_at_root = !topic.starts_with('$');
-        let mut walk = mem::take(&mut self.walk);
-        walk.levels.clear();
-        walk.stack.push((ROOT, 0));
-        while let Some((index, depth)) = walk.stack.pop() {
-            let node = self.nodes.get(index);
-            let wild = index != ROOT || wild_at_root;
-            if wild && node.filter_multi != NONE {
-                matched.push(node.filter_multi);
-            }
-            let Some(level) = walk.level(depth, topic, &self.hasher) else {
-                if node.filter != NONE {
-                    matched.push(node.filter);
+        let (parent, child_count) = (node.parent, node.child_count());
+        self.heap_bytes += heap::text(&label);
+        node.copy = label;
+        match child_count {
+            0 => {
+                self.detach(filters, parent, at);
+                self.heap_bytes -= heap::text(&self.nodes.remove(at).copy);
+                self.update_costs(parent);
+                let above = self.nodes.get(parent);
+                if parent != ROOT && above.anchor().is_none() && above.child_count() == 1 {
+                    self.merge(filters, parent);
                 }
-                continue;
+            }
+            1 => self.merge(filters, at),
+            _ => {}
+        }
+        assert!(self.nodes.len() > 1 || (self.by_edge.len() == 0 && self.heap_bytes == 0));
+    }
+
+    /// The node at the end of a path, made if it is missing. A node that is made ends `filter`.
+    fn node_of(&mut self, filters: &Filters, filter: u32, path: &str) -> u32 {
+        let (mut at, mut start) = (ROOT, 0);
+        loop {
+            let rest = &path[start..];
+            let level = first_level(rest);
+            let known = if level == "+" {
+                Some(self.nodes.get(at).single).filter(|&child| child != NONE)
+            } else {
+                self.child(filters, at, level, self.hasher.bytes(level.as_bytes()))
             };
-            if wild && node.single != NONE {
-                walk.stack.push((node.single, depth + 1));
+            let Some(child) = known else { return self.add_leaf(filters, at, filter, path) };
+            let label = self.label(filters, child);
+            let common = common_bytes(label, rest);
+            at = if common < label.len() { self.split(filters, child, common) } else { child };
+            if common == rest.len() {
+                return at;
             }
-            if node.literal_count > 0
-                && let Some(child) = self.child(index, &topic[level.start..level.end], level.hash)
-            {
-                walk.stack.push((child, depth + 1));
-            }
+            start += common + 1;
         }
-        self.walk = walk;
     }
 
-    fn child(&self, parent: u32, level: &str, hash: u64) -> Option<u32> {
-        self.by_edge.find(edge_hash(parent, hash), |node| {
-            let node = self.nodes.get(node);
-            node.parent == parent && *node.level == *level
-        })
-    }
-
-    fn child_or_new(&mut self, parent: u32, level: &str) -> u32 {
-        let single = level == "+";
-        if single && self.nodes.get(parent).single != NONE {
-            return self.nodes.get(parent).single;
-        }
-        let hash = self.hasher.bytes(level.as_bytes());
-        if !single && let Some(child) = self.child(parent, level, hash) {
-            return child;
-        }
-        let child = self.nodes.insert(Node::new(parent, level));
-        if single {
-            self.nodes.get_mut(parent).single = child;
-            return child;
-        }
-        self.nodes.get_mut(parent).literal_count += 1;
-        let (nodes, hasher) = (&self.nodes, self.hasher);
-        self.by_edge.insert(edge_hash(parent, hash), child, |other| {
-            let other = nodes.get(other);
-            edge_hash(other.parent, hasher.bytes(other.level.as_bytes()))
+    fn add_leaf(&mut self, filters: &Filters, parent: u32, filter: u32, path: &str) -> u32 {
+        let leaf = self.nodes.insert(Node {
+            parent,
+            single: NONE,
+            literals: Literals::default(),
+            filter: NONE,
+            filter_multi: NONE,
+            cost: 0,
+            end: short(path.len()),
+            depth: short(path.split('/').count()),
+            copy: CompactString::const_new(""),
         });
+        // Its text has the label from now on; whether it ends here or in `#` is the caller's to say, and he replaces this.
+        let node = self.nodes.get_mut(leaf);
+        let is_multi = filters.text(filter).len() > path.len();
+        *(if is_multi { &mut node.filter_multi } else { &mut node.filter }) = filter;
+        self.nodes.get_mut(leaf).cost = self.cost_of(leaf);
+        self.attach(filters, parent, leaf);
+        self.update_costs(parent);
+        leaf
+    }
+
+    /// Puts a node in the middle of a label, after its first `common` bytes.
+    fn split(&mut self, filters: &Filters, child: u32, common: usize) -> u32 {
+        let label = CompactString::from(self.label(filters, child));
+        let parent = self.nodes.get(child).parent;
+        assert!(label.as_bytes()[common] == b'/');
+        let start = self.label_start(child);
+        let depth = usize::from(self.nodes.get(parent).depth) + label[..common].split('/').count();
+        self.detach(filters, parent, child);
+        let copy = CompactString::from(&label[..common]);
+        self.heap_bytes += heap::text(&copy);
+        let middle = self.nodes.insert(Node {
+            parent,
+            single: NONE,
+            literals: Literals::default(),
+            filter: NONE,
+            filter_multi: NONE,
+            cost: 0,
+            end: short(start + common),
+            depth: short(depth),
+            copy,
+        });
+        self.move_below(filters, middle, child, &label[common + 1..]);
+        self.nodes.get_mut(middle).cost = self.cost_of(middle);
+        self.attach(filters, parent, middle);
+        self.update_costs(parent);
+        middle
+    }
+
+    /// Replaces a node that ends no filter by its only child, whose label becomes longer by the node's.
+    fn merge(&mut self, filters: &Filters, at: u32) {
+        let node = self.nodes.get(at);
+        assert!(at != ROOT && node.anchor().is_none());
+        let (parent, single) = (node.parent, node.single);
+        let child = node.literals.only().unwrap_or(single);
+        let label = CompactString::from(self.label(filters, child));
+        self.detach(filters, at, child);
+        self.detach(filters, parent, at);
+        let removed = self.nodes.remove(at);
+        assert!(removed.child_count() == 0);
+        self.heap_bytes -= heap::text(&removed.copy);
+        let mut joined = CompactString::with_capacity(removed.copy.len() + 1 + label.len());
+        joined.push_str(&removed.copy);
+        joined.push('/');
+        joined.push_str(&label);
+        self.move_below(filters, parent, child, &joined);
+        self.update_costs(parent);
+    }
+
+    /// Makes a node that has no parent the child of `parent`, with this label.
+    fn move_below(&mut self, filters: &Filters, parent: u32, child: u32, label: &str) {
+        let node = self.nodes.get_mut(child);
+        node.parent = parent;
+        if node.anchor().is_none() {
+            self.heap_bytes -= heap::text(&node.copy);
+            node.copy = CompactString::from(label);
+            self.heap_bytes += heap::text(&node.copy);
+        }
+        assert!(self.label(filters, child) == label);
+        self.nodes.get_mut(child).cost = self.cost_of(child);
+        self.attach(filters, parent, child);
+    }
+
+    /// Names a node in its parent, whose cost the caller updates.
+    fn attach(&mut self, filters: &Filters, parent: u32, child: u32) {
+        let level = first_level(self.label(filters, child));
+        let (is_single, hash) = (level == "+", self.hasher.bytes(level.as_bytes()));
+        let cost = self.nodes.get(child).cost;
+        let node = self.nodes.get_mut(parent);
+        if is_single {
+            assert!(node.single == NONE);
+            node.single = child;
+            return;
+        }
+        let held_bytes = node.literals.heap_bytes();
+        node.literals.add(child, cost);
+        self.heap_bytes = self.heap_bytes + node.literals.heap_bytes() - held_bytes;
+        let mut by_edge = mem::replace(&mut self.by_edge, Index::new());
+        by_edge.insert(edge_hash(parent, hash), child, |other| {
+            let level = first_level(self.label(filters, other));
+            edge_hash(self.nodes.get(other).parent, self.hasher.bytes(level.as_bytes()))
+        });
+        self.by_edge = by_edge;
         // Every node but the root is an edge or the child for `+` of its parent.
         assert!(self.by_edge.len() < self.nodes.len());
-        child
     }
 
-    /// Frees a node that leads to no filter, and the parents that then lead to none.
-    fn prune(&mut self, mut at: u32) {
-        while at != ROOT && self.nodes.get(at).leads_nowhere() {
-            let Node { parent, level, .. } = self.nodes.remove(at);
+    /// Undoes [`Self::attach`].
+    fn detach(&mut self, filters: &Filters, parent: u32, child: u32) {
+        let level = first_level(self.label(filters, child));
+        let hash = self.hasher.bytes(level.as_bytes());
+        let cost = self.nodes.get(child).cost;
+        let node = self.nodes.get_mut(parent);
+        if node.single == child {
+            node.single = NONE;
+            return;
+        }
+        let held_bytes = node.literals.heap_bytes();
+        node.literals.remove(child, cost);
+        self.heap_bytes = self.heap_bytes + node.literals.heap_bytes() - held_bytes;
+        self.by_edge.remove(edge_hash(parent, hash), child);
+    }
+
+    /// Recomputes the cost of a node whose children have changed, and of those above it as far as theirs changes too.
+    fn update_costs(&mut self, mut at: u32) {
+        loop {
+            let cost = self.cost_of(at);
+            let node = self.nodes.get_mut(at);
+            let old_cost = mem::replace(&mut node.cost, cost);
+            let parent = node.parent;
+            if old_cost == cost || parent == NONE {
+                return;
+            }
             let above = self.nodes.get_mut(parent);
-            if above.single == at {
-                above.single = NONE;
-            } else {
-                assert!(above.literal_count > 0);
-                above.literal_count -= 1;
-                let hash = self.hasher.bytes(level.as_bytes());
-                self.by_edge.remove(edge_hash(parent, hash), at);
+            if above.single != at {
+                let held_bytes = above.literals.heap_bytes();
+                above.literals.change(old_cost, cost);
+                self.heap_bytes = self.heap_bytes + above.literals.heap_bytes() - held_bytes;
             }
             at = parent;
         }
-        assert!(self.nodes.len() > 1 || self.by_edge.len() == 0);
     }
+
+    fn cost_of(&self, at: u32) -> u32 {
+        let node = self.nodes.get(at);
+        let own = weight(usize::from(node.end) - self.label_start(at));
+        let single = if node.single == NONE { 0 } else { self.nodes.get(node.single).cost };
+        own.saturating_add(single).saturating_add(node.literals.cost_max())
+    }
+
+    /// Where the label of a node begins in the texts of its filters.
+    fn label_start(&self, at: u32) -> usize {
+        match self.nodes.get(at).parent {
+            NONE | ROOT => 0,
+            parent => usize::from(self.nodes.get(parent).end) + 1,
+        }
+    }
+
+    fn label<'a>(&'a self, filters: &'a Filters, at: u32) -> &'a str {
+        let node = self.nodes.get(at);
+        match node.anchor() {
+            Some(filter) if at != ROOT => &filters.text(filter)[self.label_start(at)..usize::from(node.end)],
+            Some(_) | None => &node.copy,
+        }
+    }
+
+    /// The child whose label begins with a level without wildcards.
+    fn child(&self, filters: &Filters, parent: u32, level: &str, hash: u64) -> Option<u32> {
+        self.by_edge.find(edge_hash(parent, hash), |node| {
+            self.nodes.get(node).parent == parent && first_level(self.label(filters, node)) == level
+        })
+    }
+}
+
+/// The work of a visit to a node with a label of so many bytes.
+fn weight(label_bytes: usize) -> u32 {
+    u32::from(short(1 + label_bytes / LABEL_BYTES_PER_VISIT))
+}
+
+/// The levels of a filter before a last `#`, and whether there is one; `None` if there are no others.
+fn path_of(text: &str) -> (Option<&str>, bool) {
+    if text == "#" {
+        return (None, true);
+    }
+    match text.strip_suffix("/#") {
+        Some(path) => (Some(path), true),
+        None => (Some(text), false),
+    }
+}
+
+fn first_level(text: &str) -> &str {
+    text.find('/').map_or(text, |end| &text[..end])
+}
+
+/// Bytes of the levels with which both texts begin, without the separator after them. Their first levels are equal.
+fn common_bytes(first: &str, second: &str) -> usize {
+    let (first, second) = (first.as_bytes(), second.as_bytes());
+    let equal = first.iter().zip(second).take_while(|(one, other)| one == other).count();
+    let ends = |text: &[u8]| text.get(equal).is_none_or(|&byte| byte == b'/');
+    if ends(first) && ends(second) {
+        return equal;
+    }
+    let border = first[..equal].iter().rposition(|&byte| byte == b'/');
+    assert!(border.is_some(), "the first levels are equal");
+    border.unwrap_or(0)
+}
+
+/// A number of bytes or levels of a filter, which are at most 65,535 [MQTT-4.7.3-3].
+fn short(number: usize) -> u16 {
+    let short = u16::try_from(number);
+    assert!(short.is_ok());
+    short.unwrap_or(u16::MAX)
 }
 
 /// The hash of an edge, from the keyed hash of its level: a level is hashed once for all nodes that a topic passes. Without the key,

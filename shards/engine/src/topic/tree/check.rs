@@ -3,7 +3,7 @@
 use wire::TopicFilter;
 
 use super::super::members::Member;
-use super::super::pool::{NONE, number};
+use super::super::pool::number;
 use super::super::subscriptions::Target;
 use super::Tree;
 
@@ -12,29 +12,33 @@ impl Tree {
     /// If a count, a link between two tables or a cached result is wrong.
     pub(crate) fn check(&self) {
         self.filters.check();
-        let (mut bytes, mut exact_count, mut group_count) = (0, 0, 0);
+        self.wild.check(&self.filters);
+        self.cache.check();
+        self.groups.check();
+        self.subscriptions.check();
+        let (mut exact_count, mut group_count, mut list_bytes) = (0, 0, 0);
         for (index, filter) in self.filters.iter() {
             assert!(filter.is_used());
-            assert!(self.filter_of(&filter.text) == Some(index));
-            bytes += filter.text.len() as u64;
-            exact_count += usize::from(filter.node == NONE);
-            self.check_members(Target::Filter(index), filter.members.as_slice());
+            exact_count += usize::from(filter.node().is_none());
+            list_bytes += filter.members().heap_bytes() + filter.group_list_bytes();
+            self.check_members(Target::Filter(index), filter.members().as_slice());
             for (position, &group) in filter.groups().iter().enumerate() {
                 let shared = self.groups.get(group);
                 assert!(shared.filter() == index && shared.position() == number(position));
                 assert!(!shared.members().is_empty());
+                list_bytes += shared.members().heap_bytes();
                 self.check_members(Target::Group(group), shared.members().as_slice());
                 group_count += 1;
             }
         }
-        assert!(bytes == self.filter_bytes);
         assert!(exact_count == self.exact_count);
         assert!(group_count == self.groups.len());
+        assert!(list_bytes == self.list_bytes);
         for (topic, filters) in self.cache.entries() {
-            assert!(self.filter_of(topic).is_none_or(|filter| filters.contains(&filter)));
+            assert!(self.filters.find(topic).is_none_or(|filter| filters.contains(&filter)));
             for &filter in filters {
                 assert!(self.filters.holds(filter));
-                let filter = TopicFilter::parse_unshared(&self.filters.get(filter).text);
+                let filter = TopicFilter::parse_unshared(self.filters.text(filter));
                 assert!(filter.is_ok_and(|filter| filter.matches(topic)));
             }
         }
@@ -42,7 +46,7 @@ impl Tree {
 
     /// Filters with wildcards that are held for others, for an audit.
     pub(crate) fn pinned_count(&self) -> usize {
-        self.filters.iter().filter(|(_, filter)| filter.is_pinned).count()
+        self.filters.iter().filter(|(_, filter)| filter.is_pinned()).count()
     }
 
     /// Numbers of the groups in use, for an audit.

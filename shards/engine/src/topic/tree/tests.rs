@@ -12,9 +12,10 @@ fn tree() -> Tree {
 
 fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {
     let mut filters = Vec::new();
-    tree.matches(topic, &mut filters);
+    let visited_count = tree.matches(topic, &mut filters).visited_count();
+    assert!(visited_count <= tree.cost());
     let mut texts: Vec<String> =
-        filters.iter().map(|&filter| tree.filters.get(filter).text.to_string()).collect();
+        filters.iter().map(|&filter| tree.filters.text(filter).to_string()).collect();
     texts.sort();
     texts
 }
@@ -51,38 +52,71 @@ fn every_matching_filter_is_found_and_no_other() {
     assert_eq!(tree.subscription_count(), 0);
 }
 
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+
+    /// Levels joined by separators. A few long runs are likely, so that labels are long and part in their middle.
+    fn levels(&mut self, levels: &[&str], count_max: usize) -> String {
+        let count = 1 + self.below(count_max);
+        let mut text = String::new();
+        for at in 0..count {
+            if at > 0 {
+                text.push('/');
+            }
+            text += levels[self.below(levels.len())];
+        }
+        text
+    }
+}
+
 #[test]
 fn the_tree_agrees_with_the_matcher_of_the_codec_on_random_filters() {
-    let levels = ["a", "b", "", "$x", "+", "#"];
-    let mut seed = 3u64;
-    let mut next = |bound: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as usize % bound
-    };
+    let all = ["a", "b", "", "$x", "+", "#"];
+    let long = ["a", "a", "a", "a level that is longer than others", "", "+", "+", "#"];
+    let words = ["a", "ab", "abc", "b", "é", "è", "+", "#"];
+    let plain = ["+", "a", "+", "a", "+", "a", "+", "#"];
+    let kinds: [(&[&str], usize); 6] =
+        [(&all, 4), (&all, 9), (&long, 12), (&words, 5), (&plain, 8), (&["", "+", "#"], 5)];
+    for (seed, (levels, depth)) in (1..).zip(kinds.iter().cycle().take(36)) {
+        agrees_with_the_codec(&mut Numbers(seed), levels, *depth);
+    }
+}
+
+/// Subscribes and unsubscribes at random; after each change, one topic matches what the codec says.
+fn agrees_with_the_codec(numbers: &mut Numbers, levels: &[&str], depth: usize) {
+    let in_topics: Vec<&str> = levels.iter().copied().filter(|level| !["+", "#"].contains(level)).collect();
     let mut tree = tree();
     let mut lists = [SubscriptionList::EMPTY; 8];
     let mut held: Vec<(u32, String)> = Vec::new();
-    for _ in 0..3_000 {
-        let depth = 1 + next(4);
-        let text: Vec<&str> = (0..depth).map(|_| levels[next(6)]).collect();
-        let text = text.join("/");
+    for round in 0..500 {
+        let text = numbers.levels(levels, depth);
         let Ok(parsed) = TopicFilter::parse(&text) else { continue };
-        let session = u32::try_from(next(8)).unwrap();
-        let known = held.iter().position(|(who, what)| *who == session && *what == text);
-        let list = &mut lists[session as usize];
-        if next(2) == 0 {
+        let session = u32::try_from(numbers.below(8)).unwrap();
+        // Filters gather at first and go at last.
+        if numbers.below(500) > round {
+            let known = held.iter().any(|(who, what)| *who == session && *what == text);
+            let list = &mut lists[session as usize];
             let new = tree.subscribe(list, session, &parsed, plain_options(QoS::AtMostOnce), None);
-            assert_eq!(new, known.is_none());
+            assert_eq!(new, !known);
             if new {
                 held.push((session, text));
             }
-        } else {
-            assert_eq!(tree.unsubscribe(list, session, &parsed), known.is_some());
-            known.map(|at| held.swap_remove(at));
+        } else if !held.is_empty() {
+            let (session, text) = held.swap_remove(numbers.below(held.len()));
+            assert!(tree.unsubscribe(&mut lists[session as usize], session, &filter(&text)));
+            assert!(!tree.unsubscribe(&mut lists[session as usize], session, &filter(&text)));
         }
         assert_eq!(tree.subscription_count(), held.len());
-        let topic: Vec<&str> = (0..=next(4)).map(|_| levels[next(4)]).collect();
-        let topic = topic.join("/");
+        if round % 16 == 0 {
+            tree.check();
+        }
+        let topic = numbers.levels(&in_topics, depth + 1);
         if topic.is_empty() {
             continue;
         }
@@ -95,6 +129,11 @@ fn the_tree_agrees_with_the_matcher_of_the_codec_on_random_filters() {
         expected.dedup();
         assert_eq!(matched(&mut tree, &topic), expected, "{topic}");
     }
+    for list in &mut lists {
+        tree.unsubscribe_all(list);
+    }
+    tree.check();
+    assert_eq!((tree.slot_counts(), tree.text_bytes(), tree.cost()), ((0, 0, 1), 0, 1));
 }
 
 #[test]
@@ -169,7 +208,7 @@ fn changes_and_fingerprints_begin_when_names_are_shared() {
     let options = plain_options(QoS::AtMostOnce);
     let mut alone = tree();
     alone.subscribe(&mut list, 0, &filter("a"), options, None);
-    assert_eq!(alone.matches("a", &mut Vec::new()), 0);
+    assert_eq!(alone.matches("a", &mut Vec::new()).fingerprint(), 0);
     assert!(alone.next_change().is_none());
 
     let fingerprints = Fingerprints::new(Keyed::new(Entropy(9)));
@@ -180,8 +219,8 @@ fn changes_and_fingerprints_begin_when_names_are_shared() {
     tree.subscribe(&mut list, 0, &filter("a"), options, None);
     tree.subscribe(&mut list, 0, &group, options, None);
     tree.members_changed(list);
-    assert_eq!(tree.matches("a", &mut Vec::new()), fingerprints.of_topic("a"));
-    assert_eq!(tree.matches("a", &mut Vec::new()), fingerprints.of_topic("a"));
+    assert_eq!(tree.matches("a", &mut Vec::new()).fingerprint(), fingerprints.of_topic("a"));
+    assert_eq!(tree.matches("a", &mut Vec::new()).fingerprint(), fingerprints.of_topic("a"));
     tree.unsubscribe_all(&mut list);
     let key = fingerprints.of_group("g", &group);
     let mut changes = String::new();
