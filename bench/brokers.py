@@ -31,6 +31,11 @@ COMMANDS = {
     "spread": f"{OURS} --shards 2 --tell-shard true",
     # No broker: the kernel's cost of the same bytes on the same sockets.
     "bare": f"{TARGET}/runtimes-bare --scenario mqtt --port {{port}} --seconds-max 600",
+    # The least broker without a runtime, by its way of waiting, receiving and sending.
+    **{
+        f"edge-{way}": f"{TARGET}/runtimes-edge --way {way} --port {{port}} --seconds-max 600"
+        for way in ("one-shot", "multishot", "buffers", "epoll")
+    },
     "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
     "rumqttd": "rumqttd -c {dir}/rumqttd.toml",
     "rmqttd": "rmqttd -f {dir}/rmqttd.toml",
@@ -38,7 +43,7 @@ COMMANDS = {
     "rabbitmq": "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "aedes": "node {dir}/aedes.mjs",
 }
-OWN = ("uring", "epoll", "two", "spread", "bare")
+OWN = ("uring", "epoll", "two", "spread", "bare", "edge-one-shot", "edge-multishot", "edge-buffers", "edge-epoll")
 # Additional flags of the generator: rumqttd refuses clients without a keep alive.
 LOAD_FLAGS = {"rumqttd": ["--keep-alive-s", "3600"]}
 

@@ -55,6 +55,9 @@ struct Arguments {
     /// Open loop instead: messages per second over all streams. Latency counts from the time each message was due.
     #[arg(long)]
     rate: Option<u64>,
+    /// With `--rate`: messages that are due within this time leave together, in microseconds. Latency still counts from when each was due.
+    #[arg(long, default_value_t = 0)]
+    tick_us: u64,
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
     /// Keep alive of every client, for brokers that require one. No PINGREQ is sent, so it must be longer than a run.
@@ -143,7 +146,10 @@ fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
             })
         })?;
     }
-    let pace = arguments.rate.map_or(Pace::Window(arguments.window), Pace::Rate);
+    let pace = match arguments.rate {
+        Some(per_s) => Pace::Rate { per_s, tick_ns: arguments.tick_us * 1_000 },
+        None => Pace::Window(arguments.window),
+    };
     let mut run = Run::connect(&plan, way, pace)?;
     progress(arguments, &format!("{} clients connected", plan.clients.len()));
     run.publish_until(now() + Duration::from_secs(arguments.warm_up))?;

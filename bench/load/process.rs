@@ -13,6 +13,8 @@ pub(crate) struct Usage {
     /// Resident bytes of its own memory, anonymous or shared. Pages of files, including its program, and the kernel's
     /// socket buffers are not counted.
     pub(crate) resident_bytes: u64,
+    /// The same with the pages of files, as `ps` and `top` show it.
+    pub(crate) resident_bytes_with_files: u64,
     /// Voluntary and involuntary context switches.
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
@@ -33,6 +35,7 @@ impl Usage {
         }
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         usage.resident_bytes = (field(&status, "RssAnon:")? + field(&status, "RssShmem:")?) * 1024;
+        usage.resident_bytes_with_files = field(&status, "VmRSS:")? * 1024;
         let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
         // After the name, which may contain spaces: state is field 3, kernel time field 15, in ticks of 10 ms.
         let behind = stat.rsplit(')').next().unwrap_or_default();
@@ -46,6 +49,7 @@ impl Usage {
             cpu_ns: self.cpu_ns - earlier.cpu_ns,
             kernel_ns: self.kernel_ns - earlier.kernel_ns,
             resident_bytes: self.resident_bytes,
+            resident_bytes_with_files: self.resident_bytes_with_files,
             voluntary_switches: self.voluntary_switches - earlier.voluntary_switches,
             involuntary_switches: self.involuntary_switches - earlier.involuntary_switches,
         }

@@ -24,8 +24,9 @@ const POLL_MAX: Duration = Duration::from_millis(100);
 pub(crate) enum Pace {
     /// Messages of each stream in flight to all of its receivers.
     Window(u64),
-    /// Messages per second over all streams, whatever arrives. Latency counts from the time each message was due.
-    Rate(u64),
+    /// Messages per second over all streams, whatever arrives. Latency counts from the time each message was due. Messages leave at
+    /// multiples of `tick_ns`; 0: each when it is due.
+    Rate { per_s: u64, tick_ns: u64 },
 }
 
 /// How clients connect.
@@ -146,7 +147,7 @@ impl Run {
                     self.fill_windows(window)?;
                     POLL_MAX
                 }
-                Pace::Rate(rate) => self.publish_due(rate)?,
+                Pace::Rate { per_s, tick_ns } => self.publish_due(per_s, tick_ns)?,
             };
             let now = now();
             if now >= end {
@@ -185,11 +186,13 @@ impl Run {
     }
 
     /// Publishes the messages that are due; returns the time until the next one.
-    fn publish_due(&mut self, rate: u64) -> io::Result<Duration> {
+    fn publish_due(&mut self, rate: u64, tick_ns: u64) -> io::Result<Duration> {
         let opened_at = *self.opened_at.get_or_insert_with(now);
         let start_ns = nanoseconds(opened_at.duration_since(self.epoch));
+        let elapsed_ns = nanoseconds(opened_at.elapsed());
+        let tick_begun_ns = elapsed_ns - elapsed_ns % tick_ns.max(1);
         // The first message is due at once.
-        let due = nanoseconds(opened_at.elapsed()) * rate / 1_000_000_000 + 1;
+        let due = tick_begun_ns * rate / 1_000_000_000 + 1;
         while self.published < due {
             let number = usize::try_from(self.published).expect("64 bits") % self.publishers.len();
             let due_ns = start_ns + self.published * 1_000_000_000 / rate;

@@ -16,7 +16,7 @@ fn totals_with(faults: Faults) -> (Totals, Done) {
     let plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
     let way =
         Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64, keep_alive_s: 0 };
-    let mut run = Run::connect(&plan, way, Pace::Rate(5_000)).unwrap();
+    let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 5_000, tick_ns: 0 }).unwrap();
     run.publish_until(now() + Duration::from_millis(400)).unwrap();
     run.settle_until(now() + Duration::from_millis(500)).unwrap();
     assert!(run.totals().expected > 100, "{:?}", run.totals());
@@ -67,7 +67,7 @@ fn latency_counts_from_when_a_message_was_due() {
     let plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
     let way =
         Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64, keep_alive_s: 0 };
-    let mut run = Run::connect(&plan, way, Pace::Rate(100)).unwrap();
+    let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 100, tick_ns: 0 }).unwrap();
     run.measure();
     run.publish_until(now() + Duration::from_secs(1)).unwrap();
     // A held message waits for the next one, which is due 10 ms later.

@@ -1,4 +1,4 @@
-//! The part of MQTT 3.1.1 that a bare ring needs to open connections: CONNECT, SUBSCRIBE and the topic of a PUBLISH. Only
+//! The part of MQTT 3.1.1 that servers without a codec need: CONNECT, SUBSCRIBE and the topic of a PUBLISH. Only
 //! the encoding of our load generator is supported.
 
 /// CONNACK: accepted, no session present.
@@ -40,7 +40,7 @@ pub(crate) fn acknowledged(packet_id: [u8; 2]) -> [u8; 9] {
 }
 
 /// First byte, body and the remaining bytes.
-fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(crate) fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     let (mut length, mut shift, mut rest) = (0, 0, rest);
     loop {
@@ -59,7 +59,7 @@ fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// A length-prefixed string and the remaining bytes.
-fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
