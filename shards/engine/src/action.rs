@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::base::ids::ConnectionId;
+use crate::notice::Notice;
 
 /// Everything that the engine asked to persist up to some step. The number grows by one each time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -45,21 +46,32 @@ pub enum Action {
 /// The actions of a turn. The engine appends and the host drains them; the allocation is reused.
 ///
 /// Bound: `Flush`, `Resume`, `Abort`, `HandOver` and `Authenticate` name a connection at most once until it was served,
-/// and there is one `Persist` for each step.
+/// and there is one `Persist` for each step. A connection has at most two notices, and none unless
+/// `Limits::connection_notices` asks for them.
 #[derive(Debug, Default)]
 pub struct Actions {
     list: Vec<Action>,
+    notices: Vec<Notice>,
 }
 
 impl Actions {
     /// No actions.
     #[must_use]
     pub const fn new() -> Self {
-        Self { list: Vec::new() }
+        Self { list: Vec::new(), notices: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, action: Action) {
         self.list.push(action);
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// Takes all notices, oldest first; the allocation stays.
+    pub fn drain_notices(&mut self) -> impl Iterator<Item = Notice> + '_ {
+        self.notices.drain(..)
     }
 
     /// Takes all actions, oldest first; the allocation stays.
@@ -67,7 +79,7 @@ impl Actions {
         self.list.drain(..)
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to do. Notices are nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a total only grows, so a reader may take differences. Gauges are computed when they are read.
 
+use crate::cause::CauseGroup;
+
 /// Why a matched message did not reach a session. Each has a counter; nothing is dropped without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DropReason {
@@ -122,6 +124,10 @@ pub struct Counters {
     pub sessions_expired: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
+    /// Clients that were let in and whose connection has ended, by [`CauseGroup::index`].
+    pub closed: [u64; CauseGroup::COUNT],
+    /// Connections that ended before a client was let in, by [`CauseGroup::index`].
+    pub refused: [u64; CauseGroup::COUNT],
     /// Connections that the operator closed.
     pub closed_by_operator: u64,
     /// Messages sent to other shards, one for each shard.

@@ -10,6 +10,7 @@ mod forward;
 mod groups;
 mod inbox;
 mod inspect;
+mod notices;
 mod publish;
 mod receive;
 mod replay;
@@ -21,8 +22,6 @@ mod will;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use wire::ReasonCode;
-
 use crate::action::Actions;
 use crate::base::hash::{Entropy, Keyed};
 use crate::base::ids::ConnectionId;
@@ -31,7 +30,7 @@ use crate::connection::Admission;
 use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
-use crate::event::{ClosedBy, Consumed, Event};
+use crate::event::{Consumed, Event};
 use crate::limits::Limits;
 use crate::memory::MemoryUse;
 use crate::mesh::Mesh;
@@ -157,9 +156,7 @@ impl Engine {
         let mut consumed = Consumed::of(0);
         match event {
             Event::Received { connection, bytes } => consumed = rooms.receive(turn, connection, bytes),
-            Event::Closed { connection, by: ClosedBy::Peer | ClosedBy::Host } => {
-                rooms.on_closed(turn, connection);
-            }
+            Event::Closed { connection, by } => rooms.on_closed(turn, connection, by),
             Event::Authenticated { connection, step, verdict } => {
                 rooms.on_authenticated(turn, connection, step, verdict);
             }
@@ -313,8 +310,7 @@ impl Rooms {
     fn stop(&mut self, turn: &mut Turn<'_>) {
         self.quiet = false;
         self.stopping = true;
-        let reason = crate::connection::disconnect::stop_reason(turn.limits, ReasonCode::ServerShuttingDown);
-        let close = crate::connection::Close::Reason(reason);
+        let close = crate::connection::Close::Told(crate::cause::Cause::Stopping);
         for index in 0..self.delivery.connections.slot_count() {
             if let Some(id) = self.delivery.connections.id_at(index) {
                 self.close(turn, id, &close);

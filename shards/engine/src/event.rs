@@ -74,9 +74,14 @@ pub enum Event<'a> {
 /// The side that ended a network connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClosedBy {
-    /// The peer closed or reset it.
+    /// The peer closed it in order.
     Peer,
-    /// The host closed it, after [`crate::Lend::Close`] or [`crate::Action::Abort`].
+    /// It was reset.
+    Reset,
+    /// The system gave up on a peer that answers nothing.
+    Silence,
+    /// The host closed it, after [`crate::Lend::Close`] or [`crate::Action::Abort`], or because the system refused what it
+    /// needs.
     Host,
 }
 

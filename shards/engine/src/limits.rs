@@ -120,6 +120,8 @@ pub struct Limits {
     pub authentication_bytes_max: u16,
     /// Whether CONNACK names the shard to a 5.0 client, in a user property `shard`: for tests and benches.
     pub tell_shard: bool,
+    /// Whether [`crate::Actions`] carries a [`crate::Notice`] of each client that comes and goes.
+    pub connection_notices: bool,
     /// Bits of the generations in identities that leave the engine: 32. A simulator sets 2, so that generations wrap.
     pub generation_bits: u32,
 }
@@ -167,6 +169,7 @@ impl Default for Limits {
             authentication_methods: Vec::new(),
             authentication_bytes_max: 4_096,
             tell_shard: false,
+            connection_notices: false,
             generation_bits: 32,
         }
     }

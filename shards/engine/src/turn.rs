@@ -2,11 +2,10 @@
 
 use alloc::vec::Vec;
 
-use wire::ReasonCode;
-
 use crate::action::Actions;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::time::Instant;
+use crate::cause::Cause;
 use crate::counters::Counters;
 use crate::limits::Limits;
 use crate::timer::Timers;
@@ -14,8 +13,8 @@ use crate::timer::Timers;
 /// Something that has to end, but not while a fan-out walks over it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ending {
-    Session(SessionId, ReasonCode),
-    Connection(ConnectionId, ReasonCode),
+    Session(SessionId, Cause),
+    Connection(ConnectionId, Cause),
 }
 
 /// **Lives:** as long as one step.

@@ -13,6 +13,7 @@ use super::bounded_write::append_bounded;
 use super::{Close, Connections, Phase};
 use crate::action::Action;
 use crate::base::ids::ConnectionId;
+use crate::cause::Cause;
 use crate::limits::Limits;
 use crate::turn::Turn;
 
@@ -87,11 +88,11 @@ impl Connections {
         id: ConnectionId,
         connect: &Connect<'_>,
         body: &[u8],
-    ) -> Result<(), ReasonCode> {
+    ) -> Result<(), Cause> {
         let method = connect.properties.authentication_method.unwrap_or_default();
         let data = connect.properties.authentication_data.unwrap_or_default();
         if exceeds_data_limit(turn.limits, method, data) {
-            return Err(ReasonCode::QuotaExceeded);
+            return Err(Cause::AuthenticationBytes);
         }
         let authentication = Box::new(Authentication {
             method: method.into(),
@@ -127,13 +128,12 @@ impl Connections {
             (Some(Awaiting::Client), ReasonCode::ContinueAuthentication) => false,
             (Some(Awaiting::Nobody), ReasonCode::ReAuthenticate) if is_open => true,
             _ => {
-                turn.counters.protocol_errors += 1;
-                return Err(Close::Authentication(ReasonCode::ProtocolError));
+                return Err(Close::Authentication(Cause::UnexpectedAuth));
             }
         };
         let data = auth.properties.authentication_data.unwrap_or_default();
         if exceeds_data_limit(turn.limits, "", data) {
-            return Err(Close::Authentication(ReasonCode::QuotaExceeded));
+            return Err(Close::Authentication(Cause::AuthenticationBytes));
         }
         self.request_verdict(turn, id, data, begins);
         Ok(())
@@ -150,6 +150,12 @@ impl Connections {
             }),
             Awaiting::Host { .. } | Awaiting::Client | Awaiting::Nobody => None,
         }
+    }
+
+    /// The body of the CONNECT whose client is not authenticated yet; `None` if there is no such exchange.
+    pub(crate) fn connect_under_way(&self, id: ConnectionId) -> Option<&[u8]> {
+        let authentication = self.get(id)?.authentication.as_ref()?;
+        (!authentication.connect.is_empty()).then_some(&authentication.connect)
     }
 
     /// The host has judged a step. A verdict on any step but the one that is due is counted and ignored.
@@ -204,7 +210,7 @@ impl Connections {
                     .into_iter()
                     .all(|packet_type| reason.is_error() && reason.is_allowed_in(packet_type));
                 let reason = if is_known { reason } else { ReasonCode::NotAuthorized };
-                Err(Close::Authentication(reason))
+                Err(Close::Authentication(Cause::AuthenticationFailed(reason)))
             }
         }
     }
@@ -256,7 +262,7 @@ impl Connections {
             Auth { reason, properties: *properties }.encode(version, out);
         });
         if !fits {
-            return Err(Close::Authentication(ReasonCode::PacketTooLarge));
+            return Err(Close::Authentication(Cause::AnswerTooLong));
         }
         self.write(turn, id, |out| out.extend_from_slice(&bytes));
         Ok(())

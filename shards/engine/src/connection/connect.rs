@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use wire::packet::{ConnAck, ConnAckProperties, Connect, UserProperties};
-use wire::{Malformed, PACKET_BYTES_MAX, ProtocolVersion, QoS, ReasonCode};
+use wire::{Malformed, PACKET_BYTES_MAX, PacketType, ProtocolVersion, QoS, ReasonCode};
 
 use super::bounded_write::append_bounded;
-use super::disconnect::server_reference;
+use super::disconnect::{refusal_reason, server_reference};
 use super::{Connection, Connections, Phase};
 use crate::base::ids::ConnectionId;
+use crate::cause::Cause;
 use crate::limits::{Limits, Redirect};
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
@@ -67,23 +68,24 @@ impl Connections {
         }
     }
 
-    /// Answers a CONNECT that is not accepted [MQTT-3.2.2-7]; `text` says more than the reason. It may be that not even
-    /// the reason fits [MQTT-3.1.2-24].
+    /// Answers a CONNECT that is not accepted [MQTT-3.2.2-7]. It may be that not even the reason fits [MQTT-3.1.2-24].
     pub(crate) fn refuse_connect(
         &mut self,
         turn: &mut Turn<'_>,
         id: ConnectionId,
         version: ProtocolVersion,
-        reason: ReasonCode,
-        text: Option<&str>,
+        cause: Cause,
     ) {
-        assert!(reason.is_error());
+        let reason = refusal_reason(turn.limits, cause);
+        let is_known = reason.is_error() && reason.is_allowed_in(PacketType::ConnAck);
+        let reason = if is_known { reason } else { ReasonCode::ProtocolError };
+        let text = format!("{}", cause.explained(turn.limits));
         assert!(self.current(id).session().is_none());
         let bytes_max = self.current(id).packet_bytes_max;
         let reference = server_reference(turn.limits, reason);
         let (reference, none) = (reference.as_deref(), ConnAckProperties::default);
         let variants = [
-            ConnAckProperties { reason_string: text, server_reference: reference, ..none() },
+            ConnAckProperties { reason_string: Some(&text), server_reference: reference, ..none() },
             ConnAckProperties { server_reference: reference, ..none() },
             none(),
         ];
@@ -107,8 +109,7 @@ impl Connections {
         if let Malformed::UnsupportedProtocolVersion { level } = malformed {
             let is_newer = level > ProtocolVersion::V5.level();
             let version = if is_newer { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
-            let text = format!("{malformed}");
-            self.refuse_connect(turn, id, version, malformed.reason(), Some(&text));
+            self.refuse_connect(turn, id, version, Cause::Malformed(malformed));
         }
     }
 
@@ -122,26 +123,25 @@ impl Connections {
         body: &[u8],
     ) {
         if Connect::version_of(body) == Some(ProtocolVersion::V5) {
-            let text = format!("{malformed}");
-            self.refuse_connect(turn, id, ProtocolVersion::V5, malformed.reason(), Some(&text));
+            self.refuse_connect(turn, id, ProtocolVersion::V5, Cause::Malformed(malformed));
         }
     }
 }
 
 /// The reason to refuse a well-formed CONNECT, if there is one.
-pub(crate) fn refusal(limits: &Limits, connect: &Connect<'_>, over_ceiling: bool) -> Option<ReasonCode> {
+pub(crate) fn refusal(limits: &Limits, connect: &Connect<'_>, over_ceiling: bool) -> Option<Cause> {
     match limits.redirect {
         Redirect::Off => {}
-        Redirect::UseAnother => return Some(ReasonCode::UseAnotherServer),
-        Redirect::Moved => return Some(ReasonCode::ServerMoved),
+        Redirect::UseAnother => return Some(Cause::UseAnotherServer),
+        Redirect::Moved => return Some(Cause::ServerMoved),
     }
     let method = connect.properties.authentication_method;
     if method.is_some_and(|method| !limits.authentication_methods.iter().any(|known| **known == *method)) {
         // [MQTT-4.12.0-1]
-        return Some(ReasonCode::BadAuthenticationMethod);
+        return Some(Cause::UnknownMethod);
     }
     if connect.client_id.len() > usize::from(limits.client_id_bytes_max) {
-        return Some(ReasonCode::ClientIdentifierNotValid);
+        return Some(Cause::ClientIdTooLong);
     }
     let may_be_assigned = match connect.version {
         _ if !limits.assigned_client_ids => false,
@@ -151,31 +151,31 @@ pub(crate) fn refusal(limits: &Limits, connect: &Connect<'_>, over_ceiling: bool
         ProtocolVersion::V5 => true,
     };
     if connect.client_id.is_empty() && !may_be_assigned {
-        return Some(ReasonCode::ClientIdentifierNotValid);
+        return Some(Cause::ClientIdMissing);
     }
     connect.will.as_ref().and_then(|will| will_refusal(limits, will, over_ceiling))
 }
 
-fn will_refusal(limits: &Limits, will: &wire::Will<'_>, over_ceiling: bool) -> Option<ReasonCode> {
+fn will_refusal(limits: &Limits, will: &wire::Will<'_>, over_ceiling: bool) -> Option<Cause> {
     if is_sys(will.topic.as_str()) {
-        return Some(ReasonCode::NotAuthorized);
+        return Some(Cause::WillDenied);
     }
     if will.topic.levels().count() > usize::from(limits.topic_levels_max) {
-        return Some(ReasonCode::TopicNameInvalid);
+        return Some(Cause::WillTopicLevels);
     }
     if over_ceiling {
-        return Some(ReasonCode::QuotaExceeded);
+        return Some(Cause::WillMemory);
     }
     if will.qos > limits.maximum_qos {
         // [MQTT-3.2.2-12]
-        return Some(ReasonCode::QoSNotSupported);
+        return Some(Cause::WillQos);
     }
     if will.retain && !limits.retain_available {
         // [MQTT-3.2.2-13]
-        return Some(ReasonCode::RetainNotSupported);
+        return Some(Cause::WillRetain);
     }
     if !has_valid_payload_format(limits, will.properties.payload_format_utf8, will.payload) {
-        return Some(ReasonCode::PayloadFormatInvalid);
+        return Some(Cause::WillPayloadFormat);
     }
     None
 }

@@ -2,12 +2,13 @@
 
 use alloc::boxed::Box;
 
+use wire::ReasonCode;
 use wire::packet::{Disconnect, DisconnectProperties};
-use wire::{Malformed, ReasonCode};
 
 use super::Connections;
 use super::bounded_write::append_bounded;
 use crate::base::ids::ConnectionId;
+use crate::cause::Cause;
 use crate::limits::Limits;
 use crate::turn::Turn;
 
@@ -39,17 +40,13 @@ pub const CLOSE_REASONS: [ReasonCode; 19] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Close {
     /// Without a packet that says why.
-    Silently,
+    Silently(Cause),
     /// With DISCONNECT, for a client that knows it.
-    Reason(ReasonCode),
-    /// As [`Close::Reason`]; counted as a protocol error.
-    ProtocolError(ReasonCode),
-    /// As [`Close::ProtocolError`], with a text that says what was wrong.
-    Malformed(Malformed),
-    /// With 0x97: the topics of its aliases are longer than `Limits::alias_bytes_max` together.
-    AliasesTooLong,
+    Told(Cause),
     /// The exchange of authentication has failed: CONNACK or DISCONNECT, by the phase.
-    Authentication(ReasonCode),
+    Authentication(Cause),
+    /// CONNECT was refused: the client is answered and its end noted.
+    Refused,
 }
 
 // Every handler of a packet returns one.
@@ -58,23 +55,19 @@ const _: () = assert!(size_of::<Result<(), Close>>() <= 16);
 impl Connections {
     /// Writes the DISCONNECT that says why a connection is closed. Only 5.0 has one, and only after CONNACK
     /// [MQTT-3.14.0-1].
-    pub(crate) fn write_disconnect(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: ConnectionId,
-        reason: ReasonCode,
-        text: Option<&str>,
-    ) {
+    pub(crate) fn write_disconnect(&mut self, turn: &mut Turn<'_>, id: ConnectionId, cause: Cause) {
         let Some(connection) = self.get(id) else { return };
         if !connection.is_open() || !connection.version.is_v5() {
             return;
         }
+        let reason = disconnect_reason(turn.limits, cause);
         assert!(CLOSE_REASONS.contains(&reason) || connection.authentication.is_some());
         let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
         let reference = server_reference(turn.limits, reason);
+        let text = alloc::format!("{}", cause.explained(turn.limits));
         self.write(turn, id, |out| {
             // Texts and references only where they fit [MQTT-3.14.2-3].
-            let variants = [(text, reference.as_deref()), (None, None)];
+            let variants = [(Some(&*text), reference.as_deref()), (None, reference.as_deref()), (None, None)];
             append_bounded(out, bytes_max, &variants, |&(reason_string, server_reference), out| {
                 let properties =
                     DisconnectProperties { reason_string, server_reference, ..Default::default() };
@@ -90,7 +83,21 @@ pub(crate) fn server_reference(limits: &Limits, reason: ReasonCode) -> Option<Bo
     (refers && !limits.server_reference.is_empty()).then(|| limits.server_reference.clone())
 }
 
+/// The reason of a DISCONNECT.
+fn disconnect_reason(limits: &Limits, cause: Cause) -> ReasonCode {
+    if cause == Cause::Stopping {
+        stop_reason(limits, ReasonCode::ServerShuttingDown)
+    } else {
+        cause.reason()
+    }
+}
+
+/// The reason of a CONNACK that refuses.
+pub(crate) fn refusal_reason(limits: &Limits, cause: Cause) -> ReasonCode {
+    if cause == Cause::Stopping { stop_reason(limits, ReasonCode::ServerUnavailable) } else { cause.reason() }
+}
+
 /// The reason with which a stop ends or refuses connections: `otherwise`, unless there is a server to refer to.
-pub(crate) fn stop_reason(limits: &Limits, otherwise: ReasonCode) -> ReasonCode {
+fn stop_reason(limits: &Limits, otherwise: ReasonCode) -> ReasonCode {
     if limits.server_reference.is_empty() { otherwise } else { ReasonCode::UseAnotherServer }
 }

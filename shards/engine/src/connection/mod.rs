@@ -11,6 +11,7 @@ pub(crate) mod authenticate;
 pub(crate) mod bounded_write;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
+pub(crate) mod first_bytes;
 mod hand_over;
 mod lifetime;
 pub(crate) mod outbox;
@@ -121,6 +122,8 @@ pub(crate) struct Connection {
     pending_ack_count: u32,
     /// The number of them that wait for the other shards.
     awaiting_interest_count: u32,
+    /// Packets that came from the client; stays at its maximum.
+    packets_received: u32,
     /// Set if CONNECT named a method.
     authentication: Option<Box<Authentication>>,
     aliases_in: Option<Box<IncomingAliases>>,
@@ -153,6 +156,7 @@ impl Connection {
             receiving_count: 0,
             pending_ack_count: 0,
             awaiting_interest_count: 0,
+            packets_received: 0,
             authentication: None,
             aliases_in: None,
             aliases_out: None,
@@ -169,6 +173,11 @@ impl Connection {
 
     pub(crate) fn packet_bytes_max(&self) -> u32 {
         self.packet_bytes_max
+    }
+
+    /// Packets that came from the client.
+    pub(crate) fn packets_received(&self) -> u32 {
+        self.packets_received
     }
 
     pub(crate) fn problem_information(&self) -> bool {

@@ -114,6 +114,7 @@ impl Connections {
         turn.counters.packets_received += 1;
         let connection = self.current(id);
         connection.received_at = turn.now;
+        connection.packets_received = connection.packets_received.saturating_add(1);
         (connection.phase, connection.version)
     }
 

@@ -11,6 +11,7 @@ use wire::{PacketId, QoS, ReasonCode};
 use super::topic_alias::AliasUse;
 use super::{Connection, Connections, Outboxes};
 use crate::base::ids::ConnectionId;
+use crate::cause::Cause;
 use crate::message::borrowed::Message;
 use crate::message::encode::PublishHead;
 use crate::session::grant::Grant;
@@ -185,7 +186,7 @@ impl Outboxes {
             + u64::from(turn.limits.packet_bytes_max)
             + OUTBOX_CONTROL_BYTES;
         if after > bytes_max && connection.session().is_some() {
-            turn.endings.push(Ending::Connection(id, ReasonCode::QuotaExceeded));
+            turn.endings.push(Ending::Connection(id, Cause::OutboxFull));
         }
     }
 

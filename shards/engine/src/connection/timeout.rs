@@ -3,12 +3,11 @@
 //! Invariant: a packet re-arms nothing. The timer looks, when it is due, how long the peer was silent, so an active
 //! connection costs one timer event in each keep alive interval.
 
-use wire::ReasonCode;
-
 use super::{Close, Connections, Phase};
 use crate::action::Action;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
+use crate::cause::Cause;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
@@ -20,7 +19,9 @@ impl Connections {
         connection.timer = None;
         match connection.phase {
             // CONNECT and all of its authentication have one time.
-            Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver => Some(Close::Silently),
+            Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver => {
+                Some(Close::Silently(Cause::ConnectTimeout))
+            }
             Phase::Accepting(_) | Phase::Open(_) => {
                 // While we do not read it, or it waits for CONNACK, the silence is ours.
                 if connection.paused || !connection.is_open() {
@@ -30,7 +31,7 @@ impl Connections {
                 assert!(silence_ms_max > 0);
                 let deadline = connection.received_at.plus_ms(silence_ms_max);
                 if turn.now >= deadline {
-                    return Some(Close::Reason(ReasonCode::KeepAliveTimeout));
+                    return Some(Close::Told(Cause::KeepAlive));
                 }
                 connection.timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
                 None

@@ -5,8 +5,10 @@ use wire::packet::Disconnect;
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::cause::Cause;
 use crate::connection::{Close, Phase};
 use crate::counters::DropReason;
+use crate::event::ClosedBy;
 use crate::session::table::Detached;
 use crate::turn::{Ending, Turn};
 
@@ -23,15 +25,17 @@ impl Rooms {
         if let Some(interval_s) = disconnect.properties.session_expiry_interval_s
             && !sessions.change_expiry(session, interval_s, turn.limits.session_expiry_s_max)
         {
-            return Close::ProtocolError(ReasonCode::ProtocolError);
+            return Close::Told(Cause::ExpiryRaised);
         }
         // A normal end deletes the will [MQTT-3.14.4-3]; 0x04 and every other reason leaves it due.
+        let mut cause = Cause::DisconnectedWithWill(disconnect.reason);
         if disconnect.reason == ReasonCode::Success {
             let will = sessions.take_will(session);
             assert!(will.is_none_or(|will| will.timer().is_none()));
+            cause = Cause::Disconnected;
         }
         self.delivery.connections.current(id).set_disconnected();
-        Close::Silently
+        Close::Silently(cause)
     }
 
     /// The operator closes a connection. Its will is due, because the client sent no DISCONNECT [MQTT-3.1.2-8].
@@ -43,7 +47,7 @@ impl Rooms {
         if connection.phase() != Phase::Closing {
             turn.counters.closed_by_operator += 1;
         }
-        self.close(turn, id, &Close::Reason(ReasonCode::AdministrativeAction));
+        self.close(turn, id, &Close::Told(Cause::Operator));
     }
 
     /// Ends a connection: its peer is sent the reason if it can be, its session is let go at once, and the host closes
@@ -52,39 +56,37 @@ impl Rooms {
         let connections = &mut self.delivery.connections;
         let Some(connection) = connections.get(id) else { return };
         let (phase, version) = (connection.phase(), connection.version());
-        match close {
-            Close::Silently => {}
-            Close::ProtocolError(reason) => {
-                turn.counters.protocol_errors += 1;
-                connections.write_disconnect(turn, id, *reason, None);
-            }
-            Close::Malformed(malformed) => {
-                let text = alloc::format!("{malformed}");
-                connections.write_disconnect(turn, id, malformed.reason(), Some(&text));
-            }
-            Close::AliasesTooLong => {
-                let text = "the topics of the aliases are longer than the broker keeps for one connection";
-                connections.write_disconnect(turn, id, ReasonCode::QuotaExceeded, Some(text));
-            }
+        match *close {
+            Close::Silently(_) | Close::Refused => {}
             // CONNACK before the connection is open [MQTT-4.12.0-4], DISCONNECT afterwards [MQTT-4.12.1-2]. The session
             // of the client, if it had one before, is untouched by the first.
-            Close::Authentication(reason) if phase == Phase::Authenticating => {
-                let is_known = reason.is_allowed_in(wire::PacketType::ConnAck);
-                let reason = if is_known { *reason } else { ReasonCode::ProtocolError };
-                connections.refuse_connect(turn, id, version, reason, None);
+            Close::Authentication(cause) if phase == Phase::Authenticating => {
+                connections.refuse_connect(turn, id, version, cause);
             }
-            Close::Reason(reason) | Close::Authentication(reason) => {
-                connections.write_disconnect(turn, id, *reason, None);
+            Close::Told(cause) | Close::Authentication(cause) => {
+                connections.write_disconnect(turn, id, cause);
             }
         }
         if phase != Phase::Closing {
+            if let Close::Silently(cause) | Close::Told(cause) | Close::Authentication(cause) = *close {
+                self.note_end(turn, id, cause);
+            }
             self.detach(turn, id);
             self.delivery.connections.begin_closing(turn, id);
         }
     }
 
     /// The network connection is gone.
-    pub(super) fn on_closed(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+    pub(super) fn on_closed(&mut self, turn: &mut Turn<'_>, id: ConnectionId, by: ClosedBy) {
+        if self.delivery.connections.get(id).is_some_and(|connection| connection.phase() != Phase::Closing) {
+            let cause = match by {
+                ClosedBy::Peer => Cause::PeerClosed,
+                ClosedBy::Reset => Cause::PeerReset,
+                ClosedBy::Silence => Cause::PeerUnreachable,
+                ClosedBy::Host => Cause::HostFailed,
+            };
+            self.note_end(turn, id, cause);
+        }
         self.detach(turn, id);
         let Some(removed) = self.delivery.connections.remove(turn, id) else {
             turn.counters.stale += 1;
@@ -103,11 +105,11 @@ impl Rooms {
     /// Carries out an ending that a fan-out found.
     pub(super) fn end(&mut self, turn: &mut Turn<'_>, ending: Ending) {
         match ending {
-            Ending::Connection(id, reason) => self.close(turn, id, &Close::Reason(reason)),
-            Ending::Session(id, reason) => {
+            Ending::Connection(id, cause) => self.close(turn, id, &Close::Told(cause)),
+            Ending::Session(id, cause) => {
                 let Some(session) = self.delivery.sessions.get(id) else { return };
                 if let Some(connection) = session.connection() {
-                    self.close(turn, connection, &Close::Reason(reason));
+                    self.close(turn, connection, &Close::Told(cause));
                 }
                 self.end_session(turn, id);
             }

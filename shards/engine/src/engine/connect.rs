@@ -4,18 +4,18 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
+use wire::ProtocolVersion;
 use wire::packet::Connect;
-use wire::{ProtocolVersion, ReasonCode};
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::cause::Cause;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::authenticate::{Judged, Verdict};
 use crate::connection::connect::{
     Acceptance, encode_connack, expiry_interval_s, keep_alive_s, refusal, response_information,
     set_session_present,
 };
-use crate::connection::disconnect::stop_reason;
 use crate::connection::{Admission, Close};
 use crate::session::will::Will;
 use crate::turn::Turn;
@@ -31,14 +31,14 @@ impl Rooms {
     ) -> Result<(), Close> {
         turn.counters.connects_received += 1;
         self.delivery.connections.current(id).set_limits(connect);
-        if let Some(reason) = self.connect_refusal(turn, admission, connect) {
-            return Err(self.refuse(turn, id, connect, reason));
+        if let Some(cause) = self.connect_refusal(turn, admission, connect) {
+            return Err(self.refuse(turn, id, connect, cause));
         }
         if connect.properties.authentication_method.is_none() {
             return self.accept_connect(turn, id, connect, None);
         }
         let begun = self.delivery.connections.begin_authentication(turn, id, connect, body);
-        begun.map_err(|reason| self.refuse(turn, id, connect, reason))
+        begun.map_err(|cause| self.refuse(turn, id, connect, cause))
     }
 
     /// The host has judged a step of authentication.
@@ -71,26 +71,20 @@ impl Rooms {
         body: &[u8],
         authenticated: (&str, &[u8]),
     ) -> Result<(), Close> {
-        let connect = Connect::decode(body).map_err(|malformed| Close::Authentication(malformed.reason()))?;
+        let connect =
+            Connect::decode(body).map_err(|malformed| Close::Authentication(Cause::Malformed(malformed)))?;
         assert!(connect.properties.authentication_method == Some(authenticated.0));
-        if let Some(reason) = self.connect_refusal(turn, Admission::Serve, &connect) {
-            return Err(self.refuse(turn, id, &connect, reason));
+        if let Some(cause) = self.connect_refusal(turn, Admission::Serve, &connect) {
+            return Err(self.refuse(turn, id, &connect, cause));
         }
         self.accept_connect(turn, id, &connect, Some(authenticated))
     }
 
     /// The reason to refuse a CONNECT at this moment, if there is one.
-    fn connect_refusal(
-        &self,
-        turn: &Turn<'_>,
-        admission: Admission,
-        connect: &Connect<'_>,
-    ) -> Option<ReasonCode> {
+    fn connect_refusal(&self, turn: &Turn<'_>, admission: Admission, connect: &Connect<'_>) -> Option<Cause> {
         match admission {
-            Admission::TurnAway => Some(ReasonCode::QuotaExceeded),
-            Admission::Serve if self.stopping => {
-                Some(stop_reason(turn.limits, ReasonCode::ServerUnavailable))
-            }
+            Admission::TurnAway => Some(Cause::TooManyConnections),
+            Admission::Serve if self.stopping => Some(Cause::Stopping),
             Admission::Serve => refusal(turn.limits, connect, self.is_over_ceiling(turn)),
         }
     }
@@ -101,10 +95,11 @@ impl Rooms {
         turn: &mut Turn<'_>,
         id: ConnectionId,
         connect: &Connect<'_>,
-        reason: ReasonCode,
+        cause: Cause,
     ) -> Close {
-        self.delivery.connections.refuse_connect(turn, id, connect.version, reason, None);
-        Close::Silently
+        self.delivery.connections.refuse_connect(turn, id, connect.version, cause);
+        self.note_refusal(turn, id, connect.client_id, cause);
+        Close::Refused
     }
 
     /// Lets a client in: the requests of its CONNECT are carried out, and CONNACK says so.
@@ -128,16 +123,16 @@ impl Rooms {
         let is_full = self.delivery.sessions.len() >= turn.limits.sessions_max;
         let Some(mut connack) = connack else {
             // Before anything changes: a client that cannot be answered must not take a session over.
-            return Err(self.refuse(turn, id, connect, ReasonCode::ImplementationSpecificError));
+            return Err(self.refuse(turn, id, connect, Cause::ConnackTooLong));
         };
         if is_full && known.is_none() {
-            return Err(self.refuse(turn, id, connect, ReasonCode::QuotaExceeded));
+            return Err(self.refuse(turn, id, connect, Cause::TooManySessions));
         }
 
         // The old connection is sent 0x8E before its session changes hands [MQTT-3.1.4-3].
         if let Some(old) = known.and_then(|known| self.delivery.sessions.get(known)?.connection()) {
             turn.counters.take_overs += 1;
-            self.close(turn, old, &Close::Reason(ReasonCode::SessionTakenOver));
+            self.close(turn, old, &Close::Told(Cause::TakenOver(id)));
         }
         // It may have ended with that connection.
         let known = known.filter(|&known| self.delivery.sessions.get(known).is_some());
@@ -150,6 +145,7 @@ impl Rooms {
         assert!(present.is_none() || !connect.clean_start);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
+        self.note_connected(turn, id, connect, client_id, present.is_some());
 
         // 3.1 has no such flag: the byte is reserved there.
         if present.is_some() && connect.version != ProtocolVersion::V3_1 {

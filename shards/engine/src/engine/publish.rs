@@ -8,6 +8,7 @@ use wire::{PacketId, QoS, ReasonCode};
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::cause::Cause;
 use crate::connection::Close;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::connect::has_valid_payload_format;
@@ -34,33 +35,33 @@ impl Rooms {
         turn.counters.payload_bytes_received += publish.payload.len() as u64;
         if !publish.properties.subscription_ids.is_empty() {
             // A client's PUBLISH has none [MQTT-3.3.4-6].
-            return Err(Close::ProtocolError(ReasonCode::ProtocolError));
+            return Err(Close::Told(Cause::SubscriptionIdFromClient));
         }
         if publish.qos > turn.limits.maximum_qos {
             // CONNACK said so [MQTT-3.2.2-11].
-            return Err(Close::ProtocolError(ReasonCode::QoSNotSupported));
+            return Err(Close::Told(Cause::QosAboveMaximum));
         }
         if publish.retain && !turn.limits.retain_available {
             // [MQTT-3.2.2-14]
-            return Err(Close::ProtocolError(ReasonCode::RetainNotSupported));
+            return Err(Close::Told(Cause::RetainUnavailable));
         }
         match (publish.topic, publish.properties.topic_alias) {
             (Some(topic), None) => self.publish_to(turn, id, session, publish, topic.as_str()),
             (None, None) => unreachable!("the codec refuses an empty topic without alias [MQTT-3.3.2-8]"),
             (_, Some(alias)) if alias.get() > turn.limits.topic_alias_maximum => {
-                Err(Close::ProtocolError(ReasonCode::TopicAliasInvalid))
+                Err(Close::Told(Cause::AliasAboveMaximum))
             }
             (Some(topic), Some(alias)) => {
                 if !self.delivery.connections.set_alias(turn.limits, id, alias, topic.as_str()) {
                     // Not 0x94: an alias within the announced maximum is never invalid [MQTT-3.3.2-9].
                     turn.counters.aliases_too_long += 1;
-                    return Err(Close::AliasesTooLong);
+                    return Err(Close::Told(Cause::AliasBytes));
                 }
                 self.publish_to(turn, id, session, publish, topic.as_str())
             }
             (None, Some(alias)) => {
                 let Some(topic) = self.delivery.connections.lend_alias(id, alias) else {
-                    return Err(Close::ProtocolError(ReasonCode::ProtocolError));
+                    return Err(Close::Told(Cause::UnknownAlias));
                 };
                 let outcome = self.publish_to(turn, id, session, publish, &topic);
                 self.delivery.connections.give_back_alias(id, alias, topic);
@@ -104,7 +105,7 @@ impl Rooms {
             (QoS::AtMostOnce, _) => match self.route(turn, message, Some(session)) {
                 // Nothing answers QoS 0. A client that names a topic which is never accepted has to be told all the same;
                 // want of room passes, and its cost is counted.
-                Routed::Refused(reason @ ReasonCode::TopicNameInvalid) => Err(Close::Reason(reason)),
+                Routed::Refused(ReasonCode::TopicNameInvalid) => Err(Close::Told(Cause::TopicLevels)),
                 Routed::Refused(_) | Routed::Taken { .. } => Ok(()),
             },
             (QoS::AtLeastOnce, Some(packet_id)) => self.count_receiving(turn, id).and_then(|()| {
@@ -173,7 +174,7 @@ impl Rooms {
         turn.counters.publishes_refused += 1;
         let reason = ReasonCode::PayloadFormatInvalid;
         match publish.packet_id {
-            None => Err(Close::Reason(reason)),
+            None => Err(Close::Told(Cause::PayloadFormat)),
             Some(packet_id) => self.answer_unrouted(turn, id, publish.qos, packet_id, reason),
         }
     }
@@ -211,7 +212,7 @@ impl Rooms {
     /// Counts a QoS 1 or 2 message against our Receive Maximum [MQTT-3.3.4-9].
     fn count_receiving(&mut self, turn: &Turn<'_>, id: ConnectionId) -> Result<(), Close> {
         let has_room = self.delivery.connections.current(id).count_receiving(turn.limits);
-        if has_room { Ok(()) } else { Err(Close::ProtocolError(ReasonCode::ReceiveMaximumExceeded)) }
+        if has_room { Ok(()) } else { Err(Close::Told(Cause::ReceiveMaximum)) }
     }
 
     /// Acknowledges a routed PUBLISH, or says why it was refused.
@@ -231,7 +232,7 @@ impl Rooms {
             Routed::Taken { must_persist, .. } => (ReasonCode::Success, must_persist),
             Routed::Refused(reason) if is_v5 => (reason, false),
             // 3.1.1 has no way to refuse but to close [MQTT-3.3.5-2].
-            Routed::Refused(_) => return Err(Close::Silently),
+            Routed::Refused(reason) => return Err(Close::Silently(Cause::PublishRefused(reason))),
         };
         let ack = PendingAck::Ack(kind, packet_id, reason);
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);

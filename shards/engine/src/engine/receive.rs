@@ -1,10 +1,12 @@
 //! Received bytes: cut into packets, and each packet given to its handler.
 
 use wire::packet::{Connect, Packet, Publish};
-use wire::{Frame, Malformed, PacketType, ProtocolVersion, ReasonCode};
+use wire::{Frame, Malformed, PacketType, ProtocolVersion};
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::cause::Cause;
+use crate::connection::first_bytes::stranger;
 use crate::connection::receive::Shortage;
 use crate::connection::{Admission, Close, Connection, Phase};
 use crate::event::Consumed;
@@ -39,7 +41,7 @@ impl Rooms {
             if let Some(&first_byte) = rest.first() {
                 let begins = assembler.is_idle().then_some(first_byte);
                 if begins.is_some_and(|first_byte| phase.is_wrong_first_packet(first_byte)) {
-                    self.close(turn, id, &Close::ProtocolError(ReasonCode::ProtocolError));
+                    self.close(turn, id, &Close::Told(stranger(rest)));
                     continue;
                 }
                 if !self.has_credit(turn, id, begins) {
@@ -62,12 +64,12 @@ impl Rooms {
         let has_grown = self.delivery.connections.store_partial_packet(id, assembler);
         if has_grown && self.memory_use().is_over_ceiling_in_all(turn.limits) {
             turn.counters.partial_packets_refused += 1;
-            self.close(turn, id, &Close::Reason(ReasonCode::QuotaExceeded));
+            self.close(turn, id, &Close::Told(Cause::PartialPacket));
         }
         // Bounded: this step added to one connection, and the one that is closed holds at least as much.
         while let Some(debtor) = self.delivery.connections.unjudged_debtor(turn.limits) {
             turn.counters.unjudged_closed += 1;
-            self.close(turn, debtor, &Close::Authentication(ReasonCode::QuotaExceeded));
+            self.close(turn, debtor, &Close::Authentication(Cause::UnjudgedBytes));
         }
         turn.counters.bytes_received -= rest.len() as u64;
         Consumed::of(bytes.len() - rest.len())
@@ -104,9 +106,7 @@ impl Rooms {
             }
             // A second CONNECT is refused for being there [MQTT-3.1.0-2], whatever it says: its possible faults have
             // codes that no DISCONNECT can carry.
-            (Phase::Open(_), Some(PacketType::Connect)) => {
-                Err(Close::ProtocolError(ReasonCode::ProtocolError))
-            }
+            (Phase::Open(_), Some(PacketType::Connect)) => Err(Close::Told(Cause::SecondConnect)),
             _ => match Packet::decode(version, frame) {
                 Ok(packet) => self.packet(turn, id, phase, &packet),
                 Err(malformed) => Err(self.malformed(turn, id, malformed)),
@@ -143,16 +143,10 @@ impl Rooms {
         match (phase, packet) {
             (Phase::Open(session), _) => self.packet_of_session(turn, id, session, packet),
             // The first packet was not a CONNECT [MQTT-3.1.0-1].
-            (Phase::Fresh(_), _) => {
-                turn.counters.protocol_errors += 1;
-                Err(Close::Silently)
-            }
+            (Phase::Fresh(_), _) => Err(Close::Silently(Cause::NotConnect)),
             (Phase::Authenticating, Packet::Auth(auth)) => self.delivery.connections.on_auth(turn, id, auth),
-            (Phase::Authenticating, Packet::Disconnect(_)) => Err(Close::Silently),
-            (Phase::Authenticating, _) => {
-                turn.counters.protocol_errors += 1;
-                Err(Close::Authentication(ReasonCode::ProtocolError))
-            }
+            (Phase::Authenticating, Packet::Disconnect(_)) => Err(Close::Silently(Cause::Disconnected)),
+            (Phase::Authenticating, _) => Err(Close::Authentication(Cause::UnexpectedAuth)),
             (Phase::Accepting(_) | Phase::HandingOver | Phase::Closing, _) => {
                 unreachable!("not read in this phase")
             }
@@ -198,7 +192,7 @@ impl Rooms {
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
-            | Packet::PingResp => return Err(Close::ProtocolError(ReasonCode::ProtocolError)),
+            | Packet::PingResp => return Err(Close::Told(Cause::ServerPacket)),
         }
         Ok(())
     }
@@ -215,7 +209,7 @@ impl Rooms {
         let delivery = &mut self.delivery;
         match outcome {
             Acknowledged::Already => {}
-            Acknowledged::OutOfStage => return Err(Close::ProtocolError(ReasonCode::ProtocolError)),
+            Acknowledged::OutOfStage => return Err(Close::Told(Cause::OutOfStage)),
             Acknowledged::Release(reason) => {
                 delivery.connections.write_pubrel(turn, id, packet_id, reason);
             }
@@ -254,16 +248,14 @@ impl Rooms {
 
     /// The close that a packet deserves which cannot be read. A first packet is answered here, if it can be.
     fn malformed(&mut self, turn: &mut Turn<'_>, id: ConnectionId, malformed: Malformed) -> Close {
-        turn.counters.protocol_errors += 1;
+        let cause = Cause::Malformed(malformed);
         match self.delivery.connections.current(id).phase() {
             Phase::Fresh(_) => {
                 self.delivery.connections.refuse_malformed_connect(turn, id, malformed);
-                Close::Silently
+                Close::Silently(cause)
             }
-            Phase::Authenticating => Close::Authentication(malformed.reason()),
-            Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => {
-                Close::Malformed(malformed)
-            }
+            Phase::Authenticating => Close::Authentication(cause),
+            Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => Close::Told(cause),
         }
     }
 }

@@ -7,6 +7,7 @@ use wire::{QoS, ReasonCode, RetainHandling, TopicFilter};
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::cause::Cause;
 use crate::connection::Close;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::bounded_write::append_bounded;
@@ -31,10 +32,10 @@ impl Rooms {
         let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
         let wants_reason_string = connection.problem_information();
         if version.is_v5()
-            && let Some(reason) = unsupported(turn.limits, subscribe)
+            && let Some(cause) = unsupported(turn.limits, subscribe)
         {
             // CONNACK said so, so it is a protocol error [3.2.2.3.11 to 3.2.2.3.13].
-            return Err(Close::ProtocolError(reason));
+            return Err(Close::Told(cause));
         }
         let codes: Vec<ReasonCode> = subscribe
             .filters
@@ -57,7 +58,7 @@ impl Rooms {
             SubAck { packet_id: subscribe.packet_id, reasons, properties }.encode(version, out);
         });
         if !fits {
-            return Err(Close::Reason(ReasonCode::PacketTooLarge));
+            return Err(Close::Told(Cause::AnswerTooLong));
         }
         // First, every shard has to know the interest that was announced until now.
         self.announce_changes();
@@ -82,8 +83,8 @@ impl Rooms {
         terms: ReplayTerms,
     ) -> ReasonCode {
         // CONNACK did not say so to a 3.1.1 client, so SUBACK does, filter by filter.
-        if let Some(reason) = unsupported_filter(turn.limits, filter) {
-            return reason;
+        if let Some(cause) = unsupported_filter(turn.limits, filter) {
+            return cause.reason();
         }
         let options =
             SubscribeOptions { qos: terms.options.qos.min(turn.limits.maximum_qos), ..terms.options };
@@ -179,7 +180,7 @@ impl Rooms {
             UnsubAck { packet_id: unsubscribe.packet_id, reasons, properties }.encode(version, out);
         });
         if !fits {
-            return Err(Close::Reason(ReasonCode::PacketTooLarge));
+            return Err(Close::Told(Cause::AnswerTooLong));
         }
         let ack = PendingAck::Encoded(bytes.into_boxed_slice());
         delivery.connections.acknowledge(turn, id, ack, must_persist);
@@ -188,9 +189,9 @@ impl Rooms {
 }
 
 /// The reason why a SUBSCRIBE asks for more than CONNACK offered, if it does.
-fn unsupported(limits: &Limits, subscribe: &Subscribe<'_>) -> Option<ReasonCode> {
+fn unsupported(limits: &Limits, subscribe: &Subscribe<'_>) -> Option<Cause> {
     if subscribe.subscription_id.is_some() && !limits.subscription_identifiers {
-        return Some(ReasonCode::SubscriptionIdentifiersNotSupported);
+        return Some(Cause::SubscriptionIdUnavailable);
     }
     if limits.wildcard_subscriptions && limits.shared_subscriptions {
         return None;
@@ -198,12 +199,12 @@ fn unsupported(limits: &Limits, subscribe: &Subscribe<'_>) -> Option<ReasonCode>
     subscribe.filters.iter().find_map(|(filter, _)| unsupported_filter(limits, &filter))
 }
 
-fn unsupported_filter(limits: &Limits, filter: &TopicFilter<'_>) -> Option<ReasonCode> {
+fn unsupported_filter(limits: &Limits, filter: &TopicFilter<'_>) -> Option<Cause> {
     if filter.share_name().is_some() && !limits.shared_subscriptions {
-        return Some(ReasonCode::SharedSubscriptionsNotSupported);
+        return Some(Cause::SharedUnavailable);
     }
     if filter.has_wildcard() && !limits.wildcard_subscriptions {
-        return Some(ReasonCode::WildcardSubscriptionsNotSupported);
+        return Some(Cause::WildcardUnavailable);
     }
     None
 }

@@ -19,10 +19,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use compact_str::CompactString;
-use wire::{PacketId, QoS, ReasonCode};
+use wire::{PacketId, QoS};
 
 use crate::base::ids::{ConnectionId, MessageKey, SessionId};
 use crate::base::timer_wheel::TimerId;
+use crate::cause::Cause;
 use crate::counters::{Counters, DropReason};
 use crate::limits::{Limits, QueueFull};
 use crate::message::stored::MessageStore;
@@ -220,7 +221,7 @@ impl Session {
             };
             if !is_stale && !makes_room {
                 if turn.limits.queue_full == QueueFull::EndSession {
-                    turn.endings.push(Ending::Session(id, ReasonCode::QuotaExceeded));
+                    turn.endings.push(Ending::Session(id, Cause::QueueFull));
                 }
                 ledger.count_dropped(turn.counters, DropReason::QueueFull, 1);
                 return false;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
     Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event, Instant,
-    LaneKind, Lend, Limits, OutboundItem,
+    LaneKind, Lend, Limits, Notice, OutboundItem,
 };
 use wire::{Assembler, Packet, ProtocolVersion};
 
@@ -75,6 +75,8 @@ pub(crate) struct Shard {
     pub(crate) asked: VecDeque<(ConnectionId, u64)>,
     /// Connections whose hand-over was asked for, each with the shard of its session.
     pub(crate) hand_overs: VecDeque<(ConnectionId, u16)>,
+    /// Every notice of the engine.
+    pub(crate) notices: Vec<Notice>,
     /// The reason string of each acknowledgement that came, of all clients.
     pub(crate) reason_strings: Vec<Option<String>>,
     next_packet_id: u16,
@@ -89,6 +91,7 @@ pub(crate) fn run(limits: Limits, test: impl FnOnce(&mut Shard)) {
 
 impl Shard {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+        let limits = Limits { connection_notices: true, ..limits };
         Self {
             engine: Engine::new(limits, Entropy(u128::from(seed)), Instant::from_ms(START_MS)),
             now_ms: START_MS,
@@ -101,6 +104,7 @@ impl Shard {
             ticks: true,
             asked: VecDeque::new(),
             hand_overs: VecDeque::new(),
+            notices: Vec::new(),
             reason_strings: Vec::new(),
             next_packet_id: 1,
         }
@@ -228,7 +232,12 @@ impl Shard {
 
     /// The peer closes without DISCONNECT.
     pub(crate) fn hang_up(&mut self, client: Client) {
-        self.close_line(client.line, ClosedBy::Peer);
+        self.lose(client, ClosedBy::Peer);
+    }
+
+    /// The network connection of a client ends.
+    pub(crate) fn lose(&mut self, client: Client, by: ClosedBy) {
+        self.close_line(client.line, by);
         self.settle();
     }
 
@@ -286,7 +295,7 @@ impl Shard {
     /// The next item for another shard.
     pub(crate) fn take_outbound(&mut self, target: u16, lane: LaneKind) -> Option<OutboundItem> {
         let outbound = self.engine.take_outbound(self.now(), target, lane, &mut self.actions);
-        self.todo.extend(self.actions.drain());
+        self.gather();
         self.settle();
         outbound
     }
@@ -350,6 +359,7 @@ impl Shard {
         assert_eq!((engine.connection_count(), engine.session_count()), (0, 0));
         assert_eq!((engine.subscription_count(), engine.retained_count()), (0, 0));
         assert_eq!(engine.memory_bytes(), 0);
+        self.check_notices();
         let counters = engine.counters();
         assert_eq!(counters.matched, counters.delivered + counters.dropped_total(), "the totals balance");
     }
@@ -372,13 +382,38 @@ impl Shard {
         self.hang_up(janitor);
     }
 
+    /// Takes the actions and notices of a call.
+    fn gather(&mut self) {
+        self.todo.extend(self.actions.drain());
+        self.notices.extend(self.actions.drain_notices());
+    }
+
+    /// Every connection that has ended was noted and counted once, and so was every client that was let in.
+    fn check_notices(&self) {
+        let (mut connected, mut let_in, mut noted) = (0, 0, 0);
+        for notice in &self.notices {
+            match notice {
+                Notice::Connected { .. } => connected += 1,
+                Notice::Ended { was_let_in, .. } => {
+                    let_in += u64::from(*was_let_in);
+                    noted += 1;
+                }
+            }
+        }
+        assert_eq!(connected, let_in, "every client that was let in has ended");
+        let counters = self.engine.counters();
+        assert_eq!(noted, counters.connections_accepted + counters.connections_refused);
+        let (closed, refused) = (counters.closed.iter().sum::<u64>(), counters.refused.iter().sum::<u64>());
+        assert_eq!((closed, closed + refused), (let_in, noted));
+    }
+
     fn step(&mut self, event: Event<'_>) -> usize {
         self.step_and_see(event).bytes
     }
 
     fn step_and_see(&mut self, event: Event<'_>) -> Consumed {
         let consumed = self.engine.step(Instant::from_ms(self.now_ms), event, &mut self.actions);
-        self.todo.extend(self.actions.drain());
+        self.gather();
         self.check_ledgers();
         consumed
     }
@@ -462,7 +497,7 @@ impl Shard {
                     let taken = chunk.as_bytes()[..sent].to_vec();
                     let now = self.now();
                     self.engine.give_back(now, id, chunk, sent, &mut self.actions);
-                    self.todo.extend(self.actions.drain());
+                    self.gather();
                     self.check_ledgers();
                     if drain.budget_bytes != usize::MAX {
                         self.lines[line].drain.budget_bytes -= sent;

@@ -13,6 +13,7 @@ mod flow;
 mod garbage;
 mod host;
 mod memory;
+mod notices;
 mod operator;
 mod oracle;
 mod publish;

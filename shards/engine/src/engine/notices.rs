@@ -1,0 +1,86 @@
+//! Clients that come and connections that end: counted by cause, and noted for the host if it wants to know.
+
+use alloc::boxed::Box;
+
+use wire::packet::Connect;
+
+use super::Rooms;
+use crate::base::ids::ConnectionId;
+use crate::cause::Cause;
+use crate::connection::connect::keep_alive_s;
+use crate::connection::{Connection, Phase};
+use crate::notice::{Notice, cut};
+use crate::turn::Turn;
+
+impl Rooms {
+    /// A client was let in.
+    pub(super) fn note_connected(
+        &self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        resumed: bool,
+    ) {
+        assert!(self.delivery.connections.get(id).is_some_and(|known| known.session().is_some()));
+        if turn.limits.connection_notices {
+            turn.actions.notice(Notice::Connected {
+                connection: id,
+                client_id: cut(client_id),
+                version: connect.version,
+                keep_alive_s: keep_alive_s(turn.limits, connect),
+                clean_start: connect.clean_start,
+                resumed,
+            });
+        }
+    }
+
+    /// The CONNECT of a client was refused.
+    pub(super) fn note_refusal(&self, turn: &mut Turn<'_>, id: ConnectionId, client_id: &str, cause: Cause) {
+        let connection = self.delivery.connections.get(id);
+        assert!(connection.is_some_and(|known| known.session().is_none()));
+        count(turn, cause, false);
+        if turn.limits.connection_notices {
+            let packets_received = connection.map_or(0, Connection::packets_received);
+            turn.actions.notice(Notice::Ended {
+                connection: id,
+                client_id: Some(cut(client_id)),
+                was_let_in: false,
+                cause,
+                packets_received,
+            });
+        }
+    }
+
+    /// A connection ends that has not been noted; its session still knows it.
+    pub(super) fn note_end(&self, turn: &mut Turn<'_>, id: ConnectionId, cause: Cause) {
+        let Some(connection) = self.delivery.connections.get(id) else { return };
+        assert!(connection.phase() != Phase::Closing);
+        let was_let_in = connection.session().is_some();
+        count(turn, cause, was_let_in);
+        if turn.limits.connection_notices {
+            turn.actions.notice(Notice::Ended {
+                connection: id,
+                client_id: self.client_of(id, connection),
+                was_let_in,
+                cause,
+                packets_received: connection.packets_received(),
+            });
+        }
+    }
+
+    /// The identifier of the client of a connection, as far as it is known.
+    fn client_of(&self, id: ConnectionId, connection: &Connection) -> Option<Box<str>> {
+        if let Some(session) = connection.session() {
+            return self.delivery.sessions.get(session).map(|session| cut(session.client_id()));
+        }
+        let connect = self.delivery.connections.connect_under_way(id)?;
+        Connect::decode(connect).ok().map(|connect| cut(connect.client_id))
+    }
+}
+
+fn count(turn: &mut Turn<'_>, cause: Cause, was_let_in: bool) {
+    let totals = if was_let_in { &mut turn.counters.closed } else { &mut turn.counters.refused };
+    totals[cause.group().index()] += 1;
+    turn.counters.protocol_errors += u64::from(cause.is_protocol_error());
+}
