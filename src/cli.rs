@@ -1,12 +1,16 @@
 //! The command line: a flag for every setting, `--config`, and the subcommands.
-//! It parses no value. `config` checks the values of flags and file alike, so that both have the same errors.
+//! It parses no value. `config` checks the values of flags, environment and file alike, so that all have the same errors.
+//! Every flag of the broker is also taken behind a subcommand, so that a subcommand can be given the same flags as the broker.
+//! Its help shows only those that it uses.
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::command::ConfigCommand;
-use crate::config::{Config, GivenFlag, SETTINGS, Setting};
+use crate::config::{Config, GivenFlag, SETTINGS, Setting, mosquitto};
+use crate::error::StartupError;
 
 /// Settings that `-h` shows; `--help` shows all of them.
 const SHORT_HELP: [&str; 9] = [
@@ -21,6 +25,13 @@ const SHORT_HELP: [&str; 9] = [
     "log_dir",
 ];
 
+/// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
+const OWN_SETTINGS: [(&str, &[&str]); 3] =
+    [("config", &[]), ("health", &["bind", "port"]), ("disconnect", &["data_dir"])];
+
+/// The last line of a subcommand's help.
+const ALSO_TAKEN: &str = "The flags of the broker are taken as well; `mqtt-broker --help` lists them.";
+
 /// MQTT broker for MQTT 3.1, 3.1.1 and 5.0
 ///
 /// Without arguments it listens on port 1883 of this machine alone, logs to standard output, prints
@@ -32,7 +43,8 @@ const SHORT_HELP: [&str; 9] = [
     version,
     next_line_help = false,
     max_term_width = 110,
-    after_help = "Flags override the configuration file, which overrides the defaults.\n\
+    after_help = "Flags override variables of the environment (--max-connections N: MQTT_BROKER_MAX_CONNECTIONS=N),\n\
+                  which override the configuration file, which overrides the defaults.\n\
                   `mqtt-broker config default` prints a file with every key explained."
 )]
 pub(crate) struct Arguments {
@@ -62,9 +74,60 @@ pub(crate) enum CliCommand {
 }
 
 impl Arguments {
+    /// The arguments of the process. Help and version are printed, and end the process.
+    ///
+    /// # Errors
+    /// If they contain a flag of mosquitto. Any other error is printed with the usage, and ends the process.
+    pub(crate) fn of_process() -> Result<Self, StartupError> {
+        Self::from(std::env::args_os()).map_err(|error| match flag_of_mosquitto(&error) {
+            Some((flag, hint)) => StartupError::ForeignFlag { flag, hint },
+            None => error.exit(),
+        })
+    }
+
+    fn from<T: Into<std::ffi::OsString> + Clone>(
+        line: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut matches = Self::whole_command().try_get_matches_from(line)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
+
+    /// The command with the flags of the broker behind every subcommand.
+    fn whole_command() -> Command {
+        let mut command = Self::command();
+        for (name, shown) in OWN_SETTINGS {
+            command = command.mut_subcommand(name, |subcommand| with_settings(subcommand, shown));
+        }
+        command
+    }
+
     /// The settings given by flags.
     pub(crate) fn flags(&self) -> &[GivenFlag] {
         &self.settings.given
+    }
+}
+
+/// Adds a flag for each setting to a subcommand and to those below it; only those of the settings `shown` are part of its help.
+fn with_settings(command: Command, shown: &[&str]) -> Command {
+    let flags = SETTINGS.iter().map(|setting| {
+        flag(setting).hide(!shown.contains(&setting.key)).hide_short_help(false).help_heading(None::<&str>)
+    });
+    let below: Vec<String> =
+        command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
+    let mut command = command.args(flags).after_help(ALSO_TAKEN);
+    for name in below {
+        command = command.mut_subcommand(name, |subcommand| with_settings(subcommand, shown));
+    }
+    command
+}
+
+/// The unknown flag of `error` and its equivalent, if mosquitto has such a flag.
+fn flag_of_mosquitto(error: &clap::Error) -> Option<(String, &'static str)> {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => {
+            Some((flag.clone(), mosquitto::flag(flag)?))
+        }
+        _ => None,
     }
 }
 
@@ -86,11 +149,17 @@ impl Args for SettingFlags {
 
 impl FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = SETTINGS.iter().filter_map(|setting| {
-            let texts = matches.get_many::<String>(setting.key)?;
-            Some((setting, texts.cloned().collect()))
-        });
-        Ok(Self { given: given.collect() })
+        // A flag behind a subcommand overrides the same flag before it.
+        let mut given = Vec::new();
+        let mut level = Some(matches);
+        while let Some(matches) = level {
+            given.extend(SETTINGS.iter().filter_map(|setting| {
+                let texts = matches.get_many::<String>(setting.key)?;
+                Some((setting, texts.cloned().collect()))
+            }));
+            level = matches.subcommand().map(|(_, below)| below);
+        }
+        Ok(Self { given })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -112,23 +181,20 @@ fn flag(setting: &Setting) -> Arg {
         .hide_short_help(!SHORT_HELP.contains(&setting.key))
         .allow_negative_numbers(true)
         .action(if setting.repeatable { ArgAction::Append } else { ArgAction::Set })
-        .global(true)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn flags(line: &str) -> Vec<(&'static str, Vec<String>)> {
-        let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+        let arguments = Arguments::from(line.split_whitespace()).unwrap();
         arguments.flags().iter().map(|(setting, texts)| (setting.key, texts.clone())).collect()
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        Arguments::whole_command().debug_assert();
     }
 
     #[test]
@@ -162,6 +228,49 @@ mod tests {
         assert_eq!(flags("mqtt-broker --bind 127.0.0.1 --bind ::1"), expected);
         assert_eq!(flags("mqtt-broker --bind 127.0.0.1 --bind ::1 config show"), expected);
         assert_eq!(flags("mqtt-broker config show --bind 127.0.0.1 --bind ::1"), expected);
+        let both = [("port", vec!["1".to_owned()]), ("port", vec!["2".to_owned()])];
+        assert_eq!(flags("mqtt-broker --port 1 config --port 2 show"), both, "the later one overrides");
+    }
+
+    #[test]
+    fn the_help_of_a_subcommand_shows_its_own_flags() {
+        let check = |line: &str, expected: &[&str]| {
+            let help = Arguments::from(line.split_whitespace()).unwrap_err().to_string();
+            let shown: Vec<&str> = help
+                .lines()
+                .filter_map(|line| line.trim_start().trim_start_matches("-h, ").strip_prefix("--"))
+                .map(|line| line.split(' ').next().unwrap_or_default())
+                .collect();
+            assert_eq!(shown, expected, "{help}");
+        };
+        check("mqtt-broker health --help", &["bind", "config", "port", "help"]);
+        check("mqtt-broker disconnect -h", &["config", "data-dir", "help"]);
+        check("mqtt-broker config --help", &["config", "help"]);
+        check("mqtt-broker config show --help", &["config", "help"]);
+        check("mqtt-broker config import --help", &["config", "output", "help"]);
+    }
+
+    #[test]
+    fn every_subcommand_states_its_settings() {
+        for subcommand in Arguments::command().get_subcommands() {
+            assert!(OWN_SETTINGS.iter().any(|(name, _)| *name == subcommand.get_name()), "{subcommand}");
+        }
+    }
+
+    #[test]
+    fn a_flag_of_mosquitto_is_answered_with_ours() {
+        for (line, flag, ours) in [
+            ("mqtt-broker -p 1884", "-p", "--port"),
+            ("mqtt-broker -c mosquitto.conf -v", "-c", "--config"),
+            ("mqtt-broker -v", "-v", "--log-level debug"),
+            ("mqtt-broker -d", "-d", "nohup"),
+        ] {
+            let error = Arguments::from(line.split_whitespace()).unwrap_err();
+            let (named, hint) = flag_of_mosquitto(&error).unwrap();
+            assert!(named == flag && hint.contains(ours), "{named}: {hint}");
+        }
+        let error = Arguments::from(["mqtt-broker", "--prot", "1"]).unwrap_err();
+        assert_eq!(flag_of_mosquitto(&error), None);
     }
 
     #[test]

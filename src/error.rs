@@ -18,6 +18,13 @@ use crate::process::open_files;
 pub(crate) enum StartupError {
     /// Flags or configuration file are wrong.
     Configuration(Vec<ConfigError>),
+    /// A flag of mosquitto that this broker does not have.
+    ForeignFlag {
+        /// The flag with its dashes.
+        flag: String,
+        /// The equivalent, as a sentence.
+        hint: &'static str,
+    },
     /// A file of the replaced product could not be converted.
     Import {
         /// The file that cannot be read or written.
@@ -29,6 +36,13 @@ pub(crate) enum StartupError {
     AddressInUse(SocketAddr),
     /// No network interface has this address.
     AddressUnavailable(SocketAddr),
+    /// This machine has no network interface of the name in a link-local address.
+    InterfaceMissing {
+        /// The address with its interface.
+        address: String,
+        /// The error of the operating system.
+        error: io::Error,
+    },
     /// This user must not bind a port below 1024.
     PortForbidden(SocketAddr),
     /// The process cannot open another file or socket.
@@ -55,7 +69,7 @@ pub(crate) enum StartupError {
         /// The directory.
         directory: PathBuf,
         /// The error of the operating system.
-        reason: String,
+        error: io::Error,
     },
     /// The key that assigns sessions to shards cannot be read or created.
     PlacementKey {
@@ -156,7 +170,7 @@ impl StartupError {
     /// 2 if flags or files of the operator are wrong, so that another attempt cannot succeed; 1 otherwise.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Configuration(_) | Self::Import { .. } => ExitCode::from(2),
+            Self::Configuration(_) | Self::ForeignFlag { .. } | Self::Import { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -177,9 +191,17 @@ impl fmt::Display for StartupError {
                 let sentences: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
                 write!(f, "{}", sentences.join("; "))
             }
+            Self::ForeignFlag { flag, hint } => {
+                write!(f, "{flag} is a flag of mosquitto and not of this broker: {hint}")
+            }
             Self::Import { file, reason } => write!(f, "{}: {reason}", file.display()),
             Self::AddressInUse(address) => address_in_use(f, *address),
             Self::AddressUnavailable(address) => address_unavailable(f, *address),
+            Self::InterfaceMissing { address, error } => write!(
+                f,
+                "cannot listen on {address}: the network interface behind the % is not found: {error}; `ip link` lists the \
+                 interfaces there are"
+            ),
             Self::PortForbidden(address) => port_forbidden(f, *address),
             Self::TooManyOpenFiles { what } => write!(
                 f,
@@ -187,19 +209,9 @@ impl fmt::Display for StartupError {
                  `ulimit -n 100000`, with /etc/security/limits.d, or with LimitNOFILE= in the systemd unit",
                 open_files::limit()
             ),
-            Self::DataDirUnwritable { directory, error } => write!(
-                f,
-                "the data directory {} cannot be written: {error}; give it to the user that runs the broker \
-                 (`chown -R mqtt {0}`), or choose another with --data-dir DIR",
-                directory.display()
-            ),
+            Self::DataDirUnwritable { directory, error } => unwritable(f, "data", directory, error),
             Self::DataDirInUse { directory, process } => data_dir_in_use(f, directory, *process),
-            Self::LogDirUnwritable { directory, reason } => write!(
-                f,
-                "the log directory {} cannot be written: {reason}; give it to the user that runs the broker, \
-                 or choose another with --log-dir DIR",
-                directory.display()
-            ),
+            Self::LogDirUnwritable { directory, error } => unwritable(f, "log", directory, error),
             Self::PlacementKey { file, reason } => write!(
                 f,
                 "{} {reason}; the file holds the key that assigns sessions to shards: put back a copy, let the user \
@@ -268,6 +280,24 @@ fn port_forbidden(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Resul
          1024; choose a higher port with --port N, or allow it once with \
          `setcap cap_net_bind_service=+ep mqtt-broker`"
     )
+}
+
+/// The error of using the data or log directory, as `purpose` says.
+fn unwritable(f: &mut fmt::Formatter<'_>, purpose: &str, directory: &Path, error: &io::Error) -> fmt::Result {
+    let directory = directory.display();
+    write!(f, "the {purpose} directory {directory} cannot be written: ")?;
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            write!(f, "a file is in its place; move the file away")?;
+        }
+        io::ErrorKind::PermissionDenied => {
+            write!(f, "{error}; give it to the user that runs the broker (`chown -R mqtt {directory}`)")?;
+        }
+        io::ErrorKind::ReadOnlyFilesystem => write!(f, "{error}; mount its file system writable")?,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => write!(f, "{error}; make room there")?,
+        _ => write!(f, "{error}; correct that")?,
+    }
+    write!(f, ", or choose another with --{purpose}-dir DIR")
 }
 
 fn data_dir_in_use(f: &mut fmt::Formatter<'_>, directory: &Path, process: Option<u32>) -> fmt::Result {
@@ -365,11 +395,29 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_cannot_be_used_is_cured_by_its_cause() {
+        let check = |error: io::Error, parts: &[&str], absent: &str| {
+            for error in [
+                StartupError::data_dir(Path::new("d"), io::Error::from(error.kind())),
+                StartupError::LogDirUnwritable { directory: PathBuf::from("d"), error },
+            ] {
+                check(&error, parts);
+                assert!(!error.to_string().contains(absent), "{error}");
+            }
+        };
+        check(Errno::EXIST.into(), &["a file is in its place", "-dir DIR"], "chown");
+        check(Errno::NOTDIR.into(), &["a file is in its place"], "chown");
+        check(Errno::ACCESS.into(), &["chown -R mqtt d"], "a file");
+        check(Errno::ROFS.into(), &["writable"], "chown");
+        check(Errno::NOSPC.into(), &["make room"], "chown");
+    }
+
+    #[test]
     fn both_manuals_list_the_errors_by_the_words_of_their_sentences() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let listen = |kind: io::ErrorKind| StartupError::listen(address(80), kind.into());
         let file = PathBuf::new;
-        let log_dir = StartupError::LogDirUnwritable { directory: file(), reason: "denied".to_owned() };
+        let log_dir = StartupError::LogDirUnwritable { directory: file(), error: denied() };
         let subscriptions = StartupError::SubscriptionsDamaged {
             file: "subscriptions.json".into(),
             reason: "is damaged".to_owned(),
@@ -381,6 +429,14 @@ mod tests {
             ("too many open files", StartupError::io_uring(Errno::MFILE.into())),
             ("permission denied", listen(io::ErrorKind::PermissionDenied)),
             ("no network interface of this machine has the address", listen(io::ErrorKind::AddrNotAvailable)),
+            (
+                "the network interface behind the % is not found",
+                StartupError::InterfaceMissing { address: "fe80::1%x".to_owned(), error: denied() },
+            ),
+            (
+                "is a flag of mosquitto",
+                StartupError::ForeignFlag { flag: "-c".to_owned(), hint: "write --config FILE" },
+            ),
             ("io_uring is not available", StartupError::IoUringMissing(denied())),
             ("the data directory … cannot be written", StartupError::data_dir(&file(), denied())),
             (

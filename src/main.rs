@@ -18,7 +18,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use crossbeam_channel::{Receiver, never, select, tick};
 use tracing::{info, warn};
 
@@ -43,19 +42,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(3);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let (file, flags) = (arguments.config.as_deref(), arguments.flags());
-    let done = match &arguments.command {
-        Some(CliCommand::Config(command)) => config::command::run(command, file, flags),
-        Some(CliCommand::Health) => Effective::load(file, flags)
-            .map_err(StartupError::Configuration)
-            .and_then(|effective| health::check(&effective.config)),
-        Some(CliCommand::Disconnect { client_id }) => Effective::load(file, flags)
-            .map_err(StartupError::Configuration)
-            .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
-        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
-    };
-    match done {
+    match Arguments::of_process().and_then(|arguments| run(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.print();
@@ -64,13 +51,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the subcommand, or the broker if there is none.
+fn run(arguments: &Arguments) -> Result<(), StartupError> {
+    let (file, flags) = (arguments.config.as_deref(), arguments.flags());
+    match &arguments.command {
+        Some(CliCommand::Config(command)) => config::command::run(command, file, flags),
+        Some(CliCommand::Health) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| health::check(&effective.config)),
+        Some(CliCommand::Disconnect { client_id }) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
+        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
+    }
+}
+
 /// Serves until a signal says to stop.
 fn serve(effective: Effective) -> Result<(), StartupError> {
     let bind_explicit = *effective.origin("bind") != Origin::Default;
-    let Effective { mut config, file, .. } = effective;
+    let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
-    let configuration = file.as_deref().unwrap_or(Path::new("defaults and flags")).display();
+    let configuration = file.as_deref().unwrap_or(Path::new("defaults, environment and flags")).display();
     info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
+    for notice in &notices {
+        if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
+    }
     open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
     open_files::warn_if_too_few(config.max_connections, shard_count);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::StartupError;
+use crate::net::interface::socket_address;
 
 /// Time limit of each step. A supervisor waits longer, Docker 30 seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -23,9 +24,13 @@ const DISCONNECT: [u8; 2] = [0xE0, 0];
 ///
 /// # Errors
 /// If no CONNACK arrives.
+///
+/// # Panics
+/// If the configuration has no address to listen on, which its reader refuses.
 pub(crate) fn check(config: &Config) -> Result<(), StartupError> {
-    let ip = config.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let address = SocketAddr::new(reachable(ip), config.port);
+    let first = config.bind.first().expect("the configuration has an address");
+    let mut address = socket_address(first, config.port)?;
+    address.set_ip(reachable(address.ip()));
     connect(address).map_err(|error| StartupError::Unhealthy { address, error })
 }
 
@@ -73,7 +78,8 @@ mod tests {
             stream.write_all(answer).unwrap();
             connect
         });
-        let config = Config { bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)], port, ..Config::default() };
+        let config =
+            Config { bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()], port, ..Config::default() };
         let healthy = check(&config);
         assert_eq!(peer.join().unwrap(), CONNECT);
         healthy
@@ -95,7 +101,7 @@ mod tests {
         let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let port = bound.local_addr().unwrap().as_socket().unwrap().port();
-        let nobody = Config { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], port, ..Config::default() };
+        let nobody = Config { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()], port, ..Config::default() };
         assert!(check(&nobody).is_err());
     }
 }

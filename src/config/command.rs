@@ -44,7 +44,7 @@ pub(crate) fn run(
 ) -> Result<(), StartupError> {
     let text = match command {
         ConfigCommand::Check { file: named } => check(named.as_deref().or(file), flags)?,
-        ConfigCommand::Show => show(&Effective::load(file, flags).map_err(StartupError::Configuration)?),
+        ConfigCommand::Show => show(&load(file, flags)?),
         ConfigCommand::Default => default_file(),
         ConfigCommand::Import { file, output } => import_file(file, output.as_deref())?,
     };
@@ -54,12 +54,31 @@ pub(crate) fn run(
 }
 
 fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, StartupError> {
+    let effective = load(file, flags)?;
+    let count = |is_it: fn(&Origin) -> bool| effective.rows().filter(|(_, _, origin)| is_it(origin)).count();
+    let in_file = count(|origin| matches!(origin, Origin::File { .. }));
+    let elsewhere = count(|origin| matches!(origin, Origin::Variable(_) | Origin::Flag(_)));
+    let mut text = match &effective.file {
+        Some(file) => format!("{}: ok, {in_file} of {} keys set", file.display(), effective.rows().count()),
+        None if elsewhere > 0 => "no configuration file found: ok".to_owned(),
+        None => "no configuration file found: the defaults are in force".to_owned(),
+    };
+    if elsewhere > 0 {
+        let _ = write!(text, "; {elsewhere} set by environment and flags");
+    }
+    Ok(text + "\n")
+}
+
+/// The configuration; notices about the environment go to standard error.
+fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Effective, StartupError> {
     let effective = Effective::load(file, flags).map_err(StartupError::Configuration)?;
-    let set = effective.rows().filter(|(_, _, origin)| matches!(origin, Origin::File { .. })).count();
-    Ok(match &effective.file {
-        Some(file) => format!("{}: ok, {set} of {} keys set\n", file.display(), effective.rows().count()),
-        None => "no configuration file found: the defaults are in force\n".to_owned(),
-    })
+    let mut errors = io::stderr().lock();
+    for notice in &effective.notices {
+        // A closed standard error leaves nobody to report to.
+        let kind = if notice.is_warning() { "warning" } else { "note" };
+        let _ = writeln!(errors, "mqtt-broker: {kind}: {notice}");
+    }
+    Ok(effective)
 }
 
 fn show(effective: &Effective) -> String {

@@ -15,6 +15,10 @@ pub(crate) enum Origin {
         /// The line of the key.
         line: usize,
     },
+    /// The value was not given and follows the value of another key.
+    Follows(&'static str),
+    /// A variable of the environment.
+    Variable(String),
     /// A flag of this name, dashes included.
     Flag(String),
 }
@@ -24,6 +28,8 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => write!(f, "default"),
             Self::File { file, line } => write!(f, "{}, line {line}", file.display()),
+            Self::Follows(key) => write!(f, "follows {key}"),
+            Self::Variable(name) => write!(f, "{name}"),
             Self::Flag(flag) => write!(f, "{flag}"),
         }
     }
@@ -52,8 +58,17 @@ pub(crate) enum ConfigError {
         origin: Origin,
         /// The key as it was written.
         key: String,
-        /// The existing key with the most similar name.
-        nearest: Option<&'static str>,
+        /// The key that was probably meant.
+        meant: Meant,
+    },
+    /// A line in the form of mosquitto's file.
+    Foreign {
+        /// Position of the line.
+        origin: Origin,
+        /// Its key.
+        key: String,
+        /// The equivalent line, as a sentence.
+        hint: String,
     },
     /// The value is outside the allowed range of its key.
     BadValue {
@@ -73,6 +88,33 @@ pub(crate) enum ConfigError {
         /// The other key, its value and its origin.
         greater: (&'static str, u32, Origin),
     },
+    /// A value needs another one, which is empty.
+    Incomplete {
+        /// The key, its value and its origin.
+        given: (&'static str, String, Origin),
+        /// The key that is empty, and an example of its value.
+        needed: (&'static str, &'static str),
+        /// The value of the first key that needs nothing.
+        otherwise: &'static str,
+    },
+    /// An address exists on every network interface and does not name one.
+    NoInterface {
+        /// Origin of the address.
+        origin: Origin,
+        /// The address.
+        address: String,
+    },
+}
+
+/// The key that was meant by one that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// No key is similar.
+    Unknown,
+    /// The key with the most similar name.
+    Nearest(&'static str),
+    /// A key of mosquitto; the hint names ours.
+    Mosquitto(&'static str),
 }
 
 impl fmt::Display for ConfigError {
@@ -86,14 +128,22 @@ impl fmt::Display for ConfigError {
                 )
             }
             Self::Syntax { origin, reason } => write!(f, "{origin}: the file is not valid TOML: {reason}"),
-            Self::UnknownKey { origin, key, nearest: Some(nearest) } => {
+            Self::UnknownKey { origin, key, meant: Meant::Nearest(nearest) } => {
                 write!(f, "{origin}: unknown key {key}; did you mean {nearest}?")
             }
-            Self::UnknownKey { origin, key, nearest: None } => {
+            Self::UnknownKey { origin, key, meant: Meant::Mosquitto(hint) } => {
+                write!(f, "{origin}: unknown key {key}, which is mosquitto's; {hint}")
+            }
+            Self::UnknownKey { origin, key, meant: Meant::Unknown } => {
                 write!(f, "{origin}: unknown key {key}; `mqtt-broker config default` lists every key")
             }
-            Self::BadValue { origin: Origin::Flag(flag), value, allowed, .. } => {
-                write!(f, "{flag} must be {}, not {value}", requirement(allowed, value))
+            Self::Foreign { origin, key, hint } => {
+                write!(f, "{origin}: {key} is written as in mosquitto.conf; {hint}")
+            }
+            Self::BadValue {
+                origin: Origin::Flag(name) | Origin::Variable(name), value, allowed, ..
+            } => {
+                write!(f, "{name} must be {}, not {value}", requirement(allowed, value))
             }
             Self::BadValue { origin, key, value, allowed } => {
                 write!(f, "{origin}: {key} must be {}, not {value}", requirement(allowed, value))
@@ -102,6 +152,15 @@ impl fmt::Display for ConfigError {
                 f,
                 "{} = {} ({}) must not exceed {} = {} ({}); lower the first or raise the second",
                 lesser.0, lesser.1, lesser.2, greater.0, greater.1, greater.2
+            ),
+            Self::Incomplete { given: (key, value, origin), needed: (needed, example), otherwise } => write!(
+                f,
+                "{key} = {value} ({origin}) needs {needed}, which is empty; set {needed} = {example}, or {key} = {otherwise}"
+            ),
+            Self::NoInterface { origin, address } => write!(
+                f,
+                "{origin}: {address} is a link-local address, which every network interface has; name the interface as well, \
+                 such as {address}%eth0 (`ip -6 address` lists both)"
             ),
         }
     }

@@ -1,11 +1,15 @@
-//! Configuration: flags override the file, which overrides the defaults. The result is one typed [`Config`].
-//! Invariants: every value of a [`Config`] is allowed, and settings enter the process only here. All errors of file
-//! and flags are reported together, so that the operator can correct them in one pass.
+//! Configuration: flags override the environment, which overrides the file, which overrides the defaults. The result is one
+//! typed [`Config`].
+//! Invariants: every value of a [`Config`] is allowed, and settings enter the process only here. All errors of file,
+//! environment and flags are reported together, so that the operator can correct them in one pass.
 
+mod address;
 pub(crate) mod command;
 mod engine_limits;
+mod environment;
 mod error;
 pub(crate) mod import;
+pub(crate) mod mosquitto;
 mod settings;
 mod value;
 
@@ -13,9 +17,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use engine::Redirect;
 use toml::de::DeTable;
 
-pub(crate) use error::{ConfigError, Origin};
+pub(crate) use address::BindAddress;
+pub(crate) use environment::{Environment, Notice};
+pub(crate) use error::{ConfigError, Meant, Origin};
 pub(crate) use settings::{Config, SETTINGS, Setting};
 pub(crate) use value::{Io, LogLevel};
 
@@ -34,28 +41,33 @@ pub(crate) struct Effective {
     pub(crate) config: Config,
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
+    /// Variables of the environment that set nothing although they look as if they did.
+    pub(crate) notices: Vec<Notice>,
     /// Origin of each value, in the order of [`SETTINGS`].
     origins: Vec<Origin>,
 }
 
 impl Effective {
-    /// Reads `file`, or the first of the usual files that exists, and applies `flags` over it.
+    /// Reads `file`, or the one that the environment names, or the first of the usual files that exists; and applies the
+    /// environment and then `flags` over it.
     ///
     /// # Errors
-    /// All errors of file and flags, in the order in which they occur.
+    /// All errors of file, environment and flags, in the order in which they occur.
     pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<ConfigError>> {
-        match read(file) {
-            Ok(given) => Self::layer(given, flags, Vec::new()),
-            Err(error) => Self::layer(None, flags, vec![error]),
+        let environment = Environment::read();
+        match read(file.or(environment.file.as_deref())) {
+            Ok(given) => Self::layer(given, environment, flags, Vec::new()),
+            Err(error) => Self::layer(None, environment, flags, vec![error]),
         }
     }
 
-    /// Applies the text of a file, if there is one, and then `flags` over the defaults.
+    /// Applies the text of a file, if there is one, then `environment` and then `flags` over the defaults.
     ///
     /// # Errors
-    /// `errors`, and all errors of file and flags, in the order in which they occur.
+    /// `errors`, and all errors of file, environment and flags, in the order in which they occur.
     pub(crate) fn layer(
         file: Option<(PathBuf, String)>,
+        environment: Environment,
         flags: &[GivenFlag],
         mut errors: Vec<ConfigError>,
     ) -> Result<Self, Vec<ConfigError>> {
@@ -64,8 +76,11 @@ impl Effective {
             effective.apply_file(&file, &text, &mut errors);
             effective.file = Some(file);
         }
+        effective.apply_environment(&environment, &mut errors);
+        effective.notices = environment.notices;
         effective.apply_flags(flags, &mut errors);
         if errors.is_empty() {
+            effective.follow();
             effective.compare(&mut errors);
         }
         if errors.is_empty() { Ok(effective) } else { Err(errors) }
@@ -97,6 +112,11 @@ impl Effective {
                     origin: origin(error.span().map_or(0, |span| span.start)),
                     reason,
                 });
+                errors.extend(mosquitto::lines(text).map(|(line, key, hint)| ConfigError::Foreign {
+                    origin: Origin::File { file: file.to_owned(), line },
+                    key: key.to_owned(),
+                    hint,
+                }));
                 return;
             }
         };
@@ -105,13 +125,27 @@ impl Effective {
         for (key, value) in entries {
             let origin = origin(key.span().start);
             let Some(at) = position(key.get_ref()) else {
-                let nearest = nearest(key.get_ref());
+                let meant = meant(key.get_ref());
                 let key = abbreviate(key.get_ref());
-                errors.push(ConfigError::UnknownKey { origin, key, nearest });
+                errors.push(ConfigError::UnknownKey { origin, key, meant });
                 continue;
             };
             let written = text.get(value.span()).unwrap_or_default();
             self.store(at, &Given::File(value.get_ref()), written, origin, errors);
+        }
+    }
+
+    fn apply_environment(&mut self, environment: &Environment, errors: &mut Vec<ConfigError>) {
+        for variable in &environment.settings {
+            let setting = &SETTINGS[variable.at];
+            let texts: Vec<String> = if setting.repeatable {
+                variable.value.split(',').map(|text| text.trim().to_owned()).collect()
+            } else {
+                vec![variable.value.clone()]
+            };
+            let written = if variable.value.is_empty() { "\"\"" } else { &variable.value };
+            let origin = Origin::Variable(variable.name.clone());
+            self.store(variable.at, &Given::Flag(&texts), written, origin, errors);
         }
     }
 
@@ -140,6 +174,16 @@ impl Effective {
         }
     }
 
+    /// Adapts values that were not given to those that were.
+    fn follow(&mut self) {
+        let at = position("max_pool_size").expect("it is in the table of settings");
+        // Every connection occupies a slot.
+        if self.origins[at] == Origin::Default && self.config.max_connections > self.config.max_pool_size {
+            self.config.max_pool_size = self.config.max_connections;
+            self.origins[at] = Origin::Follows("max_connections");
+        }
+    }
+
     fn compare(&self, errors: &mut Vec<ConfigError>) {
         let config = &self.config;
         let pairs = [
@@ -159,12 +203,29 @@ impl Effective {
                 });
             }
         }
+        if config.redirect != Redirect::Off && config.server_reference.is_empty() {
+            let redirect = value::Field::render(&config.redirect);
+            errors.push(ConfigError::Incomplete {
+                given: ("redirect", redirect, self.origin("redirect").clone()),
+                needed: ("server_reference", "\"mqtt2.example.com:1883\""),
+                otherwise: "\"off\"",
+            });
+        }
+        for address in config.bind.iter().filter(|address| address.lacks_interface()) {
+            let origin = self.origin("bind").clone();
+            errors.push(ConfigError::NoInterface { origin, address: address.to_string() });
+        }
     }
 }
 
 impl Default for Effective {
     fn default() -> Self {
-        Self { config: Config::default(), file: None, origins: vec![Origin::Default; SETTINGS.len()] }
+        Self {
+            config: Config::default(),
+            file: None,
+            notices: Vec::new(),
+            origins: vec![Origin::Default; SETTINGS.len()],
+        }
     }
 }
 
@@ -176,7 +237,8 @@ pub(crate) fn default_file() -> String {
          #\n\
          # The broker reads config/broker.conf below its working directory, or else\n\
          # /etc/mqtt-broker/broker.conf; --config FILE names another file. Every key is also a flag\n\
-         # (max_connections: --max-connections N), and flags override this file.\n\
+         # (max_connections: --max-connections N) and a variable of the environment\n\
+         # (MQTT_BROKER_MAX_CONNECTIONS=N). Flags override variables, which override this file.\n\
          # Each key is shown with its default: remove the # before it and change the value.\n\
          #\n\
          #   mqtt-broker config check [FILE]   reports every error in a file, with its line\n\
@@ -244,6 +306,15 @@ fn abbreviate(written: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// The key that was meant by one that does not exist.
+fn meant(key: &str) -> Meant {
+    match (mosquitto::key(key), nearest(key)) {
+        (Some(hint), _) => Meant::Mosquitto(hint),
+        (None, Some(nearest)) => Meant::Nearest(nearest),
+        (None, None) => Meant::Unknown,
+    }
 }
 
 /// The key with the smallest edit distance to `key`, if the distance is small enough for a typing error.

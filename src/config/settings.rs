@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use engine::{QueueFull, Redirect};
 
+use super::address::BindAddress;
 use super::value::{ANY, Bounds, Field, Given, Io, LogLevel, between, from};
 
 /// The longest packet of MQTT: a fixed header of five bytes and a remaining length of 268,435,455 bytes.
@@ -92,8 +93,9 @@ settings! {
     section "Listening" {
         /// IP addresses to listen on.
         /// The default is this machine alone, because this version has no authentication. To let other machines connect,
-        /// name an address, or "0.0.0.0" and "::" for all addresses, and restrict access with a firewall.
-        bind: Vec<IpAddr> = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)], ANY;
+        /// name an address, or "0.0.0.0" and "::" for all addresses, and restrict access with a firewall. A link-local address
+        /// has its interface behind it (`"fe80::1%eth0"`).
+        bind: Vec<BindAddress> = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into(), IpAddr::V6(Ipv6Addr::LOCALHOST).into()], ANY;
         /// TCP port. 0 selects a free port; the log line `listening on ADDRESS:PORT` shows it.
         port: u16 = 1883, ANY;
         /// Maximum number of connections. One more is refused with a reason code (`MAX_CONNECTIONS`).
@@ -136,7 +138,8 @@ settings! {
         read_buffer_bytes: u32 = 8_192, between(512, 1_048_576);
         /// Connection slots allocated at start (`INITIAL_POOL_SIZE`).
         initial_pool_size: u32 = 1_000, between(0, 10_000_000);
-        /// Maximum number of connection slots kept for reuse (`MAX_POOL_SIZE`).
+        /// Maximum number of connection slots kept for reuse (`MAX_POOL_SIZE`). If it is not set, it follows a greater
+        /// `max_connections`.
         max_pool_size: u32 = 50_000, between(1, 10_000_000);
         /// Bytes that may wait for a slow reader. Above that, QoS 0 messages to it are dropped and counted.
         outbox_bytes_max: u32 = 1_048_576, between(4_096, 1_073_741_824);

@@ -1,7 +1,5 @@
 //! Values from files and flags, and the errors of invalid ones. No test starts a process.
 
-use std::net::IpAddr;
-
 use engine::QueueFull;
 
 use super::*;
@@ -9,6 +7,16 @@ use crate::process::scratch::Scratch;
 
 /// Applies a file named `broker.conf` with this content, then these flags, over the defaults.
 fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<String>> {
+    layered(file, &[], flags)
+}
+
+/// Applies a file named `broker.conf` with this content, these variables, and these flags over the defaults.
+fn layered(
+    file: &str,
+    variables: &[(&str, &str)],
+    flags: &[(&str, &[&str])],
+) -> Result<Effective, Vec<String>> {
+    let environment = Environment::of(variables.iter().map(|&(name, value)| (name.into(), value.into())));
     let flags: Vec<GivenFlag> = flags
         .iter()
         .map(|(flag, texts)| {
@@ -17,7 +25,7 @@ fn effective(file: &str, flags: &[(&str, &[&str])]) -> Result<Effective, Vec<Str
         })
         .collect();
     let file = Some((PathBuf::from("broker.conf"), file.to_owned()));
-    Effective::layer(file, &flags, Vec::new())
+    Effective::layer(file, environment, &flags, Vec::new())
         .map_err(|errors| errors.iter().map(ConfigError::to_string).collect())
 }
 
@@ -37,6 +45,57 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 }
 
 #[test]
+fn variables_win_over_the_file_and_flags_over_variables() {
+    let file = "port = 2000\nmax_connections = 7\nshards = 3\n";
+    let variables = [
+        ("MQTT_BROKER_PORT", "3000"),
+        ("MQTT_BROKER_SHARDS", "2"),
+        ("MQTT_BROKER_BIND", "0.0.0.0, ::"),
+        ("MQTT_BROKER_QUEUE_QOS0_OFFLINE", "true"),
+        ("MQTT_BROKER_LOG_LEVEL", "warn\n"),
+        ("MQTT_BROKER_LOG_DIR", ""),
+    ];
+    let effective = layered(file, &variables, &[("shards", &["1"])]).unwrap();
+    let expected = Config {
+        bind: bind(&["0.0.0.0", "::"]),
+        port: 3_000,
+        max_connections: 7,
+        shards: 1,
+        log_level: LogLevel::Warn,
+        queue_qos0_offline: true,
+        ..Config::default()
+    };
+    assert_eq!(effective.config, expected);
+    assert_eq!(effective.origin("port").to_string(), "MQTT_BROKER_PORT");
+    assert_eq!(effective.origin("shards").to_string(), "--shards");
+    assert_eq!(effective.origin("max_connections").to_string(), "broker.conf, line 2");
+}
+
+#[test]
+fn a_bad_variable_names_itself_the_value_and_what_is_allowed() {
+    let variables =
+        [("MQTT_BROKER_PORT", "many"), ("MQTT_BROKER_SHARDS", ""), ("MQTT_BROKER_BIND", "localhost")];
+    let errors = layered("", &variables, &[]).unwrap_err();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(
+        errors[0].starts_with("MQTT_BROKER_BIND must be a list of different IP addresses"),
+        "{}",
+        errors[0]
+    );
+    assert!(
+        errors[0].contains("separated by commas") && errors[0].ends_with("not localhost"),
+        "{}",
+        errors[0]
+    );
+    assert_eq!(errors[1], "MQTT_BROKER_PORT must be an integer from 0 to 65535, not many");
+    assert_eq!(errors[2], "MQTT_BROKER_SHARDS must be an integer from 0 to 64, not \"\"");
+}
+
+fn bind(addresses: &[&str]) -> Vec<BindAddress> {
+    addresses.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+#[test]
 fn every_type_is_read_from_the_file() {
     let file = r#"
         bind = ["0.0.0.0", "::"]
@@ -50,7 +109,7 @@ fn every_type_is_read_from_the_file() {
         queue_qos0_offline = true
     "#;
     let expected = Config {
-        bind: vec![IpAddr::from([0; 4]), IpAddr::from([0; 16])],
+        bind: bind(&["0.0.0.0", "::"]),
         port: 1_883,
         data_dir: PathBuf::from("C:\\data \"quoted\""),
         io: Io::Epoll,
@@ -76,7 +135,7 @@ fn every_type_is_read_from_flags() {
         ("queue-bytes-max", &["1_000"]),
     ];
     let expected = Config {
-        bind: vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from(1_u128.to_be_bytes())],
+        bind: bind(&["10.0.0.1", "::1"]),
         port: 0,
         data_dir: PathBuf::from("123"),
         io: Io::Uring,
@@ -104,10 +163,43 @@ fn an_unknown_key_names_file_line_and_the_key_that_was_meant() {
     check("DEFAULT_SESSION_EXPIRY_SEC", "default_session_expiry_s");
     check("STATS_INTERVAL", "stats_interval_s");
     assert_eq!(
-        errors("password_file = 'x'"),
-        ["broker.conf, line 1: unknown key password_file; `mqtt-broker config default` lists every key"]
+        errors("threads = 'x'"),
+        ["broker.conf, line 1: unknown key threads; `mqtt-broker config default` lists every key"]
     );
     assert!(errors(&format!("{} = 1", "p".repeat(100_000)))[0].contains("config default"));
+}
+
+#[test]
+fn a_key_of_mosquitto_names_ours() {
+    let check = |key: &str, ours: &str| {
+        let error = &errors(&format!("\n{key} = 1"))[0];
+        let beginning = format!("broker.conf, line 2: unknown key {key}, which is mosquitto's; ");
+        assert!(error.starts_with(&beginning) && error.contains(ours), "{error}");
+    };
+    check("listener", "port = 1883 and bind = [");
+    check("allow_anonymous", "authenticates nobody");
+    check("password_file", "no authentication");
+    check("persistence_location", "data_dir = ");
+    check("max_queued_messages", "queue_messages_max");
+    check("certfile", "no TLS");
+}
+
+#[test]
+fn a_whole_file_of_mosquitto_is_answered_line_by_line() {
+    let file = "# mine\nlistener 1883 0.0.0.0\nmax_connections 500\n\nallow_anonymous true\n";
+    let errors = errors(file);
+    assert_eq!(errors.len(), 4, "{errors:?}");
+    assert!(errors[0].starts_with("broker.conf, line 2: the file is not valid TOML"), "{}", errors[0]);
+    assert!(
+        errors[1].starts_with("broker.conf, line 2: listener is written as in mosquitto.conf; "),
+        "{}",
+        errors[1]
+    );
+    assert_eq!(
+        errors[2],
+        "broker.conf, line 3: max_connections is written as in mosquitto.conf; write max_connections = 500"
+    );
+    assert!(errors[3].starts_with("broker.conf, line 5: allow_anonymous"), "{}", errors[3]);
 }
 
 #[test]
@@ -135,7 +227,7 @@ fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
     for value in ["\"127.0.0.1\"", "[]", "[\"localhost\"]", "[\"::1\", \"::1\"]"] {
         let expected = format!(
             "bind must be a list of different IP addresses such as [\"127.0.0.1\", \"::1\"] (on the command line one \
-             --bind for each), not {value}"
+             --bind for each, in the environment separated by commas), not {value}"
         );
         check(&format!("bind = {value}"), &expected);
     }
@@ -183,6 +275,45 @@ fn contradicting_values_name_both_and_their_origins() {
              lower the first or raise the second"
         ]
     );
+}
+
+#[test]
+fn the_size_of_the_pool_follows_more_connections_unless_it_is_set() {
+    let raised = effective("max_connections = 60000\n", &[]).unwrap();
+    assert_eq!(raised.config.max_pool_size, 60_000);
+    assert_eq!(raised.origin("max_pool_size").to_string(), "follows max_connections");
+    assert_eq!(effective("max_connections = 50000\n", &[]).unwrap().config.max_pool_size, 50_000);
+    assert_eq!(effective("max_connections = 5\n", &[]).unwrap().config.max_pool_size, 50_000);
+    assert_eq!(
+        errors("max_connections = 60000\nmax_pool_size = 50000\n"),
+        [
+            "max_connections = 60000 (broker.conf, line 1) must not exceed max_pool_size = 50000 (broker.conf, line 2); \
+          lower the first or raise the second"
+        ]
+    );
+}
+
+#[test]
+fn a_redirection_needs_a_server() {
+    assert_eq!(
+        errors("\nredirect = \"moved\"\n"),
+        [
+            "redirect = \"moved\" (broker.conf, line 2) needs server_reference, which is empty; set server_reference = \
+          \"mqtt2.example.com:1883\", or redirect = \"off\""
+        ]
+    );
+    let complete = "redirect = \"use_another\"\nserver_reference = \"b:1883\"\n";
+    assert_eq!(effective(complete, &[]).unwrap().config.redirect, Redirect::UseAnother);
+}
+
+#[test]
+fn a_link_local_address_names_its_interface() {
+    let refused = effective("", &[("bind", &["::1", "fe80::1"])]).unwrap_err();
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].starts_with("--bind: fe80::1 is a link-local address"), "{}", refused[0]);
+    assert!(refused[0].contains("fe80::1%eth0"), "{}", refused[0]);
+    let named = effective("bind = [\"fe80::1%eth0\"]", &[]).unwrap();
+    assert_eq!(named.config.bind, bind(&["fe80::1%eth0"]));
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! The types of settings: how a value is parsed from file or flag, rendered, and described to the operator.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use engine::{QueueFull, Redirect};
 use toml::de::DeValue;
 
+use super::address::BindAddress;
+
 /// A value as it was given, before it is checked.
 pub(crate) enum Given<'a> {
     /// From a configuration file, with its TOML type.
     File(&'a DeValue<'a>),
-    /// From the command line, one text for each occurrence of the flag.
+    /// From the command line or the environment, one text for each occurrence of the flag or item of the list.
     Flag(&'a [String]),
 }
 
@@ -159,7 +160,7 @@ impl Field for Option<PathBuf> {
     }
 }
 
-impl Field for Vec<IpAddr> {
+impl Field for Vec<BindAddress> {
     const VALUE_NAME: &'static str = "ADDRESS";
     const REPEATABLE: bool = true;
 
@@ -184,7 +185,7 @@ impl Field for Vec<IpAddr> {
 
     fn allowed(_: &Bounds) -> String {
         "a list of different IP addresses such as [\"127.0.0.1\", \"::1\"] (on the command line one --bind for \
-         each)".to_owned()
+         each, in the environment separated by commas)".to_owned()
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
-use crate::config::{Config, Io};
+use crate::config::{BindAddress, Config, Io};
 use crate::error::StartupError;
+use crate::net::interface::socket_address;
 
 /// Length of the accept queue of a listener; `net.core.somaxconn` can lower it.
 const BACKLOG: i32 = 4_096;
@@ -50,10 +51,10 @@ impl fmt::Display for ListenerNumber {
 pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), StartupError> {
     let mut usable = Vec::with_capacity(config.bind.len());
     let mut refused = None;
-    for &address in &config.bind {
-        let target = SocketAddr::new(address, config.port);
+    for address in &config.bind {
+        let target = socket_address(address, config.port)?;
         match probe_again(target) {
-            Ok(()) => usable.push(address),
+            Ok(()) => usable.push(address.clone()),
             Err(error) if !explicit && is_missing(&error) => {
                 info!(%address, "not listening on this address: this machine does not have it");
                 refused = Some(StartupError::listen(target, error));
@@ -101,13 +102,14 @@ pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListe
         Distributor::System => &mut shards[..],
         Distributor::FirstShard => &mut shards[..1],
     };
-    for &ip in &config.bind {
-        let mut address = SocketAddr::new(ip, config.port);
+    for address in &config.bind {
+        let mut address = socket_address(address, config.port)?;
         for listeners in &mut *accepting {
             let listener = share(address, config.send_buffer_bytes)
                 .map_err(|error| StartupError::listen(address, error))?;
             // With port 0 the first listener selects a free port, and the others share it.
-            address = listener.local_addr().map_err(|error| StartupError::listen(address, error))?;
+            let local = listener.local_addr().map_err(|error| StartupError::listen(address, error))?;
+            address.set_port(local.port());
             listeners.push(listener);
         }
     }
@@ -163,8 +165,9 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
-fn log_who_can_connect(addresses: &[IpAddr]) {
-    let open: Vec<_> = addresses.iter().filter(|address| !address.is_loopback()).collect();
+fn log_who_can_connect(addresses: &[BindAddress]) {
+    let open: Vec<String> =
+        addresses.iter().filter(|address| !address.ip.is_loopback()).map(ToString::to_string).collect();
     if open.is_empty() {
         info!(
             "only this machine can connect; --bind ADDRESS, or bind = [\"ADDRESS\"] in broker.conf, lets others connect"
@@ -180,7 +183,7 @@ fn log_who_can_connect(addresses: &[IpAddr]) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
 
@@ -189,7 +192,7 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn config(bind: Vec<IpAddr>, port: u16) -> Config {
-        Config { bind, port, ..Config::default() }
+        Config { bind: bind.into_iter().map(BindAddress::from).collect(), port, ..Config::default() }
     }
 
     #[test]
@@ -243,7 +246,7 @@ mod tests {
     fn a_missing_address_is_left_out_of_the_default_and_an_error_if_named() {
         let mut by_default = config(vec![LOOPBACK, NOBODYS], 0);
         check(&mut by_default, false).unwrap();
-        assert_eq!(by_default.bind, [LOOPBACK]);
+        assert_eq!(by_default.bind, [BindAddress::from(LOOPBACK)]);
 
         let error = check(&mut config(vec![LOOPBACK, NOBODYS], 0), true).unwrap_err();
         assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");

@@ -2,5 +2,6 @@
 //! failed accept. TLS, WebSocket and the PROXY protocol belong here.
 
 pub(crate) mod accept_backoff;
+pub(crate) mod interface;
 pub(crate) mod listen;
 pub(crate) mod permits;

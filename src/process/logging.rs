@@ -85,8 +85,8 @@ impl Logging {
 
 fn log_file(directory: &Path) -> Result<RollingFileAppender, StartupError> {
     let unwritable =
-        |reason: String| StartupError::LogDirUnwritable { directory: directory.to_owned(), reason };
-    fs::create_dir_all(directory).map_err(|error| unwritable(error.to_string()))?;
+        |error: io::Error| StartupError::LogDirUnwritable { directory: directory.to_owned(), error };
+    fs::create_dir_all(directory).map_err(unwritable)?;
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("mqtt-broker")
@@ -95,8 +95,10 @@ fn log_file(directory: &Path) -> Result<RollingFileAppender, StartupError> {
         .build(directory)
         .map_err(|error| {
             // The source is the error of the system; the outer error only repeats the attempt.
-            let source = std::error::Error::source(&error);
-            unwritable(source.map_or_else(|| error.to_string(), ToString::to_string))
+            let source =
+                std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+            let kind = source.map_or(io::ErrorKind::Other, io::Error::kind);
+            unwritable(io::Error::new(kind, source.map_or_else(|| error.to_string(), ToString::to_string)))
         })
 }
 

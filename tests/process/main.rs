@@ -11,6 +11,7 @@ mod close_reasons;
 mod configuration;
 mod data_directory;
 mod disconnect;
+mod environment;
 mod features;
 mod hang_up;
 mod limits;

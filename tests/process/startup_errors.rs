@@ -99,7 +99,7 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     directory.write("file", "");
     let mut command = command_in(&directory);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "file"]);
-    fails(command, &["file", "--data-dir"]);
+    fails(command, &["a file is in its place", "--data-dir"]);
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("our own directory");
 }
 
@@ -109,7 +109,7 @@ fn a_log_directory_that_cannot_be_written_is_named() {
     directory.write("file", "");
     let mut command = command_in(&directory);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--log-dir", "file"]);
-    fails(command, &["file", "--log-dir"]);
+    fails(command, &["a file is in its place", "--log-dir"]);
 }
 
 #[test]
@@ -119,6 +119,41 @@ fn an_address_of_no_interface_is_named() {
     // From the block that is reserved for documentation.
     command.args(["--bind", "192.0.2.1", "--port", "0"]);
     fails(command, &["192.0.2.1", "--bind"]);
+}
+
+#[test]
+fn a_link_local_address_without_its_interface_names_the_form() {
+    let directory = Directory::new();
+    for (address, parts) in [
+        ("fe80::1", ["--bind: fe80::1 is a link-local address", "fe80::1%eth0"]),
+        ("fe80::1%nosuchdev", ["fe80::1%nosuchdev", "ip link"]),
+    ] {
+        let mut command = command_in(&directory);
+        command.args(["--bind", address, "--port", "0"]);
+        fails(command, &parts);
+    }
+}
+
+#[test]
+fn flags_and_keys_of_mosquitto_are_answered_with_ours() {
+    let directory = Directory::new();
+    let mut command = command_in(&directory);
+    command.args(["-p", "1884"]);
+    fails(command, &["-p is a flag of mosquitto", "--port"]);
+    directory.write("keys.conf", "allow_anonymous = true\n");
+    let mut command = command_in(&directory);
+    command.args(["--config", "keys.conf"]);
+    fails(command, &["keys.conf, line 1", "allow_anonymous", "mosquitto's", "authenticates nobody"]);
+}
+
+#[test]
+fn a_redirection_without_a_server_is_refused() {
+    let directory = Directory::new();
+    for arguments in [["--redirect", "moved", "--port", "0"], ["config", "check", "--redirect", "moved"]] {
+        let mut command = command_in(&directory);
+        command.args(arguments);
+        fails(command, &["redirect = \"moved\"", "server_reference = \"mqtt2.example.com:1883\""]);
+    }
 }
 
 #[test]

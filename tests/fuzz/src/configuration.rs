@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use engine::{Engine, Entropy, Instant, Limits};
 
-use crate::config::{ConfigError, Effective, import};
+use crate::config::{ConfigError, Effective, Environment, import};
 use crate::subscriptions;
 
 /// The first byte chooses the file, the rest is its content.
@@ -25,7 +25,7 @@ pub fn check(input: &[u8]) {
 }
 
 fn read(text: &str) -> Result<Effective, Vec<ConfigError>> {
-    Effective::layer(Some((PathBuf::from("broker.conf"), text.to_owned())), &[], Vec::new())
+    Effective::layer(Some((PathBuf::from("broker.conf"), text.to_owned())), Environment::default(), &[], Vec::new())
 }
 
 fn check_configuration(text: &str) {
