@@ -242,7 +242,7 @@ pub(crate) fn timer_expiry() -> impl FnMut() {
     move || {
         let mut due = 0;
         while due < BURST {
-            let Some(timer) = wheel.pop_due(now) else {
+            let Some(timer) = wheel.pop_due(now, &mut u32::MAX.clone()) else {
                 now = now.plus_ms(1);
                 continue;
             };

@@ -64,6 +64,8 @@ pub struct Engine {
     counters: Counters,
     timers: Timers,
     endings: Vec<Ending>,
+    /// Units of work that the last call did.
+    step_work: u32,
     rooms: Rooms,
 }
 
@@ -89,10 +91,14 @@ struct Rooms {
 
 impl Engine {
     /// An empty shard at `now`. `entropy` keys its hash tables and the client identifiers it assigns.
+    ///
+    /// # Panics
+    /// If a step may do no work.
     #[must_use]
     pub fn new(limits: Limits, entropy: Entropy, now: Instant) -> Self {
         let hasher = Keyed::new(entropy);
         let generation_bits = limits.generation_bits;
+        assert!(limits.step_work_max > 0);
         let mesh = Mesh::alone();
         let rooms = Rooms {
             topics: Tree::new(hasher),
@@ -112,6 +118,7 @@ impl Engine {
             counters: Counters::default(),
             timers: Timers::new(now, generation_bits),
             endings: Vec::new(),
+            step_work: 0,
             rooms,
         }
     }
@@ -149,7 +156,7 @@ impl Engine {
     /// Takes in an event, and appends to `actions` what is to be done about it.
     ///
     /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops
-    /// between two packets when credit is short. Names of an earlier generation are counted and ignored.
+    /// between two packets when credit is short, or when the step has done its share of work. Names of an earlier generation are counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
         let (rooms, mut turn) = self.turn(now, actions);
         let turn = &mut turn;
@@ -165,21 +172,23 @@ impl Engine {
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
-            Event::Tick => {
-                rooms.run_timers(turn);
-                rooms.run_replays(turn);
-            }
+            Event::Tick => rooms.tick(turn),
             Event::Quiesce => rooms.quiet = true,
             Event::Stop => rooms.stop(turn),
         }
         rooms.end_step(turn);
+        self.step_work = turn.work();
         consumed
     }
 
     /// When [`Event::Tick`] is due next; `None` if nothing is ever due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let idle = self.rooms.retained.is_idle() && !self.rooms.may_reassign();
+        let Rooms { retained, delivery, .. } = &self.rooms;
+        let idle = retained.is_idle()
+            && !delivery.has_unfinished()
+            && !self.rooms.may_reassign()
+            && !self.may_resume_starved();
         if idle { self.timers.next_deadline() } else { Some(Instant::default()) }
     }
 
@@ -225,6 +234,7 @@ impl Engine {
             retained.schedule(&mut delivery.sessions, session);
         }
         rooms.end_step(&mut turn);
+        self.step_work = turn.work();
     }
 
     /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
@@ -282,9 +292,15 @@ impl Engine {
         rooms.restore(&mut turn, record)
     }
 
+    /// Whether connections wait though nothing is short any more: a step resumes a bounded number of them.
+    fn may_resume_starved(&self) -> bool {
+        let connections = &self.rooms.delivery.connections;
+        connections.has_starved() && self.rooms.has_no_shortage(&self.limits)
+    }
+
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
-        let Self { limits, counters, timers, endings, rooms } = self;
-        (rooms, Turn { now, limits, actions, counters, timers, endings })
+        let Self { limits, counters, timers, endings, rooms, .. } = self;
+        (rooms, Turn::new(now, limits, actions, counters, timers, endings))
     }
 }
 
@@ -304,7 +320,17 @@ impl Rooms {
 
     #[inline]
     fn is_over_ceiling(&self, turn: &Turn<'_>) -> bool {
-        turn.limits.memory_bytes_max > 0 && self.memory_use().is_over_ceiling(turn.limits)
+        self.is_beyond(turn.limits)
+    }
+
+    #[inline]
+    fn is_beyond(&self, limits: &Limits) -> bool {
+        limits.memory_bytes_max > 0 && self.memory_use().is_over_ceiling(limits)
+    }
+
+    /// Whether neither memory nor room in a lane is short.
+    fn has_no_shortage(&self, limits: &Limits) -> bool {
+        self.mesh.outbound().has_room() && !self.is_beyond(limits)
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>) {
@@ -349,13 +375,12 @@ impl Rooms {
         self.report_watermarks();
         self.resume_starved(turn);
         assert!(turn.endings.is_empty());
-        self.delivery.connections.end_step(turn.actions);
+        self.delivery.connections.end_step(turn);
     }
 
     /// Lets connections be read again that waited for memory or for room in a lane.
     fn resume_starved(&mut self, turn: &mut Turn<'_>) {
-        let is_waited_for = self.delivery.connections.has_starved();
-        if is_waited_for && self.mesh.outbound().has_room() && !self.is_over_ceiling(turn) {
+        if self.delivery.connections.has_starved() && self.has_no_shortage(turn.limits) {
             self.delivery.connections.resume_starved(turn);
         }
     }

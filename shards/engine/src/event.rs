@@ -89,14 +89,18 @@ pub enum ClosedBy {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "bytes that were not consumed must be offered again"]
 pub struct Consumed {
-    /// Bytes of [`Event::Received`]; always all of them unless credit was short. 0 for other events.
+    /// Bytes of [`Event::Received`]; always all of them unless credit was short or the step had done its share of work. 0
+    /// for other events.
     pub bytes: usize,
     /// The peer sent DISCONNECT and is owed nothing more: the host may close at once, without waiting for the peer to close.
     pub may_close_at_once: bool,
+    /// The step ended because it had delivered enough, and bytes are left. If the host offers them again at once, a few times
+    /// in a turn, then one send carries more.
+    pub goes_on: bool,
 }
 
 impl Consumed {
     pub(crate) const fn of(bytes: usize) -> Self {
-        Self { bytes, may_close_at_once: false }
+        Self { bytes, may_close_at_once: false, goes_on: false }
     }
 }

@@ -5,6 +5,9 @@ use alloc::vec::Vec;
 
 use wire::QoS;
 
+/// [`Limits::step_work_max`] of the product: well below 1 ms where memory is cold.
+const STEP_WORK_MAX: u32 = 1_000;
+
 /// The policy of a full session queue for the next message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum QueueFull {
@@ -122,6 +125,9 @@ pub struct Limits {
     pub tell_shard: bool,
     /// Whether [`crate::Actions`] carries a [`crate::Notice`] of each client that comes and goes.
     pub connection_notices: bool,
+    /// Units of work after which a step ends between two pieces of work and the next one goes on: a unit is a delivery, or
+    /// as much as that takes. A simulator sets few, so that everything is cut. At least 1.
+    pub step_work_max: u32,
     /// Bits of the generations in identities that leave the engine: 32. A simulator sets 2, so that generations wrap.
     pub generation_bits: u32,
 }
@@ -170,6 +176,7 @@ impl Default for Limits {
             authentication_bytes_max: 4_096,
             tell_shard: false,
             connection_notices: false,
+            step_work_max: STEP_WORK_MAX,
             generation_bits: 32,
         }
     }

@@ -1,4 +1,5 @@
-//! The context of one step, passed down through the rooms: the moment, the bounds, and where effects are noted.
+//! The context of one step, passed down through the rooms: the moment, the bounds, the work done so far, and where effects
+//! are noted.
 
 use alloc::vec::Vec;
 
@@ -27,4 +28,56 @@ pub(crate) struct Turn<'a> {
     pub(crate) timers: &'a mut Timers,
     /// Carried out after each packet. Bounded by the sessions and connections, since each ends once.
     pub(crate) endings: &'a mut Vec<Ending>,
+    /// Units of work done in this step, see [`Turn::spend`].
+    work: u32,
+    /// The part of it that put messages into outboxes or queues.
+    delivery_work: u32,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(
+        now: Instant,
+        limits: &'a Limits,
+        actions: &'a mut Actions,
+        counters: &'a mut Counters,
+        timers: &'a mut Timers,
+        endings: &'a mut Vec<Ending>,
+    ) -> Self {
+        Self { now, limits, actions, counters, timers, endings, work: 0, delivery_work: 0 }
+    }
+
+    /// Counts work. A unit is a delivery offered to a session, or as much as that takes: half a microsecond where memory
+    /// is warm. So the count depends on the events alone, and a simulator can bound it.
+    #[inline]
+    pub(crate) fn spend(&mut self, units: u32) {
+        self.work = self.work.saturating_add(units);
+    }
+
+    /// Counts one delivery offered to a session.
+    #[inline]
+    pub(crate) fn spend_delivery(&mut self) {
+        self.work += 1;
+        self.delivery_work += 1;
+    }
+
+    /// Whether the step has done its share: it ends between two pieces of work, and the next step goes on.
+    #[inline]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.work >= self.limits.step_work_max
+    }
+
+    /// Units that are left before [`Turn::is_spent`].
+    pub(crate) fn work_left(&self) -> u32 {
+        self.limits.step_work_max.saturating_sub(self.work)
+    }
+
+    /// Units of work done in this step.
+    pub(crate) fn work(&self) -> u32 {
+        self.work
+    }
+
+    /// Whether most of the step's work were deliveries: then one send carries more if the next step follows at once.
+    pub(crate) fn was_delivering(&self) -> bool {
+        self.delivery_work * 2 >= self.work
+    }
 }

@@ -66,14 +66,19 @@ struct Shard {
 impl Shard {
     fn receive(&mut self, connection: ConnectionId, bytes: &[u8]) {
         let now = Instant::from_ms(1);
-        let consumed = self.engine.step(now, Event::Received { connection, bytes }, &mut self.actions);
-        assert_eq!(consumed.bytes, bytes.len());
+        let mut consumed = 0;
+        // A step does its share of work, and the next one goes on.
+        while consumed < bytes.len() {
+            let event = Event::Received { connection, bytes: &bytes[consumed..] };
+            consumed += self.engine.step(now, event, &mut self.actions).bytes;
+        }
         while !self.actions.is_empty() {
             let mut durable = None;
             for action in self.actions.drain() {
                 match action {
                     Action::Flush(id) => self.flushes.push(id),
                     Action::Persist(batch) => durable = Some(batch),
+                    Action::Resume(id) => assert_eq!(id, connection),
                     other => unreachable!("{other:?}"),
                 }
             }

@@ -222,7 +222,7 @@ impl Shard {
     fn offer(&self, socket: &Rc<Socket>, mut unconsumed: Unconsumed) {
         if unconsumed.from < unconsumed.to && !socket.is_aborted() {
             let bytes = &unconsumed.buffer[unconsumed.from..unconsumed.to];
-            unconsumed.from += self.host.step(Event::Received { connection: socket.id, bytes }).bytes;
+            unconsumed.from += self.host.offer(socket.id, bytes).bytes;
         }
         if let Some(home) = socket.home() {
             self.depart(socket, home, &unconsumed.buffer[unconsumed.from..unconsumed.to]);

@@ -60,6 +60,10 @@ pub(super) struct Host<T> {
     export: Cell<Export>,
 }
 
+/// Steps in a row, before the turn sends, while each of them delivers as much as it may: a message that goes to hundreds is
+/// then sent together with those that follow it.
+const STEPS_PER_TURN: usize = 8;
+
 /// Result of a flush of one connection.
 pub(super) enum Flushed {
     Done,
@@ -99,6 +103,20 @@ impl<T: Endpoint> Host<T> {
         let mut actions = self.actions.borrow_mut();
         let consumed = engine.step(now, event, &mut actions);
         self.carry_out(&mut engine, &mut actions);
+        consumed
+    }
+
+    /// Offers received bytes to the engine, in a few steps if they are delivered to many.
+    pub(super) fn offer(&self, connection: ConnectionId, bytes: &[u8]) -> Consumed {
+        let mut consumed = self.step(Event::Received { connection, bytes });
+        for _ in 1..STEPS_PER_TURN {
+            if !consumed.goes_on {
+                break;
+            }
+            let before = consumed.bytes;
+            consumed = self.step(Event::Received { connection, bytes: &bytes[before..] });
+            consumed.bytes += before;
+        }
         consumed
     }
 

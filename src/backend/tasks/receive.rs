@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use engine::{ClosedBy, Consumed, Event};
+use engine::{ClosedBy, Consumed};
 
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
@@ -74,12 +74,13 @@ fn offer_again<R: Runtime>(
     async move {
         while !rest.is_empty() && !socket.is_aborted() {
             socket.endpoint.credit().await;
-            let consumed = shard.host.step(Event::Received { connection: socket.id, bytes: &rest });
+            // There is credit at once if the last step only had done its share of work: then others come first.
+            shard.host.turn.yield_now().await;
+            let consumed = shard.host.offer(socket.id, &rest);
             rest.drain(..consumed.bytes);
             if socket.home().is_some() {
                 break;
             }
-            shard.host.turn.yield_now().await;
         }
         rest
     }
@@ -92,7 +93,7 @@ impl<R: Runtime> Shard<R> {
             Ok(0) => Received::End,
             Ok(length) => {
                 let bytes = &buffer[..length];
-                match self.host.step(Event::Received { connection: socket.id, bytes }) {
+                match self.host.offer(socket.id, bytes) {
                     Consumed { may_close_at_once: true, .. } => Received::End,
                     Consumed { bytes: consumed, .. } if consumed == length => Received::All,
                     Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),

@@ -68,7 +68,7 @@ impl Settings {
         limits.queue_qos0_offline = chance.percent(30);
         limits.replay_topics_max = chance.pick(&[1, 3, 4_096]);
         let large_percent = chance.pick(&[0, 2, 20]);
-        Self {
+        let mut drawn = Self {
             shard_count: chance.pick(&[1, 2, 2, 3, 3, 4, 5]),
             data_capacity: chance.pick(&[1, 1, 2, 4]),
             control_capacity: chance.pick(&[1, 1, 2, 4]),
@@ -82,7 +82,10 @@ impl Settings {
             churn_percent: chance.pick(&[0, 1, 3, 10]),
             delay_permille: chance.pick(&[0, 5, 20, 50]),
             session_expiry_s: chance.pick(&[2, 1_000, 1_000]),
-        }
+        };
+        // Few units of work, so that everything that may be cut is cut.
+        drawn.limits.step_work_max = chance.pick(&[1, 3, 10, 1_000]);
+        drawn
     }
 }
 

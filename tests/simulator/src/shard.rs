@@ -11,6 +11,8 @@ use crate::lanes::BOTH;
 use crate::link::{ClientEnd, Served};
 use crate::world::World;
 
+/// Units of work of the largest piece that is not cut, in a world of so few sessions and topics: one item of a lane.
+const PIECE_WORK_MAX: u32 = 1_500;
 /// Maximum bytes of one receive.
 const RECEIVE_BYTES_MAX: usize = 8 * 1024;
 
@@ -73,8 +75,18 @@ impl World {
         let now = self.now();
         let Shard { engine, actions, .. } = &mut self.shards[shard];
         let consumed = engine.step(now, event, actions).bytes;
+        self.judge_work(shard);
         self.carry_out(shard);
         consumed
+    }
+
+    /// No step does more than its share of work, and one piece of it that cannot be cut.
+    fn judge_work(&mut self, shard: usize) {
+        let work = self.shards[shard].engine.step_work();
+        let work_max = self.settings.limits.step_work_max + PIECE_WORK_MAX;
+        if work > work_max {
+            self.oracle.fail(format!("a step of shard {shard} did {work} units of work, not {work_max}"));
+        }
     }
 
     fn drain_lanes(&mut self, shard: usize) {
@@ -205,6 +217,7 @@ impl World {
         let now = self.now();
         let Shard { engine, actions, .. } = &mut self.shards[shard];
         let consumed = engine.step(now, Event::Received { connection, bytes: &bytes }, actions).bytes;
+        self.judge_work(shard);
         let (offered, taken) = (bytes.len() as u64, consumed as u64);
         self.trace.note(self.now_ms, "receive", [shard as u64, at as u64, offered, taken]);
         bytes.drain(..consumed);
@@ -333,6 +346,7 @@ impl World {
             let now = self.now();
             let Shard { engine, actions, .. } = &mut self.shards[shard];
             engine.give_back(now, connection, chunk, count, actions);
+            self.judge_work(shard);
             self.carry_out(shard);
             if count < whole {
                 return;

@@ -69,8 +69,9 @@ impl<T: Copy> TimerWheel<T> {
         self.entries.remove(timer.0).is_some()
     }
 
-    /// The next timer due at `now`, or `None`. Call until `None` or until the step's bound is reached.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
+    /// The next timer due at `now`; `None` if there is none, or once `moves_left` timers were placed anew, which counts
+    /// down. Then the next deadline is not later than `now`, and the next call goes on.
+    pub(crate) fn pop_due(&mut self, now: Instant, moves_left: &mut u32) -> Option<T> {
         loop {
             let (level, slot, start_ms) = self.first_occupied()?;
             if start_ms > now.as_ms() {
@@ -79,13 +80,17 @@ impl<T: Copy> TimerWheel<T> {
             }
             self.now_ms = self.now_ms.max(start_ms);
             let index = self.heads[level * SLOTS + slot];
+            let deadline = self.entries.at(index).expect("a linked entry lives").deadline;
+            if deadline.as_ms() > now.as_ms() && *moves_left == 0 {
+                return None;
+            }
             self.unlink(index);
             let key = self.entries.key_at(index).expect("a linked entry lives");
-            let deadline = self.entries.at(index).expect("a linked entry lives").deadline;
             if deadline.as_ms() <= now.as_ms() {
                 return self.entries.remove(key).map(|entry| entry.what);
             }
             // A coarse slot was opened: place its entry again, now finer.
+            *moves_left -= 1;
             self.link(index, deadline);
         }
     }
@@ -181,9 +186,32 @@ const fn slot_at(at_ms: u64, level: usize) -> usize {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_coarse_slot_is_opened_in_as_many_calls_as_its_timers_need() {
+        let mut wheel = TimerWheel::new(Instant::from_ms(0), 32);
+        for number in 0..1_000u64 {
+            wheel.insert(Instant::from_ms(5_000 + number), number);
+        }
+        let now = Instant::from_ms(5_999);
+        let mut due = Vec::new();
+        for call in 0.. {
+            let mut moves_left = 10;
+            let timer = wheel.pop_due(now, &mut moves_left);
+            due.extend(timer);
+            wheel.check();
+            if timer.is_none() && moves_left > 0 {
+                break;
+            }
+            assert!(call < 2_000);
+            assert!(wheel.next_deadline().is_none_or(|deadline| deadline <= now));
+        }
+        due.sort_unstable();
+        assert_eq!(due, (0..1_000).collect::<Vec<_>>());
+    }
+
     fn drain(wheel: &mut TimerWheel<u64>, now: u64) -> Vec<u64> {
         let mut due = Vec::new();
-        while let Some(what) = wheel.pop_due(Instant::from_ms(now)) {
+        while let Some(what) = wheel.pop_due(Instant::from_ms(now), &mut u32::MAX.clone()) {
             due.push(what);
         }
         due.sort_unstable();

@@ -40,6 +40,7 @@ use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
 use crate::limits::Limits;
 use crate::message::encode::Templates;
+use crate::turn::Turn;
 
 use ack_gate::AckGate;
 use authenticate::Authentication;
@@ -279,7 +280,9 @@ pub(crate) struct Connections {
     hasher: Keyed,
     gate: AckGate,
     /// Connections that are not read for lack of memory or of room in a lane; each at most once.
-    starved: Vec<ConnectionId>,
+    starved: VecDeque<ConnectionId>,
+    /// The connection that is not read in this step any more, because the step has done its share of work.
+    spent: Option<ConnectionId>,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
     hand_overs: Vec<(ConnectionId, Vec<u8>)>,
     /// Sessions whose CONNACK has left; emptied after each packet or event.
@@ -302,7 +305,8 @@ impl Connections {
             templates: Templates::default(),
             hasher,
             gate: AckGate::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
+            spent: None,
             hand_overs: Vec::new(),
             opened: VecDeque::new(),
             accepted_count: 0,
@@ -409,8 +413,13 @@ impl Connections {
     }
 
     /// Ends a step: see [`AckGate::end_step`].
-    pub(crate) fn end_step(&mut self, actions: &mut Actions) {
+    pub(crate) fn end_step(&mut self, turn: &mut Turn<'_>) {
         assert!(self.opened.is_empty());
-        self.gate.end_step(actions);
+        if let Some(id) = self.spent.take()
+            && let Some(connection) = self.slab.get_mut(id.key())
+        {
+            connection.resume(turn.now, id, turn.actions);
+        }
+        self.gate.end_step(turn.actions);
     }
 }

@@ -93,11 +93,19 @@ impl Connections {
             connection.paused = true;
             if !connection.starved {
                 connection.starved = true;
-                starved.push(id);
+                starved.push_back(id);
             }
             return false;
         }
         true
+    }
+
+    /// Pauses a connection until the end of the step, which has done its share of work: the host offers the rest again
+    /// after others had their turn.
+    pub(crate) fn pause_for_others(&mut self, id: ConnectionId) {
+        self.current(id).paused = true;
+        assert!(self.spent.is_none());
+        self.spent = Some(id);
     }
 
     /// Pauses a connection of which no packet is taken until the stop.
@@ -123,9 +131,12 @@ impl Connections {
         !self.starved.is_empty()
     }
 
-    /// Lets connections be read again that waited for memory or for room in a lane.
+    /// Lets connections be read again that waited for memory or for room in a lane, in the order in which they began to
+    /// wait, until the step has done its share of work.
     pub(crate) fn resume_starved(&mut self, turn: &mut Turn<'_>) {
-        for id in core::mem::take(&mut self.starved) {
+        while !turn.is_spent() {
+            let Some(id) = self.starved.pop_front() else { return };
+            turn.spend(1);
             if let Some(connection) = self.slab.get_mut(id.key()) {
                 assert!(connection.starved);
                 connection.starved = false;

@@ -83,6 +83,7 @@ impl Engine {
         self.rooms.check_messages();
         self.rooms.check_sessions();
         delivery.connections.check();
+        delivery.check_unfinished();
         topics.check();
         retained.store().check(&delivery.messages);
         retained.check(&delivery.sessions);

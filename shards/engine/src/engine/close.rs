@@ -12,6 +12,11 @@ use crate::event::ClosedBy;
 use crate::session::table::Detached;
 use crate::turn::{Ending, Turn};
 
+/// Work of the end of a session, apart from its subscriptions and messages.
+const SESSION_WORK: u32 = 4;
+/// Work of a subscription that is added or removed.
+pub(super) const SUBSCRIPTION_WORK: u32 = 2;
+
 impl Rooms {
     /// DISCONNECT of the client. Returns how its connection is closed.
     pub(super) fn on_disconnect(
@@ -135,6 +140,8 @@ impl Rooms {
     /// those that other members of its groups are to receive.
     pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Self { topics, delivery, shared, .. } = self;
+        let Some(session) = delivery.sessions.get(id) else { return };
+        turn.spend(SESSION_WORK + session.subscriptions().count() * SUBSCRIPTION_WORK);
         let Some((will, deliveries)) = delivery.sessions.begin_end(turn, id) else { return };
         shared.leave_all_groups(turn, topics, delivery, id, deliveries);
         topics.unsubscribe_all(delivery.sessions.of_connection(id).subscriptions_mut());

@@ -5,6 +5,7 @@ use core::num::NonZeroU64;
 use bytes::Bytes;
 
 use super::Rooms;
+use super::publish::match_work;
 use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::{ForwardedPublish, GroupKeys};
 use crate::message::origin::Origin;
@@ -79,6 +80,7 @@ impl Rooms {
         let found = self.topics.matches(message.topic, &mut filters);
         turn.counters.topic_nodes_visited += u64::from(found.visited_count());
         let fingerprint = found.fingerprint();
+        turn.spend(match_work(found, &filters));
         // A message that is only to be retained may still find a subscriber: one that came after it was sent.
         if publish.deliver_here || publish.retain_here {
             self.delivery.offer_to_subscribers(turn, &self.topics, &filters, &mut fan_out);

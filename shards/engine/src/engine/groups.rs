@@ -15,6 +15,8 @@ use crate::shared::remote_members::Choice;
 use crate::shared::{Shared, count_undeliverable};
 use crate::turn::Turn;
 
+/// Work of a reassignment, apart from the delivery.
+const REASSIGNMENT_WORK: u32 = 2;
 /// Messages reassigned in one step; the rest waits for the next.
 const REASSIGNMENTS_PER_STEP_MAX: usize = 128;
 
@@ -103,9 +105,10 @@ impl Rooms {
     /// so this takes no more memory than the sessions did.
     pub(super) fn run_reassignments(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..REASSIGNMENTS_PER_STEP_MAX {
-            if !self.may_reassign() {
+            if turn.is_spent() || !self.may_reassign() {
                 return;
             }
+            turn.spend(REASSIGNMENT_WORK);
             let Some((message, key)) = self.shared.pop_reassignment() else { return };
             let mut copy = self.delivery.lend_copy();
             let mut fan_out = self.delivery.begin_stored(message, &mut copy);

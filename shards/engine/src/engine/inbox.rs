@@ -39,7 +39,7 @@ impl Rooms {
                 ShardMessage::Watermarks(seen, updates) => {
                     assert!(seen <= self.mesh.announced());
                     self.retained.on_report(source, seen, updates.iter());
-                    self.retained.unblock(&mut self.delivery.sessions);
+                    self.retained.unblock();
                 }
                 ShardMessage::Retained(id, answer) => {
                     self.retained.on_retained(turn, &mut self.delivery, id, &answer, attached);

@@ -23,6 +23,13 @@ impl Engine {
             && shared.reassignment_count() == 0
     }
 
+    /// Units of work that the last [`Engine::step`] or [`Engine::give_back`] did: a unit is a delivery, or as much as that
+    /// takes. Bounded by about twice `Limits::step_work_max`, which a simulator checks.
+    #[must_use]
+    pub fn step_work(&self) -> u32 {
+        self.step_work
+    }
+
     /// Announcements of `source` taken in so far: the host publishes the number towards it.
     #[must_use]
     pub fn announcements_seen(&self, source: u16) -> u64 {

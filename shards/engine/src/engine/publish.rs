@@ -21,7 +21,17 @@ use crate::session::replays::LiveOrigin;
 use crate::session::table::Sessions;
 use crate::shared::Shared;
 use crate::topic::sys::is_sys;
+use crate::topic::tree::Matched;
 use crate::turn::Turn;
+
+/// Nodes of the topic tree that are visited for one unit of work.
+const NODES_PER_WORK: u32 = 8;
+
+/// Work of finding the filters that match a topic.
+pub(super) fn match_work(found: Matched, filters: &[u32]) -> u32 {
+    let filter_count = u32::try_from(filters.len()).unwrap_or(u32::MAX);
+    filter_count.saturating_add(1 + found.visited_count() / NODES_PER_WORK)
+}
 
 impl Rooms {
     pub(super) fn on_publish(
@@ -273,6 +283,7 @@ impl Rooms {
         let found = self.topics.matches(message.topic, &mut filters);
         turn.counters.topic_nodes_visited += u64::from(found.visited_count());
         let fingerprint = found.fingerprint();
+        turn.spend(match_work(found, &filters));
         if self.has_no_room_to_retain(turn, &message, fingerprint) {
             self.return_filters(filters);
             turn.counters.publishes_refused += 1;

@@ -13,6 +13,8 @@ use crate::event::Consumed;
 use crate::session::Acknowledged;
 use crate::turn::Turn;
 
+/// Work of a packet, apart from what it brings about.
+const PACKET_WORK: u32 = 1;
 /// PINGRESP.
 const PINGRESP: [u8; 2] = [0xD0, 0];
 
@@ -25,6 +27,7 @@ impl Rooms {
             return Consumed::of(bytes.len());
         };
         let mut rest = bytes;
+        let mut goes_on = false;
         loop {
             let connection = self.delivery.connections.get(id);
             let phase = match connection.map(Connection::phase) {
@@ -47,7 +50,13 @@ impl Rooms {
                 if !self.has_credit(turn, id, begins) {
                     break;
                 }
+                if turn.is_spent() {
+                    goes_on = turn.was_delivering();
+                    self.delivery.connections.pause_for_others(id);
+                    break;
+                }
             }
+            turn.spend(PACKET_WORK);
             let outcome = match assembler.next(&mut rest, phase.packet_bytes_max(turn.limits)) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
@@ -72,7 +81,7 @@ impl Rooms {
             self.close(turn, debtor, &Close::Authentication(Cause::UnjudgedBytes));
         }
         turn.counters.bytes_received -= rest.len() as u64;
-        Consumed::of(bytes.len() - rest.len())
+        Consumed { goes_on, ..Consumed::of(bytes.len() - rest.len()) }
     }
 
     /// Whether one more packet of a connection may be taken.

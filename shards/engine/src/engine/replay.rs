@@ -4,14 +4,13 @@ use super::Rooms;
 use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::ForwardedPublish;
 use crate::message::origin::Origins;
-use crate::retained::pages::PAGES_PER_STEP_MAX;
 use crate::retained::replay::{PageQuery, Progress};
 use crate::turn::Turn;
 
 impl Rooms {
-    /// Lets the replays of a few sessions go on, each by one page.
+    /// Lets the replays of a few sessions go on, each by one page at a time, until the step has done its share of work.
     pub(super) fn run_replays(&mut self, turn: &mut Turn<'_>) {
-        for _ in 0..PAGES_PER_STEP_MAX {
+        while !turn.is_spent() {
             match self.retained.run_next(turn, &mut self.delivery) {
                 None => return,
                 Some(Progress::Page) => {}
@@ -32,14 +31,15 @@ impl Rooms {
         self.mesh.send(query.target(), &request, None);
     }
 
-    /// Answers requests of other shards, each with one page.
+    /// Answers requests of other shards, each with one page, until the step has done its share of work.
     pub(super) fn answer_page_requests(&mut self, turn: &mut Turn<'_>) {
         let Self { delivery, retained, mesh, .. } = self;
-        for _ in 0..PAGES_PER_STEP_MAX {
+        while !turn.is_spent() {
             let Some(mut request) = retained.pop_page_request() else { return };
             let (target, id) = (request.source(), request.id());
-            let (found, after) = request.answer(retained.store());
+            let (found, after) = request.answer(turn, retained.store());
             for key in found {
+                turn.spend(1);
                 if retained.store_mut().remove_if_expired(turn, &mut delivery.messages, key) {
                     continue;
                 }

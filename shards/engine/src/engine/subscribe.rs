@@ -6,6 +6,7 @@ use wire::packet::{AckProperties, Reasons, SubAck, Subscribe, SubscribeOptions, 
 use wire::{QoS, ReasonCode, RetainHandling, TopicFilter};
 
 use super::Rooms;
+use super::close::SUBSCRIPTION_WORK;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
 use crate::connection::Close;
@@ -82,6 +83,7 @@ impl Rooms {
         filter: &TopicFilter<'_>,
         terms: ReplayTerms,
     ) -> ReasonCode {
+        turn.spend(SUBSCRIPTION_WORK);
         // CONNACK did not say so to a 3.1.1 client, so SUBACK does, filter by filter.
         if let Some(cause) = unsupported_filter(turn.limits, filter) {
             return cause.reason();
@@ -157,6 +159,7 @@ impl Rooms {
             .filters
             .iter()
             .map(|filter| {
+                turn.spend(SUBSCRIPTION_WORK);
                 if let Some(replays) = session.replays_mut()
                     && filter.share_name().is_none()
                 {

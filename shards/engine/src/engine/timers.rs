@@ -4,13 +4,30 @@ use super::Rooms;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
-/// Timers served in one step; the rest are due again at once.
-const TIMERS_PER_STEP_MAX: usize = 256;
+/// Work of a timer, apart from the end that it brings.
+const TIMER_WORK: u32 = 2;
+/// Timers that the wheel may place anew for one unit of work.
+const MOVES_PER_WORK: u32 = 2;
 
 impl Rooms {
+    /// Everything that is due by itself: what earlier steps had no time for, timers, replays.
+    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+        while let Some(session) = self.delivery.go_on_with_pending(turn) {
+            self.retained.schedule(&mut self.delivery.sessions, session);
+        }
+        self.run_timers(turn);
+        self.run_replays(turn);
+    }
+
+    /// Serves timers that are due until the step has done its share of work; the rest are due again at once.
     pub(super) fn run_timers(&mut self, turn: &mut Turn<'_>) {
-        for _ in 0..TIMERS_PER_STEP_MAX {
-            let Some(timer) = turn.timers.pop_due(turn.now) else { return };
+        while !turn.is_spent() {
+            let moves_max = turn.work_left().saturating_mul(MOVES_PER_WORK);
+            let mut moves_left = moves_max;
+            let timer = turn.timers.pop_due(turn.now, &mut moves_left);
+            turn.spend((moves_max - moves_left).div_ceil(MOVES_PER_WORK));
+            let Some(timer) = timer else { return };
+            turn.spend(TIMER_WORK);
             self.on_timer(turn, timer);
             self.settle(turn);
         }

@@ -137,6 +137,7 @@ impl Delivery {
     /// Delivers to one session: sends, queues or drops, and counts which.
     pub(crate) fn offer(&mut self, turn: &mut Turn<'_>, index: u32, grant: Grant, fan_out: &mut FanOut<'_>) {
         fan_out.offered_count += 1;
+        turn.spend_delivery();
         let Self { sessions, connections, hasher, .. } = self;
         let session = sessions.of_member_mut(index);
         session.count_match(turn.counters);

@@ -7,9 +7,11 @@ pub(crate) mod fan_out;
 pub(crate) mod matches;
 mod pending;
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::base::hash::Keyed;
+use crate::base::ids::SessionId;
 use crate::connection::Connections;
 use crate::message::stored::{MessageStore, StoredMessage};
 use crate::session::Session;
@@ -28,6 +30,8 @@ pub(crate) struct Delivery {
     hasher: Keyed,
     /// Publishes so far: tells old from new, and one fan-out from the next.
     publish_sequence: u64,
+    /// Sessions with pending messages that a step had no time for; each at most once.
+    unfinished: VecDeque<SessionId>,
     /// Kept for their allocations.
     matches: Vec<Match>,
     stored_copy: StoredMessage,
@@ -41,6 +45,7 @@ impl Delivery {
             messages: MessageStore::new(),
             hasher,
             publish_sequence: 0,
+            unfinished: VecDeque::new(),
             matches: Vec::new(),
             stored_copy: StoredMessage::default(),
         }
@@ -66,6 +71,17 @@ impl Delivery {
     /// Hashes a topic for what a session was sent live.
     pub(crate) fn topic_hash(&self, topic: &str) -> u64 {
         self.hasher.bytes(topic.as_bytes())
+    }
+
+    /// Compares the list of sessions whose pending messages wait with the sessions, for an audit.
+    ///
+    /// # Panics
+    /// If one that waits is not in the list, or is in it twice.
+    pub(crate) fn check_unfinished(&self) {
+        let listed = self.unfinished.iter().filter_map(|&id| self.sessions.get(id));
+        assert!(listed.clone().all(Session::is_pending_deferred));
+        let deferred = self.sessions.iter().filter(|(_, session)| session.is_pending_deferred());
+        assert!(listed.count() == deferred.count());
     }
 
     /// Lends the copy that a stored message is delivered from; [`Delivery::return_copy`] gives it back.

@@ -16,15 +16,42 @@ use crate::turn::Turn;
 impl Delivery {
     /// Sends again everything that a resumed session had in flight, then everything that it has queued.
     ///
-    /// Bounded by the outbox: at most `outbox_bytes_max` plus one message are written.
+    /// Bounded by the outbox, of which at most `outbox_bytes_max` plus one message are written, and by the step's share of
+    /// work: then [`Delivery::go_on_with_pending`] goes on.
     pub(crate) fn deliver_pending(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Some(session) = self.sessions.get(id).filter(|session| session.has_backlog()) else { return };
         let Some(to) = session.connection() else { return };
         if !self.connections.get(to).is_some_and(Connection::is_open) {
             return;
         }
-        while self.redeliver_one(turn, id, to) {}
-        while self.deliver_queued_one(turn, id, to) {}
+        while !turn.is_spent() && self.redeliver_one(turn, id, to) {}
+        while !turn.is_spent() && self.deliver_queued_one(turn, id, to) {}
+        if turn.is_spent() {
+            let session = self.sessions.of_connection(id);
+            if session.has_backlog() && session.defer_pending() {
+                self.unfinished.push_back(id);
+            }
+        }
+    }
+
+    /// Goes on with the pending messages that earlier steps had no time for. Returns the session that was served.
+    pub(crate) fn go_on_with_pending(&mut self, turn: &mut Turn<'_>) -> Option<SessionId> {
+        if turn.is_spent() {
+            return None;
+        }
+        let id = self.unfinished.pop_front()?;
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.resume_pending();
+            self.deliver_pending(turn, id);
+        }
+        // Only now: otherwise a step could do nothing but count.
+        turn.spend(1);
+        Some(id)
+    }
+
+    /// Whether a session waits for [`Delivery::go_on_with_pending`].
+    pub(crate) fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
     }
 
     /// The send quota of a connection, while its outbox has room.
@@ -38,6 +65,7 @@ impl Delivery {
         let Some(send_quota) = self.quota_of(turn, to) else { return false };
         let session = self.sessions.of_connection(id);
         let Some((packet_id, stage, grant)) = session.next_redelivery() else { return false };
+        turn.spend_delivery();
         match stage {
             Stage::Release => {
                 assert!(grant.qos == QoS::ExactlyOnce);
@@ -70,6 +98,7 @@ impl Delivery {
         let Some((queued, packet_id)) = session.dequeue(turn, &mut self.messages, send_quota) else {
             return false;
         };
+        turn.spend_delivery();
         let key = queued.message;
         let message = self.messages.view(key);
         let shared = self.messages.shared_payload(key);

@@ -12,9 +12,8 @@ use super::watermarks::Watermarks;
 use crate::base::ids::MessageKey;
 use crate::message::origin::Origin;
 use crate::session::replays::{Cursor, RequestId};
+use crate::turn::Turn;
 
-/// Pages in one step, over all sessions, and as many again for other shards.
-pub(crate) const PAGES_PER_STEP_MAX: usize = 4;
 /// Requests open at once towards one shard.
 pub(crate) const REQUESTS_MAX: u32 = 8;
 
@@ -50,8 +49,13 @@ impl PageRequest {
     }
 
     /// Reads its page: the messages, and the topic after which the next page begins.
-    pub(crate) fn answer(&mut self, store: &RetainedStore) -> (Vec<MessageKey>, Option<&str>) {
-        let found = store.page_of(&self.filter, &mut self.cursor, |_, _| true);
+    pub(crate) fn answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        store: &RetainedStore,
+    ) -> (Vec<MessageKey>, Option<&str>) {
+        let (found, work) = store.page_of(&self.filter, &mut self.cursor, |_, _| true);
+        turn.spend(work);
         assert!(found.len() <= PAGE_MESSAGES_MAX);
         assert!(matches!(self.cursor, Cursor::After(_) | Cursor::Done));
         let after = match &self.cursor {

@@ -86,6 +86,7 @@ impl Retained {
     /// Lets the replays of the next session go on by one page; `None` if none is scheduled.
     pub(crate) fn run_next(&mut self, turn: &mut Turn<'_>, delivery: &mut Delivery) -> Option<Progress> {
         let id = self.scheduled.pop_front()?;
+        turn.spend(1);
         let Some(session) = delivery.sessions.get_mut(id) else { return Some(Progress::Page) };
         session.unschedule_replays();
         if !has_room(turn, delivery, id) {
@@ -115,12 +116,13 @@ impl Retained {
         let own = terms.options.no_local.then(|| self.fingerprints.of_publisher(session.client_id()));
         let own = own.flatten();
         let replays = delivery.sessions.get(id)?.replays()?;
-        let found = self.store.page_of(&filter, replay.cursor_mut(), |topic, entry| {
+        let (found, work) = self.store.page_of(&filter, replay.cursor_mut(), |topic, entry| {
             let hash = delivery.topic_hash(topic);
             let was_live =
                 replays.was_delivered_live(hash, since.publish(), entry.origin(), Some(entry.sequence()));
             !was_live && (own.is_none() || entry.publisher() != own)
         });
+        turn.spend(work);
         for message in found {
             if !has_room(turn, delivery, id) {
                 // This message and the rest come when there is room.
@@ -227,7 +229,7 @@ impl Retained {
         let open_request_count = &mut self.open_request_counts[usize::from(source)];
         assert!(*open_request_count > 0);
         *open_request_count -= 1;
-        self.unblock(sessions);
+        self.unblock();
         let Some(session) = sessions.get_mut(id.session()) else { return };
         if session.replays_mut().is_some_and(|replays| replays.end_request(id.number(), cursor)) {
             session.drop_finished_replays();
@@ -235,14 +237,10 @@ impl Retained {
         }
     }
 
-    /// Lets replays go on that waited for something from another shard.
-    pub(crate) fn unblock(&mut self, sessions: &mut Sessions) {
-        for blocked in core::mem::take(&mut self.blocked) {
-            if let Some(session) = sessions.get_mut(blocked) {
-                session.unschedule_replays();
-                self.schedule(sessions, blocked);
-            }
-        }
+    /// Lets replays go on that waited for something from another shard. They count as scheduled already, so that this
+    /// costs the same however many there are.
+    pub(crate) fn unblock(&mut self) {
+        self.scheduled.extend(self.blocked.drain(..));
     }
 
     fn deliver_stored(

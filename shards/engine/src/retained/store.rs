@@ -23,8 +23,12 @@ use crate::timer::Timer;
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
 
-/// Topics that one page reads at most: it must not hold up a turn.
+/// Topics that one page reads at most: it must not hold up a turn. A long topic counts as several.
 const PAGE_TOPICS_MAX: usize = 1024;
+/// Bytes of a topic that count as one more topic.
+const TOPIC_BYTES: usize = 128;
+/// Topics that are read for one unit of work.
+const TOPICS_PER_WORK: usize = 8;
 /// Messages that one page takes at most: its answer must not fill a lane.
 pub(crate) const PAGE_MESSAGES_MAX: usize = 128;
 
@@ -151,7 +155,7 @@ impl RetainedStore {
         !filter.has_wildcard() && self.get(filter.filter()).is_none()
     }
 
-    /// The messages for a subscription to `filter` from `cursor` on, one page of them.
+    /// The messages for a subscription to `filter` from `cursor` on, one page of them; and the work of reading it.
     ///
     /// # Panics
     /// If `filter` is no topic filter.
@@ -160,16 +164,16 @@ impl RetainedStore {
         filter: &str,
         cursor: &mut Cursor,
         is_wanted: impl Fn(&str, &RetainedEntry) -> bool,
-    ) -> Vec<MessageKey> {
+    ) -> (Vec<MessageKey>, u32) {
         let filter = TopicFilter::parse(filter).expect("it was parsed when it was subscribed to");
         let mut found = Vec::new();
         if !filter.has_wildcard() {
             let retained = self.get(filter.filter()).filter(|retained| is_wanted(filter.filter(), retained));
             found.extend(retained.map(|retained| retained.message));
             *cursor = Cursor::Done;
-            return found;
+            return (found, 1);
         }
-        self.visit(&filter, cursor, PAGE_TOPICS_MAX, |topic, retained| {
+        let visited = self.visit(&filter, cursor, PAGE_TOPICS_MAX, |topic, retained| {
             if found.len() == PAGE_MESSAGES_MAX {
                 return false;
             }
@@ -178,7 +182,7 @@ impl RetainedStore {
             }
             true
         });
-        found
+        (found, u32::try_from(visited / TOPICS_PER_WORK).unwrap_or(u32::MAX).saturating_add(1))
     }
 
     /// Messages it holds, for an audit.
@@ -226,38 +230,41 @@ impl RetainedStore {
     }
 
     /// Visits messages that match `filter` from `cursor` on, at most `visits_max` topics, until `visit`
-    /// answers `false`; the topic it refused comes first in the next page.
+    /// answers `false`; the topic it refused comes first in the next page. Returns how many were visited, as the bound counts
+    /// them.
     fn visit(
         &self,
         filter: &TopicFilter<'_>,
         cursor: &mut Cursor,
         visits_max: usize,
         mut visit: impl FnMut(&str, &RetainedEntry) -> bool,
-    ) {
+    ) -> usize {
         let prefix = literal_prefix(filter.filter());
         let start = match cursor {
             Cursor::Start => Bound::Included(prefix),
             Cursor::At(topic) => Bound::Included(&**topic),
             Cursor::After(topic) => Bound::Excluded(&**topic),
-            Cursor::Done => return,
+            Cursor::Done => return 0,
         };
         let mut last: Option<&str> = None;
-        let range = self.by_topic.range::<str, _>((start, Bound::Unbounded));
-        for (visited, (topic, retained)) in range.enumerate() {
+        let mut visited = 0;
+        for (topic, retained) in self.by_topic.range::<str, _>((start, Bound::Unbounded)) {
             // The prefix of "a/#" is "a", since that matches "a" itself: text after it may stray.
             if !topic.starts_with(prefix) {
                 *cursor = Cursor::Done;
-                return;
+                return visited;
             }
-            if visited == visits_max || (filter.matches(topic) && !visit(topic, retained)) {
+            if visited >= visits_max || (filter.matches(topic) && !visit(topic, retained)) {
                 if let Some(topic) = last {
                     *cursor = Cursor::After(topic.into());
                 }
-                return;
+                return visited;
             }
             last = Some(topic);
+            visited += 1 + topic.len() / TOPIC_BYTES;
         }
         *cursor = Cursor::Done;
+        visited
     }
 }
 
@@ -288,14 +295,8 @@ mod tests {
         let origin = Origin { shard: 0, sequence: 1 };
         let (limits, mut actions, mut counters) = (Limits::default(), Actions::new(), Counters::default());
         let (mut timers, mut endings) = (Timers::new(Instant::default(), 32), Vec::new());
-        let mut turn = Turn {
-            now: Instant::default(),
-            limits: &limits,
-            actions: &mut actions,
-            counters: &mut counters,
-            timers: &mut timers,
-            endings: &mut endings,
-        };
+        let now = Instant::default();
+        let mut turn = Turn::new(now, &limits, &mut actions, &mut counters, &mut timers, &mut endings);
         for topic in topics {
             let view = Message {
                 topic,

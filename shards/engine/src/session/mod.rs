@@ -81,6 +81,8 @@ pub(crate) struct Session {
     replays: Option<Box<Replays>>,
     /// It waits in the list of sessions whose replays go on.
     replay_scheduled: bool,
+    /// It waits in the list of sessions whose pending messages a step had no time for.
+    pending_deferred: bool,
     ledger: Ledger,
     /// The publish that matched it last, and its position in the list of matches: overlapping subscriptions become
     /// one delivery.
@@ -100,6 +102,7 @@ impl Session {
             deliveries: None,
             replays: None,
             replay_scheduled: false,
+            pending_deferred: false,
             ledger: Ledger::default(),
             matched_sequence: 0,
             matched_at: 0,
@@ -290,6 +293,22 @@ impl Session {
     pub(crate) fn unschedule_replays(&mut self) {
         assert!(self.replay_scheduled);
         self.replay_scheduled = false;
+    }
+
+    /// Notes that its pending messages wait for the next step; `false` if they do already.
+    pub(crate) fn defer_pending(&mut self) -> bool {
+        !core::mem::replace(&mut self.pending_deferred, true)
+    }
+
+    /// Its pending messages are served again.
+    pub(crate) fn resume_pending(&mut self) {
+        assert!(self.pending_deferred);
+        self.pending_deferred = false;
+    }
+
+    /// Whether its pending messages wait for the next step, for an audit.
+    pub(crate) fn is_pending_deferred(&self) -> bool {
+        self.pending_deferred
     }
 
     /// Messages in flight that hold send quota of the connection, for an audit.

@@ -38,7 +38,7 @@ impl Session {
     }
 
     /// Takes the first message out of the queue if the connection's `send_quota` and the window allow it. Expired ones are
-    /// dropped on the way. A message with a Packet Identifier is in the window now, which takes over its hold; another's hold
+    /// dropped on the way, as far as the step's share of work allows. A message with a Packet Identifier is in the window now, which takes over its hold; another's hold
     /// goes to the caller.
     pub(crate) fn dequeue(
         &mut self,
@@ -48,7 +48,8 @@ impl Session {
     ) -> Option<(Queued, Option<PacketId>)> {
         let Self { deliveries, ledger, .. } = self;
         let deliveries = deliveries.as_mut()?;
-        loop {
+        // Expired messages are cheap to drop, but there may be as many as the queue holds.
+        while !turn.is_spent() {
             let has_quota = send_quota > 0 && deliveries.window.count() < turn.limits.inflight_max;
             let tracked = is_tracked(deliveries.queue.first()?.grant.qos);
             if deliveries.window.has_resend() || (tracked && !has_quota) {
@@ -58,11 +59,13 @@ impl Session {
             if messages.view(queued.message).is_expired(turn.now) {
                 messages.release(queued.message);
                 ledger.count_dropped(turn.counters, DropReason::Expired, 1);
+                turn.spend(1);
                 continue;
             }
             let packet_id = tracked
                 .then(|| deliveries.window.start(Stage::Publish(queued.message), queued.grant.clone()));
             return Some((queued, packet_id));
         }
+        None
     }
 }

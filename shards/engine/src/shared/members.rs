@@ -6,7 +6,6 @@ use wire::QoS;
 
 use super::{Shared, count_undeliverable};
 use crate::counters::DropReason;
-use crate::limits::Limits;
 use crate::message::borrowed::Message;
 use crate::publish::Delivery;
 use crate::publish::fan_out::FanOut;
@@ -15,6 +14,9 @@ use crate::session::grant::Grant;
 use crate::topic::groups::GroupTag;
 use crate::topic::tree::Tree;
 use crate::turn::Turn;
+
+/// Members of a group that are looked at for one unit of work.
+const MEMBERS_PER_WORK: usize = 4;
 
 /// Members of a group on one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -63,9 +65,7 @@ impl Shared {
         group: u32,
         fan_out: &mut FanOut<'_>,
     ) {
-        if let Some((session, mut grant)) =
-            choose_member(turn.limits, topics, delivery, group, fan_out.message())
-        {
+        if let Some((session, mut grant)) = choose_member(turn, topics, delivery, group, fan_out.message()) {
             // A QoS 0 message is not passed on to another member.
             grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
             delivery.offer(turn, session, grant, fan_out);
@@ -130,7 +130,7 @@ impl Shared {
 /// The member whose turn it is: one that is connected if there is any, else one whose session can keep the message; and
 /// of either one whose queue is full only if there is no other.
 fn choose_member(
-    limits: &Limits,
+    turn: &mut Turn<'_>,
     topics: &mut Tree,
     delivery: &Delivery,
     group: u32,
@@ -139,14 +139,17 @@ fn choose_member(
     let (members, cursor) = (topics.group_members(group), topics.group_cursor(group) as usize);
     let mut best: Option<(Preference, usize, Grant)> = None;
     for step in 0..members.len() {
+        if step % MEMBERS_PER_WORK == 0 {
+            turn.spend(1);
+        }
         let at = (cursor + step) % members.len();
         let member = &members[at];
         let Some(grant) = grant(member, message, None) else { continue };
         let session = delivery.sessions.of_member(member.session());
         let is_tracked = grant.qos != QoS::AtMostOnce;
-        let can_keep = session.is_persistent() && (is_tracked || limits.queue_qos0_offline);
+        let can_keep = session.is_persistent() && (is_tracked || turn.limits.queue_qos0_offline);
         // QoS 0 is not queued for a connected member.
-        let has_room = !is_tracked || session.has_queue_room(limits);
+        let has_room = !is_tracked || session.has_queue_room(turn.limits);
         let preference = match (delivery.is_online(session), has_room) {
             (true, true) => Preference::Online,
             (true, false) => Preference::OnlineFull,

@@ -82,6 +82,7 @@ impl Shared {
     ) {
         let (mut reassigned_count, mut ended_count) = (0, 0);
         for (message, via) in deliveries.into_undelivered() {
+            turn.spend(1);
             let group_key = match via {
                 Via::Own => None,
                 Via::Group(tag) => Some(topics.group_key(tag.group())),

@@ -15,6 +15,8 @@ use crate::client::{Client, Got, Hello};
 const AUDITED_MESSAGES_MAX: u32 = 64;
 /// Subscriptions up to which a shard is audited in whole after every step.
 const AUDITED_SUBSCRIPTIONS_MAX: usize = 100;
+/// Units of work of the largest piece of a step that is not cut: an item of a lane.
+const PIECE_WORK_MAX: u32 = 100_000;
 /// Virtual time at which every shard starts. It is not 0, so that a value relative to the origin is noticed.
 const START_MS: u64 = 1_000_000;
 /// Longer than every expiry interval of these tests. Sessions that never expire are ended by a clean start.
@@ -80,6 +82,8 @@ pub(crate) struct Shard {
     /// The reason string of each acknowledgement that came, of all clients.
     pub(crate) reason_strings: Vec<Option<String>>,
     next_packet_id: u16,
+    /// Units of work that no step may exceed.
+    pub(crate) work_max: u32,
 }
 
 /// Runs a test on a fresh shard and checks at its end that nothing is left behind.
@@ -93,6 +97,7 @@ impl Shard {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         let limits = Limits { connection_notices: true, ..limits };
         Self {
+            work_max: limits.step_work_max + PIECE_WORK_MAX,
             engine: Engine::new(limits, Entropy(u128::from(seed)), Instant::from_ms(START_MS)),
             now_ms: START_MS,
             actions: Actions::new(),
@@ -414,8 +419,15 @@ impl Shard {
     fn step_and_see(&mut self, event: Event<'_>) -> Consumed {
         let consumed = self.engine.step(Instant::from_ms(self.now_ms), event, &mut self.actions);
         self.gather();
+        self.check_work();
         self.check_ledgers();
         consumed
+    }
+
+    /// No step does more than its share of work, and one piece of it that cannot be cut.
+    fn check_work(&self) {
+        let work = self.engine.step_work();
+        assert!(work <= self.work_max, "{work}");
     }
 
     fn offer(&mut self, line: usize) {
@@ -498,6 +510,7 @@ impl Shard {
                     let now = self.now();
                     self.engine.give_back(now, id, chunk, sent, &mut self.actions);
                     self.gather();
+                    self.check_work();
                     self.check_ledgers();
                     if drain.budget_bytes != usize::MAX {
                         self.lines[line].drain.budget_bytes -= sent;

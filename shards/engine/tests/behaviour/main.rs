@@ -23,6 +23,7 @@ mod records;
 mod retained;
 mod sessions;
 mod shared;
+mod slices;
 mod subscriptions;
 mod sys;
 mod timeouts;
