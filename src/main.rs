@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use admin::health;
 use admin::operator::{self, DisconnectCommand};
 use cli::{Arguments, CliCommand};
-use config::{Config, Effective, Origin};
+use config::{Ceiling, Config, Effective, Origin};
 use error::StartupError;
 use net::listen;
 use observe::statistics::{Report, Trigger};
@@ -69,6 +69,7 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 /// Serves until a signal says to stop.
 fn serve(effective: Effective) -> Result<(), StartupError> {
     let bind_explicit = *effective.origin("bind") != Origin::Default;
+    let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
     let configuration = file.as_deref().unwrap_or(Path::new("defaults, environment and flags")).display();
@@ -79,6 +80,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
     open_files::warn_if_too_few(config.max_connections, shard_count);
+    log_memory_limit(config.memory_bytes_max, &memory_origin);
 
     if config.test_authentication {
         warn!(
@@ -148,6 +150,17 @@ enum Due {
     Disconnect(DisconnectCommand),
     /// Read the configuration again.
     Reload,
+}
+
+/// Logs how much memory the broker may account for, and why.
+fn log_memory_limit(limit: Ceiling, origin: &Origin) {
+    match limit {
+        Ceiling::Auto => warn!(
+            "memory has no limit: this system does not say how much there is; set memory_bytes_max, or 0 for none"
+        ),
+        Ceiling::Bytes(0) => info!(%origin, "memory has no limit: memory_bytes_max is 0"),
+        Ceiling::Bytes(memory_bytes_max) => info!(memory_bytes_max, %origin, "memory has a limit"),
+    }
 }
 
 /// Runs the timers of the control plane until a signal says to stop, and passes whatever is due to `work`.

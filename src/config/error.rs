@@ -8,6 +8,8 @@ use std::path::PathBuf;
 pub(crate) enum Origin {
     /// The value is the default.
     Default,
+    /// The value follows the machine. The text says what asked for that, and how it is computed.
+    Derived(String),
     /// A line of a file, counted from 1.
     File {
         /// The file as it was named or found.
@@ -27,6 +29,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
+            Self::Derived(from) => write!(f, "{from}"),
             Self::File { file, line } => write!(f, "{}, line {line}", file.display()),
             Self::Follows(key) => write!(f, "follows {key}"),
             Self::Variable(name) => write!(f, "{name}"),

@@ -24,12 +24,17 @@ pub(crate) use address::BindAddress;
 pub(crate) use environment::{Environment, Notice};
 pub(crate) use error::{ConfigError, Meant, Origin};
 pub(crate) use settings::{Config, SETTINGS, Setting};
-pub(crate) use value::{Io, LogLevel};
+pub(crate) use value::{Ceiling, Io, LogLevel};
 
+use crate::process::available_memory::{self, Available};
 use value::Given;
 
 /// Configuration files that are tried in this order when none is named.
 const FILES: [&str; 2] = ["config/broker.conf", "/etc/mqtt-broker/broker.conf"];
+
+/// The share of the available memory that `memory_bytes_max` permits by default. The rest is for what the broker does not count,
+/// such as buffers of its allocator, and for the buffers of sockets, which a control group counts as well.
+const MEMORY_PERCENT: u64 = 60;
 
 /// The setting of a flag and its texts, one for each occurrence.
 pub(crate) type GivenFlag = (&'static Setting, Vec<String>);
@@ -55,10 +60,25 @@ impl Effective {
     /// All errors of file, environment and flags, in the order in which they occur.
     pub(crate) fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Self, Vec<ConfigError>> {
         let environment = Environment::read();
-        match read(file.or(environment.file.as_deref())) {
+        let layered = match read(file.or(environment.file.as_deref())) {
             Ok(given) => Self::layer(given, environment, flags, Vec::new()),
             Err(error) => Self::layer(None, environment, flags, vec![error]),
+        };
+        layered.map(|effective| effective.derive(available_memory::available()))
+    }
+
+    /// Replaces a value that follows the machine, which has this memory, by the number that is in force.
+    fn derive(mut self, memory: Option<Available>) -> Self {
+        if self.config.memory_bytes_max == Ceiling::Auto
+            && let Some(Available { bytes, owner }) = memory
+        {
+            let at = position("memory_bytes_max").expect("the key is in the table of settings");
+            // At least one byte, because 0 sets no limit.
+            self.config.memory_bytes_max = Ceiling::Bytes((bytes / 100 * MEMORY_PERCENT).max(1));
+            let derived = format!("{}: {MEMORY_PERCENT} % of {owner}", self.origins[at]);
+            self.origins[at] = Origin::Derived(derived);
         }
+        self
     }
 
     /// Applies the text of a file, if there is one, then `environment` and then `flags` over the defaults.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use engine::{QueueFull, Redirect};
 
 use super::address::BindAddress;
-use super::value::{ANY, Bounds, Field, Given, Io, LogLevel, between, from};
+use super::value::{ANY, Bounds, Ceiling, Field, Given, Io, LogLevel, between, from};
 
 /// The longest packet of MQTT: a fixed header of five bytes and a remaining length of 268,435,455 bytes.
 const MQTT_PACKET_BYTES_MAX: u64 = 268_435_460;
@@ -237,7 +237,8 @@ settings! {
         unjudged_bytes_max: u64 = 67_108_864, from(65_536);
         /// Limit in bytes on the memory that the broker accounts for: messages, outgoing data, wills, topic filters, and partly
         /// received packets. Above it, new work is refused with 0x97, and a connection with a long partly received packet is
-        /// closed; 16 KiB of such a packet are accepted for each connection in any case. 0 sets no limit.
-        memory_bytes_max: u64 = 0, from(0);
+        /// closed; 16 KiB of such a packet are accepted for each connection in any case. "auto" is 60 % of the limit of the control group,
+        /// or of the machine's memory if that is less; 0 sets no limit.
+        memory_bytes_max: Ceiling = Ceiling::Auto, from(0);
     }
 }

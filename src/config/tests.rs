@@ -3,6 +3,7 @@
 use engine::QueueFull;
 
 use super::*;
+use crate::process::available_memory::Owner;
 use crate::process::scratch::Scratch;
 
 /// Applies a file named `broker.conf` with this content, then these flags, over the defaults.
@@ -437,4 +438,32 @@ fn invalid_json_is_not_imported() {
 fn a_comment_of_an_import_may_hold_a_delete_character() {
     let text = import::convert("{\"port\": 1883, \"a\": {\"b\u{7f}\": \"c\u{7f}\"}}").unwrap();
     assert!(text.contains("# not imported") && !text.contains('\u{7f}'), "{text}");
+}
+
+#[test]
+fn the_limit_of_memory_follows_the_machine_unless_a_number_is_set() {
+    let group = || Owner::ControlGroup(PathBuf::from("/sys/fs/cgroup/memory.max"));
+    let memory = |bytes, owner| Some(Available { bytes, owner });
+    let limit = |file: &str, flags: &[(&str, &[&str])], memory| {
+        let effective = effective(file, flags).unwrap().derive(memory);
+        (effective.config.memory_bytes_max, effective.origin("memory_bytes_max").to_string())
+    };
+    let derived = |bytes, origin: &str| (Ceiling::Bytes(bytes), origin.to_owned());
+    assert_eq!(
+        limit("", &[], memory(1_000_000, Owner::Machine)),
+        derived(600_000, "default: 60 % of the machine's memory")
+    );
+    assert_eq!(
+        limit("memory_bytes_max = 'auto'", &[], memory(2_000, group())),
+        derived(1_200, "broker.conf, line 1: 60 % of the control group's limit in /sys/fs/cgroup/memory.max")
+    );
+    // Never 0, which is no limit.
+    assert_eq!(limit("", &[], memory(1, Owner::Machine)).0, Ceiling::Bytes(1));
+    let flag: &[(&str, &[&str])] = &[("memory-bytes-max", &["0"])];
+    assert_eq!(limit("", flag, memory(2_000, group())), derived(0, "--memory-bytes-max"));
+    assert_eq!(limit("", &[], None), (Ceiling::Auto, "default".to_owned()));
+    assert_eq!(
+        errors("memory_bytes_max = 'lots'"),
+        ["broker.conf, line 1: memory_bytes_max must be \"auto\" or an integer from 0, not 'lots'"]
+    );
 }

@@ -189,6 +189,50 @@ impl Field for Vec<BindAddress> {
     }
 }
 
+/// A limit in bytes that follows the machine by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ceiling {
+    /// A share of the memory that the process may use.
+    Auto,
+    /// This many; 0 sets no limit.
+    Bytes(u64),
+}
+
+impl Ceiling {
+    const AUTO: &'static str = "auto";
+
+    /// The limit; 0 if there is none.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::Auto => 0,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl Field for Ceiling {
+    const VALUE_NAME: &'static str = "N";
+
+    fn parse(given: &Given<'_>, bounds: &Bounds) -> Option<Self> {
+        if text(given) == Some(Self::AUTO) {
+            Some(Self::Auto)
+        } else {
+            u64::parse(given, bounds).map(Self::Bytes)
+        }
+    }
+
+    fn render(&self) -> String {
+        match self {
+            Self::Auto => quote(Self::AUTO),
+            Self::Bytes(bytes) => bytes.render(),
+        }
+    }
+
+    fn allowed(bounds: &Bounds) -> String {
+        format!("\"{}\" or {}", Self::AUTO, u64::allowed(bounds))
+    }
+}
+
 /// The system interface for network I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Io {

@@ -1,8 +1,9 @@
-//! The process and its operating system: clock, open files, signals, terminal, service manager, data directory, atomic file
+//! The process and its operating system: clock, memory, open files, signals, terminal, service manager, data directory, atomic file
 //! replacement and the log. Each module wraps one service of the system; the other rooms use that service only through
 //! it.
 
 pub(crate) mod atomic_file;
+pub(crate) mod available_memory;
 pub(crate) mod clock;
 pub(crate) mod data_dir;
 pub(crate) mod logging;

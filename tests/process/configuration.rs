@@ -220,3 +220,31 @@ fn the_file_limits_topic_aliases_in_each_direction_by_itself() {
 fn a_missing_command_is_reported() {
     run(Command::new("/nonexistent/command"));
 }
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn the_limit_of_memory_is_told_with_its_origin_and_a_flag_turns_it_off() {
+    let directory = Directory::new();
+    let shown = |arguments: &[&str]| {
+        let finished = in_directory(&directory, arguments);
+        let line = finished.output.lines().find(|line| line.starts_with("memory_bytes_max = "));
+        line.expect("show prints every key").to_owned()
+    };
+    let line = shown(&["config", "show"]);
+    assert!(line.contains("# default: 60 % of the "), "{line}");
+    let value = line.split_whitespace().nth(2).and_then(|number| number.parse::<u64>().ok());
+    assert!(value.is_some_and(|bytes| bytes > 1_000_000), "{line}");
+    let line = shown(&["config", "show", "--memory-bytes-max", "0"]);
+    assert!(line.starts_with("memory_bytes_max = 0 ") && line.ends_with("# --memory-bytes-max"), "{line}");
+
+    for (flags, told) in [
+        (&[][..], format!("memory_bytes_max={} origin=default: 60 % of the ", value.unwrap_or_default())),
+        (&["--memory-bytes-max", "0"], "memory has no limit".to_owned()),
+        (&["--memory-bytes-max", "auto"], "origin=--memory-bytes-max: 60 % of the ".to_owned()),
+    ] {
+        let mut broker = Broker::start_with(&Setup { flags, ..Setup::default() });
+        let output = broker.process().output();
+        assert!(output.contains(&told), "{told:?} is missing in:\n{output}");
+        broker.stop();
+    }
+}
