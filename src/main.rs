@@ -38,7 +38,7 @@ use shard::{cores, placement_key, thread};
 /// Time within which a stopping broker delivers the messages in flight to its clients.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Interval at which the shards export subscriptions that changed, and the control plane looks after its data directory.
+/// Interval at which the shards export subscriptions that changed, and the control plane looks for what the operator should know.
 const SECOND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -119,6 +119,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
         Due::Second => {
             shards.export_subscriptions();
             data_dir.report_change();
+            report.warn_of_credentials(&shards.totals());
         }
         Due::Disconnect(command) => shards.disconnect(command),
         Due::Reload => warn!(
@@ -132,6 +133,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
     let written = writer.finish();
+    Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
 }

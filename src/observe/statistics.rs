@@ -46,6 +46,8 @@ shard_totals! {
     sockets_opened,
     /// CONNECT packets received.
     connects_received,
+    /// Clients that were let in with a user name or password that nothing checked.
+    credentials_ignored,
     /// Sessions with a connection (gauge).
     attached,
     /// Sessions, connected or not (gauge).
@@ -124,6 +126,8 @@ pub(crate) struct Totals {
     pub(crate) connections: u64,
     /// Maximum number of connections, as configured.
     pub(crate) connections_max: u64,
+    /// Messages that waited for clients when the shards ended; 0 before.
+    pub(crate) pending_at_end: u64,
     /// All other counters.
     pub(crate) shards: ShardTotals,
 }
@@ -167,6 +171,7 @@ impl Totals {
 #[derive(Debug)]
 pub(crate) struct Report {
     dropped: u64,
+    warned_of_credentials: bool,
     busy: BusyMeter,
 }
 
@@ -182,7 +187,7 @@ pub(crate) enum Trigger {
 impl Report {
     /// Starts without a report.
     pub(crate) fn start() -> Self {
-        Self { dropped: 0, busy: BusyMeter::default() }
+        Self { dropped: 0, warned_of_credentials: false, busy: BusyMeter::default() }
     }
 
     /// Prints the block on standard output, sends its first line to the service manager, and logs a warning if
@@ -200,6 +205,25 @@ impl Report {
             let since_last = total - self.dropped;
             warn!(since_last, total, "messages dropped");
             self.dropped = total;
+        }
+    }
+
+    /// Logs a warning the first time that a client was let in with a user name or password.
+    pub(crate) fn warn_of_credentials(&mut self, totals: &Totals) {
+        if totals.shards.credentials_ignored > 0 && !self.warned_of_credentials {
+            self.warned_of_credentials = true;
+            warn!(
+                "clients send user names or passwords, which this version does not check: every client is let in, whatever it \
+                 sends"
+            );
+        }
+    }
+
+    /// Logs the number of messages that the end of the process takes along.
+    pub(crate) fn warn_of_lost_messages(totals: &Totals) {
+        let (queued, retained) = (totals.pending_at_end, totals.shards.retained_messages);
+        if queued > 0 || retained > 0 {
+            warn!(queued, retained, "messages end with the process, because they are kept in memory only");
         }
     }
 
@@ -254,6 +278,7 @@ mod tests {
         let totals = Totals {
             connections: 1_234,
             connections_max: 10_000,
+            pending_at_end: 0,
             shards: ShardTotals {
                 messages_received: 45_678,
                 messages_sent: 123_456,

@@ -162,6 +162,7 @@ fn sum<'a>(permits: &ConnectionPermits, gauges: impl Iterator<Item = &'a Gauges>
     };
     for gauges in gauges {
         totals.shards.add(&gauges.read());
+        totals.pending_at_end += gauges.pending_at_end();
     }
     totals
 }

@@ -23,6 +23,7 @@ struct Values {
     dropped: [AtomicU64; DropReason::ALL.len()],
     parked_wakes: AtomicU64,
     turn_completed: AtomicU64,
+    pending_at_end: AtomicU64,
 }
 
 impl Default for Values {
@@ -32,6 +33,7 @@ impl Default for Values {
             dropped: from_fn(|_| AtomicU64::new(0)),
             parked_wakes: AtomicU64::new(0),
             turn_completed: AtomicU64::new(0),
+            pending_at_end: AtomicU64::new(0),
         }
     }
 }
@@ -45,6 +47,7 @@ impl Gauges {
             connections: engine.connection_count().into(),
             sockets_opened: counters.connections_accepted + counters.connections_refused,
             connects_received: counters.connects_received,
+            credentials_ignored: counters.credentials_ignored,
             attached: engine.attached_count().into(),
             sessions: engine.session_count().into(),
             sessions_expired: counters.sessions_expired,
@@ -98,6 +101,16 @@ impl Gauges {
     /// The last request after which the shard has turned.
     pub(crate) fn turn_completed(&self) -> u64 {
         self.0.turn_completed.load(Relaxed)
+    }
+
+    /// Publishes the messages that wait for clients at the end of the shard.
+    pub(crate) fn set_pending_at_end(&self, count: u64) {
+        self.0.pending_at_end.store(count, Relaxed);
+    }
+
+    /// The messages that waited for clients at the end of the shard; 0 before.
+    pub(crate) fn pending_at_end(&self) -> u64 {
+        self.0.pending_at_end.load(Relaxed)
     }
 
     /// The current values.

@@ -190,7 +190,11 @@ mod tests {
 
     #[test]
     fn sessions_are_distributed_to_their_homes_for_any_number_of_shards() {
-        let session = |number| SessionRecord { client_id: format!("client-{number}"), subscriptions: vec![] };
+        let session = |number| SessionRecord {
+            client_id: format!("client-{number}"),
+            expiry: None,
+            subscriptions: vec![],
+        };
         for shard_count in [1, 2, 5] {
             let topology = Topology { own: 0, shard_count, key: Entropy(7) };
             let distributed = distribute((0..100).map(session).collect(), topology);

@@ -15,6 +15,7 @@ mod environment;
 mod features;
 mod hang_up;
 mod limits;
+mod restarting;
 mod service_manager;
 mod starting;
 mod startup_errors;

@@ -110,6 +110,8 @@ pub struct Counters {
     pub connections_refused: u64,
     /// CONNECT packets that could be read, accepted or not.
     pub connects_received: u64,
+    /// Clients that were let in with a user name or password that nothing checked.
+    pub credentials_ignored: u64,
     /// Connections closed for a CONNECT or AUTH longer than `Limits::connect_bytes_max`, before their client was known.
     pub connects_too_long: u64,
     /// Connections closed because they held most of the bytes of all unknown peers, which were too many.

@@ -273,13 +273,20 @@ impl Engine {
         self.rooms.mesh.outbound_mut().recycle(block);
     }
 
-    /// The sessions with subscriptions that outlive their connection, `sessions_max` slots from `from`
+    /// The sessions with subscriptions that outlive their connection, as they are at `now`, `sessions_max` slots from `from`
     /// on. Returns where the next call goes on, or `None` at the end.
-    pub fn export(&self, from: u32, sessions_max: u32, records: &mut Vec<SessionRecord>) -> Option<u32> {
-        self.rooms.export(from, sessions_max, records)
+    pub fn export(
+        &self,
+        now: Instant,
+        from: u32,
+        sessions_max: u32,
+        records: &mut Vec<SessionRecord>,
+    ) -> Option<u32> {
+        self.rooms.export(&self.timers, now, from, sessions_max, records)
     }
 
-    /// Brings a session back as it was exported, offline, with the default session expiry interval.
+    /// Brings a session back as it was exported, offline. The rest of its expiry interval begins at `now`; of an interval that
+    /// has passed a second is left.
     ///
     /// # Errors
     /// The topic filter that cannot be used; nothing of that session is kept then.

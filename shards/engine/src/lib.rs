@@ -47,4 +47,4 @@ pub use memory::MemoryUse;
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};
 pub use notice::{NOTICE_TEXT_BYTES_MAX, Notice};
-pub use session::snapshot::{SessionRecord, SubscriptionRecord};
+pub use session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};

@@ -39,7 +39,7 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn export_slice(&self) {
         self.with_export(|export| {
             let Some((version, from, mut records)) = export.running.take() else { return };
-            match self.engine.borrow().export(from, EXPORT_SLOTS, &mut records) {
+            match self.engine.borrow().export(self.clock.now(), from, EXPORT_SLOTS, &mut records) {
                 Some(next) => export.running = Some((version, next, records)),
                 None if self.feed.send(self.number.into(), records) => {
                     export.written_version = Some(version);
@@ -54,7 +54,7 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn export_last(&self, engine: &Engine) {
         let mut records = Vec::new();
         let mut from = 0;
-        while let Some(next) = engine.export(from, EXPORT_SLOTS, &mut records) {
+        while let Some(next) = engine.export(self.clock.now(), from, EXPORT_SLOTS, &mut records) {
             from = next;
         }
         self.feed.send_last(self.number.into(), records);

@@ -343,6 +343,7 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn end(&self) {
         let engine = self.engine.borrow();
         self.gauges.update(&engine, self.turns.get());
+        self.gauges.set_pending_at_end(engine.pending_count());
         self.export_last(&engine);
     }
 }

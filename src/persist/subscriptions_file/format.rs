@@ -1,9 +1,13 @@
 //! The format of `subscriptions.json`: parsing bytes to sessions and writing sessions to bytes.
+//!
+//! The member `subscriptions` has exactly the form that it has in the file of the replaced product. Everything else that is kept of a
+//! session stands in a second member, `sessions`, so that a reader of the first alone is not disturbed. A file without the
+//! second is read as well.
 
 use std::fmt;
 use std::io::{self, Write};
 
-use engine::{SessionRecord, SubscriptionRecord};
+use engine::{SessionExpiry, SessionRecord, SubscriptionRecord};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::ser::Formatter;
@@ -89,6 +93,22 @@ impl TryFrom<Unchecked> for Read {
     }
 }
 
+/// The entry of a session, beside its subscriptions.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionEntry {
+    /// Session Expiry Interval in seconds; 4294967295 never ends.
+    expiry_s: u32,
+    /// Seconds of it that passed without a connection before the file was written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    offline_s: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// Parses the whole file.
 ///
 /// # Errors
@@ -99,8 +119,42 @@ pub(super) fn parse(json: &[u8]) -> Result<Vec<SessionRecord>, serde_json::Error
     struct Document {
         #[serde(deserialize_with = "sessions")]
         subscriptions: Vec<SessionRecord>,
+        #[serde(default, deserialize_with = "expiries")]
+        sessions: Vec<(String, SessionExpiry)>,
     }
-    serde_json::from_slice(json).map(|Document { subscriptions }| subscriptions)
+    let Document { subscriptions: mut records, sessions } = serde_json::from_slice(json)?;
+    for (client_id, expiry) in sessions {
+        // An operator may have removed the subscriptions of a client, and with them the session.
+        if let Ok(at) = records.binary_search_by(|record| record.client_id.cmp(&client_id)) {
+            records[at].expiry = Some(expiry);
+        }
+    }
+    Ok(records)
+}
+
+fn expiries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, SessionExpiry)>, D::Error> {
+    struct Expiries;
+
+    impl<'de> Visitor<'de> for Expiries {
+        type Value = Vec<(String, SessionExpiry)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "client identifiers, each with the expiry of its session")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut expiries = Vec::new();
+            while let Some((client_id, SessionEntry { expiry_s, offline_s })) = map.next_entry()? {
+                if expiry_s == 0 {
+                    return Err(M::Error::custom("expiry_s must be at least 1"));
+                }
+                expiries.push((client_id, SessionExpiry { interval_s: expiry_s, passed_s: offline_s }));
+            }
+            Ok(expiries)
+        }
+    }
+
+    deserializer.deserialize_map(Expiries)
 }
 
 fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRecord>, D::Error> {
@@ -120,7 +174,7 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRec
                     return Err(M::Error::custom("a client identifier must not be empty"));
                 }
                 let subscriptions = entries.into_iter().map(|Read(record)| record).collect();
-                sessions.push(SessionRecord { client_id, subscriptions });
+                sessions.push(SessionRecord { client_id, expiry: None, subscriptions });
             }
             // Sorted in the order of writing. Two entries for one client are an error, because one of them would be
             // lost silently.
@@ -135,23 +189,34 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRec
     deserializer.deserialize_map(Sessions)
 }
 
-/// Writes the whole file, one line for each session, in the given order.
+/// Writes the whole file, two lines for each session, in the given order.
 ///
 /// # Errors
 /// Any error of `target`.
 pub(super) fn write<'a>(
     target: &mut impl Write,
-    sessions: impl Iterator<Item = &'a SessionRecord>,
+    sessions: impl Iterator<Item = &'a SessionRecord> + Clone,
 ) -> io::Result<()> {
     target.write_all(b"{\"subscriptions\": {")?;
-    for (at, session) in sessions.enumerate() {
-        target.write_all(if at == 0 { b"\n" } else { b",\n" })?;
-        write_value(target, &session.client_id)?;
-        target.write_all(b": ")?;
+    for (at, session) in sessions.clone().enumerate() {
         let entries: Vec<Written<'_>> = session.subscriptions.iter().map(Written::from).collect();
-        write_value(target, &entries)?;
+        write_line(target, at, &session.client_id, &entries)?;
+    }
+    target.write_all(b"\n}, \"sessions\": {")?;
+    let expiries = sessions.filter_map(|session| Some((session, session.expiry?)));
+    for (at, (session, expiry)) in expiries.enumerate() {
+        let entry = SessionEntry { expiry_s: expiry.interval_s, offline_s: expiry.passed_s };
+        write_line(target, at, &session.client_id, &entry)?;
     }
     target.write_all(b"\n}}\n")
+}
+
+/// Writes line `at` of an object, counted from 0: a client identifier and its value.
+fn write_line(target: &mut impl Write, at: usize, client_id: &str, value: &impl Serialize) -> io::Result<()> {
+    target.write_all(if at == 0 { b"\n" } else { b",\n" })?;
+    write_value(target, client_id)?;
+    target.write_all(b": ")?;
+    write_value(target, value)
 }
 
 fn write_value(target: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
@@ -191,7 +256,11 @@ mod tests {
     }
 
     fn session(client_id: &str, subscriptions: Vec<SubscriptionRecord>) -> SessionRecord {
-        SessionRecord { client_id: client_id.to_owned(), subscriptions }
+        SessionRecord { client_id: client_id.to_owned(), expiry: None, subscriptions }
+    }
+
+    fn expiring(record: SessionRecord, interval_s: u32, passed_s: u32) -> SessionRecord {
+        SessionRecord { expiry: Some(SessionExpiry { interval_s, passed_s }), ..record }
     }
 
     fn written(sessions: &[SessionRecord]) -> String {
@@ -203,7 +272,10 @@ mod tests {
     #[test]
     fn the_file_has_the_form_it_was_promised() {
         let identified = SubscriptionRecord { qos: 2, subscription_identifier: Some(7), ..record("b/+") };
-        let sessions = [session("one \"quoted\"", vec![record("a/#"), identified]), session("two", vec![])];
+        let sessions = [
+            expiring(session("one \"quoted\"", vec![record("a/#"), identified]), 3_600, 7),
+            expiring(session("two", vec![]), u32::MAX, 0),
+        ];
         assert_eq!(
             written(&sessions),
             "{\"subscriptions\": {\n\
@@ -212,7 +284,9 @@ mod tests {
              \"retain_handling\": 0}, \
              {\"topic_filter\": \"b/+\", \"qos\": 2, \"no_local\": false, \"retain_as_published\": false, \
              \"retain_handling\": 0, \"subscription_identifier\": 7}],\n\
-             \"two\": []\n}}\n"
+             \"two\": []\n}, \"sessions\": {\n\
+             \"one \\\"quoted\\\"\": {\"expiry_s\": 3600, \"offline_s\": 7},\n\
+             \"two\": {\"expiry_s\": 4294967295}\n}}\n"
         );
     }
 
@@ -226,7 +300,8 @@ mod tests {
             retain_handling: 2,
             subscription_identifier: Some(IDENTIFIER_MAX),
         };
-        let sessions = [session("\u{1}\n", vec![all.clone(), record("#")]), session("b", vec![all])];
+        let first = expiring(session("\u{1}\n", vec![all.clone(), record("#")]), 1, u32::MAX);
+        let sessions = [first, session("b", vec![all])];
         assert_eq!(parse(written(&sessions).as_bytes()).unwrap(), sessions);
         assert_eq!(parse(written(&[]).as_bytes()).unwrap(), []);
     }
@@ -236,6 +311,36 @@ mod tests {
         let json = r#"{"subscriptions": {"sensor": [{"topic_filter": "a/#", "qos": 0, "no_local": false,
             "retain_as_published": false, "retain_handling": 0}]}}"#;
         assert_eq!(parse(json.as_bytes()).unwrap(), [session("sensor", vec![record("a/#")])]);
+    }
+
+    /// A reader that knows the file of the replaced product alone takes `subscriptions` and nothing else.
+    #[test]
+    fn the_subscriptions_have_the_form_of_the_replaced_product() {
+        let sessions = [expiring(session("sensor", vec![record("a/#")]), 60, 0)];
+        let value: serde_json::Value = serde_json::from_str(&written(&sessions)).unwrap();
+        let theirs = r#"{"sensor": [{"topic_filter": "a/#", "qos": 0, "no_local": false, "retain_as_published": false,
+            "retain_handling": 0}]}"#;
+        assert_eq!(value["subscriptions"], serde_json::from_str::<serde_json::Value>(theirs).unwrap());
+    }
+
+    #[test]
+    fn sessions_are_found_in_any_order_and_without_subscriptions_left_out() {
+        let json = r#"{"sessions": {"b": {"expiry_s": 5, "offline_s": 2}, "gone": {"expiry_s": 1}},
+            "subscriptions": {"b": [], "a": []}}"#;
+        assert_eq!(
+            parse(json.as_bytes()).unwrap(),
+            [session("a", vec![]), expiring(session("b", vec![]), 5, 2)]
+        );
+        for (wrong, part) in [
+            (r#"{"a": {"expiry_s": 0}}"#, "expiry_s must be at least 1"),
+            (r#"{"a": {"offline_s": 1}}"#, "expiry_s"),
+            (r#"{"a": {"expiry_s": 1, "ofline_s": 1}}"#, "ofline_s"),
+            ("[]", "client identifiers"),
+        ] {
+            let json = format!(r#"{{"subscriptions": {{"a": []}}, "sessions": {wrong}}}"#);
+            let sentence = parse(json.as_bytes()).unwrap_err().to_string();
+            assert!(sentence.contains(part) && sentence.contains("line 1"), "{sentence}");
+        }
     }
 
     #[test]

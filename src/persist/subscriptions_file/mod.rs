@@ -1,5 +1,8 @@
 //! `subscriptions.json`: the subscriptions of persistent sessions, kept across restarts. A session here is a client
-//! identifier with its subscriptions; the shards decide which sessions are persistent.
+//! identifier with its subscriptions and its expiry; the shards decide which sessions are persistent.
+//!
+//! Time in which the broker does not run does not count towards the expiry: a client cannot come back meanwhile. Of a crash, the
+//! time since the last write does not count either.
 
 mod format;
 mod writer;
@@ -62,6 +65,6 @@ mod tests {
         check("", &["line 1"]);
         check("{\"subscriptions\": {", &["line 1"]);
         check("{\n\"subscriptions\": []}", &["line 2"]);
-        check("{\"sessions\": {}}", &["sessions"]);
+        check("{\"sesions\": {}}", &["sesions"]);
     }
 }

@@ -172,7 +172,7 @@ mod tests {
             retain_handling: 0,
             subscription_identifier: None,
         };
-        SessionRecord { client_id: client_id.to_owned(), subscriptions: vec![subscription] }
+        SessionRecord { client_id: client_id.to_owned(), expiry: None, subscriptions: vec![subscription] }
     }
 
     #[test]

@@ -25,7 +25,12 @@ pub fn check(input: &[u8]) {
 }
 
 fn read(text: &str) -> Result<Effective, Vec<ConfigError>> {
-    Effective::layer(Some((PathBuf::from("broker.conf"), text.to_owned())), Environment::default(), &[], Vec::new())
+    Effective::layer(
+        Some((PathBuf::from("broker.conf"), text.to_owned())),
+        Environment::default(),
+        &[],
+        Vec::new(),
+    )
 }
 
 fn check_configuration(text: &str) {
@@ -82,7 +87,7 @@ fn check_subscriptions(json: &[u8]) {
         filters.sort_unstable();
         filters.dedup();
         let mut records = Vec::new();
-        assert_eq!(engine.export(0, u32::MAX, &mut records), None);
+        assert_eq!(engine.export(now, 0, u32::MAX, &mut records), None);
         let record = records.iter().find(|record| record.client_id == session.client_id);
         let count = record.map_or(0, |record| record.subscriptions.len());
         assert_eq!(count, filters.len(), "{session:?}");

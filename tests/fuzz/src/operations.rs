@@ -168,7 +168,7 @@ fn restart(world: &mut World, shard: usize) {
     let engine = &mut world.shards[shard].engine;
     let (mut records, mut from) = (Vec::new(), Some(0));
     while let Some(at) = from {
-        from = engine.export(at, 2, &mut records);
+        from = engine.export(now, at, 2, &mut records);
     }
     let before = (engine.session_count(), engine.subscription_count());
     for record in &records {

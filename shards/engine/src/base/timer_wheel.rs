@@ -69,6 +69,11 @@ impl<T: Copy> TimerWheel<T> {
         self.entries.remove(timer.0).is_some()
     }
 
+    /// The moment that a timer is due; `None` if it was due or cancelled.
+    pub(crate) fn deadline(&self, timer: TimerId) -> Option<Instant> {
+        self.entries.get(timer.0).map(|entry| entry.deadline)
+    }
+
     /// The next timer due at `now`; `None` if there is none, or once `moves_left` timers were placed anew, which counts
     /// down. Then the next deadline is not later than `now`, and the next call goes on.
     pub(crate) fn pop_due(&mut self, now: Instant, moves_left: &mut u32) -> Option<T> {

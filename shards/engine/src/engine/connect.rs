@@ -140,6 +140,8 @@ impl Rooms {
         if let Some(ended) = ended {
             self.end_session(turn, ended);
         }
+        let has_credentials = connect.user_name.is_some() || connect.password.is_some();
+        turn.counters.credentials_ignored += u64::from(has_credentials && authenticated.is_none());
         let must_persist = ended.is_some();
         let present = known.filter(|_| !must_persist);
         assert!(present.is_none() || !connect.clean_start);

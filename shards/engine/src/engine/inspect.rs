@@ -61,6 +61,14 @@ impl Engine {
         self.rooms.delivery.sessions.len()
     }
 
+    /// Messages that wait for clients, queued or in flight, each once for each session. Every session is looked at, so this is a
+    /// question for the end of a shard.
+    #[must_use]
+    pub fn pending_count(&self) -> u64 {
+        let sessions = self.rooms.delivery.sessions.iter();
+        sessions.map(|(_, session)| session.messages().count() as u64).sum()
+    }
+
     /// Subscriptions of all sessions.
     #[must_use]
     pub fn subscription_count(&self) -> usize {

@@ -4,13 +4,17 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Rooms;
-use crate::session::snapshot::{SessionRecord, SubscriptionRecord};
+use crate::base::time::Instant;
+use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
+use crate::timer::Timers;
 use crate::turn::Turn;
 
 impl Rooms {
     /// See [`super::Engine::export`].
     pub(super) fn export(
         &self,
+        timers: &Timers,
+        now: Instant,
         from: u32,
         sessions_max: u32,
         records: &mut Vec<SessionRecord>,
@@ -27,7 +31,8 @@ impl Rooms {
                 subscriptions.push(SubscriptionRecord::new(share_name, filter, member));
             });
             assert!(subscriptions.len() == list.count() as usize);
-            records.push(SessionRecord { client_id: session.client_id().into(), subscriptions });
+            let expiry = Some(session.expiry(timers, now));
+            records.push(SessionRecord { client_id: session.client_id().into(), expiry, subscriptions });
         }
         (end < sessions.slot_count()).then_some(end)
     }
@@ -41,8 +46,12 @@ impl Rooms {
         if sessions.find(&record.client_id).is_some() {
             return Ok(());
         }
-        let expiry_interval_s = turn.limits.default_session_expiry_s.max(1);
-        let id = sessions.restore(turn, &record.client_id, expiry_interval_s);
+        let given = record
+            .expiry
+            .unwrap_or(SessionExpiry { interval_s: turn.limits.default_session_expiry_s, passed_s: 0 });
+        // The operator may have lowered the maximum since.
+        let interval_s = given.interval_s.min(turn.limits.session_expiry_s_max).max(1);
+        let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
         let list = sessions.of_connection(id).subscriptions_mut();
         for (filter, options, identifier) in &parsed {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);

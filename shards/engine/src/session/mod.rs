@@ -22,11 +22,13 @@ use compact_str::CompactString;
 use wire::{PacketId, QoS};
 
 use crate::base::ids::{ConnectionId, MessageKey, SessionId};
+use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
 use crate::cause::Cause;
 use crate::counters::{Counters, DropReason};
 use crate::limits::{Limits, QueueFull};
 use crate::message::stored::MessageStore;
+use crate::timer::Timers;
 use crate::topic::groups::GroupTag;
 use crate::topic::subscriptions::SubscriptionList;
 use crate::turn::{Ending, Turn};
@@ -36,6 +38,7 @@ use inflight::{Stage, Window};
 use ledger::Ledger;
 use queue::{Queue, Queued};
 use replays::Replays;
+use snapshot::SessionExpiry;
 use will::Will;
 
 pub(crate) use acks::Acknowledged;
@@ -120,6 +123,16 @@ impl Session {
     /// It outlives its connection, so its pending messages survive too.
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry_interval_s > 0
+    }
+
+    /// Its expiry at `now`. Time that has begun and not ended does not count as passed.
+    pub(crate) fn expiry(&self, timers: &Timers, now: Instant) -> SessionExpiry {
+        let interval_s = self.expiry_interval_s;
+        let deadline = self.expiry_timer.and_then(|timer| timers.deadline(timer));
+        assert!(deadline.is_some() == self.expiry_timer.is_some());
+        let left_s = deadline.map_or(interval_s, |deadline| now.seconds_until(deadline));
+        assert!(self.connection.is_none() || left_s == interval_s);
+        SessionExpiry { interval_s, passed_s: interval_s.saturating_sub(left_s) }
     }
 
     pub(crate) fn subscriptions(&self) -> SubscriptionList {
@@ -325,7 +338,7 @@ impl Session {
         })
     }
 
-    /// Messages it holds, in flight and queued, for an audit.
+    /// Messages it holds, in flight and queued.
     pub(crate) fn messages(&self) -> impl Iterator<Item = MessageKey> + '_ {
         let deliveries = self.deliveries.iter();
         deliveries.flat_map(|deliveries| {

@@ -25,11 +25,22 @@ pub struct SubscriptionRecord {
     pub subscription_identifier: Option<u32>,
 }
 
+/// The time that a session outlives its connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionExpiry {
+    /// Session Expiry Interval in seconds, from 1 on; `u32::MAX` never ends.
+    pub interval_s: u32,
+    /// Whole seconds of it that have passed without a connection; 0 with one.
+    pub passed_s: u32,
+}
+
 /// A session that outlives its connection, and its subscriptions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionRecord {
     /// Client identifier.
     pub client_id: String,
+    /// Its expiry; `None` stands for `Limits::default_session_expiry_s`, none of which has passed.
+    pub expiry: Option<SessionExpiry>,
     /// Its subscriptions, in no particular order.
     pub subscriptions: Vec<SubscriptionRecord>,
 }

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 
 use hashbrown::HashTable;
 
+use super::snapshot::SessionExpiry;
 use super::will::Will;
 use super::{EndedDeliveries, NEVER_S, Session};
 use crate::base::hash::Keyed;
@@ -212,17 +213,23 @@ impl Sessions {
         }
     }
 
-    /// Brings back a session that outlived the process, offline.
+    /// Brings back a session that outlived the process, offline. At least a second of its interval is left, so that it ends by
+    /// its timer.
     pub(crate) fn restore(
         &mut self,
         turn: &mut Turn<'_>,
         client_id: &str,
-        expiry_interval_s: u32,
+        expiry: SessionExpiry,
     ) -> SessionId {
+        let SessionExpiry { interval_s, passed_s } = expiry;
+        assert!(interval_s > 0);
         let id = self.create(client_id);
+        let left_s = interval_s.saturating_sub(passed_s).max(1);
+        let deadline = interval_end(turn.now, interval_s).map(|_| turn.now.plus_s(left_s));
         let session = self.of_connection(id);
-        session.expiry_interval_s = expiry_interval_s;
-        session.expiry_timer = set_expiry(turn, id, expiry_interval_s);
+        session.expiry_interval_s = interval_s;
+        session.expiry_timer =
+            deadline.map(|deadline| turn.timers.insert(deadline, Timer::SessionExpiry(id)));
         id
     }
 

@@ -1,6 +1,6 @@
 //! Session records: export and restoration.
 
-use engine::{Limits, SessionRecord, SubscriptionRecord};
+use engine::{Limits, SessionExpiry, SessionRecord, SubscriptionRecord};
 use wire::{RetainHandling, SubscribeOptions};
 
 use crate::client::{Hello, plain};
@@ -9,7 +9,7 @@ use crate::host::{Shard, run};
 fn export(shard: &Shard) -> Vec<SessionRecord> {
     let (mut records, mut from) = (Vec::new(), Some(0));
     while let Some(at) = from {
-        from = shard.engine.export(at, 2, &mut records);
+        from = shard.engine.export(shard.now(), at, 2, &mut records);
     }
     records.sort_by(|a, b| a.client_id.cmp(&b.client_id));
     for record in &mut records {
@@ -58,7 +58,7 @@ fn an_exported_session_is_restored_and_receives_messages() {
             shard.engine.restore(now, record).unwrap();
         }
         assert_eq!((shard.engine.session_count(), shard.engine.subscription_count()), (4, 8));
-        assert_eq!(export(shard), records);
+        assert_eq!(export(shard), records, "restored");
         let publisher = shard.connect(&Hello::v5("p"));
         shard.publish(publisher, "t/1", b"x", 1);
         shard.publish(publisher, "u", b"shared", 1);
@@ -77,6 +77,7 @@ fn an_exported_session_is_restored_and_receives_messages() {
 fn a_restored_session_ends_after_the_default_interval_unless_its_client_comes_back() {
     let record = |client_id: &str| SessionRecord {
         client_id: client_id.to_owned(),
+        expiry: None,
         subscriptions: vec![SubscriptionRecord {
             topic_filter: "t".to_owned(),
             qos: 1,
@@ -100,6 +101,113 @@ fn a_restored_session_ends_after_the_default_interval_unless_its_client_comes_ba
         assert_eq!(shard.engine.counters().sessions_expired, 1);
         shard.advance_ms(1_000_000);
         assert!(shard.engine.connection_of("back").is_some());
+    });
+}
+
+/// A record with the only subscription `t`.
+fn record_of(client_id: &str, expiry: Option<SessionExpiry>) -> SessionRecord {
+    let subscription = SubscriptionRecord {
+        topic_filter: "t".to_owned(),
+        qos: 1,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: 0,
+        subscription_identifier: None,
+    };
+    SessionRecord { client_id: client_id.to_owned(), expiry, subscriptions: vec![subscription] }
+}
+
+/// A session that never expires came back with the default interval of an hour, and was gone then.
+#[test]
+fn a_record_keeps_the_interval_and_the_part_of_it_that_has_passed() {
+    let expiry = |records: &[SessionRecord]| -> Vec<(String, u32, u32)> {
+        let expiry =
+            |record: &SessionRecord| record.expiry.map(|expiry| (expiry.interval_s, expiry.passed_s));
+        records
+            .iter()
+            .map(|record| (record.client_id.clone(), expiry(record).unwrap().0, expiry(record).unwrap().1))
+            .collect()
+    };
+    let mut records = Vec::new();
+    run(Limits::default(), |shard| {
+        for (name, interval_s) in [("ever", u32::MAX), ("gone", 100), ("here", 100)] {
+            let client = shard.connect(&Hello::v5(name).expiry_s(interval_s));
+            shard.subscribe(client, "t", 1);
+            if name != "here" {
+                shard.hang_up(client);
+            }
+        }
+        shard.advance_ms(30_999);
+        records = export(shard);
+        let owned = |name: &str, interval_s, passed_s| (name.to_owned(), interval_s, passed_s);
+        assert_eq!(
+            expiry(&records),
+            [owned("ever", u32::MAX, 0), owned("gone", 100, 30), owned("here", 100, 0)],
+            "a second that has not ended has not passed"
+        );
+    });
+    run(Limits::default(), |shard| {
+        for record in &records {
+            shard.engine.restore(shard.now(), record).unwrap();
+        }
+        assert_eq!(expiry(&export(shard)), expiry(&records));
+        shard.advance_ms(69_999);
+        assert_eq!(shard.engine.session_count(), 3);
+        shard.advance_ms(1);
+        assert_eq!(shard.engine.session_count(), 2, "70 of 100 seconds were left");
+        shard.advance_ms(30_000);
+        assert_eq!(shard.engine.session_count(), 1);
+        shard.advance_ms(1_000_000_000);
+        assert_eq!(shard.engine.session_count(), 1, "this one never ends");
+        let (client, present) = shard.connect_present(&Hello::v5("ever"));
+        assert!(!present, "a clean start ends it");
+        shard.hang_up(client);
+    });
+}
+
+#[test]
+fn the_maximum_of_today_bounds_a_restored_interval_and_a_second_is_always_left() {
+    run(Limits { session_expiry_s_max: 60, default_session_expiry_s: 10, ..Limits::default() }, |shard| {
+        let expiry = |interval_s, passed_s| Some(SessionExpiry { interval_s, passed_s });
+        shard.engine.restore(shard.now(), &record_of("never", expiry(u32::MAX, 0))).unwrap();
+        shard.engine.restore(shard.now(), &record_of("over", expiry(50, 1_000))).unwrap();
+        shard.engine.restore(shard.now(), &record_of("zero", expiry(0, 0))).unwrap();
+        shard.advance_ms(999);
+        assert_eq!(shard.engine.session_count(), 3);
+        shard.advance_ms(1);
+        assert_eq!(shard.engine.session_count(), 1);
+        shard.advance_ms(59_000);
+        assert_eq!(shard.engine.session_count(), 0);
+    });
+}
+
+#[test]
+fn pending_messages_are_counted_once_for_each_session() {
+    run(Limits::default(), |shard| {
+        for name in ["a", "b"] {
+            let client = shard.connect(&Hello::v5(name).resume());
+            shard.subscribe(client, "t", 1);
+            if name == "a" {
+                shard.hang_up(client);
+            }
+        }
+        let publisher = shard.connect(&Hello::v5("p"));
+        assert_eq!(shard.engine.pending_count(), 0);
+        shard.publish(publisher, "t", b"x", 1);
+        shard.publish(publisher, "t", b"y", 0);
+        assert_eq!(shard.engine.pending_count(), 2, "queued for one, in flight to the other");
+    });
+}
+
+#[test]
+fn credentials_that_nothing_checks_are_counted() {
+    run(Limits::default(), |shard| {
+        shard.connect(&Hello::v5("without"));
+        assert_eq!(shard.engine.counters().credentials_ignored, 0);
+        let mut with = Hello::v5("with");
+        (with.connect.user_name, with.connect.password) = (Some("name"), Some(&b"secret"[..]));
+        shard.connect(&with);
+        assert_eq!(shard.engine.counters().credentials_ignored, 1);
     });
 }
 
@@ -139,6 +247,7 @@ fn the_version_of_the_records_grows_with_every_change_of_a_record() {
 fn an_invalid_record_is_named_by_its_filter_and_leaves_nothing() {
     let record = |topic_filter: &str, qos, retain_handling| SessionRecord {
         client_id: "a".to_owned(),
+        expiry: None,
         subscriptions: vec![SubscriptionRecord {
             topic_filter: topic_filter.to_owned(),
             qos,
