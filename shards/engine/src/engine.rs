@@ -4,6 +4,7 @@
 //! it on. They alone see all rooms.
 
 mod audit;
+mod backlog;
 mod close;
 mod connect;
 mod forward;
@@ -44,6 +45,8 @@ use crate::timer::Timers;
 use crate::topic::tree::Tree;
 use crate::turn::{Ending, Turn};
 
+use backlog::Backlog;
+
 pub use audit::{Audit, SessionAudit};
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
@@ -77,6 +80,7 @@ struct Rooms {
     retained: Retained,
     shared: Shared,
     mesh: Mesh,
+    backlog: Backlog,
     hasher: Keyed,
     /// Filters that the topic of a publish matches; kept for its allocation.
     filters: Vec<u32>,
@@ -84,6 +88,8 @@ struct Rooms {
     forwarded: Vec<u8>,
     /// Client identifiers assigned so far.
     assigned_count: u64,
+    /// Ticks so far, modulo 256: the one that comes first in a tick changes with it.
+    ticks: u8,
     /// No packets are taken from clients until the stop.
     quiet: bool,
     stopping: bool,
@@ -106,10 +112,12 @@ impl Engine {
             retained: Retained::new(0, 1, mesh.placement().fingerprints()),
             shared: Shared::default(),
             mesh,
+            backlog: Backlog::default(),
             hasher,
             filters: Vec::new(),
             forwarded: Vec::new(),
             assigned_count: 0,
+            ticks: 0,
             quiet: false,
             stopping: false,
         };
@@ -184,8 +192,9 @@ impl Engine {
     /// When [`Event::Tick`] is due next; `None` if nothing is ever due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let Rooms { retained, delivery, .. } = &self.rooms;
+        let Rooms { retained, delivery, backlog, .. } = &self.rooms;
         let idle = retained.is_idle()
+            && backlog.is_empty()
             && !delivery.has_unfinished()
             && !self.rooms.may_reassign()
             && !self.may_resume_starved();
@@ -321,7 +330,7 @@ impl Rooms {
             filters: self.topics.text_bytes(),
             authentications: connections.authentication_bytes(),
             aliases: connections.alias_bytes(),
-            partial_packets: connections.partial_packet_bytes(),
+            partial_packets: connections.partial_packet_bytes() + self.backlog.packet_bytes(),
         }
     }
 
@@ -335,9 +344,9 @@ impl Rooms {
         limits.memory_bytes_max > 0 && self.memory_use().is_over_ceiling(limits)
     }
 
-    /// Whether neither memory nor room in a lane is short.
+    /// Whether neither memory nor room in a lane is short, nor time for what is left of ended sessions.
     fn has_no_shortage(&self, limits: &Limits) -> bool {
-        self.mesh.outbound().has_room() && !self.is_beyond(limits)
+        self.mesh.outbound().has_room() && !self.backlog.is_deep() && !self.is_beyond(limits)
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>) {

@@ -30,7 +30,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use wire::frame::Assembler;
-use wire::{PACKET_BYTES_MAX, ProtocolVersion};
+use wire::{PACKET_BYTES_MAX, PacketType, ProtocolVersion};
 
 use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
@@ -91,8 +91,10 @@ pub(crate) struct Connection {
     paused: bool,
     /// It waits in the list of connections that are not read for lack of memory or of room in a lane.
     starved: bool,
-    /// The packet that arrives is a PUBLISH.
-    publish_arrives: bool,
+    /// A packet of it is under way, and no other is taken until that one is done.
+    held: bool,
+    /// The type of the packet that arrives.
+    arriving: Option<PacketType>,
     /// `Abort` was asked for.
     aborted: bool,
     /// Its peer sent DISCONNECT.
@@ -140,7 +142,8 @@ impl Connection {
             flush_asked: false,
             paused: false,
             starved: false,
-            publish_arrives: false,
+            held: false,
+            arriving: None,
             aborted: false,
             has_disconnected: false,
             partial_packet: None,
@@ -216,7 +219,8 @@ impl Connection {
 
     /// Whether it may be sent retained messages: clients may take one before SUBACK, and yet it surprises some.
     pub(crate) fn may_replay(&self, limits: &Limits) -> bool {
-        self.is_open() && self.awaiting_interest_count == 0 && self.is_outbox_half_empty(limits)
+        let is_answered = self.awaiting_interest_count == 0 && !self.held;
+        self.is_open() && is_answered && self.is_outbox_half_empty(limits)
     }
 
     /// Marks it as handed its DISCONNECT by the client: nothing keeps the host from closing at once.

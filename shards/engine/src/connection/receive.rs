@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use wire::{Assembler, PacketType, ProtocolVersion};
 
 use super::{Connections, Phase};
-use crate::base::ids::ConnectionId;
+use crate::base::ids::{ConnectionId, SessionId};
 use crate::turn::Turn;
 
 /// Type and flags of a CONNECT.
@@ -20,11 +20,18 @@ pub(crate) struct Shortage {
     memory: bool,
     /// A lane to another shard is at its bound.
     lanes: bool,
+    /// Many sessions have ended and are not forgotten yet: no SUBSCRIBE is taken.
+    subscriptions: bool,
 }
 
 impl Shortage {
-    pub(crate) const fn new(memory: bool, lanes: bool) -> Self {
-        Self { memory, lanes }
+    pub(crate) const fn new(memory: bool, lanes: bool, subscriptions: bool) -> Self {
+        Self { memory, lanes, subscriptions }
+    }
+
+    /// Whether a packet of this type waits for the backlog.
+    fn holds(self, arriving: Option<PacketType>) -> bool {
+        self.subscriptions && arriving == Some(PacketType::Subscribe)
     }
 }
 
@@ -73,23 +80,23 @@ impl Connections {
         let Self { slab, starved, .. } = self;
         let Some(connection) = slab.get_mut(id.key()) else { return false };
         if let Some(first_byte) = first_byte {
-            connection.publish_arrives = PacketType::from_first_byte(first_byte) == Some(PacketType::Publish);
+            connection.arriving = PacketType::from_first_byte(first_byte);
         }
         // One more than the receive maximum, so that a client that exceeds it is told so.
         let is_gate_full = connection.pending_ack_count > u32::from(turn.limits.receive_maximum);
         // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
         let is_accepting = matches!(connection.phase, Phase::Accepting(_));
-        if is_gate_full || is_accepting {
+        if is_gate_full || is_accepting || connection.held {
             connection.paused = true;
             return false;
         }
         // A 5.0 client is answered 0x97. An older one can only be made to wait, and only with its publishes: its
         // acknowledgements free memory.
         let waits_for_memory = shortage.memory
-            && connection.publish_arrives
+            && connection.arriving == Some(PacketType::Publish)
             && !connection.version.is_v5()
             && connection.is_open();
-        if waits_for_memory || shortage.lanes {
+        if waits_for_memory || shortage.lanes || shortage.holds(connection.arriving) {
             connection.paused = true;
             if !connection.starved {
                 connection.starved = true;
@@ -106,6 +113,35 @@ impl Connections {
         self.current(id).paused = true;
         assert!(self.spent.is_none());
         self.spent = Some(id);
+    }
+
+    /// Holds a connection whose packet goes on in later steps: no other packet of it is taken until
+    /// [`Connections::end_hold`]. Returns its ordinal.
+    pub(crate) fn hold(&mut self, id: ConnectionId) -> u64 {
+        let connection = self.current(id);
+        assert!(connection.is_open() && !connection.held);
+        connection.held = true;
+        connection.ordinal
+    }
+
+    /// The session of a connection that is held; `None` if it has ended or begun to close.
+    pub(crate) fn session_of_held(&self, id: ConnectionId, ordinal: u64) -> Option<SessionId> {
+        let connection = self.get(id).filter(|connection| connection.ordinal == ordinal)?;
+        assert!(connection.held);
+        connection.session()
+    }
+
+    /// The packet is done: the next one may be taken.
+    pub(crate) fn end_hold(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let connection = self.current(id);
+        assert!(connection.held);
+        connection.held = false;
+        connection.resume(turn.now, id, turn.actions);
+    }
+
+    /// Connections that are held and have not begun to close, for an audit.
+    pub(crate) fn held_count(&self) -> usize {
+        self.iter().filter(|(_, connection)| connection.held && connection.is_open()).count()
     }
 
     /// Pauses a connection of which no packet is taken until the stop.

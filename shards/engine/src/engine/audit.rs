@@ -84,6 +84,7 @@ impl Engine {
         self.rooms.check_sessions();
         delivery.connections.check();
         delivery.check_unfinished();
+        self.rooms.backlog.check(&delivery.sessions, &delivery.connections);
         topics.check();
         retained.store().check(&delivery.messages);
         retained.check(&delivery.sessions);

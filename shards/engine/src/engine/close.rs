@@ -14,6 +14,8 @@ use crate::turn::{Ending, Turn};
 
 /// Work of the end of a session, apart from its subscriptions and messages.
 const SESSION_WORK: u32 = 4;
+/// Messages in flight that are put into order for one unit of work.
+const INFLIGHT_PER_WORK: u32 = 8;
 /// Work of a subscription that is added or removed.
 pub(super) const SUBSCRIPTION_WORK: u32 = 2;
 
@@ -112,7 +114,8 @@ impl Rooms {
         match ending {
             Ending::Connection(id, cause) => self.close(turn, id, &Close::Told(cause)),
             Ending::Session(id, cause) => {
-                let Some(session) = self.delivery.sessions.get(id) else { return };
+                let session = self.delivery.sessions.get(id).filter(|session| !session.has_ended());
+                let Some(session) = session else { return };
                 if let Some(connection) = session.connection() {
                     self.close(turn, connection, &Close::Told(cause));
                 }
@@ -136,18 +139,46 @@ impl Rooms {
         }
     }
 
-    /// Ends a session: its will is published, its subscriptions are gone, and so are its messages, each counted, except
-    /// those that other members of its groups are to receive.
+    /// Ends a session: nobody finds it any more, its will is published, its messages and subscriptions are given up. A
+    /// step may have no time for all of them: then the next ones go on.
     pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Self { topics, delivery, shared, .. } = self;
-        let Some(session) = delivery.sessions.get(id) else { return };
-        turn.spend(SESSION_WORK + session.subscriptions().count() * SUBSCRIPTION_WORK);
-        let Some((will, deliveries)) = delivery.sessions.begin_end(turn, id) else { return };
-        shared.leave_all_groups(turn, topics, delivery, id, deliveries);
-        topics.unsubscribe_all(delivery.sessions.of_connection(id).subscriptions_mut());
-        delivery.sessions.remove(id);
+        let Some(session) = self.delivery.sessions.get(id).filter(|session| !session.has_ended()) else {
+            return;
+        };
+        turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
+        let will = self.delivery.sessions.begin_end(turn, id);
+        if !self.give_up(turn, id) {
+            // Its groups count it no more, though it still is a member of some.
+            let list = self.delivery.sessions.of_connection(id).subscriptions();
+            self.topics.members_changed(list);
+            self.backlog.push_end(id);
+        }
         if let Some(will) = will {
             self.publish_message_of(turn, &will);
         }
+    }
+
+    /// Gives up what a session holds that has ended, as far as the step's share of work goes: messages first, because their
+    /// groups have to have their names. Returns whether the session is gone.
+    pub(super) fn give_up(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
+        let Self { topics, delivery, shared, .. } = self;
+        if turn.is_spent() || !shared.give_up_messages(turn, topics, delivery, id) {
+            return false;
+        }
+        let session = delivery.sessions.of_connection(id);
+        loop {
+            if turn.is_spent() {
+                return false;
+            }
+            if session.forget_replay() {
+                turn.spend(1);
+            } else if topics.unsubscribe_one(session.subscriptions_mut()) {
+                turn.spend(SUBSCRIPTION_WORK);
+            } else {
+                break;
+            }
+        }
+        delivery.sessions.remove(id);
+        true
     }
 }

@@ -135,7 +135,7 @@ impl Rooms {
             self.close(turn, old, &Close::Told(Cause::TakenOver(id)));
         }
         // It may have ended with that connection.
-        let known = known.filter(|&known| self.delivery.sessions.get(known).is_some());
+        let known = known.filter(|_| self.delivery.sessions.find(client_id) == known);
         let ended = known.filter(|_| connect.clean_start);
         if let Some(ended) = ended {
             self.end_session(turn, ended);

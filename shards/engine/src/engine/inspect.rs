@@ -17,8 +17,9 @@ impl Engine {
     /// empty, everything that was forwarded has arrived.
     #[must_use]
     pub fn is_outbound_empty(&self) -> bool {
-        let Rooms { retained, shared, mesh, .. } = &self.rooms;
+        let Rooms { retained, shared, mesh, backlog, .. } = &self.rooms;
         mesh.outbound().waiting_count() == 0
+            && backlog.is_empty()
             && retained.has_no_ready_request()
             && shared.reassignment_count() == 0
     }

@@ -90,7 +90,11 @@ impl Rooms {
             self.delivery.connections.pause(id);
             return false;
         }
-        let shortage = Shortage::new(self.is_over_ceiling(turn), !self.mesh.outbound().has_room());
+        let shortage = Shortage::new(
+            self.is_over_ceiling(turn),
+            !self.mesh.outbound().has_room(),
+            self.backlog.is_deep(),
+        );
         self.delivery.connections.has_credit(turn, id, first_byte, shortage)
     }
 

@@ -23,7 +23,7 @@ impl Rooms {
         let end = from.saturating_add(sessions_max).min(sessions.slot_count());
         for session in (from..end).filter_map(|index| sessions.get(sessions.id_at(index)?)) {
             let list = session.subscriptions();
-            if !session.is_persistent() || list.count() == 0 {
+            if !session.is_persistent() || session.has_ended() || list.count() == 0 {
                 continue;
             }
             let mut subscriptions = Vec::with_capacity(list.count() as usize);

@@ -2,10 +2,14 @@
 
 use alloc::vec::Vec;
 
-use wire::packet::{AckProperties, Reasons, SubAck, Subscribe, SubscribeOptions, UnsubAck, Unsubscribe};
-use wire::{QoS, ReasonCode, RetainHandling, TopicFilter};
+use wire::packet::{
+    AckProperties, Reasons, SubAck, Subscribe, SubscribeFilters, SubscribeOptions, UnsubAck, Unsubscribe,
+    UnsubscribeFilters,
+};
+use wire::{PacketId, QoS, ReasonCode, RetainHandling, TopicFilter};
 
 use super::Rooms;
+use super::backlog::{LongPacket, LongPacketKind};
 use super::close::SUBSCRIPTION_WORK;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
@@ -18,6 +22,9 @@ use crate::session::replays::{ReplayShards, ReplayTerms, Since};
 use crate::shared::reassignment::Leaving;
 use crate::turn::Turn;
 
+/// Bytes before the text of a filter, and of its options behind it.
+const TEXT_LENGTH_BYTES: usize = 2;
+const OPTIONS_BYTES: usize = 1;
 /// Bytes of a short SUBACK or UNSUBACK before its reasons; 3.1.1 needs one less.
 const HEAD_BYTES: usize = 5;
 
@@ -29,24 +36,136 @@ impl Rooms {
         session: SessionId,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), Close> {
-        let connection = self.delivery.connections.current(id);
-        let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
-        let wants_reason_string = connection.problem_information();
+        let version = self.delivery.connections.current(id).version();
         if version.is_v5()
             && let Some(cause) = unsupported(turn.limits, subscribe)
         {
             // CONNACK said so, so it is a protocol error [3.2.2.3.11 to 3.2.2.3.13].
             return Err(Close::Told(cause));
         }
-        let codes: Vec<ReasonCode> = subscribe
-            .filters
-            .iter()
-            .map(|(filter, options)| {
-                let terms = ReplayTerms { options, identifier: subscribe.subscription_id };
-                self.subscribe(turn, session, &filter, terms)
-            })
-            .collect();
-        let must_persist = self.delivery.sessions.subscriptions_changed(session);
+        let Subscribe { packet_id, subscription_id, filters, .. } = *subscribe;
+        let kind = LongPacketKind::Subscribe(subscription_id);
+        self.begin_packet(turn, (id, session), (kind, packet_id), filters.payload())
+    }
+
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Result<(), Close> {
+        let payload = unsubscribe.filters.payload();
+        let kind = LongPacketKind::Unsubscribe;
+        self.begin_packet(turn, (id, session), (kind, unsubscribe.packet_id), payload)
+    }
+
+    /// Takes as many filters of a packet as the step's share of work allows. The rest goes on in later steps, and its
+    /// connection is held meanwhile.
+    fn begin_packet(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (id, session): (ConnectionId, SessionId),
+        (kind, packet_id): (LongPacketKind, PacketId),
+        payload: &[u8],
+    ) -> Result<(), Close> {
+        let mut codes = Vec::new();
+        let done_bytes = self.take_filters(turn, session, kind, payload, &mut codes);
+        if let Some(rest) = payload.get(done_bytes..).filter(|rest| !rest.is_empty()) {
+            let ordinal = self.delivery.connections.hold(id);
+            let packet = LongPacket::new((id, ordinal), (kind, packet_id), rest, codes);
+            self.backlog.push_packet(packet);
+            return Ok(());
+        }
+        self.acknowledge_packet(turn, (id, session), (kind, packet_id), &codes)
+    }
+
+    /// Goes on with a packet; `Some` if not all of it is done.
+    pub(super) fn go_on_with_packet(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut packet: LongPacket,
+    ) -> Option<LongPacket> {
+        let (id, ordinal) = packet.connection();
+        // A connection that has ended forgets what it began.
+        let session = self.delivery.connections.session_of_held(id, ordinal)?;
+        let (kind, packet_id) = packet.kind();
+        let (payload, codes) = packet.rest();
+        let done_bytes = self.take_filters(turn, session, kind, payload, codes);
+        if packet.advance(done_bytes) {
+            return Some(packet);
+        }
+        self.delivery.connections.end_hold(turn, id);
+        let codes = packet.into_codes();
+        if let Err(close) = self.acknowledge_packet(turn, (id, session), (kind, packet_id), &codes) {
+            self.close(turn, id, &close);
+        }
+        None
+    }
+
+    /// Takes filters until the step has done its share of work, one at least. Returns how many bytes of `payload` they were.
+    fn take_filters(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        kind: LongPacketKind,
+        payload: &[u8],
+        codes: &mut Vec<ReasonCode>,
+    ) -> usize {
+        assert!(!payload.is_empty());
+        let mut done_bytes = 0;
+        match kind {
+            LongPacketKind::Subscribe(identifier) => {
+                for (filter, options) in SubscribeFilters::from_payload(payload).iter() {
+                    if done_bytes > 0 && turn.is_spent() {
+                        break;
+                    }
+                    done_bytes += TEXT_LENGTH_BYTES + filter.as_str().len() + OPTIONS_BYTES;
+                    codes.push(self.subscribe(turn, session, &filter, ReplayTerms { options, identifier }));
+                }
+            }
+            LongPacketKind::Unsubscribe => {
+                let mut leaving = Leaving::default();
+                for filter in UnsubscribeFilters::from_payload(payload).iter() {
+                    if done_bytes > 0 && turn.is_spent() {
+                        break;
+                    }
+                    done_bytes += TEXT_LENGTH_BYTES + filter.as_str().len();
+                    codes.push(self.unsubscribe(turn, session, &filter, &mut leaving));
+                }
+                // Its queue and its groups change in one step.
+                self.shared.leave_groups(turn, &mut self.delivery, session, leaving);
+            }
+        }
+        self.delivery.sessions.subscriptions_changed(session);
+        done_bytes
+    }
+
+    fn acknowledge_packet(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (id, session): (ConnectionId, SessionId),
+        (kind, packet_id): (LongPacketKind, PacketId),
+        codes: &[ReasonCode],
+    ) -> Result<(), Close> {
+        match kind {
+            LongPacketKind::Subscribe(_) => self.acknowledge_subscribe(turn, id, session, packet_id, codes),
+            LongPacketKind::Unsubscribe => self.acknowledge_unsubscribe(turn, id, session, packet_id, codes),
+        }
+    }
+
+    fn acknowledge_subscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session: SessionId,
+        packet_id: PacketId,
+        codes: &[ReasonCode],
+    ) -> Result<(), Close> {
+        let connection = self.delivery.connections.current(id);
+        let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
+        let wants_reason_string = connection.problem_information();
+        let must_persist = self.delivery.sessions.of_connection(session).is_persistent();
         let text = codes.iter().find_map(|&code| reason_string(code)).filter(|_| wants_reason_string);
         let variants = [text, None];
         let variants = if text.is_some() { &variants[..] } else { &variants[1..] };
@@ -55,8 +174,8 @@ impl Rooms {
         // told that [MQTT-3.1.2-24].
         let fits = append_bounded(&mut bytes, bytes_max, variants, |&reason_string, out| {
             let properties = AckProperties { reason_string, ..AckProperties::default() };
-            let reasons = Reasons::from_codes(&codes);
-            SubAck { packet_id: subscribe.packet_id, reasons, properties }.encode(version, out);
+            let reasons = Reasons::from_codes(codes);
+            SubAck { packet_id, reasons, properties }.encode(version, out);
         });
         if !fits {
             return Err(Close::Told(Cause::AnswerTooLong));
@@ -145,42 +264,46 @@ impl Rooms {
         session.replays_or_new().start(filter.filter(), terms, shards, since);
     }
 
-    pub(super) fn on_unsubscribe(
+    /// One filter of an UNSUBSCRIBE. A group that the session leaves is noted in `leaving`.
+    fn unsubscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        filter: &TopicFilter<'_>,
+        leaving: &mut Leaving,
+    ) -> ReasonCode {
+        turn.spend(SUBSCRIPTION_WORK);
+        let Self { topics, delivery, .. } = self;
+        let session = delivery.sessions.of_connection(id);
+        if let Some(replays) = session.replays_mut()
+            && filter.share_name().is_none()
+        {
+            replays.cancel(filter.filter());
+        }
+        leaving.record(topics, filter);
+        if topics.unsubscribe(session.subscriptions_mut(), id.index(), filter) {
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoSubscriptionExisted
+        }
+    }
+
+    fn acknowledge_unsubscribe(
         &mut self,
         turn: &mut Turn<'_>,
         id: ConnectionId,
-        session_id: SessionId,
-        unsubscribe: &Unsubscribe<'_>,
+        session: SessionId,
+        packet_id: PacketId,
+        codes: &[ReasonCode],
     ) -> Result<(), Close> {
-        let Self { topics, delivery, shared, .. } = self;
-        let session = delivery.sessions.of_connection(session_id);
-        let mut leaving = Leaving::default();
-        let codes: Vec<ReasonCode> = unsubscribe
-            .filters
-            .iter()
-            .map(|filter| {
-                turn.spend(SUBSCRIPTION_WORK);
-                if let Some(replays) = session.replays_mut()
-                    && filter.share_name().is_none()
-                {
-                    replays.cancel(filter.filter());
-                }
-                leaving.record(topics, &filter);
-                if topics.unsubscribe(session.subscriptions_mut(), session_id.index(), &filter) {
-                    ReasonCode::Success
-                } else {
-                    ReasonCode::NoSubscriptionExisted
-                }
-            })
-            .collect();
-        shared.leave_groups(turn, delivery, session_id, leaving);
-        let must_persist = delivery.sessions.subscriptions_changed(session_id);
+        let delivery = &mut self.delivery;
+        let must_persist = delivery.sessions.of_connection(session).is_persistent();
         let connection = delivery.connections.current(id);
         let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
         let mut bytes = Vec::with_capacity(HEAD_BYTES + codes.len());
         let fits = append_bounded(&mut bytes, bytes_max, &[()], |(), out| {
-            let (reasons, properties) = (Reasons::from_codes(&codes), AckProperties::default());
-            UnsubAck { packet_id: unsubscribe.packet_id, reasons, properties }.encode(version, out);
+            let (reasons, properties) = (Reasons::from_codes(codes), AckProperties::default());
+            UnsubAck { packet_id, reasons, properties }.encode(version, out);
         });
         if !fits {
             return Err(Close::Told(Cause::AnswerTooLong));

@@ -12,11 +12,22 @@ const MOVES_PER_WORK: u32 = 2;
 impl Rooms {
     /// Everything that is due by itself: what earlier steps had no time for, timers, replays.
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+        // Each of them comes first in every fourth tick, so that none keeps another one waiting for ever.
+        self.ticks = self.ticks.wrapping_add(1);
+        for part in 0..4 {
+            match self.ticks.wrapping_add(part) % 4 {
+                0 => self.run_backlog(turn),
+                1 => self.run_pending(turn),
+                2 => self.run_timers(turn),
+                _ => self.run_replays(turn),
+            }
+        }
+    }
+
+    fn run_pending(&mut self, turn: &mut Turn<'_>) {
         while let Some(session) = self.delivery.go_on_with_pending(turn) {
             self.retained.schedule(&mut self.delivery.sessions, session);
         }
-        self.run_timers(turn);
-        self.run_replays(turn);
     }
 
     /// Serves timers that are due until the step has done its share of work; the rest are due again at once.

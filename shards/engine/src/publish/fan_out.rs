@@ -136,10 +136,13 @@ impl Delivery {
 
     /// Delivers to one session: sends, queues or drops, and counts which.
     pub(crate) fn offer(&mut self, turn: &mut Turn<'_>, index: u32, grant: Grant, fan_out: &mut FanOut<'_>) {
-        fan_out.offered_count += 1;
         turn.spend_delivery();
         let Self { sessions, connections, hasher, .. } = self;
         let session = sessions.of_member_mut(index);
+        if session.has_ended() {
+            return;
+        }
+        fan_out.offered_count += 1;
         session.count_match(turn.counters);
         // It may have become too old on its way from another shard [MQTT-3.3.2-5].
         let plan = if fan_out.message.expires_at.is_some_and(|deadline| deadline < turn.now) {

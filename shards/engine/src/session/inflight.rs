@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use wire::{PacketId, QoS};
 
-use super::grant::{Grant, Undelivered, Via};
+use super::grant::Grant;
 use crate::base::ids::MessageKey;
 use crate::topic::groups::GroupTag;
 
@@ -182,22 +182,9 @@ impl Window {
         assert!(self.former_groups.len() <= usize::from(self.count));
     }
 
-    /// Everything in flight, in the order in which it was first sent, for a session that ends.
-    pub(crate) fn into_undelivered(self) -> impl Iterator<Item = Undelivered> {
-        let former_groups = self.former_groups;
-        let mut inflight: Vec<(PacketId, Inflight)> =
-            packet_ids().zip(self.slots).filter_map(|(packet_id, slot)| Some((packet_id, slot?))).collect();
-        assert!(inflight.len() == usize::from(self.count));
-        inflight.sort_unstable_by_key(|(_, inflight)| inflight.sequence);
-        inflight.into_iter().map(move |(packet_id, inflight)| {
-            let message = match inflight.stage {
-                Stage::Publish(message) => Some(message),
-                Stage::Release => None,
-            };
-            let former = former_groups.get(&packet_id);
-            let via = former.map_or_else(|| inflight.grant.via(), |&key| Via::Former(key));
-            (message, via)
-        })
+    /// The key of the group by which a message came that its session has left since.
+    pub(crate) fn former_group(&self, packet_id: PacketId) -> Option<u64> {
+        self.former_groups.get(&packet_id).copied()
     }
 
     /// Messages that hold send quota of the connection, for an audit.

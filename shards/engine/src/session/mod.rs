@@ -4,6 +4,7 @@
 //! there until it is published or the client disconnects normally.
 
 mod acks;
+mod end;
 pub(crate) mod grant;
 pub(crate) mod inflight;
 mod ledger;
@@ -15,7 +16,6 @@ pub(crate) mod table;
 pub(crate) mod will;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use compact_str::CompactString;
@@ -33,7 +33,7 @@ use crate::topic::groups::GroupTag;
 use crate::topic::subscriptions::SubscriptionList;
 use crate::turn::{Ending, Turn};
 
-use grant::{Grant, Undelivered};
+use grant::Grant;
 use inflight::{Stage, Window};
 use ledger::Ledger;
 use queue::{Queue, Queued};
@@ -82,6 +82,8 @@ pub(crate) struct Session {
     /// From the first QoS 1 or 2 message on, until nothing is left of it.
     deliveries: Option<Box<Deliveries>>,
     replays: Option<Box<Replays>>,
+    /// Nothing is delivered to it any more, and what it holds is being given up.
+    has_ended: bool,
     /// It waits in the list of sessions whose replays go on.
     replay_scheduled: bool,
     /// It waits in the list of sessions whose pending messages a step had no time for.
@@ -104,6 +106,7 @@ impl Session {
             will: None,
             deliveries: None,
             replays: None,
+            has_ended: false,
             replay_scheduled: false,
             pending_deferred: false,
             ledger: Ledger::default(),
@@ -367,33 +370,17 @@ impl Session {
             assert!(deliveries.received.is_sorted());
         }
         assert!(self.connection.is_none() || self.expiry_timer.is_none());
-        assert!(
-            self.connection.is_some() || self.expiry_timer.is_some() == (self.expiry_interval_s != NEVER_S)
-        );
+        if self.has_ended {
+            assert!(self.connection.is_none() && self.expiry_timer.is_none() && self.will.is_none());
+        } else {
+            let expires = self.expiry_interval_s != NEVER_S;
+            assert!(self.connection.is_some() || self.expiry_timer.is_some() == expires);
+        }
         let will_timer = self.will.as_ref().and_then(|will| will.timer());
         assert!(self.connection.is_none() || will_timer.is_none());
         if let Some(replays) = &self.replays {
             replays.check();
         }
-    }
-}
-
-impl Deliveries {
-    /// Everything undelivered, in the order in which it was or would have been sent.
-    fn into_undelivered(self) -> impl Iterator<Item = Undelivered> {
-        let queued: VecDeque<Undelivered> =
-            self.queue.into_iter().map(|queued| (Some(queued.message), queued.grant.via())).collect();
-        self.window.into_undelivered().chain(queued)
-    }
-}
-
-/// Undelivered messages of a session that has ended. The receiver of this takes over their holds.
-#[derive(Debug, Default)]
-pub(crate) struct EndedDeliveries(Option<Box<Deliveries>>);
-
-impl EndedDeliveries {
-    pub(crate) fn into_undelivered(self) -> impl Iterator<Item = Undelivered> {
-        self.0.into_iter().flat_map(|deliveries| deliveries.into_undelivered())
     }
 }
 

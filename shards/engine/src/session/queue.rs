@@ -113,12 +113,3 @@ impl Queue {
         self.qos0_count -= u32::from(queued.grant.qos == QoS::AtMostOnce);
     }
 }
-
-impl IntoIterator for Queue {
-    type Item = Queued;
-    type IntoIter = alloc::collections::vec_deque::IntoIter<Queued>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.messages.into_iter()
-    }
-}

@@ -248,6 +248,11 @@ impl Replays {
         self.waiting.remove(filter);
     }
 
+    /// Forgets the first replay, because the session has ended; `false` if there is none.
+    pub(crate) fn forget_one(&mut self) -> bool {
+        self.waiting.pop_first().is_some()
+    }
+
     pub(crate) fn has_open_request(&self) -> bool {
         self.open_request.is_some()
     }

@@ -1,6 +1,7 @@
 //! The table of this shard's sessions: creates, finds, attaches, detaches and ends them.
 //!
-//! Invariants: every session is in `by_client` exactly once; `attached_count` is the number of sessions with a
+//! Invariants: every session that has not ended is in `by_client` exactly once, and the others, whose messages and
+//! subscriptions are still being given up, are counted by `ended_count`; `attached_count` is the number of sessions with a
 //! connection; `will_bytes` is the sum of their wills' bytes.
 
 use alloc::boxed::Box;
@@ -9,7 +10,7 @@ use hashbrown::HashTable;
 
 use super::snapshot::SessionExpiry;
 use super::will::Will;
-use super::{EndedDeliveries, NEVER_S, Session};
+use super::{NEVER_S, Session};
 use crate::base::hash::Keyed;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
@@ -24,6 +25,8 @@ pub(crate) struct Sessions {
     by_client: HashTable<u32>,
     hasher: Keyed,
     attached_count: u32,
+    /// Sessions that have ended and still hold something.
+    ended_count: u32,
     /// Grows whenever the subscriptions of a session that outlives its connection change.
     records_version: u64,
     will_bytes: u64,
@@ -48,13 +51,15 @@ impl Sessions {
             by_client: HashTable::new(),
             hasher,
             attached_count: 0,
+            ended_count: 0,
             records_version: 0,
             will_bytes: 0,
         }
     }
 
+    /// Sessions that have not ended.
     pub(crate) fn len(&self) -> u32 {
-        self.slab.len()
+        self.slab.len() - self.ended_count
     }
 
     /// Sessions with a connection.
@@ -92,7 +97,7 @@ impl Sessions {
         self.by_client.insert_unique(hasher.bytes(client_id.as_bytes()), id.index(), |&other| {
             slab.at(other).map_or(0, |other| hasher.bytes(other.client_id.as_bytes()))
         });
-        assert!(self.by_client.len() == self.slab.len() as usize);
+        assert!(self.by_client.len() == self.len() as usize);
         id
     }
 
@@ -243,35 +248,49 @@ impl Sessions {
         self.replace_will(id, None)
     }
 
-    /// Takes the will and the deliveries of a session that ends out of it and stops its timers. [`Sessions::remove`]
-    /// follows once its subscriptions are gone.
-    pub(crate) fn begin_end(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-    ) -> Option<(Option<Box<Will>>, EndedDeliveries)> {
+    /// Ends a session: from now on its client identifier names no session, nothing is delivered to it, and its timers are
+    /// stopped. Returns its will. [`Sessions::remove`] follows once its messages and subscriptions are given up, which may
+    /// take several steps.
+    ///
+    /// # Panics
+    /// If it has a connection or has ended already.
+    pub(crate) fn begin_end(&mut self, turn: &mut Turn<'_>, id: SessionId) -> Option<Box<Will>> {
         let will = self.take_will(id);
-        let session = self.get_mut(id)?;
+        let hasher = self.hasher;
+        let session = self.of_connection(id);
         assert!(session.connection.is_none());
-        let deliveries = EndedDeliveries(session.deliveries.take());
+        assert!(!session.has_ended);
         let changes_records = session.is_persistent() && session.subscriptions.count() > 0;
         for timer in [session.expiry_timer.take(), will.as_ref().and_then(|will| will.timer())] {
             let was_set = timer.is_none_or(|timer| turn.timers.cancel(timer));
             assert!(was_set);
         }
+        session.has_ended = true;
+        // No member of a group any more that could keep a message.
+        session.expiry_interval_s = 0;
+        session.begin_giving_up();
+        let hash = hasher.bytes(session.client_id.as_bytes());
+        let entry = self.by_client.find_entry(hash, |&other| other == id.index());
+        entry.expect("every session is in the table until it ends").remove();
+        self.ended_count += 1;
         self.records_version += u64::from(changes_records);
-        Some((will, deliveries))
+        assert!(self.by_client.len() == self.len() as usize);
+        will
     }
 
-    /// Removes a session that has no subscription and no delivery left.
+    /// Removes a session that has ended and has no subscription and no delivery left.
     pub(crate) fn remove(&mut self, id: SessionId) {
         let Some(session) = self.slab.remove(id.key()) else { return };
+        assert!(session.has_ended);
         assert!(session.subscriptions.count() == 0);
-        assert!(session.deliveries.is_none() && session.will.is_none());
-        let hash = self.hasher.bytes(session.client_id.as_bytes());
-        let entry = self.by_client.find_entry(hash, |&other| other == id.index());
-        entry.expect("every session is in the table").remove();
-        assert!(self.by_client.len() == self.slab.len() as usize);
+        assert!(session.deliveries.is_none() && session.will.is_none() && session.replays.is_none());
+        assert!(self.ended_count > 0);
+        self.ended_count -= 1;
+    }
+
+    /// Sessions that have ended and still hold something.
+    pub(crate) fn ended_count(&self) -> u32 {
+        self.ended_count
     }
 
     /// Recomputes every count of the table, for an audit.
@@ -284,9 +303,11 @@ impl Sessions {
         let wills = self.slab.iter().filter_map(|(_, session)| session.will.as_ref());
         assert!(wills.map(|will| will.bytes_held()).sum::<u64>() == self.will_bytes);
         self.slab.check();
-        assert!(self.by_client.len() == self.slab.len() as usize);
+        let ended = self.slab.iter().filter(|(_, session)| session.has_ended);
+        assert!(ended.count() == self.ended_count as usize);
+        assert!(self.by_client.len() == self.len() as usize);
         for (id, session) in self.iter() {
-            assert!(self.find(session.client_id()) == Some(id));
+            assert!(session.has_ended == (self.find(session.client_id()) != Some(id)));
         }
     }
 

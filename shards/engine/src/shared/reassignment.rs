@@ -17,11 +17,13 @@ use super::Shared;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::counters::DropReason;
 use crate::publish::Delivery;
-use crate::session::EndedDeliveries;
 use crate::session::grant::Via;
 use crate::topic::groups::GroupTag;
 use crate::topic::tree::Tree;
 use crate::turn::Turn;
+
+/// Messages of a queue that are looked through for one unit of work.
+const QUEUED_PER_WORK: u32 = 16;
 
 /// A message that needs another member of its group. It is held on behalf of this list.
 #[derive(Clone, Copy, Debug)]
@@ -65,44 +67,45 @@ impl Shared {
             Some(groups[at].1)
         };
         let session = delivery.sessions.of_connection(id);
+        turn.spend(u32::try_from(session.queued_count()).unwrap_or(u32::MAX) / QUEUED_PER_WORK);
         let left = session.leave_groups(turn.counters, &delivery.messages, key_of);
         self.reassignments
             .extend(left.into_iter().map(|(message, group_key)| Reassignment { message, group_key }));
     }
 
-    /// The session ends, while its groups still have their names: messages that others may receive go to them, the rest
-    /// is released and dropped.
-    pub(crate) fn leave_all_groups(
+    /// Gives up messages of a session that has ended, while its groups still have their names: messages that others may
+    /// receive go to them, the rest is released and dropped. Ends with the step's share of work; returns whether nothing is
+    /// left.
+    pub(crate) fn give_up_messages(
         &mut self,
         turn: &mut Turn<'_>,
         topics: &Tree,
         delivery: &mut Delivery,
         id: SessionId,
-        deliveries: EndedDeliveries,
-    ) {
-        let (mut reassigned_count, mut ended_count) = (0, 0);
-        for (message, via) in deliveries.into_undelivered() {
+    ) -> bool {
+        let session = delivery.sessions.of_connection(id);
+        while !turn.is_spent() {
+            let Some((message, via)) = session.take_undelivered(&delivery.messages) else { return true };
             turn.spend(1);
             let group_key = match via {
                 Via::Own => None,
                 Via::Group(tag) => Some(topics.group_key(tag.group())),
                 Via::Former(key) => Some(key),
             };
-            match (message, group_key) {
+            let reason = match (message, group_key) {
                 (Some(message), Some(group_key)) => {
-                    reassigned_count += 1;
                     self.reassignments.push_back(Reassignment { message, group_key });
+                    DropReason::Reassigned
                 }
                 (Some(message), None) => {
-                    ended_count += 1;
                     delivery.messages.release(message);
+                    DropReason::SessionEnded
                 }
-                (None, _) => ended_count += 1,
-            }
+                (None, _) => DropReason::SessionEnded,
+            };
+            session.count_dropped(turn.counters, reason, 1);
         }
-        let session = delivery.sessions.of_connection(id);
-        session.count_dropped(turn.counters, DropReason::Reassigned, reassigned_count);
-        session.count_dropped(turn.counters, DropReason::SessionEnded, ended_count);
+        false
     }
 
     pub(crate) fn reassignment_count(&self) -> usize {

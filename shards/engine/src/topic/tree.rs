@@ -235,13 +235,15 @@ impl Tree {
         true
     }
 
-    /// Removes all subscriptions of a session.
-    pub(crate) fn unsubscribe_all(&mut self, list: &mut SubscriptionList) {
-        while let Some(subscription) = list.first() {
-            self.remove(list, subscription);
-        }
-        assert!(list.count() == 0);
-        assert!(!list.has_shared());
+    /// Removes one subscription of a session that has ended; `false` once none is left.
+    pub(crate) fn unsubscribe_one(&mut self, list: &mut SubscriptionList) -> bool {
+        let Some(subscription) = list.first() else {
+            assert!(list.count() == 0);
+            assert!(!list.has_shared());
+            return false;
+        };
+        self.remove(list, subscription);
+        true
     }
 
     /// Visits the subscriptions of a session: share name, filter and member.

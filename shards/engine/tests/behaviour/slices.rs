@@ -1,14 +1,50 @@
 //! Bounded work in a step: it ends between two pieces of work, the next one goes on, and nothing is lost, doubled or out of order.
 
-use engine::{Event, Limits};
-use wire::{AckKind, Packet};
+use engine::{DropReason, Event, Limits};
+use wire::{
+    AckKind, Packet, Subscribe, SubscribeFilters, TopicFilter, Unsubscribe, UnsubscribeFilters,
+    UserProperties,
+};
 
-use crate::client::{Got, Hello, Message, publish};
+use crate::client::{Client, Got, Hello, Message, packet_id, plain, publish};
 use crate::host::{Drain, Shard, run};
 
 /// A limit so low that everything which may be cut is cut.
 pub(crate) fn tiny() -> Limits {
     Limits { step_work_max: 4, ..Limits::default() }
+}
+
+impl Shard {
+    /// Sends one SUBSCRIBE of all filters, with QoS 1.
+    fn send_subscribe(&mut self, client: Client, filters: &[String], id: u16) {
+        let filters: Vec<_> = filters
+            .iter()
+            .map(|filter| (TopicFilter::parse(filter).expect("a topic filter"), plain(1)))
+            .collect();
+        self.send(
+            client,
+            &Packet::Subscribe(Subscribe {
+                packet_id: packet_id(id),
+                subscription_id: None,
+                user_properties: UserProperties::default(),
+                filters: SubscribeFilters::from_slice(&filters),
+            }),
+        );
+    }
+
+    /// Sends one UNSUBSCRIBE of all filters.
+    fn send_unsubscribe(&mut self, client: Client, filters: &[String], id: u16) {
+        let filters: Vec<_> =
+            filters.iter().map(|filter| TopicFilter::parse(filter).expect("a topic filter")).collect();
+        self.send(
+            client,
+            &Packet::Unsubscribe(Unsubscribe {
+                packet_id: packet_id(id),
+                user_properties: UserProperties::default(),
+                filters: UnsubscribeFilters::from_slice(&filters),
+            }),
+        );
+    }
 }
 
 #[test]
@@ -68,7 +104,7 @@ fn a_full_session_is_resumed_in_slices_and_in_order() {
     }
 }
 
-fn acknowledge(shard: &mut Shard, client: crate::client::Client, message: &Message) {
+fn acknowledge(shard: &mut Shard, client: Client, message: &Message) {
     if message.qos == 1 {
         shard.ack(client, AckKind::PubAck, message.id);
     } else {
@@ -101,5 +137,178 @@ fn starved_connections_are_resumed_in_slices() {
         shard.work_max = 10;
         shard.drain(reader, Drain::ALL);
         assert_eq!(waiting(shard), 0);
+    });
+}
+
+/// The filters of a packet are done in slices; SUBACK answers for all of them, in order, and packets behind it wait.
+#[test]
+fn a_subscribe_of_many_filters_is_done_in_slices_and_answered_once() {
+    run(tiny(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        let publisher = shard.connect(&Hello::v5("p"));
+        let filters: Vec<String> =
+            (0..90).map(|number| format!("t/{number}/{}", ["+", "x"][number % 2])).collect();
+        shard.work_max = 8;
+        shard.ticks = false;
+        shard.send_subscribe(client, &filters, 7);
+        shard.send(client, &Packet::PingReq);
+        assert_eq!(shard.take(client), []);
+        assert!((1..90).contains(&shard.engine.subscription_count()));
+        assert!(shard.engine.memory_use().partial_packets > 0);
+        // A filter that is done has effect at once; a message may come before SUBACK.
+        shard.publish(publisher, "t/0/y", b"early", 0);
+        assert_eq!(shard.texts(client), ["early"]);
+        shard.ticks = true;
+        shard.tick();
+        assert_eq!(shard.take(client), [Got::SubAck(7, vec![1; 90]), Got::PingResp]);
+        assert_eq!((shard.engine.subscription_count(), shard.engine.memory_use().partial_packets), (90, 0));
+
+        shard.ticks = false;
+        shard.send_unsubscribe(client, &filters, 8);
+        assert!((1..90).contains(&shard.engine.subscription_count()));
+        shard.ticks = true;
+        shard.tick();
+        assert_eq!(shard.take(client), [Got::UnsubAck(8, vec![0; 90])]);
+        assert_eq!(shard.engine.subscription_count(), 0);
+    });
+}
+
+/// The connection ends in the middle: its session keeps what was subscribed until then, and nobody is answered.
+#[test]
+fn a_connection_that_ends_in_the_middle_of_its_subscribe_leaves_a_part() {
+    for take_over in [false, true] {
+        run(tiny(), |shard| {
+            let hello = Hello::v5("a").resume();
+            let client = shard.connect(&hello);
+            let filters: Vec<String> = (0..50).map(|number| format!("t/{number}")).collect();
+            shard.ticks = false;
+            shard.send_subscribe(client, &filters, 7);
+            let before = shard.engine.subscription_count();
+            let next = if take_over {
+                shard.connect(&hello)
+            } else {
+                shard.hang_up(client);
+                shard.connect(&hello)
+            };
+            shard.ticks = true;
+            shard.tick();
+            assert_eq!(shard.engine.subscription_count(), before);
+            assert_eq!(shard.engine.memory_use().partial_packets, 0);
+            // The other connection subscribes to all of them.
+            shard.send_subscribe(next, &filters, 8);
+            assert_eq!(shard.take(next), [Got::SubAck(8, vec![1; 50])]);
+            shard.publish(next, "t/49", b"x", 0);
+            assert_eq!(shard.texts(next), ["x"]);
+        });
+    }
+}
+
+/// Retained messages come after SUBACK, however many steps that takes.
+#[test]
+fn retained_messages_follow_the_suback_of_a_long_subscribe() {
+    run(tiny(), |shard| {
+        let client = shard.connect(&Hello::v5("a"));
+        for number in 0..20 {
+            shard.publish_retained(client, &format!("t/{number}"), b"kept", 0);
+        }
+        let filters: Vec<String> = (0..20).map(|number| format!("t/{number}")).collect();
+        shard.send_subscribe(client, &filters, 7);
+        let got = shard.take(client);
+        assert_eq!(got[0], Got::SubAck(7, vec![1; 20]));
+        assert_eq!(got.len(), 21);
+    });
+}
+
+/// A session that ends holds thousands of things. Its client identifier is free at once; the rest is given up in slices, and the
+/// ledgers balance in every step, which the host checks.
+#[test]
+fn the_end_of_a_session_goes_in_slices_and_its_identifier_is_free_at_once() {
+    run(tiny(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let hello = Hello::v5("a").resume().will("will", "gone", 1_000);
+        let client = shard.connect(&hello);
+        let filters: Vec<String> = (0..40).map(|number| format!("t/{number}")).collect();
+        shard.send_subscribe(client, &filters, 1);
+        let watcher = shard.connect(&Hello::v5("w"));
+        shard.subscribe(watcher, "will", 0);
+        shard.hang_up(client);
+        for _ in 0..30 {
+            shard.publish(publisher, "t/1", b"x", 1);
+        }
+        shard.ticks = false;
+        shard.work_max = 12;
+        // Clean start: the old session ends, a new one begins.
+        let (client, present) = shard.connect_present(&Hello::v5("a"));
+        assert!(!present);
+        assert_eq!(shard.texts(watcher), ["gone"], "its will is published at once");
+        assert_eq!(shard.engine.session_count(), 3);
+        assert!(shard.engine.subscription_count() > 1);
+        // The ended session is owed nothing more, and the new one is another.
+        let matched = shard.engine.counters().matched;
+        shard.publish(publisher, "t/2", b"x", 1);
+        assert_eq!(shard.engine.counters().matched, matched);
+        shard.subscribe(client, "t/2", 0);
+        shard.ticks = true;
+        shard.publish(publisher, "t/2", b"y", 1);
+        assert_eq!(shard.texts(client), ["y"]);
+        assert_eq!(shard.engine.subscription_count(), 2);
+        assert_eq!(shard.engine.counters().dropped[DropReason::SessionEnded.index()], 30);
+        assert_eq!(shard.engine.audit().sessions.len(), 3);
+    });
+}
+
+/// The messages of a group go to its other members, in order, and no message is chosen for a session that has ended.
+#[test]
+fn the_queue_of_a_member_that_ends_in_slices_goes_to_the_others_in_order() {
+    run(tiny(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let member = shard.connect(&Hello::v5("m").resume());
+        shard.subscribe(member, "$share/g/t", 1);
+        shard.drain(member, Drain::STALLED);
+        for number in 0..20 {
+            shard.publish(publisher, "t", number.to_string().as_bytes(), 1);
+        }
+        shard.hang_up(member);
+        for number in 20..40 {
+            shard.publish(publisher, "t", number.to_string().as_bytes(), 1);
+        }
+        let other = shard.connect(&Hello::v5("o").resume());
+        shard.subscribe(other, "$share/g/t", 1);
+        shard.hang_up(other);
+        shard.ticks = false;
+        shard.connect(&Hello::v5("m"));
+        shard.publish(publisher, "t", b"40", 1);
+        shard.ticks = true;
+        shard.tick();
+        let other = shard.connect(&Hello::v5("o").resume());
+        let mut texts: Vec<u32> = shard.texts(other).iter().map(|text| text.parse().unwrap()).collect();
+        // The message that was published meanwhile may come before them.
+        texts.retain(|&number| number != 40);
+        assert_eq!(texts, (0..40).collect::<Vec<_>>());
+    });
+}
+
+/// Sessions cannot end faster than the broker forgets them: SUBSCRIBE waits while too many are left, and everything else goes on.
+#[test]
+fn no_subscribe_is_taken_while_many_sessions_wait_to_be_forgotten() {
+    run(tiny(), |shard| {
+        let clients: Vec<_> = (0..300)
+            .map(|number| {
+                let client = shard.connect(&Hello::v5(&number.to_string()));
+                shard.send_subscribe(client, &["a", "b", "c"].map(String::from), 1);
+                client
+            })
+            .collect();
+        let last = shard.connect(&Hello::v5("last"));
+        shard.ticks = false;
+        for client in clients {
+            shard.hang_up(client);
+        }
+        shard.send_subscribe(last, &["d".to_owned()], 1);
+        assert_eq!(shard.take(last), []);
+        shard.ticks = true;
+        shard.tick();
+        assert_eq!(shard.take(last), [Got::SubAck(1, vec![1])]);
+        assert_eq!(shard.engine.subscription_count(), 1);
     });
 }

@@ -92,6 +92,21 @@ impl<'a> SubscribeFilters<'a> {
         Self(FilterSource::Filters(filters))
     }
 
+    /// The filters of a decoded packet from one of them on: the end of what [`Self::payload`] returned.
+    #[must_use]
+    pub const fn from_payload(payload: &'a [u8]) -> Self {
+        Self(FilterSource::Payload(payload))
+    }
+
+    /// The filters of a decoded packet, as encoded there; empty for filters to be sent.
+    #[must_use]
+    pub const fn payload(&self) -> &'a [u8] {
+        match self.0 {
+            FilterSource::Payload(payload) => payload,
+            FilterSource::Filters(_) => &[],
+        }
+    }
+
     fn decode(version: ProtocolVersion, mut reader: Reader<'a>) -> Result<Self, Malformed> {
         if reader.is_empty() {
             return Err(Malformed::TopicFiltersMissing);

@@ -1,0 +1,58 @@
+//! The end of a session: what it holds is given up piece by piece, since there may be thousands.
+//!
+//! Invariant: until the last piece is given up, the session counts what is left as in flight or queued. So its ledger balances after
+//! every piece.
+
+use super::Session;
+use super::grant::{Undelivered, Via};
+use super::inflight::Stage;
+use crate::message::stored::MessageStore;
+
+impl Session {
+    /// Whether it has ended: then it is found by nobody, and nothing is delivered to it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Puts everything in flight into the order in which it was first sent.
+    pub(super) fn begin_giving_up(&mut self) {
+        if let Some(deliveries) = &mut self.deliveries {
+            deliveries.window.rewind();
+            deliveries.received = alloc::vec::Vec::new();
+        }
+    }
+
+    /// Takes out the next message that it had not delivered, or a handshake that was open, in the order in which it was or
+    /// would have been sent. The caller takes over the hold, and counts. `None` once nothing is left.
+    pub(crate) fn take_undelivered(&mut self, messages: &MessageStore) -> Option<Undelivered> {
+        assert!(self.has_ended);
+        let deliveries = self.deliveries.as_mut()?;
+        if let Some(packet_id) = deliveries.window.next_resend() {
+            let via = deliveries.window.former_group(packet_id).map(Via::Former);
+            deliveries.window.pop_resend(packet_id);
+            let inflight = deliveries.window.finish(packet_id)?;
+            let message = match inflight.stage() {
+                Stage::Publish(message) => Some(message),
+                Stage::Release => None,
+            };
+            return Some((message, via.unwrap_or_else(|| inflight.grant().via())));
+        }
+        assert!(deliveries.window.count() == 0);
+        let Some(queued) = deliveries.queue.pop(messages) else {
+            self.deliveries = None;
+            return None;
+        };
+        Some((Some(queued.message), queued.grant.via()))
+    }
+
+    /// Forgets one of its replays; `false` once none is left.
+    pub(crate) fn forget_replay(&mut self) -> bool {
+        assert!(self.has_ended);
+        let Some(replays) = &mut self.replays else { return false };
+        let was_there = replays.forget_one();
+        if !was_there {
+            self.replays = None;
+        }
+        was_there
+    }
+}
