@@ -259,9 +259,13 @@ function New-DeployDirectory([string] $target) {
     $system = $target -replace '-.*', ''
     $folder = Join-Path $dist 'mqtt-broker-deploy'
     if (Test-Path -LiteralPath $folder) { Remove-Item -Recurse -Force -LiteralPath $folder }
-    foreach ($part in 'config', 'data', 'logs') { New-Item -ItemType Directory -Force -Path (Join-Path $folder $part) | Out-Null }
+    foreach ($part in 'config', 'data', 'logs', 'manual') { New-Item -ItemType Directory -Force -Path (Join-Path $folder $part) | Out-Null }
     Copy-Item -LiteralPath (Join-Path $dist $name) -Destination $folder
     Copy-Item -LiteralPath 'deploy/broker.conf' -Destination (Join-Path $folder 'config')
+    # The manuals, with the file that they refer to.
+    foreach ($file in 'README.md', 'README.zh-CN.md', 'broker.conf') {
+        Copy-Item -LiteralPath "deploy/$file" -Destination (Join-Path $folder 'manual')
+    }
     $files = switch ($system) {
         'linux' { 'systemd/mqtt-broker.service', 'sysctl/90-mqtt-broker.conf', 'limits/mqtt-broker.conf' }
         'macos' { 'launchd/org.mqtt-broker.plist' }
@@ -276,7 +280,7 @@ function New-DeployDirectory([string] $target) {
     }
     $readme = [IO.File]::ReadAllText((Join-Path $root "deploy/directory/$system.md")).Replace('@BINARY@', $name)
     [IO.File]::WriteAllText((Join-Path $folder 'README.md'), $readme)
-    Write-Host "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md has the next steps"
+    Write-Host "  dist/mqtt-broker-deploy/: $name with configuration, manuals and service files; its README.md has the next steps"
 }
 
 if (-not (Test-Tool cargo)) { Stop-Build 'cargo is missing: install Rust by rustup (https://rustup.rs)' }

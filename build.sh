@@ -210,6 +210,9 @@ deploy() {
     mkdir -p "$folder/config" "$folder/data" "$folder/logs"
     cp "$dist/$name" "$folder/"
     cp deploy/broker.conf "$folder/config/"
+    # The manuals, with the file that they refer to.
+    mkdir "$folder/manual"
+    cp deploy/README.md deploy/README.zh-CN.md deploy/broker.conf "$folder/manual/"
     # The installed program is called mqtt-broker; in this directory its name contains the platform.
     for file in $(service_files "$target"); do
         mkdir -p "$folder/$(dirname "$file")"
@@ -217,7 +220,7 @@ deploy() {
             "deploy/$file" >"$folder/$file"
     done
     sed "s/@BINARY@/$name/g" "deploy/directory/${target%%-*}.md" >"$folder/README.md"
-    echo "  dist/mqtt-broker-deploy/: $name with configuration and service files; its README.md has the next steps"
+    echo "  dist/mqtt-broker-deploy/: $name with configuration, manuals and service files; its README.md has the next steps"
 }
 
 service_files() {

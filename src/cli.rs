@@ -29,6 +29,10 @@ const SHORT_HELP: [&str; 9] = [
 const OWN_SETTINGS: [(&str, &[&str]); 3] =
     [("config", &[]), ("health", &["bind", "port"]), ("disconnect", &["data_dir"])];
 
+/// The hidden subcommand that writes man pages and completions. It is no part of [`CliCommand`], because completions have every
+/// subcommand that the definition has, hidden ones as well.
+const GENERATE: &str = "generate";
+
 /// The last line of a subcommand's help.
 const ALSO_TAKEN: &str = "The flags of the broker are taken as well; `mqtt-broker --help` lists them.";
 
@@ -73,11 +77,20 @@ pub(crate) enum CliCommand {
     },
 }
 
-impl Arguments {
-    /// The arguments of the process. Help and version are printed, and end the process.
+/// The request of a command line.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    /// Run the broker or a subcommand.
+    Run(Arguments),
+    /// Write man pages and completions into this directory.
+    Generate(PathBuf),
+}
+
+impl Invocation {
+    /// The request of the process's command line. Help and version are printed, and end the process.
     ///
     /// # Errors
-    /// If they contain a flag of mosquitto. Any other error is printed with the usage, and ends the process.
+    /// If it contains a flag of mosquitto. Any other error is printed with the usage, and ends the process.
     pub(crate) fn of_process() -> Result<Self, StartupError> {
         Self::from(std::env::args_os()).map_err(|error| match flag_of_mosquitto(&error) {
             Some((flag, hint)) => StartupError::ForeignFlag { flag, hint },
@@ -88,15 +101,29 @@ impl Arguments {
     fn from<T: Into<std::ffi::OsString> + Clone>(
         line: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
-        let mut matches = Self::whole_command().try_get_matches_from(line)?;
-        Self::from_arg_matches_mut(&mut matches)
+        let directory = Arg::new("DIRECTORY").required(true).value_parser(clap::value_parser!(PathBuf));
+        let generate = Command::new(GENERATE).hide(true).arg(directory);
+        let mut matches =
+            Arguments::command_with(|_| true).subcommand(generate).try_get_matches_from(line)?;
+        match matches.subcommand_matches(GENERATE).and_then(|matches| matches.get_one::<PathBuf>("DIRECTORY"))
+        {
+            Some(directory) => Ok(Self::Generate(directory.clone())),
+            None => Arguments::from_arg_matches_mut(&mut matches).map(Self::Run),
+        }
+    }
+}
+
+impl Arguments {
+    /// The command as its help shows it, without anything that is hidden.
+    pub(crate) fn documented_command() -> Command {
+        Self::command_with(|is_shown| is_shown)
     }
 
-    /// The command with the flags of the broker behind every subcommand.
-    fn whole_command() -> Command {
+    /// The command with those flags of the broker behind each subcommand for which `has` answers so, by whether they are shown there.
+    fn command_with(has: fn(bool) -> bool) -> Command {
         let mut command = Self::command();
         for (name, shown) in OWN_SETTINGS {
-            command = command.mut_subcommand(name, |subcommand| with_settings(subcommand, shown));
+            command = command.mut_subcommand(name, |subcommand| with_settings(subcommand, shown, has));
         }
         command
     }
@@ -107,16 +134,18 @@ impl Arguments {
     }
 }
 
-/// Adds a flag for each setting to a subcommand and to those below it; only those of the settings `shown` are part of its help.
-fn with_settings(command: Command, shown: &[&str]) -> Command {
-    let flags = SETTINGS.iter().map(|setting| {
-        flag(setting).hide(!shown.contains(&setting.key)).hide_short_help(false).help_heading(None::<&str>)
+/// Adds flags of settings to a subcommand and to those below it; only those of the settings `shown` are part of its help.
+fn with_settings(command: Command, shown: &[&str], has: fn(bool) -> bool) -> Command {
+    let flags = SETTINGS.iter().filter_map(|setting| {
+        let is_shown = shown.contains(&setting.key);
+        let flag = flag(setting).hide(!is_shown).hide_short_help(false).help_heading(None::<&str>);
+        has(is_shown).then_some(flag)
     });
     let below: Vec<String> =
         command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
     let mut command = command.args(flags).after_help(ALSO_TAKEN);
     for name in below {
-        command = command.mut_subcommand(name, |subcommand| with_settings(subcommand, shown));
+        command = command.mut_subcommand(name, |subcommand| with_settings(subcommand, shown, has));
     }
     command
 }
@@ -185,16 +214,22 @@ fn flag(setting: &Setting) -> Arg {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn flags(line: &str) -> Vec<(&'static str, Vec<String>)> {
-        let arguments = Arguments::from(line.split_whitespace()).unwrap();
+        let arguments = match Invocation::from(line.split_whitespace()).unwrap() {
+            Invocation::Run(arguments) => arguments,
+            Invocation::Generate(directory) => panic!("{}", directory.display()),
+        };
         arguments.flags().iter().map(|(setting, texts)| (setting.key, texts.clone())).collect()
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::whole_command().debug_assert();
+        Arguments::command_with(|_| true).debug_assert();
+        Arguments::documented_command().debug_assert();
     }
 
     #[test]
@@ -235,7 +270,7 @@ mod tests {
     #[test]
     fn the_help_of_a_subcommand_shows_its_own_flags() {
         let check = |line: &str, expected: &[&str]| {
-            let help = Arguments::from(line.split_whitespace()).unwrap_err().to_string();
+            let help = Invocation::from(line.split_whitespace()).unwrap_err().to_string();
             let shown: Vec<&str> = help
                 .lines()
                 .filter_map(|line| line.trim_start().trim_start_matches("-h, ").strip_prefix("--"))
@@ -258,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn pages_are_written_by_a_subcommand_that_no_help_shows() {
+        let invocation = Invocation::from(["mqtt-broker", "generate", "pages"]).unwrap();
+        assert!(matches!(invocation, Invocation::Generate(directory) if directory == Path::new("pages")));
+        let help = Invocation::from(["mqtt-broker", "--help"]).unwrap_err().to_string();
+        assert!(!help.contains(GENERATE), "{help}");
+    }
+
+    #[test]
     fn a_flag_of_mosquitto_is_answered_with_ours() {
         for (line, flag, ours) in [
             ("mqtt-broker -p 1884", "-p", "--port"),
@@ -265,11 +308,11 @@ mod tests {
             ("mqtt-broker -v", "-v", "--log-level debug"),
             ("mqtt-broker -d", "-d", "nohup"),
         ] {
-            let error = Arguments::from(line.split_whitespace()).unwrap_err();
+            let error = Invocation::from(line.split_whitespace()).unwrap_err();
             let (named, hint) = flag_of_mosquitto(&error).unwrap();
             assert!(named == flag && hint.contains(ours), "{named}: {hint}");
         }
-        let error = Arguments::from(["mqtt-broker", "--prot", "1"]).unwrap_err();
+        let error = Invocation::from(["mqtt-broker", "--prot", "1"]).unwrap_err();
         assert_eq!(flag_of_mosquitto(&error), None);
     }
 

@@ -8,6 +8,7 @@ mod backend;
 mod cli;
 mod config;
 mod error;
+mod generate;
 mod net;
 mod observe;
 mod persist;
@@ -23,7 +24,7 @@ use tracing::{info, warn};
 
 use admin::health;
 use admin::operator::{self, DisconnectCommand};
-use cli::{Arguments, CliCommand};
+use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Effective, Origin};
 use error::StartupError;
 use net::listen;
@@ -42,7 +43,11 @@ const STOP_DEADLINE: Duration = Duration::from_secs(3);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    match Arguments::of_process().and_then(|arguments| run(&arguments)) {
+    let done = Invocation::of_process().and_then(|invocation| match invocation {
+        Invocation::Run(arguments) => run(&arguments),
+        Invocation::Generate(directory) => generate::write(&Arguments::documented_command(), &directory),
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.print();

@@ -17,7 +17,7 @@ const CRATES: [&str; 6] = ["src", "shards/engine", "shards/wire", "shards/ring",
 /// Where a path in a document may begin, beside the document's own folder.
 const SEARCH: [&str; 7] = ["", "src", "shards", "shards/engine/src", "tests", "deploy", "bench"];
 /// Paths that begin so name what a build or a running broker makes, or a file of the machine that it runs on.
-const ELSEWHERE: [&str; 8] = ["target", "dist", "data", "logs", "config", "proc", "load", "shard"];
+const ELSEWHERE: [&str; 9] = ["target", "dist", "manual", "data", "logs", "config", "proc", "load", "shard"];
 /// Names that no source defines: of the language, of crates and of the system.
 const FOREIGN: [&str; 8] = ["no_std", "std", "core", "alloc", "sync", "main", "self", "epoll"];
 
