@@ -4,7 +4,6 @@
 //! A backend moves bytes. It parses no packet: received bytes go to the engine, and sent bytes come from its outboxes.
 
 mod blocking;
-#[cfg(unix)]
 mod direct;
 mod doorbell;
 mod host;

@@ -12,6 +12,7 @@ mod harness;
 mod figure;
 mod meter;
 mod neighbour;
+mod pauses;
 mod readers;
 mod strangers;
 
@@ -52,6 +53,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "stalled_readers",
         claim: "readers that never read do not slow their neighbours",
         run: readers::stalled_readers,
+    },
+    Scenario {
+        name: "stopped_process",
+        claim: "a broker that stood still closes no client that sent in time",
+        run: pauses::stopped_process,
     },
     Scenario {
         name: "unfinished_connects",

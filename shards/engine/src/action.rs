@@ -22,6 +22,9 @@ pub enum Action {
     Resume(ConnectionId),
     /// Close at once. The bytes in the outbox are given up.
     Abort(ConnectionId),
+    /// The peer was silent for as long as it may be: look whether bytes of it, or its end, wait in its socket, and answer
+    /// [`crate::Event::Peeked`].
+    Peek(ConnectionId),
     /// Judge the step that [`crate::Engine::authentication_step`] returns and answer [`crate::Event::Authenticated`]. Until then
     /// this exchange waits, and nothing else does.
     Authenticate {
@@ -45,8 +48,8 @@ pub enum Action {
 
 /// The actions of a turn. The engine appends and the host drains them; the allocation is reused.
 ///
-/// Bound: `Flush`, `Resume`, `Abort`, `HandOver` and `Authenticate` name a connection at most once until it was served,
-/// and there is one `Persist` for each step. A connection has at most two notices, and none unless
+/// Bound: `Flush`, `Resume`, `Abort`, `HandOver`, `Peek` and `Authenticate` name a connection at most once until it was
+/// served, and there is one `Persist` for each step. A connection has at most two notices, and none unless
 /// `Limits::connection_notices` asks for them.
 #[derive(Debug, Default)]
 pub struct Actions {

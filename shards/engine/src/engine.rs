@@ -90,6 +90,8 @@ struct Rooms {
     assigned_count: u64,
     /// Ticks so far, modulo 256: the one that comes first in a tick changes with it.
     ticks: u8,
+    /// The host was paused and has not caught up: nothing is judged to be late.
+    paused: bool,
     /// No packets are taken from clients until the stop.
     quiet: bool,
     stopping: bool,
@@ -118,6 +120,7 @@ impl Engine {
             forwarded: Vec::new(),
             assigned_count: 0,
             ticks: 0,
+            paused: false,
             quiet: false,
             stopping: false,
         };
@@ -175,6 +178,9 @@ impl Engine {
             Event::Authenticated { connection, step, verdict } => {
                 rooms.on_authenticated(turn, connection, step, verdict);
             }
+            Event::Peeked { connection, has_bytes } => rooms.on_peeked(turn, connection, has_bytes),
+            Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
+            Event::CaughtUp => rooms.paused = false,
             Event::Durable(batch) => rooms.delivery.connections.on_durable(turn, batch),
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
@@ -198,7 +204,10 @@ impl Engine {
             && !delivery.has_unfinished()
             && !self.rooms.may_reassign()
             && !self.may_resume_starved();
-        if idle { self.timers.next_deadline() } else { Some(Instant::default()) }
+        if !idle {
+            return Some(Instant::default());
+        }
+        self.timers.next_deadline().filter(|_| !self.rooms.paused)
     }
 
     /// Lends the next piece of an outbox to be sent.

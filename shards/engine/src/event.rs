@@ -24,6 +24,21 @@ pub enum Event<'a> {
         /// The side that ended it.
         by: ClosedBy,
     },
+    /// The host has looked at the socket that [`crate::Action::Peek`] named.
+    Peeked {
+        /// The connection of that socket.
+        connection: ConnectionId,
+        /// Whether bytes of the peer, or its end, wait to be received.
+        has_bytes: bool,
+    },
+    /// The host did not look at its sockets for much longer than it had planned. Until [`Event::CaughtUp`] no timer brings an
+    /// end, and every byte of a peer counts as a sign of life, not only a whole packet.
+    Paused {
+        /// The whole machine was suspended, so that nothing could arrive: the silence of every peer begins anew.
+        was_suspended: bool,
+    },
+    /// The host has received everything that came during the pause, or as much of it as it waits for.
+    CaughtUp,
     /// Everything persisted up to and including this batch is on stable storage.
     Durable(Batch),
     /// The host has judged a step of authentication. It may take its time; other events may come in between.

@@ -154,6 +154,10 @@ impl Endpoint for Threaded {
         }
     }
 
+    fn has_unread_bytes(&self) -> bool {
+        crate::backend::direct::is_readable(&*self.stream)
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.stream.peer_addr().ok()
     }

@@ -56,7 +56,7 @@ pub(super) struct Lanes {
     departing: RefCell<Vec<VecDeque<Box<HandOver>>>>,
     /// By target: number of our announcements that the target has acknowledged to the engine.
     announced: RefCell<Vec<u64>>,
-    /// Whether the last turn has ended and no other has begun.
+    /// Whether the last turn has ended, or there was none, and no other has begun.
     ended: Cell<bool>,
 }
 
@@ -70,15 +70,18 @@ impl Lanes {
             doorbells,
             departing: RefCell::new(departing),
             announced: RefCell::new(vec![0; shard_count]),
-            ended: Cell::new(false),
+            ended: Cell::new(true),
         }
     }
 
-    /// The first action of every turn, whichever task begins it: from here on no ring is necessary.
-    pub(super) fn unpark(&self) {
-        if self.ended.take() {
+    /// The first action of every turn, whichever task begins it: from here on no ring is necessary. Returns whether a
+    /// turn begins.
+    pub(super) fn unpark(&self) -> bool {
+        let begins = self.ended.take();
+        if begins {
             self.port.borrow_mut().unpark();
         }
+        begins
     }
 
     fn park(&self) -> Parked {
@@ -121,7 +124,7 @@ impl<T: Endpoint> Host<T> {
     /// Processes the items that other shards sent, at most as many as full lanes hold; items that arrive meanwhile
     /// belong to the next turn. Connections go to `arrive`, with the shard that sent them.
     pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, HandOver)) {
-        self.lanes.unpark();
+        self.begin_turn();
         let others = self.lanes.port.borrow().others();
         for other in others {
             for (lane, items_max) in

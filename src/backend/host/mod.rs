@@ -5,6 +5,7 @@
 mod export;
 mod lanes;
 mod linger;
+mod pause;
 mod socket;
 mod turn;
 
@@ -15,7 +16,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Parts;
 use crate::admin::operator::DisconnectCommand;
@@ -32,6 +33,7 @@ use lanes::Lanes;
 pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
 pub(super) use linger::Linger;
+use pause::{News, PAUSE_MS, PauseWatch};
 pub(super) use socket::{Endpoint, Socket};
 use turn::Turn;
 
@@ -52,6 +54,7 @@ pub(super) struct Host<T> {
     /// By slot of the connection.
     sockets: RefCell<Vec<Option<Rc<Socket<T>>>>>,
     turns: Cell<u64>,
+    pauses: PauseWatch,
     lanes: Lanes,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
@@ -86,6 +89,7 @@ impl<T: Endpoint> Host<T> {
             clock: parts.clock,
             sockets: RefCell::default(),
             turns: Cell::new(0),
+            pauses: PauseWatch::default(),
             lanes: Lanes::new(parts.port, parts.doorbells),
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
@@ -96,8 +100,10 @@ impl<T: Endpoint> Host<T> {
 
     /// Feeds an event to the engine and carries out its actions.
     pub(super) fn step(&self, event: Event<'_>) -> Consumed {
-        // Any task can begin a turn, and it begins with this call.
-        self.lanes.unpark();
+        self.begin_turn();
+        if let Event::Received { .. } = event {
+            self.pauses.hear();
+        }
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
@@ -120,10 +126,18 @@ impl<T: Endpoint> Host<T> {
         consumed
     }
 
+    /// Any task can begin a turn, and it begins with this call.
+    fn begin_turn(&self) {
+        if self.lanes.unpark() {
+            self.pauses.begin_turn(self.clock.now());
+        }
+    }
+
     fn carry_out(&self, engine: &mut Engine, actions: &mut Actions) {
         while !actions.is_empty() {
             let mut durable = None;
             let mut steps = Vec::new();
+            let mut peeks = Vec::new();
             for action in actions.drain() {
                 match action {
                     Action::Flush(id) => self.turn.mark_dirty(id),
@@ -142,6 +156,7 @@ impl<T: Endpoint> Host<T> {
                             socket.leave_for(home);
                         }
                     }
+                    Action::Peek(id) => peeks.push(id),
                     Action::Authenticate { connection, step } => steps.push((connection, step)),
                     // There is no journal yet, so a batch counts as durable at once.
                     Action::Persist(batch) => durable = Some(batch),
@@ -152,6 +167,12 @@ impl<T: Endpoint> Host<T> {
                 let challenge = format!("{}-{}", connection.slot(), connection.generation());
                 let verdict = auth::judge(&exchange, challenge.as_bytes());
                 let answer = Event::Authenticated { connection, step, verdict };
+                let _nothing = engine.step(self.clock.now(), answer, actions);
+            }
+            for connection in peeks {
+                let has_bytes =
+                    self.socket(connection).is_some_and(|socket| socket.endpoint.has_unread_bytes());
+                let answer = Event::Peeked { connection, has_bytes };
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
             if let Some(batch) = durable {
@@ -173,6 +194,7 @@ impl<T: Endpoint> Host<T> {
         listener: ListenerNumber,
         make: impl FnOnce(ConnectionId) -> T,
     ) -> Rc<Socket<T>> {
+        self.pauses.hear();
         let id = self.engine.borrow_mut().accept(self.clock.now(), admission);
         let socket = Rc::new(Socket::new(id, make(id), admission, listener));
         let mut sockets = self.sockets.borrow_mut();
@@ -221,11 +243,36 @@ impl<T: Endpoint> Host<T> {
         Some(bytes)
     }
 
-    /// Timers of a runtime fire only when the thread sleeps, so each turn checks the deadline.
+    /// Runs the timers of the engine if they are due, after everything that was received in this turn. Timers of a
+    /// runtime fire only when the thread sleeps, so each turn checks the deadline.
     pub(super) fn tick_if_due(&self) {
-        let due = self.engine.borrow().next_deadline();
-        if due.is_some_and(|due| due <= self.clock.now()) {
+        let now = self.clock.now();
+        let is_due = || self.engine.borrow().next_deadline().is_some_and(|due| due <= now);
+        if is_due() || self.pauses.late_ms(now) > PAUSE_MS || self.pauses.is_catching_up() {
+            self.look_for_pause(now);
+        }
+        if is_due() {
             let _nothing = self.step(Event::Tick);
+        }
+    }
+
+    fn look_for_pause(&self, now: engine::Instant) {
+        match self.pauses.look(now, self.clock.suspended_ms()) {
+            None => {}
+            Some(News::Paused { late_ms, was_suspended, is_logged }) => {
+                if is_logged {
+                    warn!(
+                        shard = self.number,
+                        late_ms,
+                        was_suspended,
+                        "the shard was paused; it reads what came meanwhile before it judges clients to be silent"
+                    );
+                }
+                let _nothing = self.step(Event::Paused { was_suspended });
+            }
+            Some(News::CaughtUp) => {
+                let _nothing = self.step(Event::CaughtUp);
+            }
         }
     }
 
@@ -283,7 +330,7 @@ impl<T: Endpoint> Host<T> {
     /// Takes a lent chunk back, of which `sent_bytes` were sent.
     pub(super) fn give_back(&self, id: ConnectionId, chunk: Chunk, sent_bytes: usize) {
         // This can be the first action of a turn.
-        self.lanes.unpark();
+        self.begin_turn();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
         engine.give_back(self.clock.now(), id, chunk, sent_bytes, &mut actions);
@@ -305,7 +352,8 @@ impl<T: Endpoint> Host<T> {
             }
         }
         let due = if self.is_exporting() { Some(engine::Instant::default()) } else { engine.next_deadline() };
-        due.map(|moment| self.clock.system(moment))
+        let wake = self.pauses.end_turn(due);
+        wake.map(|moment| self.clock.system(moment))
     }
 
     /// Publishes `$SYS` messages.

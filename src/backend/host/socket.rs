@@ -19,6 +19,9 @@ pub(in crate::backend) trait Endpoint {
     /// The connection has credit for its unconsumed bytes again, or is aborted.
     fn resume(&self);
 
+    /// Whether bytes of the peer, or its end, wait in the socket.
+    fn has_unread_bytes(&self) -> bool;
+
     /// `None` if the peer is gone.
     fn peer(&self) -> Option<SocketAddr>;
 }

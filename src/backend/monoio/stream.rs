@@ -55,6 +55,10 @@ impl tasks::Stream for Stream {
         let _ = rustix::net::shutdown(self.descriptor(), how);
     }
 
+    fn has_unread_bytes(&self) -> bool {
+        direct::is_readable(self.descriptor())
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         rustix::net::getpeername(self.descriptor()).ok().flatten().and_then(|peer| peer.try_into().ok())
     }

@@ -122,11 +122,11 @@ async fn run_control<R: Runtime>(
     }
 }
 
-/// Runs the timers of the engine when they are due.
+/// Starts a turn when the timers of the engine are due. The flusher runs them after everything that was received in that
+/// turn.
 async fn tick<R: Runtime>(shard: Rc<Shard<R>>) {
     loop {
         shard.deadline.reached::<R>().await;
-        let _nothing = shard.host.step(Event::Tick);
         shard.host.turn.yield_now().await;
     }
 }

@@ -58,6 +58,9 @@ pub(in crate::backend) trait Stream: Sized + 'static {
     /// Ends one direction or both. Errors are ignored: a peer that is gone needs no end.
     fn shut_down(&self, how: Shutdown);
 
+    /// Whether bytes of the peer, or its end, wait in the socket.
+    fn has_unread_bytes(&self) -> bool;
+
     /// `None` if the peer is gone.
     fn peer(&self) -> Option<SocketAddr>;
 }

@@ -86,6 +86,10 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
         }
     }
 
+    fn has_unread_bytes(&self) -> bool {
+        self.stream.has_unread_bytes()
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.stream.peer()
     }

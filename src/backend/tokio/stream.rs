@@ -9,9 +9,7 @@ use std::task::Poll;
 use socket2::SockRef;
 use tokio::sync::Notify;
 
-#[cfg(unix)]
-use crate::backend::direct;
-use crate::backend::tasks;
+use crate::backend::{direct, tasks};
 
 /// **Lives on:** the shard of its connection.
 pub(super) struct Stream(tokio::net::TcpStream);
@@ -66,6 +64,10 @@ impl tasks::Stream for Stream {
 
     fn shut_down(&self, how: Shutdown) {
         let _ = SockRef::from(&self.0).shutdown(how);
+    }
+
+    fn has_unread_bytes(&self) -> bool {
+        direct::is_readable(&self.0)
     }
 
     fn peer(&self) -> Option<SocketAddr> {

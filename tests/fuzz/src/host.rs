@@ -325,6 +325,11 @@ impl World {
                     let before = std::mem::replace(&mut self.lines[line].paused, false);
                     assert!(before, "resumed without being paused");
                 }
+                Action::Peek(id) => {
+                    let line = self.line(shard, id).expect("a live connection is looked at");
+                    let has_bytes = !self.lines[line].inbound.is_empty();
+                    self.step(shard, Event::Peeked { connection: id, has_bytes });
+                }
                 Action::Abort(id) => {
                     let line = self.line(shard, id).expect("a live connection is aborted");
                     self.close(line, ClosedBy::Host);

@@ -257,6 +257,13 @@ impl World {
                     let link = self.link_of(shard, connection).expect("a live connection is resumed");
                     self.links[link].paused = false;
                 }
+                Action::Peek(connection) => {
+                    let link = self.link_of(shard, connection).expect("a live connection is looked at");
+                    let link = &self.links[link];
+                    let has_ended = matches!(link.client_end, ClientEnd::Finished | ClientEnd::Reset);
+                    let has_bytes = has_ended || !link.inbound.is_empty();
+                    self.step(shard, Event::Peeked { connection, has_bytes });
+                }
                 Action::Abort(connection) => {
                     let link = self.link_of(shard, connection).expect("a live connection is aborted");
                     self.end_link(shard, link, ClosedBy::Host);

@@ -44,6 +44,8 @@ impl Connections {
             assert!(connection.send_quota <= connection.receive_maximum);
             assert!(connection.outbox.bytes() == 0 || connection.flush_asked);
             assert!(connection.session().is_none_or(|session| connection.owner == Some(session)));
+            let has_time = connection.silence_ms_max > 0 || connection.session().is_none();
+            assert!(has_time == (connection.timer.is_some() || connection.peeking) || connection.aborted);
             handing_over += usize::from(connection.phase == Phase::HandingOver);
         }
         assert!(outboxes == self.outboxes.bytes_held);

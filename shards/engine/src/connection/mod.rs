@@ -95,6 +95,10 @@ pub(crate) struct Connection {
     held: bool,
     /// The type of the packet that arrives.
     arriving: Option<PacketType>,
+    /// The host was asked whether bytes wait in the socket, and the answer has not come.
+    peeking: bool,
+    /// Bytes waited in the socket when the time for CONNECT had passed. It is not extended again.
+    was_extended: bool,
     /// `Abort` was asked for.
     aborted: bool,
     /// Its peer sent DISCONNECT.
@@ -144,6 +148,8 @@ impl Connection {
             starved: false,
             held: false,
             arriving: None,
+            peeking: false,
+            was_extended: false,
             aborted: false,
             has_disconnected: false,
             partial_packet: None,
@@ -287,6 +293,8 @@ pub(crate) struct Connections {
     starved: VecDeque<ConnectionId>,
     /// The connection that is not read in this step any more, because the step has done its share of work.
     spent: Option<ConnectionId>,
+    /// No silence counts before this moment, because nothing could arrive.
+    silence_from: Instant,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
     hand_overs: Vec<(ConnectionId, Vec<u8>)>,
     /// Sessions whose CONNACK has left; emptied after each packet or event.
@@ -311,6 +319,7 @@ impl Connections {
             gate: AckGate::new(),
             starved: VecDeque::new(),
             spent: None,
+            silence_from: Instant::default(),
             hand_overs: Vec::new(),
             opened: VecDeque::new(),
             accepted_count: 0,

@@ -149,6 +149,11 @@ impl Connections {
         self.current(id).paused = true;
     }
 
+    /// Bytes came, perhaps of a packet that is not whole, while the host catches up.
+    pub(crate) fn byte_received(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.current(id).received_at = turn.now;
+    }
+
     /// A control packet came. Returns how its connection reads it.
     pub(crate) fn packet_received(
         &mut self,

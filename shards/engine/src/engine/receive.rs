@@ -26,6 +26,9 @@ impl Rooms {
             turn.counters.stale += 1;
             return Consumed::of(bytes.len());
         };
+        if self.paused {
+            self.delivery.connections.byte_received(turn, id);
+        }
         let mut rest = bytes;
         let mut goes_on = false;
         loop {

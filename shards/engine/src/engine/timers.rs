@@ -1,6 +1,7 @@
 //! Timers that are due, and the end that each of them brings.
 
 use super::Rooms;
+use crate::base::ids::ConnectionId;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
@@ -30,9 +31,10 @@ impl Rooms {
         }
     }
 
-    /// Serves timers that are due until the step has done its share of work; the rest are due again at once.
+    /// Serves timers that are due until the step has done its share of work; the rest are due again at once. None is served
+    /// while something that came in time may wait unread.
     pub(super) fn run_timers(&mut self, turn: &mut Turn<'_>) {
-        while !turn.is_spent() {
+        while !turn.is_spent() && !self.paused {
             let moves_max = turn.work_left().saturating_mul(MOVES_PER_WORK);
             let mut moves_left = moves_max;
             let timer = turn.timers.pop_due(turn.now, &mut moves_left);
@@ -41,6 +43,21 @@ impl Rooms {
             turn.spend(TIMER_WORK);
             self.on_timer(turn, timer);
             self.settle(turn);
+        }
+    }
+
+    /// The host was paused: what came meanwhile is read before anything is judged to be late.
+    pub(super) fn on_paused(&mut self, turn: &mut Turn<'_>, was_suspended: bool) {
+        self.paused = true;
+        if was_suspended {
+            self.delivery.connections.begin_silence(turn.now);
+        }
+    }
+
+    /// The host has looked at the socket of a peer that was silent for too long.
+    pub(super) fn on_peeked(&mut self, turn: &mut Turn<'_>, id: ConnectionId, has_bytes: bool) {
+        if let Some(close) = self.delivery.connections.on_peeked(turn, id, has_bytes) {
+            self.close(turn, id, &close);
         }
     }
 

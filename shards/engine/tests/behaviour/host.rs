@@ -48,6 +48,8 @@ struct Line {
     drain: Drain,
     /// The bytes that the engine did not consume yet.
     unconsumed: Vec<u8>,
+    /// The bytes that the host has not received from the socket.
+    unread: Vec<u8>,
     /// The engine has to send `Resume` before more is offered.
     paused: bool,
     /// `Flush` came, and neither `Idle` nor `Close` was returned since.
@@ -133,6 +135,7 @@ impl Shard {
             version,
             drain: Drain::ALL,
             unconsumed: Vec::new(),
+            unread: Vec::new(),
             paused: false,
             flushing: false,
             closed: false,
@@ -190,6 +193,29 @@ impl Shard {
         if !line.paused {
             self.offer(client.line);
         }
+        self.settle();
+    }
+
+    /// Bytes of a client come that the host does not receive until [`Shard::read`].
+    pub(crate) fn arrive_unread(&mut self, client: Client, bytes: &[u8]) {
+        self.lines[client.line].unread.extend_from_slice(bytes);
+    }
+
+    /// Receives the bytes that wait in the socket of a client.
+    pub(crate) fn read(&mut self, client: Client) {
+        let bytes = core::mem::take(&mut self.lines[client.line].unread);
+        self.send_bytes(client, &bytes);
+    }
+
+    /// The host notices that it was paused.
+    pub(crate) fn pause(&mut self, was_suspended: bool) {
+        self.step(Event::Paused { was_suspended });
+        self.settle();
+    }
+
+    /// The host has received what came during a pause.
+    pub(crate) fn catch_up(&mut self) {
+        self.step(Event::CaughtUp);
         self.settle();
     }
 
@@ -478,6 +504,11 @@ impl Shard {
                     self.lines[line].paused = false;
                     self.offer(line);
                 }
+            }
+            Action::Peek(id) => {
+                let line = self.line(id).expect("a live connection is looked at");
+                let has_bytes = !self.lines[line].unread.is_empty();
+                self.step(Event::Peeked { connection: id, has_bytes });
             }
             Action::Abort(id) => {
                 if let Some(line) = self.line(id) {

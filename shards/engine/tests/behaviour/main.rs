@@ -16,6 +16,7 @@ mod memory;
 mod notices;
 mod operator;
 mod oracle;
+mod pauses;
 mod publish;
 mod queues;
 mod random;
