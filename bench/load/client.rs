@@ -345,6 +345,7 @@ pub(crate) fn encode_connect(identity: &Identity<'_>, out: &mut Vec<u8>) {
     let expiry = identity.version.is_v5() && identity.expiry_s > 0;
     let connect = Connect {
         version: identity.version,
+        is_bridge: false,
         clean_start: identity.clean_start,
         keep_alive_s: identity.keep_alive_s,
         client_id: identity.name,

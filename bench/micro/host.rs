@@ -195,6 +195,7 @@ impl Host {
 pub(crate) fn connect(name: &str) -> Connect<'_> {
     Connect {
         version: VERSION,
+        is_bridge: false,
         clean_start: true,
         keep_alive_s: 60,
         client_id: name,

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tracing::{info, warn};
 
 use crate::config::{BindAddress, Config, Io};
@@ -19,8 +19,15 @@ use crate::net::interface::socket_address;
 /// Length of the accept queue of a listener; `net.core.somaxconn` can lower it.
 const BACKLOG: i32 = 4_096;
 
-/// Whether an accepted socket inherits `TCP_NODELAY` from its listener, which saves a system call for each connection.
-pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(target_os = "linux");
+/// Whether an accepted socket inherits the options of [`set_connection_options`] from its listener, which saves system calls
+/// for each connection.
+pub(crate) const OPTIONS_ARE_INHERITED: bool = cfg!(target_os = "linux");
+
+/// A peer that vanished and whose keep alive is 0 is noticed by probes of TCP: after a silence of five minutes, by six
+/// probes that nobody answers in three more. They cost a connection that is in use nothing.
+const PROBE_AFTER: Duration = Duration::from_mins(5);
+const KEEPALIVE_PROBE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_PROBES: u32 = 6;
 
 /// Number of checks of a port in use, before the last one that counts.
 const PROBES_MAX: u32 = 10;
@@ -124,12 +131,25 @@ fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener>
         // Accepted sockets inherit the size.
         socket.set_send_buffer_size(send_buffer_bytes as usize)?;
     }
-    if NODELAY_IS_INHERITED {
-        socket.set_tcp_nodelay(true)?;
+    if OPTIONS_ARE_INHERITED {
+        set_connection_options(&SockRef::from(&socket))?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Sets the options of a connection: no delay that collects small packets, and probes that notice a peer which vanished.
+///
+/// # Errors
+/// If the system refuses one of them. The socket still works.
+pub(crate) fn set_connection_options(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(KEEPALIVE_PROBE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&probes)
 }
 
 /// Like `probe`, but repeats the check of a port in use for a short while: `io_uring` holds the port of a killed
@@ -227,12 +247,19 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_accepted_socket_has_nodelay() {
+    fn an_accepted_socket_has_the_options_of_a_connection() {
         let shards = bind(&config(vec![LOOPBACK], 0), 1).unwrap();
         let address = shards[0][0].local_addr().unwrap();
         let _peer = std::net::TcpStream::connect(address).unwrap();
         let (accepted, _) = shards[0][0].accept().unwrap();
-        assert!(NODELAY_IS_INHERITED && accepted.nodelay().unwrap());
+        let socket = SockRef::from(&accepted);
+        assert!(OPTIONS_ARE_INHERITED && socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        let probes = (
+            socket.tcp_keepalive_time().unwrap(),
+            socket.tcp_keepalive_interval().unwrap(),
+            socket.tcp_keepalive_retries().unwrap(),
+        );
+        assert_eq!(probes, (PROBE_AFTER, KEEPALIVE_PROBE_INTERVAL, KEEPALIVE_PROBES));
     }
 
     #[test]

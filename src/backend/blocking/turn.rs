@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use engine::{ClosedBy, ConnectionId, Event, Lend};
+use socket2::SockRef;
 use tracing::debug;
 
 use super::accept::Acceptor;
@@ -17,7 +18,7 @@ use crate::backend::Parts;
 use crate::backend::host::{Endpoint, Flushed, HandOver, Host, Linger, Transport};
 use crate::error::StartupError;
 use crate::net::accept_backoff::ErrorLog;
-use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED, set_connection_options};
 use crate::process::clock;
 use crate::shard::control::Control;
 
@@ -87,9 +88,9 @@ impl Shard {
     fn handle(&self, event: ThreadEvent) {
         match event {
             ThreadEvent::Accepted { stream, listener, peer, admission } => {
-                if !NODELAY_IS_INHERITED {
-                    // Without the option the socket still works, with a higher latency.
-                    let _ = stream.set_nodelay(true);
+                if !OPTIONS_ARE_INHERITED {
+                    // Without them the socket still works.
+                    let _ = set_connection_options(&SockRef::from(&stream));
                 }
                 let target = self.host.take_target();
                 debug!(shard = self.host.number, %listener, %peer, ?admission, target, "accepted");

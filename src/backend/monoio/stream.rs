@@ -6,8 +6,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix;
 
 use monoio::net::UnixStream;
+use socket2::SockRef;
 
 use crate::backend::{direct, tasks};
+use crate::net::listen::set_connection_options;
 
 /// A socket in blocking mode; the calls on it return at once in any mode. **Lives on:** the shard of its connection.
 ///
@@ -41,9 +43,8 @@ impl tasks::Stream for Stream {
         direct::send(self.descriptor(), bytes)
     }
 
-    fn set_nodelay(&self) -> io::Result<()> {
-        rustix::net::sockopt::set_tcp_nodelay(self.descriptor(), true)?;
-        Ok(())
+    fn set_options(&self) -> io::Result<()> {
+        set_connection_options(&SockRef::from(&self.descriptor()))
     }
 
     fn shut_down(&self, how: Shutdown) {

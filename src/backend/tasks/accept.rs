@@ -10,7 +10,7 @@ use tracing::debug;
 use super::socket::TaskSocket;
 use super::{Listener, Runtime, Shard, Stream, receive};
 use crate::net::accept_backoff::ACCEPT_PAUSE;
-use crate::net::listen::{ListenerNumber, NODELAY_IS_INHERITED};
+use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED};
 use crate::process::clock;
 
 impl<R: Runtime> Shard<R> {
@@ -35,9 +35,9 @@ impl<R: Runtime> Shard<R> {
         peer: SocketAddr,
         admission: Admission,
     ) {
-        if !NODELAY_IS_INHERITED {
-            // Without the option the socket still works, with a higher latency.
-            let _ = stream.set_nodelay();
+        if !OPTIONS_ARE_INHERITED {
+            // Without them the socket still works.
+            let _ = stream.set_options();
         }
         let target = self.host.take_target();
         if target != self.host.number {

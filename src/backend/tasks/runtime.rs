@@ -52,8 +52,8 @@ pub(in crate::backend) trait Stream: Sized + 'static {
     /// Sends as many of `bytes` as the kernel takes.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Disables the delay that collects small packets (`TCP_NODELAY`).
-    fn set_nodelay(&self) -> io::Result<()>;
+    /// Sets the options of a connection, where a socket does not inherit them.
+    fn set_options(&self) -> io::Result<()>;
 
     /// Ends one direction or both. Errors are ignored: a peer that is gone needs no end.
     fn shut_down(&self, how: Shutdown);

@@ -10,6 +10,7 @@ use socket2::SockRef;
 use tokio::sync::Notify;
 
 use crate::backend::{direct, tasks};
+use crate::net::listen::set_connection_options;
 
 /// **Lives on:** the shard of its connection.
 pub(super) struct Stream(tokio::net::TcpStream);
@@ -58,8 +59,8 @@ impl tasks::Stream for Stream {
         self.0.try_write(bytes)
     }
 
-    fn set_nodelay(&self) -> io::Result<()> {
-        self.0.set_nodelay(true)
+    fn set_options(&self) -> io::Result<()> {
+        set_connection_options(&SockRef::from(&self.0))
     }
 
     fn shut_down(&self, how: Shutdown) {

@@ -171,6 +171,7 @@ pub(crate) fn connect<'a>(version: ProtocolVersion, c: &mut Choices<'_>) -> Conn
     let method = v5(version, c, |c| c.one_in(4)).unwrap_or_default().then_some("method");
     Connect {
         version,
+        is_bridge: false,
         clean_start: c.one_in(3),
         keep_alive_s: c.pick(&[0, 1, 10, u16::MAX]),
         client_id: c.pick(&CLIENTS),

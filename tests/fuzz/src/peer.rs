@@ -154,6 +154,7 @@ pub(crate) fn clean_start(client_id: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     Packet::Connect(Connect {
         version: ProtocolVersion::V5,
+        is_bridge: false,
         clean_start: true,
         keep_alive_s: 0,
         client_id,

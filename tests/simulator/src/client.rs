@@ -91,6 +91,7 @@ impl World {
         });
         let connect = Connect {
             version,
+            is_bridge: false,
             clean_start: options.clean_start,
             keep_alive_s: 0,
             client_id: &identity.name,

@@ -48,6 +48,7 @@ impl Connection {
     pub(crate) fn set_limits(&mut self, connect: &Connect<'_>) {
         assert!(matches!(self.phase, Phase::Fresh(_)));
         self.version = connect.version;
+        self.is_bridge = connect.is_bridge;
         let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);
         self.packet_bytes_max = packet_bytes_max.min(PACKET_BYTES_MAX);
         self.problem_information = connect.properties.request_problem_information.unwrap_or(true);

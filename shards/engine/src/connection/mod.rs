@@ -118,6 +118,8 @@ pub(crate) struct Connection {
     timer: Option<TimerId>,
     /// The client's Maximum Packet Size, in bytes.
     packet_bytes_max: u32,
+    /// It is a bridge of mosquitto: its subscriptions have No Local and Retain As Published, for which 3.1.1 has no options.
+    is_bridge: bool,
     /// Whether acknowledgements may carry a reason string [MQTT-3.1.2-29].
     problem_information: bool,
     /// The client's Receive Maximum, and the part of it that is left [MQTT-3.3.4-9].
@@ -160,6 +162,7 @@ impl Connection {
             silence_ms_max: 0,
             timer: None,
             packet_bytes_max: PACKET_BYTES_MAX,
+            is_bridge: false,
             problem_information: true,
             receive_maximum: u16::MAX,
             send_quota: u16::MAX,
@@ -188,6 +191,10 @@ impl Connection {
     /// Packets that came from the client.
     pub(crate) fn packets_received(&self) -> u32 {
         self.packets_received
+    }
+
+    pub(crate) fn is_bridge(&self) -> bool {
+        self.is_bridge
     }
 
     pub(crate) fn problem_information(&self) -> bool {

@@ -13,10 +13,10 @@ use super::backlog::{LongPacket, LongPacketKind};
 use super::close::SUBSCRIPTION_WORK;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
-use crate::connection::Close;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::bounded_write::append_bounded;
 use crate::connection::reason_string::reason_string;
+use crate::connection::{Close, Connection};
 use crate::limits::Limits;
 use crate::session::replays::{ReplayShards, ReplayTerms, Since};
 use crate::shared::reassignment::Leaving;
@@ -207,8 +207,11 @@ impl Rooms {
         if let Some(cause) = unsupported_filter(turn.limits, filter) {
             return cause.reason();
         }
-        let options =
+        let mut options =
             SubscribeOptions { qos: terms.options.qos.min(turn.limits.maximum_qos), ..terms.options };
+        if self.is_bridge(id) {
+            options = options_of_bridge(filter, options);
+        }
         let terms = ReplayTerms { options, ..terms };
         if filter.levels().count() > usize::from(turn.limits.topic_levels_max) {
             return ReasonCode::TopicFilterInvalid;
@@ -244,6 +247,14 @@ impl Rooms {
             QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
             QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
         }
+    }
+
+    /// Whether the client of a session is a bridge of mosquitto.
+    fn is_bridge(&mut self, id: SessionId) -> bool {
+        let connection = self.delivery.sessions.of_connection(id).connection();
+        connection
+            .and_then(|connection| self.delivery.connections.get(connection))
+            .is_some_and(Connection::is_bridge)
     }
 
     /// Starts to send the retained messages of a filter to a session.
@@ -312,6 +323,12 @@ impl Rooms {
         delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
     }
+}
+
+/// The options that mosquitto gives to each subscription of a bridge before 5.0: no message comes back to it, and the retain
+/// flag stays as it is. No Local cannot be set on a shared subscription [MQTT-3.8.3-4].
+fn options_of_bridge(filter: &TopicFilter<'_>, options: SubscribeOptions) -> SubscribeOptions {
+    SubscribeOptions { no_local: filter.share_name().is_none(), retain_as_published: true, ..options }
 }
 
 /// The reason why a SUBSCRIBE asks for more than CONNACK offered, if it does.

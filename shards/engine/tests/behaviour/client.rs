@@ -168,6 +168,7 @@ impl<'a> Hello<'a> {
         Self {
             connect: Connect {
                 version,
+                is_bridge: false,
                 clean_start: true,
                 keep_alive_s: 0,
                 client_id,
@@ -191,6 +192,12 @@ impl<'a> Hello<'a> {
     pub(crate) fn resume(mut self) -> Self {
         self.connect.clean_start = false;
         self.expiry_s(3_600)
+    }
+
+    /// Names itself a bridge of mosquitto.
+    pub(crate) fn bridge(mut self) -> Self {
+        self.connect.is_bridge = true;
+        self
     }
 
     pub(crate) fn expiry_s(mut self, expiry_s: u32) -> Self {

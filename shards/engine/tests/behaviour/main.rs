@@ -4,6 +4,7 @@
 mod ack_gate;
 mod aliases;
 mod authentication;
+mod bridges;
 mod client;
 mod close_reasons;
 mod connect;

@@ -19,11 +19,16 @@ const FLAG_WILL_RETAIN: u8 = 0b0010_0000;
 const FLAG_PASSWORD: u8 = 0b0100_0000;
 const FLAG_USER_NAME: u8 = 0b1000_0000;
 
+/// The bit of the protocol level by which a bridge of mosquitto names itself. 5.0 has options for what it means.
+const BRIDGE: u8 = 0b1000_0000;
+
 /// A client requests a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
     /// The protocol version of the connection.
     pub version: ProtocolVersion,
+    /// Whether the client is a bridge of mosquitto, which says so before 5.0 by the upper bit of the protocol level.
+    pub is_bridge: bool,
     /// Whether to discard an existing session. Before 5.0 this is "clean session", which also ends the session with the
     /// connection.
     pub clean_start: bool,
@@ -45,7 +50,7 @@ impl<'a> Connect<'a> {
     /// The version that the body of a CONNECT begins with, if that much of it has come and the version is known.
     #[must_use]
     pub fn version_of(body: &[u8]) -> Option<ProtocolVersion> {
-        read_version(&mut Reader::new(body)).ok()
+        read_version(&mut Reader::new(body)).ok().map(|(version, _)| version)
     }
 
     /// Reads the body of a CONNECT.
@@ -55,7 +60,7 @@ impl<'a> Connect<'a> {
     /// the fields differ from those that the flags announce, or a property is invalid.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
-        let version = read_version(&mut reader)?;
+        let (version, is_bridge) = read_version(&mut reader)?;
         let flags = reader.u8()?;
         if flags & FLAG_RESERVED != 0 {
             return Err(Malformed::ConnectFlagReserved);
@@ -89,6 +94,7 @@ impl<'a> Connect<'a> {
         reader.finish()?;
         Ok(Self {
             version,
+            is_bridge,
             clean_start: flags & FLAG_CLEAN_START != 0,
             keep_alive_s,
             client_id,
@@ -106,7 +112,7 @@ impl<'a> Connect<'a> {
 
     fn encode_body(&self, out: &mut Vec<u8>) {
         write::text(out, self.version.name());
-        out.push(self.version.level());
+        out.push(self.version.level() | if self.is_bridge { BRIDGE } else { 0 });
         out.push(self.flags());
         write::u16(out, self.keep_alive_s);
         if self.version.is_v5() {
@@ -140,8 +146,9 @@ impl<'a> Connect<'a> {
     }
 }
 
-/// Reads protocol name and level; together they select the standard of the rest.
-fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, Malformed> {
+/// Reads protocol name and level; together they select the standard of the rest. Also returns whether the bit of a bridge is
+/// set.
+fn read_version(reader: &mut Reader<'_>) -> Result<(ProtocolVersion, bool), Malformed> {
     let name = reader.text()?;
     let versions: &[_] = match name {
         "MQTT" => &[ProtocolVersion::V3_1_1, ProtocolVersion::V5],
@@ -149,11 +156,15 @@ fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, Malformed> {
         _ => return Err(Malformed::ProtocolNameUnknown),
     };
     let level = reader.u8()?;
-    versions
-        .iter()
-        .copied()
-        .find(|version| version.level() == level)
-        .ok_or(Malformed::UnsupportedProtocolVersion { level })
+    for &version in versions {
+        if version.level() == level {
+            return Ok((version, false));
+        }
+        if version.level() | BRIDGE == level && !version.is_v5() {
+            return Ok((version, true));
+        }
+    }
+    Err(Malformed::UnsupportedProtocolVersion { level })
 }
 
 /// The properties of a CONNECT.

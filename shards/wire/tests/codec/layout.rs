@@ -26,6 +26,7 @@ fn id(number: u16) -> PacketId {
 fn connect(version: ProtocolVersion) -> Connect<'static> {
     Connect {
         version,
+        is_bridge: false,
         clean_start: true,
         keep_alive_s: 60,
         client_id: "c",
@@ -41,6 +42,9 @@ fn connect_has_its_layout_in_every_version() {
     check(V3_1, &Packet::Connect(connect(V3_1)), b"\x10\x0F\0\x06MQIsdp\x03\x02\0\x3C\0\x01c");
     check(V3_1_1, &Packet::Connect(connect(V3_1_1)), b"\x10\x0D\0\x04MQTT\x04\x02\0\x3C\0\x01c");
     check(V5, &Packet::Connect(connect(V5)), b"\x10\x0E\0\x04MQTT\x05\x02\0\x3C\0\0\x01c");
+    let bridge = |version| Packet::Connect(Connect { is_bridge: true, ..connect(version) });
+    check(V3_1, &bridge(V3_1), b"\x10\x0F\0\x06MQIsdp\x83\x02\0\x3C\0\x01c");
+    check(V3_1_1, &bridge(V3_1_1), b"\x10\x0D\0\x04MQTT\x84\x02\0\x3C\0\x01c");
 }
 
 #[test]

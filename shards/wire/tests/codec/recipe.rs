@@ -232,6 +232,7 @@ impl Recipe {
         let user_name = self.maybe(1, self.texts[1].as_str());
         Connect {
             version: self.version,
+            is_bridge: !self.version.is_v5() && self.choice(1),
             clean_start: self.choice(0),
             keep_alive_s: self.short(1),
             client_id: &self.texts[0],
