@@ -84,7 +84,6 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     }
     open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
-    open_files::warn_if_too_few(config.max_connections, shard_count);
     log_memory_limit(config.memory_bytes_max, &memory_origin);
 
     if config.test_authentication {
@@ -93,6 +92,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
         );
     }
     listen::check(&mut config, bind_explicit)?;
+    let permits = open_files::budget(&config, shard_count)?.permits(config.max_connections);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
@@ -102,7 +102,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
-    let shards = thread::start(&config, shard_count, key, sessions, &writer.feed())?;
+    let shards = thread::start(&config, shard_count, permits, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));

@@ -78,6 +78,17 @@ impl Backend {
         Ok((backends, doorbells.into_iter().collect()))
     }
 
+    /// The most accepts on one listener that can be under way at the same time.
+    pub(crate) fn accepts_outstanding(io: Io) -> usize {
+        match io {
+            #[cfg(unix)]
+            Io::Auto | Io::Uring => monoio::ACCEPT_TASKS,
+            #[cfg(not(unix))]
+            Io::Auto | Io::Uring => 1,
+            Io::Epoll | Io::Tokio | Io::Blocking => 1,
+        }
+    }
+
     /// Selects the backend for an `io`; no other place does.
     fn new(io: Io) -> Result<(Self, Doorbell), StartupError> {
         match io {

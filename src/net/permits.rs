@@ -2,12 +2,9 @@
 //! Invariant: every connection that is served or turned away holds one permit until it is closed, also while it moves
 //! between two shards.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use engine::Admission;
-
-/// Connections above the limit that are accepted at the same time only to be refused with a reason code.
-const TURNED_AWAY_MAX: u32 = 64;
 
 #[expect(clippy::disallowed_types, reason = "one count that all shards keep: connections, not messages")]
 type Shared<T> = std::sync::Arc<T>;
@@ -19,20 +16,26 @@ pub(crate) struct ConnectionPermits(Shared<Counts>);
 #[derive(Debug)]
 struct Counts {
     max: u32,
+    /// Connections above `max` that are accepted at the same time only to be refused with a reason code.
+    turned_away_max: u32,
     served: AtomicU32,
     turned_away: AtomicU32,
     /// Connections that were sent all data and the end of the stream, and whose peer has not closed yet.
     lingering: AtomicU32,
+    /// Connections so far for which there was no permit of either kind.
+    unanswered: AtomicU64,
 }
 
 impl ConnectionPermits {
-    /// Permits for `max` connections.
-    pub(crate) fn new(max: u32) -> Self {
+    /// Permits for `max` connections, and for `turned_away_max` more that are only told so.
+    pub(crate) fn new(max: u32, turned_away_max: u32) -> Self {
         Self(Shared::new(Counts {
             max,
+            turned_away_max,
             served: AtomicU32::new(0),
             turned_away: AtomicU32::new(0),
             lingering: AtomicU32::new(0),
+            unanswered: AtomicU64::new(0),
         }))
     }
 
@@ -44,9 +47,10 @@ impl ConnectionPermits {
         };
         if take(&self.0.served, self.0.max) {
             Some(Admission::Serve)
-        } else if take(&self.0.turned_away, TURNED_AWAY_MAX) {
+        } else if take(&self.0.turned_away, self.0.turned_away_max) {
             Some(Admission::TurnAway)
         } else {
+            self.0.unanswered.fetch_add(1, Relaxed);
             None
         }
     }
@@ -82,6 +86,11 @@ impl ConnectionPermits {
         self.0.served.load(Relaxed)
     }
 
+    /// Connections so far that were closed without an answer, for want of a permit.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.0.unanswered.load(Relaxed)
+    }
+
     /// Maximum number of connections that are served.
     pub(crate) fn max(&self) -> u32 {
         self.0.max
@@ -97,9 +106,11 @@ impl ConnectionPermits {
 mod tests {
     use super::*;
 
+    const TURNED_AWAY_MAX: u32 = 5;
+
     #[test]
     fn permits_are_exact_and_a_few_more_connections_are_turned_away() {
-        let permits = ConnectionPermits::new(2);
+        let permits = ConnectionPermits::new(2, TURNED_AWAY_MAX);
         assert!(permits.is_idle());
         let acquired: Vec<_> = (0..2 + TURNED_AWAY_MAX).map(|_| permits.acquire()).collect();
         assert_eq!(acquired[..2], [Some(Admission::Serve); 2]);
@@ -108,7 +119,7 @@ mod tests {
         permits.release(Admission::Serve);
         assert_eq!(permits.acquire(), Some(Admission::Serve));
         assert_eq!(permits.acquire(), None);
-        assert_eq!(permits.in_use(), 2);
+        assert_eq!((permits.in_use(), permits.unanswered()), (2, 2));
         for admission in acquired.into_iter().flatten() {
             assert!(!permits.is_idle() && !permits.all_linger());
             permits.release(admission);
@@ -118,7 +129,7 @@ mod tests {
 
     #[test]
     fn all_linger_once_each_connection_lingers() {
-        let permits = ConnectionPermits::new(1);
+        let permits = ConnectionPermits::new(1, TURNED_AWAY_MAX);
         let acquired = [permits.acquire(), permits.acquire()];
         permits.begin_linger();
         assert!(!permits.all_linger());

@@ -54,6 +54,8 @@ shard_totals! {
     sessions,
     /// Sessions that expired.
     sessions_expired,
+    /// Connections above the maximum that were refused with a reason.
+    connections_turned_away,
     /// Connections that the operator closed.
     closed_by_operator,
     /// Subscriptions of all sessions (gauge).
@@ -124,10 +126,12 @@ pub(crate) struct ShardReport {
 pub(crate) struct Totals {
     /// Current connections, including those that move between two shards.
     pub(crate) connections: u64,
-    /// Maximum number of connections, as configured.
+    /// Maximum number of connections: as configured, or as many as the limit of open files leaves room for.
     pub(crate) connections_max: u64,
     /// Messages that waited for clients when the shards ended; 0 before.
     pub(crate) pending_at_end: u64,
+    /// Connections above that number that were closed without an answer, because even those that are told so were too many.
+    pub(crate) connections_unanswered: u64,
     /// All other counters.
     pub(crate) shards: ShardTotals,
 }
@@ -279,6 +283,7 @@ mod tests {
             connections: 1_234,
             connections_max: 10_000,
             pending_at_end: 0,
+            connections_unanswered: 0,
             shards: ShardTotals {
                 messages_received: 45_678,
                 messages_sent: 123_456,

@@ -85,6 +85,8 @@ impl SysTopics {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
         add_totals(sums, self.clients_max, &mut add);
+        let too_many = sums.connections_turned_away + totals.connections_unanswered;
+        add("clients/refused/too_many_connections", too_many);
         let percents = self.busy.percents(shards);
         for (number, (ShardReport { totals, .. }, busy_percent)) in shards.iter().zip(percents).enumerate() {
             let mut prefix = String::new();

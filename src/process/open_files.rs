@@ -1,14 +1,24 @@
-//! The limit of open files of the process: raised as far as the system permits, and compared with `max_connections`.
+//! The limit of open files of the process: raised as far as the system permits, and divided between connections and all else.
+//! Invariant: connections never take the descriptors of the reserve. Otherwise a crowd of clients could keep acknowledged
+//! subscriptions from being written.
 
 #[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
+use crate::backend::Backend;
+use crate::config::Config;
+use crate::error::StartupError;
+use crate::net::permits::ConnectionPermits;
+
 /// Descriptors of the process that are not connections: standard streams, signals, data and log files, and a reserve.
 const RESERVED: u64 = 24;
 
-/// Descriptors of a shard that are not connections: its listeners, its ring or epoll instance, and its doorbell.
-const RESERVED_BY_SHARD: u64 = 8;
+/// Descriptors of a shard that are neither connections nor listeners: its ring or epoll instance, its doorbell, and a reserve.
+const RESERVED_BY_SHARD: u64 = 6;
+
+/// Connections above the limit that are accepted at the same time only to be refused with a reason code.
+const TURNED_AWAY_MAX: u32 = 64;
 
 /// Maximum number of open files and sockets; `u64::MAX` without a limit.
 #[cfg(unix)]
@@ -44,28 +54,67 @@ pub(crate) fn limit() -> u64 {
 #[cfg(not(unix))]
 pub(crate) fn raise_limit() {}
 
-/// Logs a warning if the limit of open files is reached before `connections_max`.
-pub(crate) fn warn_if_too_few(connections_max: u32, shard_count: u16) {
+/// The connections that the limit of open files leaves room for. The rest stays free for everything else, so that no number of
+/// connections keeps the broker from writing its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// Connections that can be served.
+    pub(crate) connections_possible: u64,
+    /// Connections beyond these that can be open at the same time, only to be refused with a reason.
+    pub(crate) turned_away_max: u32,
+}
+
+/// The budget of a process with this configuration. Logs a warning if it is less than `max_connections`.
+///
+/// # Errors
+/// If no connection is possible.
+pub(crate) fn budget(config: &Config, shard_count: u16) -> Result<Budget, StartupError> {
     let open_files_max = limit();
-    let connections_possible = connections_possible(open_files_max, shard_count);
-    if connections_possible < u64::from(connections_max) {
+    let budget = Budget::of(open_files_max, reserved(config, shard_count));
+    let connections_possible = budget.connections_possible;
+    if connections_possible == 0 {
+        return Err(StartupError::TooManyOpenFiles { what: "serve any connection".to_owned() });
+    }
+    if connections_possible < u64::from(config.max_connections) {
         warn!(
             open_files_max,
-            max_connections = connections_max,
+            max_connections = config.max_connections,
             connections_possible,
-            "too few open files for max_connections: raise the limit with `ulimit -n`, with \
-             /etc/security/limits.d, or with LimitNOFILE= in the systemd unit, or lower max_connections"
+            "too few open files for max_connections: connections beyond connections_possible are refused; raise the limit \
+             with `ulimit -n`, with /etc/security/limits.d, or with LimitNOFILE= in the systemd unit, or lower max_connections"
         );
+    }
+    Ok(budget)
+}
+
+impl Budget {
+    fn of(open_files_max: u64, reserved: u64) -> Self {
+        let for_connections = open_files_max.saturating_sub(reserved);
+        // Of very few, most are for connections that are served.
+        let turned_away_max =
+            u32::try_from(for_connections / 8).map_or(TURNED_AWAY_MAX, |few| few.min(TURNED_AWAY_MAX));
+        Self { connections_possible: for_connections - u64::from(turned_away_max), turned_away_max }
+    }
+
+    /// The permits of the process: at most `connections_max`, and no more than are possible.
+    pub(crate) fn permits(self, connections_max: u32) -> ConnectionPermits {
+        let possible = u32::try_from(self.connections_possible).unwrap_or(u32::MAX);
+        ConnectionPermits::new(connections_max.min(possible), self.turned_away_max)
     }
 }
 
-fn connections_possible(open_files_max: u64, shard_count: u16) -> u64 {
-    open_files_max.saturating_sub(RESERVED + RESERVED_BY_SHARD * u64::from(shard_count))
+/// Descriptors that are not connections with a permit.
+fn reserved(config: &Config, shard_count: u16) -> u64 {
+    // A connection that was accepted has a descriptor before it is known whether there is a permit for it.
+    let by_listener = 1 + Backend::accepts_outstanding(config.io) as u64;
+    let by_shard = RESERVED_BY_SHARD + by_listener * config.bind.len() as u64;
+    RESERVED + by_shard * u64::from(shard_count)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Io;
 
     #[test]
     #[cfg(unix)]
@@ -78,8 +127,28 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_below_the_reserve_leaves_no_connection() {
-        assert_eq!(connections_possible(10, 1), 0);
-        assert_eq!(connections_possible(RESERVED + 2 * RESERVED_BY_SHARD + 10_000, 2), 10_000);
+    fn the_reserve_is_never_given_to_connections() {
+        for reserved in [0, 40, 1_000] {
+            for open_files_max in (0..2_000).chain([100_000, u64::MAX]) {
+                let Budget { connections_possible, turned_away_max } = Budget::of(open_files_max, reserved);
+                let for_connections = connections_possible + u64::from(turned_away_max);
+                assert_eq!(for_connections, open_files_max.saturating_sub(reserved));
+                assert!(turned_away_max <= TURNED_AWAY_MAX && connections_possible >= for_connections / 2);
+            }
+        }
+        let plenty = Budget::of(100_064, 64);
+        assert_eq!(plenty, Budget { connections_possible: 99_936, turned_away_max: 64 });
+        assert_eq!((plenty.permits(10_000).max(), plenty.permits(1_000_000).max()), (10_000, 99_936));
+        assert_eq!(Budget::of(u64::MAX, 64).permits(u32::MAX).max(), u32::MAX);
+    }
+
+    #[test]
+    fn the_reserve_grows_with_shards_and_listeners() {
+        let config = Config { io: Io::Epoll, ..Config::default() };
+        assert_eq!(config.bind.len(), 2);
+        let (one, two) = (reserved(&config, 1), reserved(&config, 2));
+        assert_eq!((one, two), (RESERVED + 10, RESERVED + 20));
+        let ring = Config { io: Io::Auto, ..config };
+        assert!(reserved(&ring, 1) > one);
     }
 }

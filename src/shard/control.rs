@@ -158,6 +158,7 @@ fn sum<'a>(permits: &ConnectionPermits, gauges: impl Iterator<Item = &'a Gauges>
     let mut totals = Totals {
         connections: permits.in_use().into(),
         connections_max: permits.max().into(),
+        connections_unanswered: permits.unanswered(),
         ..Totals::default()
     };
     for gauges in gauges {

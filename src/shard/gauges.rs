@@ -51,6 +51,7 @@ impl Gauges {
             attached: engine.attached_count().into(),
             sessions: engine.session_count().into(),
             sessions_expired: counters.sessions_expired,
+            connections_turned_away: counters.connections_refused,
             closed_by_operator: counters.closed_by_operator,
             subscriptions: engine.subscription_count() as u64,
             shared_subscriptions: engine.shared_subscription_count() as u64,

@@ -40,12 +40,12 @@ type StartReport = Receiver<Result<Started, StartupError>>;
 pub(crate) fn start(
     config: &Config,
     shard_count: u16,
+    permits: ConnectionPermits,
     key: Entropy,
     sessions: Vec<SessionRecord>,
     feed: &Feed,
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
-    let permits = ConnectionPermits::new(config.max_connections);
     let listeners = listen::bind(config, shard_count)?;
     let addresses: Vec<_> = listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;

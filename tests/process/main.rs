@@ -15,6 +15,7 @@ mod environment;
 mod features;
 mod hang_up;
 mod limits;
+mod open_files;
 mod restarting;
 mod service_manager;
 mod starting;

@@ -196,7 +196,7 @@ fn too_few_open_files_are_warned_about_and_survived() {
     let directory = Directory::new();
     let limited = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""].map(str::to_owned);
     let mut command = wrapped_command_in(&directory, &limited);
-    command.args(["--bind", "127.0.0.1", "--port", "0", "--io", Io::Epoll.flag()]);
+    command.args(["--bind", "127.0.0.1", "--port", "0", "--shards", "1", "--io", Io::Epoll.flag()]);
     let mut broker = Broker::spawn(directory, command, 1);
     let warning =
         broker.process().wait_for(0, "warning", |line| line.contains("WARN") && line.contains("ulimit -n"));

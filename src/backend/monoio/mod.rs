@@ -25,7 +25,7 @@ pub(super) use runtime::{Built, build};
 use stream::{Listener, Stream};
 
 /// Outstanding accepts on a listener. Each completes for one connection, and many clients can connect at once.
-const ACCEPT_TASKS: usize = 8;
+pub(super) const ACCEPT_TASKS: usize = 8;
 
 /// monoio as a runtime for tasks.
 struct Monoio {
