@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use admin::health;
 use admin::operator::{self, DisconnectCommand};
 use cli::{Arguments, CliCommand, Invocation};
-use config::{Ceiling, Config, Effective, Origin};
+use config::{Ceiling, Config, Effective, Notice, Origin};
 use error::StartupError;
 use net::listen;
 use observe::statistics::{Report, Trigger};
@@ -33,6 +33,7 @@ use observe::sys_topics::SysTopics;
 use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
+use process::terminal::Terminal;
 use process::{logging, open_files, systemd};
 use shard::{cores, placement_key, thread};
 
@@ -77,25 +78,16 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
-    let configuration = file.as_deref().unwrap_or(Path::new("defaults, environment and flags")).display();
-    info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
-    for notice in &notices {
-        if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
-    }
+    log_start(&config, file.as_deref(), &notices);
     open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
     log_memory_limit(config.memory_bytes_max, &memory_origin);
-
-    if config.test_authentication {
-        warn!(
-            "test_authentication is on: any client that echoes a challenge is let in; use it for tests only"
-        );
-    }
     listen::check(&mut config, bind_explicit)?;
     let permits = open_files::budget(&config, shard_count)?.permits(config.max_connections);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
+    let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
     let mut report = Report::start();
     let writer = Writer::start(&data_dir, shard_count.into())?;
@@ -112,7 +104,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     }
     systemd::ready("serving");
 
-    wait(&config, &signals, commands.receiver(), |due| match due {
+    wait(&config, &signals, commands.receiver(), &mut terminal, |due| match due {
         Due::Statistics(trigger) => {
             report.print(&shards.totals());
             report.log_shards(&shards.each(), trigger);
@@ -141,6 +133,20 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// Logs where the configuration comes from, and what of it the operator should know.
+fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice]) {
+    let configuration = file.unwrap_or(Path::new("defaults, environment and flags")).display();
+    info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
+    for notice in notices {
+        if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
+    }
+    if config.test_authentication {
+        warn!(
+            "test_authentication is on: any client that echoes a challenge is let in; use it for tests only"
+        );
+    }
 }
 
 /// Work of the control plane that is due.
@@ -175,6 +181,7 @@ fn wait(
     config: &Config,
     signals: &Receiver<Signal>,
     commands: &Receiver<DisconnectCommand>,
+    terminal: &mut Terminal,
     mut work: impl FnMut(Due),
 ) {
     let every = |interval: Option<Duration>| interval.map_or_else(never, tick);
@@ -188,14 +195,21 @@ fn wait(
         select! {
             recv(signals) -> signal => match signal {
                 Ok(Signal::Statistics) => work(Due::Statistics(Trigger::Signal)),
-                Ok(Signal::Reload) => work(Due::Reload),
+                Ok(Signal::HangUp) if terminal.has_closed() => {
+                    info!("the terminal was closed, so the broker stops; a service or `nohup` survives that");
+                    return;
+                }
+                Ok(Signal::HangUp) => work(Due::Reload),
                 Ok(Signal::Stop) | Err(_) => return,
             },
             recv(commands) -> command => if let Ok(command) = command { work(Due::Disconnect(command)) },
             recv(statistics_due) -> _ => work(Due::Statistics(Trigger::Interval)),
             recv(sys_topics_due) -> _ => work(Due::SysTopics),
             recv(watchdog_due) -> _ => work(Due::Watchdog),
-            recv(second_due) -> _ => work(Due::Second),
+            recv(second_due) -> _ => {
+                terminal.look();
+                work(Due::Second);
+            }
         }
     }
 }

@@ -12,5 +12,4 @@ pub(crate) mod open_files;
 pub(crate) mod scratch;
 pub(crate) mod signals;
 pub(crate) mod systemd;
-#[cfg(unix)]
 pub(crate) mod terminal;

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::thread;
 use std::time::Duration;
 
+use tracing::info;
+
 /// The device that stands for the controlling terminal of whichever process opens it.
 const DEVICE: &str = "/dev/tty";
 
@@ -14,21 +16,38 @@ const DEVICE: &str = "/dev/tty";
 const LOOKS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// Number of calls of [`Terminal::look`] in a row without a terminal, after which no signal of its end can be on its way.
+const ABSENCES: u32 = 3;
+
 /// The terminal whose end is the end of the process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Terminal {
     is_bound: bool,
+    absences: u32,
 }
 
 impl Terminal {
     /// The terminal that the process was started in. There is none for a service, and none for a process that is to outlive its
-    /// terminal: `nohup` starts it with SIGHUP ignored.
+    /// terminal: `nohup` starts it with SIGHUP ignored. To be called before the handlers of signals are installed.
     pub(crate) fn of_process() -> Self {
-        Self { is_bound: exists() && !outlives_it() }
+        Self { is_bound: exists() && !outlives_it(), absences: 0 }
+    }
+
+    /// Looks for the terminal, each second. A process that was not sent SIGHUP with its end, such as a job that the shell disowned, goes
+    /// on without it; a later SIGHUP has another meaning.
+    pub(crate) fn look(&mut self) {
+        if !self.is_bound {
+            return;
+        }
+        self.absences = if exists() { 0 } else { self.absences + 1 };
+        if self.absences == ABSENCES {
+            self.is_bound = false;
+            info!("the terminal was closed, and the broker goes on without it");
+        }
     }
 
     /// Whether the process was started in a terminal that has been closed since.
-    pub(crate) fn has_closed(self) -> bool {
+    pub(crate) fn has_closed(&self) -> bool {
         self.is_bound
             && (0..LOOKS).any(|look| {
                 if look > 0 {
@@ -39,9 +58,10 @@ impl Terminal {
     }
 }
 
-/// Opening the device fails for a process that has no terminal, or has it no longer.
+/// Opening the device fails for a process that has no terminal, or has it no longer. Windows tells the end of a console in another
+/// way.
 fn exists() -> bool {
-    File::open(DEVICE).is_ok()
+    cfg!(unix) && File::open(DEVICE).is_ok()
 }
 
 /// Whether the process was started to ignore SIGHUP.

@@ -14,8 +14,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::StartupError;
 
-/// Signals that wait for the main thread. The last slot is reserved for a stop; further signals are redundant and
-/// dropped.
+/// Signals that wait for the main thread. The last slot is reserved for a stop, and the one before for the end of a terminal, which
+/// may be one; further signals are redundant and dropped.
 const WAITING_MAX: usize = 8;
 
 /// Exit code of an interrupted process: 128 plus the number of SIGINT.
@@ -24,12 +24,11 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// A request of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// SIGINT, SIGTERM, or SIGHUP because the terminal was closed; on Windows Ctrl-C, or the end of the console, the session or
-    /// the system: stop cleanly.
+    /// SIGINT or SIGTERM; on Windows Ctrl-C, or the end of the console, the session or the system: stop cleanly.
     Stop,
-    /// SIGHUP for any other reason: read the configuration again.
+    /// SIGHUP: the terminal was closed, or the configuration is to be read again.
     #[cfg_attr(not(unix), expect(dead_code, reason = "Windows has no such signal"))]
-    Reload,
+    HangUp,
     /// SIGUSR1; on Windows Ctrl-Break: print statistics now.
     Statistics,
 }
@@ -62,7 +61,11 @@ impl SignalSender {
     /// A stop has a reserved slot: it must not be lost behind a burst of statistics requests, and must not block the
     /// thread, which has to see a second interrupt.
     fn send(&self, signal: Signal) {
-        let room = if signal == Signal::Stop { WAITING_MAX } else { WAITING_MAX - 1 };
+        let room = match signal {
+            Signal::Stop => WAITING_MAX,
+            Signal::HangUp => WAITING_MAX - 1,
+            Signal::Statistics => WAITING_MAX - 2,
+        };
         if self.sender.len() < room {
             let _ = self.sender.try_send(signal);
         }
@@ -88,8 +91,10 @@ mod tests {
         for _ in 0..2 * WAITING_MAX {
             sender.send(Signal::Statistics);
         }
+        sender.send(Signal::HangUp);
+        sender.send(Signal::HangUp);
         sender.send(Signal::Stop);
-        assert_eq!(receiver.len(), WAITING_MAX);
-        assert_eq!(receiver.iter().nth(WAITING_MAX - 1), Some(Signal::Stop));
+        let last: Vec<Signal> = receiver.try_iter().skip(WAITING_MAX - 2).collect();
+        assert_eq!(last, [Signal::HangUp, Signal::Stop]);
     }
 }

@@ -67,7 +67,8 @@ impl Engine {
     #[must_use]
     pub fn pending_count(&self) -> u64 {
         let sessions = self.rooms.delivery.sessions.iter();
-        sessions.map(|(_, session)| session.messages().count() as u64).sum()
+        let living = sessions.filter(|(_, session)| !session.has_ended());
+        living.map(|(_, session)| session.messages().count() as u64).sum()
     }
 
     /// Subscriptions of all sessions.
