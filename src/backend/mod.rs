@@ -22,6 +22,7 @@ use ring::Port;
 use crate::config::Io;
 use crate::error::StartupError;
 use crate::net::permits::ConnectionPermits;
+use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 use crate::shard::control::Control;
@@ -48,6 +49,7 @@ pub(crate) struct Parts {
     /// Receives a message once every other shard has received the subscriptions of this one.
     pub(crate) settled: Sender<()>,
     pub(crate) feed: Feed,
+    pub(crate) log: ConnectionLog,
 }
 
 /// The backend that a shard has selected and started.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use engine::{QueueFull, Redirect};
 
 use super::address::BindAddress;
-use super::value::{ANY, Bounds, Ceiling, Field, Given, Io, LogLevel, between, from};
+use super::value::{ANY, Bounds, Ceiling, ConnectionLines, Field, Given, Io, LogLevel, between, from};
 
 /// The longest packet of MQTT: a fixed header of five bytes and a remaining length of 268,435,455 bytes.
 const MQTT_PACKET_BYTES_MAX: u64 = 268_435_460;
@@ -129,6 +129,10 @@ settings! {
     section "Logs" {
         /// Least severe level that is logged: "debug", "info", "warn", "error" (also "err"), or "off".
         log_level: LogLevel = LogLevel::Info, ANY;
+        /// Lines about connections, at level "info": "all" (each client that connects or is closed, and each refused connection,
+        /// with the reason), "refusals", or "none". Of one reason, each shard logs 200 lines at once and 20 a second after
+        /// that; one line tells how many were held back.
+        connection_log: ConnectionLines = ConnectionLines::All, ANY;
         /// Directory for log files. A new file is started every day and the last 14 are kept; "" writes no files.
         /// Standard output has the log in either case.
         log_dir: Option<PathBuf> = None, ANY;

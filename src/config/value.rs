@@ -267,7 +267,7 @@ impl fmt::Display for Io {
 /// The least severe level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogLevel {
-    /// Everything, including text of peers.
+    /// Everything, including the way of each connection.
     Debug,
     /// Events that the operator wants to know.
     Info,
@@ -277,6 +277,17 @@ pub(crate) enum LogLevel {
     Error,
     /// Nothing.
     Off,
+}
+
+/// The lines about connections that are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionLines {
+    /// Clients that come, clients that go, and refused connections.
+    All,
+    /// Refused connections.
+    Refusals,
+    /// None.
+    None,
 }
 
 /// Implements `Field` for enums: one or more words for each variant. The first word is the one that is rendered.
@@ -305,6 +316,7 @@ macro_rules! word_fields {
 
 word_fields! {
     Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", Tokio = "tokio", Blocking = "blocking", }
+    ConnectionLines, "LINES": { All = "all", Refusals = "refusals", None = "none", }
     LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
     Redirect, "WHERE": { Off = "off", UseAnother = "use_another", Moved = "moved", }
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }

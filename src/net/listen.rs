@@ -34,13 +34,18 @@ const PROBES_MAX: u32 = 10;
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Index of a listener in the configured addresses, the same on every shard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct ListenerNumber(u16);
 
 impl ListenerNumber {
     /// All numbers, in the order of the addresses.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..=u16::MAX).map(Self)
+    }
+
+    /// The position in the configured addresses.
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
     }
 }
 

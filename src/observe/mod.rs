@@ -2,6 +2,8 @@
 //! The shards count. This room adds and formats, so that every output shows the same numbers. Metrics belong here.
 
 pub(crate) mod busy;
+pub(crate) mod connection_log;
+mod line_budget;
 pub(crate) mod load_average;
 pub(crate) mod statistics;
 pub(crate) mod sys_topics;

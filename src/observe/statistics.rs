@@ -4,7 +4,7 @@
 use std::array::from_fn;
 use std::io::{self, Write};
 
-use engine::DropReason;
+use engine::{CauseGroup, DropReason};
 use tracing::{debug, info, warn};
 
 use crate::observe::busy::{BusyMeter, ThreadTimes};
@@ -19,13 +19,17 @@ macro_rules! shard_totals {
             $( $(#[doc = $line])+ pub(crate) $name: u64, )+
             /// Deliveries dropped, by `DropReason::index`.
             pub(crate) dropped: [u64; DropReason::ALL.len()],
+            /// Clients that were let in and closed, by `CauseGroup::index`.
+            pub(crate) closed: [u64; CauseGroup::COUNT],
+            /// Connections that ended before a client was let in, by `CauseGroup::index`.
+            pub(crate) refused: [u64; CauseGroup::COUNT],
         }
 
         impl ShardTotals {
-            /// Number of counters except `dropped`.
+            /// Number of counters except the arrays.
             pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
 
-            /// All counters except `dropped`, in a fixed order.
+            /// All counters except the arrays, in a fixed order.
             pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {
                 [$( self.$name ),+]
             }
@@ -92,12 +96,6 @@ shard_totals! {
     retained_refused,
     /// Connections that were closed for lack of memory with a partly received packet.
     half_packets_refused,
-    /// Connections that were closed for a CONNECT or AUTH that was too long, before their client was known.
-    connects_too_long,
-    /// Connections that were closed because peers that are not connected yet held too many bytes.
-    unjudged_closed,
-    /// Connections that were closed for topic aliases that were too long together.
-    aliases_too_long,
     /// Publishes to topics that clients must not publish to.
     publishes_denied,
     /// Messages forwarded to other shards, one for each shard.
@@ -141,7 +139,9 @@ impl ShardTotals {
     pub(crate) fn add(&mut self, other: &Self) {
         let (mine, theirs) = (self.numbers(), other.numbers());
         let dropped = from_fn(|at| self.dropped[at] + other.dropped[at]);
-        *self = Self { dropped, ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at])) };
+        let closed = from_fn(|at| self.closed[at] + other.closed[at]);
+        let refused = from_fn(|at| self.refused[at] + other.refused[at]);
+        *self = Self { dropped, closed, refused, ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at])) };
     }
 
     /// Deliveries dropped for any reason. Moved messages are excluded: they are counted again by their new session, so

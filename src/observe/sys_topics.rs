@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use engine::DropReason;
+use engine::{CauseGroup, DropReason};
 
 use crate::observe::busy::BusyMeter;
 use crate::observe::load_average::LoadAverage;
@@ -145,9 +145,15 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/messages/refused/no_room", sums.publishes_refused);
     add("publish/messages/refused/not_authorized", sums.publishes_denied);
     add("clients/closed_for_memory", sums.half_packets_refused);
-    add("clients/closed/connect_too_long", sums.connects_too_long);
-    add("clients/closed/unjudged_bytes", sums.unjudged_closed);
-    add("clients/closed/aliases_too_long", sums.aliases_too_long);
+    for group in CauseGroup::ALL {
+        if group.may_close() {
+            add(&format!("clients/closed/{}", group.name()), sums.closed[group.index()]);
+        }
+        // The one exception: those without an answer are counted beside the engines.
+        if group.may_refuse() && *group != CauseGroup::TooManyConnections {
+            add(&format!("clients/refused/{}", group.name()), sums.refused[group.index()]);
+        }
+    }
     for reason in DropReason::ALL {
         add(&format!("messages/dropped/{}", reason.name()), sums.dropped[reason.index()]);
     }

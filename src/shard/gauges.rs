@@ -5,7 +5,7 @@
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use engine::{DropReason, Engine};
+use engine::{CauseGroup, Counters, DropReason, Engine};
 
 use crate::observe::statistics::ShardTotals;
 
@@ -21,6 +21,10 @@ struct Values {
     /// In the order of `ShardTotals::numbers`.
     numbers: [AtomicU64; ShardTotals::NUMBERS],
     dropped: [AtomicU64; DropReason::ALL.len()],
+    /// The ends that the two arrays below contain.
+    ended: AtomicU64,
+    closed: [AtomicU64; CauseGroup::COUNT],
+    refused: [AtomicU64; CauseGroup::COUNT],
     parked_wakes: AtomicU64,
     turn_completed: AtomicU64,
     pending_at_end: AtomicU64,
@@ -31,6 +35,9 @@ impl Default for Values {
         Self {
             numbers: from_fn(|_| AtomicU64::new(0)),
             dropped: from_fn(|_| AtomicU64::new(0)),
+            ended: AtomicU64::new(0),
+            closed: from_fn(|_| AtomicU64::new(0)),
+            refused: from_fn(|_| AtomicU64::new(0)),
             parked_wakes: AtomicU64::new(0),
             turn_completed: AtomicU64::new(0),
             pending_at_end: AtomicU64::new(0),
@@ -70,9 +77,6 @@ impl Gauges {
             publishes_refused: counters.publishes_refused,
             retained_refused: counters.retained_refused,
             half_packets_refused: counters.partial_packets_refused,
-            connects_too_long: counters.connects_too_long,
-            unjudged_closed: counters.unjudged_closed,
-            aliases_too_long: counters.aliases_too_long,
             publishes_denied: counters.publishes_denied,
             messages_forwarded: counters.messages_forwarded,
             crossed_for_nothing: counters.forwarded_unmatched,
@@ -80,12 +84,27 @@ impl Gauges {
             turns,
             parked_wakes: self.0.parked_wakes.load(Relaxed),
             dropped: counters.dropped,
+            ..ShardTotals::default()
         };
         for (value, number) in self.0.numbers.iter().zip(totals.numbers()) {
             value.store(number, Relaxed);
         }
         for (value, number) in self.0.dropped.iter().zip(totals.dropped) {
             value.store(number, Relaxed);
+        }
+        self.update_ends(counters);
+    }
+
+    /// Publishes the ends of connections. Most turns have none, so these counters cost a turn one comparison.
+    fn update_ends(&self, counters: &Counters) {
+        let values = &self.0;
+        if values.ended.load(Relaxed) == counters.ended {
+            return;
+        }
+        values.ended.store(counters.ended, Relaxed);
+        let published = values.closed.iter().chain(&values.refused);
+        for (value, number) in published.zip(counters.closed.iter().chain(&counters.refused)) {
+            value.store(*number, Relaxed);
         }
     }
 
@@ -119,7 +138,9 @@ impl Gauges {
         let values = &self.0;
         let numbers = from_fn(|at| values.numbers[at].load(Relaxed));
         let dropped = from_fn(|at| values.dropped[at].load(Relaxed));
+        let closed = from_fn(|at| values.closed[at].load(Relaxed));
+        let refused = from_fn(|at| values.refused[at].load(Relaxed));
         let parked_wakes = values.parked_wakes.load(Relaxed);
-        ShardTotals { parked_wakes, dropped, ..ShardTotals::from_numbers(numbers) }
+        ShardTotals { parked_wakes, dropped, closed, refused, ..ShardTotals::from_numbers(numbers) }
     }
 }

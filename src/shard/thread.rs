@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{Engine, Entropy, SessionRecord, Topology};
+use engine::{Engine, Entropy, Limits, SessionRecord, Topology};
 use tracing::{debug, error, info, warn};
 
 use super::control::{Control, REQUESTS_MAX, Shards, Thread};
@@ -13,10 +13,11 @@ use super::cores::{self, ThreadId};
 use super::gauges::Gauges;
 use super::placement_key;
 use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
-use crate::config::Config;
+use crate::config::{Config, ConnectionLines};
 use crate::error::StartupError;
 use crate::net::listen::{self, Distributor};
 use crate::net::permits::ConnectionPermits;
+use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 
@@ -57,7 +58,8 @@ pub(crate) fn start(
     let mut starting = Vec::new();
     let resources = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
     for (own, ((port, listeners), backend)) in (0..shard_count).zip(resources) {
-        let mut engine = new_engine(config, Topology { own, shard_count, key }, clock)?;
+        let limits = limits(config, shard_count);
+        let mut engine = new_engine(config, limits.clone(), Topology { own, shard_count, key }, clock)?;
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
@@ -77,6 +79,7 @@ pub(crate) fn start(
             control: requests,
             settled: settled.clone(),
             feed: feed.clone(),
+            log: ConnectionLog::new(config.connection_log, limits, &addresses),
         };
         let (handle, start) = spawn(backend, parts, cores.get(usize::from(own)).copied())?;
         starting.push((control, gauges, handle, start));
@@ -104,8 +107,17 @@ pub(crate) fn start(
     Ok(shards)
 }
 
-fn new_engine(config: &Config, topology: Topology, clock: Clock) -> Result<Engine, StartupError> {
-    let limits = config.engine_limits(topology.shard_count);
+fn limits(config: &Config, shard_count: u16) -> Limits {
+    let connection_notices = config.connection_log != ConnectionLines::None;
+    Limits { connection_notices, ..config.engine_limits(shard_count) }
+}
+
+fn new_engine(
+    config: &Config,
+    limits: Limits,
+    topology: Topology,
+    clock: Clock,
+) -> Result<Engine, StartupError> {
     let mut engine = Engine::new(limits, placement_key::draw()?, clock.now()).in_mesh(topology);
     engine.reserve_connections(config.initial_pool_size / u32::from(topology.shard_count));
     Ok(engine)
@@ -138,7 +150,7 @@ fn distribute(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<Sessi
 fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
     for session in sessions {
         if let Err(reason) = engine.restore(clock.now(), &session) {
-            // Text of peers is logged at debug level only, but this file belongs to the operator.
+            // This file belongs to the operator, so its text is logged whole.
             warn!(client_id = session.client_id, reason, "session not restored");
         }
     }

@@ -9,6 +9,7 @@ mod harness;
 mod authentication;
 mod close_reasons;
 mod configuration;
+mod connection_log;
 mod data_directory;
 mod disconnect;
 mod environment;

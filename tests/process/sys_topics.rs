@@ -74,6 +74,11 @@ fn the_numbers_follow_every_shard() {
         let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
         publisher.publish(&Publish::new("t", 0, b"x"));
         publisher.ping();
+        is("$SYS/broker/clients/closed/disconnect", "4");
+        is("$SYS/broker/clients/refused/tls", "0");
+        let mut stranger = std::net::TcpStream::connect(broker.address()).unwrap();
+        std::io::Write::write_all(&mut stranger, &[0x16, 3, 1, 2, 0, 1]).unwrap();
+        is("$SYS/broker/clients/refused/tls", "1");
         is("$SYS/broker/messages/dropped/offline", "4");
         is("$SYS/broker/publish/messages/dropped", "4");
 

@@ -93,6 +93,12 @@ groups! {
     ProtocolError => "protocol_error", Broker;
     /// A limit of the configuration.
     Limit => "limit", Broker;
+    /// The topics of a client's aliases are longer than `alias_bytes_max` together.
+    AliasesTooLong => "aliases_too_long", Broker;
+    /// CONNECT is longer than `connect_bytes_max`.
+    ConnectTooLong => "connect_too_long", Broker;
+    /// Unknown peers hold more than `unjudged_bytes_max` together.
+    UnjudgedBytes => "unjudged_bytes", Broker;
     /// The queue of the session was full, and `queue_full` says that this ends it.
     QueueFull => "queue_full", Broker;
     /// The client does not read.
@@ -124,6 +130,38 @@ groups! {
 }
 
 impl CauseGroup {
+    /// Whether it ends the connection of a client that was let in.
+    #[must_use]
+    pub const fn may_close(self) -> bool {
+        !matches!(
+            self,
+            Self::Redirect
+                | Self::TooManyConnections
+                | Self::ConnectTimeout
+                | Self::ConnectTooLong
+                | Self::UnjudgedBytes
+                | Self::ClientId
+                | Self::Will
+                | Self::Tls
+                | Self::Http
+                | Self::Proxy
+        )
+    }
+
+    /// Whether it ends a connection whose client was not let in.
+    #[must_use]
+    pub const fn may_refuse(self) -> bool {
+        !matches!(
+            self,
+            Self::DisconnectWithWill
+                | Self::KeepAlive
+                | Self::TakenOver
+                | Self::AliasesTooLong
+                | Self::QueueFull
+                | Self::SlowReader
+        )
+    }
+
     /// Position in [`CauseGroup::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
@@ -250,7 +288,7 @@ causes! {
     /// The answer to a SUBSCRIBE, UNSUBSCRIBE or AUTH would be too long [MQTT-3.1.2-24].
     AnswerTooLong => Limit, PacketTooLarge, "an answer is longer than the client's Maximum Packet Size; ask for less at once";
     /// See `Limits::alias_bytes_max`. Not 0x94: an alias within the announced maximum is never invalid [MQTT-3.3.2-9].
-    AliasBytes => Limit, QuotaExceeded,
+    AliasBytes => AliasesTooLong, QuotaExceeded,
         "the topics of the aliases are longer than is kept for one connection; use fewer aliases or shorter topics";
     /// See `Limits::authentication_bytes_max`.
     AuthenticationBytes => Limit, QuotaExceeded, "authentication method and data are longer than is accepted";
@@ -266,8 +304,11 @@ causes! {
     PartialPacket => Memory, QuotaExceeded, "memory is short, and a long packet has come in part only; try again later";
 
     // --- CONNECT ---
+    /// See `Limits::connect_bytes_max`.
+    ConnectTooLong => ConnectTooLong, PacketTooLarge,
+        "CONNECT, or AUTH that follows it, is longer than is accepted from a client that is not known yet";
     /// See `Limits::unjudged_bytes_max`.
-    UnjudgedBytes => Memory, QuotaExceeded,
+    UnjudgedBytes => UnjudgedBytes, QuotaExceeded,
         "peers that are not known yet hold too many bytes together, and this one the most; try again later";
     /// See [`crate::Admission::TurnAway`].
     TooManyConnections => TooManyConnections, QuotaExceeded,
@@ -342,6 +383,7 @@ impl Cause {
                 ("authentication_bytes_max", u64::from(limits.authentication_bytes_max))
             }
             Self::AliasBytes => ("alias_bytes_max", u64::from(limits.alias_bytes_max)),
+            Self::ConnectTooLong => ("connect_bytes_max", u64::from(limits.connect_bytes_max)),
             Self::UnjudgedBytes => ("unjudged_bytes_max", limits.unjudged_bytes_max),
             Self::QueueFull => ("queue_messages_max", u64::from(limits.queue_messages_max)),
             Self::OutboxFull => ("outbox_bytes_max", u64::from(limits.outbox_bytes_max)),

@@ -112,12 +112,6 @@ pub struct Counters {
     pub connects_received: u64,
     /// Clients that were let in with a user name or password that nothing checked.
     pub credentials_ignored: u64,
-    /// Connections closed for a CONNECT or AUTH longer than `Limits::connect_bytes_max`, before their client was known.
-    pub connects_too_long: u64,
-    /// Connections closed because they held most of the bytes of all unknown peers, which were too many.
-    pub unjudged_closed: u64,
-    /// Connections closed for topic aliases longer than `Limits::alias_bytes_max` together.
-    pub aliases_too_long: u64,
     /// Connections closed for a malformed packet or a protocol error.
     pub protocol_errors: u64,
     /// Clients that failed to authenticate, at CONNECT or later.
@@ -126,6 +120,8 @@ pub struct Counters {
     pub sessions_expired: u64,
     /// Sessions taken over by a second connection.
     pub take_overs: u64,
+    /// Connections that have ended: the sum of `closed` and `refused`.
+    pub ended: u64,
     /// Clients that were let in and whose connection has ended, by [`CauseGroup::index`].
     pub closed: [u64; CauseGroup::COUNT],
     /// Connections that ended before a client was let in, by [`CauseGroup::index`].

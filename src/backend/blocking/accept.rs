@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use tracing::debug;
-
 use super::connection::ThreadEvent;
 use super::inbox::InboxSender;
 use super::spawn;
 use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::ConnectionPermits;
+use crate::observe::connection_log::{ConnectionLog, Place};
+use crate::process::clock::Clock;
 
 /// Time limit for the connection that wakes a blocked accept. On one machine it takes no time.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -37,10 +37,11 @@ impl Acceptor {
         listener: TcpListener,
         permits: ConnectionPermits,
         inbox: InboxSender,
+        refusals: Refusals,
     ) -> io::Result<Self> {
         let (stopping, address) = (Shared::new(AtomicBool::new(false)), listener.local_addr()?);
         let seen = Shared::clone(&stopping);
-        spawn("accept", move || run(number, &listener, &permits, &inbox, &seen))?;
+        spawn("accept", move || run(number, &listener, &permits, &inbox, &seen, refusals))?;
         Ok(Self { stopping, address })
     }
 
@@ -58,12 +59,28 @@ impl Acceptor {
     }
 }
 
+/// Connections that are closed at once, because not even a refusal has a permit: logged by the thread that
+/// accepts, since an event for the shard needs a permit as its bound.
+pub(super) struct Refusals {
+    pub(super) log: ConnectionLog,
+    pub(super) clock: Clock,
+}
+
+impl Refusals {
+    fn log(&mut self, listener: ListenerNumber, peer: SocketAddr) {
+        let now_ms = self.clock.now().as_ms();
+        self.log.turned_away(now_ms, Place { peer: Some(peer), listener });
+        self.log.tell_suppressed(now_ms);
+    }
+}
+
 fn run(
     number: ListenerNumber,
     listener: &TcpListener,
     permits: &ConnectionPermits,
     inbox: &InboxSender,
     stopping: &AtomicBool,
+    mut refusals: Refusals,
 ) {
     let error_log = ErrorLog::default();
     loop {
@@ -72,7 +89,7 @@ fn run(
             Ok((stream, peer)) => {
                 let Some(admission) = permits.acquire() else {
                     // Both the limit of connections and the reserve for refusals are used up.
-                    debug!(%peer, "connection refused without an answer");
+                    refusals.log(number, peer);
                     continue;
                 };
                 if inbox.send(ThreadEvent::Accepted { stream, listener: number, peer, admission }).is_err() {

@@ -7,11 +7,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{Admission, Chunk, ConnectionId};
+use engine::{Admission, Chunk, ClosedBy, ConnectionId};
 
 use super::inbox::InboxSender;
 use super::spawn;
-use crate::backend::host::{self, Endpoint};
+use crate::backend::host::{self, Endpoint, lost_by};
 use crate::net::listen::ListenerNumber;
 
 /// An event from a thread of the shard.
@@ -29,7 +29,10 @@ pub(super) enum ThreadEvent {
         length: usize,
     },
     /// No more bytes will be received.
-    Ended(ConnectionId),
+    Ended {
+        connection: ConnectionId,
+        by: ClosedBy,
+    },
     /// The whole chunk was written, or as much as the peer took before it was gone.
     Written {
         connection: ConnectionId,
@@ -68,8 +71,8 @@ pub(super) struct Threaded {
     /// Passes chunks to the writing thread, after that was first needed. One chunk is lent at a time, so the channel
     /// always has room.
     writer: RefCell<Option<Sender<Chunk>>>,
-    /// No more bytes will be received. The connection is closed when the lent chunk comes back.
-    pub(super) ended: Cell<bool>,
+    /// Set once no more bytes will be received, with the side that ended it. The connection is closed when the lent chunk comes back.
+    pub(super) ended: Cell<Option<ClosedBy>>,
 }
 
 impl Threaded {
@@ -84,7 +87,7 @@ impl Threaded {
             is_resumed: Cell::new(false),
             resumed: Rc::clone(resumed),
             writer: RefCell::default(),
-            ended: Cell::new(false),
+            ended: Cell::new(None),
         }
     }
 
@@ -174,13 +177,13 @@ fn receive(
     while let Ok(mut buffer) = awaited.recv() {
         let event = loop {
             match stream.read(&mut buffer) {
-                Ok(0) => break ThreadEvent::Ended(connection),
+                Ok(0) => break ThreadEvent::Ended { connection, by: ClosedBy::Peer },
                 Ok(length) => break ThreadEvent::Received { connection, buffer, length },
                 Err(refused) if refused.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break ThreadEvent::Ended(connection),
+                Err(refused) => break ThreadEvent::Ended { connection, by: lost_by(&refused) },
             }
         };
-        let ended = matches!(event, ThreadEvent::Ended(_));
+        let ended = matches!(event, ThreadEvent::Ended { .. });
         if inbox.send(event).is_err() || ended {
             return;
         }

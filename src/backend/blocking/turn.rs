@@ -11,7 +11,7 @@ use engine::{ClosedBy, ConnectionId, Event, Lend};
 use socket2::SockRef;
 use tracing::debug;
 
-use super::accept::Acceptor;
+use super::accept::{Acceptor, Refusals};
 use super::connection::{Resumed, Socket, ThreadEvent, Threaded, Unconsumed};
 use super::inbox::{Inbox, InboxSender, Wake};
 use crate::backend::Parts;
@@ -19,7 +19,8 @@ use crate::backend::host::{Endpoint, Flushed, HandOver, Host, Linger, Transport}
 use crate::error::StartupError;
 use crate::net::accept_backoff::ErrorLog;
 use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED, set_connection_options};
-use crate::process::clock;
+use crate::observe::connection_log::ConnectionLog;
+use crate::process::clock::{self, Clock};
 use crate::shard::control::Control;
 
 /// **Lives on:** one thread. **Sees:** its host, and the events of the threads of its connections.
@@ -37,6 +38,9 @@ struct Shard {
     quiesced: Vec<Sender<bool>>,
     linger: Option<Linger>,
     error_log: ErrorLog,
+    /// For the threads that accept.
+    log: ConnectionLog,
+    clock: Clock,
 }
 
 /// Serves until the shard is stopped; returns when every client is closed or the deadline has passed.
@@ -55,6 +59,8 @@ pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Sta
         quiesced: Vec::new(),
         linger: None,
         error_log: ErrorLog::default(),
+        log: parts.log.clone(),
+        clock: parts.clock,
         host: Host::new(parts),
     };
     // Announces the restored subscriptions.
@@ -112,9 +118,9 @@ impl Shard {
                     self.offer(&socket, Unconsumed { buffer, from: 0, to: length });
                 }
             }
-            ThreadEvent::Ended(connection) => {
+            ThreadEvent::Ended { connection, by } => {
                 if let Some(socket) = self.host.socket(connection) {
-                    self.end(&socket);
+                    self.end(&socket, by);
                 }
             }
             ThreadEvent::Written { connection, chunk, sent_bytes } => {
@@ -123,13 +129,13 @@ impl Shard {
                 let socket =
                     self.host.socket(connection).expect("a connection stays open while a chunk is lent");
                 socket.blocked.set(false);
-                if socket.endpoint.ended.get() {
-                    self.end(&socket);
+                if let Some(by) = socket.endpoint.ended.get() {
+                    self.end(&socket, by);
                 } else if all {
                     self.host.turn.mark_dirty(connection);
                 } else {
                     // The peer is gone. The receiver of this connection notices it next.
-                    socket.abort();
+                    socket.abort(ClosedBy::Reset);
                 }
             }
         }
@@ -140,9 +146,13 @@ impl Shard {
         match request {
             Control::Accept => {
                 for (number, listener) in ListenerNumber::all().zip(self.listeners.drain(..)) {
-                    let acceptor =
-                        Acceptor::start(number, listener, self.host.permits.clone(), self.inbox.clone())
-                            .map_err(|error| StartupError::system("start a thread that accepts", error))?;
+                    let refusals = Refusals {
+                        log: self.log.clone(),
+                        clock: self.clock,
+                    };
+                    let (permits, inbox) = (self.host.permits.clone(), self.inbox.clone());
+                    let acceptor = Acceptor::start(number, listener, permits, inbox, refusals)
+                        .map_err(|error| StartupError::system("start a thread that accepts", error))?;
                     self.acceptors.push(acceptor);
                 }
             }
@@ -208,7 +218,8 @@ impl Shard {
             self.host.permits.release(admission);
             return;
         }
-        let socket = self.host.open(admission, listener, |id| Threaded::new(id, stream, &self.resumed));
+        let socket =
+            self.host.open(admission, (listener, peer), |id| Threaded::new(id, stream, &self.resumed));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
         if let Err(refused) = socket.endpoint.start(&self.inbox) {
             self.error_log.log("start the thread of a connection", refused, "connection lost");
@@ -276,7 +287,7 @@ impl Shard {
                 Err((chunk, refused)) => {
                     self.error_log.log("start the thread of a connection", refused, "connection lost");
                     self.host.give_back(socket.id, chunk, 0);
-                    socket.abort();
+                    socket.abort(ClosedBy::Host);
                 }
             },
             Lend::Idle => {}
@@ -285,14 +296,13 @@ impl Shard {
     }
 
     /// Ends the connection: no more bytes will be received.
-    fn end(&self, socket: &Socket) {
+    fn end(&self, socket: &Socket, by: ClosedBy) {
         if socket.blocked.get() {
             // Shutting the socket down makes the writing thread return its chunk.
-            socket.endpoint.ended.set(true);
+            socket.endpoint.ended.set(Some(by));
             socket.endpoint.shut_down(std::net::Shutdown::Both);
             return;
         }
-        let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
-        self.host.close(socket, by);
+        self.host.close(socket, socket.ended_by(by));
     }
 }

@@ -18,10 +18,12 @@ pub(super) struct Export {
 }
 
 impl<T: Endpoint> Host<T> {
-    /// Runs the periodic request of the control plane: frees blocks that a burst allocated, and starts an export if
+    /// Runs the periodic request of the control plane: frees blocks that a burst allocated, logs how many lines were held back,
+    /// and starts an export if
     /// the records have changed.
     pub(in crate::backend) fn begin_export(&self) {
         self.lanes.trim();
+        self.tell_suppressed();
         let version = self.engine.borrow().records_version();
         self.with_export(|export| {
             if export.running.is_none() && export.written_version != Some(version) {

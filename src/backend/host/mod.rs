@@ -5,12 +5,15 @@
 mod export;
 mod lanes;
 mod linger;
+mod notices;
 mod pause;
+mod peers;
 mod socket;
 mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -23,6 +26,7 @@ use crate::admin::operator::DisconnectCommand;
 use crate::auth;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::ConnectionPermits;
+use crate::observe::connection_log::ConnectionLog;
 use crate::observe::sys_topics::SysMessage;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
@@ -34,6 +38,7 @@ pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
 pub(super) use linger::Linger;
 use pause::{News, PAUSE_MS, PauseWatch};
+use peers::Peers;
 pub(super) use socket::{Endpoint, Socket};
 use turn::Turn;
 
@@ -61,6 +66,8 @@ pub(super) struct Host<T> {
     settled: Cell<Option<Sender<()>>>,
     feed: Feed,
     export: Cell<Export>,
+    peers: RefCell<Peers>,
+    log: RefCell<ConnectionLog>,
 }
 
 /// Steps in a row, before the turn sends, while each of them delivers as much as it may: a message that goes to hundreds is
@@ -95,6 +102,8 @@ impl<T: Endpoint> Host<T> {
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
             export: Cell::default(),
+            peers: RefCell::default(),
+            log: RefCell::new(parts.log),
         }
     }
 
@@ -148,7 +157,7 @@ impl<T: Endpoint> Host<T> {
                     }
                     Action::Abort(id) => {
                         if let Some(socket) = self.socket(id) {
-                            socket.abort();
+                            socket.abort(ClosedBy::Host);
                         }
                     }
                     Action::HandOver { connection, home } => {
@@ -179,6 +188,7 @@ impl<T: Endpoint> Host<T> {
                 let _nothing = engine.step(self.clock.now(), Event::Durable(batch), actions);
             }
         }
+        self.log_notices(actions);
         self.turn.wake_flusher();
     }
 
@@ -191,11 +201,13 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn open(
         &self,
         admission: Admission,
-        listener: ListenerNumber,
+        (listener, peer): (ListenerNumber, Option<SocketAddr>),
         make: impl FnOnce(ConnectionId) -> T,
     ) -> Rc<Socket<T>> {
         self.pauses.hear();
-        let id = self.engine.borrow_mut().accept(self.clock.now(), admission);
+        let now = self.clock.now();
+        let id = self.engine.borrow_mut().accept(now, admission);
+        self.peers.borrow_mut().set(id.slot(), peer, now.as_ms());
         let socket = Rc::new(Socket::new(id, make(id), admission, listener));
         let mut sockets = self.sockets.borrow_mut();
         let slot = id.slot() as usize;
@@ -207,7 +219,7 @@ impl<T: Endpoint> Host<T> {
     }
 
     pub(super) fn close(&self, socket: &Socket<T>, by: ClosedBy) {
-        debug!(shard = self.number, connection = socket.id.slot(), ?by, "closed");
+        debug!(shard = self.number, connection = socket.id.slot(), "network connection gone");
         let _nothing = self.step(Event::Closed { connection: socket.id, by });
         self.forget(socket);
         if socket.is_lingering() {
@@ -218,6 +230,7 @@ impl<T: Endpoint> Host<T> {
 
     fn forget(&self, socket: &Socket<T>) {
         self.sockets.borrow_mut()[socket.id.slot() as usize] = None;
+        self.peers.borrow_mut().forget(socket.id.slot());
     }
 
     /// The shard that serves the next new connection; this one where the system distributes connections.
@@ -310,9 +323,9 @@ impl<T: Endpoint> Host<T> {
                     flushed = Flushed::Blocked;
                     break;
                 }
-                Err(_) => {
+                Err(refused) => {
                     // The peer is gone. The receiver of this connection notices it next.
-                    socket.abort();
+                    socket.abort(lost_by(&refused));
                     flushed = Flushed::Done;
                     break;
                 }
@@ -368,7 +381,7 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn disconnect(&self, command: &DisconnectCommand) {
         let connection = self.engine.borrow().connection_of(&command.client_id);
         if let Some(connection) = connection {
-            // Text of peers is logged at debug level only, but this identifier comes from the operator.
+            // This identifier comes from the operator, so it is logged whole.
             info!(shard = self.number, connection = connection.slot(), client_id = ?command.client_id, "disconnected by the operator");
             let _nothing = self.step(Event::Disconnect { connection });
         }
@@ -393,6 +406,17 @@ impl<T: Endpoint> Host<T> {
         self.gauges.update(&engine, self.turns.get());
         self.gauges.set_pending_at_end(engine.pending_count());
         self.export_last(&engine);
+        self.log.borrow_mut().end();
+    }
+}
+
+/// The side that ended a connection, by the error of a send or receive.
+pub(super) fn lost_by(error: &io::Error) -> ClosedBy {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    if matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown) {
+        ClosedBy::Silence
+    } else {
+        ClosedBy::Reset
     }
 }
 

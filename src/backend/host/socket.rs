@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 
-use engine::{Admission, ConnectionId};
+use engine::{Admission, ClosedBy, ConnectionId};
 
 use crate::net::listen::ListenerNumber;
 
@@ -35,7 +35,8 @@ pub(in crate::backend) struct Socket<T> {
     pub(in crate::backend) endpoint: T,
     /// A task or thread waits until the socket takes bytes again. Nothing else sends meanwhile.
     pub(in crate::backend) blocked: Cell<bool>,
-    aborted: Cell<bool>,
+    /// Set by `abort`: the side that ended the connection.
+    aborted: Cell<Option<ClosedBy>>,
     /// `end_sending` was called.
     lingers: Cell<bool>,
     /// The shard of its session, if the connection has to move there.
@@ -50,7 +51,7 @@ impl<T: Endpoint> Socket<T> {
             listener,
             endpoint,
             blocked: Cell::new(false),
-            aborted: Cell::new(false),
+            aborted: Cell::new(None),
             lingers: Cell::new(false),
             home: Cell::new(None),
         }
@@ -64,9 +65,9 @@ impl<T: Endpoint> Socket<T> {
         !self.lingers.replace(true)
     }
 
-    /// Ends both directions, which wakes the receiver.
-    pub(in crate::backend) fn abort(&self) {
-        self.aborted.set(true);
+    /// Ends both directions, which wakes the receiver. The first call says who ended the connection.
+    pub(in crate::backend) fn abort(&self, by: ClosedBy) {
+        self.aborted.set(Some(self.aborted.get().unwrap_or(by)));
         self.endpoint.shut_down(Shutdown::Both);
         self.endpoint.resume();
     }
@@ -80,7 +81,12 @@ impl<T: Endpoint> Socket<T> {
     }
 
     pub(in crate::backend) fn is_aborted(&self) -> bool {
-        self.aborted.get()
+        self.aborted.get().is_some()
+    }
+
+    /// The side that ended the connection, if its receiver saw it end by `seen`.
+    pub(in crate::backend) fn ended_by(&self, seen: ClosedBy) -> ClosedBy {
+        self.aborted.get().unwrap_or(seen)
     }
 
     /// The session lives on shard `home`: the receiver moves the connection there, and nothing else happens on it

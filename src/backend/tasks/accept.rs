@@ -44,7 +44,7 @@ impl<R: Runtime> Shard<R> {
             self.distribute(target, stream, listener, peer, admission);
             return;
         }
-        let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
+        let socket = self.host.open(admission, (listener, Some(peer)), |_| TaskSocket::new(stream));
         let connection = socket.id.slot();
         debug!(shard = self.host.number, connection, %listener, %peer, ?admission, "accepted");
         R::spawn(receive::run(Rc::clone(self), socket));
@@ -60,7 +60,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
                     shard.take(stream, number, peer, admission);
                 } else {
                     // Both the limit of connections and the reserve for refusals are used up.
-                    debug!(shard = shard.host.number, %peer, "connection refused without an answer");
+                    shard.host.turn_away(number, peer);
                 }
             }
             Err(refused) => {

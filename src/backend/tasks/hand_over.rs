@@ -65,7 +65,7 @@ impl<R: Runtime> Shard<R> {
             Ok(stream) => stream,
             Err(refused) => return self.drop_connection(refused, admission),
         };
-        let socket = self.host.open(admission, listener, |_| TaskSocket::new(stream));
+        let socket = self.host.open(admission, (listener, peer), |_| TaskSocket::new(stream));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
         if !bytes.is_empty() {
             let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;

@@ -7,7 +7,7 @@ use engine::{ClosedBy, Consumed};
 
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
-use crate::backend::host::is_transient;
+use crate::backend::host::{is_transient, lost_by};
 
 /// Result of one receive.
 enum Received {
@@ -17,7 +17,7 @@ enum Received {
     Rest(Vec<u8>),
     Nothing,
     /// The peer is gone, or has sent DISCONNECT.
-    End,
+    End(ClosedBy),
 }
 
 /// The task of a connection. An async function would store its arguments twice, and every idle connection has this
@@ -28,8 +28,11 @@ pub(super) fn run<R: Runtime>(
     socket: Rc<Socket<R::Stream>>,
 ) -> impl Future<Output = ()> + 'static {
     async move {
-        loop {
-            let Ok(at_once) = socket.endpoint.readable().await else { break };
+        let seen = loop {
+            let at_once = match socket.endpoint.readable().await {
+                Ok(at_once) => at_once,
+                Err(refused) => break lost_by(&refused),
+            };
             if at_once {
                 // At most one receive a turn, so that a flooding peer does not delay the others.
                 shard.host.turn.yield_now().await;
@@ -42,16 +45,15 @@ pub(super) fn run<R: Runtime>(
             let rest = match received {
                 Received::All | Received::Nothing => continue,
                 Received::Rest(rest) => rest,
-                Received::End => break,
+                Received::End(by) => break by,
             };
             let rest = offer_again(&shard, &socket, rest).await;
             if let Some(home) = socket.home() {
                 return shard.depart(socket, home, &rest);
             }
-        }
+        };
         // A task that waits for writability returns its chunk before it waits, so no chunk is lent here.
-        let by = if socket.is_aborted() { ClosedBy::Host } else { ClosedBy::Peer };
-        shard.host.close(&socket, by);
+        shard.host.close(&socket, socket.ended_by(seen));
     }
 }
 
@@ -90,17 +92,17 @@ impl<R: Runtime> Shard<R> {
     fn receive(&self, socket: &Socket<R::Stream>) -> Received {
         let mut buffer = self.receive_buffer.take();
         let received = match socket.endpoint.stream.receive(&mut buffer) {
-            Ok(0) => Received::End,
+            Ok(0) => Received::End(ClosedBy::Peer),
             Ok(length) => {
                 let bytes = &buffer[..length];
                 match self.host.offer(socket.id, bytes) {
-                    Consumed { may_close_at_once: true, .. } => Received::End,
+                    Consumed { may_close_at_once: true, .. } => Received::End(ClosedBy::Peer),
                     Consumed { bytes: consumed, .. } if consumed == length => Received::All,
                     Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
                 }
             }
             Err(refused) if is_transient(&refused) => Received::Nothing,
-            Err(_) => Received::End,
+            Err(refused) => Received::End(lost_by(&refused)),
         };
         self.receive_buffer.set(buffer);
         received

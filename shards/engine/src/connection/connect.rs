@@ -116,15 +116,9 @@ impl Connections {
 
     /// Answers a CONNECT whose fixed header says that it is too long. Only 5.0 has a code for it, and only a client of which the
     /// first bytes have come with the header is known to speak it.
-    pub(crate) fn refuse_long_connect(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: ConnectionId,
-        malformed: Malformed,
-        body: &[u8],
-    ) {
+    pub(crate) fn refuse_long_connect(&mut self, turn: &mut Turn<'_>, id: ConnectionId, body: &[u8]) {
         if Connect::version_of(body) == Some(ProtocolVersion::V5) {
-            self.refuse_connect(turn, id, ProtocolVersion::V5, Cause::Malformed(malformed));
+            self.refuse_connect(turn, id, ProtocolVersion::V5, Cause::ConnectTooLong);
         }
     }
 }

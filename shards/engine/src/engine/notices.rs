@@ -80,7 +80,10 @@ impl Rooms {
 }
 
 fn count(turn: &mut Turn<'_>, cause: Cause, was_let_in: bool) {
+    let group = cause.group();
+    assert!(if was_let_in { group.may_close() } else { group.may_refuse() });
     let totals = if was_let_in { &mut turn.counters.closed } else { &mut turn.counters.refused };
-    totals[cause.group().index()] += 1;
+    totals[group.index()] += 1;
+    turn.counters.ended += 1;
     turn.counters.protocol_errors += u64::from(cause.is_protocol_error());
 }

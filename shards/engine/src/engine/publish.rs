@@ -64,7 +64,6 @@ impl Rooms {
             (Some(topic), Some(alias)) => {
                 if !self.delivery.connections.set_alias(turn.limits, id, alias, topic.as_str()) {
                     // Not 0x94: an alias within the announced maximum is never invalid [MQTT-3.3.2-9].
-                    turn.counters.aliases_too_long += 1;
                     return Err(Close::Told(Cause::AliasBytes));
                 }
                 self.publish_to(turn, id, session, publish, topic.as_str())

@@ -80,7 +80,6 @@ impl Rooms {
         }
         // Bounded: this step added to one connection, and the one that is closed holds at least as much.
         while let Some(debtor) = self.delivery.connections.unjudged_debtor(turn.limits) {
-            turn.counters.unjudged_closed += 1;
             self.close(turn, debtor, &Close::Authentication(Cause::UnjudgedBytes));
         }
         turn.counters.bytes_received -= rest.len() as u64;
@@ -253,13 +252,14 @@ impl Rooms {
     ) -> Close {
         let phase = self.delivery.connections.current(id).phase();
         let is_unknown = matches!(phase, Phase::Fresh(_) | Phase::Authenticating);
-        if is_unknown && matches!(malformed, Malformed::PacketTooLarge { .. }) {
-            turn.counters.connects_too_long += 1;
-            if matches!(phase, Phase::Fresh(_)) {
-                self.delivery.connections.refuse_long_connect(turn, id, malformed, body);
-            }
+        if !is_unknown || !matches!(malformed, Malformed::PacketTooLarge { .. }) {
+            return self.malformed(turn, id, malformed);
         }
-        self.malformed(turn, id, malformed)
+        if phase == Phase::Authenticating {
+            return Close::Authentication(Cause::ConnectTooLong);
+        }
+        self.delivery.connections.refuse_long_connect(turn, id, body);
+        Close::Silently(Cause::ConnectTooLong)
     }
 
     /// The close that a packet deserves which cannot be read. A first packet is answered here, if it can be.

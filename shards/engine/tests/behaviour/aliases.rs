@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU16;
 
-use engine::Limits;
+use engine::{CauseGroup, Limits};
 use wire::{Packet, Publish, PublishProperties};
 
 use crate::client::{Client, Got, Hello, publish};
@@ -175,7 +175,7 @@ fn aliases_longer_than_their_bound_end_the_connection_with_the_quota_and_not_as_
         assert!(shard.is_closed(client));
         let Some(Got::Disconnect(0x97, Some(text))) = shard.take(client).pop() else { panic!("no reason") };
         assert!(text.contains("aliases"), "{text}");
-        assert_eq!(shard.engine.counters().aliases_too_long, 1);
+        assert_eq!(shard.engine.counters().closed[CauseGroup::AliasesTooLong.index()], 1);
         assert_eq!(shard.engine.memory_use().aliases, 0);
     });
 }

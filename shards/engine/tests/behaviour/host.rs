@@ -435,7 +435,7 @@ impl Shard {
         let counters = self.engine.counters();
         assert_eq!(noted, counters.connections_accepted + counters.connections_refused);
         let (closed, refused) = (counters.closed.iter().sum::<u64>(), counters.refused.iter().sum::<u64>());
-        assert_eq!((closed, closed + refused), (let_in, noted));
+        assert_eq!((closed, closed + refused, counters.ended), (let_in, noted, noted));
     }
 
     fn step(&mut self, event: Event<'_>) -> usize {

@@ -1,6 +1,6 @@
 //! Bytes of peers that are not known yet: the longest CONNECT, and the bound that all unfinished ones share.
 
-use engine::{Admission, Limits};
+use engine::{Admission, CauseGroup, Limits};
 use wire::{Auth, AuthProperties, Packet, ProtocolVersion, ReasonCode};
 
 use crate::client::{Client, Got, Hello};
@@ -44,7 +44,7 @@ fn a_connect_longer_than_the_bound_is_refused_by_its_fixed_header() {
             });
             assert_eq!(reason, answer);
         }
-        assert_eq!(shard.engine.counters().connects_too_long, 3);
+        assert_eq!(shard.engine.counters().refused[CauseGroup::ConnectTooLong.index()], 3);
         let client = shard.open(V5, Admission::Serve);
         shard.send_bytes(client, &long_connect(V5, 100_000));
         assert!(!shard.is_closed(client));
@@ -73,12 +73,12 @@ fn past_the_common_bound_the_peer_that_holds_most_is_closed_and_of_equals_the_ol
         let small = unfinished(shard, 10_000);
         let oldest = unfinished(shard, 40_000);
         let younger = unfinished(shard, 40_000);
-        assert_eq!(shard.engine.counters().unjudged_closed, 0);
+        assert_eq!(shard.engine.counters().refused[CauseGroup::UnjudgedBytes.index()], 0);
         let last = unfinished(shard, 20_000);
         assert!(shard.is_closed(oldest) && shard.next(oldest).is_none());
         let others = [small, younger, last];
         assert!(others.iter().all(|&client| !shard.is_closed(client)));
-        assert_eq!(shard.engine.counters().unjudged_closed, 1);
+        assert_eq!(shard.engine.counters().refused[CauseGroup::UnjudgedBytes.index()], 1);
         // The one that grows past it holds most itself.
         shard.send_bytes(last, &vec![b'x'; 38_000]);
         assert!(shard.is_closed(last) && !shard.is_closed(younger) && !shard.is_closed(small));
@@ -97,7 +97,7 @@ fn any_number_of_unfinished_connects_holds_no_more_than_the_common_bound() {
             unfinished(shard, 50_000);
             assert!(shard.engine.memory_use().partial_packets <= 1_000_000);
         }
-        assert!((170..200).contains(&shard.engine.counters().unjudged_closed));
+        assert!((170..200).contains(&shard.engine.counters().refused[CauseGroup::UnjudgedBytes.index()]));
         // A small CONNECT that comes in two parts passes all of them.
         let client = shard.open(V3, Admission::Serve);
         let mut connect = Vec::new();
@@ -131,6 +131,6 @@ fn an_exchange_of_authentication_counts_until_its_verdict_and_is_told_why_it_end
         let reason = ReasonCode::ContinueAuthentication;
         shard.send(client, &Packet::Auth(Auth { reason, properties }));
         assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0x95, .. })));
-        assert_eq!(shard.engine.counters().connects_too_long, 1);
+        assert_eq!(shard.engine.counters().refused[CauseGroup::ConnectTooLong.index()], 1);
     });
 }

@@ -1,0 +1,67 @@
+//! The notices of the engine, completed by what the host knows, for the log of connections.
+
+use std::net::SocketAddr;
+
+use engine::{Actions, Cause, ConnectionId, Notice};
+
+use super::{Endpoint, Host};
+use crate::net::listen::ListenerNumber;
+use crate::observe::connection_log::{Connected, Ended, Place};
+
+impl<T: Endpoint> Host<T> {
+    /// Logs the clients that came and the connections that ended in this step.
+    pub(super) fn log_notices(&self, actions: &mut Actions) {
+        for notice in actions.drain_notices() {
+            self.log_notice(&notice);
+        }
+    }
+
+    fn log_notice(&self, notice: &Notice) {
+        let now_ms = self.clock.now().as_ms();
+        let mut log = self.log.borrow_mut();
+        match notice {
+            Notice::Connected { connection, client_id, version, keep_alive_s, clean_start, resumed } => {
+                let connected = Connected {
+                    client_id,
+                    version: *version,
+                    keep_alive_s: *keep_alive_s,
+                    clean_start: *clean_start,
+                    resumed: *resumed,
+                };
+                log.connected(now_ms, self.place(*connection), &connected);
+            }
+            Notice::Ended { connection, client_id, was_let_in, cause, packets_received } => {
+                let peers = self.peers.borrow();
+                let taken_over_by = match cause {
+                    Cause::TakenOver(by) => peers.address(by.slot()),
+                    _ => None,
+                };
+                let ended = Ended {
+                    client_id: client_id.as_deref(),
+                    was_let_in: *was_let_in,
+                    cause: *cause,
+                    taken_over_by,
+                    packets: *packets_received,
+                    age_ms: peers.age_ms(connection.slot(), now_ms),
+                };
+                log.ended(now_ms, self.place(*connection), &ended);
+            }
+        }
+    }
+
+    /// A connection was closed at once, because not even a refusal had a permit.
+    pub(in crate::backend) fn turn_away(&self, listener: ListenerNumber, peer: SocketAddr) {
+        self.log.borrow_mut().turned_away(self.clock.now().as_ms(), Place { peer: Some(peer), listener });
+    }
+
+    /// Logs how many lines were held back.
+    pub(super) fn tell_suppressed(&self) {
+        self.log.borrow_mut().tell_suppressed(self.clock.now().as_ms());
+    }
+
+    /// The listener is unknown only if the connection has moved away in this step.
+    fn place(&self, connection: ConnectionId) -> Place {
+        let listener = self.socket(connection).map_or_else(ListenerNumber::default, |socket| socket.listener);
+        Place { peer: self.peers.borrow().address(connection.slot()), listener }
+    }
+}

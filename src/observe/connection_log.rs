@@ -1,0 +1,233 @@
+//! The log lines of connections: a client was let in, a client was closed, a connection was refused, each with the reason.
+//! Invariants: text of a peer is a field of at most 256 bytes without a control character; and the lines of each reason
+//! have a budget, so that no storm of connections fills the disk or delays a shard.
+
+use std::net::SocketAddr;
+
+use engine::{Cause, CauseGroup, Limits};
+use tracing::field::display;
+use tracing::{debug, info};
+use wire::ProtocolVersion;
+
+use crate::config::ConnectionLines;
+use crate::net::listen::ListenerNumber;
+use crate::observe::line_budget::LineBudget;
+
+/// Lines of one reason that each shard may write at once.
+const BURST: u64 = 200;
+
+/// Milliseconds until it may write one more of that reason.
+const INTERVAL_MS: u64 = 50;
+
+/// Bytes of a peer's text in a line, with its escapes.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// **Lives on:** one thread. **Sees:** each connection that begins or ends there.
+#[derive(Clone)]
+pub(crate) struct ConnectionLog {
+    lines: ConnectionLines,
+    limits: Limits,
+    listeners: Box<[SocketAddr]>,
+    connected: LineBudget,
+    closed: [LineBudget; CauseGroup::COUNT],
+    refused: [LineBudget; CauseGroup::COUNT],
+}
+
+/// The place of a connection: its peer, if that is known, and its listener.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) listener: ListenerNumber,
+}
+
+/// A client that was let in.
+pub(crate) struct Connected<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) clean_start: bool,
+    pub(crate) resumed: bool,
+}
+
+/// A connection that has ended.
+pub(crate) struct Ended<'a> {
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) was_let_in: bool,
+    pub(crate) cause: Cause,
+    /// The peer that has taken the session over.
+    pub(crate) taken_over_by: Option<SocketAddr>,
+    pub(crate) packets: u32,
+    pub(crate) age_ms: u64,
+}
+
+impl ConnectionLog {
+    /// A log of the given lines. `limits` are those that the explanations name.
+    pub(crate) fn new(lines: ConnectionLines, limits: Limits, listeners: &[SocketAddr]) -> Self {
+        Self {
+            lines,
+            limits,
+            listeners: listeners.into(),
+            connected: LineBudget::default(),
+            closed: Default::default(),
+            refused: Default::default(),
+        }
+    }
+
+    /// Logs that a client was let in.
+    pub(crate) fn connected(&mut self, now_ms: u64, place: Place, connected: &Connected<'_>) {
+        if self.lines != ConnectionLines::All || !self.connected.admit(now_ms, BURST, INTERVAL_MS) {
+            return;
+        }
+        info!(
+            client = &*printable(connected.client_id),
+            peer = place.peer.map(display),
+            listener = self.listener(place.listener).map(display),
+            version = %version(connected.version),
+            keep_alive_s = connected.keep_alive_s,
+            clean = connected.clean_start,
+            resumed = connected.resumed,
+            "client connected"
+        );
+    }
+
+    /// Logs that a client was closed, or that a connection was refused.
+    pub(crate) fn ended(&mut self, now_ms: u64, place: Place, ended: &Ended<'_>) {
+        let group = ended.cause.group();
+        if self.lines == ConnectionLines::None || ended.was_let_in && self.lines == ConnectionLines::Refusals
+        {
+            return;
+        }
+        // A peer that connects and goes is a check of the port most often: a load balancer may do so every second.
+        let is_probe = !ended.was_let_in && group.party() != engine::Party::Broker && ended.packets == 0;
+        let budgets = if ended.was_let_in { &mut self.closed } else { &mut self.refused };
+        if !is_probe && !budgets[group.index()].admit(now_ms, BURST, INTERVAL_MS) {
+            return;
+        }
+        let client = ended.client_id.map(printable);
+        let client = client.as_deref();
+        let (peer, listener) = (place.peer.map(display), self.listener(place.listener).map(display));
+        let (by, reason) = (group.party().name(), group.name());
+        let detail = ended.cause.explained(&self.limits).to_string();
+        if is_probe {
+            debug!(peer, listener, %by, %reason, detail, "connection ended before a CONNECT");
+        } else if ended.was_let_in {
+            info!(
+                client,
+                peer,
+                listener,
+                %by,
+                %reason,
+                detail,
+                taken_over_by = ended.taken_over_by.map(display),
+                seconds = %tenths(ended.age_ms),
+                packets = ended.packets,
+                "client closed"
+            );
+        } else {
+            info!(client, peer, listener, %by, %reason, detail, "connection refused");
+        }
+    }
+
+    /// Logs a connection that was closed without an answer, because not even a refusal had a permit.
+    pub(crate) fn turned_away(&mut self, now_ms: u64, place: Place) {
+        let ended = Ended {
+            client_id: None,
+            was_let_in: false,
+            cause: Cause::TooManyConnections,
+            taken_over_by: None,
+            packets: 0,
+            age_ms: 0,
+        };
+        self.ended(now_ms, place, &ended);
+    }
+
+    /// Logs how many lines were held back, where a storm is over or goes on for a minute.
+    pub(crate) fn tell_suppressed(&mut self, now_ms: u64) {
+        self.each_suppressed(|budget| budget.due(now_ms));
+    }
+
+    /// Logs how many lines were held back, at the end.
+    pub(crate) fn end(&mut self) {
+        self.each_suppressed(LineBudget::rest);
+    }
+
+    fn each_suppressed(&mut self, mut told: impl FnMut(&mut LineBudget) -> Option<u64>) {
+        let mut tell = |line: &str, reason: Option<CauseGroup>, budget: &mut LineBudget| {
+            if let Some(suppressed) = told(budget) {
+                let reason = reason.map(|group| display(group.name()));
+                info!(suppressed, lines = %line, reason, "log lines held back, because there were too many");
+            }
+        };
+        tell("client connected", None, &mut self.connected);
+        for (group, budget) in CauseGroup::ALL.iter().zip(&mut self.closed) {
+            tell("client closed", Some(*group), budget);
+        }
+        for (group, budget) in CauseGroup::ALL.iter().zip(&mut self.refused) {
+            tell("connection refused", Some(*group), budget);
+        }
+    }
+
+    fn listener(&self, number: ListenerNumber) -> Option<SocketAddr> {
+        self.listeners.get(number.index()).copied()
+    }
+}
+
+/// `1.5` for 1,500 milliseconds.
+fn tenths(ms: u64) -> String {
+    format!("{}.{}", ms / 1_000, ms % 1_000 / 100)
+}
+
+fn version(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::V3_1 => "3.1",
+        ProtocolVersion::V3_1_1 => "3.1.1",
+        ProtocolVersion::V5 => "5.0",
+    }
+}
+
+/// The beginning of a text that has at most 256 bytes once the log has escaped it. Characters that both formats escape
+/// stay; others that no terminal should see become U+FFFD.
+fn printable(text: &str) -> String {
+    const ELLIPSIS: char = '…';
+    let (mut shown, mut bytes, mut cut_at) = (String::new(), 0, 0);
+    for character in text.chars() {
+        let is_escaped = character < ' ' || matches!(character, '"' | '\\');
+        let is_harmless = is_escaped || character.escape_debug().len() == 1 || character == '\'';
+        let character = if is_harmless { character } else { char::REPLACEMENT_CHARACTER };
+        // An escape has six bytes at most, in either format.
+        bytes += if is_escaped { 6 } else { character.len_utf8() };
+        if bytes > TEXT_BYTES_MAX {
+            shown.truncate(cut_at);
+            shown.push(ELLIPSIS);
+            break;
+        }
+        shown.push(character);
+        if bytes + ELLIPSIS.len_utf8() <= TEXT_BYTES_MAX {
+            cut_at = shown.len();
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_peer_is_short_and_has_nothing_that_a_terminal_obeys() {
+        assert_eq!(printable("sensor-1/β"), "sensor-1/β");
+        // Escaped by the log itself.
+        assert_eq!(format!("{:?}", printable("a\n\u{1b}[31m\"\\")), r#""a\n\u{1b}[31m\"\\""#);
+        // Control characters of eight bits, and marks that reverse the direction of text, have no escape in JSON.
+        assert_eq!(printable("a\u{9b}31m\u{202e}b\u{7f}"), "a\u{fffd}31m\u{fffd}b\u{fffd}");
+        for text in ["x".repeat(1_000), "\0".repeat(1_000), "€".repeat(1_000), "\u{202e}".repeat(300)] {
+            let shown = printable(&text);
+            assert!(shown.ends_with('…'), "{shown:?}");
+            for escaped in [format!("{shown:?}"), serde_json::to_string(&shown).unwrap()] {
+                // The two quotes come on top.
+                assert!(escaped.len() <= TEXT_BYTES_MAX + 2, "{} bytes: {escaped}", escaped.len());
+            }
+        }
+        assert_eq!(printable(&"x".repeat(256)).len(), 256);
+    }
+}
