@@ -89,7 +89,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let key = placement_key::key(&config.data_dir)?;
     let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
-    let mut report = Report::start();
+    let mut report = Report::start(log.block_output());
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
@@ -108,7 +108,6 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
         Due::Statistics(trigger) => {
             report.print(&shards.totals());
             report.log_shards(&shards.each(), trigger);
-            log.report_dropped();
         }
         Due::SysTopics => publish_statistics(),
         Due::Watchdog if shards.all_shards_turned() => systemd::watchdog(),
@@ -117,6 +116,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             shards.export_subscriptions();
             data_dir.report_change();
             report.warn_of_credentials(&shards.totals());
+            log.report_dropped();
         }
         Due::Disconnect(command) => shards.disconnect(command),
         Due::Reload => warn!(

@@ -24,7 +24,7 @@ pub(crate) use address::BindAddress;
 pub(crate) use environment::{Environment, Notice};
 pub(crate) use error::{ConfigError, Meant, Origin};
 pub(crate) use settings::{Config, SETTINGS, Setting};
-pub(crate) use value::{Ceiling, ConnectionLines, Io, LogLevel};
+pub(crate) use value::{Ceiling, ConnectionLines, Io, LogFormat, LogLevel};
 
 use crate::process::available_memory::{self, Available};
 use value::Given;

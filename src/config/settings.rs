@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use engine::{QueueFull, Redirect};
 
 use super::address::BindAddress;
-use super::value::{ANY, Bounds, Ceiling, ConnectionLines, Field, Given, Io, LogLevel, between, from};
+use super::value::{
+    ANY, Bounds, Ceiling, ConnectionLines, Field, Given, Io, LogFormat, LogLevel, between, from,
+};
 
 /// The longest packet of MQTT: a fixed header of five bytes and a remaining length of 268,435,455 bytes.
 const MQTT_PACKET_BYTES_MAX: u64 = 268_435_460;
@@ -129,6 +131,9 @@ settings! {
     section "Logs" {
         /// Least severe level that is logged: "debug", "info", "warn", "error" (also "err"), or "off".
         log_level: LogLevel = LogLevel::Info, ANY;
+        /// Form of a log line: "text", or "json" for one JSON object a line. With "json", the statistics on standard output are
+        /// such lines as well.
+        log_format: LogFormat = LogFormat::Text, ANY;
         /// Lines about connections, at level "info": "all" (each client that connects or is closed, and each refused connection,
         /// with the reason), "refusals", or "none". Of one reason, each shard logs 200 lines at once and 20 a second after
         /// that; one line tells how many were held back.

@@ -279,6 +279,15 @@ pub(crate) enum LogLevel {
     Off,
 }
 
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Time, level, text and fields, for people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
 /// The lines about connections that are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionLines {
@@ -317,6 +326,7 @@ macro_rules! word_fields {
 word_fields! {
     Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", Tokio = "tokio", Blocking = "blocking", }
     ConnectionLines, "LINES": { All = "all", Refusals = "refusals", None = "none", }
+    LogFormat, "FORMAT": { Text = "text", Json = "json", }
     LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
     Redirect, "WHERE": { Off = "off", UseAnother = "use_another", Moved = "moved", }
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }

@@ -1,5 +1,5 @@
-//! Errors of accept and of new connections: the pause after a failed accept, and a log line about it at most once a
-//! minute.
+//! Errors of accept and of new connections: the pause after a failed accept, and log lines when they begin, once a minute,
+//! and when they are over.
 //! Without the pause a shard that is out of descriptors would accept in a busy loop. Without the bound the log would
 //! grow with every attempt.
 
@@ -7,21 +7,20 @@ use std::cell::Cell;
 use std::io;
 use std::time::{Duration, Instant};
 
-use tracing::error;
+use tracing::{error, info};
 
 use crate::error::StartupError;
+use crate::observe::lasting::{Lasting, Told};
 use crate::process::clock;
 
 /// Pause after a failed accept. An immediate retry would fail with the same error.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Minimum time between two log lines.
-const LOG_INTERVAL: Duration = Duration::from_mins(1);
-
-/// Logs errors of the system at most once a minute, however often they occur.
+/// Logs errors of the system when they begin, once a minute while they go on, and when they are over.
 #[derive(Default)]
 pub(crate) struct ErrorLog {
-    logged_at: Cell<Option<Instant>>,
+    lasting: Cell<Lasting>,
+    origin: Cell<Option<Instant>>,
 }
 
 impl ErrorLog {
@@ -36,12 +35,32 @@ impl ErrorLog {
         true
     }
 
-    /// Logs the failed attempt and its consequence, unless a line was logged within the last minute.
+    /// Logs the failed attempt and its consequence, where a line about it is due.
     pub(crate) fn log(&self, attempt: &str, refused: io::Error, consequence: &str) {
-        let now = clock::read();
-        if self.logged_at.get().is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL) {
-            self.logged_at.set(Some(now));
+        if let Some(Told::Begins | Told::Lasts) = self.observe(true) {
             error!(error = %StartupError::system(attempt, refused), "{consequence}");
         }
+    }
+
+    /// An attempt has succeeded. Logs that the errors are over, once none has come for ten seconds.
+    pub(crate) fn succeeded(&self) {
+        if self.origin.get().is_none() {
+            // There was no error yet.
+            return;
+        }
+        if let Some(Told::Ends { lasted_s }) = self.observe(false) {
+            info!(lasted_s, "connections are accepted again without errors");
+        }
+    }
+
+    fn observe(&self, is_error: bool) -> Option<Told> {
+        let now = clock::read();
+        let origin = self.origin.get().unwrap_or(now);
+        self.origin.set(Some(origin));
+        let now_ms = u64::try_from(now.duration_since(origin).as_millis()).unwrap_or(u64::MAX);
+        let mut lasting = self.lasting.get();
+        let told = lasting.observe(now_ms, is_error);
+        self.lasting.set(lasting);
+        told
     }
 }

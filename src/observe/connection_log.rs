@@ -187,7 +187,7 @@ fn version(version: ProtocolVersion) -> &'static str {
 
 /// The beginning of a text that has at most 256 bytes once the log has escaped it. Characters that both formats escape
 /// stay; others that no terminal should see become U+FFFD.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     const ELLIPSIS: char = '…';
     let (mut shown, mut bytes, mut cut_at) = (String::new(), 0, 0);
     for character in text.chars() {

@@ -3,6 +3,8 @@
 
 pub(crate) mod busy;
 pub(crate) mod connection_log;
+pub(crate) mod drop_log;
+pub(crate) mod lasting;
 mod line_budget;
 pub(crate) mod load_average;
 pub(crate) mod statistics;

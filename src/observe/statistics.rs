@@ -2,12 +2,14 @@
 //! shard.
 
 use std::array::from_fn;
-use std::io::{self, Write};
+use std::io::Write as _;
 
 use engine::{CauseGroup, DropReason};
 use tracing::{debug, info, warn};
+use tracing_appender::non_blocking::NonBlocking;
 
 use crate::observe::busy::{BusyMeter, ThreadTimes};
+use crate::process::logging::STATISTICS;
 use crate::process::systemd;
 
 /// Declares the counters of a shard once, for the struct, its sum and its outputs.
@@ -174,7 +176,8 @@ impl Totals {
 /// State of the reports that were printed.
 #[derive(Debug)]
 pub(crate) struct Report {
-    dropped: u64,
+    /// Standard output, unless the statistics are log lines only.
+    output: Option<NonBlocking>,
     warned_of_credentials: bool,
     busy: BusyMeter,
 }
@@ -190,26 +193,30 @@ pub(crate) enum Trigger {
 
 impl Report {
     /// Starts without a report.
-    pub(crate) fn start() -> Self {
-        Self { dropped: 0, warned_of_credentials: false, busy: BusyMeter::default() }
+    pub(crate) fn start(output: Option<NonBlocking>) -> Self {
+        Self { output, warned_of_credentials: false, busy: BusyMeter::default() }
     }
 
-    /// Prints the block on standard output, sends its first line to the service manager, and logs a warning if
-    /// messages were dropped since the last call.
+    /// Prints the block on standard output, logs its numbers to the log files, and sends its first line to the service
+    /// manager.
     pub(crate) fn print(&mut self, totals: &Totals) {
-        // A single write keeps log lines out of the block. A closed standard output does not stop the broker.
-        let mut output = io::stdout().lock();
-        let _ = output.write_all(totals.block().as_bytes()).and_then(|()| output.flush());
-        drop(output);
+        // A single write keeps log lines out of the block. It waits for nobody: the thread of the log writes it.
+        if let Some(output) = &mut self.output {
+            let _ = output.write_all(totals.block().as_bytes());
+        }
+        info!(
+            target: STATISTICS,
+            connections = totals.connections,
+            connections_max = totals.connections_max,
+            messages_received = totals.shards.messages_received,
+            messages_sent = totals.shards.messages_sent,
+            subscriptions = totals.shards.subscriptions,
+            messages_dropped = totals.shards.dropped_total(),
+            "statistics"
+        );
         systemd::status(&format!("Connections: {}", totals.connections_of_max()));
         let shards = &totals.shards;
         debug!(sessions = shards.sessions, retained_messages = shards.retained_messages, "totals");
-        let total = shards.dropped_total();
-        if total > self.dropped {
-            let since_last = total - self.dropped;
-            warn!(since_last, total, "messages dropped");
-            self.dropped = total;
-        }
     }
 
     /// Logs a warning the first time that a client was let in with a user name or password.

@@ -11,15 +11,19 @@ use std::thread;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use tracing::{error, warn};
+use tracing::{Subscriber, error, warn};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
-use tracing_subscriber::fmt;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogFormat, LogLevel};
 use crate::error::StartupError;
+use crate::observe::lasting::{Lasting, Told};
+use crate::process::clock::Clock;
 
 /// Lines that wait for one output. The next line is dropped and counted.
 const LINES_WAITING_MAX: usize = 8_192;
@@ -34,8 +38,15 @@ const LAST_LINE_MS: u64 = 100;
 pub(crate) struct Logging {
     writers: Vec<WorkerGuard>,
     counters: Vec<ErrorCounter>,
-    dropped_reported: usize,
+    dropped_seen: usize,
+    dropping: Lasting,
+    clock: Clock,
+    /// Standard output, for the statistics block.
+    output: Option<NonBlocking>,
 }
+
+/// The target of the line with the statistics.
+pub(crate) const STATISTICS: &str = "statistics";
 
 /// Starts the log, and makes every panic end the process after it is logged.
 ///
@@ -45,15 +56,23 @@ pub(crate) struct Logging {
 /// # Panics
 /// If called twice in one process.
 pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
-    let mut logging = Logging { writers: Vec::new(), counters: Vec::new(), dropped_reported: 0 };
+    let mut logging = Logging {
+        writers: Vec::new(),
+        counters: Vec::new(),
+        dropped_seen: 0,
+        dropping: Lasting::default(),
+        clock: Clock::start(),
+        output: None,
+    };
+    let format = config.log_format;
     let output = logging.writer("log-output", io::stdout());
-    let output =
-        fmt::layer().compact().with_target(false).with_ansi(io::stdout().is_terminal()).with_writer(output);
+    let is_block = format == LogFormat::Text;
+    logging.output = is_block.then(|| output.clone());
+    // Standard output has the statistics as a block that scripts read, so it needs no line about them.
+    let is_wanted = filter_fn(move |event| !is_block || event.target() != STATISTICS);
+    let output = layer(format, output, io::stdout().is_terminal()).with_filter(is_wanted);
     let file = match &config.log_dir {
-        Some(directory) => {
-            let file = logging.writer("log-file", log_file(directory)?);
-            Some(fmt::layer().compact().with_target(false).with_ansi(false).with_writer(file))
-        }
+        Some(directory) => Some(layer(format, logging.writer("log-file", log_file(directory)?), false)),
         None => None,
     };
     tracing_subscriber::registry().with(level(config.log_level)).with(output).with(file).init();
@@ -62,12 +81,23 @@ pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
 }
 
 impl Logging {
-    /// Logs the number of dropped lines, if it has grown since the last call.
+    /// The writer of the statistics block: standard output, in order with the log lines and as little waited for. `None` if
+    /// the statistics are log lines.
+    pub(crate) fn block_output(&self) -> Option<NonBlocking> {
+        self.output.clone()
+    }
+
+    /// Logs that lines are dropped, where a line about it is due. To be called once a second.
     pub(crate) fn report_dropped(&mut self) {
         let dropped = self.counters.iter().map(ErrorCounter::dropped_lines).sum();
-        if dropped > self.dropped_reported {
-            warn!(dropped, "log lines dropped since the start, because the terminal or disk is too slow");
-            self.dropped_reported = dropped;
+        let is_on = dropped > self.dropped_seen;
+        self.dropped_seen = dropped;
+        match self.dropping.observe(self.clock.now().as_ms(), is_on) {
+            Some(Told::Begins | Told::Lasts) => {
+                warn!(dropped, "log lines dropped since the start, because the terminal or disk is too slow");
+            }
+            Some(Told::Ends { lasted_s }) => warn!(dropped, lasted_s, "no more log lines dropped"),
+            None => {}
         }
     }
 
@@ -80,6 +110,20 @@ impl Logging {
         self.writers.push(guard);
         self.counters.push(writer.error_counter());
         writer
+    }
+}
+
+/// The lines of one output in the given format.
+fn layer<S>(format: LogFormat, writer: NonBlocking, is_coloured: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = fmt::layer().with_target(false).with_writer(writer);
+    match format {
+        LogFormat::Text => layer.compact().with_ansi(is_coloured).boxed(),
+        LogFormat::Json => {
+            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
     }
 }
 

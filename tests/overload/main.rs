@@ -14,6 +14,7 @@ mod meter;
 mod neighbour;
 mod pauses;
 mod readers;
+mod storm;
 mod strangers;
 
 use std::process::ExitCode;
@@ -68,6 +69,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "aliases",
         claim: "topic aliases of a connection are bounded by their bytes",
         run: strangers::aliases,
+    },
+    Scenario {
+        name: "connection_storm",
+        claim: "the log of ten thousand connections a second does not slow their neighbours",
+        run: storm::connection_storm,
     },
 ];
 

@@ -3,6 +3,7 @@
 //! Invariant: a total only grows, so a reader may take differences. Gauges are computed when they are read.
 
 use crate::cause::CauseGroup;
+use crate::drop_watch::DropWatch;
 
 /// Why a matched message did not reach a session. Each has a counter; nothing is dropped without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +71,7 @@ impl DropReason {
 }
 
 /// Totals of one shard since it started.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Counters {
     /// Packets received from clients, of every type.
     pub packets_received: u64,
@@ -140,9 +141,15 @@ pub struct Counters {
     pub handed_over: u64,
     /// Completions and acknowledgements that named a connection or session of an earlier generation.
     pub stale: u64,
+    drop_watch: DropWatch,
 }
 
 impl Counters {
+    /// The watch on sessions that lose messages.
+    pub(crate) fn drop_watch(&mut self) -> &mut DropWatch {
+        &mut self.drop_watch
+    }
+
     /// Deliveries dropped for any reason.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {

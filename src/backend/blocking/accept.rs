@@ -87,6 +87,7 @@ fn run(
         match listener.accept() {
             _ if stopping.load(Relaxed) => return,
             Ok((stream, peer)) => {
+                error_log.succeeded();
                 let Some(admission) = permits.acquire() else {
                     // Both the limit of connections and the reserve for refusals are used up.
                     refusals.log(number, peer);

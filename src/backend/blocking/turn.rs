@@ -146,10 +146,7 @@ impl Shard {
         match request {
             Control::Accept => {
                 for (number, listener) in ListenerNumber::all().zip(self.listeners.drain(..)) {
-                    let refusals = Refusals {
-                        log: self.log.clone(),
-                        clock: self.clock,
-                    };
+                    let refusals = Refusals { log: self.log.clone(), clock: self.clock };
                     let (permits, inbox) = (self.host.permits.clone(), self.inbox.clone());
                     let acceptor = Acceptor::start(number, listener, permits, inbox, refusals)
                         .map_err(|error| StartupError::system("start a thread that accepts", error))?;

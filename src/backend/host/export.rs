@@ -24,6 +24,7 @@ impl<T: Endpoint> Host<T> {
     pub(in crate::backend) fn begin_export(&self) {
         self.lanes.trim();
         self.tell_suppressed();
+        self.log_drops();
         let version = self.engine.borrow().records_version();
         self.with_export(|export| {
             if export.running.is_none() && export.written_version != Some(version) {

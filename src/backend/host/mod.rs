@@ -27,6 +27,7 @@ use crate::auth;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
+use crate::observe::drop_log::DropLog;
 use crate::observe::sys_topics::SysMessage;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
@@ -68,6 +69,7 @@ pub(super) struct Host<T> {
     export: Cell<Export>,
     peers: RefCell<Peers>,
     log: RefCell<ConnectionLog>,
+    drop_log: RefCell<DropLog>,
 }
 
 /// Steps in a row, before the turn sends, while each of them delivers as much as it may: a message that goes to hundreds is
@@ -104,6 +106,7 @@ impl<T: Endpoint> Host<T> {
             export: Cell::default(),
             peers: RefCell::default(),
             log: RefCell::new(parts.log),
+            drop_log: RefCell::default(),
         }
     }
 

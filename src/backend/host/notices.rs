@@ -59,6 +59,14 @@ impl<T: Endpoint> Host<T> {
         self.log.borrow_mut().tell_suppressed(self.clock.now().as_ms());
     }
 
+    /// Logs that messages are dropped, where a line about it is due.
+    pub(super) fn log_drops(&self) {
+        let mut engine = self.engine.borrow_mut();
+        let dropped = engine.counters().dropped;
+        let now_ms = self.clock.now().as_ms();
+        self.drop_log.borrow_mut().observe(now_ms, self.number, &dropped, || engine.take_worst_client());
+    }
+
     /// The listener is unknown only if the connection has moved away in this step.
     fn place(&self, connection: ConnectionId) -> Place {
         let listener = self.socket(connection).map_or_else(ListenerNumber::default, |socket| socket.listener);

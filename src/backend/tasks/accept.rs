@@ -56,6 +56,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
         match listener.accept().await {
             _ if shard.host.stopping.get() => return,
             Ok((stream, peer)) => {
+                shard.error_log.succeeded();
                 if let Some(admission) = shard.host.permits.acquire() {
                     shard.take(stream, number, peer, admission);
                 } else {

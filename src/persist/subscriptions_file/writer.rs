@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use engine::SessionRecord;
-use tracing::error;
+use tracing::{error, info};
 
 use super::format;
 use super::path;
 use crate::error::StartupError;
+use crate::observe::lasting::{Lasting, Told};
 use crate::process::atomic_file::{self, Readers};
+use crate::process::clock::Clock;
 use crate::process::data_dir::{DataDir, Hold, HoldState};
 
 /// Minimum time between two writes.
@@ -96,11 +98,20 @@ struct State {
     /// The sessions of each shard as last sent.
     shards: Vec<Option<Vec<SessionRecord>>>,
     changed: bool,
+    failing: Lasting,
+    clock: Clock,
 }
 
 impl State {
     fn new(file: PathBuf, hold: Hold, shards: usize) -> Self {
-        Self { file, hold, shards: vec![None; shards], changed: false }
+        Self {
+            file,
+            hold,
+            shards: vec![None; shards],
+            changed: false,
+            failing: Lasting::default(),
+            clock: Clock::start(),
+        }
     }
 
     fn run(mut self, messages: &Receiver<Message>) -> Result<(), StartupError> {
@@ -122,14 +133,30 @@ impl State {
             }
             if self.changed && !pausing {
                 // After an error the sessions stay marked as changed, and are written after the next interval.
-                if let Err(error) = self.write() {
-                    error!(%error, "subscriptions not written");
-                }
+                let written = self.write();
+                self.log(&written);
                 pausing = true;
                 pause_over = after(WRITE_INTERVAL);
             }
         }
         if self.changed { self.write() } else { Ok(()) }
+    }
+
+    /// Logs a failed write when it begins, once a minute, and when a write succeeds again.
+    fn log(&mut self, written: &Result<(), StartupError>) {
+        match written {
+            Ok(()) => {
+                if let Some(Told::Ends { lasted_s }) = self.failing.end() {
+                    info!(lasted_s, "subscriptions are written again");
+                }
+            }
+            Err(error) => {
+                if let Some(Told::Begins | Told::Lasts) = self.failing.observe(self.clock.now().as_ms(), true)
+                {
+                    error!(%error, "subscriptions not written");
+                }
+            }
+        }
     }
 
     fn write(&mut self) -> Result<(), StartupError> {

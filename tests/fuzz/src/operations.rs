@@ -72,7 +72,7 @@ fn run(mut world: World, c: &mut Choices<'_>) -> Vec<Counters> {
         operate(&mut world, c);
     }
     world.finish();
-    world.shards.iter().map(|shard| *shard.engine.counters()).collect()
+    world.shards.iter().map(|shard| shard.engine.counters().clone()).collect()
 }
 
 fn operate(world: &mut World, c: &mut Choices<'_>) {

@@ -9,7 +9,10 @@ pub(crate) const fn reason_string(reason: ReasonCode) -> Option<&'static str> {
     match reason {
         ReasonCode::TopicNameInvalid => Some("the topic has more levels than are allowed"),
         ReasonCode::TopicFilterInvalid => Some("a topic filter has more levels than are allowed"),
-        ReasonCode::QuotaExceeded => Some("a limit of memory, messages or subscriptions is reached"),
+        ReasonCode::QuotaExceeded => Some(
+            "a limit is reached: retained_messages_max or retained_bytes_max, subscriptions_per_session_max, or memory; \
+             ask for less or try again later",
+        ),
         ReasonCode::NotAuthorized => Some("not allowed to this client"),
         ReasonCode::PayloadFormatInvalid => Some("the payload is not UTF-8, as its format indicator says"),
         _ => None,

@@ -1,16 +1,25 @@
-//! Clients that come and connections that end: counted by cause, and noted for the host if it wants to know.
+//! Clients that come and connections that end: counted by cause, and noted for the host if it wants to know; and the client
+//! that loses the most messages.
 
 use alloc::boxed::Box;
 
 use wire::packet::Connect;
 
-use super::Rooms;
+use super::{Engine, Rooms};
 use crate::base::ids::ConnectionId;
 use crate::cause::Cause;
 use crate::connection::connect::keep_alive_s;
 use crate::connection::{Connection, Phase};
+use crate::drop_watch::WorstClient;
 use crate::notice::{Notice, cut};
 use crate::turn::Turn;
+
+impl Engine {
+    /// The client that lost the most messages since the last call, if any lost one.
+    pub fn take_worst_client(&mut self) -> Option<WorstClient> {
+        self.counters.drop_watch().take()
+    }
+}
 
 impl Rooms {
     /// A client was let in.

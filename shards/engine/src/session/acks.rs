@@ -128,7 +128,7 @@ impl Session {
             Stage::Release => {}
         }
         if reason.is_error() {
-            self.ledger.count_dropped(turn.counters, DropReason::Refused, 1);
+            self.ledger.count_dropped(turn.counters, &self.client_id, DropReason::Refused, 1);
         } else {
             self.ledger.count_delivered(turn.counters, 1);
         }

@@ -2,15 +2,26 @@
 
 use alloc::boxed::Box;
 
+use compact_str::CompactString;
+
 use crate::counters::{Counters, DropReason};
+use crate::drop_watch::DropShare;
 
 /// matched = delivered + in flight + queued + dropped, exactly. The totals of the shard are counted with it.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     matched: u64,
     delivered: u64,
-    /// By [`DropReason::index`]; allocated at the first drop.
-    dropped: Option<Box<[u64; DropReason::ALL.len()]>>,
+    /// Allocated at the first drop.
+    dropped: Option<Box<Dropped>>,
+}
+
+/// The drops of a session.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// By [`DropReason::index`].
+    by_reason: [u64; DropReason::ALL.len()],
+    share: DropShare,
 }
 
 impl Ledger {
@@ -24,12 +35,23 @@ impl Ledger {
         totals.delivered += u64::from(count);
     }
 
-    pub(crate) fn count_dropped(&mut self, totals: &mut Counters, reason: DropReason, count: u32) {
+    pub(crate) fn count_dropped(
+        &mut self,
+        totals: &mut Counters,
+        client_id: &CompactString,
+        reason: DropReason,
+        count: u32,
+    ) {
         if count == 0 {
             return;
         }
-        self.dropped.get_or_insert_default()[reason.index()] += u64::from(count);
+        let dropped = self.dropped.get_or_insert_default();
+        dropped.by_reason[reason.index()] += u64::from(count);
         totals.dropped[reason.index()] += u64::from(count);
+        // A message that another member of its group receives is not lost.
+        if reason != DropReason::Reassigned {
+            totals.drop_watch().record(&mut dropped.share, client_id, reason, count);
+        }
     }
 
     pub(crate) fn matched(&self) -> u64 {
@@ -41,6 +63,6 @@ impl Ledger {
     }
 
     pub(crate) fn dropped(&self) -> [u64; DropReason::ALL.len()] {
-        self.dropped.as_deref().copied().unwrap_or_default()
+        self.dropped.as_ref().map_or_else(Default::default, |dropped| dropped.by_reason)
     }
 }

@@ -160,7 +160,7 @@ impl Session {
     }
 
     pub(crate) fn count_dropped(&mut self, totals: &mut Counters, reason: DropReason, count: u32) {
-        self.ledger.count_dropped(totals, reason, count);
+        self.ledger.count_dropped(totals, &self.client_id, reason, count);
     }
 
     /// Its position among the matches of publish `sequence`, if it is one of them already.
@@ -227,7 +227,7 @@ impl Session {
         grant: Grant,
     ) -> bool {
         let bytes = messages.bytes_of(message);
-        let Self { deliveries, ledger, .. } = self;
+        let Self { client_id, deliveries, ledger, .. } = self;
         let queue = &mut deliveries.get_or_insert_default().queue;
         while !queue.has_room_for(bytes, turn.limits) {
             // A message that is too old to be sent makes room before one that is not is lost.
@@ -242,16 +242,16 @@ impl Session {
                 if turn.limits.queue_full == QueueFull::EndSession {
                     turn.endings.push(Ending::Session(id, Cause::QueueFull));
                 }
-                ledger.count_dropped(turn.counters, DropReason::QueueFull, 1);
+                ledger.count_dropped(turn.counters, client_id, DropReason::QueueFull, 1);
                 return false;
             }
             let Some(oldest) = queue.pop(messages) else {
-                ledger.count_dropped(turn.counters, DropReason::QueueFull, 1);
+                ledger.count_dropped(turn.counters, client_id, DropReason::QueueFull, 1);
                 return false;
             };
             messages.release(oldest.message);
             let reason = if is_stale { DropReason::Expired } else { DropReason::QueueFull };
-            ledger.count_dropped(turn.counters, reason, 1);
+            ledger.count_dropped(turn.counters, client_id, reason, 1);
         }
         queue.push(messages, message, grant);
         true
@@ -273,7 +273,7 @@ impl Session {
         let left: Vec<_> =
             left.iter().filter_map(|queued| Some((queued.message, group_key(queued)?))).collect();
         let count = u32::try_from(left.len()).unwrap_or(u32::MAX);
-        self.ledger.count_dropped(totals, DropReason::Reassigned, count);
+        self.ledger.count_dropped(totals, &self.client_id, DropReason::Reassigned, count);
         left
     }
 

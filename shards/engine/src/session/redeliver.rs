@@ -46,7 +46,7 @@ impl Session {
         messages: &mut MessageStore,
         send_quota: u16,
     ) -> Option<(Queued, Option<PacketId>)> {
-        let Self { deliveries, ledger, .. } = self;
+        let Self { client_id, deliveries, ledger, .. } = self;
         let deliveries = deliveries.as_mut()?;
         // Expired messages are cheap to drop, but there may be as many as the queue holds.
         while !turn.is_spent() {
@@ -58,7 +58,7 @@ impl Session {
             let queued = deliveries.queue.pop(messages)?;
             if messages.view(queued.message).is_expired(turn.now) {
                 messages.release(queued.message);
-                ledger.count_dropped(turn.counters, DropReason::Expired, 1);
+                ledger.count_dropped(turn.counters, client_id, DropReason::Expired, 1);
                 turn.spend(1);
                 continue;
             }

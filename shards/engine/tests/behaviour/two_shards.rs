@@ -453,7 +453,7 @@ fn a_connection_that_begins_to_close_is_not_handed_over() {
 fn a_connection_that_is_handed_over_leaves_no_timer_and_no_count() {
     let mut two = Two::new();
     let shard = &mut two.0[0];
-    let before = *shard.engine.counters();
+    let before = shard.engine.counters().clone();
     let client = shard.dial(&Hello::v5(&name_on(1, 0)));
     assert!(shard.complete_hand_over(client).is_some());
     let after = shard.engine.counters();
