@@ -7,6 +7,7 @@ mod audit;
 mod backlog;
 mod close;
 mod connect;
+mod fan_out;
 mod forward;
 mod groups;
 mod inbox;
@@ -30,6 +31,7 @@ use crate::base::time::Instant;
 use crate::connection::Admission;
 use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
+use crate::connection::receive::TopicsHold;
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
@@ -92,6 +94,8 @@ struct Rooms {
     ticks: u8,
     /// The host was paused and has not caught up: nothing is judged to be late.
     paused: bool,
+    /// The slot of the connection that the stop closes next.
+    stop_at: Option<u32>,
     /// No packets are taken from clients until the stop.
     quiet: bool,
     stopping: bool,
@@ -121,6 +125,7 @@ impl Engine {
             assigned_count: 0,
             ticks: 0,
             paused: false,
+            stop_at: None,
             quiet: false,
             stopping: false,
         };
@@ -186,7 +191,10 @@ impl Engine {
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
-            Event::Tick => rooms.tick(turn),
+            Event::Tick => {
+                rooms.tick(turn);
+                consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();
+            }
             Event::Quiesce => rooms.quiet = true,
             Event::Stop => rooms.stop(turn),
         }
@@ -201,6 +209,7 @@ impl Engine {
         let Rooms { retained, delivery, backlog, .. } = &self.rooms;
         let idle = retained.is_idle()
             && backlog.is_empty()
+            && self.rooms.stop_at.is_none()
             && !delivery.has_unfinished()
             && !self.rooms.may_reassign()
             && !self.may_resume_starved();
@@ -335,7 +344,7 @@ impl Rooms {
         MemoryUse {
             messages: messages.bytes_held(),
             outboxes: connections.outbox_bytes(),
-            wills: sessions.will_bytes(),
+            wills: sessions.will_bytes() + self.backlog.message_bytes(),
             filters: self.topics.text_bytes(),
             authentications: connections.authentication_bytes(),
             aliases: connections.alias_bytes(),
@@ -355,19 +364,9 @@ impl Rooms {
 
     /// Whether neither memory nor room in a lane is short, nor time for what is left of ended sessions.
     fn has_no_shortage(&self, limits: &Limits) -> bool {
-        self.mesh.outbound().has_room() && !self.backlog.is_deep() && !self.is_beyond(limits)
-    }
-
-    fn stop(&mut self, turn: &mut Turn<'_>) {
-        self.quiet = false;
-        self.stopping = true;
-        let close = crate::connection::Close::Told(crate::cause::Cause::Stopping);
-        for index in 0..self.delivery.connections.slot_count() {
-            if let Some(id) = self.delivery.connections.id_at(index) {
-                self.close(turn, id, &close);
-            }
-        }
-        assert!(self.delivery.sessions.attached_count() == 0);
+        self.mesh.outbound().has_room()
+            && self.backlog.hold() == TopicsHold::Nothing
+            && !self.is_beyond(limits)
     }
 
     /// Ends what a packet or event found to be at its end, and opens what it opened. Each ending may publish a will and so

@@ -50,7 +50,8 @@ pub enum Event<'a> {
         /// The judgement.
         verdict: Verdict<'a>,
     },
-    /// An item came out of a lane. It is always taken whole, even while this shard's own lanes are full.
+    /// An item came out of a lane. It is always taken whole, even while this shard's own lanes are full. An item of a data
+    /// lane is to be fed only while [`crate::Engine::takes_data`].
     Inbox {
         /// The shard that sent it.
         source: u16,

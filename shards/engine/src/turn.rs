@@ -30,7 +30,9 @@ pub(crate) struct Turn<'a> {
     pub(crate) endings: &'a mut Vec<Ending>,
     /// Units of work done in this step, see [`Turn::spend`].
     work: u32,
-    /// The part of it that put messages into outboxes or queues.
+    /// Units of work at which a fan-out is cut that began within the step's share.
+    overdraft: u32,
+    /// The part of the work that put messages into outboxes or queues.
     delivery_work: u32,
 }
 
@@ -43,7 +45,8 @@ impl<'a> Turn<'a> {
         timers: &'a mut Timers,
         endings: &'a mut Vec<Ending>,
     ) -> Self {
-        Self { now, limits, actions, counters, timers, endings, work: 0, delivery_work: 0 }
+        let overdraft = limits.step_work_max.saturating_add(limits.step_work_max / 2);
+        Self { now, limits, actions, counters, timers, endings, work: 0, overdraft, delivery_work: 0 }
     }
 
     /// Counts work. A unit is a delivery offered to a session, or as much as that takes: half a microsecond where memory
@@ -64,6 +67,12 @@ impl<'a> Turn<'a> {
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         self.work >= self.limits.step_work_max
+    }
+
+    /// Whether the step has done more than its share: a fan-out that began within the share is cut.
+    #[inline]
+    pub(crate) fn is_overdrawn(&self) -> bool {
+        self.work >= self.overdraft
     }
 
     /// Units that are left before [`Turn::is_spent`].

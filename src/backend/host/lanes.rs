@@ -1,7 +1,8 @@
 //! The shard's end of the lanes: passes arrived items to the engine, fills the lanes with waiting messages, and wakes
 //! sleeping shards. The content of a block is defined by the engines.
 //! Invariant: inbound lanes are drained in every turn, however full the outbound lanes are. Therefore two shards that
-//! are full towards each other still make progress.
+//! are full towards each other still make progress. A data lane waits while the engine has a long fan-out under way, which
+//! needs no lane to end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -131,6 +132,9 @@ impl<T: Endpoint> Host<T> {
                 [(Lane::Control, CAPACITY.control_items), (Lane::Data, CAPACITY.data_items)]
             {
                 for _ in 0..items_max {
+                    if lane == Lane::Data && !self.engine.borrow().takes_data() {
+                        break;
+                    }
                     let popped = self.lanes.port.borrow_mut().pop(other, lane);
                     let Some(item) = popped else { break };
                     self.receive(other, lane, item, &mut arrive);

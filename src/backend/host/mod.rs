@@ -267,8 +267,10 @@ impl<T: Endpoint> Host<T> {
         if is_due() || self.pauses.late_ms(now) > PAUSE_MS || self.pauses.is_catching_up() {
             self.look_for_pause(now);
         }
-        if is_due() {
-            let _nothing = self.step(Event::Tick);
+        for _ in 0..STEPS_PER_TURN {
+            if !is_due() || !self.step(Event::Tick).goes_on {
+                return;
+            }
         }
     }
 

@@ -20,18 +20,34 @@ pub(crate) struct Shortage {
     memory: bool,
     /// A lane to another shard is at its bound.
     lanes: bool,
+    topics: TopicsHold,
+}
+
+/// Packets that wait for the backlog of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TopicsHold {
+    Nothing,
     /// Many sessions have ended and are not forgotten yet: no SUBSCRIBE is taken.
-    subscriptions: bool,
+    Subscribe,
+    /// A fan-out is under way: nothing is taken that is matched or changes subscriptions.
+    All,
 }
 
 impl Shortage {
-    pub(crate) const fn new(memory: bool, lanes: bool, subscriptions: bool) -> Self {
-        Self { memory, lanes, subscriptions }
+    pub(crate) const fn new(memory: bool, lanes: bool, topics: TopicsHold) -> Self {
+        Self { memory, lanes, topics }
     }
 
     /// Whether a packet of this type waits for the backlog.
     fn holds(self, arriving: Option<PacketType>) -> bool {
-        self.subscriptions && arriving == Some(PacketType::Subscribe)
+        match self.topics {
+            TopicsHold::Nothing => false,
+            TopicsHold::Subscribe => arriving == Some(PacketType::Subscribe),
+            TopicsHold::All => matches!(
+                arriving,
+                Some(PacketType::Publish | PacketType::Subscribe | PacketType::Unsubscribe)
+            ),
+        }
     }
 }
 

@@ -174,6 +174,7 @@ impl Rooms {
         let mut holders: Vec<u32> = Vec::new();
         let of_sessions = delivery.sessions.iter().flat_map(|(_, session)| session.messages());
         let all = of_sessions.chain(retained.store().messages()).chain(shared.reassigned_messages());
+        let all = all.chain(self.backlog.held_messages());
         for key in all {
             let slot = key.index() as usize;
             holders.resize(holders.len().max(slot + 1), 0);

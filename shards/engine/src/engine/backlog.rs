@@ -5,6 +5,9 @@
 //! - A session that has ended waits here once, until its last message and subscription are given up.
 //! - A SUBSCRIBE or UNSUBSCRIBE waits here while its connection is held, so there is one of a connection at most. Its filters are done in
 //!   order, and its acknowledgement leaves after the last one. Subscriptions that it has made stay if the connection ends before.
+//! - After a fan-out nobody begins another before sessions that ended and packets had a whole tick, and then the other side, clients
+//!   or lanes, comes first. So neither keeps the other waiting, nor both the rest.
+//! - Messages for which no client waits, and items of data lanes, are fanned out in the order in which they came.
 //! - While many sessions wait here that have ended, no SUBSCRIBE is taken, so that clients cannot subscribe faster than the broker
 //!   forgets.
 
@@ -14,8 +17,15 @@ use alloc::vec::Vec;
 use wire::{PacketId, ReasonCode, SubscriptionId};
 
 use super::Rooms;
-use crate::base::ids::{ConnectionId, SessionId};
+use super::fan_out::{Publisher, Source};
+use crate::base::ids::{ConnectionId, MessageKey, SessionId};
 use crate::connection::Connections;
+use crate::connection::receive::TopicsHold;
+use crate::mesh::message::ShardMessage;
+use crate::mesh::outbound::OversizedItem;
+use crate::message::borrowed::Message;
+use crate::message::stored::StoredMessage;
+use crate::publish::spread::Spread;
 use crate::session::Session;
 use crate::session::table::Sessions;
 use crate::turn::Turn;
@@ -81,6 +91,33 @@ impl LongPacket {
     }
 }
 
+/// The two origins of publishes, which take turns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    /// Clients of this shard, and the broker itself.
+    Clients,
+    /// Other shards.
+    Lanes,
+}
+
+/// The side that may begin a fan-out.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Gate {
+    #[default]
+    Open,
+    /// Nobody: one of this side has ended, and the rest of the backlog has the next tick.
+    Rest(Side),
+    /// This side, until the next tick.
+    Only(Side),
+}
+
+/// An item of a data lane, or the rest of one.
+#[derive(Debug)]
+pub(super) enum Inbound {
+    Block(Vec<u8>),
+    Oversized(OversizedItem),
+}
+
 /// Sessions that have ended and wait here before no SUBSCRIBE is taken.
 const ENDS_MAX: usize = 256;
 
@@ -92,17 +129,131 @@ pub(super) struct Backlog {
     /// Bounded by the connections.
     packets: VecDeque<LongPacket>,
     packet_bytes: u64,
+    fan_out: Option<(Spread, Source)>,
+    gate: Gate,
+    /// Wills and messages of the broker that wait for the end of a fan-out. Bounded by the sessions that end meanwhile.
+    messages: VecDeque<StoredMessage>,
+    message_bytes: u64,
+    /// Items of data lanes, each with its source. At most a few, because the host asks before it takes one from a lane.
+    inbound: VecDeque<(u16, Inbound)>,
 }
 
 impl Backlog {
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
+        self.has_no_packet_or_end()
+            && self.fan_out.is_none()
+            && self.gate == Gate::Open
+            && self.messages.is_empty()
+            && self.inbound.is_empty()
+    }
+
+    fn has_no_packet_or_end(&self) -> bool {
         self.ends.is_empty() && self.packets.is_empty()
     }
 
-    /// Whether so many sessions wait that no SUBSCRIBE is to be taken.
-    pub(super) fn is_deep(&self) -> bool {
-        self.ends.len() > ENDS_MAX
+    /// Whether a fan-out is under way: no subscription may be added or removed.
+    pub(super) fn has_fan_out(&self) -> bool {
+        self.fan_out.is_some()
+    }
+
+    /// Whether a message of this side may be fanned out now.
+    #[inline]
+    pub(super) fn may_publish(&self, side: Side) -> bool {
+        let is_open = self.gate == Gate::Open || self.gate == Gate::Only(side);
+        is_open && self.fan_out.is_none() && self.messages.is_empty()
+    }
+
+    /// Whether an item of a data lane may be taken in.
+    pub(super) fn takes_data(&self) -> bool {
+        self.may_publish(Side::Lanes) && !self.has_inbound()
+    }
+
+    /// Whether items of data lanes wait.
+    pub(super) fn has_inbound(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
+    pub(super) fn begin_fan_out(&mut self, spread: Spread, source: Source) {
+        assert!(self.fan_out.is_none());
+        self.fan_out = Some((spread, source));
+    }
+
+    /// The client whose message is under way.
+    pub(super) fn set_publisher(&mut self, of: Publisher) {
+        match &mut self.fan_out {
+            Some((_, Source::Client { publisher, .. })) => {
+                assert!(publisher.is_none());
+                *publisher = Some(of);
+            }
+            other => unreachable!("its fan-out has just begun, not {other:?}"),
+        }
+    }
+
+    pub(super) fn take_fan_out(&mut self) -> Option<(Spread, Source)> {
+        self.fan_out.take()
+    }
+
+    pub(super) fn put_fan_out_back(&mut self, spread: Spread, source: Source) {
+        assert!(self.fan_out.is_none());
+        self.fan_out = Some((spread, source));
+    }
+
+    /// The fan-out that was taken out has ended.
+    pub(super) fn end_fan_out(&mut self, side: Side) {
+        assert!(self.fan_out.is_none());
+        self.gate = Gate::Rest(side);
+    }
+
+    /// The rest of the backlog had its tick.
+    fn open_gate(&mut self, is_meshed: bool) {
+        self.gate = match self.gate {
+            Gate::Rest(Side::Clients) if is_meshed => Gate::Only(Side::Lanes),
+            Gate::Rest(Side::Lanes) => Gate::Only(Side::Clients),
+            Gate::Rest(Side::Clients) | Gate::Only(_) | Gate::Open => Gate::Open,
+        };
+    }
+
+    /// A will or a message of the broker waits.
+    pub(super) fn push_message(&mut self, message: &Message<'_>) {
+        let mut stored = StoredMessage::EMPTY;
+        stored.assign(message, None);
+        self.message_bytes += stored.bytes_held();
+        self.messages.push_back(stored);
+    }
+
+    fn pop_message(&mut self) -> Option<StoredMessage> {
+        let message = self.messages.pop_front()?;
+        assert!(self.message_bytes >= message.bytes_held());
+        self.message_bytes -= message.bytes_held();
+        Some(message)
+    }
+
+    /// Bytes of messages that wait.
+    pub(super) fn message_bytes(&self) -> u64 {
+        self.message_bytes
+    }
+
+    /// An item of a data lane, or the rest of one, waits.
+    pub(super) fn push_inbound(&mut self, source: u16, item: Inbound) {
+        self.inbound.push_back((source, item));
+    }
+
+    /// Messages that it holds in the store, for an audit.
+    pub(super) fn held_messages(&self) -> impl Iterator<Item = MessageKey> {
+        self.fan_out.iter().map(|(spread, _)| spread.message())
+    }
+
+    /// Packets of clients that wait for it.
+    #[inline]
+    pub(super) fn hold(&self) -> TopicsHold {
+        if !self.may_publish(Side::Clients) {
+            TopicsHold::All
+        } else if self.ends.len() > ENDS_MAX {
+            TopicsHold::Subscribe
+        } else {
+            TopicsHold::Nothing
+        }
     }
 
     /// Bytes of packets that are not done.
@@ -134,10 +285,15 @@ impl Backlog {
     /// If a session that has ended or a packet of a connection that is held is not here, or twice.
     pub(super) fn check(&self, sessions: &Sessions, connections: &Connections) {
         assert!(self.packets.iter().map(LongPacket::bytes_held).sum::<u64>() == self.packet_bytes);
-        let alive = self
-            .packets
-            .iter()
-            .filter(|packet| connections.session_of_held(packet.connection, packet.ordinal).is_some());
+        assert!(self.messages.iter().map(StoredMessage::bytes_held).sum::<u64>() == self.message_bytes);
+        let of_packets = self.packets.iter().map(|packet| (packet.connection, packet.ordinal));
+        let publisher = self.fan_out.iter().filter_map(|(_, source)| match source {
+            Source::Client { publisher, .. } => publisher.map(|held| (held.connection, held.ordinal)),
+            Source::Lane { .. } => None,
+        });
+        let alive = of_packets
+            .chain(publisher)
+            .filter(|&(connection, ordinal)| connections.session_of_held(connection, ordinal).is_some());
         assert!(alive.count() == connections.held_count());
         assert!(self.ends.len() == sessions.ended_count() as usize);
         assert!(self.ends.iter().all(|&id| sessions.get(id).is_some_and(Session::has_ended)));
@@ -147,20 +303,68 @@ impl Backlog {
 impl Rooms {
     /// Goes on with what earlier steps had no time to end, until the step has done its share of work.
     pub(super) fn run_backlog(&mut self, turn: &mut Turn<'_>) {
-        // Clients that wait for their SUBACK and sessions that have ended take turns.
-        while !turn.is_spent() && !self.backlog.is_empty() {
+        if turn.is_spent() || self.backlog.is_empty() {
+            return;
+        }
+        if self.backlog.has_fan_out() {
+            self.go_on_with_fan_out(turn);
+            self.settle(turn);
+            return;
+        }
+        self.run_packets_and_ends(turn);
+        self.backlog.open_gate(self.mesh.placement().is_meshed());
+        self.run_messages(turn);
+        self.run_inbound(turn);
+    }
+
+    /// Clients that wait for their SUBACK and sessions that have ended take turns.
+    fn run_packets_and_ends(&mut self, turn: &mut Turn<'_>) {
+        while !turn.is_spent() && !self.backlog.has_no_packet_or_end() {
             if let Some(packet) = self.backlog.pop_packet() {
                 if let Some(rest) = self.go_on_with_packet(turn, packet) {
                     self.backlog.push_packet(rest);
                 }
                 self.settle(turn);
             }
+            // A will that was published by this may have begun a fan-out.
             if !turn.is_spent()
+                && !self.backlog.has_fan_out()
                 && let Some(id) = self.backlog.ends.pop_front()
                 && !self.give_up(turn, id)
             {
                 self.backlog.ends.push_front(id);
             }
+            if self.backlog.has_fan_out() {
+                return;
+            }
+        }
+    }
+
+    fn run_messages(&mut self, turn: &mut Turn<'_>) {
+        while !turn.is_spent() && !self.backlog.has_fan_out() && self.backlog.gate == Gate::Open {
+            let Some(message) = self.backlog.pop_message() else { return };
+            let _routed = self.route(turn, message.view(), None);
+            self.settle(turn);
+        }
+    }
+
+    fn run_inbound(&mut self, turn: &mut Turn<'_>) {
+        while !turn.is_spent() && self.backlog.may_publish(Side::Lanes) {
+            let Some((source, item)) = self.backlog.inbound.pop_front() else { return };
+            match item {
+                Inbound::Oversized(item) => {
+                    let (message, attached) = item.message();
+                    self.on_message(turn, source, ShardMessage::decode(message, attached), attached);
+                }
+                Inbound::Block(block) => {
+                    let rest = self.take_messages(turn, source, &block);
+                    if !rest.is_empty() {
+                        let rest = Inbound::Block(rest.to_vec());
+                        self.backlog.inbound.push_front((source, rest));
+                    }
+                }
+            }
+            self.settle(turn);
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::event::ClosedBy;
 use crate::session::table::Detached;
 use crate::turn::{Ending, Turn};
 
+/// Work of closing a connection, apart from the end of its session.
+const CLOSE_WORK: u32 = 2;
 /// Work of the end of a session, apart from its subscriptions and messages.
 const SESSION_WORK: u32 = 4;
 /// Messages in flight that are put into order for one unit of work.
@@ -43,6 +45,34 @@ impl Rooms {
         }
         self.delivery.connections.current(id).set_disconnected();
         Close::Silently(cause)
+    }
+
+    /// The host stops: all connections are closed, some in each step. Until then no packets are taken of them.
+    pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
+        self.quiet = true;
+        self.stopping = true;
+        self.stop_at = Some(0);
+        self.go_on_with_stop(turn);
+    }
+
+    pub(super) fn go_on_with_stop(&mut self, turn: &mut Turn<'_>) {
+        let Some(mut at) = self.stop_at else { return };
+        let close = Close::Told(Cause::Stopping);
+        while at < self.delivery.connections.slot_count() {
+            if turn.is_spent() {
+                self.stop_at = Some(at);
+                return;
+            }
+            if let Some(id) = self.delivery.connections.id_at(at) {
+                turn.spend(CLOSE_WORK);
+                self.close(turn, id, &close);
+                self.settle(turn);
+            }
+            at += 1;
+        }
+        assert!(self.delivery.sessions.attached_count() == 0);
+        self.stop_at = None;
+        self.quiet = false;
     }
 
     /// The operator closes a connection. Its will is due, because the client sent no DISCONNECT [MQTT-3.1.2-8].
@@ -147,7 +177,8 @@ impl Rooms {
         };
         turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
         let will = self.delivery.sessions.begin_end(turn, id);
-        if !self.give_up(turn, id) {
+        // While a fan-out is under way, no subscription is removed.
+        if self.backlog.has_fan_out() || !self.give_up(turn, id) {
             // Its groups count it no more, though it still is a member of some.
             let list = self.delivery.sessions.of_connection(id).subscriptions();
             self.topics.members_changed(list);

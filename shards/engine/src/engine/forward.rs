@@ -5,11 +5,14 @@ use core::num::NonZeroU64;
 use bytes::Bytes;
 
 use super::Rooms;
+use super::fan_out::Source;
 use super::publish::match_work;
 use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::{ForwardedPublish, GroupKeys};
 use crate::message::origin::Origin;
 use crate::publish::fan_out::FanOut;
+use crate::publish::matches::Position;
+use crate::publish::spread::Stage;
 use crate::session::replays::LiveOrigin;
 use crate::turn::Turn;
 
@@ -82,10 +85,12 @@ impl Rooms {
         let fingerprint = found.fingerprint();
         turn.spend(match_work(found, &filters));
         // A message that is only to be retained may still find a subscriber: one that came after it was sent.
+        let mut cut = None;
         if publish.deliver_here || publish.retain_here {
-            self.delivery.offer_to_subscribers(turn, &self.topics, &filters, &mut fan_out);
+            let start = Position::start(filters.len());
+            cut = self.delivery.offer_to_subscribers(turn, &self.topics, &filters, start, &mut fan_out);
         }
-        if publish.deliver_here && fan_out.offered_count() == 0 {
+        if publish.deliver_here && cut.is_none() && fan_out.offered_count() == 0 {
             turn.counters.forwarded_unmatched += 1;
         }
         self.deliver_to_groups(turn, source, publish, &mut fan_out);
@@ -106,7 +111,13 @@ impl Rooms {
                 self.retained.watermarks_mut().require(home, origin);
             }
         }
+        if let Some(cut) = cut {
+            let stage = Stage::Subscribers(cut);
+            let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
+            self.backlog.begin_fan_out(spread, Source::Lane { is_counted: publish.deliver_here });
+        } else {
+            self.delivery.finish(&fan_out);
+        }
         self.return_filters(filters);
-        self.delivery.finish(&fan_out);
     }
 }

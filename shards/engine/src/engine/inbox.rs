@@ -1,52 +1,116 @@
 //! Messages from other shards, announcements of interest, and reports of watermarks.
 
+use bytes::Bytes;
+
 use super::Rooms;
+use super::backlog::{Inbound, Side};
 use crate::mesh::message::ShardMessage;
-use crate::mesh::outbound::{InboundItem, messages};
+use crate::mesh::outbound::{InboundItem, LaneKind, split_message};
 use crate::message::origin::Origins;
 use crate::retained::pages::PageRequest;
 use crate::session::replays::Cursor;
 use crate::topic::tree::Change;
 use crate::turn::Turn;
 
+/// Work of a message of a lane, apart from its deliveries.
+const MESSAGE_WORK: u32 = 1;
+
 impl Rooms {
-    /// Takes in one item of a lane. Always all of it: a shard drains its lanes whatever its own are like.
+    /// Takes in one item of a lane, whatever this shard's own lanes are like. A data item, or the rest of one, waits in the
+    /// backlog while a fan-out is under way or once the step has done its share of work.
     pub(super) fn on_inbox(&mut self, turn: &mut Turn<'_>, source: u16, item: InboundItem<'_>) {
         assert!(source != self.mesh.placement().own());
-        for (message, attached) in messages(item) {
-            match ShardMessage::decode(message, attached) {
-                ShardMessage::Publish(publish) => self.on_forwarded(turn, source, &publish, attached),
-                ShardMessage::Returned(publish) => self.on_returned(turn, source, &publish, attached),
-                ShardMessage::Interest(filter, wanted) => {
-                    self.mesh.count_announcement(source);
-                    let interests = self.mesh.interests_mut();
-                    interests.change(&mut self.topics, filter, |interest| interest.set_shard(source, wanted));
+        match item {
+            InboundItem::Oversized(item) => {
+                let (message, attached) = item.message();
+                let message = ShardMessage::decode(message, attached);
+                if self.waits_behind(&message) || !self.may_take(turn, &message) {
+                    self.backlog.push_inbound(source, Inbound::Oversized(item.clone()));
+                } else {
+                    self.on_message(turn, source, message, attached);
                 }
-                ShardMessage::Group { filter, key, online_count, persistent_count } => {
-                    self.mesh.count_announcement(source);
-                    let remote = self.shared.remote_mut();
-                    let has_members = remote.set(key, source, online_count, persistent_count);
-                    let interests = self.mesh.interests_mut();
-                    interests
-                        .change(&mut self.topics, filter, |interest| interest.set_group(key, has_members));
+            }
+            InboundItem::Block(block) => {
+                // All messages of a block take the same lane.
+                let first = split_message(block).map(|(first, _)| ShardMessage::decode(first, None));
+                let waits = first.is_some_and(|first| self.waits_behind(&first));
+                let rest = if waits { block } else { self.take_messages(turn, source, block) };
+                if !rest.is_empty() {
+                    self.backlog.push_inbound(source, Inbound::Block(rest.to_vec()));
                 }
-                ShardMessage::PageRequest { replay, filter, topic, is_seen, required } => {
-                    let cursor = Cursor::from_topic(topic, is_seen);
-                    let required = required.iter().collect();
-                    let request = PageRequest::new(source, replay, filter, cursor, required);
-                    self.retained.on_page_request(request);
-                }
-                ShardMessage::Watermarks(seen, updates) => {
-                    assert!(seen <= self.mesh.announced());
-                    self.retained.on_report(source, seen, updates.iter());
-                    self.retained.unblock();
-                }
-                ShardMessage::Retained(id, answer) => {
-                    self.retained.on_retained(turn, &mut self.delivery, id, &answer, attached);
-                }
-                ShardMessage::PageEnd(id, cursor) => {
-                    self.retained.on_page_end(&mut self.delivery.sessions, source, id, cursor);
-                }
+            }
+        }
+    }
+
+    /// Whether a message has to wait behind others of data lanes.
+    fn waits_behind(&self, message: &ShardMessage<'_>) -> bool {
+        message.lane() == LaneKind::Data && self.backlog.has_inbound()
+    }
+
+    fn may_take(&self, turn: &Turn<'_>, message: &ShardMessage<'_>) -> bool {
+        match message.lane() {
+            LaneKind::Control => true,
+            LaneKind::Data => !turn.is_spent() && self.backlog.may_publish(Side::Lanes),
+        }
+    }
+
+    /// Takes in the messages of a block, as far as may be. Returns the rest.
+    pub(super) fn take_messages<'a>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        source: u16,
+        mut block: &'a [u8],
+    ) -> &'a [u8] {
+        while let Some((message, rest)) = split_message(block) {
+            let message = ShardMessage::decode(message, None);
+            if !self.may_take(turn, &message) {
+                return block;
+            }
+            turn.spend(MESSAGE_WORK);
+            self.on_message(turn, source, message, None);
+            block = rest;
+        }
+        block
+    }
+
+    pub(super) fn on_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        source: u16,
+        message: ShardMessage<'_>,
+        attached: Option<&Bytes>,
+    ) {
+        match message {
+            ShardMessage::Publish(publish) => self.on_forwarded(turn, source, &publish, attached),
+            ShardMessage::Returned(publish) => self.on_returned(turn, source, &publish, attached),
+            ShardMessage::Interest(filter, wanted) => {
+                self.mesh.count_announcement(source);
+                let interests = self.mesh.interests_mut();
+                interests.change(&mut self.topics, filter, |interest| interest.set_shard(source, wanted));
+            }
+            ShardMessage::Group { filter, key, online_count, persistent_count } => {
+                self.mesh.count_announcement(source);
+                let remote = self.shared.remote_mut();
+                let has_members = remote.set(key, source, online_count, persistent_count);
+                let interests = self.mesh.interests_mut();
+                interests.change(&mut self.topics, filter, |interest| interest.set_group(key, has_members));
+            }
+            ShardMessage::PageRequest { replay, filter, topic, is_seen, required } => {
+                let cursor = Cursor::from_topic(topic, is_seen);
+                let required = required.iter().collect();
+                let request = PageRequest::new(source, replay, filter, cursor, required);
+                self.retained.on_page_request(request);
+            }
+            ShardMessage::Watermarks(seen, updates) => {
+                assert!(seen <= self.mesh.announced());
+                self.retained.on_report(source, seen, updates.iter());
+                self.retained.unblock();
+            }
+            ShardMessage::Retained(id, answer) => {
+                self.retained.on_retained(turn, &mut self.delivery, id, &answer, attached);
+            }
+            ShardMessage::PageEnd(id, cursor) => {
+                self.retained.on_page_end(&mut self.delivery.sessions, source, id, cursor);
             }
         }
     }

@@ -31,6 +31,13 @@ impl Engine {
         self.step_work
     }
 
+    /// Whether an item of a data lane may be fed now. While a long fan-out is under way, the host leaves data lanes as they
+    /// are; control lanes it drains always. An item that is fed nevertheless waits.
+    #[must_use]
+    pub fn takes_data(&self) -> bool {
+        self.rooms.backlog.takes_data()
+    }
+
     /// Announcements of `source` taken in so far: the host publishes the number towards it.
     #[must_use]
     pub fn announcements_seen(&self, source: u16) -> u64 {

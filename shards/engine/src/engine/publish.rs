@@ -7,6 +7,8 @@ use wire::packet::{AckKind, Publish};
 use wire::{PacketId, QoS, ReasonCode};
 
 use super::Rooms;
+use super::backlog::Side;
+use super::fan_out::Source;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
 use crate::connection::Close;
@@ -16,6 +18,8 @@ use crate::message::borrowed::{Message, PlainPacket};
 use crate::message::origin::Origin;
 use crate::publish::admission::{Routed, refusal};
 use crate::publish::fan_out::FanOut;
+use crate::publish::matches::Position;
+use crate::publish::spread::Stage;
 use crate::retained::store::RetainedEntry;
 use crate::session::replays::LiveOrigin;
 use crate::session::table::Sessions;
@@ -112,6 +116,10 @@ impl Rooms {
         };
         let outcome = match (publish.qos, publish.packet_id) {
             (QoS::AtMostOnce, _) => match self.route(turn, message, Some(session)) {
+                Routed::UnderWay => {
+                    self.hold_publisher(id, None);
+                    Ok(())
+                }
                 // Nothing answers QoS 0. A client that names a topic which is never accepted has to be told all the same;
                 // want of room passes, and its cost is counted.
                 Routed::Refused(ReasonCode::TopicNameInvalid) => Err(Close::Told(Cause::TopicLevels)),
@@ -151,7 +159,7 @@ impl Rooms {
         }
         self.count_receiving(turn, id)?;
         let routed = self.route(turn, message, Some(session_id));
-        if matches!(routed, Routed::Taken { .. }) {
+        if matches!(routed, Routed::Taken { .. } | Routed::UnderWay) {
             self.delivery.sessions.of_connection(session_id).record_received(packet_id);
         }
         self.answer(turn, id, AckKind::PubRec, packet_id, routed)
@@ -225,7 +233,7 @@ impl Rooms {
     }
 
     /// Acknowledges a routed PUBLISH, or says why it was refused.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         turn: &mut Turn<'_>,
         id: ConnectionId,
@@ -239,6 +247,10 @@ impl Rooms {
                 (ReasonCode::NoMatchingSubscribers, must_persist)
             }
             Routed::Taken { must_persist, .. } => (ReasonCode::Success, must_persist),
+            Routed::UnderWay => {
+                self.hold_publisher(id, Some((kind, packet_id)));
+                return Ok(());
+            }
             Routed::Refused(reason) if is_v5 => (reason, false),
             // 3.1.1 has no way to refuse but to close [MQTT-3.3.5-2].
             Routed::Refused(reason) => return Err(Close::Silently(Cause::PublishRefused(reason))),
@@ -264,7 +276,18 @@ impl Rooms {
             expires_at: None,
             packet: None,
         };
-        let _counted = self.route(turn, message, None);
+        self.publish_unasked(turn, &message);
+    }
+
+    /// Publishes a message for which no client waits: a will, or one of the broker's own. It waits if another fan-out is
+    /// under way.
+    pub(super) fn publish_unasked(&mut self, turn: &mut Turn<'_>, message: &Message<'_>) {
+        if self.backlog.may_publish(Side::Clients) {
+            // A refusal is counted where it is decided.
+            let _routed = self.route(turn, *message, None);
+        } else {
+            self.backlog.push_message(message);
+        }
     }
 
     /// Gives a message to every session that wants it, here and on other shards, and to the retained store.
@@ -294,28 +317,42 @@ impl Rooms {
         let fan_out = self.delivery.begin(message, None, Some(LiveOrigin::new(sequence, origin)));
         let mut fan_out = fan_out.published_by(publisher.map(SessionId::index));
 
-        self.delivery.offer_to_subscribers(turn, &self.topics, &filters, &mut fan_out);
+        let start = Position::start(filters.len());
+        let cut = self.delivery.offer_to_subscribers(turn, &self.topics, &filters, start, &mut fan_out);
+        let mut stage = cut.map(Stage::Subscribers);
         let own_count = fan_out.offered_count();
         let is_meshed = self.mesh.placement().is_meshed();
-        let other_count = if is_meshed {
-            self.forward(turn, &filters, fingerprint, retained_by, &mut fan_out)
+        let mut other_count = 0;
+        if is_meshed {
+            other_count = self.forward(turn, &filters, fingerprint, retained_by, &mut fan_out);
         } else if self.topics.has_groups() {
-            Shared::offer_to_groups(turn, &mut self.topics, &mut self.delivery, &filters, &mut fan_out)
-        } else {
-            0
-        };
-        self.return_filters(filters);
-
-        let offered_count = own_count + other_count;
+            other_count = Shared::count_groups(&self.topics, &filters);
+            if stage.is_none() {
+                let Self { topics, delivery, .. } = self;
+                let cut = Shared::offer_to_groups(turn, topics, delivery, &filters, (0, 0), &mut fan_out);
+                stage = cut.map(|(filter, group)| Stage::Groups(filter, group));
+            }
+        }
         // Whether a session elsewhere outlives its connection is not known here, so it may.
         let is_promised = is_meshed && other_count > 0 && message.qos != QoS::AtMostOnce;
         if message.retain && self.mesh.placement().home(fingerprint) == origin.shard {
             self.retain(turn, &mut fan_out, retained_by, origin);
         }
+        let must_persist = message.retain || is_promised;
+        if let Some(stage) = stage {
+            let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
+            self.return_filters(filters);
+            let is_counted = !is_sys(message.topic);
+            let source = Source::Client { other_count, must_persist, is_counted, publisher: None };
+            self.backlog.begin_fan_out(spread, source);
+            return Routed::UnderWay;
+        }
+        self.return_filters(filters);
+        let offered_count = own_count + other_count;
         if offered_count == 0 && !is_sys(message.topic) {
             turn.counters.publishes_unmatched += 1;
         }
-        let must_persist = fan_out.must_persist() || message.retain || is_promised;
+        let must_persist = fan_out.must_persist() || must_persist;
         self.delivery.finish(&fan_out);
         Routed::Taken { offered_count, must_persist }
     }

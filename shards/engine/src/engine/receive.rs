@@ -89,14 +89,15 @@ impl Rooms {
     /// Whether one more packet of a connection may be taken.
     fn has_credit(&mut self, turn: &mut Turn<'_>, id: ConnectionId, first_byte: Option<u8>) -> bool {
         if self.quiet {
-            self.delivery.connections.pause(id);
-            return false;
+            let phase = self.delivery.connections.get(id).map(Connection::phase);
+            // While the stop closes the others, a new connection is told.
+            if !(self.stopping && matches!(phase, Some(Phase::Fresh(_)))) {
+                self.delivery.connections.pause(id);
+                return false;
+            }
         }
-        let shortage = Shortage::new(
-            self.is_over_ceiling(turn),
-            !self.mesh.outbound().has_room(),
-            self.backlog.is_deep(),
-        );
+        let shortage =
+            Shortage::new(self.is_over_ceiling(turn), !self.mesh.outbound().has_room(), self.backlog.hold());
         self.delivery.connections.has_credit(turn, id, first_byte, shortage)
     }
 

@@ -113,6 +113,7 @@ impl Rooms {
         codes: &mut Vec<ReasonCode>,
     ) -> usize {
         assert!(!payload.is_empty());
+        assert!(!self.backlog.has_fan_out());
         let mut done_bytes = 0;
         match kind {
             LongPacketKind::Subscribe(identifier) => {

@@ -16,7 +16,6 @@ impl Rooms {
     }
 
     pub(super) fn publish_message_of(&mut self, turn: &mut Turn<'_>, will: &Will) {
-        // No client waits for an answer: a refusal is counted where it is decided.
-        let _routed = self.route(turn, will.message_at(turn.now), None);
+        self.publish_unasked(turn, &will.message_at(turn.now));
     }
 }

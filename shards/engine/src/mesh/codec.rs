@@ -197,7 +197,7 @@ mod tests {
 
     use crate::base::shard_set::ShardSet;
     use crate::base::time::Instant;
-    use crate::mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, Outbound, OutboundItem, messages};
+    use crate::mesh::outbound::{BLOCK_BYTES, LaneKind, Outbound, OutboundItem, split_message};
     use crate::message::borrowed::{Message, PlainPacket};
     use crate::message::forwarded::GroupKeys;
     use crate::message::origin::Origin;
@@ -286,17 +286,23 @@ mod tests {
         for lane in [LaneKind::Data, LaneKind::Control] {
             let mut received = Vec::new();
             while let Some(sent) = outbound.take(1, lane) {
-                let item = match &sent {
+                let mut read = |message, payload| {
+                    received.push(format!("{:?}", ShardMessage::decode(message, payload)));
+                };
+                match &sent {
                     OutboundItem::Block(block) => {
                         assert!(block.len() <= BLOCK_BYTES);
-                        InboundItem::Block(block)
+                        let mut block = &block[..];
+                        while let Some((message, rest)) = split_message(block) {
+                            read(message, None);
+                            block = rest;
+                        }
                     }
-                    OutboundItem::Oversized(large) => InboundItem::Oversized(large),
-                };
-                received.extend(
-                    messages(item)
-                        .map(|(message, payload)| format!("{:?}", ShardMessage::decode(message, payload))),
-                );
+                    OutboundItem::Oversized(large) => {
+                        let (message, payload) = large.message();
+                        read(message, payload);
+                    }
+                }
                 if let OutboundItem::Block(block) = sent {
                     outbound.recycle(block);
                 }

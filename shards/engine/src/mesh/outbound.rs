@@ -1,7 +1,7 @@
 //! The outbound items that wait for a lane to another shard: shard messages packed into blocks, in order.
 //!
 //! Invariant: lanes that are full in both directions lose nothing, do not stop and take bounded memory. A shard takes every item of
-//! every inbound lane in each turn, even while much waits here. So a full lane has room again as soon as its receiver had a turn, and
+//! every inbound lane in each turn, even while much waits here; data lanes wait for the end of a long fan-out, which waits for no lane. So a full lane has room again as soon as its receiver had a turn, and
 //! no lane waits for another. Each source of waiting items is bounded:
 //! - Packets of clients: none is taken while [`WAITING_ITEMS_MAX`] items wait for some lane, and reassigned messages are held back
 //!   as well. So the items of one packet come on top.
@@ -195,23 +195,22 @@ impl Outbound {
     }
 }
 
-/// The messages of an item, in order, each with the payload that is attached to it.
-pub(crate) fn messages(item: InboundItem<'_>) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
-    let (mut block, oversized) = match item {
-        InboundItem::Block(block) => (block, None),
-        InboundItem::Oversized(oversized) => (&[][..], Some((&oversized.head[..], Some(&oversized.payload)))),
+impl OversizedItem {
+    /// The message, and the payload that is attached to it.
+    pub(crate) fn message(&self) -> (&[u8], Option<&Bytes>) {
+        (&self.head, Some(&self.payload))
+    }
+}
+
+/// The first message of a block, and the rest of the block; `None` at its end.
+pub(crate) fn split_message(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let Some((length, rest)) = block.split_first_chunk::<4>() else {
+        assert!(block.is_empty());
+        return None;
     };
-    let in_block = core::iter::from_fn(move || {
-        let Some((length, rest)) = block.split_first_chunk::<4>() else {
-            assert!(block.is_empty());
-            return None;
-        };
-        let (message, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
-        assert!(!message.is_empty());
-        block = rest;
-        Some((message, None))
-    });
-    in_block.chain(oversized)
+    let (message, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+    assert!(!message.is_empty());
+    Some((message, rest))
 }
 
 #[cfg(test)]

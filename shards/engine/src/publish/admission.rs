@@ -16,6 +16,8 @@ pub(crate) enum Routed {
         must_persist: bool,
     },
     Refused(ReasonCode),
+    /// It is taken, and its fan-out goes on in later steps.
+    UnderWay,
 }
 
 /// The reason to refuse a publish for its topic or for want of memory, if there is one. The broker's own messages are

@@ -59,6 +59,10 @@ impl<'a> FanOut<'a> {
         self.offered_count
     }
 
+    pub(crate) fn live(&self) -> Option<LiveOrigin> {
+        self.live
+    }
+
     fn outgoing<'b>(&'b self, grant: &'b Grant, packet_id: Option<PacketId>) -> Outgoing<'b> {
         Outgoing::new(&self.message, self.shared.as_ref(), &self.topic_hash, grant, packet_id)
     }
@@ -66,6 +70,15 @@ impl<'a> FanOut<'a> {
     /// It was published by this session.
     pub(crate) fn published_by(self, publisher: Option<u32>) -> Self {
         Self { publisher, ..self }
+    }
+
+    /// It goes on: so many sessions were offered it before, and whether one of them keeps it.
+    pub(crate) fn gone_on(
+        self,
+        live: Option<LiveOrigin>,
+        (offered_count, must_persist): (u32, bool),
+    ) -> Self {
+        Self { live, must_persist, offered_count, ..self }
     }
 }
 

@@ -16,55 +16,110 @@ pub(super) struct Match {
     grant: Grant,
 }
 
+/// Members that are joined for one unit of work.
+const MEMBERS_PER_WORK: usize = 4;
+
+/// The place where a fan-out to subscribers was cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Position {
+    /// One filter: the member that is next.
+    Member(usize),
+    /// Several filters: the filter and its member that are joined next.
+    Join(usize, usize),
+    /// All members are joined, and the matches that are left are offered.
+    Matches,
+}
+
+impl Position {
+    /// The beginning of a fan-out to the subscribers of so many filters.
+    pub(crate) const fn start(filter_count: usize) -> Self {
+        if filter_count == 1 { Self::Member(0) } else { Self::Join(0, 0) }
+    }
+}
+
 impl Delivery {
-    /// Delivers to the subscribers of `filters` that are in no group.
+    /// Delivers to the subscribers of `filters` that are in no group, from `position` on. A step that does too much is cut:
+    /// then it returns where to go on.
     pub(crate) fn offer_to_subscribers(
         &mut self,
         turn: &mut Turn<'_>,
         topics: &Tree,
         filters: &[u32],
+        position: Position,
         fan_out: &mut FanOut<'_>,
-    ) {
-        match filters {
-            [] => {}
-            [filter] => {
-                for member in topics.members(*filter) {
+    ) -> Option<Position> {
+        match (position, filters) {
+            (_, []) => None,
+            (Position::Member(from), filters) => {
+                for (at, member) in topics.members(filters[0]).iter().enumerate().skip(from) {
+                    if turn.is_overdrawn() {
+                        return Some(Position::Member(at));
+                    }
                     if let Some(grant) = grant(member, fan_out.message(), fan_out.publisher()) {
                         self.offer(turn, member.session(), grant, fan_out);
                     }
                 }
+                None
             }
-            overlapping => {
-                self.join_matches(topics, overlapping, fan_out);
-                let mut matches = core::mem::take(&mut self.matches);
-                for Match { session, grant } in matches.drain(..) {
-                    self.offer(turn, session, grant, fan_out);
+            (Position::Join(filter, member), filters) => {
+                if let Some(cut) = self.join_matches(turn, topics, filters, (filter, member), fan_out) {
+                    return Some(cut);
                 }
-                assert!(self.matches.is_empty());
-                self.matches = matches;
+                self.offer_matches(turn, fan_out)
             }
+            (Position::Matches, _) => self.offer_matches(turn, fan_out),
         }
     }
 
     /// Joins the members of several filters into one match for each session.
-    fn join_matches(&mut self, topics: &Tree, filters: &[u32], fan_out: &FanOut<'_>) {
+    fn join_matches(
+        &mut self,
+        turn: &mut Turn<'_>,
+        topics: &Tree,
+        filters: &[u32],
+        (first, mut from): (usize, usize),
+        fan_out: &FanOut<'_>,
+    ) -> Option<Position> {
         let Self { sessions, matches, publish_sequence, .. } = self;
-        assert!(matches.is_empty());
-        for member in filters.iter().flat_map(|&filter| topics.members(filter)) {
-            let Some(grant) = grant(member, fan_out.message(), fan_out.publisher()) else { continue };
-            let session = sessions.of_member_mut(member.session());
-            if let Some(at) = session.match_of(*publish_sequence) {
-                let known = &mut matches[at];
-                assert!(known.session == member.session());
-                known.grant.qos = known.grant.qos.max(grant.qos);
-                known.grant.retain |= grant.retain;
-                known.grant.identifiers.add(member.identifier());
-            } else {
-                // There is at most one match a session, and sessions are numbered by 32 bits.
-                session.set_match(*publish_sequence, u32::try_from(matches.len()).unwrap_or(u32::MAX));
-                matches.push(Match { session: member.session(), grant });
+        assert!((first, from) != (0, 0) || matches.is_empty());
+        for (number, &filter) in filters.iter().enumerate().skip(first) {
+            let from = core::mem::take(&mut from);
+            for (at, member) in topics.members(filter).iter().enumerate().skip(from) {
+                if at % MEMBERS_PER_WORK == 0 {
+                    if turn.is_overdrawn() {
+                        return Some(Position::Join(number, at));
+                    }
+                    turn.spend(1);
+                }
+                let Some(grant) = grant(member, fan_out.message(), fan_out.publisher()) else { continue };
+                let session = sessions.of_member_mut(member.session());
+                if let Some(at) = session.match_of(*publish_sequence) {
+                    let known = &mut matches[at];
+                    assert!(known.session == member.session());
+                    known.grant.qos = known.grant.qos.max(grant.qos);
+                    known.grant.retain |= grant.retain;
+                    known.grant.identifiers.add(member.identifier());
+                } else {
+                    // There is at most one match a session, and sessions are numbered by 32 bits.
+                    session.set_match(*publish_sequence, u32::try_from(matches.len()).unwrap_or(u32::MAX));
+                    matches.push(Match { session: member.session(), grant });
+                }
             }
         }
+        None
+    }
+
+    /// Delivers to the sessions that are joined, the last one first: sessions have no order among each other.
+    fn offer_matches(&mut self, turn: &mut Turn<'_>, fan_out: &mut FanOut<'_>) -> Option<Position> {
+        let mut matches = core::mem::take(&mut self.matches);
+        while !turn.is_overdrawn()
+            && let Some(Match { session, grant }) = matches.pop()
+        {
+            self.offer(turn, session, grant, fan_out);
+        }
+        assert!(self.matches.is_empty());
+        self.matches = matches;
+        (!self.matches.is_empty()).then_some(Position::Matches)
     }
 }
 

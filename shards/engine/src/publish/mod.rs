@@ -6,6 +6,7 @@ pub(crate) mod admission;
 pub(crate) mod fan_out;
 pub(crate) mod matches;
 mod pending;
+pub(crate) mod spread;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -38,23 +38,32 @@ enum Preference {
 }
 
 impl Shared {
-    /// Delivers to one member of each group of `filters`, where there is one shard. Returns how many groups matched.
+    /// Delivers to one member of each group of `filters` from a filter and its group on, where there is one shard. A step
+    /// that does too much is cut: then it returns where to go on.
     pub(crate) fn offer_to_groups(
         turn: &mut Turn<'_>,
         topics: &mut Tree,
         delivery: &mut Delivery,
         filters: &[u32],
+        (first, mut from): (usize, usize),
         fan_out: &mut FanOut<'_>,
-    ) -> u32 {
-        let mut group_count = 0;
-        for &filter in filters {
-            for at in 0..topics.groups(filter).len() {
-                group_count += 1;
+    ) -> Option<(usize, usize)> {
+        for (number, &filter) in filters.iter().enumerate().skip(first) {
+            for at in core::mem::take(&mut from)..topics.groups(filter).len() {
+                if turn.is_overdrawn() {
+                    return Some((number, at));
+                }
                 let group = topics.groups(filter)[at];
                 Self::offer_to_group(turn, topics, delivery, group, fan_out);
             }
         }
-        group_count
+        None
+    }
+
+    /// Groups of `filters`.
+    pub(crate) fn count_groups(topics: &Tree, filters: &[u32]) -> u32 {
+        let count: usize = filters.iter().map(|&filter| topics.groups(filter).len()).sum();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Delivers to the member of a group whose turn it is, or counts the drop.

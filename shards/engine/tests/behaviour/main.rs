@@ -13,6 +13,7 @@ mod features;
 mod flow;
 mod garbage;
 mod host;
+mod long_fan_outs;
 mod memory;
 mod notices;
 mod operator;
