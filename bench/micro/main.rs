@@ -91,6 +91,8 @@ enum Part {
     TreePlus,
     /// The same for a filter with #.
     TreeHash,
+    /// Walks filters that branch for + as often as is allowed: `--filters` is the most nodes that a walk may visit.
+    TreeBranches,
     /// Finds the filter of a topic that is cached.
     TreeHot,
     /// Appends a message of 80 bytes to an outbox, lends the gathered bytes and takes them back as sent.
@@ -134,6 +136,7 @@ fn main() -> io::Result<()> {
         Part::TreeExact => Box::new(pieces::tree(filters, 0)),
         Part::TreePlus => Box::new(pieces::tree(filters, 1)),
         Part::TreeHash => Box::new(pieces::tree(filters, 2)),
+        Part::TreeBranches => Box::new(pieces::tree_branches(filters)),
         Part::TreeHot => Box::new(pieces::tree_hot(filters)),
         Part::Outbox => Box::new(pieces::outbox()),
         Part::OutboxShared => Box::new(pieces::outbox_shared()),

@@ -78,6 +78,31 @@ pub(crate) fn tree_hot(filter_count: u32) -> impl FnMut() {
     }
 }
 
+/// Walks the trie where filters branch for `+` as often as `nodes_max` allows, with topics that visit the most nodes and match nothing.
+pub(crate) fn tree_branches(nodes_max: u32) -> impl FnMut() {
+    let mut tree = Tree::new(Keyed::new(Entropy(7)));
+    let mut taken_count = 0;
+    for number in 0..1 << 14 {
+        let levels: Vec<&str> = (0..14).map(|bit| if number >> bit & 1 == 0 { "a" } else { "+" }).collect();
+        let filter = format!("{}/{}x", levels.join("/"), "a/".repeat(20));
+        if tree.fits(&TopicFilter::parse(&filter).expect("the bench's own filter"), nodes_max) {
+            subscribe(&mut tree, number, &filter);
+            taken_count += 1;
+        }
+    }
+    assert!(taken_count > 0 && tree.cost() > nodes_max / 2);
+    let mut matched = Vec::new();
+    let mut number = 0;
+    move || {
+        for _ in 0..BURST {
+            number += 1;
+            let topic = format!("{}/{}{number}", ["a"; 14].join("/"), "a/".repeat(20));
+            let found = tree.matches(black_box(&topic), &mut matched);
+            assert!(matched.is_empty() && found.visited_count() > nodes_max / 2);
+        }
+    }
+}
+
 /// The path of a QoS 0 PUBLISH through codec and tree alone.
 struct Router {
     tree: Tree,

@@ -30,6 +30,7 @@ impl Config {
             session_expiry_s_max: self.session_expiry_s_max,
             sessions_max: self.sessions_max.div_ceil(shard_count.into()),
             subscriptions_per_session_max: self.subscriptions_per_session_max,
+            match_nodes_max: self.match_nodes_max,
             topic_levels_max: self.topic_levels_max,
             client_id_bytes_max: self.client_id_bytes_max,
             retained_messages_max: self.retained_messages_max.div_ceil(shard_count.into()),

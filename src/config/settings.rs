@@ -184,6 +184,10 @@ settings! {
         sessions_max: u32 = 1_000_000, between(1, 100_000_000);
         /// Maximum number of subscriptions of one session.
         subscriptions_per_session_max: u32 = 10_000, between(1, 100_000_000);
+        /// Maximum number of nodes of the topic tree that one publish can visit. A filter with wildcards that would let a publish
+        /// visit more is refused with 0x97. Only `+` at many different levels below the same ones adds up: a fleet of any size
+        /// with a few patterns visits some ten nodes, and 2,048 take up to half a millisecond.
+        match_nodes_max: u32 = 2_048, between(64, 1_000_000);
     }
     section "Limits of a packet" {
         /// Longest packet accepted, in bytes, including its header (Maximum Packet Size). The default fits a

@@ -100,6 +100,12 @@ shard_totals! {
     half_packets_refused,
     /// Publishes to topics that clients must not publish to.
     publishes_denied,
+    /// Nodes of the topic tree that publishes visited.
+    topic_nodes_visited,
+    /// Publishes that visited at least 512 of them.
+    long_matches,
+    /// Filters that were refused because of `match_nodes_max`.
+    filters_refused,
     /// Messages forwarded to other shards, one for each shard.
     messages_forwarded,
     /// Messages of other shards without a subscriber here.

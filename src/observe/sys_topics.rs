@@ -131,6 +131,7 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("bytes/received", sums.bytes_received);
     add("bytes/sent", sums.bytes_sent);
     add("subscriptions/count", sums.subscriptions);
+    add("subscriptions/refused/match_nodes", sums.filters_refused);
     add("shared_subscriptions/count", sums.shared_subscriptions);
     add("retained messages/count", sums.retained_messages);
     add("retained messages/expired", sums.retained_expired);
@@ -144,6 +145,8 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/bytes/sent", sums.payload_bytes_sent);
     add("publish/messages/refused/no_room", sums.publishes_refused);
     add("publish/messages/refused/not_authorized", sums.publishes_denied);
+    add("publish/nodes_visited", sums.topic_nodes_visited);
+    add("publish/long_matches", sums.long_matches);
     add("clients/closed_for_memory", sums.half_packets_refused);
     for group in CauseGroup::ALL {
         if group.may_close() {

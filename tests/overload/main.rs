@@ -10,6 +10,7 @@
 mod harness;
 
 mod figure;
+mod filters;
 mod meter;
 mod neighbour;
 mod pauses;
@@ -59,6 +60,16 @@ const SCENARIOS: &[Scenario] = &[
         name: "stopped_process",
         claim: "a broker that stood still closes no client that sent in time",
         run: pauses::stopped_process,
+    },
+    Scenario {
+        name: "hostile_filters",
+        claim: "filters that branch at every level neither stall a shard nor slow their neighbours",
+        run: filters::hostile_filters,
+    },
+    Scenario {
+        name: "deep_filters",
+        claim: "a filter of many levels takes little memory",
+        run: filters::deep_filters,
     },
     Scenario {
         name: "unfinished_connects",

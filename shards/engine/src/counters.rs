@@ -105,6 +105,10 @@ pub struct Counters {
     pub publishes_unmatched: u64,
     /// Nodes of the topic tree that publishes visited; none where the match cache knew the topic.
     pub topic_nodes_visited: u64,
+    /// Publishes that visited at least 512 nodes of the topic tree.
+    pub long_matches: u64,
+    /// Filters refused because of `Limits::match_nodes_max`.
+    pub filters_refused: u64,
     /// Connections accepted.
     pub connections_accepted: u64,
     /// Connections turned away because the process was full.

@@ -80,7 +80,7 @@ pub struct Limits {
     pub sessions_max: u32,
     /// Subscriptions one session may hold; a further one is refused with 0x97.
     pub subscriptions_per_session_max: u32,
-    /// Nodes of the topic tree that any publish may visit. A filter with wildcards that would let one visit more is refused with 0x97.
+    /// Nodes of the topic tree that any publish may visit; a filter with wildcards that would let one visit more is refused with 0x97.
     pub match_nodes_max: u32,
     /// Levels of a topic name or filter; a deeper one is refused with 0x90 or 0x8F.
     pub topic_levels_max: u16,
@@ -155,7 +155,7 @@ impl Default for Limits {
             session_expiry_s_max: u32::MAX,
             sessions_max: 1_000_000,
             subscriptions_per_session_max: 10_000,
-            match_nodes_max: 4_096,
+            match_nodes_max: 2_048,
             topic_levels_max: 128,
             client_id_bytes_max: 1_024,
             retained_messages_max: 1_000_000,

@@ -4,6 +4,9 @@
 
 use wire::ReasonCode;
 
+/// The reason string of a filter that is refused because of `Limits::match_nodes_max`.
+pub(crate) const MATCH_NODES: &str = "filters with + at many different levels make publishes too slow; the broker's match_nodes_max is reached";
+
 /// The reason string of a refused PUBLISH, SUBSCRIBE or CONNECT, where a text says more than the code does.
 pub(crate) const fn reason_string(reason: ReasonCode) -> Option<&'static str> {
     match reason {

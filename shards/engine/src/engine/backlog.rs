@@ -37,6 +37,14 @@ pub(super) enum LongPacketKind {
     Unsubscribe,
 }
 
+/// The answers to the filters of a packet that are done.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) codes: Vec<ReasonCode>,
+    /// The reason string, if one of them was refused for a reason that its code does not name.
+    pub(super) text: Option<&'static str>,
+}
+
 /// A SUBSCRIBE or UNSUBSCRIBE of which some filters are done.
 #[derive(Debug)]
 pub(super) struct LongPacket {
@@ -48,7 +56,7 @@ pub(super) struct LongPacket {
     /// Filters as the packet has them, of which the first `done_bytes` bytes are done.
     payload: Vec<u8>,
     done_bytes: usize,
-    codes: Vec<ReasonCode>,
+    answers: Answers,
 }
 
 impl LongPacket {
@@ -56,9 +64,9 @@ impl LongPacket {
         (connection, ordinal): (ConnectionId, u64),
         (kind, packet_id): (LongPacketKind, PacketId),
         rest: &[u8],
-        codes: Vec<ReasonCode>,
+        answers: Answers,
     ) -> Self {
-        Self { connection, ordinal, kind, packet_id, payload: rest.to_vec(), done_bytes: 0, codes }
+        Self { connection, ordinal, kind, packet_id, payload: rest.to_vec(), done_bytes: 0, answers }
     }
 
     /// The connection that sent it, and the ordinal of that.
@@ -70,9 +78,9 @@ impl LongPacket {
         (self.kind, self.packet_id)
     }
 
-    /// The filters that are not done, and the reason codes of those that are.
-    pub(super) fn rest(&mut self) -> (&[u8], &mut Vec<ReasonCode>) {
-        (&self.payload[self.done_bytes..], &mut self.codes)
+    /// The filters that are not done, and the answers to the ones that are.
+    pub(super) fn rest(&mut self) -> (&[u8], &mut Answers) {
+        (&self.payload[self.done_bytes..], &mut self.answers)
     }
 
     /// So many more bytes are done. Returns whether some are left.
@@ -82,12 +90,12 @@ impl LongPacket {
         self.done_bytes < self.payload.len()
     }
 
-    pub(super) fn into_codes(self) -> Vec<ReasonCode> {
-        self.codes
+    pub(super) fn into_answers(self) -> Answers {
+        self.answers
     }
 
     fn bytes_held(&self) -> u64 {
-        (self.payload.capacity() + self.codes.capacity()) as u64
+        (self.payload.capacity() + self.answers.codes.capacity()) as u64
     }
 }
 

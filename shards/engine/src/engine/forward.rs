@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Rooms;
 use super::fan_out::Source;
-use super::publish::match_work;
+use super::publish::spend_match;
 use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::{ForwardedPublish, GroupKeys};
 use crate::message::origin::Origin;
@@ -81,9 +81,8 @@ impl Rooms {
         let mut fan_out = self.delivery.begin(message, attached, live);
         let mut filters = core::mem::take(&mut self.filters);
         let found = self.topics.matches(message.topic, &mut filters);
-        turn.counters.topic_nodes_visited += u64::from(found.visited_count());
         let fingerprint = found.fingerprint();
-        turn.spend(match_work(found, &filters));
+        spend_match(turn, found, &filters);
         // A message that is only to be retained may still find a subscriber: one that came after it was sent.
         let mut cut = None;
         if publish.deliver_here || publish.retain_here {

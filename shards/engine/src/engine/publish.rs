@@ -31,10 +31,18 @@ use crate::turn::Turn;
 /// Nodes of the topic tree that are visited for one unit of work.
 const NODES_PER_WORK: u32 = 8;
 
-/// Work of finding the filters that match a topic.
-pub(super) fn match_work(found: Matched, filters: &[u32]) -> u32 {
-    let filter_count = u32::try_from(filters.len()).unwrap_or(u32::MAX);
-    filter_count.saturating_add(1 + found.visited_count() / NODES_PER_WORK)
+/// From so many visited nodes on, a publish is counted as one that took long: about a quarter of the usual bound.
+const LONG_MATCH_NODES: u32 = 512;
+
+/// Counts the work of finding the filters that match a topic. Returns whether it took long.
+pub(super) fn spend_match(turn: &mut Turn<'_>, found: Matched, filters: &[u32]) -> bool {
+    let (filter_count, visited_count) =
+        (u32::try_from(filters.len()).unwrap_or(u32::MAX), found.visited_count());
+    turn.spend(filter_count.saturating_add(1 + visited_count / NODES_PER_WORK));
+    turn.counters.topic_nodes_visited += u64::from(visited_count);
+    let is_long = visited_count >= LONG_MATCH_NODES;
+    turn.counters.long_matches += u64::from(is_long);
+    is_long
 }
 
 impl Rooms {
@@ -303,9 +311,8 @@ impl Rooms {
         }
         let mut filters = core::mem::take(&mut self.filters);
         let found = self.topics.matches(message.topic, &mut filters);
-        turn.counters.topic_nodes_visited += u64::from(found.visited_count());
         let fingerprint = found.fingerprint();
-        turn.spend(match_work(found, &filters));
+        spend_match(turn, found, &filters);
         if self.has_no_room_to_retain(turn, &message, fingerprint) {
             self.return_filters(filters);
             turn.counters.publishes_refused += 1;

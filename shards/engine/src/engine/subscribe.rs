@@ -9,13 +9,13 @@ use wire::packet::{
 use wire::{PacketId, QoS, ReasonCode, RetainHandling, TopicFilter};
 
 use super::Rooms;
-use super::backlog::{LongPacket, LongPacketKind};
+use super::backlog::{Answers, LongPacket, LongPacketKind};
 use super::close::SUBSCRIPTION_WORK;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::bounded_write::append_bounded;
-use crate::connection::reason_string::reason_string;
+use crate::connection::reason_string::{MATCH_NODES, reason_string};
 use crate::connection::{Close, Connection};
 use crate::limits::Limits;
 use crate::session::replays::{ReplayShards, ReplayTerms, Since};
@@ -69,15 +69,15 @@ impl Rooms {
         (kind, packet_id): (LongPacketKind, PacketId),
         payload: &[u8],
     ) -> Result<(), Close> {
-        let mut codes = Vec::new();
-        let done_bytes = self.take_filters(turn, session, kind, payload, &mut codes);
+        let mut answers = Answers::default();
+        let done_bytes = self.take_filters(turn, session, kind, payload, &mut answers);
         if let Some(rest) = payload.get(done_bytes..).filter(|rest| !rest.is_empty()) {
             let ordinal = self.delivery.connections.hold(id);
-            let packet = LongPacket::new((id, ordinal), (kind, packet_id), rest, codes);
+            let packet = LongPacket::new((id, ordinal), (kind, packet_id), rest, answers);
             self.backlog.push_packet(packet);
             return Ok(());
         }
-        self.acknowledge_packet(turn, (id, session), (kind, packet_id), &codes)
+        self.acknowledge_packet(turn, (id, session), (kind, packet_id), &answers)
     }
 
     /// Goes on with a packet; `Some` if not all of it is done.
@@ -90,14 +90,14 @@ impl Rooms {
         // A connection that has ended forgets what it began.
         let session = self.delivery.connections.session_of_held(id, ordinal)?;
         let (kind, packet_id) = packet.kind();
-        let (payload, codes) = packet.rest();
-        let done_bytes = self.take_filters(turn, session, kind, payload, codes);
+        let (payload, answers) = packet.rest();
+        let done_bytes = self.take_filters(turn, session, kind, payload, answers);
         if packet.advance(done_bytes) {
             return Some(packet);
         }
         self.delivery.connections.end_hold(turn, id);
-        let codes = packet.into_codes();
-        if let Err(close) = self.acknowledge_packet(turn, (id, session), (kind, packet_id), &codes) {
+        let answers = packet.into_answers();
+        if let Err(close) = self.acknowledge_packet(turn, (id, session), (kind, packet_id), &answers) {
             self.close(turn, id, &close);
         }
         None
@@ -110,7 +110,7 @@ impl Rooms {
         session: SessionId,
         kind: LongPacketKind,
         payload: &[u8],
-        codes: &mut Vec<ReasonCode>,
+        answers: &mut Answers,
     ) -> usize {
         assert!(!payload.is_empty());
         assert!(!self.backlog.has_fan_out());
@@ -122,7 +122,9 @@ impl Rooms {
                         break;
                     }
                     done_bytes += TEXT_LENGTH_BYTES + filter.as_str().len() + OPTIONS_BYTES;
-                    codes.push(self.subscribe(turn, session, &filter, ReplayTerms { options, identifier }));
+                    let terms = ReplayTerms { options, identifier };
+                    let code = self.subscribe(turn, session, &filter, terms, &mut answers.text);
+                    answers.codes.push(code);
                 }
             }
             LongPacketKind::Unsubscribe => {
@@ -132,7 +134,7 @@ impl Rooms {
                         break;
                     }
                     done_bytes += TEXT_LENGTH_BYTES + filter.as_str().len();
-                    codes.push(self.unsubscribe(turn, session, &filter, &mut leaving));
+                    answers.codes.push(self.unsubscribe(turn, session, &filter, &mut leaving));
                 }
                 // Its queue and its groups change in one step.
                 self.shared.leave_groups(turn, &mut self.delivery, session, leaving);
@@ -147,11 +149,13 @@ impl Rooms {
         turn: &mut Turn<'_>,
         (id, session): (ConnectionId, SessionId),
         (kind, packet_id): (LongPacketKind, PacketId),
-        codes: &[ReasonCode],
+        answers: &Answers,
     ) -> Result<(), Close> {
         match kind {
-            LongPacketKind::Subscribe(_) => self.acknowledge_subscribe(turn, id, session, packet_id, codes),
-            LongPacketKind::Unsubscribe => self.acknowledge_unsubscribe(turn, id, session, packet_id, codes),
+            LongPacketKind::Subscribe(_) => self.acknowledge_subscribe(turn, id, session, packet_id, answers),
+            LongPacketKind::Unsubscribe => {
+                self.acknowledge_unsubscribe(turn, id, session, packet_id, &answers.codes)
+            }
         }
     }
 
@@ -161,13 +165,14 @@ impl Rooms {
         id: ConnectionId,
         session: SessionId,
         packet_id: PacketId,
-        codes: &[ReasonCode],
+        Answers { codes, text }: &Answers,
     ) -> Result<(), Close> {
         let connection = self.delivery.connections.current(id);
         let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
         let wants_reason_string = connection.problem_information();
         let must_persist = self.delivery.sessions.of_connection(session).is_persistent();
-        let text = codes.iter().find_map(|&code| reason_string(code)).filter(|_| wants_reason_string);
+        let text = text.or_else(|| codes.iter().find_map(|&code| reason_string(code)));
+        let text = text.filter(|_| wants_reason_string);
         let variants = [text, None];
         let variants = if text.is_some() { &variants[..] } else { &variants[1..] };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + codes.len());
@@ -195,13 +200,14 @@ impl Rooms {
         Ok(())
     }
 
-    /// One filter of a SUBSCRIBE, as if it had come alone [MQTT-3.8.4-5].
+    /// One filter of a SUBSCRIBE, as if it had come alone [MQTT-3.8.4-5]. Sets `text` where it says more than the code.
     fn subscribe(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
         filter: &TopicFilter<'_>,
         terms: ReplayTerms,
+        text: &mut Option<&'static str>,
     ) -> ReasonCode {
         turn.spend(SUBSCRIPTION_WORK);
         // CONNACK did not say so to a 3.1.1 client, so SUBACK does, filter by filter.
@@ -225,6 +231,8 @@ impl Rooms {
             return ReasonCode::QuotaExceeded;
         }
         if !topics.fits(filter, turn.limits.match_nodes_max) {
+            turn.counters.filters_refused += 1;
+            *text = Some(MATCH_NODES);
             return ReasonCode::QuotaExceeded;
         }
         let list = session.subscriptions_mut();

@@ -86,14 +86,17 @@ impl MatchCache {
             self.slots = slots.into_boxed_slice();
         }
         let slot = &mut self.slots[slot_of(topic)];
-        let held_bytes = slot.heap_bytes();
+        let fits = topic.len() <= slot.topic.capacity() && filters.len() <= slot.filters.capacity();
+        let held_bytes = if fits { 0 } else { slot.heap_bytes() };
         slot.version = self.version;
         slot.fingerprint = fingerprint;
         slot.topic.clear();
         slot.topic.push_str(topic);
         slot.filters.clear();
         slot.filters.extend_from_slice(filters);
-        self.heap_bytes = self.heap_bytes + slot.heap_bytes() - held_bytes;
+        if !fits {
+            self.heap_bytes = self.heap_bytes + slot.heap_bytes() - held_bytes;
+        }
     }
 
     /// Bytes of the slots, their topics and their lists, also of those that are not valid any more.

@@ -478,4 +478,6 @@ impl Tree {
 mod check;
 
 #[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
 mod tests;

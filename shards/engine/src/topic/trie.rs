@@ -29,7 +29,7 @@ mod walk;
 
 const ROOT: u32 = 0;
 /// Bytes of a label that are as much work to compare as a visit without any.
-const LABEL_BYTES_PER_VISIT: usize = 64;
+const LABEL_BYTES_PER_VISIT: u32 = 32;
 
 #[derive(Debug)]
 struct Node {
@@ -165,12 +165,15 @@ impl Trie {
         loop {
             let rest = &path[start..];
             let level = first_level(rest);
-            let known = if level == "+" {
-                Some(self.nodes.get(at).single).filter(|&child| child != NONE)
+            let child = if level == "+" {
+                self.nodes.get(at).single
             } else {
-                self.child(filters, at, level, self.hasher.bytes(level.as_bytes()))
+                let level = level.as_bytes();
+                self.child(filters, (at, start), level, self.hasher.bytes(level)).unwrap_or(NONE)
             };
-            let Some(child) = known else { return self.add_leaf(filters, at, filter, path) };
+            if child == NONE {
+                return self.add_leaf(filters, at, filter, path);
+            }
             let label = self.label(filters, child);
             let common = common_bytes(label, rest);
             at = if common < label.len() { self.split(filters, child, common) } else { child };
@@ -335,8 +338,8 @@ impl Trie {
     /// Where the label of a node begins in the texts of its filters.
     fn label_start(&self, at: u32) -> usize {
         match self.nodes.get(at).parent {
-            NONE | ROOT => 0,
-            parent => usize::from(self.nodes.get(parent).end) + 1,
+            NONE => 0,
+            parent => child_start(parent, self.nodes.get(parent)),
         }
     }
 
@@ -348,17 +351,37 @@ impl Trie {
         }
     }
 
-    /// The child whose label begins with a level without wildcards.
-    fn child(&self, filters: &Filters, parent: u32, level: &str, hash: u64) -> Option<u32> {
-        self.by_edge.find(edge_hash(parent, hash), |node| {
-            self.nodes.get(node).parent == parent && first_level(self.label(filters, node)) == level
+    /// The child whose label begins with a level without wildcards. `parent` comes with the place where the
+    /// labels of its children begin.
+    #[inline]
+    fn child(&self, filters: &Filters, parent: (u32, usize), level: &[u8], hash: u64) -> Option<u32> {
+        let (parent, start) = parent;
+        self.by_edge.find(edge_hash(parent, hash), |child| {
+            let child = self.nodes.get(child);
+            child.parent == parent && {
+                let label = label_from(filters, child, start);
+                label.starts_with(level) && label.get(level.len()).is_none_or(|&byte| byte == b'/')
+            }
         })
+    }
+}
+
+/// Where the labels of a node's children begin in the texts of its filters.
+fn child_start(at: u32, node: &Node) -> usize {
+    if at == ROOT { 0 } else { usize::from(node.end) + 1 }
+}
+
+/// The label of a node that is not the root, by the place where it begins in the texts of its filters.
+fn label_from<'a>(filters: &'a Filters, node: &'a Node, start: usize) -> &'a [u8] {
+    match node.anchor() {
+        Some(filter) => &filters.text(filter).as_bytes()[start..usize::from(node.end)],
+        None => node.copy.as_bytes(),
     }
 }
 
 /// The work of a visit to a node with a label of so many bytes.
 fn weight(label_bytes: usize) -> u32 {
-    u32::from(short(1 + label_bytes / LABEL_BYTES_PER_VISIT))
+    1 + u32::from(short(label_bytes)) / LABEL_BYTES_PER_VISIT
 }
 
 /// The levels of a filter before a last `#`, and whether there is one; `None` if there are no others.
@@ -390,6 +413,7 @@ fn common_bytes(first: &str, second: &str) -> usize {
 }
 
 /// A number of bytes or levels of a filter, which are at most 65,535 [MQTT-4.7.3-3].
+#[inline]
 fn short(number: usize) -> u16 {
     let short = u16::try_from(number);
     assert!(short.is_ok());

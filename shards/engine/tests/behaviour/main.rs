@@ -4,6 +4,7 @@
 mod ack_gate;
 mod aliases;
 mod authentication;
+mod branching;
 mod bridges;
 mod client;
 mod close_reasons;

@@ -6,11 +6,11 @@ use crate::topic::subscriptions::plain_options;
 use alloc::string::{String, ToString};
 use wire::QoS;
 
-fn tree() -> Tree {
+pub(super) fn tree() -> Tree {
     Tree::new(Keyed::new(Entropy(7)))
 }
 
-fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {
+pub(super) fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {
     let mut filters = Vec::new();
     let visited_count = tree.matches(topic, &mut filters).visited_count();
     assert!(visited_count <= tree.cost());
@@ -20,7 +20,7 @@ fn matched(tree: &mut Tree, topic: &str) -> Vec<String> {
     texts
 }
 
-fn filter(text: &str) -> TopicFilter<'_> {
+pub(super) fn filter(text: &str) -> TopicFilter<'_> {
     TopicFilter::parse(text).unwrap()
 }
 
@@ -53,16 +53,20 @@ fn every_matching_filter_is_found_and_no_other() {
 }
 
 /// Numbers that look random and are the same in every run.
-struct Numbers(u64);
+pub(super) struct Numbers(u64);
 
 impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }
 
     /// Levels joined by separators. A few long runs are likely, so that labels are long and part in their middle.
-    fn levels(&mut self, levels: &[&str], count_max: usize) -> String {
+    pub(super) fn levels(&mut self, levels: &[&str], count_max: usize) -> String {
         let count = 1 + self.below(count_max);
         let mut text = String::new();
         for at in 0..count {
@@ -84,7 +88,7 @@ fn the_tree_agrees_with_the_matcher_of_the_codec_on_random_filters() {
     let kinds: [(&[&str], usize); 6] =
         [(&all, 4), (&all, 9), (&long, 12), (&words, 5), (&plain, 8), (&["", "+", "#"], 5)];
     for (seed, (levels, depth)) in (1..).zip(kinds.iter().cycle().take(36)) {
-        agrees_with_the_codec(&mut Numbers(seed), levels, *depth);
+        agrees_with_the_codec(&mut Numbers::new(seed), levels, *depth);
     }
 }
 

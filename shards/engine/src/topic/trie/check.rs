@@ -64,7 +64,10 @@ impl Trie {
         } else {
             assert!(parent.single != index);
             let hash = self.hasher.bytes(level.as_bytes());
-            assert!(self.child(filters, node.parent, level, hash) == Some(index));
+            assert!(
+                self.child(filters, (node.parent, self.label_start(index)), level.as_bytes(), hash)
+                    == Some(index)
+            );
         }
         // The labels from the root to here are the start of a filter that ends here or below.
         if let Some(filter) = node.anchor() {

@@ -7,19 +7,18 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::base::hash::Keyed;
 use crate::base::heap;
 
 use super::super::filters::Filters;
 use super::super::pool::NONE;
-use super::{ROOT, Trie, weight};
+use super::{ROOT, Trie, child_start, label_from, weight};
 
 /// Kept between walks for its allocations.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// Levels of the topic found so far, from the left.
     levels: Vec<Level>,
-    /// Nodes whose label the topic has, to go on from.
+    /// Nodes whose labels the topic has, to go on from.
     places: Vec<Place>,
 }
 
@@ -27,14 +26,18 @@ pub(super) struct Walk {
 struct Level {
     start: usize,
     end: usize,
-    hash: Option<u64>,
+    /// 0 until it is needed.
+    hash: u64,
 }
 
-/// A node, and where the levels after its label begin in the topic: one past its end if there are none.
+/// A node to visit.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     node: u32,
-    next: usize,
+    /// Where its label begins in the texts of its filters.
+    start: usize,
+    /// Bytes of the label that are known to be those of the topic: its first level.
+    equal_bytes: usize,
 }
 
 impl Walk {
@@ -44,50 +47,45 @@ impl Walk {
     }
 
     /// The level at `depth`: "a/" has an empty last level, "a" has not.
+    #[inline]
     fn level(&mut self, depth: usize, topic: &str) -> Option<&mut Level> {
         while self.levels.len() <= depth {
             let start = self.levels.last().map_or(0, |last| last.end + 1);
             let rest = topic.as_bytes().get(start..)?;
             let length = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-            self.levels.push(Level { start, end: start + length, hash: None });
+            self.levels.push(Level { start, end: start + length, hash: 0 });
         }
         self.levels.get_mut(depth)
     }
 
-    /// Compares a label with the levels of the topic from `next` on, of which the first is at `depth`. Returns where the levels after
-    /// it begin, if the topic has the label.
-    fn pass(&mut self, label: &str, topic: &str, next: usize, depth: usize) -> Option<usize> {
+    /// Whether the levels of the topic from `depth` on begin with a label, which may have levels `+`. The first one exists.
+    fn has_label(&mut self, label: &[u8], topic: &str, depth: usize) -> bool {
         let bytes = topic.as_bytes();
-        let (mut rest, mut at, mut depth) = (label, next, depth);
-        loop {
-            let (literal, after) = match rest.find('+') {
-                None => (rest, None),
-                Some(single) => (&rest[..single], Some(&rest[single + 1..])),
-            };
-            if !bytes.get(at..)?.starts_with(literal.as_bytes()) {
-                return None;
+        let (mut rest, mut depth) = (label, depth);
+        while let Some(level) = self.level(depth, topic) {
+            let at = level.start;
+            // No topic has a `+`, so the rest has none either if it is equal.
+            if bytes[at..].starts_with(rest) && ends_level(bytes, at + rest.len()) {
+                return true;
             }
-            at += literal.len();
-            if let Some(after) = after {
-                depth += literal.bytes().filter(|&byte| byte == b'/').count();
-                let level = self.level(depth, topic)?;
-                assert!(level.start == at);
-                at = level.end;
-                rest = after;
+            let Some(single) = rest.iter().position(|&byte| byte == b'+') else { return false };
+            let (literal, after) = (&rest[..single], &rest[single + 1..]);
+            if !bytes[at..].starts_with(literal) {
+                return false;
             }
-            // A label ends where a level does, and so does `+`.
-            if bytes.get(at).is_some_and(|&byte| byte != b'/') {
-                return None;
-            }
-            if after.is_none_or(str::is_empty) {
-                return Some(at + 1);
-            }
-            if at == bytes.len() {
-                return None;
-            }
-            (rest, at, depth) = (&rest[1..], at + 1, depth + 1);
+            // Each separator before the `+` ends a level that is equal.
+            depth += literal.split(|&byte| byte == b'/').count() - 1;
+            // The label ends with the `+`, if the topic has a level for it, or goes on after a separator.
+            let Some((_, after)) = after.split_first() else { return self.level(depth, topic).is_some() };
+            (rest, depth) = (after, depth + 1);
         }
+        false
     }
+}
+
+/// Whether a level of the topic ends before `at`.
+fn ends_level(topic: &[u8], at: usize) -> bool {
+    topic.get(at).is_none_or(|&byte| byte == b'/')
 }
 
 impl Trie {
@@ -106,55 +104,47 @@ impl Trie {
         let wild_at_root = !topic.starts_with('$');
         let mut walk = mem::take(&mut self.walk);
         walk.levels.clear();
-        walk.places.push(Place { node: ROOT, next: 0 });
-        let mut visited_count = 1;
-        while let Some(Place { node: index, next }) = walk.places.pop() {
-            let node = self.nodes.get(index);
-            let wild = index != ROOT || wild_at_root;
+        walk.places.push(Place { node: ROOT, start: 0, equal_bytes: 0 });
+        let mut visited_count = 0;
+        while let Some(place) = walk.places.pop() {
+            let node = self.nodes.get(place.node);
+            let label_bytes = usize::from(node.end) - place.start;
+            visited_count += weight(label_bytes);
+            // Of a label of one level, nothing is left to compare.
+            if label_bytes != place.equal_bytes {
+                let label = label_from(filters, node, place.start);
+                let depth = usize::from(self.nodes.get(node.parent).depth);
+                if !walk.has_label(label, topic, depth) {
+                    continue;
+                }
+            }
+            let wild = place.node != ROOT || wild_at_root;
             if wild && node.filter_multi != NONE {
                 matched.push(node.filter_multi);
             }
-            if next > topic.len() {
+            let start = child_start(place.node, node);
+            let Some(level) = walk.level(usize::from(node.depth), topic) else {
                 if node.filter != NONE {
                     matched.push(node.filter);
                 }
                 continue;
-            }
-            let depth = usize::from(node.depth);
-            let single = if wild { node.single } else { NONE };
-            let literal = if node.literals.is_empty() {
-                NONE
-            } else {
-                self.literal_child(filters, &mut walk, index, topic, depth)
             };
-            for child in [single, literal] {
-                if child == NONE {
-                    continue;
+            let text = &topic.as_bytes()[level.start..level.end];
+            let mut literal = None;
+            if !node.literals.is_empty() {
+                if level.hash == 0 {
+                    level.hash = self.hasher.bytes(text);
                 }
-                let label = self.label(filters, child);
-                visited_count += weight(label.len());
-                if let Some(next) = walk.pass(label, topic, next, depth) {
-                    walk.places.push(Place { node: child, next });
-                }
+                literal = self.child(filters, (place.node, start), text, level.hash);
+            }
+            if wild && node.single != NONE {
+                walk.places.push(Place { node: node.single, start, equal_bytes: 1 });
+            }
+            if let Some(child) = literal {
+                walk.places.push(Place { node: child, start, equal_bytes: text.len() });
             }
         }
         self.walk = walk;
         visited_count
-    }
-
-    /// The child for the level of the topic at `depth`; `NONE` if there is none.
-    fn literal_child(
-        &self,
-        filters: &Filters,
-        walk: &mut Walk,
-        parent: u32,
-        topic: &str,
-        depth: usize,
-    ) -> u32 {
-        let hasher: &Keyed = &self.hasher;
-        let Some(level) = walk.level(depth, topic) else { return NONE };
-        let text = &topic[level.start..level.end];
-        let hash = *level.hash.get_or_insert_with(|| hasher.bytes(text.as_bytes()));
-        self.child(filters, parent, text, hash).unwrap_or(NONE)
     }
 }
