@@ -96,3 +96,38 @@ fn connect_when_free(broker: &Broker) -> Peer {
         assert!(deadline.remaining().is_some(), "a place that is free is not given to anybody");
     }
 }
+
+/// Filters with `+` at ten levels, and a client that publishes 200 messages which visit hundreds of nodes of the topic tree each.
+#[test]
+fn a_client_whose_publishes_are_dear_to_match_is_named_at_most_once_a_second() {
+    for io in Io::EACH {
+        let flags = &["--shards", "1", "--sys-interval-s", "0"];
+        let mut broker = Broker::start_with(&Setup { io, flags, ..Setup::default() });
+        let mut subscriber = Peer::connect(broker.address(), &Connect::new(Version::V5, "subscriber"));
+        let level = |number: u32, bit: u32| if number >> bit & 1 == 0 { "a" } else { "+" };
+        let filters: Vec<String> = (1..1 << 9)
+            .map(|number| (0..9).map(|bit| level(number, bit)).collect::<Vec<_>>().join("/") + "/x")
+            .collect();
+        let filters: Vec<(&str, u8)> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
+        assert!(subscriber.subscribe_with(&filters, &Properties::new()).iter().all(|&code| code == 0));
+        let mark = broker.process().mark();
+        let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "dear\u{1b}[31m"));
+        for number in 0..200 {
+            let topic = format!("{}{number}\"", "a/".repeat(9));
+            publisher.send(&Publish::new(&topic, 0, b"x").encode(Version::V5));
+        }
+        publisher.ping();
+        let line = broker
+            .process()
+            .wait_for(mark, "the name of the client", |line| line.contains("visit many nodes"));
+        for part in
+            [" WARN ", "client=\"dear\\u{1b}[31m\"", "topic=\"a/a/a/a/a/a/a/a/a/0\\\"\"", "nodes_visited="]
+        {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        publisher.ping();
+        let (finished, _directory) = broker.stop();
+        let count = finished.output.matches("visit many nodes").count();
+        assert!(count <= 2, "{count} lines");
+    }
+}

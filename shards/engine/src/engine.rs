@@ -12,6 +12,7 @@ mod forward;
 mod groups;
 mod inbox;
 mod inspect;
+mod long_match;
 mod notices;
 mod publish;
 mod receive;
@@ -21,6 +22,7 @@ mod subscribe;
 mod timers;
 mod will;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -50,6 +52,7 @@ use crate::turn::{Ending, Turn};
 use backlog::Backlog;
 
 pub use audit::{Audit, SessionAudit};
+pub use long_match::LongMatch;
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///
@@ -88,6 +91,8 @@ struct Rooms {
     filters: Vec<u32>,
     /// Encoded properties of a publish; kept for its allocation.
     forwarded: Vec<u8>,
+    /// Boxed, because it is rare.
+    long_match: Option<Box<LongMatch>>,
     /// Client identifiers assigned so far.
     assigned_count: u64,
     /// Ticks so far, modulo 256: the one that comes first in a tick changes with it.
@@ -122,6 +127,7 @@ impl Engine {
             hasher,
             filters: Vec::new(),
             forwarded: Vec::new(),
+            long_match: None,
             assigned_count: 0,
             ticks: 0,
             paused: false,

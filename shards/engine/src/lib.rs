@@ -42,7 +42,7 @@ pub use connection::disconnect::CLOSE_REASONS;
 pub use connection::outbox::{Chunk, Lend};
 pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
-pub use engine::{Audit, Engine, SessionAudit};
+pub use engine::{Audit, Engine, LongMatch, SessionAudit};
 pub use event::{ClosedBy, Consumed, Event};
 pub use limits::{Limits, QueueFull, Redirect};
 pub use memory::MemoryUse;

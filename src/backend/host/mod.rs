@@ -5,6 +5,7 @@
 mod export;
 mod lanes;
 mod linger;
+mod long_matches;
 mod notices;
 mod pause;
 mod peers;
@@ -38,6 +39,7 @@ use lanes::Lanes;
 pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
 pub(super) use linger::Linger;
+use long_matches::LongMatches;
 use pause::{News, PAUSE_MS, PauseWatch};
 use peers::Peers;
 pub(super) use socket::{Endpoint, Socket};
@@ -61,6 +63,7 @@ pub(super) struct Host<T> {
     sockets: RefCell<Vec<Option<Rc<Socket<T>>>>>,
     turns: Cell<u64>,
     pauses: PauseWatch,
+    long_matches: LongMatches,
     lanes: Lanes,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
@@ -99,6 +102,7 @@ impl<T: Endpoint> Host<T> {
             sockets: RefCell::default(),
             turns: Cell::new(0),
             pauses: PauseWatch::default(),
+            long_matches: LongMatches::default(),
             lanes: Lanes::new(parts.port, parts.doorbells),
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
@@ -359,6 +363,7 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn end_turn(&self) -> Option<Instant> {
         self.export_slice();
         self.turns.set(self.turns.get() + 1);
+        self.long_matches.tell(self.number, || self.clock.now().as_ms(), &self.engine);
         let engine = self.engine.borrow();
         self.gauges.update(&engine, self.turns.get());
         if let Some(settled) = self.settled.take() {

@@ -312,7 +312,9 @@ impl Rooms {
         let mut filters = core::mem::take(&mut self.filters);
         let found = self.topics.matches(message.topic, &mut filters);
         let fingerprint = found.fingerprint();
-        spend_match(turn, found, &filters);
+        if spend_match(turn, found, &filters) {
+            self.keep_long_match(publisher, message.topic, found);
+        }
         if self.has_no_room_to_retain(turn, &message, fingerprint) {
             self.return_filters(filters);
             turn.counters.publishes_refused += 1;
