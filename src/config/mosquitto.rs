@@ -57,7 +57,7 @@ const KEYS: &[(&str, &str)] = &[
     ("log_type", "write log_level = \"LEVEL\""),
     ("log_timestamp", "every line has the time in UTC; leave it out"),
     ("log_timestamp_format", "every line has the time in UTC; leave it out"),
-    ("connection_messages", "log_level chooses the lines that are logged"),
+    ("connection_messages", "write connection_log = \"all\" or \"none\""),
     ("set_tcp_nodelay", "it is always on; leave it out"),
     ("user", "start the broker as that user; the systemd unit has User="),
     ("pid_file", "the file broker.lock in data_dir has the number of the process; leave it out"),
