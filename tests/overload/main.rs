@@ -15,6 +15,7 @@ mod meter;
 mod neighbour;
 mod pauses;
 mod readers;
+mod steps;
 mod storm;
 mod strangers;
 
@@ -51,6 +52,11 @@ struct Scenario {
 
 /// Every scenario. Those of one section share a file.
 const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "steps",
+        claim: "no step of the engine takes more than a millisecond of CPU time",
+        run: steps::steps,
+    },
     Scenario {
         name: "stalled_readers",
         claim: "readers that never read do not slow their neighbours",

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use wire::QoS;
 
-/// [`Limits::step_work_max`] of the product: well below 1 ms where memory is cold.
-const STEP_WORK_MAX: u32 = 1_000;
+/// [`Limits::step_work_max`] of the product: twice as much, which a fan-out may take, is below 1 ms where memory is cold.
+const STEP_WORK_MAX: u32 = 500;
 
 /// The policy of a full session queue for the next message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -45,7 +45,7 @@ impl<'a> Turn<'a> {
         timers: &'a mut Timers,
         endings: &'a mut Vec<Ending>,
     ) -> Self {
-        let overdraft = limits.step_work_max.saturating_add(limits.step_work_max / 2);
+        let overdraft = limits.step_work_max.saturating_mul(2);
         Self { now, limits, actions, counters, timers, endings, work: 0, overdraft, delivery_work: 0 }
     }
 
@@ -69,7 +69,7 @@ impl<'a> Turn<'a> {
         self.work >= self.limits.step_work_max
     }
 
-    /// Whether the step has done more than its share: a fan-out that began within the share is cut.
+    /// Whether the step has done twice its share: a fan-out that began within the share is cut.
     #[inline]
     pub(crate) fn is_overdrawn(&self) -> bool {
         self.work >= self.overdraft

@@ -77,7 +77,7 @@ pub(super) struct Host<T> {
 
 /// Steps in a row, before the turn sends, while each of them delivers as much as it may: a message that goes to hundreds is
 /// then sent together with those that follow it.
-const STEPS_PER_TURN: usize = 8;
+const STEPS_PER_TURN: usize = 16;
 
 /// Result of a flush of one connection.
 pub(super) enum Flushed {

@@ -83,7 +83,7 @@ impl World {
     /// No step does more than its share of work, and one piece of it that cannot be cut.
     fn judge_work(&mut self, shard: usize) {
         let work = self.shards[shard].engine.step_work();
-        let work_max = self.settings.limits.step_work_max * 3 / 2 + PIECE_WORK_MAX;
+        let work_max = self.settings.limits.step_work_max * 2 + PIECE_WORK_MAX;
         if work > work_max {
             self.oracle.fail(format!("a step of shard {shard} did {work} units of work, not {work_max}"));
         }

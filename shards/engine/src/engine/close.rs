@@ -19,7 +19,7 @@ const SESSION_WORK: u32 = 4;
 /// Messages in flight that are put into order for one unit of work.
 const INFLIGHT_PER_WORK: u32 = 8;
 /// Work of a subscription that is added or removed.
-pub(super) const SUBSCRIPTION_WORK: u32 = 2;
+pub(super) const SUBSCRIPTION_WORK: u32 = 4;
 
 impl Rooms {
     /// DISCONNECT of the client. Returns how its connection is closed.

@@ -47,7 +47,7 @@ fn all_receive_it_in_order_and_the_publisher_is_answered_after_the_last() {
             let all = subscribers(shard, "t");
             let publisher = shard.connect(&Hello::v5("p"));
             let other = shard.connect(&Hello::v5("o"));
-            shard.work_max = 12;
+            shard.work_max = 16;
             begin(shard, publisher, publish("t", b"1", bits, 1));
             // Publishes of others wait, the rest of them is served; nothing of the publisher overtakes its message.
             shard.send(other, &Packet::Publish(publish("t", b"2", bits, 1)));
@@ -272,7 +272,7 @@ fn a_stop_goes_in_slices_and_ends_a_fan_out() {
         subscribers(shard, "t");
         let publisher = shard.connect(&Hello::v5("p"));
         begin(shard, publisher, publish("t", b"1", 1, 1));
-        shard.work_max = 14;
+        shard.work_max = 20;
         shard.stop();
         assert!(shard.engine.attached_count() > 0);
         finish(shard);

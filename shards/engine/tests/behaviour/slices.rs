@@ -148,7 +148,7 @@ fn a_subscribe_of_many_filters_is_done_in_slices_and_answered_once() {
         let publisher = shard.connect(&Hello::v5("p"));
         let filters: Vec<String> =
             (0..90).map(|number| format!("t/{number}/{}", ["+", "x"][number % 2])).collect();
-        shard.work_max = 8;
+        shard.work_max = 10;
         shard.ticks = false;
         shard.send_subscribe(client, &filters, 7);
         shard.send(client, &Packet::PingReq);
