@@ -41,6 +41,7 @@ use crate::memory::MemoryUse;
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
+use crate::notice::LongMatch;
 use crate::publish::Delivery;
 use crate::retained::Retained;
 use crate::session::snapshot::SessionRecord;
@@ -52,7 +53,6 @@ use crate::turn::{Ending, Turn};
 use backlog::Backlog;
 
 pub use audit::{Audit, SessionAudit};
-pub use long_match::LongMatch;
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///

@@ -46,6 +46,17 @@ pub enum Notice {
     },
 }
 
+/// A publish that visited many nodes of the topic tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LongMatch {
+    /// The identifier of the client that published, cut to [`NOTICE_TEXT_BYTES_MAX`]; "" if it has left.
+    pub client_id: Box<str>,
+    /// The topic, cut to the same length.
+    pub topic: Box<str>,
+    /// Nodes visited. Long labels count as several.
+    pub nodes_visited: u32,
+}
+
 /// The beginning of a text of a client, as far as a notice carries it.
 pub(crate) fn cut(text: &str) -> Box<str> {
     let end = (0..=NOTICE_TEXT_BYTES_MAX.min(text.len())).rev().find(|&end| text.is_char_boundary(end));

@@ -40,9 +40,25 @@ pub(super) enum LongPacketKind {
 /// The answers to the filters of a packet that are done.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    pub(super) codes: Vec<ReasonCode>,
+    codes: Vec<ReasonCode>,
     /// The reason string, if one of them was refused for a reason that its code does not name.
-    pub(super) text: Option<&'static str>,
+    text: Option<&'static str>,
+}
+
+impl Answers {
+    /// Adds the answer to one more filter; `text` says more than its code, if that is so.
+    pub(super) fn push(&mut self, code: ReasonCode, text: Option<&'static str>) {
+        self.codes.push(code);
+        self.text = self.text.or(text);
+    }
+
+    pub(super) fn codes(&self) -> &[ReasonCode] {
+        &self.codes
+    }
+
+    pub(super) fn text(&self) -> Option<&'static str> {
+        self.text
+    }
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE of which some filters are done.

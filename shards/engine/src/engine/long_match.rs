@@ -4,19 +4,8 @@ use alloc::boxed::Box;
 
 use super::{Engine, Rooms};
 use crate::base::ids::SessionId;
-use crate::notice::cut;
+use crate::notice::{LongMatch, cut};
 use crate::topic::tree::Matched;
-
-/// A publish that visited many nodes of the topic tree.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LongMatch {
-    /// The identifier of the client that published, cut to [`crate::NOTICE_TEXT_BYTES_MAX`]; "" if it has left.
-    pub client_id: Box<str>,
-    /// The topic, cut to the same length.
-    pub topic: Box<str>,
-    /// Nodes visited. Long labels count as several.
-    pub nodes_visited: u32,
-}
 
 impl Engine {
     /// The first publish since the last call that visited many nodes; `Counters::long_matches` counts all of them.

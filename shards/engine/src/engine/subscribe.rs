@@ -123,8 +123,9 @@ impl Rooms {
                     }
                     done_bytes += TEXT_LENGTH_BYTES + filter.as_str().len() + OPTIONS_BYTES;
                     let terms = ReplayTerms { options, identifier };
-                    let code = self.subscribe(turn, session, &filter, terms, &mut answers.text);
-                    answers.codes.push(code);
+                    let mut text = None;
+                    let code = self.subscribe(turn, session, &filter, terms, &mut text);
+                    answers.push(code, text);
                 }
             }
             LongPacketKind::Unsubscribe => {
@@ -134,7 +135,7 @@ impl Rooms {
                         break;
                     }
                     done_bytes += TEXT_LENGTH_BYTES + filter.as_str().len();
-                    answers.codes.push(self.unsubscribe(turn, session, &filter, &mut leaving));
+                    answers.push(self.unsubscribe(turn, session, &filter, &mut leaving), None);
                 }
                 // Its queue and its groups change in one step.
                 self.shared.leave_groups(turn, &mut self.delivery, session, leaving);
@@ -154,7 +155,7 @@ impl Rooms {
         match kind {
             LongPacketKind::Subscribe(_) => self.acknowledge_subscribe(turn, id, session, packet_id, answers),
             LongPacketKind::Unsubscribe => {
-                self.acknowledge_unsubscribe(turn, id, session, packet_id, &answers.codes)
+                self.acknowledge_unsubscribe(turn, id, session, packet_id, answers.codes())
             }
         }
     }
@@ -165,12 +166,13 @@ impl Rooms {
         id: ConnectionId,
         session: SessionId,
         packet_id: PacketId,
-        Answers { codes, text }: &Answers,
+        answers: &Answers,
     ) -> Result<(), Close> {
         let connection = self.delivery.connections.current(id);
         let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
         let wants_reason_string = connection.problem_information();
         let must_persist = self.delivery.sessions.of_connection(session).is_persistent();
+        let (codes, text) = (answers.codes(), answers.text());
         let text = text.or_else(|| codes.iter().find_map(|&code| reason_string(code)));
         let text = text.filter(|_| wants_reason_string);
         let variants = [text, None];
