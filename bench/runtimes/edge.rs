@@ -235,7 +235,7 @@ impl Ring {
             Received::End if self.way == Way::Multishot => {
                 // The poll would keep the socket open.
                 let poll = READABLE | u64::from(number);
-                self.push(&opcode::PollRemove::new(poll).build().user_data(IGNORED))
+                self.push(&opcode::AsyncCancel::new(poll).build().user_data(IGNORED))
             }
             Received::End => Ok(()),
             Received::Some | Received::Full if cqueue::more(flags) || !self.table.is_open(number) => Ok(()),

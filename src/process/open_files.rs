@@ -14,8 +14,8 @@ use crate::net::permits::ConnectionPermits;
 /// Descriptors of the process that are not connections: standard streams, signals, data and log files, and a reserve.
 const RESERVED: u64 = 24;
 
-/// Descriptors of a shard that are neither connections nor listeners: its ring or epoll instance, its doorbell, and a reserve.
-const RESERVED_BY_SHARD: u64 = 6;
+/// Descriptors of a shard that are neither connections nor listeners: its rings or epoll instance, its doorbell, and a reserve.
+const RESERVED_BY_SHARD: u64 = 8;
 
 /// Connections above the limit that are accepted at the same time only to be refused with a reason code.
 const TURNED_AWAY_MAX: u32 = 64;
@@ -147,7 +147,7 @@ mod tests {
         let config = Config { io: Io::Epoll, ..Config::default() };
         assert_eq!(config.bind.len(), 2);
         let (one, two) = (reserved(&config, 1), reserved(&config, 2));
-        assert_eq!((one, two), (RESERVED + 10, RESERVED + 20));
+        assert_eq!((one, two), (RESERVED + 12, RESERVED + 24));
         let ring = Config { io: Io::Auto, ..config };
         assert!(reserved(&ring, 1) > one);
     }

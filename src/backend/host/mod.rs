@@ -43,7 +43,7 @@ use long_matches::LongMatches;
 use pause::{News, PAUSE_MS, PauseWatch};
 use peers::Peers;
 pub(super) use socket::{Endpoint, Socket};
-use turn::Turn;
+pub(super) use turn::Turn;
 
 /// Chunks sent to one connection in a turn. A fast reader with a long queue must not delay the others.
 const PIECES_PER_TURN: usize = 16;

@@ -26,6 +26,11 @@ pub(in crate::backend) trait Endpoint {
     fn peer(&self) -> Option<SocketAddr>;
 }
 
+const STAYS: u16 = u16::MAX;
+
+// An idle connection has one, behind a counter of two words.
+const _: () = assert!(size_of::<Socket<[usize; 3]>>() == 40);
+
 /// **Lives on:** the shard of its connection.
 pub(in crate::backend) struct Socket<T> {
     pub(in crate::backend) id: ConnectionId,
@@ -39,8 +44,8 @@ pub(in crate::backend) struct Socket<T> {
     aborted: Cell<Option<ClosedBy>>,
     /// `end_sending` was called.
     lingers: Cell<bool>,
-    /// The shard of its session, if the connection has to move there.
-    home: Cell<Option<u16>>,
+    /// The shard of its session, if the connection has to move there; else [`STAYS`], which no shard has for a number.
+    home: Cell<u16>,
 }
 
 impl<T: Endpoint> Socket<T> {
@@ -53,7 +58,7 @@ impl<T: Endpoint> Socket<T> {
             blocked: Cell::new(false),
             aborted: Cell::new(None),
             lingers: Cell::new(false),
-            home: Cell::new(None),
+            home: Cell::new(STAYS),
         }
     }
 
@@ -92,11 +97,12 @@ impl<T: Endpoint> Socket<T> {
     /// The session lives on shard `home`: the receiver moves the connection there, and nothing else happens on it
     /// here.
     pub(super) fn leave_for(&self, home: u16) {
-        self.home.set(Some(home));
+        assert!(home != STAYS);
+        self.home.set(home);
     }
 
     pub(in crate::backend) fn home(&self) -> Option<u16> {
-        self.home.get()
+        Some(self.home.get()).filter(|&home| home != STAYS)
     }
 
     pub(super) fn peer(&self) -> Option<SocketAddr> {

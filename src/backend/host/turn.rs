@@ -80,6 +80,12 @@ impl Turn {
         }
     }
 
+    /// Wakes a task after every other runnable task, the flusher and the driver have run.
+    pub(in crate::backend) fn wake_in_next(&self, task: &Waker) {
+        self.yielded.borrow_mut().push(task.clone());
+        self.wake_flusher();
+    }
+
     /// Lets every other runnable task, the flusher and the driver run first.
     pub(in crate::backend) async fn yield_now(&self) {
         let mut yielded = false;
@@ -88,8 +94,7 @@ impl Turn {
                 return Poll::Ready(());
             }
             yielded = true;
-            self.yielded.borrow_mut().push(context.waker().clone());
-            self.wake_flusher();
+            self.wake_in_next(context.waker());
             Poll::Pending
         })
         .await;

@@ -2,12 +2,16 @@
 //! `tasks`.
 
 mod doorbell;
+#[cfg(target_os = "linux")]
+mod ring;
 mod runtime;
 mod stream;
+#[cfg(target_os = "linux")]
+mod watcher;
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -15,7 +19,6 @@ use monoio::time::Sleep;
 
 use super::Parts;
 use super::tasks::{self, Runtime};
-use crate::config::Io;
 use crate::error::StartupError;
 
 pub(super) use doorbell::Doorbell;
@@ -27,13 +30,8 @@ use stream::{Listener, Stream};
 /// Outstanding accepts on a listener. Each completes for one connection, and many clients can connect at once.
 pub(super) const ACCEPT_TASKS: usize = 8;
 
-/// monoio as a runtime for tasks.
-struct Monoio {
-    runs_on_epoll: bool,
-    /// A socket that is always writable. On a ring that defers its work, waiting for it completes after a turn of the
-    /// driver.
-    writable: Option<monoio::net::TcpStream>,
-}
+/// monoio on epoll or kqueue as a runtime for tasks.
+struct Polling;
 
 /// Serves until the shard is stopped.
 ///
@@ -44,38 +42,45 @@ pub(super) fn run(
     descriptor: DoorbellDescriptor,
     parts: Parts,
 ) -> Result<(), StartupError> {
-    let (runs_on_epoll, defers) = (built.io == Io::Epoll, built.defers);
+    let refused = |error| StartupError::system("watch the shard's doorbell", error);
+    #[cfg(target_os = "linux")]
+    if let Some(watcher) = built.watcher.take() {
+        return built.runtime.block_on(async {
+            // A ring that defers its work turns when the driver waits.
+            let writable = if built.defers { Some(descriptor.watch().map_err(refused)?) } else { None };
+            let doorbell = DoorbellReceiver::attach(descriptor).map_err(refused)?;
+            let ring = ring::Ring::start(watcher, writable)
+                .map_err(|error| StartupError::system("watch the shard's connections", error))?;
+            tasks::serve(ring, doorbell, parts).await
+        });
+    }
     built.runtime.block_on(async {
-        let refused = |error| StartupError::system("watch the shard's doorbell", error);
-        let writable = if defers { Some(descriptor.watch().map_err(refused)?) } else { None };
         let doorbell = DoorbellReceiver::attach(descriptor).map_err(refused)?;
-        tasks::serve(Monoio { runs_on_epoll, writable }, doorbell, parts).await
+        tasks::serve(Polling, doorbell, parts).await
     })
 }
 
-impl Runtime for Monoio {
+impl Runtime for Polling {
     type Stream = Stream;
     type Listener = Listener;
     type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
+    fn watch(&self, stream: TcpStream) -> io::Result<Stream> {
+        Stream::from_std(stream)
+    }
+
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
-        // epoll requires non-blocking sockets. io_uring would answer EAGAIN on them instead of waiting.
-        listener.set_nonblocking(self.runs_on_epoll)?;
-        Listener::attach(listener, self.runs_on_epoll)
+        listener.set_nonblocking(true)?;
+        Listener::attach(listener)
     }
 
     fn accept_tasks(&self) -> usize {
-        // On epoll a descriptor wakes one task, so more tasks would wait in vain.
-        if self.runs_on_epoll { 1 } else { ACCEPT_TASKS }
+        // A descriptor wakes one task, so more tasks would wait in vain.
+        1
     }
 
-    async fn driver_turned(&self) {
-        if let Some(writable) = &self.writable {
-            // This wait cannot fail.
-            let _ = writable.writable(false).await;
-        }
-    }
+    async fn driver_turned(&self) {}
 
     fn spawn(task: impl Future<Output = ()> + 'static) {
         drop(monoio::spawn(task));

@@ -10,6 +10,9 @@ use monoio::{FusionRuntime, LegacyDriver, RuntimeBuilder};
 use crate::config::Io;
 use crate::error::StartupError;
 
+#[cfg(target_os = "linux")]
+use super::watcher::Watcher;
+
 /// Submission queue entries. Every connection has one outstanding poll, so a turn can submit thousands.
 const SUBMISSION_ENTRIES: u32 = 4_096;
 /// Completion queue entries. A larger burst of completions goes through the slow overflow list of the kernel.
@@ -30,7 +33,11 @@ pub(in crate::backend) struct Built {
     /// Never `Auto`.
     pub(in crate::backend) io: Io,
     /// Completions arrive only when the driver waits for them.
+    #[cfg(target_os = "linux")]
     pub(super) defers: bool,
+    /// Watches the connections; there on io_uring, until the shard serves.
+    #[cfg(target_os = "linux")]
+    pub(super) watcher: Option<Watcher>,
     /// The reason why io_uring is not used, if it was tried.
     pub(in crate::backend) fallback: Option<io::Error>,
 }
@@ -79,7 +86,8 @@ fn build_uring(work: Work) -> io::Result<Built> {
             "the io_uring of this kernel lacks operations that the broker needs",
         ));
     }
-    Ok(Built { runtime, io: Io::Uring, defers: work == Work::Deferred, fallback: None })
+    let watcher = Some(Watcher::new()?);
+    Ok(Built { runtime, io: Io::Uring, defers: work == Work::Deferred, watcher, fallback: None })
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -110,5 +118,13 @@ fn build_epoll(fallback: Option<io::Error>) -> Result<Built, StartupError> {
     let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(SUBMISSION_ENTRIES).enable_timer();
     let runtime =
         builder.build().map_err(|error| StartupError::system(format!("set up {}", Io::Epoll), error))?;
-    Ok(Built { runtime: runtime.into(), io: Io::Epoll, defers: false, fallback })
+    Ok(Built {
+        runtime: runtime.into(),
+        io: Io::Epoll,
+        #[cfg(target_os = "linux")]
+        defers: false,
+        #[cfg(target_os = "linux")]
+        watcher: None,
+        fallback,
+    })
 }

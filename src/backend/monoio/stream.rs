@@ -1,4 +1,5 @@
-//! Sockets watched by monoio, and the system calls that are made on them directly.
+//! The connections of a shard on epoll or kqueue: sockets watched by monoio, and the system calls that are made on them
+//! directly.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,10 +19,6 @@ use crate::net::listen::set_connection_options;
 pub(super) struct Stream(UnixStream);
 
 impl tasks::Stream for Stream {
-    fn from_std(stream: TcpStream) -> io::Result<Self> {
-        UnixStream::from_std(unix::net::UnixStream::from(OwnedFd::from(stream))).map(Self)
-    }
-
     fn into_std(self) -> io::Result<TcpStream> {
         Ok(owned(self.0).into())
     }
@@ -48,12 +45,7 @@ impl tasks::Stream for Stream {
     }
 
     fn shut_down(&self, how: Shutdown) {
-        let how = match how {
-            Shutdown::Read => rustix::net::Shutdown::Read,
-            Shutdown::Write => rustix::net::Shutdown::Write,
-            Shutdown::Both => rustix::net::Shutdown::Both,
-        };
-        let _ = rustix::net::shutdown(self.descriptor(), how);
+        shut_down(self.descriptor(), how);
     }
 
     fn has_unread_bytes(&self) -> bool {
@@ -61,11 +53,16 @@ impl tasks::Stream for Stream {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        rustix::net::getpeername(self.descriptor()).ok().flatten().and_then(|peer| peer.try_into().ok())
+        peer(self.descriptor())
     }
 }
 
 impl Stream {
+    /// Registers a socket from any runtime.
+    pub(super) fn from_std(stream: TcpStream) -> io::Result<Self> {
+        UnixStream::from_std(unix::net::UnixStream::from(OwnedFd::from(stream))).map(Self)
+    }
+
     fn descriptor(&self) -> BorrowedFd<'_> {
         let raw = self.0.as_raw_fd();
         #[expect(unsafe_code, reason = "monoio's UnixStream has no AsFd")]
@@ -77,7 +74,7 @@ impl Stream {
 }
 
 /// Takes the descriptor out of a stream of monoio. The driver then stops watching it.
-fn owned(stream: impl IntoRawFd) -> OwnedFd {
+pub(super) fn owned(stream: impl IntoRawFd) -> OwnedFd {
     let raw = stream.into_raw_fd();
     #[expect(unsafe_code, reason = "monoio returns its descriptors only as numbers")]
     // SAFETY: the stream owned the descriptor and gave it up without closing it; nobody else has it.
@@ -86,52 +83,57 @@ fn owned(stream: impl IntoRawFd) -> OwnedFd {
     }
 }
 
+pub(super) fn shut_down(socket: BorrowedFd<'_>, how: Shutdown) {
+    let how = match how {
+        Shutdown::Read => rustix::net::Shutdown::Read,
+        Shutdown::Write => rustix::net::Shutdown::Write,
+        Shutdown::Both => rustix::net::Shutdown::Both,
+    };
+    let _ = rustix::net::shutdown(socket, how);
+}
+
+pub(super) fn peer(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    rustix::net::getpeername(socket).ok().flatten().and_then(|peer| peer.try_into().ok())
+}
+
 /// **Lives on:** the shard that accepts on it.
 pub(super) struct Listener {
     watched: monoio::net::TcpListener,
-    /// A duplicate of the socket, to shut it down and, on epoll, to accept from it.
+    /// A duplicate of the socket, to shut it down and to accept from it.
     socket: TcpListener,
-    runs_on_epoll: bool,
 }
 
 impl Listener {
-    pub(super) fn attach(listener: TcpListener, runs_on_epoll: bool) -> io::Result<Self> {
+    pub(super) fn attach(listener: TcpListener) -> io::Result<Self> {
         let socket = listener.try_clone()?;
-        Ok(Self { watched: monoio::net::TcpListener::from_std(listener)?, socket, runs_on_epoll })
-    }
-}
-
-impl Listener {
-    /// monoio registers an accepted socket as a `TcpStream`; we keep a `UnixStream`. Re-registering costs two system
-    /// calls on epoll, so accept(2) is called directly.
-    async fn accept_directly(&self) -> io::Result<(Stream, SocketAddr)> {
-        loop {
-            self.watched.readable(false).await?;
-            match self.socket.accept() {
-                Ok((stream, peer)) => return Ok((tasks::Stream::from_std(stream)?, peer)),
-                // The peer has closed the connection before it was accepted.
-                Err(refused) if refused.kind() == io::ErrorKind::WouldBlock => {}
-                Err(refused) => return Err(refused),
-            }
-        }
+        Ok(Self { watched: monoio::net::TcpListener::from_std(listener)?, socket })
     }
 }
 
 impl tasks::Listener for Listener {
     type Stream = Stream;
 
+    /// monoio registers an accepted socket as a `TcpStream`; we keep a `UnixStream`. Re-registering costs two system
+    /// calls on epoll, so accept(2) is called directly.
     async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        if self.runs_on_epoll {
-            return self.accept_directly().await;
+        loop {
+            self.watched.readable(false).await?;
+            match self.socket.accept() {
+                Ok((stream, peer)) => return Ok((Stream::from_std(stream)?, peer)),
+                // The peer has closed the connection before it was accepted.
+                Err(refused) if refused.kind() == io::ErrorKind::WouldBlock => {}
+                Err(refused) => return Err(refused),
+            }
         }
-        let (stream, peer) = self.watched.accept().await?;
-        // A ring watches nothing until it is asked to, so this costs no system call.
-        Ok((tasks::Stream::from_std(owned(stream).into())?, peer))
     }
 
     fn close(&self) {
-        // Closing the socket is not enough. Outstanding accepts in io_uring keep it, and with it the port, for some
-        // milliseconds after the end of the process, so that the next broker would find the port in use.
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        close_listener(&self.socket);
     }
+}
+
+/// Closing a listener is not enough. Outstanding accepts in io_uring keep it, and with it the port, for some milliseconds
+/// after the end of the process, so that the next broker would find the port in use.
+pub(super) fn close_listener(socket: &TcpListener) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }

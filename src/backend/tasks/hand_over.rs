@@ -61,7 +61,7 @@ impl<R: Runtime> Shard<R> {
             self.host.permits.release(admission);
             return;
         }
-        let stream = match R::Stream::from_std(stream) {
+        let stream = match self.runtime.watch(stream) {
             Ok(stream) => stream,
             Err(refused) => return self.drop_connection(refused, admission),
         };

@@ -29,28 +29,20 @@ pub(super) fn run<R: Runtime>(
 ) -> impl Future<Output = ()> + 'static {
     async move {
         let seen = loop {
-            let at_once = match socket.endpoint.readable().await {
-                Ok(at_once) => at_once,
-                Err(refused) => break lost_by(&refused),
-            };
-            if at_once {
-                // At most one receive a turn, so that a flooding peer does not delay the others.
-                shard.host.turn.yield_now().await;
+            if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
+                break lost_by(&refused);
             }
-            let received = shard.receive(&socket);
-            if let Some(home) = socket.home() {
-                let rest = if let Received::Rest(rest) = &received { rest } else { &[][..] };
-                return shard.depart(socket, home, rest);
-            }
-            let rest = match received {
-                Received::All | Received::Nothing => continue,
+            let rest = match shard.receive(&socket) {
+                Received::All | Received::Nothing if socket.home().is_none() => continue,
+                Received::End(by) if socket.home().is_none() => break by,
+                Received::All | Received::Nothing | Received::End(_) => Vec::new(),
                 Received::Rest(rest) => rest,
-                Received::End(by) => break by,
             };
-            let rest = offer_again(&shard, &socket, rest).await;
             if let Some(home) = socket.home() {
                 return shard.depart(socket, home, &rest);
             }
+            // A separate task, so that this future holds nothing of a connection that waits for credit.
+            return R::spawn(run_from(shard, socket, rest));
         };
         // A task that waits for writability returns its chunk before it waits, so no chunk is lent here.
         shard.host.close(&socket, socket.ended_by(seen));
@@ -59,8 +51,10 @@ pub(super) fn run<R: Runtime>(
 
 /// The same for a connection of which the engine has not consumed `rest`.
 pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, rest: Vec<u8>) {
-    offer_again(&shard, &socket, rest).await;
-    assert!(socket.home().is_none(), "a connection that was handed over is on the shard of its session");
+    let rest = offer_again(&shard, &socket, rest).await;
+    if let Some(home) = socket.home() {
+        return shard.depart(socket, home, &rest);
+    }
     // A separate task, because its future is smaller than this one.
     R::spawn(run(shard, socket));
 }

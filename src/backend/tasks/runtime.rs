@@ -13,6 +13,9 @@ pub(in crate::backend) trait Runtime: 'static {
     type DoorbellReceiver: DoorbellReceiver;
     type Timer: Future<Output = ()>;
 
+    /// Registers a socket from any runtime.
+    fn watch(&self, stream: TcpStream) -> io::Result<Self::Stream>;
+
     /// Registers a listening socket.
     fn listen(&self, listener: TcpListener) -> io::Result<Self::Listener>;
 
@@ -34,9 +37,6 @@ pub(in crate::backend) trait Runtime: 'static {
 
 /// The socket of a connection, registered with the runtime. All calls but the two waits return at once.
 pub(in crate::backend) trait Stream: Sized + 'static {
-    /// Registers a socket from any runtime.
-    fn from_std(stream: TcpStream) -> io::Result<Self>;
-
     /// Takes the socket out of this runtime. No operation may be outstanding on it.
     fn into_std(self) -> io::Result<TcpStream>;
 

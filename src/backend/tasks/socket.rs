@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -10,7 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use pin_project_lite::pin_project;
 
 use super::Stream;
-use crate::backend::host::{self, Endpoint};
+use crate::backend::host::{self, Endpoint, Turn};
 
 /// A connection of a shard whose connections are tasks.
 pub(super) type Socket<S> = host::Socket<TaskSocket<S>>;
@@ -18,55 +19,81 @@ pub(super) type Socket<S> = host::Socket<TaskSocket<S>>;
 /// **Lives on:** the shard of its connection.
 pub(in crate::backend) struct TaskSocket<S> {
     pub(super) stream: S,
+    /// There while the connection waits for credit, or has regained some.
+    credit: Cell<Option<Box<Credit>>>,
+}
+
+#[derive(Default)]
+struct Credit {
     /// The engine has credit again for the unconsumed bytes.
-    resumed: Cell<bool>,
-    /// The task of the connection, while it waits for credit.
-    waiting_for_credit: Cell<Option<Waker>>,
+    resumed: bool,
+    /// The task of the connection, while it waits.
+    task: Option<Waker>,
 }
 
 impl<S: Stream> TaskSocket<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, resumed: Cell::new(false), waiting_for_credit: Cell::new(None) }
+        Self { stream, credit: Cell::new(None) }
     }
 
-    /// Completes when bytes, an end or an error can be received.
-    ///
-    /// Returns whether this was so without waiting; an error if it never will be.
-    pub(super) fn readable(&self) -> impl Future<Output = io::Result<bool>> {
-        Readable { stream: self.stream.readable(), waited: false }
+    /// Completes when bytes, an end or an error can be received, which is in the next turn if it need not wait: at most
+    /// one receive a turn, so that a flooding peer does not delay the others. An error if it never will be.
+    pub(super) fn readable(&self, turn: &Turn) -> impl Future<Output = io::Result<()>> {
+        Readable { stream: self.stream.readable(), turn, progress: Progress::New }
     }
 
     /// Completes after [`Endpoint::resume`] was called since the last time.
     pub(super) async fn credit(&self) {
         poll_fn(|context| {
-            if self.resumed.take() {
+            let mut credit = self.credit.take().unwrap_or_default();
+            if credit.resumed {
                 return Poll::Ready(());
             }
-            self.waiting_for_credit.set(Some(context.waker().clone()));
+            credit.task = Some(context.waker().clone());
+            self.credit.set(Some(credit));
             Poll::Pending
         })
         .await;
     }
 }
 
+/// How far a wait for bytes has come.
+#[derive(PartialEq)]
+enum Progress {
+    New,
+    /// It has waited for the system.
+    Waited,
+    /// It waits for the next turn.
+    Yielded,
+}
+
 pin_project! {
     /// A handwritten future. An async function would store its arguments twice, and every idle connection has this
     /// future.
-    struct Readable<F> {
+    struct Readable<'a, F> {
         #[pin]
         stream: F,
-        waited: bool,
+        turn: &'a Turn,
+        progress: Progress,
     }
 }
 
-impl<F: Future<Output = io::Result<()>>> Future for Readable<F> {
-    type Output = io::Result<bool>;
+impl<F: Future<Output = io::Result<()>>> Future for Readable<'_, F> {
+    type Output = io::Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let waited = std::mem::replace(this.waited, true);
+        if *this.progress == Progress::Yielded {
+            return Poll::Ready(Ok(()));
+        }
+        let before = mem::replace(this.progress, Progress::Waited);
         let ready = ready!(this.stream.poll(context));
-        Poll::Ready(ready.map(|()| !waited))
+        if ready.is_ok() && before == Progress::New {
+            *this.progress = Progress::Yielded;
+            this.turn.wake_in_next(context.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(ready)
     }
 }
 
@@ -80,10 +107,12 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
     }
 
     fn resume(&self) {
-        self.resumed.set(true);
-        if let Some(task) = self.waiting_for_credit.take() {
+        let mut credit = self.credit.take().unwrap_or_default();
+        credit.resumed = true;
+        if let Some(task) = credit.task.take() {
             task.wake();
         }
+        self.credit.set(Some(credit));
     }
 
     fn has_unread_bytes(&self) -> bool {

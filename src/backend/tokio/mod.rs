@@ -6,7 +6,7 @@ mod stream;
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -54,6 +54,10 @@ impl Runtime for Tokio {
     type Listener = Listener;
     type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
+
+    fn watch(&self, stream: TcpStream) -> io::Result<Stream> {
+        Stream::from_std(stream)
+    }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
         Listener::attach(listener)

@@ -15,12 +15,15 @@ use crate::net::listen::set_connection_options;
 /// **Lives on:** the shard of its connection.
 pub(super) struct Stream(tokio::net::TcpStream);
 
-impl tasks::Stream for Stream {
-    fn from_std(stream: TcpStream) -> io::Result<Self> {
+impl Stream {
+    /// Registers a socket from any runtime.
+    pub(super) fn from_std(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         tokio::net::TcpStream::from_std(stream).map(Self)
     }
+}
 
+impl tasks::Stream for Stream {
     fn into_std(self) -> io::Result<TcpStream> {
         self.0.into_std()
     }

@@ -1,0 +1,201 @@
+//! The connections of a shard on io_uring: accepted by monoio's ring, watched by the [`Watcher`], received and sent by
+//! system calls.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use monoio::net::UnixStream;
+use monoio::time::Sleep;
+use socket2::SockRef;
+
+use super::ACCEPT_TASKS;
+use super::doorbell::DoorbellReceiver;
+use super::stream::{self, owned};
+use super::watcher::Watcher;
+use crate::backend::{direct, tasks};
+use crate::net::listen::set_connection_options;
+
+/// monoio on io_uring as a runtime for tasks.
+pub(super) struct Ring {
+    watcher: Rc<Watcher>,
+    /// A socket that is always writable. On a ring that defers its work, waiting for it completes after a turn of the
+    /// driver.
+    writable: Option<monoio::net::TcpStream>,
+}
+
+impl Ring {
+    /// Starts the tasks of the watcher. Must run inside the shard's runtime.
+    ///
+    /// # Errors
+    /// If its descriptor cannot be watched.
+    pub(super) fn start(watcher: Watcher, writable: Option<monoio::net::TcpStream>) -> io::Result<Self> {
+        let watcher = Rc::new(watcher);
+        // Disguised as a socket, as the doorbell is.
+        let events = monoio::net::TcpStream::from_std(TcpStream::from(watcher.descriptor()?))?;
+        drop(monoio::spawn(run_watcher(Rc::clone(&watcher), events)));
+        let submitting = Rc::clone(&watcher);
+        drop(monoio::spawn(async move { match submitting.run_submitter().await {} }));
+        Ok(Self { watcher, writable })
+    }
+}
+
+async fn run_watcher(watcher: Rc<Watcher>, events: monoio::net::TcpStream) {
+    loop {
+        events.readable(false).await.expect("the descriptor of a ring can be watched");
+        watcher.dispatch();
+    }
+}
+
+impl tasks::Runtime for Ring {
+    type Stream = Stream;
+    type Listener = Listener;
+    type DoorbellReceiver = DoorbellReceiver;
+    type Timer = Sleep;
+
+    fn watch(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(Stream::watched_by(&self.watcher, stream.into()))
+    }
+
+    fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
+        // io_uring would answer EAGAIN on a non-blocking socket instead of waiting.
+        listener.set_nonblocking(false)?;
+        Listener::attach(listener, &self.watcher)
+    }
+
+    fn accept_tasks(&self) -> usize {
+        ACCEPT_TASKS
+    }
+
+    async fn driver_turned(&self) {
+        if let Some(writable) = &self.writable {
+            // This wait cannot fail.
+            let _ = writable.writable(false).await;
+        }
+    }
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        drop(monoio::spawn(task));
+    }
+
+    fn timer(at: Instant) -> Sleep {
+        monoio::time::sleep_until(at.into())
+    }
+
+    fn reset(timer: Pin<&mut Sleep>, at: Instant) {
+        timer.reset(at.into());
+    }
+}
+
+/// A socket in blocking mode; the calls on it return at once in any mode. **Lives on:** the shard of its connection.
+pub(super) struct Stream {
+    /// There until it is closed or taken out.
+    socket: Option<OwnedFd>,
+    place: u32,
+    watcher: Rc<Watcher>,
+}
+
+// A shard has one for each connection.
+const _: () = assert!(size_of::<Stream>() == 16);
+
+impl Stream {
+    pub(super) fn watched_by(watcher: &Rc<Watcher>, socket: OwnedFd) -> Self {
+        let place = watcher.watch(&socket);
+        Self { socket: Some(socket), place, watcher: Rc::clone(watcher) }
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("a stream has its socket until it is dropped").as_fd()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.watcher.forget(self.place);
+        if let Some(socket) = self.socket.take() {
+            self.watcher.close(socket);
+        }
+    }
+}
+
+impl tasks::Stream for Stream {
+    fn into_std(mut self) -> io::Result<TcpStream> {
+        Ok(self.socket.take().expect("a stream has its socket until it is dropped").into())
+    }
+
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        poll_fn(|context| self.watcher.poll_readable(self.place, self.socket(), context))
+    }
+
+    /// Few connections ever wait for this, so monoio watches a duplicate.
+    async fn writable(&self) -> io::Result<()> {
+        let duplicate = unix::net::UnixStream::from(self.socket().try_clone_to_owned()?);
+        UnixStream::from_std(duplicate)?.writable(false).await
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let received = direct::receive(self.socket(), buffer);
+        let may_have_more = match &received {
+            Ok(length) => *length == buffer.len(),
+            Err(refused) => refused.kind() != io::ErrorKind::WouldBlock,
+        };
+        if may_have_more {
+            self.watcher.keep_readable(self.place);
+        }
+        received
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        direct::send(self.socket(), bytes)
+    }
+
+    fn set_options(&self) -> io::Result<()> {
+        set_connection_options(&SockRef::from(&self.socket()))
+    }
+
+    fn shut_down(&self, how: Shutdown) {
+        stream::shut_down(self.socket(), how);
+    }
+
+    fn has_unread_bytes(&self) -> bool {
+        direct::is_readable(self.socket())
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        stream::peer(self.socket())
+    }
+}
+
+/// **Lives on:** the shard that accepts on it.
+pub(super) struct Listener {
+    accepting: monoio::net::TcpListener,
+    /// A duplicate of the socket, to shut it down.
+    socket: TcpListener,
+    watcher: Rc<Watcher>,
+}
+
+impl Listener {
+    pub(super) fn attach(listener: TcpListener, watcher: &Rc<Watcher>) -> io::Result<Self> {
+        let socket = listener.try_clone()?;
+        let accepting = monoio::net::TcpListener::from_std(listener)?;
+        Ok(Self { accepting, socket, watcher: Rc::clone(watcher) })
+    }
+}
+
+impl tasks::Listener for Listener {
+    type Stream = Stream;
+
+    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (accepted, peer) = self.accepting.accept().await?;
+        Ok((Stream::watched_by(&self.watcher, owned(accepted)), peer))
+    }
+
+    fn close(&self) {
+        stream::close_listener(&self.socket);
+    }
+}
