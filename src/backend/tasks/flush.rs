@@ -7,7 +7,7 @@ use engine::ConnectionId;
 
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
-use crate::backend::host::Flushed;
+use crate::backend::host::{Flushed, TOUCHED_AHEAD};
 
 pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
     let host = &shard.host;
@@ -21,20 +21,24 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
         host.fill_lanes();
         host.tick_if_due();
         host.turn.take_dirty(&mut batch);
-        for id in batch.drain(..) {
-            let Some(socket) = host.socket(id) else { continue };
-            if socket.blocked.get() {
-                continue;
-            }
-            match host.flush(&socket) {
-                Flushed::Done => {}
-                Flushed::More => more.push(id),
-                Flushed::Blocked => {
-                    socket.blocked.set(true);
-                    R::spawn(when_writable(Rc::clone(&shard), socket));
+        for ahead in batch.chunks(TOUCHED_AHEAD) {
+            host.touch(ahead);
+            for &id in ahead {
+                let Some(socket) = host.socket(id) else { continue };
+                if socket.blocked.get() {
+                    continue;
+                }
+                match host.flush(&socket) {
+                    Flushed::Done => {}
+                    Flushed::More => more.push(id),
+                    Flushed::Blocked => {
+                        socket.blocked.set(true);
+                        R::spawn(when_writable(Rc::clone(&shard), socket));
+                    }
                 }
             }
         }
+        batch.clear();
         if !more.is_empty() {
             // A separate task marks them, because the flusher must not wake itself.
             R::spawn(mark_next_turn(Rc::clone(&shard), std::mem::take(&mut more)));
