@@ -259,8 +259,8 @@ pub(crate) fn configure(command: &mut Command, directory: &Directory, setup: &Se
 /// The address in a log line.
 pub(crate) fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("listening on ")?;
-    // The address ends at a space, or at the quote of a JSON line.
-    rest.split([' ', '"']).next()?.parse().ok()
+    // The address ends with the line, at a space, or at the quote of a JSON line.
+    rest.split(|end: char| end.is_whitespace() || end == '"').next()?.parse().ok()
 }
 
 fn new_scope() -> String {
