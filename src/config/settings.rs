@@ -152,9 +152,9 @@ settings! {
         max_pool_size: u32 = 50_000, between(1, 10_000_000);
         /// Bytes that may wait for a slow reader. Above that, QoS 0 messages to it are dropped and counted.
         outbox_bytes_max: u32 = 1_048_576, between(4_096, 1_073_741_824);
-        /// Kernel send buffer of each connection in bytes (`SO_SNDBUF`); 0 leaves the size to the system.
-        /// A stalled reader occupies up to that much kernel memory, and several MiB if the system chooses the size.
-        send_buffer_bytes: u32 = 0, between(0, 1_073_741_824);
+        /// Kernel send buffer of each connection in bytes (`SO_SNDBUF`), which Linux doubles; 0 leaves the size to the system. A stalled
+        /// reader occupies up to that much kernel memory: less than 512 KiB by default, and 4 MiB if the system chooses the size.
+        send_buffer_bytes: u32 = 196_608, between(0, 1_073_741_824);
         /// Maximum keep alive in seconds. MQTT 5.0 clients that request a longer one, or none, are assigned
         /// this value; 0 sets no limit.
         keep_alive_s_max: u16 = 0, ANY;

@@ -267,6 +267,22 @@ mod tests {
         assert_eq!(probes, (PROBE_AFTER, KEEPALIVE_PROBE_INTERVAL, KEEPALIVE_PROBES));
     }
 
+    /// With a size that the system chooses, a reader that never reads takes 4 MiB of the kernel's memory.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_accepted_socket_has_the_send_buffer_of_the_settings() {
+        for send_buffer_bytes in [Config::default().send_buffer_bytes, 65_536] {
+            let shards = bind(&Config { send_buffer_bytes, ..config(vec![LOOPBACK], 0) }, 1).unwrap();
+            let address = shards[0][0].local_addr().unwrap();
+            let _peer = std::net::TcpStream::connect(address).unwrap();
+            let (accepted, _) = shards[0][0].accept().unwrap();
+            let size = socket2::SockRef::from(&accepted).send_buffer_size().unwrap();
+            // Linux doubles it for its own needs.
+            assert_eq!(size, 2 * send_buffer_bytes as usize);
+            assert!(size < 512 * 1024);
+        }
+    }
+
     #[test]
     fn only_the_first_shard_listens_where_it_distributes_connections() {
         let shards = bind(&Config { io: Io::Tokio, ..config(vec![LOOPBACK], 0) }, 3).unwrap();

@@ -78,6 +78,11 @@ const SCENARIOS: &[Scenario] = &[
         run: filters::deep_filters,
     },
     Scenario {
+        name: "stalled_sockets",
+        claim: "the kernel holds less than 512 KiB for a reader that never reads",
+        run: readers::stalled_sockets,
+    },
+    Scenario {
         name: "unfinished_connects",
         claim: "peers that are not connected yet hold little, one by one and together",
         run: strangers::unfinished_connects,

@@ -1,5 +1,8 @@
 //! Readers that subscribe and never read.
 
+use std::net::SocketAddr;
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use crate::Scale;
@@ -58,4 +61,65 @@ pub(crate) fn stalled_readers(scale: Scale) -> Vec<Figure> {
         Figure::told("CPU time of the flood", ms(cpu), "ms"),
         Figure::at_most("growth for each reader", mib(growth) / 50.0, "MiB", 1.25),
     ]
+}
+
+/// The kernel's memory of a stalled reader's socket, for small, middle and large messages.
+pub(crate) fn stalled_sockets(scale: Scale) -> Vec<Figure> {
+    let flags = ["--shards", "1", "--stats-interval", "0"];
+    let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
+    let address = broker.address();
+    let mut figures = Vec::new();
+    for payload_bytes in [64, 1_024, 60_000] {
+        let topic = format!("flood/{payload_bytes}");
+        let readers = stall(address, scale.pick(5, 50), &topic);
+        flood(address, &topic, payload_bytes, 4 << 20);
+        let name = format!("largest socket of a stalled reader, messages of {payload_bytes} bytes");
+        figures.push(Figure::at_most(
+            name,
+            mib(largest_socket_bytes(address.port())) * 1_024.0,
+            "KiB",
+            512.0,
+        ));
+        drop(readers);
+    }
+    figures
+}
+
+/// Clients that subscribe to a topic and never read.
+fn stall(address: SocketAddr, count: usize, topic: &str) -> Vec<Peer> {
+    let reader = |number| {
+        let mut peer = Peer::connect(address, &Connect::new(Version::V5, &format!("{topic}-{number}")));
+        peer.subscribe(topic, 0);
+        peer
+    };
+    (0..count).map(reader).collect()
+}
+
+/// Sends at least `bytes` of payload to a topic, and waits until they are in the outboxes.
+fn flood(address: SocketAddr, topic: &str, payload_bytes: usize, bytes: usize) {
+    let mut publisher = Peer::connect(address, &Connect::new(Version::V5, "publisher"));
+    let packet = Publish::new(topic, 0, &vec![b'x'; payload_bytes]).encode(Version::V5);
+    for _ in 0..bytes.div_ceil(payload_bytes) {
+        publisher.send(&packet);
+    }
+    publisher.ping();
+    // Those of another shard follow.
+    thread::sleep(Duration::from_millis(300));
+    publisher.disconnect();
+}
+
+/// The kernel's memory of the largest socket with this local port: of what was received, of what waits to be sent, and allocated
+/// ahead.
+fn largest_socket_bytes(port: u16) -> u64 {
+    let output = Command::new("ss").args(["-tmnH", "sport", "=", &format!(":{port}")]).output();
+    let output = output.expect("ss of iproute2 is installed");
+    let text = String::from_utf8(output.stdout).expect("ss prints text");
+    let largest = text.lines().filter_map(|line| line.split_once("skmem:(")).map(|(_, memory)| {
+        let fields = memory.split([',', ')']).filter_map(|field| {
+            let digits = field.strip_prefix('r').or(field.strip_prefix('w')).or(field.strip_prefix('f'))?;
+            digits.parse::<u64>().ok()
+        });
+        fields.sum()
+    });
+    largest.max().expect("the broker has sockets")
 }
