@@ -192,6 +192,12 @@ function Build-Target([string] $target, [string] $mode) {
     $output = Join-Path $output $(if ($target -like 'windows-*') { 'mqtt-broker.exe' } else { 'mqtt-broker' })
     $strip = if ($cargoProfile -eq 'dev') { $null } else { $tools.Strip }
     $arguments = $tools.Arguments + @('--locked', '--profile', $cargoProfile, '--bin', 'mqtt-broker')
+    if ($target -like 'linux-*') {
+        # The allocator is C. On ARM it is built for the largest page of a kernel, which may not be that of this machine.
+        if (Test-Tool 'make') { $arguments += @('--features', 'jemalloc') }
+        else { Write-Host "  with the system's allocator, because make is missing: it gives little memory back" }
+        if ($target -eq 'linux-aarch64') { $tools.Environment.JEMALLOC_SYS_WITH_LG_PAGE = '16' }
+    }
     New-Item -ItemType Directory -Force -Path $dist | Out-Null
     Invoke-Cargo $tools.Environment $arguments
     Copy-Artefact $output $name $strip

@@ -142,6 +142,17 @@ build_target() {
     output+=/${profile/#dev/debug}/mqtt-broker
     case $name in *.exe) output+=.exe ;; esac
     build+=(--locked --profile "$profile" --bin mqtt-broker)
+    case $target in
+        linux-*)
+            # The allocator is C. On ARM it is built for the largest page of a kernel, which may not be that of this machine.
+            if command -v make >/dev/null; then
+                build+=(--features jemalloc)
+            else
+                echo "  with the system's allocator, because make is missing: it gives little memory back" >&2
+            fi
+            ;;
+    esac
+    case $target in linux-aarch64) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; *) unset JEMALLOC_SYS_WITH_LG_PAGE ;; esac
     mkdir -p "$dist"
     "${build[@]}"
     place "$output" "$name"

@@ -19,7 +19,7 @@ RUN_SECONDS_MAX = 180
 def build():
     """Builds this broker, the generator and the servers without a runtime."""
     programs = [option for name in ("mqtt-broker", "load", "runtimes-bare", "runtimes-edge") for option in ("--bin", name)]
-    command = ["cargo", "build", "--release", "--locked", "--quiet", "-p", "mqtt-broker", "-p", "mqtt-broker-bench"]
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "-p", "mqtt-broker", "-p", "mqtt-broker-bench", "--features", "mqtt-broker/jemalloc"]
     subprocess.run([*command, *programs], cwd=ROOT, check=True)
 
 

@@ -37,6 +37,15 @@ use process::terminal::Terminal;
 use process::{logging, open_files, systemd};
 use shard::{cores, placement_key, thread};
 
+/// glibc's allocator keeps what a burst took, and gives it back only by a call that holds up every shard for as long as it takes.
+#[cfg(all(target_os = "linux", feature = "jemalloc"))]
+#[global_allocator]
+static JEMALLOC: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The name of the allocator, for the log.
+const ALLOCATOR: &str =
+    if cfg!(all(target_os = "linux", feature = "jemalloc")) { "jemalloc" } else { "the system's" };
+
 /// Time within which a stopping broker delivers the messages in flight to its clients.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -138,7 +147,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
 /// Logs where the configuration comes from, and what of it the operator should know.
 fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice]) {
     let configuration = file.unwrap_or(Path::new("defaults, environment and flags")).display();
-    info!(version = env!("CARGO_PKG_VERSION"), %configuration, data_dir = %config.data_dir.display(), "starting");
+    info!(version = env!("CARGO_PKG_VERSION"), allocator = ALLOCATOR, %configuration, data_dir = %config.data_dir.display(), "starting");
     for notice in notices {
         if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
     }

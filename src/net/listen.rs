@@ -276,7 +276,7 @@ mod tests {
             let address = shards[0][0].local_addr().unwrap();
             let _peer = std::net::TcpStream::connect(address).unwrap();
             let (accepted, _) = shards[0][0].accept().unwrap();
-            let size = socket2::SockRef::from(&accepted).send_buffer_size().unwrap();
+            let size = SockRef::from(&accepted).send_buffer_size().unwrap();
             // Linux doubles it for its own needs.
             assert_eq!(size, 2 * send_buffer_bytes as usize);
             assert!(size < 512 * 1024);

@@ -83,6 +83,11 @@ const SCENARIOS: &[Scenario] = &[
         run: readers::stalled_sockets,
     },
     Scenario {
+        name: "given_back",
+        claim: "the memory of readers that have left goes back to the system",
+        run: readers::given_back,
+    },
+    Scenario {
         name: "unfinished_connects",
         claim: "peers that are not connected yet hold little, one by one and together",
         run: strangers::unfinished_connects,

@@ -8,8 +8,10 @@ use std::time::Duration;
 use crate::Scale;
 use crate::figure::Figure;
 use crate::harness::broker::{Broker, Setup};
+use crate::harness::machine::raise_descriptor_limit;
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
+use crate::harness::time::now;
 use crate::meter::{cpu_time, mib, ms, resident_bytes};
 use crate::neighbour::{Neighbour, percentile};
 
@@ -83,6 +85,49 @@ pub(crate) fn stalled_sockets(scale: Scale) -> Vec<Figure> {
         drop(readers);
     }
     figures
+}
+
+/// Readers come, stall and leave, again and again.
+pub(crate) fn given_back(scale: Scale) -> Vec<Figure> {
+    raise_descriptor_limit();
+    let flags = ["--shards", "2", "--stats-interval", "0"];
+    let mut broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
+    let process = broker.process().id();
+    let address = broker.address();
+    let idle = resident_bytes(process);
+    let mut peak = idle;
+    for round in 0..scale.pick(2, 4) {
+        let readers = stall(address, scale.pick(150, 600), &format!("flood/{round}"));
+        flood(address, &format!("flood/{round}"), 1_024, 2 << 20);
+        peak = peak.max(resident_bytes(process));
+        drop(readers);
+    }
+    let left = now();
+    let neighbour = Neighbour::start(address, "neighbour");
+    let mut resident = resident_bytes(process);
+    let mut below_after = None;
+    while now() - left < scale.pick(Duration::from_secs(30), Duration::from_mins(1)) {
+        thread::sleep(Duration::from_millis(100));
+        resident = resident_bytes(process);
+        if resident <= peak / 4 && below_after.is_none() {
+            below_after = Some((now() - left).as_secs_f64());
+            if scale == Scale::Short {
+                break;
+            }
+        }
+    }
+    let latencies = neighbour.stop();
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let share = resident as f64 / peak as f64;
+    vec![
+        Figure::told("resident before the first reader", mib(idle), "MiB"),
+        Figure::told("highest resident", mib(peak), "MiB"),
+        Figure::told("resident at the end", mib(resident), "MiB"),
+        Figure::at_most("share of the highest that stays", share, "", 0.25),
+        Figure::at_most("time until a quarter is left", below_after.unwrap_or(f64::INFINITY), "s", 60.0),
+        Figure::told("p99 of a neighbour meanwhile", ms(percentile(&latencies, 99)), "ms"),
+        Figure::told("its longest", ms(percentile(&latencies, 100)), "ms"),
+    ]
 }
 
 /// Clients that subscribe to a topic and never read.

@@ -167,6 +167,11 @@ impl Engine {
         self.rooms.delivery.connections.reserve(count);
     }
 
+    /// Gives back buffers that a burst took and nobody needed since the last call. To be called about once a second.
+    pub fn trim(&mut self) {
+        self.rooms.delivery.connections.trim();
+    }
+
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
     pub fn accept(&mut self, now: Instant, admission: Admission) -> ConnectionId {
         // No action follows from a connection that has sent nothing.

@@ -18,11 +18,11 @@ pub(super) struct Export {
 }
 
 impl<T: Endpoint> Host<T> {
-    /// Runs the periodic request of the control plane: frees blocks that a burst allocated, logs how many lines were held back,
-    /// and starts an export if
-    /// the records have changed.
+    /// Runs the periodic request of the control plane: frees blocks and buffers that a burst allocated, logs how many lines were
+    /// held back, and starts an export if the records have changed.
     pub(in crate::backend) fn begin_export(&self) {
         self.lanes.trim();
+        self.engine.borrow_mut().trim();
         self.tell_suppressed();
         self.log_drops();
         let version = self.engine.borrow().records_version();

@@ -347,6 +347,11 @@ impl Connections {
         self.slab.len()
     }
 
+    /// Frees buffers that no outbox has needed since the last call.
+    pub(crate) fn trim(&mut self) {
+        self.outboxes.pool.trim();
+    }
+
     /// Bytes in all outboxes.
     pub(crate) fn outbox_bytes(&self) -> u64 {
         self.outboxes.bytes_held

@@ -14,6 +14,11 @@ use bytes::Bytes;
 
 /// Bytes of the buffers kept for reuse by all outboxes of a shard.
 const BYTES_KEPT: usize = 16 * 1024 * 1024;
+/// Bytes of them that are kept even if nobody uses them.
+const BYTES_RESERVED: usize = 1024 * 1024;
+const _: () = assert!(BYTES_RESERVED < BYTES_KEPT);
+/// Buffers that one trim frees, so that it takes little time.
+const BUFFERS_TRIMMED_MAX: usize = 1024;
 /// A larger buffer goes back to the allocator.
 const BUFFER_BYTES_KEPT: usize = 2 * PIECE_BYTES;
 /// A tail of this length is sealed, and the next bytes begin another piece. A buffer that grows without bound is copied each time
@@ -25,13 +30,30 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub(crate) struct BufferPool {
     buffers: Vec<Vec<u8>>,
     bytes: usize,
+    /// The least that `bytes` was since the last trim: nobody needed these.
+    bytes_unused: usize,
 }
 
 impl BufferPool {
     fn take(&mut self) -> Vec<u8> {
         let buffer = self.buffers.pop().unwrap_or_default();
         self.bytes -= buffer.capacity();
+        self.bytes_unused = self.bytes_unused.min(self.bytes);
         buffer
+    }
+
+    /// Frees half of the buffers that nobody needed since the last call, down to a reserve.
+    pub(super) fn trim(&mut self) {
+        let kept = self.bytes - self.bytes_unused.saturating_sub(BYTES_RESERVED).div_ceil(2);
+        for _ in 0..BUFFERS_TRIMMED_MAX {
+            if self.bytes <= kept {
+                break;
+            }
+            let buffer = self.buffers.pop().unwrap_or_default();
+            self.bytes -= buffer.capacity();
+        }
+        self.buffers.shrink_to(2 * self.buffers.len());
+        self.bytes_unused = self.bytes;
     }
 
     fn put(&mut self, mut buffer: Vec<u8>) {
@@ -319,5 +341,32 @@ mod tests {
         outbox.give_back(&mut pool, chunk, 17);
         assert_eq!(outbox.abandon(&mut pool), (2, 3));
         assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn the_pool_gives_back_what_nobody_needs_and_keeps_what_is_in_use() {
+        let mut pool = BufferPool::default();
+        for _ in 0..200 {
+            pool.put(Vec::with_capacity(PIECE_BYTES));
+        }
+        assert_eq!(pool.bytes, 200 * PIECE_BYTES);
+        // The first trim only begins to look.
+        pool.trim();
+        assert_eq!(pool.bytes, 200 * PIECE_BYTES);
+        // 150 are in use again and again, and the other 50 are not.
+        for _ in 0..20 {
+            let taken: Vec<_> = (0..150).map(|_| pool.take()).collect();
+            for buffer in taken {
+                pool.put(buffer);
+            }
+            pool.trim();
+        }
+        let in_use = 150 * PIECE_BYTES;
+        assert!((in_use..=in_use + BYTES_RESERVED + PIECE_BYTES).contains(&pool.bytes), "{}", pool.bytes);
+        for _ in 0..20 {
+            pool.trim();
+        }
+        assert!(pool.bytes <= BYTES_RESERVED + PIECE_BYTES && pool.buffers.capacity() <= 40);
+        assert!(pool.bytes == pool.buffers.iter().map(Vec::capacity).sum());
     }
 }
