@@ -1,8 +1,8 @@
 //! A host for one engine without I/O: bytes go in, and its output is answered as a client would.
 
 use engine::{
-    Action, Actions, Admission, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits,
-    Topology,
+    Action, Actions, Admission, Arrival, ClosedBy, ConnectionId, Engine, Entropy, Event, Instant, Lend,
+    Limits, Topology,
 };
 use wire::packet::{
     Ack, AckKind, Connect, ConnectProperties, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties,
@@ -58,7 +58,8 @@ impl Host {
         filters: &[String],
         qos: QoS,
     ) -> Option<ConnectionId> {
-        let id = self.engine.accept(self.now, Admission::Serve);
+        let ordinal = self.engine.counters().connections_accepted;
+        let id = self.engine.accept(self.now, Admission::Serve, Arrival::new(ordinal));
         let mut bytes = Vec::new();
         connect(name).encode(VERSION, &mut bytes);
         self.receive(id, &bytes);

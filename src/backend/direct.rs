@@ -1,6 +1,5 @@
 //! System calls on sockets that return at once, in blocking and in non-blocking mode.
 
-#[cfg(unix)]
 use std::io;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +17,12 @@ const SEND: SendFlags = SendFlags::DONTWAIT;
 #[cfg(unix)]
 pub(super) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT).map(|(length, _)| length)?)
+}
+
+/// A Windows socket with a blocking receive has no other one, so nothing is received.
+#[cfg(not(unix))]
+pub(super) fn receive(_: impl AsFd, _: &mut [u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// Sends as many of `bytes` as the kernel takes.

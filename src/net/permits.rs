@@ -2,12 +2,20 @@
 //! Invariant: every connection that is served or turned away holds one permit until it is closed, also while it moves
 //! between two shards.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use engine::Admission;
+use engine::{Admission, Arrival};
 
 #[expect(clippy::disallowed_types, reason = "one count that all shards keep: connections, not messages")]
 type Shared<T> = std::sync::Arc<T>;
+
+/// The right to hold one connection. It moves with the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permit {
+    pub(crate) admission: Admission,
+    pub(crate) arrival: Arrival,
+}
 
 /// A handle on the counts. A connection that moves to another shard keeps its permit.
 #[derive(Clone, Debug)]
@@ -20,6 +28,8 @@ struct Counts {
     turned_away_max: u32,
     served: AtomicU32,
     turned_away: AtomicU32,
+    /// Permits so far.
+    acquired: AtomicU64,
     /// Connections that were sent all data and the end of the stream, and whose peer has not closed yet.
     lingering: AtomicU32,
     /// Connections so far for which there was no permit of either kind.
@@ -34,25 +44,28 @@ impl ConnectionPermits {
             turned_away_max,
             served: AtomicU32::new(0),
             turned_away: AtomicU32::new(0),
+            acquired: AtomicU64::new(0),
             lingering: AtomicU32::new(0),
             unanswered: AtomicU64::new(0),
         }))
     }
 
-    /// Acquires a permit to serve a connection, or one of the few to turn it away with a reason code; `None` if both
-    /// are exhausted.
-    pub(crate) fn acquire(&self) -> Option<Admission> {
+    /// Acquires a permit to serve a connection that shard `queue` has accepted, or one of the few to turn it away with a reason
+    /// code; `None` if both are exhausted.
+    pub(crate) fn acquire(&self, queue: u16, peer: SocketAddr) -> Option<Permit> {
         let take = |count: &AtomicU32, max| {
             count.fetch_update(Relaxed, Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
         };
-        if take(&self.0.served, self.0.max) {
-            Some(Admission::Serve)
+        let admission = if take(&self.0.served, self.0.max) {
+            Admission::Serve
         } else if take(&self.0.turned_away, self.0.turned_away_max) {
-            Some(Admission::TurnAway)
+            Admission::TurnAway
         } else {
             self.0.unanswered.fetch_add(1, Relaxed);
-            None
-        }
+            return None;
+        };
+        let ordinal = self.0.acquired.fetch_add(1, Relaxed);
+        Some(Permit { admission, arrival: Arrival { ordinal, queue, port: peer.port() } })
     }
 
     /// Releases a permit.
@@ -108,21 +121,31 @@ mod tests {
 
     const TURNED_AWAY_MAX: u32 = 5;
 
+    fn acquire(permits: &ConnectionPermits) -> Option<Permit> {
+        permits.acquire(0, SocketAddr::from(([127, 0, 0, 1], 40_000)))
+    }
+
     #[test]
     fn permits_are_exact_and_a_few_more_connections_are_turned_away() {
         let permits = ConnectionPermits::new(2, TURNED_AWAY_MAX);
         assert!(permits.is_idle());
-        let acquired: Vec<_> = (0..2 + TURNED_AWAY_MAX).map(|_| permits.acquire()).collect();
-        assert_eq!(acquired[..2], [Some(Admission::Serve); 2]);
-        assert!(acquired[2..].iter().all(|admission| *admission == Some(Admission::TurnAway)));
-        assert_eq!(permits.acquire(), None);
-        permits.release(Admission::Serve);
-        assert_eq!(permits.acquire(), Some(Admission::Serve));
-        assert_eq!(permits.acquire(), None);
+        let mut acquired: Vec<_> = (0..2 + TURNED_AWAY_MAX).map_while(|_| acquire(&permits)).collect();
+        let admissions: Vec<_> = acquired.iter().map(|permit| permit.admission).collect();
+        assert_eq!(admissions[..2], [Admission::Serve; 2]);
+        assert_eq!(admissions[2..], [Admission::TurnAway; TURNED_AWAY_MAX as usize]);
+        assert!(acquire(&permits).is_none());
+        permits.release(acquired.remove(0).admission);
+        acquired.push(acquire(&permits).unwrap());
+        assert!(
+            acquired.is_sorted_by(|one, other| one.arrival.ordinal < other.arrival.ordinal),
+            "{acquired:?}"
+        );
+        assert_eq!(acquired.last().unwrap().admission, Admission::Serve);
+        assert!(acquire(&permits).is_none());
         assert_eq!((permits.in_use(), permits.unanswered()), (2, 2));
-        for admission in acquired.into_iter().flatten() {
+        for permit in acquired {
             assert!(!permits.is_idle() && !permits.all_linger());
-            permits.release(admission);
+            permits.release(permit.admission);
         }
         assert!(permits.is_idle());
     }
@@ -130,14 +153,14 @@ mod tests {
     #[test]
     fn all_linger_once_each_connection_lingers() {
         let permits = ConnectionPermits::new(1, TURNED_AWAY_MAX);
-        let acquired = [permits.acquire(), permits.acquire()];
+        let acquired = [acquire(&permits), acquire(&permits)];
         permits.begin_linger();
         assert!(!permits.all_linger());
         permits.begin_linger();
         assert!(permits.all_linger());
-        for admission in acquired.into_iter().flatten() {
+        for permit in acquired.into_iter().flatten() {
             permits.end_linger();
-            permits.release(admission);
+            permits.release(permit.admission);
             assert!(permits.all_linger());
         }
     }

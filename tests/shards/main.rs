@@ -11,6 +11,7 @@ mod distribution;
 mod forwarding;
 mod homes;
 mod pressure;
+mod rivals;
 mod starting;
 
 use harness::broker::Io;
@@ -72,6 +73,9 @@ scenarios! {
         the_limit_of_connections_is_exact_over_all_shards,
         the_number_of_shards_may_change_between_two_starts,
         ten_seconds_of_take_overs_leave_one_client_and_no_trace,
+    }
+    rivals {
+        the_newer_of_two_connections_stays,
     }
     pressure {
         a_stalled_subscriber_does_not_slow_the_others,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::{
-    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event, Instant, Lend,
-    Limits,
+    Action, Actions, Admission, Arrival, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event, Instant,
+    Lend, Limits,
 };
 
 /// Runs of each input.
@@ -124,7 +124,8 @@ impl Host {
     }
 
     fn connect(&mut self, name: &str, options: &Options<'_>) -> ConnectionId {
-        let id = self.engine.accept(Instant::from_ms(self.now_ms), Admission::Serve);
+        let arrival = Arrival::new(self.engine.counters().connections_accepted);
+        let id = self.engine.accept(Instant::from_ms(self.now_ms), Admission::Serve, arrival);
         let mut body = Vec::new();
         text(&mut body, b"MQTT");
         let will_flags = if options.will.is_some() { 0b0000_1100 } else { 0 };

@@ -155,7 +155,6 @@ impl CauseGroup {
             self,
             Self::DisconnectWithWill
                 | Self::KeepAlive
-                | Self::TakenOver
                 | Self::AliasesTooLong
                 | Self::QueueFull
                 | Self::SlowReader
@@ -226,6 +225,8 @@ causes! {
     ConnectTimeout => ConnectTimeout, UnspecifiedError, "no complete CONNECT came in time";
 
     // --- people ---
+    /// A connection of the same client identifier that was accepted later is open already.
+    Superseded => TakenOver, ServerUnavailable, "a newer connection of this client identifier is open";
     /// Another connection has the client identifier now.
     TakenOver(ConnectionId) => TakenOver, SessionTakenOver,
         "another connection has this client identifier now; give each client an identifier of its own";

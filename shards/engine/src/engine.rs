@@ -31,6 +31,7 @@ use crate::base::hash::{Entropy, Keyed};
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::connection::Admission;
+use crate::connection::arrival::Arrival;
 use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::connection::receive::TopicsHold;
@@ -173,11 +174,13 @@ impl Engine {
     }
 
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
-    pub fn accept(&mut self, now: Instant, admission: Admission) -> ConnectionId {
+    ///
+    /// Of two connections with one client identifier the one that came later stays, by their `arrival`.
+    pub fn accept(&mut self, now: Instant, admission: Admission, arrival: Arrival) -> ConnectionId {
         // No action follows from a connection that has sent nothing.
         let mut actions = Actions::new();
         let (rooms, mut turn) = self.turn(now, &mut actions);
-        rooms.delivery.connections.accept(&mut turn, admission)
+        rooms.delivery.connections.accept(&mut turn, admission, arrival)
     }
 
     /// Takes in an event, and appends to `actions` what is to be done about it.

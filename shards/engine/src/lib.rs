@@ -37,6 +37,7 @@ pub use base::ids::ConnectionId;
 pub use base::time::Instant;
 pub use cause::{Cause, CauseGroup, Party};
 pub use connection::Admission;
+pub use connection::arrival::Arrival;
 pub use connection::authenticate::{AuthenticationStep, Verdict};
 pub use connection::disconnect::CLOSE_REASONS;
 pub use connection::outbox::{Chunk, Lend};

@@ -7,7 +7,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::{Action, Actions, Admission, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits};
+use engine::{
+    Action, Actions, Admission, Arrival, ConnectionId, Engine, Entropy, Event, Instant, Lend, Limits,
+};
 
 struct Counting;
 
@@ -96,7 +98,8 @@ impl Shard {
     }
 
     fn connect(&mut self, name: &str) -> ConnectionId {
-        let id = self.engine.accept(Instant::from_ms(1), Admission::Serve);
+        let ordinal = self.engine.counters().connections_accepted;
+        let id = self.engine.accept(Instant::from_ms(1), Admission::Serve, Arrival::new(ordinal));
         let mut body = Vec::new();
         text("MQTT", &mut body);
         body.extend([4, 2, 0, 0]);

@@ -88,13 +88,13 @@ fn run(
             _ if stopping.load(Relaxed) => return,
             Ok((stream, peer)) => {
                 error_log.succeeded();
-                let Some(admission) = permits.acquire() else {
+                let Some(permit) = permits.acquire(0, peer) else {
                     // Both the limit of connections and the reserve for refusals are used up.
                     refusals.log(number, peer);
                     continue;
                 };
-                if inbox.send(ThreadEvent::Accepted { stream, listener: number, peer, admission }).is_err() {
-                    permits.release(admission);
+                if inbox.send(ThreadEvent::Accepted { stream, listener: number, peer, permit }).is_err() {
+                    permits.release(permit.admission);
                     return;
                 }
             }

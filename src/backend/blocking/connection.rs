@@ -7,12 +7,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{Admission, Chunk, ClosedBy, ConnectionId};
+use engine::{Chunk, ClosedBy, ConnectionId};
 
 use super::inbox::InboxSender;
 use super::spawn;
 use crate::backend::host::{self, Endpoint, lost_by};
 use crate::net::listen::ListenerNumber;
+use crate::net::permits::Permit;
 
 /// An event from a thread of the shard.
 pub(super) enum ThreadEvent {
@@ -20,7 +21,7 @@ pub(super) enum ThreadEvent {
         stream: TcpStream,
         listener: ListenerNumber,
         peer: SocketAddr,
-        admission: Admission,
+        permit: Permit,
     },
     /// The first `length` bytes of the buffer were received. The thread waits for the buffer to come back.
     Received {
@@ -155,6 +156,11 @@ impl Endpoint for Threaded {
         if !self.is_resumed.replace(true) {
             self.resumed.borrow_mut().push(self.id);
         }
+    }
+
+    /// The receiving thread may hold older bytes.
+    fn receive_now(&self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn has_unread_bytes(&self) -> bool {

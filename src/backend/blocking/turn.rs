@@ -93,18 +93,18 @@ pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Sta
 impl Shard {
     fn handle(&self, event: ThreadEvent) {
         match event {
-            ThreadEvent::Accepted { stream, listener, peer, admission } => {
+            ThreadEvent::Accepted { stream, listener, peer, permit } => {
                 if !OPTIONS_ARE_INHERITED {
                     // Without them the socket still works.
                     let _ = set_connection_options(&SockRef::from(&stream));
                 }
                 let target = self.host.take_target();
-                debug!(shard = self.host.number, %listener, %peer, ?admission, target, "accepted");
+                debug!(shard = self.host.number, %listener, %peer, admission = ?permit.admission, target, "accepted");
                 let hand_over = HandOver {
                     transport: Transport::Tcp(stream),
                     listener,
                     bytes: Vec::new(),
-                    admission,
+                    permit,
                     peer: Some(peer),
                 };
                 if target == self.host.number {
@@ -209,14 +209,13 @@ impl Shard {
     /// Takes over a connection that was accepted here, that another shard distributed to this one, or whose session
     /// lives here.
     fn arrive(&self, source: u16, hand_over: HandOver) {
-        let HandOver { transport: Transport::Tcp(stream), listener, bytes, admission, peer } = hand_over;
+        let HandOver { transport: Transport::Tcp(stream), listener, bytes, permit, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
-            self.host.permits.release(admission);
+            self.host.permits.release(permit.admission);
             return;
         }
-        let socket =
-            self.host.open(admission, (listener, peer), |id| Threaded::new(id, stream, &self.resumed));
+        let socket = self.host.open(permit, (listener, peer), |id| Threaded::new(id, stream, &self.resumed));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
         if let Err(refused) = socket.endpoint.start(&self.inbox) {
             self.error_log.log("start the thread of a connection", refused, "connection lost");
@@ -250,16 +249,16 @@ impl Shard {
 
     /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
     fn depart(&self, socket: &Socket, home: u16, rest: &[u8]) {
-        let Some(bytes) = self.host.depart(socket, home, rest) else { return };
-        let (admission, listener, peer) = (socket.admission, socket.listener, socket.endpoint.peer());
+        let Some((bytes, permit)) = self.host.depart(socket, home, rest) else { return };
+        let (listener, peer) = (socket.listener, socket.endpoint.peer());
         match socket.endpoint.try_clone_socket() {
             Ok(stream) => {
                 let transport = Transport::Tcp(stream);
-                self.host.send_over(home, HandOver { transport, listener, bytes, admission, peer });
+                self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer });
             }
             Err(refused) => {
                 self.error_log.log("hand a connection over", refused, "connection lost");
-                self.host.permits.release(admission);
+                self.host.permits.release(permit.admission);
             }
         }
     }

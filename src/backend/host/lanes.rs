@@ -8,12 +8,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 
-use engine::{Admission, Event, InboundItem, OutboundItem, OversizedItem};
+use engine::{Event, InboundItem, OutboundItem, OversizedItem};
 use ring::{Capacity, Item, Lane, Parked, Port};
 
 use super::{Endpoint, Host};
 use crate::backend::Doorbells;
 use crate::net::listen::ListenerNumber;
+use crate::net::permits::Permit;
 
 /// The bounds of every lane.
 pub(crate) const CAPACITY: Capacity = Capacity { block_bytes: engine::BLOCK_BYTES, ..Capacity::DEFAULT };
@@ -43,7 +44,7 @@ pub(crate) struct HandOver {
     /// CONNECT and the bytes received after it. Empty for a connection that was only distributed.
     pub(in crate::backend) bytes: Vec<u8>,
     /// The permit of the connection, which moves with it.
-    pub(in crate::backend) admission: Admission,
+    pub(in crate::backend) permit: Permit,
     /// `None` if the peer is gone already.
     pub(in crate::backend) peer: Option<SocketAddr>,
 }

@@ -20,14 +20,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, Admission, Chunk, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
+use engine::{Action, Actions, Chunk, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
 use tracing::{debug, info, warn};
 
 use super::Parts;
 use crate::admin::operator::DisconnectCommand;
 use crate::auth;
 use crate::net::listen::ListenerNumber;
-use crate::net::permits::ConnectionPermits;
+use crate::net::permits::{ConnectionPermits, Permit};
 use crate::observe::connection_log::ConnectionLog;
 use crate::observe::drop_log::DropLog;
 use crate::observe::sys_topics::SysMessage;
@@ -203,6 +203,17 @@ impl<T: Endpoint> Host<T> {
         self.turn.wake_flusher();
     }
 
+    /// Receives once from the connection that a CONNECT takes over. That CONNECT came over a lane and can be faster than the
+    /// last bytes of the old connection, which a client may have ended by DISCONNECT just before.
+    pub(super) fn receive_from_rival(&self, connect: &[u8], buffer: &mut [u8]) {
+        let rival = self.engine.borrow().rival(connect);
+        let Some(socket) = rival.and_then(|rival| self.socket(rival)) else { return };
+        if let Ok(length @ 1..) = socket.endpoint.receive_now(buffer) {
+            // The rest would be given up with the connection in any case.
+            let _nothing = self.step(Event::Received { connection: socket.id, bytes: &buffer[..length] });
+        }
+    }
+
     pub(super) fn socket(&self, id: ConnectionId) -> Option<Rc<Socket<T>>> {
         let sockets = self.sockets.borrow();
         sockets.get(id.slot() as usize)?.as_ref().filter(|socket| socket.id == id).cloned()
@@ -223,15 +234,15 @@ impl<T: Endpoint> Host<T> {
     /// Registers a connection with the engine; `make` creates its endpoint for the given identity.
     pub(super) fn open(
         &self,
-        admission: Admission,
+        permit: Permit,
         (listener, peer): (ListenerNumber, Option<SocketAddr>),
         make: impl FnOnce(ConnectionId) -> T,
     ) -> Rc<Socket<T>> {
         self.pauses.hear();
         let now = self.clock.now();
-        let id = self.engine.borrow_mut().accept(now, admission);
+        let id = self.engine.borrow_mut().accept(now, permit.admission, permit.arrival);
         self.peers.borrow_mut().set(id.slot(), peer, now.as_ms());
-        let socket = Rc::new(Socket::new(id, make(id), admission, listener));
+        let socket = Rc::new(Socket::new(id, make(id), permit.admission, listener));
         let mut sockets = self.sockets.borrow_mut();
         let slot = id.slot() as usize;
         if sockets.len() <= slot {
@@ -266,9 +277,10 @@ impl<T: Endpoint> Host<T> {
 
     /// Takes the bytes of a connection that moves to the shard of its session; `rest` is the part that the engine did
     /// not consume. `None` if the connection ended in the same step; it is then closed.
-    pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<(Vec<u8>, Permit)> {
+        let arrival = self.engine.borrow().arrival_of(socket.id);
         let departed = self.engine.borrow_mut().complete_hand_over(socket.id);
-        let Some(mut bytes) = departed else {
+        let Some((mut bytes, arrival)) = departed.zip(arrival) else {
             self.close(socket, ClosedBy::Host);
             return None;
         };
@@ -276,7 +288,7 @@ impl<T: Endpoint> Host<T> {
         self.forget(socket);
         let (connection, listener, peer) = (socket.id.slot(), socket.listener, socket.peer());
         debug!(shard = self.number, connection, %listener, ?peer, home, "handed over");
-        Some(bytes)
+        Some((bytes, Permit { admission: socket.admission, arrival }))
     }
 
     /// Runs the timers of the engine if they are due, after everything that was received in this turn. Timers of a

@@ -19,6 +19,9 @@ pub(in crate::backend) trait Endpoint {
     /// The connection has credit for its unconsumed bytes again, or is aborted.
     fn resume(&self);
 
+    /// Receives the bytes that have arrived, whatever the runtime knows of them. Nothing where older ones may wait.
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
 

@@ -162,6 +162,10 @@ impl tasks::Stream for Stream {
         stream::shut_down(self.socket(), how);
     }
 
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer)
+    }
+
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(self.socket())
     }

@@ -48,6 +48,10 @@ impl tasks::Stream for Stream {
         shut_down(self.descriptor(), how);
     }
 
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        direct::receive(self.descriptor(), buffer)
+    }
+
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(self.descriptor())
     }

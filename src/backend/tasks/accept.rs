@@ -4,13 +4,13 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use engine::Admission;
 use tracing::debug;
 
 use super::socket::TaskSocket;
 use super::{Listener, Runtime, Shard, Stream, receive};
 use crate::net::accept_backoff::ACCEPT_PAUSE;
 use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED};
+use crate::net::permits::Permit;
 use crate::process::clock;
 
 impl<R: Runtime> Shard<R> {
@@ -28,25 +28,19 @@ impl<R: Runtime> Shard<R> {
         Ok(())
     }
 
-    fn take(
-        self: &Rc<Self>,
-        stream: R::Stream,
-        listener: ListenerNumber,
-        peer: SocketAddr,
-        admission: Admission,
-    ) {
+    fn take(self: &Rc<Self>, stream: R::Stream, listener: ListenerNumber, peer: SocketAddr, permit: Permit) {
         if !OPTIONS_ARE_INHERITED {
             // Without them the socket still works.
             let _ = stream.set_options();
         }
         let target = self.host.take_target();
         if target != self.host.number {
-            self.distribute(target, stream, listener, peer, admission);
+            self.distribute(target, stream, listener, peer, permit);
             return;
         }
-        let socket = self.host.open(admission, (listener, Some(peer)), |_| TaskSocket::new(stream));
+        let socket = self.host.open(permit, (listener, Some(peer)), |_| TaskSocket::new(stream));
         let connection = socket.id.slot();
-        debug!(shard = self.host.number, connection, %listener, %peer, ?admission, "accepted");
+        debug!(shard = self.host.number, connection, %listener, %peer, admission = ?permit.admission, "accepted");
         R::spawn(receive::run(Rc::clone(self), socket));
     }
 }
@@ -57,8 +51,8 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
             _ if shard.host.stopping.get() => return,
             Ok((stream, peer)) => {
                 shard.error_log.succeeded();
-                if let Some(admission) = shard.host.permits.acquire() {
-                    shard.take(stream, number, peer, admission);
+                if let Some(permit) = shard.host.permits.acquire(shard.host.number, peer) {
+                    shard.take(stream, number, peer, permit);
                 } else {
                     // Both the limit of connections and the reserve for refusals are used up.
                     shard.host.turn_away(number, peer);

@@ -58,6 +58,9 @@ pub(in crate::backend) trait Stream: Sized + 'static {
     /// Ends one direction or both. Errors are ignored: a peer that is gone needs no end.
     fn shut_down(&self, how: Shutdown);
 
+    /// Receives the bytes that have arrived, whether the runtime knows of them or not. Nothing where that could wait.
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
 

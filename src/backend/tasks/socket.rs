@@ -115,6 +115,10 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
         self.credit.set(Some(credit));
     }
 
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.receive_now(buffer)
+    }
+
     fn has_unread_bytes(&self) -> bool {
         self.stream.has_unread_bytes()
     }

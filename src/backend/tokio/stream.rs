@@ -70,6 +70,10 @@ impl tasks::Stream for Stream {
         let _ = SockRef::from(&self.0).shutdown(how);
     }
 
+    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        direct::receive(&self.0, buffer)
+    }
+
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(&self.0)
     }

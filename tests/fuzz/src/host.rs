@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
-    Action, Actions, Admission, Audit, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem,
+    Action, Actions, Admission, Arrival, Audit, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem,
     Instant, LaneKind, Lend, Limits, OutboundItem, Topology,
 };
 use wire::{ProtocolVersion, ReasonCode};
@@ -119,7 +119,7 @@ impl World {
 
     fn accept(&mut self, shard: usize, line: usize, admission: Admission) {
         let now = self.now();
-        let id = self.shards[shard].engine.accept(now, admission);
+        let id = self.shards[shard].engine.accept(now, admission, Arrival::new(line as u64));
         self.lines[line].served = Some((shard, id));
         self.lines[line].paused = false;
         let before = self.shards[shard].by_name.insert((id.slot(), id.generation()), line);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
-    Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem, Instant,
-    LaneKind, Lend, OutboundItem, Topology,
+    Action, Actions, Admission, Arrival, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem,
+    Instant, LaneKind, Lend, OutboundItem, Topology,
 };
 
 use crate::lanes::BOTH;
@@ -170,7 +170,7 @@ impl World {
 
     fn accept(&mut self, shard: usize, link: usize) {
         let now = self.now();
-        let id = self.shards[shard].engine.accept(now, Admission::Serve);
+        let id = self.shards[shard].engine.accept(now, Admission::Serve, Arrival::new(link as u64));
         self.trace.note(self.now_ms, "accept", [shard as u64, link as u64, u64::from(id.slot()), 0]);
         self.links[link].served = Served::By(shard, id);
         self.links[link].paused = false;

@@ -37,7 +37,7 @@ impl Connections {
             partial_packets += u64::from(connection.partial_packet_bytes);
             aliases += connection.alias_bytes();
             starved += usize::from(connection.starved);
-            let (pending, interest) = self.gate.counts_of(id, connection.ordinal);
+            let (pending, interest) = self.gate.counts_of(id, connection.arrival.ordinal);
             assert!(pending == connection.pending_ack_count as usize);
             assert!(interest == connection.awaiting_interest_count as usize);
             pending_acks += pending;

@@ -1,5 +1,6 @@
 //! The life of a connection: accepted, bound to a session, closing, removed.
 
+use super::arrival::Arrival;
 use super::{Admission, Connection, Connections, Phase};
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::timer::Timer;
@@ -7,13 +8,17 @@ use crate::turn::Turn;
 
 impl Connections {
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
-    pub(crate) fn accept(&mut self, turn: &mut Turn<'_>, admission: Admission) -> ConnectionId {
+    pub(crate) fn accept(
+        &mut self,
+        turn: &mut Turn<'_>,
+        admission: Admission,
+        arrival: Arrival,
+    ) -> ConnectionId {
         match admission {
             Admission::Serve => turn.counters.connections_accepted += 1,
             Admission::TurnAway => turn.counters.connections_refused += 1,
         }
-        self.accepted_count += 1;
-        let connection = Connection::new(turn.now, admission, self.accepted_count);
+        let connection = Connection::new(turn.now, admission, arrival);
         let id = ConnectionId::new(self.slab.insert(connection));
         let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
         self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));

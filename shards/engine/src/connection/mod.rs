@@ -6,6 +6,7 @@
 
 pub(crate) mod ack_gate;
 mod aliases;
+pub(crate) mod arrival;
 mod audit;
 pub(crate) mod authenticate;
 pub(crate) mod bounded_write;
@@ -43,6 +44,7 @@ use crate::message::encode::Templates;
 use crate::turn::Turn;
 
 use ack_gate::AckGate;
+use arrival::Arrival;
 use authenticate::Authentication;
 use outbox::{BufferPool, Chunk, Lend, Outbox};
 use topic_alias::{IncomingAliases, OutgoingAliases};
@@ -80,9 +82,11 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(crate) struct Connection {
-    /// The number of connections accepted before it and itself. An acknowledgement that waits for the journal names its
-    /// connection by this too: a journal may be slow enough for the generations of a slot to wrap.
-    ordinal: u64,
+    /// An acknowledgement that waits for the journal names its connection by this ordinal too: a journal may be slow enough for
+    /// the generations of a slot to wrap.
+    arrival: Arrival,
+    /// When this shard accepted it, or took it over.
+    known_since: Instant,
     phase: Phase,
     version: ProtocolVersion,
     /// The host was asked to flush and has not been answered `Idle` yet.
@@ -95,6 +99,8 @@ pub(crate) struct Connection {
     held: bool,
     /// The type of the packet that arrives.
     arriving: Option<PacketType>,
+    /// Bytes of the last receive were not consumed, and the host has not offered all of them again.
+    has_leftover: bool,
     /// The host was asked whether bytes wait in the socket, and the answer has not come.
     peeking: bool,
     /// Bytes waited in the socket when the time for CONNECT had passed. It is not extended again.
@@ -140,9 +146,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(now: Instant, admission: Admission, ordinal: u64) -> Self {
+    fn new(now: Instant, admission: Admission, arrival: Arrival) -> Self {
         Self {
-            ordinal,
+            arrival,
+            known_since: now,
             phase: Phase::Fresh(admission),
             version: ProtocolVersion::V3_1_1,
             flush_asked: false,
@@ -150,6 +157,7 @@ impl Connection {
             starved: false,
             held: false,
             arriving: None,
+            has_leftover: false,
             peeking: false,
             was_extended: false,
             aborted: false,
@@ -191,6 +199,25 @@ impl Connection {
     /// Packets that came from the client.
     pub(crate) fn packets_received(&self) -> u32 {
         self.packets_received
+    }
+
+    pub(crate) fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
+    /// Whether it came before another one.
+    pub(crate) fn is_older_than(&self, other: &Self, now: Instant) -> bool {
+        self.arrival.is_before(other.arrival, other.known_since, now)
+    }
+
+    /// Notes whether bytes of a receive were left unconsumed.
+    pub(crate) fn set_leftover(&mut self, has_leftover: bool) {
+        self.has_leftover = has_leftover;
+    }
+
+    /// Whether its host may receive more for it: nothing that it sent before waits to be offered again.
+    pub(crate) fn takes_bytes(&self) -> bool {
+        self.is_open() && !self.has_leftover
     }
 
     pub(crate) fn is_bridge(&self) -> bool {
@@ -306,8 +333,6 @@ pub(crate) struct Connections {
     hand_overs: Vec<(ConnectionId, Vec<u8>)>,
     /// Sessions whose CONNACK has left; emptied after each packet or event.
     opened: VecDeque<SessionId>,
-    /// Connections so far, those that were turned away or handed over later included.
-    accepted_count: u64,
     /// Steps of authentication that the host was asked about; the last one's number.
     authentication_steps: u64,
     authentication_bytes: u64,
@@ -329,7 +354,6 @@ impl Connections {
             silence_from: Instant::default(),
             hand_overs: Vec::new(),
             opened: VecDeque::new(),
-            accepted_count: 0,
             authentication_steps: 0,
             authentication_bytes: 0,
             partial_packet_bytes: 0,

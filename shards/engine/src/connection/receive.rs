@@ -137,12 +137,12 @@ impl Connections {
         let connection = self.current(id);
         assert!(connection.is_open() && !connection.held);
         connection.held = true;
-        connection.ordinal
+        connection.arrival.ordinal
     }
 
     /// The session of a connection that is held; `None` if it has ended or begun to close.
     pub(crate) fn session_of_held(&self, id: ConnectionId, ordinal: u64) -> Option<SessionId> {
-        let connection = self.get(id).filter(|connection| connection.ordinal == ordinal)?;
+        let connection = self.get(id).filter(|connection| connection.arrival.ordinal == ordinal)?;
         assert!(connection.held);
         connection.session()
     }

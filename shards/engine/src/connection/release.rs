@@ -34,7 +34,7 @@ impl Connections {
             return;
         }
         connection.pending_ack_count += 1;
-        let ordinal = connection.ordinal;
+        let ordinal = connection.arrival.ordinal;
         self.gate.hold_until_durable(Gated::new(id, ordinal, ack, must_persist));
     }
 
@@ -51,7 +51,7 @@ impl Connections {
         assert!(connection.is_open());
         connection.pending_ack_count += 1;
         connection.awaiting_interest_count += 1;
-        let ordinal = connection.ordinal;
+        let ordinal = connection.arrival.ordinal;
         self.gate.hold_until_known(announced, Gated::new(id, ordinal, ack, must_persist));
     }
 
@@ -88,7 +88,7 @@ impl Connections {
     /// One acknowledgement of a connection leaves the gate; `false` if that connection has ended.
     fn leave_gate(&mut self, turn: &mut Turn<'_>, id: ConnectionId, ordinal: u64) -> bool {
         let connection = self.slab.get_mut(id.key());
-        let Some(connection) = connection.filter(|connection| connection.ordinal == ordinal) else {
+        let Some(connection) = connection.filter(|connection| connection.arrival.ordinal == ordinal) else {
             turn.counters.stale += 1;
             return false;
         };

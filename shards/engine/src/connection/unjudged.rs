@@ -42,7 +42,7 @@ impl Connections {
         let connection = self.slab.get_mut(id.key())?;
         let before = connection.unjudged_bytes();
         let result = change(connection);
-        self.unjudged.replace(id, connection.ordinal, (before, connection.unjudged_bytes()));
+        self.unjudged.replace(id, connection.arrival.ordinal, (before, connection.unjudged_bytes()));
         Some(result)
     }
 
@@ -67,7 +67,8 @@ impl Connections {
         for (bytes, ordinal, id) in self.unjudged.iter() {
             let connection = self.get(id);
             assert!(
-                connection.is_some_and(|known| known.ordinal == ordinal && known.unjudged_bytes() == bytes)
+                connection
+                    .is_some_and(|known| known.arrival.ordinal == ordinal && known.unjudged_bytes() == bytes)
             );
         }
     }

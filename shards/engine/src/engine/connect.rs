@@ -9,6 +9,7 @@ use wire::packet::Connect;
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::time::Instant;
 use crate::cause::Cause;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::authenticate::{Judged, Verdict};
@@ -129,8 +130,13 @@ impl Rooms {
             return Err(self.refuse(turn, id, connect, Cause::TooManySessions));
         }
 
+        let old = known.and_then(|known| self.delivery.sessions.get(known)?.connection());
+        if old.is_some_and(|old| self.is_older(id, old, turn.now)) {
+            return Err(self.refuse(turn, id, connect, Cause::Superseded));
+        }
+
         // The old connection is sent 0x8E before its session changes hands [MQTT-3.1.4-3].
-        if let Some(old) = known.and_then(|known| self.delivery.sessions.get(known)?.connection()) {
+        if let Some(old) = old {
             turn.counters.take_overs += 1;
             self.close(turn, old, &Close::Told(Cause::TakenOver(id)));
         }
@@ -156,6 +162,13 @@ impl Rooms {
         let ack = PendingAck::ConnAck(connack.into_boxed_slice());
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
+    }
+
+    /// Whether a connection came before another one.
+    fn is_older(&self, id: ConnectionId, other: ConnectionId, now: Instant) -> bool {
+        let connections = &self.delivery.connections;
+        let both = connections.get(id).zip(connections.get(other));
+        both.is_some_and(|(connection, other)| connection.is_older_than(other, now))
     }
 
     /// Binds a connection and a session to each other under the terms of CONNECT.

@@ -1,7 +1,12 @@
 //! Readings of a shard that change nothing: gauges, totals, and the questions of its host.
 
+use wire::Assembler;
+use wire::packet::Connect;
+
 use super::{Engine, Rooms};
 use crate::base::ids::ConnectionId;
+use crate::connection::Connection;
+use crate::connection::arrival::Arrival;
 use crate::counters::Counters;
 use crate::memory::MemoryUse;
 
@@ -49,6 +54,25 @@ impl Engine {
     pub fn connection_of(&self, client_id: &str) -> Option<ConnectionId> {
         let sessions = &self.rooms.delivery.sessions;
         sessions.get(sessions.find(client_id)?)?.connection()
+    }
+
+    /// The connection that a CONNECT would take over, to receive once from its socket first: a DISCONNECT or a message that it
+    /// sent before is not to be overtaken on the way between two shards. `bytes` begin with the whole CONNECT. `None` if there
+    /// is none, or if bytes of it wait for credit.
+    #[must_use]
+    pub fn rival(&self, bytes: &[u8]) -> Option<ConnectionId> {
+        let mut assembler = Assembler::new();
+        let frame = assembler.next(&mut &bytes[..], self.limits.packet_bytes_max).ok()??;
+        let connection = self.connection_of(Connect::decode(frame.body).ok()?.client_id)?;
+        let takes_bytes =
+            self.rooms.delivery.connections.get(connection).is_some_and(Connection::takes_bytes);
+        takes_bytes.then_some(connection)
+    }
+
+    /// The place of a connection among those that all shards accepted, for its hand-over.
+    #[must_use]
+    pub fn arrival_of(&self, id: ConnectionId) -> Option<Arrival> {
+        self.rooms.delivery.connections.get(id).map(Connection::arrival)
     }
 
     /// Totals since the start.

@@ -73,6 +73,7 @@ impl Rooms {
             }
             self.settle(turn);
         }
+        self.delivery.connections.current(id).set_leftover(!rest.is_empty());
         let has_grown = self.delivery.connections.store_partial_packet(id, assembler);
         if has_grown && self.memory_use().is_over_ceiling_in_all(turn.limits) {
             turn.counters.partial_packets_refused += 1;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
-    Action, Actions, Admission, Batch, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event, Instant,
-    LaneKind, Lend, Limits, Notice, OutboundItem,
+    Action, Actions, Admission, Arrival, Batch, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event,
+    Instant, LaneKind, Lend, Limits, Notice, OutboundItem,
 };
 use wire::{Assembler, Packet, ProtocolVersion};
 
@@ -129,7 +129,7 @@ impl Shard {
 
     /// A socket without a CONNECT.
     pub(crate) fn open(&mut self, version: ProtocolVersion, admission: Admission) -> Client {
-        let id = self.engine.accept(self.now(), admission);
+        let id = self.engine.accept(self.now(), admission, Arrival::new(self.lines.len() as u64));
         let line = Line {
             id,
             version,

@@ -25,6 +25,7 @@ mod queues;
 mod random;
 mod records;
 mod retained;
+mod rivals;
 mod sessions;
 mod shared;
 mod slices;
