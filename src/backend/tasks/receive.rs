@@ -47,7 +47,10 @@ pub(super) fn run<R: Runtime>(
                 Received::Rest(rest) => rest,
                 Received::End(by) => break by,
             };
+            let kept_bytes = rest.capacity();
+            shard.host.keep(kept_bytes);
             let rest = offer_again(&shard, &socket, rest).await;
+            shard.host.let_go(kept_bytes);
             if let Some(home) = socket.home() {
                 return shard.depart(socket, home, &rest);
             }
@@ -59,7 +62,10 @@ pub(super) fn run<R: Runtime>(
 
 /// The same for a connection of which the engine has not consumed `rest`.
 pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, rest: Vec<u8>) {
+    let kept_bytes = rest.capacity();
+    shard.host.keep(kept_bytes);
     offer_again(&shard, &socket, rest).await;
+    shard.host.let_go(kept_bytes);
     assert!(socket.home().is_none(), "a connection that was handed over is on the shard of its session");
     // A separate task, because its future is smaller than this one.
     R::spawn(run(shard, socket));
