@@ -184,7 +184,7 @@ pub(crate) fn route_cold(filter_count: u32) -> impl FnMut() {
 
 /// Messages gather for a burst and leave in one piece.
 pub(crate) fn outbox() -> impl FnMut() {
-    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
     let message = [7; 80];
     move || {
         for _ in 0..BURST {
@@ -199,12 +199,12 @@ pub(crate) fn outbox() -> impl FnMut() {
 
 /// The head of each message is copied and its payload shared; they leave one after the other.
 pub(crate) fn outbox_shared() -> impl FnMut() {
-    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
     let (head, payload) = ([7; 16], Bytes::from(vec![7; 4096]));
     move || {
         for _ in 0..BURST {
             outbox.append(&mut pool, |out| out.extend_from_slice(black_box(&head)));
-            outbox.append_shared(payload.clone());
+            outbox.append_shared(&mut pool, payload.clone());
             outbox.count_qos0();
         }
         while let Some(chunk) = outbox.lend() {
@@ -217,7 +217,7 @@ pub(crate) fn outbox_shared() -> impl FnMut() {
 
 /// Each message leaves by itself, and the kernel accepts only a part of it at first.
 pub(crate) fn outbox_pieces() -> impl FnMut() {
-    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+    let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
     let message = [7; 80];
     move || {
         for _ in 0..BURST {

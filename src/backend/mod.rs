@@ -27,6 +27,7 @@ use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 use crate::shard::control::Control;
 use crate::shard::gauges::Gauges;
+use crate::shard::memory_share::MemoryShare;
 
 use doorbell::Doorbell;
 pub(crate) use doorbell::Doorbells;
@@ -45,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) doorbells: Doorbells,
     pub(crate) permits: ConnectionPermits,
     pub(crate) gauges: Gauges,
+    pub(crate) memory: MemoryShare,
     pub(crate) control: Receiver<Control>,
     /// Receives a message once every other shard has received the subscriptions of this one.
     pub(crate) settled: Sender<()>,

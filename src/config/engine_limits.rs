@@ -35,7 +35,8 @@ impl Config {
             client_id_bytes_max: self.client_id_bytes_max,
             retained_messages_max: self.retained_messages_max.div_ceil(shard_count.into()),
             retained_bytes_max: self.retained_bytes_max.div_ceil(shard_count.into()),
-            memory_bytes_max: self.memory_bytes_max.bytes().div_ceil(shard_count.into()),
+            // The ceiling of the process: a shard may use what others do not.
+            memory_bytes_max: self.memory_bytes_max.bytes(),
             wildcard_subscriptions: self.wildcard_subscriptions,
             shared_subscriptions: self.shared_subscriptions,
             subscription_identifiers: self.subscription_identifiers,
@@ -59,7 +60,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ceiling;
     use super::*;
 
     #[test]
@@ -69,9 +69,8 @@ mod tests {
 
     #[test]
     fn process_limits_are_divided_and_never_rounded_to_zero() {
-        let config =
-            Config { retained_messages_max: 10, memory_bytes_max: Ceiling::Bytes(1), ..Config::default() };
+        let config = Config { retained_messages_max: 10, retained_bytes_max: 1, ..Config::default() };
         let limits = config.engine_limits(3);
-        assert_eq!((limits.retained_messages_max, limits.memory_bytes_max), (4, 1));
+        assert_eq!((limits.retained_messages_max, limits.retained_bytes_max), (4, 1));
     }
 }

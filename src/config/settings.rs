@@ -248,10 +248,11 @@ settings! {
         /// Limit in bytes on everything that is held for peers that are not connected yet: unfinished CONNECTs and exchanges of
         /// authentication. Above it, the peer that holds most is closed, of equals the oldest.
         unjudged_bytes_max: u64 = 67_108_864, from(65_536);
-        /// Limit in bytes on the memory that the broker accounts for: messages, outgoing data, wills, topic filters, and partly
-        /// received packets. Above it, new work is refused with 0x97, and a connection with a long partly received packet is
-        /// closed; 16 KiB of such a packet are accepted for each connection in any case. "auto" is 60 % of the limit of the control group,
-        /// or of the machine's memory if that is less; 0 sets no limit.
+        /// Limit in bytes on everything that the broker holds, by the real sizes of its structures. Clients, subscriptions,
+        /// retained messages and messages on their way each have a reserve that the others cannot take. Above 80 %, reserves
+        /// included, slow readers get less; above 95 %, a kind that is beyond its reserve may not grow: 0x97, and a publish of
+        /// MQTT 3.1.1 waits, for five seconds at most. The shards share it. "auto" is 60 % of the limit
+        /// of the control group, or of the machine's memory if that is less; 0 sets no limit.
         memory_bytes_max: Ceiling = Ceiling::Auto, from(0);
     }
 }

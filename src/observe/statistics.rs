@@ -4,7 +4,7 @@
 use std::array::from_fn;
 use std::io::Write as _;
 
-use engine::{CauseGroup, DropReason};
+use engine::{CauseGroup, DropReason, MemoryKind};
 use tracing::{debug, info, warn};
 use tracing_appender::non_blocking::NonBlocking;
 
@@ -25,6 +25,8 @@ macro_rules! shard_totals {
             pub(crate) closed: [u64; CauseGroup::COUNT],
             /// Connections that ended before a client was let in, by `CauseGroup::index`.
             pub(crate) refused: [u64; CauseGroup::COUNT],
+            /// Bytes held (gauges), by `MemoryKind::index`.
+            pub(crate) memory: [u64; MemoryKind::ALL.len()],
         }
 
         impl ShardTotals {
@@ -96,8 +98,6 @@ shard_totals! {
     publishes_refused,
     /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
     retained_refused,
-    /// Connections that were closed for lack of memory with a partly received packet.
-    half_packets_refused,
     /// Publishes to topics that clients must not publish to.
     publishes_denied,
     /// Nodes of the topic tree that publishes visited.
@@ -138,6 +138,8 @@ pub(crate) struct Totals {
     pub(crate) pending_at_end: u64,
     /// Connections above that number that were closed without an answer, because even those that are told so were too many.
     pub(crate) connections_unanswered: u64,
+    /// Bytes that may be held, as configured; 0: no ceiling.
+    pub(crate) memory_bytes_max: u64,
     /// All other counters.
     pub(crate) shards: ShardTotals,
 }
@@ -149,7 +151,27 @@ impl ShardTotals {
         let dropped = from_fn(|at| self.dropped[at] + other.dropped[at]);
         let closed = from_fn(|at| self.closed[at] + other.closed[at]);
         let refused = from_fn(|at| self.refused[at] + other.refused[at]);
-        *self = Self { dropped, closed, refused, ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at])) };
+        let memory = from_fn(|at| self.memory[at] + other.memory[at]);
+        *self = Self {
+            dropped,
+            closed,
+            refused,
+            memory,
+            ..Self::from_numbers(from_fn(|at| mine[at] + theirs[at]))
+        };
+    }
+
+    /// Bytes held of every kind.
+    pub(crate) fn memory_total(&self) -> u64 {
+        self.memory.iter().sum()
+    }
+
+    /// The bytes of each kind of which there are any, the largest first.
+    pub(crate) fn memory_kinds(&self) -> String {
+        let mut kinds = MemoryKind::ALL.map(|kind| (self.memory[kind.index()], kind.name()));
+        kinds.sort_unstable_by(|one, other| other.cmp(one));
+        let held = kinds.iter().filter(|(bytes, _)| *bytes > 0);
+        held.map(|(bytes, name)| format!("{name}={bytes}")).collect::<Vec<_>>().join(" ")
     }
 
     /// Deliveries dropped for any reason. Moved messages are excluded: they are counted again by their new session, so
@@ -223,6 +245,12 @@ impl Report {
         systemd::status(&format!("Connections: {}", totals.connections_of_max()));
         let shards = &totals.shards;
         debug!(sessions = shards.sessions, retained_messages = shards.retained_messages, "totals");
+        debug!(
+            used = shards.memory_total(),
+            limit = totals.memory_bytes_max,
+            kinds = shards.memory_kinds(),
+            "memory"
+        );
     }
 
     /// Logs a warning the first time that a client was let in with a user name or password.
@@ -297,6 +325,7 @@ mod tests {
             connections_max: 10_000,
             pending_at_end: 0,
             connections_unanswered: 0,
+            memory_bytes_max: 0,
             shards: ShardTotals {
                 messages_received: 45_678,
                 messages_sent: 123_456,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use engine::{CauseGroup, DropReason};
+use engine::{CauseGroup, DropReason, MemoryKind};
 
 use crate::observe::busy::BusyMeter;
 use crate::observe::load_average::LoadAverage;
@@ -85,6 +85,7 @@ impl SysTopics {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
         add_totals(sums, self.clients_max, &mut add);
+        add_memory(totals, &mut add);
         let too_many = sums.connections_turned_away + totals.connections_unanswered;
         add("clients/refused/too_many_connections", too_many);
         let percents = self.busy.percents(shards);
@@ -118,6 +119,15 @@ impl SysTopics {
     }
 }
 
+/// Adds the bytes held, their ceiling, and each kind.
+fn add_memory(totals: &Totals, add: &mut impl FnMut(&str, u64)) {
+    add("memory/used", totals.shards.memory_total());
+    add("memory/limit", totals.memory_bytes_max);
+    for kind in MemoryKind::ALL {
+        add(&format!("memory/{}", kind.name()), totals.shards.memory[kind.index()]);
+    }
+}
+
 /// Adds the totals over all shards.
 fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u64)) {
     add("clients/connected", sums.attached);
@@ -147,7 +157,7 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/messages/refused/not_authorized", sums.publishes_denied);
     add("publish/nodes_visited", sums.topic_nodes_visited);
     add("publish/long_matches", sums.long_matches);
-    add("clients/closed_for_memory", sums.half_packets_refused);
+    add("clients/closed_for_memory", sums.closed[CauseGroup::Memory.index()]);
     for group in CauseGroup::ALL {
         if group.may_close() {
             add(&format!("clients/closed/{}", group.name()), sums.closed[group.index()]);

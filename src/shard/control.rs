@@ -53,6 +53,7 @@ pub(crate) struct Shards {
     pub(super) threads: Vec<Thread>,
     pub(super) doorbells: Doorbells,
     pub(super) permits: ConnectionPermits,
+    pub(super) memory_bytes_max: u64,
     /// The topology of shard 0. The homes of clients and topics are the same for all shards.
     pub(super) topology: Topology,
     pub(super) turn_requested: AtomicU64,
@@ -69,7 +70,8 @@ impl Shards {
 
     /// Sums over all shards.
     pub(crate) fn totals(&self) -> Totals {
-        sum(&self.permits, self.threads.iter().map(|thread| &thread.gauges))
+        let gauges = self.threads.iter().map(|thread| &thread.gauges);
+        sum(&self.permits, self.memory_bytes_max, gauges)
     }
 
     /// Whether every shard has turned since the last call. If so, requests the next turn.
@@ -128,7 +130,7 @@ impl Shards {
         for thread in self.threads.drain(..) {
             thread.handle.join().expect("a panic ends the process");
         }
-        sum(&self.permits, gauges.iter())
+        sum(&self.permits, self.memory_bytes_max, gauges.iter())
     }
 
     /// Waits at most `time_limit` until every acknowledged message has reached its shard.
@@ -154,11 +156,16 @@ impl Shards {
     }
 }
 
-fn sum<'a>(permits: &ConnectionPermits, gauges: impl Iterator<Item = &'a Gauges>) -> Totals {
+fn sum<'a>(
+    permits: &ConnectionPermits,
+    memory_bytes_max: u64,
+    gauges: impl Iterator<Item = &'a Gauges>,
+) -> Totals {
     let mut totals = Totals {
         connections: permits.in_use().into(),
         connections_max: permits.max().into(),
         connections_unanswered: permits.unanswered(),
+        memory_bytes_max,
         ..Totals::default()
     };
     for gauges in gauges {

@@ -5,7 +5,7 @@
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use engine::{CauseGroup, Counters, DropReason, Engine};
+use engine::{CauseGroup, Counters, DropReason, Engine, MemoryKind, MemoryUse};
 
 use crate::observe::statistics::ShardTotals;
 
@@ -25,6 +25,8 @@ struct Values {
     ended: AtomicU64,
     closed: [AtomicU64; CauseGroup::COUNT],
     refused: [AtomicU64; CauseGroup::COUNT],
+    /// By `MemoryKind::index`.
+    memory: [AtomicU64; MemoryKind::ALL.len()],
     parked_wakes: AtomicU64,
     turn_completed: AtomicU64,
     pending_at_end: AtomicU64,
@@ -38,6 +40,7 @@ impl Default for Values {
             ended: AtomicU64::new(0),
             closed: from_fn(|_| AtomicU64::new(0)),
             refused: from_fn(|_| AtomicU64::new(0)),
+            memory: from_fn(|_| AtomicU64::new(0)),
             parked_wakes: AtomicU64::new(0),
             turn_completed: AtomicU64::new(0),
             pending_at_end: AtomicU64::new(0),
@@ -46,8 +49,8 @@ impl Default for Values {
 }
 
 impl Gauges {
-    /// Publishes the counters of the engine and the number of turns.
-    pub(crate) fn update(&self, engine: &Engine, turns: u64) {
+    /// Publishes the counters of the engine, the bytes that it holds, and the number of turns.
+    pub(crate) fn update(&self, engine: &Engine, held: &MemoryUse, turns: u64) {
         let counters = engine.counters();
         let (stored_messages, stored_bytes) = engine.store();
         let totals = ShardTotals {
@@ -76,7 +79,6 @@ impl Gauges {
             payload_bytes_sent: counters.payload_bytes_sent,
             publishes_refused: counters.publishes_refused,
             retained_refused: counters.retained_refused,
-            half_packets_refused: counters.partial_packets_refused,
             publishes_denied: counters.publishes_denied,
             topic_nodes_visited: counters.topic_nodes_visited,
             long_matches: counters.long_matches,
@@ -87,12 +89,16 @@ impl Gauges {
             turns,
             parked_wakes: self.0.parked_wakes.load(Relaxed),
             dropped: counters.dropped,
+            memory: held.kinds(),
             ..ShardTotals::default()
         };
         for (value, number) in self.0.numbers.iter().zip(totals.numbers()) {
             value.store(number, Relaxed);
         }
         for (value, number) in self.0.dropped.iter().zip(totals.dropped) {
+            value.store(number, Relaxed);
+        }
+        for (value, number) in self.0.memory.iter().zip(totals.memory) {
             value.store(number, Relaxed);
         }
         self.update_ends(counters);
@@ -143,7 +149,8 @@ impl Gauges {
         let dropped = from_fn(|at| values.dropped[at].load(Relaxed));
         let closed = from_fn(|at| values.closed[at].load(Relaxed));
         let refused = from_fn(|at| values.refused[at].load(Relaxed));
+        let memory = from_fn(|at| values.memory[at].load(Relaxed));
         let parked_wakes = values.parked_wakes.load(Relaxed);
-        ShardTotals { parked_wakes, dropped, closed, refused, ..ShardTotals::from_numbers(numbers) }
+        ShardTotals { parked_wakes, dropped, closed, refused, memory, ..ShardTotals::from_numbers(numbers) }
     }
 }

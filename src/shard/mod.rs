@@ -5,5 +5,6 @@
 pub(crate) mod control;
 pub(crate) mod cores;
 pub(crate) mod gauges;
+pub(crate) mod memory_share;
 pub(crate) mod placement_key;
 pub(crate) mod thread;

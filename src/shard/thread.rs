@@ -1,5 +1,6 @@
 //! The threads of the shards: the resources that each receives, its start, and the wait until all of them serve.
 
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, JoinHandle};
 
@@ -11,6 +12,7 @@ use tracing::{debug, error, info, warn};
 use super::control::{Control, REQUESTS_MAX, Shards, Thread};
 use super::cores::{self, ThreadId};
 use super::gauges::Gauges;
+use super::memory_share::MemoryShare;
 use super::placement_key;
 use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
 use crate::config::{Config, ConnectionLines};
@@ -55,6 +57,7 @@ pub(crate) fn start(
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
+    let memory = MemoryShare::default();
     let mut starting = Vec::new();
     let resources = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
     for (own, ((port, listeners), backend)) in (0..shard_count).zip(resources) {
@@ -63,7 +66,7 @@ pub(crate) fn start(
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
-        gauges.update(&engine, 0);
+        gauges.update(&engine, &engine.memory_use(), 0);
         // The engine is created here and moves to its thread before it processes an event.
         let parts = Parts {
             number: own,
@@ -76,6 +79,7 @@ pub(crate) fn start(
             doorbells: doorbells.clone(),
             permits: permits.clone(),
             gauges: gauges.clone(),
+            memory: memory.another(),
             control: requests,
             settled: settled.clone(),
             feed: feed.clone(),
@@ -95,7 +99,15 @@ pub(crate) fn start(
         all_settled.recv().expect("a shard settles or ends the process");
     }
     let topology = Topology { own: 0, shard_count, key };
-    let shards = Shards { threads, doorbells, permits, topology, turn_requested: AtomicU64::new(0) };
+    let memory_bytes_max = config.memory_bytes_max.bytes();
+    let shards =
+        Shards { threads, doorbells, permits, memory_bytes_max, topology, turn_requested: AtomicU64::new(0) };
+    begin_accepting(&shards, session_count, &addresses);
+    Ok(shards)
+}
+
+/// Lets every shard accept, and says what was restored and where the broker listens.
+fn begin_accepting(shards: &Shards, session_count: usize, addresses: &[SocketAddr]) {
     if session_count > 0 {
         let totals = shards.totals().shards;
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
@@ -104,7 +116,6 @@ pub(crate) fn start(
     for address in addresses {
         info!("listening on {address}");
     }
-    Ok(shards)
 }
 
 fn limits(config: &Config, shard_count: u16) -> Limits {

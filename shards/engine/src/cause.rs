@@ -303,6 +303,12 @@ causes! {
     /// See `Limits::memory_bytes_max`.
     PartialPacket => Memory, QuotaExceeded, "memory is short, and a long packet has come in part only; try again later";
 
+    /// A client before MQTT 5.0 cannot be told otherwise.
+    PublishDelayed => Memory, QuotaExceeded,
+        "memory is short, and a PUBLISH waited too long for room; the client sends it again when it is back";
+    /// See `Limits::memory_bytes_max`.
+    AliasMemory => Memory, QuotaExceeded, "memory is short, and a topic alias would need some; try again later";
+
     // --- CONNECT ---
     /// See `Limits::connect_bytes_max`.
     ConnectTooLong => ConnectTooLong, PacketTooLarge,
@@ -316,6 +322,8 @@ causes! {
     /// See `Limits::sessions_max`.
     TooManySessions => Limit, QuotaExceeded,
         "the broker has as many sessions as are allowed; let sessions expire sooner or raise the limit";
+    /// See `Limits::memory_bytes_max`.
+    SessionMemory => Memory, QuotaExceeded, "memory is short, and a new session would need some; try again later";
     /// [MQTT-3.1.2-24]
     ConnackTooLong => Limit, ImplementationSpecificError, "CONNACK is longer than the client's Maximum Packet Size";
     /// See `Limits::redirect`.
@@ -387,7 +395,11 @@ impl Cause {
             Self::UnjudgedBytes => ("unjudged_bytes_max", limits.unjudged_bytes_max),
             Self::QueueFull => ("queue_messages_max", u64::from(limits.queue_messages_max)),
             Self::OutboxFull => ("outbox_bytes_max", u64::from(limits.outbox_bytes_max)),
-            Self::PartialPacket | Self::WillMemory => ("memory_bytes_max", limits.memory_bytes_max),
+            Self::PartialPacket
+            | Self::WillMemory
+            | Self::PublishDelayed
+            | Self::AliasMemory
+            | Self::SessionMemory => ("memory_bytes_max", limits.memory_bytes_max),
             Self::ClientIdTooLong => ("client_id_bytes_max", u64::from(limits.client_id_bytes_max)),
             Self::ReceiveMaximum => ("receive_maximum", u64::from(limits.receive_maximum)),
             Self::AliasAboveMaximum => ("topic_alias_maximum", u64::from(limits.topic_alias_maximum)),

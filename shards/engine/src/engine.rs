@@ -13,6 +13,7 @@ mod groups;
 mod inbox;
 mod inspect;
 mod long_match;
+mod memory;
 mod notices;
 mod publish;
 mod receive;
@@ -37,7 +38,7 @@ use crate::connection::receive::TopicsHold;
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
-use crate::memory::MemoryUse;
+use crate::memory::{Budget, Held, MemoryLevel, Pressure};
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
@@ -71,6 +72,7 @@ pub struct Engine {
     limits: Limits,
     counters: Counters,
     timers: Timers,
+    held: Held,
     endings: Vec<Ending>,
     /// Units of work that the last call did.
     step_work: u32,
@@ -101,6 +103,9 @@ struct Rooms {
     paused: bool,
     /// The slot of the connection that the stop closes next.
     stop_at: Option<u32>,
+    /// Bytes that the host holds for its connections.
+    host_bytes: u64,
+    pressure: Pressure,
     /// No packets are taken from clients until the stop.
     quiet: bool,
     stopping: bool,
@@ -119,7 +124,7 @@ impl Engine {
         let mesh = Mesh::alone();
         let rooms = Rooms {
             topics: Tree::new(hasher),
-            delivery: Delivery::new(hasher, generation_bits),
+            delivery: Delivery::new(hasher, &limits),
             retained: Retained::new(0, 1, mesh.placement().fingerprints()),
             shared: Shared::default(),
             mesh,
@@ -132,6 +137,8 @@ impl Engine {
             ticks: 0,
             paused: false,
             stop_at: None,
+            host_bytes: 0,
+            pressure: Pressure::new(&limits),
             quiet: false,
             stopping: false,
         };
@@ -139,6 +146,7 @@ impl Engine {
             limits,
             counters: Counters::default(),
             timers: Timers::new(now, generation_bits),
+            held: Held::default(),
             endings: Vec::new(),
             step_work: 0,
             rooms,
@@ -216,9 +224,10 @@ impl Engine {
         let idle = retained.is_idle()
             && backlog.is_empty()
             && self.rooms.stop_at.is_none()
+            && delivery.messages.is_tidy()
             && !delivery.has_unfinished()
             && !self.rooms.may_reassign()
-            && !self.may_resume_starved();
+            && !self.may_resume();
         if !idle {
             return Some(Instant::default());
         }
@@ -333,46 +342,24 @@ impl Engine {
     }
 
     /// Whether connections wait though nothing is short any more: a step resumes a bounded number of them.
-    fn may_resume_starved(&self) -> bool {
-        let connections = &self.rooms.delivery.connections;
-        connections.has_starved() && self.rooms.has_no_shortage(&self.limits)
+    fn may_resume(&self) -> bool {
+        let Rooms { delivery, pressure, .. } = &self.rooms;
+        let may_resume_starved = delivery.connections.has_starved() && self.rooms.has_no_shortage();
+        may_resume_starved || (delivery.connections.has_delayed() && !pressure.refuses(Budget::Messages))
     }
 
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
-        let Self { limits, counters, timers, endings, rooms, .. } = self;
-        (rooms, Turn::new(now, limits, actions, counters, timers, endings))
+        let Self { limits, counters, timers, held, endings, rooms, .. } = self;
+        let mut turn = Turn::new(now, limits, actions, (counters, held), timers, endings);
+        turn.set_outbox_bytes_max(rooms.pressure.outbox_bytes_max());
+        (rooms, turn)
     }
 }
 
 impl Rooms {
-    fn memory_use(&self) -> MemoryUse {
-        let Delivery { sessions, connections, messages, .. } = &self.delivery;
-        MemoryUse {
-            messages: messages.bytes_held(),
-            outboxes: connections.outbox_bytes(),
-            wills: sessions.will_bytes() + self.backlog.message_bytes(),
-            filters: self.topics.text_bytes(),
-            authentications: connections.authentication_bytes(),
-            aliases: connections.alias_bytes(),
-            partial_packets: connections.partial_packet_bytes() + self.backlog.packet_bytes(),
-        }
-    }
-
-    #[inline]
-    fn is_over_ceiling(&self, turn: &Turn<'_>) -> bool {
-        self.is_beyond(turn.limits)
-    }
-
-    #[inline]
-    fn is_beyond(&self, limits: &Limits) -> bool {
-        limits.memory_bytes_max > 0 && self.memory_use().is_over_ceiling(limits)
-    }
-
-    /// Whether neither memory nor room in a lane is short, nor time for what is left of ended sessions.
-    fn has_no_shortage(&self, limits: &Limits) -> bool {
-        self.mesh.outbound().has_room()
-            && self.backlog.hold() == TopicsHold::Nothing
-            && !self.is_beyond(limits)
+    /// Whether neither room in a lane is short nor time for what is left of ended sessions.
+    fn has_no_shortage(&self) -> bool {
+        self.mesh.outbound().has_room() && self.backlog.hold() == TopicsHold::Nothing
     }
 
     /// Ends what a packet or event found to be at its end, and opens what it opened. Each ending may publish a will and so
@@ -403,15 +390,23 @@ impl Rooms {
         self.answer_page_requests(turn);
         self.announce_changes();
         self.report_watermarks();
+        self.delivery.messages.end_step();
+        // A long fan-out goes on in steps that count nothing.
+        if self.pressure.level() != MemoryLevel::Normal || !self.backlog.is_empty() {
+            self.weigh(turn);
+        }
         self.resume_starved(turn);
         assert!(turn.endings.is_empty());
         self.delivery.connections.end_step(turn);
     }
 
-    /// Lets connections be read again that waited for memory or for room in a lane.
+    /// Lets connections be read again that waited for room in a lane.
     fn resume_starved(&mut self, turn: &mut Turn<'_>) {
-        if self.delivery.connections.has_starved() && self.has_no_shortage(turn.limits) {
+        if self.delivery.connections.has_starved() && self.has_no_shortage() {
             self.delivery.connections.resume_starved(turn);
+        }
+        if self.delivery.connections.has_delayed() && !self.pressure.refuses(Budget::Messages) {
+            self.delivery.connections.resume_delayed(turn);
         }
     }
 }

@@ -93,9 +93,8 @@ pub struct Limits {
     /// Topics of live messages that the replays of one session remember; past it the page that is under way
     /// is discarded and requested again.
     pub replay_topics_max: u32,
-    /// Bytes of messages, outboxes, wills, filter texts and CONNECTs being authenticated that this shard may hold; past
-    /// it new publishes, subscriptions and wills are refused. Partial packets may take 16 KiB more
-    /// for each connection; past that, a partial packet that grows ends its connection. 0: no ceiling.
+    /// Bytes of all kinds that the process may hold, of which [`crate::MemoryUse`] are this shard's and [`crate::Elsewhere`] the
+    /// others'. [`crate::Budget`] says what may grow. 0: no ceiling.
     pub memory_bytes_max: u64,
     /// Whether filters may have wildcards; otherwise 0xA2 (5.0), or a refused SUBACK.
     pub wildcard_subscriptions: bool,

@@ -9,6 +9,7 @@ use crate::base::time::Instant;
 use crate::cause::Cause;
 use crate::counters::Counters;
 use crate::limits::Limits;
+use crate::memory::Held;
 use crate::timer::Timers;
 
 /// Something that has to end, but not while a fan-out walks over it.
@@ -26,6 +27,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) actions: &'a mut Actions,
     pub(crate) counters: &'a mut Counters,
     pub(crate) timers: &'a mut Timers,
+    /// Bytes up to which an outbox takes messages: less than its limit while memory is short.
+    outbox_bytes_max: u64,
+    /// Where sessions note by how much they grow or shrink.
+    held: &'a mut Held,
     /// Carried out after each packet. Bounded by the sessions and connections, since each ends once.
     pub(crate) endings: &'a mut Vec<Ending>,
     /// Units of work done in this step, see [`Turn::spend`].
@@ -41,12 +46,44 @@ impl<'a> Turn<'a> {
         now: Instant,
         limits: &'a Limits,
         actions: &'a mut Actions,
-        counters: &'a mut Counters,
+        (counters, held): (&'a mut Counters, &'a mut Held),
         timers: &'a mut Timers,
         endings: &'a mut Vec<Ending>,
     ) -> Self {
         let overdraft = limits.step_work_max.saturating_mul(2);
-        Self { now, limits, actions, counters, timers, endings, work: 0, overdraft, delivery_work: 0 }
+        let outbox_bytes_max = limits.outbox_bytes_max.into();
+        Self {
+            now,
+            limits,
+            actions,
+            counters,
+            timers,
+            outbox_bytes_max,
+            held,
+            endings,
+            work: 0,
+            overdraft,
+            delivery_work: 0,
+        }
+    }
+
+    /// Bytes up to which an outbox takes messages.
+    pub(crate) fn outbox_bytes_max(&self) -> u64 {
+        self.outbox_bytes_max
+    }
+
+    pub(crate) fn set_outbox_bytes_max(&mut self, bytes_max: u64) {
+        self.outbox_bytes_max = bytes_max;
+    }
+
+    /// What sessions have noted.
+    pub(crate) fn held(&self) -> &Held {
+        self.held
+    }
+
+    /// Where sessions note by how much they grow or shrink.
+    pub(crate) fn held_mut(&mut self) -> &mut Held {
+        self.held
     }
 
     /// Counts work. A unit is a delivery offered to a session, or as much as that takes: half a microsecond where memory

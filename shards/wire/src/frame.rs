@@ -59,6 +59,10 @@ pub struct Assembler {
     state: State,
 }
 
+/// A position in a stream, between two calls of [`Assembler::next`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(State);
+
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
     #[default]
@@ -154,6 +158,20 @@ impl Assembler {
         Ok(None)
     }
 
+    /// Where the stream stands, for [`Assembler::put_back`].
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark(self.state)
+    }
+
+    /// Puts the packet back that the last call returned: that call's `input`, of which it took `taken_bytes`, is to be offered again.
+    /// `mark` was taken before that call.
+    pub fn put_back(&mut self, mark: Mark, taken_bytes: usize) {
+        self.state = mark.0;
+        // A body that lies here began in an earlier input, and all that was taken of this one is its end.
+        self.buffer.truncate(self.buffer.len().saturating_sub(taken_bytes));
+    }
+
     /// Takes the bytes that belong to a body of `body_bytes`; returns whether the body is complete.
     fn store(&mut self, input: &mut &[u8], body_bytes: usize) -> bool {
         let missing_bytes = body_bytes - self.buffer.len();
@@ -190,6 +208,31 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    #[test]
+    fn a_packet_that_is_put_back_comes_again_however_it_was_cut() {
+        let stream = [0x30, 3, b'a', b'b', b'c', 0xC0, 0];
+        for cut in 0..stream.len() {
+            let mut assembler = Assembler::new();
+            let mut frames = Vec::new();
+            for mut input in [&stream[..cut], &stream[cut..]] {
+                let mut was_put_back = false;
+                loop {
+                    let (mark, before) = (assembler.mark(), input);
+                    let Some(frame) = assembler.next(&mut input, 1000).unwrap() else { break };
+                    let frame = (frame.first_byte, frame.body.to_vec());
+                    was_put_back = !was_put_back;
+                    if was_put_back {
+                        assembler.put_back(mark, before.len() - input.len());
+                        input = before;
+                    } else {
+                        frames.push(frame);
+                    }
+                }
+            }
+            assert_eq!(frames, [(0x30, b"abc".to_vec()), (0xC0, vec![])], "cut at {cut}");
+        }
+    }
 
     /// Assembles `stream`, cut into pieces of `piece_bytes`; returns the bodies or the error.
     fn assemble(stream: &[u8], piece_bytes: usize) -> Result<Vec<(u8, Vec<u8>)>, Malformed> {

@@ -48,7 +48,7 @@ pub mod reason;
 pub mod topic;
 mod write;
 
-pub use frame::{Assembler, Frame, PACKET_BYTES_MAX, REMAINING_LENGTH_MAX};
+pub use frame::{Assembler, Frame, Mark, PACKET_BYTES_MAX, REMAINING_LENGTH_MAX};
 pub use identifier::{PacketId, SubscriptionId};
 pub use malformed::Malformed;
 pub use packet::{

@@ -135,7 +135,12 @@ impl Threaded {
     }
 }
 
+/// Bytes of a thread that waits: the pages of its stack that it has touched, and its buffer of the default size.
+const THREAD_BYTES: usize = 20 * 1024 + 64 * 1024;
+
 impl Endpoint for Threaded {
+    const CONNECTION_BYTES: u64 = (size_of::<Socket>() + THREAD_BYTES) as u64;
+
     #[cfg(unix)]
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         crate::backend::direct::send(&*self.stream, bytes)

@@ -34,6 +34,7 @@ use crate::observe::sys_topics::SysMessage;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 use crate::shard::gauges::Gauges;
+use crate::shard::memory_share::MemoryShare;
 
 use export::Export;
 use lanes::Lanes;
@@ -58,6 +59,9 @@ pub(super) struct Host<T> {
     pub(super) turn: Turn,
     pub(super) permits: ConnectionPermits,
     pub(super) gauges: Gauges,
+    memory: MemoryShare,
+    /// Received bytes that the engine has not consumed.
+    kept_bytes: Cell<usize>,
     /// No more connections are accepted.
     pub(super) stopping: Cell<bool>,
     engine: RefCell<Engine>,
@@ -99,6 +103,8 @@ impl<T: Endpoint> Host<T> {
             turn: Turn::default(),
             permits: parts.permits,
             gauges: parts.gauges,
+            memory: parts.memory,
+            kept_bytes: Cell::new(0),
             stopping: Cell::new(false),
             engine: RefCell::new(parts.engine),
             actions: RefCell::default(),
@@ -380,8 +386,8 @@ impl<T: Endpoint> Host<T> {
         self.export_slice();
         self.turns.set(self.turns.get() + 1);
         self.long_matches.tell(self.number, || self.clock.now().as_ms(), &self.engine);
-        let engine = self.engine.borrow();
-        self.gauges.update(&engine, self.turns.get());
+        let mut engine = self.engine.borrow_mut();
+        self.weigh(&mut engine);
         if let Some(settled) = self.settled.take() {
             if engine.is_settled() {
                 // The receiver is gone only if the start has failed.
@@ -393,6 +399,28 @@ impl<T: Endpoint> Host<T> {
         let due = if self.is_exporting() { Some(engine::Instant::default()) } else { engine.next_deadline() };
         let wake = self.pauses.end_turn(due);
         wake.map(|moment| self.clock.system(moment))
+    }
+
+    /// Publishes the counters and what this shard takes, and tells the engine what the host and the other shards take.
+    fn weigh(&self, engine: &mut Engine) {
+        let connections = u64::from(engine.connection_count());
+        let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
+        engine.set_host_bytes(connections * T::CONNECTION_BYTES + (slots + self.kept_bytes.get()) as u64);
+        let held = engine.memory_use();
+        self.gauges.update(engine, &held, self.turns.get());
+        if self.lanes.shard_count() > 1 {
+            engine.set_elsewhere(self.memory.exchange(&held, connections));
+        }
+    }
+
+    /// The host begins to keep received bytes that the engine has not consumed.
+    pub(super) fn keep(&self, bytes: usize) {
+        self.kept_bytes.set(self.kept_bytes.get() + bytes);
+    }
+
+    /// The host keeps these bytes no longer.
+    pub(super) fn let_go(&self, bytes: usize) {
+        self.kept_bytes.set(self.kept_bytes.get() - bytes);
     }
 
     /// Publishes `$SYS` messages.
@@ -429,8 +457,8 @@ impl<T: Endpoint> Host<T> {
     /// The last action of a shard: publishes its counters and exports its sessions.
     pub(super) fn end(&self) {
         let engine = self.engine.borrow();
-        self.gauges.update(&engine, self.turns.get());
         self.gauges.set_pending_at_end(engine.pending_count());
+        self.gauges.update(&engine, &engine.memory_use(), self.turns.get());
         self.export_last(&engine);
         self.log.borrow_mut().end();
     }

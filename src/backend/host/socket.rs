@@ -9,7 +9,10 @@ use engine::{Admission, ClosedBy, ConnectionId};
 use crate::net::listen::ListenerNumber;
 
 /// Operations of a host on a connection, implemented by each kind of backend.
-pub(in crate::backend) trait Endpoint {
+pub(in crate::backend) trait Endpoint: Sized {
+    /// Bytes that a connection takes beside those of its engine: this endpoint, its socket, and its task or threads.
+    const CONNECTION_BYTES: u64;
+
     /// Sends as many of `bytes` as the kernel takes, without waiting.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 

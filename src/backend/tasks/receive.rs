@@ -51,7 +51,10 @@ pub(super) fn run<R: Runtime>(
 
 /// The same for a connection of which the engine has not consumed `rest`.
 pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, rest: Vec<u8>) {
+    let kept_bytes = rest.capacity();
+    shard.host.keep(kept_bytes);
     let rest = offer_again(&shard, &socket, rest).await;
+    shard.host.let_go(kept_bytes);
     if let Some(home) = socket.home() {
         return shard.depart(socket, home, &rest);
     }

@@ -97,7 +97,12 @@ impl<F: Future<Output = io::Result<()>>> Future for Readable<'_, F> {
     }
 }
 
+/// Bytes of the task of a connection and of its registration with the driver: an estimate, of which no figure depends.
+const TASK_BYTES: usize = 320;
+
 impl<S: Stream> Endpoint for TaskSocket<S> {
+    const CONNECTION_BYTES: u64 = (size_of::<Socket<S>>() + TASK_BYTES) as u64;
+
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.send(bytes)
     }

@@ -453,7 +453,7 @@ impl Shard {
         );
         assert_eq!(audit.messages as usize, retained, "messages that are not retained");
         if retained == 0 {
-            assert_eq!((engine.memory_bytes(), audit.timers), (0, idle_audit.timers), "memory, timers");
+            assert_eq!((audit.owned_bytes, audit.timers), (0, idle_audit.timers), "memory, timers");
         }
         let counters = engine.counters();
         assert_eq!(counters.matched, counters.delivered + counters.dropped_total(), "the totals balance");

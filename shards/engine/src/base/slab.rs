@@ -5,6 +5,8 @@
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
+use crate::base::heap;
+
 /// A slot and the generation of the value in it. A key may outlive its value; it then finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key {
@@ -146,6 +148,11 @@ impl<T> Slab<T> {
     /// One past the highest slot ever taken: the end of a walk over all slots.
     pub(crate) fn slot_count(&self) -> u32 {
         u32::try_from(self.slots.len()).expect("bounded in `insert`")
+    }
+
+    /// Bytes of the slots that were ever taken.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        heap::block(self.slots.len() * size_of::<Slot<T>>())
     }
 
     /// Recomputes its count and follows the list of vacant slots, for an audit.

@@ -54,6 +54,11 @@ impl<T: Copy> TimerWheel<T> {
         self.entries.len()
     }
 
+    /// Bytes of the timers that were ever set at once.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        self.entries.bytes_held()
+    }
+
     pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> TimerId {
         let key = self.entries.insert(Entry { deadline, what, place: 0, next: NONE, previous: NONE });
         self.link(key.index(), deadline);

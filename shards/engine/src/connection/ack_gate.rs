@@ -11,6 +11,7 @@ use wire::packet::AckKind;
 use wire::{PacketId, ReasonCode};
 
 use crate::action::{Action, Actions, Batch};
+use crate::base::heap;
 use crate::base::ids::ConnectionId;
 
 /// An acknowledgement that is due.
@@ -21,6 +22,16 @@ pub(crate) enum PendingAck {
     Encoded(Box<[u8]>),
     /// CONNACK, encoded; it opens the connection.
     ConnAck(Box<[u8]>),
+}
+
+impl PendingAck {
+    /// Bytes that it takes beside its own struct.
+    fn encoded_bytes(&self) -> u64 {
+        match self {
+            Self::Ack(..) => 0,
+            Self::Encoded(bytes) | Self::ConnAck(bytes) => heap::block(bytes.len()),
+        }
+    }
 }
 
 /// An acknowledgement on its way through the gate, and the connection it belongs to.
@@ -66,6 +77,8 @@ pub(crate) struct AckGate {
     /// The batch that is being gathered. It is persisted at the end of the step if anything asked for it.
     gathering: Batch,
     is_persist_wanted: bool,
+    /// Of acknowledgements that are encoded.
+    encoded_bytes: u64,
 }
 
 impl AckGate {
@@ -75,7 +88,15 @@ impl AckGate {
             durable: VecDeque::new(),
             gathering: Batch(1),
             is_persist_wanted: false,
+            encoded_bytes: 0,
         }
+    }
+
+    /// Bytes of everything that waits.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        heap::block(self.interest.capacity() * size_of::<Waiting<u64>>())
+            + heap::block(self.durable.capacity() * size_of::<Waiting<Batch>>())
+            + self.encoded_bytes
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -91,24 +112,28 @@ impl AckGate {
         assert!(last <= until && until <= self.gathering);
         assert!(gated.must_persist || !self.durable.is_empty());
         assert!(self.is_persist_wanted || until < self.gathering);
+        self.encoded_bytes += gated.ack.encoded_bytes();
         self.durable.push_back(Waiting { until, gated });
     }
 
     /// Holds an acknowledgement until all shards have acknowledged `announced` announcements.
     pub(crate) fn hold_until_known(&mut self, announced: u64, gated: Gated) {
         assert!(self.interest.back().is_none_or(|last| last.until <= announced));
+        self.encoded_bytes += gated.ack.encoded_bytes();
         self.interest.push_back(Waiting { until: announced, gated });
     }
 
     /// The next acknowledgement that waited for `known` announcements or fewer.
     pub(crate) fn pop_known(&mut self, known: u64) -> Option<Gated> {
         let waiting = self.interest.pop_front_if(|first| first.until <= known)?;
+        self.encoded_bytes -= waiting.gated.ack.encoded_bytes();
         Some(waiting.gated)
     }
 
     /// The next acknowledgement that waited for `batch` or an earlier one.
     pub(crate) fn pop_durable(&mut self, batch: Batch) -> Option<Gated> {
         let waiting = self.durable.pop_front_if(|first| first.until <= batch)?;
+        self.encoded_bytes -= waiting.gated.ack.encoded_bytes();
         assert!(waiting.until < self.gathering);
         Some(waiting.gated)
     }
@@ -130,6 +155,9 @@ impl AckGate {
         assert!(self.interest.iter().is_sorted_by_key(|waiting| waiting.until));
         assert!(self.durable.iter().is_sorted_by_key(|waiting| waiting.until));
         assert!(self.durable.back().is_none_or(|last| last.until < self.gathering));
+        let interest = self.interest.iter().map(|waiting| waiting.gated.ack.encoded_bytes());
+        let durable = self.durable.iter().map(|waiting| waiting.gated.ack.encoded_bytes());
+        assert!(interest.chain(durable).sum::<u64>() == self.encoded_bytes);
     }
 
     /// How many acknowledgements each connection has here, and how many of them wait for other shards: for an audit.

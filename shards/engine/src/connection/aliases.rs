@@ -11,17 +11,21 @@ use crate::base::ids::ConnectionId;
 use crate::limits::Limits;
 
 impl Connection {
-    /// Bytes of its aliases in both directions.
-    pub(super) fn alias_bytes(&self) -> u64 {
-        let incoming = self.aliases_in.as_ref().map_or(0, |aliases| aliases.bytes_held());
-        incoming + self.aliases_out.as_ref().map_or(0, |aliases| aliases.bytes_held())
+    /// Bytes of the aliases that its client set.
+    pub(super) fn alias_in_bytes(&self) -> u64 {
+        self.aliases_in.as_ref().map_or(0, |aliases| aliases.bytes_held())
+    }
+
+    /// Bytes of the aliases set towards its client.
+    pub(super) fn alias_out_bytes(&self) -> u64 {
+        self.aliases_out.as_ref().map_or(0, |aliases| aliases.bytes_held())
     }
 }
 
 impl Connections {
-    /// Bytes of all aliases in both directions.
-    pub(crate) fn alias_bytes(&self) -> u64 {
-        self.alias_bytes
+    /// Bytes of all aliases that clients set, and of all that were set towards them.
+    pub(crate) fn alias_bytes(&self) -> (u64, u64) {
+        (self.alias_in_bytes, self.alias_out_bytes)
     }
 
     /// Permits aliases towards a client, up to `alias_max`.
@@ -31,7 +35,7 @@ impl Connections {
         let aliases = Box::new(OutgoingAliases::new(alias_max));
         let bytes = aliases.bytes_held();
         connection.aliases_out = Some(aliases);
-        self.alias_bytes += bytes;
+        self.alias_out_bytes += bytes;
     }
 
     /// Sets an alias of a client. `false` if its topics would be longer than `Limits::alias_bytes_max` together.
@@ -43,11 +47,11 @@ impl Connections {
         topic: &str,
     ) -> bool {
         let connection = self.current(id);
-        let before = connection.alias_bytes();
+        let before = connection.alias_in_bytes();
         let aliases = connection.aliases_in.get_or_insert_default();
         let is_set = aliases.set(alias, topic, limits.alias_bytes_max);
-        let after = connection.alias_bytes();
-        self.alias_bytes = self.alias_bytes - before + after;
+        let after = connection.alias_in_bytes();
+        self.alias_in_bytes = self.alias_in_bytes - before + after;
         is_set
     }
 
@@ -66,9 +70,10 @@ impl Connections {
     /// Forgets the aliases of a connection.
     pub(super) fn forget_aliases(&mut self, id: ConnectionId) {
         let Some(connection) = self.slab.get_mut(id.key()) else { return };
-        let bytes = connection.alias_bytes();
+        let (incoming, outgoing) = (connection.alias_in_bytes(), connection.alias_out_bytes());
         (connection.aliases_in, connection.aliases_out) = (None, None);
-        assert!(self.alias_bytes >= bytes);
-        self.alias_bytes -= bytes;
+        assert!(self.alias_in_bytes >= incoming && self.alias_out_bytes >= outgoing);
+        self.alias_in_bytes -= incoming;
+        self.alias_out_bytes -= outgoing;
     }
 }

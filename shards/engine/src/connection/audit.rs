@@ -27,15 +27,18 @@ impl Connections {
     /// If one of them is wrong.
     pub(crate) fn check(&self) {
         let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
-        let (mut pending_acks, mut handing_over, mut aliases) = (0, 0, 0);
+        let (mut pending_acks, mut handing_over, mut aliases) = (0, 0, (0, 0));
+        let mut outbox_memory = self.outboxes.pool.kept_bytes();
         for (id, connection) in self.iter() {
             connection.outbox.check();
             outboxes += connection.outbox.bytes();
+            outbox_memory += connection.outbox.memory_bytes();
             authentications += connection.authentication.as_ref().map_or(0, |known| known.bytes_held());
             let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
             assert!(partial == connection.partial_packet_bytes as usize);
             partial_packets += u64::from(connection.partial_packet_bytes);
-            aliases += connection.alias_bytes();
+            aliases.0 += connection.alias_in_bytes();
+            aliases.1 += connection.alias_out_bytes();
             starved += usize::from(connection.starved);
             let (pending, interest) = self.gate.counts_of(id, connection.ordinal);
             assert!(pending == connection.pending_ack_count as usize);
@@ -49,10 +52,11 @@ impl Connections {
             handing_over += usize::from(connection.phase == Phase::HandingOver);
         }
         assert!(outboxes == self.outboxes.bytes_held);
+        self.outboxes.pool.check(outbox_memory);
         assert!(authentications == self.authentication_bytes);
         assert!(partial_packets == self.partial_packet_bytes);
-        assert!(aliases == self.alias_bytes);
-        assert!(starved == self.starved.len());
+        assert!(aliases == self.alias_bytes());
+        assert!(starved == self.starved.len() + self.delayed.len());
         assert!(self.hand_overs.iter().all(|(id, _)| self.get(*id).is_some()));
         assert!(self.opened.is_empty());
         assert!(handing_over <= self.hand_overs.len());

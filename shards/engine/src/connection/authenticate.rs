@@ -12,6 +12,7 @@ use wire::{PacketType, ReasonCode};
 use super::bounded_write::append_bounded;
 use super::{Close, Connections, Phase};
 use crate::action::Action;
+use crate::base::heap;
 use crate::base::ids::ConnectionId;
 use crate::cause::Cause;
 use crate::limits::Limits;
@@ -64,7 +65,8 @@ pub(super) struct Authentication {
 
 impl Authentication {
     pub(super) fn bytes_held(&self) -> u64 {
-        (self.method.len() + self.connect.len() + self.data.len()) as u64
+        let parts = [self.method.len(), self.connect.len(), self.data.len()];
+        heap::block(size_of::<Self>()) + parts.into_iter().map(heap::block).sum::<u64>()
     }
 }
 

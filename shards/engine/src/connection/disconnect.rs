@@ -43,6 +43,8 @@ pub(crate) enum Close {
     Silently(Cause),
     /// With DISCONNECT, for a client that knows it.
     Told(Cause),
+    /// Not yet: its packet is put back and waits until memory has room, for a time.
+    Wait,
     /// The exchange of authentication has failed: CONNACK or DISCONNECT, by the phase.
     Authentication(Cause),
     /// CONNECT was refused: the client is answered and its end noted.

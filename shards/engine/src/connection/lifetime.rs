@@ -76,6 +76,7 @@ impl Connections {
         }
         if connection.starved {
             self.starved.retain(|&starved| starved != id);
+            self.delayed.retain(|&delayed| delayed != id);
         }
         self.hand_overs.retain(|(handing_over, _)| *handing_over != id);
         assert!(self.outboxes.bytes_held >= connection.outbox.bytes());

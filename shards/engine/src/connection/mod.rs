@@ -34,6 +34,7 @@ use wire::{PACKET_BYTES_MAX, PacketType, ProtocolVersion};
 
 use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
+use crate::base::heap;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
@@ -89,7 +90,7 @@ pub(crate) struct Connection {
     flush_asked: bool,
     /// Bytes were left unconsumed; the host waits for `Resume`.
     paused: bool,
-    /// It waits in the list of connections that are not read for lack of memory or of room in a lane.
+    /// It waits in one of the lists of connections that are not read for lack of room in a lane or of memory.
     starved: bool,
     /// A packet of it is under way, and no other is taken until that one is done.
     held: bool,
@@ -107,6 +108,8 @@ pub(crate) struct Connection {
     partial_packet: Option<Box<Assembler>>,
     /// Bytes that `partial_packet` held when it was last left.
     partial_packet_bytes: u32,
+    /// When it is closed, while it waits for memory.
+    delayed_until: Option<Instant>,
     outbox: Outbox,
     /// The session whose QoS 0 messages are in the outbox; outlives `phase`.
     owner: Option<SessionId>,
@@ -156,6 +159,7 @@ impl Connection {
             has_disconnected: false,
             partial_packet: None,
             partial_packet_bytes: 0,
+            delayed_until: None,
             outbox: Outbox::default(),
             owner: None,
             received_at: now,
@@ -220,9 +224,9 @@ impl Connection {
         }
     }
 
-    /// Whether its outbox may take another message.
-    pub(crate) fn has_outbox_room(&self, limits: &Limits) -> bool {
-        self.outbox.bytes() < u64::from(limits.outbox_bytes_max)
+    /// Whether its outbox may take another message, of at most `bytes_max` bytes before it.
+    pub(crate) fn has_outbox_room(&self, bytes_max: u64) -> bool {
+        self.outbox.bytes() < bytes_max
     }
 
     /// Whether less than half of its outbox is used.
@@ -266,7 +270,7 @@ impl Connection {
 }
 
 /// Outboxes of all connections together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outboxes {
     pool: BufferPool,
     bytes_held: u64,
@@ -296,12 +300,14 @@ pub(crate) struct Connections {
     templates: Templates,
     hasher: Keyed,
     gate: AckGate,
-    /// Connections that are not read for lack of memory or of room in a lane; each at most once.
+    /// Connections that are not read for lack of room in a lane; each at most once.
     starved: VecDeque<ConnectionId>,
     /// The connection that is not read in this step any more, because the step has done its share of work.
     spent: Option<ConnectionId>,
     /// No silence counts before this moment, because nothing could arrive.
     silence_from: Instant,
+    /// Connections whose publish waits for memory; each at most once.
+    delayed: VecDeque<ConnectionId>,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
     hand_overs: Vec<(ConnectionId, Vec<u8>)>,
     /// Sessions whose CONNACK has left; emptied after each packet or event.
@@ -313,20 +319,22 @@ pub(crate) struct Connections {
     authentication_bytes: u64,
     partial_packet_bytes: u64,
     unjudged: UnjudgedBytes,
-    alias_bytes: u64,
+    alias_in_bytes: u64,
+    alias_out_bytes: u64,
 }
 
 impl Connections {
-    pub(crate) fn new(hasher: Keyed, generation_bits: u32) -> Self {
+    pub(crate) fn new(hasher: Keyed, limits: &Limits) -> Self {
         Self {
-            slab: Slab::new(generation_bits),
-            outboxes: Outboxes::default(),
+            slab: Slab::new(limits.generation_bits),
+            outboxes: Outboxes { pool: BufferPool::new(limits.memory_bytes_max), bytes_held: 0 },
             templates: Templates::default(),
             hasher,
             gate: AckGate::new(),
             starved: VecDeque::new(),
             spent: None,
             silence_from: Instant::default(),
+            delayed: VecDeque::new(),
             hand_overs: Vec::new(),
             opened: VecDeque::new(),
             accepted_count: 0,
@@ -334,7 +342,8 @@ impl Connections {
             authentication_bytes: 0,
             partial_packet_bytes: 0,
             unjudged: UnjudgedBytes::default(),
-            alias_bytes: 0,
+            alias_in_bytes: 0,
+            alias_out_bytes: 0,
         }
     }
 
@@ -350,6 +359,18 @@ impl Connections {
     /// Bytes in all outboxes.
     pub(crate) fn outbox_bytes(&self) -> u64 {
         self.outboxes.bytes_held
+    }
+
+    /// Bytes that all outboxes take, by the capacity of their buffers.
+    pub(crate) fn outbox_memory_bytes(&self) -> u64 {
+        self.outboxes.pool.memory_bytes()
+    }
+
+    /// Bytes of slots, of acknowledgements at the gate and of CONNECTs that are handed over.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let starved = heap::block(self.starved.capacity() * size_of::<ConnectionId>());
+        let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
+        self.slab.bytes_held() + self.gate.memory_bytes() + starved + handed_over
     }
 
     pub(crate) fn authentication_bytes(&self) -> u64 {

@@ -12,22 +12,63 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-/// Bytes of the buffers kept for reuse by all outboxes of a shard.
-const BYTES_KEPT: usize = 16 * 1024 * 1024;
+use crate::base::heap;
+
+/// Bytes of the buffers kept for reuse by all outboxes of a shard, at most.
+const BYTES_KEPT_MAX: u64 = 16 * 1024 * 1024;
+/// The part of the ceiling on memory that they may be.
+const KEPT_PART: u64 = 16;
 /// A larger buffer goes back to the allocator.
 const BUFFER_BYTES_KEPT: usize = 2 * PIECE_BYTES;
-/// A tail of this length is sealed, and the next bytes begin another piece. A buffer that grows without bound is copied each time
-/// it doubles, and the system has to find its pages anew for every burst.
+/// Bytes of a piece. A buffer that grows without bound is copied each time it doubles, and the system has to find its pages anew for
+/// every burst.
 const PIECE_BYTES: usize = 64 * 1024;
+/// A tail of this length is sealed, and the next bytes begin another piece: one more short message would double its buffer.
+const SEALED_BYTES: usize = PIECE_BYTES - 6 * 1024;
 
 /// Empty buffers that the outboxes of a shard share, so that an idle connection owns none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BufferPool {
     buffers: Vec<Vec<u8>>,
+    /// Capacity of `buffers`.
     bytes: usize,
+    bytes_max: u64,
+    /// Bytes that all outboxes and `buffers` take: buffers, lists of pieces, and each outbox's shared payloads. A buffer that goes from
+    /// one to the other changes nothing.
+    memory_bytes: u64,
 }
 
 impl BufferPool {
+    /// Empty, under a ceiling on all memory; 0 is none.
+    pub(crate) fn new(memory_bytes_max: u64) -> Self {
+        let bytes_max = BYTES_KEPT_MAX.min(memory_bytes_max.wrapping_sub(1) / KEPT_PART);
+        Self { buffers: Vec::new(), bytes: 0, bytes_max, memory_bytes: 0 }
+    }
+
+    /// Bytes that all outboxes of the shard take, the buffers kept for them included.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes + heap::block(self.buffers.capacity() * size_of::<Vec<u8>>())
+    }
+
+    /// Compares its bytes with those that all outboxes and its own buffers take, for an audit.
+    ///
+    /// # Panics
+    /// If they differ.
+    pub(crate) fn check(&self, memory_bytes: u64) {
+        assert!(self.memory_bytes == memory_bytes);
+        assert!(self.bytes == self.buffers.iter().map(Vec::capacity).sum::<usize>());
+    }
+
+    /// Bytes of the buffers kept, for an audit.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.buffers.iter().map(|buffer| heap::block(buffer.capacity())).sum()
+    }
+
+    fn note(&mut self, before: u64, after: u64) {
+        assert!(self.memory_bytes >= before);
+        self.memory_bytes = self.memory_bytes - before + after;
+    }
+
     fn take(&mut self) -> Vec<u8> {
         let buffer = self.buffers.pop().unwrap_or_default();
         self.bytes -= buffer.capacity();
@@ -36,10 +77,12 @@ impl BufferPool {
 
     fn put(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
-        if self.bytes + bytes <= BYTES_KEPT && (1..=BUFFER_BYTES_KEPT).contains(&bytes) {
+        if (self.bytes + bytes) as u64 <= self.bytes_max && (1..=BUFFER_BYTES_KEPT).contains(&bytes) {
             buffer.clear();
             self.bytes += bytes;
             self.buffers.push(buffer);
+        } else {
+            self.note(heap::block(bytes), 0);
         }
     }
 }
@@ -48,6 +91,16 @@ impl BufferPool {
 enum Content {
     Owned(Vec<u8>),
     Shared(Bytes),
+}
+
+impl Content {
+    /// Gives the memory back: a buffer to the pool, a payload to its other holders.
+    fn release(self, pool: &mut BufferPool) {
+        match self {
+            Self::Owned(buffer) => pool.put(buffer),
+            Self::Shared(payload) => pool.note(heap::block(payload.len()), 0),
+        }
+    }
 }
 
 /// A piece of an outbox, lent to the host to be sent.
@@ -71,6 +124,20 @@ impl Chunk {
             Content::Owned(bytes) => bytes,
             Content::Shared(bytes) => bytes,
         }
+    }
+
+    /// Capacity of its buffer, or the length of its payload.
+    fn capacity(&self) -> u32 {
+        let bytes = match &self.content {
+            Content::Owned(buffer) => buffer.capacity(),
+            Content::Shared(payload) => payload.len(),
+        };
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes that it takes.
+    fn memory_bytes(&self) -> u64 {
+        heap::block(self.capacity() as usize)
     }
 
     /// QoS 0 messages of which the kernel has every byte, in a chunk that was sent in part.
@@ -130,6 +197,8 @@ pub(crate) struct Outbox {
     tail_qos0_count: u32,
     qos0_count: u32,
     lent: bool,
+    /// Capacity of the buffer that is lent, for an audit.
+    lent_capacity: u32,
 }
 
 impl Outbox {
@@ -149,25 +218,53 @@ impl Outbox {
 
     /// Appends the bytes that `write` appends.
     pub(crate) fn append<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        if self.tail.len() >= PIECE_BYTES {
-            self.seal();
+        if self.tail.len() >= SEALED_BYTES {
+            self.seal(pool);
         }
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
         }
-        let before = self.tail.len();
+        let (before, capacity) = (self.tail.len(), self.tail.capacity());
         let result = write(&mut self.tail);
         assert!(self.tail.len() >= before);
         self.bytes += (self.tail.len() - before) as u64;
+        if self.tail.capacity() != capacity {
+            pool.note(heap::block(capacity), heap::block(self.tail.capacity()));
+        }
         result
     }
 
     /// Appends shared bytes without copying them; they end a packet whose head was appended before.
-    pub(crate) fn append_shared(&mut self, bytes: Bytes) {
+    pub(crate) fn append_shared(&mut self, pool: &mut BufferPool, bytes: Bytes) {
         self.bytes += bytes.len() as u64;
-        self.seal();
+        self.seal(pool);
+        pool.note(0, heap::block(bytes.len()));
         let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 };
-        self.sealed.get_or_insert_default().push_back(chunk);
+        self.change_sealed(pool, |sealed| sealed.push_back(chunk));
+    }
+
+    /// Changes the list of pieces, which begins with the first change, and notes its own bytes.
+    fn change_sealed(&mut self, pool: &mut BufferPool, change: impl FnOnce(&mut VecDeque<Chunk>)) {
+        let before = self.list_bytes();
+        change(self.sealed.get_or_insert_default());
+        pool.note(before, self.list_bytes());
+    }
+
+    /// Bytes of the list of pieces, without the pieces.
+    fn list_bytes(&self) -> u64 {
+        self.sealed.as_ref().map_or(0, |sealed| {
+            heap::block(size_of::<VecDeque<Chunk>>()) + heap::block(sealed.capacity() * size_of::<Chunk>())
+        })
+    }
+
+    /// Bytes that it takes, but for a piece that is lent: for an audit.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
+        let lent = if self.lent { heap::block(self.lent_capacity as usize) } else { 0 };
+        heap::block(self.tail.capacity())
+            + sealed.map(Chunk::memory_bytes).sum::<u64>()
+            + self.list_bytes()
+            + lent
     }
 
     /// Counts a QoS 0 message whose last byte was appended just now.
@@ -198,6 +295,7 @@ impl Outbox {
             },
         };
         self.lent = true;
+        self.lent_capacity = chunk.capacity();
         Some(chunk)
     }
 
@@ -213,14 +311,13 @@ impl Outbox {
         chunk.sent_bytes += sent_bytes;
         self.bytes -= sent_bytes as u64;
         if !chunk.as_bytes().is_empty() {
-            self.sealed.get_or_insert_default().push_front(chunk);
+            self.change_sealed(pool, |sealed| sealed.push_front(chunk));
             return 0;
         }
         self.qos0_count -= chunk.qos0_count;
-        if let Content::Owned(buffer) = chunk.content {
-            pool.put(buffer);
-        }
+        chunk.content.release(pool);
         if self.sealed.as_ref().is_some_and(|sealed| sealed.is_empty()) {
+            pool.note(self.list_bytes(), 0);
             self.sealed = None;
         }
         chunk.qos0_count
@@ -234,6 +331,10 @@ impl Outbox {
         assert!(sent <= self.qos0_count);
         let lost = self.qos0_count - sent;
         pool.put(core::mem::take(&mut self.tail));
+        pool.note(self.list_bytes(), 0);
+        for chunk in self.sealed.take().into_iter().flat_map(|sealed| *sealed) {
+            chunk.content.release(pool);
+        }
         *self = Self::default();
         (sent, lost)
     }
@@ -251,7 +352,7 @@ impl Outbox {
     }
 
     /// Closes the tail, so that the next bytes begin a piece of their own.
-    fn seal(&mut self) {
+    fn seal(&mut self, pool: &mut BufferPool) {
         if self.tail.is_empty() {
             return;
         }
@@ -260,7 +361,7 @@ impl Outbox {
             sent_bytes: 0,
             qos0_count: core::mem::take(&mut self.tail_qos0_count),
         };
-        self.sealed.get_or_insert_default().push_back(chunk);
+        self.change_sealed(pool, |sealed| sealed.push_back(chunk));
     }
 }
 
@@ -276,7 +377,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_in_part_comes_first_and_order_holds() {
-        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
         publish(&mut outbox, &mut pool, 1);
         let chunk = outbox.lend().unwrap();
         publish(&mut outbox, &mut pool, 2);
@@ -293,9 +394,9 @@ mod tests {
 
     #[test]
     fn a_shared_payload_keeps_its_place_and_ends_its_message() {
-        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
         outbox.append(&mut pool, |out| out.extend_from_slice(&[0x30, 6, 0, 1, b't']));
-        outbox.append_shared(Bytes::from_static(b"abc"));
+        outbox.append_shared(&mut pool, Bytes::from_static(b"abc"));
         outbox.count_qos0();
         publish(&mut outbox, &mut pool, 9);
         let mut counts = Vec::new();
@@ -311,7 +412,7 @@ mod tests {
 
     #[test]
     fn abandoning_tells_delivered_from_lost_at_the_byte() {
-        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
         for payload in 0..5 {
             publish(&mut outbox, &mut pool, payload);
         }

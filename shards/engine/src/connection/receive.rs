@@ -16,8 +16,6 @@ const PARTIAL_PACKET_BYTES_FREE: u32 = 16 * 1024;
 /// Shortages that keep packets from being taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shortage {
-    /// Memory is above its ceiling.
-    memory: bool,
     /// A lane to another shard is at its bound.
     lanes: bool,
     topics: TopicsHold,
@@ -34,8 +32,8 @@ pub(crate) enum TopicsHold {
 }
 
 impl Shortage {
-    pub(crate) const fn new(memory: bool, lanes: bool, topics: TopicsHold) -> Self {
-        Self { memory, lanes, topics }
+    pub(crate) const fn new(lanes: bool, topics: TopicsHold) -> Self {
+        Self { lanes, topics }
     }
 
     /// Whether a packet of this type waits for the backlog.
@@ -106,13 +104,7 @@ impl Connections {
             connection.paused = true;
             return false;
         }
-        // A 5.0 client is answered 0x97. An older one can only be made to wait, and only with its publishes: its
-        // acknowledgements free memory.
-        let waits_for_memory = shortage.memory
-            && connection.arriving == Some(PacketType::Publish)
-            && !connection.version.is_v5()
-            && connection.is_open();
-        if waits_for_memory || shortage.lanes || shortage.holds(connection.arriving) {
+        if shortage.lanes || shortage.holds(connection.arriving) {
             connection.paused = true;
             if !connection.starved {
                 connection.starved = true;
@@ -183,12 +175,49 @@ impl Connections {
         (connection.phase, connection.version)
     }
 
-    /// Whether any connection waits for memory or for room in a lane.
+    /// A publish of a 3.1.1 client has to wait for memory and was put back: its connection is not read until then. There is no
+    /// reason code to refuse it with, and a connection that is not read slows its client down. But its PINGREQ waits too, so
+    /// after `Limits::close_timeout_ms` it is closed.
+    pub(crate) fn delay(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        turn.counters.packets_received -= 1;
+        let connection = self.current(id);
+        connection.packets_received = connection.packets_received.saturating_sub(1);
+        assert!(connection.is_open() && !connection.starved && connection.delayed_until.is_none());
+        connection.paused = true;
+        connection.starved = true;
+        let until = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
+        connection.delayed_until = Some(until);
+        self.delayed.push_back(id);
+        self.set_timer(turn, id, Some(until));
+    }
+
+    /// Whether any publish waits for memory.
+    pub(crate) fn has_delayed(&self) -> bool {
+        !self.delayed.is_empty()
+    }
+
+    /// Lets connections be read again whose publish waited for memory, as [`Connections::resume_starved`] does.
+    pub(crate) fn resume_delayed(&mut self, turn: &mut Turn<'_>) {
+        while !turn.is_spent() {
+            let Some(id) = self.delayed.pop_front() else { return };
+            turn.spend(1);
+            let Some(connection) = self.slab.get_mut(id.key()) else { continue };
+            assert!(connection.starved && connection.delayed_until.is_some());
+            connection.starved = false;
+            connection.delayed_until = None;
+            if connection.session().is_some() {
+                connection.resume(turn.now, id, turn.actions);
+                self.restart_keep_alive(turn, id);
+            }
+        }
+    }
+
+    /// Whether any connection waits for room in a lane.
     pub(crate) fn has_starved(&self) -> bool {
         !self.starved.is_empty()
     }
 
-    /// Lets connections be read again that waited for memory or for room in a lane, in the order in which they began to
+    /// Lets connections be read again that waited for room in a lane, in the order in which they began to
     /// wait, until the step has done its share of work.
     pub(crate) fn resume_starved(&mut self, turn: &mut Turn<'_>) {
         while !turn.is_spent() {

@@ -36,4 +36,9 @@ impl Connection {
         self.receiving_count = self.receiving_count.saturating_add(1);
         true
     }
+
+    /// A message that was counted is put back: it counts again when it is taken.
+    pub(crate) fn uncount_receiving(&mut self) {
+        self.receiving_count = self.receiving_count.saturating_sub(1);
+    }
 }

@@ -128,7 +128,7 @@ impl Connections {
         id: ConnectionId,
         outgoing: &Outgoing<'_>,
     ) -> bool {
-        let Self { slab, outboxes, hasher, alias_bytes, .. } = self;
+        let Self { slab, outboxes, hasher, alias_out_bytes, .. } = self;
         let Some(connection) = slab.get_mut(id.key()) else { return false };
         assert!(connection.is_open());
         let Outgoing { head, message, shared, topic_hash } = *outgoing;
@@ -161,7 +161,7 @@ impl Connections {
             }
         });
         if let (AliasUse::First(_), Some(aliases)) = (alias, connection.aliases_out.as_mut()) {
-            *alias_bytes += aliases.learned(hasher, message.topic, topic_hash());
+            *alias_out_bytes += aliases.learned(hasher, message.topic, topic_hash());
         }
         outboxes.end_publish(turn, connection, outgoing);
         true
@@ -195,7 +195,7 @@ impl Outboxes {
         if let Some(payload) = outgoing.shared {
             assert!(payload.len() == outgoing.message.payload.len());
             self.bytes_held += payload.len() as u64;
-            connection.outbox.append_shared(payload.clone());
+            connection.outbox.append_shared(&mut self.pool, payload.clone());
         }
         if outgoing.head.qos() == QoS::AtMostOnce {
             connection.outbox.count_qos0();

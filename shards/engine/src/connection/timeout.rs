@@ -34,6 +34,10 @@ impl Connections {
                 Some(Close::Silently(Cause::ConnectTimeout))
             }
             Phase::Accepting(_) | Phase::Open(_) => {
+                if let Some(until) = connection.delayed_until {
+                    assert!(turn.now >= until);
+                    return Some(Close::Silently(Cause::PublishDelayed));
+                }
                 // While we do not read it, or it waits for CONNACK, the silence is ours.
                 if connection.paused || !connection.is_open() {
                     connection.received_at = turn.now;
@@ -107,8 +111,13 @@ impl Connections {
         // enough.
         connection.silence_ms_max = if keep_alive_s == 0 { 0 } else { u32::from(keep_alive_s) * 1500 + 1 };
         connection.received_at = turn.now;
-        let silence_ms_max = u64::from(connection.silence_ms_max);
-        let deadline = (keep_alive_s > 0).then(|| turn.now.plus_ms(silence_ms_max));
+        self.restart_keep_alive(turn, id);
+    }
+
+    /// Begins to wait for the next packet anew.
+    pub(super) fn restart_keep_alive(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let silence_ms_max = u64::from(self.current(id).silence_ms_max);
+        let deadline = (silence_ms_max > 0).then(|| turn.now.plus_ms(silence_ms_max));
         self.set_timer(turn, id, deadline);
     }
 

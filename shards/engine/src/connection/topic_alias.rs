@@ -11,6 +11,7 @@ use core::num::NonZeroU16;
 use hashbrown::HashTable;
 
 use crate::base::hash::Keyed;
+use crate::base::heap;
 
 /// A shorter topic is sent without an alias, which costs three bytes itself.
 const TOPIC_BYTES_MIN: usize = 8;
@@ -21,12 +22,16 @@ pub(super) struct IncomingAliases {
     topics: Vec<Box<str>>,
     /// Of the topics, a lent one included.
     text_bytes: usize,
+    /// Bytes that they take on the heap.
+    heap_bytes: u64,
 }
 
 impl IncomingAliases {
     /// Bytes held: the table and its topics.
     pub(super) fn bytes_held(&self) -> u64 {
-        (size_of::<Self>() + self.topics.capacity() * size_of::<Box<str>>() + self.text_bytes) as u64
+        heap::block(size_of::<Self>())
+            + heap::block(self.topics.capacity() * size_of::<Box<str>>())
+            + self.heap_bytes
     }
 
     /// Sets an alias, unless the topics would be longer than `bytes_max` together.
@@ -40,6 +45,7 @@ impl IncomingAliases {
         if text_bytes > bytes_max as usize {
             return false;
         }
+        self.heap_bytes = self.heap_bytes - heap::block(replaced.len()) + heap::block(topic.len());
         if self.topics.len() <= index {
             self.topics.resize_with(index + 1, Box::default);
         }
@@ -68,6 +74,7 @@ pub(crate) struct OutgoingAliases {
     by_topic: HashTable<u16>,
     alias_max: u16,
     text_bytes: usize,
+    heap_bytes: u64,
 }
 
 /// How a topic goes out.
@@ -82,13 +89,14 @@ pub(crate) enum AliasUse {
 
 impl OutgoingAliases {
     pub(crate) fn new(alias_max: u16) -> Self {
-        Self { topics: Vec::new(), by_topic: HashTable::new(), alias_max, text_bytes: 0 }
+        Self { topics: Vec::new(), by_topic: HashTable::new(), alias_max, text_bytes: 0, heap_bytes: 0 }
     }
 
     /// Bytes held: the table and its topics.
     pub(super) fn bytes_held(&self) -> u64 {
-        let tables = self.topics.capacity() * size_of::<Box<str>>() + self.by_topic.allocation_size();
-        (size_of::<Self>() + tables + self.text_bytes) as u64
+        let table = self.topics.capacity() * size_of::<Box<str>>();
+        let own = heap::block(size_of::<Self>()) + self.by_topic.allocation_size() as u64;
+        own + heap::block(table) + self.heap_bytes
     }
 
     /// How the topic goes out: without an alias where the topics would be longer than `bytes_max` together. `hash` is asked for
@@ -115,6 +123,7 @@ impl OutgoingAliases {
         let index = u16::try_from(self.topics.len()).expect("at most `alias_max`");
         assert!(index < self.alias_max);
         self.text_bytes += topic.len();
+        self.heap_bytes += heap::block(topic.len());
         self.topics.push(topic.into());
         let topics = &self.topics;
         self.by_topic

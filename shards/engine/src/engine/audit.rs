@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::{Engine, Rooms};
 use crate::connection::Connection;
 use crate::counters::DropReason;
+use crate::memory::{Held, MemoryKind};
 use crate::publish::Delivery;
 use crate::session::Session;
 
@@ -59,6 +60,8 @@ pub struct Audit {
     pub interests: (usize, usize),
     /// Page requests that are open: of this shard to others, and of others to this shard.
     pub page_requests: (u32, usize),
+    /// Bytes of everything that goes with its owner: no slot or buffer is kept for it.
+    pub owned_bytes: u64,
 }
 
 impl Engine {
@@ -81,7 +84,7 @@ impl Engine {
         let Rooms { topics, delivery, retained, shared, mesh, .. } = &self.rooms;
         self.rooms.check_connections();
         self.rooms.check_messages();
-        self.rooms.check_sessions();
+        self.rooms.check_sessions(&self.held);
         delivery.connections.check();
         delivery.check_unfinished();
         self.rooms.backlog.check(&delivery.sessions, &delivery.connections);
@@ -109,7 +112,24 @@ impl Engine {
             waiting_outbound: mesh.outbound().waiting_count(),
             interests: (mesh.interests().counts().0, shared.remote().len()),
             page_requests: retained.page_request_counts(),
+            owned_bytes: self.owned_bytes(),
         }
+    }
+}
+
+impl Engine {
+    fn owned_bytes(&self) -> u64 {
+        let kinds = self.memory_use();
+        let owned = [
+            MemoryKind::PartialPackets,
+            MemoryKind::Authentications,
+            MemoryKind::AliasesIn,
+            MemoryKind::AliasesOut,
+            MemoryKind::Wills,
+            MemoryKind::Retained,
+        ];
+        let of_sessions = self.held.deliveries() + self.held.replays();
+        of_sessions + owned.map(|kind| kinds.of_kind(kind)).iter().sum::<u64>()
     }
 }
 
@@ -134,9 +154,9 @@ impl Rooms {
     }
 
     /// Each session's own counts are right, and it is a member of the groups by which it holds something.
-    fn check_sessions(&self) {
+    fn check_sessions(&self, held: &Held) {
         let Self { topics, delivery, .. } = self;
-        delivery.sessions.check();
+        delivery.sessions.check(held);
         let subscriptions =
             delivery.sessions.iter().map(|(_, session)| session.subscriptions().count() as usize);
         assert!(subscriptions.sum::<usize>() == topics.subscription_count());

@@ -95,6 +95,7 @@ impl Rooms {
         let (phase, version) = (connection.phase(), connection.version());
         match *close {
             Close::Silently(_) | Close::Refused => {}
+            Close::Wait => unreachable!("the packet is put back"),
             // CONNACK before the connection is open [MQTT-4.12.0-4], DISCONNECT afterwards [MQTT-4.12.1-2]. The session
             // of the client, if it had one before, is untouched by the first.
             Close::Authentication(cause) if phase == Phase::Authenticating => {
@@ -201,7 +202,7 @@ impl Rooms {
             if turn.is_spent() {
                 return false;
             }
-            if session.forget_replay() {
+            if session.forget_replay(turn.held_mut()) {
                 turn.spend(1);
             } else if topics.unsubscribe_one(session.subscriptions_mut()) {
                 turn.spend(SUBSCRIPTION_WORK);

@@ -17,6 +17,7 @@ use crate::connection::connect::{
     set_session_present,
 };
 use crate::connection::{Admission, Close};
+use crate::memory::Budget;
 use crate::session::will::Will;
 use crate::turn::Turn;
 
@@ -81,11 +82,16 @@ impl Rooms {
     }
 
     /// The reason to refuse a CONNECT at this moment, if there is one.
-    fn connect_refusal(&self, turn: &Turn<'_>, admission: Admission, connect: &Connect<'_>) -> Option<Cause> {
+    fn connect_refusal(
+        &mut self,
+        turn: &mut Turn<'_>,
+        admission: Admission,
+        connect: &Connect<'_>,
+    ) -> Option<Cause> {
         match admission {
             Admission::TurnAway => Some(Cause::TooManyConnections),
             Admission::Serve if self.stopping => Some(Cause::Stopping),
-            Admission::Serve => refusal(turn.limits, connect, self.is_over_ceiling(turn)),
+            Admission::Serve => refusal(turn.limits, connect, self.refuses(turn, Budget::Clients)),
         }
     }
 
@@ -125,6 +131,9 @@ impl Rooms {
             // Before anything changes: a client that cannot be answered must not take a session over.
             return Err(self.refuse(turn, id, connect, Cause::ConnackTooLong));
         };
+        if known.is_none() && self.pressure.refuses(Budget::Clients) {
+            return Err(self.refuse(turn, id, connect, Cause::SessionMemory));
+        }
         if is_full && known.is_none() {
             return Err(self.refuse(turn, id, connect, Cause::TooManySessions));
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Rooms;
 use super::fan_out::Source;
 use super::publish::spend_match;
+use crate::memory::Budget;
 use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::{ForwardedPublish, GroupKeys};
 use crate::message::origin::Origin;
@@ -99,7 +100,8 @@ impl Rooms {
             self.retained.apply_update(origin);
             let messages = &self.delivery.messages;
             // Its publisher was told that it is taken, so one that has no room is at least counted.
-            if self.retained.store().is_full_for(turn.limits, messages, &message) {
+            let is_refused = !message.payload.is_empty() && self.pressure.refuses(Budget::Retained);
+            if is_refused || self.retained.store().is_full_for(turn.limits, messages, &message) {
                 turn.counters.retained_refused += 1;
             } else {
                 self.retain(turn, &mut fan_out, publish.publisher, origin);
@@ -111,6 +113,7 @@ impl Rooms {
                 self.retained.watermarks_mut().require(home, origin);
             }
         }
+        let offered_count = fan_out.offered_count();
         if let Some(cut) = cut {
             let stage = Stage::Subscribers(cut);
             let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
@@ -119,5 +122,6 @@ impl Rooms {
             self.delivery.finish(&fan_out);
         }
         self.return_filters(filters);
+        self.count_unweighed(turn, &message, offered_count);
     }
 }

@@ -110,7 +110,7 @@ impl Rooms {
                 self.retained.on_retained(turn, &mut self.delivery, id, &answer, attached);
             }
             ShardMessage::PageEnd(id, cursor) => {
-                self.retained.on_page_end(&mut self.delivery.sessions, source, id, cursor);
+                self.retained.on_page_end(turn, &mut self.delivery.sessions, source, id, cursor);
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Engine, Rooms};
 use crate::base::ids::ConnectionId;
 use crate::counters::Counters;
-use crate::memory::MemoryUse;
+use crate::memory::{Elsewhere, MemoryLevel, MemoryUse};
 
 impl Engine {
     /// Whether every other shard knows everything that this one announced. At start, connections are
@@ -124,7 +124,23 @@ impl Engine {
     /// Bytes held, by kind.
     #[must_use]
     pub fn memory_use(&self) -> MemoryUse {
-        self.rooms.memory_use()
+        self.rooms.memory_use(&self.timers, &self.held)
+    }
+
+    /// Where the memory of the process stands between its marks.
+    #[must_use]
+    pub fn memory_level(&self) -> MemoryLevel {
+        self.rooms.pressure.level()
+    }
+
+    /// What the other shards of the process take, which counts against the same ceiling.
+    pub fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
+        self.rooms.pressure.set_elsewhere(elsewhere);
+    }
+
+    /// The host holds `bytes` for its connections: they count as the engine's own.
+    pub fn set_host_bytes(&mut self, bytes: u64) {
+        self.rooms.host_bytes = bytes;
     }
 
     /// Grows whenever the result of [`Engine::export`] has changed.

@@ -14,6 +14,7 @@ use crate::cause::Cause;
 use crate::connection::Close;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::connect::has_valid_payload_format;
+use crate::memory::Budget;
 use crate::message::borrowed::{Message, PlainPacket};
 use crate::message::origin::Origin;
 use crate::publish::admission::{Routed, refusal};
@@ -74,6 +75,9 @@ impl Rooms {
                 Err(Close::Told(Cause::AliasAboveMaximum))
             }
             (Some(topic), Some(alias)) => {
+                if self.pressure.refuses(Budget::Subscriptions) {
+                    return Err(Close::Told(Cause::AliasMemory));
+                }
                 if !self.delivery.connections.set_alias(turn.limits, id, alias, topic.as_str()) {
                     // Not 0x94: an alias within the announced maximum is never invalid [MQTT-3.3.2-9].
                     return Err(Close::Told(Cause::AliasBytes));
@@ -131,7 +135,7 @@ impl Rooms {
                 // Nothing answers QoS 0. A client that names a topic which is never accepted has to be told all the same;
                 // want of room passes, and its cost is counted.
                 Routed::Refused(ReasonCode::TopicNameInvalid) => Err(Close::Told(Cause::TopicLevels)),
-                Routed::Refused(_) | Routed::Taken { .. } => Ok(()),
+                Routed::Refused(_) | Routed::Delayed { .. } | Routed::Taken { .. } => Ok(()),
             },
             (QoS::AtLeastOnce, Some(packet_id)) => self.count_receiving(turn, id).and_then(|()| {
                 let routed = self.route(turn, message, Some(session));
@@ -168,7 +172,7 @@ impl Rooms {
         self.count_receiving(turn, id)?;
         let routed = self.route(turn, message, Some(session_id));
         if matches!(routed, Routed::Taken { .. } | Routed::UnderWay) {
-            self.delivery.sessions.of_connection(session_id).record_received(packet_id);
+            self.delivery.sessions.of_connection(session_id).record_received(turn, packet_id);
         }
         self.answer(turn, id, AckKind::PubRec, packet_id, routed)
     }
@@ -262,6 +266,15 @@ impl Rooms {
             Routed::Refused(reason) if is_v5 => (reason, false),
             // 3.1.1 has no way to refuse but to close [MQTT-3.3.5-2].
             Routed::Refused(reason) => return Err(Close::Silently(Cause::PublishRefused(reason))),
+            Routed::Delayed { .. } if is_v5 => (ReasonCode::QuotaExceeded, false),
+            Routed::Delayed { payload_bytes } => {
+                // As if it had not come yet.
+                turn.counters.messages_received -= 1;
+                turn.counters.payload_bytes_received -= payload_bytes;
+                turn.counters.publishes_refused -= 1;
+                self.delivery.connections.current(id).uncount_receiving();
+                return Err(Close::Wait);
+            }
         };
         let ack = PendingAck::Ack(kind, packet_id, reason);
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
@@ -305,7 +318,7 @@ impl Rooms {
         message: Message<'_>,
         publisher: Option<SessionId>,
     ) -> Routed {
-        if let Some(reason) = refusal(turn.limits, &message, || self.is_over_ceiling(turn)) {
+        if let Some(reason) = refusal(turn.limits, &message) {
             turn.counters.publishes_refused += 1;
             return Routed::Refused(reason);
         }
@@ -315,10 +328,9 @@ impl Rooms {
         if spend_match(turn, found, &filters) {
             self.keep_long_match(publisher, message.topic, found);
         }
-        if self.has_no_room_to_retain(turn, &message, fingerprint) {
+        if let Some(refused) = self.refusal_for_room(turn, &message, &filters, fingerprint) {
             self.return_filters(filters);
-            turn.counters.publishes_refused += 1;
-            return Routed::Refused(ReasonCode::QuotaExceeded);
+            return refused;
         }
         let sequence = self.delivery.next_publish();
         let retained_by = publisher.filter(|_| message.retain).and_then(|id| self.publisher_of(id));
@@ -348,6 +360,7 @@ impl Rooms {
             self.retain(turn, &mut fan_out, retained_by, origin);
         }
         let must_persist = message.retain || is_promised;
+        self.count_unweighed(turn, &message, own_count + other_count);
         if let Some(stage) = stage {
             let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
             self.return_filters(filters);
@@ -364,6 +377,22 @@ impl Rooms {
         let must_persist = fan_out.must_persist() || must_persist;
         self.delivery.finish(&fan_out);
         Routed::Taken { offered_count, must_persist }
+    }
+
+    /// How a publish fares that there is no room for, which counts it; `None` if there is.
+    fn refusal_for_room(
+        &self,
+        turn: &mut Turn<'_>,
+        message: &Message<'_>,
+        filters: &[u32],
+        fingerprint: u64,
+    ) -> Option<Routed> {
+        let refused = self.memory_refusal(message, filters, fingerprint).or_else(|| {
+            let is_full = self.has_no_room_to_retain(turn, message, fingerprint);
+            is_full.then_some(Routed::Refused(ReasonCode::QuotaExceeded))
+        })?;
+        turn.counters.publishes_refused += 1;
+        Some(refused)
     }
 
     /// Replaces or, with an empty payload, removes the retained message of a topic [MQTT-3.3.1-5, -6].

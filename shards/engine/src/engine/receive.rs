@@ -1,7 +1,7 @@
 //! Received bytes: cut into packets, and each packet given to its handler.
 
 use wire::packet::{Connect, Packet, Publish};
-use wire::{Frame, Malformed, PacketType, ProtocolVersion};
+use wire::{Assembler, Frame, Malformed, PacketType, ProtocolVersion};
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
@@ -10,6 +10,7 @@ use crate::connection::first_bytes::stranger;
 use crate::connection::receive::Shortage;
 use crate::connection::{Admission, Close, Connection, Phase};
 use crate::event::Consumed;
+use crate::memory::Budget;
 use crate::session::Acknowledged;
 use crate::turn::Turn;
 
@@ -60,6 +61,8 @@ impl Rooms {
                 }
             }
             turn.spend(PACKET_WORK);
+            // Only while memory is short may a packet have to be put back.
+            let mark = self.pressure.refuses(Budget::Messages).then(|| (assembler.mark(), rest));
             let outcome = match assembler.next(&mut rest, phase.packet_bytes_max(turn.limits)) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
@@ -68,13 +71,27 @@ impl Rooms {
                 }
                 Err(malformed) => Err(self.unreadable(turn, id, malformed, rest)),
             };
-            if let Err(close) = outcome {
-                self.close(turn, id, &close);
+            match (outcome, mark) {
+                (Ok(()), _) => {}
+                (Err(Close::Wait), Some((mark, before))) => {
+                    assembler.put_back(mark, before.len() - rest.len());
+                    rest = before;
+                    self.delivery.connections.delay(turn, id);
+                    break;
+                }
+                (Err(close), _) => self.close(turn, id, &close),
             }
             self.settle(turn);
         }
+        self.store_partial_packet(turn, id, assembler);
+        turn.counters.bytes_received -= rest.len() as u64;
+        Consumed { goes_on, ..Consumed::of(bytes.len() - rest.len()) }
+    }
+
+    /// Stores the part of a packet that has come, and closes who takes too much by it.
+    fn store_partial_packet(&mut self, turn: &mut Turn<'_>, id: ConnectionId, assembler: Assembler) {
         let has_grown = self.delivery.connections.store_partial_packet(id, assembler);
-        if has_grown && self.memory_use().is_over_ceiling_in_all(turn.limits) {
+        if has_grown && self.refuses(turn, Budget::Messages) {
             turn.counters.partial_packets_refused += 1;
             self.close(turn, id, &Close::Told(Cause::PartialPacket));
         }
@@ -82,8 +99,6 @@ impl Rooms {
         while let Some(debtor) = self.delivery.connections.unjudged_debtor(turn.limits) {
             self.close(turn, debtor, &Close::Authentication(Cause::UnjudgedBytes));
         }
-        turn.counters.bytes_received -= rest.len() as u64;
-        Consumed { goes_on, ..Consumed::of(bytes.len() - rest.len()) }
     }
 
     /// Whether one more packet of a connection may be taken.
@@ -96,8 +111,7 @@ impl Rooms {
                 return false;
             }
         }
-        let shortage =
-            Shortage::new(self.is_over_ceiling(turn), !self.mesh.outbound().has_room(), self.backlog.hold());
+        let shortage = Shortage::new(!self.mesh.outbound().has_room(), self.backlog.hold());
         self.delivery.connections.has_credit(turn, id, first_byte, shortage)
     }
 

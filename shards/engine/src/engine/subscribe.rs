@@ -18,6 +18,7 @@ use crate::connection::bounded_write::append_bounded;
 use crate::connection::reason_string::{MATCH_NODES, reason_string};
 use crate::connection::{Close, Connection};
 use crate::limits::Limits;
+use crate::memory::Budget;
 use crate::session::replays::{ReplayShards, ReplayTerms, Since};
 use crate::shared::reassignment::Leaving;
 use crate::turn::Turn;
@@ -225,11 +226,12 @@ impl Rooms {
         if filter.levels().count() > usize::from(turn.limits.topic_levels_max) {
             return ReasonCode::TopicFilterInvalid;
         }
-        let over_ceiling = self.is_over_ceiling(turn);
+        // The broker's own topics are always there to be read: they say what is wrong.
+        let is_refused = self.refuses(turn, Budget::Subscriptions) && !self.may_read_sys(turn, filter);
         let Self { topics, delivery, .. } = self;
         let session = delivery.sessions.of_connection(id);
         let is_full = session.subscriptions().count() >= turn.limits.subscriptions_per_session_max;
-        if (is_full || over_ceiling) && !topics.holds(id.index(), filter) {
+        if (is_full || is_refused) && !topics.holds(id.index(), filter) {
             return ReasonCode::QuotaExceeded;
         }
         if !topics.fits(filter, turn.limits.match_nodes_max) {
@@ -250,7 +252,7 @@ impl Rooms {
                 replays.update(filter.filter(), terms);
             }
             if wants_retained {
-                self.start_replay(id, filter, terms);
+                self.start_replay(turn, id, filter, terms);
             }
         }
         match options.qos {
@@ -269,7 +271,13 @@ impl Rooms {
     }
 
     /// Starts to send the retained messages of a filter to a session.
-    fn start_replay(&mut self, id: SessionId, filter: &TopicFilter<'_>, terms: ReplayTerms) {
+    fn start_replay(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        filter: &TopicFilter<'_>,
+        terms: ReplayTerms,
+    ) {
         assert!(filter.share_name().is_none());
         let placement = self.mesh.placement();
         let shards = if filter.has_wildcard() {
@@ -284,6 +292,7 @@ impl Rooms {
         let since = Since::new(self.delivery.publish_sequence(), self.mesh.announced());
         let session = self.delivery.sessions.of_connection(id);
         session.replays_or_new().start(filter.filter(), terms, shards, since);
+        session.note_replays(turn.held_mut());
     }
 
     /// One filter of an UNSUBSCRIBE. A group that the session leaves is noted in `leaving`.
@@ -301,6 +310,7 @@ impl Rooms {
             && filter.share_name().is_none()
         {
             replays.cancel(filter.filter());
+            session.note_replays(turn.held_mut());
         }
         leaving.record(topics, filter);
         if topics.unsubscribe(session.subscriptions_mut(), id.index(), filter) {

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 use wire::TopicFilter;
 
+use crate::base::heap;
 use crate::base::shard_set::ShardSet;
 use crate::topic::tree::Tree;
 
@@ -56,6 +57,14 @@ impl Interests {
     /// Filters that other shards have an interest in: those without wildcards and those with.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.exact.shards.len(), self.wild.count)
+    }
+
+    /// Bytes of both tables. Groups of filters without wildcards count by their number.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let exact = self.exact.shards.allocation_size() + self.exact.groups.allocation_size();
+        let groups = self.exact.groups.len() as u64 * heap::block(size_of::<[u64; 4]>());
+        let wild = heap::block(self.wild.by_filter.capacity() * size_of::<usize>());
+        exact as u64 + groups + wild + self.wild.count as u64 * heap::block(size_of::<Interest>())
     }
 
     /// The shards that want a topic, by its fingerprint and the filters that the tree matched.

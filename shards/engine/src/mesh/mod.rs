@@ -169,6 +169,7 @@ impl Mesh {
     /// If one of them is wrong.
     pub(crate) fn check(&self, tree: &Tree) {
         assert!(self.outbound.is_counted_right());
+        assert!(self.outbound.is_memory_right());
         let own = self.placement.own();
         assert!(self.seen[usize::from(own)] == 0);
         let others = self.placement.others();

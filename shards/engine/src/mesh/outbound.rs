@@ -17,6 +17,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::base::heap;
+
 /// Bytes of a block: many small messages, one item of a lane.
 pub const BLOCK_BYTES: usize = 8 * 1024;
 /// Items that may wait for a lane before new packets are refused. The items of one packet come on top: two for
@@ -57,6 +59,16 @@ pub enum InboundItem<'a> {
     Block(&'a [u8]),
     /// An [`OutboundItem::Oversized`].
     Oversized(&'a OversizedItem),
+}
+
+impl OutboundItem {
+    /// Bytes that it takes beside its own struct. A payload counts here too while the store has it as well.
+    fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Block(block) => heap::block(block.capacity()),
+            Self::Oversized(item) => heap::block(item.head.capacity()) + heap::block(item.payload.len()),
+        }
+    }
 }
 
 /// The items that wait for one lane.
@@ -108,18 +120,35 @@ pub(crate) struct Outbound {
     /// Lanes at their bound. It is counted here because every packet asks for it.
     full_count: u32,
     empties: Vec<Vec<u8>>,
+    /// Bytes of waiting items, of open blocks and of empty ones.
+    memory_bytes: u64,
 }
 
 impl Outbound {
     pub(crate) fn new(shard_count: u16) -> Self {
         let mut lanes = Vec::new();
         lanes.resize_with(usize::from(shard_count), Default::default);
-        Self { lanes, full_count: 0, empties: Vec::new() }
+        Self { lanes, full_count: 0, empties: Vec::new(), memory_bytes: 0 }
     }
 
     /// Whether one more packet may be taken: no lane is far behind.
     pub(crate) fn has_room(&self) -> bool {
         self.full_count == 0
+    }
+
+    /// Bytes of everything that waits, and of the empty blocks.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Whether its bytes are what a walk over all lanes finds, for an audit.
+    pub(crate) fn is_memory_right(&self) -> bool {
+        let lanes = self.lanes.iter().flatten().map(|waiting| {
+            heap::block(waiting.open.capacity())
+                + waiting.items.iter().map(OutboundItem::memory_bytes).sum::<u64>()
+        });
+        let empties = self.empties.iter().map(|block| heap::block(block.capacity()));
+        lanes.chain(empties).sum::<u64>() == self.memory_bytes
     }
 
     /// Whether the count of full lanes is what a walk over all lanes finds.
@@ -140,19 +169,20 @@ impl Outbound {
     /// The next item for a lane; an open block is closed if nothing else waits.
     pub(crate) fn take(&mut self, target: u16, lane: LaneKind) -> Option<OutboundItem> {
         let waiting = &mut self.lanes[usize::from(target)][lane as usize];
-        if let Some(outbound) = waiting.pop(&mut self.full_count) {
-            return Some(outbound);
-        }
-        if waiting.open.is_empty() {
-            return None;
-        }
-        Some(OutboundItem::Block(core::mem::take(&mut waiting.open)))
+        let waits = waiting.pop(&mut self.full_count).or_else(|| {
+            let is_open = !waiting.open.is_empty();
+            is_open.then(|| OutboundItem::Block(core::mem::take(&mut waiting.open)))
+        })?;
+        assert!(self.memory_bytes >= waits.memory_bytes());
+        self.memory_bytes -= waits.memory_bytes();
+        Some(waits)
     }
 
     /// Takes an empty block back.
     pub(crate) fn recycle(&mut self, mut block: Vec<u8>) {
         if self.empties.len() < BLOCKS_KEPT && block.capacity() >= BLOCK_BYTES {
             block.clear();
+            self.memory_bytes += heap::block(block.capacity());
             self.empties.push(block);
         }
     }
@@ -167,7 +197,7 @@ impl Outbound {
         payload: Option<&Bytes>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Self { lanes, full_count, empties } = self;
+        let Self { lanes, full_count, empties, memory_bytes } = self;
         let waiting = &mut lanes[usize::from(target)][lane as usize];
         let bytes_max = 4 + bytes_max;
         if payload.is_some() || bytes_max > BLOCK_BYTES {
@@ -176,14 +206,19 @@ impl Outbound {
             write(&mut head);
             assert!(!head.is_empty() && head.len() <= bytes_max);
             let oversized = OversizedItem { head, payload: payload.cloned().unwrap_or_default() };
-            waiting.push(OutboundItem::Oversized(oversized), full_count);
+            let item = OutboundItem::Oversized(oversized);
+            *memory_bytes += item.memory_bytes();
+            waiting.push(item, full_count);
             return;
         }
         if waiting.open.len() + bytes_max > BLOCK_BYTES {
             waiting.seal(full_count);
         }
         if waiting.open.capacity() == 0 {
-            waiting.open = empties.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
+            waiting.open = empties.pop().unwrap_or_else(|| {
+                *memory_bytes += heap::block(BLOCK_BYTES);
+                Vec::with_capacity(BLOCK_BYTES)
+            });
         }
         let at = waiting.open.len();
         waiting.open.extend_from_slice(&[0; 4]);

@@ -11,14 +11,24 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use wire::QoS;
 
+use crate::base::heap;
 use crate::base::ids::MessageKey;
 use crate::base::time::Instant;
+use crate::limits::Limits;
 use crate::message::borrowed::Message;
 
 /// A payload longer than this is shared between outboxes; a shorter one is copied, which is cheaper.
 pub(crate) const SHARED_PAYLOAD_BYTES_MIN: usize = 4096;
 /// A freed slot keeps its buffer for the next message up to this size.
 const BUFFER_BYTES_KEPT: usize = 1024;
+/// Bytes of the buffers that all freed slots keep at most: a store that held much and is empty gives it back.
+const BYTES_KEPT_MAX: u64 = 4 * 1024 * 1024;
+/// The part of the ceiling on memory that they may be.
+const KEPT_PART: u64 = 64;
+/// Slots of a store that was emptied are given back above this number, so many at a time.
+const SLOTS_KEPT: usize = 4096;
+/// What a shared payload takes beside its bytes: the reference count of `Bytes`.
+const SHARED_HEAD_BYTES: usize = 24;
 const NONE: u32 = u32::MAX;
 
 /// A message that owns its bytes.
@@ -107,18 +117,34 @@ impl StoredMessage {
         (self.bytes.len() + self.shared_payload.as_ref().map_or(0, Bytes::len)) as u64
     }
 
+    /// Bytes that it takes beside its own struct.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let shared = self.shared_payload.as_ref();
+        self.buffer_bytes()
+            + shared.map_or(0, |shared| heap::block(shared.len()) + heap::block(SHARED_HEAD_BYTES))
+    }
+
     /// The payload, if it is shared rather than copied.
     pub(crate) fn shared_payload(&self) -> Option<&Bytes> {
         self.shared_payload.as_ref()
     }
 
-    /// Lets go of its bytes, but for a buffer that is small enough to be kept.
-    fn clear(&mut self) {
+    /// Bytes of its buffer.
+    fn buffer_bytes(&self) -> u64 {
+        heap::block(self.bytes.capacity())
+    }
+
+    /// Lets go of its bytes, but for a buffer that is small enough to be kept, if it `may_keep` one.
+    fn clear(&mut self, may_keep: bool) {
         self.shared_payload = None;
         self.topic_bytes = 0;
         self.forwarded_bytes = 0;
         self.bytes.clear();
-        self.bytes.shrink_to(BUFFER_BYTES_KEPT);
+        if !may_keep {
+            self.bytes = Vec::new();
+        } else if self.bytes.capacity() > BUFFER_BYTES_KEPT {
+            self.bytes.shrink_to(BUFFER_BYTES_KEPT);
+        }
     }
 }
 
@@ -147,11 +173,27 @@ pub(crate) struct MessageStore {
     vacant: u32,
     len: u32,
     bytes_held: u64,
+    /// Of the messages held, beside their slots.
+    heap_bytes: u64,
+    /// Of the buffers that vacant slots keep.
+    kept_bytes: u64,
+    kept_bytes_max: u64,
+    /// Slots of a time when the store was larger, given back piece by piece.
+    retired: Vec<Slot>,
 }
 
 impl MessageStore {
-    pub(crate) const fn new() -> Self {
-        Self { slots: Vec::new(), vacant: NONE, len: 0, bytes_held: 0 }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: NONE,
+            len: 0,
+            bytes_held: 0,
+            heap_bytes: 0,
+            kept_bytes: 0,
+            kept_bytes_max: BYTES_KEPT_MAX.min(limits.memory_bytes_max.wrapping_sub(1) / KEPT_PART),
+            retired: Vec::new(),
+        }
     }
 
     /// Messages held.
@@ -164,18 +206,51 @@ impl MessageStore {
         self.bytes_held
     }
 
+    /// Bytes of everything: slots, buffers and payloads.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        heap::block((self.slots.len() + self.retired.capacity()) * size_of::<Slot>())
+            + self.heap_bytes
+            + self.kept_bytes
+    }
+
+    /// Bytes that one message takes in the store.
+    pub(crate) fn memory_bytes_of(&self, key: MessageKey) -> u64 {
+        size_of::<Slot>() as u64 + self.held(key).heap_bytes()
+    }
+
+    /// Whether it has no slots to give back.
+    pub(crate) fn is_tidy(&self) -> bool {
+        self.retired.is_empty()
+    }
+
+    /// Gives slots back that an emptied store does not need, some at a time.
+    pub(crate) fn end_step(&mut self) {
+        if !self.retired.is_empty() {
+            self.retired.truncate(self.retired.len().saturating_sub(SLOTS_KEPT));
+            if self.retired.is_empty() {
+                self.retired = Vec::new();
+            }
+        }
+    }
+
     /// Recomputes both counts and compares the holders of each message with `holders_of`, for an audit.
     ///
     /// # Panics
     /// If one of them is wrong.
     pub(crate) fn check(&self, holders_of: impl Fn(MessageKey) -> u32) {
-        let (mut len, mut bytes_held) = (0, 0);
+        let (mut len, mut bytes_held, mut heap_bytes, mut kept_bytes) = (0, 0, 0, 0);
         for (index, slot) in (0u32..).zip(&self.slots) {
             assert!(slot.holders == holders_of(MessageKey::new(index)));
             len += u32::from(slot.holders > 0);
-            bytes_held += if slot.holders > 0 { slot.message.bytes_held() } else { 0 };
+            if slot.holders > 0 {
+                bytes_held += slot.message.bytes_held();
+                heap_bytes += slot.message.heap_bytes();
+            } else {
+                kept_bytes += slot.message.heap_bytes();
+            }
         }
         assert!(len == self.len && bytes_held == self.bytes_held);
+        assert!(heap_bytes == self.heap_bytes && kept_bytes == self.kept_bytes);
         let (mut at, mut vacant_count) = (self.vacant, 0);
         while let Some(slot) = self.slots.get(at as usize) {
             assert!(slot.holders == 0 && vacant_count < self.slots.len());
@@ -190,9 +265,11 @@ impl MessageStore {
         let slot = &mut self.slots[index as usize];
         assert!(slot.holders == 0);
         self.vacant = slot.vacant_next;
+        self.kept_bytes -= slot.message.buffer_bytes();
         slot.message.assign(message, shared);
         slot.holders = 1;
         self.bytes_held += slot.message.bytes_held();
+        self.heap_bytes += slot.message.heap_bytes();
         self.len += 1;
         MessageKey::new(index)
     }
@@ -216,9 +293,16 @@ impl MessageStore {
         assert!(self.bytes_held >= bytes && self.len > 0);
         self.bytes_held -= bytes;
         self.len -= 1;
-        slot.message.clear();
+        let memory = slot.message.heap_bytes();
+        assert!(self.heap_bytes >= memory);
+        self.heap_bytes -= memory;
+        slot.message.clear(self.kept_bytes < self.kept_bytes_max);
+        self.kept_bytes += slot.message.buffer_bytes();
         slot.vacant_next = self.vacant;
         self.vacant = key.index();
+        if self.len == 0 && self.slots.len() > SLOTS_KEPT {
+            self.retire();
+        }
     }
 
     /// A message that is held.
@@ -239,6 +323,16 @@ impl MessageStore {
     /// Bytes this message holds.
     pub(crate) fn bytes_of(&self, key: MessageKey) -> u64 {
         self.held(key).bytes_held()
+    }
+
+    /// Begins anew after a time with many messages: their slots are given back in pieces.
+    fn retire(&mut self) {
+        assert!(self.len == 0 && self.bytes_held == 0);
+        if self.retired.is_empty() {
+            self.retired = core::mem::take(&mut self.slots);
+            self.vacant = NONE;
+            self.kept_bytes = 0;
+        }
     }
 
     fn held(&self, key: MessageKey) -> &StoredMessage {
@@ -278,7 +372,7 @@ mod tests {
 
     #[test]
     fn the_last_holder_frees_and_the_slot_is_used_again() {
-        let mut store = MessageStore::new();
+        let mut store = MessageStore::new(&Limits::default());
         let payload = vec![7u8; SHARED_PAYLOAD_BYTES_MIN];
         let key = store.put(&message(&payload), Some(&Bytes::copy_from_slice(&payload)));
         store.hold(key);
@@ -296,7 +390,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "holders > 0")]
     fn a_message_that_nobody_holds_cannot_be_read() {
-        let mut store = MessageStore::new();
+        let mut store = MessageStore::new(&Limits::default());
         let key = store.put(&message(b"x"), None);
         store.release(key);
         store.view(key);
@@ -304,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_copy_reuses_its_buffer_and_is_the_same_message() {
-        let mut store = MessageStore::new();
+        let mut store = MessageStore::new(&Limits::default());
         let payload = vec![7u8; SHARED_PAYLOAD_BYTES_MIN];
         let shared = Bytes::copy_from_slice(&payload);
         let mut copy = StoredMessage::default();

@@ -18,22 +18,16 @@ pub(crate) enum Routed {
     Refused(ReasonCode),
     /// It is taken, and its fan-out goes on in later steps.
     UnderWay,
+    /// Somebody would have to keep it, and there is no memory for that now: a client that cannot be told waits.
+    Delayed {
+        payload_bytes: u64,
+    },
 }
 
-/// The reason to refuse a publish for its topic or for want of memory, if there is one. The broker's own messages are
-/// few and small, and always taken.
-pub(crate) fn refusal(
-    limits: &Limits,
-    message: &Message<'_>,
-    is_over_ceiling: impl FnOnce() -> bool,
-) -> Option<ReasonCode> {
+/// The reason to refuse a publish for its topic, if there is one.
+pub(crate) fn refusal(limits: &Limits, message: &Message<'_>) -> Option<ReasonCode> {
     // A topic of so many levels has at least one byte less than that.
     let may_be_deep = message.topic.len() >= usize::from(limits.topic_levels_max);
-    if is_sys(message.topic) {
-        None
-    } else if may_be_deep && message.topic.split('/').count() > usize::from(limits.topic_levels_max) {
-        Some(ReasonCode::TopicNameInvalid)
-    } else {
-        is_over_ceiling().then_some(ReasonCode::QuotaExceeded)
-    }
+    let is_deep = may_be_deep && message.topic.split('/').count() > usize::from(limits.topic_levels_max);
+    (is_deep && !is_sys(message.topic)).then_some(ReasonCode::TopicNameInvalid)
 }

@@ -10,7 +10,6 @@ use crate::base::ids::{ConnectionId, MessageKey};
 use crate::connection::Connection;
 use crate::connection::send::Outgoing;
 use crate::counters::DropReason;
-use crate::limits::Limits;
 use crate::message::borrowed::Message;
 use crate::message::stored::{SHARED_PAYLOAD_BYTES_MIN, StoredMessage};
 use crate::session::Session;
@@ -162,7 +161,7 @@ impl Delivery {
             Plan::Drop(DropReason::Expired)
         } else {
             let connection = session.connection().and_then(|id| Some((id, connections.get(id)?)));
-            plan(turn.limits, session, connection, grant.qos, fan_out.live.is_some())
+            plan(turn, session, connection, grant.qos, fan_out.live.is_some())
         };
         if let (Plan::Send(_) | Plan::Queue, Some(live)) = (&plan, fan_out.live)
             && let Some(replays) = session.replays_mut()
@@ -170,6 +169,7 @@ impl Delivery {
             let topic = fan_out.message.topic;
             let topic_hash = *fan_out.topic_hash.get_or_init(|| hasher.bytes(topic.as_bytes()));
             replays.record_live(topic_hash, live, turn.limits.replay_topics_max);
+            session.note_replays(turn.held_mut());
         }
         match plan {
             Plan::Send(connection) => self.offer_now(turn, index, connection, &grant, fan_out),
@@ -204,20 +204,20 @@ impl Delivery {
         }
         let key = self.keep(fan_out);
         let session = self.sessions.of_member_mut(index);
-        let packet_id = session.start_inflight(turn.limits, key, grant.clone());
+        let packet_id = session.start_inflight(turn, key, grant.clone());
         let outgoing = fan_out.outgoing(grant, Some(packet_id));
         if self.connections.send(turn, to, &outgoing, is_only) {
             self.messages.hold(key);
             fan_out.must_persist |= session.is_persistent();
         } else {
-            session.cancel_inflight(packet_id);
+            session.cancel_inflight(turn, packet_id);
             session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
         }
     }
 }
 
 fn plan(
-    limits: &Limits,
+    turn: &Turn<'_>,
     session: &Session,
     connection: Option<(ConnectionId, &Connection)>,
     qos: QoS,
@@ -229,7 +229,7 @@ fn plan(
             // Messages that were queued while the client was absent come first [MQTT-4.6.0-5].
             if session.has_queued_qos0() {
                 Plan::Queue
-            } else if connection.has_outbox_room(limits) {
+            } else if connection.has_outbox_room(turn.outbox_bytes_max()) {
                 Plan::Send(id)
             } else if is_live {
                 Plan::Drop(DropReason::OutboxFull)
@@ -238,12 +238,12 @@ fn plan(
                 Plan::Queue
             }
         }
-        (QoS::AtMostOnce, None) if limits.queue_qos0_offline && session.is_persistent() => Plan::Queue,
+        (QoS::AtMostOnce, None) if turn.limits.queue_qos0_offline && session.is_persistent() => Plan::Queue,
         (QoS::AtMostOnce, None) => Plan::Drop(DropReason::Offline),
         (QoS::AtLeastOnce | QoS::ExactlyOnce, Some((id, connection))) => {
-            let may_send = session.may_send_now(limits)
+            let may_send = session.may_send_now(turn.limits)
                 && connection.send_quota() > 0
-                && connection.has_outbox_room(limits);
+                && connection.has_outbox_room(turn.outbox_bytes_max());
             if may_send { Plan::Send(id) } else { Plan::Queue }
         }
         (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => Plan::Queue,

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use crate::base::hash::Keyed;
 use crate::base::ids::SessionId;
 use crate::connection::Connections;
+use crate::limits::Limits;
 use crate::message::stored::{MessageStore, StoredMessage};
 use crate::session::Session;
 use crate::session::table::Sessions;
@@ -39,11 +40,11 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(hasher: Keyed, generation_bits: u32) -> Self {
+    pub(crate) fn new(hasher: Keyed, limits: &Limits) -> Self {
         Self {
             sessions: Sessions::new(hasher),
-            connections: Connections::new(hasher, generation_bits),
-            messages: MessageStore::new(),
+            connections: Connections::new(hasher, limits),
+            messages: MessageStore::new(limits),
             hasher,
             publish_sequence: 0,
             unfinished: VecDeque::new(),

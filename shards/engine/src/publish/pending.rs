@@ -57,7 +57,7 @@ impl Delivery {
     /// The send quota of a connection, while its outbox has room.
     fn quota_of(&self, turn: &Turn<'_>, to: ConnectionId) -> Option<u16> {
         let connection = self.connections.get(to)?;
-        connection.has_outbox_room(turn.limits).then_some(connection.send_quota())
+        connection.has_outbox_room(turn.outbox_bytes_max()).then_some(connection.send_quota())
     }
 
     /// One step of redelivery [MQTT-4.4.0-1]; `false` when there is none or no room.
@@ -82,7 +82,7 @@ impl Delivery {
                     session.end_redelivery(packet_id, true);
                 } else {
                     // The client now accepts less than when the message was first sent [MQTT-3.1.2-25].
-                    session.give_up_redelivery(packet_id);
+                    session.give_up_redelivery(turn, packet_id);
                     self.messages.release(key);
                     session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
                 }
@@ -107,7 +107,7 @@ impl Delivery {
         let sent = self.connections.send_alone(turn, to, &outgoing);
         if !sent {
             if let Some(packet_id) = packet_id {
-                session.cancel_inflight(packet_id);
+                session.cancel_inflight(turn, packet_id);
             }
             session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
         }

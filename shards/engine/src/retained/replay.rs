@@ -106,11 +106,13 @@ impl Retained {
     ) -> Option<PageQuery> {
         let session = delivery.sessions.get_mut(id)?;
         let Some((filter, mut replay)) = session.replays_mut()?.take_next() else {
-            session.drop_finished_replays();
+            session.note_replays(turn.held_mut());
             return None;
         };
         if replay.target() != self.own {
-            return self.request_page(&mut delivery.sessions, id, filter, replay);
+            let query = self.request_page(&mut delivery.sessions, id, filter, replay);
+            delivery.sessions.get_mut(id)?.note_replays(turn.held_mut());
+            return query;
         }
         let (terms, since) = (replay.terms(), replay.since());
         let own = terms.options.no_local.then(|| self.fingerprints.of_publisher(session.client_id()));
@@ -133,7 +135,7 @@ impl Retained {
         }
         let session = delivery.sessions.get_mut(id)?;
         session.replays_or_new().finish_page(filter, replay);
-        session.drop_finished_replays();
+        session.note_replays(turn.held_mut());
         None
     }
 
@@ -221,6 +223,7 @@ impl Retained {
     /// A page that this shard requested of `source` is complete.
     pub(crate) fn on_page_end(
         &mut self,
+        turn: &mut Turn<'_>,
         sessions: &mut Sessions,
         source: u16,
         id: RequestId,
@@ -232,7 +235,7 @@ impl Retained {
         self.unblock();
         let Some(session) = sessions.get_mut(id.session()) else { return };
         if session.replays_mut().is_some_and(|replays| replays.end_request(id.number(), cursor)) {
-            session.drop_finished_replays();
+            session.note_replays(turn.held_mut());
             self.schedule(sessions, id.session());
         }
     }

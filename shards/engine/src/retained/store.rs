@@ -12,9 +12,11 @@ use core::ops::Bound;
 
 use wire::TopicFilter;
 
+use crate::base::heap;
 use crate::base::ids::MessageKey;
 use crate::base::timer_wheel::TimerId;
 use crate::limits::Limits;
+use crate::memory::tree_entry_bytes;
 use crate::message::borrowed::Message;
 use crate::message::origin::Origin;
 use crate::message::stored::MessageStore;
@@ -81,11 +83,20 @@ pub(crate) struct RetainedStore {
     bytes_held: u64,
     /// Messages of the broker's own topics, which no limit counts.
     sys_count: usize,
+    /// Bytes of entries and topics.
+    entry_bytes: u64,
+    /// Bytes that its messages take in the store of messages.
+    message_bytes: u64,
 }
 
 impl RetainedStore {
     pub(crate) fn len(&self) -> usize {
         self.by_topic.len()
+    }
+
+    /// Bytes of entries and topics, and those that its messages take in the store of messages.
+    pub(crate) fn memory_bytes(&self) -> (u64, u64) {
+        (self.entry_bytes, self.message_bytes)
     }
 
     /// Messages that clients retained.
@@ -129,6 +140,8 @@ impl RetainedStore {
         messages.hold(key);
         let is_sys = is_sys(topic);
         self.bytes_held += if is_sys { 0 } else { messages.bytes_of(key) };
+        self.entry_bytes += entry_bytes(topic);
+        self.message_bytes += messages.memory_bytes_of(key);
         let timer = |deadline| turn.timers.insert(deadline, Timer::RetainedExpiry(key));
         retained.timer = message.expires_at.map(timer);
         if let Some(known) = self.by_topic.get_mut(topic) {
@@ -204,6 +217,9 @@ impl RetainedStore {
         assert!(sys.len() == self.sys_count);
         let bytes = clients.iter().map(|(_, retained)| messages.bytes_of(retained.message));
         assert!(bytes.sum::<u64>() == self.bytes_held);
+        assert!(self.by_topic.keys().map(|topic| entry_bytes(topic)).sum::<u64>() == self.entry_bytes);
+        let memory = self.by_topic.values().map(|retained| messages.memory_bytes_of(retained.message));
+        assert!(memory.sum::<u64>() == self.message_bytes);
         for (topic, retained) in &self.by_topic {
             let message = messages.view(retained.message);
             assert!(message.topic == &**topic);
@@ -226,6 +242,11 @@ impl RetainedStore {
         let bytes = if is_sys(topic) { 0 } else { messages.bytes_of(retained.message) };
         assert!(self.bytes_held >= bytes);
         self.bytes_held -= bytes;
+        assert!(self.entry_bytes >= entry_bytes(topic));
+        self.entry_bytes -= entry_bytes(topic);
+        let message_bytes = messages.memory_bytes_of(retained.message);
+        assert!(self.message_bytes >= message_bytes);
+        self.message_bytes -= message_bytes;
         messages.release(retained.message);
     }
 
@@ -268,6 +289,11 @@ impl RetainedStore {
     }
 }
 
+/// Bytes of a message's entry, beside those of the message itself.
+fn entry_bytes(topic: &str) -> u64 {
+    tree_entry_bytes(size_of::<(Box<str>, RetainedEntry)>()) + heap::block(topic.len())
+}
+
 /// The text with which every topic begins that `filter` matches.
 fn literal_prefix(filter: &str) -> &str {
     let end = filter.find(['+', '#']).unwrap_or(filter.len());
@@ -290,13 +316,15 @@ mod tests {
 
     #[test]
     fn slices_of_any_size_visit_every_match_once_in_order() {
-        let (mut store, mut messages) = (RetainedStore::default(), MessageStore::new());
+        let (mut store, mut messages) = (RetainedStore::default(), MessageStore::new(&Limits::default()));
         let topics = ["a", "a/b", "a/b/c", "a0", "a/x", "b/b", "$SYS/a", "/", "a/b/"];
         let origin = Origin { shard: 0, sequence: 1 };
         let (limits, mut actions, mut counters) = (Limits::default(), Actions::new(), Counters::default());
         let (mut timers, mut endings) = (Timers::new(Instant::default(), 32), Vec::new());
+        let mut held = crate::memory::Held::default();
         let now = Instant::default();
-        let mut turn = Turn::new(now, &limits, &mut actions, &mut counters, &mut timers, &mut endings);
+        let mut turn =
+            Turn::new(now, &limits, &mut actions, (&mut counters, &mut held), &mut timers, &mut endings);
         for topic in topics {
             let view = Message {
                 topic,

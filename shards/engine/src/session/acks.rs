@@ -100,13 +100,15 @@ impl Session {
     }
 
     /// Notes a QoS 2 Packet Identifier of the client until PUBREL.
-    pub(crate) fn record_received(&mut self, packet_id: PacketId) {
-        let received = &mut self.deliveries.get_or_insert_default().received;
-        let at = received.binary_search(&packet_id.get());
-        assert!(at.is_err());
-        if let Err(at) = at {
-            received.insert(at, packet_id.get());
-        }
+    pub(crate) fn record_received(&mut self, turn: &mut Turn<'_>, packet_id: PacketId) {
+        self.change_deliveries(turn.held_mut(), |deliveries| {
+            let received = &mut deliveries.received;
+            let at = received.binary_search(&packet_id.get());
+            assert!(at.is_err());
+            if let Err(at) = at {
+                received.insert(at, packet_id.get());
+            }
+        });
     }
 
     fn stage_of(&self, packet_id: PacketId) -> Option<(Stage, QoS)> {
@@ -123,6 +125,10 @@ impl Session {
     ) -> Acknowledged {
         let ended = self.deliveries.as_mut().and_then(|deliveries| deliveries.window.finish(packet_id));
         let Some(inflight) = ended else { return Acknowledged::Already };
+        if inflight.grant().heap_bytes() > 0 {
+            let after = self.delivery_bytes();
+            turn.held_mut().note_deliveries(after + inflight.grant().heap_bytes(), after);
+        }
         match inflight.stage() {
             Stage::Publish(message) => messages.release(message),
             Stage::Release => {}

@@ -6,6 +6,7 @@
 use super::Session;
 use super::grant::{Undelivered, Via};
 use super::inflight::Stage;
+use crate::memory::Held;
 use crate::message::stored::MessageStore;
 
 impl Session {
@@ -15,16 +16,29 @@ impl Session {
     }
 
     /// Puts everything in flight into the order in which it was first sent.
-    pub(super) fn begin_giving_up(&mut self) {
-        if let Some(deliveries) = &mut self.deliveries {
-            deliveries.window.rewind();
-            deliveries.received = alloc::vec::Vec::new();
+    pub(super) fn begin_giving_up(&mut self, held: &mut Held) {
+        if self.deliveries.is_some() {
+            self.change_deliveries(held, |deliveries| {
+                deliveries.window.rewind();
+                deliveries.received = alloc::vec::Vec::new();
+            });
         }
     }
 
     /// Takes out the next message that it had not delivered, or a handshake that was open, in the order in which it was or
     /// would have been sent. The caller takes over the hold, and counts. `None` once nothing is left.
-    pub(crate) fn take_undelivered(&mut self, messages: &MessageStore) -> Option<Undelivered> {
+    pub(crate) fn take_undelivered(
+        &mut self,
+        held: &mut Held,
+        messages: &MessageStore,
+    ) -> Option<Undelivered> {
+        let before = self.delivery_bytes();
+        let undelivered = self.take_undelivered_unnoted(messages);
+        held.note_deliveries(before, self.delivery_bytes());
+        undelivered
+    }
+
+    fn take_undelivered_unnoted(&mut self, messages: &MessageStore) -> Option<Undelivered> {
         assert!(self.has_ended);
         let deliveries = self.deliveries.as_mut()?;
         if let Some(packet_id) = deliveries.window.next_resend() {
@@ -46,12 +60,14 @@ impl Session {
     }
 
     /// Forgets one of its replays; `false` once none is left.
-    pub(crate) fn forget_replay(&mut self) -> bool {
+    pub(crate) fn forget_replay(&mut self, held: &mut Held) -> bool {
         assert!(self.has_ended);
         let Some(replays) = &mut self.replays else { return false };
         let was_there = replays.forget_one();
-        if !was_there {
-            self.replays = None;
+        if was_there {
+            self.note_replays(held);
+        } else {
+            self.forget_replays(held);
         }
         was_there
     }

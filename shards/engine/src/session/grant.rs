@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use wire::{QoS, SubscriptionId};
 
+use crate::base::heap;
 use crate::base::ids::MessageKey;
 use crate::topic::groups::GroupTag;
 
@@ -22,6 +23,14 @@ impl Identifiers {
             Self::None => &[],
             Self::One(identifier) => core::slice::from_ref(identifier),
             Self::Many(identifiers) => identifiers,
+        }
+    }
+
+    /// Bytes that they take beside the grant.
+    fn heap_bytes(&self) -> u64 {
+        match self {
+            Self::None | Self::One(_) => 0,
+            Self::Many(identifiers) => heap::block(identifiers.capacity() * size_of::<SubscriptionId>()),
         }
     }
 
@@ -58,6 +67,11 @@ pub(crate) struct Grant {
 const _: () = assert!(size_of::<Grant>() == 32);
 
 impl Grant {
+    /// Bytes that it takes beside its own struct.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        self.identifiers.heap_bytes()
+    }
+
     /// How the message came to the session.
     pub(crate) fn via(&self) -> Via {
         self.group.map_or(Via::Own, Via::Group)

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use wire::{PacketId, QoS};
 
 use super::grant::Grant;
+use crate::base::heap;
 use crate::base::ids::MessageKey;
 use crate::topic::groups::GroupTag;
 
@@ -76,11 +77,26 @@ pub(crate) struct Window {
     /// QoS 1 messages in flight that came by a group which the session has left since, with the group's key: their
     /// delivery is completed all the same [MQTT-3.10.4-3].
     former_groups: BTreeMap<PacketId, u64>,
+    /// Bytes of grants beside their slots.
+    grant_bytes: u64,
 }
 
 impl Window {
     pub(crate) fn count(&self) -> u16 {
         self.count
+    }
+
+    /// Whether a message with this grant takes no memory but an unused slot.
+    pub(super) fn has_slot_for(&self, grant: &Grant) -> bool {
+        usize::from(self.count) < self.slots.len() && grant.heap_bytes() == 0
+    }
+
+    /// Bytes that it takes beside its own struct and its messages. Groups that the session has left count nothing: few remember
+    /// one.
+    pub(super) fn heap_bytes(&self) -> u64 {
+        heap::block(self.slots.capacity() * size_of::<Option<Inflight>>())
+            + heap::block(self.resend.capacity() * size_of::<PacketId>())
+            + self.grant_bytes
     }
 
     /// Takes the next unused Packet Identifier for a message that is sent now [MQTT-2.2.1-4].
@@ -102,6 +118,7 @@ impl Window {
         while self.slots[self.cursor].is_some() {
             self.cursor = (self.cursor + 1) % self.slots.len();
         }
+        self.grant_bytes += grant.heap_bytes();
         let index = self.cursor;
         self.slots[index] = Some(Inflight { stage, grant, holds_quota: true, sequence: self.sequence });
         self.sequence += 1;
@@ -124,6 +141,7 @@ impl Window {
         let inflight = self.slots.get_mut(usize::from(packet_id.get()) - 1)?.take()?;
         assert!(self.count > 0);
         self.count -= 1;
+        self.grant_bytes -= inflight.grant.heap_bytes();
         if !self.former_groups.is_empty() {
             self.former_groups.remove(&packet_id);
         }
@@ -198,6 +216,7 @@ impl Window {
     /// If some of it is wrong.
     pub(crate) fn check(&self) {
         assert!(self.iter().count() == usize::from(self.count));
+        assert!(self.iter().map(|inflight| inflight.grant.heap_bytes()).sum::<u64>() == self.grant_bytes);
         assert!(self.iter().all(|inflight| inflight.sequence < self.sequence));
         for &packet_id in self.former_groups.keys() {
             assert!(self.get(packet_id).is_some_and(|inflight| inflight.grant.group.is_none()));

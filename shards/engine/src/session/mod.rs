@@ -21,12 +21,14 @@ use alloc::vec::Vec;
 use compact_str::CompactString;
 use wire::{PacketId, QoS};
 
+use crate::base::heap;
 use crate::base::ids::{ConnectionId, MessageKey, SessionId};
 use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
 use crate::cause::Cause;
 use crate::counters::{Counters, DropReason};
 use crate::limits::{Limits, QueueFull};
+use crate::memory::Held;
 use crate::message::stored::MessageStore;
 use crate::timer::Timers;
 use crate::topic::groups::GroupTag;
@@ -59,6 +61,14 @@ impl Deliveries {
     /// Nothing waits to be sent: the next message may go out at once without overtaking one.
     fn has_no_backlog(&self) -> bool {
         self.queue.is_empty() && !self.window.has_resend()
+    }
+
+    /// Bytes that it takes, without its messages.
+    fn heap_bytes(&self) -> u64 {
+        heap::block(size_of::<Self>())
+            + self.window.heap_bytes()
+            + self.queue.heap_bytes()
+            + heap::block(self.received.capacity() * size_of::<u16>())
     }
 
     /// No state is left, so all of it can be forgotten.
@@ -205,20 +215,85 @@ impl Session {
 
     /// Takes a Packet Identifier for a message that is sent now; the window has room. The window does not hold the
     /// message: the caller does so on its behalf.
-    pub(crate) fn start_inflight(&mut self, limits: &Limits, message: MessageKey, grant: Grant) -> PacketId {
-        let window = &mut self.deliveries.get_or_insert_default().window;
-        assert!(window.count() < limits.inflight_max);
-        window.start(Stage::Publish(message), grant)
+    pub(crate) fn start_inflight(
+        &mut self,
+        turn: &mut Turn<'_>,
+        message: MessageKey,
+        grant: Grant,
+    ) -> PacketId {
+        assert!(self.inflight_count() < turn.limits.inflight_max);
+        let stage = Stage::Publish(message);
+        if let Some(deliveries) = &mut self.deliveries
+            && deliveries.window.has_slot_for(&grant)
+        {
+            return deliveries.window.start(stage, grant);
+        }
+        self.change_deliveries(turn.held_mut(), |deliveries| deliveries.window.start(stage, grant))
     }
 
     /// Gives a Packet Identifier back whose message could not be sent.
-    pub(crate) fn cancel_inflight(&mut self, packet_id: PacketId) {
-        let cancelled = self.deliveries.as_mut().and_then(|deliveries| deliveries.window.finish(packet_id));
+    pub(crate) fn cancel_inflight(&mut self, turn: &mut Turn<'_>, packet_id: PacketId) {
+        let cancelled =
+            self.change_deliveries(turn.held_mut(), |deliveries| deliveries.window.finish(packet_id));
         assert!(cancelled.is_some());
+    }
+
+    /// Changes the deliveries, which begin with the first change, and notes by how much they grow or shrink.
+    fn change_deliveries<R>(&mut self, held: &mut Held, change: impl FnOnce(&mut Deliveries) -> R) -> R {
+        let before = self.delivery_bytes();
+        let deliveries = self.deliveries.get_or_insert_default();
+        let result = change(deliveries);
+        let after = deliveries.heap_bytes();
+        if before != after {
+            held.note_deliveries(before, after);
+        }
+        result
+    }
+
+    /// Bytes of its deliveries, without their messages.
+    fn delivery_bytes(&self) -> u64 {
+        self.deliveries.as_ref().map_or(0, |deliveries| deliveries.heap_bytes())
+    }
+
+    /// Notes by how much its replays have grown or shrunk, and forgets them if nothing is left of them.
+    pub(crate) fn note_replays(&mut self, held: &mut Held) {
+        if let Some(replays) = &mut self.replays {
+            let (before, after) = replays.note();
+            held.note_replays(before, after);
+            if replays.is_done() {
+                self.forget_replays(held);
+            }
+        }
+    }
+
+    /// Forgets its replays, whatever is left of them.
+    fn forget_replays(&mut self, held: &mut Held) {
+        if let Some(replays) = self.replays.take() {
+            held.note_replays(replays.noted_bytes(), 0);
+        }
+    }
+
+    /// Bytes that it takes beside its slot: its identifier, if that is a long one.
+    fn identifier_bytes(&self) -> u64 {
+        if self.client_id.is_heap_allocated() { heap::block(self.client_id.capacity()) } else { 0 }
     }
 
     /// Queues a message, or drops one and counts it as `Limits::queue_full` says. Returns whether it was queued.
     pub(crate) fn enqueue(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        messages: &mut MessageStore,
+        message: MessageKey,
+        grant: Grant,
+    ) -> bool {
+        let before = self.delivery_bytes();
+        let is_queued = self.enqueue_unnoted(turn, id, messages, message, grant);
+        turn.held_mut().note_deliveries(before, self.delivery_bytes());
+        is_queued
+    }
+
+    fn enqueue_unnoted(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
@@ -262,10 +337,11 @@ impl Session {
     /// acknowledged or the session ends [MQTT-3.10.4-3].
     pub(crate) fn leave_groups(
         &mut self,
-        totals: &mut Counters,
+        turn: &mut Turn<'_>,
         messages: &MessageStore,
         key_of: impl Fn(GroupTag) -> Option<u64>,
     ) -> Vec<(MessageKey, u64)> {
+        let before = self.delivery_bytes();
         let Some(deliveries) = &mut self.deliveries else { return Vec::new() };
         deliveries.window.leave_groups(&key_of);
         let group_key = |queued: &Queued| queued.grant.group.and_then(&key_of);
@@ -273,7 +349,8 @@ impl Session {
         let left: Vec<_> =
             left.iter().filter_map(|queued| Some((queued.message, group_key(queued)?))).collect();
         let count = u32::try_from(left.len()).unwrap_or(u32::MAX);
-        self.ledger.count_dropped(totals, &self.client_id, DropReason::Reassigned, count);
+        self.ledger.count_dropped(turn.counters, &self.client_id, DropReason::Reassigned, count);
+        turn.held_mut().note_deliveries(before, self.delivery_bytes());
         left
     }
 
@@ -288,11 +365,6 @@ impl Session {
 
     pub(crate) fn replays_or_new(&mut self) -> &mut Replays {
         self.replays.get_or_insert_default()
-    }
-
-    /// Forgets the replays if nothing is left of them.
-    pub(crate) fn drop_finished_replays(&mut self) {
-        self.replays.take_if(|replays| replays.is_done());
     }
 
     /// Notes that its replays are in a list of those that go on; `false` if they are in one already.

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use wire::QoS;
 
 use super::grant::Grant;
+use crate::base::heap;
 use crate::base::ids::MessageKey;
 use crate::limits::Limits;
 use crate::message::stored::MessageStore;
@@ -17,6 +18,9 @@ pub(crate) struct Queued {
     pub(crate) message: MessageKey,
     pub(crate) grant: Grant,
 }
+
+/// Entries of a queue that is not made smaller once it is empty.
+const ENTRIES_KEPT: usize = 64;
 
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Queued>() == 40);
@@ -28,6 +32,8 @@ pub(crate) struct Queue {
     messages: VecDeque<Queued>,
     bytes: u64,
     qos0_count: u32,
+    /// Bytes of grants beside their entries.
+    grant_bytes: u64,
 }
 
 impl Queue {
@@ -41,6 +47,11 @@ impl Queue {
 
     pub(crate) fn qos0_count(&self) -> u32 {
         self.qos0_count
+    }
+
+    /// Bytes that it takes beside its own struct and its messages.
+    pub(super) fn heap_bytes(&self) -> u64 {
+        heap::block(self.messages.capacity() * size_of::<Queued>()) + self.grant_bytes
     }
 
     /// Whether one more message may be queued, unless it is a very large one.
@@ -63,6 +74,7 @@ impl Queue {
         self.qos0_count += u32::from(grant.qos == QoS::AtMostOnce);
         self.bytes += messages.bytes_of(message);
         messages.hold(message);
+        self.grant_bytes += grant.heap_bytes();
         self.messages.push_back(Queued { message, grant });
         assert!(self.qos0_count as usize <= self.messages.len());
     }
@@ -71,6 +83,10 @@ impl Queue {
     pub(crate) fn pop(&mut self, messages: &MessageStore) -> Option<Queued> {
         let queued = self.messages.pop_front()?;
         self.forget(messages, &queued);
+        // A queue that was long must not keep its entries for ever.
+        if self.messages.capacity() > ENTRIES_KEPT && self.messages.len() < self.messages.capacity() / 4 {
+            self.messages.shrink_to((self.messages.capacity() / 2).max(ENTRIES_KEPT));
+        }
         assert!(!self.is_empty() || (self.bytes == 0 && self.qos0_count == 0));
         Some(queued)
     }
@@ -84,6 +100,7 @@ impl Queue {
         let all = core::mem::take(&mut self.messages);
         let (wanted, left) = all.into_iter().partition(|queued| is_wanted(queued));
         self.messages = left;
+        self.messages.shrink_to(self.messages.len() * 2);
         let wanted: VecDeque<Queued> = wanted;
         for queued in &wanted {
             self.forget(messages, queued);
@@ -104,6 +121,8 @@ impl Queue {
         assert!(qos0.count() == self.qos0_count as usize);
         let bytes: u64 = self.messages.iter().map(|queued| messages.bytes_of(queued.message)).sum();
         assert!(bytes == self.bytes);
+        let grants = self.messages.iter().map(|queued| queued.grant.heap_bytes());
+        assert!(grants.sum::<u64>() == self.grant_bytes);
     }
 
     fn forget(&mut self, messages: &MessageStore, queued: &Queued) {
@@ -111,5 +130,6 @@ impl Queue {
         assert!(self.bytes >= bytes);
         self.bytes -= bytes;
         self.qos0_count -= u32::from(queued.grant.qos == QoS::AtMostOnce);
+        self.grant_bytes -= queued.grant.heap_bytes();
     }
 }

@@ -30,17 +30,29 @@ impl Session {
     }
 
     /// The first delivery cannot be sent again: the client accepts less than before [MQTT-3.1.2-25].
-    pub(crate) fn give_up_redelivery(&mut self, packet_id: PacketId) {
+    pub(crate) fn give_up_redelivery(&mut self, turn: &mut Turn<'_>, packet_id: PacketId) {
         if let Some(deliveries) = &mut self.deliveries {
             deliveries.window.pop_resend(packet_id);
         }
-        self.cancel_inflight(packet_id);
+        self.cancel_inflight(turn, packet_id);
     }
 
     /// Takes the first message out of the queue if the connection's `send_quota` and the window allow it. Expired ones are
     /// dropped on the way, as far as the step's share of work allows. A message with a Packet Identifier is in the window now, which takes over its hold; another's hold
     /// goes to the caller.
     pub(crate) fn dequeue(
+        &mut self,
+        turn: &mut Turn<'_>,
+        messages: &mut MessageStore,
+        send_quota: u16,
+    ) -> Option<(Queued, Option<PacketId>)> {
+        let before = self.delivery_bytes();
+        let dequeued = self.dequeue_unnoted(turn, messages, send_quota);
+        turn.held_mut().note_deliveries(before, self.delivery_bytes());
+        dequeued
+    }
+
+    fn dequeue_unnoted(
         &mut self,
         turn: &mut Turn<'_>,
         messages: &mut MessageStore,

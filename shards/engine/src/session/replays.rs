@@ -10,7 +10,9 @@ use alloc::collections::BTreeMap;
 use wire::SubscriptionId;
 use wire::packet::SubscribeOptions;
 
+use crate::base::heap;
 use crate::base::ids::SessionId;
+use crate::memory::tree_entry_bytes;
 use crate::message::origin::Origin;
 
 /// A position in a retained store, which is ordered by topic.
@@ -31,6 +33,10 @@ impl Cursor {
             Self::At(topic) => (Some(topic), false),
             Self::After(topic) => (Some(topic), true),
         }
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        self.topic().0.map_or(0, |topic| heap::block(topic.len()))
     }
 
     pub(crate) fn from_topic(topic: Option<&str>, is_seen: bool) -> Self {
@@ -190,6 +196,12 @@ impl Replay {
     }
 }
 
+/// Bytes of a replay in its place among the others.
+fn entry_bytes(filter: &str, replay: &Replay) -> u64 {
+    let entry = tree_entry_bytes(size_of::<(Box<str>, Replay)>());
+    entry + heap::block(filter.len()) + replay.cursor.heap_bytes()
+}
+
 /// A request for a page of another shard's store.
 #[derive(Debug)]
 struct OpenRequest {
@@ -213,9 +225,31 @@ pub(crate) struct Replays {
     /// Some were forgotten: a message that this shard retained later than a subscription counts as sent.
     has_overflowed: bool,
     open_request: Option<OpenRequest>,
+    /// Bytes of `waiting`.
+    waiting_bytes: u64,
+    /// Bytes of everything when they were noted last.
+    noted_bytes: u64,
 }
 
 impl Replays {
+    /// Bytes of everything when they were noted last.
+    pub(super) fn noted_bytes(&self) -> u64 {
+        self.noted_bytes
+    }
+
+    /// Notes its bytes. Returns those of the last time and those of now.
+    pub(super) fn note(&mut self) -> (u64, u64) {
+        let after = self.heap_bytes();
+        (core::mem::replace(&mut self.noted_bytes, after), after)
+    }
+
+    /// Bytes that it takes. The one topic that an open request may remember beside them does not count: few requests are open.
+    fn heap_bytes(&self) -> u64 {
+        let request = self.open_request.as_ref().map_or(0, |request| heap::block(request.filter.len()));
+        let live = self.live.len() as u64 * tree_entry_bytes(size_of::<((u64, u16), LiveOrigin)>());
+        heap::block(size_of::<Self>()) + self.waiting_bytes + live + request
+    }
+
     /// Starts a replay, or repeats the one of the same filter that is under way.
     pub(crate) fn start(&mut self, filter: &str, terms: ReplayTerms, shards: ReplayShards, since: Since) {
         if let Some(replay) = self.waiting.get_mut(filter) {
@@ -233,7 +267,7 @@ impl Replays {
             shards,
             is_requested: false,
         };
-        self.waiting.insert(filter.into(), replay);
+        self.put_back(filter.into(), replay);
     }
 
     /// Replaces the terms of a replay under way: the subscription that it began with was replaced.
@@ -245,12 +279,14 @@ impl Replays {
 
     /// Cancels the replay of a filter that is not subscribed to any more.
     pub(crate) fn cancel(&mut self, filter: &str) {
-        self.waiting.remove(filter);
+        self.take(filter);
     }
 
     /// Forgets the first replay, because the session has ended; `false` if there is none.
     pub(crate) fn forget_one(&mut self) -> bool {
-        self.waiting.pop_first().is_some()
+        let Some((filter, replay)) = self.waiting.pop_first() else { return false };
+        self.waiting_bytes -= entry_bytes(&filter, &replay);
+        true
     }
 
     pub(crate) fn has_open_request(&self) -> bool {
@@ -260,11 +296,22 @@ impl Replays {
     /// Takes the next replay out; [`Replays::put_back`] or [`Replays::finish_page`] follows.
     pub(crate) fn take_next(&mut self) -> Option<(Box<str>, Replay)> {
         assert!(self.open_request.is_none());
-        self.waiting.pop_first()
+        let (filter, replay) = self.waiting.pop_first()?;
+        self.waiting_bytes -= entry_bytes(&filter, &replay);
+        Some((filter, replay))
+    }
+
+    fn take(&mut self, filter: &str) -> Option<Replay> {
+        let replay = self.waiting.remove(filter)?;
+        let bytes = entry_bytes(filter, &replay);
+        assert!(self.waiting_bytes >= bytes);
+        self.waiting_bytes -= bytes;
+        Some(replay)
     }
 
     /// Puts a replay back that made no progress.
     pub(crate) fn put_back(&mut self, filter: Box<str>, replay: Replay) {
+        self.waiting_bytes += entry_bytes(&filter, &replay);
         let other = self.waiting.insert(filter, replay);
         assert!(other.is_none());
     }
@@ -306,7 +353,7 @@ impl Replays {
         let Some(request) = self.open_request.take_if(|request| request.number == number) else {
             return false;
         };
-        if let Some(mut replay) = self.waiting.remove(&request.filter) {
+        if let Some(mut replay) = self.take(&request.filter) {
             if replay.is_requested {
                 replay.is_requested = false;
                 replay.cursor = match (request.discarded, cursor) {
@@ -353,6 +400,9 @@ impl Replays {
     pub(crate) fn check(&self) {
         let requested = self.waiting.iter().filter(|(_, replay)| replay.is_requested);
         let open = self.open_request.as_ref();
+        let bytes = self.waiting.iter().map(|(filter, replay)| entry_bytes(filter, replay));
+        assert!(bytes.sum::<u64>() == self.waiting_bytes);
+        assert!(self.noted_bytes == self.heap_bytes());
         for (filter, _) in requested {
             assert!(open.is_some_and(|request| request.filter == *filter));
         }

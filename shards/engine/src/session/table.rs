@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 
 use hashbrown::HashTable;
 
+use super::replays::Replays;
 use super::snapshot::SessionExpiry;
 use super::will::Will;
 use super::{NEVER_S, Session};
@@ -15,6 +16,7 @@ use crate::base::hash::Keyed;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
+use crate::memory::Held;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
@@ -30,6 +32,8 @@ pub(crate) struct Sessions {
     /// Grows whenever the subscriptions of a session that outlives its connection change.
     records_version: u64,
     will_bytes: u64,
+    /// Of client identifiers that are too long for their slots.
+    identifier_bytes: u64,
 }
 
 /// The work that a lost connection leaves behind.
@@ -54,6 +58,7 @@ impl Sessions {
             ended_count: 0,
             records_version: 0,
             will_bytes: 0,
+            identifier_bytes: 0,
         }
     }
 
@@ -69,6 +74,11 @@ impl Sessions {
 
     pub(crate) fn will_bytes(&self) -> u64 {
         self.will_bytes
+    }
+
+    /// Bytes of slots, identifiers and the table of names.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.slab.bytes_held() + self.identifier_bytes + self.by_client.allocation_size() as u64
     }
 
     pub(crate) fn records_version(&self) -> u64 {
@@ -92,7 +102,9 @@ impl Sessions {
     }
 
     pub(crate) fn create(&mut self, client_id: &str) -> SessionId {
-        let id = SessionId::new(self.slab.insert(Session::new(client_id.into())));
+        let session = Session::new(client_id.into());
+        self.identifier_bytes += session.identifier_bytes();
+        let id = SessionId::new(self.slab.insert(session));
         let (slab, hasher) = (&self.slab, self.hasher);
         self.by_client.insert_unique(hasher.bytes(client_id.as_bytes()), id.index(), |&other| {
             slab.at(other).map_or(0, |other| hasher.bytes(other.client_id.as_bytes()))
@@ -167,8 +179,8 @@ impl Sessions {
             let was_set = turn.timers.cancel(timer);
             assert!(was_set);
         }
-        if let Some(deliveries) = &mut session.deliveries {
-            deliveries.window.rewind();
+        if session.deliveries.is_some() {
+            session.change_deliveries(turn.held_mut(), |deliveries| deliveries.window.rewind());
         }
         self.records_version += u64::from(changes_records);
         self.attached_count += 1;
@@ -202,7 +214,9 @@ impl Sessions {
         let session = self.of_connection(id);
         assert!(session.connection == Some(connection));
         session.connection = None;
-        session.deliveries.take_if(|deliveries| deliveries.is_empty());
+        if let Some(deliveries) = session.deliveries.take_if(|deliveries| deliveries.is_empty()) {
+            turn.held_mut().note_deliveries(deliveries.heap_bytes(), 0);
+        }
         let expiry_interval_s = session.expiry_interval_s;
         if expiry_interval_s > 0 {
             assert!(session.expiry_timer.is_none());
@@ -268,7 +282,7 @@ impl Sessions {
         session.has_ended = true;
         // No member of a group any more that could keep a message.
         session.expiry_interval_s = 0;
-        session.begin_giving_up();
+        session.begin_giving_up(turn.held_mut());
         let hash = hasher.bytes(session.client_id.as_bytes());
         let entry = self.by_client.find_entry(hash, |&other| other == id.index());
         entry.expect("every session is in the table until it ends").remove();
@@ -282,6 +296,8 @@ impl Sessions {
     pub(crate) fn remove(&mut self, id: SessionId) {
         let Some(session) = self.slab.remove(id.key()) else { return };
         assert!(session.has_ended);
+        assert!(self.identifier_bytes >= session.identifier_bytes());
+        self.identifier_bytes -= session.identifier_bytes();
         assert!(session.subscriptions.count() == 0);
         assert!(session.deliveries.is_none() && session.will.is_none() && session.replays.is_none());
         assert!(self.ended_count > 0);
@@ -293,15 +309,21 @@ impl Sessions {
         self.ended_count
     }
 
-    /// Recomputes every count of the table, for an audit.
+    /// Recomputes every count of the table, and the bytes that its sessions noted, for an audit.
     ///
     /// # Panics
     /// If one of them is wrong.
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&self, held: &Held) {
+        let deliveries = self.slab.iter().map(|(_, session)| session.delivery_bytes());
+        assert!(deliveries.sum::<u64>() == held.deliveries());
+        let replays = self.slab.iter().map(|(_, session)| session.replays().map_or(0, Replays::noted_bytes));
+        assert!(replays.sum::<u64>() == held.replays());
         let attached = self.slab.iter().filter(|(_, session)| session.connection.is_some());
         assert!(attached.count() == self.attached_count as usize);
         let wills = self.slab.iter().filter_map(|(_, session)| session.will.as_ref());
         assert!(wills.map(|will| will.bytes_held()).sum::<u64>() == self.will_bytes);
+        let identifiers = self.slab.iter().map(|(_, session)| session.identifier_bytes());
+        assert!(identifiers.sum::<u64>() == self.identifier_bytes);
         self.slab.check();
         let ended = self.slab.iter().filter(|(_, session)| session.has_ended);
         assert!(ended.count() == self.ended_count as usize);

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use super::Session;
+use crate::base::heap;
 use crate::base::ids::SessionId;
 use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
@@ -48,7 +49,7 @@ impl Will {
     }
 
     pub(crate) fn bytes_held(&self) -> u64 {
-        self.message.bytes_held()
+        heap::block(size_of::<Self>()) + self.message.heap_bytes()
     }
 
     pub(crate) fn timer(&self) -> Option<TimerId> {

@@ -11,6 +11,7 @@ mod shard_choice;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::base::heap;
 use crate::counters::{Counters, DropReason};
 
 use members::MemberCounts;
@@ -28,6 +29,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Bytes of the counts of members here and on the other shards.
+    pub(crate) fn member_bytes(&self) -> u64 {
+        self.remote.memory_bytes()
+            + heap::block(self.counts.capacity() * size_of::<Option<(u64, MemberCounts)>>())
+    }
+
     /// Members that other shards announced.
     pub(crate) fn remote(&self) -> &RemoteMembers {
         &self.remote

@@ -9,11 +9,13 @@
 //! - A message that its receiver has in full is never reassigned, nor is QoS 2 once it was sent [MQTT-4.8.2-5], nor QoS 0.
 //! - A reassigned message left its first place in the order of its publisher; among each other such messages keep theirs.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use wire::TopicFilter;
 
 use super::Shared;
+use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::counters::DropReason;
 use crate::publish::Delivery;
@@ -68,7 +70,7 @@ impl Shared {
         };
         let session = delivery.sessions.of_connection(id);
         turn.spend(u32::try_from(session.queued_count()).unwrap_or(u32::MAX) / QUEUED_PER_WORK);
-        let left = session.leave_groups(turn.counters, &delivery.messages, key_of);
+        let left = session.leave_groups(turn, &delivery.messages, key_of);
         self.reassignments
             .extend(left.into_iter().map(|(message, group_key)| Reassignment { message, group_key }));
     }
@@ -85,7 +87,9 @@ impl Shared {
     ) -> bool {
         let session = delivery.sessions.of_connection(id);
         while !turn.is_spent() {
-            let Some((message, via)) = session.take_undelivered(&delivery.messages) else { return true };
+            let Some((message, via)) = session.take_undelivered(turn.held_mut(), &delivery.messages) else {
+                return true;
+            };
             turn.spend(1);
             let group_key = match via {
                 Via::Own => None,
@@ -108,6 +112,11 @@ impl Shared {
         false
     }
 
+    /// Bytes of the list of messages that need another member.
+    pub(crate) fn reassignment_bytes(&self) -> u64 {
+        heap::block(self.reassignments.capacity() * size_of::<Reassignment>())
+    }
+
     pub(crate) fn reassignment_count(&self) -> usize {
         self.reassignments.len()
     }
@@ -115,6 +124,9 @@ impl Shared {
     /// The next message that needs another member, and the key of its group. The caller takes over its hold.
     pub(crate) fn pop_reassignment(&mut self) -> Option<(MessageKey, u64)> {
         let Reassignment { message, group_key } = self.reassignments.pop_front()?;
+        if self.reassignments.is_empty() {
+            self.reassignments = VecDeque::new();
+        }
         Some((message, group_key))
     }
 

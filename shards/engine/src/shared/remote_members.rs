@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 
+use crate::base::heap;
 use crate::base::shard_set::ShardSet;
 
 /// The members of a group that live on another shard.
@@ -41,6 +42,12 @@ pub(crate) enum Choice {
 }
 
 impl RemoteMembers {
+    /// Bytes of the table. The shares of a group count as those of four shards.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let shares = self.table.len() as u64 * heap::block(size_of::<[Share; 4]>());
+        self.table.allocation_size() as u64 + shares
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }

@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU16;
 
-use engine::{CauseGroup, Limits};
+use engine::{CauseGroup, Limits, MemoryKind};
 use wire::{Packet, Publish, PublishProperties};
 
 use crate::client::{Client, Got, Hello, publish};
@@ -163,7 +163,7 @@ fn aliases_longer_than_their_bound_end_the_connection_with_the_quota_and_not_as_
         let topic = |letter: &str, length| letter.repeat(length);
         send(shard, client, Some(&topic("a", 600)), 1, "x");
         send(shard, client, Some(&topic("b", 400)), 64, "x");
-        let held = shard.engine.memory_use().aliases;
+        let held = shard.engine.memory_use().of_kind(MemoryKind::AliasesIn);
         assert!((2_000..3_000).contains(&held), "{held}: 64 places of 16 bytes, and their texts");
         // The same topic again, a shorter one in its place, and a longer one where that made room.
         send(shard, client, Some(&topic("a", 600)), 1, "x");
@@ -176,7 +176,7 @@ fn aliases_longer_than_their_bound_end_the_connection_with_the_quota_and_not_as_
         let Some(Got::Disconnect(0x97, Some(text))) = shard.take(client).pop() else { panic!("no reason") };
         assert!(text.contains("aliases"), "{text}");
         assert_eq!(shard.engine.counters().closed[CauseGroup::AliasesTooLong.index()], 1);
-        assert_eq!(shard.engine.memory_use().aliases, 0);
+        assert_eq!(shard.engine.memory_use().of_kind(MemoryKind::AliasesIn), 0);
     });
 }
 
@@ -198,9 +198,9 @@ fn towards_a_client_topics_beyond_the_bound_go_out_without_an_alias() {
             let message = shard.messages(client).remove(0);
             assert_eq!((message.alias, message.topic), (alias, if is_told { topic } else { String::new() }));
         }
-        let held = shard.engine.memory_use().aliases;
+        let held = shard.engine.memory_use().of_kind(MemoryKind::AliasesOut);
         assert!((1_000..2_000).contains(&held), "{held}");
         shard.goodbye(client);
-        assert_eq!(shard.engine.memory_use().aliases, 0);
+        assert_eq!(shard.engine.memory_use().of_kind(MemoryKind::AliasesOut), 0);
     });
 }

@@ -389,7 +389,7 @@ impl Shard {
         let engine = &self.engine;
         assert_eq!((engine.connection_count(), engine.session_count()), (0, 0));
         assert_eq!((engine.subscription_count(), engine.retained_count()), (0, 0));
-        assert_eq!(engine.memory_bytes(), 0);
+        assert_eq!((engine.store(), audit.owned_bytes), ((0, 0), 0));
         self.check_notices();
         let counters = engine.counters();
         assert_eq!(counters.matched, counters.delivered + counters.dropped_total(), "the totals balance");

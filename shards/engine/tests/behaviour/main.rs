@@ -20,6 +20,7 @@ mod notices;
 mod operator;
 mod oracle;
 mod pauses;
+mod pressure;
 mod publish;
 mod queues;
 mod random;

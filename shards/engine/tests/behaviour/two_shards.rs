@@ -115,7 +115,7 @@ impl Two {
         self.settle();
         for shard in &self.0 {
             assert_eq!(shard.engine.audit(), Audit { tree: (0, 0, 1), ..Audit::default() });
-            assert_eq!((shard.engine.connection_count(), shard.engine.memory_bytes()), (0, 0));
+            assert_eq!((shard.engine.connection_count(), shard.engine.store()), (0, (0, 0)));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes of peers that are not known yet: the longest CONNECT, and the bound that all unfinished ones share.
 
-use engine::{Admission, CauseGroup, Limits};
+use engine::{Admission, CauseGroup, Limits, MemoryKind};
 use wire::{Auth, AuthProperties, Packet, ProtocolVersion, ReasonCode};
 
 use crate::client::{Client, Got, Hello};
@@ -84,7 +84,7 @@ fn past_the_common_bound_the_peer_that_holds_most_is_closed_and_of_equals_the_ol
         assert!(shard.is_closed(last) && !shard.is_closed(younger) && !shard.is_closed(small));
         // A client that is let in gives its bytes free.
         shard.hang_up(younger);
-        let held = shard.engine.memory_use().partial_packets;
+        let held = shard.engine.memory_use().of_kind(MemoryKind::PartialPackets);
         assert!((9_000..=20_000).contains(&held), "{held}");
         shard.connect(&Hello::v3("known"));
     });
@@ -95,7 +95,7 @@ fn any_number_of_unfinished_connects_holds_no_more_than_the_common_bound() {
     run(Limits { unjudged_bytes_max: 1_000_000, ..Limits::default() }, |shard| {
         for _ in 0..200 {
             unfinished(shard, 50_000);
-            assert!(shard.engine.memory_use().partial_packets <= 1_000_000);
+            assert!(shard.engine.memory_use().of_kind(MemoryKind::PartialPackets) <= 1_000_000);
         }
         assert!((170..200).contains(&shard.engine.counters().refused[CauseGroup::UnjudgedBytes.index()]));
         // A small CONNECT that comes in two parts passes all of them.

@@ -1,0 +1,111 @@
+//! The bytes of all rooms, added up and weighed against the ceiling.
+
+use wire::{QoS, ReasonCode, TopicFilter};
+
+use super::Rooms;
+use crate::memory::{Budget, Held, MemoryKind, MemoryUse};
+use crate::message::borrowed::Message;
+use crate::publish::Delivery;
+use crate::publish::admission::Routed;
+use crate::publish::matches::grant;
+use crate::timer::Timers;
+use crate::topic::sys::is_sys;
+use crate::turn::Turn;
+
+/// Bytes that a message may take for each receiver beside its own: entries, slots, the rounding of buffers.
+const DELIVERY_BYTES: u64 = 256;
+
+impl Rooms {
+    /// Bytes held, by kind. `held` is what sessions noted.
+    pub(super) fn memory_use(&self, timers: &Timers, held: &Held) -> MemoryUse {
+        let Self { topics, delivery, retained, shared, mesh, .. } = self;
+        let Delivery { sessions, connections, messages, .. } = delivery;
+        let (entries, retained) = retained.store().memory_bytes();
+        // A message that is retained counts as that, also while a session has it queued or in flight.
+        let messages = messages.memory_bytes();
+        assert!(messages >= retained);
+        let (aliases_in, aliases_out) = connections.alias_bytes();
+        let subscriptions = topics.bytes_held() + mesh.interests().memory_bytes() + shared.member_bytes();
+        MemoryUse::of([
+            (MemoryKind::Connections, connections.memory_bytes() + timers.bytes_held() + self.host_bytes),
+            (MemoryKind::Outboxes, connections.outbox_memory_bytes()),
+            (MemoryKind::PartialPackets, connections.partial_packet_bytes() + self.backlog.packet_bytes()),
+            (MemoryKind::Authentications, connections.authentication_bytes()),
+            (MemoryKind::AliasesIn, aliases_in),
+            (MemoryKind::AliasesOut, aliases_out),
+            (MemoryKind::Sessions, sessions.memory_bytes() + held.replays()),
+            (MemoryKind::Wills, sessions.will_bytes() + self.backlog.message_bytes()),
+            (MemoryKind::Queues, messages - retained + held.deliveries() + shared.reassignment_bytes()),
+            (MemoryKind::Retained, entries + retained),
+            (MemoryKind::Subscriptions, subscriptions),
+            (MemoryKind::Lanes, mesh.outbound().memory_bytes()),
+        ])
+    }
+
+    /// Weighs memory, which decides what may grow until it is weighed again.
+    pub(super) fn weigh(&mut self, turn: &mut Turn<'_>) {
+        let held = self.memory_use(turn.timers, turn.held());
+        let connections = self.delivery.connections.len();
+        self.pressure.weigh(turn.limits, &held, connections);
+        turn.set_outbox_bytes_max(self.pressure.outbox_bytes_max());
+    }
+
+    /// Whether a budget may not grow at this moment.
+    pub(super) fn refuses(&mut self, turn: &mut Turn<'_>, budget: Budget) -> bool {
+        self.weigh(turn);
+        self.pressure.refuses(budget)
+    }
+
+    /// Counts a message and its receivers. Memory is weighed once enough came in, not for each message.
+    #[inline]
+    pub(super) fn count_unweighed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        message: &Message<'_>,
+        receiver_count: u32,
+    ) {
+        let each = message.bytes() + DELIVERY_BYTES;
+        if self.pressure.count(each * (u64::from(receiver_count) + 1)) {
+            self.weigh(turn);
+        }
+    }
+
+    /// How a publish fares that there is no memory for; `None` if there is. A publish that neither is retained nor has to be kept
+    /// for a receiver is always taken, and so are the broker's own, which are few and small.
+    #[inline]
+    pub(super) fn memory_refusal(
+        &self,
+        message: &Message<'_>,
+        filters: &[u32],
+        fingerprint: u64,
+    ) -> Option<Routed> {
+        if is_sys(message.topic) || !self.pressure.refuses_messages() {
+            return None;
+        }
+        let retains = message.retain && !message.payload.is_empty();
+        if retains && self.pressure.refuses(Budget::Retained) {
+            return Some(Routed::Refused(ReasonCode::QuotaExceeded));
+        }
+        let keeps = self.pressure.refuses(Budget::Messages) && self.is_kept(message, filters, fingerprint);
+        keeps.then_some(Routed::Delayed { payload_bytes: message.payload.len() as u64 })
+    }
+
+    /// Whether a filter of the broker's own topics may be subscribed to although subscriptions may not grow: up to the ceiling itself.
+    pub(super) fn may_read_sys(&self, turn: &Turn<'_>, filter: &TopicFilter<'_>) -> bool {
+        is_sys(filter.filter()) && self.pressure.used_bytes() < turn.limits.memory_bytes_max
+    }
+
+    /// Whether a message would be queued or in flight for somebody, here or on another shard.
+    fn is_kept(&self, message: &Message<'_>, filters: &[u32], fingerprint: u64) -> bool {
+        if message.qos == QoS::AtMostOnce {
+            return false;
+        }
+        let Self { topics, mesh, .. } = self;
+        let is_tracked =
+            |member| grant(member, message, None).is_some_and(|grant| crate::session::is_tracked(grant.qos));
+        filters
+            .iter()
+            .any(|&filter| !topics.groups(filter).is_empty() || topics.members(filter).iter().any(is_tracked))
+            || !mesh.interests().interested(fingerprint, filters).is_empty()
+    }
+}

@@ -1,0 +1,84 @@
+//! The memory that all shards take, so that one may use what the others do not: the ceiling is the process's.
+//!
+//! Invariant: each total is the sum of what every shard published, so a shard knows what the others published by taking its own part
+//! away. A shard publishes once its part has changed by enough, so that the totals stay in the caches of all.
+
+use std::array::from_fn;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use engine::{Budget, Elsewhere, MemoryKind, MemoryUse};
+
+/// The budgets, and the connections.
+const TOTALS: usize = Budget::ALL.len() + 1;
+/// A part that changed by less is not published.
+const BYTES_MIN: u64 = 64 * 1024;
+const CONNECTIONS_MIN: u64 = 16;
+
+#[expect(clippy::disallowed_types, reason = "totals that every shard writes and reads")]
+type Shared<T> = std::sync::Arc<T>;
+
+/// One shard's handle on the totals. **Lives on:** the shard.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryShare {
+    totals: Shared<[AtomicU64; TOTALS]>,
+    /// This shard's part of them.
+    published: Cell<[u64; TOTALS]>,
+}
+
+impl MemoryShare {
+    /// A handle for one more shard.
+    pub(crate) fn another(&self) -> Self {
+        Self { totals: Shared::clone(&self.totals), published: Cell::default() }
+    }
+
+    /// Publishes what this shard takes. Returns what the others do.
+    pub(crate) fn exchange(&self, held: &MemoryUse, connections: u64) -> Elsewhere {
+        let mut own = [0; TOTALS];
+        for kind in MemoryKind::ALL {
+            own[kind.budget().index()] += held.of_kind(kind);
+        }
+        own[TOTALS - 1] = connections;
+        let mut published = self.published.get();
+        for (at, total) in self.totals.iter().enumerate() {
+            let enough = if at == TOTALS - 1 { CONNECTIONS_MIN } else { BYTES_MIN };
+            if own[at].abs_diff(published[at]) >= enough {
+                total.fetch_add(own[at].wrapping_sub(published[at]), Relaxed);
+                published[at] = own[at];
+            }
+        }
+        self.published.set(published);
+        let elsewhere = |at: usize| self.totals[at].load(Relaxed).wrapping_sub(published[at]);
+        Elsewhere { budgets: from_fn(elsewhere), connections: elsewhere(TOTALS - 1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shard_sees_what_the_others_published() {
+        let engine = |count: u64| {
+            let mut engine = engine::Engine::new(
+                engine::Limits::default(),
+                engine::Entropy(7),
+                engine::Instant::default(),
+            );
+            engine.set_host_bytes(count * 1_000);
+            engine.memory_use()
+        };
+        let (one, fixed) = (MemoryShare::default(), engine(0));
+        let (two, three) = (one.another(), one.another());
+        let clients =
+            |share: &MemoryShare, held, count| share.exchange(&held, count).budgets[Budget::Clients.index()];
+        let base = fixed.of_kind(MemoryKind::Connections) + fixed.of_kind(MemoryKind::Sessions);
+        assert!(base < BYTES_MIN);
+        assert_eq!(clients(&one, engine(100), 20), 0);
+        assert_eq!(clients(&two, engine(10), 3), base + 100_000, "its own part is too small to be published");
+        assert_eq!(three.exchange(&engine(200), 5).connections, 20);
+        assert_eq!(clients(&one, engine(100), 20), base + 200_000);
+        assert_eq!(clients(&one, engine(0), 0), base + 200_000);
+        assert_eq!(clients(&three, engine(200), 5), base);
+    }
+}
