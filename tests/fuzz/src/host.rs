@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
-    Action, Actions, Admission, Arrival, Audit, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem,
-    Instant, LaneKind, Lend, Limits, OutboundItem, Topology,
+    Action, Actions, Admission, Arrival, Audit, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event,
+    InboundItem, Instant, LaneKind, Lend, Limits, OutboundItem, Topology,
 };
 use wire::{ProtocolVersion, ReasonCode};
 
