@@ -10,7 +10,6 @@ pub mod configuration;
 pub mod differential;
 mod error;
 pub mod operations;
-#[expect(dead_code, reason = "the broker uses more of it than the checks do")]
 mod process;
 pub mod stream;
 mod subscriptions;
