@@ -4,9 +4,11 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::panic;
 use std::path::Path;
 use std::process;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -34,7 +36,10 @@ const FILES_KEPT: usize = 14;
 /// Time that a panicking thread leaves the threads of the log to write the last line.
 const LAST_LINE_MS: u64 = 100;
 
-/// The running log. Dropping it writes the waiting lines.
+/// Time that the end of the process leaves the threads of the log to write the waiting lines.
+const WAITING_LINES_MS: u64 = 2_000;
+
+/// The running log. Dropping it writes the waiting lines, as far as their reader takes them within `WAITING_LINES_MS`.
 pub(crate) struct Logging {
     writers: Vec<WorkerGuard>,
     counters: Vec<ErrorCounter>,
@@ -78,6 +83,23 @@ pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
     tracing_subscriber::registry().with(level(config.log_level)).with(output).with(file).init();
     end_on_panic();
     Ok(logging)
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let writers = mem::take(&mut self.writers);
+        let (done, is_done) = mpsc::channel::<()>();
+        // A guard waits for its thread a bounded time, and then prints that it did: to standard output, which blocks for ever
+        // while nobody reads it. The process ends without this thread then.
+        let ender = thread::Builder::new().name("log-end".to_owned()).spawn(move || {
+            drop(writers);
+            drop(done);
+        });
+        if ender.is_ok() {
+            // It never receives: the sender is dropped at the end, or the time is up.
+            let _ = is_done.recv_timeout(Duration::from_millis(WAITING_LINES_MS));
+        }
+    }
 }
 
 impl Logging {
