@@ -24,6 +24,8 @@ pub enum Class {
     ZeroProperty,
     /// Ours refuses the topic alias 0.
     ZeroAlias,
+    /// Ours refuses an empty response topic.
+    EmptyResponseTopic,
     /// Ours refuses authentication data without a method, and an AUTH without one.
     NoMethod,
     /// Ours refuses Will Retain without a will.
@@ -61,6 +63,7 @@ impl Class {
         Self::NoTopic,
         Self::ZeroProperty,
         Self::ZeroAlias,
+        Self::EmptyResponseTopic,
         Self::NoMethod,
         Self::RetainWithoutWill,
         Self::PasswordAlone,
@@ -241,6 +244,7 @@ fn stricter(version: ProtocolVersion, refusal: Malformed) -> Option<Class> {
         Malformed::TopicNameMissing | Malformed::TopicNameEmpty => Class::NoTopic,
         Malformed::PropertyValueInvalid { identifier: 0x0B | 0x21 | 0x27, value: 0 } => Class::ZeroProperty,
         Malformed::TopicAliasZero => Class::ZeroAlias,
+        Malformed::ResponseTopicEmpty => Class::EmptyResponseTopic,
         Malformed::AuthenticationDataWithoutMethod | Malformed::AuthenticationMethodMissing => {
             Class::NoMethod
         }

@@ -115,10 +115,13 @@ impl Connections {
     }
 
     /// Answers a CONNECT whose fixed header says that it is too long. Only 5.0 has a code for it, and only a client of which the
-    /// first bytes have come with the header is known to speak it.
+    /// first bytes have come with the header is known to speak it. Its Maximum Packet Size was not read, so no text is sent
+    /// [MQTT-3.2.2-19].
     pub(crate) fn refuse_long_connect(&mut self, turn: &mut Turn<'_>, id: ConnectionId, body: &[u8]) {
         if Connect::version_of(body) == Some(ProtocolVersion::V5) {
-            self.refuse_connect(turn, id, ProtocolVersion::V5, Cause::ConnectTooLong);
+            let reason = Cause::ConnectTooLong.reason();
+            let answer = ConnAck { session_present: false, reason, properties: ConnAckProperties::default() };
+            self.write(turn, id, |out| answer.encode(ProtocolVersion::V5, out));
         }
     }
 }

@@ -100,16 +100,15 @@ impl Connections {
         let is_gate_full = connection.pending_ack_count > u32::from(turn.limits.receive_maximum);
         // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
         let is_accepting = matches!(connection.phase, Phase::Accepting(_));
-        if is_gate_full || is_accepting || connection.held {
+        // One that waits for memory or a lane is resumed in its turn, whatever a host offers before.
+        if is_gate_full || is_accepting || connection.held || connection.starved {
             connection.paused = true;
             return false;
         }
         if shortage.lanes || shortage.holds(connection.arriving) {
             connection.paused = true;
-            if !connection.starved {
-                connection.starved = true;
-                starved.push_back(id);
-            }
+            connection.starved = true;
+            starved.push_back(id);
             return false;
         }
         true
