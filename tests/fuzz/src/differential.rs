@@ -26,6 +26,8 @@ pub enum Class {
     ZeroAlias,
     /// Ours refuses an empty response topic.
     EmptyResponseTopic,
+    /// Ours takes the protocol levels of a bridge of mosquitto.
+    BridgeLevel,
     /// Ours refuses authentication data without a method, and an AUTH without one.
     NoMethod,
     /// Ours refuses Will Retain without a will.
@@ -64,6 +66,7 @@ impl Class {
         Self::ZeroProperty,
         Self::ZeroAlias,
         Self::EmptyResponseTopic,
+        Self::BridgeLevel,
         Self::NoMethod,
         Self::RetainWithoutWill,
         Self::PasswordAlone,
@@ -261,6 +264,9 @@ fn stricter(version: ProtocolVersion, refusal: Malformed) -> Option<Class> {
 
 /// Theirs refuses a packet that ours accepts.
 fn laxer(version: ProtocolVersion, ours: &Packet<'_>, refusal: &TheirRefusal) -> Option<Class> {
+    if matches!(ours, Packet::Connect(connect) if connect.is_bridge) {
+        return Some(Class::BridgeLevel);
+    }
     let says_text = match ours {
         Packet::Publish(publish) => {
             publish.properties.payload_format_utf8 == Some(true) && str::from_utf8(publish.payload).is_err()

@@ -19,6 +19,8 @@ const EXAMPLES: &[(Class, ProtocolVersion, &[u8])] = &[
     (Class::ZeroProperty, V5, b"\x10\x10\0\x04MQTT\x05\0\0\0\x03\x21\0\0\0\0"),
     (Class::ZeroProperty, V5, b"\x82\x09\0\x01\x02\x0B\0\0\x01a\0"),
     (Class::ZeroAlias, V5, b"\x30\x07\0\x01a\x03\x23\0\0"),
+    (Class::EmptyResponseTopic, V5, b"\x30\x07\0\x01a\x03\x08\0\0"),
+    (Class::BridgeLevel, V3_1_1, b"\x10\x0D\0\x04MQTT\x84\x02\0\0\0\x01a"),
     (Class::NoMethod, V5, b"\xF0\x02\0\0"),
     (Class::NoMethod, V5, b"\x10\x10\0\x04MQTT\x05\0\0\0\x03\x16\0\0\0\0"),
     (Class::RetainWithoutWill, V3_1_1, b"\x10\x0C\0\x04MQTT\x04\x20\0\0\0\0"),

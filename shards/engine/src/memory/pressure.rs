@@ -189,7 +189,8 @@ impl Pressure {
         connections: u32,
     ) -> Option<MemoryLevel> {
         self.unweighed_bytes = 0;
-        let ceiling = limits.memory_bytes_max;
+        // No machine has as much, and a share of it in percent can be computed.
+        let ceiling = limits.memory_bytes_max.min(u64::MAX / 1_024);
         let mut used = self.elsewhere.budgets;
         for kind in MemoryKind::ALL {
             used[kind.budget().index()] += own.of_kind(kind);
