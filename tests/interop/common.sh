@@ -1,4 +1,4 @@
-# What the interop scripts share: where things are installed, installing a Debian package, counting checks. Sourced, not run.
+# What the interop scripts share: where things are installed, installing a Debian package, counting checks, and what checks await and compare. Sourced, not run.
 # shellcheck shell=bash
 
 # Environments, modules and programs of the clients, kept from run to run beside what cargo builds.
@@ -63,4 +63,20 @@ check() {
 finish() {
     echo "$1: $passed passed, $failed failed"
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# await FILE TEXT: until FILE contains TEXT, at most 20 s.
+await() {
+    for _ in $(seq 400); do
+        if grep -qF -- "$2" "$1" 2>/dev/null; then return 0; fi
+        sleep 0.05
+    done
+    echo "no \"$2\" within 20 s in:"
+    cat "$1"
+    return 1
+}
+
+# equal GOT EXPECTED: fails and prints both unless they are the same text.
+equal() {
+    if [ "$1" != "$2" ]; then printf 'expected:\n%s\ngot:\n%s\n' "$2" "$1"; return 1; fi
 }

@@ -18,17 +18,6 @@ export LC_ALL=C
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# await FILE TEXT: until FILE contains TEXT, at most 20 s.
-await() {
-    for _ in $(seq 400); do
-        if grep -qF -- "$2" "$1" 2>/dev/null; then return 0; fi
-        sleep 0.05
-    done
-    echo "no \"$2\" within 20 s in:"
-    cat "$1"
-    return 1
-}
-
 # listen NAME ARGUMENTS…: a subscriber in the background whose output is $work/NAME; returns once it is subscribed.
 listen() {
     local name=$1
@@ -48,10 +37,6 @@ collect() {
     local pid="pid_$1"
     wait "${!pid}"
     got=$(grep -vE '^(Client |Subscribed )' "$work/$1" || true)
-}
-
-equal() {
-    if [ "$1" != "$2" ]; then printf 'expected:\n%s\ngot:\n%s\n' "$2" "$1"; return 1; fi
 }
 
 round_trip() { # version qos

@@ -80,7 +80,7 @@ impl Host {
                 Action::Peek(id) => {
                     let _nothing = self.step(Event::Peeked { connection: id, has_bytes: false });
                 }
-                // What waits is offered in every turn.
+                // Bytes that wait are offered in every turn.
                 _ => {}
             }
         }

@@ -76,7 +76,7 @@ impl<'a> Turn<'a> {
         self.outbox_bytes_max = bytes_max;
     }
 
-    /// What sessions have noted.
+    /// The sums that sessions have noted.
     pub(crate) fn held(&self) -> &Held {
         self.held
     }

@@ -31,7 +31,7 @@ impl LongMatches {
         }
         let publishes = count - self.told_count.replace(count);
         self.next_ms.set(now_ms + PAUSE_MS);
-        // Those that other shards forwarded are counted there and here, and named there.
+        // A forwarded publish is counted on both shards and named on that of its publisher.
         let Some(first) = engine.borrow_mut().take_long_match() else { return };
         warn!(
             shard,

@@ -1,5 +1,5 @@
-//! Pauses of a shard: the process was stopped, the machine was suspended, or a turn took too long. What peers sent
-//! meanwhile lies in their sockets, so it is read before anything is judged to be late.
+//! Pauses of a shard: the process was stopped, the machine was suspended, or a turn took too long. Bytes that
+//! peers sent meanwhile lie in their sockets, so they are read before anything is judged to be late.
 //!
 //! Invariant: catching up ends, whatever the peers send and however long the turns are. Time is an argument.
 

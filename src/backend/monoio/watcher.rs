@@ -37,7 +37,7 @@ pub(super) struct Watcher {
     submitter: Cell<Option<Waker>>,
 }
 
-/// What is known of one connection. A turn reads those of all readable connections, so they are small.
+/// The state of one connection. A turn reads the places of all readable connections, so they are small.
 #[derive(Default)]
 struct Place {
     /// The task of the connection, from its first wait on.

@@ -22,7 +22,7 @@ const HTTP: [&[u8]; 10] = [
     b"PRI ",
 ];
 
-/// What a peer speaks instead of MQTT, by the first bytes of it that have come and do not begin a CONNECT.
+/// The cause to close a peer whose first bytes do not begin a CONNECT: the protocol that it speaks instead, if the bytes tell.
 pub(crate) fn stranger(bytes: &[u8]) -> Cause {
     if bytes.starts_with(&TLS) {
         Cause::Tls

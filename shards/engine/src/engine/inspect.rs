@@ -157,7 +157,7 @@ impl Engine {
         self.rooms.pressure.level()
     }
 
-    /// What the other shards of the process take, which counts against the same ceiling.
+    /// Takes the use of memory by the other shards of the process, which counts against the same ceiling.
     pub fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
         self.rooms.pressure.set_elsewhere(elsewhere);
     }

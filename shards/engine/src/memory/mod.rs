@@ -9,7 +9,7 @@ mod pressure;
 pub(crate) use pressure::Pressure;
 pub use pressure::{Budget, Elsewhere, MemoryLevel};
 
-/// What bytes are held for.
+/// The purpose that bytes are held for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryKind {
     /// Slots of connections, their acknowledgements at the gate, all timers, and what the host holds for them.

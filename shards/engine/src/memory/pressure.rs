@@ -98,7 +98,7 @@ impl MemoryLevel {
     }
 }
 
-/// What the other shards of the process take.
+/// The use of memory by the other shards of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Elsewhere {
     /// By [`Budget::index`], in bytes.
@@ -116,7 +116,7 @@ const OUTBOX_BYTES_MIN: u64 = 1024;
 /// The shares of the ceiling that all outboxes together may grow to above the first and above the second mark, in percent.
 const OUTBOXES_PERCENT: [u64; 2] = [40, 10];
 
-/// **Lives on:** every shard. What it decides stands until memory is weighed again.
+/// **Lives on:** every shard. Its decisions stand until memory is weighed again.
 #[derive(Debug)]
 pub(crate) struct Pressure {
     elsewhere: Elsewhere,

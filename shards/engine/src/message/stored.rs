@@ -27,7 +27,7 @@ const BYTES_KEPT_MAX: u64 = 4 * 1024 * 1024;
 const KEPT_PART: u64 = 64;
 /// Slots of a store that was emptied are given back above this number, so many at a time.
 const SLOTS_KEPT: usize = 4096;
-/// What a shared payload takes beside its bytes: the reference count of `Bytes`.
+/// Bytes of a shared payload beside its content: the reference count of `Bytes`.
 const SHARED_HEAD_BYTES: usize = 24;
 const NONE: u32 = u32::MAX;
 

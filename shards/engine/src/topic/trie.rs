@@ -51,6 +51,12 @@ struct Node {
 }
 
 impl Node {
+    /// A node without children, where no filter ends yet; its cost is the caller's to compute.
+    fn new(parent: u32, end: u16, depth: u16, copy: CompactString) -> Self {
+        let literals = Literals::default();
+        Self { parent, single: NONE, literals, filter: NONE, filter_multi: NONE, cost: 0, end, depth, copy }
+    }
+
     /// A filter that ends here, whose text has the label.
     fn anchor(&self) -> Option<u32> {
         let anchor = if self.filter == NONE { self.filter_multi } else { self.filter };
@@ -76,17 +82,7 @@ pub(super) struct Trie {
 impl Trie {
     pub(super) fn new(hasher: Keyed) -> Self {
         let mut nodes = Pool::new();
-        let root = nodes.insert(Node {
-            parent: NONE,
-            single: NONE,
-            literals: Literals::default(),
-            filter: NONE,
-            filter_multi: NONE,
-            cost: 1,
-            end: 0,
-            depth: 0,
-            copy: CompactString::const_new(""),
-        });
+        let root = nodes.insert(Node { cost: 1, ..Node::new(NONE, 0, 0, CompactString::const_new("")) });
         assert!(root == ROOT);
         Self { hasher, nodes, by_edge: Index::new(), heap_bytes: 0, walk: Walk::default() }
     }
@@ -185,17 +181,12 @@ impl Trie {
     }
 
     fn add_leaf(&mut self, filters: &Filters, parent: u32, filter: u32, path: &str) -> u32 {
-        let leaf = self.nodes.insert(Node {
+        let leaf = self.nodes.insert(Node::new(
             parent,
-            single: NONE,
-            literals: Literals::default(),
-            filter: NONE,
-            filter_multi: NONE,
-            cost: 0,
-            end: short(path.len()),
-            depth: short(path.split('/').count()),
-            copy: CompactString::const_new(""),
-        });
+            short(path.len()),
+            short(path.split('/').count()),
+            CompactString::const_new(""),
+        ));
         // Its text has the label from now on; whether it ends here or in `#` is the caller's to say, and he replaces this.
         let node = self.nodes.get_mut(leaf);
         let is_multi = filters.text(filter).len() > path.len();
@@ -216,17 +207,7 @@ impl Trie {
         self.detach(filters, parent, child);
         let copy = CompactString::from(&label[..common]);
         self.heap_bytes += heap::text(&copy);
-        let middle = self.nodes.insert(Node {
-            parent,
-            single: NONE,
-            literals: Literals::default(),
-            filter: NONE,
-            filter_multi: NONE,
-            cost: 0,
-            end: short(start + common),
-            depth: short(depth),
-            copy,
-        });
+        let middle = self.nodes.insert(Node::new(parent, short(start + common), short(depth), copy));
         self.move_below(filters, middle, child, &label[common + 1..]);
         self.nodes.get_mut(middle).cost = self.cost_of(middle);
         self.attach(filters, parent, middle);
