@@ -311,7 +311,7 @@ fn data_dir_in_use(f: &mut fmt::Formatter<'_>, directory: &Path, process: Option
 fn io_uring_missing(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
     write!(
         f,
-        "io_uring is not available: {error}; it needs Linux 5.1 or later (5.10 recommended) and \
+        "io_uring is not available: {error}; it needs Linux 5.13 or later (5.19 recommended) and \
          must not be forbidden by a container's seccomp profile, by sysctl kernel.io_uring_disabled or \
          by the limit of locked memory: start with --io auto or --io epoll to run without it"
     )
@@ -382,7 +382,7 @@ mod tests {
     fn io_uring_that_is_missing_names_the_kernel_and_the_way_around() {
         check(
             &StartupError::io_uring(io::ErrorKind::Unsupported.into()),
-            &["5.1", "5.10", "seccomp", "--io epoll"],
+            &["5.13", "5.19", "seccomp", "--io epoll"],
         );
     }
 

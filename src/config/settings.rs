@@ -111,7 +111,7 @@ settings! {
         /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
         /// use, according to CPU affinity and the quota of its control group. More shards than cores are allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);
-        /// System interface for network I/O: "uring" (`io_uring`, Linux 5.1 or later, 5.10 recommended), "epoll" (kqueue on
+        /// System interface for network I/O: "uring" (`io_uring`, Linux 5.13 or later, 5.19 recommended), "epoll" (kqueue on
         /// macOS), "tokio" (every system), "blocking" (every system, a thread for each connection, for comparison), or "auto":
         /// `io_uring` where the system permits it, epoll otherwise, tokio on Windows. One log line states the choice and the reason.
         io: Io = Io::DEFAULT, ANY;

@@ -319,7 +319,7 @@ causes! {
         "peers that are not known yet hold too many bytes together, and this one the most; try again later";
     /// See [`crate::Admission::TurnAway`].
     TooManyConnections => TooManyConnections, QuotaExceeded,
-        "the broker has as many connections as max_connections allows; try again later or raise it";
+        "the broker has as many connections as max_connections or the limit of open files allows; try again later or raise it";
     /// See `Limits::sessions_max`.
     TooManySessions => Limit, QuotaExceeded,
         "the broker has as many sessions as are allowed; let sessions expire sooner or raise the limit";

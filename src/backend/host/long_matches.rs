@@ -29,10 +29,10 @@ impl LongMatches {
         if now_ms < self.next_ms.get() {
             return;
         }
-        let publishes = count - self.told_count.replace(count);
-        self.next_ms.set(now_ms + PAUSE_MS);
         // A forwarded publish is counted on both shards and named on that of its publisher.
         let Some(first) = engine.borrow_mut().take_long_match() else { return };
+        let publishes = count - self.told_count.replace(count);
+        self.next_ms.set(now_ms + PAUSE_MS);
         warn!(
             shard,
             client = &*printable(&first.client_id),

@@ -111,7 +111,7 @@ impl PauseWatch {
     pub(super) fn end_turn(&self, due: Option<Instant>) -> Option<Instant> {
         let look = self.catching_up.get().map(|catching_up| catching_up.looked.plus_ms(LOOK_MS));
         let wake = [due, look].into_iter().flatten().min();
-        // Not after `now`: a pause at the end of a turn delays the next one.
+        // A wake that is already due counts from the start of this turn: its end would hide a pause between the two.
         self.planned.set(wake.map(|wake| wake.max(self.began.get())));
         wake
     }

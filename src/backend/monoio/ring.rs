@@ -3,8 +3,9 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -132,10 +133,18 @@ impl tasks::Stream for Stream {
         poll_fn(|context| self.watcher.poll_readable(self.place, self.socket(), context))
     }
 
-    /// Few connections ever wait for this, so monoio watches a duplicate.
+    /// Few connections ever wait for this, so monoio's own ring does it. It borrows the descriptor: a duplicate for each stalled
+    /// reader would take the descriptors that are kept for files.
     async fn writable(&self) -> io::Result<()> {
-        let duplicate = unix::net::UnixStream::from(self.socket().try_clone_to_owned()?);
-        UnixStream::from_std(duplicate)?.writable(false).await
+        #[expect(unsafe_code, reason = "monoio has no wait for a borrowed descriptor")]
+        // SAFETY: `self` keeps the descriptor open across the wait. It is not closed here: monoio's ring takes it without
+        // a call that can fail, and the result is never dropped.
+        let borrowed = unsafe { unix::net::UnixStream::from_raw_fd(self.socket().as_raw_fd()) };
+        let borrowed = ManuallyDrop::new(UnixStream::from_std(borrowed)?);
+        let writable = borrowed.writable(false).await;
+        // Frees what monoio keeps of it. Without this, a wait that is given up at the end of the shard leaks a few bytes.
+        let _still_open = ManuallyDrop::into_inner(borrowed).into_raw_fd();
+        writable
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {

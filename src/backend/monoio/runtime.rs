@@ -13,7 +13,8 @@ use crate::error::StartupError;
 #[cfg(target_os = "linux")]
 use super::watcher::Watcher;
 
-/// Submission queue entries. Every connection has one outstanding poll, so a turn can submit thousands.
+/// Submission queue entries of monoio's ring, which has the accepts and the waits of blocked senders; on epoll, the events of one
+/// wait.
 const SUBMISSION_ENTRIES: u32 = 4_096;
 /// Completion queue entries. A larger burst of completions goes through the slow overflow list of the kernel.
 #[cfg(target_os = "linux")]

@@ -192,7 +192,8 @@ impl Watcher {
                 place.waker.as_ref().expect("a task that waits has left its waker").wake_by_ref();
             }
         }
-        if !ring.submission().is_empty() {
+        // The kernel tells the events that overflowed only in a submission.
+        if !ring.submission().is_empty() || ring.submission().cq_overflow() {
             self.wake_submitter();
         }
     }

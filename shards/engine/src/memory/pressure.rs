@@ -62,7 +62,7 @@ pub enum MemoryLevel {
     /// Below both marks.
     #[default]
     Normal,
-    /// Above 80 %: the largest debtors lose what waits for them.
+    /// Above 80 %: outboxes may take less. Bytes that wait already stay.
     Shedding,
     /// Above 95 %: what would take more is refused.
     Refusing,
