@@ -1,6 +1,6 @@
 //! The counters of one shard.
 //!
-//! Invariant: a total only grows, so a reader may take differences. Gauges are computed when they are read.
+//! Invariant: a total only grows from step to step, so a reader may take differences. Within a step a count may be taken back. Gauges are computed when they are read.
 
 use crate::cause::CauseGroup;
 use crate::drop_watch::DropWatch;

@@ -194,7 +194,8 @@ impl Engine {
     /// Takes in an event, and appends to `actions` what is to be done about it.
     ///
     /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops
-    /// between two packets when credit is short, or when the step has done its share of work. Names of an earlier generation are counted and ignored.
+    /// between two packets when credit is short, or when the step has done its share of work. Names of an earlier generation are
+    /// counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
         let (rooms, mut turn) = self.turn(now, actions);
         let turn = &mut turn;

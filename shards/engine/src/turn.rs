@@ -112,6 +112,11 @@ impl<'a> Turn<'a> {
         self.work >= self.overdraft
     }
 
+    /// Units that are left before [`Turn::is_overdrawn`].
+    pub(crate) fn overdraft_left(&self) -> usize {
+        self.overdraft.saturating_sub(self.work) as usize
+    }
+
     /// Units that are left before [`Turn::is_spent`].
     pub(crate) fn work_left(&self) -> u32 {
         self.limits.step_work_max.saturating_sub(self.work)

@@ -47,7 +47,8 @@ impl Connections {
             assert!(connection.send_quota <= connection.receive_maximum);
             assert!(connection.outbox.bytes() == 0 || connection.flush_asked);
             assert!(connection.session().is_none_or(|session| connection.owner == Some(session)));
-            let has_time = connection.silence_ms_max > 0 || connection.session().is_none();
+            let is_delayed = connection.delayed_until.is_some();
+            let has_time = connection.silence_ms_max > 0 || connection.session().is_none() || is_delayed;
             assert!(has_time == (connection.timer.is_some() || connection.peeking) || connection.aborted);
             handing_over += usize::from(connection.phase == Phase::HandingOver);
         }

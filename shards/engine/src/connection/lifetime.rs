@@ -80,8 +80,9 @@ impl Connections {
             assert!(was_set);
         }
         if connection.starved {
-            self.starved.retain(|&starved| starved != id);
-            self.delayed.retain(|&delayed| delayed != id);
+            let waiting =
+                if connection.delayed_until.is_some() { &mut self.delayed } else { &mut self.starved };
+            waiting.retain(|&other| other != id);
         }
         self.hand_overs.retain(|(handing_over, _)| *handing_over != id);
         assert!(self.outboxes.bytes_held >= connection.outbox.bytes());

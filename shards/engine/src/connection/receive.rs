@@ -66,6 +66,11 @@ impl Connections {
 
     /// Stores the part of a packet that has come. Returns whether it has grown beyond the free bytes.
     pub(crate) fn store_partial_packet(&mut self, id: ConnectionId, assembler: Assembler) -> bool {
+        // Most receives end with a packet.
+        if assembler.is_idle() && self.get(id).is_some_and(|connection| connection.partial_packet_bytes == 0)
+        {
+            return false;
+        }
         // The buffer of an idle assembler still has the packet that was taken last.
         let partial_packet = (!assembler.is_idle()).then(|| Box::new(assembler));
         let after = partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
@@ -101,7 +106,7 @@ impl Connections {
         // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
         let is_accepting = matches!(connection.phase, Phase::Accepting(_));
         // One that waits for memory or a lane is resumed in its turn, whatever a host offers before.
-        if is_gate_full || is_accepting || connection.held || connection.starved {
+        if is_gate_full | is_accepting | connection.held | connection.starved {
             connection.paused = true;
             return false;
         }

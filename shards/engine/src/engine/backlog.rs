@@ -18,6 +18,7 @@ use wire::{PacketId, ReasonCode, SubscriptionId};
 
 use super::Rooms;
 use super::fan_out::{Publisher, Source};
+use crate::base::heap;
 use crate::base::ids::{ConnectionId, MessageKey, SessionId};
 use crate::connection::Connections;
 use crate::connection::receive::TopicsHold;
@@ -111,7 +112,7 @@ impl LongPacket {
     }
 
     fn bytes_held(&self) -> u64 {
-        (self.payload.capacity() + self.answers.codes.capacity()) as u64
+        heap::block(self.payload.capacity()) + heap::block(self.answers.codes.capacity())
     }
 }
 
@@ -218,11 +219,6 @@ impl Backlog {
         self.fan_out.take()
     }
 
-    pub(super) fn put_fan_out_back(&mut self, spread: Spread, source: Source) {
-        assert!(self.fan_out.is_none());
-        self.fan_out = Some((spread, source));
-    }
-
     /// The fan-out that was taken out has ended.
     pub(super) fn end_fan_out(&mut self, side: Side) {
         assert!(self.fan_out.is_none());
@@ -242,14 +238,14 @@ impl Backlog {
     pub(super) fn push_message(&mut self, message: &Message<'_>) {
         let mut stored = StoredMessage::EMPTY;
         stored.assign(message, None);
-        self.message_bytes += stored.bytes_held();
+        self.message_bytes += stored.heap_bytes();
         self.messages.push_back(stored);
     }
 
     fn pop_message(&mut self) -> Option<StoredMessage> {
         let message = self.messages.pop_front()?;
-        assert!(self.message_bytes >= message.bytes_held());
-        self.message_bytes -= message.bytes_held();
+        assert!(self.message_bytes >= message.heap_bytes());
+        self.message_bytes -= message.heap_bytes();
         Some(message)
     }
 
@@ -309,7 +305,7 @@ impl Backlog {
     /// If a session that has ended or a packet of a connection that is held is not here, or twice.
     pub(super) fn check(&self, sessions: &Sessions, connections: &Connections) {
         assert!(self.packets.iter().map(LongPacket::bytes_held).sum::<u64>() == self.packet_bytes);
-        assert!(self.messages.iter().map(StoredMessage::bytes_held).sum::<u64>() == self.message_bytes);
+        assert!(self.messages.iter().map(StoredMessage::heap_bytes).sum::<u64>() == self.message_bytes);
         let of_packets = self.packets.iter().map(|packet| (packet.connection, packet.ordinal));
         let publisher = self.fan_out.iter().filter_map(|(_, source)| match source {
             Source::Client { publisher, .. } => publisher.map(|held| (held.connection, held.ordinal)),

@@ -22,6 +22,9 @@ use crate::memory::Budget;
 use crate::session::will::Will;
 use crate::turn::Turn;
 
+/// Bytes of a client's connection and session, about.
+const CLIENT_BYTES: u64 = 4 * 1024;
+
 impl Rooms {
     pub(super) fn on_connect(
         &mut self,
@@ -92,7 +95,9 @@ impl Rooms {
         match admission {
             Admission::TurnAway => Some(Cause::TooManyConnections),
             Admission::Serve if self.stopping => Some(Cause::Stopping),
-            Admission::Serve => refusal(turn.limits, connect, self.refuses(turn, Budget::Clients)),
+            Admission::Serve => {
+                refusal(turn.limits, connect, self.refuses_more(turn, Budget::Clients, CLIENT_BYTES))
+            }
         }
     }
 

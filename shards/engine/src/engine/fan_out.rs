@@ -83,7 +83,7 @@ impl Rooms {
         delivery.return_copy(copy);
         if let Some(stage) = stage {
             spread.stage = stage;
-            self.backlog.put_fan_out_back(spread, source);
+            self.backlog.begin_fan_out(spread, source);
         } else {
             self.end_fan_out(turn, &spread, source);
         }

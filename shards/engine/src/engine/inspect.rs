@@ -56,8 +56,8 @@ impl Engine {
         sessions.get(sessions.find(client_id)?)?.connection()
     }
 
-    /// The connection that a CONNECT would take over, to receive once from its socket first: a DISCONNECT or a message that it
-    /// sent before is not to be overtaken on the way between two shards. `bytes` begin with the whole CONNECT. `None` if there
+    /// The connection that a CONNECT would take over. Its host receives once from its socket first, so that no DISCONNECT or message
+    /// that was sent before is overtaken on the way between two shards. `bytes` begin with the whole CONNECT. `None` if there
     /// is none, or if bytes of it wait for credit.
     #[must_use]
     pub fn rival(&self, bytes: &[u8]) -> Option<ConnectionId> {

@@ -3,7 +3,7 @@
 use wire::{QoS, ReasonCode, TopicFilter};
 
 use super::Rooms;
-use crate::memory::{Budget, Held, MemoryKind, MemoryUse};
+use crate::memory::{Budget, Held, MemoryKind, MemoryLevel, MemoryUse};
 use crate::message::borrowed::Message;
 use crate::publish::Delivery;
 use crate::publish::admission::Routed;
@@ -50,6 +50,14 @@ impl Rooms {
         turn.set_outbox_bytes_max(self.pressure.outbox_bytes_max());
     }
 
+    /// Whether a budget may not grow by about so many bytes. Memory is weighed once enough came in, and each time while it is short.
+    pub(super) fn refuses_more(&mut self, turn: &mut Turn<'_>, budget: Budget, bytes: u64) -> bool {
+        if self.pressure.count(bytes) || self.pressure.level() != MemoryLevel::Normal {
+            self.weigh(turn);
+        }
+        self.pressure.refuses(budget)
+    }
+
     /// Whether a budget may not grow at this moment.
     pub(super) fn refuses(&mut self, turn: &mut Turn<'_>, budget: Budget) -> bool {
         self.weigh(turn);
@@ -70,7 +78,7 @@ impl Rooms {
         }
     }
 
-    /// How a publish fares that there is no memory for; `None` if there is. A publish that neither is retained nor has to be kept
+    /// The answer to a publish for which memory is short; `None` if there is room. A publish that neither is retained nor has to be kept
     /// for a receiver is always taken, and so are the broker's own, which are few and small.
     #[inline]
     pub(super) fn memory_refusal(
@@ -79,7 +87,7 @@ impl Rooms {
         filters: &[u32],
         fingerprint: u64,
     ) -> Option<Routed> {
-        if is_sys(message.topic) || !self.pressure.refuses_messages() {
+        if !self.pressure.refuses_messages() || is_sys(message.topic) {
             return None;
         }
         let retains = message.retain && !message.payload.is_empty();
@@ -90,7 +98,7 @@ impl Rooms {
         keeps.then_some(Routed::Delayed { payload_bytes: message.payload.len() as u64 })
     }
 
-    /// Whether a filter of the broker's own topics may be subscribed to although subscriptions may not grow: up to the ceiling itself.
+    /// Whether a filter of the broker's own topics is accepted while others are refused: until the ceiling itself is reached.
     pub(super) fn may_read_sys(&self, turn: &Turn<'_>, filter: &TopicFilter<'_>) -> bool {
         is_sys(filter.filter()) && self.pressure.used_bytes() < turn.limits.memory_bytes_max
     }

@@ -40,6 +40,9 @@ pub(super) fn spend_match(turn: &mut Turn<'_>, found: Matched, filters: &[u32]) 
     let (filter_count, visited_count) =
         (u32::try_from(filters.len()).unwrap_or(u32::MAX), found.visited_count());
     turn.spend(filter_count.saturating_add(1 + visited_count / NODES_PER_WORK));
+    if visited_count == 0 {
+        return false;
+    }
     turn.counters.topic_nodes_visited += u64::from(visited_count);
     let is_long = visited_count >= LONG_MATCH_NODES;
     turn.counters.long_matches += u64::from(is_long);
@@ -379,7 +382,7 @@ impl Rooms {
         Routed::Taken { offered_count, must_persist }
     }
 
-    /// How a publish fares that there is no room for, which counts it; `None` if there is.
+    /// The answer to a publish for which there is no room, and which is counted; `None` if there is.
     fn refusal_for_room(
         &self,
         turn: &mut Turn<'_>,

@@ -61,8 +61,8 @@ impl Rooms {
                 }
             }
             turn.spend(PACKET_WORK);
-            // Only while memory is short may a packet have to be put back.
-            let mark = self.pressure.refuses(Budget::Messages).then(|| (assembler.mark(), rest));
+            // While memory is short, a packet may have to be put back.
+            let (mark, before) = (assembler.mark(), rest);
             let outcome = match assembler.next(&mut rest, phase.packet_bytes_max(turn.limits)) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
@@ -71,15 +71,15 @@ impl Rooms {
                 }
                 Err(malformed) => Err(self.unreadable(turn, id, malformed, rest)),
             };
-            match (outcome, mark) {
-                (Ok(()), _) => {}
-                (Err(Close::Wait), Some((mark, before))) => {
+            match outcome {
+                Ok(()) => {}
+                Err(Close::Wait) => {
                     assembler.put_back(mark, before.len() - rest.len());
                     rest = before;
                     self.delivery.connections.delay(turn, id);
                     break;
                 }
-                (Err(close), _) => self.close(turn, id, &close),
+                Err(close) => self.close(turn, id, &close),
             }
             self.settle(turn);
         }
@@ -89,7 +89,7 @@ impl Rooms {
         Consumed { goes_on, ..Consumed::of(bytes.len() - rest.len()) }
     }
 
-    /// Stores the part of a packet that has come, and closes who takes too much by it.
+    /// Stores the part of a packet that has come, and closes a connection that holds too much.
     fn store_partial_packet(&mut self, turn: &mut Turn<'_>, id: ConnectionId, assembler: Assembler) {
         let has_grown = self.delivery.connections.store_partial_packet(id, assembler);
         if has_grown && self.refuses(turn, Budget::Messages) {
@@ -257,7 +257,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// The close that a fixed header deserves which cannot be accepted; `body` is the part of its packet that has come.
+    /// How to close after a fixed header that is not accepted; `body` is the part of its packet that has come.
     #[cold]
     fn unreadable(
         &mut self,

@@ -23,6 +23,8 @@ use crate::session::replays::{ReplayShards, ReplayTerms, Since};
 use crate::shared::reassignment::Leaving;
 use crate::turn::Turn;
 
+/// Bytes of a subscription to a new filter beside the text, about.
+const FILTER_BYTES: u64 = 512;
 /// Bytes before the text of a filter, and of its options behind it.
 const TEXT_LENGTH_BYTES: usize = 2;
 const OPTIONS_BYTES: usize = 1;
@@ -227,7 +229,9 @@ impl Rooms {
             return ReasonCode::TopicFilterInvalid;
         }
         // The broker's own topics are always there to be read: they say what is wrong.
-        let is_refused = self.refuses(turn, Budget::Subscriptions) && !self.may_read_sys(turn, filter);
+        let is_refused =
+            self.refuses_more(turn, Budget::Subscriptions, FILTER_BYTES + filter.filter().len() as u64)
+                && !self.may_read_sys(turn, filter);
         let Self { topics, delivery, .. } = self;
         let session = delivery.sessions.of_connection(id);
         let is_full = session.subscriptions().count() >= turn.limits.subscriptions_per_session_max;

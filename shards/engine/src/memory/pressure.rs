@@ -141,8 +141,10 @@ impl Pressure {
             sheds: false,
             outbox_bytes_max: limits.outbox_bytes_max.into(),
             unweighed_bytes: 0,
-            unweighed_bytes_max: UNWEIGHED_BYTES_MAX
-                .min(limits.memory_bytes_max.wrapping_sub(1) / UNWEIGHED_PART),
+            unweighed_bytes_max: match limits.memory_bytes_max {
+                0 => u64::MAX,
+                ceiling => UNWEIGHED_BYTES_MAX.min(ceiling / UNWEIGHED_PART),
+            },
             used_bytes: 0,
         }
     }

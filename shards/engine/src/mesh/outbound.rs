@@ -1,8 +1,9 @@
 //! The outbound items that wait for a lane to another shard: shard messages packed into blocks, in order.
 //!
 //! Invariant: lanes that are full in both directions lose nothing, do not stop and take bounded memory. A shard takes every item of
-//! every inbound lane in each turn, even while much waits here; data lanes wait for the end of a long fan-out, which waits for no lane. So a full lane has room again as soon as its receiver had a turn, and
-//! no lane waits for another. Each source of waiting items is bounded:
+//! every inbound lane in each turn, even while much waits here; data lanes wait for the end of a long fan-out, which waits for no
+//! lane. So a full lane has room again as soon as its receiver had a turn, and no lane waits for another. Each source of waiting
+//! items is bounded:
 //! - Packets of clients: none is taken while [`WAITING_ITEMS_MAX`] items wait for some lane, and reassigned messages are held back
 //!   as well. So the items of one packet come on top.
 //! - Pages: at most `pages::REQUESTS_MAX` requests of a shard are open, which is asserted where they arrive, and each is answered by

@@ -51,15 +51,15 @@ impl Delivery {
         match (position, filters) {
             (_, []) => None,
             (Position::Member(from), filters) => {
-                for (at, member) in topics.members(filters[0]).iter().enumerate().skip(from) {
-                    if turn.is_overdrawn() {
-                        return Some(Position::Member(at));
-                    }
+                let members = topics.members(filters[0]);
+                // Each takes a unit of work at most, so the cut is known in advance.
+                let end = members.len().min(from.saturating_add(turn.overdraft_left()));
+                for member in &members[from..end] {
                     if let Some(grant) = grant(member, fan_out.message(), fan_out.publisher()) {
                         self.offer(turn, member.session(), grant, fan_out);
                     }
                 }
-                None
+                (end < members.len()).then_some(Position::Member(end))
             }
             (Position::Join(filter, member), filters) => {
                 if let Some(cut) = self.join_matches(turn, topics, filters, (filter, member), fan_out) {

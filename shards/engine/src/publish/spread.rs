@@ -1,7 +1,7 @@
 //! A fan-out that was cut, because it has more receivers than a step has time for, and goes on in later steps.
 //!
 //! Invariants worth naming:
-//! - While one is under way, the shard adds and removes no subscription of its own and fans out no other message. So the numbers of
+//! - While one is under way, the shard adds and removes no subscription of its own and begins no other publish. So the numbers of
 //!   filters, the positions in lists of members and the slots of sessions stay valid, and every member is offered the message once.
 //! - It holds its message in the store. Its matches wait in [`Delivery`], where no other fan-out needs them.
 

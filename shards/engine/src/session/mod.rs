@@ -275,7 +275,7 @@ impl Session {
 
     /// Bytes that it takes beside its slot: its identifier, if that is a long one.
     fn identifier_bytes(&self) -> u64 {
-        if self.client_id.is_heap_allocated() { heap::block(self.client_id.capacity()) } else { 0 }
+        heap::text(&self.client_id)
     }
 
     /// Queues a message, or drops one and counts it as `Limits::queue_full` says. Returns whether it was queued.

@@ -38,8 +38,8 @@ impl Session {
     }
 
     /// Takes the first message out of the queue if the connection's `send_quota` and the window allow it. Expired ones are
-    /// dropped on the way, as far as the step's share of work allows. A message with a Packet Identifier is in the window now, which takes over its hold; another's hold
-    /// goes to the caller.
+    /// dropped on the way, as far as the step's share of work allows. A message with a Packet Identifier is in the window now, which
+    /// takes over its hold; another's hold goes to the caller.
     pub(crate) fn dequeue(
         &mut self,
         turn: &mut Turn<'_>,

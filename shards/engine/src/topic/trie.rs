@@ -187,7 +187,7 @@ impl Trie {
             short(path.split('/').count()),
             CompactString::const_new(""),
         ));
-        // Its text has the label from now on; whether it ends here or in `#` is the caller's to say, and he replaces this.
+        // Its text has the label from now on; the caller sets the same end again.
         let node = self.nodes.get_mut(leaf);
         let is_multi = filters.text(filter).len() > path.len();
         *(if is_multi { &mut node.filter_multi } else { &mut node.filter }) = filter;

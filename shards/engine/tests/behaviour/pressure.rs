@@ -97,19 +97,23 @@ fn a_publish_of_3_1_1_that_came_in_parts_waits_too() {
 
 #[test]
 fn a_publish_of_3_1_1_that_waited_too_long_ends_its_connection() {
-    run(limits(), |shard| {
-        let new = shard.connect(&Hello::v5("new"));
-        let old = shard.connect(&Hello::v3("old").keep_alive_s(2));
-        fill_queue(shard, new);
-        shard.send(old, &Packet::Publish(publish("kept", b"waits", 1, 7)));
-        shard.advance_ms(4_999);
-        assert!(!shard.is_closed(old));
-        shard.advance_ms(1);
-        assert!(shard.is_closed(old));
-        assert_eq!(shard.engine.counters().closed[CauseGroup::Memory.index()], 1);
-        let old = shard.connect(&Hello::v3("old"));
-        assert_eq!(shard.publish(old, "nobody", b"x", 1), 0);
-    });
+    // With a keep alive of 0, the wait is the only reason for a timer.
+    for keep_alive_s in [2, 0] {
+        run(limits(), |shard| {
+            let new = shard.connect(&Hello::v5("new"));
+            let old = shard.connect(&Hello::v3("old").keep_alive_s(keep_alive_s));
+            fill_queue(shard, new);
+            shard.send(old, &Packet::Publish(publish("kept", b"waits", 1, 7)));
+            let _audited = shard.engine.audit();
+            shard.advance_ms(4_999);
+            assert!(!shard.is_closed(old));
+            shard.advance_ms(1);
+            assert!(shard.is_closed(old));
+            assert_eq!(shard.engine.counters().closed[CauseGroup::Memory.index()], 1);
+            let old = shard.connect(&Hello::v3("old"));
+            assert_eq!(shard.publish(old, "nobody", b"x", 1), 0);
+        });
+    }
 }
 
 #[test]
