@@ -11,6 +11,7 @@ pub mod differential;
 mod error;
 pub mod operations;
 mod process;
+pub mod rules;
 pub mod stream;
 mod subscriptions;
 

@@ -44,6 +44,11 @@ fn engine_mesh() {
 }
 
 #[test]
+fn rules() {
+    replay("rules", fuzz::rules::check);
+}
+
+#[test]
 fn configuration() {
     replay("configuration", fuzz::configuration::check);
 }
