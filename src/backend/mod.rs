@@ -21,6 +21,7 @@ use ring::Port;
 
 use crate::config::Io;
 use crate::error::StartupError;
+use crate::net::layers::ListenerLayers;
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<TcpListener>,
     /// Whether the shard distributes accepted connections to all shards in turn.
     pub(crate) distributes: bool,
+    pub(crate) listener_layers: ListenerLayers,
     pub(crate) read_buffer_bytes: usize,
     pub(crate) port: Port<LaneItem>,
     pub(crate) doorbells: Doorbells,

@@ -1,7 +1,9 @@
 //! New connections on their way to a shard: the listening sockets, the limit on connections, and the pause after a
-//! failed accept. TLS, WebSocket and the PROXY protocol belong here.
+//! failed accept. Then the layers of a connection: TLS.
 
 pub(crate) mod accept_backoff;
 pub(crate) mod interface;
+pub(crate) mod layers;
 pub(crate) mod listen;
 pub(crate) mod permits;
+pub(crate) mod tls;

@@ -17,6 +17,7 @@ use super::placement_key;
 use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
 use crate::config::{Config, ConnectionLines};
 use crate::error::StartupError;
+use crate::net::layers::ListenerLayers;
 use crate::net::listen::{self, Distributor};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
@@ -74,6 +75,7 @@ pub(crate) fn start(
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
+            listener_layers: ListenerLayers::default(),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             doorbells: doorbells.clone(),

@@ -164,16 +164,12 @@ impl Endpoint for Threaded {
     }
 
     /// The receiving thread may hold older bytes.
-    fn receive_now(&self, _: &mut [u8]) -> io::Result<usize> {
+    fn receive_now(&self, _: &mut Vec<u8>) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn has_unread_bytes(&self) -> bool {
         crate::backend::direct::is_readable(&*self.stream)
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
     }
 }
 

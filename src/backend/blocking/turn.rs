@@ -15,7 +15,7 @@ use super::accept::{Acceptor, Refusals};
 use super::connection::{Resumed, Socket, ThreadEvent, Threaded, Unconsumed};
 use super::inbox::{Inbox, InboxSender, Wake};
 use crate::backend::Parts;
-use crate::backend::host::{Endpoint, Flushed, HandOver, Host, Linger, Transport};
+use crate::backend::host::{Departed, Endpoint, Flushed, HandOver, Host, Linger, Transport};
 use crate::error::StartupError;
 use crate::net::accept_backoff::ErrorLog;
 use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED, set_connection_options};
@@ -101,7 +101,7 @@ impl Shard {
                 let target = self.host.take_target();
                 debug!(shard = self.host.number, %listener, %peer, admission = ?permit.admission, target, "accepted");
                 let hand_over = HandOver {
-                    transport: Transport::Tcp(stream),
+                    transport: Transport::plain(stream.into()),
                     listener,
                     bytes: Vec::new(),
                     permit,
@@ -209,13 +209,15 @@ impl Shard {
     /// Takes over a connection that was accepted here, that another shard distributed to this one, or whose session
     /// lives here.
     fn arrive(&self, source: u16, hand_over: HandOver) {
-        let HandOver { transport: Transport::Tcp(stream), listener, bytes, permit, peer } = hand_over;
+        let HandOver { transport, listener, bytes, permit, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
             self.host.permits.release(permit.admission);
             return;
         }
-        let socket = self.host.open(permit, (listener, peer), |id| Threaded::new(id, stream, &self.resumed));
+        let stream = transport.into_plain();
+        let socket =
+            self.host.open(permit, (listener, peer), |id| Threaded::new(id, stream.into(), &self.resumed));
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
         if let Err(refused) = socket.endpoint.start(&self.inbox) {
             self.error_log.log("start the thread of a connection", refused, "connection lost");
@@ -249,11 +251,11 @@ impl Shard {
 
     /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
     fn depart(&self, socket: &Socket, home: u16, rest: &[u8]) {
-        let Some((bytes, permit)) = self.host.depart(socket, home, rest) else { return };
-        let (listener, peer) = (socket.listener, socket.endpoint.peer());
+        let Some(Departed { bytes, permit, peer }) = self.host.depart(socket, home, rest) else { return };
+        let listener = socket.listener;
         match socket.endpoint.try_clone_socket() {
             Ok(stream) => {
-                let transport = Transport::Tcp(stream);
+                let transport = Transport::plain(stream.into());
                 self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer });
             }
             Err(refused) => {

@@ -6,13 +6,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use engine::{Event, InboundItem, OutboundItem, OversizedItem};
 use ring::{Capacity, Item, Lane, Parked, Port};
+use socket2::Socket;
 
 use super::{Endpoint, Host};
 use crate::backend::Doorbells;
+use crate::net::layers::Layers;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::Permit;
 
@@ -30,13 +32,31 @@ pub(crate) enum LaneItem {
     HandOver(Box<HandOver>),
 }
 
-/// The transport of a connection that moves between two shards. Each kind carries its own state.
-pub(in crate::backend) enum Transport {
-    /// A plain socket.
-    Tcp(TcpStream),
+/// The transport of a connection that moves between two shards: its socket, of TCP or of the system's own kind, and its layers.
+pub(in crate::backend) struct Transport {
+    pub(in crate::backend) socket: Socket,
+    /// `None` for a plain connection, and for one that has only been accepted.
+    pub(in crate::backend) layers: Option<Box<Layers>>,
 }
 
-/// A connection that moves between two shards. Nothing was sent on it, and no operation is outstanding.
+impl Transport {
+    /// A socket without layers.
+    pub(in crate::backend) fn plain(socket: Socket) -> Self {
+        Self { socket, layers: None }
+    }
+
+    /// The socket, for a backend without layers.
+    ///
+    /// # Panics
+    /// If it has layers.
+    pub(in crate::backend) fn into_plain(self) -> Socket {
+        assert!(self.layers.is_none(), "all shards have the same backend");
+        self.socket
+    }
+}
+
+/// A connection that moves between two shards. The engine has sent nothing on it, and no operation is outstanding. Answers of its
+/// layers may wait in them.
 pub(crate) struct HandOver {
     pub(in crate::backend) transport: Transport,
     /// The listener that accepted it. Its limits and rules continue to apply.
@@ -45,7 +65,7 @@ pub(crate) struct HandOver {
     pub(in crate::backend) bytes: Vec<u8>,
     /// The permit of the connection, which moves with it.
     pub(in crate::backend) permit: Permit,
-    /// `None` if the peer is gone already.
+    /// `None` if it has no address.
     pub(in crate::backend) peer: Option<SocketAddr>,
 }
 

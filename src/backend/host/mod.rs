@@ -9,6 +9,7 @@ mod long_matches;
 mod notices;
 mod pause;
 mod peers;
+mod send;
 mod socket;
 mod turn;
 
@@ -20,7 +21,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, Chunk, ClosedBy, ConnectionId, Consumed, Engine, Event, Lend};
+use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event};
 use tracing::{debug, info, warn};
 
 use super::Parts;
@@ -44,11 +45,9 @@ pub(super) use linger::Linger;
 use long_matches::LongMatches;
 use pause::{News, PAUSE_MS, PauseWatch};
 use peers::Peers;
+pub(super) use send::Flushed;
 pub(super) use socket::{Endpoint, Socket};
 pub(super) use turn::Turn;
-
-/// Chunks sent to one connection in a turn. A fast reader with a long queue must not delay the others.
-const PIECES_PER_TURN: usize = 16;
 
 /// Sockets that are read ahead of their flush: as many as the processor fetches at a time.
 pub(super) const TOUCHED_AHEAD: usize = 32;
@@ -60,8 +59,8 @@ pub(super) struct Host<T> {
     pub(super) permits: ConnectionPermits,
     pub(super) gauges: Gauges,
     memory: MemoryShare,
-    /// Received bytes that the engine has not consumed.
-    kept_bytes: Cell<usize>,
+    /// Received bytes that the engine has not consumed, and those that the layers of connections hold.
+    kept_bytes: Rc<Cell<usize>>,
     /// No more connections are accepted.
     pub(super) stopping: Cell<bool>,
     engine: RefCell<Engine>,
@@ -87,13 +86,13 @@ pub(super) struct Host<T> {
 /// then sent together with those that follow it.
 const STEPS_PER_TURN: usize = 16;
 
-/// Result of a flush of one connection.
-pub(super) enum Flushed {
-    Done,
-    /// More bytes may wait; flush again in the next turn.
-    More,
-    /// The socket takes no more bytes for now.
-    Blocked,
+/// The parts of a connection that moves to another shard, beside its transport.
+pub(super) struct Departed {
+    /// CONNECT and the bytes received after it.
+    pub(super) bytes: Vec<u8>,
+    pub(super) permit: Permit,
+    /// `None` if it has no address.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 impl<T: Endpoint> Host<T> {
@@ -104,7 +103,7 @@ impl<T: Endpoint> Host<T> {
             permits: parts.permits,
             gauges: parts.gauges,
             memory: parts.memory,
-            kept_bytes: Cell::new(0),
+            kept_bytes: Rc::default(),
             stopping: Cell::new(false),
             engine: RefCell::new(parts.engine),
             actions: RefCell::default(),
@@ -211,7 +210,7 @@ impl<T: Endpoint> Host<T> {
 
     /// Receives once from the connection that a CONNECT takes over. That CONNECT came over a lane and can be faster than the
     /// last bytes of the old connection, which a client may have ended by DISCONNECT just before.
-    pub(super) fn receive_from_rival(&self, connect: &[u8], buffer: &mut [u8]) {
+    pub(super) fn receive_from_rival(&self, connect: &[u8], buffer: &mut Vec<u8>) {
         let rival = self.engine.borrow().rival(connect);
         let Some(socket) = rival.and_then(|rival| self.socket(rival)) else { return };
         if let Ok(length @ 1..) = socket.endpoint.receive_now(buffer) {
@@ -283,7 +282,7 @@ impl<T: Endpoint> Host<T> {
 
     /// Takes the bytes of a connection that moves to the shard of its session; `rest` is the part that the engine did
     /// not consume. `None` if the connection ended in the same step; it is then closed.
-    pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<(Vec<u8>, Permit)> {
+    pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<Departed> {
         let arrival = self.engine.borrow().arrival_of(socket.id);
         let departed = self.engine.borrow_mut().complete_hand_over(socket.id);
         let Some((mut bytes, arrival)) = departed.zip(arrival) else {
@@ -291,10 +290,11 @@ impl<T: Endpoint> Host<T> {
             return None;
         };
         bytes.extend_from_slice(rest);
+        let (connection, listener) = (socket.id.slot(), socket.listener);
+        let peer = self.peers.borrow().address(connection);
         self.forget(socket);
-        let (connection, listener, peer) = (socket.id.slot(), socket.listener, socket.peer());
         debug!(shard = self.number, connection, %listener, ?peer, home, "handed over");
-        Some((bytes, Permit { admission: socket.admission, arrival }))
+        Some(Departed { bytes, permit: Permit { admission: socket.admission, arrival }, peer })
     }
 
     /// Runs the timers of the engine if they are due, after everything that was received in this turn. Timers of a
@@ -332,67 +332,6 @@ impl<T: Endpoint> Host<T> {
         }
     }
 
-    /// Sends the content of an outbox, as far as the socket takes it.
-    pub(super) fn flush(&self, socket: &Socket<T>) -> Flushed {
-        let mut engine = self.engine.borrow_mut();
-        let mut actions = self.actions.borrow_mut();
-        let mut flushed = Flushed::More;
-        for _ in 0..PIECES_PER_TURN {
-            let chunk = match engine.lend(socket.id) {
-                Lend::Chunk(chunk) => chunk,
-                Lend::Idle => {
-                    flushed = Flushed::Done;
-                    break;
-                }
-                Lend::Close => {
-                    if socket.end_sending() {
-                        self.permits.begin_linger();
-                    }
-                    flushed = Flushed::Done;
-                    break;
-                }
-            };
-            let length = chunk.as_bytes().len();
-            let sent = socket.endpoint.send(chunk.as_bytes());
-            let sent_bytes = *sent.as_ref().unwrap_or(&0);
-            engine.give_back(self.clock.now(), socket.id, chunk, sent_bytes, &mut actions);
-            match sent {
-                Ok(sent) if sent == length => {}
-                Ok(_) => {
-                    flushed = Flushed::Blocked;
-                    break;
-                }
-                Err(refused) if is_transient(&refused) => {
-                    flushed = Flushed::Blocked;
-                    break;
-                }
-                Err(refused) => {
-                    // The peer is gone. The receiver of this connection notices it next.
-                    socket.abort(lost_by(&refused));
-                    flushed = Flushed::Done;
-                    break;
-                }
-            }
-        }
-        self.carry_out(&mut engine, &mut actions);
-        flushed
-    }
-
-    /// Lends the next chunk of an outbox to a thread that sends it later.
-    pub(super) fn lend(&self, id: ConnectionId) -> Lend {
-        self.engine.borrow_mut().lend(id)
-    }
-
-    /// Takes a lent chunk back, of which `sent_bytes` were sent.
-    pub(super) fn give_back(&self, id: ConnectionId, chunk: Chunk, sent_bytes: usize) {
-        // This can be the first action of a turn.
-        self.begin_turn();
-        let mut engine = self.engine.borrow_mut();
-        let mut actions = self.actions.borrow_mut();
-        engine.give_back(self.clock.now(), id, chunk, sent_bytes, &mut actions);
-        self.carry_out(&mut engine, &mut actions);
-    }
-
     /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
         self.export_slice();
@@ -423,6 +362,11 @@ impl<T: Endpoint> Host<T> {
         if self.lanes.shard_count() > 1 {
             engine.set_elsewhere(self.memory.exchange(&held, connections));
         }
+    }
+
+    /// The count of bytes that the host holds for connections, to be changed by their layers.
+    pub(super) fn kept_bytes(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.kept_bytes)
     }
 
     /// The host begins to keep received bytes that the engine has not consumed.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 
 use engine::{Admission, ClosedBy, ConnectionId};
 
@@ -13,8 +13,15 @@ pub(in crate::backend) trait Endpoint: Sized {
     /// Bytes that a connection takes beside those of its engine: this endpoint, its socket, and its task or threads.
     const CONNECTION_BYTES: u64;
 
-    /// Sends as many of `bytes` as the kernel takes, without waiting.
+    /// Sends as many of `bytes` as the kernel takes, without waiting. Where they become others on their way, the answer counts those
+    /// of which the kernel has all that they became; the rest must come again, in front of the next ones.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Sends what the layers of the connection have to say themselves, with their farewell if the connection ends. Returns whether
+    /// the kernel has all of it.
+    fn flush_own(&self, _ends: bool) -> io::Result<bool> {
+        Ok(true)
+    }
 
     /// Ends one direction or both. Ending both wakes the receiver.
     fn shut_down(&self, how: Shutdown);
@@ -22,14 +29,12 @@ pub(in crate::backend) trait Endpoint: Sized {
     /// The connection has credit for its unconsumed bytes again, or is aborted.
     fn resume(&self);
 
-    /// Receives the bytes that have arrived, whatever the runtime knows of them. Nothing where older ones may wait.
-    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Receives the bytes that have arrived into the front of `buffer`, whatever the runtime knows of them. Nothing where older
+    /// ones may wait.
+    fn receive_now(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
 
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
-
-    /// `None` if the peer is gone.
-    fn peer(&self) -> Option<SocketAddr>;
 }
 
 const STAYS: u16 = u16::MAX;
@@ -83,7 +88,7 @@ impl<T: Endpoint> Socket<T> {
         self.endpoint.resume();
     }
 
-    pub(super) fn resume(&self) {
+    pub(in crate::backend) fn resume(&self) {
         self.endpoint.resume();
     }
 
@@ -109,9 +114,5 @@ impl<T: Endpoint> Socket<T> {
 
     pub(in crate::backend) fn home(&self) -> Option<u16> {
         Some(self.home.get()).filter(|&home| home != STAYS)
-    }
-
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.endpoint.peer()
     }
 }

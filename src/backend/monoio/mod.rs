@@ -11,11 +11,12 @@ mod watcher;
 
 use std::future::Future;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::time::Instant;
 
 use monoio::time::Sleep;
+use socket2::Socket;
 
 use super::Parts;
 use super::tasks::{self, Runtime};
@@ -66,8 +67,8 @@ impl Runtime for Polling {
     type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
-    fn watch(&self, stream: TcpStream) -> io::Result<Stream> {
-        Stream::from_std(stream)
+    fn watch(&self, socket: Socket) -> io::Result<Stream> {
+        Stream::from_socket(socket.into())
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {

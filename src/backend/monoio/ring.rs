@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use monoio::net::UnixStream;
 use monoio::time::Sleep;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::ACCEPT_TASKS;
 use super::doorbell::DoorbellReceiver;
@@ -59,8 +59,8 @@ impl tasks::Runtime for Ring {
     type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
-    fn watch(&self, stream: TcpStream) -> io::Result<Stream> {
-        Ok(Stream::watched_by(&self.watcher, stream.into()))
+    fn watch(&self, socket: Socket) -> io::Result<Stream> {
+        Ok(Stream::watched_by(&self.watcher, socket.into()))
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
@@ -125,7 +125,7 @@ impl Drop for Stream {
 }
 
 impl tasks::Stream for Stream {
-    fn into_std(mut self) -> io::Result<TcpStream> {
+    fn into_socket(mut self) -> io::Result<Socket> {
         Ok(self.socket.take().expect("a stream has its socket until it is dropped").into())
     }
 
@@ -177,10 +177,6 @@ impl tasks::Stream for Stream {
 
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(self.socket())
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        stream::peer(self.socket())
     }
 }
 

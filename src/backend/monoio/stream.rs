@@ -2,12 +2,12 @@
 //! directly.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix;
 
 use monoio::net::UnixStream;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use crate::backend::{direct, tasks};
 use crate::net::listen::set_connection_options;
@@ -19,7 +19,7 @@ use crate::net::listen::set_connection_options;
 pub(super) struct Stream(UnixStream);
 
 impl tasks::Stream for Stream {
-    fn into_std(self) -> io::Result<TcpStream> {
+    fn into_socket(self) -> io::Result<Socket> {
         Ok(owned(self.0).into())
     }
 
@@ -55,16 +55,12 @@ impl tasks::Stream for Stream {
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(self.descriptor())
     }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        peer(self.descriptor())
-    }
 }
 
 impl Stream {
     /// Registers a socket from any runtime.
-    pub(super) fn from_std(stream: TcpStream) -> io::Result<Self> {
-        UnixStream::from_std(unix::net::UnixStream::from(OwnedFd::from(stream))).map(Self)
+    pub(super) fn from_socket(socket: OwnedFd) -> io::Result<Self> {
+        UnixStream::from_std(unix::net::UnixStream::from(socket)).map(Self)
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -96,10 +92,6 @@ pub(super) fn shut_down(socket: BorrowedFd<'_>, how: Shutdown) {
     let _ = rustix::net::shutdown(socket, how);
 }
 
-pub(super) fn peer(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
-    rustix::net::getpeername(socket).ok().flatten().and_then(|peer| peer.try_into().ok())
-}
-
 /// **Lives on:** the shard that accepts on it.
 pub(super) struct Listener {
     watched: monoio::net::TcpListener,
@@ -123,7 +115,7 @@ impl tasks::Listener for Listener {
         loop {
             self.watched.readable(false).await?;
             match self.socket.accept() {
-                Ok((stream, peer)) => return Ok((Stream::from_std(stream)?, peer)),
+                Ok((stream, peer)) => return Ok((Stream::from_socket(stream.into())?, peer)),
                 // The peer has closed the connection before it was accepted.
                 Err(refused) if refused.kind() == io::ErrorKind::WouldBlock => {}
                 Err(refused) => return Err(refused),

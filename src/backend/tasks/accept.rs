@@ -6,8 +6,7 @@ use std::rc::Rc;
 
 use tracing::debug;
 
-use super::socket::TaskSocket;
-use super::{Listener, Runtime, Shard, Stream, receive};
+use super::{Listener, Runtime, Shard, Stream};
 use crate::net::accept_backoff::ACCEPT_PAUSE;
 use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED};
 use crate::net::permits::Permit;
@@ -38,10 +37,10 @@ impl<R: Runtime> Shard<R> {
             self.distribute(target, stream, listener, peer, permit);
             return;
         }
-        let socket = self.host.open(permit, (listener, Some(peer)), |_| TaskSocket::new(stream));
+        let socket = self.open(stream, self.layers_of(listener), (listener, Some(peer)), permit);
         let connection = socket.id.slot();
         debug!(shard = self.host.number, connection, %listener, %peer, admission = ?permit.admission, "accepted");
-        R::spawn(receive::run(Rc::clone(self), socket));
+        self.serve(socket);
     }
 }
 
@@ -65,5 +64,8 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
             }
         }
         shard.host.turn.yield_now().await;
+        while shard.handshakes.are_too_many() && !shard.host.stopping.get() {
+            shard.host.turn.yield_now().await;
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
         // The sends made room in outboxes, which can produce messages for other shards.
         host.fill_lanes();
         shard.deadline.set(host.end_turn());
-        if !host.may_sleep() {
+        if !host.may_sleep() | shard.handshakes.begin_turn() {
             host.turn.go_on();
         }
     }
@@ -64,5 +64,9 @@ async fn when_writable<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Str
     socket.blocked.set(false);
     if alive && !socket.is_aborted() {
         shard.host.turn.mark_dirty(socket.id);
+    }
+    if socket.home().is_some() {
+        // It could not depart while this task referred to it.
+        socket.resume();
     }
 }

@@ -7,20 +7,34 @@ use std::rc::Rc;
 use engine::Event;
 use tracing::debug;
 
+use super::layered::Layered;
+use super::receive::Received;
 use super::socket::{Socket, TaskSocket};
-use super::{Runtime, Shard, Stream, receive};
-use crate::backend::host::{Endpoint, HandOver, Transport};
+use super::{Runtime, Shard, Stream, opening, receive};
+use crate::backend::host::{Departed, HandOver, Transport};
+use crate::net::layers::Layers;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::Permit;
 
 impl<R: Runtime> Shard<R> {
     /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
-    pub(super) fn depart(&self, socket: Rc<Socket<R::Stream>>, home: u16, rest: &[u8]) {
-        let Some((bytes, permit)) = self.host.depart(&socket, home, rest) else { return };
+    pub(super) fn depart(self: &Rc<Self>, socket: Rc<Socket<R::Stream>>, home: u16, rest: Vec<u8>) {
+        if socket.blocked.get() {
+            R::spawn(depart_later(Rc::clone(self), socket, home, rest));
+            return;
+        }
+        let Some(Departed { bytes, permit, peer }) = self.host.depart(&socket, home, &rest) else { return };
         let socket = Rc::into_inner(socket)
-            .expect("only its own task has a reference to a socket that nothing was sent on");
-        let (listener, peer) = (socket.listener, socket.endpoint.peer());
-        self.send_over(home, socket.endpoint.stream, listener, bytes, permit, peer);
+            .expect("only its own task has a reference to a socket that nobody waits to send on");
+        let listener = socket.listener;
+        let (stream, layers) = socket.endpoint.into_parts();
+        match stream.into_socket() {
+            Ok(socket) => {
+                let transport = Transport { socket, layers: layers.map(Box::new) };
+                self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer });
+            }
+            Err(refused) => self.drop_connection(refused, permit),
+        }
     }
 
     /// Sends a new connection to the next shard in turn.
@@ -33,22 +47,11 @@ impl<R: Runtime> Shard<R> {
         permit: Permit,
     ) {
         debug!(shard = self.host.number, %listener, %peer, admission = ?permit.admission, target, "distributed");
-        self.send_over(target, stream, listener, Vec::new(), permit, Some(peer));
-    }
-
-    fn send_over(
-        &self,
-        target: u16,
-        stream: R::Stream,
-        listener: ListenerNumber,
-        bytes: Vec<u8>,
-        permit: Permit,
-        peer: Option<SocketAddr>,
-    ) {
-        match stream.into_std() {
-            Ok(stream) => {
-                let transport = Transport::Tcp(stream);
-                self.host.send_over(target, HandOver { transport, listener, bytes, permit, peer });
+        match stream.into_socket() {
+            Ok(socket) => {
+                let (transport, bytes) = (Transport::plain(socket), Vec::new());
+                let hand_over = HandOver { transport, listener, bytes, permit, peer: Some(peer) };
+                self.host.send_over(target, hand_over);
             }
             Err(refused) => self.drop_connection(refused, permit),
         }
@@ -56,29 +59,55 @@ impl<R: Runtime> Shard<R> {
 
     /// Takes over a connection that another shard distributed to this one, or whose session lives here.
     pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
-        let HandOver { transport: Transport::Tcp(stream), listener, mut bytes, permit, peer } = hand_over;
+        let HandOver { transport: Transport { socket, layers }, listener, mut bytes, permit, peer } =
+            hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
             self.host.permits.release(permit.admission);
             return;
         }
-        let stream = match self.runtime.watch(stream) {
+        let stream = match self.runtime.watch(socket) {
             Ok(stream) => stream,
             Err(refused) => return self.drop_connection(refused, permit),
         };
-        let socket = self.host.open(permit, (listener, peer), |_| TaskSocket::new(stream));
+        let layers = if bytes.is_empty() { self.layers_of(listener) } else { layers.map(|layers| *layers) };
+        let socket = self.open(stream, layers, (listener, peer), permit);
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
-        if !bytes.is_empty() {
-            let mut buffer = self.receive_buffer.take();
-            self.host.receive_from_rival(&bytes, &mut buffer);
-            self.receive_buffer.set(buffer);
-            let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;
-            bytes.drain(..consumed);
-        }
         if bytes.is_empty() {
+            return self.serve(socket);
+        }
+        if socket.endpoint.layers().is_some_and(Layered::are_pending) {
+            self.host.turn.mark_dirty(socket.id);
+        }
+        let mut buffer = self.receive_buffer.take();
+        let buffer_bytes = buffer.len();
+        self.host.receive_from_rival(&bytes, &mut buffer);
+        buffer.truncate(buffer_bytes);
+        self.receive_buffer.set(buffer);
+        let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;
+        bytes.drain(..consumed);
+        let received = if bytes.is_empty() { Received::All } else { Received::Rest(bytes) };
+        receive::go_on(self, socket, received);
+    }
+
+    /// Registers a connection with the host.
+    pub(super) fn open(
+        &self,
+        stream: R::Stream,
+        layers: Option<Layers>,
+        from: (ListenerNumber, Option<SocketAddr>),
+        permit: Permit,
+    ) -> Rc<Socket<R::Stream>> {
+        let layers = layers.map(|layers| Layered::new(layers, &self.layers));
+        self.host.open(permit, from, |_| TaskSocket::new(stream, layers))
+    }
+
+    /// Serves a connection from which nothing has come.
+    pub(super) fn serve(self: &Rc<Self>, socket: Rc<Socket<R::Stream>>) {
+        if socket.endpoint.layers().is_none() {
             R::spawn(receive::run(Rc::clone(self), socket));
         } else {
-            R::spawn(receive::run_from(Rc::clone(self), socket, bytes));
+            R::spawn(opening::run(Rc::clone(self), socket));
         }
     }
 
@@ -86,4 +115,20 @@ impl<R: Runtime> Shard<R> {
         self.error_log.log("watch a connection", refused, "connection lost");
         self.host.permits.release(permit.admission);
     }
+}
+
+/// Departs once the task that waits to send has ended. The time-out of CONNECT bounds the wait: it closes the socket.
+async fn depart_later<R: Runtime>(
+    shard: Rc<Shard<R>>,
+    socket: Rc<Socket<R::Stream>>,
+    home: u16,
+    rest: Vec<u8>,
+) {
+    let kept_bytes = rest.capacity();
+    shard.host.keep(kept_bytes);
+    while socket.blocked.get() {
+        socket.endpoint.credit().await;
+    }
+    shard.host.let_go(kept_bytes);
+    shard.depart(socket, home, rest);
 }

@@ -7,6 +7,9 @@ mod accept;
 mod deadline;
 mod flush;
 mod hand_over;
+mod handshakes;
+mod layered;
+mod opening;
 mod receive;
 mod runtime;
 mod socket;
@@ -23,11 +26,14 @@ use super::Parts;
 use super::host::{Host, Linger};
 use crate::error::StartupError;
 use crate::net::accept_backoff::ErrorLog;
+use crate::net::layers::{Layers, ListenerLayers};
 use crate::net::listen::ListenerNumber;
 use crate::process::clock;
 use crate::shard::control::Control;
 
 use deadline::Deadline;
+use handshakes::Handshakes;
+use layered::LayersOfShard;
 pub(super) use runtime::{DoorbellReceiver, Listener, Runtime, Stream};
 use socket::TaskSocket;
 
@@ -37,6 +43,10 @@ struct Shard<R: Runtime> {
     runtime: R,
     /// Buffer for received bytes; taken out during a receive.
     receive_buffer: Cell<Vec<u8>>,
+    /// Shared by the connections that have layers.
+    layers: Rc<LayersOfShard>,
+    listener_layers: ListenerLayers,
+    handshakes: Handshakes,
     deadline: Deadline,
     /// Listeners that it accepts on, to be closed when it stops.
     listening: RefCell<Vec<Rc<R::Listener>>>,
@@ -55,14 +65,7 @@ pub(super) async fn serve<R: Runtime>(
 ) -> Result<(), StartupError> {
     let control = parts.control.clone();
     let listeners = std::mem::take(&mut parts.listeners);
-    let shard = Rc::new(Shard {
-        runtime,
-        receive_buffer: Cell::new(vec![0; parts.read_buffer_bytes]),
-        deadline: Deadline::default(),
-        listening: RefCell::default(),
-        error_log: ErrorLog::default(),
-        host: Host::new(parts),
-    });
+    let shard = Shard::new(runtime, parts);
     R::spawn(flush::run(Rc::clone(&shard)));
     R::spawn(run_partner(Rc::clone(&shard)));
     R::spawn(tick(Rc::clone(&shard)));
@@ -132,6 +135,28 @@ async fn tick<R: Runtime>(shard: Rc<Shard<R>>) {
 }
 
 impl<R: Runtime> Shard<R> {
+    fn new(runtime: R, mut parts: Parts) -> Rc<Self> {
+        let read_bytes = parts.read_buffer_bytes;
+        let listener_layers = std::mem::take(&mut parts.listener_layers);
+        let host = Host::new(parts);
+        Rc::new(Self {
+            runtime,
+            receive_buffer: Cell::new(vec![0; read_bytes]),
+            layers: LayersOfShard::new(read_bytes, host.kept_bytes()),
+            listener_layers,
+            handshakes: Handshakes::default(),
+            deadline: Deadline::default(),
+            listening: RefCell::default(),
+            error_log: ErrorLog::default(),
+            host,
+        })
+    }
+
+    /// The layers of a connection that a listener has accepted; `None` for a plain one.
+    fn layers_of(&self, listener: ListenerNumber) -> Option<Layers> {
+        self.listener_layers.begin(listener)
+    }
+
     /// Disconnects every client because the broker stops, and waits for them until `deadline`.
     async fn stop(&self, deadline: Duration) {
         self.host.stopping.set(true);

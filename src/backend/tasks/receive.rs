@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use engine::{ClosedBy, Consumed};
 
+use super::layered::Layered;
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
 use crate::backend::host::{is_transient, lost_by};
 
 /// Result of one receive.
-enum Received {
+pub(super) enum Received {
     /// The engine consumed all bytes.
     All,
     /// The engine left these bytes, for lack of credit or because the connection moves.
@@ -28,24 +29,35 @@ pub(super) fn run<R: Runtime>(
     socket: Rc<Socket<R::Stream>>,
 ) -> impl Future<Output = ()> + 'static {
     async move {
-        let seen = loop {
+        loop {
             if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
-                break lost_by(&refused);
+                // A task that waits for writability returns its chunk before it waits, so no chunk is lent here.
+                return shard.host.close(&socket, socket.ended_by(lost_by(&refused)));
             }
-            let rest = match shard.receive(&socket) {
-                Received::All | Received::Nothing if socket.home().is_none() => continue,
-                Received::End(by) if socket.home().is_none() => break by,
-                Received::All | Received::Nothing | Received::End(_) => Vec::new(),
-                Received::Rest(rest) => rest,
-            };
-            if let Some(home) = socket.home() {
-                return shard.depart(socket, home, &rest);
+            match shard.receive(&socket) {
+                Received::All | Received::Nothing if socket.home().is_none() => {}
+                received => return go_on(&shard, socket, received),
             }
-            // A separate task, so that this future holds nothing of a connection that waits for credit.
-            return R::spawn(run_from(shard, socket, rest));
-        };
-        // A task that waits for writability returns its chunk before it waits, so no chunk is lent here.
-        shard.host.close(&socket, socket.ended_by(seen));
+        }
+    }
+}
+
+/// Goes on with a connection by another task, or none, after a receive: each task holds only what its part needs, and an idle
+/// connection the least.
+pub(super) fn go_on<R: Runtime>(shard: &Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, received: Received) {
+    let rest = match received {
+        Received::End(by) if socket.home().is_none() => {
+            return shard.host.close(&socket, socket.ended_by(by));
+        }
+        Received::All | Received::Nothing | Received::End(_) => Vec::new(),
+        Received::Rest(rest) => rest,
+    };
+    if let Some(home) = socket.home() {
+        shard.depart(socket, home, rest);
+    } else if rest.is_empty() {
+        R::spawn(run(Rc::clone(shard), socket));
+    } else {
+        R::spawn(run_from(Rc::clone(shard), socket, rest));
     }
 }
 
@@ -56,7 +68,11 @@ pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<
     let rest = offer_again(&shard, &socket, rest).await;
     shard.host.let_go(kept_bytes);
     if let Some(home) = socket.home() {
-        return shard.depart(socket, home, &rest);
+        return shard.depart(socket, home, rest);
+    }
+    // No event of the socket tells of an end that a layer has seen already.
+    if socket.endpoint.layers().is_some_and(Layered::have_ended) {
+        return shard.host.close(&socket, socket.ended_by(ClosedBy::Peer));
     }
     // A separate task, because its future is smaller than this one.
     R::spawn(run(shard, socket));
@@ -86,22 +102,50 @@ fn offer_again<R: Runtime>(
 }
 
 impl<R: Runtime> Shard<R> {
-    fn receive(&self, socket: &Socket<R::Stream>) -> Received {
+    pub(super) fn receive(&self, socket: &Socket<R::Stream>) -> Received {
+        if let Some(layers) = socket.endpoint.layers() {
+            return self.receive_through(layers, socket);
+        }
         let mut buffer = self.receive_buffer.take();
         let received = match socket.endpoint.stream.receive(&mut buffer) {
             Ok(0) => Received::End(ClosedBy::Peer),
-            Ok(length) => {
-                let bytes = &buffer[..length];
-                match self.host.offer(socket.id, bytes) {
-                    Consumed { may_close_at_once: true, .. } => Received::End(ClosedBy::Peer),
-                    Consumed { bytes: consumed, .. } if consumed == length => Received::All,
-                    Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
-                }
-            }
+            Ok(length) => self.offer(socket, &buffer[..length]),
             Err(refused) if is_transient(&refused) => Received::Nothing,
             Err(refused) => Received::End(lost_by(&refused)),
         };
         self.receive_buffer.set(buffer);
+        received
+    }
+
+    fn offer(&self, socket: &Socket<R::Stream>, bytes: &[u8]) -> Received {
+        match self.host.offer(socket.id, bytes) {
+            Consumed { may_close_at_once: true, .. } => Received::End(ClosedBy::Peer),
+            Consumed { bytes: consumed, .. } if consumed == bytes.len() => Received::All,
+            Consumed { bytes: consumed, .. } => Received::Rest(bytes[consumed..].to_vec()),
+        }
+    }
+
+    #[cold]
+    fn receive_through(&self, layers: &Layered, socket: &Socket<R::Stream>) -> Received {
+        let mut plain = self.layers.take_plain();
+        let came = layers.receive(&socket.endpoint.stream, &mut plain);
+        if layers.are_pending() {
+            self.host.turn.mark_dirty(socket.id);
+        }
+        let mut received = if plain.is_empty() { Received::Nothing } else { self.offer(socket, &plain) };
+        self.layers.give_back_plain(plain);
+        match came {
+            Ok(()) if layers.have_ended() && !matches!(received, Received::Rest(_)) => {
+                received = Received::End(ClosedBy::Peer);
+            }
+            Ok(()) => {}
+            Err(refused) if is_transient(&refused) => {}
+            Err(refused) => {
+                // The alert of a fault, as far as the kernel takes it.
+                let _ = layers.flush(&socket.endpoint.stream, false);
+                received = Received::End(lost_by(&refused));
+            }
+        }
         received
     }
 }

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::time::Instant;
+
+use socket2::Socket;
 
 /// A single-threaded runtime.
 pub(in crate::backend) trait Runtime: 'static {
@@ -14,7 +16,7 @@ pub(in crate::backend) trait Runtime: 'static {
     type Timer: Future<Output = ()>;
 
     /// Registers a socket from any runtime.
-    fn watch(&self, stream: TcpStream) -> io::Result<Self::Stream>;
+    fn watch(&self, socket: Socket) -> io::Result<Self::Stream>;
 
     /// Registers a listening socket.
     fn listen(&self, listener: TcpListener) -> io::Result<Self::Listener>;
@@ -38,7 +40,7 @@ pub(in crate::backend) trait Runtime: 'static {
 /// The socket of a connection, registered with the runtime. All calls but the two waits return at once.
 pub(in crate::backend) trait Stream: Sized + 'static {
     /// Takes the socket out of this runtime. No operation may be outstanding on it.
-    fn into_std(self) -> io::Result<TcpStream>;
+    fn into_socket(self) -> io::Result<Socket>;
 
     /// Completes when bytes, an end or an error can be received; an error if none will ever be.
     fn readable(&self) -> impl Future<Output = io::Result<()>>;
@@ -63,9 +65,6 @@ pub(in crate::backend) trait Stream: Sized + 'static {
 
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
-
-    /// `None` if the peer is gone.
-    fn peer(&self) -> Option<SocketAddr>;
 }
 
 /// A listening socket, registered with the runtime.

@@ -1,17 +1,19 @@
-//! The stream of one connection, and the two waits of its task: for bytes and for credit.
+//! The stream of one connection with its layers, and the two waits of its task: for bytes and for credit.
 
-use std::cell::Cell;
+use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::mem;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
 use super::Stream;
+use super::layered::Layered;
 use crate::backend::host::{self, Endpoint, Turn};
+use crate::net::layers::Layers;
 
 /// A connection of a shard whose connections are tasks.
 pub(super) type Socket<S> = host::Socket<TaskSocket<S>>;
@@ -19,8 +21,15 @@ pub(super) type Socket<S> = host::Socket<TaskSocket<S>>;
 /// **Lives on:** the shard of its connection.
 pub(in crate::backend) struct TaskSocket<S> {
     pub(super) stream: S,
-    /// There while the connection waits for credit, or has regained some.
-    credit: Cell<Option<Box<Credit>>>,
+    /// There from the first wait for credit on, or if the connection has layers.
+    extra: OnceCell<Box<Extra>>,
+}
+
+/// The state that few connections have.
+#[derive(Default)]
+struct Extra {
+    credit: RefCell<Credit>,
+    layers: Option<Box<Layered>>,
 }
 
 #[derive(Default)]
@@ -32,8 +41,25 @@ struct Credit {
 }
 
 impl<S: Stream> TaskSocket<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, credit: Cell::new(None) }
+    pub(super) fn new(stream: S, layers: Option<Layered>) -> Self {
+        let extra = OnceCell::new();
+        if let Some(layers) = layers {
+            let _is_new =
+                extra.set(Box::new(Extra { credit: RefCell::default(), layers: Some(Box::new(layers)) }));
+        }
+        Self { stream, extra }
+    }
+
+    /// The stream, and the layers of a connection that moves.
+    pub(super) fn into_parts(self) -> (S, Option<Layers>) {
+        let layers = self.extra.into_inner().and_then(|extra| extra.layers);
+        (self.stream, layers.map(|layers| layers.into_layers()))
+    }
+
+    /// `None` for a plain connection.
+    #[inline]
+    pub(super) fn layers(&self) -> Option<&Layered> {
+        self.extra.get()?.layers.as_deref()
     }
 
     /// Completes when bytes, an end or an error can be received, which is in the next turn if it need not wait: at most
@@ -44,13 +70,13 @@ impl<S: Stream> TaskSocket<S> {
 
     /// Completes after [`Endpoint::resume`] was called since the last time.
     pub(super) async fn credit(&self) {
+        let credit = &self.extra.get_or_init(Box::default).credit;
         poll_fn(|context| {
-            let mut credit = self.credit.take().unwrap_or_default();
-            if credit.resumed {
+            let mut credit = credit.borrow_mut();
+            if mem::take(&mut credit.resumed) {
                 return Poll::Ready(());
             }
             credit.task = Some(context.waker().clone());
-            self.credit.set(Some(credit));
             Poll::Pending
         })
         .await;
@@ -105,7 +131,14 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
     const CONNECTION_BYTES: u64 = (size_of::<Socket<S>>() + TASK_BYTES) as u64;
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.send(bytes)
+        match self.layers() {
+            None => self.stream.send(bytes),
+            Some(layers) => layers.send(&self.stream, bytes),
+        }
+    }
+
+    fn flush_own(&self, ends: bool) -> io::Result<bool> {
+        self.layers().map_or(Ok(true), |layers| layers.flush(&self.stream, ends))
     }
 
     fn shut_down(&self, how: Shutdown) {
@@ -113,23 +146,21 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
     }
 
     fn resume(&self) {
-        let mut credit = self.credit.take().unwrap_or_default();
+        let mut credit = self.extra.get_or_init(Box::default).credit.borrow_mut();
         credit.resumed = true;
         if let Some(task) = credit.task.take() {
             task.wake();
         }
-        self.credit.set(Some(credit));
     }
 
-    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.receive_now(buffer)
+    fn receive_now(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self.layers() {
+            None => self.stream.receive_now(buffer),
+            Some(layers) => layers.receive_now(&self.stream, buffer),
+        }
     }
 
     fn has_unread_bytes(&self) -> bool {
         self.stream.has_unread_bytes()
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.stream.peer()
     }
 }

@@ -6,10 +6,11 @@ mod stream;
 
 use std::future::Future;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::time::Instant;
 
+use socket2::Socket;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::Sleep;
 
@@ -55,8 +56,8 @@ impl Runtime for Tokio {
     type DoorbellReceiver = DoorbellReceiver;
     type Timer = Sleep;
 
-    fn watch(&self, stream: TcpStream) -> io::Result<Stream> {
-        Stream::from_std(stream)
+    fn watch(&self, socket: Socket) -> io::Result<Stream> {
+        Stream::from_socket(socket)
     }
 
     fn listen(&self, listener: TcpListener) -> io::Result<Listener> {

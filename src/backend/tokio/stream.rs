@@ -2,11 +2,11 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::pin::pin;
 use std::task::Poll;
 
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 use tokio::sync::Notify;
 
 use crate::backend::{direct, tasks};
@@ -17,15 +17,15 @@ pub(super) struct Stream(tokio::net::TcpStream);
 
 impl Stream {
     /// Registers a socket from any runtime.
-    pub(super) fn from_std(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        tokio::net::TcpStream::from_std(stream).map(Self)
+    pub(super) fn from_socket(socket: Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        tokio::net::TcpStream::from_std(socket.into()).map(Self)
     }
 }
 
 impl tasks::Stream for Stream {
-    fn into_std(self) -> io::Result<TcpStream> {
-        self.0.into_std()
+    fn into_socket(self) -> io::Result<Socket> {
+        self.0.into_std().map(Socket::from)
     }
 
     async fn readable(&self) -> io::Result<()> {
@@ -76,10 +76,6 @@ impl tasks::Stream for Stream {
 
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(&self.0)
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer_addr().ok()
     }
 }
 
