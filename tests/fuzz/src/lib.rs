@@ -14,6 +14,7 @@ mod process;
 pub mod rules;
 pub mod stream;
 mod subscriptions;
+pub mod websocket;
 
 #[expect(dead_code, reason = "the configuration needs the name of the method alone")]
 #[path = "../../../src/auth/mod.rs"]

@@ -53,6 +53,11 @@ fn configuration() {
     replay("configuration", fuzz::configuration::check);
 }
 
+#[test]
+fn websocket_frames() {
+    replay("websocket_frames", fuzz::websocket::check);
+}
+
 /// The inputs of the corpus must reach all of this to be useful as seeds.
 fn check_reach(counted: &[Counters]) {
     let sum = |of: &dyn Fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();

@@ -13,8 +13,16 @@ use crate::prose::documents;
 use crate::sources::{Source, root, sources};
 
 /// Folders of crates, with a file that is parsed for what it defines.
-const CRATES: [&str; 7] =
-    ["src", "shards/engine", "shards/rules", "shards/wire", "shards/ring", "tests", "bench"];
+const CRATES: [&str; 8] = [
+    "src",
+    "shards/engine",
+    "shards/rules",
+    "shards/wire",
+    "shards/ring",
+    "shards/websocket",
+    "tests",
+    "bench",
+];
 /// Where a path in a document may begin, beside the document's own folder.
 const SEARCH: [&str; 7] = ["", "src", "shards", "shards/engine/src", "tests", "deploy", "bench"];
 /// Paths that begin so name what a build or a running broker makes, or a file of the machine that it runs on.
@@ -305,7 +313,14 @@ fn lost_paths() -> Vec<String> {
 
 fn contradictions() -> Vec<String> {
     let mut found = Vec::new();
-    for folder in ["src", "shards/engine/src", "shards/rules/src", "shards/wire/src", "shards/ring/src"] {
+    for folder in [
+        "src",
+        "shards/engine/src",
+        "shards/rules/src",
+        "shards/wire/src",
+        "shards/ring/src",
+        "shards/websocket/src",
+    ] {
         for file in parsed::load(folder) {
             let text = crate::sources::read(&root().join(&file.path));
             found.extend(contradiction(&file, &text));
