@@ -381,6 +381,7 @@ impl Rooms {
         }
     }
 
+    #[cold]
     fn settle_all(&mut self, turn: &mut Turn<'_>) {
         while let Some(session) = self.delivery.connections.pop_opened() {
             self.on_opened(turn, session);
@@ -396,15 +397,22 @@ impl Rooms {
             self.run_reassignments(turn);
             self.settle(turn);
         }
-        self.answer_page_requests(turn);
-        self.announce_changes();
+        // Most steps have none of these.
+        if !self.retained.has_no_ready_request() {
+            self.answer_page_requests(turn);
+        }
+        if self.topics.has_change() {
+            self.announce_changes();
+        }
         self.report_watermarks();
         self.delivery.messages.end_step();
         // A long fan-out goes on in steps that count nothing.
         if self.pressure.level() != MemoryLevel::Normal || !self.backlog.is_empty() {
             self.weigh(turn);
         }
-        self.resume_starved(turn);
+        if self.delivery.connections.has_waiting() {
+            self.resume_starved(turn);
+        }
         assert!(turn.endings.is_empty());
         self.delivery.connections.end_step(turn);
     }

@@ -63,6 +63,11 @@ pub struct Assembler {
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(State);
 
+impl Mark {
+    /// Between two packets.
+    pub const START: Self = Self(State::Start);
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
     #[default]
@@ -107,6 +112,23 @@ impl Assembler {
     /// further: close it.
     #[inline]
     pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        packet_bytes_max: u32,
+    ) -> Result<Option<Frame<'a>>, Malformed> {
+        if self.is_idle()
+            && let Some((frame, rest)) = whole_packet(input)
+            && input.len() - rest.len() <= packet_bytes_max as usize
+        {
+            *input = rest;
+            return Ok(Some(frame));
+        }
+        self.next_in_parts(input, packet_bytes_max)
+    }
+
+    /// Like [`Assembler::next`], for any packet.
+    #[inline(never)]
+    fn next_in_parts<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],
         packet_bytes_max: u32,
@@ -201,6 +223,26 @@ impl Assembler {
     pub const fn buffered_bytes(&self) -> usize {
         self.buffer.capacity()
     }
+}
+
+/// The packet at the start of `input` and the bytes after it, if all of it is there and its length takes one byte or two. Most
+/// packets are received like this.
+#[inline]
+fn whole_packet(input: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+    let (&[first_byte, low], rest) = input.split_first_chunk()?;
+    PacketType::from_first_byte(first_byte)?;
+    let (body_bytes, rest) = if low & 0x80 == 0 {
+        (usize::from(low), rest)
+    } else {
+        let (&high, rest) = rest.split_first()?;
+        // More bytes follow, or more were used than the length needs.
+        if high & 0x80 != 0 || high == 0 {
+            return None;
+        }
+        (usize::from(low & 0x7F) | usize::from(high) << 7, rest)
+    };
+    let (body, rest) = rest.split_at_checked(body_bytes)?;
+    Some((Frame { first_byte, body }, rest))
 }
 
 #[cfg(test)]

@@ -70,6 +70,9 @@ impl Connections {
     /// Forgets the aliases of a connection.
     pub(super) fn forget_aliases(&mut self, id: ConnectionId) {
         let Some(connection) = self.slab.get_mut(id.key()) else { return };
+        if connection.aliases_in.is_none() && connection.aliases_out.is_none() {
+            return;
+        }
         let (incoming, outgoing) = (connection.alias_in_bytes(), connection.alias_out_bytes());
         (connection.aliases_in, connection.aliases_out) = (None, None);
         assert!(self.alias_in_bytes >= incoming && self.alias_out_bytes >= outgoing);

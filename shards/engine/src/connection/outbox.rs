@@ -56,6 +56,12 @@ impl BufferPool {
         self.memory_bytes + heap::block(self.buffers.capacity() * size_of::<Vec<u8>>())
     }
 
+    /// The same without the list of buffers.
+    #[inline]
+    pub(crate) fn buffer_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     /// Compares its bytes with those that all outboxes and its own buffers take, for an audit.
     ///
     /// # Panics
@@ -97,6 +103,7 @@ impl BufferPool {
         self.bytes_unused = self.bytes;
     }
 
+    #[inline]
     fn put(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
         if (self.bytes + bytes) as u64 <= self.bytes_max && (1..=BUFFER_BYTES_KEPT).contains(&bytes) {
@@ -117,6 +124,7 @@ enum Content {
 
 impl Content {
     /// Gives the memory back: a buffer to the pool, a payload to its other holders.
+    #[inline]
     fn release(self, pool: &mut BufferPool) {
         match self {
             Self::Owned(buffer) => pool.put(buffer),

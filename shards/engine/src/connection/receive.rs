@@ -195,6 +195,12 @@ impl Connections {
         self.set_timer(turn, id, Some(until));
     }
 
+    /// Whether any connection waits for room in a lane or for memory.
+    #[inline]
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.has_starved() || self.has_delayed()
+    }
+
     /// Whether any publish waits for memory.
     pub(crate) fn has_delayed(&self) -> bool {
         !self.delayed.is_empty()

@@ -76,6 +76,12 @@ impl Connections {
         outboxes.write(turn, connection, id, |out| pubrel.encode(AckKind::PubRel, version, out));
     }
 
+    /// Bytes that all outboxes take, without the list of the buffers kept.
+    #[inline]
+    pub(crate) fn outbox_buffer_bytes(&self) -> u64 {
+        self.outboxes.pool.buffer_bytes()
+    }
+
     /// Begins the fan-out of another message.
     pub(crate) fn begin_fan_out(&mut self) {
         self.templates.clear();

@@ -161,16 +161,56 @@ pub(super) struct Backlog {
     message_bytes: u64,
     /// Items of data lanes, each with its source. At most a few, because the host asks before it takes one from a lane.
     inbound: VecDeque<(u16, Inbound)>,
+    /// What the lists come to. It is computed with each change, because each packet and each step asks for it.
+    state: State,
+}
+
+/// The answers to the questions that are asked most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct State {
+    is_empty: bool,
+    hold: TopicsHold,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { is_empty: true, hold: TopicsHold::Nothing }
+    }
 }
 
 impl Backlog {
     /// Whether nothing waits.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.has_no_packet_or_end()
+        self.state.is_empty
+    }
+
+    /// Packets of clients that wait for it.
+    #[inline]
+    pub(super) fn hold(&self) -> TopicsHold {
+        self.state.hold
+    }
+
+    /// Computes the state from the lists. Each change ends with it.
+    fn state(&self) -> State {
+        let is_empty = self.has_no_packet_or_end()
             && self.fan_out.is_none()
             && self.gate == Gate::Open
             && self.messages.is_empty()
-            && self.inbound.is_empty()
+            && self.inbound.is_empty();
+        let hold = if !self.may_publish(Side::Clients) {
+            TopicsHold::All
+        } else if self.ends.len() > ENDS_MAX {
+            TopicsHold::Subscribe
+        } else {
+            TopicsHold::Nothing
+        };
+        State { is_empty, hold }
+    }
+
+    fn note(&mut self) {
+        self.state = self.state();
+        assert!(!self.state.is_empty || self.state.hold == TopicsHold::Nothing);
     }
 
     fn has_no_packet_or_end(&self) -> bool {
@@ -202,6 +242,7 @@ impl Backlog {
     pub(super) fn begin_fan_out(&mut self, spread: Spread, source: Source) {
         assert!(self.fan_out.is_none());
         self.fan_out = Some((spread, source));
+        self.note();
     }
 
     /// The client whose message is under way.
@@ -216,13 +257,16 @@ impl Backlog {
     }
 
     pub(super) fn take_fan_out(&mut self) -> Option<(Spread, Source)> {
-        self.fan_out.take()
+        let fan_out = self.fan_out.take();
+        self.note();
+        fan_out
     }
 
     /// The fan-out that was taken out has ended.
     pub(super) fn end_fan_out(&mut self, side: Side) {
         assert!(self.fan_out.is_none());
         self.gate = Gate::Rest(side);
+        self.note();
     }
 
     /// The rest of the backlog had its tick.
@@ -232,6 +276,7 @@ impl Backlog {
             Gate::Rest(Side::Lanes) => Gate::Only(Side::Clients),
             Gate::Rest(Side::Clients) | Gate::Only(_) | Gate::Open => Gate::Open,
         };
+        self.note();
     }
 
     /// A will or a message of the broker waits.
@@ -240,12 +285,14 @@ impl Backlog {
         stored.assign(message, None);
         self.message_bytes += stored.heap_bytes();
         self.messages.push_back(stored);
+        self.note();
     }
 
     fn pop_message(&mut self) -> Option<StoredMessage> {
         let message = self.messages.pop_front()?;
         assert!(self.message_bytes >= message.heap_bytes());
         self.message_bytes -= message.heap_bytes();
+        self.note();
         Some(message)
     }
 
@@ -257,23 +304,24 @@ impl Backlog {
     /// An item of a data lane, or the rest of one, waits.
     pub(super) fn push_inbound(&mut self, source: u16, item: Inbound) {
         self.inbound.push_back((source, item));
+        self.note();
+    }
+
+    /// Takes the next item out; [`Backlog::put_back_inbound`] takes the rest of it.
+    fn pop_inbound(&mut self) -> Option<(u16, Inbound)> {
+        let inbound = self.inbound.pop_front();
+        self.note();
+        inbound
+    }
+
+    fn put_back_inbound(&mut self, source: u16, rest: Inbound) {
+        self.inbound.push_front((source, rest));
+        self.note();
     }
 
     /// Messages that it holds in the store, for an audit.
     pub(super) fn held_messages(&self) -> impl Iterator<Item = MessageKey> {
         self.fan_out.iter().map(|(spread, _)| spread.message())
-    }
-
-    /// Packets of clients that wait for it.
-    #[inline]
-    pub(super) fn hold(&self) -> TopicsHold {
-        if !self.may_publish(Side::Clients) {
-            TopicsHold::All
-        } else if self.ends.len() > ENDS_MAX {
-            TopicsHold::Subscribe
-        } else {
-            TopicsHold::Nothing
-        }
     }
 
     /// Bytes of packets that are not done.
@@ -285,24 +333,39 @@ impl Backlog {
     pub(super) fn push_packet(&mut self, packet: LongPacket) {
         self.packet_bytes += packet.bytes_held();
         self.packets.push_back(packet);
+        self.note();
     }
 
     fn pop_packet(&mut self) -> Option<LongPacket> {
         let packet = self.packets.pop_front()?;
         assert!(self.packet_bytes >= packet.bytes_held());
         self.packet_bytes -= packet.bytes_held();
+        self.note();
         Some(packet)
     }
 
     /// A session has ended and still holds something.
     pub(super) fn push_end(&mut self, id: SessionId) {
         self.ends.push_back(id);
+        self.note();
+    }
+
+    /// Takes the next session out that has ended; [`Backlog::put_back_end`] takes one that still holds something.
+    fn pop_end(&mut self) -> Option<SessionId> {
+        let id = self.ends.pop_front();
+        self.note();
+        id
+    }
+
+    fn put_back_end(&mut self, id: SessionId) {
+        self.ends.push_front(id);
+        self.note();
     }
 
     /// Compares its lists with the rooms, for an audit.
     ///
     /// # Panics
-    /// If a session that has ended or a packet of a connection that is held is not here, or twice.
+    /// If a session that has ended or a packet of a connection that is held is not here, or twice, or its state is wrong.
     pub(super) fn check(&self, sessions: &Sessions, connections: &Connections) {
         assert!(self.packets.iter().map(LongPacket::bytes_held).sum::<u64>() == self.packet_bytes);
         assert!(self.messages.iter().map(StoredMessage::heap_bytes).sum::<u64>() == self.message_bytes);
@@ -315,6 +378,7 @@ impl Backlog {
             .chain(publisher)
             .filter(|&(connection, ordinal)| connections.session_of_held(connection, ordinal).is_some());
         assert!(alive.count() == connections.held_count());
+        assert!(self.state == self.state());
         assert!(self.ends.len() == sessions.ended_count() as usize);
         assert!(self.ends.iter().all(|&id| sessions.get(id).is_some_and(Session::has_ended)));
     }
@@ -349,10 +413,10 @@ impl Rooms {
             // A will that was published by this may have begun a fan-out.
             if !turn.is_spent()
                 && !self.backlog.has_fan_out()
-                && let Some(id) = self.backlog.ends.pop_front()
+                && let Some(id) = self.backlog.pop_end()
                 && !self.give_up(turn, id)
             {
-                self.backlog.ends.push_front(id);
+                self.backlog.put_back_end(id);
             }
             if self.backlog.has_fan_out() {
                 return;
@@ -363,14 +427,14 @@ impl Rooms {
     fn run_messages(&mut self, turn: &mut Turn<'_>) {
         while !turn.is_spent() && !self.backlog.has_fan_out() && self.backlog.gate == Gate::Open {
             let Some(message) = self.backlog.pop_message() else { return };
-            let _routed = self.route(turn, message.view(), None);
+            let _routed = self.route(turn, &message.view(), None);
             self.settle(turn);
         }
     }
 
     fn run_inbound(&mut self, turn: &mut Turn<'_>) {
         while !turn.is_spent() && self.backlog.may_publish(Side::Lanes) {
-            let Some((source, item)) = self.backlog.inbound.pop_front() else { return };
+            let Some((source, item)) = self.backlog.pop_inbound() else { return };
             match item {
                 Inbound::Oversized(item) => {
                     let (message, attached) = item.message();
@@ -380,7 +444,7 @@ impl Rooms {
                     let rest = self.take_messages(turn, source, &block);
                     if !rest.is_empty() {
                         let rest = Inbound::Block(rest.to_vec());
-                        self.backlog.inbound.push_front((source, rest));
+                        self.backlog.put_back_inbound(source, rest);
                     }
                 }
             }

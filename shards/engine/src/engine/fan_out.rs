@@ -65,8 +65,9 @@ impl Rooms {
     /// Goes on with the fan-out that is under way.
     pub(super) fn go_on_with_fan_out(&mut self, turn: &mut Turn<'_>) {
         let Some((mut spread, source)) = self.backlog.take_fan_out() else { return };
-        let mut copy = self.delivery.lend_copy();
-        let mut fan_out = self.delivery.take_up(&spread, &mut copy);
+        let copy = self.delivery.lend_copy(spread.message());
+        let message = copy.view();
+        let mut fan_out = self.delivery.take_up(&spread, &message, copy.shared_payload());
         let Self { topics, delivery, mesh, .. } = self;
         let mut stage = Some(spread.stage);
         if let Some(Stage::Subscribers(position)) = stage {

@@ -28,7 +28,7 @@ impl Rooms {
         publisher: Option<NonZeroU64>,
         fan_out: &mut FanOut<'_>,
     ) -> u32 {
-        let message = *fan_out.message();
+        let message = fan_out.message();
         let own = self.mesh.placement().own();
         let subscribed = self.mesh.interests().interested(fingerprint, filters).without(own);
         let mut targets = subscribed;
@@ -59,12 +59,13 @@ impl Rooms {
                 retain_here: home == Some(target),
                 publisher,
                 groups: GroupKeys::from_bytes(&keys),
-                ..ForwardedPublish::of(message, origin)
+                ..ForwardedPublish::of(*message, origin)
             };
             self.mesh.send(target, &ShardMessage::Publish(publish), fan_out.shared());
             turn.counters.messages_forwarded += 1;
             self.mesh.return_group_keys(target, keys);
         }
+        self.count_unweighed(turn, message.bytes() * u64::from(targets.len()));
         taken_count
     }
 
@@ -76,10 +77,10 @@ impl Rooms {
         publish: &ForwardedPublish<'_>,
         attached: Option<&Bytes>,
     ) {
-        let (message, origin) = (publish.view, publish.origin);
+        let (message, origin) = (&publish.view, publish.origin);
         let at = self.delivery.next_publish();
         let live = (!origin.is_past()).then_some(LiveOrigin::new(at, origin));
-        let mut fan_out = self.delivery.begin(message, attached, live);
+        let mut fan_out = self.delivery.begin(message, attached, live, None);
         let mut filters = core::mem::take(&mut self.filters);
         let found = self.topics.matches(message.topic, &mut filters);
         let fingerprint = found.fingerprint();
@@ -101,7 +102,7 @@ impl Rooms {
             let messages = &self.delivery.messages;
             // Its publisher was told that it is taken, so one that has no room is at least counted.
             let is_refused = !message.payload.is_empty() && self.pressure.refuses(Budget::Retained);
-            if is_refused || self.retained.store().is_full_for(turn.limits, messages, &message) {
+            if is_refused || self.retained.store().is_full_for(turn.limits, messages, message) {
                 turn.counters.retained_refused += 1;
             } else {
                 self.retain(turn, &mut fan_out, publish.publisher, origin);
@@ -113,7 +114,6 @@ impl Rooms {
                 self.retained.watermarks_mut().require(home, origin);
             }
         }
-        let offered_count = fan_out.offered_count();
         if let Some(cut) = cut {
             let stage = Stage::Subscribers(cut);
             let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
@@ -122,6 +122,6 @@ impl Rooms {
             self.delivery.finish(&fan_out);
         }
         self.return_filters(filters);
-        self.count_unweighed(turn, &message, offered_count);
+        self.weigh_growth(turn);
     }
 }

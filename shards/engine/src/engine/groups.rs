@@ -88,7 +88,7 @@ impl Rooms {
         returned: &ForwardedPublish<'_>,
         attached: Option<&Bytes>,
     ) {
-        let mut fan_out = self.delivery.begin(returned.view, attached, None);
+        let mut fan_out = self.delivery.begin(&returned.view, attached, None, None);
         assert!(returned.origin.shard == self.mesh.placement().own());
         assert!(!returned.tried.contains(source));
         let returned = ForwardedPublish { tried: returned.tried.with(source), ..returned.clone() };
@@ -110,14 +110,15 @@ impl Rooms {
             }
             turn.spend(REASSIGNMENT_WORK);
             let Some((message, key)) = self.shared.pop_reassignment() else { return };
-            let mut copy = self.delivery.lend_copy();
-            let mut fan_out = self.delivery.begin_stored(message, &mut copy);
-            if fan_out.message().is_expired(turn.now) {
+            let copy = self.delivery.lend_copy(message);
+            let view = copy.view();
+            let mut fan_out = self.delivery.begin_stored(message, &view, copy.shared_payload());
+            if view.is_expired(turn.now) {
                 count_undeliverable(turn.counters, DropReason::Expired);
             } else {
                 let key = key.to_le_bytes();
                 let origin = Origin::past(self.mesh.placement().own());
-                let publish = ForwardedPublish::of(*fan_out.message(), origin);
+                let publish = ForwardedPublish::of(view, origin);
                 let publish = ForwardedPublish { groups: GroupKeys::from_bytes(&key), ..publish };
                 self.search_members(turn, &publish, &mut fan_out);
             }

@@ -12,9 +12,6 @@ use crate::timer::Timers;
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
 
-/// Bytes that a message may take for each receiver beside its own: entries, slots, the rounding of buffers.
-const DELIVERY_BYTES: u64 = 256;
-
 impl Rooms {
     /// Bytes held, by kind. `held` is what sessions noted.
     pub(super) fn memory_use(&self, timers: &Timers, held: &Held) -> MemoryUse {
@@ -46,7 +43,9 @@ impl Rooms {
     pub(super) fn weigh(&mut self, turn: &mut Turn<'_>) {
         let held = self.memory_use(turn.timers, turn.held());
         let connections = self.delivery.connections.len();
+        let message_bytes = self.message_bytes(turn.held());
         self.pressure.weigh(turn.limits, &held, connections);
+        self.pressure.set_message_bytes(message_bytes);
         turn.set_outbox_bytes_max(self.pressure.outbox_bytes_max());
     }
 
@@ -64,18 +63,26 @@ impl Rooms {
         self.pressure.refuses(budget)
     }
 
-    /// Counts a message and its receivers. Memory is weighed once enough came in, not for each message.
-    #[inline]
-    pub(super) fn count_unweighed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        message: &Message<'_>,
-        receiver_count: u32,
-    ) {
-        let each = message.bytes() + DELIVERY_BYTES;
-        if self.pressure.count(each * (u64::from(receiver_count) + 1)) {
+    /// Counts bytes that [`Rooms::weigh_growth`] does not see. Memory is weighed once enough of them came in.
+    pub(super) fn count_unweighed(&mut self, turn: &mut Turn<'_>, bytes: u64) {
+        if self.pressure.count(bytes) {
             self.weigh(turn);
         }
+    }
+
+    /// Weighs memory if messages have grown by enough since it was weighed last. Each message asks, so it is one comparison.
+    #[inline]
+    pub(super) fn weigh_growth(&mut self, turn: &mut Turn<'_>) {
+        if self.message_bytes(turn.held()) > self.pressure.message_bytes_unweighed() {
+            self.weigh(turn);
+        }
+    }
+
+    /// Bytes of outboxes, stored messages and the entries that name them: what grows on the way of a message.
+    #[inline]
+    fn message_bytes(&self, held: &Held) -> u64 {
+        let Delivery { connections, messages, .. } = &self.delivery;
+        connections.outbox_buffer_bytes() + messages.heap_bytes() + held.deliveries()
     }
 
     /// The answer to a publish for which memory is short; `None` if there is room. A publish that neither is retained nor has to be kept

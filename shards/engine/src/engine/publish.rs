@@ -32,17 +32,21 @@ use crate::turn::Turn;
 /// Nodes of the topic tree that are visited for one unit of work.
 const NODES_PER_WORK: u32 = 8;
 
+/// Bytes of a retained message beside the message and its topic, about.
+const RETAINED_ENTRY_BYTES: u64 = 128;
+
 /// From so many visited nodes on, a publish is counted as one that took long: about a quarter of the usual bound.
 const LONG_MATCH_NODES: u32 = 512;
 
 /// Counts the work of finding the filters that match a topic. Returns whether it took long.
 pub(super) fn spend_match(turn: &mut Turn<'_>, found: Matched, filters: &[u32]) -> bool {
-    let (filter_count, visited_count) =
-        (u32::try_from(filters.len()).unwrap_or(u32::MAX), found.visited_count());
-    turn.spend(filter_count.saturating_add(1 + visited_count / NODES_PER_WORK));
-    if visited_count == 0 {
+    let visited_count = found.visited_count();
+    // For a cached topic with one filter the work of its packet stands.
+    if visited_count == 0 && filters.len() <= 1 {
         return false;
     }
+    let filter_count = u32::try_from(filters.len()).unwrap_or(u32::MAX);
+    turn.spend(filter_count.saturating_add(1 + visited_count / NODES_PER_WORK));
     turn.counters.topic_nodes_visited += u64::from(visited_count);
     let is_long = visited_count >= LONG_MATCH_NODES;
     turn.counters.long_matches += u64::from(is_long);
@@ -130,7 +134,7 @@ impl Rooms {
             packet: PlainPacket::of(version, publish),
         };
         let outcome = match (publish.qos, publish.packet_id) {
-            (QoS::AtMostOnce, _) => match self.route(turn, message, Some(session)) {
+            (QoS::AtMostOnce, _) => match self.route(turn, &message, Some(session)) {
                 Routed::UnderWay => {
                     self.hold_publisher(id, None);
                     Ok(())
@@ -141,11 +145,11 @@ impl Rooms {
                 Routed::Refused(_) | Routed::Delayed { .. } | Routed::Taken { .. } => Ok(()),
             },
             (QoS::AtLeastOnce, Some(packet_id)) => self.count_receiving(turn, id).and_then(|()| {
-                let routed = self.route(turn, message, Some(session));
+                let routed = self.route(turn, &message, Some(session));
                 self.answer(turn, id, AckKind::PubAck, packet_id, routed)
             }),
             (QoS::ExactlyOnce, Some(packet_id)) => {
-                self.publish_exactly_once(turn, id, session, packet_id, message)
+                self.publish_exactly_once(turn, id, session, packet_id, &message)
             }
             (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => {
                 unreachable!("the codec refuses QoS 1 and 2 without Packet Identifier [MQTT-2.2.1-3]")
@@ -161,7 +165,7 @@ impl Rooms {
         id: ConnectionId,
         session_id: SessionId,
         packet_id: PacketId,
-        message: Message<'_>,
+        message: &Message<'_>,
     ) -> Result<(), Close> {
         let session = self.delivery.sessions.of_connection(session_id);
         if session.has_received(packet_id) {
@@ -308,7 +312,7 @@ impl Rooms {
     pub(super) fn publish_unasked(&mut self, turn: &mut Turn<'_>, message: &Message<'_>) {
         if self.backlog.may_publish(Side::Clients) {
             // A refusal is counted where it is decided.
-            let _routed = self.route(turn, *message, None);
+            let _routed = self.route(turn, message, None);
         } else {
             self.backlog.push_message(message);
         }
@@ -318,10 +322,10 @@ impl Rooms {
     pub(super) fn route(
         &mut self,
         turn: &mut Turn<'_>,
-        message: Message<'_>,
+        message: &Message<'_>,
         publisher: Option<SessionId>,
     ) -> Routed {
-        if let Some(reason) = refusal(turn.limits, &message) {
+        if let Some(reason) = refusal(turn.limits, message) {
             turn.counters.publishes_refused += 1;
             return Routed::Refused(reason);
         }
@@ -331,15 +335,15 @@ impl Rooms {
         if spend_match(turn, found, &filters) {
             self.keep_long_match(publisher, message.topic, found);
         }
-        if let Some(refused) = self.refusal_for_room(turn, &message, &filters, fingerprint) {
+        if let Some(refused) = self.refusal_for_room(turn, message, &filters, fingerprint) {
             self.return_filters(filters);
             return refused;
         }
         let sequence = self.delivery.next_publish();
         let retained_by = publisher.filter(|_| message.retain).and_then(|id| self.publisher_of(id));
         let origin = Origin { shard: self.mesh.placement().own(), sequence };
-        let fan_out = self.delivery.begin(message, None, Some(LiveOrigin::new(sequence, origin)));
-        let mut fan_out = fan_out.published_by(publisher.map(SessionId::index));
+        let live = Some(LiveOrigin::new(sequence, origin));
+        let mut fan_out = self.delivery.begin(message, None, live, publisher.map(SessionId::index));
 
         let start = Position::start(filters.len());
         let cut = self.delivery.offer_to_subscribers(turn, &self.topics, &filters, start, &mut fan_out);
@@ -363,7 +367,7 @@ impl Rooms {
             self.retain(turn, &mut fan_out, retained_by, origin);
         }
         let must_persist = message.retain || is_promised;
-        self.count_unweighed(turn, &message, own_count + other_count);
+        self.weigh_growth(turn);
         if let Some(stage) = stage {
             let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
             self.return_filters(filters);
@@ -407,14 +411,15 @@ impl Rooms {
         origin: Origin,
     ) {
         let Self { delivery, retained, .. } = self;
-        let message = *fan_out.message();
+        let message = fan_out.message();
         assert!(message.retain);
         if message.payload.is_empty() {
             retained.store_mut().remove(turn, &mut delivery.messages, message.topic);
         } else {
             let key = delivery.keep(fan_out);
             let entry = RetainedEntry::new(key, delivery.publish_sequence(), publisher, origin);
-            retained.store_mut().set(turn, &mut delivery.messages, &message, entry);
+            retained.store_mut().set(turn, &mut delivery.messages, message, entry);
+            self.count_unweighed(turn, message.topic.len() as u64 + RETAINED_ENTRY_BYTES);
         }
     }
 

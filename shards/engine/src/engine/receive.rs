@@ -1,6 +1,7 @@
 //! Received bytes: cut into packets, and each packet given to its handler.
 
-use wire::packet::{Connect, Packet, Publish};
+use wire::frame::Mark;
+use wire::packet::{Ack, AckKind, Connect, Packet, Publish};
 use wire::{Assembler, Frame, Malformed, PacketType, ProtocolVersion};
 
 use super::Rooms;
@@ -16,6 +17,8 @@ use crate::turn::Turn;
 
 /// Work of a packet, apart from what it brings about.
 const PACKET_WORK: u32 = 1;
+/// The only PINGREQ that is well-formed.
+const PINGREQ: Frame<'_> = Frame { first_byte: 0xC0, body: &[] };
 /// PINGRESP.
 const PINGRESP: [u8; 2] = [0xD0, 0];
 
@@ -45,8 +48,12 @@ impl Rooms {
                     phase @ (Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)),
                 ) => phase,
             };
+            let is_idle = assembler.is_idle();
+            if is_idle && rest.is_empty() {
+                break;
+            }
             if let Some(&first_byte) = rest.first() {
-                let begins = assembler.is_idle().then_some(first_byte);
+                let begins = is_idle.then_some(first_byte);
                 if begins.is_some_and(|first_byte| phase.is_wrong_first_packet(first_byte)) {
                     self.close(turn, id, &Close::Told(stranger(rest)));
                     continue;
@@ -62,7 +69,8 @@ impl Rooms {
             }
             turn.spend(PACKET_WORK);
             // While memory is short, a packet may have to be put back.
-            let (mark, before) = (assembler.mark(), rest);
+            let mark = if is_idle { Mark::START } else { assembler.mark() };
+            let before = rest;
             let outcome = match assembler.next(&mut rest, phase.packet_bytes_max(turn.limits)) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
@@ -83,14 +91,14 @@ impl Rooms {
             }
             self.settle(turn);
         }
-        self.delivery.connections.current(id).set_leftover(!rest.is_empty());
-        self.store_partial_packet(turn, id, assembler);
-        turn.counters.bytes_received -= rest.len() as u64;
+        self.store_rest(turn, id, assembler, rest.len());
         Consumed { goes_on, ..Consumed::of(bytes.len() - rest.len()) }
     }
 
-    /// Stores the part of a packet that has come, and closes a connection that holds too much.
-    fn store_partial_packet(&mut self, turn: &mut Turn<'_>, id: ConnectionId, assembler: Assembler) {
+    /// Stores the part of a packet that has come, and closes a connection that holds too much. The host keeps `left_bytes`.
+    fn store_rest(&mut self, turn: &mut Turn<'_>, id: ConnectionId, assembler: Assembler, left_bytes: usize) {
+        self.delivery.connections.current(id).set_leftover(left_bytes > 0);
+        turn.counters.bytes_received -= left_bytes as u64;
         let has_grown = self.delivery.connections.store_partial_packet(id, assembler);
         if has_grown && self.refuses(turn, Budget::Messages) {
             turn.counters.partial_packets_refused += 1;
@@ -123,24 +131,41 @@ impl Rooms {
         (phase, version): (Phase, ProtocolVersion),
         frame: Frame<'_>,
     ) -> Result<(), Close> {
+        // The packets of the hot path are decoded into types of their own, each a fraction of the size of any packet's, and by reference:
+        // a move copies them.
         match (phase, PacketType::from_first_byte(frame.first_byte)) {
-            (Phase::Fresh(admission), Some(PacketType::Connect)) => match Connect::decode(frame.body) {
-                Ok(connect) => self.on_first_packet(turn, id, admission, &connect, frame),
-                Err(malformed) => Err(self.malformed(turn, id, malformed)),
-            },
-            // The hot path decodes into its own type, which is a fraction of the size of any packet's.
             (Phase::Open(session), Some(PacketType::Publish)) => {
-                match Publish::decode(version, frame.first_byte, frame.body) {
-                    Ok(publish) => self.on_publish(turn, id, session, &publish),
-                    Err(malformed) => Err(self.malformed(turn, id, malformed)),
+                match &Publish::decode(version, frame.first_byte, frame.body) {
+                    Ok(publish) => self.on_publish(turn, id, session, publish),
+                    Err(malformed) => Err(self.malformed(turn, id, *malformed)),
                 }
             }
+            (Phase::Open(session), Some(PacketType::PubAck)) => {
+                self.on_ack_frame(turn, (id, session), AckKind::PubAck, version, frame)
+            }
+            (Phase::Open(session), Some(PacketType::PubRec)) => {
+                self.on_ack_frame(turn, (id, session), AckKind::PubRec, version, frame)
+            }
+            (Phase::Open(session), Some(PacketType::PubRel)) => {
+                self.on_ack_frame(turn, (id, session), AckKind::PubRel, version, frame)
+            }
+            (Phase::Open(session), Some(PacketType::PubComp)) => {
+                self.on_ack_frame(turn, (id, session), AckKind::PubComp, version, frame)
+            }
+            (Phase::Open(_), Some(PacketType::PingReq)) if frame == PINGREQ => {
+                self.on_ping_req(turn, id);
+                Ok(())
+            }
+            (Phase::Fresh(admission), Some(PacketType::Connect)) => match &Connect::decode(frame.body) {
+                Ok(connect) => self.on_first_packet(turn, id, admission, connect, frame),
+                Err(malformed) => Err(self.malformed(turn, id, *malformed)),
+            },
             // A second CONNECT is refused for being there [MQTT-3.1.0-2], whatever it says: its possible faults have
             // codes that no DISCONNECT can carry.
             (Phase::Open(_), Some(PacketType::Connect)) => Err(Close::Told(Cause::SecondConnect)),
-            _ => match Packet::decode(version, frame) {
-                Ok(packet) => self.packet(turn, id, phase, &packet),
-                Err(malformed) => Err(self.malformed(turn, id, malformed)),
+            _ => match &Packet::decode(version, frame) {
+                Ok(packet) => self.packet(turn, id, phase, packet),
+                Err(malformed) => Err(self.malformed(turn, id, *malformed)),
             },
         }
     }
@@ -191,41 +216,70 @@ impl Rooms {
         session: SessionId,
         packet: &Packet<'_>,
     ) -> Result<(), Close> {
-        let connections = &mut self.delivery.connections;
-        let (sessions, messages) = (&mut self.delivery.sessions, &mut self.delivery.messages);
         match packet {
-            Packet::Publish(publish) => return self.on_publish(turn, id, session, publish),
-            Packet::PubAck(ack) => {
-                let outcome = sessions.of_connection(session).on_puback(turn, messages, ack);
-                return self.on_acknowledged(turn, id, session, ack.packet_id, outcome);
+            Packet::Publish(publish) => self.on_publish(turn, id, session, publish),
+            Packet::PubAck(ack) => self.on_ack(turn, id, session, AckKind::PubAck, ack),
+            Packet::PubRec(ack) => self.on_ack(turn, id, session, AckKind::PubRec, ack),
+            Packet::PubRel(ack) => self.on_ack(turn, id, session, AckKind::PubRel, ack),
+            Packet::PubComp(ack) => self.on_ack(turn, id, session, AckKind::PubComp, ack),
+            Packet::Subscribe(subscribe) => self.on_subscribe(turn, id, session, subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(turn, id, session, unsubscribe),
+            Packet::PingReq => {
+                self.on_ping_req(turn, id);
+                Ok(())
             }
-            Packet::PubRec(ack) => {
-                let outcome = sessions.of_connection(session).on_pubrec(turn, messages, ack);
-                return self.on_acknowledged(turn, id, session, ack.packet_id, outcome);
-            }
-            Packet::PubComp(ack) => {
-                let outcome = sessions.of_connection(session).on_pubcomp(turn, messages, ack.packet_id);
-                return self.on_acknowledged(turn, id, session, ack.packet_id, outcome);
-            }
-            Packet::PubRel(ack) => self.on_pubrel(turn, id, session, ack.packet_id),
-            Packet::Subscribe(subscribe) => return self.on_subscribe(turn, id, session, subscribe),
-            Packet::Unsubscribe(unsubscribe) => {
-                return self.on_unsubscribe(turn, id, session, unsubscribe);
-            }
-            // PINGRESP promises nothing, so it does not pass the gate [MQTT-3.12.4-1].
-            Packet::PingReq => connections.write(turn, id, |out| out.extend_from_slice(&PINGRESP)),
-            Packet::Disconnect(disconnect) => {
-                return Err(self.on_disconnect(turn, id, session, disconnect));
-            }
-            Packet::Auth(auth) => return connections.on_auth(turn, id, auth),
+            Packet::Disconnect(disconnect) => Err(self.on_disconnect(turn, id, session, disconnect)),
+            Packet::Auth(auth) => self.delivery.connections.on_auth(turn, id, auth),
             // A CONNECT comes no further than its frame [MQTT-3.1.0-2]; the others are a server's packets.
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
-            | Packet::PingResp => return Err(Close::Told(Cause::ServerPacket)),
+            | Packet::PingResp => Err(Close::Told(Cause::ServerPacket)),
         }
-        Ok(())
+    }
+
+    /// PINGRESP promises nothing, so it does not pass the gate [MQTT-3.12.4-1].
+    fn on_ping_req(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.delivery.connections.write(turn, id, |out| out.extend_from_slice(&PINGRESP));
+    }
+
+    #[inline]
+    fn on_ack_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (id, session): (ConnectionId, SessionId),
+        kind: AckKind,
+        version: ProtocolVersion,
+        frame: Frame<'_>,
+    ) -> Result<(), Close> {
+        match &Ack::decode_frame(kind, version, frame) {
+            Ok(ack) => self.on_ack(turn, id, session, kind, ack),
+            Err(malformed) => Err(self.malformed(turn, id, *malformed)),
+        }
+    }
+
+    #[inline]
+    fn on_ack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        session_id: SessionId,
+        kind: AckKind,
+        ack: &Ack<'_>,
+    ) -> Result<(), Close> {
+        let session = self.delivery.sessions.of_connection(session_id);
+        let messages = &mut self.delivery.messages;
+        let outcome = match kind {
+            AckKind::PubAck => session.on_puback(turn, messages, ack),
+            AckKind::PubRec => session.on_pubrec(turn, messages, ack),
+            AckKind::PubComp => session.on_pubcomp(turn, messages, ack.packet_id),
+            AckKind::PubRel => {
+                self.on_pubrel(turn, id, session_id, ack.packet_id);
+                return Ok(());
+            }
+        };
+        self.on_acknowledged(turn, id, session_id, ack.packet_id, outcome)
     }
 
     /// Carries on the effect of an acknowledgement of the client.
@@ -279,6 +333,7 @@ impl Rooms {
     }
 
     /// The close that a packet deserves which cannot be read. A first packet is answered here, if it can be.
+    #[cold]
     fn malformed(&mut self, turn: &mut Turn<'_>, id: ConnectionId, malformed: Malformed) -> Close {
         let cause = Cause::Malformed(malformed);
         match self.delivery.connections.current(id).phase() {

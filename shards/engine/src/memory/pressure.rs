@@ -128,6 +128,8 @@ pub(crate) struct Pressure {
     outbox_bytes_max: u64,
     unweighed_bytes: u64,
     unweighed_bytes_max: u64,
+    /// Bytes of messages above which memory is to be weighed.
+    message_bytes_unweighed: u64,
     /// All that is taken in the process, when it was weighed last.
     used_bytes: u64,
 }
@@ -141,6 +143,7 @@ impl Pressure {
             sheds: false,
             outbox_bytes_max: limits.outbox_bytes_max.into(),
             unweighed_bytes: 0,
+            message_bytes_unweighed: 0,
             unweighed_bytes_max: match limits.memory_bytes_max {
                 0 => u64::MAX,
                 ceiling => UNWEIGHED_BYTES_MAX.min(ceiling / UNWEIGHED_PART),
@@ -181,6 +184,17 @@ impl Pressure {
     pub(crate) fn count(&mut self, bytes: u64) -> bool {
         self.unweighed_bytes += bytes;
         self.unweighed_bytes > self.unweighed_bytes_max
+    }
+
+    /// Bytes of messages above which memory is to be weighed: so many more than when it was weighed last.
+    #[inline]
+    pub(crate) fn message_bytes_unweighed(&self) -> u64 {
+        self.message_bytes_unweighed
+    }
+
+    /// Memory was weighed while messages took so many bytes.
+    pub(crate) fn set_message_bytes(&mut self, bytes: u64) {
+        self.message_bytes_unweighed = bytes.saturating_add(self.unweighed_bytes_max);
     }
 
     /// Decides anew, by the bytes that this shard takes. Returns the level before, if it has changed.

@@ -43,8 +43,25 @@ impl Message<'_> {
 pub(crate) struct PlainPacket<'a> {
     /// Begins with the topic and ends with the payload.
     body: &'a [u8],
-    is_v5: bool,
-    is_tracked: bool,
+    layout: Layout,
+}
+
+/// Everything that makes bodies of the same topic and payload differ, in one byte, because each delivery compares it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Layout(u8);
+
+impl Layout {
+    const V5: u8 = 1;
+    const TRACKED: u8 = 2;
+
+    const fn new(is_v5: bool, is_tracked: bool) -> Self {
+        Self((is_v5 as u8 * Self::V5) | (is_tracked as u8 * Self::TRACKED))
+    }
+
+    #[inline]
+    fn of(version: ProtocolVersion, qos: QoS) -> Self {
+        Self::new(version.is_v5(), qos != QoS::AtMostOnce)
+    }
 }
 
 impl<'a> PlainPacket<'a> {
@@ -52,14 +69,14 @@ impl<'a> PlainPacket<'a> {
     pub(crate) const fn new(body: &'a [u8], is_v5: bool, is_tracked: bool) -> Self {
         // The length of the topic and, if tracked, the packet identifier.
         assert!(body.len() >= if is_tracked { 4 } else { 2 });
-        Self { body, is_v5, is_tracked }
+        Self { body, layout: Layout::new(is_v5, is_tracked) }
     }
 
     /// The body of a packet that was received. `None` if it has properties or an alias for its topic, or was not read
     /// from the wire.
     pub(crate) fn of(version: ProtocolVersion, publish: &Publish<'a>) -> Option<Self> {
         let body = publish.plain_body()?;
-        Some(Self { body, is_v5: version.is_v5(), is_tracked: publish.qos != QoS::AtMostOnce })
+        Some(Self { body, layout: Layout::of(version, publish.qos) })
     }
 
     pub(crate) const fn body(&self) -> &'a [u8] {
@@ -67,18 +84,17 @@ impl<'a> PlainPacket<'a> {
     }
 
     pub(crate) const fn is_v5(&self) -> bool {
-        self.is_v5
+        self.layout.0 & Layout::V5 != 0
     }
 
     /// Whether the body has a packet identifier.
     pub(crate) const fn is_tracked(&self) -> bool {
-        self.is_tracked
+        self.layout.0 & Layout::TRACKED != 0
     }
 
     /// The body for a receiver, if it is the same.
     pub(crate) fn body_for(&self, version: ProtocolVersion, qos: QoS) -> Option<&'a [u8]> {
-        let same = self.is_v5 == version.is_v5() && self.is_tracked == (qos != QoS::AtMostOnce);
-        same.then_some(self.body)
+        (self.layout == Layout::of(version, qos)).then_some(self.body)
     }
 }
 

@@ -173,10 +173,10 @@ pub(crate) struct MessageStore {
     vacant: u32,
     len: u32,
     bytes_held: u64,
-    /// Of the messages held, beside their slots.
+    /// Of buffers and payloads, beside the slots. Vacant slots keep buffers, so most messages change nothing here.
     heap_bytes: u64,
-    /// Of the buffers that vacant slots keep.
-    kept_bytes: u64,
+    /// Capacity of the buffers that vacant slots keep.
+    kept_bytes: usize,
     kept_bytes_max: u64,
     /// Slots of a time when the store was larger, given back piece by piece.
     retired: Vec<Slot>,
@@ -208,9 +208,13 @@ impl MessageStore {
 
     /// Bytes of everything: slots, buffers and payloads.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        heap::block((self.slots.len() + self.retired.capacity()) * size_of::<Slot>())
-            + self.heap_bytes
-            + self.kept_bytes
+        heap::block((self.slots.len() + self.retired.capacity()) * size_of::<Slot>()) + self.heap_bytes
+    }
+
+    /// Bytes of buffers and payloads alone, without the slots.
+    #[inline]
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        self.heap_bytes
     }
 
     /// Bytes that one message takes in the store.
@@ -242,11 +246,12 @@ impl MessageStore {
         for (index, slot) in (0u32..).zip(&self.slots) {
             assert!(slot.holders == holders_of(MessageKey::new(index)));
             len += u32::from(slot.holders > 0);
+            heap_bytes += slot.message.heap_bytes();
             if slot.holders > 0 {
                 bytes_held += slot.message.bytes_held();
-                heap_bytes += slot.message.heap_bytes();
             } else {
-                kept_bytes += slot.message.heap_bytes();
+                assert!(slot.message.shared_payload.is_none());
+                kept_bytes += slot.message.bytes.capacity();
             }
         }
         assert!(len == self.len && bytes_held == self.bytes_held);
@@ -265,11 +270,14 @@ impl MessageStore {
         let slot = &mut self.slots[index as usize];
         assert!(slot.holders == 0);
         self.vacant = slot.vacant_next;
-        self.kept_bytes -= slot.message.buffer_bytes();
+        let capacity = slot.message.bytes.capacity();
+        self.kept_bytes -= capacity;
         slot.message.assign(message, shared);
         slot.holders = 1;
         self.bytes_held += slot.message.bytes_held();
-        self.heap_bytes += slot.message.heap_bytes();
+        if slot.message.bytes.capacity() != capacity || shared.is_some() {
+            self.heap_bytes = self.heap_bytes - heap::block(capacity) + slot.message.heap_bytes();
+        }
         self.len += 1;
         MessageKey::new(index)
     }
@@ -293,11 +301,17 @@ impl MessageStore {
         assert!(self.bytes_held >= bytes && self.len > 0);
         self.bytes_held -= bytes;
         self.len -= 1;
-        let memory = slot.message.heap_bytes();
-        assert!(self.heap_bytes >= memory);
-        self.heap_bytes -= memory;
-        slot.message.clear(self.kept_bytes < self.kept_bytes_max);
-        self.kept_bytes += slot.message.buffer_bytes();
+        let is_small = slot.message.bytes.capacity() <= BUFFER_BYTES_KEPT;
+        let is_kept = (self.kept_bytes as u64) < self.kept_bytes_max;
+        if is_small && is_kept && slot.message.shared_payload.is_none() {
+            slot.message.clear(true);
+        } else {
+            let before = slot.message.heap_bytes();
+            slot.message.clear(is_kept);
+            assert!(self.heap_bytes >= before);
+            self.heap_bytes = self.heap_bytes - before + slot.message.heap_bytes();
+        }
+        self.kept_bytes += slot.message.bytes.capacity();
         slot.vacant_next = self.vacant;
         self.vacant = key.index();
         if self.len == 0 && self.slots.len() > SLOTS_KEPT {
@@ -332,6 +346,7 @@ impl MessageStore {
             self.retired = core::mem::take(&mut self.slots);
             self.vacant = NONE;
             self.kept_bytes = 0;
+            self.heap_bytes = 0;
         }
     }
 

@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::connection::send::Outgoing;
 use crate::counters::DropReason;
 use crate::message::borrowed::Message;
-use crate::message::stored::{SHARED_PAYLOAD_BYTES_MIN, StoredMessage};
+use crate::message::stored::SHARED_PAYLOAD_BYTES_MIN;
 use crate::session::Session;
 use crate::session::grant::Grant;
 use crate::session::replays::LiveOrigin;
@@ -20,7 +20,7 @@ use crate::turn::Turn;
 /// A message on its way to the sessions that it matched.
 #[derive(Debug)]
 pub(crate) struct FanOut<'a> {
-    message: Message<'a>,
+    message: &'a Message<'a>,
     /// The payload, if it is large enough to be shared instead of copied.
     shared: Option<Bytes>,
     /// The message's place in the store, once a first session has to keep it.
@@ -38,8 +38,8 @@ pub(crate) struct FanOut<'a> {
 }
 
 impl<'a> FanOut<'a> {
-    pub(crate) fn message(&self) -> &Message<'a> {
-        &self.message
+    pub(crate) fn message(&self) -> &'a Message<'a> {
+        self.message
     }
 
     pub(crate) fn shared(&self) -> Option<&Bytes> {
@@ -63,21 +63,17 @@ impl<'a> FanOut<'a> {
     }
 
     fn outgoing<'b>(&'b self, grant: &'b Grant, packet_id: Option<PacketId>) -> Outgoing<'b> {
-        Outgoing::new(&self.message, self.shared.as_ref(), &self.topic_hash, grant, packet_id)
+        Outgoing::new(self.message, self.shared.as_ref(), &self.topic_hash, grant, packet_id)
     }
 
-    /// It was published by this session.
-    pub(crate) fn published_by(self, publisher: Option<u32>) -> Self {
-        Self { publisher, ..self }
-    }
-
-    /// It goes on: so many sessions were offered it before, and whether one of them keeps it.
+    /// It goes on: by whom it was published, how many sessions were offered it before, and whether one of them keeps it.
     pub(crate) fn gone_on(
         self,
         live: Option<LiveOrigin>,
+        publisher: Option<u32>,
         (offered_count, must_persist): (u32, bool),
     ) -> Self {
-        Self { live, must_persist, offered_count, ..self }
+        Self { live, publisher, must_persist, offered_count, ..self }
     }
 }
 
@@ -90,12 +86,14 @@ enum Plan {
 
 impl Delivery {
     /// Begins the fan-out of a message that is not in the store. A large payload may come `attached`, and is shared
-    /// with it then. It is not `live` if it comes out of a retained store.
+    /// with it then. It is not `live` if it comes out of a retained store. `publisher` is the session of this shard that published it.
+    #[inline]
     pub(crate) fn begin<'a>(
         &mut self,
-        message: Message<'a>,
+        message: &'a Message<'a>,
         attached: Option<&Bytes>,
         live: Option<LiveOrigin>,
+        publisher: Option<u32>,
     ) -> FanOut<'a> {
         self.connections.begin_fan_out();
         let shared = (message.payload.len() >= SHARED_PAYLOAD_BYTES_MIN).then(|| {
@@ -108,22 +106,25 @@ impl Delivery {
             shared,
             key: None,
             live,
-            publisher: None,
+            publisher,
             topic_hash: OnceCell::new(),
             must_persist: false,
             offered_count: 0,
         }
     }
 
-    /// Begins the delivery of a stored message, of which `copy` receives the parts that are not shared.
-    pub(crate) fn begin_stored<'a>(&mut self, key: MessageKey, copy: &'a mut StoredMessage) -> FanOut<'a> {
+    /// Begins the delivery of a stored message, which is seen through a copy of it.
+    pub(crate) fn begin_stored<'a>(
+        &mut self,
+        key: MessageKey,
+        message: &'a Message<'a>,
+        shared: Option<&Bytes>,
+    ) -> FanOut<'a> {
         self.connections.begin_fan_out();
         self.messages.hold(key);
-        self.messages.copy_to(key, copy);
-        let copy = &*copy;
         FanOut {
-            message: copy.view(),
-            shared: copy.shared_payload().cloned(),
+            message,
+            shared: shared.cloned(),
             key: Some(key),
             live: None,
             publisher: None,

@@ -12,7 +12,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::base::hash::Keyed;
-use crate::base::ids::SessionId;
+use crate::base::ids::{MessageKey, SessionId};
 use crate::connection::Connections;
 use crate::limits::Limits;
 use crate::message::stored::{MessageStore, StoredMessage};
@@ -86,9 +86,11 @@ impl Delivery {
         assert!(listed.count() == deferred.count());
     }
 
-    /// Lends the copy that a stored message is delivered from; [`Delivery::return_copy`] gives it back.
-    pub(crate) fn lend_copy(&mut self) -> StoredMessage {
-        core::mem::take(&mut self.stored_copy)
+    /// Lends a copy of a stored message, from which it is delivered; [`Delivery::return_copy`] gives it back.
+    pub(crate) fn lend_copy(&mut self, key: MessageKey) -> StoredMessage {
+        let mut copy = core::mem::take(&mut self.stored_copy);
+        self.messages.copy_to(key, &mut copy);
+        copy
     }
 
     pub(crate) fn return_copy(&mut self, copy: StoredMessage) {

@@ -7,11 +7,13 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::Delivery;
 use super::fan_out::FanOut;
 use super::matches::Position;
 use crate::base::ids::MessageKey;
-use crate::message::stored::StoredMessage;
+use crate::message::borrowed::Message;
 use crate::session::replays::LiveOrigin;
 use crate::topic::tree::Tree;
 
@@ -83,11 +85,15 @@ impl Delivery {
         }
     }
 
-    /// Takes a fan-out up again; `copy` receives the parts of its message that are not shared.
-    pub(crate) fn take_up<'a>(&mut self, spread: &Spread, copy: &'a mut StoredMessage) -> FanOut<'a> {
-        let fan_out = self.begin_stored(spread.message, copy);
-        let counts = (spread.offered_count, spread.must_persist);
-        fan_out.published_by(spread.publisher).gone_on(spread.live, counts)
+    /// Takes a fan-out up again, of which `message` and `shared` are a copy.
+    pub(crate) fn take_up<'a>(
+        &mut self,
+        spread: &Spread,
+        message: &'a Message<'a>,
+        shared: Option<&Bytes>,
+    ) -> FanOut<'a> {
+        let fan_out = self.begin_stored(spread.message, message, shared);
+        fan_out.gone_on(spread.live, spread.publisher, (spread.offered_count, spread.must_persist))
     }
 
     /// Puts a fan-out down until the next step.

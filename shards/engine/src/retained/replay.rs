@@ -216,7 +216,7 @@ impl Retained {
         if was_live || is_local || message.is_expired(turn.now) {
             return;
         }
-        let mut fan_out = delivery.begin(message, attached, None);
+        let mut fan_out = delivery.begin(&message, attached, None, None);
         deliver_retained(turn, delivery, id.session(), &mut fan_out, terms);
     }
 
@@ -257,8 +257,9 @@ impl Retained {
         if self.store.remove_if_expired(turn, &mut delivery.messages, message) {
             return;
         }
-        let mut copy = delivery.lend_copy();
-        let mut fan_out = delivery.begin_stored(message, &mut copy);
+        let copy = delivery.lend_copy(message);
+        let view = copy.view();
+        let mut fan_out = delivery.begin_stored(message, &view, copy.shared_payload());
         deliver_retained(turn, delivery, id, &mut fan_out, terms);
         delivery.return_copy(copy);
     }

@@ -1,5 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP of the client: each moves one delivery on, or ends it.
 
+use alloc::vec::Vec;
+
 use wire::packet::Ack;
 use wire::{PacketId, QoS, ReasonCode};
 
@@ -101,14 +103,15 @@ impl Session {
 
     /// Notes a QoS 2 Packet Identifier of the client until PUBREL.
     pub(crate) fn record_received(&mut self, turn: &mut Turn<'_>, packet_id: PacketId) {
-        self.change_deliveries(turn.held_mut(), |deliveries| {
-            let received = &mut deliveries.received;
-            let at = received.binary_search(&packet_id.get());
-            assert!(at.is_err());
-            if let Err(at) = at {
-                received.insert(at, packet_id.get());
+        match &mut self.deliveries {
+            // Nothing grows that has to be noted.
+            Some(deliveries) if deliveries.received.len() < deliveries.received.capacity() => {
+                insert_received(&mut deliveries.received, packet_id);
             }
-        });
+            _ => self.change_deliveries(turn.held_mut(), |deliveries| {
+                insert_received(&mut deliveries.received, packet_id);
+            }),
+        }
     }
 
     fn stage_of(&self, packet_id: PacketId) -> Option<(Stage, QoS)> {
@@ -139,5 +142,14 @@ impl Session {
             self.ledger.count_delivered(turn.counters, 1);
         }
         Acknowledged::Ended { held_quota: inflight.holds_quota() }
+    }
+}
+
+/// Adds an identifier that is not there to a sorted list.
+fn insert_received(received: &mut Vec<u16>, packet_id: PacketId) {
+    let at = received.binary_search(&packet_id.get());
+    assert!(at.is_err());
+    if let Err(at) = at {
+        received.insert(at, packet_id.get());
     }
 }

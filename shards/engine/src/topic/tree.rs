@@ -99,6 +99,12 @@ impl Tree {
         self.cache.invalidate_all();
     }
 
+    /// Whether a change waits for [`Tree::next_change`].
+    #[inline]
+    pub(crate) fn has_change(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     /// Takes the oldest change that was recorded.
     pub(crate) fn next_change(&mut self) -> Option<Change> {
         self.changes.pop_front()

@@ -4,10 +4,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::frame::Frame;
 use crate::identifier::PacketId;
 use crate::malformed::Malformed;
 use crate::packet::property::{Property, PropertyWalk, UserProperties};
-use crate::packet::{read_packet_id, reason_in};
+use crate::packet::{read_packet_id, reason_in, refuse_flags};
 use crate::protocol::{PacketType, ProtocolVersion};
 use crate::read::Reader;
 use crate::reason::ReasonCode;
@@ -77,6 +78,21 @@ impl<'a> Ack<'a> {
         }
         reader.finish()?;
         Ok(ack)
+    }
+
+    /// Decodes a frame that is an acknowledgement of this kind by its first byte: [`crate::packet::Packet::decode`] without the
+    /// size of any packet.
+    ///
+    /// # Errors
+    /// As [`Ack::decode`], or if its flags are not those of its type [MQTT-2.1.3-1].
+    #[inline]
+    pub fn decode_frame(
+        kind: AckKind,
+        version: ProtocolVersion,
+        frame: Frame<'a>,
+    ) -> Result<Self, Malformed> {
+        refuse_flags(version, kind.packet_type(), frame.first_byte)?;
+        Self::decode(kind, version, frame.body)
     }
 
     /// Appends the packet in the format of `version`: before 5.0 without a reason code, and always in its shortest form.

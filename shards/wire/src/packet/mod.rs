@@ -154,6 +154,7 @@ impl<'a> Packet<'a> {
 }
 
 /// Refuses flags that differ from those of the packet type [MQTT-2.1.3-1]. PUBLISH decodes its own flags.
+#[inline]
 fn refuse_flags(version: ProtocolVersion, packet_type: PacketType, first_byte: u8) -> Result<(), Malformed> {
     // 3.1 repeats these three packets with the DUP flag set; 3.1.1 removed that.
     let is_repeatable =
