@@ -83,7 +83,6 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 
 /// Serves until a signal says to stop.
 fn serve(effective: Effective) -> Result<(), StartupError> {
-    let bind_explicit = *effective.origin("bind") != Origin::Default;
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
@@ -91,7 +90,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
     log_memory_limit(config.memory_bytes_max, &memory_origin);
-    listen::check(&mut config, bind_explicit)?;
+    listen::check(&mut config)?;
     let permits = open_files::budget(&config, shard_count)?.permits(config.max_connections);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, ListenAt};
 use crate::error::StartupError;
 use crate::net::interface::socket_address;
 
@@ -28,8 +28,12 @@ const DISCONNECT: [u8; 2] = [0xE0, 0];
 /// # Panics
 /// If the configuration has no address to listen on, which its reader refuses.
 pub(crate) fn check(config: &Config) -> Result<(), StartupError> {
-    let first = config.bind.first().expect("the configuration has an address");
-    let mut address = socket_address(first, config.port)?;
+    let place = config.listeners.iter().find_map(|listener| match listener.at() {
+        ListenAt::Tcp { bind, port, .. } => bind.into_iter().next().map(|first| (first, port)),
+        ListenAt::Unix { .. } | ListenAt::Systemd { .. } => None,
+    });
+    let (first, port) = place.expect("the configuration has an address");
+    let mut address = socket_address(&first, port)?;
     address.set_ip(reachable(address.ip()));
     connect(address).map_err(|error| StartupError::Unhealthy { address, error })
 }
@@ -66,6 +70,15 @@ mod tests {
     use socket2::{Domain, Socket, Type};
 
     use super::*;
+    use crate::config::ListenerConfig;
+
+    fn listening_on(ip: Ipv4Addr, port: u16) -> Config {
+        let bind = Some(vec![IpAddr::V4(ip).into()]);
+        Config {
+            listeners: vec![ListenerConfig { bind, port, ..ListenerConfig::default() }],
+            ..Config::default()
+        }
+    }
 
     /// Result of `check` with a peer that reads the CONNECT, sends `answer` and closes.
     fn check_against(answer: &'static [u8]) -> Result<(), StartupError> {
@@ -78,8 +91,7 @@ mod tests {
             stream.write_all(answer).unwrap();
             connect
         });
-        let config =
-            Config { bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()], port, ..Config::default() };
+        let config = listening_on(Ipv4Addr::UNSPECIFIED, port);
         let healthy = check(&config);
         assert_eq!(peer.join().unwrap(), CONNECT);
         healthy
@@ -101,7 +113,7 @@ mod tests {
         let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let port = bound.local_addr().unwrap().as_socket().unwrap().port();
-        let nobody = Config { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()], port, ..Config::default() };
+        let nobody = listening_on(Ipv4Addr::LOCALHOST, port);
         assert!(check(&nobody).is_err());
     }
 }

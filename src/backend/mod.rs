@@ -13,7 +13,6 @@ mod tasks;
 mod tokio;
 
 use std::io;
-use std::net::TcpListener;
 
 use crossbeam_channel::{Receiver, Sender};
 use engine::Engine;
@@ -22,6 +21,7 @@ use ring::Port;
 use crate::config::Io;
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
+use crate::net::listen::Listening;
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
@@ -39,7 +39,7 @@ pub(crate) struct Parts {
     pub(crate) number: u16,
     pub(crate) engine: Engine,
     pub(crate) clock: Clock,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<Listening>,
     /// Whether the shard distributes accepted connections to all shards in turn.
     pub(crate) distributes: bool,
     pub(crate) listener_layers: ListenerLayers,

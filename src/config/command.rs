@@ -59,7 +59,14 @@ fn check(file: Option<&Path>, flags: &[GivenFlag]) -> Result<String, StartupErro
     let in_file = count(|origin| matches!(origin, Origin::File { .. }));
     let elsewhere = count(|origin| matches!(origin, Origin::Variable(_) | Origin::Flag(_)));
     let mut text = match &effective.file {
-        Some(file) => format!("{}: ok, {in_file} of {} keys set", file.display(), effective.rows().count()),
+        Some(file) => {
+            let tables = match effective.tables().len() {
+                0 => String::new(),
+                1 => ", 1 table".to_owned(),
+                tables => format!(", {tables} tables"),
+            };
+            format!("{}: ok, {in_file} of {} keys set{tables}", file.display(), effective.rows().count())
+        }
         None if elsewhere > 0 => "no configuration file found: ok".to_owned(),
         None => "no configuration file found: the defaults are in force".to_owned(),
     };
@@ -82,11 +89,23 @@ fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Effective, StartupEr
 }
 
 fn show(effective: &Effective) -> String {
-    let rows: Vec<(String, &Origin)> = effective
-        .rows()
-        .map(|(setting, value, origin)| (format!("{} = {value}", setting.key), origin))
-        .collect();
-    let width = rows.iter().map(|(line, _)| line.len()).max().unwrap_or_default();
+    let flat =
+        effective.rows().map(|(setting, value, origin)| (format!("{} = {value}", setting.key), origin));
+    let mut text = aligned(&flat.collect::<Vec<_>>());
+    for table in effective.tables() {
+        let keys = table.rows.iter().map(|(key, value, origin)| (format!("{key} = {value}"), origin));
+        let rows: Vec<_> = [(table.header.clone(), &table.origin)].into_iter().chain(keys).collect();
+        text.push('\n');
+        text.push_str(&aligned(&rows));
+    }
+    text
+}
+
+/// Lines, each with its origin as a comment.
+fn aligned(rows: &[(String, &Origin)]) -> String {
+    const WIDTH_MAX: usize = 60;
+    let width =
+        rows.iter().map(|(line, _)| line.len()).filter(|&width| width <= WIDTH_MAX).max().unwrap_or_default();
     let mut text = String::new();
     for (line, origin) in rows {
         let _ = writeln!(text, "{line:width$}  # {origin}");

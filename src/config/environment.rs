@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{nearest, position};
+use super::{nearest_setting, position};
 
 /// The beginning of each variable.
 const PREFIX: &str = "MQTT_BROKER_";
@@ -113,7 +113,7 @@ impl Environment {
             } else if let Some(at) = position(&key).filter(|_| rest == key.to_ascii_uppercase()) {
                 sorted.settings.push(Variable { at, name, value: value.trim().to_owned() });
             } else {
-                let nearest = nearest(&key).map(variable);
+                let nearest = nearest_setting(&key).map(variable);
                 sorted.notices.push(Notice::Unknown { name, nearest });
             }
         }

@@ -78,7 +78,7 @@ pub(crate) enum ConfigError {
         /// Origin of the value.
         origin: Origin,
         /// Its key.
-        key: &'static str,
+        key: String,
         /// The value as it was written.
         value: String,
         /// The allowed values.
@@ -100,6 +100,22 @@ pub(crate) enum ConfigError {
         /// The value of the first key that needs nothing.
         otherwise: &'static str,
     },
+    /// A fault that its own sentence tells.
+    Stated {
+        /// Position of the fault.
+        origin: Origin,
+        /// The sentence.
+        sentence: String,
+    },
+    /// The key belongs to a feature that this version lacks.
+    NotYet {
+        /// Position of the key.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// The reason.
+        reason: &'static str,
+    },
     /// An address exists on every network interface and does not name one.
     NoInterface {
         /// Origin of the address.
@@ -116,6 +132,8 @@ pub(crate) enum Meant {
     Unknown,
     /// The key with the most similar name.
     Nearest(&'static str),
+    /// The key of this name stands above the tables.
+    AboveTables,
     /// A key of mosquitto; the hint names ours.
     Mosquitto(&'static str),
 }
@@ -136,6 +154,13 @@ impl fmt::Display for ConfigError {
             }
             Self::UnknownKey { origin, key, meant: Meant::Mosquitto(hint) } => {
                 write!(f, "{origin}: unknown key {key}, which is mosquitto's; {hint}")
+            }
+            Self::UnknownKey { origin, key, meant: Meant::AboveTables } => {
+                write!(
+                    f,
+                    "{origin}: {key} is a key of the whole broker; write it above the first table, because keys behind a \
+                     [header] belong to that table"
+                )
             }
             Self::UnknownKey { origin, key, meant: Meant::Unknown } => {
                 write!(f, "{origin}: unknown key {key}; `mqtt-broker config default` lists every key")
@@ -160,13 +185,21 @@ impl fmt::Display for ConfigError {
                 f,
                 "{key} = {value} ({origin}) needs {needed}, which is empty; set {needed} = {example}, or {key} = {otherwise}"
             ),
-            Self::NoInterface { origin, address } => write!(
-                f,
-                "{origin}: {address} is a link-local address, which every network interface has; name the interface as well, \
-                 such as {address}%eth0 (`ip -6 address` lists both)"
-            ),
+            Self::NoInterface { origin, address } => {
+                write!(f, "{origin}: {address} {}", lacks_interface(address))
+            }
+            Self::Stated { origin, sentence } => write!(f, "{origin}: {sentence}"),
+            Self::NotYet { origin, key, reason } => write!(f, "{origin}: {key} is refused: {reason}"),
         }
     }
+}
+
+/// A fault of `address`, behind its name.
+pub(super) fn lacks_interface(address: &str) -> String {
+    format!(
+        "is a link-local address, which every network interface has; name the interface as well, such as {address}%eth0 \
+         (`ip -6 address` lists both)"
+    )
 }
 
 /// The allowed values as they follow "must be". The sentence about an integer omits "an integer".

@@ -4,13 +4,23 @@
 //! environment and flags are reported together, so that the operator can correct them in one pass.
 
 mod address;
+pub(crate) mod auth;
 pub(crate) mod command;
+mod document;
 mod engine_limits;
+mod entry;
 mod environment;
 mod error;
 pub(crate) mod import;
+pub(crate) mod limits;
+mod list;
+pub(crate) mod listener;
 pub(crate) mod mosquitto;
+mod nearest;
+mod not_yet;
+pub(crate) mod rules;
 mod settings;
+mod table;
 mod value;
 
 use std::fs;
@@ -18,15 +28,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use engine::Redirect;
-use toml::de::DeTable;
 
 pub(crate) use address::BindAddress;
 pub(crate) use environment::{Environment, Notice};
-pub(crate) use error::{ConfigError, Meant, Origin};
+pub(crate) use error::{ConfigError, Origin};
+pub(crate) use listener::{ListenAt, ListenerConfig};
 pub(crate) use settings::{Config, SETTINGS, Setting};
 pub(crate) use value::{Ceiling, ConnectionLines, Io, LogFormat, LogLevel};
 
 use crate::process::available_memory::{self, Available};
+pub(crate) use document::default_file;
+use document::{Tables, line_of};
+use nearest::nearest_of;
+use settings::MQTT_PACKET_BYTES_MAX;
+use table::ShownTable;
 use value::Given;
 
 /// Configuration files that are tried in this order when none is named.
@@ -50,6 +65,8 @@ pub(crate) struct Effective {
     pub(crate) notices: Vec<Notice>,
     /// Origin of each value, in the order of [`SETTINGS`].
     origins: Vec<Origin>,
+    /// The tables of the file, in its order.
+    tables: Vec<ShownTable>,
 }
 
 impl Effective {
@@ -92,8 +109,9 @@ impl Effective {
         mut errors: Vec<ConfigError>,
     ) -> Result<Self, Vec<ConfigError>> {
         let mut effective = Self::default();
+        let mut tables = Tables::default();
         if let Some((file, text)) = file {
-            effective.apply_file(&file, &text, &mut errors);
+            tables = effective.apply_file(&file, &text, &mut errors);
             effective.file = Some(file);
         }
         effective.apply_environment(&environment, &mut errors);
@@ -101,6 +119,7 @@ impl Effective {
         effective.apply_flags(flags, &mut errors);
         if errors.is_empty() {
             effective.follow();
+            effective.take_tables(tables, &mut errors);
             effective.compare(&mut errors);
         }
         if errors.is_empty() { Ok(effective) } else { Err(errors) }
@@ -122,37 +141,9 @@ impl Effective {
             .map(|(setting, origin)| (setting, (setting.render)(&self.config), origin))
     }
 
-    fn apply_file(&mut self, file: &Path, text: &str, errors: &mut Vec<ConfigError>) {
-        let origin = |at: usize| Origin::File { file: file.to_owned(), line: line_of(text, at) };
-        let document = match DeTable::parse(text) {
-            Ok(document) => document.into_inner(),
-            Err(error) => {
-                let reason = error.message().to_owned();
-                errors.push(ConfigError::Syntax {
-                    origin: origin(error.span().map_or(0, |span| span.start)),
-                    reason,
-                });
-                errors.extend(mosquitto::lines(text).map(|(line, key, hint)| ConfigError::Foreign {
-                    origin: Origin::File { file: file.to_owned(), line },
-                    key: key.to_owned(),
-                    hint,
-                }));
-                return;
-            }
-        };
-        let mut entries: Vec<_> = document.iter().collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in entries {
-            let origin = origin(key.span().start);
-            let Some(at) = position(key.get_ref()) else {
-                let meant = meant(key.get_ref());
-                let key = abbreviate(key.get_ref());
-                errors.push(ConfigError::UnknownKey { origin, key, meant });
-                continue;
-            };
-            let written = text.get(value.span()).unwrap_or_default();
-            self.store(at, &Given::File(value.get_ref()), written, origin, errors);
-        }
+    /// The tables of the file, as it shows them.
+    pub(crate) fn tables(&self) -> &[ShownTable] {
+        &self.tables
     }
 
     fn apply_environment(&mut self, environment: &Environment, errors: &mut Vec<ConfigError>) {
@@ -186,11 +177,13 @@ impl Effective {
         errors: &mut Vec<ConfigError>,
     ) {
         let setting = &SETTINGS[at];
-        if (setting.store)(&mut self.config, given) {
+        if let Some(reason) = not_yet::reason(setting.key) {
+            errors.push(ConfigError::NotYet { origin, key: setting.key.to_owned(), reason });
+        } else if (setting.store)(&mut self.config, given) {
             self.origins[at] = origin;
         } else {
             let (value, allowed) = (abbreviate(written), (setting.allowed)());
-            errors.push(ConfigError::BadValue { origin, key: setting.key, value, allowed });
+            errors.push(ConfigError::BadValue { origin, key: setting.key.to_owned(), value, allowed });
         }
     }
 
@@ -245,40 +238,9 @@ impl Default for Effective {
             file: None,
             notices: Vec::new(),
             origins: vec![Origin::Default; SETTINGS.len()],
+            tables: Vec::new(),
         }
     }
-}
-
-/// `broker.conf` with every setting at its default, commented out, below its description.
-pub(crate) fn default_file() -> String {
-    let defaults = Config::default();
-    let mut text = String::from(
-        "# Configuration of mqtt-broker, in TOML syntax.\n\
-         #\n\
-         # The broker reads config/broker.conf below its working directory, or else\n\
-         # /etc/mqtt-broker/broker.conf; --config FILE names another file. Every key is also a flag\n\
-         # (max_connections: --max-connections N) and a variable of the environment\n\
-         # (MQTT_BROKER_MAX_CONNECTIONS=N). Flags override variables, which override this file.\n\
-         # Each key is shown with its default: remove the # before it and change the value.\n\
-         #\n\
-         #   mqtt-broker config check [FILE]   reports every error in a file, with its line\n\
-         #   mqtt-broker config show           prints the values in force and the origin of each\n",
-    );
-    let mut section = "";
-    for setting in SETTINGS {
-        if setting.section != section {
-            section = setting.section;
-            let rule = "-".repeat(72_usize.saturating_sub(section.len()));
-            text.extend(["\n# ", section, " ", &rule, "\n"]);
-        }
-        text.push('\n');
-        for line in setting.meaning() {
-            text.extend(["# ", &line, "\n"]);
-        }
-        text.extend(["# Allowed: ", &(setting.allowed)(), ".\n"]);
-        text.extend(["#", setting.key, " = ", &(setting.render)(&defaults), "\n"]);
-    }
-    text
 }
 
 /// The text of `file`, or of the first of the usual files that exists; `None` if none is named and none exists.
@@ -313,8 +275,9 @@ fn position(key: &str) -> Option<usize> {
     SETTINGS.iter().position(|setting| setting.key == key)
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count()
+/// The flat key with the name most similar to `key`, if it is similar enough.
+fn nearest_setting(key: &str) -> Option<&'static str> {
+    nearest_of(key, SETTINGS.iter().map(|setting| setting.key))
 }
 
 /// A value as it was written, shortened and on one line, so that it fits into a sentence.
@@ -326,47 +289,6 @@ fn abbreviate(written: &str) -> String {
         short.push('…');
     }
     short
-}
-
-/// The key that was meant by one that does not exist.
-fn meant(key: &str) -> Meant {
-    match (mosquitto::key(key), nearest(key)) {
-        (Some(hint), _) => Meant::Mosquitto(hint),
-        (None, Some(nearest)) => Meant::Nearest(nearest),
-        (None, None) => Meant::Unknown,
-    }
-}
-
-/// The key with the smallest edit distance to `key`, if the distance is small enough for a typing error.
-fn nearest(key: &str) -> Option<&'static str> {
-    // Our keys are short. A longer key is no typing error, and comparing it would cost time.
-    if key.len() > 64 {
-        return None;
-    }
-    let key = key.to_ascii_lowercase().replace('-', "_");
-    // Two transposed letters count as two replacements. A distance of the whole length means another word.
-    let distance_max = (key.len() / 3).max(2).min(key.len().saturating_sub(1));
-    SETTINGS
-        .iter()
-        .map(|setting| (edit_distance(key.as_bytes(), setting.key.as_bytes()), setting.key))
-        .filter(|&(distance, _)| distance <= distance_max)
-        .min()
-        .map(|(_, key)| key)
-}
-
-/// Insertions, removals and replacements that turn `a` into `b` (Levenshtein distance).
-fn edit_distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

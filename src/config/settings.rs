@@ -2,18 +2,22 @@
 //! Invariant: each setting is written once. The struct [`Config`], the table that parses files and flags, `--help` and
 //! `deploy/broker.conf` are all generated from this list, so they cannot disagree.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use engine::{QueueFull, Redirect};
 
 use super::address::BindAddress;
+use super::auth::AuthConfig;
+use super::entry::Entry;
+use super::limits::{BansConfig, OnRate};
+use super::listener::{ListenerConfig, loopback};
+use super::rules::RulesConfig;
 use super::value::{
-    ANY, Bounds, Ceiling, ConnectionLines, Field, Given, Io, LogFormat, LogLevel, between, from,
+    ANY, Anonymous, Bounds, Ceiling, ConnectionLines, Field, Io, LogFormat, LogLevel, between, from,
 };
 
 /// The longest packet of MQTT: a fixed header of five bytes and a remaining length of 268,435,455 bytes.
-const MQTT_PACKET_BYTES_MAX: u64 = 268_435_460;
+pub(super) const MQTT_PACKET_BYTES_MAX: u64 = 268_435_460;
 
 /// Maximum number of shards.
 const SHARDS_MAX: u64 = 64;
@@ -21,40 +25,7 @@ const SHARDS_MAX: u64 = 64;
 const _: () = assert!(engine::SHARDS_MAX == 64);
 
 /// One setting as files, flags and help use it.
-#[derive(Debug)]
-pub(crate) struct Setting {
-    /// The heading it stands under in `broker.conf` and `--help`.
-    pub(crate) section: &'static str,
-    /// Its name in the file: snake case, unit included.
-    pub(crate) key: &'static str,
-    /// The lines of its documentation in [`Config`].
-    lines: &'static [&'static str],
-    /// Placeholder for its value in `--help`.
-    pub(crate) value_name: &'static str,
-    /// Whether the flag may be given more than once.
-    pub(crate) repeatable: bool,
-    /// Stores an allowed value and returns `true`; otherwise stores nothing and returns `false`.
-    pub(crate) store: fn(&mut Config, &Given<'_>) -> bool,
-    /// The value in the syntax of the file.
-    pub(crate) render: fn(&Config) -> String,
-    /// Description of the allowed values for the operator.
-    pub(crate) allowed: fn() -> String,
-}
-
-impl Setting {
-    /// Its description, line by line, without markup.
-    pub(crate) fn meaning(&self) -> impl Iterator<Item = String> {
-        self.lines.iter().map(|line| line.trim().replace('`', ""))
-    }
-
-    /// The flag that sets it, without the two dashes.
-    pub(crate) fn flag(&self) -> String {
-        match self.key {
-            "stats_interval_s" => "stats-interval".to_owned(),
-            key => key.replace('_', "-"),
-        }
-    }
-}
+pub(crate) type Setting = Entry<Config>;
 
 macro_rules! settings {
     ($( section $section:literal {
@@ -64,17 +35,31 @@ macro_rules! settings {
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) struct Config {
             $( $( $(#[doc = $line])+ pub(crate) $key: $type, )+ )+
+            /// The listeners; at least one.
+            pub(crate) listeners: Vec<ListenerConfig>,
+            /// The methods of authentication.
+            pub(crate) auth: AuthConfig,
+            /// The rules about topics; `None` allows everything.
+            pub(crate) rules: Option<RulesConfig>,
+            /// The bans; `None` bans nobody.
+            pub(crate) bans: Option<BansConfig>,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $( $( $key: $default, )+ )+ }
+                Self {
+                    $( $( $key: $default, )+ )+
+                    listeners: vec![ListenerConfig::implied(&[], false, 1_883, Anonymous::Auto)],
+                    auth: AuthConfig::default(),
+                    rules: None,
+                    bans: None,
+                }
             }
         }
 
         /// The settings in the order in which `broker.conf` and `--help` show them.
         pub(crate) const SETTINGS: &[Setting] = &[
-            $( $( Setting {
+            $( $( Entry {
                 section: $section,
                 key: stringify!($key),
                 lines: &[$($line),+],
@@ -86,6 +71,7 @@ macro_rules! settings {
                 },
                 render: |config| config.$key.render(),
                 allowed: || <$type as Field>::allowed(&$bounds),
+                example: "",
             }, )+ )+
         ];
     };
@@ -97,9 +83,12 @@ settings! {
         /// The default is this machine alone, because this version has no authentication. To let other machines connect,
         /// name an address, or "0.0.0.0" and "::" for all addresses, and restrict access with a firewall. A link-local address
         /// has its interface behind it (`"fe80::1%eth0"`).
-        bind: Vec<BindAddress> = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into(), IpAddr::V6(Ipv6Addr::LOCALHOST).into()], ANY;
+        bind: Vec<BindAddress> = loopback(), ANY;
         /// TCP port. 0 selects a free port; the log line `listening on ADDRESS:PORT` shows it.
         port: u16 = 1883, ANY;
+        /// Whether clients may connect without a name. "auto" lets them in from this machine: where `bind` is loopback. `bind`,
+        /// `port` and `anonymous` describe the only listener; leave them out if there are tables `[[listener]]`.
+        anonymous: Anonymous = Anonymous::Auto, ANY;
         /// Maximum number of connections. One more is refused with a reason code (`MAX_CONNECTIONS`).
         max_connections: u32 = 10_000, between(1, 10_000_000);
         /// Seconds within which a new connection must send CONNECT; after that it is closed.
@@ -188,6 +177,21 @@ settings! {
         /// visit more is refused with 0x97. Only `+` at many different levels below the same ones adds up: a fleet of any size
         /// with a few patterns visits some ten nodes, and 2,048 take up to half a millisecond.
         match_nodes_max: u32 = 2_048, between(64, 1_000_000);
+    }
+    section "Limits of a client" {
+        /// Messages a second that one client may publish; 0 sets no limit.
+        publish_rate: u32 = 0, between(0, 1_000_000_000);
+        /// Bytes of PUBLISH packets a second that one client may send; 0 sets no limit.
+        publish_bytes_rate: u32 = 0, ANY;
+        /// Seconds of these rates that may come at once.
+        burst_s: u16 = 2, between(1, 3_600);
+        /// The answer to a client that exceeds its rates: "pause" reads on when it may send again, "disconnect" closes it with
+        /// 0x96.
+        on_rate: OnRate = OnRate::Pause, ANY;
+        /// Maximum number of connections from one address (of IPv6, a network of 64 bits); 0 sets no limit.
+        connections_per_address_max: u32 = 0, between(0, 10_000_000);
+        /// Connections a second from one address; 0 sets no limit. One more is refused with 0x9F.
+        connects_per_address_rate: u32 = 0, between(0, 1_000_000);
     }
     section "Limits of a packet" {
         /// Longest packet accepted, in bytes, including its header (Maximum Packet Size). The default fits a

@@ -1,7 +1,7 @@
 //! The types of settings: how a value is parsed from file or flag, rendered, and described to the operator.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::{QueueFull, Redirect};
 use toml::de::DeValue;
@@ -50,6 +50,8 @@ pub(crate) trait Field: Sized {
     fn render(&self) -> String;
     /// Description of the allowed values for the operator.
     fn allowed(bounds: &Bounds) -> String;
+    /// Makes a relative path relative to `directory`.
+    fn resolve(&mut self, _directory: &Path) {}
 }
 
 macro_rules! integer_fields {
@@ -299,29 +301,66 @@ pub(crate) enum ConnectionLines {
     None,
 }
 
+/// Whether clients may be let in without a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Anonymous {
+    /// Those of this machine may.
+    #[default]
+    Auto,
+    /// All may.
+    Allowed,
+    /// None may.
+    Refused,
+}
+
+impl Field for Anonymous {
+    const VALUE_NAME: &'static str = "BOOL";
+
+    fn parse(given: &Given<'_>, bounds: &Bounds) -> Option<Self> {
+        if text(given) == Some("auto") {
+            return Some(Self::Auto);
+        }
+        bool::parse(given, bounds).map(|allowed| if allowed { Self::Allowed } else { Self::Refused })
+    }
+
+    fn render(&self) -> String {
+        match self {
+            Self::Auto => quote("auto"),
+            Self::Allowed => true.render(),
+            Self::Refused => false.render(),
+        }
+    }
+
+    fn allowed(_: &Bounds) -> String {
+        "\"auto\", true or false".to_owned()
+    }
+}
+
 /// Implements `Field` for enums: one or more words for each variant. The first word is the one that is rendered.
 macro_rules! word_fields {
     ($( $name:ident, $value_name:literal: { $( $variant:ident = $word:literal $(| $other:literal)*, )+ } )+) => { $(
-        impl Field for $name {
+        impl $crate::config::value::Field for $name {
             const VALUE_NAME: &'static str = $value_name;
 
-            fn parse(given: &Given<'_>, _: &Bounds) -> Option<Self> {
-                match text(given)? {
+            fn parse(given: &$crate::config::value::Given<'_>, _: &$crate::config::value::Bounds) -> Option<Self> {
+                match $crate::config::value::text(given)? {
                     $( $word $(| $other)* => Some(Self::$variant), )+
                     _ => None,
                 }
             }
 
             fn render(&self) -> String {
-                quote(match self { $( Self::$variant => $word, )+ })
+                $crate::config::value::quote(match self { $( Self::$variant => $word, )+ })
             }
 
-            fn allowed(_: &Bounds) -> String {
+            fn allowed(_: &$crate::config::value::Bounds) -> String {
                 format!("one of \"{}\"", [$( $word $(, $other)* ),+].join("\", \""))
             }
         }
     )+ };
 }
+
+pub(super) use word_fields;
 
 word_fields! {
     Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", Tokio = "tokio", Blocking = "blocking", }
@@ -333,11 +372,11 @@ word_fields! {
 }
 
 /// A text in TOML syntax, with quotes and escapes.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-fn text<'a>(given: &'a Given<'_>) -> Option<&'a str> {
+pub(super) fn text<'a>(given: &'a Given<'_>) -> Option<&'a str> {
     match given {
         Given::File(value) => value.as_str(),
         Given::Flag(texts) => only(texts),

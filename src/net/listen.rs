@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tracing::{info, warn};
 
-use crate::config::{BindAddress, Config, Io};
+use crate::config::listener::{ADDRESSES_MAX, LISTENERS_MAX};
+use crate::config::{BindAddress, Config, Io, ListenAt, ListenerConfig};
 use crate::error::StartupError;
 use crate::net::interface::socket_address;
 
@@ -33,55 +34,79 @@ const KEEPALIVE_PROBES: u32 = 6;
 const PROBES_MAX: u32 = 10;
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Index of a listener in the configured addresses, the same on every shard.
+/// Number of a listener and of one of its addresses, the same on every shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct ListenerNumber(u16);
+pub(crate) struct ListenerNumber {
+    listener: u8,
+    address: u8,
+}
+
+const _: () = assert!(LISTENERS_MAX <= 1 << u8::BITS && ADDRESSES_MAX <= 1 << u8::BITS);
 
 impl ListenerNumber {
-    /// All numbers, in the order of the addresses.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (0..=u16::MAX).map(Self)
+    /// The position among the configured listeners.
+    pub(crate) fn index(self) -> usize {
+        self.listener.into()
     }
 
-    /// The position in the configured addresses.
-    pub(crate) fn index(self) -> usize {
-        self.0.into()
+    /// The position among the addresses of all listeners.
+    pub(crate) fn address(self) -> usize {
+        self.address.into()
     }
 }
 
 impl fmt::Display for ListenerNumber {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        self.listener.fmt(formatter)
     }
 }
 
+/// A socket that a shard accepts on.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// Its listener.
+    pub(crate) number: ListenerNumber,
+    /// The socket.
+    pub(crate) socket: TcpListener,
+}
+
 /// Checks every address, and logs who can connect. A default address that this machine lacks, such as `::1` without
-/// IPv6, is removed from `config`; one that the operator named (`explicit`) is an error.
+/// IPv6, is removed from `config`; one that the operator named is an error.
 ///
 /// # Errors
 /// The first address that cannot be listened on, and the reason.
-pub(crate) fn check(config: &mut Config, explicit: bool) -> Result<(), StartupError> {
-    let mut usable = Vec::with_capacity(config.bind.len());
+pub(crate) fn check(config: &mut Config) -> Result<(), StartupError> {
+    let mut all = Vec::new();
+    for listener in &mut config.listeners {
+        if let ListenAt::Tcp { bind, named, port } = listener.at() {
+            let usable = usable(bind, named, port)?;
+            all.extend(usable.iter().cloned());
+            listener.bind = Some(usable);
+        }
+    }
+    log_who_can_connect(&all);
+    Ok(())
+}
+
+/// The addresses of a listener that this machine has.
+fn usable(bind: Vec<BindAddress>, named: bool, port: u16) -> Result<Vec<BindAddress>, StartupError> {
+    let mut usable = Vec::with_capacity(bind.len());
     let mut refused = None;
-    for address in &config.bind {
-        let target = socket_address(address, config.port)?;
+    for address in bind {
+        let target = socket_address(&address, port)?;
         match probe_again(target) {
-            Ok(()) => usable.push(address.clone()),
-            Err(error) if !explicit && is_missing(&error) => {
+            Ok(()) => usable.push(address),
+            Err(error) if !named && is_missing(&error) => {
                 info!(%address, "not listening on this address: this machine does not have it");
                 refused = Some(StartupError::listen(target, error));
             }
             Err(error) => return Err(StartupError::listen(target, error)),
         }
     }
-    if usable.is_empty()
-        && let Some(error) = refused
-    {
-        return Err(error);
+    match refused {
+        Some(error) if usable.is_empty() => Err(error),
+        _ => Ok(usable),
     }
-    config.bind = usable;
-    log_who_can_connect(&config.bind);
-    Ok(())
 }
 
 /// The distributor of new connections among the shards.
@@ -104,25 +129,31 @@ impl Distributor {
     }
 }
 
-/// The listeners of every shard that accepts, each for all addresses of `config`.
+/// The sockets of every shard that accepts, each for all addresses of all listeners.
 ///
 /// # Errors
 /// The first address that cannot be listened on, and the reason.
-pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<TcpListener>>, StartupError> {
-    let mut shards: Vec<Vec<TcpListener>> = (0..shard_count).map(|_| Vec::new()).collect();
+pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<Listening>>, StartupError> {
+    let mut shards: Vec<Vec<Listening>> = (0..shard_count).map(|_| Vec::new()).collect();
     let accepting = match Distributor::of(config.io) {
         Distributor::System => &mut shards[..],
         Distributor::FirstShard => &mut shards[..1],
     };
-    for address in &config.bind {
-        let mut address = socket_address(address, config.port)?;
-        for listeners in &mut *accepting {
-            let listener = share(address, config.send_buffer_bytes)
-                .map_err(|error| StartupError::listen(address, error))?;
-            // With port 0 the first listener selects a free port, and the others share it.
-            let local = listener.local_addr().map_err(|error| StartupError::listen(address, error))?;
-            address.set_port(local.port());
-            listeners.push(listener);
+    let mut addresses = 0..=u8::MAX;
+    for (listener, at) in (0..=u8::MAX).zip(config.listeners.iter().map(ListenerConfig::at)) {
+        let ListenAt::Tcp { bind, port, .. } = at else { continue };
+        for address in bind {
+            let mut address = socket_address(&address, port)?;
+            let place = addresses.next().expect("a configuration has at most 256 addresses");
+            let number = ListenerNumber { listener, address: place };
+            for sockets in &mut *accepting {
+                let socket = share(address, config.send_buffer_bytes)
+                    .map_err(|error| StartupError::listen(address, error))?;
+                // With port 0 the first socket selects a free port, and the others share it.
+                let local = socket.local_addr().map_err(|error| StartupError::listen(address, error))?;
+                address.set_port(local.port());
+                sockets.push(Listening { number, socket });
+            }
         }
     }
     Ok(shards)
@@ -217,14 +248,18 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn config(bind: Vec<IpAddr>, port: u16) -> Config {
-        Config { bind: bind.into_iter().map(BindAddress::from).collect(), port, ..Config::default() }
+        let bind = Some(bind.into_iter().map(BindAddress::from).collect());
+        Config {
+            listeners: vec![ListenerConfig { bind, port, ..ListenerConfig::default() }],
+            ..Config::default()
+        }
     }
 
     #[test]
     fn a_port_that_somebody_listens_on_is_in_use() {
         let holder = TcpListener::bind((LOOPBACK, 0)).unwrap();
         let port = holder.local_addr().unwrap().port();
-        let error = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        let error = check(&mut config(vec![LOOPBACK], port)).unwrap_err();
         assert!(matches!(error, StartupError::AddressInUse(_)), "{error}");
     }
 
@@ -237,7 +272,7 @@ mod tests {
         holder.bind(&SocketAddr::new(LOOPBACK, 0).into()).unwrap();
         holder.listen(1).unwrap();
         let port = holder.local_addr().unwrap().as_socket().unwrap().port();
-        let error = check(&mut config(vec![LOOPBACK], port), true).unwrap_err();
+        let error = check(&mut config(vec![LOOPBACK], port)).unwrap_err();
         assert!(matches!(error, StartupError::AddressInUse(_)), "{error}");
     }
 
@@ -246,7 +281,7 @@ mod tests {
     fn all_shards_share_the_port_that_the_first_one_found() {
         let shards = bind(&Config { io: Io::Epoll, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
         let ports: Vec<u16> =
-            shards.iter().map(|listeners| listeners[0].local_addr().unwrap().port()).collect();
+            shards.iter().map(|listeners| listeners[0].socket.local_addr().unwrap().port()).collect();
         assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
     }
 
@@ -254,9 +289,9 @@ mod tests {
     #[test]
     fn an_accepted_socket_has_the_options_of_a_connection() {
         let shards = bind(&config(vec![LOOPBACK], 0), 1).unwrap();
-        let address = shards[0][0].local_addr().unwrap();
+        let address = shards[0][0].socket.local_addr().unwrap();
         let _peer = std::net::TcpStream::connect(address).unwrap();
-        let (accepted, _) = shards[0][0].accept().unwrap();
+        let (accepted, _) = shards[0][0].socket.accept().unwrap();
         let socket = SockRef::from(&accepted);
         assert!(OPTIONS_ARE_INHERITED && socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         let probes = (
@@ -273,9 +308,9 @@ mod tests {
     fn an_accepted_socket_has_the_send_buffer_of_the_settings() {
         for send_buffer_bytes in [Config::default().send_buffer_bytes, 65_536] {
             let shards = bind(&Config { send_buffer_bytes, ..config(vec![LOOPBACK], 0) }, 1).unwrap();
-            let address = shards[0][0].local_addr().unwrap();
+            let address = shards[0][0].socket.local_addr().unwrap();
             let _peer = std::net::TcpStream::connect(address).unwrap();
-            let (accepted, _) = shards[0][0].accept().unwrap();
+            let (accepted, _) = shards[0][0].socket.accept().unwrap();
             let size = SockRef::from(&accepted).send_buffer_size().unwrap();
             // Linux doubles it for its own needs.
             assert_eq!(size, 2 * send_buffer_bytes as usize);
@@ -292,13 +327,13 @@ mod tests {
 
     #[test]
     fn a_missing_address_is_left_out_of_the_default_and_an_error_if_named() {
-        let mut by_default = config(vec![LOOPBACK, NOBODYS], 0);
-        check(&mut by_default, false).unwrap();
-        assert_eq!(by_default.bind, [BindAddress::from(LOOPBACK)]);
+        let addresses = |ips: &[IpAddr]| ips.iter().copied().map(BindAddress::from).collect();
+        let by_default = usable(addresses(&[LOOPBACK, NOBODYS]), false, 0).unwrap();
+        assert_eq!(by_default, [BindAddress::from(LOOPBACK)]);
 
-        let error = check(&mut config(vec![LOOPBACK, NOBODYS], 0), true).unwrap_err();
+        let error = check(&mut config(vec![LOOPBACK, NOBODYS], 0)).unwrap_err();
         assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
-        let error = check(&mut config(vec![NOBODYS], 0), false).unwrap_err();
+        let error = usable(addresses(&[NOBODYS]), false, 0).unwrap_err();
         assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
     }
 }

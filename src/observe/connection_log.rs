@@ -168,7 +168,7 @@ impl ConnectionLog {
     }
 
     fn listener(&self, number: ListenerNumber) -> Option<SocketAddr> {
-        self.listeners.get(number.index()).copied()
+        self.listeners.get(number.address()).copied()
     }
 }
 

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 use crate::backend::Backend;
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 use crate::error::StartupError;
 use crate::net::permits::ConnectionPermits;
 
@@ -107,7 +107,8 @@ impl Budget {
 fn reserved(config: &Config, shard_count: u16) -> u64 {
     // A connection that was accepted has a descriptor before it is known whether there is a permit for it.
     let by_listener = 1 + Backend::accepts_outstanding(config.io) as u64;
-    let by_shard = RESERVED_BY_SHARD + by_listener * config.bind.len() as u64;
+    let sockets: usize = config.listeners.iter().map(ListenerConfig::sockets).sum();
+    let by_shard = RESERVED_BY_SHARD + by_listener * sockets as u64;
     RESERVED + by_shard * u64::from(shard_count)
 }
 
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn the_reserve_grows_with_shards_and_listeners() {
         let config = Config { io: Io::Epoll, ..Config::default() };
-        assert_eq!(config.bind.len(), 2);
+        assert_eq!(config.listeners[0].sockets(), 2);
         let (one, two) = (reserved(&config, 1), reserved(&config, 2));
         assert_eq!((one, two), (RESERVED + 12, RESERVED + 24));
         let ring = Config { io: Io::Auto, ..config };

@@ -51,7 +51,8 @@ pub(crate) fn start(
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
     let listeners = listen::bind(config, shard_count)?;
-    let addresses: Vec<_> = listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let addresses: Vec<_> =
+        listeners[0].iter().filter_map(|listening| listening.socket.local_addr().ok()).collect();
     let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;
     let cores = cores::assign(shard_count);
     let session_count = sessions.len();

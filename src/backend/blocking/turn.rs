@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::mem;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::backend::Parts;
 use crate::backend::host::{Departed, Endpoint, Flushed, HandOver, Host, Linger, Transport};
 use crate::error::StartupError;
 use crate::net::accept_backoff::ErrorLog;
-use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED, set_connection_options};
+use crate::net::listen::{Listening, OPTIONS_ARE_INHERITED, set_connection_options};
 use crate::observe::connection_log::ConnectionLog;
 use crate::process::clock::{self, Clock};
 use crate::shard::control::Control;
@@ -32,7 +31,7 @@ struct Shard {
     /// Taken out during the flush of a turn.
     dirty: Cell<Vec<ConnectionId>>,
     /// Listeners to accept on once the control plane requests it.
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listening>,
     acceptors: Vec<Acceptor>,
     /// Senders to answer at the end of the turn.
     quiesced: Vec<Sender<bool>>,
@@ -145,10 +144,10 @@ impl Shard {
     fn handle_control(&mut self, request: Control) -> Result<(), StartupError> {
         match request {
             Control::Accept => {
-                for (number, listener) in ListenerNumber::all().zip(self.listeners.drain(..)) {
+                for Listening { number, socket } in self.listeners.drain(..) {
                     let refusals = Refusals { log: self.log.clone(), clock: self.clock };
                     let (permits, inbox) = (self.host.permits.clone(), self.inbox.clone());
-                    let acceptor = Acceptor::start(number, listener, permits, inbox, refusals)
+                    let acceptor = Acceptor::start(number, socket, permits, inbox, refusals)
                         .map_err(|error| StartupError::system("start a thread that accepts", error))?;
                     self.acceptors.push(acceptor);
                 }

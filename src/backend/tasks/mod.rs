@@ -15,7 +15,6 @@ mod runtime;
 mod socket;
 
 use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use crate::error::StartupError;
 use crate::net::accept_backoff::ErrorLog;
 use crate::net::layers::{Layers, ListenerLayers};
 use crate::net::listen::ListenerNumber;
+use crate::net::listen::Listening;
 use crate::process::clock;
 use crate::shard::control::Control;
 
@@ -84,7 +84,7 @@ async fn run_control<R: Runtime>(
     shard: &Rc<Shard<R>>,
     doorbell: &R::DoorbellReceiver,
     control: &Receiver<Control>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listening>,
 ) -> Result<(), StartupError> {
     let host = &shard.host;
     let mut listeners = Some(listeners);
@@ -96,10 +96,9 @@ async fn run_control<R: Runtime>(
         for request in control.try_iter() {
             match request {
                 Control::Accept => {
-                    for (number, listener) in ListenerNumber::all().zip(listeners.take().unwrap_or_default())
-                    {
+                    for Listening { number, socket } in listeners.take().unwrap_or_default() {
                         shard
-                            .accept_on(number, listener)
+                            .accept_on(number, socket)
                             .map_err(|error| StartupError::system("watch a listening socket", error))?;
                     }
                 }

@@ -1,0 +1,48 @@
+//! The keys whose feature is not in this version yet. A file that sets one is refused with the reason.
+
+/// Keys and tables by their path, each with the reason as the end of a sentence.
+const NOT_YET: &[(&str, &str)] = &[
+    ("listener.unix", THIS_VERSION),
+    ("listener.mode", THIS_VERSION),
+    ("listener.systemd", THIS_VERSION),
+    ("listener.proxy_protocol", THIS_VERSION),
+    ("listener.trusted_proxies", THIS_VERSION),
+    ("listener.proxy_identity", THIS_VERSION),
+    ("listener.connections_max", THIS_VERSION),
+    ("listener.packet_bytes_max", THIS_VERSION),
+    ("listener.maximum_qos", THIS_VERSION),
+    ("listener.durability", "durability needs a journal, which this version does not have"),
+    ("listener.auth", THIS_VERSION),
+    ("listener.publish_rate", THIS_VERSION),
+    ("listener.publish_bytes_rate", THIS_VERSION),
+    ("listener.burst_s", THIS_VERSION),
+    ("listener.on_rate", THIS_VERSION),
+    ("listener.tls", THIS_VERSION),
+    ("listener.websocket", THIS_VERSION),
+    ("auth.password", THIS_VERSION),
+    ("auth.jwt", THIS_VERSION),
+    ("auth.http", THIS_VERSION),
+    ("auth.scram", THIS_VERSION),
+    ("rules", THIS_VERSION),
+    ("role", THIS_VERSION),
+    ("user", THIS_VERSION),
+    ("bans", THIS_VERSION),
+    ("publish_rate", THIS_VERSION),
+    ("publish_bytes_rate", THIS_VERSION),
+    ("burst_s", THIS_VERSION),
+    ("on_rate", THIS_VERSION),
+    ("connections_per_address_max", THIS_VERSION),
+    ("connects_per_address_rate", THIS_VERSION),
+];
+
+const THIS_VERSION: &str = "it is not in this version yet";
+
+/// The reason why `path` is refused, if it is.
+pub(super) fn reason(path: &str) -> Option<&'static str> {
+    NOT_YET.iter().find(|(refused, _)| *refused == path).map(|(_, reason)| *reason)
+}
+
+/// The line about that in `broker.conf`; empty if `path` is not refused.
+pub(super) fn note(path: &str) -> String {
+    reason(path).map(|_| "# Not in this version yet.\n".to_owned()).unwrap_or_default()
+}
