@@ -9,6 +9,7 @@ mod peer;
 pub mod configuration;
 pub mod differential;
 mod error;
+pub mod journal;
 pub mod operations;
 mod process;
 pub mod rules;

@@ -58,6 +58,13 @@ fn websocket_frames() {
     replay("websocket_frames", fuzz::websocket::check);
 }
 
+#[test]
+fn journal() {
+    let mut outcomes = [0; 3];
+    replay("journal", |input| outcomes[fuzz::journal::check(input) as usize] += 1);
+    assert!(outcomes.iter().all(|&count| count > 0), "whole, shorter, damaged: {outcomes:?}");
+}
+
 /// The inputs of the corpus must reach all of this to be useful as seeds.
 fn check_reach(counted: &[Counters]) {
     let sum = |of: &dyn Fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();

@@ -13,12 +13,13 @@ use crate::prose::documents;
 use crate::sources::{Source, root, sources};
 
 /// Folders of crates, with a file that is parsed for what it defines.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "src",
     "shards/engine",
     "shards/rules",
     "shards/wire",
     "shards/ring",
+    "shards/journal",
     "shards/websocket",
     "tests",
     "bench",
@@ -319,6 +320,7 @@ fn contradictions() -> Vec<String> {
         "shards/rules/src",
         "shards/wire/src",
         "shards/ring/src",
+        "shards/journal/src",
         "shards/websocket/src",
     ] {
         for file in parsed::load(folder) {

@@ -1,0 +1,198 @@
+//! The segments of a log: the next one is prepared before it is needed, and those that nobody needs are deleted.
+
+use alloc::collections::VecDeque;
+
+use super::{Active, Sync, Writer};
+use crate::commit::HEADER_BYTES;
+use crate::io::{Fault, Io, IoId};
+use crate::segment::Header;
+use crate::settings::SECTOR_BYTES;
+
+/// How far the next segment is prepared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Preparation {
+    /// It is not.
+    None,
+    /// It could not be created; tried again at this time.
+    Refused {
+        retry_us: Option<u64>,
+    },
+    Creating {
+        id: IoId,
+        segment: u64,
+    },
+    /// It exists, and its name is not durable.
+    Created {
+        segment: u64,
+    },
+    Naming {
+        id: IoId,
+        segment: u64,
+    },
+    Ready {
+        segment: u64,
+    },
+}
+
+impl Preparation {
+    /// When it is tried again.
+    pub(super) fn retry_us(self) -> Option<u64> {
+        match self {
+            Self::Refused { retry_us } => retry_us,
+            Self::None
+            | Self::Creating { .. }
+            | Self::Created { .. }
+            | Self::Naming { .. }
+            | Self::Ready { .. } => None,
+        }
+    }
+}
+
+/// The deletion of segments, and of their names.
+#[derive(Debug, Default)]
+pub(super) struct Deletion {
+    pub(super) due: VecDeque<u64>,
+    under_way: Option<IoId>,
+    /// Names are gone, and the directory does not know it durably.
+    is_unnamed: bool,
+    unnaming: Option<IoId>,
+}
+
+impl Writer {
+    /// The segment and the offset for a commit of that many bytes, and the header if it is the first one of its segment. `None`
+    /// while the next segment is not ready.
+    pub(super) fn place(&mut self, commit_bytes: usize) -> Option<(u64, u64, Option<Header>)> {
+        let size_bytes = commit_bytes as u64;
+        if let Some(active) = &mut self.active
+            && active.offset + size_bytes <= self.settings.segment_bytes
+        {
+            let offset = active.offset;
+            active.offset += size_bytes;
+            return Some((active.segment, offset, None));
+        }
+        let Preparation::Ready { segment } = self.preparation else { return None };
+        self.preparation = Preparation::None;
+        let first_bytes = SECTOR_BYTES as u64 + size_bytes;
+        assert!(first_bytes <= self.settings.segment_bytes);
+        self.active = Some(Active { segment, offset: first_bytes });
+        let header = Header {
+            identity: self.identity,
+            number: segment,
+            start: self.start,
+            first_sequence: self.next_sequence,
+            first_position: self.position,
+            synced_below: self.synced_below,
+        };
+        Some((segment, 0, Some(header)))
+    }
+
+    /// Makes recovered segments durable, and prepares the next one once half of this one is used.
+    pub(super) fn prepare(&mut self, now_us: u64) -> Option<Io> {
+        if let Some(&segment) = self.recovered.first() {
+            // Until then the next header must not say that the log goes on behind them.
+            if self.sync.is_some() {
+                return None;
+            }
+            let id = self.request();
+            self.sync = Some(Sync { id, segment, covers_below: self.synced_below });
+            return Some(Io::Sync { id, segment });
+        }
+        match self.preparation {
+            Preparation::None => {
+                let (segment_bytes, open_bytes) =
+                    (self.settings.segment_bytes, self.open.len() + HEADER_BYTES);
+                let is_needed = self.active.is_none_or(|active| {
+                    let rest_bytes = segment_bytes - active.offset;
+                    rest_bytes * 2 <= segment_bytes || rest_bytes < open_bytes as u64
+                });
+                if is_needed { Some(self.create()) } else { None }
+            }
+            Preparation::Refused { retry_us: None } => {
+                let retry_us = Some(now_us + self.settings.retry_delay_us);
+                self.preparation = Preparation::Refused { retry_us };
+                None
+            }
+            Preparation::Refused { retry_us: Some(retry_us) } if now_us >= retry_us => Some(self.create()),
+            Preparation::Created { segment } => {
+                let id = self.request();
+                self.preparation = Preparation::Naming { id, segment };
+                Some(Io::SyncDirectory { id })
+            }
+            Preparation::Refused { .. }
+            | Preparation::Creating { .. }
+            | Preparation::Naming { .. }
+            | Preparation::Ready { .. } => None,
+        }
+    }
+
+    /// A number is never used twice, so that whatever a refused creation left is not taken for a segment.
+    fn create(&mut self) -> Io {
+        let id = self.request();
+        self.last_segment += 1;
+        let segment = self.last_segment;
+        self.preparation = Preparation::Creating { id, segment };
+        Io::Create { id, segment, bytes: self.settings.segment_bytes }
+    }
+
+    /// Returns whether the request was one of the preparation.
+    pub(super) fn complete_preparation(&mut self, id: IoId, result: Result<usize, Fault>) -> bool {
+        let (due, next) = match self.preparation {
+            Preparation::Creating { id, segment } => (id, Preparation::Created { segment }),
+            Preparation::Naming { id, segment } => (id, Preparation::Ready { segment }),
+            Preparation::None
+            | Preparation::Refused { .. }
+            | Preparation::Created { .. }
+            | Preparation::Ready { .. } => return false,
+        };
+        if due != id {
+            return false;
+        }
+        match result {
+            Ok(_) => {
+                self.preparation = next;
+                if matches!(next, Preparation::Ready { .. }) {
+                    self.progress.degraded = None;
+                }
+            }
+            Err(fault) => {
+                self.progress.degraded = Some(fault);
+                self.preparation = Preparation::Refused { retry_us: None };
+                // Zeros that found no room take some all the same.
+                self.deletion.due.push_back(self.last_segment);
+            }
+        }
+        true
+    }
+
+    pub(super) fn delete_next(&mut self) -> Option<Io> {
+        if self.deletion.under_way.is_some() || self.deletion.unnaming.is_some() {
+            return None;
+        }
+        if let Some(segment) = self.deletion.due.pop_front() {
+            let id = self.request();
+            self.deletion.under_way = Some(id);
+            return Some(Io::Delete { id, segment });
+        }
+        if !self.deletion.is_unnamed {
+            return None;
+        }
+        let id = self.request();
+        self.deletion.is_unnamed = false;
+        self.deletion.unnaming = Some(id);
+        Some(Io::SyncDirectory { id })
+    }
+
+    /// Returns whether the request was one of the deletion. A segment that could not be deleted only takes room, and the next
+    /// start finds it.
+    pub(super) fn complete_deletion(&mut self, id: IoId) -> bool {
+        if self.deletion.under_way == Some(id) {
+            self.deletion.under_way = None;
+            self.deletion.is_unnamed = true;
+        } else if self.deletion.unnaming == Some(id) {
+            self.deletion.unnaming = None;
+        } else {
+            return false;
+        }
+        true
+    }
+}
