@@ -8,11 +8,11 @@ use toml::de::DeTable;
 use super::auth::{AuthConfig, AuthMethod};
 use super::error::{ConfigError, Meant, Origin};
 use super::limits::BansConfig;
-use super::listener::{ADDRESSES_MAX, ClientCertificate, IMPLIED_KEYS, LISTENERS_MAX, ListenerConfig};
+use super::listener::{ADDRESSES_MAX, IMPLIED_KEYS, LISTENERS_MAX, ListenerConfig};
 use super::nearest::nearest_of;
 use super::rules::{RoleConfig, RulesConfig, RulesTable, UserConfig};
 use super::table::{Complete, Reader, Table, in_order, table};
-use super::value::{Anonymous, Given};
+use super::value::{Anonymous, Field, Given};
 use super::{Config, Effective, SETTINGS, abbreviate, mosquitto, not_yet, position};
 
 table! {
@@ -95,13 +95,11 @@ impl Effective {
         config.auth = auth.unwrap_or_default();
         config.listeners = listeners;
         for listener in &mut config.listeners {
-            let certificate =
-                listener.tls.as_ref().is_some_and(|tls| tls.client_certificate != ClientCertificate::Off);
-            let all = certificate.then_some(AuthMethod::Certificate).into_iter().chain(config.auth.methods());
+            let by_certificate = listener.asks_for_certificates() || listener.proxy_identity;
+            let all =
+                by_certificate.then_some(AuthMethod::Certificate).into_iter().chain(config.auth.methods());
             listener.auth.get_or_insert_with(|| all.collect());
         }
-        self.check_admission(errors);
-        let config = &mut self.config;
         let has_rules = rules.is_some() || !role.is_empty() || !user.is_empty();
         config.rules =
             has_rules.then(|| RulesConfig { table: rules.unwrap_or_default(), roles: role, users: user });
@@ -109,18 +107,48 @@ impl Effective {
     }
 
     /// Reports listeners that nobody could use.
-    fn check_admission(&self, errors: &mut Vec<ConfigError>) {
+    pub(super) fn check_admission(&self, errors: &mut Vec<ConfigError>) {
         let tables = self.tables.iter().filter(|table| table.header == "[[listener]]");
         let mut places = tables.map(|table| &table.origin);
         for listener in &self.config.listeners {
-            let origin = places.next().unwrap_or_else(|| self.origin("anonymous")).clone();
-            if listener.anonymous == Anonymous::Refused && listener.methods().is_empty() {
+            let place = places.next();
+            let origin = place.unwrap_or_else(|| self.origin("anonymous")).clone();
+            let mut refuse = |origin, sentence| errors.push(ConfigError::Stated { origin, sentence });
+            for method in listener.methods().iter().filter(|&&method| !self.has(listener, method)) {
+                let (name, method) = (&listener.name, method.render());
+                let sentence =
+                    format!("the listener {name:?} asks the method {method}, which is not configured");
+                refuse(origin.clone(), sentence);
+            }
+            if !listener.methods().is_empty() {
+                continue;
+            }
+            if listener.anonymous == Anonymous::Refused {
                 let sentence = format!(
                     "the listener {:?} lets nobody in, because anonymous = false and there is no method of authentication; \
                      add one, such as [auth.password], or write anonymous = true",
                     listener.name
                 );
-                errors.push(ConfigError::Stated { origin, sentence });
+                refuse(origin, sentence);
+            } else if !listener.allows_anonymous() {
+                let origin = place.unwrap_or_else(|| self.origin("bind")).clone();
+                let sentence = format!(
+                    "the listener {:?} would let in everybody who reaches {}; configure authentication, such as [auth.password], \
+                     or write anonymous = true (--anonymous true) if everybody may come in",
+                    listener.name,
+                    listener.beyond().join(", ")
+                );
+                refuse(origin, sentence);
+            }
+        }
+    }
+
+    /// Whether `method` is configured for `listener`.
+    fn has(&self, listener: &ListenerConfig, method: AuthMethod) -> bool {
+        match method {
+            AuthMethod::Certificate => listener.asks_for_certificates() || listener.proxy_identity,
+            AuthMethod::Jwt | AuthMethod::Password | AuthMethod::Scram | AuthMethod::Http => {
+                self.config.auth.methods().any(|configured| configured == method)
             }
         }
     }

@@ -207,6 +207,34 @@ impl ListenerConfig {
         }
     }
 
+    /// Whether clients may connect without a name.
+    pub(crate) fn allows_anonymous(&self) -> bool {
+        match self.anonymous {
+            Anonymous::Allowed => true,
+            Anonymous::Refused => false,
+            Anonymous::Auto => self.beyond().is_empty(),
+        }
+    }
+
+    /// Whether clients are asked for certificates whose name is theirs.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| {
+            tls.client_certificate != ClientCertificate::Off && tls.username_from != CertificateName::None
+        })
+    }
+
+    /// The places where others than this machine may reach it.
+    pub(crate) fn beyond(&self) -> Vec<String> {
+        match self.at() {
+            ListenAt::Tcp { bind, .. } => {
+                bind.iter().filter(|address| !address.ip.is_loopback()).map(ToString::to_string).collect()
+            }
+            ListenAt::Unix { .. } => Vec::new(),
+            // Nobody knows which sockets will be passed.
+            ListenAt::Systemd { name } => vec![format!("the sockets {name:?} of systemd")],
+        }
+    }
+
     /// The methods of authentication, in the order in which they are asked.
     pub(crate) fn methods(&self) -> &[AuthMethod] {
         self.auth.as_deref().unwrap_or_default()

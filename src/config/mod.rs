@@ -122,6 +122,9 @@ impl Effective {
             effective.take_tables(tables, &mut errors);
             effective.compare(&mut errors);
         }
+        if errors.is_empty() {
+            effective.check_admission(&mut errors);
+        }
         if errors.is_empty() { Ok(effective) } else { Err(errors) }
     }
 

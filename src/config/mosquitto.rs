@@ -5,22 +5,25 @@ use super::SETTINGS;
 
 /// Keys of mosquitto 2 and their equivalents, as a sentence without its full stop. Keys that both have are not listed.
 const KEYS: &[(&str, &str)] = &[
-    ("listener", "write port = 1883 and bind = [\"ADDRESS\"]; one port serves all addresses"),
+    (
+        "listener",
+        "write port = 1883 and bind = [\"ADDRESS\"], or a table [[listener]] with these keys for each of several",
+    ),
     ("bind_address", "write bind = [\"ADDRESS\"]"),
     ("bind_interface", "write bind = [\"ADDRESS\"] with the addresses of the interface"),
     ("socket_domain", "bind chooses: \"0.0.0.0\" is IPv4, \"::\" is IPv6"),
     ("protocol", "this version serves MQTT over TCP alone, no WebSocket"),
-    (
-        "allow_anonymous",
-        "this version authenticates nobody, so every client is let in: leave it out and restrict bind",
-    ),
+    ("allow_anonymous", "write anonymous = true or false"),
     ("password_file", NO_ACCESS_CONTROL),
     ("acl_file", NO_ACCESS_CONTROL),
     ("psk_file", NO_ACCESS_CONTROL),
     ("plugin", NO_ACCESS_CONTROL),
     ("global_plugin", NO_ACCESS_CONTROL),
     ("auth_plugin", NO_ACCESS_CONTROL),
-    ("per_listener_settings", "there is one listener; leave it out"),
+    (
+        "per_listener_settings",
+        "methods are configured once, and each [[listener]] says by auth which of them it asks; leave it out",
+    ),
     ("cafile", NO_TLS),
     ("capath", NO_TLS),
     ("certfile", NO_TLS),
@@ -167,6 +170,6 @@ mod tests {
         );
         assert_eq!(answers[1].2, "write port = 1884");
         assert_eq!(answers[2].2, "write max_connections = N");
-        assert!(answers[3].2.contains("authenticates nobody"));
+        assert!(answers[3].2.contains("anonymous = true"));
     }
 }

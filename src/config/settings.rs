@@ -80,9 +80,9 @@ macro_rules! settings {
 settings! {
     section "Listening" {
         /// IP addresses to listen on.
-        /// The default is this machine alone, because this version has no authentication. To let other machines connect,
-        /// name an address, or "0.0.0.0" and "::" for all addresses, and restrict access with a firewall. A link-local address
-        /// has its interface behind it (`"fe80::1%eth0"`).
+        /// The default is this machine alone. To let other machines connect, name an address, or "0.0.0.0" and "::" for all
+        /// addresses, and configure authentication below `[auth]`; without it, the broker starts only if `anonymous = true` says
+        /// that everybody may come in. A link-local address has its interface behind it (`"fe80::1%eth0"`).
         bind: Vec<BindAddress> = loopback(), ANY;
         /// TCP port. 0 selects a free port; the log line `listening on ADDRESS:PORT` shows it.
         port: u16 = 1883, ANY;

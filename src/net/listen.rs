@@ -76,15 +76,12 @@ pub(crate) struct Listening {
 /// # Errors
 /// The first address that cannot be listened on, and the reason.
 pub(crate) fn check(config: &mut Config) -> Result<(), StartupError> {
-    let mut all = Vec::new();
     for listener in &mut config.listeners {
         if let ListenAt::Tcp { bind, named, port } = listener.at() {
-            let usable = usable(bind, named, port)?;
-            all.extend(usable.iter().cloned());
-            listener.bind = Some(usable);
+            listener.bind = Some(usable(bind, named, port)?);
         }
     }
-    log_who_can_connect(&all);
+    log_who_can_connect(&config.listeners);
     Ok(())
 }
 
@@ -221,19 +218,22 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
-fn log_who_can_connect(addresses: &[BindAddress]) {
-    let open: Vec<String> =
-        addresses.iter().filter(|address| !address.ip.is_loopback()).map(ToString::to_string).collect();
-    if open.is_empty() {
+fn log_who_can_connect(listeners: &[ListenerConfig]) {
+    if listeners.iter().all(|listener| listener.beyond().is_empty()) {
         info!(
             "only this machine can connect; --bind ADDRESS, or bind = [\"ADDRESS\"] in broker.conf, lets others connect"
         );
-    } else {
-        warn!(
-            addresses = ?open,
-            "every client that reaches these addresses can publish and subscribe, because this version has no \
-             authentication; restrict access with a firewall"
-        );
+    }
+    for listener in listeners {
+        let open = listener.beyond();
+        if !open.is_empty() && listener.allows_anonymous() {
+            warn!(
+                listener = listener.name,
+                addresses = ?open,
+                "every client that reaches these addresses is let in without authentication, because anonymous = true; \
+                 restrict access with a firewall"
+            );
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn the_health_check_of_a_container_reads_the_same_variables() {
     command.env("MQTT_BROKER_BIND", "127.0.0.1").env("MQTT_BROKER_PORT", "0");
     let broker = Broker::spawn(directory, command, 1);
     let mut health = command_in(broker.directory());
-    health.arg("health").env("MQTT_BROKER_BIND", "0.0.0.0");
+    health.arg("health").env("MQTT_BROKER_BIND", "0.0.0.0").env("MQTT_BROKER_ANONYMOUS", "true");
     health.env("MQTT_BROKER_PORT", broker.address().port().to_string()).env("MQTT_BROKER_HOST", "unknown");
     let healthy = run(health);
     assert!(healthy.status.success() && healthy.output.is_empty(), "{}", healthy.output);

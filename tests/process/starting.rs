@@ -97,11 +97,42 @@ fn opening_to_others_is_warned_about() {
     // for a moment.
     let directory = Directory::new();
     let mut command = command_in(&directory);
-    command.args(["--bind", "0.0.0.0", "--port", "0"]);
+    command.args(["--bind", "0.0.0.0", "--port", "0", "--anonymous", "true"]);
     let broker = Broker::spawn(directory, command, 1);
     let (finished, _directory) = broker.stop();
     let warned = finished.output.lines().any(|line| line.contains("WARN") && line.contains("authentication"));
     assert!(warned, "no warning:\n{}", finished.output);
+}
+
+#[test]
+fn nothing_beyond_this_machine_is_opened_unless_somebody_says_who_may_come_in() {
+    for check in
+        [&["--bind", "0.0.0.0", "--port", "0"][..], &["--bind", "::", "--port", "0", "config", "check"]]
+    {
+        let directory = Directory::new();
+        let mut command = command_in(&directory);
+        command.args(check);
+        let finished = run(command);
+        assert_eq!(finished.status.code(), Some(2), "{}", finished.output);
+        for remedy in ["[auth.password]", "anonymous = true", "--anonymous true"] {
+            assert!(finished.output.contains(remedy), "{remedy} is missing: {}", finished.output);
+        }
+        assert!(!finished.output.contains("listening on"), "{}", finished.output);
+    }
+}
+
+#[test]
+fn each_listener_of_the_file_serves() {
+    let directory = Directory::new();
+    let file = "[[listener]]\nname = 'one'\nbind = ['127.0.0.1']\nport = 0\n\
+                [[listener]]\nname = 'two'\nbind = ['127.0.0.1']\nport = 0\n";
+    directory.write("config/broker.conf", file);
+    let command = command_in(&directory);
+    let broker = Broker::spawn(directory, command, 2);
+    for address in broker.addresses() {
+        Peer::connect(*address, &Connect::new(Version::V5, "peer")).disconnect();
+    }
+    broker.stop();
 }
 
 #[test]

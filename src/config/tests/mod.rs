@@ -4,6 +4,7 @@ mod tables;
 
 use engine::QueueFull;
 
+use super::value::Anonymous;
 use super::*;
 use crate::process::available_memory::Owner;
 use crate::process::scratch::Scratch;
@@ -61,6 +62,7 @@ fn variables_win_over_the_file_and_flags_over_variables() {
         ("MQTT_BROKER_PORT", "3000"),
         ("MQTT_BROKER_SHARDS", "2"),
         ("MQTT_BROKER_BIND", "0.0.0.0, ::"),
+        ("MQTT_BROKER_ANONYMOUS", "true"),
         ("MQTT_BROKER_QUEUE_QOS0_OFFLINE", "true"),
         ("MQTT_BROKER_LOG_LEVEL", "warn\n"),
         ("MQTT_BROKER_LOG_DIR", ""),
@@ -68,6 +70,7 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     let effective = layered(file, &variables, &[("shards", &["1"])]).unwrap();
     let expected = Config {
         bind: bind(&["0.0.0.0", "::"]),
+        anonymous: Anonymous::Allowed,
         port: 3_000,
         max_connections: 7,
         shards: 1,
@@ -109,6 +112,7 @@ fn bind(addresses: &[&str]) -> Vec<BindAddress> {
 fn every_type_is_read_from_the_file() {
     let file = r#"
         bind = ["0.0.0.0", "::"]
+        anonymous = true
         port = 0x7_5b
         data_dir = 'C:\data "quoted"'
         io = "epoll"
@@ -120,6 +124,7 @@ fn every_type_is_read_from_the_file() {
     "#;
     let expected = Config {
         bind: bind(&["0.0.0.0", "::"]),
+        anonymous: Anonymous::Allowed,
         port: 1_883,
         data_dir: PathBuf::from("C:\\data \"quoted\""),
         io: Io::Epoll,
@@ -137,6 +142,7 @@ fn every_type_is_read_from_the_file() {
 fn every_type_is_read_from_flags() {
     let flags: &[(&str, &[&str])] = &[
         ("bind", &["10.0.0.1", "::1"]),
+        ("anonymous", &["true"]),
         ("port", &["0"]),
         ("data-dir", &["123"]),
         ("io", &["uring"]),
@@ -146,6 +152,7 @@ fn every_type_is_read_from_flags() {
     ];
     let expected = Config {
         bind: bind(&["10.0.0.1", "::1"]),
+        anonymous: Anonymous::Allowed,
         port: 0,
         data_dir: PathBuf::from("123"),
         io: Io::Uring,
@@ -187,7 +194,7 @@ fn a_key_of_mosquitto_names_ours() {
         assert!(error.starts_with(&beginning) && error.contains(ours), "{error}");
     };
     check("bind_address", "bind = [");
-    check("allow_anonymous", "authenticates nobody");
+    check("allow_anonymous", "anonymous = true");
     check("password_file", "no authentication");
     check("persistence_location", "data_dir = ");
     check("max_queued_messages", "queue_messages_max");
@@ -322,7 +329,7 @@ fn a_link_local_address_names_its_interface() {
     assert_eq!(refused.len(), 1);
     assert!(refused[0].starts_with("--bind: fe80::1 is a link-local address"), "{}", refused[0]);
     assert!(refused[0].contains("fe80::1%eth0"), "{}", refused[0]);
-    let named = effective("bind = [\"fe80::1%eth0\"]", &[]).unwrap();
+    let named = effective("bind = [\"fe80::1%eth0\"]\nanonymous = true", &[]).unwrap();
     assert_eq!(named.config.bind, bind(&["fe80::1%eth0"]));
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::auth::AuthMethod;
 use super::super::listener::{ClientCertificate, ListenerConfig};
 use super::super::table::{Reader, ShownTable, Table};
-use super::super::value::{Anonymous, Field};
+use super::super::value::Field;
 use super::*;
 
 /// The tables of a file in the directory `conf`, without the refusal of keys whose feature has not landed.
@@ -221,6 +221,30 @@ fn a_listener_that_lets_nobody_in_is_refused() {
     assert_eq!(errors("anonymous = false"), [format!("broker.conf, line 1: {}", sentence("default"))]);
     let file = "[[listener]]\n[[listener]]\nname = 'closed'\nanonymous = false";
     assert_eq!(errors(file), [format!("broker.conf, line 2: {}", sentence("closed"))]);
+}
+
+#[test]
+fn beyond_this_machine_somebody_must_say_who_may_come_in() {
+    let sentence = |name: &str, places: &str| {
+        format!(
+            "the listener \"{name}\" would let in everybody who reaches {places}; configure authentication, such as \
+             [auth.password], or write anonymous = true (--anonymous true) if everybody may come in"
+        )
+    };
+    let flags: &[(&str, &[&str])] = &[("bind", &["127.0.0.1", "0.0.0.0", "::"])];
+    assert_eq!(
+        effective("", flags).unwrap_err(),
+        [format!("--bind: {}", sentence("default", "0.0.0.0, ::"))]
+    );
+    let file = "[[listener]]\n\n[[listener]]\nname = 'open'\nbind = ['192.0.2.1']";
+    assert_eq!(errors(file), [format!("broker.conf, line 3: {}", sentence("open", "192.0.2.1"))]);
+
+    for allowed in ["bind = ['127.0.0.2', '::1']", "[[listener]]\nbind = ['::']\nanonymous = true"] {
+        effective(allowed, &[]).unwrap();
+    }
+    let variables = [("MQTT_BROKER_BIND", "0.0.0.0"), ("MQTT_BROKER_ANONYMOUS", "true")];
+    let written = layered("", &variables, &[]).unwrap();
+    assert!(written.config.listeners[0].allows_anonymous());
 }
 
 #[test]
