@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::auth::password::command::UserArguments;
 use crate::config::command::ConfigCommand;
 use crate::config::{Config, GivenFlag, SETTINGS, Setting, mosquitto};
 use crate::error::StartupError;
@@ -26,8 +27,8 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 3] =
-    [("config", &[]), ("health", &["bind", "port"]), ("disconnect", &["data_dir"])];
+const OWN_SETTINGS: [(&str, &[&str]); 4] =
+    [("config", &[]), ("health", &["bind", "port"]), ("disconnect", &["data_dir"]), ("user", &[])];
 
 /// The hidden subcommand that writes man pages and completions. It is no part of [`CliCommand`], because completions have every
 /// subcommand that the definition has, hidden ones as well.
@@ -75,6 +76,8 @@ pub(crate) enum CliCommand {
         /// Identifier of the client
         client_id: String,
     },
+    /// Add, change, delete, list or import the users of the password file
+    User(UserArguments),
 }
 
 /// The request of a command line.
@@ -280,6 +283,7 @@ mod tests {
         };
         check("mqtt-broker health --help", &["bind", "config", "port", "help"]);
         check("mqtt-broker disconnect -h", &["config", "data-dir", "help"]);
+        check("mqtt-broker user add --help", &["config", "device", "file", "scram", "help"]);
         check("mqtt-broker config --help", &["config", "help"]);
         check("mqtt-broker config show --help", &["config", "help"]);
         check("mqtt-broker config import --help", &["config", "output", "help"]);

@@ -13,6 +13,9 @@ use rustix::io::Errno;
 use crate::config::ConfigError;
 use crate::process::open_files;
 
+/// The error of a command on users without a password file.
+const NO_PASSWORD_FILE: &str = "there is no configuration file beside which the password file would be; name the password file with --file FILE";
+
 /// An error that only the operator can remove.
 #[derive(Debug)]
 pub(crate) enum StartupError {
@@ -32,6 +35,15 @@ pub(crate) enum StartupError {
         /// The reason.
         reason: String,
     },
+    /// A command on the password file failed.
+    PasswordFile {
+        /// The file.
+        file: PathBuf,
+        /// The reason, which follows the name of the file.
+        reason: String,
+    },
+    /// No password file is named, and there is no configuration file beside which it would be.
+    NoPasswordFile,
     /// Another process listens on this address.
     AddressInUse(SocketAddr),
     /// No network interface has this address.
@@ -194,7 +206,8 @@ impl fmt::Display for StartupError {
             Self::ForeignFlag { flag, hint } => {
                 write!(f, "{flag} is a flag of mosquitto and not of this broker: {hint}")
             }
-            Self::Import { file, reason } => write!(f, "{}: {reason}", file.display()),
+            Self::Import { file, reason } | Self::PasswordFile { file, reason } => of_file(f, file, reason),
+            Self::NoPasswordFile => f.write_str(NO_PASSWORD_FILE),
             Self::AddressInUse(address) => address_in_use(f, *address),
             Self::AddressUnavailable(address) => address_unavailable(f, *address),
             Self::InterfaceMissing { address, error } => write!(
@@ -252,6 +265,10 @@ impl fmt::Display for StartupError {
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
     }
+}
+
+fn of_file(f: &mut fmt::Formatter<'_>, file: &Path, reason: &str) -> fmt::Result {
+    write!(f, "{}: {reason}", file.display())
 }
 
 fn address_in_use(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {

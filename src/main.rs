@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use admin::health;
 use admin::operator::{self, DisconnectCommand};
+use auth::password;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Effective, Notice, Origin};
 use error::StartupError;
@@ -77,6 +78,11 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Disconnect { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
+        Some(CliCommand::User(arguments)) => {
+            Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
+                password::command::run(arguments, effective.file.as_deref(), &effective.config.data_dir)
+            })
+        }
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
     }
 }

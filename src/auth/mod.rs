@@ -1,5 +1,7 @@
-//! The methods of enhanced authentication of this process. Today there is only a test method, which exercises the
-//! exchange and proves no identity.
+//! The methods of authentication of this process. A test method exercises the exchange of MQTT 5.0 and proves no identity. The
+//! password file is edited by `mqtt-broker user`; no listener asks it yet.
+
+pub(crate) mod password;
 
 use engine::{AuthenticationStep, Verdict};
 use wire::ReasonCode;

@@ -26,3 +26,4 @@ mod startup_errors;
 mod statistics;
 mod stopping;
 mod sys_topics;
+mod users;

@@ -11,14 +11,13 @@ pub mod differential;
 mod error;
 pub mod journal;
 pub mod operations;
+pub mod passwords;
 mod process;
 pub mod rules;
 pub mod stream;
 mod subscriptions;
 pub mod websocket;
 
-#[expect(dead_code, reason = "the configuration needs the name of the method alone")]
-#[path = "../../../src/auth/mod.rs"]
 mod auth;
 #[expect(dead_code, unused_imports, reason = "the broker uses more of it than the checks do")]
 #[path = "../../../src/config/mod.rs"]

@@ -23,6 +23,11 @@ fn wire_decode() {
 }
 
 #[test]
+fn passwords() {
+    replay("passwords", fuzz::passwords::check);
+}
+
+#[test]
 fn differential() {
     replay("differential", fuzz::differential::check);
 }
