@@ -29,6 +29,7 @@ use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Effective, Notice, Origin};
 use error::StartupError;
 use net::listen;
+use observe::memory_log::MemoryLog;
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
 use persist::subscriptions_file::{self, Writer};
@@ -104,6 +105,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
     let mut report = Report::start(log.block_output());
+    let mut memory_log = MemoryLog::start(shard_count);
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
@@ -130,6 +132,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             shards.export_subscriptions();
             data_dir.report_change();
             report.warn_of_credentials(&shards.totals());
+            memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
         }
         Due::Disconnect(command) => shards.disconnect(command),

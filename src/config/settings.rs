@@ -254,8 +254,8 @@ settings! {
         unjudged_bytes_max: u64 = 67_108_864, from(65_536);
         /// Limit in bytes on everything that the broker holds, by the real sizes of its structures. Clients, subscriptions,
         /// retained messages and messages on their way each have a reserve that the others cannot take. Above 80 %, reserves
-        /// included, slow readers get less; above 95 %, a kind that is beyond its reserve may not grow: 0x97, and a publish of
-        /// MQTT 3.1.1 waits, for five seconds at most. The shards share it. "auto" is 60 % of the limit
+        /// included, slow readers get less and the largest outboxes lose QoS 0; above 95 %, a kind that is beyond its reserve may
+        /// not grow: 0x97, and a publish of MQTT 3.1.1 waits, for five seconds at most. The shards share it. "auto" is 60 % of the limit
         /// of the control group, or of the machine's memory if that is less; 0 sets no limit.
         memory_bytes_max: Ceiling = Ceiling::Auto, from(0);
     }

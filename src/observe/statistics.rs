@@ -245,7 +245,8 @@ impl Report {
         systemd::status(&format!("Connections: {}", totals.connections_of_max()));
         let shards = &totals.shards;
         debug!(sessions = shards.sessions, retained_messages = shards.retained_messages, "totals");
-        debug!(
+        info!(
+            target: STATISTICS,
             used = shards.memory_total(),
             limit = totals.memory_bytes_max,
             kinds = shards.memory_kinds(),

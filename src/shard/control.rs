@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::Topology;
 
 use super::cores::ThreadId;
 use super::gauges::Gauges;
+use super::memory_share::Reported;
 use crate::admin::operator::DisconnectCommand;
 use crate::backend::Doorbells;
 use crate::net::permits::ConnectionPermits;
@@ -54,6 +55,7 @@ pub(crate) struct Shards {
     pub(super) doorbells: Doorbells,
     pub(super) permits: ConnectionPermits,
     pub(super) memory_bytes_max: u64,
+    pub(super) memory_reports: Receiver<Reported>,
     /// The topology of shard 0. The homes of clients and topics are the same for all shards.
     pub(super) topology: Topology,
     pub(super) turn_requested: AtomicU64,
@@ -72,6 +74,11 @@ impl Shards {
     pub(crate) fn totals(&self) -> Totals {
         let gauges = self.threads.iter().map(|thread| &thread.gauges);
         sum(&self.permits, self.memory_bytes_max, gauges)
+    }
+
+    /// The reports about memory that came since the last call.
+    pub(crate) fn memory_reports(&self) -> impl Iterator<Item = Reported> {
+        self.memory_reports.try_iter()
     }
 
     /// Whether every shard has turned since the last call. If so, requests the next turn.

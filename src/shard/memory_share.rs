@@ -7,29 +7,54 @@ use std::array::from_fn;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use engine::{Budget, Elsewhere, MemoryKind, MemoryUse};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::{Budget, Elsewhere, Engine, MemoryKind, MemoryReport, MemoryUse};
 
 /// The budgets, and the connections.
 const TOTALS: usize = Budget::ALL.len() + 1;
 /// A part that changed by less is not published.
 const BYTES_MIN: u64 = 64 * 1024;
 const CONNECTIONS_MIN: u64 = 16;
+/// Reports that wait for the control plane. Further ones wait in the engine, where the last one stays.
+const REPORTS_MAX: usize = 64;
 
 #[expect(clippy::disallowed_types, reason = "totals that every shard writes and reads")]
 type Shared<T> = std::sync::Arc<T>;
 
+/// A report, with the number of its shard.
+pub(crate) type Reported = (u16, Box<MemoryReport>);
+
 /// One shard's handle on the totals. **Lives on:** the shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MemoryShare {
+    reports: Sender<Reported>,
     totals: Shared<[AtomicU64; TOTALS]>,
     /// This shard's part of them.
     published: Cell<[u64; TOTALS]>,
 }
 
 impl MemoryShare {
+    /// A handle for the first shard, and the reports of all.
+    pub(crate) fn new() -> (Self, Receiver<Reported>) {
+        let (reports, reported) = bounded(REPORTS_MAX);
+        (Self { reports, totals: Shared::default(), published: Cell::default() }, reported)
+    }
+
     /// A handle for one more shard.
     pub(crate) fn another(&self) -> Self {
-        Self { totals: Shared::clone(&self.totals), published: Cell::default() }
+        let reports = self.reports.clone();
+        Self { reports, totals: Shared::clone(&self.totals), published: Cell::default() }
+    }
+
+    /// Passes the report of a shard on, if there is one.
+    pub(crate) fn report(&self, shard: u16, engine: &mut Engine) {
+        if self.reports.is_full() {
+            return;
+        }
+        if let Some(report) = engine.take_memory_report() {
+            // If another shard was faster, this one is lost, and the next one comes with the next change.
+            let _ = self.reports.try_send((shard, report));
+        }
     }
 
     /// Publishes what this shard takes. Returns what the others do.
@@ -60,15 +85,12 @@ mod tests {
     #[test]
     fn each_shard_sees_what_the_others_published() {
         let engine = |count: u64| {
-            let mut engine = engine::Engine::new(
-                engine::Limits::default(),
-                engine::Entropy(7),
-                engine::Instant::default(),
-            );
+            let mut engine =
+                Engine::new(engine::Limits::default(), engine::Entropy(7), engine::Instant::default());
             engine.set_host_bytes(count * 1_000);
             engine.memory_use()
         };
-        let (one, fixed) = (MemoryShare::default(), engine(0));
+        let ((one, _reports), fixed) = (MemoryShare::new(), engine(0));
         let (two, three) = (one.another(), one.another());
         let clients =
             |share: &MemoryShare, held, count| share.exchange(&held, count).budgets[Budget::Clients.index()];

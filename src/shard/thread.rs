@@ -59,7 +59,7 @@ pub(crate) fn start(
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
-    let memory = MemoryShare::default();
+    let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
     let resources = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
     for (own, ((port, listeners), backend)) in (0..shard_count).zip(resources) {
@@ -103,8 +103,9 @@ pub(crate) fn start(
     }
     let topology = Topology { own: 0, shard_count, key };
     let memory_bytes_max = config.memory_bytes_max.bytes();
+    let turn_requested = AtomicU64::new(0);
     let shards =
-        Shards { threads, doorbells, permits, memory_bytes_max, topology, turn_requested: AtomicU64::new(0) };
+        Shards { threads, doorbells, permits, memory_bytes_max, memory_reports, topology, turn_requested };
     begin_accepting(&shards, session_count, &addresses);
     Ok(shards)
 }

@@ -105,6 +105,42 @@ fn dropped_messages_are_told_with_the_reason_and_the_client_that_lost_the_most()
 }
 
 #[test]
+fn short_memory_is_told_once_for_each_mark_with_the_clients_that_hold_the_most() {
+    let mut broker = Broker::start_with(&Setup {
+        flags: &["--shards", "2", "--stats-interval", "0", "--memory-bytes-max", "4000000"],
+        ..Setup::default()
+    });
+    for client_id in ["large \u{202e}", "small"] {
+        let mut keeper = Peer::connect(broker.address(), &Connect::persistent(Version::V5, client_id));
+        keeper.subscribe(client_id, 1);
+        keeper.disconnect();
+    }
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let payload = [b'x'; 10_000];
+    publisher.publish(&Publish::new("small", 1, &payload));
+    while publisher.publish(&Publish::new("large \u{202e}", 1, &payload)) < 0x80 {}
+    let line = broker
+        .process()
+        .wait_for(0, "first mark", |line| line.contains("WARN memory is above its first mark"));
+    let (large, small) = line
+        .split_once("largest=\"large \u{fffd}=")
+        .and_then(|(_, holders)| holders.split_once(" small="))
+        .expect(&line);
+    let bytes: u64 = large.parse().expect("a number");
+    assert!((1_000_000..4_000_000).contains(&bytes) && small.starts_with("10"), "{line}");
+    assert!(line.contains("limit=4000000 kinds=\"queues="), "{line}");
+    broker.process().wait_for(0, "second mark", |line| line.contains("WARN memory is above its second mark"));
+    let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+    reader.subscribe("$SYS/broker/memory/limit", 0);
+    assert_eq!(reader.next_publish().text(), "4000000");
+    Peer::connect(broker.address(), &Connect::new(Version::V5, "large \u{202e}")).disconnect();
+    broker.process().wait_for(0, "end", |line| line.contains("WARN memory is below its first mark"));
+    let (finished, _directory) = broker.stop();
+    let lines = finished.output.lines().filter(|line| line.contains("WARN memory is")).count();
+    assert_eq!(lines, 4, "each mark, both ways: {}", finished.output);
+}
+
+#[test]
 fn a_write_that_fails_is_told_once_and_so_is_its_end() {
     let mut broker = Broker::start_with(&Setup { flags: &["--stats-interval", "0"], ..Setup::default() });
     let obstacle = broker.directory().path().join("data/subscriptions.json.new");

@@ -304,6 +304,9 @@ causes! {
     /// See `Limits::memory_bytes_max`.
     PartialPacket => Memory, QuotaExceeded, "memory is short, and a long packet has come in part only; try again later";
 
+    /// While memory was short, the client took no byte for a time.
+    ReaderStalled => SlowReader, QuotaExceeded,
+        "memory is short, and the client has taken nothing of what waits for it for ten seconds; read faster";
     /// A client before MQTT 5.0 cannot be told otherwise.
     PublishDelayed => Memory, QuotaExceeded,
         "memory is short, and a PUBLISH waited too long for room; the client sends it again when it is back";
@@ -399,6 +402,7 @@ impl Cause {
             Self::PartialPacket
             | Self::WillMemory
             | Self::PublishDelayed
+            | Self::ReaderStalled
             | Self::AliasMemory
             | Self::SessionMemory => ("memory_bytes_max", limits.memory_bytes_max),
             Self::ClientIdTooLong => ("client_id_bytes_max", u64::from(limits.client_id_bytes_max)),

@@ -29,11 +29,13 @@ pub enum DropReason {
     /// It was reassigned to another member of its group, where it counts as matched once more: the session ended, or left
     /// the group.
     Reassigned,
+    /// QoS 0 taken back from the outbox of a slow reader, because memory was short.
+    Memory,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Expired,
         Self::QueueFull,
         Self::OutboxFull,
@@ -44,6 +46,7 @@ impl DropReason {
         Self::Refused,
         Self::NoMember,
         Self::Reassigned,
+        Self::Memory,
     ];
 
     /// Position in [`DropReason::ALL`] and in [`Counters::dropped`].
@@ -66,6 +69,7 @@ impl DropReason {
             Self::Refused => "refused",
             Self::NoMember => "no_member",
             Self::Reassigned => "moved",
+            Self::Memory => "memory",
         }
     }
 }

@@ -18,6 +18,7 @@ mod notices;
 mod publish;
 mod receive;
 mod replay;
+mod shedding;
 mod snapshot;
 mod subscribe;
 mod timers;
@@ -39,7 +40,7 @@ use crate::connection::receive::TopicsHold;
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
-use crate::memory::{Budget, Held, MemoryLevel, Pressure};
+use crate::memory::{Budget, Held, MemoryLevel, Pressure, Shedding};
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
@@ -107,6 +108,7 @@ struct Rooms {
     /// Bytes that the host holds for its connections.
     host_bytes: u64,
     pressure: Pressure,
+    shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
     stopping: bool,
@@ -140,6 +142,7 @@ impl Engine {
             stop_at: None,
             host_bytes: 0,
             pressure: Pressure::new(&limits),
+            shedding: Shedding::default(),
             quiet: false,
             stopping: false,
         };
@@ -240,7 +243,11 @@ impl Engine {
         if !idle {
             return Some(Instant::default());
         }
-        self.timers.next_deadline().filter(|_| !self.rooms.paused)
+        if self.rooms.paused {
+            return None;
+        }
+        let shedding = self.rooms.shedding.deadline(&self.rooms.pressure);
+        self.timers.next_deadline().into_iter().chain(shedding).min()
     }
 
     /// Lends the next piece of an outbox to be sent.

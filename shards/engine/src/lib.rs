@@ -46,7 +46,7 @@ pub use drop_watch::WorstClient;
 pub use engine::{Audit, Engine, SessionAudit};
 pub use event::{ClosedBy, Consumed, Event};
 pub use limits::{Limits, QueueFull, Redirect};
-pub use memory::{Budget, Elsewhere, MemoryKind, MemoryLevel, MemoryUse};
+pub use memory::{Budget, Elsewhere, MemoryKind, MemoryLevel, MemoryReport, MemoryUse};
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};
 pub use notice::{LongMatch, NOTICE_TEXT_BYTES_MAX, Notice};

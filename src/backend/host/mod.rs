@@ -362,6 +362,7 @@ impl<T: Endpoint> Host<T> {
         if self.lanes.shard_count() > 1 {
             engine.set_elsewhere(self.memory.exchange(&held, connections));
         }
+        self.memory.report(self.number, engine);
     }
 
     /// The count of bytes that the host holds for connections, to be changed by their layers.

@@ -1,6 +1,6 @@
 //! The parameters of a seed: the number of shards, the size of the lanes, and the delays.
 
-use engine::Limits;
+use engine::{Budget, Elsewhere, Limits};
 
 use crate::chance::Chance;
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub delay_permille: u64,
     /// Seconds that persistent sessions outlive their connections.
     pub session_expiry_s: u32,
+    /// Whether the rest of the process takes so much memory that slow readers are shed, and nothing is refused.
+    pub is_pressed: bool,
 }
 
 impl Settings {
@@ -54,6 +56,7 @@ impl Settings {
             churn_percent: 0,
             delay_permille: 0,
             session_expiry_s: 1_000,
+            is_pressed: false,
         }
     }
 
@@ -82,11 +85,31 @@ impl Settings {
             churn_percent: chance.pick(&[0, 1, 3, 10]),
             delay_permille: chance.pick(&[0, 5, 20, 50]),
             session_expiry_s: chance.pick(&[2, 1_000, 1_000]),
+            is_pressed: false,
         };
         // Few units of work, so that everything that may be cut is cut.
         drawn.limits.step_work_max = chance.pick(&[1, 3, 10, 1_000]);
+        // Of a copy, so that a seed keeps the run that it had before there was pressure.
+        drawn.is_pressed = chance.clone().percent(40);
+        if drawn.is_pressed {
+            drawn.limits.memory_bytes_max = PRESSED_BYTES;
+        }
         drawn
     }
+}
+
+/// The ceiling of a world that is pressed: more than it ever takes itself.
+const PRESSED_BYTES: u64 = 1_000_000_000;
+
+/// The use of memory by the rest of the process: above the first mark with the reserves of the others, and below the second one for as
+/// long as the world takes less than 10 %. With so many connections, an outbox has the least share.
+pub(crate) fn elsewhere(settings: &Settings) -> Elsewhere {
+    let mut elsewhere = Elsewhere::default();
+    if settings.is_pressed {
+        elsewhere.budgets[Budget::Messages.index()] = PRESSED_BYTES * 7 / 10;
+        elsewhere.connections = PRESSED_BYTES;
+    }
+    elsewhere
 }
 
 fn limits() -> Limits {

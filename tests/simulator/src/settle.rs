@@ -134,7 +134,8 @@ impl World {
     /// QoS 0 deliveries that may be missing, and messages that ended with their session.
     fn droppable(&self) -> (u64, u64) {
         let ended_count = self.dropped(DropReason::SessionEnded);
-        let reasons = [DropReason::OutboxFull, DropReason::Offline, DropReason::ConnectionLost];
+        let reasons =
+            [DropReason::OutboxFull, DropReason::Memory, DropReason::Offline, DropReason::ConnectionLost];
         (ended_count + reasons.map(|reason| self.dropped(reason)).iter().sum::<u64>(), ended_count)
     }
 

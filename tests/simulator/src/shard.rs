@@ -38,8 +38,10 @@ impl Shard {
         let entropy = Entropy(u128::from(world_key) << 64 | u128::from(own));
         let topology =
             Topology { own, shard_count: settings.shard_count, key: Entropy(u128::from(world_key)) };
+        let mut engine = Engine::new(settings.limits.clone(), entropy, now).in_mesh(topology);
+        engine.set_elsewhere(crate::settings::elsewhere(settings));
         Self {
-            engine: Engine::new(settings.limits.clone(), entropy, now).in_mesh(topology),
+            engine,
             actions: Actions::new(),
             persists: VecDeque::new(),
             announced: vec![0; usize::from(settings.shard_count)],

@@ -91,6 +91,8 @@ pub struct Report {
     pub handed_over_count: u64,
     /// Sessions taken over.
     pub take_over_count: u64,
+    /// Messages that slow readers lost because memory was short.
+    pub shed_count: u64,
 }
 
 /// A violated guarantee.

@@ -180,6 +180,7 @@ impl World {
             forwarded_count: sum(|counters| counters.messages_forwarded),
             handed_over_count: sum(|counters| counters.handed_over),
             take_over_count: sum(|counters| counters.take_overs),
+            shed_count: self.dropped(DropReason::Memory),
         }
     }
 

@@ -21,6 +21,7 @@ pub(crate) mod receive;
 mod receive_maximum;
 mod release;
 pub(crate) mod send;
+mod shed;
 mod timeout;
 pub(crate) mod topic_alias;
 mod unjudged;

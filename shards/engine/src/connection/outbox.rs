@@ -6,6 +6,10 @@
 //!   was sent in part, the fixed headers show which messages the kernel has in full.
 //! - An idle connection owns no buffer: a buffer that was sent goes back to the pool of the shard.
 
+// Named, because `bench/micro` has this file as a module of its own.
+#[path = "outbox/shed.rs"]
+pub(crate) mod shed;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -13,6 +17,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::base::heap;
+
+use shed::Watch;
 
 /// Bytes of the buffers kept for reuse by all outboxes of a shard, at most.
 const BYTES_KEPT_MAX: u64 = 16 * 1024 * 1024;
@@ -216,13 +222,19 @@ pub enum Lend {
     Close,
 }
 
+/// The part of an outbox before its tail.
+#[derive(Debug, Default)]
+struct Sealed {
+    pieces: VecDeque<Chunk>,
+    watch: Watch,
+}
+
 /// **Lives on:** the connection's shard. Bounded by the caller: see `Limits::outbox_bytes_max`.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     tail: Vec<u8>,
-    /// Pieces before the tail, which only slow readers and large payloads have.
-    #[expect(clippy::box_collection, reason = "what few connections have takes one word of the others")]
-    sealed: Option<Box<VecDeque<Chunk>>>,
+    /// Only slow readers and large payloads have it, so it takes one word of the others.
+    sealed: Option<Box<Sealed>>,
     bytes: u64,
     tail_qos0_count: u32,
     qos0_count: u32,
@@ -270,26 +282,12 @@ impl Outbox {
         self.seal(pool);
         pool.note(0, heap::block(bytes.len()));
         let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 };
-        self.change_sealed(pool, |sealed| sealed.push_back(chunk));
-    }
-
-    /// Changes the list of pieces, which begins with the first change, and notes its own bytes.
-    fn change_sealed(&mut self, pool: &mut BufferPool, change: impl FnOnce(&mut VecDeque<Chunk>)) {
-        let before = self.list_bytes();
-        change(self.sealed.get_or_insert_default());
-        pool.note(before, self.list_bytes());
-    }
-
-    /// Bytes of the list of pieces, without the pieces.
-    fn list_bytes(&self) -> u64 {
-        self.sealed.as_ref().map_or(0, |sealed| {
-            heap::block(size_of::<VecDeque<Chunk>>()) + heap::block(sealed.capacity() * size_of::<Chunk>())
-        })
+        self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));
     }
 
     /// Bytes that it takes, but for a piece that is lent: for an audit.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let sealed = self.sealed.iter().flat_map(|sealed| sealed.iter());
+        let sealed = self.sealed.iter().flat_map(|sealed| &sealed.pieces);
         let lent = if self.lent { heap::block(self.lent_capacity as usize) } else { 0 };
         heap::block(self.tail.capacity())
             + sealed.map(Chunk::memory_bytes).sum::<u64>()
@@ -300,7 +298,7 @@ impl Outbox {
     /// Counts a QoS 0 message whose last byte was appended just now.
     pub(crate) fn count_qos0(&mut self) {
         self.qos0_count += 1;
-        match self.sealed.as_mut().and_then(|sealed| sealed.back_mut()) {
+        match self.sealed.as_mut().and_then(|sealed| sealed.pieces.back_mut()) {
             Some(last) if self.tail.is_empty() => last.qos0_count += 1,
             Some(_) | None => self.tail_qos0_count += 1,
         }
@@ -312,7 +310,7 @@ impl Outbox {
     /// While a piece is lent.
     pub(crate) fn lend(&mut self) -> Option<Chunk> {
         assert!(!self.lent);
-        let chunk = match self.sealed.as_mut().and_then(|sealed| sealed.pop_front()) {
+        let chunk = match self.sealed.as_mut().and_then(|sealed| sealed.pieces.pop_front()) {
             Some(chunk) => chunk,
             None if self.tail.is_empty() => {
                 assert!(self.bytes == 0);
@@ -341,14 +339,17 @@ impl Outbox {
         chunk.sent_bytes += sent_bytes;
         self.bytes -= sent_bytes as u64;
         if !chunk.as_bytes().is_empty() {
-            self.change_sealed(pool, |sealed| sealed.push_front(chunk));
+            self.change_sealed(pool, |sealed| {
+                sealed.pieces.push_front(chunk);
+                sealed.watch.note_sent(sent_bytes);
+            });
             return 0;
         }
         self.qos0_count -= chunk.qos0_count;
         chunk.content.release(pool);
-        if self.sealed.as_ref().is_some_and(|sealed| sealed.is_empty()) {
-            pool.note(self.list_bytes(), 0);
-            self.sealed = None;
+        if let Some(sealed) = &mut self.sealed {
+            sealed.watch.note_sent(sent_bytes);
+            self.forget_empty_list(pool);
         }
         chunk.qos0_count
     }
@@ -357,12 +358,12 @@ impl Outbox {
     /// the ones that are lost.
     pub(crate) fn abandon(&mut self, pool: &mut BufferPool) -> (u32, u32) {
         assert!(!self.lent);
-        let sent = self.sealed.as_ref().and_then(|sealed| sealed.front()).map_or(0, Chunk::qos0_sent);
+        let sent = self.sealed.as_ref().and_then(|sealed| sealed.pieces.front()).map_or(0, Chunk::qos0_sent);
         assert!(sent <= self.qos0_count);
         let lost = self.qos0_count - sent;
         pool.put(core::mem::take(&mut self.tail));
         pool.note(self.list_bytes(), 0);
-        for chunk in self.sealed.take().into_iter().flat_map(|sealed| *sealed) {
+        for chunk in self.sealed.take().into_iter().flat_map(|sealed| sealed.pieces) {
             chunk.content.release(pool);
         }
         *self = Self::default();
@@ -374,8 +375,9 @@ impl Outbox {
     /// # Panics
     /// If one of them is wrong.
     pub(crate) fn check(&self) {
-        let sealed = || self.sealed.iter().flat_map(|sealed| sealed.iter());
+        let sealed = || self.sealed.iter().flat_map(|sealed| &sealed.pieces);
         let bytes = self.tail.len() + sealed().map(|chunk| chunk.as_bytes().len()).sum::<usize>();
+        self.check_watch();
         let qos0_count = self.tail_qos0_count + sealed().map(|chunk| chunk.qos0_count).sum::<u32>();
         assert!(bytes as u64 == self.bytes || (self.lent && (bytes as u64) < self.bytes));
         assert!(qos0_count == self.qos0_count || (self.lent && qos0_count < self.qos0_count));
@@ -391,7 +393,7 @@ impl Outbox {
             sent_bytes: 0,
             qos0_count: core::mem::take(&mut self.tail_qos0_count),
         };
-        self.change_sealed(pool, |sealed| sealed.push_back(chunk));
+        self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));
     }
 }
 

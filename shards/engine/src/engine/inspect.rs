@@ -1,5 +1,7 @@
 //! Readings of a shard that change nothing: gauges, totals, and the questions of its host.
 
+use alloc::boxed::Box;
+
 use wire::Assembler;
 use wire::packet::Connect;
 
@@ -8,7 +10,7 @@ use crate::base::ids::ConnectionId;
 use crate::connection::Connection;
 use crate::connection::arrival::Arrival;
 use crate::counters::Counters;
-use crate::memory::{Elsewhere, MemoryLevel, MemoryUse};
+use crate::memory::{Elsewhere, MemoryLevel, MemoryReport, MemoryUse};
 
 impl Engine {
     /// Whether every other shard knows everything that this one announced. At start, connections are
@@ -157,9 +159,19 @@ impl Engine {
         self.rooms.pressure.level()
     }
 
-    /// Takes the use of memory by the other shards of the process, which counts against the same ceiling.
+    /// The last report about memory that was not taken: there is one when the level has changed, and one a minute while memory is short.
+    pub fn take_memory_report(&mut self) -> Option<Box<MemoryReport>> {
+        self.rooms.shedding.take_report()
+    }
+
+    /// Takes the use of memory by the other shards of the process, which counts against the same ceiling. So a shard that has nothing to
+    /// do notices as well that memory is short.
     pub fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
-        self.rooms.pressure.set_elsewhere(elsewhere);
+        if self.rooms.pressure.set_elsewhere(elsewhere) {
+            let held = self.memory_use();
+            let connections = self.connection_count();
+            self.rooms.pressure.weigh(&self.limits, &held, connections);
+        }
     }
 
     /// The host holds `bytes` for its connections: they count as the engine's own.

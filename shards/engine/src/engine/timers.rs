@@ -14,13 +14,14 @@ impl Rooms {
     /// Everything that is due by itself: what earlier steps had no time for, timers, replays.
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.go_on_with_stop(turn);
-        // Each of them comes first in every fourth tick, so that none keeps another one waiting for ever.
+        // Each of them comes first in every fifth tick, so that none keeps another one waiting for ever.
         self.ticks = self.ticks.wrapping_add(1);
-        for part in 0..4 {
-            match self.ticks.wrapping_add(part) % 4 {
+        for part in 0..5 {
+            match self.ticks.wrapping_add(part) % 5 {
                 0 => self.run_backlog(turn),
                 1 => self.run_pending(turn),
                 2 => self.run_timers(turn),
+                3 => self.run_shedding(turn),
                 _ => self.run_replays(turn),
             }
         }
@@ -50,6 +51,7 @@ impl Rooms {
     /// The host was paused: what came meanwhile is read before anything is judged to be late.
     pub(super) fn on_paused(&mut self, turn: &mut Turn<'_>, was_suspended: bool) {
         self.paused = true;
+        self.shedding.begin_pause(turn.now);
         if was_suspended {
             self.delivery.connections.begin_silence(turn.now);
         }

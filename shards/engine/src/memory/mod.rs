@@ -5,9 +5,14 @@
 //! touched.
 
 mod pressure;
+mod shedding;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 pub(crate) use pressure::Pressure;
 pub use pressure::{Budget, Elsewhere, MemoryLevel};
+pub(crate) use shedding::Shedding;
 
 /// The purpose that bytes are held for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +119,16 @@ impl MemoryUse {
     pub fn total(&self) -> u64 {
         self.bytes.iter().sum()
     }
+}
+
+/// The level of memory, and the clients of this shard that hold the most.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryReport {
+    /// The level when the search for them began.
+    pub level: MemoryLevel,
+    /// Their identifiers, cut to [`crate::NOTICE_TEXT_BYTES_MAX`], with the bytes in their outbox and queue, of their aliases and their
+    /// will; the largest first.
+    pub holders: Vec<(Box<str>, u64)>,
 }
 
 /// Bytes that sessions hold each by itself. A session changes while nothing else of its table is in reach, so it notes here by how

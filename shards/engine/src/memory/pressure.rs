@@ -62,7 +62,7 @@ pub enum MemoryLevel {
     /// Below both marks.
     #[default]
     Normal,
-    /// Above 80 %: outboxes may take less. Bytes that wait already stay.
+    /// Above 80 %: outboxes may take less, and the largest lose QoS 0.
     Shedding,
     /// Above 95 %: what would take more is refused.
     Refusing,
@@ -152,12 +152,18 @@ impl Pressure {
         }
     }
 
-    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
-        self.elsewhere = elsewhere;
+    /// Takes the use of memory by the other shards. Returns whether it has changed.
+    pub(crate) fn set_elsewhere(&mut self, elsewhere: Elsewhere) -> bool {
+        core::mem::replace(&mut self.elsewhere, elsewhere) != elsewhere
     }
 
     pub(crate) fn level(&self) -> MemoryLevel {
         self.level
+    }
+
+    /// Whether outboxes are to lose what they hold beyond their share.
+    pub(crate) fn sheds(&self) -> bool {
+        self.sheds
     }
 
     /// Bytes taken in the process when memory was weighed last.

@@ -173,6 +173,12 @@ impl Session {
         self.ledger.count_dropped(totals, &self.client_id, reason, count);
     }
 
+    /// Bytes of its queued messages, of what names them and those in flight, and of its will.
+    pub(crate) fn debt_bytes(&self) -> u64 {
+        let queued = self.deliveries.as_ref().map_or(0, |deliveries| deliveries.queue.message_bytes());
+        queued + self.delivery_bytes() + self.will.as_ref().map_or(0, |will| will.bytes_held())
+    }
+
     /// Its position among the matches of publish `sequence`, if it is one of them already.
     pub(crate) fn match_of(&self, sequence: u64) -> Option<usize> {
         (self.matched_sequence == sequence).then_some(self.matched_at as usize)

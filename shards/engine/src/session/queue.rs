@@ -49,6 +49,11 @@ impl Queue {
         self.qos0_count
     }
 
+    /// Bytes of its messages, of which other queues may have some too.
+    pub(crate) fn message_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Bytes that it takes beside its own struct and its messages.
     pub(super) fn heap_bytes(&self) -> u64 {
         heap::block(self.messages.capacity() * size_of::<Queued>()) + self.grant_bytes

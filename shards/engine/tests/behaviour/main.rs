@@ -29,6 +29,7 @@ mod retained;
 mod rivals;
 mod sessions;
 mod shared;
+mod shedding;
 mod slices;
 mod subscriptions;
 mod sys;
