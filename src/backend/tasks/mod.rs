@@ -90,9 +90,10 @@ async fn run_control<R: Runtime>(
     let mut listeners = Some(listeners);
     loop {
         doorbell.rung().await.map_err(|error| StartupError::system("watch the shard's doorbell", error))?;
-        if control.is_empty() {
+        if control.is_empty() && host.has_no_answers() {
             host.gauges.count_parked_wake();
         }
+        host.take_answers();
         for request in control.try_iter() {
             match request {
                 Control::Accept => {
