@@ -54,6 +54,7 @@ pub(crate) fn start(
     feed: &Feed,
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
+    let layers = ListenerLayers::load(config)?;
     let listeners = listen::bind(config, shard_count)?;
     let addresses: Vec<_> =
         listeners[0].iter().filter_map(|listening| listening.socket.local_addr().ok()).collect();
@@ -82,7 +83,7 @@ pub(crate) fn start(
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
-            listener_layers: ListenerLayers::default(),
+            listener_layers: layers.clone(),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             doorbells: doorbells.clone(),

@@ -261,6 +261,13 @@ impl<T: Endpoint> Host<T> {
         socket
     }
 
+    /// A trusted proxy has named the client behind it.
+    pub(super) fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
+        let connection = socket.id.slot();
+        debug!(shard = self.number, connection, %peer, "the proxy names the client");
+        self.peers.borrow_mut().change(connection, peer);
+    }
+
     pub(super) fn close(&self, socket: &Socket<T>, by: ClosedBy) {
         debug!(shard = self.number, connection = socket.id.slot(), "network connection gone");
         let _nothing = self.step(Event::Closed { connection: socket.id, by });
