@@ -460,6 +460,7 @@ mod tests {
         let rows = [
             ("the port is already in use", listen(io::ErrorKind::AddrInUse)),
             ("too many open files", StartupError::io_uring(Errno::MFILE.into())),
+            ("the listener … cannot use", StartupError::listener("x", "cannot use a.pem: the file is empty")),
             ("permission denied", listen(io::ErrorKind::PermissionDenied)),
             ("no network interface of this machine has the address", listen(io::ErrorKind::AddrNotAvailable)),
             (

@@ -28,7 +28,9 @@ use auth::password;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Effective, Notice, Origin};
 use error::StartupError;
+use net::layers::ListenerLayers;
 use net::listen;
+use net::tls::Rotation;
 use observe::memory_log::MemoryLog;
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
@@ -98,6 +100,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let shard_count = cores::shard_count(config.shards);
     log_memory_limit(config.memory_bytes_max, &memory_origin);
     listen::check(&mut config)?;
+    let mut rotation = Rotation::default();
+    let layers = ListenerLayers::load(&config, &mut rotation)?;
     let permits = open_files::budget(&config, shard_count)?.permits(config.max_connections);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
@@ -110,7 +114,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
-    let shards = thread::start(&config, shard_count, permits, key, sessions, &writer.feed())?;
+    let shared = thread::Shared { permits, layers };
+    let shards = thread::start(&config, shard_count, shared, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -134,12 +139,16 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             report.warn_of_credentials(&shards.totals());
             memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
+            rotation.second();
         }
         Due::Disconnect(command) => shards.disconnect(command),
-        Due::Reload => warn!(
-            "SIGHUP: this version cannot reload its configuration; a restart applies changes \
-             (systemctl restart mqtt-broker)"
-        ),
+        Due::Reload => {
+            rotation.look();
+            warn!(
+                "SIGHUP: the files of TLS were read again; this version cannot reload its configuration, and a restart \
+                 applies its changes (systemctl restart mqtt-broker)"
+            );
+        }
     });
 
     drop(commands);

@@ -15,7 +15,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("listener.publish_bytes_rate", THIS_VERSION),
     ("listener.burst_s", THIS_VERSION),
     ("listener.on_rate", THIS_VERSION),
-    ("listener.tls", THIS_VERSION),
     ("auth.password", THIS_VERSION),
     ("auth.jwt", THIS_VERSION),
     ("auth.http", THIS_VERSION),

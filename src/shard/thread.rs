@@ -25,6 +25,12 @@ use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 
+/// The part of the process that every shard has a share of.
+pub(crate) struct Shared {
+    pub(crate) permits: ConnectionPermits,
+    pub(crate) layers: ListenerLayers,
+}
+
 /// Report of a shard's thread after its runtime has started.
 struct Started {
     id: ThreadId,
@@ -48,13 +54,12 @@ type Starting = (Sender<Control>, Gauges, JoinHandle<()>, StartReport);
 pub(crate) fn start(
     config: &Config,
     shard_count: u16,
-    permits: ConnectionPermits,
+    shared: Shared,
     key: Entropy,
     sessions: Vec<SessionRecord>,
     feed: &Feed,
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
-    let layers = ListenerLayers::load(config)?;
     let listeners = listen::bind(config, shard_count)?;
     let addresses: Vec<_> =
         listeners[0].iter().filter_map(|listening| listening.socket.local_addr().ok()).collect();
@@ -83,11 +88,11 @@ pub(crate) fn start(
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
-            listener_layers: layers.clone(),
+            listener_layers: shared.layers.clone(),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             doorbells: doorbells.clone(),
-            permits: permits.clone(),
+            permits: shared.permits.clone(),
             gauges: gauges.clone(),
             memory: memory.another(),
             control: requests,
@@ -106,6 +111,7 @@ pub(crate) fn start(
     }
     let topology = Topology { own: 0, shard_count, key };
     let memory_bytes_max = config.memory_bytes_max.bytes();
+    let permits = shared.permits;
     let turn_requested = AtomicU64::new(0);
     let shards =
         Shards { threads, doorbells, permits, memory_bytes_max, memory_reports, topology, turn_requested };

@@ -144,6 +144,8 @@ impl Content {
 pub struct Chunk {
     content: Content,
     sent_bytes: usize,
+    /// Bytes from its beginning that must come again as they are, if they were not sent.
+    begun_bytes: u32,
     /// QoS 0 messages that end in it. They are delivered once the kernel has all of it.
     qos0_count: u32,
 }
@@ -153,6 +155,15 @@ impl Chunk {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.whole()[self.sent_bytes..]
+    }
+
+    /// The host has begun with the first `bytes` of [`Chunk::as_bytes`]: as they were encrypted, they come again.
+    ///
+    /// # Panics
+    /// If there are fewer bytes.
+    pub fn hold(&mut self, bytes: usize) {
+        assert!(bytes <= self.as_bytes().len());
+        self.begun_bytes = u32::try_from(self.sent_bytes + bytes).unwrap_or(u32::MAX);
     }
 
     fn whole(&self) -> &[u8] {
@@ -281,7 +292,7 @@ impl Outbox {
         self.bytes += bytes.len() as u64;
         self.seal(pool);
         pool.note(0, heap::block(bytes.len()));
-        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 };
+        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, begun_bytes: 0, qos0_count: 0 };
         self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));
     }
 
@@ -319,6 +330,7 @@ impl Outbox {
             None => Chunk {
                 content: Content::Owned(core::mem::take(&mut self.tail)),
                 sent_bytes: 0,
+                begun_bytes: 0,
                 qos0_count: core::mem::take(&mut self.tail_qos0_count),
             },
         };
@@ -391,6 +403,7 @@ impl Outbox {
         let chunk = Chunk {
             content: Content::Owned(core::mem::take(&mut self.tail)),
             sent_bytes: 0,
+            begun_bytes: 0,
             qos0_count: core::mem::take(&mut self.tail_qos0_count),
         };
         self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));
