@@ -172,6 +172,13 @@ impl Layers {
         !self.pending.is_empty() || self.front.is_due()
     }
 
+    /// Bytes that the next call of `send` must have in front: those of a record that the kernel has in part, and those that a frame
+    /// has announced.
+    pub(crate) fn piece_bytes(&self) -> usize {
+        let of_record = self.pending.0.as_ref().map_or(0, |waiting| waiting.piece_bytes);
+        of_record + if self.secure.is_none() { self.front.announced_bytes() } else { 0 }
+    }
+
     /// Bytes that they hold beside themselves.
     pub(crate) fn held_bytes(&self) -> usize {
         let secure_bytes =

@@ -294,6 +294,12 @@ impl WebSocket {
         self.control.as_ref().is_some_and(|control| !control.unsent().is_empty())
     }
 
+    /// Payload that a frame has announced and that has not left. The next pieces must bring it.
+    #[must_use]
+    pub fn announced_bytes(&self) -> usize {
+        self.outgoing.announced_bytes()
+    }
+
     /// Whether the peer has closed, or violated the protocol.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -49,6 +49,11 @@ impl Progress {
         }
     }
 
+    /// Payload that has been announced and has not left.
+    pub(crate) fn announced_bytes(self) -> usize {
+        if self.is_between_frames() { 0 } else { self.left() as usize }
+    }
+
     fn left(self) -> u32 {
         u32::from_ne_bytes(self.left)
     }

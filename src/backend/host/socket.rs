@@ -23,6 +23,11 @@ pub(in crate::backend) trait Endpoint: Sized {
         Ok(true)
     }
 
+    /// Bytes that the next call of `send` must have in front, because a layer has begun to send them.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// Ends one direction or both. Ending both wakes the receiver.
     fn shut_down(&self, how: Shutdown);
 

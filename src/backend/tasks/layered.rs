@@ -108,6 +108,11 @@ impl Layered {
         })
     }
 
+    /// Bytes that the next call of `send` must have in front.
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.look(Layers::piece_bytes)
+    }
+
     pub(super) fn are_open(&self) -> bool {
         self.look(Layers::are_open)
     }

@@ -188,6 +188,11 @@ impl Front {
         matches!(self, Self::Open(connection) if connection.is_due())
     }
 
+    /// Payload that a frame has announced and that has not left.
+    pub(super) fn announced_bytes(&self) -> usize {
+        if let Self::Open(connection) = self { connection.announced_bytes() } else { 0 }
+    }
+
     /// Bytes that it holds beside itself.
     pub(super) fn held_bytes(&self) -> usize {
         match self {

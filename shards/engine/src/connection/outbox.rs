@@ -144,6 +144,8 @@ impl Content {
 pub struct Chunk {
     content: Content,
     sent_bytes: usize,
+    /// Bytes behind these that a layer of the host has taken, but not the kernel.
+    held_bytes: u32,
     /// QoS 0 messages that end in it. They are delivered once the kernel has all of it.
     qos0_count: u32,
 }
@@ -153,6 +155,12 @@ impl Chunk {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.whole()[self.sent_bytes..]
+    }
+
+    /// A layer of the host has taken `bytes` of those that will be left, such as a record that the kernel has in part. They stay in
+    /// front until they are sent. To be called before each return of a chunk that was not wholly sent.
+    pub fn hold(&mut self, bytes: usize) {
+        self.held_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     fn whole(&self) -> &[u8] {
@@ -281,7 +289,7 @@ impl Outbox {
         self.bytes += bytes.len() as u64;
         self.seal(pool);
         pool.note(0, heap::block(bytes.len()));
-        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 };
+        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, held_bytes: 0, qos0_count: 0 };
         self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));
     }
 
@@ -319,6 +327,7 @@ impl Outbox {
             None => Chunk {
                 content: Content::Owned(core::mem::take(&mut self.tail)),
                 sent_bytes: 0,
+                held_bytes: 0,
                 qos0_count: core::mem::take(&mut self.tail_qos0_count),
             },
         };
@@ -391,6 +400,7 @@ impl Outbox {
         let chunk = Chunk {
             content: Content::Owned(core::mem::take(&mut self.tail)),
             sent_bytes: 0,
+            held_bytes: 0,
             qos0_count: core::mem::take(&mut self.tail_qos0_count),
         };
         self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));

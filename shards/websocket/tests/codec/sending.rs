@@ -105,8 +105,10 @@ fn a_close_follows_the_frame_that_has_begun_and_no_other() {
     let mut connection = WebSocket::default();
     let mut transport = Transport { takes: vec![3], calls: 0, bytes: Vec::new() };
     assert_eq!(transport.send(&mut connection, b"abcd"), 1);
+    assert_eq!(connection.announced_bytes(), 3);
     connection.close(CloseCode::NORMAL);
     assert_eq!(transport.send(&mut connection, b"bcdefg"), 3);
+    assert_eq!(connection.announced_bytes(), 0);
     while connection.is_due() {
         assert_eq!(transport.send(&mut connection, b"efg"), 0);
     }

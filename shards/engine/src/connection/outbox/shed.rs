@@ -1,7 +1,7 @@
 //! The list of pieces of a slow reader, and taking back what waits in it, whole packet by whole packet.
 //!
 //! Invariants:
-//! - A packet stays if the kernel has begun to take it, if it lies in a lent piece, or if it sets a topic alias, because later packets
+//! - A packet stays if the kernel or a layer of the host has begun to take it, if it lies in a lent piece, or if it sets a topic alias, because later packets
 //!   name the alias alone. The rest keeps its order.
 //! - A shared payload stays exactly if the head before it stays, so a walk may begin and end before any piece with a head.
 
@@ -260,7 +260,7 @@ impl Chunk {
     fn take_back(&mut self, pool: &mut BufferPool, terms: Terms, work: &mut u32) -> bool {
         let Content::Owned(buffer) = &mut self.content else { return self.empty(pool) };
         let (length, capacity) = (buffer.len(), buffer.capacity());
-        let compacted = compact(buffer, self.sent_bytes, terms);
+        let compacted = compact(buffer, self.sent_bytes + self.held_bytes as usize, terms);
         let copied = u32::try_from(length / BYTES_PER_WORK).unwrap_or(u32::MAX);
         *work += compacted.packet_count / PACKETS_PER_WORK + copied;
         assert!(compacted.qos0_count <= self.qos0_count);
@@ -285,8 +285,8 @@ struct Compacted {
     keeps_last: bool,
 }
 
-/// Takes packets out of a piece, of which `sent_bytes` were sent.
-fn compact(buffer: &mut Vec<u8>, sent_bytes: usize, terms: Terms) -> Compacted {
+/// Takes packets out of a piece, of which `begun_bytes` were sent or are held by a layer of the host.
+fn compact(buffer: &mut Vec<u8>, begun_bytes: usize, terms: Terms) -> Compacted {
     let mut compacted = Compacted { packet_count: 0, qos0_count: 0, keeps_last: true };
     let (mut at, mut kept) = (0, 0);
     while at < buffer.len() {
@@ -296,7 +296,7 @@ fn compact(buffer: &mut Vec<u8>, sent_bytes: usize, terms: Terms) -> Compacted {
         let end = at + packet_bytes;
         let here = end.min(buffer.len());
         compacted.packet_count += 1;
-        compacted.keeps_last = at < sent_bytes || !terms.takes(first_byte, &buffer[at..here]);
+        compacted.keeps_last = at < begun_bytes || !terms.takes(first_byte, &buffer[at..here]);
         if compacted.keeps_last {
             buffer.copy_within(at..here, kept);
             kept += here - at;
@@ -305,7 +305,7 @@ fn compact(buffer: &mut Vec<u8>, sent_bytes: usize, terms: Terms) -> Compacted {
         }
         at = here;
     }
-    assert!(kept >= sent_bytes.min(buffer.len()));
+    assert!(kept >= begun_bytes.min(buffer.len()));
     buffer.truncate(kept);
     compacted
 }
@@ -457,6 +457,23 @@ mod tests {
             outbox.give_back(&mut pool, chunk, bytes);
         }
         assert_eq!(read(&sent), [(0, 0), (1, 1), (4, 1), (7, 1)]);
+    }
+
+    /// A record or a frame that the kernel has in part announces bytes that must follow.
+    #[test]
+    fn bytes_that_a_layer_has_taken_stay_in_front() {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
+        for number in 0..9 {
+            publish(&mut outbox, &mut pool, number, 0, (10, false));
+        }
+        let mut chunk = outbox.lend().unwrap();
+        let (whole, packet_bytes) = (chunk.as_bytes().to_vec(), chunk.as_bytes().len() / 9);
+        // One byte was sent, and the layer has two packets and a part of the third.
+        chunk.hold(2 * packet_bytes + 3);
+        outbox.give_back(&mut pool, chunk, 1);
+        let taken = outbox.shed(&mut pool, Terms::new(Shed::QoS0, false), (0, u32::MAX));
+        assert_eq!(taken.qos0_count, 6);
+        assert_eq!(outbox.lend().unwrap().as_bytes(), &whole[1..3 * packet_bytes]);
     }
 
     #[test]
