@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use engine::{QueueFull, Redirect};
+use engine::{QueueFull, Redirect, SessionOwner};
 
 use super::address::BindAddress;
 use super::auth::AuthConfig;
@@ -169,6 +169,9 @@ settings! {
         queue_full: QueueFull = QueueFull::DropNewest, ANY;
         /// Whether QoS 0 messages are also queued for a session whose client is disconnected.
         queue_qos0_offline: bool = false, ANY;
+        /// Owner of a session: `"user"`, so that a client of another user is refused with 0x85, or `"client_id"`, so that any client
+        /// with its client identifier may have it. A session without an owner passes to the first user who connects to it.
+        session_owner: SessionOwner = SessionOwner::User, ANY;
         /// Maximum number of sessions, connected or not. A CONNECT that would create one more is refused with 0x97.
         sessions_max: u32 = 1_000_000, between(1, 100_000_000);
         /// Maximum number of subscriptions of one session.

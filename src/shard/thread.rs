@@ -239,6 +239,7 @@ mod tests {
     fn sessions_are_distributed_to_their_homes_for_any_number_of_shards() {
         let session = |number| SessionRecord {
             client_id: format!("client-{number}"),
+            user: None,
             expiry: None,
             subscriptions: vec![],
         };

@@ -15,6 +15,7 @@ mod inspect;
 mod long_match;
 mod memory;
 mod notices;
+mod ownership;
 mod publish;
 mod receive;
 mod replay;
@@ -224,6 +225,8 @@ impl Engine {
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
+            Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
+            Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();

@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::message::stored::{MessageStore, StoredMessage};
 use crate::session::Session;
 use crate::session::table::Sessions;
+use crate::session::user::Users;
 
 use matches::Match;
 
@@ -62,6 +63,11 @@ impl Delivery {
     pub(crate) fn next_publish(&mut self) -> u64 {
         self.publish_sequence += 1;
         self.publish_sequence
+    }
+
+    /// The tables whose entries a retained message holds.
+    pub(crate) fn retention(&mut self) -> (&mut MessageStore, &mut Users) {
+        (&mut self.messages, self.sessions.users_mut())
     }
 
     /// Whether a session has a connection that may be sent to.
