@@ -98,7 +98,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let shard_count = cores::shard_count(config.shards);
     log_memory_limit(config.memory_bytes_max, &memory_origin);
     listen::check(&mut config)?;
-    let permits = open_files::budget(&config, shard_count)?.permits(config.max_connections);
+    let permits =
+        open_files::budget(&config, shard_count)?.permits(config.max_connections, &config.listeners);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
@@ -146,6 +147,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     info!("stopping: disconnecting clients after their messages in flight");
     systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
+    listen::remove_sockets(&config);
     let written = writer.finish();
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);

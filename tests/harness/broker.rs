@@ -55,7 +55,7 @@ impl Io {
     }
 
     /// This driver, or epoll with a printed notice, on a machine that refuses `io_uring` to every process.
-    fn possible(self) -> Self {
+    pub(crate) fn possible(self) -> Self {
         if self == Self::Uring && machine::refuses_uring() {
             machine::print_notice("this machine refuses io_uring: what is named uring ran on epoll");
             return Self::Epoll;
