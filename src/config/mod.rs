@@ -11,6 +11,7 @@ mod engine_limits;
 mod entry;
 mod environment;
 mod error;
+mod from_mosquitto;
 pub(crate) mod import;
 pub(crate) mod limits;
 mod list;
