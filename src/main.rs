@@ -102,7 +102,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     listen::check(&mut config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(&config, &mut rotation)?;
-    let permits = open_files::budget(&config, shard_count)?.permits(config.max_connections);
+    let permits =
+        open_files::budget(&config, shard_count)?.permits(config.max_connections, &config.listeners);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
@@ -155,6 +156,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     info!("stopping: disconnecting clients after their messages in flight");
     systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
+    listen::remove_sockets(&config);
     let written = writer.finish();
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{Effective, GivenFlag, Origin, default_file, import};
+use super::from_mosquitto::Imported;
+use super::{Effective, GivenFlag, Origin, default_file, from_mosquitto, import};
 use crate::error::StartupError;
 
 /// Subcommands of `mqtt-broker config`.
@@ -23,7 +24,9 @@ pub(crate) enum ConfigCommand {
     Show,
     /// Print a configuration file with every key, its meaning and its default
     Default,
-    /// Convert a data/config.json of the replaced product into a broker.conf
+    /// Convert mosquitto.conf, mosquitto's dynamic-security.json, or a data/config.json of the replaced product into a broker.conf
+    ///
+    /// Standard error tells line by line what was taken over, and what could not be.
     Import {
         /// The file to read
         file: PathBuf,
@@ -115,20 +118,63 @@ fn aligned(rows: &[(String, &Origin)]) -> String {
 
 fn import_file(file: &Path, output: Option<&Path>) -> Result<String, StartupError> {
     let refused = |file: &Path, reason: String| StartupError::Import { file: file.to_owned(), reason };
-    let json = fs::read_to_string(file).map_err(|error| refused(file, super::reason(&error)))?;
-    let converted = import::convert(&json).map_err(|reason| refused(file, reason))?;
-    let text = format!("# Imported from {}\n{converted}", file.display());
-    let Some(output) = output else { return Ok(text) };
-    fs::File::create_new(output).and_then(|mut target| target.write_all(text.as_bytes())).map_err(
-        |error| {
-            let reason = match error.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    "the file exists already; remove it, or name another with --output".to_owned()
-                }
-                _ => format!("the file cannot be written: {error}"),
-            };
-            refused(output, reason)
-        },
-    )?;
-    Ok(format!("{} written\n", output.display()))
+    let input = fs::read_to_string(file).map_err(|error| refused(file, super::reason(&error)))?;
+    let imported = if input.trim_start().starts_with('{') {
+        match serde_json::from_str(&input) {
+            Ok(json) if from_mosquitto::is_dynamic_security(&json) => {
+                from_mosquitto::convert_dynamic_security(&json)
+            }
+            _ => {
+                let config = import::convert(&input).map_err(|reason| refused(file, reason))?;
+                Imported { config, ..Imported::default() }
+            }
+        }
+    } else {
+        from_mosquitto::convert(file, &input, &|path| fs::read_to_string(path))
+    };
+    let mut errors = io::stderr().lock();
+    for line in &imported.report {
+        // A closed standard error leaves nobody to report to.
+        let _ = writeln!(errors, "{line}");
+    }
+    let text = format!("# Imported from {}\n{}", file.display(), imported.config);
+    let Some(output) = output else {
+        if !imported.passwords.is_empty() {
+            let _ = writeln!(
+                errors,
+                "passwords are written beside the file that --output names; without it they are left out"
+            );
+        }
+        return Ok(text);
+    };
+    let mut written = String::new();
+    if !imported.passwords.is_empty() {
+        let passwords = output.with_file_name(from_mosquitto::PASSWORDS);
+        create(&passwords, &imported.passwords, true).map_err(|reason| refused(&passwords, reason))?;
+        let _ = writeln!(written, "{} written", passwords.display());
+    }
+    create(output, &text, false).map_err(|reason| refused(output, reason))?;
+    let path = output.display();
+    let _ = writeln!(written, "{path} written; `mqtt-broker config check {path}` checks it");
+    Ok(written)
+}
+
+/// Writes a file that must not exist yet; a secret one is for this user alone.
+fn create(file: &Path, text: &str, is_secret: bool) -> Result<(), String> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    if is_secret {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = is_secret;
+    options.open(file).and_then(|mut target| target.write_all(text.as_bytes())).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                "the file exists already; remove it, or name another with --output".to_owned()
+            }
+            _ => format!("the file cannot be written: {error}"),
+        }
+    })
 }

@@ -22,6 +22,12 @@ impl From<&str> for FilePath {
     }
 }
 
+impl AsRef<Path> for FilePath {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
 impl Deref for FilePath {
     type Target = Path;
 

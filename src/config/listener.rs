@@ -195,6 +195,11 @@ impl ListenerConfig {
         Self { name: IMPLIED.to_owned(), bind, port, anonymous, ..Self::default() }
     }
 
+    /// Whether the flat keys describe it.
+    pub(crate) fn is_implied(&self) -> bool {
+        self.name == IMPLIED
+    }
+
     /// The place where it listens.
     pub(crate) fn at(&self) -> ListenAt<'_> {
         if let Some(path) = &self.unix {
@@ -264,6 +269,12 @@ impl Complete for ListenerConfig {
             ("systemd", "port"),
         ] {
             given.excludes(key, other);
+        }
+        if given.has("unix") && cfg!(not(unix)) {
+            given.refuse("unix", "needs a system with unix sockets; write port and bind");
+        }
+        if given.has("systemd") && cfg!(not(target_os = "linux")) {
+            given.refuse("systemd", "needs Linux; write port and bind");
         }
         if given.has("mode") && !given.has("unix") {
             given.refuse(

@@ -2,11 +2,7 @@
 
 /// Keys and tables by their path, each with the reason as the end of a sentence.
 const NOT_YET: &[(&str, &str)] = &[
-    ("listener.unix", THIS_VERSION),
-    ("listener.mode", THIS_VERSION),
-    ("listener.systemd", THIS_VERSION),
     ("listener.proxy_identity", THIS_VERSION),
-    ("listener.connections_max", THIS_VERSION),
     ("listener.packet_bytes_max", THIS_VERSION),
     ("listener.maximum_qos", THIS_VERSION),
     ("listener.durability", "durability needs a journal, which this version does not have"),

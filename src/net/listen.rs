@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::config::listener::{ADDRESSES_MAX, LISTENERS_MAX};
 use crate::config::{BindAddress, Config, Io, ListenAt, ListenerConfig};
 use crate::error::StartupError;
 use crate::net::interface::socket_address;
+use crate::net::local;
 
 /// Length of the accept queue of a listener; `net.core.somaxconn` can lower it.
 const BACKLOG: i32 = 4_096;
@@ -60,6 +61,14 @@ impl ListenerNumber {
     }
 }
 
+#[cfg(test)]
+impl ListenerNumber {
+    /// The numbers of the first address of two listeners.
+    pub(crate) fn first_two() -> [Self; 2] {
+        [Self { listener: 0, address: 0 }, Self { listener: 1, address: 1 }]
+    }
+}
+
 impl fmt::Display for ListenerNumber {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.listener.fmt(formatter)
@@ -72,7 +81,16 @@ pub(crate) struct Listening {
     /// Its listener.
     pub(crate) number: ListenerNumber,
     /// The socket.
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Socket,
+    /// Whether the other shards have the same socket, and perhaps systemd, which goes on listening when this process ends.
+    pub(crate) is_shared: bool,
+}
+
+impl Listening {
+    /// The address or path of the socket.
+    pub(crate) fn place(&self) -> String {
+        local::place(&self.socket)
+    }
 }
 
 /// Checks every address, and logs who can connect. A default address that this machine lacks, such as `::1` without
@@ -143,25 +161,75 @@ pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<Listenin
     };
     let mut addresses = 0..=u8::MAX;
     for (listener, at) in (0..=u8::MAX).zip(config.listeners.iter().map(ListenerConfig::at)) {
-        let ListenAt::Tcp { bind, port, .. } = at else { continue };
-        for address in bind {
-            let mut address = socket_address(&address, port)?;
-            let place = addresses.next().expect("a configuration has at most 256 addresses");
-            let number = ListenerNumber { listener, address: place };
+        let (single, what) = match at {
+            ListenAt::Tcp { bind, port, .. } => {
+                for address in bind {
+                    let number = ListenerNumber { listener, address: next(&mut addresses)? };
+                    bind_for_each(
+                        accepting,
+                        number,
+                        socket_address(&address, port)?,
+                        config.send_buffer_bytes,
+                    )?;
+                }
+                continue;
+            }
+            ListenAt::Unix { path, mode } => {
+                (local::bind(path, mode, BACKLOG).map(|socket| vec![socket]), path.display().to_string())
+            }
+            ListenAt::Systemd { name } => (local::passed(name), format!("the sockets {name:?} of systemd")),
+        };
+        let refused = |error| StartupError::system(format!("listen on {what}"), error);
+        for socket in single.map_err(refused)? {
+            let number = ListenerNumber { listener, address: next(&mut addresses)? };
+            // A listener of the network inherits its options from its own start; this one is new, or systemd's.
+            if socket.domain().is_ok_and(|domain| matches!(domain, Domain::IPV4 | Domain::IPV6)) {
+                set_connection_options(&SockRef::from(&socket)).map_err(refused)?;
+            }
             for sockets in &mut *accepting {
-                let socket = share(address, config.send_buffer_bytes)
-                    .map_err(|error| StartupError::listen(address, error))?;
-                // With port 0 the first socket selects a free port, and the others share it.
-                let local = socket.local_addr().map_err(|error| StartupError::listen(address, error))?;
-                address.set_port(local.port());
-                sockets.push(Listening { number, socket });
+                let socket = socket.try_clone().map_err(refused)?;
+                sockets.push(Listening { number, socket, is_shared: true });
             }
         }
     }
     Ok(shards)
 }
 
-fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener> {
+/// The number of the next address.
+fn next(addresses: &mut impl Iterator<Item = u8>) -> Result<u8, StartupError> {
+    let too_many = || io::Error::other(format!("there are more than {ADDRESSES_MAX} sockets"));
+    addresses.next().ok_or_else(|| StartupError::system("listen on all sockets", too_many()))
+}
+
+/// Binds a socket of each shard to `address`.
+fn bind_for_each(
+    accepting: &mut [Vec<Listening>],
+    number: ListenerNumber,
+    mut address: SocketAddr,
+    send_buffer_bytes: u32,
+) -> Result<(), StartupError> {
+    for sockets in accepting {
+        let refused = |error| StartupError::listen(address, error);
+        let socket = share(address, send_buffer_bytes).map_err(refused)?;
+        // With port 0 the first socket selects a free port, and the others share it.
+        let local = socket.local_addr().map_err(refused)?.as_socket();
+        address.set_port(local.map_or(address.port(), |local| local.port()));
+        sockets.push(Listening { number, socket, is_shared: false });
+    }
+    Ok(())
+}
+
+/// Removes the sockets of the broker from the file system.
+pub(crate) fn remove_sockets(config: &Config) {
+    for listener in &config.listeners {
+        if let ListenAt::Unix { path, .. } = listener.at() {
+            // If this fails, the next start replaces the socket.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<Socket> {
     let socket = socket(address)?;
     #[cfg(target_os = "linux")]
     socket.set_reuse_port(true)?;
@@ -174,7 +242,7 @@ fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<TcpListener>
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Sets the options of a connection: no delay that collects small packets, and probes that notice a peer which vanished.
@@ -244,7 +312,7 @@ fn log_who_can_connect(listeners: &[ListenerConfig]) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
     use super::*;
 
@@ -285,8 +353,10 @@ mod tests {
     #[test]
     fn all_shards_share_the_port_that_the_first_one_found() {
         let shards = bind(&Config { io: Io::Epoll, ..config(vec![LOOPBACK], 0) }, 3).unwrap();
-        let ports: Vec<u16> =
-            shards.iter().map(|listeners| listeners[0].socket.local_addr().unwrap().port()).collect();
+        let ports: Vec<u16> = shards
+            .iter()
+            .map(|listeners| listeners[0].socket.local_addr().unwrap().as_socket().unwrap().port())
+            .collect();
         assert!(ports[0] != 0 && ports == [ports[0]; 3], "{ports:?}");
     }
 
@@ -294,7 +364,7 @@ mod tests {
     #[test]
     fn an_accepted_socket_has_the_options_of_a_connection() {
         let shards = bind(&config(vec![LOOPBACK], 0), 1).unwrap();
-        let address = shards[0][0].socket.local_addr().unwrap();
+        let address = shards[0][0].socket.local_addr().unwrap().as_socket().unwrap();
         let _peer = std::net::TcpStream::connect(address).unwrap();
         let (accepted, _) = shards[0][0].socket.accept().unwrap();
         let socket = SockRef::from(&accepted);
@@ -313,7 +383,7 @@ mod tests {
     fn an_accepted_socket_has_the_send_buffer_of_the_settings() {
         for send_buffer_bytes in [Config::default().send_buffer_bytes, 65_536] {
             let shards = bind(&Config { send_buffer_bytes, ..config(vec![LOOPBACK], 0) }, 1).unwrap();
-            let address = shards[0][0].socket.local_addr().unwrap();
+            let address = shards[0][0].socket.local_addr().unwrap().as_socket().unwrap();
             let _peer = std::net::TcpStream::connect(address).unwrap();
             let (accepted, _) = shards[0][0].socket.accept().unwrap();
             let size = SockRef::from(&accepted).send_buffer_size().unwrap();

@@ -5,6 +5,7 @@ pub(crate) mod accept_backoff;
 pub(crate) mod interface;
 pub(crate) mod layers;
 pub(crate) mod listen;
+mod local;
 pub(crate) mod permits;
 mod proxy;
 pub(crate) mod tls;

@@ -27,7 +27,8 @@ const TEXT_BYTES_MAX: usize = 256;
 pub(crate) struct ConnectionLog {
     lines: ConnectionLines,
     limits: Limits,
-    listeners: Box<[SocketAddr]>,
+    /// Names of the sockets.
+    listeners: Box<[String]>,
     connected: LineBudget,
     closed: [LineBudget; CauseGroup::COUNT],
     refused: [LineBudget; CauseGroup::COUNT],
@@ -63,7 +64,7 @@ pub(crate) struct Ended<'a> {
 
 impl ConnectionLog {
     /// A log of the given lines. `limits` are those that the explanations name.
-    pub(crate) fn new(lines: ConnectionLines, limits: Limits, listeners: &[SocketAddr]) -> Self {
+    pub(crate) fn new(lines: ConnectionLines, limits: Limits, listeners: &[String]) -> Self {
         Self {
             lines,
             limits,
@@ -180,8 +181,8 @@ impl ConnectionLog {
         tell("connection refused", Some("tls_failed"), &mut self.tls_failed);
     }
 
-    fn listener(&self, number: ListenerNumber) -> Option<SocketAddr> {
-        self.listeners.get(number.address()).copied()
+    fn listener(&self, number: ListenerNumber) -> Option<&str> {
+        self.listeners.get(number.address()).map(String::as_str)
     }
 }
 

@@ -97,9 +97,10 @@ impl Budget {
     }
 
     /// The permits of the process: at most `connections_max`, and no more than are possible.
-    pub(crate) fn permits(self, connections_max: u32) -> ConnectionPermits {
+    pub(crate) fn permits(self, connections_max: u32, listeners: &[ListenerConfig]) -> ConnectionPermits {
         let possible = u32::try_from(self.connections_possible).unwrap_or(u32::MAX);
-        ConnectionPermits::new(connections_max.min(possible), self.turned_away_max)
+        let own = listeners.iter().map(|listener| listener.connections_max);
+        ConnectionPermits::new(connections_max.min(possible), own, self.turned_away_max)
     }
 }
 
@@ -139,8 +140,11 @@ mod tests {
         }
         let plenty = Budget::of(100_064, 64);
         assert_eq!(plenty, Budget { connections_possible: 99_936, turned_away_max: 64 });
-        assert_eq!((plenty.permits(10_000).max(), plenty.permits(1_000_000).max()), (10_000, 99_936));
-        assert_eq!(Budget::of(u64::MAX, 64).permits(u32::MAX).max(), u32::MAX);
+        assert_eq!(
+            (plenty.permits(10_000, &[]).max(), plenty.permits(1_000_000, &[]).max()),
+            (10_000, 99_936)
+        );
+        assert_eq!(Budget::of(u64::MAX, 64).permits(u32::MAX, &[]).max(), u32::MAX);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The threads of the shards: the resources that each receives, its start, and the wait until all of them serve.
 
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, JoinHandle};
 
@@ -19,7 +18,7 @@ use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
 use crate::config::{Config, ConnectionLines};
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
-use crate::net::listen::{self, Distributor};
+use crate::net::listen::{self, Distributor, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
@@ -61,8 +60,8 @@ pub(crate) fn start(
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
     let listeners = listen::bind(config, shard_count)?;
-    let addresses: Vec<_> =
-        listeners[0].iter().filter_map(|listening| listening.socket.local_addr().ok()).collect();
+    let places: Vec<String> = listeners[0].iter().map(Listening::place).collect();
+    let names = names(config, &listeners[0], &places);
     let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;
     let cores = cores::assign(shard_count);
     let session_count = sessions.len();
@@ -99,7 +98,7 @@ pub(crate) fn start(
             authenticator,
             settled: settled.clone(),
             feed: feed.clone(),
-            log: ConnectionLog::new(config.connection_log, limits, &addresses),
+            log: ConnectionLog::new(config.connection_log, limits, &names),
         };
         let (handle, start) = spawn(backend, parts, cores.get(usize::from(own)).copied())?;
         starting.push((control, gauges, handle, start));
@@ -115,20 +114,29 @@ pub(crate) fn start(
     let turn_requested = AtomicU64::new(0);
     let shards =
         Shards { threads, doorbells, permits, memory_bytes_max, memory_reports, topology, turn_requested };
-    begin_accepting(&shards, session_count, &addresses);
+    begin_accepting(&shards, session_count, &places);
     Ok(shards)
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.
-fn begin_accepting(shards: &Shards, session_count: usize, addresses: &[SocketAddr]) {
+fn begin_accepting(shards: &Shards, session_count: usize, places: &[String]) {
     if session_count > 0 {
         let totals = shards.totals().shards;
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
     }
     shards.request_all(|| Control::Accept);
-    for address in addresses {
-        info!("listening on {address}");
+    for place in places {
+        info!("listening on {place}");
     }
+}
+
+/// The name of each socket in the log of connections: of its listener, or its address if that is the only one.
+fn names(config: &Config, listeners: &[Listening], places: &[String]) -> Vec<String> {
+    let name = |(listening, place): (&Listening, &String)| match &config.listeners[listening.number.index()] {
+        listener if listener.is_implied() => place.clone(),
+        listener => listener.name.clone(),
+    };
+    listeners.iter().zip(places).map(name).collect()
 }
 
 fn limits(config: &Config, shard_count: u16) -> Limits {

@@ -41,7 +41,8 @@ impl Peer {
 
     /// Like `open`, on an existing connection.
     pub(crate) fn over(stream: TcpStream, version: Version) -> Self {
-        stream.set_nodelay(true).expect("a TCP socket has this option");
+        // A unix socket in its place has no such option.
+        let _ = stream.set_nodelay(true);
         stream.set_write_timeout(Some(patience())).expect("the time-out is not zero");
         Self {
             stream,

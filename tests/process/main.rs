@@ -16,6 +16,7 @@ mod environment;
 mod features;
 mod hang_up;
 mod limits;
+mod listeners;
 mod logs;
 mod open_files;
 mod reason_strings;

@@ -122,20 +122,6 @@ fn nothing_beyond_this_machine_is_opened_unless_somebody_says_who_may_come_in() 
 }
 
 #[test]
-fn each_listener_of_the_file_serves() {
-    let directory = Directory::new();
-    let file = "[[listener]]\nname = 'one'\nbind = ['127.0.0.1']\nport = 0\n\
-                [[listener]]\nname = 'two'\nbind = ['127.0.0.1']\nport = 0\n";
-    directory.write("config/broker.conf", file);
-    let command = command_in(&directory);
-    let broker = Broker::spawn(directory, command, 2);
-    for address in broker.addresses() {
-        Peer::connect(*address, &Connect::new(Version::V5, "peer")).disconnect();
-    }
-    broker.stop();
-}
-
-#[test]
 fn log_dir_gets_files_and_standard_output_keeps_the_log() {
     let flags = ["--log-dir", "logs", "--log-level", "debug"];
     let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });

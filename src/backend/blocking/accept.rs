@@ -1,16 +1,18 @@
 //! The thread that accepts on one listener until the shard stops. It passes each connection to the shard as an event.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
+
+use socket2::{SockAddr, Socket, Type};
 
 use super::connection::ThreadEvent;
 use super::inbox::InboxSender;
 use super::spawn;
 use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
-use crate::net::listen::ListenerNumber;
+use crate::net::listen::{ListenerNumber, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::{ConnectionLog, Place};
 use crate::process::clock::Clock;
@@ -24,7 +26,7 @@ type Shared<T> = std::sync::Arc<T>;
 /// **Lives on:** the shard. Stops the thread that accepts.
 pub(super) struct Acceptor {
     stopping: Shared<AtomicBool>,
-    address: SocketAddr,
+    address: SockAddr,
 }
 
 impl Acceptor {
@@ -33,15 +35,14 @@ impl Acceptor {
     /// # Errors
     /// If the system refuses a thread.
     pub(super) fn start(
-        number: ListenerNumber,
-        listener: TcpListener,
+        listening: Listening,
         permits: ConnectionPermits,
         inbox: InboxSender,
         refusals: Refusals,
     ) -> io::Result<Self> {
-        let (stopping, address) = (Shared::new(AtomicBool::new(false)), listener.local_addr()?);
+        let (stopping, address) = (Shared::new(AtomicBool::new(false)), listening.socket.local_addr()?);
         let seen = Shared::clone(&stopping);
-        spawn("accept", move || run(number, &listener, &permits, &inbox, &seen, refusals))?;
+        spawn("accept", move || run(&listening, &permits, &inbox, &seen, refusals))?;
         Ok(Self { stopping, address })
     }
 
@@ -50,12 +51,16 @@ impl Acceptor {
     pub(super) fn stop(self) {
         self.stopping.store(true, Relaxed);
         let mut address = self.address;
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        if let Some(mut network) = address.as_socket() {
+            match network.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => network.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => network.set_ip(Ipv6Addr::LOCALHOST.into()),
+                IpAddr::V4(_) | IpAddr::V6(_) => {}
+            }
+            address = network.into();
         }
-        let _ = TcpStream::connect_timeout(&address, WAKE_TIMEOUT);
+        let _ = Socket::new(address.domain(), Type::STREAM, None)
+            .and_then(|socket| socket.connect_timeout(&address, WAKE_TIMEOUT));
     }
 }
 
@@ -67,16 +72,15 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    fn log(&mut self, listener: ListenerNumber, peer: SocketAddr) {
+    fn log(&mut self, listener: ListenerNumber, peer: Option<SocketAddr>) {
         let now_ms = self.clock.now().as_ms();
-        self.log.turned_away(now_ms, Place { peer: Some(peer), listener });
+        self.log.turned_away(now_ms, Place { peer, listener });
         self.log.tell_suppressed(now_ms);
     }
 }
 
 fn run(
-    number: ListenerNumber,
-    listener: &TcpListener,
+    &Listening { number, ref socket, .. }: &Listening,
     permits: &ConnectionPermits,
     inbox: &InboxSender,
     stopping: &AtomicBool,
@@ -84,17 +88,18 @@ fn run(
 ) {
     let error_log = ErrorLog::default();
     loop {
-        match listener.accept() {
+        match socket.accept() {
             _ if stopping.load(Relaxed) => return,
             Ok((stream, peer)) => {
                 error_log.succeeded();
-                let Some(permit) = permits.acquire(0, peer) else {
+                let (stream, peer) = (stream.into(), peer.as_socket());
+                let Some(permit) = permits.acquire(0, number, peer) else {
                     // Both the limit of connections and the reserve for refusals are used up.
                     refusals.log(number, peer);
                     continue;
                 };
                 if inbox.send(ThreadEvent::Accepted { stream, listener: number, peer, permit }).is_err() {
-                    permits.release(permit.admission);
+                    permits.release(permit.admission, number);
                     return;
                 }
             }

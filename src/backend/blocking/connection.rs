@@ -20,7 +20,7 @@ pub(super) enum ThreadEvent {
     Accepted {
         stream: TcpStream,
         listener: ListenerNumber,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         permit: Permit,
     },
     /// The first `length` bytes of the buffer were received. The thread waits for the buffer to come back.

@@ -99,13 +99,13 @@ impl Shard {
                     let _ = set_connection_options(&SockRef::from(&stream));
                 }
                 let target = self.host.take_target();
-                debug!(shard = self.host.number, %listener, %peer, admission = ?permit.admission, target, "accepted");
+                debug!(shard = self.host.number, %listener, ?peer, admission = ?permit.admission, target, "accepted");
                 let hand_over = HandOver {
                     transport: Transport::plain(stream.into()),
                     listener,
                     bytes: Vec::new(),
                     permit,
-                    peer: Some(peer),
+                    peer,
                 };
                 if target == self.host.number {
                     self.arrive(target, hand_over);
@@ -145,10 +145,10 @@ impl Shard {
     fn handle_control(&mut self, request: Control) -> Result<(), StartupError> {
         match request {
             Control::Accept => {
-                for Listening { number, socket } in self.listeners.drain(..) {
+                for listening in self.listeners.drain(..) {
                     let refusals = Refusals { log: self.log.clone(), clock: self.clock };
                     let (permits, inbox) = (self.host.permits.clone(), self.inbox.clone());
-                    let acceptor = Acceptor::start(number, socket, permits, inbox, refusals)
+                    let acceptor = Acceptor::start(listening, permits, inbox, refusals)
                         .map_err(|error| StartupError::system("start a thread that accepts", error))?;
                     self.acceptors.push(acceptor);
                 }
@@ -212,7 +212,7 @@ impl Shard {
         let HandOver { transport, listener, bytes, permit, peer } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
-            self.host.permits.release(permit.admission);
+            self.host.permits.release(permit.admission, listener);
             return;
         }
         let stream = transport.into_plain();
@@ -260,7 +260,7 @@ impl Shard {
             }
             Err(refused) => {
                 self.error_log.log("hand a connection over", refused, "connection lost");
-                self.host.permits.release(permit.admission);
+                self.host.permits.release(permit.admission, listener);
             }
         }
     }

@@ -275,7 +275,7 @@ impl<T: Endpoint> Host<T> {
         if socket.is_lingering() {
             self.permits.end_linger();
         }
-        self.permits.release(socket.admission);
+        self.permits.release(socket.admission, socket.listener);
     }
 
     fn forget(&self, socket: &Socket<T>) {

@@ -51,8 +51,8 @@ impl<T: Endpoint> Host<T> {
     }
 
     /// A connection was closed at once, because not even a refusal had a permit.
-    pub(in crate::backend) fn turn_away(&self, listener: ListenerNumber, peer: SocketAddr) {
-        self.log.borrow_mut().turned_away(self.clock.now().as_ms(), Place { peer: Some(peer), listener });
+    pub(in crate::backend) fn turn_away(&self, listener: ListenerNumber, peer: Option<SocketAddr>) {
+        self.log.borrow_mut().turned_away(self.clock.now().as_ms(), Place { peer, listener });
     }
 
     /// TLS has failed with the peer of a connection.

@@ -11,7 +11,6 @@ mod watcher;
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -71,9 +70,8 @@ impl Runtime for Polling {
         Stream::from_socket(socket.into())
     }
 
-    fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
-        listener.set_nonblocking(true)?;
-        Listener::attach(listener)
+    fn listen(&self, socket: Socket, shared: bool) -> io::Result<Listener> {
+        Listener::attach(socket, shared)
     }
 
     fn accept_tasks(&self) -> usize {

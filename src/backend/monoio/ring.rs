@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use monoio::net::UnixStream;
 use monoio::time::Sleep;
-use socket2::{SockRef, Socket};
+use socket2::{Domain, SockRef, Socket};
 
 use super::ACCEPT_TASKS;
 use super::doorbell::DoorbellReceiver;
@@ -63,10 +63,8 @@ impl tasks::Runtime for Ring {
         Ok(Stream::watched_by(&self.watcher, socket.into()))
     }
 
-    fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
-        // io_uring would answer EAGAIN on a non-blocking socket instead of waiting.
-        listener.set_nonblocking(false)?;
-        Listener::attach(listener, &self.watcher)
+    fn listen(&self, socket: Socket, shared: bool) -> io::Result<Listener> {
+        Listener::attach(socket, shared, &self.watcher)
     }
 
     fn accept_tasks(&self) -> usize {
@@ -182,29 +180,54 @@ impl tasks::Stream for Stream {
 
 /// **Lives on:** the shard that accepts on it.
 pub(super) struct Listener {
-    accepting: monoio::net::TcpListener,
-    /// A duplicate of the socket, to shut it down.
-    socket: TcpListener,
+    accepting: Accepting,
     watcher: Rc<Watcher>,
 }
 
+/// The way in which a listener accepts.
+enum Accepting {
+    /// By the ring, which several accepts wait in.
+    Ring {
+        accepting: monoio::net::TcpListener,
+        /// A duplicate of the socket, to shut it down.
+        socket: Socket,
+        shared: bool,
+    },
+    /// By a system call once the socket is readable: monoio accepts addresses of the network alone.
+    Call(stream::Listener),
+}
+
 impl Listener {
-    pub(super) fn attach(listener: TcpListener, watcher: &Rc<Watcher>) -> io::Result<Self> {
-        let socket = listener.try_clone()?;
-        let accepting = monoio::net::TcpListener::from_std(listener)?;
-        Ok(Self { accepting, socket, watcher: Rc::clone(watcher) })
+    pub(super) fn attach(socket: Socket, shared: bool, watcher: &Rc<Watcher>) -> io::Result<Self> {
+        let accepting = if matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6) {
+            // io_uring would answer EAGAIN on a non-blocking socket instead of waiting.
+            socket.set_nonblocking(false)?;
+            Accepting::Ring { accepting: stream::watched(socket.try_clone()?)?, socket, shared }
+        } else {
+            Accepting::Call(stream::Listener::attach(socket, shared)?)
+        };
+        Ok(Self { accepting, watcher: Rc::clone(watcher) })
     }
 }
 
 impl tasks::Listener for Listener {
     type Stream = Stream;
 
-    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (accepted, peer) = self.accepting.accept().await?;
-        Ok((Stream::watched_by(&self.watcher, owned(accepted)), peer))
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let (accepted, peer) = match &self.accepting {
+            Accepting::Ring { accepting, .. } => {
+                let (accepted, peer) = accepting.accept().await?;
+                (owned(accepted), Some(peer))
+            }
+            Accepting::Call(listener) => listener.accept_socket().await?,
+        };
+        Ok((Stream::watched_by(&self.watcher, accepted), peer))
     }
 
     fn close(&self) {
-        stream::close_listener(&self.socket);
+        match &self.accepting {
+            Accepting::Ring { socket, shared, .. } => stream::close_listener(socket, *shared),
+            Accepting::Call(listener) => listener.close(),
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! directly.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix;
 
@@ -92,44 +92,64 @@ pub(super) fn shut_down(socket: BorrowedFd<'_>, how: Shutdown) {
     let _ = rustix::net::shutdown(socket, how);
 }
 
-/// **Lives on:** the shard that accepts on it.
+/// A listening socket that is watched, and accepted from by a system call. **Lives on:** the shard that accepts on it.
 pub(super) struct Listener {
     watched: monoio::net::TcpListener,
     /// A duplicate of the socket, to shut it down and to accept from it.
-    socket: TcpListener,
+    socket: Socket,
+    shared: bool,
 }
 
 impl Listener {
-    pub(super) fn attach(listener: TcpListener) -> io::Result<Self> {
-        let socket = listener.try_clone()?;
-        Ok(Self { watched: monoio::net::TcpListener::from_std(listener)?, socket })
+    /// Watches `socket`, which then is in non-blocking mode.
+    pub(super) fn attach(socket: Socket, shared: bool) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let watched = watched(socket.try_clone()?)?;
+        Ok(Self { watched, socket, shared })
     }
-}
 
-impl tasks::Listener for Listener {
-    type Stream = Stream;
-
-    /// monoio registers an accepted socket as a `TcpStream`; we keep a `UnixStream`. Re-registering costs two system
+    /// The next socket. monoio would register it as a `TcpStream`; we keep a `UnixStream`. Re-registering costs two system
     /// calls on epoll, so accept(2) is called directly.
-    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    pub(super) async fn accept_socket(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         loop {
             self.watched.readable(false).await?;
             match self.socket.accept() {
-                Ok((stream, peer)) => return Ok((Stream::from_socket(stream.into())?, peer)),
-                // The peer has closed the connection before it was accepted.
+                Ok((accepted, peer)) => return Ok((accepted.into(), peer.as_socket())),
+                // The peer has closed the connection before it was accepted, or another shard was faster.
                 Err(refused) if refused.kind() == io::ErrorKind::WouldBlock => {}
                 Err(refused) => return Err(refused),
             }
         }
     }
 
-    fn close(&self) {
-        close_listener(&self.socket);
+    pub(super) fn close(&self) {
+        close_listener(&self.socket, self.shared);
     }
 }
 
+impl tasks::Listener for Listener {
+    type Stream = Stream;
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let (accepted, peer) = self.accept_socket().await?;
+        Ok((Stream::from_socket(accepted)?, peer))
+    }
+
+    fn close(&self) {
+        self.close();
+    }
+}
+
+/// A listening socket of any kind as monoio watches it.
+pub(super) fn watched(socket: Socket) -> io::Result<monoio::net::TcpListener> {
+    monoio::net::TcpListener::from_std(socket.into())
+}
+
 /// Closing a listener is not enough. Outstanding accepts in io_uring keep it, and with it the port, for some milliseconds
-/// after the end of the process, so that the next broker would find the port in use.
-pub(super) fn close_listener(socket: &TcpListener) {
-    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+/// after the end of the process, so that the next broker would find the port in use. A shared socket goes on listening: for
+/// systemd, and because a unix socket that was shut down stays readable and has nothing to accept.
+pub(super) fn close_listener(socket: &Socket, shared: bool) {
+    if !shared {
+        let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+    }
 }

@@ -1,14 +1,14 @@
 //! The tasks that accept connections, and the choice of the shard that serves each of them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tracing::debug;
 
 use super::{Listener, Runtime, Shard, Stream};
 use crate::net::accept_backoff::ACCEPT_PAUSE;
-use crate::net::listen::{ListenerNumber, OPTIONS_ARE_INHERITED};
+use crate::net::listen::{ListenerNumber, Listening, OPTIONS_ARE_INHERITED};
 use crate::net::permits::Permit;
 use crate::process::clock;
 
@@ -16,10 +16,9 @@ impl<R: Runtime> Shard<R> {
     /// Starts to accept on a listener.
     pub(super) fn accept_on(
         self: &Rc<Self>,
-        number: ListenerNumber,
-        listener: TcpListener,
+        Listening { number, socket, is_shared }: Listening,
     ) -> io::Result<()> {
-        let listener = Rc::new(self.runtime.listen(listener)?);
+        let listener = Rc::new(self.runtime.listen(socket, is_shared)?);
         self.listening.borrow_mut().push(Rc::clone(&listener));
         for _ in 0..self.runtime.accept_tasks() {
             R::spawn(run(Rc::clone(self), Rc::clone(&listener), number));
@@ -27,7 +26,13 @@ impl<R: Runtime> Shard<R> {
         Ok(())
     }
 
-    fn take(self: &Rc<Self>, stream: R::Stream, listener: ListenerNumber, peer: SocketAddr, permit: Permit) {
+    fn take(
+        self: &Rc<Self>,
+        stream: R::Stream,
+        listener: ListenerNumber,
+        peer: Option<SocketAddr>,
+        permit: Permit,
+    ) {
         if !OPTIONS_ARE_INHERITED {
             // Without them the socket still works.
             let _ = stream.set_options();
@@ -37,9 +42,9 @@ impl<R: Runtime> Shard<R> {
             self.distribute(target, stream, listener, peer, permit);
             return;
         }
-        let socket = self.open(stream, self.layers_of(listener, Some(peer)), (listener, Some(peer)), permit);
+        let socket = self.open(stream, self.layers_of(listener, peer), (listener, peer), permit);
         let connection = socket.id.slot();
-        debug!(shard = self.host.number, connection, %listener, %peer, admission = ?permit.admission, "accepted");
+        debug!(shard = self.host.number, connection, %listener, ?peer, admission = ?permit.admission, "accepted");
         self.serve(socket);
     }
 }
@@ -50,7 +55,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
             _ if shard.host.stopping.get() => return,
             Ok((stream, peer)) => {
                 shard.error_log.succeeded();
-                if let Some(permit) = shard.host.permits.acquire(shard.host.number, peer) {
+                if let Some(permit) = shard.host.permits.acquire(shard.host.number, number, peer) {
                     shard.take(stream, number, peer, permit);
                 } else {
                     // Both the limit of connections and the reserve for refusals are used up.

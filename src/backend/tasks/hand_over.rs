@@ -33,7 +33,7 @@ impl<R: Runtime> Shard<R> {
                 let transport = Transport { socket, layers: layers.map(Box::new) };
                 self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer });
             }
-            Err(refused) => self.drop_connection(refused, permit),
+            Err(refused) => self.drop_connection(refused, permit, listener),
         }
     }
 
@@ -43,17 +43,17 @@ impl<R: Runtime> Shard<R> {
         target: u16,
         stream: R::Stream,
         listener: ListenerNumber,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         permit: Permit,
     ) {
-        debug!(shard = self.host.number, %listener, %peer, admission = ?permit.admission, target, "distributed");
+        debug!(shard = self.host.number, %listener, ?peer, admission = ?permit.admission, target, "distributed");
         match stream.into_socket() {
             Ok(socket) => {
                 let (transport, bytes) = (Transport::plain(socket), Vec::new());
-                let hand_over = HandOver { transport, listener, bytes, permit, peer: Some(peer) };
+                let hand_over = HandOver { transport, listener, bytes, permit, peer };
                 self.host.send_over(target, hand_over);
             }
-            Err(refused) => self.drop_connection(refused, permit),
+            Err(refused) => self.drop_connection(refused, permit, listener),
         }
     }
 
@@ -63,12 +63,12 @@ impl<R: Runtime> Shard<R> {
             hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
-            self.host.permits.release(permit.admission);
+            self.host.permits.release(permit.admission, listener);
             return;
         }
         let stream = match self.runtime.watch(socket) {
             Ok(stream) => stream,
-            Err(refused) => return self.drop_connection(refused, permit),
+            Err(refused) => return self.drop_connection(refused, permit, listener),
         };
         let layers =
             if bytes.is_empty() { self.layers_of(listener, peer) } else { layers.map(|layers| *layers) };
@@ -112,9 +112,9 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    fn drop_connection(&self, refused: std::io::Error, permit: Permit) {
+    fn drop_connection(&self, refused: std::io::Error, permit: Permit, listener: ListenerNumber) {
         self.error_log.log("watch a connection", refused, "connection lost");
-        self.host.permits.release(permit.admission);
+        self.host.permits.release(permit.admission, listener);
     }
 }
 

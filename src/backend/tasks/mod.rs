@@ -98,9 +98,9 @@ async fn run_control<R: Runtime>(
         for request in control.try_iter() {
             match request {
                 Control::Accept => {
-                    for Listening { number, socket } in listeners.take().unwrap_or_default() {
+                    for listening in listeners.take().unwrap_or_default() {
                         shard
-                            .accept_on(number, socket)
+                            .accept_on(listening)
                             .map_err(|error| StartupError::system("watch a listening socket", error))?;
                     }
                 }

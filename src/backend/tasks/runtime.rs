@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -18,8 +18,8 @@ pub(in crate::backend) trait Runtime: 'static {
     /// Registers a socket from any runtime.
     fn watch(&self, socket: Socket) -> io::Result<Self::Stream>;
 
-    /// Registers a listening socket.
-    fn listen(&self, listener: TcpListener) -> io::Result<Self::Listener>;
+    /// Registers a listening socket. One that is `shared` by others goes on listening when it is closed here.
+    fn listen(&self, socket: Socket, shared: bool) -> io::Result<Self::Listener>;
 
     /// Number of tasks that accept on each listener.
     fn accept_tasks(&self) -> usize;
@@ -71,10 +71,10 @@ pub(in crate::backend) trait Stream: Sized + 'static {
 pub(in crate::backend) trait Listener: 'static {
     type Stream;
 
-    /// The next connection. The result after `close` is unspecified.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
+    /// The next connection, with the address of its peer if it came over the network. The result after `close` is unspecified.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>>;
 
-    /// Stops accepting and releases the port.
+    /// Stops accepting, and releases the port unless the socket is shared.
     fn close(&self);
 }
 

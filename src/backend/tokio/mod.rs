@@ -6,7 +6,6 @@ mod stream;
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -60,8 +59,8 @@ impl Runtime for Tokio {
         Stream::from_socket(socket)
     }
 
-    fn listen(&self, listener: TcpListener) -> io::Result<Listener> {
-        Listener::attach(listener)
+    fn listen(&self, socket: Socket, _shared: bool) -> io::Result<Listener> {
+        Listener::attach(socket)
     }
 
     fn accept_tasks(&self) -> usize {

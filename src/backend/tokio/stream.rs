@@ -2,9 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use socket2::{SockRef, Socket};
 use tokio::sync::Notify;
@@ -81,28 +81,57 @@ impl tasks::Stream for Stream {
 
 /// **Lives on:** the shard that accepts on it. The port is released when the accepting task ends.
 pub(super) struct Listener {
-    watched: tokio::net::TcpListener,
+    watched: Watched,
     closed: Notify,
 }
 
+/// A listening socket as tokio watches it.
+enum Watched {
+    /// Of the network.
+    Tcp(tokio::net::TcpListener),
+    /// In the file system.
+    #[cfg(unix)]
+    Local(tokio::net::UnixListener),
+}
+
 impl Listener {
-    pub(super) fn attach(listener: TcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let watched = tokio::net::TcpListener::from_std(listener)?;
+    pub(super) fn attach(socket: Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        #[cfg(unix)]
+        if socket.domain()? == socket2::Domain::UNIX {
+            let watched = Watched::Local(tokio::net::UnixListener::from_std(socket.into())?);
+            return Ok(Self { watched, closed: Notify::new() });
+        }
+        let watched = Watched::Tcp(tokio::net::TcpListener::from_std(socket.into())?);
         Ok(Self { watched, closed: Notify::new() })
+    }
+}
+
+impl Watched {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.poll_accept(context).map_ok(|(stream, peer)| (Stream(stream), Some(peer)))
+            }
+            #[cfg(unix)]
+            Self::Local(listener) => listener.poll_accept(context).map(|accepted| {
+                let socket = accepted?.0.into_std()?;
+                Ok((Stream::from_socket(Socket::from(socket))?, None))
+            }),
+        }
     }
 }
 
 impl tasks::Listener for Listener {
     type Stream = Stream;
 
-    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         let mut closed = pin!(self.closed.notified());
         poll_fn(|context| {
             if closed.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             }
-            self.watched.poll_accept(context).map_ok(|(stream, peer)| (Stream(stream), peer))
+            self.watched.poll_accept(context)
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! Values from files and flags, and the errors of invalid ones. No test starts a process.
 
+mod from_mosquitto;
 mod tables;
 
 use engine::QueueFull;

@@ -9,7 +9,7 @@ use super::super::value::Field;
 use super::*;
 
 /// The tables of a file in the directory `conf`, without the refusal of keys whose feature has not landed.
-fn tables(text: &str) -> (Tables, Vec<ShownTable>, Vec<String>) {
+pub(super) fn tables(text: &str) -> (Tables, Vec<ShownTable>, Vec<String>) {
     let (mut tables, mut shown, mut errors) = (Tables::default(), Vec::new(), Vec::new());
     let document = toml::de::DeTable::parse(text).unwrap().into_inner();
     for (key, value) in table::in_order(&document) {
