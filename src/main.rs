@@ -4,6 +4,7 @@
 
 mod admin;
 mod auth;
+mod authorization;
 mod backend;
 mod cli;
 mod config;
@@ -75,6 +76,7 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
     let (file, flags) = (arguments.config.as_deref(), arguments.flags());
     match &arguments.command {
         Some(CliCommand::Config(command)) => config::command::run(command, file, flags),
+        Some(CliCommand::Rules(command)) => authorization::command::run(command, file, flags),
         Some(CliCommand::Health) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| health::check(&effective.config)),
@@ -92,6 +94,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 
 /// Serves until a signal says to stop.
 fn serve(effective: Effective) -> Result<(), StartupError> {
+    if effective.config.rules.is_some() {
+        return Err(StartupError::RulesUnenforced);
+    }
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;

@@ -21,6 +21,7 @@ mod logs;
 mod open_files;
 mod reason_strings;
 mod restarting;
+mod rules;
 mod service_manager;
 mod starting;
 mod startup_errors;
