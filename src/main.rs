@@ -81,7 +81,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
-                password::command::run(arguments, effective.file.as_deref(), &effective.config.data_dir)
+                let Effective { config, file, .. } = &effective;
+                let configured = config.auth.password.as_ref().map(|password| &*password.file);
+                password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
@@ -136,6 +138,10 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             log.report_dropped();
         }
         Due::Disconnect(command) => shards.disconnect(command),
+        Due::Reload if shards.read_users() => warn!(
+            "SIGHUP: the files of users and keys are read again; this version cannot reload the rest of its configuration, \
+             whose changes a restart applies (systemctl restart mqtt-broker)"
+        ),
         Due::Reload => warn!(
             "SIGHUP: this version cannot reload its configuration; a restart applies changes \
              (systemctl restart mqtt-broker)"

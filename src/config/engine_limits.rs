@@ -1,11 +1,12 @@
 //! The configuration as limits for the engine of one shard. Limits of the process are divided by the number of shards
 //! and rounded up, so that no shard has a limit of zero that was not configured.
 
-use engine::Limits;
+use engine::{Limits, ListenerLimits};
 use wire::QoS;
 
-use super::Config;
-use crate::auth::TEST_METHOD;
+use super::auth::JwtFrom;
+use super::{Config, ListenerConfig};
+use crate::auth::{JWT_METHOD, SCRAM_METHOD, TEST_METHOD};
 
 impl Config {
     /// Limits for the engine of one shard. Limits of the process are divided among `shard_count` shards.
@@ -50,11 +51,29 @@ impl Config {
             response_topic_prefix: self.response_topic_prefix.as_str().into(),
             server_reference: self.server_reference.as_str().into(),
             redirect: self.redirect,
-            authentication_methods: if self.test_authentication { vec![TEST_METHOD.into()] } else { vec![] },
+            listeners: self.listeners.iter().map(ListenerLimits::from).collect(),
+            authentication_methods: self.authentication_methods(),
             authentication_bytes_max: self.authentication_bytes_max,
             tell_shard: self.tell_shard,
             ..Limits::default()
         }
+    }
+
+    /// Methods of enhanced authentication that some listener may have.
+    fn authentication_methods(&self) -> Vec<Box<str>> {
+        let by_method = self.auth.jwt.as_ref().is_some_and(|jwt| jwt.from == JwtFrom::Method);
+        let methods = [
+            (self.test_authentication, TEST_METHOD),
+            (self.auth.scram.is_some(), SCRAM_METHOD),
+            (by_method, JWT_METHOD),
+        ];
+        methods.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name.into()).collect()
+    }
+}
+
+impl From<&ListenerConfig> for ListenerLimits {
+    fn from(listener: &ListenerConfig) -> Self {
+        Self { judged: !listener.methods().is_empty() }
     }
 }
 

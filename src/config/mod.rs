@@ -13,7 +13,7 @@ mod environment;
 mod error;
 pub(crate) mod import;
 pub(crate) mod limits;
-mod list;
+pub(crate) mod list;
 pub(crate) mod listener;
 pub(crate) mod mosquitto;
 mod nearest;
