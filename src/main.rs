@@ -40,6 +40,7 @@ use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::terminal::Terminal;
 use process::{logging, open_files, systemd};
+use shard::control::Shards;
 use shard::{cores, placement_key, thread};
 
 /// glibc's allocator keeps what a burst took, and gives it back only by a call that holds up every shard for as long as it takes.
@@ -85,7 +86,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
-                password::command::run(arguments, effective.file.as_deref(), &effective.config.data_dir)
+                let Effective { config, file, .. } = &effective;
+                let configured = config.auth.password.as_ref().map(|password| &*password.file);
+                password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
@@ -148,13 +151,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             rotation.second();
         }
         Due::Disconnect(command) => shards.disconnect(command),
-        Due::Reload => {
-            rotation.look();
-            warn!(
-                "SIGHUP: the files of TLS were read again; this version cannot reload its configuration, and a restart \
-                 applies its changes (systemctl restart mqtt-broker)"
-            );
-        }
+        Due::Reload => reload(&mut rotation, &shards),
     });
 
     drop(commands);
@@ -166,6 +163,16 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// Reads the files again that may change while the broker runs.
+fn reload(rotation: &mut Rotation, shards: &Shards) {
+    rotation.look();
+    shards.read_users();
+    warn!(
+        "SIGHUP: the files of TLS, users and keys are read again; this version cannot reload the rest of its configuration, \
+         whose changes a restart applies (systemctl restart mqtt-broker)"
+    );
 }
 
 /// Logs where the configuration comes from, and what of it the operator should know.

@@ -4,9 +4,9 @@
 use engine::{Limits, ListenerLimits};
 use wire::QoS;
 
-use super::Config;
-use super::listener::ListenerConfig;
-use crate::auth::TEST_METHOD;
+use super::auth::JwtFrom;
+use super::{Config, ListenerConfig};
+use crate::auth::{JWT_METHOD, SCRAM_METHOD, TEST_METHOD};
 
 impl Config {
     /// The limits of each listener, as far as one differs from the broker's.
@@ -63,11 +63,22 @@ impl Config {
             redirect: self.redirect,
             listeners: self.listener_limits(),
             session_owner: self.session_owner,
-            authentication_methods: if self.test_authentication { vec![TEST_METHOD.into()] } else { vec![] },
+            authentication_methods: self.authentication_methods(),
             authentication_bytes_max: self.authentication_bytes_max,
             tell_shard: self.tell_shard,
             ..Limits::default()
         }
+    }
+
+    /// Methods of enhanced authentication that some listener may have.
+    fn authentication_methods(&self) -> Vec<Box<str>> {
+        let by_method = self.auth.jwt.as_ref().is_some_and(|jwt| jwt.from == JwtFrom::Method);
+        let methods = [
+            (self.test_authentication, TEST_METHOD),
+            (self.auth.scram.is_some(), SCRAM_METHOD),
+            (by_method, JWT_METHOD),
+        ];
+        methods.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name.into()).collect()
     }
 }
 

@@ -14,7 +14,7 @@ mod error;
 mod from_mosquitto;
 pub(crate) mod import;
 pub(crate) mod limits;
-mod list;
+pub(crate) mod list;
 pub(crate) mod listener;
 pub(crate) mod mosquitto;
 mod nearest;

@@ -15,6 +15,7 @@ mod disconnect;
 mod environment;
 mod features;
 mod hang_up;
+mod identities;
 mod limits;
 mod listeners;
 mod logs;
