@@ -269,8 +269,8 @@ impl Outbox {
         self.lent
     }
 
-    /// Appends the bytes that `write` appends.
-    pub(crate) fn append<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    /// Appends the bytes that `write` appends. Returns how many.
+    pub(crate) fn append(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
         if self.tail.len() >= SEALED_BYTES {
             self.seal(pool);
         }
@@ -278,13 +278,14 @@ impl Outbox {
             self.tail = pool.take();
         }
         let (before, capacity) = (self.tail.len(), self.tail.capacity());
-        let result = write(&mut self.tail);
+        write(&mut self.tail);
         assert!(self.tail.len() >= before);
-        self.bytes += (self.tail.len() - before) as u64;
+        let appended = (self.tail.len() - before) as u64;
+        self.bytes += appended;
         if self.tail.capacity() != capacity {
             pool.note(heap::block(capacity), heap::block(self.tail.capacity()));
         }
-        result
+        appended
     }
 
     /// Appends shared bytes without copying them; they end a packet whose head was appended before.
