@@ -271,6 +271,7 @@ impl Outbox {
         assert!(self.tail.len() >= before);
         self.bytes += (self.tail.len() - before) as u64;
         if self.tail.capacity() != capacity {
+            self.round_capacity();
             pool.note(heap::block(capacity), heap::block(self.tail.capacity()));
         }
         result
