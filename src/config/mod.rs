@@ -200,6 +200,11 @@ impl Effective {
             self.config.max_pool_size = self.config.max_connections;
             self.origins[at] = Origin::Follows("max_connections");
         }
+        let at = position("initial_pool_size").expect("it is in the table of settings");
+        if self.origins[at] == Origin::Default && self.config.initial_pool_size > self.config.max_pool_size {
+            self.config.initial_pool_size = self.config.max_pool_size;
+            self.origins[at] = Origin::Follows("max_pool_size");
+        }
     }
 
     fn compare(&self, errors: &mut Vec<ConfigError>) {

@@ -134,7 +134,7 @@ settings! {
     section "Connections" {
         /// Maximum number of bytes that one read takes from a connection (`READ_BUFFER_SIZE`).
         read_buffer_bytes: u32 = 8_192, between(512, 1_048_576);
-        /// Connection slots allocated at start (`INITIAL_POOL_SIZE`).
+        /// Connection slots allocated at start (`INITIAL_POOL_SIZE`). Unless it is set, it is at most `max_pool_size`.
         initial_pool_size: u32 = 1_000, between(0, 10_000_000);
         /// Maximum number of connection slots kept for reuse (`MAX_POOL_SIZE`). If it is not set, it follows a greater
         /// `max_connections`.

@@ -61,7 +61,7 @@ impl Connections {
         assert!(authentications == self.authentication_bytes);
         assert!(partial_packets == self.partial_packet_bytes);
         assert!(aliases == self.alias_bytes());
-        assert!(starved == self.starved.len() + self.delayed.len());
+        assert!(starved == self.starved.len() + self.starved_subscribes.len() + self.delayed.len());
         assert!(self.hand_overs.iter().all(|(id, _)| self.get(*id).is_some()));
         assert!(self.opened.is_empty());
         assert!(handing_over <= self.hand_overs.len());

@@ -79,8 +79,9 @@ impl Connections {
             assert!(was_set);
         }
         if connection.starved {
-            let waiting = if connection.delayed { &mut self.delayed } else { &mut self.starved };
-            waiting.retain(|&other| other != id);
+            for waiting in [&mut self.delayed, &mut self.starved, &mut self.starved_subscribes] {
+                waiting.retain(|&other| other != id);
+            }
         }
         self.hand_overs.retain(|(handing_over, _)| *handing_over != id);
         assert!(self.outboxes.bytes_held >= connection.outbox.bytes());

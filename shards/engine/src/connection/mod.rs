@@ -338,6 +338,8 @@ pub(crate) struct Connections {
     gate: AckGate,
     /// Connections that are not read for lack of room in a lane; each at most once.
     starved: VecDeque<ConnectionId>,
+    /// Those whose next packet is a SUBSCRIBE, and which were passed over while many ended sessions are not forgotten.
+    starved_subscribes: VecDeque<ConnectionId>,
     /// The connection that is not read in this step any more, because the step has done its share of work.
     spent: Option<ConnectionId>,
     /// No silence counts before this moment, because nothing could arrive.
@@ -370,6 +372,7 @@ impl Connections {
             hasher,
             gate: AckGate::new(),
             starved: VecDeque::new(),
+            starved_subscribes: VecDeque::new(),
             spent: None,
             silence_from: Instant::default(),
             delayed: VecDeque::new(),
@@ -410,7 +413,8 @@ impl Connections {
 
     /// Bytes of slots, of acknowledgements at the gate and of CONNECTs that are handed over.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let starved = heap::block(self.starved.capacity() * size_of::<ConnectionId>());
+        let waiting = self.starved.capacity() + self.starved_subscribes.capacity() + self.delayed.capacity();
+        let starved = heap::block(waiting * size_of::<ConnectionId>());
         let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
         self.slab.bytes_held() + self.gate.memory_bytes() + starved + handed_over
     }

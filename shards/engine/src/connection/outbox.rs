@@ -283,6 +283,7 @@ impl Outbox {
         let appended = (self.tail.len() - before) as u64;
         self.bytes += appended;
         if self.tail.capacity() != capacity {
+            self.round_capacity();
             pool.note(heap::block(capacity), heap::block(self.tail.capacity()));
         }
         appended

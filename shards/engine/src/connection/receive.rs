@@ -192,7 +192,7 @@ impl Connections {
     /// Whether any connection waits for room in a lane or for memory.
     #[inline]
     pub(crate) fn has_waiting(&self) -> bool {
-        self.has_starved() || self.has_delayed()
+        self.has_starved(TopicsHold::Nothing) || self.has_delayed()
     }
 
     /// Whether any publish waits for memory.
@@ -216,19 +216,29 @@ impl Connections {
         }
     }
 
-    /// Whether any connection waits for room in a lane.
-    pub(crate) fn has_starved(&self) -> bool {
-        !self.starved.is_empty()
+    /// Whether any connection waits that need not, under this hold.
+    pub(crate) fn has_starved(&self, hold: TopicsHold) -> bool {
+        match hold {
+            TopicsHold::Nothing => !(self.starved.is_empty() && self.starved_subscribes.is_empty()),
+            TopicsHold::Subscribe => !self.starved.is_empty(),
+            TopicsHold::All => false,
+        }
     }
 
-    /// Lets connections be read again that waited for room in a lane, in the order in which they began to
-    /// wait, until the step has done its share of work.
-    pub(crate) fn resume_starved(&mut self, turn: &mut Turn<'_>) {
-        while !turn.is_spent() {
-            let Some(id) = self.starved.pop_front() else { return };
+    /// Lets connections be read again that waited for room in a lane or for the backlog and need not any more, in the order in which
+    /// they began to wait, until the step has done its share of work.
+    pub(crate) fn resume_starved(&mut self, turn: &mut Turn<'_>, hold: TopicsHold) {
+        while self.has_starved(hold) && !turn.is_spent() {
+            let waited_on =
+                if hold == TopicsHold::Nothing { self.starved_subscribes.pop_front() } else { None };
+            let Some(id) = waited_on.or_else(|| self.starved.pop_front()) else { return };
             turn.spend(1);
             if let Some(connection) = self.slab.get_mut(id.key()) {
                 assert!(connection.starved);
+                if hold == TopicsHold::Subscribe && connection.arriving == Some(PacketType::Subscribe) {
+                    self.starved_subscribes.push_back(id);
+                    continue;
+                }
                 connection.starved = false;
                 connection.resume(turn.now, id, turn.actions);
             }

@@ -335,6 +335,17 @@ impl Backlog {
         self.packet_bytes
     }
 
+    /// Bytes of its lists, and of items of lanes that wait.
+    pub(super) fn list_bytes(&self) -> u64 {
+        let items = self.inbound.iter().map(|(_, item)| match item {
+            Inbound::Block(block) => heap::block(block.capacity()),
+            Inbound::Oversized(item) => item.memory_bytes(),
+        });
+        heap::block(self.ends.capacity() * size_of::<SessionId>())
+            + heap::block(self.packets.capacity() * size_of::<LongPacket>())
+            + items.sum::<u64>()
+    }
+
     /// A packet is not done, and its connection is held.
     pub(super) fn push_packet(&mut self, packet: LongPacket) {
         self.packet_bytes += packet.bytes_held();

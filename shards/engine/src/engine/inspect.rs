@@ -176,9 +176,7 @@ impl Engine {
     /// do notices as well that memory is short.
     pub fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
         if self.rooms.pressure.set_elsewhere(elsewhere) {
-            let held = self.memory_use();
-            let connections = self.connection_count();
-            self.rooms.pressure.weigh(&self.limits, &held, connections);
+            self.rooms.weigh_outside(&self.limits, &self.timers, &self.held);
         }
     }
 

@@ -12,6 +12,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::base::hash::Keyed;
+use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::connection::Connections;
 use crate::limits::Limits;
@@ -52,6 +53,11 @@ impl Delivery {
             matches: Vec::new(),
             stored_copy: StoredMessage::default(),
         }
+    }
+
+    /// Bytes of the list of sessions with pending messages.
+    pub(crate) fn list_bytes(&self) -> u64 {
+        heap::block(self.unfinished.capacity() * size_of::<SessionId>())
     }
 
     /// The number of the last publish.

@@ -11,7 +11,7 @@ use core::mem;
 use wire::ProtocolVersion;
 use wire::packet::Publish;
 
-use super::{BufferPool, Chunk, Content, Outbox, Sealed, packet_at};
+use super::{BufferPool, Chunk, Content, Outbox, PIECE_BYTES, Sealed, packet_at};
 use crate::base::heap;
 use crate::base::time::Instant;
 
@@ -146,6 +146,15 @@ impl Terms {
 }
 
 impl Outbox {
+    /// Lets a buffer grow by powers of two, so that a whole piece fills its buffer: one that began with the length of a message would
+    /// double past the piece, and a third of what is counted would never be used.
+    pub(super) fn round_capacity(&mut self) {
+        let rounded = self.tail.capacity().next_power_of_two();
+        if rounded <= PIECE_BYTES {
+            self.tail.reserve_exact(rounded - self.tail.len());
+        }
+    }
+
     /// Changes the list of pieces, which begins with the first change, and notes its own bytes.
     pub(super) fn change_sealed(&mut self, pool: &mut BufferPool, change: impl FnOnce(&mut Sealed)) {
         let before = self.list_bytes();
@@ -444,6 +453,20 @@ mod tests {
             assert_eq!(delivered as usize, qos0_count(&arrived), "{seed}");
             assert_eq!((delivered + lost) as usize, qos0_count(&published), "{seed}");
             assert!(arrived.iter().all(|message| published.contains(message)));
+        }
+    }
+
+    #[test]
+    fn a_piece_fills_its_buffer_whatever_the_length_of_its_messages() {
+        for length in [10, 80, 300, 3_000] {
+            let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
+            for number in 0..u32::try_from(200_000 / length).unwrap() {
+                publish(&mut outbox, &mut pool, number, 0, (length, false));
+            }
+            let pieces = &outbox.sealed.as_ref().unwrap().pieces;
+            assert!(pieces.len() >= 3);
+            assert!(pieces.iter().all(|piece| piece.capacity() as usize == PIECE_BYTES), "{length}");
+            pool.check(outbox.memory_bytes() + pool.kept_bytes());
         }
     }
 
