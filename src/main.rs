@@ -21,13 +21,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select, tick};
+use engine::SharedRules;
 use tracing::{info, warn};
 
 use admin::health;
 use admin::operator::{self, DisconnectCommand};
 use auth::password;
+use authorization::Loaded;
 use cli::{Arguments, CliCommand, Invocation};
-use config::{Ceiling, Config, Effective, Notice, Origin};
+use config::{Ceiling, Config, ConfigError, Effective, Notice, Origin};
 use error::StartupError;
 use net::listen;
 use observe::memory_log::MemoryLog;
@@ -38,6 +40,7 @@ use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::terminal::Terminal;
 use process::{logging, open_files, systemd};
+use shard::control::Shards;
 use shard::{cores, placement_key, thread};
 
 /// glibc's allocator keeps what a burst took, and gives it back only by a call that holds up every shard for as long as it takes.
@@ -86,15 +89,21 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 password::command::run(arguments, effective.file.as_deref(), &effective.config.data_dir)
             })
         }
-        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
+        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
+            serve(effective, || {
+                let effective = Effective::load(file, flags)?;
+                Ok(authorization::load(&effective)?.map(Loaded::share))
+            })
+        }),
     }
 }
 
-/// Serves until a signal says to stop.
-fn serve(effective: Effective) -> Result<(), StartupError> {
-    if effective.config.rules.is_some() {
-        return Err(StartupError::RulesUnenforced);
-    }
+/// Serves until a signal says to stop. `read_rules` reads the rules about topics again.
+fn serve(
+    effective: Effective,
+    read_rules: impl Fn() -> Result<Option<SharedRules>, Vec<ConfigError>>,
+) -> Result<(), StartupError> {
+    let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
@@ -115,7 +124,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
-    let shards = thread::start(&config, shard_count, permits, key, sessions, &writer.feed())?;
+    let shards =
+        thread::start(&config, shard_count, permits, (key, sessions), rules.as_ref(), &writer.feed())?;
     let mut sys_topics = SysTopics::start();
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -141,10 +151,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             log.report_dropped();
         }
         Due::Disconnect(command) => shards.disconnect(command),
-        Due::Reload => warn!(
-            "SIGHUP: this version cannot reload its configuration; a restart applies changes \
-             (systemctl restart mqtt-broker)"
-        ),
+        Due::Reload => reload(&shards, read_rules()),
     });
 
     drop(commands);
@@ -155,6 +162,25 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// Puts the rules that were read again into force. If they have a fault, those before stay.
+fn reload(shards: &Shards, rules: Result<Option<SharedRules>, Vec<ConfigError>>) {
+    match rules {
+        Ok(rules) => {
+            shards.change_rules(rules.as_ref());
+            info!(
+                rules = rules.is_some(),
+                "SIGHUP: the rules about topics were read again; this version cannot reload other keys, and a restart applies \
+                 their changes (systemctl restart mqtt-broker)"
+            );
+        }
+        Err(errors) => {
+            for error in errors {
+                warn!(%error, "SIGHUP: nothing was changed, because the configuration has an error");
+            }
+        }
+    }
 }
 
 /// Logs where the configuration comes from, and what of it the operator should know.

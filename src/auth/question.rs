@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use engine::{AuthenticationStep, ConnectionId, Instant, NO_RULES, UserGrant, Verdict};
+use engine::{AuthenticationStep, ConnectionId, Instant, UserGrant, Verdict};
 use wire::ReasonCode;
 use zeroize::Zeroizing;
 
@@ -113,8 +113,8 @@ pub(crate) enum Answer {
 pub(crate) struct OwnedGrant {
     /// The name of the user; `None` for an anonymous client.
     pub(crate) user: Option<Box<str>>,
-    /// The number of the user's set of roles, or [`NO_RULES`].
-    pub(crate) rules: u32,
+    /// Roles beside those of the user, such as a token's.
+    pub(crate) roles: Vec<Box<str>>,
     /// The client identifier that the user is bound to.
     pub(crate) client_id_must_be: Option<Box<str>>,
     /// The time until the grant ends; `None`: it does not.
@@ -124,7 +124,7 @@ pub(crate) struct OwnedGrant {
 impl Default for OwnedGrant {
     /// The grant of an anonymous client without rules.
     fn default() -> Self {
-        Self { user: None, rules: NO_RULES, client_id_must_be: None, lifetime: None }
+        Self { user: None, roles: Vec::new(), client_id_must_be: None, lifetime: None }
     }
 }
 
@@ -137,9 +137,10 @@ impl Answer {
             Self::Success { data, grant } => {
                 let lifetime_ms =
                     |lifetime: Duration| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+                let roles: Vec<&str> = grant.roles.iter().map(AsRef::as_ref).collect();
                 let grant = UserGrant {
                     user: grant.user.as_deref(),
-                    rules: grant.rules,
+                    roles: &roles,
                     client_id_must_be: grant.client_id_must_be.as_deref(),
                     expires_at: grant.lifetime.map(|lifetime| now.plus_ms(lifetime_ms(lifetime))),
                 };
@@ -186,7 +187,7 @@ mod tests {
         let answer = |lifetime| {
             let grant = OwnedGrant {
                 user: Some("ann".into()),
-                rules: 7,
+                roles: vec!["operator".into()],
                 client_id_must_be: Some("a".into()),
                 lifetime,
             };
@@ -198,7 +199,7 @@ mod tests {
             answer(lifetime).pass(now, |verdict| {
                 let grant = UserGrant {
                     user: Some("ann"),
-                    rules: 7,
+                    roles: &["operator"],
                     client_id_must_be: Some("a"),
                     expires_at: expires_ms.map(Instant::from_ms),
                 };

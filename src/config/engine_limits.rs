@@ -5,11 +5,13 @@ use engine::Limits;
 use wire::QoS;
 
 use super::Config;
+use super::rules::{DeniedPublish, DeniedSubscribe};
 use crate::auth::TEST_METHOD;
 
 impl Config {
     /// Limits for the engine of one shard. Limits of the process are divided among `shard_count` shards.
     pub(crate) fn engine_limits(&self, shard_count: u16) -> Limits {
+        let rules = self.rules.as_ref().map(|rules| rules.table.clone()).unwrap_or_default();
         Limits {
             packet_bytes_max: self.packet_bytes_max,
             connect_bytes_max: self.connect_bytes_max,
@@ -52,6 +54,8 @@ impl Config {
             redirect: self.redirect,
             authentication_methods: if self.test_authentication { vec![TEST_METHOD.into()] } else { vec![] },
             authentication_bytes_max: self.authentication_bytes_max,
+            denied_publish_closes: rules.denied_publish == DeniedPublish::Disconnect,
+            denied_subscribe_accepted: rules.denied_subscribe == DeniedSubscribe::Accept,
             tell_shard: self.tell_shard,
             ..Limits::default()
         }

@@ -18,6 +18,7 @@ mod notices;
 mod publish;
 mod receive;
 mod replay;
+mod rules;
 mod shedding;
 mod snapshot;
 mod subscribe;
@@ -47,6 +48,7 @@ use crate::mesh::topology::Topology;
 use crate::notice::LongMatch;
 use crate::publish::Delivery;
 use crate::retained::Retained;
+use crate::rules_in_force::RulesInForce;
 use crate::session::snapshot::SessionRecord;
 use crate::shared::Shared;
 use crate::timer::Timers;
@@ -78,6 +80,7 @@ pub struct Engine {
     endings: Vec<Ending>,
     /// Units of work that the last call did.
     step_work: u32,
+    rules: Option<Box<RulesInForce>>,
     rooms: Rooms,
 }
 
@@ -108,6 +111,8 @@ struct Rooms {
     /// Bytes that the host holds for its connections.
     host_bytes: u64,
     pressure: Pressure,
+    /// The slot of the session that the sweep comes to next, after a change of the rules.
+    sweep_at: Option<u32>,
     shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
@@ -142,6 +147,7 @@ impl Engine {
             stop_at: None,
             host_bytes: 0,
             pressure: Pressure::new(&limits),
+            sweep_at: None,
             shedding: Shedding::default(),
             quiet: false,
             stopping: false,
@@ -153,6 +159,7 @@ impl Engine {
             held: Held::default(),
             endings: Vec::new(),
             step_work: 0,
+            rules: None,
             rooms,
         }
     }
@@ -207,6 +214,9 @@ impl Engine {
     /// between two packets when credit is short, or when the step has done its share of work. Names of an earlier generation are
     /// counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
+        if let Event::Rules(rules) = event {
+            self.change_rules(now, rules, actions);
+        }
         let (rooms, mut turn) = self.turn(now, actions);
         let turn = &mut turn;
         let mut consumed = Consumed::of(0);
@@ -224,6 +234,7 @@ impl Engine {
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
+            Event::Rules(_) => rooms.begin_sweep(),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();
@@ -233,6 +244,9 @@ impl Engine {
         }
         rooms.end_step(turn);
         self.step_work = turn.work();
+        if matches!(event, Event::Tick) {
+            self.end_sweep();
+        }
         consumed
     }
 
@@ -243,6 +257,7 @@ impl Engine {
         let idle = retained.is_idle()
             && backlog.is_empty()
             && self.rooms.stop_at.is_none()
+            && self.rooms.sweep_at.is_none()
             && delivery.messages.is_tidy()
             && !delivery.has_unfinished()
             && !self.rooms.may_reassign()
@@ -372,9 +387,10 @@ impl Engine {
     }
 
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
-        let Self { limits, counters, timers, held, endings, rooms, .. } = self;
+        let Self { limits, counters, timers, held, endings, rules, rooms, .. } = self;
         let mut turn = Turn::new(now, limits, actions, (counters, held), timers, endings);
         turn.set_outbox_bytes_max(rooms.pressure.outbox_bytes_max());
+        turn.set_rules(rules.as_deref(), rooms.sweep_at.is_some());
         (rooms, turn)
     }
 }

@@ -25,6 +25,7 @@ mod message;
 mod notice;
 mod publish;
 mod retained;
+mod rules_in_force;
 mod session;
 mod shared;
 mod timer;
@@ -50,5 +51,6 @@ pub use memory::{Budget, Elsewhere, MemoryKind, MemoryLevel, MemoryReport, Memor
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};
 pub use notice::{LongMatch, NOTICE_TEXT_BYTES_MAX, Notice};
+pub use rules_in_force::SharedRules;
 pub use session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
-pub use session::user::{NO_RULES, UserGrant};
+pub use session::user::UserGrant;

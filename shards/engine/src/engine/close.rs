@@ -178,6 +178,7 @@ impl Rooms {
         };
         turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
         let will = self.delivery.sessions.begin_end(turn, id);
+        let will = will.filter(|will| self.may_publish_will(turn, id, will));
         // While a fan-out is under way, no subscription is removed.
         if self.backlog.has_fan_out() || !self.give_up(turn, id) {
             // Its groups count it no more, though it still is a member of some.

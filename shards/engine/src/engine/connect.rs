@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
+use rules::Names;
 use wire::ProtocolVersion;
 use wire::packet::Connect;
 
@@ -19,6 +20,8 @@ use crate::connection::connect::{
 };
 use crate::connection::{Admission, Close};
 use crate::memory::Budget;
+use crate::rules_in_force::AccessFault;
+use crate::session::access::Access;
 use crate::session::user::UserGrant;
 use crate::session::will::Will;
 use crate::turn::Turn;
@@ -174,6 +177,8 @@ impl Rooms {
             return Err(self.refuse(turn, id, connect, Cause::TooManySessions));
         }
 
+        let access = Self::access_of(turn, (client_id, connect), grant);
+        let access = access.map_err(|cause| self.refuse(turn, id, connect, cause))?;
         let old = known.and_then(|known| self.delivery.sessions.get(known)?.connection());
         if old.is_some_and(|old| self.is_older(id, old, turn.now)) {
             return Err(self.refuse(turn, id, connect, Cause::Superseded));
@@ -197,6 +202,7 @@ impl Rooms {
         assert!(present.is_none() || !connect.clean_start);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
+        self.delivery.sessions.set_access(session, access);
         self.note_connected(turn, id, connect, client_id, present.is_some());
 
         // 3.1 has no such flag: the byte is reserved there.
@@ -206,6 +212,26 @@ impl Rooms {
         let ack = PendingAck::ConnAck(connack.into_boxed_slice());
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
+    }
+
+    /// The standing of a client before the rules; `None` without rules.
+    fn access_of(
+        turn: &Turn<'_>,
+        (client_id, connect): (&str, &Connect<'_>),
+        grant: Option<&UserGrant<'_>>,
+    ) -> Result<Option<Box<Access>>, Cause> {
+        let Some(rules) = turn.rules() else { return Ok(None) };
+        let grant = grant.unwrap_or(&UserGrant::NOBODY);
+        let names = Names { client_id, user: grant.user.unwrap_or_default() };
+        let standing = rules.admit(names, grant.roles).map_err(|fault| match fault {
+            AccessFault::Roles(_) => Cause::RolesForbidden,
+            AccessFault::Name(_) => Cause::NameForbidden,
+        })?;
+        let will = connect.will.as_ref();
+        if will.is_some_and(|will| !rules.may_publish(standing, names, will.topic.as_str())) {
+            return Err(Cause::WillForbidden);
+        }
+        Ok(Some(Box::new(Access::new(names.user, standing))))
     }
 
     /// Whether a connection came before another one.
