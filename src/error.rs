@@ -15,7 +15,6 @@ use crate::process::open_files;
 
 /// The error of a command on users without a password file.
 const NO_PASSWORD_FILE: &str = "there is no configuration file beside which the password file would be; name the password file with --file FILE";
-const RULES_UNENFORCED: &str = "the configuration has rules about topics, which this version can check (`mqtt-broker rules check`) and does not enforce yet; remove [rules], [role.NAME] and [user.NAME] to start";
 
 /// An error that only the operator can remove.
 #[derive(Debug)]
@@ -59,8 +58,6 @@ pub(crate) enum StartupError {
         /// What it must be.
         kind: &'static str,
     },
-    /// The configuration has rules, which this version does not enforce.
-    RulesUnenforced,
     /// A question was answered with a refusal, which was printed.
     Refused,
     /// Another process listens on this address.
@@ -210,8 +207,7 @@ impl StartupError {
             | Self::ForeignFlag { .. }
             | Self::Import { .. }
             | Self::Listener { .. }
-            | Self::Argument { .. }
-            | Self::RulesUnenforced => ExitCode::from(2),
+            | Self::Argument { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -241,7 +237,6 @@ impl fmt::Display for StartupError {
             Self::Listener { listener, reason } => write!(f, "the listener {listener} {reason}"),
             Self::Argument { text, kind } => write!(f, "{text:?} is no {kind} of MQTT"),
             Self::Refused => f.write_str("refused"),
-            Self::RulesUnenforced => f.write_str(RULES_UNENFORCED),
             Self::AddressInUse(address) => address_in_use(f, *address),
             Self::AddressUnavailable(address) => address_unavailable(f, *address),
             Self::InterfaceMissing { address, error } => write!(

@@ -21,13 +21,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select, tick};
+use engine::SharedRules;
 use tracing::{info, warn};
 
 use admin::health;
 use admin::operator::{self, DisconnectCommand};
 use auth::password;
+use authorization::Loaded;
 use cli::{Arguments, CliCommand, Invocation};
-use config::{Ceiling, Config, Effective, Notice, Origin};
+use config::{Ceiling, Config, ConfigError, Effective, Notice, Origin};
 use error::StartupError;
 use net::layers::ListenerLayers;
 use net::listen;
@@ -91,15 +93,21 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
-        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
+        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
+            serve(effective, || {
+                let effective = Effective::load(file, flags)?;
+                Ok(authorization::load(&effective)?.map(Loaded::share))
+            })
+        }),
     }
 }
 
-/// Serves until a signal says to stop.
-fn serve(effective: Effective) -> Result<(), StartupError> {
-    if effective.config.rules.is_some() {
-        return Err(StartupError::RulesUnenforced);
-    }
+/// Serves until a signal says to stop. `read_rules` reads the rules about topics again.
+fn serve(
+    effective: Effective,
+    read_rules: impl Fn() -> Result<Option<SharedRules>, Vec<ConfigError>>,
+) -> Result<(), StartupError> {
+    let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
@@ -123,8 +131,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
-    let shared = thread::Shared { permits, layers };
-    let shards = thread::start(&config, shard_count, shared, key, sessions, &writer.feed())?;
+    let shared = thread::Shared { permits, layers, rules };
+    let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed())?;
     let mut sys_topics = SysTopics::start();
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -151,7 +159,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             rotation.second();
         }
         Due::Disconnect(command) => shards.disconnect(command),
-        Due::Reload => reload(&mut rotation, &shards),
+        Due::Reload => reload(&mut rotation, &shards, read_rules()),
     });
 
     drop(commands);
@@ -165,14 +173,26 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     written
 }
 
-/// Reads the files again that may change while the broker runs.
-fn reload(rotation: &mut Rotation, shards: &Shards) {
+/// Reads the files again that may change while the broker runs, and puts the rules that were read again into force. If these have a
+/// fault, those before stay.
+fn reload(rotation: &mut Rotation, shards: &Shards, rules: Result<Option<SharedRules>, Vec<ConfigError>>) {
     rotation.look();
     shards.read_users();
-    warn!(
-        "SIGHUP: the files of TLS, users and keys are read again; this version cannot reload the rest of its configuration, \
-         whose changes a restart applies (systemctl restart mqtt-broker)"
-    );
+    match rules {
+        Ok(rules) => {
+            shards.change_rules(rules.as_ref());
+            warn!(
+                rules = rules.is_some(),
+                "SIGHUP: the rules about topics and the files of TLS, users and keys are read again; this version cannot reload \
+                 the rest of its configuration, whose changes a restart applies (systemctl restart mqtt-broker)"
+            );
+        }
+        Err(errors) => {
+            for error in errors {
+                warn!(%error, "SIGHUP: the rules stay as they are, because the configuration has an error");
+            }
+        }
+    }
 }
 
 /// Logs where the configuration comes from, and what of it the operator should know.

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use engine::{Instant, NO_RULES};
+use engine::Instant;
 use tracing::debug;
 use wire::ReasonCode;
 use zeroize::Zeroizing;
@@ -245,11 +245,10 @@ impl Methods {
 
     /// The answer that lets a user in.
     pub(super) fn success(data: Vec<u8>, identity: Identity) -> Answer {
-        let Identity { user, roles: _, lifetime } = identity;
+        let Identity { user, roles, lifetime } = identity;
         let grant = OwnedGrant {
             user: user.map(String::into_boxed_str),
-            rules: NO_RULES,
-            rules_name_client_id: false,
+            roles: roles.into_iter().map(String::into_boxed_str).collect(),
             client_id_must_be: None,
             lifetime,
         };

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use engine::{AuthenticationStep, ConnectionId, Instant, NO_RULES, UserGrant, Verdict};
+use engine::{AuthenticationStep, ConnectionId, Instant, UserGrant, Verdict};
 use wire::ReasonCode;
 use zeroize::Zeroizing;
 
@@ -113,10 +113,8 @@ pub(crate) enum Answer {
 pub(crate) struct OwnedGrant {
     /// The name of the user; `None` for an anonymous client.
     pub(crate) user: Option<Box<str>>,
-    /// The number of the user's set of roles, or [`NO_RULES`].
-    pub(crate) rules: u32,
-    /// Whether that set names the client identifier.
-    pub(crate) rules_name_client_id: bool,
+    /// Roles beside those of the user, such as a token's.
+    pub(crate) roles: Vec<Box<str>>,
     /// The client identifier that the user is bound to.
     pub(crate) client_id_must_be: Option<Box<str>>,
     /// The time until the grant ends; `None`: it does not.
@@ -126,13 +124,7 @@ pub(crate) struct OwnedGrant {
 impl Default for OwnedGrant {
     /// The grant of an anonymous client without rules.
     fn default() -> Self {
-        Self {
-            user: None,
-            rules: NO_RULES,
-            rules_name_client_id: false,
-            client_id_must_be: None,
-            lifetime: None,
-        }
+        Self { user: None, roles: Vec::new(), client_id_must_be: None, lifetime: None }
     }
 }
 
@@ -145,10 +137,10 @@ impl Answer {
             Self::Success { data, grant } => {
                 let lifetime_ms =
                     |lifetime: Duration| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+                let roles: Vec<&str> = grant.roles.iter().map(AsRef::as_ref).collect();
                 let grant = UserGrant {
                     user: grant.user.as_deref(),
-                    rules: grant.rules,
-                    rules_name_client_id: grant.rules_name_client_id,
+                    roles: &roles,
                     client_id_must_be: grant.client_id_must_be.as_deref(),
                     expires_at: grant.lifetime.map(|lifetime| now.plus_ms(lifetime_ms(lifetime))),
                 };
@@ -195,8 +187,7 @@ mod tests {
         let answer = |lifetime| {
             let grant = OwnedGrant {
                 user: Some("ann".into()),
-                rules: 7,
-                rules_name_client_id: true,
+                roles: vec!["operator".into()],
                 client_id_must_be: Some("a".into()),
                 lifetime,
             };
@@ -208,8 +199,7 @@ mod tests {
             answer(lifetime).pass(now, |verdict| {
                 let grant = UserGrant {
                     user: Some("ann"),
-                    rules: 7,
-                    rules_name_client_id: true,
+                    roles: &["operator"],
                     client_id_must_be: Some("a"),
                     expires_at: expires_ms.map(Instant::from_ms),
                 };

@@ -7,6 +7,7 @@ mod lines;
 use std::fs;
 use std::path::PathBuf;
 
+use engine::SharedRules;
 use rules::{Access, Kind, Origin as Place, RulesBuilder};
 
 use crate::config::rules::{RoleConfig, RuleDefault, RulesConfig};
@@ -26,6 +27,11 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// The rules, for all shards.
+    pub(crate) fn share(self) -> SharedRules {
+        SharedRules::new(self.rules)
+    }
+
     /// The file of an origin.
     fn file(&self, place: Place) -> &PathBuf {
         &self.files[place.file as usize]

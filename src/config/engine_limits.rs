@@ -5,6 +5,7 @@ use engine::{Limits, ListenerLimits};
 use wire::QoS;
 
 use super::auth::JwtFrom;
+use super::rules::{DeniedPublish, DeniedSubscribe};
 use super::{Config, ListenerConfig};
 use crate::auth::{JWT_METHOD, SCRAM_METHOD, TEST_METHOD};
 
@@ -21,6 +22,7 @@ impl Config {
 
     /// Limits for the engine of one shard. Limits of the process are divided among `shard_count` shards.
     pub(crate) fn engine_limits(&self, shard_count: u16) -> Limits {
+        let rules = self.rules.as_ref().map(|rules| rules.table.clone()).unwrap_or_default();
         Limits {
             packet_bytes_max: self.packet_bytes_max,
             connect_bytes_max: self.connect_bytes_max,
@@ -65,6 +67,8 @@ impl Config {
             session_owner: self.session_owner,
             authentication_methods: self.authentication_methods(),
             authentication_bytes_max: self.authentication_bytes_max,
+            denied_publish_closes: rules.denied_publish == DeniedPublish::Disconnect,
+            denied_subscribe_accepted: rules.denied_subscribe == DeniedSubscribe::Accept,
             tell_shard: self.tell_shard,
             ..Limits::default()
         }

@@ -100,6 +100,14 @@ shard_totals! {
     retained_refused,
     /// Publishes to topics that clients must not publish to.
     publishes_denied,
+    /// Publishes that the rules forbid to their clients.
+    publishes_forbidden,
+    /// Subscriptions that the rules forbid.
+    subscriptions_forbidden,
+    /// Wills that the rules had come to forbid.
+    wills_forbidden,
+    /// Messages that a session subscribes to and may not read.
+    reads_denied,
     /// Nodes of the topic tree that publishes visited.
     topic_nodes_visited,
     /// Publishes that visited at least 512 of them.

@@ -155,6 +155,10 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/bytes/sent", sums.payload_bytes_sent);
     add("publish/messages/refused/no_room", sums.publishes_refused);
     add("publish/messages/refused/not_authorized", sums.publishes_denied);
+    add("publish/messages/refused/forbidden", sums.publishes_forbidden);
+    add("publish/messages/refused/will_forbidden", sums.wills_forbidden);
+    add("publish/messages/unreadable", sums.reads_denied);
+    add("subscriptions/refused/forbidden", sums.subscriptions_forbidden);
     add("publish/nodes_visited", sums.topic_nodes_visited);
     add("publish/long_matches", sums.long_matches);
     add("clients/closed_for_memory", sums.closed[CauseGroup::Memory.index()]);

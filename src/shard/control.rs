@@ -1,6 +1,6 @@
 //! The control plane's handle on the shards. Requests go through a bounded channel and a doorbell; counters come back
 //! through shared memory.
-//! Only the request to stop waits for room in the channel. Any other request that finds no room is dropped: it is
+//! Only a change of the rules and the request to stop wait for room in the channel. Any other request that finds no room is dropped: it is
 //! repeated by its interval, or its sender reports that the shard is busy.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::Topology;
+use engine::{SharedRules, Topology};
 
 use super::cores::ThreadId;
 use super::gauges::Gauges;
@@ -35,6 +35,8 @@ pub(crate) enum Control {
     Publish(Vec<SysMessage>),
     /// Close the connection of a client whose session lives on this shard.
     Disconnect(DisconnectCommand),
+    /// Put these rules about topics into force; `None`: everything is allowed.
+    Rules(Option<SharedRules>),
     /// Export the records of persistent sessions, if they changed.
     ExportSubscriptions,
     /// Accept no more packets from clients, and answer whether no message is in flight to or from this shard.
@@ -103,6 +105,14 @@ impl Shards {
     /// Requests the records of persistent sessions that changed.
     pub(crate) fn export_subscriptions(&self) {
         self.request_all(|| Control::ExportSubscriptions);
+    }
+
+    /// Puts rules about topics into force on every shard. A change must not be lost, so it waits for room.
+    pub(crate) fn change_rules(&self, rules: Option<&SharedRules>) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let _ = thread.control.send(Control::Rules(rules.cloned()));
+            self.doorbells.ring(shard);
+        }
     }
 
     /// Closes the connection of a client on the shard where its session lives. A command that finds no room is

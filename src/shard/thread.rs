@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{Engine, Entropy, Limits, SessionRecord, Topology};
+use engine::{Actions, Engine, Entropy, Event, Limits, SessionRecord, SharedRules, Topology};
 use tracing::{debug, error, info, warn};
 
 use super::control::{Control, REQUESTS_MAX, Shards, Thread};
@@ -28,6 +28,8 @@ use crate::process::clock::Clock;
 pub(crate) struct Shared {
     pub(crate) permits: ConnectionPermits,
     pub(crate) layers: ListenerLayers,
+    /// The rules about topics that are in force from the start.
+    pub(crate) rules: Option<SharedRules>,
 }
 
 /// Report of a shard's thread after its runtime has started.
@@ -43,7 +45,7 @@ type StartReport = Receiver<Result<Started, StartupError>>;
 type Starting = (Sender<Control>, Gauges, JoinHandle<()>, StartReport);
 
 /// Binds the listeners, starts a thread for each shard, and waits until all shards serve. `key` assigns the restored
-/// `sessions`, and later all clients, to shards.
+/// `sessions`, and later all clients, to shards. `rules` about topics are in force from the start.
 ///
 /// # Errors
 /// The first error that keeps a shard from serving.
@@ -54,8 +56,7 @@ pub(crate) fn start(
     config: &Config,
     shard_count: u16,
     shared: Shared,
-    key: Entropy,
-    sessions: Vec<SessionRecord>,
+    (key, sessions): (Entropy, Vec<SessionRecord>),
     feed: &Feed,
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
@@ -77,6 +78,9 @@ pub(crate) fn start(
     for (own, (((port, listeners), backend), authenticator)) in (0..shard_count).zip(resources) {
         let limits = limits(config, shard_count);
         let mut engine = new_engine(config, limits.clone(), Topology { own, shard_count, key }, clock)?;
+        if let Some(rules) = &shared.rules {
+            let _nothing = engine.step(clock.now(), Event::Rules(Some(rules)), &mut Actions::new());
+        }
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();

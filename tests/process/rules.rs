@@ -1,7 +1,12 @@
-//! `mqtt-broker rules check`: the rules of a configuration, and the line that decides.
+//! Rules about topics: `mqtt-broker rules check`, and a running broker that keeps to them.
 
-use crate::harness::broker::{Directory, command_in};
+use rustix::process::Signal;
+
+use crate::harness::broker::{Broker, Directory, Io, Setup, command_in};
+use crate::harness::packet::{Connect, Properties, Publish, Version};
+use crate::harness::peer::Peer;
 use crate::harness::process::{Finished, run};
+use crate::harness::time::{Deadline, PATIENCE};
 
 const CONFIGURATION: &str = r#"
 [rules]
@@ -103,4 +108,74 @@ fn without_rules_everything_is_allowed() {
     let finished = check(&directory, &["bob", "c1", "publish", "a"]);
     assert_eq!(finished.status.code(), Some(0));
     assert!(finished.output.contains("allow: there are no rules"), "{}", finished.output);
+}
+
+/// A device that publishes and a watcher that reads, by rules that name nobody.
+fn acl(publish: &str) -> String {
+    format!(
+        "topic write {publish}\ntopic read up/#\ntopic read $SYS/#\npattern write will/%c\ntopic read will/#\n"
+    )
+}
+
+#[test]
+fn a_running_broker_keeps_to_its_rules_and_reads_them_again() {
+    for io in Io::EACH {
+        let directory = Directory::new();
+        directory.write("acl", &acl("up/#"));
+        let setup = Setup { io, config: "[rules]\nacl_file = \"acl\"\n", flags: &["--shards", "3"] };
+        let mut broker = Broker::start_in(directory, &setup);
+        let address = broker.address();
+        let mut watcher = Peer::connect(address, &Connect::new(Version::V5, "watcher"));
+        assert_eq!(watcher.subscribe("up/#", 1), 1);
+        assert_eq!(watcher.subscribe("will/+", 1), 1);
+        assert_eq!(watcher.subscribe("down/#", 1), 0x87);
+        assert_eq!(watcher.subscribe("#", 1), 1, "in part");
+        let mut old = Peer::connect(address, &Connect::new(Version::V3_1_1, "old"));
+        assert_eq!(old.subscribe("down/#", 1), 0x80);
+        // Several, so that some live on another shard than the watcher.
+        for number in 0..4 {
+            let id = format!("device-{number}");
+            let will = format!("will/{id}");
+            let connect = Connect::new(Version::V5, &id);
+            let mut device =
+                Peer::connect(address, &connect.clone().with_will(&will, b"gone", Properties::new()));
+            assert_eq!(device.publish(&Publish::new("up/t", 1, b"21")), 0);
+            assert_eq!(device.publish(&Publish::new("down/t", 1, b"no")), 0x87);
+            let message = watcher.next_message();
+            assert_eq!((&*message.topic, &*message.payload), ("up/t", &b"21"[..]));
+            device.ping();
+            device.vanish();
+            assert_eq!(watcher.next_message().topic, will);
+            let (_, refused) =
+                Peer::try_connect(address, &connect.with_will("will/other", b"gone", Properties::new()));
+            assert_eq!(refused, 0x87);
+        }
+        assert_eq!(old.publish(&Publish::new("down/t", 2, b"acknowledged and forgotten")), 0);
+
+        let mut device = Peer::connect(address, &Connect::new(Version::V5, "device"));
+        broker.directory().write("acl", &acl("other/#"));
+        broker.process().signal(Signal::HUP);
+        broker.process().wait_for(0, "the rules", |line| line.contains("rules about topics were read again"));
+        await_reason(&mut device, 0x87);
+        // A fault keeps the rules that are in force.
+        broker.directory().write("acl", "topic sometimes up/#\n");
+        broker.process().signal(Signal::HUP);
+        broker
+            .process()
+            .wait_for(0, "the fault", |line| line.contains("acl, line 1") && line.contains("SIGHUP"));
+        assert_eq!(device.publish(&Publish::new("up/t", 1, b"22")), 0x87);
+        broker.directory().write("acl", &acl("up/#"));
+        broker.process().signal(Signal::HUP);
+        await_reason(&mut device, 0);
+        assert_eq!(watcher.next_message().topic, "up/t");
+        broker.stop();
+    }
+}
+
+/// Publishes until every shard has the rules that answer so.
+fn await_reason(device: &mut Peer, reason: u8) {
+    let deadline = Deadline::after(PATIENCE);
+    while device.publish(&Publish::new("up/t", 1, b"22")) != reason {
+        assert!(deadline.remaining().is_some(), "the rules are not in force");
+    }
 }

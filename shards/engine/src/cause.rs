@@ -107,6 +107,8 @@ groups! {
     Memory => "memory", Broker;
     /// The client failed to authenticate.
     Authentication => "authentication", Broker;
+    /// The client did what the rules about topics forbid.
+    Forbidden => "forbidden", Broker;
     /// `mqtt-broker disconnect`.
     Operator => "operator", Operator;
     /// The broker stops.
@@ -254,6 +256,8 @@ causes! {
     ServerPacket => ProtocolError, ProtocolError, "a packet came that only a server may send";
     /// An acknowledgement that fits nothing under way [MQTT-4.3.3-4].
     OutOfStage => ProtocolError, ProtocolError, "an acknowledgement does not fit the QoS handshake that it names";
+    /// See `Limits::denied_publish_closes`.
+    PublishForbidden => Forbidden, NotAuthorized, "the client published to a topic that the rules forbid to it";
     /// [MQTT-3.1.2-30] [MQTT-4.12.0-7]
     UnexpectedAuth => ProtocolError, ProtocolError, "AUTH or another packet came where authentication does not allow it";
     /// [3.14.2.2.2]
@@ -352,6 +356,13 @@ causes! {
     /// See `Limits::assigned_client_ids` [MQTT-3.1.3-8].
     ClientIdMissing => ClientId, ClientIdentifierNotValid,
         "the client identifier is empty and none is assigned; set one, or clean session with MQTT 3.1.1";
+    /// The rules have a placeholder for it.
+    NameForbidden => ClientId, ClientIdentifierNotValid,
+        "a rule of this client has a placeholder, and the client identifier or user name is empty or contains /, + or #";
+    /// See `rules::SetFault`.
+    RolesForbidden => Limit, QuotaExceeded, "the client has more roles than are allowed";
+    /// The rules forbid its topic.
+    WillForbidden => Will, NotAuthorized, "the client may not publish to the topic of its will";
     /// The topic belongs to the broker.
     WillDenied => Will, NotAuthorized, "the topic of the will is one of the broker's own";
     /// See `Limits::topic_levels_max`.

@@ -31,11 +31,13 @@ pub enum DropReason {
     Reassigned,
     /// QoS 0 taken back from the outbox of a slow reader, because memory was short.
     Memory,
+    /// The rules came to forbid it to the client while it waited.
+    Denied,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Expired,
         Self::QueueFull,
         Self::OutboxFull,
@@ -47,6 +49,7 @@ impl DropReason {
         Self::NoMember,
         Self::Reassigned,
         Self::Memory,
+        Self::Denied,
     ];
 
     /// Position in [`DropReason::ALL`] and in [`Counters::dropped`].
@@ -69,6 +72,7 @@ impl DropReason {
             Self::Refused => "refused",
             Self::NoMember => "no_member",
             Self::Reassigned => "moved",
+            Self::Denied => "denied",
             Self::Memory => "memory",
         }
     }
@@ -105,6 +109,14 @@ pub struct Counters {
     pub partial_packets_refused: u64,
     /// Publishes of clients to the broker's own topics, which clients may not write.
     pub publishes_denied: u64,
+    /// Publishes of clients that the rules forbid.
+    pub publishes_forbidden: u64,
+    /// Subscriptions that the rules forbid.
+    pub subscriptions_forbidden: u64,
+    /// Wills that were due and that the rules forbid by then.
+    pub wills_forbidden: u64,
+    /// Messages that matched a subscription of a session that may not read them. They are never owed, so no ledger has them.
+    pub reads_denied: u64,
     /// Publishes that matched no subscription.
     pub publishes_unmatched: u64,
     /// Nodes of the topic tree that publishes visited; none where the match cache knew the topic.

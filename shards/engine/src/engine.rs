@@ -19,6 +19,7 @@ mod ownership;
 mod publish;
 mod receive;
 mod replay;
+mod rules;
 mod shedding;
 mod snapshot;
 mod subscribe;
@@ -47,6 +48,7 @@ use crate::mesh::topology::Topology;
 use crate::notice::LongMatch;
 use crate::publish::Delivery;
 use crate::retained::Retained;
+use crate::rules_in_force::RulesInForce;
 use crate::session::snapshot::SessionRecord;
 use crate::shared::Shared;
 use crate::timer::Timers;
@@ -78,6 +80,9 @@ pub struct Engine {
     endings: Vec<Ending>,
     /// Units of work that the last call did.
     step_work: u32,
+    rules: Option<Box<RulesInForce>>,
+    /// Counts the changes of the rules.
+    rules_generation: u32,
     rooms: Rooms,
 }
 
@@ -108,6 +113,8 @@ struct Rooms {
     /// Bytes that the host holds for its connections.
     host_bytes: u64,
     pressure: Pressure,
+    /// The slot of the session that the sweep comes to next, after a change of the rules.
+    sweep_at: Option<u32>,
     shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
@@ -142,6 +149,7 @@ impl Engine {
             stop_at: None,
             host_bytes: 0,
             pressure: Pressure::new(&limits),
+            sweep_at: None,
             shedding: Shedding::default(),
             quiet: false,
             stopping: false,
@@ -153,6 +161,8 @@ impl Engine {
             held: Held::default(),
             endings: Vec::new(),
             step_work: 0,
+            rules: None,
+            rules_generation: 0,
             rooms,
         }
     }
@@ -207,6 +217,9 @@ impl Engine {
     /// between two packets when credit is short, or when the step has done its share of work. Names of an earlier generation are
     /// counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
+        if let Event::Rules(rules) = event {
+            self.change_rules(now, rules, actions);
+        }
         let (rooms, mut turn) = self.turn(now, actions);
         let turn = &mut turn;
         let mut consumed = Consumed::of(0);
@@ -226,6 +239,7 @@ impl Engine {
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
             Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
             Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),
+            Event::Rules(_) => rooms.begin_sweep(),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();
@@ -235,6 +249,9 @@ impl Engine {
         }
         rooms.end_step(turn);
         self.step_work = turn.work();
+        if matches!(event, Event::Tick) {
+            self.end_sweep();
+        }
         consumed
     }
 
@@ -245,6 +262,7 @@ impl Engine {
         let idle = retained.is_idle()
             && backlog.is_empty()
             && self.rooms.stop_at.is_none()
+            && self.rooms.sweep_at.is_none()
             && delivery.messages.is_tidy()
             && !delivery.has_unfinished()
             && !self.rooms.may_reassign()
@@ -374,9 +392,10 @@ impl Engine {
     }
 
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
-        let Self { limits, counters, timers, held, endings, rooms, .. } = self;
+        let Self { limits, counters, timers, held, endings, rules, rooms, .. } = self;
         let mut turn = Turn::new(now, limits, actions, (counters, held), timers, endings);
         turn.set_outbox_bytes_max(rooms.pressure.outbox_bytes_max());
+        turn.set_rules(rules.as_deref(), rooms.sweep_at.is_some());
         (rooms, turn)
     }
 }

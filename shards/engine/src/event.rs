@@ -5,6 +5,7 @@ use crate::action::Batch;
 use crate::base::ids::ConnectionId;
 use crate::connection::authenticate::Verdict;
 use crate::mesh::outbound::InboundItem;
+use crate::rules_in_force::SharedRules;
 use crate::session::user::UserGrant;
 
 /// Something that happened outside the engine.
@@ -92,6 +93,9 @@ pub enum Event<'a> {
         /// The user and its rules.
         grant: &'a UserGrant<'a>,
     },
+    /// The rules about topics have changed. From now on nothing is published or delivered by those before. The host had better
+    /// wait for [`crate::Engine::is_swept`] with the next ones.
+    Rules(Option<&'a SharedRules>),
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
     /// The host is about to stop. No more packets are taken from clients, so that every acknowledged message is on its way,

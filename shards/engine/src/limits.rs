@@ -127,6 +127,11 @@ pub struct Limits {
     pub assigned_client_ids: bool,
     /// Whether a payload is checked whose format indicator says UTF-8; one that is not UTF-8 is refused with 0x99.
     pub check_payload_format: bool,
+    /// Whether a client that publishes what the rules forbid is closed; otherwise the message is refused with 0x87, and before 5.0
+    /// acknowledged and forgotten.
+    pub denied_publish_closes: bool,
+    /// Whether a subscription is accepted of which the rules forbid everything; otherwise 0x87 (5.0), or a refused SUBACK.
+    pub denied_subscribe_accepted: bool,
     /// The text before the client identifier in the Response Information of a client that requests one; "": none is sent.
     pub response_topic_prefix: Box<str>,
     /// The server that clients are referred to; "": none.
@@ -197,6 +202,8 @@ impl Default for Limits {
             maximum_qos: QoS::ExactlyOnce,
             assigned_client_ids: true,
             check_payload_format: false,
+            denied_publish_closes: false,
+            denied_subscribe_accepted: false,
             response_topic_prefix: Box::default(),
             server_reference: Box::default(),
             redirect: Redirect::Off,

@@ -10,6 +10,7 @@ use crate::cause::Cause;
 use crate::counters::Counters;
 use crate::limits::Limits;
 use crate::memory::Held;
+use crate::rules_in_force::RulesInForce;
 use crate::timer::Timers;
 
 /// Something that has to end, but not while a fan-out walks over it.
@@ -27,6 +28,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) actions: &'a mut Actions,
     pub(crate) counters: &'a mut Counters,
     pub(crate) timers: &'a mut Timers,
+    /// The rules about topics; `None`: everything is allowed.
+    rules: Option<&'a RulesInForce>,
+    /// Every message is looked at by the rules.
+    checks_all: bool,
     /// Bytes up to which an outbox takes messages: less than its limit while memory is short.
     outbox_bytes_max: u64,
     /// Where sessions note by how much they grow or shrink.
@@ -58,6 +63,8 @@ impl<'a> Turn<'a> {
             actions,
             counters,
             timers,
+            rules: None,
+            checks_all: false,
             outbox_bytes_max,
             held,
             endings,
@@ -65,6 +72,25 @@ impl<'a> Turn<'a> {
             overdraft,
             delivery_work: 0,
         }
+    }
+
+    /// Sets the rules, and whether every message is looked at by them.
+    #[inline]
+    pub(crate) fn set_rules(&mut self, rules: Option<&'a RulesInForce>, checks_all: bool) {
+        self.rules = rules;
+        self.checks_all = checks_all;
+    }
+
+    /// The rules about topics; `None`: everything is allowed.
+    #[inline]
+    pub(crate) fn rules(&self) -> Option<&'a RulesInForce> {
+        self.rules
+    }
+
+    /// Whether every message is looked at by the rules, because they have changed.
+    #[inline]
+    pub(crate) fn checks_all(&self) -> bool {
+        self.checks_all
     }
 
     /// Bytes up to which an outbox takes messages.

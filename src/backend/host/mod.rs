@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event};
+use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, SharedRules};
 use tracing::{debug, info, warn};
 
 use super::Parts;
@@ -397,6 +397,11 @@ impl<T: Endpoint> Host<T> {
             let payload = payload.as_bytes();
             let _nothing = self.step(Event::Sys { topic, payload });
         }
+    }
+
+    /// Puts rules about topics into force.
+    pub(super) fn change_rules(&self, rules: Option<&SharedRules>) {
+        let _nothing = self.step(Event::Rules(rules));
     }
 
     /// Closes the connection of a client, and answers whether there was one.

@@ -78,7 +78,8 @@ fn journal() {
 /// The inputs of the corpus must reach all of this to be useful as seeds.
 fn check_reach(counted: &[Counters]) {
     let sum = |of: &dyn Fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();
-    for reason in DropReason::ALL {
+    // The engines of these targets have no rules.
+    for reason in DropReason::ALL.iter().filter(|reason| **reason != DropReason::Denied) {
         assert!(sum(&|counters| counters.dropped[reason.index()]) > 0, "nothing dropped: {reason:?}");
     }
     assert!(sum(&|counters| counters.delivered) > 0);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
     Action, Actions, Admission, Arrival, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem,
-    Instant, LaneKind, Lend, OutboundItem, Topology,
+    Instant, LaneKind, Lend, OutboundItem, SharedRules, Topology,
 };
 
 use crate::lanes::BOTH;
@@ -71,6 +71,12 @@ impl World {
         }
         self.push_outbound(shard);
         self.flush_all(shard);
+    }
+
+    /// Puts other rules about topics into force on one shard.
+    pub fn change_rules(&mut self, shard: usize, rules: Option<&SharedRules>) {
+        self.note("rules", [shard, 0, 0, 0]);
+        self.step(shard, Event::Rules(rules));
     }
 
     fn step(&mut self, shard: usize, event: Event<'_>) -> usize {

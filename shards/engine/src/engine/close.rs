@@ -178,6 +178,7 @@ impl Rooms {
         };
         turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
         let will = self.delivery.sessions.begin_end(turn, id);
+        let will = will.filter(|will| self.may_publish_will(turn, id, will));
         // The session may be gone before its will is published.
         let user = self.delivery.sessions.user_of(id).filter(|_| will.is_some());
         self.delivery.sessions.users_mut().hold(user);

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
+use rules::Names;
 use wire::ProtocolVersion;
 use wire::packet::Connect;
 
@@ -20,6 +21,8 @@ use crate::connection::connect::{
 use crate::connection::{Admission, Close};
 use crate::memory::Budget;
 use crate::message::user_name::UserName;
+use crate::rules_in_force::AccessFault;
+use crate::session::access::Access;
 use crate::session::user::UserGrant;
 use crate::session::will::Will;
 use crate::turn::Turn;
@@ -168,7 +171,7 @@ impl Rooms {
             // Before anything changes: a client that cannot be answered must not take a session over.
             return Err(self.refuse(turn, id, connect, Cause::ConnackTooLong));
         };
-        let user = grant.map_or(UserName::NOBODY, |grant| grant.user_name(client_id));
+        let user = grant.map_or(UserName::NOBODY, |grant| grant.user_name());
         if known.is_some_and(|known| self.is_of_another(turn, known, user)) {
             return Err(self.refuse(turn, id, connect, Cause::SessionOfAnother));
         }
@@ -179,6 +182,8 @@ impl Rooms {
             return Err(self.refuse(turn, id, connect, Cause::TooManySessions));
         }
 
+        let access = Self::access_of(turn, (client_id, connect), grant);
+        let access = access.map_err(|cause| self.refuse(turn, id, connect, cause))?;
         let old = known.and_then(|known| self.delivery.sessions.get(known)?.connection());
         if old.is_some_and(|old| self.is_older(id, old, turn.now)) {
             return Err(self.refuse(turn, id, connect, Cause::Superseded));
@@ -203,6 +208,7 @@ impl Rooms {
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
         self.delivery.sessions.set_user(session, user);
+        self.delivery.sessions.set_access(session, access);
         self.note_connected(turn, id, connect, client_id, present.is_some());
 
         // 3.1 has no such flag: the byte is reserved there.
@@ -212,6 +218,26 @@ impl Rooms {
         let ack = PendingAck::ConnAck(connack.into_boxed_slice());
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
+    }
+
+    /// The user of a client and its standing before the rules; `None` for nobody without rules.
+    fn access_of(
+        turn: &Turn<'_>,
+        (client_id, connect): (&str, &Connect<'_>),
+        grant: Option<&UserGrant<'_>>,
+    ) -> Result<Option<Box<Access>>, Cause> {
+        let grant = grant.unwrap_or(&UserGrant::NOBODY);
+        let Some(rules) = turn.rules() else { return Ok(Access::of_user(grant.user)) };
+        let names = Names { client_id, user: grant.user.unwrap_or_default() };
+        let standing = rules.admit(names, grant.roles).map_err(|fault| match fault {
+            AccessFault::Roles(_) => Cause::RolesForbidden,
+            AccessFault::Name(_) => Cause::NameForbidden,
+        })?;
+        let will = connect.will.as_ref();
+        if will.is_some_and(|will| !rules.may_publish(standing, names, will.topic.as_str())) {
+            return Err(Cause::WillForbidden);
+        }
+        Ok(Some(Box::new(Access::new(names.user, standing))))
     }
 
     /// Whether a connection came before another one.

@@ -6,6 +6,7 @@ use crate::cause::Cause;
 use crate::connection::Close;
 use crate::limits::SessionOwner;
 use crate::message::user_name::UserName;
+use crate::session::access::Access;
 use crate::session::user::UserGrant;
 use crate::turn::Turn;
 
@@ -29,7 +30,8 @@ impl Rooms {
         self.close_client(turn, client_id);
         let sessions = &mut self.delivery.sessions;
         let Some(session) = sessions.find(client_id) else { return };
-        sessions.set_user(session, grant.user_name(client_id));
+        sessions.set_user(session, grant.user_name());
+        sessions.set_access(session, Access::of_user(grant.user));
         let will = sessions.take_will(session);
         if let Some(timer) = will.and_then(|will| will.timer()) {
             let was_set = turn.timers.cancel(timer);

@@ -145,6 +145,7 @@ impl Rooms {
                 // Nothing answers QoS 0. A client that names a topic which is never accepted has to be told all the same;
                 // want of room passes, and its cost is counted.
                 Routed::Refused(ReasonCode::TopicNameInvalid) => Err(Close::Told(Cause::TopicLevels)),
+                Routed::Denied => Self::forbid(turn),
                 Routed::Refused(_) | Routed::Delayed { .. } | Routed::Taken { .. } => Ok(()),
             },
             (QoS::AtLeastOnce, Some(packet_id)) => self.count_receiving(turn, id).and_then(|()| {
@@ -181,7 +182,15 @@ impl Rooms {
         }
         self.count_receiving(turn, id)?;
         let routed = self.route(turn, message, Some(session_id), None);
-        if matches!(routed, Routed::Taken { .. } | Routed::UnderWay) {
+        let is_kept = match routed {
+            Routed::Taken { .. } | Routed::UnderWay => true,
+            // Before 5.0 it is taken to its end, as if it had been delivered.
+            Routed::Denied => {
+                !turn.limits.denied_publish_closes && !self.delivery.connections.current(id).version().is_v5()
+            }
+            Routed::Refused(_) | Routed::Delayed { .. } => false,
+        };
+        if is_kept {
             self.delivery.sessions.of_connection(session_id).record_received(turn, packet_id);
         }
         self.answer(turn, id, AckKind::PubRec, packet_id, routed)
@@ -248,6 +257,11 @@ impl Rooms {
         Ok(())
     }
 
+    /// A client has published what it may not: its connection ends if the limits say so.
+    fn forbid(turn: &Turn<'_>) -> Result<(), Close> {
+        if turn.limits.denied_publish_closes { Err(Close::Told(Cause::PublishForbidden)) } else { Ok(()) }
+    }
+
     /// Counts a QoS 1 or 2 message against our Receive Maximum [MQTT-3.3.4-9].
     fn count_receiving(&mut self, turn: &Turn<'_>, id: ConnectionId) -> Result<(), Close> {
         let has_room = self.delivery.connections.current(id).count_receiving(turn.limits);
@@ -272,6 +286,10 @@ impl Rooms {
             Routed::UnderWay => {
                 self.hold_publisher(id, Some((kind, packet_id)));
                 return Ok(());
+            }
+            Routed::Denied => {
+                Self::forbid(turn)?;
+                (if is_v5 { ReasonCode::NotAuthorized } else { ReasonCode::Success }, false)
             }
             Routed::Refused(reason) if is_v5 => (reason, false),
             // 3.1.1 has no way to refuse but to close [MQTT-3.3.5-2].
@@ -346,7 +364,7 @@ impl Rooms {
         if spend_match(turn, found, &filters) {
             self.keep_long_match(publisher, message.topic, found);
         }
-        if let Some(refused) = self.refusal_for_room(turn, message, &filters, fingerprint) {
+        if let Some(refused) = self.refusal_before_delivery(turn, (message, publisher), &filters, found) {
             self.return_filters(filters);
             return refused;
         }
@@ -397,14 +415,22 @@ impl Rooms {
         Routed::Taken { offered_count, must_persist }
     }
 
-    /// The answer to a publish for which there is no room, and which is counted; `None` if there is.
-    fn refusal_for_room(
-        &self,
+    /// The answer to a publish that the rules forbid, or for which there is no room, and which is counted; `None` if it is taken.
+    fn refusal_before_delivery(
+        &mut self,
         turn: &mut Turn<'_>,
-        message: &Message<'_>,
+        (message, publisher): (&Message<'_>, Option<SessionId>),
         filters: &[u32],
-        fingerprint: u64,
+        found: Matched,
     ) -> Option<Routed> {
+        if turn.rules().is_some()
+            && let Some(id) = publisher
+            && !self.delivery.sessions.of_connection(id).may_publish(turn, found.serial(), message.topic)
+        {
+            turn.counters.publishes_forbidden += 1;
+            return Some(Routed::Denied);
+        }
+        let fingerprint = found.fingerprint();
         let refused = self.memory_refusal(message, filters, fingerprint).or_else(|| {
             let is_full = self.has_no_room_to_retain(turn, message, fingerprint);
             is_full.then_some(Routed::Refused(ReasonCode::QuotaExceeded))

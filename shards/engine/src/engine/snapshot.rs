@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use super::Rooms;
 use crate::base::time::Instant;
-use crate::message::user_name::{NO_RULES, UserName};
+use crate::message::user_name::UserName;
+use crate::session::access::Access;
 use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
 use crate::timer::Timers;
 use crate::turn::Turn;
@@ -57,7 +58,8 @@ impl Rooms {
         let interval_s = given.interval_s.min(turn.limits.session_expiry_s_max).max(1);
         let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
         let user = record.user.as_deref().unwrap_or_default();
-        sessions.set_user(id, UserName::new(user, "", NO_RULES));
+        sessions.set_user(id, UserName::new(user));
+        sessions.set_access(id, Access::of_user(record.user.as_deref()));
         let list = sessions.of_connection(id).subscriptions_mut();
         for (filter, options, identifier) in &parsed {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);

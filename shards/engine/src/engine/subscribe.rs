@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use rules::Coverage;
 use wire::packet::{
     AckProperties, Reasons, SubAck, Subscribe, SubscribeFilters, SubscribeOptions, UnsubAck, Unsubscribe,
     UnsubscribeFilters,
@@ -234,6 +235,14 @@ impl Rooms {
                 && !self.may_read_sys(turn, filter);
         let Self { topics, delivery, .. } = self;
         let session = delivery.sessions.of_connection(id);
+        match session.coverage(turn, filter.share_name(), filter) {
+            Coverage::Covered => {}
+            Coverage::Disjoint if !turn.limits.denied_subscribe_accepted => {
+                turn.counters.subscriptions_forbidden += 1;
+                return ReasonCode::NotAuthorized;
+            }
+            Coverage::Disjoint | Coverage::Partial => session.set_checked(true),
+        }
         let is_full = session.subscriptions().count() >= turn.limits.subscriptions_per_session_max;
         if (is_full || is_refused) && !topics.holds(id.index(), filter) {
             return ReasonCode::QuotaExceeded;

@@ -14,6 +14,7 @@ impl Rooms {
     /// Everything that is due by itself: what earlier steps had no time for, timers, replays.
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.go_on_with_stop(turn);
+        self.go_on_with_sweep(turn);
         // Each of them comes first in every fifth tick, so that none keeps another one waiting for ever.
         self.ticks = self.ticks.wrapping_add(1);
         for part in 0..5 {

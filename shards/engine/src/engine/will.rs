@@ -11,10 +11,18 @@ impl Rooms {
     pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let will = self.delivery.sessions.take_will(id);
         assert!(will.is_some());
-        if let Some(will) = will {
+        if let Some(will) = will.filter(|will| self.may_publish_will(turn, id, will)) {
             let user = self.delivery.sessions.user_of(id);
             self.publish_message_of(turn, &will, user);
         }
+    }
+
+    /// Whether the will that was taken from a session is published: the rules may have come to forbid it.
+    pub(super) fn may_publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId, will: &Will) -> bool {
+        let session = self.delivery.sessions.of_connection(id);
+        let is_allowed = session.may_publish(turn, 0, will.message_at(turn.now).topic);
+        turn.counters.wills_forbidden += u64::from(!is_allowed);
+        is_allowed
     }
 
     /// Publishes a will of this user.

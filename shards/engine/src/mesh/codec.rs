@@ -230,7 +230,7 @@ mod tests {
             deliver_here: true,
             retain_here: true,
             origin: Origin { shard: 3, sequence: 5 },
-            publisher: PublisherName::new(NonZeroU64::new(9), UserName::new("user", "client", 7)),
+            publisher: PublisherName::new(NonZeroU64::new(9), UserName::new("user")),
             groups: GroupKeys::from_bytes(&keys),
             tried: ShardSet::from_bits(6),
             accepts_offline: true,

@@ -284,7 +284,7 @@ mod tests {
             expires_at: Some(Instant::from_ms(77)),
             packet: None,
         };
-        let publisher = PublisherName::new(NonZeroU64::new(9), UserName::new("ann", "", 3));
+        let publisher = PublisherName::new(NonZeroU64::new(9), UserName::new("ann"));
         let forwarded =
             ForwardedPublish { retain_here: true, publisher, ..ForwardedPublish::of(view, Origin::past(1)) };
         for attached in [None, Some(&payload)] {

@@ -4,63 +4,41 @@ use alloc::vec::Vec;
 
 use crate::base::byte_reader::{Reader, write_part};
 
-/// The number of no set of roles: nothing is checked.
-pub const NO_RULES: u32 = u32::MAX;
-
-/// Who published or owns something. The numbers of sets of roles are those of the process.
+/// The publisher or owner of something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct UserName<'a> {
-    /// Empty for an anonymous client.
-    name: &'a str,
-    /// Empty unless the rules name the client identifier.
-    client_id: &'a str,
-    rules: u32,
-}
+pub(crate) struct UserName<'a>(&'a str);
 
 impl<'a> UserName<'a> {
-    /// A client that nobody judged and no rule binds.
-    pub(crate) const NOBODY: Self = Self { name: "", client_id: "", rules: NO_RULES };
+    /// A client that nobody judged, or one without a name.
+    pub(crate) const NOBODY: Self = Self("");
 
-    /// The user `name`, with a client identifier if the set of roles `rules` names it.
-    pub(crate) const fn new(name: &'a str, client_id: &'a str, rules: u32) -> Self {
-        Self { name, client_id, rules }
+    /// The user of this name; nobody if it is empty.
+    pub(crate) const fn new(name: &'a str) -> Self {
+        Self(name)
     }
 
-    /// Empty for an anonymous client.
+    /// Empty for nobody.
     pub(crate) fn name(self) -> &'a str {
-        self.name
-    }
-
-    /// Empty unless the rules name it.
-    pub(crate) fn client_id(self) -> &'a str {
-        self.client_id
-    }
-
-    /// The number of the set of roles.
-    pub(crate) fn rules(self) -> u32 {
-        self.rules
+        self.0
     }
 
     /// Whether nothing follows from it.
     pub(crate) fn is_nobody(self) -> bool {
-        self.name.is_empty() && self.client_id.is_empty() && self.rules == NO_RULES
+        self.0.is_empty()
     }
 
-    /// Bytes of its texts; the rest has a fixed length.
+    /// Bytes of its text; the rest has a fixed length.
     pub(crate) fn variable_bytes(self) -> usize {
-        self.name.len() + self.client_id.len()
+        self.0.len()
     }
 
     /// Appends its bytes.
     pub(crate) fn encode(self, out: &mut Vec<u8>) {
-        write_part(out, self.name.as_bytes());
-        write_part(out, self.client_id.as_bytes());
-        out.extend_from_slice(&self.rules.to_le_bytes());
+        write_part(out, self.0.as_bytes());
     }
 
     /// Reads the bytes that [`UserName::encode`] wrote.
     pub(crate) fn decode(reader: &mut Reader<'a>) -> Self {
-        let (name, client_id) = (reader.text().unwrap_or_default(), reader.text().unwrap_or_default());
-        Self { name, client_id, rules: reader.u32() }
+        Self(reader.text().unwrap_or_default())
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Routed {
         must_persist: bool,
     },
     Refused(ReasonCode),
+    /// The rules do not allow it to its client.
+    Denied,
     /// It is taken, and its fan-out goes on in later steps.
     UnderWay,
     /// Somebody would have to keep it, and there is no memory for that now: a client that cannot be told waits.

@@ -152,8 +152,15 @@ impl Delivery {
         turn.spend_delivery();
         let Self { sessions, connections, hasher, .. } = self;
         let session = sessions.of_member_mut(index);
-        if session.has_ended() {
-            return;
+        if session.is_watched(turn) {
+            if session.has_ended() {
+                return;
+            }
+            if !session.may_read(turn, fan_out.message.topic) {
+                // It is not owed, so no ledger has it.
+                turn.counters.reads_denied += 1;
+                return;
+            }
         }
         fan_out.offered_count += 1;
         session.count_match(turn.counters);

@@ -75,6 +75,12 @@ impl Delivery {
             Stage::Publish(_) if send_quota == 0 => return false,
             Stage::Publish(key) => {
                 let message = self.messages.view(key);
+                if session.is_watched(turn) && !session.may_read(turn, message.topic) {
+                    session.give_up_redelivery(turn, packet_id);
+                    self.messages.release(key);
+                    session.count_dropped(turn.counters, DropReason::Denied, 1);
+                    return true;
+                }
                 let shared = self.messages.shared_payload(key);
                 let topic_hash = OnceCell::new();
                 let outgoing = Outgoing::new(&message, shared, &topic_hash, &grant, Some(packet_id)).again();
@@ -104,12 +110,14 @@ impl Delivery {
         let shared = self.messages.shared_payload(key);
         let topic_hash = OnceCell::new();
         let outgoing = Outgoing::new(&message, shared, &topic_hash, &queued.grant, packet_id);
-        let sent = self.connections.send_alone(turn, to, &outgoing);
+        let is_denied = session.is_watched(turn) && !session.may_read(turn, message.topic);
+        let sent = !is_denied && self.connections.send_alone(turn, to, &outgoing);
         if !sent {
             if let Some(packet_id) = packet_id {
                 session.cancel_inflight(turn, packet_id);
             }
-            session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
+            let reason = if is_denied { DropReason::Denied } else { DropReason::PacketTooLarge };
+            session.count_dropped(turn.counters, reason, 1);
         }
         if !sent || packet_id.is_none() {
             self.messages.release(key);

@@ -3,6 +3,7 @@
 //! Invariants: a session has at most one connection; while it has none and expires, its expiry timer runs; its will is
 //! there until it is published or the client disconnects normally.
 
+pub(crate) mod access;
 mod acks;
 mod end;
 pub(crate) mod grant;
@@ -36,6 +37,7 @@ use crate::topic::groups::GroupTag;
 use crate::topic::subscriptions::SubscriptionList;
 use crate::turn::{Ending, Turn};
 
+use access::Access;
 use grant::Grant;
 use inflight::{Stage, Window};
 use ledger::Ledger;
@@ -81,6 +83,7 @@ impl Deliveries {
 
 /// **Lives on:** the shard of its client identifier. **Sees:** nothing of other sessions.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(crate) struct Session {
     client_id: CompactString,
     /// The user that it belongs to; `None` for nobody, or for an anonymous client without rules.
@@ -96,8 +99,11 @@ pub(crate) struct Session {
     /// From the first QoS 1 or 2 message on, until nothing is left of it.
     deliveries: Option<Box<Deliveries>>,
     replays: Option<Box<Replays>>,
+    access: Option<Box<Access>>,
     /// Nothing is delivered to it any more, and what it holds is being given up.
     has_ended: bool,
+    /// Rules may keep messages of its subscriptions from it, so each is looked at.
+    is_checked: bool,
     /// It waits in the list of sessions whose replays go on.
     replay_scheduled: bool,
     /// It waits in the list of sessions whose pending messages a step had no time for.
@@ -109,8 +115,8 @@ pub(crate) struct Session {
     matched_at: u32,
 }
 
-// Two cache lines without its slot: a message passes the sessions of its publisher and of each receiver.
-const _: () = assert!(size_of::<Session>() <= 128);
+// Little more than two cache lines: a message passes the sessions of its publisher and of each receiver.
+const _: () = assert!(size_of::<Session>() <= 136);
 
 impl Session {
     fn new(client_id: CompactString) -> Self {
@@ -124,7 +130,9 @@ impl Session {
             will: None,
             deliveries: None,
             replays: None,
+            access: None,
             has_ended: false,
+            is_checked: false,
             replay_scheduled: false,
             pending_deferred: false,
             ledger: Ledger::default(),

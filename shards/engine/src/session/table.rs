@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 
 use hashbrown::HashTable;
 
+use super::access::Access;
 use super::replays::Replays;
 use super::snapshot::SessionExpiry;
 use super::user::{UserId, Users};
@@ -37,6 +38,8 @@ pub(crate) struct Sessions {
     /// Of client identifiers that are too long for their slots.
     identifier_bytes: u64,
     users: Users,
+    /// Of users and standings before the rules.
+    access_bytes: u64,
 }
 
 /// The work that a lost connection leaves behind.
@@ -63,6 +66,7 @@ impl Sessions {
             will_bytes: 0,
             identifier_bytes: 0,
             users: Users::new(hasher),
+            access_bytes: 0,
         }
     }
 
@@ -83,7 +87,8 @@ impl Sessions {
     /// Bytes of slots, identifiers, the table of names, and users.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let by_client = self.by_client.allocation_size() as u64;
-        self.slab.bytes_held() + self.identifier_bytes + by_client + self.users.memory_bytes()
+        let names = self.identifier_bytes + by_client + self.users.memory_bytes();
+        self.slab.bytes_held() + names + self.access_bytes
     }
 
     pub(crate) fn users(&self) -> &Users {
@@ -233,6 +238,14 @@ impl Sessions {
         }
     }
 
+    /// A session serves a client with this access from now on.
+    pub(crate) fn set_access(&mut self, id: SessionId, access: Option<Box<Access>>) {
+        let (before, after) = self.of_connection(id).replace_access(access);
+        self.access_bytes += after;
+        assert!(self.access_bytes >= before);
+        self.access_bytes -= before;
+    }
+
     /// The client's DISCONNECT changes the Session Expiry Interval; `false` if it raises one of zero, which is a protocol
     /// error [3.14.2.2.2].
     pub(crate) fn change_expiry(&mut self, id: SessionId, interval_s: u32, interval_s_max: u32) -> bool {
@@ -340,6 +353,8 @@ impl Sessions {
         self.users.release(session.user);
         assert!(self.identifier_bytes >= session.identifier_bytes());
         self.identifier_bytes -= session.identifier_bytes();
+        assert!(self.access_bytes >= session.access_bytes());
+        self.access_bytes -= session.access_bytes();
         assert!(session.subscriptions.count() == 0);
         assert!(session.deliveries.is_none() && session.will.is_none() && session.replays.is_none());
         assert!(self.ended_count > 0);
@@ -366,6 +381,8 @@ impl Sessions {
         assert!(wills.map(|will| will.bytes_held()).sum::<u64>() == self.will_bytes);
         let identifiers = self.slab.iter().map(|(_, session)| session.identifier_bytes());
         assert!(identifiers.sum::<u64>() == self.identifier_bytes);
+        let accesses = self.slab.iter().map(|(_, session)| session.access_bytes());
+        assert!(accesses.sum::<u64>() == self.access_bytes);
         self.slab.check();
         let ended = self.slab.iter().filter(|(_, session)| session.has_ended);
         assert!(ended.count() == self.ended_count as usize);

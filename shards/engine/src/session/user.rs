@@ -13,17 +13,15 @@ use crate::base::hash::Keyed;
 use crate::base::heap;
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
-use crate::message::user_name::{NO_RULES, UserName};
+use crate::message::user_name::UserName;
 
 /// The part of a verdict that says who a client is and what it may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UserGrant<'a> {
     /// The name of the user; `None` for an anonymous client.
     pub user: Option<&'a str>,
-    /// The number of the user's set of roles, the same on all shards and never used for another set; or [`NO_RULES`].
-    pub rules: u32,
-    /// Whether that set names the client identifier: then retained messages remember it.
-    pub rules_name_client_id: bool,
+    /// Roles that the verdict gives beside those of the user, such as a token's. Names that no rule has count for nothing.
+    pub roles: &'a [&'a str],
     /// The client identifier that the user is bound to; another one is refused with 0x85. `None`: any.
     pub client_id_must_be: Option<&'a str>,
     /// When the grant ends; `None`: never.
@@ -32,18 +30,11 @@ pub struct UserGrant<'a> {
 
 impl UserGrant<'_> {
     /// The grant of a client that nobody judged.
-    pub const NOBODY: Self = Self {
-        user: None,
-        rules: NO_RULES,
-        rules_name_client_id: false,
-        client_id_must_be: None,
-        expires_at: None,
-    };
+    pub const NOBODY: Self = Self { user: None, roles: &[], client_id_must_be: None, expires_at: None };
 
-    /// The user as tables know it, with this client identifier.
-    pub(crate) fn user_name<'a>(&'a self, client_id: &'a str) -> UserName<'a> {
-        let client_id = if self.rules_name_client_id { client_id } else { "" };
-        UserName::new(self.user.unwrap_or_default(), client_id, self.rules)
+    /// The user as tables know it.
+    pub(crate) fn user_name(&self) -> UserName<'_> {
+        UserName::new(self.user.unwrap_or_default())
     }
 }
 
@@ -64,19 +55,17 @@ impl UserId {
 #[derive(Debug)]
 struct User {
     name: Box<str>,
-    client_id: Box<str>,
-    rules: u32,
     /// Places that name it.
     holders: u32,
 }
 
 impl User {
     fn name(&self) -> UserName<'_> {
-        UserName::new(&self.name, &self.client_id, self.rules)
+        UserName::new(&self.name)
     }
 
     fn text_bytes(&self) -> u64 {
-        heap::block(self.name.len()) + heap::block(self.client_id.len())
+        heap::block(self.name.len())
     }
 }
 
@@ -108,8 +97,7 @@ impl Users {
             self.hold(Some(id));
             return Some(id);
         }
-        let (own_name, client_id) = (name.name().into(), name.client_id().into());
-        let user = User { name: own_name, client_id, rules: name.rules(), holders: 1 };
+        let user = User { name: name.name().into(), holders: 1 };
         self.text_bytes += user.text_bytes();
         let slot = self.slab.insert(user).index();
         let (slab, hasher) = (&self.slab, self.hasher);
@@ -182,10 +170,9 @@ impl Users {
     }
 }
 
-/// Peers choose names and identifiers, so each part is hashed under the key.
+/// Peers choose names, so they are hashed under the key.
 fn hash(hasher: Keyed, name: UserName<'_>) -> u64 {
-    let of_client = hasher.bytes(name.client_id().as_bytes());
-    hasher.below(name.rules(), name.name().as_bytes()) ^ of_client.rotate_left(1)
+    hasher.bytes(name.name().as_bytes())
 }
 
 #[cfg(test)]
@@ -197,23 +184,16 @@ mod tests {
     fn a_user_is_kept_once_and_as_long_as_a_place_names_it() {
         let mut users = Users::new(Keyed::new(Entropy(1)));
         assert_eq!(users.hold_named(UserName::NOBODY), None);
-        let ann = users.hold_named(UserName::new("ann", "", NO_RULES));
-        let names =
-            [("ann", "", 3), ("ann", "a", NO_RULES), ("", "", 3), ("", "a", 3), ("bob", "", NO_RULES)];
-        let others =
-            names.map(|(name, client_id, rules)| users.hold_named(UserName::new(name, client_id, rules)));
-        assert_eq!(users.hold_named(UserName::new("ann", "", NO_RULES)), ann);
-        assert!(others.iter().all(|other| other.is_some() && *other != ann));
-        for (other, (name, client_id, rules)) in others.into_iter().zip(names) {
-            assert_eq!(users.name_of(other), UserName::new(name, client_id, rules));
-        }
-        users.check(others.into_iter().flatten().chain(ann).chain(ann));
+        let ann = users.hold_named(UserName::new("ann"));
+        let bob = users.hold_named(UserName::new("bob"));
+        assert_eq!(users.hold_named(UserName::new("ann")), ann);
+        assert!(bob.is_some() && bob != ann);
+        assert_eq!(users.name_of(bob), UserName::new("bob"));
+        users.check(bob.into_iter().chain(ann).chain(ann));
         users.release(ann);
         assert_eq!(users.name_of(ann).name(), "ann");
         users.release(ann);
-        for other in others {
-            users.release(other);
-        }
+        users.release(bob);
         users.check(core::iter::empty());
         assert_eq!(users.text_bytes, 0);
     }

@@ -155,6 +155,10 @@ fn choose_member(
         let member = &members[at];
         let Some(grant) = grant(member, message, None) else { continue };
         let session = delivery.sessions.of_member(member.session());
+        // One that may not read the message is passed over.
+        if session.is_watched(turn) && !session.may_read(turn, message.topic) {
+            continue;
+        }
         let is_tracked = grant.qos != QoS::AtMostOnce;
         let can_keep = session.is_persistent() && (is_tracked || turn.limits.queue_qos0_offline);
         // QoS 0 is not queued for a connected member.

@@ -26,6 +26,8 @@ struct Slot {
     topic: String,
     /// The name of the topic between shards.
     fingerprint: u64,
+    /// No other topic has it, here or ever.
+    serial: u64,
     filters: Vec<u32>,
 }
 
@@ -34,6 +36,8 @@ struct Slot {
 pub(super) struct MatchCache {
     slots: Box<[Slot]>,
     version: u64,
+    /// The last one that was given to a topic.
+    serial: u64,
     /// Heap bytes of topics and lists.
     heap_bytes: u64,
 }
@@ -46,7 +50,7 @@ impl Slot {
 
 impl MatchCache {
     pub(super) fn new() -> Self {
-        Self { slots: Box::default(), version: 1, heap_bytes: 0 }
+        Self { slots: Box::default(), version: 1, serial: 0, heap_bytes: 0 }
     }
 
     /// A filter with wildcards was added or removed: any topic may match another set of filters now.
@@ -63,10 +67,14 @@ impl MatchCache {
         }
     }
 
-    /// The filters that `topic` matches and its fingerprint, if cached.
-    pub(super) fn get(&self, topic: &str) -> Option<(&[u32], u64)> {
+    /// The filters that `topic` matches, its fingerprint and its serial, if cached.
+    pub(super) fn get(&self, topic: &str) -> Option<(&[u32], u64, u64)> {
         let slot = self.slots.get(slot_of(topic))?;
-        (slot.version == self.version && slot.topic == topic).then_some((&slot.filters, slot.fingerprint))
+        (slot.version == self.version && slot.topic == topic).then_some((
+            &slot.filters,
+            slot.fingerprint,
+            slot.serial,
+        ))
     }
 
     /// Topics whose filters are cached, for an audit.
@@ -75,10 +83,10 @@ impl MatchCache {
         valid.map(|slot| (&*slot.topic, &*slot.filters))
     }
 
-    /// Caches the filters that `topic` matches, and its fingerprint.
-    pub(super) fn set(&mut self, topic: &str, filters: &[u32], fingerprint: u64) {
+    /// Caches the filters that `topic` matches, and its fingerprint. Returns its serial; 0 if it is not cached.
+    pub(super) fn set(&mut self, topic: &str, filters: &[u32], fingerprint: u64) -> u64 {
         if topic.len() > TOPIC_BYTES_MAX || filters.len() > FILTERS_MAX {
-            return;
+            return 0;
         }
         if self.slots.is_empty() {
             let mut slots = Vec::new();
@@ -90,13 +98,19 @@ impl MatchCache {
         let held_bytes = if fits { 0 } else { slot.heap_bytes() };
         slot.version = self.version;
         slot.fingerprint = fingerprint;
-        slot.topic.clear();
-        slot.topic.push_str(topic);
+        if slot.topic != topic {
+            slot.topic.clear();
+            slot.topic.push_str(topic);
+            self.serial += 1;
+            slot.serial = self.serial;
+        }
         slot.filters.clear();
         slot.filters.extend_from_slice(filters);
+        let serial = slot.serial;
         if !fits {
             self.heap_bytes = self.heap_bytes + slot.heap_bytes() - held_bytes;
         }
+        serial
     }
 
     /// Bytes of the slots, their topics and their lists, also of those that are not valid any more.

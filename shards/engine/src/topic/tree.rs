@@ -31,12 +31,18 @@ use super::trie::Trie;
 pub(crate) struct Matched {
     fingerprint: u64,
     visited_count: u32,
+    serial: u64,
 }
 
 impl Matched {
     /// The topic's fingerprint; 0 while names are not shared.
     pub(crate) fn fingerprint(self) -> u64 {
         self.fingerprint
+    }
+
+    /// Names the topic, which has the same serial as long as the match cache knows it; 0 if it does not.
+    pub(crate) fn serial(self) -> u64 {
+        self.serial
     }
 
     /// Nodes of the trie that the look-up visited, as a measure of its work; 0 if the match cache knew the topic.
@@ -114,9 +120,9 @@ impl Tree {
     ///
     /// The nodes visited are at most [`Self::cost`].
     pub(crate) fn matches(&mut self, topic: &str, matched: &mut Vec<u32>) -> Matched {
-        if let Some((filters, fingerprint)) = self.cache.get(topic) {
+        if let Some((filters, fingerprint, serial)) = self.cache.get(topic) {
             matched.extend_from_slice(filters);
-            return Matched { fingerprint, visited_count: 0 };
+            return Matched { fingerprint, visited_count: 0, serial };
         }
         let before = matched.len();
         if self.exact_count > 0
@@ -126,8 +132,8 @@ impl Tree {
         }
         let visited_count = self.wild.matches(&self.filters, topic, matched);
         let fingerprint = if self.shares_names { self.fingerprints.of_topic(topic) } else { 0 };
-        self.cache.set(topic, &matched[before..], fingerprint);
-        Matched { fingerprint, visited_count }
+        let serial = self.cache.set(topic, &matched[before..], fingerprint);
+        Matched { fingerprint, visited_count, serial }
     }
 
     /// The most nodes of the trie that any topic can make [`Self::matches`] visit.

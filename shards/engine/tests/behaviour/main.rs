@@ -29,6 +29,7 @@ mod random;
 mod records;
 mod retained;
 mod rivals;
+mod rules;
 mod sessions;
 mod shared;
 mod shedding;

@@ -59,7 +59,7 @@ fn a_session_of_nobody_passes_to_the_first_user_with_a_name_and_never_back() {
     run(limits(), |shard| {
         let nobody = shard.connect(&Hello::v5("a").resume());
         shard.subscribe(nobody, "t", 1);
-        let anonymous = UserGrant { rules: 3, ..UserGrant::NOBODY };
+        let anonymous = UserGrant { roles: &["operator"], ..UserGrant::NOBODY };
         let client = shard.dial_on(JUDGED, &Hello::v5("a").resume());
         judge(shard, Verdict::Success { data: b"", grant: &anonymous });
         assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0, present: true, .. })));
@@ -94,7 +94,7 @@ fn the_operator_gives_a_session_to_another_user_and_a_delayed_will_is_not_said_f
         let hello = Hello::v5("a").resume().will("will", "of ann", 60);
         let (owner, ..) = connect_as(shard, Some("ann"), &hello);
         shard.subscribe(owner, "t", 1);
-        let grant = UserGrant { user: Some("bob"), rules: 5, ..UserGrant::NOBODY };
+        let grant = UserGrant { user: Some("bob"), roles: &["operator"], ..UserGrant::NOBODY };
         shard.raw_step(Event::GiveSession { client_id: "a", grant: &grant });
         assert_eq!(shard.ended(owner), Some(0x98));
         assert_eq!(shard.engine.owner_of("a"), Some("bob"));
@@ -166,7 +166,7 @@ fn a_retained_message_and_a_will_that_waits_hold_their_user_and_let_go_of_it() {
         shard.hang_up(ann);
         // The audit at the end of each step compares every holder.
         let _ledgers = shard.engine.audit();
-        let bob = UserGrant { user: Some("bob"), rules: 1, rules_name_client_id: true, ..UserGrant::NOBODY };
+        let bob = UserGrant { user: Some("bob"), roles: &["operator"], ..UserGrant::NOBODY };
         let client = shard.dial_on(JUDGED, &Hello::v5("b"));
         judge(shard, Verdict::Success { data: b"", grant: &bob });
         assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0, .. })));

@@ -4,6 +4,7 @@
 mod groups;
 mod lanes;
 mod retained;
+mod rules;
 mod seeds;
 mod stage;
 mod subscriptions;

@@ -8,7 +8,19 @@ use super::parsed::File;
 /// From the ground up: a room may use what stands on a lower line. Rooms of one line do not know one another, but those of
 /// the first line do, where the plain types are. A name is a folder of `shards/engine/src`, or a file there.
 const ORDER: &[&[&str]] = &[
-    &["base", "action", "cause", "notice", "turn", "timer", "limits", "counters", "drop_watch", "memory"],
+    &[
+        "base",
+        "action",
+        "cause",
+        "notice",
+        "turn",
+        "timer",
+        "limits",
+        "counters",
+        "drop_watch",
+        "rules_in_force",
+        "memory",
+    ],
     &["topic"],
     &["message"],
     &["session"],
