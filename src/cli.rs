@@ -28,7 +28,7 @@ const SHORT_HELP: [&str; 9] = [
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
 const OWN_SETTINGS: [(&str, &[&str]); 4] =
-    [("config", &[]), ("health", &["bind", "port"]), ("disconnect", &["data_dir"]), ("user", &[])];
+    [("config", &[]), ("health", &["data_dir"]), ("disconnect", &["data_dir"]), ("user", &[])];
 
 /// The hidden subcommand that writes man pages and completions. It is no part of [`CliCommand`], because completions have every
 /// subcommand that the definition has, hidden ones as well.
@@ -69,7 +69,7 @@ pub(crate) enum CliCommand {
     /// Check, show, explain or import a configuration, without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check that the broker with this configuration answers a CONNECT; exit code 0 if it does
+    /// Check that the running broker of this data directory answers on every shard; exit code 0 if it does
     Health,
     /// Close a client's connection on the running broker of this data directory; its session lives on as the client requested
     Disconnect {
@@ -281,7 +281,7 @@ mod tests {
                 .collect();
             assert_eq!(shown, expected, "{help}");
         };
-        check("mqtt-broker health --help", &["bind", "config", "port", "help"]);
+        check("mqtt-broker health --help", &["config", "data-dir", "help"]);
         check("mqtt-broker disconnect -h", &["config", "data-dir", "help"]);
         check("mqtt-broker user add --help", &["config", "device", "file", "scram", "help"]);
         check("mqtt-broker config --help", &["config", "help"]);
