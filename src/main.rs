@@ -24,7 +24,7 @@ use crossbeam_channel::{Receiver, never, select, tick};
 use tracing::{info, warn};
 
 use admin::health;
-use admin::operator::{self, DisconnectCommand};
+use admin::operator::{self, OperatorCommand};
 use auth::password;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Effective, Notice, Origin};
@@ -80,7 +80,7 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Rules(command)) => authorization::command::run(command, file, flags),
         Some(CliCommand::Health) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
-            .and_then(|effective| health::check(&effective.config)),
+            .and_then(|effective| health::check(&effective.config.data_dir)),
         Some(CliCommand::Disconnect { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
@@ -150,7 +150,7 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             log.report_dropped();
             rotation.second();
         }
-        Due::Disconnect(command) => shards.disconnect(command),
+        Due::Command(command) => shards.execute(command),
         Due::Reload => reload(&mut rotation, &shards),
     });
 
@@ -200,7 +200,7 @@ enum Due {
     /// The work of each second.
     Second,
     /// A command of the operator.
-    Disconnect(DisconnectCommand),
+    Command(OperatorCommand),
     /// Read the configuration again.
     Reload,
 }
@@ -220,7 +220,7 @@ fn log_memory_limit(limit: Ceiling, origin: &Origin) {
 fn wait(
     config: &Config,
     signals: &Receiver<Signal>,
-    commands: &Receiver<DisconnectCommand>,
+    commands: &Receiver<OperatorCommand>,
     terminal: &mut Terminal,
     mut work: impl FnMut(Due),
 ) {
@@ -242,7 +242,7 @@ fn wait(
                 Ok(Signal::HangUp) => work(Due::Reload),
                 Ok(Signal::Stop) | Err(_) => return,
             },
-            recv(commands) -> command => if let Ok(command) = command { work(Due::Disconnect(command)) },
+            recv(commands) -> command => if let Ok(command) = command { work(Due::Command(command)) },
             recv(statistics_due) -> _ => work(Due::Statistics(Trigger::Interval)),
             recv(sys_topics_due) -> _ => work(Due::SysTopics),
             recv(watchdog_due) -> _ => work(Due::Watchdog),
