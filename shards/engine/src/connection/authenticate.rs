@@ -267,7 +267,7 @@ impl Connections {
         let authentication = connection.authentication.as_ref()?;
         match authentication.awaiting {
             Awaiting::Host { step: awaited, begins } if awaited == step => {
-                authentication.step(begins, connection.listener)
+                authentication.step(begins, connection.listener())
             }
             Awaiting::Host { .. } | Awaiting::Client | Awaiting::Nobody => None,
         }
