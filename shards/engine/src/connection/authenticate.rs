@@ -314,10 +314,11 @@ impl Connections {
                 Ok(Judged::Nothing)
             }
             Verdict::Success { .. } if is_judging => Ok(Judged::Admit(self.end_judging(id))),
-            Verdict::Success { data, .. } => match self.current(id).phase {
+            Verdict::Success { data, grant } => match self.current(id).phase {
                 Phase::Authenticating => Ok(Judged::Admit(self.end_exchange(id))),
                 Phase::Open(_) => {
                     self.send_auth(turn, id, ReasonCode::Success, data)?;
+                    self.set_grant_end(turn, id, grant.expires_at);
                     Ok(Judged::Nothing)
                 }
                 Phase::Fresh(_)
