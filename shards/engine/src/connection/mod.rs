@@ -48,11 +48,11 @@ use crate::message::encode::Templates;
 use crate::turn::Turn;
 
 use ack_gate::AckGate;
-use aliases::Aliases;
 use arrival::Arrival;
 use authenticate::Authentication;
 use outbox::{BufferPool, Chunk, Lend};
 use outbox_place::{OutboxPlace, SpareOutboxes};
+use topic_alias::Aliases;
 use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
