@@ -49,12 +49,12 @@ use crate::message::encode::Templates;
 use crate::turn::Turn;
 
 use ack_gate::AckGate;
-use aliases::Aliases;
 use arrival::Arrival;
 use authenticate::Authentication;
 use grant_expiry::GrantTimers;
 use outbox::{BufferPool, Chunk, Lend};
 use outbox_place::{OutboxPlace, SpareOutboxes};
+use topic_alias::Aliases;
 use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
