@@ -44,6 +44,13 @@ pub(crate) enum StartupError {
     },
     /// No password file is named, and there is no configuration file beside which it would be.
     NoPasswordFile,
+    /// A listener cannot serve as it is configured.
+    Listener {
+        /// Its name.
+        listener: String,
+        /// The reason, with its remedy; it follows the name.
+        reason: String,
+    },
     /// Another process listens on this address.
     AddressInUse(SocketAddr),
     /// No network interface has this address.
@@ -150,6 +157,11 @@ impl StartupError {
         }
     }
 
+    /// The fault of a listener's configuration, as a sentence that begins with the listener.
+    pub(crate) fn listener(name: &str, reason: impl fmt::Display) -> Self {
+        Self::Listener { listener: name.to_owned(), reason: reason.to_string() }
+    }
+
     /// The error of setting up the `io_uring` that `--io uring` requests.
     pub(crate) fn io_uring(error: io::Error) -> Self {
         if out_of_files(&error) {
@@ -182,7 +194,10 @@ impl StartupError {
     /// 2 if flags or files of the operator are wrong, so that another attempt cannot succeed; 1 otherwise.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Configuration(_) | Self::ForeignFlag { .. } | Self::Import { .. } => ExitCode::from(2),
+            Self::Configuration(_)
+            | Self::ForeignFlag { .. }
+            | Self::Import { .. }
+            | Self::Listener { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -208,6 +223,7 @@ impl fmt::Display for StartupError {
             }
             Self::Import { file, reason } | Self::PasswordFile { file, reason } => of_file(f, file, reason),
             Self::NoPasswordFile => f.write_str(NO_PASSWORD_FILE),
+            Self::Listener { listener, reason } => write!(f, "the listener {listener} {reason}"),
             Self::AddressInUse(address) => address_in_use(f, *address),
             Self::AddressUnavailable(address) => address_unavailable(f, *address),
             Self::InterfaceMissing { address, error } => write!(

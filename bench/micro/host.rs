@@ -59,7 +59,7 @@ impl Host {
         qos: QoS,
     ) -> Option<ConnectionId> {
         let ordinal = self.engine.counters().connections_accepted;
-        let id = self.engine.accept(self.now, Admission::Serve, Arrival::new(ordinal));
+        let id = self.engine.accept(self.now, Admission::Serve, Arrival::new(ordinal), 0);
         let mut bytes = Vec::new();
         connect(name).encode(VERSION, &mut bytes);
         self.receive(id, &bytes);

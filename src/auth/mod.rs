@@ -1,37 +1,56 @@
-//! The methods of authentication of this process. A test method exercises the exchange of MQTT 5.0 and proves no identity. The
-//! password file is edited by `mqtt-broker user`; no listener asks it yet.
+//! The judgement of clients: methods that are asked about each step of a client, and the way of their answers to its shard.
+//!
+//! A method that needs little time answers at once. One that needs more keeps [`Asked`] and answers later, from any thread, through
+//! [`Answers`]. Today there is only the method of tests, which exercises the exchange and proves no identity. The password file is
+//! edited by `mqtt-broker user`; no listener asks it yet.
 
+mod answers;
 pub(crate) mod password;
+mod question;
+mod test_method;
 
-use engine::{AuthenticationStep, Verdict};
 use wire::ReasonCode;
 
-/// The method of `test_authentication`.
-pub(crate) const TEST_METHOD: &str = "test-echo";
+use crate::backend::Doorbells;
 
-/// Authentication data that the test method sends with its success.
-const SUCCESS_DATA: &[u8] = b"welcome";
+use answers::{Answers, LateAnswers};
+pub(crate) use question::{Answer, Asked, Question, Step};
+pub(crate) use test_method::TEST_METHOD;
 
-/// Decides a step of the test method: a client that returns `challenge` is let in.
-pub(crate) fn judge<'a>(step: &AuthenticationStep<'_>, challenge: &'a [u8]) -> Verdict<'a> {
-    if step.begins {
-        Verdict::Continue(challenge)
-    } else if step.data == challenge {
-        Verdict::Success(SUCCESS_DATA)
-    } else {
-        Verdict::Failed(ReasonCode::NotAuthorized)
-    }
+/// Judges the steps of clients. **Lives on:** every shard, one on each.
+pub(crate) struct Authenticator {
+    answers: Answers,
+    late: LateAnswers,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Authenticator {
+    /// One for each shard, in their order.
+    pub(crate) fn for_shards(shard_count: u16, doorbells: Doorbells) -> Vec<Self> {
+        let (answers, receivers) = Answers::new(shard_count, doorbells);
+        receivers.into_iter().map(|late| Self { answers: answers.clone(), late }).collect()
+    }
 
-    #[test]
-    fn the_test_method_challenges_once_and_accepts_only_the_echo() {
-        let step = |data, begins| AuthenticationStep { method: TEST_METHOD, data, begins };
-        assert_eq!(judge(&step(b"c", true), b"c"), Verdict::Continue(b"c"));
-        assert_eq!(judge(&step(b"c", false), b"c"), Verdict::Success(SUCCESS_DATA));
-        assert_eq!(judge(&step(b"", false), b"c"), Verdict::Failed(ReasonCode::NotAuthorized));
+    /// The answers of this shard that come later.
+    pub(crate) fn late_answers(&self) -> &LateAnswers {
+        &self.late
+    }
+
+    /// Judges a step: the answer, or `None` if it comes later through [`Answers`].
+    pub(crate) fn judge(&self, asked: Asked, question: &Question) -> Option<Answer> {
+        match &question.step {
+            Step::Exchange { method, data, begins, .. } if method == TEST_METHOD => {
+                let challenge = format!("{}-{}", asked.connection.slot(), asked.connection.generation());
+                let answer = test_method::echo(challenge, data, *begins);
+                if *begins {
+                    return Some(answer);
+                }
+                // Late, as the answer of a slow method is.
+                self.answers.send(asked, answer);
+                None
+            }
+            Step::Exchange { .. } => Some(Answer::Failed(ReasonCode::BadAuthenticationMethod)),
+            // No method is asked about a CONNECT alone, so nobody can be known.
+            Step::Basic { .. } => Some(Answer::Failed(ReasonCode::NotAuthorized)),
+        }
     }
 }

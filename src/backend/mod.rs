@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, Sender};
 use engine::Engine;
 use ring::Port;
 
+use crate::auth::Authenticator;
 use crate::config::Io;
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
@@ -50,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) gauges: Gauges,
     pub(crate) memory: MemoryShare,
     pub(crate) control: Receiver<Control>,
+    pub(crate) authenticator: Authenticator,
     /// Receives a message once every other shard has received the subscriptions of this one.
     pub(crate) settled: Sender<()>,
     pub(crate) feed: Feed,

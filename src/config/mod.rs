@@ -32,7 +32,7 @@ use engine::Redirect;
 pub(crate) use address::BindAddress;
 pub(crate) use environment::{Environment, Notice};
 pub(crate) use error::{ConfigError, Origin};
-pub(crate) use listener::{ListenAt, ListenerConfig};
+pub(crate) use listener::{ListenAt, ListenerConfig, ProxyProtocol};
 pub(crate) use settings::{Config, SETTINGS, Setting};
 pub(crate) use value::{Ceiling, ConnectionLines, Io, LogFormat, LogLevel};
 

@@ -12,7 +12,7 @@ const KEYS: &[(&str, &str)] = &[
     ("bind_address", "write bind = [\"ADDRESS\"]"),
     ("bind_interface", "write bind = [\"ADDRESS\"] with the addresses of the interface"),
     ("socket_domain", "bind chooses: \"0.0.0.0\" is IPv4, \"::\" is IPv6"),
-    ("protocol", "this version serves MQTT over TCP alone, no WebSocket"),
+    ("protocol", "write [[listener]] with [listener.websocket] for MQTT over WebSocket"),
     ("allow_anonymous", "write anonymous = true or false"),
     ("password_file", NO_ACCESS_CONTROL),
     ("acl_file", NO_ACCESS_CONTROL),

@@ -49,6 +49,11 @@ impl ListenerNumber {
         self.listener.into()
     }
 
+    /// The same position, for the engine.
+    pub(crate) fn number(self) -> u16 {
+        self.listener.into()
+    }
+
     /// The position among the addresses of all listeners.
     pub(crate) fn address(self) -> usize {
         self.address.into()

@@ -14,6 +14,7 @@ use super::cores::{self, ThreadId};
 use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
 use super::placement_key;
+use crate::auth::Authenticator;
 use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
 use crate::config::{Config, ConnectionLines};
 use crate::error::StartupError;
@@ -33,6 +34,9 @@ struct Started {
 /// Receives once whether the runtime of a shard has started.
 type StartReport = Receiver<Result<Started, StartupError>>;
 
+/// A shard whose thread was started, with its handles.
+type Starting = (Sender<Control>, Gauges, JoinHandle<()>, StartReport);
+
 /// Binds the listeners, starts a thread for each shard, and waits until all shards serve. `key` assigns the restored
 /// `sessions`, and later all clients, to shards.
 ///
@@ -50,6 +54,7 @@ pub(crate) fn start(
     feed: &Feed,
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
+    let layers = ListenerLayers::load(config)?;
     let listeners = listen::bind(config, shard_count)?;
     let addresses: Vec<_> =
         listeners[0].iter().filter_map(|listening| listening.socket.local_addr().ok()).collect();
@@ -59,10 +64,12 @@ pub(crate) fn start(
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
+    let authenticators = Authenticator::for_shards(shard_count, doorbells.clone());
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
-    let resources = ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends);
-    for (own, ((port, listeners), backend)) in (0..shard_count).zip(resources) {
+    let resources =
+        ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends).zip(authenticators);
+    for (own, (((port, listeners), backend), authenticator)) in (0..shard_count).zip(resources) {
         let limits = limits(config, shard_count);
         let mut engine = new_engine(config, limits.clone(), Topology { own, shard_count, key }, clock)?;
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
@@ -76,7 +83,7 @@ pub(crate) fn start(
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
-            listener_layers: ListenerLayers::default(),
+            listener_layers: layers.clone(),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             doorbells: doorbells.clone(),
@@ -84,6 +91,7 @@ pub(crate) fn start(
             gauges: gauges.clone(),
             memory: memory.another(),
             control: requests,
+            authenticator,
             settled: settled.clone(),
             feed: feed.clone(),
             log: ConnectionLog::new(config.connection_log, limits, &addresses),
@@ -92,12 +100,7 @@ pub(crate) fn start(
         starting.push((control, gauges, handle, start));
     }
 
-    let mut threads = Vec::new();
-    for (shard, (control, gauges, handle, start)) in starting.into_iter().enumerate() {
-        let started = wait_until_started(&start)?;
-        log_started(shard, shard_count, &started);
-        threads.push(Thread { control, gauges, id: started.id, handle });
-    }
+    let threads = wait_until_all_started(starting)?;
     for _ in 0..shard_count {
         all_settled.recv().expect("a shard settles or ends the process");
     }
@@ -169,6 +172,17 @@ fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
             warn!(client_id = session.client_id, reason, "session not restored");
         }
     }
+}
+
+/// The shards once each has started its runtime.
+fn wait_until_all_started(starting: Vec<Starting>) -> Result<Vec<Thread>, StartupError> {
+    let (mut threads, shard_count) = (Vec::new(), u16::try_from(starting.len()).unwrap_or(u16::MAX));
+    for (shard, (control, gauges, handle, start)) in starting.into_iter().enumerate() {
+        let started = wait_until_started(&start)?;
+        log_started(shard, shard_count, &started);
+        threads.push(Thread { control, gauges, id: started.id, handle });
+    }
+    Ok(threads)
 }
 
 fn wait_until_started(start: &StartReport) -> Result<Started, StartupError> {

@@ -1,6 +1,7 @@
 //! Every statement of both standards that binds a server, tested on a broker from outside, over TCP.
 //!
-//! Without arguments it tests the built binary on each backend, with one shard on `io_uring` and with two on the others.
+//! Without arguments it tests the built binary on each backend, with one shard on `io_uring` and with two on the others, and once
+//! more over WebSocket, where frames end anywhere within packets.
 //! In addition to the arguments of every test binary (a filter, `--list`, `--test-threads`):
 //! - `--broker ADDRESS:PORT` tests any other broker and prints the table of statements. Cases that need our settings are left out.
 //! - `--table` prints that table for our binary.
@@ -35,7 +36,7 @@ use harness::broker::Io;
 use harness::time::set_patience;
 use proxy::Proxy;
 use table::Results;
-use target::{Brokers, Target};
+use target::{Brokers, Target, Transport};
 
 /// How long a case waits for a faulty broker. Most faults leave out an answer, so most cases wait this long.
 const FAULTY_PATIENCE: Duration = Duration::from_secs(4);
@@ -49,6 +50,7 @@ enum Judged {
         variant: &'static str,
         io: Io,
         shards: &'static str,
+        transport: Transport,
     },
     /// The binary behind a proxy with a deliberate fault.
     Faulty,
@@ -56,11 +58,12 @@ enum Judged {
 }
 
 /// Every backend, all but the first with more than one shard.
-const VARIANTS: [(&str, Io, &str); 4] = [
-    ("uring", Io::Uring, "1"),
-    ("two_shards_on_epoll", Io::Epoll, "2"),
-    ("two_shards_on_tokio", Io::Tokio, "2"),
-    ("two_shards_blocking", Io::Blocking, "2"),
+const VARIANTS: [(&str, Io, &str, Transport); 5] = [
+    ("uring", Io::Uring, "1", Transport::Tcp),
+    ("two_shards_on_epoll", Io::Epoll, "2", Transport::Tcp),
+    ("two_shards_on_tokio", Io::Tokio, "2", Transport::Tcp),
+    ("two_shards_blocking", Io::Blocking, "2", Transport::Tcp),
+    ("two_shards_over_websocket", Io::Auto, "2", Transport::WebSocket),
 ];
 
 fn main() -> ExitCode {
@@ -93,7 +96,9 @@ fn main() -> ExitCode {
     let judged: Vec<Judged> = match (external, faulty) {
         (Some(address), _) => vec![Judged::External(address)],
         (None, true) => vec![Judged::Faulty],
-        (None, false) => VARIANTS.map(|(variant, io, shards)| Judged::Ours { variant, io, shards }).into(),
+        (None, false) => VARIANTS
+            .map(|(variant, io, shards, transport)| Judged::Ours { variant, io, shards, transport })
+            .into(),
     };
     if faulty {
         set_patience(FAULTY_PATIENCE);
@@ -123,14 +128,14 @@ fn trials(judged: &Judged, brokers: &Brokers, results: &Results) -> Vec<Trial> {
             Judged::External(address) => Trial::test(case.path(), move || {
                 results.note(&case, || ask(&case, &Target::new(address, &case)))
             }),
-            Judged::Ours { variant, io, shards } => {
+            Judged::Ours { variant, io, shards, transport } => {
                 Trial::test(format!("{variant}::{}", case.path()), move || {
-                    let address = brokers.address(io, shards, case.needs.flags())?;
+                    let address = brokers.address(io, shards, case.needs.flags(), transport)?;
                     results.note(&case, || ask(&case, &Target::new(address, &case)))
                 })
             }
             Judged::Faulty => Trial::test(format!("faulty::{}", case.path()), move || {
-                let address = brokers.address(Io::Auto, "1", case.needs.flags())?;
+                let address = brokers.address(Io::Auto, "1", case.needs.flags(), Transport::Tcp)?;
                 let honest = Proxy::start(address, Fault::Nothing);
                 ask(&case, &Target::new(honest.address(), &case))?;
                 let proxy = Proxy::start(address, case.fault);

@@ -13,6 +13,7 @@ use crate::case::Case;
 use crate::harness::broker::{Broker, Io, Setup};
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
+use crate::harness::websocket::tunnel;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -59,21 +60,50 @@ impl Target {
 
 /// Our brokers started so far, one for each combination of settings; shared by the cases.
 #[derive(Clone, Default)]
-pub(crate) struct Brokers(Arc<Mutex<BTreeMap<String, Broker>>>);
+pub(crate) struct Brokers(Arc<Mutex<BTreeMap<String, (Broker, SocketAddr)>>>);
+
+/// The way to a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    /// Through a tunnel, whose address is the broker's for a case.
+    WebSocket,
+}
 
 impl Brokers {
     /// Address of the broker with these settings; the first call starts it.
     ///
     /// # Errors
     /// If a broker could not be started before.
-    pub(crate) fn address(&self, io: Io, shards: &str, flags: &[&str]) -> Result<SocketAddr, Failed> {
+    pub(crate) fn address(
+        &self,
+        io: Io,
+        shards: &str,
+        flags: &[&str],
+        transport: Transport,
+    ) -> Result<SocketAddr, Failed> {
         let mut brokers = self.0.lock().map_err(|_| "a broker did not start")?;
-        let key = format!("{} {shards} {}", io.flag(), flags.join(" "));
-        let broker = brokers.entry(key).or_insert_with(|| {
+        let key = format!("{} {shards} {} {transport:?}", io.flag(), flags.join(" "));
+        let (_, address) = brokers.entry(key).or_insert_with(|| {
             let flags = [&["--shards", shards], flags].concat();
-            Broker::start_with(&Setup { io, flags: &flags, ..Setup::default() })
+            match transport {
+                Transport::Tcp => {
+                    let broker = Broker::start_with(&Setup { io, flags: &flags, ..Setup::default() });
+                    let address = broker.address();
+                    (broker, address)
+                }
+                Transport::WebSocket => {
+                    let broker = Broker::listen(
+                        io,
+                        "[[listener]]\nbind = [\"127.0.0.1\"]\nport = 0\nwebsocket = {}\n",
+                        &flags,
+                    );
+                    let address = tunnel(broker.address());
+                    (broker, address)
+                }
+            }
         });
-        Ok(broker.address())
+        Ok(*address)
     }
 
     /// Stops all brokers: each must still be running, and end cleanly.
@@ -82,7 +112,7 @@ impl Brokers {
     /// If a broker died or did not stop cleanly.
     pub(crate) fn stop(&self) -> Result<(), String> {
         let mut brokers = self.0.lock().map_err(|_| "a broker did not start")?;
-        for (key, mut broker) in std::mem::take(&mut *brokers) {
+        for (key, (mut broker, _)) in std::mem::take(&mut *brokers) {
             if !broker.process().is_running() {
                 return Err(format!("the broker `{key}` died:\n{}", broker.process().output()));
             }

@@ -185,6 +185,16 @@ impl Broker {
         Self::spawn(directory, command, 1)
     }
 
+    /// The binary under test with the listeners of `config`, in that order, each with one address.
+    pub(crate) fn listen(io: Io, config: &str, flags: &[&str]) -> Self {
+        let directory = Directory::new();
+        let mut command = command_in(&directory);
+        let file = directory.write("test.conf", config);
+        command.arg("--config").arg(file).arg("--data-dir").arg(directory.path().join("data"));
+        command.args(["--io", io.possible().flag()]).args(flags);
+        Self::spawn(directory, command, config.matches("[[listener]]").count())
+    }
+
     /// Waits until `command` serves on `listeners` addresses.
     pub(crate) fn spawn(directory: Directory, command: Command, listeners: usize) -> Self {
         let mut process = Process::spawn(command);

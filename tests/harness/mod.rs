@@ -11,3 +11,4 @@ pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod received;
 pub(crate) mod time;
+pub(crate) mod websocket;

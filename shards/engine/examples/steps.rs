@@ -125,7 +125,7 @@ impl Host {
 
     fn connect(&mut self, name: &str, options: &Options<'_>) -> ConnectionId {
         let arrival = Arrival::new(self.engine.counters().connections_accepted);
-        let id = self.engine.accept(Instant::from_ms(self.now_ms), Admission::Serve, arrival);
+        let id = self.engine.accept(Instant::from_ms(self.now_ms), Admission::Serve, arrival, 0);
         let mut body = Vec::new();
         text(&mut body, b"MQTT");
         let will_flags = if options.will.is_some() { 0b0000_1100 } else { 0 };

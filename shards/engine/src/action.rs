@@ -26,7 +26,7 @@ pub enum Action {
     /// [`crate::Event::Peeked`].
     Peek(ConnectionId),
     /// Judge the step that [`crate::Engine::authentication_step`] returns and answer [`crate::Event::Authenticated`]. Until then
-    /// this exchange waits, and nothing else does.
+    /// this exchange waits. On an open connection nothing else does; before CONNACK nothing else is read.
     Authenticate {
         /// The connection of the exchange.
         connection: ConnectionId,

@@ -337,6 +337,11 @@ causes! {
     /// [MQTT-4.12.0-1]
     UnknownMethod => Authentication, BadAuthenticationMethod,
         "the authentication method is not offered here; connect without one or with another";
+    /// The host has not judged CONNECT in `Limits::connect_timeout_ms`.
+    VerdictTimeout => Authentication, ServerUnavailable, "it took too long to judge who the client is; try again later";
+    /// The verdict binds its user to another client identifier.
+    ClientIdOfAnother => ClientId, ClientIdentifierNotValid,
+        "the client identifier is not the one that this user has to use";
     /// The host has judged so.
     AuthenticationFailed(ReasonCode) => Authentication, NotAuthorized, "the client failed to authenticate";
     /// See `Limits::client_id_bytes_max`.

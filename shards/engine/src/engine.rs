@@ -185,12 +185,19 @@ impl Engine {
 
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
     ///
-    /// Of two connections with one client identifier the one that came later stays, by their `arrival`.
-    pub fn accept(&mut self, now: Instant, admission: Admission, arrival: Arrival) -> ConnectionId {
+    /// Of two connections with one client identifier the one that came later stays, by their `arrival`. `listener` is the number
+    /// of the one that accepted it: its place in `Limits::listeners`.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        admission: Admission,
+        arrival: Arrival,
+        listener: u16,
+    ) -> ConnectionId {
         // No action follows from a connection that has sent nothing.
         let mut actions = Actions::new();
         let (rooms, mut turn) = self.turn(now, &mut actions);
-        rooms.delivery.connections.accept(&mut turn, admission, arrival)
+        rooms.delivery.connections.accept(&mut turn, admission, arrival, listener)
     }
 
     /// Takes in an event, and appends to `actions` what is to be done about it.

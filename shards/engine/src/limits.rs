@@ -32,6 +32,13 @@ pub enum Redirect {
     Moved,
 }
 
+/// The part of the bounds that belongs to one listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ListenerLimits {
+    /// Whether the host judges the CONNECT of each client that names no method of authentication.
+    pub judged: bool,
+}
+
 /// The engine's bounds. [`Limits::default`] is what the product ships with.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent settings, not one state")]
@@ -116,6 +123,9 @@ pub struct Limits {
     pub server_reference: Box<str>,
     /// Whether new clients are sent to that server.
     pub redirect: Redirect,
+    /// What differs from listener to listener, by the number that [`crate::Engine::accept`] is told. A listener that is not in the
+    /// list has nothing of its own.
+    pub listeners: Vec<ListenerLimits>,
     /// Methods of enhanced authentication that the host knows; any other is refused with 0x8C.
     pub authentication_methods: Vec<Box<str>>,
     /// Bytes of a method's name and data in one packet of a client; more is refused with 0x97.
@@ -129,6 +139,13 @@ pub struct Limits {
     pub step_work_max: u32,
     /// Bits of the generations in identities that leave the engine: 32. A simulator sets 2, so that generations wrap.
     pub generation_bits: u32,
+}
+
+impl Limits {
+    /// Whether the host judges the clients of a listener.
+    pub(crate) fn is_judged(&self, listener: u16) -> bool {
+        self.listeners.get(usize::from(listener)).is_some_and(|listener| listener.judged)
+    }
 }
 
 impl Default for Limits {
@@ -171,6 +188,7 @@ impl Default for Limits {
             response_topic_prefix: Box::default(),
             server_reference: Box::default(),
             redirect: Redirect::Off,
+            listeners: Vec::new(),
             authentication_methods: Vec::new(),
             authentication_bytes_max: 4_096,
             tell_shard: false,

@@ -99,7 +99,7 @@ impl Shard {
 
     fn connect(&mut self, name: &str) -> ConnectionId {
         let ordinal = self.engine.counters().connections_accepted;
-        let id = self.engine.accept(Instant::from_ms(1), Admission::Serve, Arrival::new(ordinal));
+        let id = self.engine.accept(Instant::from_ms(1), Admission::Serve, Arrival::new(ordinal), 0);
         let mut body = Vec::new();
         text("MQTT", &mut body);
         body.extend([4, 2, 0, 0]);

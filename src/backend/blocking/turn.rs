@@ -69,12 +69,13 @@ pub(in crate::backend) fn run(inbox: &Inbox, mut parts: Parts) -> Result<(), Sta
     loop {
         // Events that arrive from here on belong to the next turn.
         let is_rung = inbox.wait(&wake, &mut events);
-        if is_rung && events.is_empty() && control.is_empty() {
+        if is_rung && events.is_empty() && control.is_empty() && shard.host.has_no_answers() {
             shard.host.gauges.count_parked_wake();
         }
         for event in events.drain(..) {
             shard.handle(event);
         }
+        shard.host.take_answers();
         for request in control.try_iter() {
             shard.handle_control(request)?;
         }

@@ -3,6 +3,7 @@
 //! works with tasks and with threads.
 
 mod export;
+mod judging;
 mod lanes;
 mod linger;
 mod long_matches;
@@ -26,7 +27,7 @@ use tracing::{debug, info, warn};
 
 use super::Parts;
 use crate::admin::operator::DisconnectCommand;
-use crate::auth;
+use crate::auth::Authenticator;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::{ConnectionPermits, Permit};
 use crate::observe::connection_log::ConnectionLog;
@@ -72,6 +73,7 @@ pub(super) struct Host<T> {
     pauses: PauseWatch,
     long_matches: LongMatches,
     lanes: Lanes,
+    authenticator: Authenticator,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
@@ -113,6 +115,7 @@ impl<T: Endpoint> Host<T> {
             pauses: PauseWatch::default(),
             long_matches: LongMatches::default(),
             lanes: Lanes::new(parts.port, parts.doorbells),
+            authenticator: parts.authenticator,
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
@@ -188,11 +191,12 @@ impl<T: Endpoint> Host<T> {
                 }
             }
             for (connection, step) in steps {
-                let Some(exchange) = engine.authentication_step(connection, step) else { continue };
-                let challenge = format!("{}-{}", connection.slot(), connection.generation());
-                let verdict = auth::judge(&exchange, challenge.as_bytes());
-                let answer = Event::Authenticated { connection, step, verdict };
-                let _nothing = engine.step(self.clock.now(), answer, actions);
+                let Some(answer) = self.judge(engine, connection, step) else { continue };
+                let now = self.clock.now();
+                answer.pass(now, |verdict| {
+                    let event = Event::Authenticated { connection, step, verdict };
+                    let _nothing = engine.step(now, event, actions);
+                });
             }
             for connection in peeks {
                 let has_bytes =
@@ -245,7 +249,7 @@ impl<T: Endpoint> Host<T> {
     ) -> Rc<Socket<T>> {
         self.pauses.hear();
         let now = self.clock.now();
-        let id = self.engine.borrow_mut().accept(now, permit.admission, permit.arrival);
+        let id = self.engine.borrow_mut().accept(now, permit.admission, permit.arrival, listener.number());
         self.peers.borrow_mut().set(id.slot(), peer, now.as_ms());
         let socket = Rc::new(Socket::new(id, make(id), permit.admission, listener));
         let mut sockets = self.sockets.borrow_mut();
@@ -255,6 +259,13 @@ impl<T: Endpoint> Host<T> {
         }
         sockets[slot] = Some(Rc::clone(&socket));
         socket
+    }
+
+    /// A trusted proxy has named the client behind it.
+    pub(super) fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
+        let connection = socket.id.slot();
+        debug!(shard = self.number, connection, %peer, "the proxy names the client");
+        self.peers.borrow_mut().change(connection, peer);
     }
 
     pub(super) fn close(&self, socket: &Socket<T>, by: ClosedBy) {

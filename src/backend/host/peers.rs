@@ -47,6 +47,13 @@ impl Peers {
         self.by_slot[index] = Peer { address, since_ds: u32::try_from(now_ms / 100).unwrap_or(u32::MAX) };
     }
 
+    /// A connection turns out to have another peer.
+    pub(super) fn change(&mut self, slot: u32, peer: SocketAddr) {
+        let since_ds = self.by_slot.get(slot as usize).map_or(0, |peer| peer.since_ds);
+        self.forget(slot);
+        self.set(slot, Some(peer), u64::from(since_ds) * 100);
+    }
+
     /// Forgets the peer of a connection that has ended.
     pub(super) fn forget(&mut self, slot: u32) {
         if let Some(Peer { address, .. }) = self.by_slot.get_mut(slot as usize)
@@ -86,6 +93,9 @@ mod tests {
         peers.set(3, None, 2_000);
         assert_eq!([5, 2, 3, 4, 99].map(|slot| peers.address(slot)), [Some(v4), Some(v6), None, None, None]);
         assert_eq!((peers.age_ms(5, 3_456), peers.age_ms(2, 1_000)), (2_400, 0));
+        peers.change(5, v6);
+        peers.change(2, v4);
+        assert_eq!((peers.address(5), peers.address(2), peers.age_ms(5, 3_456)), (Some(v6), Some(v4), 2_400));
         peers.forget(2);
         peers.forget(5);
         assert_eq!((peers.address(2), peers.address(5)), (None, None));

@@ -37,7 +37,7 @@ impl<R: Runtime> Shard<R> {
             self.distribute(target, stream, listener, peer, permit);
             return;
         }
-        let socket = self.open(stream, self.layers_of(listener), (listener, Some(peer)), permit);
+        let socket = self.open(stream, self.layers_of(listener, Some(peer)), (listener, Some(peer)), permit);
         let connection = socket.id.slot();
         debug!(shard = self.host.number, connection, %listener, %peer, admission = ?permit.admission, "accepted");
         self.serve(socket);

@@ -70,7 +70,8 @@ impl<R: Runtime> Shard<R> {
             Ok(stream) => stream,
             Err(refused) => return self.drop_connection(refused, permit),
         };
-        let layers = if bytes.is_empty() { self.layers_of(listener) } else { layers.map(|layers| *layers) };
+        let layers =
+            if bytes.is_empty() { self.layers_of(listener, peer) } else { layers.map(|layers| *layers) };
         let socket = self.open(stream, layers, (listener, peer), permit);
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
         if bytes.is_empty() {

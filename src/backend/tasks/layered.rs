@@ -1,13 +1,13 @@
 //! The layers of one connection on the shard that drives them: the two calls on the socket are given to them here, and what they
 //! hold is counted.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::rc::Rc;
 
 use super::Stream;
-use crate::net::layers::{Layers, Scratch};
+use crate::net::layers::{Client, Layers, Scratch};
 
 /// Everything that the layers of a shard share. **Lives on:** the shard.
 pub(super) struct LayersOfShard {
@@ -31,6 +31,11 @@ impl LayersOfShard {
         self.scratch.give_back_plain(plain);
     }
 
+    /// The client that a trusted proxy has named in the receive that has just ended.
+    pub(super) fn take_client(&self) -> Option<Client> {
+        self.scratch.take_client()
+    }
+
     fn note(&self, before: usize, after: usize) {
         self.held_bytes.set(self.held_bytes.get() + after - before);
     }
@@ -38,17 +43,17 @@ impl LayersOfShard {
 
 /// **Lives on:** the shard of its connection.
 pub(super) struct Layered {
-    layers: RefCell<Layers>,
+    layers: Cell<Layers>,
     shard: Rc<LayersOfShard>,
 }
 
 /// Bytes of a connection with layers beside those of a plain one, before its layers hold anything.
-const LAYERED_BYTES: usize = size_of::<Layered>() + 64;
+const LAYERED_BYTES: usize = super::socket::EXTRA_BYTES;
 
 impl Layered {
     pub(super) fn new(layers: Layers, shard: &Rc<LayersOfShard>) -> Self {
         shard.note(0, LAYERED_BYTES + layers.held_bytes());
-        Self { layers: RefCell::new(layers), shard: Rc::clone(shard) }
+        Self { layers: Cell::new(layers), shard: Rc::clone(shard) }
     }
 
     /// The layers of a connection that moves.
@@ -57,11 +62,19 @@ impl Layered {
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Layers) -> R) -> R {
-        let mut layers = self.layers.borrow_mut();
+        let mut layers = self.layers.take();
         let before = layers.held_bytes();
         let result = change(&mut layers);
         self.shard.note(before, layers.held_bytes());
+        self.layers.set(layers);
         result
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&Layers) -> R) -> R {
+        let layers = self.layers.take();
+        let seen = look(&layers);
+        self.layers.set(layers);
+        seen
     }
 
     /// Receives once, and appends what the peer says to `plain`.
@@ -96,19 +109,19 @@ impl Layered {
     }
 
     pub(super) fn are_open(&self) -> bool {
-        self.layers.borrow().are_open()
+        self.look(Layers::are_open)
     }
 
     pub(super) fn need_permit(&self) -> bool {
-        self.layers.borrow().needs_permit()
+        self.look(Layers::needs_permit)
     }
 
     pub(super) fn have_ended(&self) -> bool {
-        self.layers.borrow().have_ended()
+        self.look(Layers::have_ended)
     }
 
     pub(super) fn are_pending(&self) -> bool {
-        self.layers.borrow().are_pending()
+        self.look(Layers::are_pending)
     }
 }
 

@@ -15,6 +15,7 @@ mod runtime;
 mod socket;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -90,9 +91,10 @@ async fn run_control<R: Runtime>(
     let mut listeners = Some(listeners);
     loop {
         doorbell.rung().await.map_err(|error| StartupError::system("watch the shard's doorbell", error))?;
-        if control.is_empty() {
+        if control.is_empty() && host.has_no_answers() {
             host.gauges.count_parked_wake();
         }
+        host.take_answers();
         for request in control.try_iter() {
             match request {
                 Control::Accept => {
@@ -152,8 +154,8 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// The layers of a connection that a listener has accepted; `None` for a plain one.
-    fn layers_of(&self, listener: ListenerNumber) -> Option<Layers> {
-        self.listener_layers.begin(listener)
+    fn layers_of(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<Layers> {
+        self.listener_layers.begin(listener, peer)
     }
 
     /// Disconnects every client because the broker stops, and waits for them until `deadline`.

@@ -9,6 +9,7 @@ use super::layered::Layered;
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
 use crate::backend::host::{is_transient, lost_by};
+use crate::net::layers::Client;
 
 /// Result of one receive.
 pub(super) enum Received {
@@ -129,6 +130,9 @@ impl<R: Runtime> Shard<R> {
     fn receive_through(&self, layers: &Layered, socket: &Socket<R::Stream>) -> Received {
         let mut plain = self.layers.take_plain();
         let came = layers.receive(&socket.endpoint.stream, &mut plain);
+        if let Some(Client { peer: Some(peer), .. }) = self.layers.take_client() {
+            self.host.set_peer(socket, peer);
+        }
         if layers.are_pending() {
             self.host.turn.mark_dirty(socket.id);
         }
@@ -136,6 +140,8 @@ impl<R: Runtime> Shard<R> {
         self.layers.give_back_plain(plain);
         match came {
             Ok(()) if layers.have_ended() && !matches!(received, Received::Rest(_)) => {
+                // The answer to a farewell, as far as the kernel takes it.
+                let _ = layers.flush(&socket.endpoint.stream, false);
                 received = Received::End(ClosedBy::Peer);
             }
             Ok(()) => {}

@@ -1,6 +1,6 @@
 //! The stream of one connection with its layers, and the two waits of its task: for bytes and for credit.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::io;
 use std::mem;
@@ -28,9 +28,16 @@ pub(in crate::backend) struct TaskSocket<S> {
 /// The state that few connections have.
 #[derive(Default)]
 struct Extra {
-    credit: RefCell<Credit>,
-    layers: Option<Box<Layered>>,
+    /// There while the connection waits for credit, or has regained some.
+    credit: Cell<Option<Box<Credit>>>,
+    layers: Option<Layered>,
 }
+
+/// Bytes of that state.
+pub(super) const EXTRA_BYTES: usize = size_of::<Extra>();
+
+// An idle connection with WebSocket has one, and this is what it takes more than a plain one.
+const _: () = assert!(EXTRA_BYTES <= 64);
 
 #[derive(Default)]
 struct Credit {
@@ -44,8 +51,7 @@ impl<S: Stream> TaskSocket<S> {
     pub(super) fn new(stream: S, layers: Option<Layered>) -> Self {
         let extra = OnceCell::new();
         if let Some(layers) = layers {
-            let _is_new =
-                extra.set(Box::new(Extra { credit: RefCell::default(), layers: Some(Box::new(layers)) }));
+            let _is_new = extra.set(Box::new(Extra { credit: Cell::default(), layers: Some(layers) }));
         }
         Self { stream, extra }
     }
@@ -53,13 +59,13 @@ impl<S: Stream> TaskSocket<S> {
     /// The stream, and the layers of a connection that moves.
     pub(super) fn into_parts(self) -> (S, Option<Layers>) {
         let layers = self.extra.into_inner().and_then(|extra| extra.layers);
-        (self.stream, layers.map(|layers| layers.into_layers()))
+        (self.stream, layers.map(Layered::into_layers))
     }
 
     /// `None` for a plain connection.
     #[inline]
     pub(super) fn layers(&self) -> Option<&Layered> {
-        self.extra.get()?.layers.as_deref()
+        self.extra.get()?.layers.as_ref()
     }
 
     /// Completes when bytes, an end or an error can be received, which is in the next turn if it need not wait: at most
@@ -72,11 +78,12 @@ impl<S: Stream> TaskSocket<S> {
     pub(super) async fn credit(&self) {
         let credit = &self.extra.get_or_init(Box::default).credit;
         poll_fn(|context| {
-            let mut credit = credit.borrow_mut();
-            if mem::take(&mut credit.resumed) {
+            let mut waiting = credit.take().unwrap_or_default();
+            if waiting.resumed {
                 return Poll::Ready(());
             }
-            credit.task = Some(context.waker().clone());
+            waiting.task = Some(context.waker().clone());
+            credit.set(Some(waiting));
             Poll::Pending
         })
         .await;
@@ -146,11 +153,13 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
     }
 
     fn resume(&self) {
-        let mut credit = self.extra.get_or_init(Box::default).credit.borrow_mut();
+        let place = &self.extra.get_or_init(Box::default).credit;
+        let mut credit = place.take().unwrap_or_default();
         credit.resumed = true;
         if let Some(task) = credit.task.take() {
             task.wake();
         }
+        place.set(Some(credit));
     }
 
     fn receive_now(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {

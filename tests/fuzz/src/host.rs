@@ -119,7 +119,7 @@ impl World {
 
     fn accept(&mut self, shard: usize, line: usize, admission: Admission) {
         let now = self.now();
-        let id = self.shards[shard].engine.accept(now, admission, Arrival::new(line as u64));
+        let id = self.shards[shard].engine.accept(now, admission, Arrival::new(line as u64), 0);
         self.lines[line].served = Some((shard, id));
         self.lines[line].paused = false;
         let before = self.shards[shard].by_name.insert((id.slot(), id.generation()), line);

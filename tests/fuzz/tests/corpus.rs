@@ -59,6 +59,11 @@ fn configuration() {
 }
 
 #[test]
+fn opening() {
+    replay("opening", fuzz::opening::check);
+}
+
+#[test]
 fn websocket_frames() {
     replay("websocket_frames", fuzz::websocket::check);
 }

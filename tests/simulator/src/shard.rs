@@ -172,7 +172,7 @@ impl World {
 
     fn accept(&mut self, shard: usize, link: usize) {
         let now = self.now();
-        let id = self.shards[shard].engine.accept(now, Admission::Serve, Arrival::new(link as u64));
+        let id = self.shards[shard].engine.accept(now, Admission::Serve, Arrival::new(link as u64), 0);
         self.trace.note(self.now_ms, "accept", [shard as u64, link as u64, u64::from(id.slot()), 0]);
         self.links[link].served = Served::By(shard, id);
         self.links[link].paused = false;

@@ -1,10 +1,12 @@
-//! The parts that every room stands on: identities, slots with generations, the timer wheel, keyed hashes, moments, sizes on the heap.
+//! The parts that every room stands on: identities, slots with generations, the timer wheel, keyed hashes, moments, secrets, sizes on the
+//! heap.
 
 pub(crate) mod byte_reader;
 pub(crate) mod fingerprint;
 pub(crate) mod hash;
 pub(crate) mod heap;
 pub(crate) mod ids;
+pub(crate) mod secret;
 pub(crate) mod shard_set;
 pub(crate) mod slab;
 pub(crate) mod time;

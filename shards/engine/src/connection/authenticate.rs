@@ -1,10 +1,14 @@
-//! Enhanced authentication [4.12]: the exchange that CONNECT begins, and the one that repeats it on an open connection.
+//! The judgement of a client: of its CONNECT alone, or in the exchange of enhanced authentication [4.12] that CONNECT begins
+//! and AUTH repeats on an open connection.
 //!
-//! The engine keeps the exchange; the host knows the methods and judges each step. Invariant: the table counts the bytes
-//! that all exchanges hold, so every change of one goes through one function.
+//! The engine keeps the exchange; the host knows the methods and judges each step. Invariants: nothing of a CONNECT counts before
+//! its verdict; a connection has at most one step that waits for the host; the table counts the bytes that all exchanges hold, so
+//! every change of one goes through one function.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use wire::packet::{Auth, AuthProperties, Connect};
 use wire::{PacketType, ReasonCode};
@@ -14,30 +18,79 @@ use super::{Close, Connections, Phase};
 use crate::action::Action;
 use crate::base::heap;
 use crate::base::ids::ConnectionId;
+use crate::base::secret::Secret;
 use crate::cause::Cause;
 use crate::limits::Limits;
+use crate::session::user::UserGrant;
 use crate::turn::Turn;
 
-/// One step of a client, for the host to judge.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AuthenticationStep<'a> {
-    /// One of `Limits::authentication_methods`.
-    pub method: &'a str,
-    /// Data of that method, at most `Limits::authentication_bytes_max` bytes; no data and empty data are one.
-    pub data: &'a [u8],
-    /// Whether an exchange begins with it: CONNECT, or the request to repeat it [MQTT-4.12.1-1].
-    pub begins: bool,
+/// One step of a client, for the host to judge. Its `Debug` form has neither password nor data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AuthenticationStep<'a> {
+    /// CONNECT without a method, on a listener that judges its clients.
+    Basic {
+        /// The identifier that the client has, or will be assigned.
+        client_id: &'a str,
+        /// The user name.
+        username: Option<&'a str>,
+        /// The password; any bytes.
+        password: Option<&'a [u8]>,
+        /// The number of the listener, as [`crate::Engine::accept`] was told.
+        listener: u16,
+    },
+    /// A step of enhanced authentication.
+    Exchange {
+        /// One of `Limits::authentication_methods`.
+        method: &'a str,
+        /// Data of that method, at most `Limits::authentication_bytes_max` bytes; no data and empty data are one.
+        data: &'a [u8],
+        /// Whether an exchange begins with it: CONNECT, or the request to repeat it [MQTT-4.12.1-1].
+        begins: bool,
+        /// The client identifier, assigned or its own; `None` on an open connection, where it is known already.
+        client_id: Option<&'a str>,
+        /// The user name of CONNECT; `None` on an open connection.
+        username: Option<&'a str>,
+        /// The number of the listener.
+        listener: u16,
+    },
+}
+
+impl fmt::Debug for AuthenticationStep<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic { client_id, username, listener, .. } => formatter
+                .debug_struct("Basic")
+                .field("client_id", client_id)
+                .field("username", username)
+                .field("listener", listener)
+                .finish_non_exhaustive(),
+            Self::Exchange { method, begins, client_id, username, listener, .. } => formatter
+                .debug_struct("Exchange")
+                .field("method", method)
+                .field("begins", begins)
+                .field("client_id", client_id)
+                .field("username", username)
+                .field("listener", listener)
+                .finish_non_exhaustive(),
+        }
+    }
 }
 
 /// The verdict of the host on a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict<'a> {
-    /// The client is sent this and has to answer it.
+    /// The client is sent this and has to answer it. Of a CONNECT without a method there is no next step: it is a refusal with
+    /// 0x87.
     Continue(&'a [u8]),
-    /// The client is authenticated; it is sent this last.
-    Success(&'a [u8]),
-    /// The client is not: it is sent the reason and closed. A reason that CONNACK and DISCONNECT do not both know
-    /// becomes 0x87.
+    /// The client is authenticated.
+    Success {
+        /// It is sent this last. Nothing without a method.
+        data: &'a [u8],
+        /// Who it is, and what it may.
+        grant: &'a UserGrant<'a>,
+    },
+    /// The client is not: it is sent the reason and closed. A reason that CONNACK, or DISCONNECT of an open connection, does not
+    /// know becomes 0x87.
     Failed(ReasonCode),
 }
 
@@ -52,21 +105,47 @@ enum Awaiting {
     Nobody,
 }
 
-/// **Lives on:** a connection whose CONNECT named a method.
+/// **Lives on:** a connection whose CONNECT named a method, or is being judged.
 #[derive(Debug)]
 pub(super) struct Authentication {
+    /// Empty without a method.
     method: Box<str>,
     /// The body of CONNECT until the client is authenticated: nothing of it counts before. Empty afterwards.
-    connect: Box<[u8]>,
+    connect: Secret,
+    /// The client identifier that is assigned, if the client left it to us.
+    assigned: Option<Box<str>>,
     /// The data of the client until the host has judged it. Bounded by `Limits::authentication_bytes_max`.
-    data: Box<[u8]>,
+    data: Secret,
     awaiting: Awaiting,
+    /// Bytes behind a CONNECT that is judged, which the host keeps. Bounded by what it receives at once.
+    waiting_bytes: u32,
 }
 
 impl Authentication {
     pub(super) fn bytes_held(&self) -> u64 {
-        let parts = [self.method.len(), self.connect.len(), self.data.len()];
+        let assigned = self.assigned.as_ref().map_or(0, |assigned| assigned.len());
+        let parts = [self.method.len(), self.connect.len(), self.data.len(), assigned];
         heap::block(size_of::<Self>()) + parts.into_iter().map(heap::block).sum::<u64>()
+    }
+
+    /// Bytes held for a client without a verdict, here and by the host.
+    pub(super) fn unjudged_bytes(&self) -> u64 {
+        self.bytes_held() + u64::from(self.waiting_bytes)
+    }
+
+    /// The step for the host, on a connection of `listener`.
+    fn step(&self, begins: bool, listener: u16) -> Option<AuthenticationStep<'_>> {
+        // An open connection has no CONNECT any more.
+        let connect = Connect::decode(&self.connect).ok();
+        let username = connect.and_then(|connect| connect.user_name);
+        let own_id = connect.map(|connect| connect.client_id);
+        let client_id = self.assigned.as_deref().or(own_id);
+        if self.method.is_empty() {
+            let password = connect?.password;
+            return Some(AuthenticationStep::Basic { client_id: client_id?, username, password, listener });
+        }
+        let (method, data) = (&*self.method, &*self.data);
+        Some(AuthenticationStep::Exchange { method, data, begins, client_id, username, listener })
     }
 }
 
@@ -75,12 +154,38 @@ impl Authentication {
 pub(crate) enum Judged {
     /// None: AUTH was sent, or the verdict was stale.
     Nothing,
-    /// The client of this CONNECT is authenticated by this method.
-    Admit { connect: Box<[u8]>, method: Box<str> },
+    /// The client of this CONNECT is authenticated.
+    Admit(Admitted),
+}
+
+/// A client that is authenticated and not let in yet.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    connect: Secret,
+    /// Empty without one.
+    method: Box<str>,
+    assigned: Option<Box<str>>,
+}
+
+impl Admitted {
+    /// The body of its CONNECT.
+    pub(crate) fn connect(&self) -> &[u8] {
+        &self.connect
+    }
+
+    /// The method that authenticated it, if it was one.
+    pub(crate) fn method(&self) -> Option<&str> {
+        Some(&*self.method).filter(|method| !method.is_empty())
+    }
+
+    /// The client identifier that is assigned to it.
+    pub(crate) fn assigned(&self) -> Option<&str> {
+        self.assigned.as_deref()
+    }
 }
 
 impl Connections {
-    /// Begins the exchange of a CONNECT that named a method which the host knows.
+    /// Asks the host about a CONNECT: the first step of its method if it names one, which the host knows, or CONNECT alone.
     ///
     /// # Errors
     /// The client sent more than `Limits::authentication_bytes_max`.
@@ -90,28 +195,43 @@ impl Connections {
         id: ConnectionId,
         connect: &Connect<'_>,
         body: &[u8],
+        assigned: Option<String>,
     ) -> Result<(), Cause> {
-        let method = connect.properties.authentication_method.unwrap_or_default();
-        let data = connect.properties.authentication_data.unwrap_or_default();
+        let method = connect.properties.authentication_method;
+        let phase = if method.is_some() { Phase::Authenticating } else { Phase::Judging };
+        // Without a method there is no such data [MQTT-3.1.2-30].
+        let data = connect.properties.authentication_data.filter(|_| method.is_some()).unwrap_or_default();
+        let method = method.unwrap_or_default();
         if exceeds_data_limit(turn.limits, method, data) {
             return Err(Cause::AuthenticationBytes);
         }
+        assert!(assigned.is_some() == connect.client_id.is_empty());
         let authentication = Box::new(Authentication {
             method: method.into(),
             connect: body.into(),
-            data: Box::default(),
+            assigned: assigned.map(String::into_boxed_str),
+            data: Secret::default(),
             awaiting: Awaiting::Nobody,
+            waiting_bytes: 0,
         });
         self.authentication_bytes += authentication.bytes_held();
         let found = self.change_unjudged(id, |connection| {
             assert!(connection.authentication.is_none());
             assert!(matches!(connection.phase, Phase::Fresh(_)));
-            connection.phase = Phase::Authenticating;
+            connection.phase = phase;
             connection.authentication = Some(authentication);
         });
         assert!(found.is_some());
         self.request_verdict(turn, id, data, true);
         Ok(())
+    }
+
+    /// Counts bytes behind a CONNECT that is judged. The host keeps them and receives no more until they are consumed.
+    pub(crate) fn count_waiting(&mut self, id: ConnectionId, bytes: usize) {
+        if self.get(id).is_some_and(|connection| connection.phase == Phase::Judging) {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.change_authentication(id, |authentication| authentication.waiting_bytes = bytes);
+        }
     }
 
     /// AUTH from a client. Before CONNACK only AUTH and DISCONNECT may come [MQTT-3.1.2-30].
@@ -143,13 +263,12 @@ impl Connections {
 
     /// The step that [`Action::Authenticate`] named; `None` once it was judged or the connection has ended.
     pub(crate) fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
-        let authentication = self.get(id)?.authentication.as_ref()?;
+        let connection = self.get(id)?;
+        let authentication = connection.authentication.as_ref()?;
         match authentication.awaiting {
-            Awaiting::Host { step: awaited, begins } if awaited == step => Some(AuthenticationStep {
-                method: &authentication.method,
-                data: &authentication.data,
-                begins,
-            }),
+            Awaiting::Host { step: awaited, begins } if awaited == step => {
+                authentication.step(begins, connection.listener)
+            }
             Awaiting::Host { .. } | Awaiting::Client | Awaiting::Nobody => None,
         }
     }
@@ -175,12 +294,18 @@ impl Connections {
             turn.counters.stale += 1;
             return Ok(Judged::Nothing);
         }
+        let is_judging = self.current(id).phase == Phase::Judging;
+        let verdict = match verdict {
+            // Without a method there is no AUTH [MQTT-4.12.0-7].
+            Verdict::Continue(_) if is_judging => Verdict::Failed(ReasonCode::NotAuthorized),
+            verdict => verdict,
+        };
         let awaiting = match verdict {
             Verdict::Continue(_) => Awaiting::Client,
-            Verdict::Success(_) | Verdict::Failed(_) => Awaiting::Nobody,
+            Verdict::Success { .. } | Verdict::Failed(_) => Awaiting::Nobody,
         };
         self.change_authentication(id, |authentication| {
-            authentication.data = Box::default();
+            authentication.data = Secret::default();
             authentication.awaiting = awaiting;
         });
         match verdict {
@@ -188,33 +313,53 @@ impl Connections {
                 self.send_auth(turn, id, ReasonCode::ContinueAuthentication, data)?;
                 Ok(Judged::Nothing)
             }
-            Verdict::Success(data) => match self.current(id).phase {
-                Phase::Authenticating => {
-                    let (mut connect, mut method) = (Box::default(), Box::default());
-                    self.change_authentication(id, |authentication| {
-                        connect = core::mem::take(&mut authentication.connect);
-                        method = authentication.method.clone();
-                    });
-                    assert!(!connect.is_empty());
-                    Ok(Judged::Admit { connect, method })
-                }
+            Verdict::Success { .. } if is_judging => Ok(Judged::Admit(self.end_judging(id))),
+            Verdict::Success { data, .. } => match self.current(id).phase {
+                Phase::Authenticating => Ok(Judged::Admit(self.end_exchange(id))),
                 Phase::Open(_) => {
                     self.send_auth(turn, id, ReasonCode::Success, data)?;
                     Ok(Judged::Nothing)
                 }
-                Phase::Fresh(_) | Phase::Accepting(_) | Phase::HandingOver | Phase::Closing => {
+                Phase::Fresh(_)
+                | Phase::Judging
+                | Phase::Accepting(_)
+                | Phase::HandingOver
+                | Phase::Closing => {
                     unreachable!("no step is due in this phase")
                 }
             },
             Verdict::Failed(reason) => {
                 turn.counters.authentications_failed += 1;
-                let is_known = [PacketType::ConnAck, PacketType::Disconnect]
-                    .into_iter()
-                    .all(|packet_type| reason.is_error() && reason.is_allowed_in(packet_type));
+                let told_in =
+                    if self.current(id).is_open() { PacketType::Disconnect } else { PacketType::ConnAck };
+                let is_known = reason.is_error() && reason.is_allowed_in(told_in);
                 let reason = if is_known { reason } else { ReasonCode::NotAuthorized };
                 Err(Close::Authentication(Cause::AuthenticationFailed(reason)))
             }
         }
+    }
+
+    /// A CONNECT without a method has its verdict: nothing of the judgement is kept.
+    fn end_judging(&mut self, id: ConnectionId) -> Admitted {
+        let taken = self.change_unjudged(id, |connection| connection.authentication.take()).flatten();
+        let Some(authentication) = taken else { unreachable!("a verdict is about an authentication") };
+        assert!(self.authentication_bytes >= authentication.bytes_held());
+        self.authentication_bytes -= authentication.bytes_held();
+        let Authentication { method, connect, assigned, .. } = *authentication;
+        assert!(method.is_empty() && !connect.is_empty());
+        Admitted { connect, method, assigned }
+    }
+
+    /// An exchange before CONNACK has succeeded. Its method is kept, because the client may repeat it.
+    fn end_exchange(&mut self, id: ConnectionId) -> Admitted {
+        let mut admitted = Admitted { connect: Secret::default(), method: Box::default(), assigned: None };
+        self.change_authentication(id, |authentication| {
+            admitted.connect = core::mem::take(&mut authentication.connect);
+            admitted.assigned = authentication.assigned.take();
+            admitted.method = authentication.method.clone();
+        });
+        assert!(!admitted.connect.is_empty() && !admitted.method.is_empty());
+        admitted
     }
 
     fn request_verdict(&mut self, turn: &mut Turn<'_>, id: ConnectionId, data: &[u8], begins: bool) {

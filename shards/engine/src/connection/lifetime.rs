@@ -13,12 +13,13 @@ impl Connections {
         turn: &mut Turn<'_>,
         admission: Admission,
         arrival: Arrival,
+        listener: u16,
     ) -> ConnectionId {
         match admission {
             Admission::Serve => turn.counters.connections_accepted += 1,
             Admission::TurnAway => turn.counters.connections_refused += 1,
         }
-        let connection = Connection::new(turn.now, admission, arrival);
+        let connection = Connection::new(turn.now, admission, arrival, listener);
         let id = ConnectionId::new(self.slab.insert(connection));
         let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
         self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
@@ -28,7 +29,7 @@ impl Connections {
     /// Binds a connection to a session; CONNACK is due.
     pub(crate) fn begin_accepting(&mut self, id: ConnectionId, session: SessionId) {
         let found = self.change_unjudged(id, |connection| {
-            assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating));
+            assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating | Phase::Judging));
             connection.phase = Phase::Accepting(session);
             connection.owner = Some(session);
         });

@@ -16,6 +16,7 @@ pub(crate) mod first_bytes;
 mod hand_over;
 mod lifetime;
 pub(crate) mod outbox;
+mod phase;
 pub(crate) mod reason_string;
 pub(crate) mod receive;
 mod receive_maximum;
@@ -53,32 +54,8 @@ use topic_alias::{IncomingAliases, OutgoingAliases};
 use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
-
-/// The decision of the host about a connection it accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Admission {
-    /// Serve it.
-    Serve,
-    /// The process is full: read its CONNECT to learn its version, tell it 0x97 and close.
-    TurnAway,
-}
-
-/// How far a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Phase {
-    /// Its first packet has to be CONNECT [MQTT-3.1.0-1].
-    Fresh(Admission),
-    /// CONNECT named a method of authentication, and the exchange goes on; nothing of CONNECT counts yet.
-    Authenticating,
-    /// CONNECT was accepted; CONNACK waits at the acknowledgement gate and nothing else may be sent.
-    Accepting(SessionId),
-    /// CONNACK is out.
-    Open(SessionId),
-    /// Its session lives on another shard, which will take it over.
-    HandingOver,
-    /// It is sent its last bytes and closed; nothing is read any more.
-    Closing,
-}
+pub use phase::Admission;
+pub(crate) use phase::Phase;
 
 /// **Lives on:** the shard of its session. **Sees:** its peer's bytes.
 #[derive(Debug)]
@@ -87,6 +64,8 @@ pub(crate) struct Connection {
     /// An acknowledgement that waits for the journal names its connection by this ordinal too: a journal may be slow enough for
     /// the generations of a slot to wrap.
     arrival: Arrival,
+    /// The number of the listener that accepted it.
+    listener: u16,
     /// When this shard accepted it, or took it over.
     known_since: Instant,
     phase: Phase,
@@ -143,16 +122,17 @@ pub(crate) struct Connection {
     awaiting_interest_count: u32,
     /// Packets that came from the client; stays at its maximum.
     packets_received: u32,
-    /// Set if CONNECT named a method.
+    /// Set if CONNECT named a method, and while the host judges CONNECT.
     authentication: Option<Box<Authentication>>,
     aliases_in: Option<Box<IncomingAliases>>,
     aliases_out: Option<Box<OutgoingAliases>>,
 }
 
 impl Connection {
-    fn new(now: Instant, admission: Admission, arrival: Arrival) -> Self {
+    fn new(now: Instant, admission: Admission, arrival: Arrival, listener: u16) -> Self {
         Self {
             arrival,
+            listener,
             known_since: now,
             phase: Phase::Fresh(admission),
             version: ProtocolVersion::V3_1_1,
@@ -210,6 +190,11 @@ impl Connection {
         self.arrival
     }
 
+    /// The number of the listener that accepted it.
+    pub(crate) fn listener(&self) -> u16 {
+        self.listener
+    }
+
     /// Whether it came before another one.
     pub(crate) fn is_older_than(&self, other: &Self, now: Instant) -> bool {
         self.arrival.is_before(other.arrival, other.known_since, now)
@@ -238,6 +223,7 @@ impl Connection {
             Phase::Open(_) => true,
             Phase::Fresh(_)
             | Phase::Authenticating
+            | Phase::Judging
             | Phase::Accepting(_)
             | Phase::HandingOver
             | Phase::Closing => false,
@@ -248,7 +234,11 @@ impl Connection {
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self.phase {
             Phase::Accepting(session) | Phase::Open(session) => Some(session),
-            Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver | Phase::Closing => None,
+            Phase::Fresh(_)
+            | Phase::Authenticating
+            | Phase::Judging
+            | Phase::HandingOver
+            | Phase::Closing => None,
         }
     }
 
@@ -455,6 +445,7 @@ impl Connections {
             Phase::Closing => Lend::Close,
             Phase::Fresh(_)
             | Phase::Authenticating
+            | Phase::Judging
             | Phase::Accepting(_)
             | Phase::Open(_)
             | Phase::HandingOver => {

@@ -8,8 +8,6 @@ use super::{Connections, Phase};
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::turn::Turn;
 
-/// Type and flags of a CONNECT.
-const CONNECT_FIRST_BYTE: u8 = 0x10;
 /// Bytes of a packet that has not come whole which a connection may hold however short memory is.
 const PARTIAL_PACKET_BYTES_FREE: u32 = 16 * 1024;
 
@@ -46,13 +44,6 @@ impl Shortage {
                 Some(PacketType::Publish | PacketType::Subscribe | PacketType::Unsubscribe)
             ),
         }
-    }
-}
-
-impl Phase {
-    /// Whether a packet that begins with `first_byte` is the first one and may not be: only CONNECT may [MQTT-3.1.0-1].
-    pub(crate) fn is_wrong_first_packet(self, first_byte: u8) -> bool {
-        matches!(self, Self::Fresh(_)) && first_byte != CONNECT_FIRST_BYTE
     }
 }
 
@@ -103,8 +94,8 @@ impl Connections {
         }
         // One more than the receive maximum, so that a client that exceeds it is told so.
         let is_gate_full = connection.pending_ack_count > u32::from(turn.limits.receive_maximum);
-        // Nothing may be answered before CONNACK [MQTT-3.2.0-1].
-        let is_accepting = matches!(connection.phase, Phase::Accepting(_));
+        // Nothing may be answered before CONNACK [MQTT-3.2.0-1], and clients may send behind CONNECT.
+        let is_accepting = matches!(connection.phase, Phase::Accepting(_) | Phase::Judging);
         // One that waits for memory or a lane is resumed in its turn, whatever a host offers before.
         if is_gate_full | is_accepting | connection.held | connection.starved {
             connection.paused = true;
@@ -141,6 +132,13 @@ impl Connections {
         let connection = self.get(id).filter(|connection| connection.arrival.ordinal == ordinal)?;
         assert!(connection.held);
         connection.session()
+    }
+
+    /// CONNECT was judged: the bytes behind it may be taken.
+    pub(crate) fn end_wait(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let connection = self.current(id);
+        assert!(connection.phase != Phase::Judging);
+        connection.resume(turn.now, id, turn.actions);
     }
 
     /// The packet is done: the next one may be taken.

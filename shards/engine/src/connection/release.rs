@@ -102,7 +102,14 @@ impl Connections {
         let Self { slab, outboxes, opened, .. } = self;
         let connection = slab.get_mut(id.key()).expect("looked up by the caller");
         match (ack, connection.phase) {
-            (_, Phase::Closing | Phase::HandingOver | Phase::Authenticating | Phase::Fresh(_)) => {
+            (
+                _,
+                Phase::Closing
+                | Phase::HandingOver
+                | Phase::Authenticating
+                | Phase::Judging
+                | Phase::Fresh(_),
+            ) => {
                 turn.counters.stale += 1;
             }
             (PendingAck::ConnAck(bytes), Phase::Accepting(session)) => {

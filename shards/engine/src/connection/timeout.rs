@@ -33,6 +33,8 @@ impl Connections {
             Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver => {
                 Some(Close::Silently(Cause::ConnectTimeout))
             }
+            // The client did its part in time.
+            Phase::Judging => Some(Close::Authentication(Cause::VerdictTimeout)),
             Phase::Accepting(_) | Phase::Open(_) => {
                 if let Some(until) = connection.delayed_until {
                     assert!(turn.now >= until);
@@ -78,6 +80,8 @@ impl Connections {
             Phase::Fresh(_) | Phase::Authenticating if !has_bytes => {
                 return Some(Close::Silently(Cause::ConnectTimeout));
             }
+            // CONNECT came while the host looked.
+            Phase::Judging => turn.now.plus_ms(EXTENSION_MS),
             Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver => {
                 connection.was_extended = true;
                 turn.now.plus_ms(EXTENSION_MS)

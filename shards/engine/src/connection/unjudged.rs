@@ -1,4 +1,5 @@
-//! The bytes that a shard holds for peers that it does not know yet: unfinished CONNECTs, and exchanges of authentication.
+//! The bytes that a shard holds for peers that it does not know yet: unfinished CONNECTs, exchanges of authentication,
+//! and CONNECTs that the host judges, with everything that came behind them.
 //!
 //! They have one bound together, so that peers without a name cannot take the memory of clients. Past it, the connection that
 //! holds most is closed; of equals the oldest.
@@ -11,22 +12,11 @@ impl Connection {
     /// Bytes that it holds without being known.
     pub(super) fn unjudged_bytes(&self) -> u64 {
         match self.phase {
-            Phase::Fresh(_) | Phase::Authenticating => {
-                let authentication = self.authentication.as_ref().map_or(0, |known| known.bytes_held());
+            Phase::Fresh(_) | Phase::Authenticating | Phase::Judging => {
+                let authentication = self.authentication.as_ref().map_or(0, |known| known.unjudged_bytes());
                 u64::from(self.partial_packet_bytes) + authentication
             }
             Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => 0,
-        }
-    }
-}
-
-impl Phase {
-    /// The longest packet that a connection in this phase may send: a peer that is not known gets less.
-    #[inline]
-    pub(crate) fn packet_bytes_max(self, limits: &Limits) -> u32 {
-        match self {
-            Self::Fresh(_) | Self::Authenticating => limits.connect_bytes_max.min(limits.packet_bytes_max),
-            Self::Accepting(_) | Self::Open(_) | Self::HandingOver | Self::Closing => limits.packet_bytes_max,
         }
     }
 }

@@ -98,7 +98,7 @@ impl Rooms {
             Close::Wait => unreachable!("the packet is put back"),
             // CONNACK before the connection is open [MQTT-4.12.0-4], DISCONNECT afterwards [MQTT-4.12.1-2]. The session
             // of the client, if it had one before, is untouched by the first.
-            Close::Authentication(cause) if phase == Phase::Authenticating => {
+            Close::Authentication(cause) if matches!(phase, Phase::Authenticating | Phase::Judging) => {
                 connections.refuse_connect(turn, id, version, cause);
             }
             Close::Told(cause) | Close::Authentication(cause) => {

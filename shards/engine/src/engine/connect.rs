@@ -12,15 +12,26 @@ use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::time::Instant;
 use crate::cause::Cause;
 use crate::connection::ack_gate::PendingAck;
-use crate::connection::authenticate::{Judged, Verdict};
+use crate::connection::authenticate::{Admitted, Judged, Verdict};
 use crate::connection::connect::{
     Acceptance, encode_connack, expiry_interval_s, keep_alive_s, refusal, response_information,
     set_session_present,
 };
 use crate::connection::{Admission, Close};
 use crate::memory::Budget;
+use crate::session::user::UserGrant;
 use crate::session::will::Will;
 use crate::turn::Turn;
+
+/// The part that a judgement adds to a CONNECT; nothing on a listener that judges nobody.
+#[derive(Clone, Copy, Default)]
+struct Judgement<'a> {
+    /// The method and its last data.
+    authenticated: Option<(&'a str, &'a [u8])>,
+    /// The client identifier that was assigned before.
+    assigned: Option<&'a str>,
+    grant: Option<&'a UserGrant<'a>>,
+}
 
 /// Bytes of a client's connection and session, about.
 const CLIENT_BYTES: u64 = 4 * 1024;
@@ -39,10 +50,13 @@ impl Rooms {
         if let Some(cause) = self.connect_refusal(turn, admission, connect) {
             return Err(self.refuse(turn, id, connect, cause));
         }
-        if connect.properties.authentication_method.is_none() {
-            return self.accept_connect(turn, id, connect, None);
+        let listener = self.delivery.connections.current(id).listener();
+        let has_method = connect.properties.authentication_method.is_some();
+        if !has_method && !turn.limits.is_judged(listener) {
+            return self.accept_connect(turn, id, connect, Judgement::default());
         }
-        let begun = self.delivery.connections.begin_authentication(turn, id, connect, body);
+        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let begun = self.delivery.connections.begin_authentication(turn, id, connect, body, assigned);
         begun.map_err(|cause| self.refuse(turn, id, connect, cause))
     }
 
@@ -55,13 +69,15 @@ impl Rooms {
         verdict: Verdict<'_>,
     ) {
         let judged = self.delivery.connections.on_authenticated(turn, id, step, verdict);
-        let outcome = match judged {
-            Ok(Judged::Nothing) => Ok(()),
-            Ok(Judged::Admit { connect, method }) => {
-                let data = if let Verdict::Success(data) = verdict { data } else { &[] };
-                self.admit(turn, id, &connect, (&method, data))
+        let outcome = match (judged, verdict) {
+            (Ok(Judged::Nothing), _) => Ok(()),
+            (Ok(Judged::Admit(admitted)), Verdict::Success { data, grant }) => {
+                self.admit(turn, id, &admitted, (data, grant))
             }
-            Err(close) => Err(close),
+            (Ok(Judged::Admit(_)), Verdict::Continue(_) | Verdict::Failed(_)) => {
+                unreachable!("only success admits")
+            }
+            (Err(close), _) => Err(close),
         };
         if let Err(close) = outcome {
             self.close(turn, id, &close);
@@ -73,16 +89,29 @@ impl Rooms {
         &mut self,
         turn: &mut Turn<'_>,
         id: ConnectionId,
-        body: &[u8],
-        authenticated: (&str, &[u8]),
+        admitted: &Admitted,
+        (data, grant): (&[u8], &UserGrant<'_>),
     ) -> Result<(), Close> {
-        let connect =
-            Connect::decode(body).map_err(|malformed| Close::Authentication(Cause::Malformed(malformed)))?;
-        assert!(connect.properties.authentication_method == Some(authenticated.0));
+        let connect = Connect::decode(admitted.connect())
+            .map_err(|malformed| Close::Authentication(Cause::Malformed(malformed)))?;
+        let method = admitted.method();
+        assert!(connect.properties.authentication_method == method);
         if let Some(cause) = self.connect_refusal(turn, Admission::Serve, &connect) {
             return Err(self.refuse(turn, id, &connect, cause));
         }
-        self.accept_connect(turn, id, &connect, Some(authenticated))
+        let client_id = admitted.assigned().unwrap_or(connect.client_id);
+        if grant.client_id_must_be.is_some_and(|bound| bound != client_id) {
+            return Err(self.refuse(turn, id, &connect, Cause::ClientIdOfAnother));
+        }
+        let judgement = Judgement {
+            authenticated: method.map(|method| (method, data)),
+            assigned: admitted.assigned(),
+            grant: Some(grant),
+        };
+        self.accept_connect(turn, id, &connect, judgement)?;
+        // Bytes behind CONNECT wait since it is judged.
+        self.delivery.connections.end_wait(turn, id);
+        Ok(())
     }
 
     /// The reason to refuse a CONNECT at this moment, if there is one.
@@ -120,16 +149,17 @@ impl Rooms {
         turn: &mut Turn<'_>,
         id: ConnectionId,
         connect: &Connect<'_>,
-        authenticated: Option<(&str, &[u8])>,
+        judgement: Judgement<'_>,
     ) -> Result<(), Close> {
+        let Judgement { authenticated, assigned, grant } = judgement;
         assert!(authenticated.is_some() == connect.properties.authentication_method.is_some());
         let bytes_max = self.delivery.connections.current(id).packet_bytes_max();
-        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
-        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+        let drawn = (connect.client_id.is_empty() && assigned.is_none()).then(|| self.assign_client_id());
+        let assigned = assigned.or(drawn.as_deref());
+        let client_id = assigned.unwrap_or(connect.client_id);
         let shard = turn.limits.tell_shard.then(|| format!("{}", self.mesh.placement().own()));
         let information = response_information(turn.limits, connect, client_id);
-        let acceptance =
-            Acceptance::new(assigned.as_deref(), authenticated, shard.as_deref(), information.as_deref());
+        let acceptance = Acceptance::new(assigned, authenticated, shard.as_deref(), information.as_deref());
         let connack = encode_connack(turn.limits, connect, &acceptance, bytes_max);
         let known = self.delivery.sessions.find(client_id);
         let is_full = self.delivery.sessions.len() >= turn.limits.sessions_max;
@@ -161,7 +191,7 @@ impl Rooms {
             self.end_session(turn, ended);
         }
         let has_credentials = connect.user_name.is_some() || connect.password.is_some();
-        turn.counters.credentials_ignored += u64::from(has_credentials && authenticated.is_none());
+        turn.counters.credentials_ignored += u64::from(has_credentials && grant.is_none());
         let must_persist = ended.is_some();
         let present = known.filter(|_| !must_persist);
         assert!(present.is_none() || !connect.clean_start);

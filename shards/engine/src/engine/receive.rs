@@ -44,9 +44,7 @@ impl Rooms {
                 }
                 // The bytes behind CONNECT are for the shard that takes over.
                 Some(Phase::HandingOver) => break,
-                Some(
-                    phase @ (Phase::Fresh(_) | Phase::Authenticating | Phase::Accepting(_) | Phase::Open(_)),
-                ) => phase,
+                Some(phase) => phase,
             };
             let is_idle = assembler.is_idle();
             if is_idle && rest.is_empty() {
@@ -59,6 +57,7 @@ impl Rooms {
                     continue;
                 }
                 if !self.has_credit(turn, id, begins) {
+                    self.delivery.connections.count_waiting(id, rest.len());
                     break;
                 }
                 if turn.is_spent() {
@@ -203,7 +202,7 @@ impl Rooms {
             (Phase::Authenticating, Packet::Auth(auth)) => self.delivery.connections.on_auth(turn, id, auth),
             (Phase::Authenticating, Packet::Disconnect(_)) => Err(Close::Silently(Cause::Disconnected)),
             (Phase::Authenticating, _) => Err(Close::Authentication(Cause::UnexpectedAuth)),
-            (Phase::Accepting(_) | Phase::HandingOver | Phase::Closing, _) => {
+            (Phase::Judging | Phase::Accepting(_) | Phase::HandingOver | Phase::Closing, _) => {
                 unreachable!("not read in this phase")
             }
         }
@@ -341,7 +340,7 @@ impl Rooms {
                 self.delivery.connections.refuse_malformed_connect(turn, id, malformed);
                 Close::Silently(cause)
             }
-            Phase::Authenticating => Close::Authentication(cause),
+            Phase::Authenticating | Phase::Judging => Close::Authentication(cause),
             Phase::Accepting(_) | Phase::Open(_) | Phase::HandingOver | Phase::Closing => Close::Told(cause),
         }
     }

@@ -13,6 +13,7 @@ mod redeliver;
 pub(crate) mod replays;
 pub(crate) mod snapshot;
 pub(crate) mod table;
+pub(crate) mod user;
 pub(crate) mod will;
 
 use alloc::boxed::Box;

@@ -1,6 +1,6 @@
 //! Enhanced authentication: the exchange before CONNACK and on an open connection, with the test as the host's method.
 
-use engine::{Event, Limits, MemoryKind, Verdict};
+use engine::{AuthenticationStep, Event, Limits, MemoryKind, UserGrant, Verdict};
 use wire::{Auth, AuthProperties, Packet, QoS, ReasonCode, UserProperties};
 
 use crate::client::{Client, Got, Hello, packet_id, plain, publish};
@@ -25,8 +25,14 @@ fn auth<'a>(reason: ReasonCode, method: &'a str, data: &'a [u8]) -> Packet<'a> {
 fn judge(shard: &mut Shard, expected: (&str, &[u8], bool), verdict: Verdict<'_>) {
     let (connection, step) = shard.asked.pop_front().expect("the host was asked");
     let asked = shard.engine.authentication_step(connection, step).expect("it was not judged yet");
-    assert_eq!((asked.method, asked.data, asked.begins), expected);
+    let AuthenticationStep::Exchange { method, data, begins, .. } = asked else { panic!("{asked:?}") };
+    assert_eq!((method, data, begins), expected);
     shard.raw_step(Event::Authenticated { connection, step, verdict });
+}
+
+/// The client is let in as nobody, and sent this last.
+pub(crate) fn success(data: &[u8]) -> Verdict<'_> {
+    Verdict::Success { data, grant: &UserGrant::NOBODY }
 }
 
 /// The next packet of a client, which is CONNACK or AUTH: its reason, method and data.
@@ -47,7 +53,7 @@ fn expected_answer(kind: &'static str, reason: u8, data: &[u8]) -> (&'static str
 /// A client that passed an exchange of one challenge.
 fn authenticated(shard: &mut Shard, hello: &Hello<'_>) -> Client {
     let client = shard.dial(&hello.method(METHOD, b"first"));
-    judge(shard, (METHOD, b"first", true), Verdict::Success(b"last"));
+    judge(shard, (METHOD, b"first", true), success(b"last"));
     assert_eq!(answer(shard, client), expected_answer("CONNACK", 0, b"last"));
     client
 }
@@ -64,7 +70,7 @@ fn mqtt_4_12_0_5_every_step_and_connack_carry_the_method_of_connect() {
             shard.send(client, &auth(ReasonCode::ContinueAuthentication, METHOD, b"answer"));
         }
         assert_eq!(shard.engine.session_count(), 0);
-        judge(shard, (METHOD, b"answer", false), Verdict::Success(b"last"));
+        judge(shard, (METHOD, b"answer", false), success(b"last"));
         assert_eq!(answer(shard, client), expected_answer("CONNACK", 0, b"last"));
         shard.subscribe(client, "t", 1);
         shard.goodbye(client);
@@ -120,7 +126,7 @@ fn a_take_over_waits_until_the_authentication_succeeds() {
         let owner = shard.connect(&Hello::v5("a").resume());
         let client = shard.dial(&Hello::v5("a").resume().method(METHOD, b""));
         assert!(!shard.is_closed(owner));
-        judge(shard, (METHOD, b"", true), Verdict::Success(b""));
+        judge(shard, (METHOD, b"", true), success(b""));
         assert_eq!(shard.ended(owner), Some(0x8E));
         let Some(Got::ConnAck { present: true, reason: 0, fields }) = shard.next(client) else {
             panic!("no session")
@@ -183,7 +189,7 @@ fn a_client_that_leaves_or_is_malformed_before_connack_leaves_nothing() {
         let stale = shard.engine.counters().stale;
         for (connection, step) in core::mem::take(&mut shard.asked) {
             assert_eq!(shard.engine.authentication_step(connection, step), None);
-            shard.raw_step(Event::Authenticated { connection, step, verdict: Verdict::Success(b"") });
+            shard.raw_step(Event::Authenticated { connection, step, verdict: success(b"") });
         }
         assert_eq!(shard.engine.counters().stale, stale + 2);
         assert_eq!(shard.engine.session_count(), 0);
@@ -203,7 +209,7 @@ fn an_answer_for_an_earlier_connection_of_the_slot_or_a_second_answer_admits_nob
             assert_eq!(shard.id(last).slot(), late.0.slot());
         }
         assert_eq!(shard.id(last), late.0, "the generations came round");
-        let verdict = Verdict::Success(b"");
+        let verdict = success(b"");
         shard.raw_step(Event::Authenticated { connection: late.0, step: late.1, verdict });
         assert_eq!(shard.next(last), None, "the answer was about another client");
         let (connection, step) = shard.asked.pop_back().unwrap();
@@ -269,7 +275,7 @@ fn mqtt_4_12_1_1_an_open_connection_authenticates_again_while_its_traffic_goes_o
             });
             assert_eq!(found, Some((0x18, METHOD.to_owned(), b"challenge".to_vec())));
             shard.send(client, &auth(ReasonCode::ContinueAuthentication, METHOD, b"answer"));
-            judge(shard, (METHOD, b"answer", false), Verdict::Success(b"last"));
+            judge(shard, (METHOD, b"answer", false), success(b"last"));
             let found = shard.find(client, |got| match got {
                 Got::Auth(reason, method, data) => Some((*reason, method.clone(), data.clone())),
                 _ => None,
@@ -333,7 +339,7 @@ fn a_step_longer_than_the_client_accepts_is_a_refusal() {
         assert!(shard.is_closed(client));
         let client = authenticated(shard, &hello);
         shard.send(client, &auth(ReasonCode::ReAuthenticate, METHOD, b""));
-        judge(shard, (METHOD, b"", true), Verdict::Success(&[b'x'; 200]));
+        judge(shard, (METHOD, b"", true), success(&[b'x'; 200]));
         assert_eq!(shard.ended(client), Some(0x95));
     });
 }
@@ -346,7 +352,7 @@ fn a_stop_closes_connections_that_are_not_authenticated_yet() {
         assert!(shard.is_closed(client));
         assert_eq!(shard.take(client), []);
         let (connection, step) = shard.asked.pop_front().unwrap();
-        shard.raw_step(Event::Authenticated { connection, step, verdict: Verdict::Success(b"") });
+        shard.raw_step(Event::Authenticated { connection, step, verdict: success(b"") });
         assert_eq!(shard.engine.session_count(), 0);
     });
 }
@@ -360,7 +366,7 @@ fn an_exchange_holds_its_method_its_data_and_the_body_of_connect() {
         // The body of CONNECT has the method and the data as well, and some tens of bytes more.
         let twice = 2 * (METHOD.len() + data.len()) as u64;
         assert!((twice..twice + 200).contains(&held), "{held}");
-        judge(shard, (METHOD, &data, true), Verdict::Success(b""));
+        judge(shard, (METHOD, &data, true), success(b""));
         assert_eq!(answer(shard, client), expected_answer("CONNACK", 0, b""));
         let left = shard.engine.memory_use().of_kind(MemoryKind::Authentications);
         assert!((1..200).contains(&left), "its method: {left}");

@@ -225,6 +225,12 @@ impl<'a> Hello<'a> {
         self
     }
 
+    pub(crate) fn credentials(mut self, username: &'a str, password: &'a [u8]) -> Self {
+        self.connect.user_name = Some(username);
+        self.connect.password = Some(password);
+        self
+    }
+
     pub(crate) fn method(mut self, method: &'a str, data: &'a [u8]) -> Self {
         self.connect.properties.authentication_method = Some(method);
         self.connect.properties.authentication_data = Some(data);

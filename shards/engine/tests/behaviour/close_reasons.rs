@@ -5,6 +5,7 @@ use wire::{Packet, ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode}
 
 use core::num::NonZeroU16;
 
+use crate::authentication::success;
 use crate::client::{Client, Hello, packet_id, plain, publish};
 use crate::host::{Drain, Shard, run};
 
@@ -189,7 +190,7 @@ fn every_close_reason_is_provoked_and_sent_before_the_close() {
             let hello = Hello::v5("subject").keep_alive_s(1_000).method("m", b"");
             let client = shard.dial(&hello);
             let (connection, step) = shard.asked.pop_front().unwrap();
-            shard.raw_step(Event::Authenticated { connection, step, verdict: Verdict::Success(b"") });
+            shard.raw_step(Event::Authenticated { connection, step, verdict: success(b"") });
             assert!(shard.next(client).is_some());
             shard.drain(client, Drain::ALL);
             provoke(shard, client);

@@ -129,7 +129,18 @@ impl Shard {
 
     /// A socket without a CONNECT.
     pub(crate) fn open(&mut self, version: ProtocolVersion, admission: Admission) -> Client {
-        let id = self.engine.accept(self.now(), admission, Arrival::new(self.lines.len() as u64));
+        self.open_on(0, version, admission)
+    }
+
+    /// A socket that a listener accepted, without a CONNECT.
+    pub(crate) fn open_on(
+        &mut self,
+        listener: u16,
+        version: ProtocolVersion,
+        admission: Admission,
+    ) -> Client {
+        let arrival = Arrival::new(self.lines.len() as u64);
+        let id = self.engine.accept(self.now(), admission, arrival, listener);
         let line = Line {
             id,
             version,
@@ -156,6 +167,13 @@ impl Shard {
     /// A socket on which CONNECT was sent.
     pub(crate) fn dial(&mut self, hello: &Hello<'_>) -> Client {
         let client = self.open(hello.connect.version, Admission::Serve);
+        self.send(client, &Packet::Connect(hello.connect));
+        client
+    }
+
+    /// A socket that a listener accepted, on which CONNECT was sent.
+    pub(crate) fn dial_on(&mut self, listener: u16, hello: &Hello<'_>) -> Client {
+        let client = self.open_on(listener, hello.connect.version, Admission::Serve);
         self.send(client, &Packet::Connect(hello.connect));
         client
     }

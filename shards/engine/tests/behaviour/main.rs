@@ -14,6 +14,7 @@ mod features;
 mod flow;
 mod garbage;
 mod host;
+mod judging;
 mod long_fan_outs;
 mod memory;
 mod notices;

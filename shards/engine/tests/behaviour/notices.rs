@@ -199,7 +199,7 @@ fn without_the_wish_there_are_counts_but_no_notices() {
     let mut actions = engine::Actions::new();
     let now = engine::Instant::from_ms(5);
     let mut engine = engine::Engine::new(Limits::default(), engine::Entropy(1), now);
-    let connection = engine.accept(now, Admission::Serve, engine::Arrival::new(1));
+    let connection = engine.accept(now, Admission::Serve, engine::Arrival::new(1), 0);
     let _taken = engine.step(now, Event::Closed { connection, by: ClosedBy::Peer }, &mut actions);
     assert_eq!(actions.drain_notices().count(), 0);
     assert_eq!(engine.counters().refused[CauseGroup::PeerClosed.index()], 1);

@@ -1,0 +1,209 @@
+//! A question about a client, owned so that any thread may answer it, and the answer.
+//!
+//! Passwords and data of methods are overwritten when they are dropped, and no `Debug` form shows them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use engine::{AuthenticationStep, ConnectionId, Instant, NO_RULES, UserGrant, Verdict};
+use wire::ReasonCode;
+use zeroize::Zeroizing;
+
+use crate::net::listen::ListenerNumber;
+
+/// The step that a question is about: an answer to any other is stale.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Asked {
+    pub(crate) shard: u16,
+    pub(crate) connection: ConnectionId,
+    /// The number of the step.
+    pub(crate) step: u64,
+}
+
+/// A question about a client.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) listener: ListenerNumber,
+    /// `None` if the peer was gone before it could be known.
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) step: Step,
+}
+
+/// An [`AuthenticationStep`] that owns its parts. Its `Debug` form has neither password nor data.
+pub(crate) enum Step {
+    /// CONNECT without a method of authentication.
+    Basic {
+        /// Assigned, or the client's own.
+        client_id: String,
+        username: Option<String>,
+        password: Option<Zeroizing<Vec<u8>>>,
+    },
+    /// A step of enhanced authentication.
+    Exchange {
+        method: String,
+        data: Zeroizing<Vec<u8>>,
+        /// Whether an exchange begins with it.
+        begins: bool,
+        /// `None` on an open connection.
+        client_id: Option<String>,
+        /// The user name of CONNECT; `None` on an open connection.
+        username: Option<String>,
+    },
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic { client_id, username, password } => formatter
+                .debug_struct("Basic")
+                .field("client_id", client_id)
+                .field("username", username)
+                .field("has_password", &password.is_some())
+                .finish(),
+            Self::Exchange { method, begins, client_id, username, .. } => formatter
+                .debug_struct("Exchange")
+                .field("method", method)
+                .field("begins", begins)
+                .field("client_id", client_id)
+                .field("username", username)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl Step {
+    /// The same step.
+    pub(crate) fn of(step: &AuthenticationStep<'_>) -> Self {
+        match *step {
+            AuthenticationStep::Basic { client_id, username, password, .. } => {
+                let client_id = client_id.to_owned();
+                let username = username.map(str::to_owned);
+                let password = password.map(|password| Zeroizing::new(password.to_vec()));
+                Self::Basic { client_id, username, password }
+            }
+            AuthenticationStep::Exchange { method, data, begins, client_id, username, .. } => {
+                let method = method.to_owned();
+                let data = Zeroizing::new(data.to_vec());
+                let client_id = client_id.map(str::to_owned);
+                let username = username.map(str::to_owned);
+                Self::Exchange { method, data, begins, client_id, username }
+            }
+        }
+    }
+}
+
+/// The answer to a question.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// The client is sent this and has to answer it; only in an exchange.
+    Continue(Vec<u8>),
+    /// The client is authenticated.
+    Success {
+        /// It is sent this last; only in an exchange.
+        data: Vec<u8>,
+        grant: OwnedGrant,
+    },
+    /// The client is refused for this reason.
+    Failed(ReasonCode),
+}
+
+/// A [`UserGrant`] that owns its parts.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct OwnedGrant {
+    /// The name of the user; `None` for an anonymous client.
+    pub(crate) user: Option<Box<str>>,
+    /// The number of the user's set of roles, or [`NO_RULES`].
+    pub(crate) rules: u32,
+    /// The client identifier that the user is bound to.
+    pub(crate) client_id_must_be: Option<Box<str>>,
+    /// The time until the grant ends; `None`: it does not.
+    pub(crate) lifetime: Option<Duration>,
+}
+
+impl Default for OwnedGrant {
+    /// The grant of an anonymous client without rules.
+    fn default() -> Self {
+        Self { user: None, rules: NO_RULES, client_id_must_be: None, lifetime: None }
+    }
+}
+
+impl Answer {
+    /// Passes the verdict on; `now` is when a lifetime begins.
+    pub(crate) fn pass<R>(&self, now: Instant, take: impl FnOnce(Verdict<'_>) -> R) -> R {
+        match self {
+            Self::Continue(data) => take(Verdict::Continue(data)),
+            Self::Failed(reason) => take(Verdict::Failed(*reason)),
+            Self::Success { data, grant } => {
+                let lifetime_ms =
+                    |lifetime: Duration| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+                let grant = UserGrant {
+                    user: grant.user.as_deref(),
+                    rules: grant.rules,
+                    client_id_must_be: grant.client_id_must_be.as_deref(),
+                    expires_at: grant.lifetime.map(|lifetime| now.plus_ms(lifetime_ms(lifetime))),
+                };
+                take(Verdict::Success { data, grant: &grant })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_shows_no_secret() {
+        let basic = AuthenticationStep::Basic {
+            client_id: "a",
+            username: Some("ann"),
+            password: Some(b"hunter2"),
+            listener: 3,
+        };
+        let exchange = AuthenticationStep::Exchange {
+            method: "m",
+            data: b"hunter2",
+            begins: true,
+            client_id: Some("a"),
+            username: None,
+            listener: 3,
+        };
+        for step in [basic, exchange] {
+            let listener = ListenerNumber::default();
+            let shown = format!("{:?}", Question { listener, peer: None, step: Step::of(&step) });
+            assert!(shown.contains("\"a\""), "{shown}");
+            assert!(!shown.contains("hunter2") && !shown.contains("104"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_answer_becomes_the_verdict_that_it_stands_for() {
+        let now = Instant::from_ms(1_000);
+        assert!(Answer::Continue(vec![1]).pass(now, |verdict| verdict == Verdict::Continue(&[1])));
+        let banned = ReasonCode::Banned;
+        assert!(Answer::Failed(banned).pass(now, |verdict| verdict == Verdict::Failed(banned)));
+        let answer = |lifetime| {
+            let grant = OwnedGrant {
+                user: Some("ann".into()),
+                rules: 7,
+                client_id_must_be: Some("a".into()),
+                lifetime,
+            };
+            Answer::Success { data: vec![2], grant }
+        };
+        for (lifetime, expires_ms) in
+            [(None, None), (Some(Duration::from_secs(5)), Some(6_000)), (Some(Duration::MAX), Some(u64::MAX))]
+        {
+            answer(lifetime).pass(now, |verdict| {
+                let grant = UserGrant {
+                    user: Some("ann"),
+                    rules: 7,
+                    client_id_must_be: Some("a"),
+                    expires_at: expires_ms.map(Instant::from_ms),
+                };
+                assert_eq!(verdict, Verdict::Success { data: &[2], grant: &grant });
+            });
+        }
+    }
+}

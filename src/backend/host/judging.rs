@@ -1,0 +1,34 @@
+//! Questions of the engine about clients, and the answers of their methods: at once, or later.
+
+use engine::{ConnectionId, Engine, Event};
+use tracing::debug;
+
+use super::{Endpoint, Host};
+use crate::auth::{Answer, Asked, Question, Step};
+
+impl<T: Endpoint> Host<T> {
+    /// Has a step judged. `None` if its answer comes later, or if it is over already.
+    pub(super) fn judge(&self, engine: &Engine, connection: ConnectionId, step: u64) -> Option<Answer> {
+        let owned = Step::of(&engine.authentication_step(connection, step)?);
+        let listener = self.socket(connection)?.listener;
+        let peer = self.peers.borrow().address(connection.slot());
+        let asked = Asked { shard: self.number, connection, step };
+        let question = Question { listener, peer, step: owned };
+        debug!(?asked, listener = %question.listener, peer = ?question.peer, step = ?question.step, "to be judged");
+        self.authenticator.judge(asked, &question)
+    }
+
+    /// Whether no late answer has come.
+    pub(in crate::backend) fn has_no_answers(&self) -> bool {
+        self.authenticator.late_answers().is_empty()
+    }
+
+    /// Passes the late answers on that have come.
+    pub(in crate::backend) fn take_answers(&self) {
+        for (Asked { connection, step, .. }, answer) in self.authenticator.late_answers().take() {
+            answer.pass(self.clock.now(), |verdict| {
+                let _nothing = self.step(Event::Authenticated { connection, step, verdict });
+            });
+        }
+    }
+}

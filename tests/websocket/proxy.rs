@@ -1,0 +1,124 @@
+//! Connections through a proxy: the client's address in the broker's log, and who is believed.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use crate::harness::broker::{Broker, Io};
+use crate::harness::packet::{Connect, Version};
+use crate::harness::peer::Peer;
+use crate::harness::websocket::{BINARY, WebSocket, request};
+
+fn broker(io: Io, rest: &str, shards: &str) -> Broker {
+    let config = format!("[[listener]]\nbind = [\"127.0.0.1\"]\nport = 0\n{rest}\n");
+    Broker::listen(io, &config, &["--shards", shards])
+}
+
+const REQUIRED: &str = "proxy_protocol = \"require\"\ntrusted_proxies = [\"127.0.0.0/8\"]";
+
+/// A header of version 2 for 192.0.2.7:8080 and our port; `command` is 1, or 0 for a proxy that speaks for itself.
+fn binary(command: u8) -> Vec<u8> {
+    let start = b"\r\n\r\n\0\r\nQUIT\n";
+    let addresses = [192, 0, 2, 7, 127, 0, 0, 1, 0x1f, 0x90, 0x07, 0x5b];
+    [&start[..], &[0x20 | command, 0x11, 0, 12], &addresses].concat()
+}
+
+/// The line of the log that tells of this client.
+fn logged(broker: &mut Broker, client: &str) -> String {
+    broker
+        .process()
+        .wait_for(0, "the client", |line| line.contains("client connected") && line.contains(client))
+}
+
+fn stream(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+pub(crate) fn a_trusted_proxy_names_the_client(io: Io) {
+    // Two shards: the address goes with a connection that moves.
+    let mut broker = broker(io, REQUIRED, "2");
+    let text = b"PROXY TCP4 192.0.2.7 127.0.0.1 8080 1883\r\n".to_vec();
+    let v6 = b"PROXY TCP6 2001:db8::7 ::1 8080 1883\r\n".to_vec();
+    for (number, (header, expected)) in [
+        (text, "peer=192.0.2.7:8080"),
+        (v6, "peer=[2001:db8::7]:8080"),
+        (binary(1), "peer=192.0.2.7:8080"),
+        (binary(0), "peer=127.0.0.1:"),
+        (b"PROXY UNKNOWN\r\n".to_vec(), "peer=127.0.0.1:"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (way, pieces) in [("whole", usize::MAX), ("bytes", 1)] {
+            let client = format!("{way}-{number}");
+            let mut stream = stream(broker.address());
+            let connect = Connect::new(Version::V5, &client).encode();
+            // The header in one piece with CONNECT, and byte by byte.
+            for piece in [&header[..], &connect].concat().chunks(pieces) {
+                stream.write_all(piece).unwrap();
+            }
+            let mut peer = Peer::over(stream, Version::V5);
+            assert_eq!(peer.await_connack(), 0);
+            peer.ping();
+            let line = logged(&mut broker, &client);
+            assert!(line.contains(expected), "{line}");
+        }
+    }
+}
+
+pub(crate) fn without_a_header_the_connection_is_closed(io: Io) {
+    let broker = broker(io, REQUIRED, "1");
+    let connect = Connect::new(Version::V5, "bare").encode();
+    let long = [&binary(1)[..14], &[0xff, 0xff]].concat();
+    for bytes in [connect, b"PROXY TCP4 nobody\r\n".to_vec(), long, b"PROXX".to_vec()] {
+        let mut peer = Peer::open(broker.address(), Version::V5);
+        peer.send(&bytes);
+        assert_eq!(peer.next_or_close(), None, "{bytes:?}");
+    }
+}
+
+pub(crate) fn a_stranger_is_closed_whatever_it_sends(io: Io) {
+    let broker = broker(io, "proxy_protocol = \"require\"\ntrusted_proxies = [\"10.0.0.0/8\"]", "1");
+    let mut peer = Peer::open(broker.address(), Version::V5);
+    peer.send(&binary(1));
+    assert_eq!(peer.next_or_close(), None);
+}
+
+pub(crate) fn the_forwarded_address_counts_from_trusted_proxies(io: Io) {
+    let forwarded = "X-Forwarded-For: 203.0.113.1, 192.0.2.9, 127.0.0.3\r\n";
+    for (number, (config, header, expected)) in [
+        (
+            "trusted_proxies = [\"127.0.0.0/8\"]\nwebsocket = { forwarded_for = true }",
+            Vec::new(),
+            "peer=192.0.2.9:",
+        ),
+        (
+            "trusted_proxies = [\"10.0.0.0/8\"]\nwebsocket = { forwarded_for = true }",
+            Vec::new(),
+            "peer=127.0.0.1:",
+        ),
+        ("websocket = {}", Vec::new(), "peer=127.0.0.1:"),
+        // A proxy in front of a proxy: the first speaks PROXY, the second HTTP.
+        (
+            "proxy_protocol = \"require\"\ntrusted_proxies = [\"127.0.0.0/8\", \"192.0.2.7\"]\n\
+             websocket = { forwarded_for = true }",
+            binary(1),
+            "peer=192.0.2.9:",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut broker = broker(io, config, "2");
+        let mut stream = stream(broker.address());
+        stream.write_all(&header).unwrap();
+        let (mut socket, head) = WebSocket::ask(stream, &request("/mqtt", forwarded));
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let client = format!("forwarded-{number}");
+        socket.send_frame(BINARY, &Connect::new(Version::V3_1_1, &client).encode());
+        assert_eq!(socket.payload(4), [0x20, 2, 0, 0]);
+        let line = logged(&mut broker, &client);
+        assert!(line.contains(expected), "{config}: {line}");
+    }
+}
