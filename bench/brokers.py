@@ -29,6 +29,11 @@ COMMANDS = {
     # generator can choose identifiers.
     "two": f"{OURS} --shards 2 --tell-shard true",
     "spread": f"{OURS} --shards 2 --tell-shard true",
+    # One shard whose clients connect by WebSocket, on io_uring and on epoll.
+    **{
+        f"websocket-{io}": f"{TARGET}/mqtt-broker --config {{dir}}/websocket.conf --data-dir {{dir}}/data --stats-interval 0 --shards 1 --io {io}"
+        for io in ("uring", "epoll")
+    },
     # No broker: the kernel's cost of the same bytes on the same sockets.
     "bare": f"{TARGET}/runtimes-bare --scenario mqtt --port {{port}} --seconds-max 600",
     # The least broker without a runtime, by its way of waiting, receiving and sending.
@@ -37,15 +42,19 @@ COMMANDS = {
         for way in ("one-shot", "multishot", "buffers", "epoll")
     },
     "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
+    "mosquitto-websocket": "mosquitto -c {dir}/mosquitto-websocket.conf",
     "rumqttd": "rumqttd -c {dir}/rumqttd.toml",
     "rmqttd": "rmqttd -f {dir}/rmqttd.toml",
     "nats": "nats-server -c {dir}/nats.conf",
     "rabbitmq": "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "aedes": "node {dir}/aedes.mjs",
 }
-OWN = ("uring", "epoll", "two", "spread", "bare", "edge-one-shot", "edge-multishot", "edge-buffers", "edge-epoll")
+OWN = ("uring", "epoll", "two", "spread", "websocket-uring", "websocket-epoll", "bare", "edge-one-shot", "edge-multishot", "edge-buffers", "edge-epoll")
 # Additional flags of the generator: rumqttd refuses clients without a keep alive.
-LOAD_FLAGS = {"rumqttd": ["--keep-alive-s", "3600"]}
+LOAD_FLAGS = {
+    "rumqttd": ["--keep-alive-s", "3600"],
+    **{name: ["--websocket"] for name in ("websocket-uring", "websocket-epoll", "mosquitto-websocket")},
+}
 
 
 class Broker:
@@ -89,7 +98,8 @@ class Broker:
         # RabbitMQ takes a quarter of a minute on one core of its own, and longer on a shared one.
         end = time.monotonic() + 90
         while time.monotonic() < end and self.process.poll() is None:
-            if is_serving(self.port):
+            # A listener of WebSocket answers no bare CONNECT; the other one of that broker does.
+            if is_serving(others[0] if "websocket" in self.name else self.port):
                 return
             time.sleep(0.05)
         self.stop()
@@ -112,7 +122,7 @@ def named(text):
     names = []
     for name in text.split(","):
         if name == "installed":
-            peers = [peer for peer in COMMANDS if peer not in OWN and peer != "mosquitto"]
+            peers = [peer for peer in COMMANDS if peer not in OWN and not peer.startswith("mosquitto")]
             names += ["uring", "epoll", *(peer for peer in peers if Broker(peer).is_installed()), "mosquitto"]
         else:
             names.append(name)

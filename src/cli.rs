@@ -31,7 +31,7 @@ const SHORT_HELP: [&str; 9] = [
 const OWN_SETTINGS: [(&str, &[&str]); 5] = [
     ("config", &[]),
     ("rules", &[]),
-    ("health", &["bind", "port"]),
+    ("health", &["data_dir"]),
     ("disconnect", &["data_dir"]),
     ("user", &[]),
 ];
@@ -78,7 +78,7 @@ pub(crate) enum CliCommand {
     /// Ask the rules of a configuration about a topic, without starting the broker
     #[command(subcommand)]
     Rules(RulesCommand),
-    /// Check that the broker with this configuration answers a CONNECT; exit code 0 if it does
+    /// Check that the running broker of this data directory answers on every shard; exit code 0 if it does
     Health,
     /// Close a client's connection on the running broker of this data directory; its session lives on as the client requested
     Disconnect {
@@ -290,7 +290,7 @@ mod tests {
                 .collect();
             assert_eq!(shown, expected, "{help}");
         };
-        check("mqtt-broker health --help", &["bind", "config", "port", "help"]);
+        check("mqtt-broker health --help", &["config", "data-dir", "help"]);
         check("mqtt-broker disconnect -h", &["config", "data-dir", "help"]);
         check("mqtt-broker user add --help", &["config", "device", "file", "scram", "help"]);
         check("mqtt-broker rules check --help", &["config", "role", "help"]);

@@ -122,13 +122,6 @@ pub(crate) enum StartupError {
     },
     /// `io_uring` was requested and is not available.
     IoUringMissing(io::Error),
-    /// The broker does not answer the health check.
-    Unhealthy {
-        /// The address that was checked.
-        address: SocketAddr,
-        /// The error of the connection.
-        error: io::Error,
-    },
     /// The client to be disconnected is not connected.
     NotConnected {
         /// Its identifier as it was given.
@@ -272,11 +265,6 @@ impl fmt::Display for StartupError {
                 file.display()
             ),
             Self::IoUringMissing(error) => io_uring_missing(f, error),
-            Self::Unhealthy { address, error } => write!(
-                f,
-                "no broker answers on {address}: {error}; if the broker listens on another address, pass its --bind, \
-                 --port or --config to `health`"
-            ),
             Self::NotConnected { client_id } => not_connected(f, client_id),
             Self::NoBroker { directory } => write!(
                 f,
@@ -500,7 +488,6 @@ mod tests {
                 "the broker cannot be reached through",
                 StartupError::BrokerUnreachable { path: file(), error: denied() },
             ),
-            ("no broker answers on", StartupError::Unhealthy { address: address(1883), error: denied() }),
         ];
         for (words, error) in rows {
             let parts: Vec<&str> = words.split(" … ").collect();

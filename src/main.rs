@@ -25,7 +25,7 @@ use engine::SharedRules;
 use tracing::{info, warn};
 
 use admin::health;
-use admin::operator::{self, DisconnectCommand};
+use admin::operator::{self, OperatorCommand};
 use auth::password;
 use authorization::Loaded;
 use cli::{Arguments, CliCommand, Invocation};
@@ -82,7 +82,7 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Rules(command)) => authorization::command::run(command, file, flags),
         Some(CliCommand::Health) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
-            .and_then(|effective| health::check(&effective.config)),
+            .and_then(|effective| health::check(&effective.config.data_dir)),
         Some(CliCommand::Disconnect { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
@@ -158,7 +158,7 @@ fn serve(
             log.report_dropped();
             rotation.second();
         }
-        Due::Disconnect(command) => shards.disconnect(command),
+        Due::Command(command) => shards.execute(command),
         Due::Reload => reload(&mut rotation, &shards, read_rules()),
     });
 
@@ -220,7 +220,7 @@ enum Due {
     /// The work of each second.
     Second,
     /// A command of the operator.
-    Disconnect(DisconnectCommand),
+    Command(OperatorCommand),
     /// Read the configuration again.
     Reload,
 }
@@ -240,7 +240,7 @@ fn log_memory_limit(limit: Ceiling, origin: &Origin) {
 fn wait(
     config: &Config,
     signals: &Receiver<Signal>,
-    commands: &Receiver<DisconnectCommand>,
+    commands: &Receiver<OperatorCommand>,
     terminal: &mut Terminal,
     mut work: impl FnMut(Due),
 ) {
@@ -262,7 +262,7 @@ fn wait(
                 Ok(Signal::HangUp) => work(Due::Reload),
                 Ok(Signal::Stop) | Err(_) => return,
             },
-            recv(commands) -> command => if let Ok(command) = command { work(Due::Disconnect(command)) },
+            recv(commands) -> command => if let Ok(command) = command { work(Due::Command(command)) },
             recv(statistics_due) -> _ => work(Due::Statistics(Trigger::Interval)),
             recv(sys_topics_due) -> _ => work(Due::SysTopics),
             recv(watchdog_due) -> _ => work(Due::Watchdog),

@@ -11,6 +11,8 @@ use wire::packet::{
 };
 use wire::{Assembler, PacketId, ProtocolVersion, QoS, RetainHandling, TopicFilter};
 
+use crate::websocket::{self, Frames};
+
 /// Longest packet that the generator expects, in bytes.
 const PACKET_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// Clients that share a source address, which has 28,232 ports.
@@ -29,6 +31,7 @@ pub(crate) struct Identity<'a> {
     pub(crate) clean_start: bool,
     /// 0: none. The generator sends no PINGREQ, so it must be longer than a run.
     pub(crate) keep_alive_s: u16,
+    pub(crate) websocket: bool,
 }
 
 /// A PUBLISH for a stream, encoded once; the fields that change are overwritten for each message.
@@ -103,6 +106,8 @@ pub(crate) struct Client {
     version: ProtocolVersion,
     assembler: Assembler,
     out: Vec<u8>,
+    /// There if the connection is a WebSocket.
+    frames: Option<Frames>,
     packet_id: u16,
     /// PUBACKs or PUBCOMPs received: the number of our own messages that are complete.
     pub(crate) acknowledged: u64,
@@ -126,7 +131,11 @@ impl Client {
             template.bytes[at..at + 2].copy_from_slice(&self.packet_id.to_be_bytes());
         }
         stamp.write(&mut template.bytes[template.stamp_at..]);
-        self.out.extend_from_slice(&template.bytes);
+        if self.frames.is_some() {
+            websocket::wrap(&template.bytes, &mut self.out);
+        } else {
+            self.out.extend_from_slice(&template.bytes);
+        }
     }
 
     /// Sends the buffered bytes until the socket is full.
@@ -156,7 +165,21 @@ impl Client {
             Err(error) => return Err(error),
         };
         let more = length == buffer.len();
-        let mut rest = &buffer[..length];
+        let Some(frames) = &mut self.frames else {
+            self.take(&buffer[..length], on_payload)?;
+            return Ok(more);
+        };
+        let payload_bytes = frames.unwrap(&mut buffer[..length])?;
+        let out = std::mem::take(&mut self.out);
+        self.take(&buffer[..payload_bytes], on_payload)?;
+        let acknowledgements = std::mem::replace(&mut self.out, out);
+        if !acknowledgements.is_empty() {
+            websocket::wrap(&acknowledgements, &mut self.out);
+        }
+        Ok(more)
+    }
+
+    fn take(&mut self, mut rest: &[u8], on_payload: &mut impl FnMut(&[u8])) -> io::Result<()> {
         let (version, out) = (self.version, &mut self.out);
         loop {
             if self.assembler.is_idle()
@@ -166,7 +189,7 @@ impl Client {
                 continue;
             }
             let Some(frame) = self.assembler.next(&mut rest, PACKET_BYTES_MAX).map_err(malformed)? else {
-                return Ok(more);
+                return Ok(());
             };
             let packet = Packet::decode(version, frame).map_err(malformed)?;
             answer(version, &packet, out, on_payload, &mut self.acknowledged)?;
@@ -182,6 +205,7 @@ pub(crate) struct Opening {
     qos: QoS,
     /// CONNACK and SUBACK.
     awaited: usize,
+    frames: Option<Frames>,
 }
 
 impl Opening {
@@ -198,13 +222,20 @@ impl Opening {
             encode_subscribe(version, filters, qos, &mut out);
             awaited += 1;
         }
+        let mut frames = None;
+        if identity.websocket {
+            websocket::open(&mut stream)?;
+            frames = Some(Frames::default());
+            let packets = std::mem::take(&mut out);
+            websocket::wrap(&packets, &mut out);
+        }
         stream.write_all(&out)?;
-        Ok(Self { stream, version, qos, awaited })
+        Ok(Self { stream, version, qos, awaited, frames })
     }
 
     /// Waits for the acknowledgements.
     pub(crate) fn finish(self, on_payload: &mut impl FnMut(&[u8])) -> io::Result<Client> {
-        let Self { mut stream, version, qos, mut awaited } = self;
+        let Self { mut stream, version, qos, mut awaited, mut frames } = self;
         let mut out = Vec::new();
         let mut assembler = Assembler::new();
         let mut buffer = [0; 16 * 1024];
@@ -213,6 +244,10 @@ impl Opening {
             if length == 0 {
                 return Err(io::Error::other("the broker closed before it acknowledged"));
             }
+            let length = match &mut frames {
+                Some(frames) => frames.unwrap(&mut buffer[..length])?,
+                None => length,
+            };
             let mut rest = &buffer[..length];
             while let Some(frame) = assembler.next(&mut rest, PACKET_BYTES_MAX).map_err(malformed)? {
                 let packet = Packet::decode(version, frame).map_err(malformed)?;
@@ -233,7 +268,11 @@ impl Opening {
         }
         stream.set_nonblocking(true)?;
         let stream = mio::net::TcpStream::from_std(stream);
-        let mut client = Client { stream, version, assembler, out, packet_id: 0, acknowledged: 0 };
+        if frames.is_some() && !out.is_empty() {
+            let acknowledgements = std::mem::take(&mut out);
+            websocket::wrap(&acknowledgements, &mut out);
+        }
+        let mut client = Client { stream, version, assembler, out, frames, packet_id: 0, acknowledged: 0 };
         client.flush()?;
         Ok(client)
     }

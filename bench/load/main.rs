@@ -15,6 +15,7 @@ mod run;
 mod storms;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -63,6 +64,9 @@ struct Arguments {
     /// Keep alive of every client, for brokers that require one. No PINGREQ is sent, so it must be longer than a run.
     #[arg(long, default_value_t = 0)]
     keep_alive_s: u16,
+    /// Connect by WebSocket, at the path `/mqtt`. Each message of the load is a frame.
+    #[arg(long)]
+    websocket: bool,
     /// Use 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
@@ -110,6 +114,7 @@ fn measure(arguments: &Arguments) -> io::Result<Report> {
         version: if arguments.v5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 },
         payload_bytes: arguments.payload_bytes,
         keep_alive_s: arguments.keep_alive_s,
+        websocket: arguments.websocket,
     };
     match arguments.scenario {
         Scenario::Churn => churn(arguments, way),
@@ -143,6 +148,7 @@ fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
                 expiry_s: 0,
                 clean_start: true,
                 keep_alive_s: way.keep_alive_s,
+                websocket: false,
             })
         })?;
     }

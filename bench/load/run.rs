@@ -36,6 +36,7 @@ pub(crate) struct Way {
     pub(crate) version: ProtocolVersion,
     pub(crate) payload_bytes: usize,
     pub(crate) keep_alive_s: u16,
+    pub(crate) websocket: bool,
 }
 
 struct Publisher {
@@ -85,6 +86,7 @@ impl Run {
                     expiry_s: 0,
                     clean_start: true,
                     keep_alive_s: way.keep_alive_s,
+                    websocket: way.websocket,
                 };
                 openings.push(Opening::start(&identity, &planned.filters, plan.qos)?);
             }

@@ -246,6 +246,6 @@ fn wait_readable(client: &Client) -> io::Result<()> {
 }
 
 fn identity(way: Way, name: &str, number: usize) -> Identity<'_> {
-    let Way { broker, version, keep_alive_s, .. } = way;
-    Identity { broker, version, name, number, expiry_s: 0, clean_start: true, keep_alive_s }
+    let Way { broker, version, keep_alive_s, websocket, .. } = way;
+    Identity { broker, version, name, number, expiry_s: 0, clean_start: true, keep_alive_s, websocket }
 }

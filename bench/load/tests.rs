@@ -14,8 +14,13 @@ use crate::run::{Pace, Run, Way};
 fn totals_with(faults: Faults) -> (Totals, Done) {
     let broker = FaultyBroker::start(faults);
     let plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
-    let way =
-        Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64, keep_alive_s: 0 };
+    let way = Way {
+        broker: broker.address,
+        version: ProtocolVersion::V3_1_1,
+        payload_bytes: 64,
+        keep_alive_s: 0,
+        websocket: false,
+    };
     let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 5_000, tick_ns: 0 }).unwrap();
     run.publish_until(now() + Duration::from_millis(400)).unwrap();
     run.settle_until(now() + Duration::from_millis(500)).unwrap();
@@ -65,8 +70,13 @@ fn faults_of_all_kinds_are_distinguished() {
 fn latency_counts_from_when_a_message_was_due() {
     let broker = FaultyBroker::start(Faults { swap: 50, ..Faults::default() });
     let plan = Plan::new(Scenario::Pairs, 1, QoS::AtMostOnce);
-    let way =
-        Way { broker: broker.address, version: ProtocolVersion::V3_1_1, payload_bytes: 64, keep_alive_s: 0 };
+    let way = Way {
+        broker: broker.address,
+        version: ProtocolVersion::V3_1_1,
+        payload_bytes: 64,
+        keep_alive_s: 0,
+        websocket: false,
+    };
     let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 100, tick_ns: 0 }).unwrap();
     run.measure();
     run.publish_until(now() + Duration::from_secs(1)).unwrap();

@@ -183,7 +183,7 @@ pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<Listenin
         for socket in single.map_err(refused)? {
             let number = ListenerNumber { listener, address: next(&mut addresses)? };
             // A listener of the network inherits its options from its own start; this one is new, or systemd's.
-            if socket.domain().is_ok_and(|domain| matches!(domain, Domain::IPV4 | Domain::IPV6)) {
+            if socket.local_addr().is_ok_and(|address| address.as_socket().is_some()) {
                 set_connection_options(&SockRef::from(&socket)).map_err(refused)?;
             }
             for sockets in &mut *accepting {

@@ -13,7 +13,7 @@ use engine::{SharedRules, Topology};
 use super::cores::ThreadId;
 use super::gauges::Gauges;
 use super::memory_share::Reported;
-use crate::admin::operator::DisconnectCommand;
+use crate::admin::operator::{AnswersToCome, DisconnectCommand, OperatorCommand};
 use crate::auth::Side;
 use crate::backend::Doorbells;
 use crate::net::permits::ConnectionPermits;
@@ -115,9 +115,26 @@ impl Shards {
         }
     }
 
+    /// Executes the command of an operator.
+    pub(crate) fn execute(&self, command: OperatorCommand) {
+        match command {
+            OperatorCommand::Disconnect(command) => self.disconnect(command),
+            OperatorCommand::Health(answer) => drop(answer.send(self.ask_all())),
+        }
+    }
+
+    /// Lets every shard answer.
+    fn ask_all(&self) -> AnswersToCome {
+        let (answer, answers) = bounded(self.threads.len());
+        // No client has an empty identifier, so a shard only answers.
+        let nobody = || DisconnectCommand { client_id: String::new(), answer: answer.clone() };
+        self.request_all(|| Control::Disconnect(nobody()));
+        (answers, self.threads.len())
+    }
+
     /// Closes the connection of a client on the shard where its session lives. A command that finds no room is
     /// dropped, and with it the channel for its answer.
-    pub(crate) fn disconnect(&self, command: DisconnectCommand) {
+    fn disconnect(&self, command: DisconnectCommand) {
         let home = usize::from(self.topology.home_of_client(&command.client_id));
         let _ = self.threads[home].control.try_send(Control::Disconnect(command));
         self.doorbells.ring(home);

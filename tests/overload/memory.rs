@@ -228,7 +228,7 @@ fn fill_aliases(broker: &Measured, bytes: u64) -> Vec<Peer> {
         peer.ping();
         peer
     };
-    (0..bytes / (64 * 60_000) + 1).map(client).collect()
+    (0..=bytes / (64 * 60_000)).map(client).collect()
 }
 
 /// A PUBLISH that sets an alias.
@@ -241,7 +241,7 @@ fn set_alias(client: u64, alias: u16, topic_bytes: usize) -> Vec<u8> {
 /// Sessions that are offline, each with a will that waits for its delay.
 fn fill_wills(broker: &Measured, bytes: u64) -> Vec<Peer> {
     let payload = vec![b'x'; 60_000];
-    for number in 0..bytes / 60_000 + 1 {
+    for number in 0..=bytes / 60_000 {
         let id = format!("mortal-{number}");
         let delay = Properties::new().four(property::WILL_DELAY_INTERVAL, 3_600);
         let mut connect = Connect::persistent(Version::V5, &id).with_will("will", &payload, delay);

@@ -69,11 +69,13 @@ fn a_service_of_the_same_name_and_the_variables_of_clients_do_not_keep_it_from_s
 fn the_health_check_of_a_container_reads_the_same_variables() {
     let directory = Directory::new();
     let mut command = command_in(&directory);
-    command.env("MQTT_BROKER_BIND", "127.0.0.1").env("MQTT_BROKER_PORT", "0");
+    command
+        .env("MQTT_BROKER_BIND", "127.0.0.1")
+        .env("MQTT_BROKER_PORT", "0")
+        .env("MQTT_BROKER_DATA_DIR", "state");
     let broker = Broker::spawn(directory, command, 1);
     let mut health = command_in(broker.directory());
-    health.arg("health").env("MQTT_BROKER_BIND", "0.0.0.0").env("MQTT_BROKER_ANONYMOUS", "true");
-    health.env("MQTT_BROKER_PORT", broker.address().port().to_string()).env("MQTT_BROKER_HOST", "unknown");
+    health.arg("health").env("MQTT_BROKER_DATA_DIR", "state").env("MQTT_BROKER_HOST", "unknown");
     let healthy = run(health);
     assert!(healthy.status.success() && healthy.output.is_empty(), "{}", healthy.output);
     broker.stop();

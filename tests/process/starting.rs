@@ -58,10 +58,9 @@ fn every_address_is_served_and_logged() {
 #[test]
 fn a_broker_that_serves_is_healthy_and_one_that_stopped_is_not() {
     let broker = Broker::start(Io::Auto);
-    let port = broker.address().port().to_string();
     let ask = || {
         let mut command = command_in(broker.directory());
-        command.args(["health", "--port", &port]);
+        command.args(["health", "--data-dir", "data"]);
         run(command)
     };
     let healthy = ask();
@@ -70,10 +69,10 @@ fn a_broker_that_serves_is_healthy_and_one_that_stopped_is_not() {
 
     let (_, directory) = broker.stop();
     let mut command = command_in(&directory);
-    command.args(["health", "--port", &port]);
+    command.args(["health", "--data-dir", "data"]);
     let gone = run(command);
     assert_eq!(gone.status.code(), Some(1));
-    assert!(gone.output.contains("no broker answers") && gone.output.contains(&port), "{}", gone.output);
+    assert!(gone.output.contains("no broker runs with the data directory data"), "{}", gone.output);
 }
 
 #[test]

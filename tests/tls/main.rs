@@ -12,6 +12,7 @@ mod client;
 mod delivery;
 mod files;
 mod handshakes;
+mod idle;
 mod tunnel;
 
 /// Each scenario becomes one test for each driver that has layers: `uring::delivery::…`, `epoll::…` and `tokio::…`.
@@ -46,5 +47,8 @@ scenarios! {
         peers_that_break_the_rules_are_refused_with_a_reason,
         silent_peers_keep_nobody_from_connecting,
         many_handshakes_at_once_all_succeed,
+    }
+    idle {
+        an_idle_connection_takes_little_more_than_a_plain_one,
     }
 }

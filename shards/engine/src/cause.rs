@@ -346,6 +346,9 @@ causes! {
     /// The verdict binds its user to another client identifier.
     ClientIdOfAnother => ClientId, ClientIdentifierNotValid,
         "the client identifier is not the one that this user has to use";
+    /// See [`crate::UserGrant`].
+    GrantEnded => Authentication, MaximumConnectTime,
+        "the time for which the client was authenticated is over; connect again, or authenticate again in time";
     /// See `Limits::session_owner`.
     SessionOfAnother => ClientId, ClientIdentifierNotValid,
         "the session of this client identifier belongs to another user; use an identifier of your own";

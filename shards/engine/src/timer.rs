@@ -8,6 +8,8 @@ use crate::base::timer_wheel::TimerWheel;
 pub(crate) enum Timer {
     /// CONNECT did not come, nothing came for too long, or the last bytes are not accepted.
     Connection(ConnectionId),
+    /// The time for which a client was authenticated.
+    Grant(ConnectionId),
     /// The Session Expiry Interval [MQTT-4.1.0-2].
     SessionExpiry(SessionId),
     /// The Will Delay Interval [MQTT-3.1.2-8].

@@ -12,25 +12,26 @@ use crate::process::clock;
 /// Time limit for the broker, longer than the one that the broker sets its shards.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
+/// Asks whether the broker is healthy.
+///
+/// # Errors
+/// If no broker runs with `data_dir`, or if it or one of its shards does not answer.
+pub(crate) fn ask_health(data_dir: &Path) -> Result<(), StartupError> {
+    match ask(data_dir, &Request::Health {})? {
+        Answer::Healthy => Ok(()),
+        Answer::Busy => Err(unreachable(data_dir, io::Error::other("a shard does not answer"))),
+        Answer::Disconnected | Answer::NotConnected | Answer::NotUnderstood => {
+            Err(unreachable(data_dir, io::Error::other("it does not know this command")))
+        }
+    }
+}
+
 /// Closes the connection of a client, and prints a confirmation.
 ///
 /// # Errors
 /// If no broker runs with `data_dir`, if it does not answer, or if the client is not connected.
 pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), StartupError> {
-    let path = ipc::path(data_dir);
-    let refused = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            StartupError::NoBroker { directory: data_dir.to_owned() }
-        }
-        _ => StartupError::BrokerUnreachable { path: path.clone(), error },
-    };
-    let mut stream = Stream::connect(&path, TIME_LIMIT).map_err(refused)?;
-    let request = Request::Disconnect { client_id: client_id.to_owned() };
-    // If the broker stops reading it has sent an answer, which says more than the error.
-    let written = line::write(&mut stream, &request, TIME_LIMIT);
-    let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + TIME_LIMIT);
-    let answer = answer.map_err(|error| refused(written.err().unwrap_or(error)))?;
-    match answer {
+    match ask(data_dir, &Request::Disconnect { client_id: client_id.to_owned() })? {
         Answer::Disconnected => {
             // A closed standard output leaves no reader for the confirmation.
             let _ = writeln!(io::stdout().lock(), "client {client_id:?} was disconnected");
@@ -41,7 +42,28 @@ pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), Startup
             Err(StartupError::NotConnected { client_id: client_id.to_owned() })
         }
         Answer::NotConnected => Err(StartupError::NotConnected { client_id: client_id.to_owned() }),
-        Answer::Busy => Err(refused(io::Error::other("it is too busy or is stopping"))),
-        Answer::NotUnderstood => Err(refused(io::Error::other("it does not know this command"))),
+        Answer::Busy => Err(unreachable(data_dir, io::Error::other("it is too busy or is stopping"))),
+        Answer::NotUnderstood | Answer::Healthy => {
+            Err(unreachable(data_dir, io::Error::other("it does not know this command")))
+        }
+    }
+}
+
+/// The broker's answer to `request`.
+fn ask(data_dir: &Path, request: &Request) -> Result<Answer, StartupError> {
+    let refused = |error| unreachable(data_dir, error);
+    let mut stream = Stream::connect(&ipc::path(data_dir), TIME_LIMIT).map_err(refused)?;
+    // If the broker stops reading it has sent an answer, which says more than the error.
+    let written = line::write(&mut stream, request, TIME_LIMIT);
+    let answer = line::read(&mut stream, ANSWER_BYTES_MAX, clock::read() + TIME_LIMIT);
+    answer.map_err(|error| refused(written.err().unwrap_or(error)))
+}
+
+fn unreachable(data_dir: &Path, error: io::Error) -> StartupError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            StartupError::NoBroker { directory: data_dir.to_owned() }
+        }
+        _ => StartupError::BrokerUnreachable { path: ipc::path(data_dir), error },
     }
 }

@@ -20,6 +20,8 @@ pub(super) const ANSWER_BYTES_MAX: usize = 64;
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
+    /// Say whether every shard answers.
+    Health {},
     /// Close the connection of this client.
     Disconnect {
         /// Its identifier.
@@ -31,6 +33,8 @@ pub(super) enum Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
+    /// Every shard has answered.
+    Healthy,
     /// The client was connected, and is being disconnected.
     Disconnected,
     /// The client was not connected.
@@ -124,7 +128,9 @@ mod tests {
             bytes.push(b'\n');
             assert_eq!(check("operator_longest", &bytes).unwrap(), request);
         }
-        for answer in [Answer::Disconnected, Answer::NotConnected, Answer::Busy, Answer::NotUnderstood] {
+        for answer in
+            [Answer::Healthy, Answer::Disconnected, Answer::NotConnected, Answer::Busy, Answer::NotUnderstood]
+        {
             assert!(serde_json::to_vec(&answer).unwrap().len() <= ANSWER_BYTES_MAX);
         }
     }

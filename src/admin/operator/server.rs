@@ -9,9 +9,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::{debug, warn};
 
-use super::DisconnectCommand;
 use super::ipc::{self, Listener, Stream};
 use super::line::{self, Answer, REQUEST_BYTES_MAX, Request};
+use super::{DisconnectCommand, OperatorCommand};
 use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
 use crate::process::clock;
 
@@ -22,16 +22,16 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 /// The commands of operators. Dropping it removes the socket.
 #[derive(Debug)]
 pub(crate) struct CommandListener {
-    receiver: Receiver<DisconnectCommand>,
+    receiver: Receiver<OperatorCommand>,
     /// Kept so that the channel stays open, and merely empty, when the thread ended or never started.
-    _sender: Sender<DisconnectCommand>,
+    _sender: Sender<OperatorCommand>,
     /// `None` if no operator can connect.
     path: Option<PathBuf>,
 }
 
 impl CommandListener {
     /// The channel of the commands.
-    pub(crate) fn receiver(&self) -> &Receiver<DisconnectCommand> {
+    pub(crate) fn receiver(&self) -> &Receiver<OperatorCommand> {
         &self.receiver
     }
 }
@@ -58,13 +58,13 @@ pub(crate) fn listen(data_dir: &Path) -> CommandListener {
     }
 }
 
-fn start(path: &Path, commands: Sender<DisconnectCommand>) -> io::Result<()> {
+fn start(path: &Path, commands: Sender<OperatorCommand>) -> io::Result<()> {
     let listener = Listener::bind(path)?;
     thread::Builder::new().name("operator".to_owned()).spawn(move || serve(listener, &commands))?;
     Ok(())
 }
 
-fn serve(mut listener: Listener, commands: &Sender<DisconnectCommand>) {
+fn serve(mut listener: Listener, commands: &Sender<OperatorCommand>) {
     let error_log = ErrorLog::default();
     loop {
         match listener.accept() {
@@ -83,19 +83,23 @@ fn serve(mut listener: Listener, commands: &Sender<DisconnectCommand>) {
 }
 
 /// Serves one connection.
-fn serve_one(stream: &mut Stream, commands: &Sender<DisconnectCommand>) -> io::Result<()> {
+fn serve_one(stream: &mut Stream, commands: &Sender<OperatorCommand>) -> io::Result<()> {
     let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT) {
         Ok(Request::Disconnect { client_id }) => disconnect(client_id, commands),
+        Ok(Request::Health {}) => health(commands),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::NotUnderstood,
         Err(error) => return Err(error),
     };
     line::write(stream, &answer, TIME_LIMIT)
 }
 
-fn disconnect(client_id: String, commands: &Sender<DisconnectCommand>) -> Answer {
+fn disconnect(client_id: String, commands: &Sender<OperatorCommand>) -> Answer {
     let (answer, answered) = bounded(1);
     // A main thread that is stopping receives no more commands.
-    if commands.send_timeout(DisconnectCommand { client_id, answer }, TIME_LIMIT).is_err() {
+    if commands
+        .send_timeout(OperatorCommand::Disconnect(DisconnectCommand { client_id, answer }), TIME_LIMIT)
+        .is_err()
+    {
         return Answer::Busy;
     }
     match answered.recv_timeout(TIME_LIMIT) {
@@ -103,6 +107,18 @@ fn disconnect(client_id: String, commands: &Sender<DisconnectCommand>) -> Answer
         Ok(false) => Answer::NotConnected,
         Err(_) => Answer::Busy,
     }
+}
+
+fn health(commands: &Sender<OperatorCommand>) -> Answer {
+    let (answer, answered) = bounded(1);
+    if commands.send_timeout(OperatorCommand::Health(answer), TIME_LIMIT).is_err() {
+        return Answer::Busy;
+    }
+    let Ok((shards, expected)) = answered.recv_timeout(TIME_LIMIT) else { return Answer::Busy };
+    let last = clock::read() + TIME_LIMIT;
+    // A shard that is too busy to be asked drops its end of the channel.
+    let all = (0..expected).all(|_| shards.recv_deadline(last).is_ok());
+    if all { Answer::Healthy } else { Answer::Busy }
 }
 
 #[cfg(test)]
@@ -118,5 +134,22 @@ mod tests {
         let shard = thread::spawn(move || drop(received.recv()));
         assert_eq!(disconnect("a".to_owned(), &commands), Answer::Busy);
         shard.join().unwrap();
+    }
+
+    #[test]
+    fn a_broker_is_healthy_if_each_shard_answers() {
+        let ask = |answering: usize| {
+            let (commands, received) = bounded(1);
+            let main = thread::spawn(move || {
+                let Ok(OperatorCommand::Health(answer)) = received.recv() else { panic!("a health check") };
+                let (shards, answers) = bounded(2);
+                (0..answering).for_each(|_| shards.send(false).unwrap());
+                answer.send((answers, 2)).unwrap();
+            });
+            let answer = health(&commands);
+            main.join().unwrap();
+            answer
+        };
+        assert_eq!((ask(2), ask(1)), (Answer::Healthy, Answer::Busy));
     }
 }

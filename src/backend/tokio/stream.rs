@@ -98,7 +98,7 @@ impl Listener {
     pub(super) fn attach(socket: Socket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         #[cfg(unix)]
-        if socket.domain()? == socket2::Domain::UNIX {
+        if socket.local_addr()?.as_socket().is_none() {
             let watched = Watched::Local(tokio::net::UnixListener::from_std(socket.into())?);
             return Ok(Self { watched, closed: Notify::new() });
         }

@@ -77,7 +77,6 @@ impl Listener {
 
     /// Takes a line about a listener.
     pub(super) fn line(&mut self, key: &str, value: &str) -> Option<Answer> {
-        let truth = value == "true";
         let taken = |text: &str| Answer::Taken(text.to_owned());
         Some(match key {
             "port" => match value.parse() {
@@ -107,6 +106,22 @@ impl Listener {
             "max_connections" if value.starts_with('-') => Answer::Needless("there is no limit by default"),
             "max_connections" => self.number("connections_max", value, 1),
             "max_qos" => self.number("maximum_qos", value, 0),
+            "mount_point" => Answer::Lost("topics have the same names for all clients".to_owned()),
+            "bind_interface" => Answer::Lost("write bind = [\"ADDRESS\"] with the addresses of the interface".to_owned()),
+            "http_dir" => Answer::Lost("this broker serves no files".to_owned()),
+            "enable_proxy_protocol" => Answer::Lost(
+                "write proxy_protocol = \"require\" and trusted_proxies = [\"ADDRESS\"], which names the proxies".to_owned(),
+            ),
+            "accept_protocol_versions" | "protocol" => Answer::Lost("every version is served".to_owned()),
+            _ => return self.tls_line(key, value),
+        })
+    }
+
+    /// Takes a line about TLS.
+    fn tls_line(&mut self, key: &str, value: &str) -> Option<Answer> {
+        let truth = value == "true";
+        let taken = |text: &str| Answer::Taken(text.to_owned());
+        Some(match key {
             "certfile" => {
                 self.chain = Some(value.to_owned());
                 taken("the chain in certificates of [listener.tls]")
@@ -125,7 +140,10 @@ impl Listener {
             }
             "require_certificate" => {
                 self.requires_certificate = truth;
-                Answer::Taken(format!("client_certificate = {}", quote(if truth { "require" } else { "off" })))
+                Answer::Taken(format!(
+                    "client_certificate = {}",
+                    quote(if truth { "require" } else { "off" })
+                ))
             }
             "use_identity_as_username" | "use_subject_as_username" => {
                 let part = if key.contains("subject") { "subject" } else { "cn" };
@@ -141,20 +159,15 @@ impl Listener {
             }
             "tls_version" if value == "tlsv1.2" => Answer::Needless("TLS 1.2 and 1.3 are served"),
             "tls_version" => Answer::Lost("TLS 1.2 and 1.3 are served, no other choice".to_owned()),
-            "capath" => Answer::Lost("join the certificates of the directory into one file for client_ca".to_owned()),
+            "capath" => {
+                Answer::Lost("join the certificates of the directory into one file for client_ca".to_owned())
+            }
             "ciphers" | "ciphers_tls1.3" | "dhparamfile" => {
                 Answer::Lost("only modern ciphers are served, without a choice".to_owned())
             }
             "tls_engine" | "tls_engine_kpass_sha1" | "tls_keyform" => {
                 Answer::Lost("keys are files in PEM, without an engine".to_owned())
             }
-            "mount_point" => Answer::Lost("topics have the same names for all clients".to_owned()),
-            "bind_interface" => Answer::Lost("write bind = [\"ADDRESS\"] with the addresses of the interface".to_owned()),
-            "http_dir" => Answer::Lost("this broker serves no files".to_owned()),
-            "enable_proxy_protocol" => Answer::Lost(
-                "write proxy_protocol = \"require\" and trusted_proxies = [\"ADDRESS\"], which names the proxies".to_owned(),
-            ),
-            "accept_protocol_versions" | "protocol" => Answer::Lost("every version is served".to_owned()),
             _ => return None,
         })
     }

@@ -7,7 +7,11 @@ pub(crate) mod file;
 #[path = "../../../src/auth/password/hash.rs"]
 pub(crate) mod hash;
 
+#[path = "../../../src/auth/jwt/mod.rs"]
+pub(crate) mod jwt;
+
+pub(crate) use jwt::JWT_METHOD;
+
 /// The configuration needs the names of the methods alone.
 pub(crate) const TEST_METHOD: &str = "test-echo";
 pub(crate) const SCRAM_METHOD: &str = "SCRAM-SHA-256";
-pub(crate) const JWT_METHOD: &str = "JWT";

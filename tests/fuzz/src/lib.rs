@@ -17,6 +17,7 @@ mod process;
 pub mod rules;
 pub mod stream;
 mod subscriptions;
+pub mod tokens;
 pub mod websocket;
 
 mod auth;

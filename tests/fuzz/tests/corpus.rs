@@ -28,6 +28,11 @@ fn passwords() {
 }
 
 #[test]
+fn tokens() {
+    replay("tokens", fuzz::tokens::check);
+}
+
+#[test]
 fn differential() {
     replay("differential", fuzz::differential::check);
 }

@@ -1,4 +1,4 @@
-// Serves page.html, opens it in Chromium, and waits for its report: node serve.js HOST PORT PAGES_PORT PROFILE.
+// Serves page.html, opens it in Chromium, and waits for its report: node serve.js HOST PORT PAGES_PORT PROFILE [SECURE_PORT].
 'use strict';
 
 const { spawn } = require('node:child_process');
@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
 
-const [host, port, pagesPort, profile] = process.argv.slice(2);
+const [host, port, pagesPort, profile, securePort] = process.argv.slice(2);
 const PATIENCE_MS = 60_000;
 const files = {
   '/': [path.join(__dirname, 'page.html'), 'text/html'],
@@ -37,11 +37,12 @@ const server = http.createServer((request, response) => {
 });
 
 // One page in a browser of its own, and what it reports.
-async function visit(origin, expected) {
-  const url = `${origin}/?broker=ws://${host}:${port}/mqtt&expected=${expected}&scope=page-${process.pid}`;
+async function visit(origin, expected, broker) {
+  const url = `${origin}/?broker=${broker}/mqtt&expected=${expected}&scope=page-${process.pid}`;
   const chromium = spawn('chromium', [
     '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
-    `--user-data-dir=${profile}/${expected}`, url,
+    // The certificate is of its own authority, which Chromium knows no more than the machine does.
+    '--ignore-certificate-errors', `--user-data-dir=${profile}/${reports.length}`, url,
   ], { stdio: 'ignore' });
   const come = new Promise((resolve) => { reported = resolve; });
   let timer;
@@ -61,8 +62,9 @@ async function main() {
   server.listen(Number(pagesPort), '0.0.0.0');
   await once(server, 'listening');
   const pages = server.address().port;
-  await visit(`http://127.0.0.1:${pages}`, 'granted');
-  await visit(`http://localhost:${pages}`, 'refused');
+  await visit(`http://127.0.0.1:${pages}`, 'granted', `ws://${host}:${port}`);
+  await visit(`http://localhost:${pages}`, 'refused', `ws://${host}:${port}`);
+  if (securePort) await visit(`http://127.0.0.1:${pages}`, 'granted', `wss://${host}:${securePort}`);
   const checks = reports.flatMap((report) => report.checks);
   const failed = checks.filter((check) => check.error);
   for (const { name, error } of failed) console.log(`FAILED ${name}\n${error}`);

@@ -10,34 +10,24 @@ use super::{Connection, Connections};
 use crate::base::ids::ConnectionId;
 use crate::limits::Limits;
 
-/// The aliases of a connection, in both directions. Most connections have none, and a pointer for them.
-#[derive(Debug, Default)]
-pub(super) struct Aliases {
-    incoming: Option<IncomingAliases>,
-    outgoing: Option<OutgoingAliases>,
-}
-
 impl Connection {
     /// The aliases set towards its client, if it permits some.
     pub(super) fn aliases_out(&self) -> Option<&OutgoingAliases> {
-        self.aliases.as_ref()?.outgoing.as_ref()
+        self.aliases.as_ref()?.outgoing()
     }
 
     pub(super) fn aliases_out_mut(&mut self) -> Option<&mut OutgoingAliases> {
-        self.aliases.as_mut()?.outgoing.as_mut()
+        self.aliases.as_mut()?.outgoing_mut().as_mut()
     }
 
     /// Bytes of the aliases that its client set.
     pub(super) fn alias_in_bytes(&self) -> u64 {
-        self.aliases
-            .as_ref()
-            .and_then(|aliases| aliases.incoming.as_ref())
-            .map_or(0, |aliases| aliases.bytes_held())
+        self.aliases.as_ref().and_then(|aliases| aliases.incoming()).map_or(0, IncomingAliases::bytes_held)
     }
 
     /// Bytes of the aliases set towards its client.
     pub(super) fn alias_out_bytes(&self) -> u64 {
-        self.aliases_out().map_or(0, |aliases| aliases.bytes_held())
+        self.aliases_out().map_or(0, OutgoingAliases::bytes_held)
     }
 }
 
@@ -53,7 +43,7 @@ impl Connections {
         assert!(connection.aliases_out().is_none());
         let aliases = OutgoingAliases::new(alias_max);
         let bytes = aliases.bytes_held();
-        connection.aliases.get_or_insert_default().outgoing = Some(aliases);
+        *connection.aliases.get_or_insert_default().outgoing_mut() = Some(aliases);
         self.alias_out_bytes += bytes;
     }
 
@@ -67,7 +57,7 @@ impl Connections {
     ) -> bool {
         let connection = self.current(id);
         let before = connection.alias_in_bytes();
-        let aliases = connection.aliases.get_or_insert_default().incoming.get_or_insert_default();
+        let aliases = connection.aliases.get_or_insert_default().incoming_mut().get_or_insert_default();
         let is_set = aliases.set(alias, topic, limits.alias_bytes_max);
         let after = connection.alias_in_bytes();
         self.alias_in_bytes = self.alias_in_bytes - before + after;
@@ -76,12 +66,13 @@ impl Connections {
 
     /// Takes the topic of a client's alias out, to be put back once the message is routed; `None` if not set.
     pub(crate) fn lend_alias(&mut self, id: ConnectionId, alias: NonZeroU16) -> Option<Box<str>> {
-        self.current(id).aliases.as_mut()?.incoming.as_mut()?.lend(alias)
+        self.current(id).aliases.as_mut()?.incoming_mut().as_mut()?.lend(alias)
     }
 
     /// Puts a topic back. A connection that was closed meanwhile has no aliases any more.
     pub(crate) fn give_back_alias(&mut self, id: ConnectionId, alias: NonZeroU16, topic: Box<str>) {
-        if let Some(aliases) = self.current(id).aliases.as_mut().and_then(|aliases| aliases.incoming.as_mut())
+        if let Some(aliases) =
+            self.current(id).aliases.as_mut().and_then(|aliases| aliases.incoming_mut().as_mut())
         {
             aliases.give_back(alias, topic);
         }

@@ -12,7 +12,7 @@ impl Connections {
     /// Timers that connections have set, for an audit.
     pub(crate) fn timer_count(&self) -> u32 {
         let timers = self.slab.iter().map(|(_, connection)| u32::from(connection.timer.is_some()));
-        timers.sum()
+        timers.sum::<u32>() + u32::try_from(self.grant_timers.count()).unwrap_or(u32::MAX)
     }
 
     /// QoS 0 messages in each outbox, with the session they belong to: for an audit.
@@ -68,6 +68,8 @@ impl Connections {
         assert!(pending_acks <= self.gate.len());
         self.slab.check();
         self.check_unjudged();
+        let known = |slot| self.id_at(slot).and_then(|id| self.get(id));
+        assert!(self.grant_timers.slots().all(|slot| known(slot).is_some_and(|it| it.session().is_some())));
         self.gate.check();
     }
 }

@@ -267,7 +267,7 @@ impl Connections {
         let authentication = connection.authentication.as_ref()?;
         match authentication.awaiting {
             Awaiting::Host { step: awaited, begins } if awaited == step => {
-                authentication.step(begins, connection.listener)
+                authentication.step(begins, connection.listener())
             }
             Awaiting::Host { .. } | Awaiting::Client | Awaiting::Nobody => None,
         }
@@ -314,10 +314,11 @@ impl Connections {
                 Ok(Judged::Nothing)
             }
             Verdict::Success { .. } if is_judging => Ok(Judged::Admit(self.end_judging(id))),
-            Verdict::Success { data, .. } => match self.current(id).phase {
+            Verdict::Success { data, grant } => match self.current(id).phase {
                 Phase::Authenticating => Ok(Judged::Admit(self.end_exchange(id))),
                 Phase::Open(_) => {
                     self.send_auth(turn, id, ReasonCode::Success, data)?;
+                    self.set_grant_end(turn, id, grant.expires_at);
                     Ok(Judged::Nothing)
                 }
                 Phase::Fresh(_)

@@ -14,7 +14,7 @@ use crate::turn::Turn;
 
 /// Every reason with which the engine closes an open connection and that DISCONNECT carries to a 5.0 client. The reasons
 /// that the host gives as [`crate::Verdict::Failed`] come on top.
-pub const CLOSE_REASONS: [ReasonCode; 19] = [
+pub const CLOSE_REASONS: [ReasonCode; 20] = [
     ReasonCode::MalformedPacket,
     ReasonCode::ProtocolError,
     ReasonCode::NotAuthorized,
@@ -32,6 +32,7 @@ pub const CLOSE_REASONS: [ReasonCode; 19] = [
     ReasonCode::QoSNotSupported,
     ReasonCode::UseAnotherServer,
     ReasonCode::SharedSubscriptionsNotSupported,
+    ReasonCode::MaximumConnectTime,
     ReasonCode::SubscriptionIdentifiersNotSupported,
     ReasonCode::WildcardSubscriptionsNotSupported,
 ];

@@ -48,6 +48,7 @@ impl Connections {
     pub(crate) fn begin_closing(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.forget_unfinished(id);
         self.forget_aliases(id);
+        self.forget_grant_end(turn, id);
         let connection = self.current(id);
         connection.phase = Phase::Closing;
         connection.partial_packet = None;
@@ -69,6 +70,7 @@ impl Connections {
         id: ConnectionId,
     ) -> Option<(Option<SessionId>, u32, u32)> {
         self.get(id)?;
+        self.forget_grant_end(turn, id);
         self.forget_unfinished(id);
         self.forget_aliases(id);
         let mut connection = self.slab.remove(id.key())?;

@@ -13,6 +13,7 @@ pub(crate) mod bounded_write;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
 pub(crate) mod first_bytes;
+mod grant_expiry;
 mod hand_over;
 mod lifetime;
 pub(crate) mod outbox;
@@ -48,11 +49,12 @@ use crate::message::encode::Templates;
 use crate::turn::Turn;
 
 use ack_gate::AckGate;
-use aliases::Aliases;
 use arrival::Arrival;
 use authenticate::Authentication;
+use grant_expiry::GrantTimers;
 use outbox::{BufferPool, Chunk, Lend};
 use outbox_place::{OutboxPlace, SpareOutboxes};
+use topic_alias::Aliases;
 use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
@@ -355,6 +357,7 @@ pub(crate) struct Connections {
     authentication_bytes: u64,
     partial_packet_bytes: u64,
     unjudged: UnjudgedBytes,
+    grant_timers: GrantTimers,
     alias_in_bytes: u64,
     alias_out_bytes: u64,
 }
@@ -382,6 +385,7 @@ impl Connections {
             authentication_bytes: 0,
             partial_packet_bytes: 0,
             unjudged: UnjudgedBytes::default(),
+            grant_timers: GrantTimers::default(),
             alias_in_bytes: 0,
             alias_out_bytes: 0,
         }
@@ -416,7 +420,8 @@ impl Connections {
         let waiting = self.starved.capacity() + self.starved_subscribes.capacity() + self.delayed.capacity();
         let starved = heap::block(waiting * size_of::<ConnectionId>());
         let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
-        self.slab.bytes_held() + self.gate.memory_bytes() + starved + handed_over
+        let grants = self.grant_timers.memory_bytes();
+        self.slab.bytes_held() + self.gate.memory_bytes() + starved + handed_over + grants
     }
 
     pub(crate) fn authentication_bytes(&self) -> u64 {

@@ -52,12 +52,12 @@ impl SpareOutboxes {
         if self.boxes.len() < OUTBOXES_KEPT {
             self.boxes.push(outbox);
         } else {
-            self.drop_one(pool, outbox);
+            self.drop_one(pool, *outbox);
         }
     }
 
     #[cold]
-    fn drop_one(&mut self, pool: &mut BufferPool, mut outbox: Box<OwnedOutbox>) {
+    fn drop_one(&mut self, pool: &mut BufferPool, mut outbox: OwnedOutbox) {
         let _nothing = outbox.outbox.abandon(pool);
         self.count -= 1;
     }
@@ -167,10 +167,10 @@ impl OutboxPlace {
         chunk: Chunk,
         sent_bytes: usize,
     ) -> (Option<SessionId>, u32) {
-        let Some(owned) = &mut self.0 else { unreachable!("nothing was lent") };
-        let delivered = owned.outbox.give_back(pool, chunk, sent_bytes);
-        let owner = owned.owner;
-        if owned.outbox.bytes() == 0 {
+        let Some(place) = &mut self.0 else { unreachable!("nothing was lent") };
+        let delivered = place.outbox.give_back(pool, chunk, sent_bytes);
+        let owner = place.owner;
+        if place.outbox.bytes() == 0 {
             spare.take_back(pool, self);
         }
         (owner, delivered)

@@ -132,3 +132,27 @@ impl OutgoingAliases {
         self.bytes_held() - before
     }
 }
+/// The aliases of a connection, in both directions. Most connections have none, and a pointer for them.
+#[derive(Debug, Default)]
+pub(super) struct Aliases {
+    incoming: Option<IncomingAliases>,
+    outgoing: Option<OutgoingAliases>,
+}
+
+impl Aliases {
+    pub(super) fn incoming(&self) -> Option<&IncomingAliases> {
+        self.incoming.as_ref()
+    }
+
+    pub(super) fn incoming_mut(&mut self) -> &mut Option<IncomingAliases> {
+        &mut self.incoming
+    }
+
+    pub(super) fn outgoing(&self) -> Option<&OutgoingAliases> {
+        self.outgoing.as_ref()
+    }
+
+    pub(super) fn outgoing_mut(&mut self) -> &mut Option<OutgoingAliases> {
+        &mut self.outgoing
+    }
+}

@@ -157,7 +157,7 @@ impl Rooms {
     fn check_sessions(&self, held: &Held) {
         let Self { topics, delivery, .. } = self;
         delivery.sessions.check(held);
-        let of_sessions = delivery.sessions.iter().filter_map(|(_, session)| session.user());
+        let of_sessions = delivery.sessions.iter().filter_map(|(id, _)| delivery.sessions.user_of(id));
         let places = of_sessions.chain(self.retained.store().users()).chain(self.backlog.users());
         delivery.sessions.users().check(places);
         let subscriptions =

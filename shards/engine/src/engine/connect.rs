@@ -5,8 +5,8 @@ use alloc::format;
 use alloc::string::String;
 
 use rules::Names;
-use wire::ProtocolVersion;
 use wire::packet::Connect;
+use wire::{ProtocolVersion, ReasonCode};
 
 use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
@@ -18,9 +18,10 @@ use crate::connection::connect::{
     Acceptance, encode_connack, expiry_interval_s, keep_alive_s, refusal, response_information,
     set_session_present,
 };
-use crate::connection::{Admission, Close};
+use crate::connection::{Admission, Close, Connection};
 use crate::memory::Budget;
 use crate::message::user_name::UserName;
+use crate::publish::Delivery;
 use crate::rules_in_force::AccessFault;
 use crate::session::access::Access;
 use crate::session::user::UserGrant;
@@ -72,6 +73,13 @@ impl Rooms {
         step: u64,
         verdict: Verdict<'_>,
     ) {
+        let verdict = match verdict {
+            // Authenticating again never changes the user.
+            Verdict::Success { grant, .. } if self.is_another_user(id, grant) => {
+                Verdict::Failed(ReasonCode::NotAuthorized)
+            }
+            verdict => verdict,
+        };
         let judged = self.delivery.connections.on_authenticated(turn, id, step, verdict);
         let outcome = match (judged, verdict) {
             (Ok(Judged::Nothing), _) => Ok(()),
@@ -86,6 +94,16 @@ impl Rooms {
         if let Err(close) = outcome {
             self.close(turn, id, &close);
         }
+    }
+
+    /// Whether a connection is open for another user than this one.
+    fn is_another_user(&self, id: ConnectionId, grant: &UserGrant<'_>) -> bool {
+        let Delivery { sessions, connections, .. } = &self.delivery;
+        let session = connections.get(id).and_then(Connection::session);
+        session.is_some_and(|session| {
+            let user = sessions.users().name_of(sessions.user_of(session)).name();
+            user != grant.user.unwrap_or_default()
+        })
     }
 
     /// The client that CONNECT named is authenticated: its CONNECT counts from now on.
@@ -113,8 +131,10 @@ impl Rooms {
             grant: Some(grant),
         };
         self.accept_connect(turn, id, &connect, judgement)?;
+        let connections = &mut self.delivery.connections;
+        connections.set_grant_end(turn, id, grant.expires_at);
         // Bytes behind CONNECT wait since it is judged.
-        self.delivery.connections.end_wait(turn, id);
+        connections.end_wait(turn, id);
         Ok(())
     }
 

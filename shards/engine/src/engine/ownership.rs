@@ -6,6 +6,7 @@ use crate::cause::Cause;
 use crate::connection::Close;
 use crate::limits::SessionOwner;
 use crate::message::user_name::UserName;
+use crate::session::Session;
 use crate::session::access::Access;
 use crate::session::user::UserGrant;
 use crate::turn::Turn;
@@ -43,7 +44,7 @@ impl Rooms {
     fn close_client(&mut self, turn: &mut Turn<'_>, client_id: &str) {
         let sessions = &self.delivery.sessions;
         let session = sessions.find(client_id).and_then(|id| sessions.get(id));
-        if let Some(connection) = session.and_then(|session| session.connection()) {
+        if let Some(connection) = session.and_then(Session::connection) {
             turn.counters.closed_by_operator += 1;
             self.close(turn, connection, &Close::Told(Cause::Operator));
         }

@@ -472,7 +472,8 @@ impl Rooms {
             return (None, user);
         };
         assert!(user.is_none());
-        (self.mesh.placement().publisher(session.client_id()), session.user())
+        let owner = publisher.and_then(|id| self.delivery.sessions.user_of(id));
+        (self.mesh.placement().publisher(session.client_id()), owner)
     }
 
     /// Whether a message is to be retained here and the store has no room for it.

@@ -23,7 +23,8 @@ impl Rooms {
     ) -> Option<u32> {
         let sessions = &self.delivery.sessions;
         let end = from.saturating_add(sessions_max).min(sessions.slot_count());
-        for session in (from..end).filter_map(|index| sessions.get(sessions.id_at(index)?)) {
+        let known = |index| Some((index, sessions.get(sessions.id_at(index)?)?));
+        for (index, session) in (from..end).filter_map(known) {
             let list = session.subscriptions();
             if !session.is_persistent() || session.has_ended() || list.count() == 0 {
                 continue;
@@ -34,7 +35,7 @@ impl Rooms {
             });
             assert!(subscriptions.len() == list.count() as usize);
             let expiry = Some(session.expiry(timers, now));
-            let user = sessions.users().name_of(session.user()).name();
+            let user = sessions.users().name_of(sessions.user_at(index)).name();
             let user = (!user.is_empty()).then(|| user.into());
             let client_id = session.client_id().into();
             records.push(SessionRecord { client_id, user, expiry, subscriptions });

@@ -2,6 +2,8 @@
 
 use super::Rooms;
 use crate::base::ids::ConnectionId;
+use crate::cause::Cause;
+use crate::connection::Close;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
@@ -71,6 +73,10 @@ impl Rooms {
                 if let Some(close) = self.delivery.connections.on_timer(turn, id) {
                     self.close(turn, id, &close);
                 }
+            }
+            Timer::Grant(id) => {
+                self.delivery.connections.grant_ended(id);
+                self.close(turn, id, &Close::Told(Cause::GrantEnded));
             }
             Timer::SessionExpiry(id) => {
                 if self.delivery.sessions.expire(id) {

@@ -51,6 +51,8 @@ pub(crate) struct RetainedEntry {
     timer: Option<TimerId>,
 }
 
+const _: () = assert!(size_of::<RetainedEntry>() <= 56);
+
 impl RetainedEntry {
     pub(crate) fn new(
         message: MessageKey,

@@ -5,6 +5,7 @@
 //! connection; `will_bytes` is the sum of their wills' bytes.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 
@@ -15,6 +16,7 @@ use super::user::{UserId, Users};
 use super::will::Will;
 use super::{NEVER_S, Session};
 use crate::base::hash::Keyed;
+use crate::base::heap;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
@@ -40,6 +42,9 @@ pub(crate) struct Sessions {
     users: Users,
     /// Of users and standings before the rules.
     access_bytes: u64,
+    /// By slot: the user of each session; `None` for nobody, or for an anonymous client without rules. Beside the sessions and not in
+    /// them, so that a shard without users pays nothing for it.
+    owners: Vec<Option<UserId>>,
 }
 
 /// The work that a lost connection leaves behind.
@@ -67,6 +72,7 @@ impl Sessions {
             identifier_bytes: 0,
             users: Users::new(hasher),
             access_bytes: 0,
+            owners: Vec::new(),
         }
     }
 
@@ -87,7 +93,8 @@ impl Sessions {
     /// Bytes of slots, identifiers, the table of names, and users.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let by_client = self.by_client.allocation_size() as u64;
-        let names = self.identifier_bytes + by_client + self.users.memory_bytes();
+        let owners = heap::block(self.owners.capacity() * size_of::<Option<UserId>>());
+        let names = self.identifier_bytes + by_client + owners + self.users.memory_bytes();
         self.slab.bytes_held() + names + self.access_bytes
     }
 
@@ -101,7 +108,13 @@ impl Sessions {
 
     /// The user of a session that may have ended.
     pub(crate) fn user_of(&self, id: SessionId) -> Option<UserId> {
-        self.get(id).and_then(Session::user)
+        assert!(self.get(id).is_some() || self.user_at(id.index()).is_none());
+        self.user_at(id.index())
+    }
+
+    /// The user of the session in slot `index`.
+    pub(crate) fn user_at(&self, index: u32) -> Option<UserId> {
+        self.owners.get(index as usize).copied().flatten()
     }
 
     /// Whether a session belongs to a user of another name. One of an anonymous client passes to the first user with a name, so that
@@ -118,11 +131,13 @@ impl Sessions {
             return;
         }
         let user = self.users.hold_named(name);
-        let changes_records = {
-            let session = self.of_connection(id);
-            session.user = user;
-            session.is_persistent() && session.subscriptions.count() > 0
-        };
+        let session = self.of_connection(id);
+        let changes_records = session.is_persistent() && session.subscriptions.count() > 0;
+        let index = id.index() as usize;
+        if self.owners.len() <= index {
+            self.owners.resize(index + 1, None);
+        }
+        self.owners[index] = user;
         self.records_version += u64::from(changes_records && before != user);
         self.users.release(before);
     }
@@ -350,7 +365,9 @@ impl Sessions {
     pub(crate) fn remove(&mut self, id: SessionId) {
         let Some(session) = self.slab.remove(id.key()) else { return };
         assert!(session.has_ended);
-        self.users.release(session.user);
+        if let Some(owner) = self.owners.get_mut(id.index() as usize) {
+            self.users.release(owner.take());
+        }
         assert!(self.identifier_bytes >= session.identifier_bytes());
         self.identifier_bytes -= session.identifier_bytes();
         assert!(self.access_bytes >= session.access_bytes());
@@ -384,6 +401,8 @@ impl Sessions {
         let accesses = self.slab.iter().map(|(_, session)| session.access_bytes());
         assert!(accesses.sum::<u64>() == self.access_bytes);
         self.slab.check();
+        let owned = (0..).zip(&self.owners).filter(|(_, owner)| owner.is_some());
+        assert!(owned.map(|(index, _)| index).all(|index| self.slab.at(index).is_some()));
         let ended = self.slab.iter().filter(|(_, session)| session.has_ended);
         assert!(ended.count() == self.ended_count as usize);
         assert!(self.by_client.len() == self.len() as usize);

@@ -1,6 +1,6 @@
 //! Every reason with which the engine closes an open connection: each is provoked and sent in DISCONNECT.
 
-use engine::{CLOSE_REASONS, Event, Limits, Verdict};
+use engine::{CLOSE_REASONS, Event, Limits, UserGrant, Verdict};
 use wire::{Packet, ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode};
 
 use core::num::NonZeroU16;
@@ -48,6 +48,19 @@ const PROVOCATIONS: &[(ReasonCode, Provocation)] = &[
             let (connection, step) = shard.asked.pop_front().expect("the host was asked");
             let verdict = Verdict::Failed(ReasonCode::NotAuthorized);
             shard.raw_step(Event::Authenticated { connection, step, verdict });
+        }),
+    ),
+    (
+        ReasonCode::MaximumConnectTime,
+        (none, |shard, client| {
+            let properties =
+                wire::AuthProperties { authentication_method: Some("m"), ..wire::AuthProperties::default() };
+            shard.send(client, &Packet::Auth(wire::Auth { reason: ReasonCode::ReAuthenticate, properties }));
+            let (connection, step) = shard.asked.pop_front().expect("the host was asked");
+            let grant = UserGrant { expires_at: Some(shard.now().plus_ms(1_000)), ..UserGrant::NOBODY };
+            let verdict = Verdict::Success { data: b"", grant: &grant };
+            shard.raw_step(Event::Authenticated { connection, step, verdict });
+            shard.advance_ms(1_000);
         }),
     ),
     (ReasonCode::ServerShuttingDown, (none, |shard, _| shard.stop())),

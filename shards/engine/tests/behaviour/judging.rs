@@ -216,3 +216,41 @@ fn a_take_over_waits_for_the_verdict() {
         shard.goodbye(client);
     });
 }
+
+#[test]
+fn a_grant_that_ends_closes_its_client_unless_it_is_renewed() {
+    run(Limits { authentication_methods: vec!["m".into()], ..limits() }, |shard| {
+        for (hello, told) in [(Hello::v5("a"), Some(0xA0)), (Hello::v3("a"), None)] {
+            let client = shard.dial_on(JUDGED, &hello);
+            let grant = UserGrant { expires_at: Some(shard.now().plus_ms(5_000)), ..UserGrant::NOBODY };
+            judge(shard, Verdict::Success { data: b"", grant: &grant });
+            assert_eq!(connack(shard, client), Some(0));
+            shard.advance_ms(4_999);
+            assert!(!shard.is_closed(client));
+            shard.advance_ms(1);
+            assert!(shard.is_closed(client));
+            assert_eq!(shard.ended(client), told);
+        }
+        // A client that leaves in time leaves no timer.
+        let client = shard.dial_on(JUDGED, &Hello::v5("a"));
+        let grant = UserGrant { expires_at: Some(shard.now().plus_ms(5_000)), ..UserGrant::NOBODY };
+        judge(shard, Verdict::Success { data: b"", grant: &grant });
+        shard.goodbye(client);
+        let client = shard.dial_on(JUDGED, &Hello::v5("a").method("m", b""));
+        judge(shard, Verdict::Success { data: b"", grant: &grant });
+        shard.take(client);
+        let again = || {
+            let properties =
+                wire::AuthProperties { authentication_method: Some("m"), ..wire::AuthProperties::default() };
+            Packet::Auth(wire::Auth { reason: ReasonCode::ReAuthenticate, properties })
+        };
+        shard.send(client, &again());
+        let grant = UserGrant { expires_at: Some(shard.now().plus_ms(60_000)), ..UserGrant::NOBODY };
+        judge(shard, Verdict::Success { data: b"", grant: &grant });
+        shard.advance_ms(59_999);
+        assert!(!shard.is_closed(client), "it was renewed");
+        shard.send(client, &again());
+        judge(shard, Verdict::Success { data: b"", grant: &UserGrant { user: Some("eve"), ..grant } });
+        assert_eq!(shard.ended(client), Some(0x87), "authenticating again never changes the user");
+    });
+}

@@ -1,6 +1,6 @@
 //! Rules about topics: what a client may not do is refused and counted, and a change of the rules decides from its event on.
 
-use engine::{DropReason, Event, Limits, SharedRules, UserGrant, Verdict};
+use engine::{DropReason, Event, Limits, SessionOwner, SharedRules, UserGrant, Verdict};
 use rules::{Access, Kind, Origin, RulesBuilder};
 use wire::{AckKind, Packet, ProtocolVersion};
 
@@ -352,7 +352,8 @@ fn a_group_is_joined_only_where_the_rules_let_in() {
 fn a_session_that_changes_its_user_is_decided_by_the_new_one() {
     let rules =
         with_users(&[(Kind::Publish, "#")], &[("ann", Kind::Subscribe, "#"), ("bob", Kind::Subscribe, "b")]);
-    ruled(limits(), &rules, |shard| {
+    let limits = Limits { session_owner: SessionOwner::ClientId, ..limits() };
+    ruled(limits, &rules, |shard| {
         let client = shard.connect_as(&Hello::v5("c").resume(), "ann", &[]);
         shard.subscribe(client, "#", 1);
         shard.hang_up(client);
