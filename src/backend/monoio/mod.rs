@@ -51,12 +51,12 @@ pub(super) fn run(
             let doorbell = DoorbellReceiver::attach(descriptor).map_err(refused)?;
             let ring = ring::Ring::start(watcher, writable)
                 .map_err(|error| StartupError::system("watch the shard's connections", error))?;
-            tasks::serve(ring, doorbell, parts).await
+            Box::pin(tasks::serve(ring, doorbell, parts)).await
         });
     }
     built.runtime.block_on(async {
         let doorbell = DoorbellReceiver::attach(descriptor).map_err(refused)?;
-        tasks::serve(Polling, doorbell, parts).await
+        Box::pin(tasks::serve(Polling, doorbell, parts)).await
     })
 }
 
