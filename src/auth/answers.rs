@@ -39,7 +39,7 @@ impl Answers {
 }
 
 impl LateAnswers {
-    /// The answers that have come. Those that come meanwhile belong to the next turn, so this ends.
+    /// The answers that have come. Answers that come meanwhile belong to the next turn, so this ends.
     pub(crate) fn take(&self) -> impl Iterator<Item = (Asked, Answer)> {
         self.0.try_iter().take(self.0.len())
     }

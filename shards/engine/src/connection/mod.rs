@@ -14,8 +14,10 @@ pub(crate) mod connect;
 pub(crate) mod disconnect;
 pub(crate) mod first_bytes;
 mod grant_expiry;
+mod grant_timers;
 mod hand_over;
 mod lifetime;
+mod memory;
 pub(crate) mod outbox;
 mod outbox_place;
 mod phase;
@@ -39,7 +41,6 @@ use wire::{PACKET_BYTES_MAX, PacketType, ProtocolVersion};
 
 use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
-use crate::base::heap;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
@@ -51,7 +52,7 @@ use crate::turn::Turn;
 use ack_gate::AckGate;
 use arrival::Arrival;
 use authenticate::Authentication;
-use grant_expiry::GrantTimers;
+use grant_timers::GrantTimers;
 use outbox::{BufferPool, Chunk, Lend};
 use outbox_place::{OutboxPlace, SpareOutboxes};
 use topic_alias::Aliases;
@@ -413,23 +414,6 @@ impl Connections {
     /// Bytes that all outboxes take, by the capacity of their buffers.
     pub(crate) fn outbox_memory_bytes(&self) -> u64 {
         self.outboxes.pool.memory_bytes() + self.outboxes.spare.memory_bytes()
-    }
-
-    /// Bytes of slots, of acknowledgements at the gate and of CONNECTs that are handed over.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        let waiting = self.starved.capacity() + self.starved_subscribes.capacity() + self.delayed.capacity();
-        let starved = heap::block(waiting * size_of::<ConnectionId>());
-        let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
-        let grants = self.grant_timers.memory_bytes();
-        self.slab.bytes_held() + self.gate.memory_bytes() + starved + handed_over + grants
-    }
-
-    pub(crate) fn authentication_bytes(&self) -> u64 {
-        self.authentication_bytes
-    }
-
-    pub(crate) fn partial_packet_bytes(&self) -> u64 {
-        self.partial_packet_bytes
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
