@@ -44,6 +44,8 @@ pub(crate) struct Parts {
     /// Whether the shard distributes accepted connections to all shards in turn.
     pub(crate) distributes: bool,
     pub(crate) listener_layers: ListenerLayers,
+    /// Bytes that layers may hold for peers before they are open.
+    pub(crate) unjudged_bytes_max: usize,
     pub(crate) read_buffer_bytes: usize,
     pub(crate) port: Port<LaneItem>,
     pub(crate) doorbells: Doorbells,

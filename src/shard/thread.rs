@@ -77,6 +77,7 @@ pub(crate) fn start(
         ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends).zip(authenticators);
     for (own, (((port, listeners), backend), authenticator)) in (0..shard_count).zip(resources) {
         let limits = limits(config, shard_count);
+        let unjudged_bytes_max = limits.unjudged_bytes_max;
         let mut engine = new_engine(config, limits.clone(), Topology { own, shard_count, key }, clock)?;
         if let Some(rules) = &shared.rules {
             let _nothing = engine.step(clock.now(), Event::Rules(Some(rules)), &mut Actions::new());
@@ -93,6 +94,7 @@ pub(crate) fn start(
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
             listener_layers: shared.layers.clone(),
+            unjudged_bytes_max: usize::try_from(unjudged_bytes_max).unwrap_or(usize::MAX),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             doorbells: doorbells.clone(),

@@ -111,6 +111,28 @@ pub(crate) fn silent_peers_keep_nobody_from_connecting(io: Io) {
     served.broker.stop();
 }
 
+/// Past `unjudged_bytes_max` the oldest of those that hold the same is closed, and others get in.
+pub(crate) fn half_handshakes_share_a_bound(io: Io) {
+    let mut served = serve(io, &["--shards", "1", "--unjudged-bytes-max", "65536"]);
+    let trust = served.trust();
+    let half = |_| {
+        let mut client = Client::open(served.address(), &trust, "localhost");
+        client.send_flight();
+        assert!(client.receive().expect("the certificate is good") > 0);
+        client
+    };
+    let mut halves: Vec<Client> = (0..40).map(half).collect();
+    served.broker.process().wait_for(0, "the reason", |line| line.contains("unjudged_bytes_max"));
+    let mut rest = Vec::new();
+    let end = halves[0].socket.read_to_end(&mut rest);
+    assert!(end.is_ok() || rest.len() < 100_000, "the oldest is closed");
+    // The newest goes on where it was.
+    let newest = halves.last_mut().expect("there are forty");
+    newest.shake_hands(&everything("newest")).expect("it is in time");
+    hears_itself(newest, "newest");
+    served.broker.stop();
+}
+
 pub(crate) fn many_handshakes_at_once_all_succeed(io: Io) {
     const COUNT: usize = 300;
     let served = serve(io, &["--shards", "2"]);

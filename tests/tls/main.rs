@@ -46,6 +46,7 @@ scenarios! {
         bytes_that_come_one_by_one_are_understood,
         peers_that_break_the_rules_are_refused_with_a_reason,
         silent_peers_keep_nobody_from_connecting,
+        half_handshakes_share_a_bound,
         many_handshakes_at_once_all_succeed,
     }
     idle {

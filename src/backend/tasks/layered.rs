@@ -114,6 +114,11 @@ impl Layered {
         self.look(Layers::begun_bytes)
     }
 
+    /// Bytes that they hold beside themselves.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.look(Layers::held_bytes)
+    }
+
     pub(super) fn are_open(&self) -> bool {
         self.look(Layers::are_open)
     }

@@ -10,6 +10,7 @@ mod hand_over;
 mod handshakes;
 mod layered;
 mod opening;
+mod openings;
 mod receive;
 mod runtime;
 mod socket;
@@ -35,6 +36,7 @@ use crate::shard::control::Control;
 use deadline::Deadline;
 use handshakes::Handshakes;
 use layered::LayersOfShard;
+use openings::Openings;
 pub(super) use runtime::{DoorbellReceiver, Listener, Runtime, Stream};
 use socket::TaskSocket;
 
@@ -48,6 +50,7 @@ struct Shard<R: Runtime> {
     layers: Rc<LayersOfShard>,
     listener_layers: ListenerLayers,
     handshakes: Handshakes,
+    openings: Openings,
     deadline: Deadline,
     /// Listeners that it accepts on, to be closed when it stops.
     listening: RefCell<Vec<Rc<R::Listener>>>,
@@ -140,6 +143,7 @@ impl<R: Runtime> Shard<R> {
     fn new(runtime: R, mut parts: Parts) -> Rc<Self> {
         let read_bytes = parts.read_buffer_bytes;
         let listener_layers = std::mem::take(&mut parts.listener_layers);
+        let unjudged_bytes_max = parts.unjudged_bytes_max;
         let host = Host::new(parts);
         Rc::new(Self {
             runtime,
@@ -147,6 +151,7 @@ impl<R: Runtime> Shard<R> {
             layers: LayersOfShard::new(read_bytes, host.kept_bytes()),
             listener_layers,
             handshakes: Handshakes::default(),
+            openings: Openings::new(unjudged_bytes_max),
             deadline: Deadline::default(),
             listening: RefCell::default(),
             error_log: ErrorLog::default(),

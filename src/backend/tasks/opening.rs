@@ -1,7 +1,9 @@
 //! The task of a connection whose layers are not open: it receives as `receive` does, but a handshake of TLS waits for a permit.
 
+use std::io;
 use std::rc::Rc;
 
+use engine::ClosedBy;
 use tracing::debug;
 
 use super::layered::Layered;
@@ -10,9 +12,13 @@ use super::socket::Socket;
 use super::{Runtime, Shard};
 use crate::backend::host::lost_by;
 
+const TOO_MANY_BYTES: &str =
+    "too many bytes of unknown peers (unjudged_bytes_max), and this one held the most or was the oldest";
+
 /// Until packets of MQTT can pass, or the peer is gone.
 pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
     let needs_permit = || socket.endpoint.layers().is_some_and(Layered::need_permit);
+    let opening = shard.openings.begin(socket.id);
     loop {
         if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
             return shard.host.close(&socket, socket.ended_by(lost_by(&refused)));
@@ -23,6 +29,12 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
         } else {
             shard.receive(&socket)
         };
+        if let Some(layers) = socket.endpoint.layers() {
+            // Our own answers are not held against a peer that takes them.
+            let _ = layers.flush(&socket.endpoint.stream, false);
+        }
+        opening.hold(socket.endpoint.layers().map_or(0, Layered::held_bytes));
+        shard.close_debtor();
         let is_open = socket.endpoint.layers().is_none_or(Layered::are_open);
         if is_open {
             let certificate = socket.endpoint.layers().and_then(Layered::peer_certificate);
@@ -30,7 +42,19 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
         }
         match received {
             Received::All | Received::Nothing if socket.home().is_none() && !is_open => {}
-            received => return receive::go_on(&shard, socket, received),
+            received => {
+                drop(opening);
+                return receive::go_on(&shard, socket, received);
+            }
         }
+    }
+}
+
+impl<R: Runtime> Shard<R> {
+    /// Closes the connection that holds most of the bytes for unknown peers, if there are too many.
+    fn close_debtor(&self) {
+        let Some(socket) = self.openings.debtor().and_then(|debtor| self.host.socket(debtor)) else { return };
+        self.host.log_tls_failure(socket.id, &io::Error::other(TOO_MANY_BYTES));
+        socket.abort(ClosedBy::Host);
     }
 }
