@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::auth::password::command::UserArguments;
+use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
 use crate::config::{Config, GivenFlag, SETTINGS, Setting, mosquitto};
 use crate::error::StartupError;
@@ -27,8 +28,13 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 4] =
-    [("config", &[]), ("health", &["data_dir"]), ("disconnect", &["data_dir"]), ("user", &[])];
+const OWN_SETTINGS: [(&str, &[&str]); 5] = [
+    ("config", &[]),
+    ("rules", &[]),
+    ("health", &["data_dir"]),
+    ("disconnect", &["data_dir"]),
+    ("user", &[]),
+];
 
 /// The hidden subcommand that writes man pages and completions. It is no part of [`CliCommand`], because completions have every
 /// subcommand that the definition has, hidden ones as well.
@@ -69,6 +75,9 @@ pub(crate) enum CliCommand {
     /// Check, show, explain or import a configuration, without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Ask the rules of a configuration about a topic, without starting the broker
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Check that the running broker of this data directory answers on every shard; exit code 0 if it does
     Health,
     /// Close a client's connection on the running broker of this data directory; its session lives on as the client requested
@@ -284,6 +293,7 @@ mod tests {
         check("mqtt-broker health --help", &["config", "data-dir", "help"]);
         check("mqtt-broker disconnect -h", &["config", "data-dir", "help"]);
         check("mqtt-broker user add --help", &["config", "device", "file", "scram", "help"]);
+        check("mqtt-broker rules check --help", &["config", "role", "help"]);
         check("mqtt-broker config --help", &["config", "help"]);
         check("mqtt-broker config show --help", &["config", "help"]);
         check("mqtt-broker config import --help", &["config", "output", "help"]);

@@ -15,6 +15,7 @@ use crate::process::open_files;
 
 /// The error of a command on users without a password file.
 const NO_PASSWORD_FILE: &str = "there is no configuration file beside which the password file would be; name the password file with --file FILE";
+const RULES_UNENFORCED: &str = "the configuration has rules about topics, which this version can check (`mqtt-broker rules check`) and does not enforce yet; remove [rules], [role.NAME] and [user.NAME] to start";
 
 /// An error that only the operator can remove.
 #[derive(Debug)]
@@ -51,6 +52,17 @@ pub(crate) enum StartupError {
         /// The reason, with its remedy; it follows the name.
         reason: String,
     },
+    /// An argument of a subcommand is not what it must be.
+    Argument {
+        /// The argument.
+        text: String,
+        /// What it must be.
+        kind: &'static str,
+    },
+    /// The configuration has rules, which this version does not enforce.
+    RulesUnenforced,
+    /// A question was answered with a refusal, which was printed.
+    Refused,
     /// Another process listens on this address.
     AddressInUse(SocketAddr),
     /// No network interface has this address.
@@ -190,7 +202,9 @@ impl StartupError {
             Self::Configuration(_)
             | Self::ForeignFlag { .. }
             | Self::Import { .. }
-            | Self::Listener { .. } => ExitCode::from(2),
+            | Self::Listener { .. }
+            | Self::Argument { .. }
+            | Self::RulesUnenforced => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -198,6 +212,7 @@ impl StartupError {
     fn lines(&self) -> String {
         let sentences = match self {
             Self::Configuration(errors) => errors.iter().map(ConfigError::to_string).collect(),
+            Self::Refused => Vec::new(),
             other => vec![other.to_string()],
         };
         sentences.iter().flat_map(|sentence| ["mqtt-broker: error: ", sentence, "\n"]).collect()
@@ -217,6 +232,9 @@ impl fmt::Display for StartupError {
             Self::Import { file, reason } | Self::PasswordFile { file, reason } => of_file(f, file, reason),
             Self::NoPasswordFile => f.write_str(NO_PASSWORD_FILE),
             Self::Listener { listener, reason } => write!(f, "the listener {listener} {reason}"),
+            Self::Argument { text, kind } => write!(f, "{text:?} is no {kind} of MQTT"),
+            Self::Refused => f.write_str("refused"),
+            Self::RulesUnenforced => f.write_str(RULES_UNENFORCED),
             Self::AddressInUse(address) => address_in_use(f, *address),
             Self::AddressUnavailable(address) => address_unavailable(f, *address),
             Self::InterfaceMissing { address, error } => write!(
@@ -252,9 +270,7 @@ impl fmt::Display for StartupError {
                 file.display()
             ),
             Self::IoUringMissing(error) => io_uring_missing(f, error),
-            Self::NotConnected { client_id } => {
-                write!(f, "no client with the identifier {client_id:?} is connected")
-            }
+            Self::NotConnected { client_id } => not_connected(f, client_id),
             Self::NoBroker { directory } => write!(
                 f,
                 "no broker runs with the data directory {}; pass the --data-dir or --config of the running broker",
@@ -273,6 +289,10 @@ impl fmt::Display for StartupError {
 
 fn of_file(f: &mut fmt::Formatter<'_>, file: &Path, reason: &str) -> fmt::Result {
     write!(f, "{}: {reason}", file.display())
+}
+
+fn not_connected(f: &mut fmt::Formatter<'_>, client_id: &str) -> fmt::Result {
+    write!(f, "no client with the identifier {client_id:?} is connected")
 }
 
 fn address_in_use(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
@@ -448,6 +468,7 @@ mod tests {
         let rows = [
             ("the port is already in use", listen(io::ErrorKind::AddrInUse)),
             ("too many open files", StartupError::io_uring(Errno::MFILE.into())),
+            ("the listener … cannot use", StartupError::listener("x", "cannot use a.pem: the file is empty")),
             ("permission denied", listen(io::ErrorKind::PermissionDenied)),
             ("no network interface of this machine has the address", listen(io::ErrorKind::AddrNotAvailable)),
             (

@@ -136,6 +136,14 @@ mod tests {
                 "mqtt-broker-config.1",
                 "mqtt-broker-disconnect.1",
                 "mqtt-broker-health.1",
+                "mqtt-broker-rules-check.1",
+                "mqtt-broker-rules.1",
+                "mqtt-broker-user-add.1",
+                "mqtt-broker-user-delete.1",
+                "mqtt-broker-user-import.1",
+                "mqtt-broker-user-list.1",
+                "mqtt-broker-user-passwd.1",
+                "mqtt-broker-user.1",
                 "mqtt-broker.1",
             ]
         );

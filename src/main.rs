@@ -4,6 +4,7 @@
 
 mod admin;
 mod auth;
+mod authorization;
 mod backend;
 mod cli;
 mod config;
@@ -28,7 +29,9 @@ use auth::password;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Effective, Notice, Origin};
 use error::StartupError;
+use net::layers::ListenerLayers;
 use net::listen;
+use net::tls::Rotation;
 use observe::memory_log::MemoryLog;
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
@@ -37,6 +40,7 @@ use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::terminal::Terminal;
 use process::{logging, open_files, systemd};
+use shard::control::Shards;
 use shard::{cores, placement_key, thread};
 
 /// glibc's allocator keeps what a burst took, and gives it back only by a call that holds up every shard for as long as it takes.
@@ -73,6 +77,7 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
     let (file, flags) = (arguments.config.as_deref(), arguments.flags());
     match &arguments.command {
         Some(CliCommand::Config(command)) => config::command::run(command, file, flags),
+        Some(CliCommand::Rules(command)) => authorization::command::run(command, file, flags),
         Some(CliCommand::Health) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| health::check(&effective.config.data_dir)),
@@ -81,7 +86,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
-                password::command::run(arguments, effective.file.as_deref(), &effective.config.data_dir)
+                let Effective { config, file, .. } = &effective;
+                let configured = config.auth.password.as_ref().map(|password| &*password.file);
+                password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(serve),
@@ -90,6 +97,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 
 /// Serves until a signal says to stop.
 fn serve(effective: Effective) -> Result<(), StartupError> {
+    if effective.config.rules.is_some() {
+        return Err(StartupError::RulesUnenforced);
+    }
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
@@ -98,6 +108,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     let shard_count = cores::shard_count(config.shards);
     log_memory_limit(config.memory_bytes_max, &memory_origin);
     listen::check(&mut config)?;
+    let mut rotation = Rotation::default();
+    let layers = ListenerLayers::load(&config, &mut rotation)?;
     let permits =
         open_files::budget(&config, shard_count)?.permits(config.max_connections, &config.listeners);
     let mut data_dir = DataDir::take(&config.data_dir)?;
@@ -111,7 +123,8 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
-    let shards = thread::start(&config, shard_count, permits, key, sessions, &writer.feed())?;
+    let shared = thread::Shared { permits, layers };
+    let shards = thread::start(&config, shard_count, shared, key, sessions, &writer.feed())?;
     let mut sys_topics = SysTopics::start();
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -135,12 +148,10 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
             report.warn_of_credentials(&shards.totals());
             memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
+            rotation.second();
         }
         Due::Command(command) => shards.execute(command),
-        Due::Reload => warn!(
-            "SIGHUP: this version cannot reload its configuration; a restart applies changes \
-             (systemctl restart mqtt-broker)"
-        ),
+        Due::Reload => reload(&mut rotation, &shards),
     });
 
     drop(commands);
@@ -152,6 +163,16 @@ fn serve(effective: Effective) -> Result<(), StartupError> {
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// Reads the files again that may change while the broker runs.
+fn reload(rotation: &mut Rotation, shards: &Shards) {
+    rotation.look();
+    shards.read_users();
+    warn!(
+        "SIGHUP: the files of TLS, users and keys are read again; this version cannot reload the rest of its configuration, \
+         whose changes a restart applies (systemctl restart mqtt-broker)"
+    );
 }
 
 /// Logs where the configuration comes from, and what of it the operator should know.

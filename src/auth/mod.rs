@@ -1,56 +1,147 @@
 //! The judgement of clients: methods that are asked about each step of a client, and the way of their answers to its shard.
 //!
-//! A method that needs little time answers at once. One that needs more keeps [`Asked`] and answers later, from any thread, through
-//! [`Answers`]. Today there is only the method of tests, which exercises the exchange and proves no identity. The password file is
-//! edited by `mqtt-broker user`; no listener asks it yet.
+//! A method that needs little time answers at once, on the shard. One that needs more owns the question and answers later, from its
+//! own thread, through [`Answers`].
 
 mod answers;
+mod exchanges;
+mod fetch;
+mod hook;
+mod jwt;
+mod methods;
+mod names;
 pub(crate) mod password;
+mod pool;
 mod question;
+mod scram;
+mod shared;
+mod side;
+mod snapshot;
+mod start;
 mod test_method;
 
-use wire::ReasonCode;
+use std::cell::RefCell;
 
-use crate::backend::Doorbells;
+use tracing::debug;
+use wire::ReasonCode;
+use zeroize::Zeroizing;
 
 use answers::{Answers, LateAnswers};
+use exchanges::Exchanges;
+pub(crate) use jwt::JWT_METHOD;
+use methods::{Case, Identity, Methods};
 pub(crate) use question::{Answer, Asked, Question, Step};
+pub(crate) use scram::SCRAM_METHOD;
+use scram::{ClientFirst, NONCE_BYTES};
+use shared::Shared;
+pub(crate) use side::Side;
+pub(crate) use start::start;
 pub(crate) use test_method::TEST_METHOD;
+
+use crate::config::auth::AuthMethod;
+use crate::net::listen::ListenerNumber;
 
 /// Judges the steps of clients. **Lives on:** every shard, one on each.
 pub(crate) struct Authenticator {
     answers: Answers,
     late: LateAnswers,
+    /// `None` if no listener asks a method.
+    methods: Option<Shared<Methods>>,
+    /// The exchanges of SCRAM that wait for clients of this shard.
+    exchanges: RefCell<Exchanges>,
+}
+
+/// A step of enhanced authentication.
+struct ExchangeStep {
+    data: Zeroizing<Vec<u8>>,
+    begins: bool,
+    /// Whether the connection is open: it authenticates again.
+    is_open: bool,
+    username: Option<String>,
 }
 
 impl Authenticator {
-    /// One for each shard, in their order.
-    pub(crate) fn for_shards(shard_count: u16, doorbells: Doorbells) -> Vec<Self> {
-        let (answers, receivers) = Answers::new(shard_count, doorbells);
-        receivers.into_iter().map(|late| Self { answers: answers.clone(), late }).collect()
-    }
-
     /// The answers of this shard that come later.
     pub(crate) fn late_answers(&self) -> &LateAnswers {
         &self.late
     }
 
+    /// The way to the side thread, if there is one.
+    pub(crate) fn side(&self) -> Option<Side> {
+        self.methods.as_ref().map(|methods| methods.side.clone())
+    }
+
     /// Judges a step: the answer, or `None` if it comes later through [`Answers`].
-    pub(crate) fn judge(&self, asked: Asked, question: &Question) -> Option<Answer> {
-        match &question.step {
-            Step::Exchange { method, data, begins, .. } if method == TEST_METHOD => {
+    pub(crate) fn judge(&self, asked: Asked, question: Question) -> Option<Answer> {
+        let Question { listener, peer, step } = question;
+        match (step, &self.methods) {
+            (Step::Exchange { method, data, begins, .. }, _) if method == TEST_METHOD => {
                 let challenge = format!("{}-{}", asked.connection.slot(), asked.connection.generation());
-                let answer = test_method::echo(challenge, data, *begins);
-                if *begins {
+                let answer = test_method::echo(challenge, &data, begins);
+                if begins {
                     return Some(answer);
                 }
                 // Late, as the answer of a slow method is.
                 self.answers.send(asked, answer);
                 None
             }
-            Step::Exchange { .. } => Some(Answer::Failed(ReasonCode::BadAuthenticationMethod)),
-            // No method is asked about a CONNECT alone, so nobody can be known.
-            Step::Basic { .. } => Some(Answer::Failed(ReasonCode::NotAuthorized)),
+            (Step::Exchange { method, data, begins, client_id, username }, Some(methods)) => {
+                let step = ExchangeStep { data, begins, is_open: client_id.is_none(), username };
+                Some(self.judge_exchange(methods, asked, listener, &method, &step))
+            }
+            (Step::Exchange { .. }, None) => Some(Answer::Failed(ReasonCode::BadAuthenticationMethod)),
+            (Step::Basic { client_id, username, password }, Some(methods)) => {
+                methods.judge(Case::new(asked, listener, peer, client_id, username, password))
+            }
+            // No method is configured, so nobody can be known.
+            (Step::Basic { .. }, None) => Some(Answer::Failed(ReasonCode::NotAuthorized)),
         }
+    }
+
+    fn judge_exchange(
+        &self,
+        methods: &Methods,
+        asked: Asked,
+        listener: ListenerNumber,
+        method: &str,
+        step: &ExchangeStep,
+    ) -> Answer {
+        let judged = match method {
+            SCRAM_METHOD if methods.asks(listener, AuthMethod::Scram) => {
+                self.judge_scram(methods, asked, step)
+            }
+            JWT_METHOD if methods.asks(listener, AuthMethod::Jwt) => methods.judge_renewal(&step.data),
+            // Another listener may have the method.
+            _ => return Answer::Failed(ReasonCode::BadAuthenticationMethod),
+        };
+        judged.unwrap_or_else(|| {
+            debug!(%method, user = ?step.username, "refused");
+            // On an open connection DISCONNECT carries the reason, and has no 0x86.
+            Answer::Failed(if step.is_open {
+                ReasonCode::NotAuthorized
+            } else {
+                ReasonCode::BadUserNameOrPassword
+            })
+        })
+    }
+
+    /// Judges a step of SCRAM. `None` refuses the client.
+    fn judge_scram(&self, methods: &Methods, asked: Asked, step: &ExchangeStep) -> Option<Answer> {
+        if !step.begins {
+            let exchange = self.exchanges.borrow_mut().take(asked.connection)?;
+            let last = exchange.end(&step.data).ok()?;
+            let identity = Identity { user: Some(exchange.user), ..Identity::default() };
+            return Some(Methods::success(last.into_bytes(), identity));
+        }
+        let first = ClientFirst::parse(&step.data).ok()?;
+        // The name in CONNECT is optional, and must not be another one.
+        if step.username.as_ref().is_some_and(|username| *username != first.user) {
+            return None;
+        }
+        let mut random = [0; NONCE_BYTES];
+        getrandom::fill(&mut random).ok()?;
+        let (exchange, answer) = methods.begin_scram(first, random)?;
+        self.exchanges.borrow_mut().insert(asked.connection, exchange);
+        Some(Answer::Continue(answer.into_bytes()))
     }
 }

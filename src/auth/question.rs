@@ -115,6 +115,8 @@ pub(crate) struct OwnedGrant {
     pub(crate) user: Option<Box<str>>,
     /// The number of the user's set of roles, or [`NO_RULES`].
     pub(crate) rules: u32,
+    /// Whether that set names the client identifier.
+    pub(crate) rules_name_client_id: bool,
     /// The client identifier that the user is bound to.
     pub(crate) client_id_must_be: Option<Box<str>>,
     /// The time until the grant ends; `None`: it does not.
@@ -124,7 +126,13 @@ pub(crate) struct OwnedGrant {
 impl Default for OwnedGrant {
     /// The grant of an anonymous client without rules.
     fn default() -> Self {
-        Self { user: None, rules: NO_RULES, client_id_must_be: None, lifetime: None }
+        Self {
+            user: None,
+            rules: NO_RULES,
+            rules_name_client_id: false,
+            client_id_must_be: None,
+            lifetime: None,
+        }
     }
 }
 
@@ -140,6 +148,7 @@ impl Answer {
                 let grant = UserGrant {
                     user: grant.user.as_deref(),
                     rules: grant.rules,
+                    rules_name_client_id: grant.rules_name_client_id,
                     client_id_must_be: grant.client_id_must_be.as_deref(),
                     expires_at: grant.lifetime.map(|lifetime| now.plus_ms(lifetime_ms(lifetime))),
                 };
@@ -187,6 +196,7 @@ mod tests {
             let grant = OwnedGrant {
                 user: Some("ann".into()),
                 rules: 7,
+                rules_name_client_id: true,
                 client_id_must_be: Some("a".into()),
                 lifetime,
             };
@@ -199,6 +209,7 @@ mod tests {
                 let grant = UserGrant {
                     user: Some("ann"),
                     rules: 7,
+                    rules_name_client_id: true,
                     client_id_must_be: Some("a"),
                     expires_at: expires_ms.map(Instant::from_ms),
                 };

@@ -41,6 +41,8 @@ table! {
     JwtConfig {
         /// Files and URLs of the issuer's keys (JWKS). A URL begins with https://, or with http:// on this machine.
         keys: Vec<KeySource> = Vec::new(), ANY, "[\"jwks.json\"]";
+        /// Certificates of the authorities that the certificates of URLs are checked against, in PEM.
+        ca: Option<FilePath> = None, ANY, "\"ca.pem\"";
         /// Algorithms of signatures that are accepted.
         algorithms: Vec<JwtAlgorithm> = vec![JwtAlgorithm::Es256, JwtAlgorithm::EdDsa], ANY, "[\"ES256\", \"EdDSA\"]";
         /// The issuer that a token must name (`iss`). It is needed if a key comes from a URL.
@@ -212,6 +214,9 @@ impl Complete for JwtConfig {
         if self.keys.iter().any(|key| matches!(key, KeySource::Url(_))) {
             given.needs("issuer", "\"https://id.example.com\"");
             given.needs("audience", "\"mqtt\"");
+            if self.keys.iter().any(|key| matches!(key, KeySource::Url(url) if url.starts_with("https:"))) {
+                given.needs("ca", "\"ca.pem\"");
+            }
         }
     }
 }

@@ -1,13 +1,24 @@
 //! The configuration as limits for the engine of one shard. Limits of the process are divided by the number of shards
 //! and rounded up, so that no shard has a limit of zero that was not configured.
 
-use engine::Limits;
+use engine::{Limits, ListenerLimits};
 use wire::QoS;
 
-use super::Config;
-use crate::auth::TEST_METHOD;
+use super::auth::JwtFrom;
+use super::{Config, ListenerConfig};
+use crate::auth::{JWT_METHOD, SCRAM_METHOD, TEST_METHOD};
 
 impl Config {
+    /// The limits of each listener, as far as one differs from the broker's.
+    fn listener_limits(&self) -> Vec<ListenerLimits> {
+        let limits = |listener: &ListenerConfig| ListenerLimits {
+            judged: !listener.methods().is_empty() || !listener.allows_anonymous(),
+        };
+        let listeners: Vec<_> = self.listeners.iter().map(limits).collect();
+        let differs = listeners.iter().any(|limits| *limits != ListenerLimits::default());
+        if differs { listeners } else { Vec::new() }
+    }
+
     /// Limits for the engine of one shard. Limits of the process are divided among `shard_count` shards.
     pub(crate) fn engine_limits(&self, shard_count: u16) -> Limits {
         Limits {
@@ -50,21 +61,49 @@ impl Config {
             response_topic_prefix: self.response_topic_prefix.as_str().into(),
             server_reference: self.server_reference.as_str().into(),
             redirect: self.redirect,
-            authentication_methods: if self.test_authentication { vec![TEST_METHOD.into()] } else { vec![] },
+            listeners: self.listener_limits(),
+            session_owner: self.session_owner,
+            authentication_methods: self.authentication_methods(),
             authentication_bytes_max: self.authentication_bytes_max,
             tell_shard: self.tell_shard,
             ..Limits::default()
         }
     }
+
+    /// Methods of enhanced authentication that some listener may have.
+    fn authentication_methods(&self) -> Vec<Box<str>> {
+        let by_method = self.auth.jwt.as_ref().is_some_and(|jwt| jwt.from == JwtFrom::Method);
+        let methods = [
+            (self.test_authentication, TEST_METHOD),
+            (self.auth.scram.is_some(), SCRAM_METHOD),
+            (by_method, JWT_METHOD),
+        ];
+        methods.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name.into()).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::auth::AuthMethod;
+    use super::super::value::Anonymous;
     use super::*;
 
     #[test]
     fn the_defaults_of_the_file_are_those_of_the_engine() {
         assert_eq!(format!("{:?}", Config::default().engine_limits(1)), format!("{:?}", Limits::default()));
+    }
+
+    #[test]
+    fn a_listener_judges_its_clients_unless_it_lets_everybody_in() {
+        let judged = |anonymous, auth| {
+            let mut config = Config::default();
+            config.listeners[0].anonymous = anonymous;
+            config.listeners[0].auth = auth;
+            config.engine_limits(1).listeners.iter().map(|listener| listener.judged).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(Anonymous::Auto, None), [false; 0]);
+        assert_eq!(judged(Anonymous::Refused, None), [true]);
+        assert_eq!(judged(Anonymous::Allowed, Some(vec![AuthMethod::Password])), [true]);
     }
 
     #[test]

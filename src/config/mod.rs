@@ -14,7 +14,7 @@ mod error;
 mod from_mosquitto;
 pub(crate) mod import;
 pub(crate) mod limits;
-mod list;
+pub(crate) mod list;
 pub(crate) mod listener;
 pub(crate) mod mosquitto;
 mod nearest;
@@ -33,7 +33,7 @@ use engine::Redirect;
 pub(crate) use address::BindAddress;
 pub(crate) use environment::{Environment, Notice};
 pub(crate) use error::{ConfigError, Origin};
-pub(crate) use list::FileMode;
+pub(crate) use list::{CertificateFiles, FileMode};
 pub(crate) use listener::{ListenAt, ListenerConfig, ProxyProtocol};
 pub(crate) use settings::{Config, SETTINGS, Setting};
 pub(crate) use value::{Ceiling, ConnectionLines, Io, LogFormat, LogLevel};
@@ -200,6 +200,11 @@ impl Effective {
             self.config.max_pool_size = self.config.max_connections;
             self.origins[at] = Origin::Follows("max_connections");
         }
+        let at = position("initial_pool_size").expect("it is in the table of settings");
+        if self.origins[at] == Origin::Default && self.config.initial_pool_size > self.config.max_pool_size {
+            self.config.initial_pool_size = self.config.max_pool_size;
+            self.origins[at] = Origin::Follows("max_pool_size");
+        }
     }
 
     fn compare(&self, errors: &mut Vec<ConfigError>) {
@@ -266,7 +271,7 @@ fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
     Ok(None)
 }
 
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "the file does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "this user has no permission to read it".to_owned(),

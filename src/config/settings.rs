@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use engine::{QueueFull, Redirect};
+use engine::{QueueFull, Redirect, SessionOwner};
 
 use super::address::BindAddress;
 use super::auth::AuthConfig;
@@ -134,7 +134,7 @@ settings! {
     section "Connections" {
         /// Maximum number of bytes that one read takes from a connection (`READ_BUFFER_SIZE`).
         read_buffer_bytes: u32 = 8_192, between(512, 1_048_576);
-        /// Connection slots allocated at start (`INITIAL_POOL_SIZE`).
+        /// Connection slots allocated at start (`INITIAL_POOL_SIZE`). Unless it is set, it is at most `max_pool_size`.
         initial_pool_size: u32 = 1_000, between(0, 10_000_000);
         /// Maximum number of connection slots kept for reuse (`MAX_POOL_SIZE`). If it is not set, it follows a greater
         /// `max_connections`.
@@ -169,6 +169,9 @@ settings! {
         queue_full: QueueFull = QueueFull::DropNewest, ANY;
         /// Whether QoS 0 messages are also queued for a session whose client is disconnected.
         queue_qos0_offline: bool = false, ANY;
+        /// Owner of a session: `"user"`, so that a client of another user is refused with 0x85, or `"client_id"`, so that any client
+        /// with its client identifier may have it. A session without an owner passes to the first user who connects to it.
+        session_owner: SessionOwner = SessionOwner::User, ANY;
         /// Maximum number of sessions, connected or not. A CONNECT that would create one more is refused with 0x97.
         sessions_max: u32 = 1_000_000, between(1, 100_000_000);
         /// Maximum number of subscriptions of one session.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use engine::{QueueFull, Redirect};
+use engine::{QueueFull, Redirect, SessionOwner};
 use toml::de::DeValue;
 
 use super::address::BindAddress;
@@ -368,6 +368,7 @@ word_fields! {
     LogFormat, "FORMAT": { Text = "text", Json = "json", }
     LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
     Redirect, "WHERE": { Off = "off", UseAnother = "use_another", Moved = "moved", }
+    SessionOwner, "OWNER": { User = "user", ClientId = "client_id", }
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }
 }
 

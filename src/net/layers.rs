@@ -14,7 +14,6 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 
-use rustls::server::ServerConfig;
 use websocket::{CloseCode, Message};
 
 pub(crate) use self::front::{Client, FrontRules};
@@ -22,7 +21,10 @@ use self::front::{Front, Understood};
 use crate::config::{Config, Io};
 use crate::error::StartupError;
 use crate::net::listen::ListenerNumber;
-use crate::net::tls::{KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Shared, Tls};
+use crate::net::tls::{
+    KEPT_BYTES_MAX, ListenerTls, Opened, PLAIN_BYTES_MAX, PeerCertificate, RECORD_BYTES_MAX, Rotation,
+    Shared, Tls,
+};
 
 /// Bytes that may wait for the kernel after a receive: a record, and all that a handshake has to say.
 const PENDING_BYTES_MAX: usize = 2 * KEPT_BYTES_MAX;
@@ -66,41 +68,50 @@ const _: () = assert!(size_of::<Layers>() <= 48);
 /// The layers that each listener begins its connections with.
 #[derive(Clone, Default)]
 pub(crate) struct ListenerLayers {
-    tls: Vec<Option<Shared<ServerConfig>>>,
+    tls: Vec<Option<Shared<ListenerTls>>>,
     front: Vec<Option<Shared<FrontRules>>>,
 }
 
 impl ListenerLayers {
-    /// Those of all listeners.
+    /// Those of all listeners, whose files `rotation` watches from now on.
     ///
     /// # Errors
-    /// The first listener with a layer that the backend does not have.
-    pub(crate) fn load(config: &Config) -> Result<Self, StartupError> {
+    /// The first listener with a layer that the backend does not have, or with a file that cannot be used.
+    pub(crate) fn load(config: &Config, rotation: &mut Rotation) -> Result<Self, StartupError> {
         let front: Vec<_> = config.listeners.iter().map(FrontRules::of).collect();
         if config.io == Io::Blocking
             && let Some((listener, _)) =
-                config.listeners.iter().zip(&front).find(|(_, front)| front.is_some())
+                config.listeners.iter().zip(&front).find(|(it, front)| it.tls.is_some() || front.is_some())
         {
             return Err(StartupError::listener(&listener.name, NO_LAYERS));
         }
-        Ok(Self { tls: Vec::new(), front })
+        let tls = config.listeners.iter().map(|listener| {
+            let Some(settings) = &listener.tls else { return Ok(None) };
+            let protocol = if listener.websocket.is_some() { HTTP } else { MQTT };
+            let tls = rotation.begin(&listener.name, settings, protocol);
+            tls.map(Some).map_err(|fault| StartupError::listener(&listener.name, fault))
+        });
+        Ok(Self { tls: tls.collect::<Result<_, _>>()?, front })
     }
 
     /// Those of a connection from which nothing was received; `None` for a plain one.
     pub(crate) fn begin(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<Layers> {
         let number = listener.index();
-        let config = self.tls.get(number).and_then(Option::as_ref);
+        let tls = self.tls.get(number).and_then(Option::as_ref);
         let rules = self.front.get(number).and_then(Option::as_ref);
-        if config.is_none() && rules.is_none() {
+        if tls.is_none() && rules.is_none() {
             return None;
         }
         let front = rules.map_or(Front::None, |rules| Front::begin(rules, peer));
-        Some(Layers { front, ..Layers::new(config.map(|config| Tls::new(Shared::clone(config)))) })
+        Some(Layers { front, ..Layers::new(tls.map(|tls| Tls::new(Shared::clone(tls)))) })
     }
 }
 
-const NO_LAYERS: &str = "has WebSocket or the PROXY protocol, which a broker with --io blocking does not have; start with --io auto, \
-                         or remove [listener.websocket] and proxy_protocol";
+/// The names of protocols that TLS can agree on.
+const MQTT: &[u8] = b"mqtt";
+const HTTP: &[u8] = b"http/1.1";
+const NO_LAYERS: &str = "has TLS, WebSocket or the PROXY protocol, which a broker with --io blocking does not have; start with --io auto, \
+                         or remove [listener.tls], [listener.websocket] and proxy_protocol";
 
 /// Buffers that all connections of a shard share. **Lives on:** the shard.
 pub(crate) struct Scratch {
@@ -160,6 +171,20 @@ impl Layers {
     /// Whether the next bytes belong to a handshake of TLS, whose cost has a budget.
     pub(crate) fn needs_permit(&self) -> bool {
         self.secure.as_ref().is_some_and(|secure| secure.tls.is_handshaking())
+    }
+
+    /// The names in the certificate of the client; `None` without one.
+    pub(crate) fn peer_certificate(&self) -> Option<PeerCertificate> {
+        self.secure.as_ref()?.tls.peer_certificate()
+    }
+
+    /// Bytes of the caller that are encrypted or announced in a frame, and not counted as sent: they must come again as they were.
+    pub(crate) fn begun_bytes(&self) -> usize {
+        let announced = match &self.front {
+            Front::Open(connection) => connection.announced_bytes() as usize,
+            _ => 0,
+        };
+        announced + self.pending.0.as_ref().map_or(0, |waiting| waiting.piece_bytes)
     }
 
     /// Whether the peer has said that it sends no more.

@@ -32,6 +32,7 @@ pub(crate) struct ConnectionLog {
     connected: LineBudget,
     closed: [LineBudget; CauseGroup::COUNT],
     refused: [LineBudget; CauseGroup::COUNT],
+    tls_failed: LineBudget,
 }
 
 /// The place of a connection: its peer, if that is known, and its listener.
@@ -71,6 +72,7 @@ impl ConnectionLog {
             connected: LineBudget::default(),
             closed: Default::default(),
             refused: Default::default(),
+            tls_failed: LineBudget::default(),
         }
     }
 
@@ -129,6 +131,16 @@ impl ConnectionLog {
         }
     }
 
+    /// Logs a peer with which TLS has failed.
+    pub(crate) fn tls_failed(&mut self, now_ms: u64, place: Place, fault: &dyn std::fmt::Display) {
+        if self.lines == ConnectionLines::None || !self.tls_failed.admit(now_ms, BURST, INTERVAL_MS) {
+            return;
+        }
+        let (peer, listener) = (place.peer.map(display), self.listener(place.listener).map(display));
+        let detail = printable(&fault.to_string());
+        info!(peer, listener, by = %"client", reason = %"tls_failed", detail, "connection refused");
+    }
+
     /// Logs a connection that was closed without an answer, because not even a refusal had a permit.
     pub(crate) fn turned_away(&mut self, now_ms: u64, place: Place) {
         let ended = Ended {
@@ -153,19 +165,20 @@ impl ConnectionLog {
     }
 
     fn each_suppressed(&mut self, mut told: impl FnMut(&mut LineBudget) -> Option<u64>) {
-        let mut tell = |line: &str, reason: Option<CauseGroup>, budget: &mut LineBudget| {
+        let mut tell = |line: &str, reason: Option<&str>, budget: &mut LineBudget| {
             if let Some(suppressed) = told(budget) {
-                let reason = reason.map(|group| display(group.name()));
+                let reason = reason.map(display);
                 info!(suppressed, lines = %line, reason, "log lines held back, because there were too many");
             }
         };
         tell("client connected", None, &mut self.connected);
         for (group, budget) in CauseGroup::ALL.iter().zip(&mut self.closed) {
-            tell("client closed", Some(*group), budget);
+            tell("client closed", Some(group.name()), budget);
         }
         for (group, budget) in CauseGroup::ALL.iter().zip(&mut self.refused) {
-            tell("connection refused", Some(*group), budget);
+            tell("connection refused", Some(group.name()), budget);
         }
+        tell("connection refused", Some("tls_failed"), &mut self.tls_failed);
     }
 
     fn listener(&self, number: ListenerNumber) -> Option<&str> {

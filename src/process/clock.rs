@@ -1,11 +1,11 @@
 //! The only module that reads a clock, so that time is an argument everywhere else. It reads monotonic time: shards
-//! need durations only, and the log formats its own time.
+//! need durations only, and the log formats its own time. Only tokens, which name a moment, are compared with the wall clock.
 //!
 //! Engines are told a time that goes on while the machine is suspended, because a session expires and a will is due
 //! after real seconds. No change of the wall clock moves it. The timers of the runtimes stand still in a suspension, so
 //! the time to sleep is computed anew in every turn.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time since the start of the process, in the units of the engines.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,12 @@ fn continuous(_: Instant) -> Duration {
 #[cfg(not(unix))]
 fn continuous(origin: Instant) -> Duration {
     read().duration_since(origin)
+}
+
+/// The time of the wall clock in seconds since 1970, for statements of others that name a moment; 0 before.
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the clock")]
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// The system's monotonic clock.

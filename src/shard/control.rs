@@ -14,6 +14,7 @@ use super::cores::ThreadId;
 use super::gauges::Gauges;
 use super::memory_share::Reported;
 use crate::admin::operator::{AnswersToCome, DisconnectCommand, OperatorCommand};
+use crate::auth::Side;
 use crate::backend::Doorbells;
 use crate::net::permits::ConnectionPermits;
 use crate::observe::statistics::{ShardReport, Totals};
@@ -59,9 +60,16 @@ pub(crate) struct Shards {
     /// The topology of shard 0. The homes of clients and topics are the same for all shards.
     pub(super) topology: Topology,
     pub(super) turn_requested: AtomicU64,
+    /// The way to the side thread of authentication, if there is one.
+    pub(super) authentication: Option<Side>,
 }
 
 impl Shards {
+    /// Has the files of users and keys read again. False if there are none.
+    pub(crate) fn read_users(&self) -> bool {
+        self.authentication.as_ref().map(Side::read_files).is_some()
+    }
+
     /// The counters of each shard, in the order of the shards.
     pub(crate) fn each(&self) -> Vec<ShardReport> {
         self.threads

@@ -13,7 +13,7 @@ use super::cores::{self, ThreadId};
 use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
 use super::placement_key;
-use crate::auth::Authenticator;
+use crate::auth;
 use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
 use crate::config::{Config, ConnectionLines};
 use crate::error::StartupError;
@@ -23,6 +23,12 @@ use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
+
+/// The part of the process that every shard has a share of.
+pub(crate) struct Shared {
+    pub(crate) permits: ConnectionPermits,
+    pub(crate) layers: ListenerLayers,
+}
 
 /// Report of a shard's thread after its runtime has started.
 struct Started {
@@ -47,13 +53,12 @@ type Starting = (Sender<Control>, Gauges, JoinHandle<()>, StartReport);
 pub(crate) fn start(
     config: &Config,
     shard_count: u16,
-    permits: ConnectionPermits,
+    shared: Shared,
     key: Entropy,
     sessions: Vec<SessionRecord>,
     feed: &Feed,
 ) -> Result<Shards, StartupError> {
     let clock = Clock::start();
-    let layers = ListenerLayers::load(config)?;
     let listeners = listen::bind(config, shard_count)?;
     let places: Vec<String> = listeners[0].iter().map(Listening::place).collect();
     let names = names(config, &listeners[0], &places);
@@ -63,7 +68,8 @@ pub(crate) fn start(
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
-    let authenticators = Authenticator::for_shards(shard_count, doorbells.clone());
+    let authenticators = auth::start(config, shard_count, doorbells.clone(), clock, key)?;
+    let authentication = authenticators[0].side();
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
     let resources =
@@ -82,11 +88,11 @@ pub(crate) fn start(
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
-            listener_layers: layers.clone(),
+            listener_layers: shared.layers.clone(),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             doorbells: doorbells.clone(),
-            permits: permits.clone(),
+            permits: shared.permits.clone(),
             gauges: gauges.clone(),
             memory: memory.another(),
             control: requests,
@@ -99,15 +105,17 @@ pub(crate) fn start(
         starting.push((control, gauges, handle, start));
     }
 
-    let threads = wait_until_all_started(starting)?;
-    for _ in 0..shard_count {
-        all_settled.recv().expect("a shard settles or ends the process");
-    }
-    let topology = Topology { own: 0, shard_count, key };
-    let memory_bytes_max = config.memory_bytes_max.bytes();
-    let turn_requested = AtomicU64::new(0);
-    let shards =
-        Shards { threads, doorbells, permits, memory_bytes_max, memory_reports, topology, turn_requested };
+    let threads = wait_until_all_started(starting, &all_settled)?;
+    let shards = Shards {
+        threads,
+        doorbells,
+        permits: shared.permits,
+        memory_bytes_max: config.memory_bytes_max.bytes(),
+        memory_reports,
+        topology: Topology { own: 0, shard_count, key },
+        turn_requested: AtomicU64::new(0),
+        authentication,
+    };
     begin_accepting(&shards, session_count, &places);
     Ok(shards)
 }
@@ -182,13 +190,19 @@ fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
     }
 }
 
-/// The shards once each has started its runtime.
-fn wait_until_all_started(starting: Vec<Starting>) -> Result<Vec<Thread>, StartupError> {
+/// The shards once each has started its runtime, and knows the subscriptions of the others.
+fn wait_until_all_started(
+    starting: Vec<Starting>,
+    all_settled: &Receiver<()>,
+) -> Result<Vec<Thread>, StartupError> {
     let (mut threads, shard_count) = (Vec::new(), u16::try_from(starting.len()).unwrap_or(u16::MAX));
     for (shard, (control, gauges, handle, start)) in starting.into_iter().enumerate() {
         let started = wait_until_started(&start)?;
         log_started(shard, shard_count, &started);
         threads.push(Thread { control, gauges, id: started.id, handle });
+    }
+    for _ in 0..shard_count {
+        all_settled.recv().expect("a shard settles or ends the process");
     }
     Ok(threads)
 }
@@ -241,6 +255,7 @@ mod tests {
     fn sessions_are_distributed_to_their_homes_for_any_number_of_shards() {
         let session = |number| SessionRecord {
             client_id: format!("client-{number}"),
+            user: None,
             expiry: None,
             subscriptions: vec![],
         };

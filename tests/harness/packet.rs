@@ -124,6 +124,8 @@ pub(crate) struct Connect<'a> {
     pub(crate) clean_start: bool,
     pub(crate) keep_alive_s: u16,
     pub(crate) will: Option<Will<'a>>,
+    pub(crate) username: Option<&'a str>,
+    pub(crate) password: Option<&'a [u8]>,
     pub(crate) properties: Properties,
 }
 
@@ -136,6 +138,8 @@ impl<'a> Connect<'a> {
             clean_start: true,
             keep_alive_s: 60,
             will: None,
+            username: None,
+            password: None,
             properties: Properties::new(),
         }
     }
@@ -148,6 +152,11 @@ impl<'a> Connect<'a> {
             connect.properties = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, 3600);
         }
         connect
+    }
+
+    pub(crate) fn with_credentials(mut self, username: &'a str, password: &'a [u8]) -> Self {
+        (self.username, self.password) = (Some(username), Some(password));
+        self
     }
 
     pub(crate) fn with_will(mut self, topic: &'a str, payload: &'a [u8], properties: Properties) -> Self {
@@ -167,6 +176,7 @@ impl<'a> Connect<'a> {
         if let Some(will) = &self.will {
             flags |= 0x04 | will.qos << 3 | u8::from(will.retain) << 5;
         }
+        flags |= u8::from(self.username.is_some()) << 7 | u8::from(self.password.is_some()) << 6;
         body.extend([level, flags]);
         body.extend(self.keep_alive_s.to_be_bytes());
         self.properties.append_to(self.version, &mut body);
@@ -175,6 +185,9 @@ impl<'a> Connect<'a> {
             will.properties.append_to(self.version, &mut body);
             text(will.topic, &mut body);
             bytes(will.payload, &mut body);
+        }
+        for part in [self.username.map(str::as_bytes), self.password].into_iter().flatten() {
+            bytes(part, &mut body);
         }
         packet(0x10, &body)
     }

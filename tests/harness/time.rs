@@ -1,7 +1,7 @@
 //! Deadlines. This is the only module of the suites that reads a clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a test waits for something that must happen. Only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,4 +39,11 @@ impl Deadline {
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The wall clock, in seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "tokens name the moment of their end")]
+pub(crate) fn unix_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    i64::try_from(since.as_secs()).expect("the clock is before the end of time")
 }

@@ -11,10 +11,12 @@ mod harness;
 
 mod figure;
 mod filters;
+mod memory;
 mod meter;
 mod neighbour;
 mod pauses;
 mod readers;
+mod shedding;
 mod steps;
 mod storm;
 mod strangers;
@@ -96,6 +98,26 @@ const SCENARIOS: &[Scenario] = &[
         name: "aliases",
         claim: "topic aliases of a connection are bounded by their bytes",
         run: strangers::aliases,
+    },
+    Scenario {
+        name: "counted_memory",
+        claim: "the bytes that are counted are those that the process takes, within a quarter",
+        run: memory::counted_memory,
+    },
+    Scenario {
+        name: "held_ceiling",
+        claim: "a ceiling on memory holds, within a quarter",
+        run: memory::held_ceiling,
+    },
+    Scenario {
+        name: "shed_readers",
+        claim: "readers that never read lose their messages before anybody else is refused",
+        run: shedding::shed_readers,
+    },
+    Scenario {
+        name: "full_store",
+        claim: "a full store of retained messages is no outage",
+        run: shedding::full_store,
     },
     Scenario {
         name: "connection_storm",

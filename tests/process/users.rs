@@ -72,6 +72,18 @@ fn users_are_added_changed_listed_and_deleted() {
 }
 
 #[test]
+fn the_configured_file_is_edited() {
+    let directory = Directory::new();
+    let config = directory.write("broker.conf", "[auth.password]\nfile = \"secrets/users\"\n");
+    directory.write("secrets/users", "# ours\n");
+    let mut command = command_in(&directory);
+    command.arg("--config").arg(config).args(["user", "add", "alice", "--device"]);
+    out(&run(command, ""));
+    let users = fs::read_to_string(directory.path().join("secrets/users")).expect("the file is readable");
+    assert!(users.starts_with("# ours\nalice:$device$"), "{users}");
+}
+
+#[test]
 fn a_password_is_never_an_argument_and_never_empty() {
     let directory = Directory::new();
     assert!(!user(&directory, &["add", "alice", "secret"], "").status.success());

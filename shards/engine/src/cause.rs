@@ -342,6 +342,9 @@ causes! {
     /// The verdict binds its user to another client identifier.
     ClientIdOfAnother => ClientId, ClientIdentifierNotValid,
         "the client identifier is not the one that this user has to use";
+    /// See `Limits::session_owner`.
+    SessionOfAnother => ClientId, ClientIdentifierNotValid,
+        "the session of this client identifier belongs to another user; use an identifier of your own";
     /// The host has judged so.
     AuthenticationFailed(ReasonCode) => Authentication, NotAuthorized, "the client failed to authenticate";
     /// See `Limits::client_id_bytes_max`.

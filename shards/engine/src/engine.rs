@@ -15,6 +15,7 @@ mod inspect;
 mod long_match;
 mod memory;
 mod notices;
+mod ownership;
 mod publish;
 mod receive;
 mod replay;
@@ -36,7 +37,6 @@ use crate::connection::Admission;
 use crate::connection::arrival::Arrival;
 use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
-use crate::connection::receive::TopicsHold;
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
@@ -224,6 +224,8 @@ impl Engine {
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
+            Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
+            Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();
@@ -367,7 +369,7 @@ impl Engine {
     /// Whether connections wait though nothing is short any more: a step resumes a bounded number of them.
     fn may_resume(&self) -> bool {
         let Rooms { delivery, pressure, .. } = &self.rooms;
-        let may_resume_starved = delivery.connections.has_starved() && self.rooms.has_no_shortage();
+        let may_resume_starved = self.rooms.may_resume_starved();
         may_resume_starved || (delivery.connections.has_delayed() && !pressure.refuses(Budget::Messages))
     }
 
@@ -380,9 +382,9 @@ impl Engine {
 }
 
 impl Rooms {
-    /// Whether neither room in a lane is short nor time for what is left of ended sessions.
-    fn has_no_shortage(&self) -> bool {
-        self.mesh.outbound().has_room() && self.backlog.hold() == TopicsHold::Nothing
+    /// Whether connections wait that need not: for room in a lane, or for the backlog.
+    fn may_resume_starved(&self) -> bool {
+        self.mesh.outbound().has_room() && self.delivery.connections.has_starved(self.backlog.hold())
     }
 
     /// Ends what a packet or event found to be at its end, and opens what it opened. Each ending may publish a will and so
@@ -433,8 +435,8 @@ impl Rooms {
 
     /// Lets connections be read again that waited for room in a lane.
     fn resume_starved(&mut self, turn: &mut Turn<'_>) {
-        if self.delivery.connections.has_starved() && self.has_no_shortage() {
-            self.delivery.connections.resume_starved(turn);
+        if self.may_resume_starved() {
+            self.delivery.connections.resume_starved(turn, self.backlog.hold());
         }
         if self.delivery.connections.has_delayed() && !self.pressure.refuses(Budget::Messages) {
             self.delivery.connections.resume_delayed(turn);

@@ -5,6 +5,7 @@ use crate::action::Batch;
 use crate::base::ids::ConnectionId;
 use crate::connection::authenticate::Verdict;
 use crate::mesh::outbound::InboundItem;
+use crate::session::user::UserGrant;
 
 /// Something that happened outside the engine.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,19 @@ pub enum Event<'a> {
     Disconnect {
         /// The connection, as [`crate::Engine::connection_of`] returns it.
         connection: ConnectionId,
+    },
+    /// The operator ends a session: its client, if it is connected, is sent 0x98, and its client identifier is free.
+    EndSession {
+        /// The client identifier.
+        client_id: &'a str,
+    },
+    /// The operator gives a session to another user, whose client may resume it. A client that is connected is sent 0x98. A will
+    /// whose delay runs is given up, because the former user wrote it.
+    GiveSession {
+        /// The client identifier.
+        client_id: &'a str,
+        /// The user and its rules.
+        grant: &'a UserGrant<'a>,
     },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,

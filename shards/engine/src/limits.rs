@@ -32,6 +32,16 @@ pub enum Redirect {
     Moved,
 }
 
+/// Who may resume, take over or clean a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SessionOwner {
+    /// The user that it belongs to. One that belongs to no user with a name passes to the first that has one.
+    #[default]
+    User,
+    /// Any client that has its client identifier, which is MQTT's own rule.
+    ClientId,
+}
+
 /// The part of the bounds that belongs to one listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ListenerLimits {
@@ -126,6 +136,8 @@ pub struct Limits {
     /// What differs from listener to listener, by the number that [`crate::Engine::accept`] is told. A listener that is not in the
     /// list has nothing of its own.
     pub listeners: Vec<ListenerLimits>,
+    /// Who may resume, take over or clean a session; another one is refused with 0x85.
+    pub session_owner: SessionOwner,
     /// Methods of enhanced authentication that the host knows; any other is refused with 0x8C.
     pub authentication_methods: Vec<Box<str>>,
     /// Bytes of a method's name and data in one packet of a client; more is refused with 0x97.
@@ -189,6 +201,7 @@ impl Default for Limits {
             server_reference: Box::default(),
             redirect: Redirect::Off,
             listeners: Vec::new(),
+            session_owner: SessionOwner::User,
             authentication_methods: Vec::new(),
             authentication_bytes_max: 4_096,
             tell_shard: false,

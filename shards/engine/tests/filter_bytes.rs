@@ -43,6 +43,7 @@ fn record(number: u32, filter: impl Fn(u32) -> String) -> SessionRecord {
     });
     SessionRecord {
         client_id: format!("client-{number}"),
+        user: None,
         expiry: None,
         subscriptions: subscriptions.collect(),
     }

@@ -288,6 +288,12 @@ impl WebSocket {
         }
     }
 
+    /// Bytes of payload that the head of a frame has announced and that were not sent. They have to come next.
+    #[must_use]
+    pub fn announced_bytes(&self) -> u32 {
+        self.outgoing.left()
+    }
+
     /// Whether a control frame waits to be sent, or a part of it.
     #[must_use]
     pub fn is_due(&self) -> bool {

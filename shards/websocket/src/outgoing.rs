@@ -49,7 +49,7 @@ impl Progress {
         }
     }
 
-    fn left(self) -> u32 {
+    pub(crate) fn left(self) -> u32 {
         u32::from_ne_bytes(self.left)
     }
 

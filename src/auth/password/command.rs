@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::device_key;
 use super::edit::{edit, read};
-use super::file::{LineFault, NAME_RULE, PasswordFile, is_name, with_user, without_user};
+use super::file::{NAME_RULE, PasswordFile, is_name, sentence, with_user, without_user};
 use super::hash::{HashMemory, StoredHash};
 use crate::error::StartupError;
 
@@ -23,7 +23,7 @@ const DEFAULT_NAME: &str = "passwords";
 /// Arguments of `mqtt-broker user`.
 #[derive(Debug, Args)]
 pub(crate) struct UserArguments {
-    /// The password file [default: `passwords` beside the configuration file]
+    /// The password file [default: `file` of [auth.password], or `passwords` beside the configuration file]
     #[arg(long, value_name = "FILE", global = true)]
     file: Option<PathBuf>,
     #[command(subcommand)]
@@ -95,20 +95,20 @@ impl Form {
     }
 }
 
-/// Runs the subcommand. `configuration` is the file that the broker would read, if there is one.
+/// Runs the subcommand. `configured` is the password file that the configuration names, and `configuration` the file that the broker
+/// would read, if there is one.
 ///
 /// # Errors
 /// If the password file cannot be found, read or written, or the command does not fit its users.
 pub(crate) fn run(
     arguments: &UserArguments,
+    configured: Option<&Path>,
     configuration: Option<&Path>,
     data_dir: &Path,
 ) -> Result<(), StartupError> {
-    let file = match (&arguments.file, configuration) {
-        (Some(file), _) => file.clone(),
-        (None, Some(configuration)) => configuration.with_file_name(DEFAULT_NAME),
-        (None, None) => return Err(StartupError::NoPasswordFile),
-    };
+    let beside = configuration.map(|configuration| configuration.with_file_name(DEFAULT_NAME));
+    let named = arguments.file.as_deref().or(configured).map(Path::to_path_buf);
+    let file = named.or(beside).ok_or(StartupError::NoPasswordFile)?;
     let users = Users { file: &file, data_dir };
     let text = users
         .run(&arguments.command)
@@ -233,17 +233,6 @@ fn unknown(name: &str) -> Refusal {
 
 fn parse(text: &str) -> Result<PasswordFile, Refusal> {
     PasswordFile::parse(text).map_err(|faults| Refusal(sentence(&faults)))
-}
-
-/// The first faults in one sentence.
-fn sentence(faults: &[LineFault]) -> String {
-    const SHOWN_MAX: usize = 5;
-    let shown: Vec<String> = faults.iter().take(SHOWN_MAX).map(LineFault::to_string).collect();
-    let more = match faults.len().saturating_sub(SHOWN_MAX) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    shown.join("; ") + &more
 }
 
 /// The password: typed twice at a terminal, or the first line of standard input.

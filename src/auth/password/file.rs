@@ -13,6 +13,8 @@ const NAME_BYTES_MAX: usize = 65_535;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PasswordFile {
     users: BTreeMap<String, StoredHash>,
+    /// The hash that takes the most time.
+    costliest: Option<StoredHash>,
 }
 
 /// A line that is not read.
@@ -50,6 +52,17 @@ impl fmt::Display for LineFault {
     }
 }
 
+/// The first faults in one sentence.
+pub(crate) fn sentence(faults: &[LineFault]) -> String {
+    const SHOWN_MAX: usize = 5;
+    let shown: Vec<String> = faults.iter().take(SHOWN_MAX).map(LineFault::to_string).collect();
+    let more = match faults.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    shown.join("; ") + &more
+}
+
 /// The rule of names, as a sentence.
 pub(crate) const NAME_RULE: &str = "a user name has 1 to 65535 bytes, no colon and no control character, begins with neither # nor a space, and does not end with one";
 
@@ -79,12 +92,18 @@ impl PasswordFile {
             };
             faults.extend(added.err().map(|kind| LineFault { line: at + 1, kind }));
         }
+        file.costliest = file.users.values().max_by_key(|hash| hash.cost()).cloned();
         if faults.is_empty() { Ok(file) } else { Err(faults) }
     }
 
     /// The hash of a user.
     pub(crate) fn find(&self, name: &str) -> Option<&StoredHash> {
         self.users.get(name)
+    }
+
+    /// The hash that takes the most time, unless there is no user: a wrong password and an unknown user take as much.
+    pub(crate) fn costliest(&self) -> Option<&StoredHash> {
+        self.costliest.as_ref()
     }
 
     /// The users by name.
@@ -160,6 +179,28 @@ mod tests {
         assert_eq!(names, ["alice", "öl lampe"]);
         assert_eq!(file.find("alice"), Some(&key("k")));
         assert_eq!(file.find("Alice"), None);
+    }
+
+    #[test]
+    fn the_costliest_hash_is_known() {
+        let costliest = |lines: &[&str]| {
+            let text: String = lines
+                .iter()
+                .zip('a'..)
+                .flat_map(|(line, name)| [name.to_string(), format!(":{line}\n")])
+                .collect();
+            PasswordFile::parse(&text).unwrap().costliest().map(StoredHash::to_line)
+        };
+        let output = "A".repeat(43);
+        let device = key("k").to_line();
+        let pbkdf2 = format!("$7$101$AAAA${output}=");
+        let scram = format!("SCRAM-SHA-256$4096:AAAA${output}=:{output}=");
+        let argon2id = format!("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ${output}");
+        assert_eq!(costliest(&[]), None);
+        assert_eq!(costliest(&[&device]), Some(device.clone()));
+        assert_eq!(costliest(&[&pbkdf2, &device]), Some(pbkdf2.clone()));
+        assert_eq!(costliest(&[&scram, &pbkdf2]), Some(scram.clone()));
+        assert_eq!(costliest(&[&device, &argon2id, &scram]), Some(argon2id));
     }
 
     #[test]

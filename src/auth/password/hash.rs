@@ -201,7 +201,6 @@ impl StoredHash {
 
     /// True if `password` is the one of this hash. Takes 17 ms for an argon2id hash that is written here, and up to 0.7 s for the
     /// costliest that is read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no listener asks for passwords yet"))]
     pub(crate) fn verify(&self, password: &[u8], memory: &mut HashMemory) -> bool {
         match self {
             Self::Argon2id(hash) => hash.compute(password, memory).ct_eq(&hash.salted.output).into(),
@@ -221,6 +220,24 @@ impl StoredHash {
                 let own = ScramVerifier::compute(password, verifier.salt.clone(), verifier.iterations);
                 own.stored_key.ct_eq(&verifier.stored_key).into()
             }
+        }
+    }
+
+    /// True if the comparison takes microseconds, so that a shard may do it.
+    pub(crate) fn is_cheap(&self) -> bool {
+        match self {
+            Self::Sha512(_) | Self::DeviceKey(_) => true,
+            Self::Argon2id(_) | Self::Pbkdf2Sha512 { .. } | Self::Scram(_) => false,
+        }
+    }
+
+    /// The time of a comparison, roughly in microseconds.
+    pub(crate) fn cost(&self) -> u64 {
+        match self {
+            Self::Argon2id(hash) => u64::from(hash.memory_kib) * u64::from(hash.passes) / 2,
+            Self::Pbkdf2Sha512 { iterations, .. } => u64::from(iterations.get()),
+            Self::Scram(verifier) => u64::from(verifier.iterations.get()) / 2,
+            Self::Sha512(_) | Self::DeviceKey(_) => 0,
         }
     }
 

@@ -15,7 +15,7 @@ impl<T: Endpoint> Host<T> {
         let asked = Asked { shard: self.number, connection, step };
         let question = Question { listener, peer, step: owned };
         debug!(?asked, listener = %question.listener, peer = ?question.peer, step = ?question.step, "to be judged");
-        self.authenticator.judge(asked, &question)
+        self.authenticator.judge(asked, question)
     }
 
     /// Whether no late answer has come.

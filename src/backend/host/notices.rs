@@ -1,5 +1,6 @@
 //! The notices of the engine, completed by what the host knows, for the log of connections.
 
+use std::io;
 use std::net::SocketAddr;
 
 use engine::{Actions, Cause, ConnectionId, Notice};
@@ -52,6 +53,12 @@ impl<T: Endpoint> Host<T> {
     /// A connection was closed at once, because not even a refusal had a permit.
     pub(in crate::backend) fn turn_away(&self, listener: ListenerNumber, peer: Option<SocketAddr>) {
         self.log.borrow_mut().turned_away(self.clock.now().as_ms(), Place { peer, listener });
+    }
+
+    /// TLS has failed with the peer of a connection.
+    pub(in crate::backend) fn log_tls_failure(&self, connection: ConnectionId, fault: &io::Error) {
+        let place = self.place(connection);
+        self.log.borrow_mut().tls_failed(self.clock.now().as_ms(), place, fault);
     }
 
     /// Logs how many lines were held back.

@@ -24,7 +24,7 @@ impl<T: Endpoint> Host<T> {
         let mut actions = self.actions.borrow_mut();
         let mut flushed = Flushed::More;
         for _ in 0..PIECES_PER_TURN {
-            let chunk = match engine.lend(socket.id) {
+            let mut chunk = match engine.lend(socket.id) {
                 Lend::Chunk(chunk) => chunk,
                 Lend::Idle => {
                     flushed = Self::flush_own(socket, false);
@@ -41,6 +41,9 @@ impl<T: Endpoint> Host<T> {
             let length = chunk.as_bytes().len();
             let sent = socket.endpoint.send(chunk.as_bytes());
             let sent_bytes = *sent.as_ref().unwrap_or(&0);
+            if sent_bytes < length {
+                chunk.hold(sent_bytes + socket.endpoint.begun_bytes());
+            }
             engine.give_back(self.clock.now(), socket.id, chunk, sent_bytes, &mut actions);
             match sent {
                 Ok(sent) if sent == length => {}

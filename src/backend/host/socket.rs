@@ -17,6 +17,11 @@ pub(in crate::backend) trait Endpoint: Sized {
     /// of which the kernel has all that they became; the rest must come again, in front of the next ones.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Bytes behind those that `send` counted last that have already become others. They come again as they were.
+    fn begun_bytes(&self) -> usize {
+        0
+    }
+
     /// Sends what the layers of the connection have to say themselves, with their farewell if the connection ends. Returns whether
     /// the kernel has all of it.
     fn flush_own(&self, _ends: bool) -> io::Result<bool> {

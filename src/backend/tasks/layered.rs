@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::Stream;
 use crate::net::layers::{Client, Layers, Scratch};
+use crate::net::tls::PeerCertificate;
 
 /// Everything that the layers of a shard share. **Lives on:** the shard.
 pub(super) struct LayersOfShard {
@@ -108,8 +109,18 @@ impl Layered {
         })
     }
 
+    /// Bytes that are encrypted and not counted as sent.
+    pub(super) fn begun_bytes(&self) -> usize {
+        self.look(Layers::begun_bytes)
+    }
+
     pub(super) fn are_open(&self) -> bool {
         self.look(Layers::are_open)
+    }
+
+    /// The names in the certificate of the client; `None` without one.
+    pub(super) fn peer_certificate(&self) -> Option<PeerCertificate> {
+        self.look(Layers::peer_certificate)
     }
 
     pub(super) fn need_permit(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use tracing::debug;
+
 use super::layered::Layered;
 use super::receive::{self, Received};
 use super::socket::Socket;
@@ -22,6 +24,10 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
             shard.receive(&socket)
         };
         let is_open = socket.endpoint.layers().is_none_or(Layered::are_open);
+        if is_open {
+            let certificate = socket.endpoint.layers().and_then(Layered::peer_certificate);
+            debug!(shard = shard.host.number, connection = socket.id.slot(), ?certificate, "layers are open");
+        }
         match received {
             Received::All | Received::Nothing if socket.home().is_none() && !is_open => {}
             received => return receive::go_on(&shard, socket, received),

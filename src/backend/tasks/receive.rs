@@ -1,6 +1,7 @@
 //! The task of one connection: waits until the socket is readable, receives, and feeds the engine, until the peer is
 //! gone.
 
+use std::io;
 use std::rc::Rc;
 
 use engine::{ClosedBy, Consumed};
@@ -146,9 +147,15 @@ impl<R: Runtime> Shard<R> {
             }
             Ok(()) => {}
             Err(refused) if is_transient(&refused) => {}
+            Err(refused) if refused.kind() == io::ErrorKind::UnexpectedEof => {
+                received = Received::End(ClosedBy::Peer);
+            }
             Err(refused) => {
-                // The alert of a fault, as far as the kernel takes it.
-                let _ = layers.flush(&socket.endpoint.stream, false);
+                if refused.kind() == io::ErrorKind::InvalidData {
+                    // The alert, as far as the kernel takes it.
+                    let _ = layers.flush(&socket.endpoint.stream, false);
+                    self.host.log_tls_failure(socket.id, &refused);
+                }
                 received = Received::End(lost_by(&refused));
             }
         }

@@ -144,6 +144,10 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
         }
     }
 
+    fn begun_bytes(&self) -> usize {
+        self.layers().map_or(0, Layered::begun_bytes)
+    }
+
     fn flush_own(&self, ends: bool) -> io::Result<bool> {
         self.layers().map_or(Ok(true), |layers| layers.flush(&self.stream, ends))
     }

@@ -285,9 +285,9 @@ fn invalid_toml_names_file_and_line() {
 #[test]
 fn contradicting_values_name_both_and_their_origins() {
     assert_eq!(
-        errors("\nmax_pool_size = 10\n"),
+        errors("\nmax_pool_size = 10\ninitial_pool_size = 20\n"),
         [
-            "initial_pool_size = 1000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2); \
+            "initial_pool_size = 20 (broker.conf, line 3) must not exceed max_pool_size = 10 (broker.conf, line 2); \
              lower the first or raise the second",
             "max_connections = 10000 (default) must not exceed max_pool_size = 10 (broker.conf, line 2); \
              lower the first or raise the second"
@@ -309,6 +309,13 @@ fn the_size_of_the_pool_follows_more_connections_unless_it_is_set() {
           lower the first or raise the second"
         ]
     );
+}
+
+#[test]
+fn no_more_slots_are_made_ready_than_there_may_be_unless_it_is_set() {
+    let lowered = effective("max_connections = 5\nmax_pool_size = 10\n", &[]).unwrap();
+    assert_eq!(lowered.config.initial_pool_size, 10);
+    assert_eq!(lowered.origin("initial_pool_size").to_string(), "follows max_pool_size");
 }
 
 #[test]

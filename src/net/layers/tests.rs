@@ -7,11 +7,22 @@ use rustls::ClientConnection;
 use rustls::client::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
 use super::*;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+
+/// Numbers that look random and are the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound.max(1)
+    }
+}
 
 /// A client and the layers of its server. The wires between them are bytes.
 struct Pair {
@@ -23,27 +34,43 @@ struct Pair {
 }
 
 fn pair(version: &'static SupportedProtocolVersion) -> Pair {
+    pair_with(version, false)
+}
+
+/// With `certified`, the server asks for a certificate and the client has one of its own authority, which nobody knows.
+fn pair_with(version: &'static SupportedProtocolVersion, certified: bool) -> Pair {
     let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Shared::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Shared::new(roots.clone()), Shared::clone(&provider));
     let server = ServerConfig::builder_with_provider(Shared::clone(&provider))
         .with_protocol_versions(&[version])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
         .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
+    let server = if certified {
+        server.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        server.with_no_client_auth()
+    };
+    let server = server.with_single_cert(vec![certificate], key).unwrap();
     let client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let client = if certified {
+        let own = rcgen::generate_simple_self_signed(["client".to_string()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+        client.with_client_auth_cert(vec![own.cert.der().clone()], key).unwrap()
+    } else {
+        client.with_no_client_auth()
+    };
     let name = ServerName::try_from("localhost").unwrap();
     Pair {
         client: ClientConnection::new(Shared::new(client), name).unwrap(),
-        server: Layers::new(Some(Tls::new(Shared::new(server)))),
+        server: Layers::new(Some(Tls::new(ListenerTls::with(server)))),
         scratch: Scratch::new(512),
         heard: Vec::new(),
     }
@@ -240,6 +267,49 @@ fn a_peer_that_breaks_the_rules_is_told_so_and_refused() {
     record[5..9].copy_from_slice(&[1, 0, 0xFF, 0xFF]);
     let refused = (0..8).find_map(|_| long.feed(&record, usize::MAX).err());
     assert!(refused.is_some() && long.server.held_bytes() < 2 * KEPT_BYTES_MAX);
+}
+
+/// After a fault rustls refers to bytes that came with it, and panics if it is not shown them again.
+#[test]
+fn no_bytes_of_a_peer_cause_a_panic() {
+    let mut numbers = Numbers(5);
+    for round in 0..600 {
+        let version = VERSIONS[numbers.below(2)];
+        let mut pair = pair_with(version, numbers.below(2) == 0);
+        let broken_flight = numbers.below(4);
+        for flight_number in 0..5 {
+            if flight_number >= 2 {
+                let _ = pair.client.writer().write_all(&bytes(1 + numbers.below(40_000)));
+            }
+            let mut flight = pair.flight();
+            if flight_number == broken_flight && !flight.is_empty() {
+                match numbers.below(4) {
+                    0 => flight.truncate(numbers.below(flight.len())),
+                    1 => flight.extend(bytes(numbers.below(300))),
+                    2 => flight.extend_from_within(numbers.below(flight.len())..),
+                    _ => {
+                        for _ in 0..=numbers.below(3) {
+                            let at = numbers.below(flight.len());
+                            flight[at] ^= 1 << numbers.below(8);
+                        }
+                    }
+                }
+            }
+            let at_once = [1 + numbers.below(50), 1 + numbers.below(5_000), usize::MAX][numbers.below(3)];
+            let refused = pair.feed(&flight, at_once).is_err();
+            if numbers.below(3) == 0 || refused {
+                pair.server.say_goodbye();
+            }
+            let _ = pair.server.send(&pair.scratch, &bytes(100), |bytes| Ok(bytes.len()));
+            let own = pair.own();
+            let mut own = &own[..];
+            while !own.is_empty() && pair.client.read_tls(&mut own).is_ok() {
+                let _ = pair.client.process_new_packets();
+                let _ = pair.client.reader().read_to_end(&mut Vec::new());
+            }
+            assert!(pair.server.held_bytes() < 200_000, "round {round}");
+        }
+    }
 }
 
 #[test]

@@ -8,12 +8,13 @@
 use std::fmt;
 use std::mem;
 
-use rustls::server::{ServerConfig, ServerConnectionData, UnbufferedServerConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
 
-use super::Shared;
+use super::certificate::PeerCertificate;
+use super::{ListenerTls, Shared};
 
 /// The longest record that rustls takes, with its header.
 pub(crate) const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2_048;
@@ -30,17 +31,20 @@ const _: () = assert!(KEPT_BYTES_MAX >= RECORD_BYTES_MAX);
 
 /// **Lives on:** the shard of its connection. It moves with it.
 pub(crate) struct Tls {
-    state: State,
+    listener: Shared<ListenerTls>,
+    session: Session,
     /// Received bytes that are no whole record, or no whole message of the handshake. Those of a message are decrypted, as rustls
     /// left them.
     kept: Vec<u8>,
     has_said_goodbye: bool,
 }
 
-enum State {
+enum Session {
     /// Nothing was received.
-    Silent(Shared<ServerConfig>),
+    Silent,
     Running(Box<UnbufferedServerConnection>),
+    /// The peer was at fault.
+    Failed,
 }
 
 /// The reason why TLS ended. The peer was at fault, or its bytes were changed on their way.
@@ -51,8 +55,10 @@ pub(crate) enum TlsFault {
     MessageTooLong,
     /// The keys are used up; TLS 1.2 has no new ones for a connection.
     KeysUsedUp,
-    /// The handshake went on where it was over.
-    OutOfOrder,
+    /// The handshake goes on.
+    NotOpen,
+    /// The client has no certificate.
+    NoCertificate,
 }
 
 impl fmt::Display for TlsFault {
@@ -63,7 +69,8 @@ impl fmt::Display for TlsFault {
                 write!(formatter, "a handshake message is longer than {KEPT_BYTES_MAX} bytes")
             }
             Self::KeysUsedUp => formatter.write_str("the connection has sent all that its keys may protect"),
-            Self::OutOfOrder => formatter.write_str("the handshake is not over"),
+            Self::NotOpen => formatter.write_str("the handshake is not over"),
+            Self::NoCertificate => formatter.write_str("the client has no certificate"),
         }
     }
 }
@@ -87,25 +94,33 @@ pub(crate) enum Opened {
 
 impl Tls {
     /// A connection from which nothing has come.
-    pub(crate) fn new(config: Shared<ServerConfig>) -> Self {
-        Self { state: State::Silent(config), kept: Vec::new(), has_said_goodbye: false }
+    pub(crate) fn new(listener: Shared<ListenerTls>) -> Self {
+        Self { listener, session: Session::Silent, kept: Vec::new(), has_said_goodbye: false }
     }
 
     /// Whether the next bytes belong to the handshake, which costs more than all that follows.
     pub(crate) fn is_handshaking(&self) -> bool {
-        match &self.state {
-            State::Silent(_) => true,
-            State::Running(session) => session.is_handshaking(),
+        match &self.session {
+            Session::Silent => true,
+            Session::Running(session) => session.is_handshaking(),
+            Session::Failed => false,
         }
+    }
+
+    /// The names in the certificate of the client, which was verified; `None` without one.
+    pub(crate) fn peer_certificate(&self) -> Option<PeerCertificate> {
+        let Session::Running(session) = &self.session else { return None };
+        let certificate = session.peer_certificates()?.first()?;
+        Some(PeerCertificate::of(certificate, self.listener.config().username_from))
     }
 
     /// Bytes that it holds beside itself.
     pub(crate) fn held_bytes(&self) -> usize {
-        let session = match &self.state {
-            State::Silent(_) => 0,
-            State::Running(_) => SESSION_BYTES,
+        let session_bytes = match self.session {
+            Session::Running(_) => SESSION_BYTES,
+            Session::Silent | Session::Failed => 0,
         };
-        session + self.kept.capacity()
+        session_bytes + self.kept.capacity()
     }
 
     #[cfg(test)]
@@ -123,47 +138,39 @@ impl Tls {
     /// of TLS itself to `own`.
     ///
     /// # Errors
-    /// If the peer is at fault. `own` then ends with an alert that tells it so.
+    /// If the peer is at fault. `own` then ends with an alert that tells it so, and nothing more can be sent or received.
     pub(crate) fn receive(
         &mut self,
         incoming: &mut [u8],
         plain: &mut Vec<u8>,
         own: &mut Vec<u8>,
     ) -> Result<Opened, TlsFault> {
-        let session = self.state.session()?;
-        let (mut at, mut opened) = (0, Opened::GoesOn);
-        loop {
-            let UnbufferedStatus { mut discard, state } = session.process_tls_records(&mut incoming[at..]);
-            let goes_on = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        discard += record.discard;
-                        plain.extend_from_slice(record.payload);
-                    }
-                    true
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    opened = Opened::Ended;
-                    true
-                }
-                Ok(ConnectionState::Closed) => {
-                    opened = Opened::Ended;
-                    false
-                }
-                Ok(state) => say(state, own),
-                Err(error) => {
-                    say_alert(session, own);
-                    return Err(error.into());
-                }
-            };
-            at += discard;
-            if !goes_on {
-                break;
-            }
+        let was_handshaking = self.is_handshaking();
+        let received = match &mut self.session {
+            Session::Silent => open(&self.listener).and_then(|session| {
+                self.session = Session::Running(session);
+                self.session.running()
+            }),
+            session => session.running(),
+        };
+        let received = received.and_then(|session| process(session, incoming, plain, own));
+        let (taken, opened) = received.inspect_err(|_| self.fail())?;
+        if was_handshaking && !self.is_handshaking() && self.lacks_certificate() {
+            self.fail();
+            return Err(TlsFault::NoCertificate);
         }
-        self.keep(&incoming[at..])?;
+        self.keep(&incoming[taken..]).inspect_err(|_| self.fail())?;
         Ok(opened)
+    }
+
+    /// Gives the state of rustls up. It refers to bytes that were not kept.
+    fn fail(&mut self) {
+        self.session = Session::Failed;
+        self.kept = Vec::new();
+    }
+
+    fn lacks_certificate(&self) -> bool {
+        self.listener.requires_certificate() && self.peer_certificate().is_none()
     }
 
     fn keep(&mut self, rest: &[u8]) -> Result<(), TlsFault> {
@@ -193,9 +200,8 @@ impl Tls {
 
     /// Appends the farewell of TLS to `out`, once. Nothing may be sent afterwards.
     pub(crate) fn say_goodbye(&mut self, out: &mut Vec<u8>) {
-        let is_silent = matches!(self.state, State::Silent(_));
-        if !is_silent && !mem::replace(&mut self.has_said_goodbye, true) {
-            // A peer in the midst of its handshake gets none.
+        if !mem::replace(&mut self.has_said_goodbye, true) {
+            // A peer in the midst of its handshake, or at fault, gets none.
             let _ = self.write(None, out);
         }
     }
@@ -203,7 +209,7 @@ impl Tls {
     /// Appends a record with `plain`, or without one the farewell.
     fn write(&mut self, plain: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), TlsFault> {
         let record_bytes = plain.map_or(0, <[u8]>::len) + OVERHEAD_BYTES_MAX;
-        let session = self.state.session()?;
+        let session = self.session.running()?;
         loop {
             // rustls wants to see the bytes of an unfinished message again. It takes none: no record in them is whole.
             match session.process_tls_records(&mut self.kept).state? {
@@ -221,7 +227,7 @@ impl Tls {
                 }
                 state => {
                     if !say(state, out) {
-                        return Err(TlsFault::OutOfOrder);
+                        return Err(TlsFault::NotOpen);
                     }
                 }
             }
@@ -231,15 +237,59 @@ impl Tls {
 
 type Connection<'a, 'b> = ConnectionState<'a, 'b, ServerConnectionData>;
 
-impl State {
-    fn session(&mut self) -> Result<&mut UnbufferedServerConnection, TlsFault> {
-        if let Self::Silent(config) = self {
-            let session = UnbufferedServerConnection::new(Shared::clone(config))?;
-            *self = Self::Running(Box::new(session));
-        }
+impl Session {
+    fn running(&mut self) -> Result<&mut UnbufferedServerConnection, TlsFault> {
         match self {
             Self::Running(session) => Ok(session),
-            Self::Silent(_) => unreachable!("it was made above"),
+            Self::Silent | Self::Failed => Err(TlsFault::NotOpen),
+        }
+    }
+}
+
+/// The state of rustls, which begins with the first byte.
+fn open(listener: &ListenerTls) -> Result<Box<UnbufferedServerConnection>, TlsFault> {
+    Ok(Box::new(UnbufferedServerConnection::new(listener.current())?))
+}
+
+/// Takes every record of `incoming`. Returns the bytes that are not needed again.
+fn process(
+    session: &mut UnbufferedServerConnection,
+    incoming: &mut [u8],
+    plain: &mut Vec<u8>,
+    own: &mut Vec<u8>,
+) -> Result<(usize, Opened), TlsFault> {
+    let (mut at, mut opened) = (0, Opened::GoesOn);
+    loop {
+        let UnbufferedStatus { mut discard, state } = session.process_tls_records(&mut incoming[at..]);
+        let goes_on = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record?;
+                    discard += record.discard;
+                    plain.extend_from_slice(record.payload);
+                }
+                true
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                opened = Opened::Ended;
+                true
+            }
+            Ok(ConnectionState::Closed) => {
+                opened = Opened::Ended;
+                false
+            }
+            Ok(state) => say(state, own),
+            Err(error) => {
+                // An alert is not answered.
+                if !matches!(error, rustls::Error::AlertReceived(_)) {
+                    say_alert(session, &mut incoming[at + discard..], own);
+                }
+                return Err(error.into());
+            }
+        };
+        at += discard;
+        if !goes_on {
+            return Ok((at, opened));
         }
     }
 }
@@ -264,13 +314,29 @@ fn say(state: Connection<'_, '_>, own: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Appends the alert about a fault that the peer has just made.
-fn say_alert(session: &mut UnbufferedServerConnection, own: &mut Vec<u8>) {
+/// Appends everything up to the alert about a fault that the peer has just made. `rest` is the part of its bytes that rustls may refer
+/// to. After the alert rustls would go on to read, and panic at a second fault.
+fn say_alert(session: &mut UnbufferedServerConnection, rest: &mut [u8], own: &mut Vec<u8>) {
     loop {
-        let has_said = session.process_tls_records(&mut []).state.is_ok_and(|state| say(state, own));
-        if !has_said {
+        let before = own.len();
+        match session.process_tls_records(rest).state {
+            Ok(message @ ConnectionState::EncodeTlsData(_)) => say(message, own),
+            Ok(_) | Err(_) => return,
+        };
+        if is_alert(&own[before..]) {
             return;
         }
+    }
+}
+
+/// Whether a record is an alert: by its type, or where that is encrypted by its length, which no other has.
+fn is_alert(record: &[u8]) -> bool {
+    const ALERT: u8 = 21;
+    const ENCRYPTED: u8 = 23;
+    const ENCRYPTED_ALERT_BYTES: usize = 5 + 2 + 1 + 16;
+    match record.first() {
+        Some(&ENCRYPTED) => record.len() == ENCRYPTED_ALERT_BYTES,
+        first => first == Some(&ALERT),
     }
 }
 

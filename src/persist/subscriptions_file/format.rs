@@ -102,6 +102,9 @@ struct SessionEntry {
     /// Seconds of it that passed without a connection before the file was written.
     #[serde(default, skip_serializing_if = "is_zero")]
     offline_s: u32,
+    /// The user that it belongs to; without one it belongs to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -119,42 +122,43 @@ pub(super) fn parse(json: &[u8]) -> Result<Vec<SessionRecord>, serde_json::Error
     struct Document {
         #[serde(deserialize_with = "sessions")]
         subscriptions: Vec<SessionRecord>,
-        #[serde(default, deserialize_with = "expiries")]
-        sessions: Vec<(String, SessionExpiry)>,
+        #[serde(default, deserialize_with = "entries")]
+        sessions: Vec<(String, SessionEntry)>,
     }
     let Document { subscriptions: mut records, sessions } = serde_json::from_slice(json)?;
-    for (client_id, expiry) in sessions {
+    for (client_id, SessionEntry { expiry_s, offline_s, user }) in sessions {
         // An operator may have removed the subscriptions of a client, and with them the session.
         if let Ok(at) = records.binary_search_by(|record| record.client_id.cmp(&client_id)) {
-            records[at].expiry = Some(expiry);
+            records[at].expiry = Some(SessionExpiry { interval_s: expiry_s, passed_s: offline_s });
+            records[at].user = user;
         }
     }
     Ok(records)
 }
 
-fn expiries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, SessionExpiry)>, D::Error> {
-    struct Expiries;
+fn entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, SessionEntry)>, D::Error> {
+    struct Entries;
 
-    impl<'de> Visitor<'de> for Expiries {
-        type Value = Vec<(String, SessionExpiry)>;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<(String, SessionEntry)>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "client identifiers, each with the expiry of its session")
+            write!(f, "client identifiers, each with the expiry and the user of its session")
         }
 
         fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-            let mut expiries = Vec::new();
-            while let Some((client_id, SessionEntry { expiry_s, offline_s })) = map.next_entry()? {
-                if expiry_s == 0 {
+            let mut entries = Vec::new();
+            while let Some((client_id, entry)) = map.next_entry::<String, SessionEntry>()? {
+                if entry.expiry_s == 0 {
                     return Err(M::Error::custom("expiry_s must be at least 1"));
                 }
-                expiries.push((client_id, SessionExpiry { interval_s: expiry_s, passed_s: offline_s }));
+                entries.push((client_id, entry));
             }
-            Ok(expiries)
+            Ok(entries)
         }
     }
 
-    deserializer.deserialize_map(Expiries)
+    deserializer.deserialize_map(Entries)
 }
 
 fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRecord>, D::Error> {
@@ -174,7 +178,7 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SessionRec
                     return Err(M::Error::custom("a client identifier must not be empty"));
                 }
                 let subscriptions = entries.into_iter().map(|Read(record)| record).collect();
-                sessions.push(SessionRecord { client_id, expiry: None, subscriptions });
+                sessions.push(SessionRecord { client_id, user: None, expiry: None, subscriptions });
             }
             // Sorted in the order of writing. Two entries for one client are an error, because one of them would be
             // lost silently.
@@ -205,7 +209,8 @@ pub(super) fn write<'a>(
     target.write_all(b"\n}, \"sessions\": {")?;
     let expiries = sessions.filter_map(|session| Some((session, session.expiry?)));
     for (at, (session, expiry)) in expiries.enumerate() {
-        let entry = SessionEntry { expiry_s: expiry.interval_s, offline_s: expiry.passed_s };
+        let user = session.user.clone();
+        let entry = SessionEntry { expiry_s: expiry.interval_s, offline_s: expiry.passed_s, user };
         write_line(target, at, &session.client_id, &entry)?;
     }
     target.write_all(b"\n}}\n")
@@ -256,7 +261,7 @@ mod tests {
     }
 
     fn session(client_id: &str, subscriptions: Vec<SubscriptionRecord>) -> SessionRecord {
-        SessionRecord { client_id: client_id.to_owned(), expiry: None, subscriptions }
+        SessionRecord { client_id: client_id.to_owned(), user: None, expiry: None, subscriptions }
     }
 
     fn expiring(record: SessionRecord, interval_s: u32, passed_s: u32) -> SessionRecord {
@@ -274,7 +279,7 @@ mod tests {
         let identified = SubscriptionRecord { qos: 2, subscription_identifier: Some(7), ..record("b/+") };
         let sessions = [
             expiring(session("one \"quoted\"", vec![record("a/#"), identified]), 3_600, 7),
-            expiring(session("two", vec![]), u32::MAX, 0),
+            SessionRecord { user: Some("ann".to_owned()), ..expiring(session("two", vec![]), u32::MAX, 0) },
         ];
         assert_eq!(
             written(&sessions),
@@ -286,7 +291,7 @@ mod tests {
              \"retain_handling\": 0, \"subscription_identifier\": 7}],\n\
              \"two\": []\n}, \"sessions\": {\n\
              \"one \\\"quoted\\\"\": {\"expiry_s\": 3600, \"offline_s\": 7},\n\
-             \"two\": {\"expiry_s\": 4294967295}\n}}\n"
+             \"two\": {\"expiry_s\": 4294967295, \"user\": \"ann\"}\n}}\n"
         );
     }
 
@@ -301,6 +306,7 @@ mod tests {
             subscription_identifier: Some(IDENTIFIER_MAX),
         };
         let first = expiring(session("\u{1}\n", vec![all.clone(), record("#")]), 1, u32::MAX);
+        let first = SessionRecord { user: Some("\"ann\"".to_owned()), ..first };
         let sessions = [first, session("b", vec![all])];
         assert_eq!(parse(written(&sessions).as_bytes()).unwrap(), sessions);
         assert_eq!(parse(written(&[]).as_bytes()).unwrap(), []);

@@ -199,7 +199,12 @@ mod tests {
             retain_handling: 0,
             subscription_identifier: None,
         };
-        SessionRecord { client_id: client_id.to_owned(), expiry: None, subscriptions: vec![subscription] }
+        SessionRecord {
+            client_id: client_id.to_owned(),
+            user: None,
+            expiry: None,
+            subscriptions: vec![subscription],
+        }
     }
 
     #[test]

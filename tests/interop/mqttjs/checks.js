@@ -1,4 +1,4 @@
-// MQTT.js against the broker: node checks.js HOST PORT. Prints "MQTT.js VERSION: N passed, M failed".
+// MQTT.js against the broker: node checks.js HOST PORT [tcp|websocket]. Prints "MQTT.js VERSION: N passed, M failed".
 'use strict';
 
 const assert = require('node:assert');
@@ -8,6 +8,8 @@ const mqtt = require('mqtt');
 const { version: RELEASE } = require('mqtt/package.json');
 
 const [host, port] = [process.argv[2], Number(process.argv[3])];
+const overWebSocket = process.argv[4] === 'websocket';
+const transport = overWebSocket ? { protocol: 'ws', path: '/mqtt' } : {};
 const PATIENCE_MS = 30_000;
 const VERSIONS = { '3.1.1': 4, '5.0': 5 };
 
@@ -26,7 +28,7 @@ class Client {
     const self = new Client();
     self.queue = [];
     self.client = mqtt.connect({
-      host, port, clientId, protocolVersion: VERSIONS[version], reconnectPeriod: 0, clean: true, ...options,
+      host, port, clientId, ...transport, protocolVersion: VERSIONS[version], reconnectPeriod: 0, clean: true, ...options,
     });
     self.client.on('error', () => {});
     self.client.on('message', (topic, payload, packet) => {
@@ -267,14 +269,14 @@ async function main() {
     Object.entries(version === '5.0' ? { ...checks, ...checksOf5 } : checks).map((entry) => [version, ...entry]));
   for (const [version, name, check] of all) {
     try {
-      await check(version, `js/${version}/${name}`);
+      await check(version, `${overWebSocket ? 'js-websocket' : 'js'}/${version}/${name}`);
       passed += 1;
     } catch (error) {
       failed += 1;
       console.log(`FAILED ${name} ${version}\n${error.stack}`);
     }
   }
-  console.log(`MQTT.js ${RELEASE}: ${passed} passed, ${failed} failed`);
+  console.log(`MQTT.js ${RELEASE}${overWebSocket ? ' over WebSocket' : ''}: ${passed} passed, ${failed} failed`);
   // Clients of a failed check must not keep the process.
   process.exit(failed > 0 || passed === 0 ? 1 : 0);
 }

@@ -5,20 +5,39 @@
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
 
-use super::topic_alias::OutgoingAliases;
+use super::topic_alias::{IncomingAliases, OutgoingAliases};
 use super::{Connection, Connections};
 use crate::base::ids::ConnectionId;
 use crate::limits::Limits;
 
+/// The aliases of a connection, in both directions. Most connections have none, and a pointer for them.
+#[derive(Debug, Default)]
+pub(super) struct Aliases {
+    incoming: Option<IncomingAliases>,
+    outgoing: Option<OutgoingAliases>,
+}
+
 impl Connection {
+    /// The aliases set towards its client, if it permits some.
+    pub(super) fn aliases_out(&self) -> Option<&OutgoingAliases> {
+        self.aliases.as_ref()?.outgoing.as_ref()
+    }
+
+    pub(super) fn aliases_out_mut(&mut self) -> Option<&mut OutgoingAliases> {
+        self.aliases.as_mut()?.outgoing.as_mut()
+    }
+
     /// Bytes of the aliases that its client set.
     pub(super) fn alias_in_bytes(&self) -> u64 {
-        self.aliases_in.as_ref().map_or(0, |aliases| aliases.bytes_held())
+        self.aliases
+            .as_ref()
+            .and_then(|aliases| aliases.incoming.as_ref())
+            .map_or(0, |aliases| aliases.bytes_held())
     }
 
     /// Bytes of the aliases set towards its client.
     pub(super) fn alias_out_bytes(&self) -> u64 {
-        self.aliases_out.as_ref().map_or(0, |aliases| aliases.bytes_held())
+        self.aliases_out().map_or(0, |aliases| aliases.bytes_held())
     }
 }
 
@@ -31,10 +50,10 @@ impl Connections {
     /// Permits aliases towards a client, up to `alias_max`.
     pub(super) fn begin_aliases_out(&mut self, id: ConnectionId, alias_max: u16) {
         let connection = self.current(id);
-        assert!(connection.aliases_out.is_none());
-        let aliases = Box::new(OutgoingAliases::new(alias_max));
+        assert!(connection.aliases_out().is_none());
+        let aliases = OutgoingAliases::new(alias_max);
         let bytes = aliases.bytes_held();
-        connection.aliases_out = Some(aliases);
+        connection.aliases.get_or_insert_default().outgoing = Some(aliases);
         self.alias_out_bytes += bytes;
     }
 
@@ -48,7 +67,7 @@ impl Connections {
     ) -> bool {
         let connection = self.current(id);
         let before = connection.alias_in_bytes();
-        let aliases = connection.aliases_in.get_or_insert_default();
+        let aliases = connection.aliases.get_or_insert_default().incoming.get_or_insert_default();
         let is_set = aliases.set(alias, topic, limits.alias_bytes_max);
         let after = connection.alias_in_bytes();
         self.alias_in_bytes = self.alias_in_bytes - before + after;
@@ -57,12 +76,13 @@ impl Connections {
 
     /// Takes the topic of a client's alias out, to be put back once the message is routed; `None` if not set.
     pub(crate) fn lend_alias(&mut self, id: ConnectionId, alias: NonZeroU16) -> Option<Box<str>> {
-        self.current(id).aliases_in.as_mut()?.lend(alias)
+        self.current(id).aliases.as_mut()?.incoming.as_mut()?.lend(alias)
     }
 
     /// Puts a topic back. A connection that was closed meanwhile has no aliases any more.
     pub(crate) fn give_back_alias(&mut self, id: ConnectionId, alias: NonZeroU16, topic: Box<str>) {
-        if let Some(aliases) = self.current(id).aliases_in.as_mut() {
+        if let Some(aliases) = self.current(id).aliases.as_mut().and_then(|aliases| aliases.incoming.as_mut())
+        {
             aliases.give_back(alias, topic);
         }
     }
@@ -70,11 +90,11 @@ impl Connections {
     /// Forgets the aliases of a connection.
     pub(super) fn forget_aliases(&mut self, id: ConnectionId) {
         let Some(connection) = self.slab.get_mut(id.key()) else { return };
-        if connection.aliases_in.is_none() && connection.aliases_out.is_none() {
+        if connection.aliases.is_none() {
             return;
         }
         let (incoming, outgoing) = (connection.alias_in_bytes(), connection.alias_out_bytes());
-        (connection.aliases_in, connection.aliases_out) = (None, None);
+        connection.aliases = None;
         assert!(self.alias_in_bytes >= incoming && self.alias_out_bytes >= outgoing);
         self.alias_in_bytes -= incoming;
         self.alias_out_bytes -= outgoing;

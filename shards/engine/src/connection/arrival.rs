@@ -1,15 +1,16 @@
 //! The order in which connections came: of two with one client identifier the newer one stays.
 
-use crate::base::time::Instant;
-
 /// Connections that came within this time of each other, in milliseconds, may have been accepted in the wrong order by shards
 /// that were not equally busy.
-const TOGETHER_MS: u64 = 200;
+const TOGETHER_MS: u32 = 200;
 /// Ports of one client that connects twice in that time are at most this far apart.
 const PORT_DISTANCE_MAX: u16 = 128;
 
 /// The place of a connection among those that all shards accepted. It keeps it when it is handed over.
+///
+/// Packed, because every connection has one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(Rust, packed(4))]
 pub struct Arrival {
     /// Its number in the order in which all shards accepted connections; no two have the same one.
     pub ordinal: u64,
@@ -27,11 +28,11 @@ impl Arrival {
         Self { ordinal, queue: 0, port: 0 }
     }
 
-    /// Whether it came before `other`, which this shard has known since `since`.
-    pub(crate) fn is_before(self, other: Self, since: Instant, now: Instant) -> bool {
+    /// Whether it came before `other`, which this shard has known for `known_ms`.
+    pub(crate) fn is_before(self, other: Self, known_ms: u32) -> bool {
         assert!(self.ordinal != other.ordinal);
         let distance = other.port.abs_diff(self.port);
-        let is_together = since.ms_until(now) <= TOGETHER_MS && (1..=PORT_DISTANCE_MAX).contains(&distance);
+        let is_together = known_ms <= TOGETHER_MS && (1..=PORT_DISTANCE_MAX).contains(&distance);
         if self.queue != other.queue && is_together {
             return self.port < other.port;
         }
@@ -46,7 +47,6 @@ mod tests {
     #[test]
     fn ports_decide_only_between_shards_and_only_for_a_moment() {
         let newer = |ordinal, queue, port| Arrival { ordinal, queue, port };
-        let since = Instant::from_ms(1_000);
         for (other, passed_ms, expected) in [
             // Accepted earlier by another shard: it came later, by its port.
             (newer(4, 1, 40_002), 0, true),
@@ -61,8 +61,7 @@ mod tests {
             (newer(4, 0, 40_002), 0, false),
             (newer(6, 0, 39_998), 0, true),
         ] {
-            let now = since.plus_ms(passed_ms);
-            assert_eq!(newer(5, 0, 40_000).is_before(other, since, now), expected, "{other:?} {passed_ms}");
+            assert_eq!(newer(5, 0, 40_000).is_before(other, passed_ms), expected, "{other:?} {passed_ms}");
         }
     }
 }

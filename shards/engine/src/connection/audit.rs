@@ -18,7 +18,8 @@ impl Connections {
     /// QoS 0 messages in each outbox, with the session they belong to: for an audit.
     pub(crate) fn outbox_qos0(&self) -> impl Iterator<Item = (SessionId, u32)> {
         let connections = self.slab.iter().map(|(_, connection)| connection);
-        connections.filter_map(|connection| Some((connection.owner?, connection.outbox.qos0_count())))
+        connections
+            .filter_map(|connection| Some((connection.outbox.owner()?, connection.outbox.qos0_count())))
     }
 
     /// Recomputes every count, for an audit.
@@ -28,11 +29,12 @@ impl Connections {
     pub(crate) fn check(&self) {
         let (mut outboxes, mut authentications, mut partial_packets, mut starved) = (0, 0, 0, 0);
         let (mut pending_acks, mut handing_over, mut aliases) = (0, 0, (0, 0));
-        let mut outbox_memory = self.outboxes.pool.kept_bytes();
+        let (mut outbox_memory, mut outbox_count) = (self.outboxes.pool.kept_bytes(), 0);
         for (id, connection) in self.iter() {
             connection.outbox.check();
             outboxes += connection.outbox.bytes();
             outbox_memory += connection.outbox.memory_bytes();
+            outbox_count += u64::from(connection.outbox.is_taken());
             authentications += connection.authentication.as_ref().map_or(0, |known| known.bytes_held());
             let partial = connection.partial_packet.as_ref().map_or(0, |partial| partial.bytes_held());
             assert!(partial == connection.partial_packet_bytes as usize);
@@ -46,18 +48,20 @@ impl Connections {
             pending_acks += pending;
             assert!(connection.send_quota <= connection.receive_maximum);
             assert!(connection.outbox.bytes() == 0 || connection.flush_asked);
-            assert!(connection.session().is_none_or(|session| connection.owner == Some(session)));
-            let is_delayed = connection.delayed_until.is_some();
+            let has_qos0 = connection.outbox.qos0_count() > 0 && connection.session().is_some();
+            assert!(!has_qos0 || connection.outbox.owner() == connection.session());
+            let is_delayed = connection.delayed;
             let has_time = connection.silence_ms_max > 0 || connection.session().is_none() || is_delayed;
             assert!(has_time == (connection.timer.is_some() || connection.peeking) || connection.aborted);
-            handing_over += usize::from(connection.phase == Phase::HandingOver);
+            handing_over += usize::from(connection.phase() == Phase::HandingOver);
         }
         assert!(outboxes == self.outboxes.bytes_held);
+        outbox_memory += self.outboxes.spare.check(outbox_count);
         self.outboxes.pool.check(outbox_memory);
         assert!(authentications == self.authentication_bytes);
         assert!(partial_packets == self.partial_packet_bytes);
         assert!(aliases == self.alias_bytes());
-        assert!(starved == self.starved.len() + self.delayed.len());
+        assert!(starved == self.starved.len() + self.starved_subscribes.len() + self.delayed.len());
         assert!(self.hand_overs.iter().all(|(id, _)| self.get(*id).is_some()));
         assert!(self.opened.is_empty());
         assert!(handing_over <= self.hand_overs.len());

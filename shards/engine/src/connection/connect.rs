@@ -46,7 +46,7 @@ impl<'a> Acceptance<'a> {
 impl Connection {
     /// Takes the limits of the client over from its CONNECT.
     pub(crate) fn set_limits(&mut self, connect: &Connect<'_>) {
-        assert!(matches!(self.phase, Phase::Fresh(_)));
+        assert!(matches!(self.phase(), Phase::Fresh(_)));
         self.version = connect.version;
         self.is_bridge = connect.is_bridge;
         let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);
@@ -59,7 +59,7 @@ impl Connections {
     /// Takes over the quota and the aliases that an accepted CONNECT grants us [MQTT-3.3.4-9].
     pub(crate) fn set_quota(&mut self, limits: &Limits, id: ConnectionId, connect: &Connect<'_>) {
         let connection = self.current(id);
-        assert!(matches!(connection.phase, Phase::Accepting(_)));
+        assert!(matches!(connection.phase(), Phase::Accepting(_)));
         connection.receive_maximum = connect.properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
         connection.send_quota = connection.receive_maximum;
         let alias_max =

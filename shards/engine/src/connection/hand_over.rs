@@ -22,7 +22,7 @@ impl Connections {
         let mut bytes = Vec::with_capacity(frame.packet_bytes());
         frame.write_to(&mut bytes);
         let found = self.change_unjudged(id, |connection| {
-            assert!(matches!(connection.phase, Phase::Fresh(_)));
+            assert!(matches!(connection.phase(), Phase::Fresh(_)));
             assert!(connection.outbox.bytes() == 0);
             connection.phase = Phase::HandingOver;
         });
@@ -37,7 +37,7 @@ impl Connections {
         let at = self.hand_overs.iter().position(|(handing_over, _)| *handing_over == id)?;
         let (_, bytes) = self.hand_overs.swap_remove(at);
         // The operator, a time-out or the stop may have closed it: then its host closes it here.
-        self.get(id).filter(|connection| connection.phase == Phase::HandingOver)?;
+        self.get(id).filter(|connection| connection.phase() == Phase::HandingOver)?;
         let connection = self.slab.remove(id.key())?;
         assert!(connection.outbox.bytes() == 0);
         assert!(connection.partial_packet_bytes == 0 && connection.authentication.is_none());

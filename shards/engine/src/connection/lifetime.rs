@@ -31,7 +31,6 @@ impl Connections {
         let found = self.change_unjudged(id, |connection| {
             assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating | Phase::Judging));
             connection.phase = Phase::Accepting(session);
-            connection.owner = Some(session);
         });
         assert!(found.is_some());
     }
@@ -40,7 +39,6 @@ impl Connections {
     pub(crate) fn leave_session(&mut self, id: ConnectionId) -> Option<SessionId> {
         let connection = self.get_mut(id)?;
         let session = connection.session()?;
-        assert!(connection.owner == Some(session));
         connection.phase = Phase::Closing;
         Some(session)
     }
@@ -81,15 +79,17 @@ impl Connections {
             assert!(was_set);
         }
         if connection.starved {
-            let waiting =
-                if connection.delayed_until.is_some() { &mut self.delayed } else { &mut self.starved };
-            waiting.retain(|&other| other != id);
+            for waiting in [&mut self.delayed, &mut self.starved, &mut self.starved_subscribes] {
+                waiting.retain(|&other| other != id);
+            }
         }
         self.hand_overs.retain(|(handing_over, _)| *handing_over != id);
         assert!(self.outboxes.bytes_held >= connection.outbox.bytes());
         self.outboxes.bytes_held -= connection.outbox.bytes();
-        let (qos0_sent, qos0_lost) = connection.outbox.abandon(&mut self.outboxes.pool);
-        Some((connection.owner, qos0_sent, qos0_lost))
+        let owner = connection.outbox.owner();
+        let (qos0_sent, qos0_lost) =
+            connection.outbox.abandon(&mut self.outboxes.spare, &mut self.outboxes.pool);
+        Some((owner, qos0_sent, qos0_lost))
     }
 
     /// Whether a CONNACK has left.

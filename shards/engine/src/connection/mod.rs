@@ -16,6 +16,7 @@ pub(crate) mod first_bytes;
 mod hand_over;
 mod lifetime;
 pub(crate) mod outbox;
+mod outbox_place;
 mod phase;
 pub(crate) mod reason_string;
 pub(crate) mod receive;
@@ -47,10 +48,11 @@ use crate::message::encode::Templates;
 use crate::turn::Turn;
 
 use ack_gate::AckGate;
+use aliases::Aliases;
 use arrival::Arrival;
 use authenticate::Authentication;
-use outbox::{BufferPool, Chunk, Lend, Outbox};
-use topic_alias::{IncomingAliases, OutgoingAliases};
+use outbox::{BufferPool, Chunk, Lend};
+use outbox_place::{OutboxPlace, SpareOutboxes};
 use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
@@ -66,8 +68,8 @@ pub(crate) struct Connection {
     arrival: Arrival,
     /// The number of the listener that accepted it.
     listener: u16,
-    /// When this shard accepted it, or took it over.
-    known_since: Instant,
+    /// When this shard accepted it, or took it over: the lower half of the milliseconds.
+    known_since_ms: u32,
     phase: Phase,
     version: ProtocolVersion,
     /// The host was asked to flush and has not been answered `Idle` yet.
@@ -94,11 +96,9 @@ pub(crate) struct Connection {
     partial_packet: Option<Box<Assembler>>,
     /// Bytes that `partial_packet` held when it was last left.
     partial_packet_bytes: u32,
-    /// When it is closed, while it waits for memory.
-    delayed_until: Option<Instant>,
-    outbox: Outbox,
-    /// The session whose QoS 0 messages are in the outbox; outlives `phase`.
-    owner: Option<SessionId>,
+    /// It waits for memory, and is closed when its timer is due.
+    delayed: bool,
+    outbox: OutboxPlace,
     /// When the last control packet came [MQTT-3.1.2-22].
     received_at: Instant,
     /// One and a half times the keep alive and the millisecond that the clock may be behind; 0: none.
@@ -124,16 +124,18 @@ pub(crate) struct Connection {
     packets_received: u32,
     /// Set if CONNECT named a method, and while the host judges CONNECT.
     authentication: Option<Box<Authentication>>,
-    aliases_in: Option<Box<IncomingAliases>>,
-    aliases_out: Option<Box<OutgoingAliases>>,
+    aliases: Option<Box<Aliases>>,
 }
+
+// A shard has one for each connection, and a message passes two of them: whatever few connections have is behind a pointer.
+const _: () = assert!(size_of::<Connection>() <= 128);
 
 impl Connection {
     fn new(now: Instant, admission: Admission, arrival: Arrival, listener: u16) -> Self {
         Self {
             arrival,
             listener,
-            known_since: now,
+            known_since_ms: lower_half(now),
             phase: Phase::Fresh(admission),
             version: ProtocolVersion::V3_1_1,
             flush_asked: false,
@@ -148,9 +150,8 @@ impl Connection {
             has_disconnected: false,
             partial_packet: None,
             partial_packet_bytes: 0,
-            delayed_until: None,
-            outbox: Outbox::default(),
-            owner: None,
+            delayed: false,
+            outbox: OutboxPlace::default(),
             received_at: now,
             silence_ms_max: 0,
             timer: None,
@@ -164,8 +165,7 @@ impl Connection {
             awaiting_interest_count: 0,
             packets_received: 0,
             authentication: None,
-            aliases_in: None,
-            aliases_out: None,
+            aliases: None,
         }
     }
 
@@ -197,7 +197,8 @@ impl Connection {
 
     /// Whether it came before another one.
     pub(crate) fn is_older_than(&self, other: &Self, now: Instant) -> bool {
-        self.arrival.is_before(other.arrival, other.known_since, now)
+        let passed_ms = lower_half(now).wrapping_sub(other.known_since_ms);
+        self.arrival.is_before(other.arrival, passed_ms)
     }
 
     /// Notes whether bytes of a receive were left unconsumed.
@@ -287,26 +288,43 @@ impl Connection {
     }
 }
 
+fn lower_half(at: Instant) -> u32 {
+    u32::try_from(at.as_ms() & u64::from(u32::MAX)).unwrap_or_default()
+}
+
 /// Outboxes of all connections together.
 #[derive(Debug)]
 struct Outboxes {
     pool: BufferPool,
+    spare: SpareOutboxes,
     bytes_held: u64,
 }
 
 impl Outboxes {
-    /// Appends to the outbox of a connection and asks the host, once, to flush.
+    /// Appends to the outbox of a connection and asks the host, once, to flush. Returns the bytes that were appended.
     fn append(
         &mut self,
         connection: &mut Connection,
         id: ConnectionId,
         actions: &mut Actions,
         write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let before = connection.outbox.bytes();
-        connection.outbox.append(&mut self.pool, write);
-        self.bytes_held += connection.outbox.bytes() - before;
+    ) -> u64 {
+        let appended = connection.outbox.append(&mut self.spare, &mut self.pool, write);
+        self.bytes_held += appended;
         connection.ask_flush(id, actions);
+        appended
+    }
+
+    #[inline]
+    fn give_back(
+        &mut self,
+        connection: &mut Connection,
+        chunk: Chunk,
+        sent_bytes: usize,
+    ) -> (Option<SessionId>, u32) {
+        assert!(self.bytes_held >= sent_bytes as u64);
+        self.bytes_held -= sent_bytes as u64;
+        connection.outbox.give_back(&mut self.spare, &mut self.pool, chunk, sent_bytes)
     }
 }
 
@@ -320,6 +338,8 @@ pub(crate) struct Connections {
     gate: AckGate,
     /// Connections that are not read for lack of room in a lane; each at most once.
     starved: VecDeque<ConnectionId>,
+    /// Those whose next packet is a SUBSCRIBE, and which were passed over while many ended sessions are not forgotten.
+    starved_subscribes: VecDeque<ConnectionId>,
     /// The connection that is not read in this step any more, because the step has done its share of work.
     spent: Option<ConnectionId>,
     /// No silence counts before this moment, because nothing could arrive.
@@ -343,11 +363,16 @@ impl Connections {
     pub(crate) fn new(hasher: Keyed, limits: &Limits) -> Self {
         Self {
             slab: Slab::new(limits.generation_bits),
-            outboxes: Outboxes { pool: BufferPool::new(limits.memory_bytes_max), bytes_held: 0 },
+            outboxes: Outboxes {
+                pool: BufferPool::new(limits.memory_bytes_max),
+                spare: SpareOutboxes::default(),
+                bytes_held: 0,
+            },
             templates: Templates::default(),
             hasher,
             gate: AckGate::new(),
             starved: VecDeque::new(),
+            starved_subscribes: VecDeque::new(),
             spent: None,
             silence_from: Instant::default(),
             delayed: VecDeque::new(),
@@ -383,12 +408,13 @@ impl Connections {
 
     /// Bytes that all outboxes take, by the capacity of their buffers.
     pub(crate) fn outbox_memory_bytes(&self) -> u64 {
-        self.outboxes.pool.memory_bytes()
+        self.outboxes.pool.memory_bytes() + self.outboxes.spare.memory_bytes()
     }
 
     /// Bytes of slots, of acknowledgements at the gate and of CONNECTs that are handed over.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let starved = heap::block(self.starved.capacity() * size_of::<ConnectionId>());
+        let waiting = self.starved.capacity() + self.starved_subscribes.capacity() + self.delayed.capacity();
+        let starved = heap::block(waiting * size_of::<ConnectionId>());
         let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
         self.slab.bytes_held() + self.gate.memory_bytes() + starved + handed_over
     }
@@ -437,18 +463,11 @@ impl Connections {
         if let Some(chunk) = connection.outbox.lend() {
             return Some(Lend::Chunk(chunk));
         }
-        Some(match connection.phase {
-            Phase::Closing => Lend::Close,
-            Phase::Fresh(_)
-            | Phase::Authenticating
-            | Phase::Judging
-            | Phase::Accepting(_)
-            | Phase::Open(_)
-            | Phase::HandingOver => {
-                connection.flush_asked = false;
-                Lend::Idle
-            }
-        })
+        if connection.phase == Phase::Closing {
+            return Some(Lend::Close);
+        }
+        connection.flush_asked = false;
+        Some(Lend::Idle)
     }
 
     /// Takes a lent piece back. Returns the session whose QoS 0 messages it carried, and how many of them it completed.
@@ -463,10 +482,7 @@ impl Connections {
     ) -> (Option<SessionId>, u32) {
         let Self { slab, outboxes, .. } = self;
         let connection = slab.get_mut(id.key()).expect("a connection lives until its piece is back");
-        let delivered = connection.outbox.give_back(&mut outboxes.pool, chunk, sent_bytes);
-        assert!(outboxes.bytes_held >= sent_bytes as u64);
-        outboxes.bytes_held -= sent_bytes as u64;
-        (connection.owner, delivered)
+        outboxes.give_back(connection, chunk, sent_bytes)
     }
 
     /// The next session whose CONNACK has left.

@@ -144,6 +144,8 @@ impl Content {
 pub struct Chunk {
     content: Content,
     sent_bytes: usize,
+    /// Bytes from its beginning that must come again as they are, if they were not sent.
+    begun_bytes: u32,
     /// QoS 0 messages that end in it. They are delivered once the kernel has all of it.
     qos0_count: u32,
 }
@@ -153,6 +155,15 @@ impl Chunk {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.whole()[self.sent_bytes..]
+    }
+
+    /// The host has begun with the first `bytes` of [`Chunk::as_bytes`]: as they were encrypted, they come again.
+    ///
+    /// # Panics
+    /// If there are fewer bytes.
+    pub fn hold(&mut self, bytes: usize) {
+        assert!(bytes <= self.as_bytes().len());
+        self.begun_bytes = u32::try_from(self.sent_bytes + bytes).unwrap_or(u32::MAX);
     }
 
     fn whole(&self) -> &[u8] {
@@ -258,8 +269,8 @@ impl Outbox {
         self.lent
     }
 
-    /// Appends the bytes that `write` appends.
-    pub(crate) fn append<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    /// Appends the bytes that `write` appends. Returns how many.
+    pub(crate) fn append(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
         if self.tail.len() >= SEALED_BYTES {
             self.seal(pool);
         }
@@ -267,13 +278,15 @@ impl Outbox {
             self.tail = pool.take();
         }
         let (before, capacity) = (self.tail.len(), self.tail.capacity());
-        let result = write(&mut self.tail);
+        write(&mut self.tail);
         assert!(self.tail.len() >= before);
-        self.bytes += (self.tail.len() - before) as u64;
+        let appended = (self.tail.len() - before) as u64;
+        self.bytes += appended;
         if self.tail.capacity() != capacity {
+            self.round_capacity();
             pool.note(heap::block(capacity), heap::block(self.tail.capacity()));
         }
-        result
+        appended
     }
 
     /// Appends shared bytes without copying them; they end a packet whose head was appended before.
@@ -281,7 +294,7 @@ impl Outbox {
         self.bytes += bytes.len() as u64;
         self.seal(pool);
         pool.note(0, heap::block(bytes.len()));
-        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, qos0_count: 0 };
+        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, begun_bytes: 0, qos0_count: 0 };
         self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));
     }
 
@@ -319,6 +332,7 @@ impl Outbox {
             None => Chunk {
                 content: Content::Owned(core::mem::take(&mut self.tail)),
                 sent_bytes: 0,
+                begun_bytes: 0,
                 qos0_count: core::mem::take(&mut self.tail_qos0_count),
             },
         };
@@ -391,6 +405,7 @@ impl Outbox {
         let chunk = Chunk {
             content: Content::Owned(core::mem::take(&mut self.tail)),
             sent_bytes: 0,
+            begun_bytes: 0,
             qos0_count: core::mem::take(&mut self.tail_qos0_count),
         };
         self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));

@@ -164,17 +164,13 @@ impl Connections {
         self.current(id).received_at = turn.now;
     }
 
-    /// A control packet came. Returns how its connection reads it.
-    pub(crate) fn packet_received(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: ConnectionId,
-    ) -> (Phase, ProtocolVersion) {
+    /// A control packet came. Returns the version in which its connection reads it.
+    pub(crate) fn packet_received(&mut self, turn: &mut Turn<'_>, id: ConnectionId) -> ProtocolVersion {
         turn.counters.packets_received += 1;
         let connection = self.current(id);
         connection.received_at = turn.now;
         connection.packets_received = connection.packets_received.saturating_add(1);
-        (connection.phase, connection.version)
+        connection.version
     }
 
     /// A publish of a 3.1.1 client has to wait for memory and was put back: its connection is not read until then. There is no
@@ -184,11 +180,11 @@ impl Connections {
         turn.counters.packets_received -= 1;
         let connection = self.current(id);
         connection.packets_received = connection.packets_received.saturating_sub(1);
-        assert!(connection.is_open() && !connection.starved && connection.delayed_until.is_none());
+        assert!(connection.is_open() && !connection.starved && !connection.delayed);
         connection.paused = true;
         connection.starved = true;
         let until = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
-        connection.delayed_until = Some(until);
+        connection.delayed = true;
         self.delayed.push_back(id);
         self.set_timer(turn, id, Some(until));
     }
@@ -196,7 +192,7 @@ impl Connections {
     /// Whether any connection waits for room in a lane or for memory.
     #[inline]
     pub(crate) fn has_waiting(&self) -> bool {
-        self.has_starved() || self.has_delayed()
+        self.has_starved(TopicsHold::Nothing) || self.has_delayed()
     }
 
     /// Whether any publish waits for memory.
@@ -210,9 +206,9 @@ impl Connections {
             let Some(id) = self.delayed.pop_front() else { return };
             turn.spend(1);
             let Some(connection) = self.slab.get_mut(id.key()) else { continue };
-            assert!(connection.starved && connection.delayed_until.is_some());
+            assert!(connection.starved && connection.delayed);
             connection.starved = false;
-            connection.delayed_until = None;
+            connection.delayed = false;
             if connection.session().is_some() {
                 connection.resume(turn.now, id, turn.actions);
                 self.restart_keep_alive(turn, id);
@@ -220,19 +216,29 @@ impl Connections {
         }
     }
 
-    /// Whether any connection waits for room in a lane.
-    pub(crate) fn has_starved(&self) -> bool {
-        !self.starved.is_empty()
+    /// Whether any connection waits that need not, under this hold.
+    pub(crate) fn has_starved(&self, hold: TopicsHold) -> bool {
+        match hold {
+            TopicsHold::Nothing => !(self.starved.is_empty() && self.starved_subscribes.is_empty()),
+            TopicsHold::Subscribe => !self.starved.is_empty(),
+            TopicsHold::All => false,
+        }
     }
 
-    /// Lets connections be read again that waited for room in a lane, in the order in which they began to
-    /// wait, until the step has done its share of work.
-    pub(crate) fn resume_starved(&mut self, turn: &mut Turn<'_>) {
-        while !turn.is_spent() {
-            let Some(id) = self.starved.pop_front() else { return };
+    /// Lets connections be read again that waited for room in a lane or for the backlog and need not any more, in the order in which
+    /// they began to wait, until the step has done its share of work.
+    pub(crate) fn resume_starved(&mut self, turn: &mut Turn<'_>, hold: TopicsHold) {
+        while self.has_starved(hold) && !turn.is_spent() {
+            let waited_on =
+                if hold == TopicsHold::Nothing { self.starved_subscribes.pop_front() } else { None };
+            let Some(id) = waited_on.or_else(|| self.starved.pop_front()) else { return };
             turn.spend(1);
             if let Some(connection) = self.slab.get_mut(id.key()) {
                 assert!(connection.starved);
+                if hold == TopicsHold::Subscribe && connection.arriving == Some(PacketType::Subscribe) {
+                    self.starved_subscribes.push_back(id);
+                    continue;
+                }
                 connection.starved = false;
                 connection.resume(turn.now, id, turn.actions);
             }

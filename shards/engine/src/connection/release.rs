@@ -113,7 +113,6 @@ impl Connections {
                 turn.counters.stale += 1;
             }
             (PendingAck::ConnAck(bytes), Phase::Accepting(session)) => {
-                assert!(connection.owner == Some(session));
                 assert!(connection.pending_ack_count == 0);
                 connection.phase = Phase::Open(session);
                 connection.received_at = turn.now;

@@ -99,7 +99,7 @@ impl Connections {
         let Self { slab, outboxes, templates, .. } = self;
         let Some(connection) = slab.get_mut(id.key()) else { return false };
         let Outgoing { head, message, shared, .. } = *outgoing;
-        let is_common = head.is_common() && connection.aliases_out.is_none();
+        let is_common = head.is_common() && connection.aliases_out().is_none();
         let version = connection.version;
         let packet_bytes_max = connection.packet_bytes_max as usize;
         let body = message.packet.and_then(|packet| packet.body_for(version, head.qos()));
@@ -140,7 +140,7 @@ impl Connections {
         let Outgoing { head, message, shared, topic_hash } = *outgoing;
         let topic_hash = || *topic_hash.get_or_init(|| hasher.bytes(message.topic.as_bytes()));
         // None on QoS 2: widely used clients lose the topic of such a message.
-        let aliases = connection.aliases_out.as_ref().filter(|_| head.qos() != QoS::ExactlyOnce);
+        let aliases = connection.aliases_out().filter(|_| head.qos() != QoS::ExactlyOnce);
         let bytes_max = turn.limits.alias_bytes_max;
         let mut alias =
             aliases.map_or(AliasUse::Plain, |aliases| aliases.choose(message.topic, bytes_max, topic_hash));
@@ -166,7 +166,7 @@ impl Connections {
                 out.extend_from_slice(message.payload);
             }
         });
-        if let (AliasUse::First(_), Some(aliases)) = (alias, connection.aliases_out.as_mut()) {
+        if let (AliasUse::First(_), Some(aliases)) = (alias, connection.aliases_out_mut()) {
             *alias_out_bytes += aliases.learned(hasher, message.topic, topic_hash());
         }
         outboxes.end_publish(turn, connection, outgoing);
@@ -183,15 +183,13 @@ impl Outboxes {
         id: ConnectionId,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let before = connection.outbox.bytes();
-        self.append(connection, id, turn.actions, write);
-        let after = connection.outbox.bytes();
-        turn.counters.control_packets_sent += u64::from(after > before);
+        let appended = self.append(connection, id, turn.actions, write);
+        turn.counters.control_packets_sent += u64::from(appended > 0);
         // A fan-out adds at most one message to an outbox below its bound.
         let bytes_max = u64::from(turn.limits.outbox_bytes_max)
             + u64::from(turn.limits.packet_bytes_max)
             + OUTBOX_CONTROL_BYTES;
-        if after > bytes_max && connection.session().is_some() {
+        if connection.outbox.bytes() > bytes_max && connection.session().is_some() {
             turn.endings.push(Ending::Connection(id, Cause::OutboxFull));
         }
     }
@@ -201,10 +199,10 @@ impl Outboxes {
         if let Some(payload) = outgoing.shared {
             assert!(payload.len() == outgoing.message.payload.len());
             self.bytes_held += payload.len() as u64;
-            connection.outbox.append_shared(&mut self.pool, payload.clone());
+            connection.outbox.append_shared(&mut self.spare, &mut self.pool, payload.clone());
         }
         if outgoing.head.qos() == QoS::AtMostOnce {
-            connection.outbox.count_qos0();
+            connection.outbox.count_qos0(connection.session());
         } else {
             connection.spend_quota();
         }

@@ -22,7 +22,7 @@ impl Connections {
     pub(crate) fn look_at_outbox(&mut self, now: Instant, id: ConnectionId, bytes_min: u64) -> Option<Debt> {
         let Self { slab, outboxes, .. } = self;
         let connection = slab.get_mut(id.key()).filter(|connection| connection.is_open())?;
-        connection.outbox.look(&mut outboxes.pool, now, bytes_min)
+        connection.outbox.outbox_mut()?.look(&mut outboxes.pool, now, bytes_min)
     }
 
     /// Takes back what waits for a connection, from a piece on, within about `work_max` units. Returns the session whose messages these
@@ -35,13 +35,20 @@ impl Connections {
     ) -> Option<(Option<SessionId>, Taken)> {
         let Self { slab, outboxes, .. } = self;
         let connection = slab.get_mut(id.key())?;
-        let terms = Terms::new(shed, connection.aliases_out.is_some());
+        let terms = Terms::new(shed, connection.aliases_out().is_some());
         let before = connection.outbox.bytes();
-        let taken = connection.outbox.shed(&mut outboxes.pool, terms, (from_piece, work_max));
-        connection.outbox.look_anew(&mut outboxes.pool, now);
+        let owner = connection.outbox.owner();
+        let taken = connection.outbox.outbox_mut().map_or_else(Taken::default, |outbox| {
+            let taken = outbox.shed(&mut outboxes.pool, terms, (from_piece, work_max));
+            outbox.look_anew(&mut outboxes.pool, now);
+            taken
+        });
         let after = connection.outbox.bytes();
+        if after == 0 {
+            outboxes.spare.take_back(&mut outboxes.pool, &mut connection.outbox);
+        }
         assert!(outboxes.bytes_held >= before && after <= before);
         outboxes.bytes_held -= before - after;
-        Some((connection.owner, taken))
+        Some((owner, taken))
     }
 }

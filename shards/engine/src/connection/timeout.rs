@@ -24,7 +24,7 @@ impl Connections {
         let connection = self.get_mut(id)?;
         assert!(connection.timer.is_some() && !connection.peeking);
         connection.timer = None;
-        match connection.phase {
+        match connection.phase() {
             // CONNECT and all of its authentication have one time.
             Phase::Fresh(_) | Phase::Authenticating if !connection.was_extended => {
                 connection.peek(id, turn.actions);
@@ -36,8 +36,7 @@ impl Connections {
             // The client did its part in time.
             Phase::Judging => Some(Close::Authentication(Cause::VerdictTimeout)),
             Phase::Accepting(_) | Phase::Open(_) => {
-                if let Some(until) = connection.delayed_until {
-                    assert!(turn.now >= until);
+                if connection.delayed {
                     return Some(Close::Silently(Cause::PublishDelayed));
                 }
                 // While we do not read it, or it waits for CONNACK, the silence is ours.
@@ -76,7 +75,7 @@ impl Connections {
         };
         connection.peeking = false;
         assert!(connection.timer.is_none());
-        let deadline = match connection.phase {
+        let deadline = match connection.phase() {
             Phase::Fresh(_) | Phase::Authenticating if !has_bytes => {
                 return Some(Close::Silently(Cause::ConnectTimeout));
             }

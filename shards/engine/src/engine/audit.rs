@@ -157,6 +157,9 @@ impl Rooms {
     fn check_sessions(&self, held: &Held) {
         let Self { topics, delivery, .. } = self;
         delivery.sessions.check(held);
+        let of_sessions = delivery.sessions.iter().filter_map(|(_, session)| session.user());
+        let places = of_sessions.chain(self.retained.store().users()).chain(self.backlog.users());
+        delivery.sessions.users().check(places);
         let subscriptions =
             delivery.sessions.iter().map(|(_, session)| session.subscriptions().count() as usize);
         assert!(subscriptions.sum::<usize>() == topics.subscription_count());

@@ -29,6 +29,7 @@ use crate::message::stored::StoredMessage;
 use crate::publish::spread::Spread;
 use crate::session::Session;
 use crate::session::table::Sessions;
+use crate::session::user::UserId;
 use crate::turn::Turn;
 
 /// The packets that may have thousands of filters.
@@ -157,7 +158,7 @@ pub(super) struct Backlog {
     fan_out: Option<(Spread, Source)>,
     gate: Gate,
     /// Wills and messages of the broker that wait for the end of a fan-out. Bounded by the sessions that end meanwhile.
-    messages: VecDeque<StoredMessage>,
+    messages: VecDeque<(StoredMessage, Option<UserId>)>,
     message_bytes: u64,
     /// Items of data lanes, each with its source. At most a few, because the host asks before it takes one from a lane.
     inbound: VecDeque<(u16, Inbound)>,
@@ -279,21 +280,21 @@ impl Backlog {
         self.note();
     }
 
-    /// A will or a message of the broker waits.
-    pub(super) fn push_message(&mut self, message: &Message<'_>) {
+    /// A will or a message of the broker waits, and holds its user.
+    pub(super) fn push_message(&mut self, message: &Message<'_>, user: Option<UserId>) {
         let mut stored = StoredMessage::EMPTY;
         stored.assign(message, None);
         self.message_bytes += stored.heap_bytes();
-        self.messages.push_back(stored);
+        self.messages.push_back((stored, user));
         self.note();
     }
 
-    fn pop_message(&mut self) -> Option<StoredMessage> {
-        let message = self.messages.pop_front()?;
+    fn pop_message(&mut self) -> Option<(StoredMessage, Option<UserId>)> {
+        let (message, user) = self.messages.pop_front()?;
         assert!(self.message_bytes >= message.heap_bytes());
         self.message_bytes -= message.heap_bytes();
         self.note();
-        Some(message)
+        Some((message, user))
     }
 
     /// Bytes of messages that wait.
@@ -319,6 +320,11 @@ impl Backlog {
         self.note();
     }
 
+    /// Users of messages that wait, for an audit.
+    pub(super) fn users(&self) -> impl Iterator<Item = UserId> {
+        self.messages.iter().filter_map(|(_, user)| *user)
+    }
+
     /// Messages that it holds in the store, for an audit.
     pub(super) fn held_messages(&self) -> impl Iterator<Item = MessageKey> {
         self.fan_out.iter().map(|(spread, _)| spread.message())
@@ -327,6 +333,17 @@ impl Backlog {
     /// Bytes of packets that are not done.
     pub(super) fn packet_bytes(&self) -> u64 {
         self.packet_bytes
+    }
+
+    /// Bytes of its lists, and of items of lanes that wait.
+    pub(super) fn list_bytes(&self) -> u64 {
+        let items = self.inbound.iter().map(|(_, item)| match item {
+            Inbound::Block(block) => heap::block(block.capacity()),
+            Inbound::Oversized(item) => item.memory_bytes(),
+        });
+        heap::block(self.ends.capacity() * size_of::<SessionId>())
+            + heap::block(self.packets.capacity() * size_of::<LongPacket>())
+            + items.sum::<u64>()
     }
 
     /// A packet is not done, and its connection is held.
@@ -368,7 +385,8 @@ impl Backlog {
     /// If a session that has ended or a packet of a connection that is held is not here, or twice, or its state is wrong.
     pub(super) fn check(&self, sessions: &Sessions, connections: &Connections) {
         assert!(self.packets.iter().map(LongPacket::bytes_held).sum::<u64>() == self.packet_bytes);
-        assert!(self.messages.iter().map(StoredMessage::heap_bytes).sum::<u64>() == self.message_bytes);
+        let messages = self.messages.iter().map(|(message, _)| message.heap_bytes());
+        assert!(messages.sum::<u64>() == self.message_bytes);
         let of_packets = self.packets.iter().map(|packet| (packet.connection, packet.ordinal));
         let publisher = self.fan_out.iter().filter_map(|(_, source)| match source {
             Source::Client { publisher, .. } => publisher.map(|held| (held.connection, held.ordinal)),
@@ -426,8 +444,9 @@ impl Rooms {
 
     fn run_messages(&mut self, turn: &mut Turn<'_>) {
         while !turn.is_spent() && !self.backlog.has_fan_out() && self.backlog.gate == Gate::Open {
-            let Some(message) = self.backlog.pop_message() else { return };
-            let _routed = self.route(turn, &message.view(), None);
+            let Some((message, user)) = self.backlog.pop_message() else { return };
+            let _routed = self.route(turn, &message.view(), None, user);
+            self.delivery.sessions.users_mut().release(user);
             self.settle(turn);
         }
     }

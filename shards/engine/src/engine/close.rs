@@ -178,6 +178,9 @@ impl Rooms {
         };
         turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
         let will = self.delivery.sessions.begin_end(turn, id);
+        // The session may be gone before its will is published.
+        let user = self.delivery.sessions.user_of(id).filter(|_| will.is_some());
+        self.delivery.sessions.users_mut().hold(user);
         // While a fan-out is under way, no subscription is removed.
         if self.backlog.has_fan_out() || !self.give_up(turn, id) {
             // Its groups count it no more, though it still is a member of some.
@@ -186,7 +189,8 @@ impl Rooms {
             self.backlog.push_end(id);
         }
         if let Some(will) = will {
-            self.publish_message_of(turn, &will);
+            self.publish_message_of(turn, &will, user);
+            self.delivery.sessions.users_mut().release(user);
         }
     }
 

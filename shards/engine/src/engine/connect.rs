@@ -19,6 +19,7 @@ use crate::connection::connect::{
 };
 use crate::connection::{Admission, Close};
 use crate::memory::Budget;
+use crate::message::user_name::UserName;
 use crate::session::user::UserGrant;
 use crate::session::will::Will;
 use crate::turn::Turn;
@@ -167,6 +168,10 @@ impl Rooms {
             // Before anything changes: a client that cannot be answered must not take a session over.
             return Err(self.refuse(turn, id, connect, Cause::ConnackTooLong));
         };
+        let user = grant.map_or(UserName::NOBODY, |grant| grant.user_name(client_id));
+        if known.is_some_and(|known| self.is_of_another(turn, known, user)) {
+            return Err(self.refuse(turn, id, connect, Cause::SessionOfAnother));
+        }
         if known.is_none() && self.pressure.refuses(Budget::Clients) {
             return Err(self.refuse(turn, id, connect, Cause::SessionMemory));
         }
@@ -197,6 +202,7 @@ impl Rooms {
         assert!(present.is_none() || !connect.clean_start);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
+        self.delivery.sessions.set_user(session, user);
         self.note_connected(turn, id, connect, client_id, present.is_some());
 
         // 3.1 has no such flag: the byte is reserved there.

@@ -1,15 +1,13 @@
 //! The decision whether a publish leaves its shard, and the arrival of one from another shard.
 
-use core::num::NonZeroU64;
-
 use bytes::Bytes;
 
 use super::Rooms;
 use super::fan_out::Source;
-use super::publish::spend_match;
+use super::publish::{Author, spend_match};
 use crate::memory::Budget;
 use crate::mesh::message::ShardMessage;
-use crate::message::forwarded::{ForwardedPublish, GroupKeys};
+use crate::message::forwarded::{ForwardedPublish, GroupKeys, PublisherName};
 use crate::message::origin::Origin;
 use crate::publish::fan_out::FanOut;
 use crate::publish::matches::Position;
@@ -25,7 +23,7 @@ impl Rooms {
         turn: &mut Turn<'_>,
         filters: &[u32],
         fingerprint: u64,
-        publisher: Option<NonZeroU64>,
+        author: Author,
         fan_out: &mut FanOut<'_>,
     ) -> u32 {
         let message = fan_out.message();
@@ -52,7 +50,11 @@ impl Rooms {
             targets = targets.with(home);
         }
         assert!(!targets.contains(own));
+        let (client, user) = author;
         for target in targets.iter() {
+            // Only the home has to know the user.
+            let user = user.filter(|_| home == Some(target));
+            let publisher = PublisherName::new(client, self.delivery.sessions.users().name_of(user));
             let keys = self.mesh.take_group_keys(target);
             let publish = ForwardedPublish {
                 deliver_here: subscribed.contains(target),
@@ -105,7 +107,9 @@ impl Rooms {
             if is_refused || self.retained.store().is_full_for(turn.limits, messages, message) {
                 turn.counters.retained_refused += 1;
             } else {
-                self.retain(turn, &mut fan_out, publish.publisher, origin);
+                let user = self.delivery.sessions.users_mut().hold_named(publish.publisher.user());
+                self.retain(turn, &mut fan_out, (publish.publisher.client(), user), origin);
+                self.delivery.sessions.users_mut().release(user);
             }
         } else if message.retain {
             // Its home takes it from its publisher's shard, unless that is the home itself.

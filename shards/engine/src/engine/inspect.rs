@@ -58,6 +58,14 @@ impl Engine {
         sessions.get(sessions.find(client_id)?)?.connection()
     }
 
+    /// The name of the user that the session of a client identifier belongs to, "" for nobody; `None` if there is no session.
+    #[must_use]
+    pub fn owner_of(&self, client_id: &str) -> Option<&str> {
+        let sessions = &self.rooms.delivery.sessions;
+        let session = sessions.find(client_id)?;
+        Some(sessions.users().name_of(sessions.user_of(session)).name())
+    }
+
     /// The connection that a CONNECT would take over. Its host receives once from its socket first, so that no DISCONNECT or message
     /// that was sent before is overtaken on the way between two shards. `bytes` begin with the whole CONNECT. `None` if there
     /// is none, or if bytes of it wait for credit.
@@ -168,9 +176,7 @@ impl Engine {
     /// do notices as well that memory is short.
     pub fn set_elsewhere(&mut self, elsewhere: Elsewhere) {
         if self.rooms.pressure.set_elsewhere(elsewhere) {
-            let held = self.memory_use();
-            let connections = self.connection_count();
-            self.rooms.pressure.weigh(&self.limits, &held, connections);
+            self.rooms.weigh_outside(&self.limits, &self.timers, &self.held);
         }
     }
 

@@ -3,6 +3,7 @@
 use wire::{QoS, ReasonCode, TopicFilter};
 
 use super::Rooms;
+use crate::limits::Limits;
 use crate::memory::{Budget, Held, MemoryKind, MemoryLevel, MemoryUse};
 use crate::message::borrowed::Message;
 use crate::publish::Delivery;
@@ -30,23 +31,27 @@ impl Rooms {
             (MemoryKind::Authentications, connections.authentication_bytes()),
             (MemoryKind::AliasesIn, aliases_in),
             (MemoryKind::AliasesOut, aliases_out),
-            (MemoryKind::Sessions, sessions.memory_bytes() + held.replays()),
+            (MemoryKind::Sessions, sessions.memory_bytes() + delivery.list_bytes() + held.replays()),
             (MemoryKind::Wills, sessions.will_bytes() + self.backlog.message_bytes()),
             (MemoryKind::Queues, messages - retained + held.deliveries() + shared.reassignment_bytes()),
             (MemoryKind::Retained, entries + retained),
             (MemoryKind::Subscriptions, subscriptions),
-            (MemoryKind::Lanes, mesh.outbound().memory_bytes()),
+            (MemoryKind::Lanes, mesh.outbound().memory_bytes() + self.backlog.list_bytes()),
         ])
     }
 
     /// Weighs memory, which decides what may grow until it is weighed again.
     pub(super) fn weigh(&mut self, turn: &mut Turn<'_>) {
-        let held = self.memory_use(turn.timers, turn.held());
-        let connections = self.delivery.connections.len();
-        let message_bytes = self.message_bytes(turn.held());
-        self.pressure.weigh(turn.limits, &held, connections);
-        self.pressure.set_message_bytes(message_bytes);
+        self.weigh_outside(turn.limits, turn.timers, turn.held());
         turn.set_outbox_bytes_max(self.pressure.outbox_bytes_max());
+    }
+
+    /// Weighs memory outside of a step.
+    pub(super) fn weigh_outside(&mut self, limits: &Limits, timers: &Timers, held: &Held) {
+        let used = self.memory_use(timers, held);
+        let message_bytes = self.message_bytes(held);
+        self.pressure.weigh(limits, &used, self.delivery.connections.len());
+        self.pressure.set_message_bytes(message_bytes);
     }
 
     /// Whether a budget may not grow by about so many bytes. Memory is weighed once enough came in, and each time while it is short.

@@ -23,7 +23,7 @@ use crate::publish::matches::Position;
 use crate::publish::spread::Stage;
 use crate::retained::store::RetainedEntry;
 use crate::session::replays::LiveOrigin;
-use crate::session::table::Sessions;
+use crate::session::user::UserId;
 use crate::shared::Shared;
 use crate::topic::sys::is_sys;
 use crate::topic::tree::Matched;
@@ -37,6 +37,9 @@ const RETAINED_ENTRY_BYTES: u64 = 128;
 
 /// From so many visited nodes on, a publish is counted as one that took long: about a quarter of the usual bound.
 const LONG_MATCH_NODES: u32 = 512;
+
+/// The author of a retained message: the fingerprint of its client identifier, and its user.
+pub(super) type Author = (Option<NonZeroU64>, Option<UserId>);
 
 /// Counts the work of finding the filters that match a topic. Returns whether it took long.
 pub(super) fn spend_match(turn: &mut Turn<'_>, found: Matched, filters: &[u32]) -> bool {
@@ -134,7 +137,7 @@ impl Rooms {
             packet: PlainPacket::of(version, publish),
         };
         let outcome = match (publish.qos, publish.packet_id) {
-            (QoS::AtMostOnce, _) => match self.route(turn, &message, Some(session)) {
+            (QoS::AtMostOnce, _) => match self.route(turn, &message, Some(session), None) {
                 Routed::UnderWay => {
                     self.hold_publisher(id, None);
                     Ok(())
@@ -145,7 +148,7 @@ impl Rooms {
                 Routed::Refused(_) | Routed::Delayed { .. } | Routed::Taken { .. } => Ok(()),
             },
             (QoS::AtLeastOnce, Some(packet_id)) => self.count_receiving(turn, id).and_then(|()| {
-                let routed = self.route(turn, &message, Some(session));
+                let routed = self.route(turn, &message, Some(session), None);
                 self.answer(turn, id, AckKind::PubAck, packet_id, routed)
             }),
             (QoS::ExactlyOnce, Some(packet_id)) => {
@@ -177,7 +180,7 @@ impl Rooms {
             return Ok(());
         }
         self.count_receiving(turn, id)?;
-        let routed = self.route(turn, message, Some(session_id));
+        let routed = self.route(turn, message, Some(session_id), None);
         if matches!(routed, Routed::Taken { .. } | Routed::UnderWay) {
             self.delivery.sessions.of_connection(session_id).record_received(turn, packet_id);
         }
@@ -304,26 +307,34 @@ impl Rooms {
             expires_at: None,
             packet: None,
         };
-        self.publish_unasked(turn, &message);
+        self.publish_unasked(turn, &message, None);
     }
 
-    /// Publishes a message for which no client waits: a will, or one of the broker's own. It waits if another fan-out is
+    /// Publishes a message for which no client waits: a will of `user`, or one of the broker's own. It waits if another fan-out is
     /// under way.
-    pub(super) fn publish_unasked(&mut self, turn: &mut Turn<'_>, message: &Message<'_>) {
+    pub(super) fn publish_unasked(
+        &mut self,
+        turn: &mut Turn<'_>,
+        message: &Message<'_>,
+        user: Option<UserId>,
+    ) {
         if self.backlog.may_publish(Side::Clients) {
             // A refusal is counted where it is decided.
-            let _routed = self.route(turn, message, None);
+            let _routed = self.route(turn, message, None, user);
         } else {
-            self.backlog.push_message(message);
+            self.delivery.sessions.users_mut().hold(user);
+            self.backlog.push_message(message, user);
         }
     }
 
-    /// Gives a message to every session that wants it, here and on other shards, and to the retained store.
+    /// Gives a message to every session that wants it, here and on other shards, and to the retained store. It is from the session
+    /// `publisher`, or a will of `user`.
     pub(super) fn route(
         &mut self,
         turn: &mut Turn<'_>,
         message: &Message<'_>,
         publisher: Option<SessionId>,
+        user: Option<UserId>,
     ) -> Routed {
         if let Some(reason) = refusal(turn.limits, message) {
             turn.counters.publishes_refused += 1;
@@ -340,7 +351,7 @@ impl Rooms {
             return refused;
         }
         let sequence = self.delivery.next_publish();
-        let retained_by = publisher.filter(|_| message.retain).and_then(|id| self.publisher_of(id));
+        let retained_by = if message.retain { self.author(publisher, user) } else { (None, None) };
         let origin = Origin { shard: self.mesh.placement().own(), sequence };
         let live = Some(LiveOrigin::new(sequence, origin));
         let mut fan_out = self.delivery.begin(message, None, live, publisher.map(SessionId::index));
@@ -407,18 +418,18 @@ impl Rooms {
         &mut self,
         turn: &mut Turn<'_>,
         fan_out: &mut FanOut<'_>,
-        publisher: Option<NonZeroU64>,
+        author: Author,
         origin: Origin,
     ) {
         let Self { delivery, retained, .. } = self;
         let message = fan_out.message();
         assert!(message.retain);
         if message.payload.is_empty() {
-            retained.store_mut().remove(turn, &mut delivery.messages, message.topic);
+            retained.store_mut().remove(turn, delivery.retention(), message.topic);
         } else {
             let key = delivery.keep(fan_out);
-            let entry = RetainedEntry::new(key, delivery.publish_sequence(), publisher, origin);
-            retained.store_mut().set(turn, &mut delivery.messages, message, entry);
+            let entry = RetainedEntry::new(key, delivery.publish_sequence(), author, origin);
+            retained.store_mut().set(turn, delivery.retention(), message, entry);
             self.count_unweighed(turn, message.topic.len() as u64 + RETAINED_ENTRY_BYTES);
         }
     }
@@ -429,9 +440,13 @@ impl Rooms {
         self.filters = filters;
     }
 
-    fn publisher_of(&self, id: SessionId) -> Option<NonZeroU64> {
-        let sessions: &Sessions = &self.delivery.sessions;
-        self.mesh.placement().publisher(sessions.get(id)?.client_id())
+    /// The author of a message that is to be retained: of a session, or of a will of `user`.
+    fn author(&self, publisher: Option<SessionId>, user: Option<UserId>) -> Author {
+        let Some(session) = publisher.and_then(|id| self.delivery.sessions.get(id)) else {
+            return (None, user);
+        };
+        assert!(user.is_none());
+        (self.mesh.placement().publisher(session.client_id()), session.user())
     }
 
     /// Whether a message is to be retained here and the store has no room for it.

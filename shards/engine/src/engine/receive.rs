@@ -73,7 +73,7 @@ impl Rooms {
             let outcome = match assembler.next(&mut rest, phase.packet_bytes_max(turn.limits)) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
-                    let (phase, version) = self.delivery.connections.packet_received(turn, id);
+                    let version = self.delivery.connections.packet_received(turn, id);
                     self.frame(turn, id, (phase, version), frame)
                 }
                 Err(malformed) => Err(self.unreadable(turn, id, malformed, rest)),

@@ -2,8 +2,9 @@
 
 use super::Rooms;
 use crate::mesh::message::ShardMessage;
-use crate::message::forwarded::ForwardedPublish;
+use crate::message::forwarded::{ForwardedPublish, PublisherName};
 use crate::message::origin::Origins;
+use crate::message::user_name::UserName;
 use crate::retained::replay::{PageQuery, Progress};
 use crate::turn::Turn;
 
@@ -40,13 +41,13 @@ impl Rooms {
             let (found, after) = request.answer(turn, retained.store());
             for key in found {
                 turn.spend(1);
-                if retained.store_mut().remove_if_expired(turn, &mut delivery.messages, key) {
+                if retained.store_mut().remove_if_expired(turn, delivery.retention(), key) {
                     continue;
                 }
                 let message = delivery.messages.view(key);
                 let Some(entry) = retained.store().get(message.topic) else { continue };
                 let answer = ForwardedPublish {
-                    publisher: entry.publisher(),
+                    publisher: PublisherName::new(entry.publisher(), UserName::NOBODY),
                     ..ForwardedPublish::of(message, entry.origin())
                 };
                 let shared = delivery.messages.shared_payload(key);

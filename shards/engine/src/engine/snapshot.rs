@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::Rooms;
 use crate::base::time::Instant;
+use crate::message::user_name::{NO_RULES, UserName};
 use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
 use crate::timer::Timers;
 use crate::turn::Turn;
@@ -32,7 +33,10 @@ impl Rooms {
             });
             assert!(subscriptions.len() == list.count() as usize);
             let expiry = Some(session.expiry(timers, now));
-            records.push(SessionRecord { client_id: session.client_id().into(), expiry, subscriptions });
+            let user = sessions.users().name_of(session.user()).name();
+            let user = (!user.is_empty()).then(|| user.into());
+            let client_id = session.client_id().into();
+            records.push(SessionRecord { client_id, user, expiry, subscriptions });
         }
         (end < sessions.slot_count()).then_some(end)
     }
@@ -52,6 +56,8 @@ impl Rooms {
         // The operator may have lowered the maximum since.
         let interval_s = given.interval_s.min(turn.limits.session_expiry_s_max).max(1);
         let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
+        let user = record.user.as_deref().unwrap_or_default();
+        sessions.set_user(id, UserName::new(user, "", NO_RULES));
         let list = sessions.of_connection(id).subscriptions_mut();
         for (filter, options, identifier) in &parsed {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);

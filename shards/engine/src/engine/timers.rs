@@ -79,8 +79,8 @@ impl Rooms {
             }
             Timer::Will(id) => self.publish_will(turn, id),
             Timer::RetainedExpiry(message) => {
-                let messages = &mut self.delivery.messages;
-                let is_expired = self.retained.store_mut().remove_if_expired(turn, messages, message);
+                let held = self.delivery.retention();
+                let is_expired = self.retained.store_mut().remove_if_expired(turn, held, message);
                 assert!(is_expired);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Rooms;
 use crate::base::ids::SessionId;
+use crate::session::user::UserId;
 use crate::session::will::Will;
 use crate::turn::Turn;
 
@@ -11,11 +12,13 @@ impl Rooms {
         let will = self.delivery.sessions.take_will(id);
         assert!(will.is_some());
         if let Some(will) = will {
-            self.publish_message_of(turn, &will);
+            let user = self.delivery.sessions.user_of(id);
+            self.publish_message_of(turn, &will, user);
         }
     }
 
-    pub(super) fn publish_message_of(&mut self, turn: &mut Turn<'_>, will: &Will) {
-        self.publish_unasked(turn, &will.message_at(turn.now));
+    /// Publishes a will of this user.
+    pub(super) fn publish_message_of(&mut self, turn: &mut Turn<'_>, will: &Will, user: Option<UserId>) {
+        self.publish_unasked(turn, &will.message_at(turn.now), user);
     }
 }

@@ -18,7 +18,7 @@ use crate::message::origin::Origins;
 use crate::session::replays::RequestId;
 
 /// The most bytes of a message, without its texts, lists and payload.
-const FIXED_BYTES_MAX: usize = 96;
+const FIXED_BYTES_MAX: usize = 112;
 
 const PUBLISH: u8 = 1;
 const RETURNED: u8 = 2;
@@ -199,8 +199,9 @@ mod tests {
     use crate::base::time::Instant;
     use crate::mesh::outbound::{BLOCK_BYTES, LaneKind, Outbound, OutboundItem, split_message};
     use crate::message::borrowed::{Message, PlainPacket};
-    use crate::message::forwarded::GroupKeys;
+    use crate::message::forwarded::{GroupKeys, PublisherName};
     use crate::message::origin::Origin;
+    use crate::message::user_name::UserName;
     use alloc::string::String;
     use alloc::{format, vec};
 
@@ -229,7 +230,7 @@ mod tests {
             deliver_here: true,
             retain_here: true,
             origin: Origin { shard: 3, sequence: 5 },
-            publisher: NonZeroU64::new(9),
+            publisher: PublisherName::new(NonZeroU64::new(9), UserName::new("user", "client", 7)),
             groups: GroupKeys::from_bytes(&keys),
             tried: ShardSet::from_bits(6),
             accepts_offline: true,

@@ -67,8 +67,15 @@ impl OutboundItem {
     fn memory_bytes(&self) -> u64 {
         match self {
             Self::Block(block) => heap::block(block.capacity()),
-            Self::Oversized(item) => heap::block(item.head.capacity()) + heap::block(item.payload.len()),
+            Self::Oversized(item) => item.memory_bytes(),
         }
+    }
+}
+
+impl OversizedItem {
+    /// Bytes that it takes beside its own struct.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        heap::block(self.head.capacity()) + heap::block(self.payload.len())
     }
 }
 

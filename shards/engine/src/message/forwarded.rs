@@ -16,6 +16,7 @@ use crate::base::shard_set::ShardSet;
 use crate::base::time::Instant;
 use crate::message::borrowed::{Message, PlainPacket};
 use crate::message::origin::Origin;
+use crate::message::user_name::UserName;
 
 // Bits of the first byte; the lowest two are the QoS.
 const QOS: u8 = 3;
@@ -33,6 +34,32 @@ const GROUPS: u8 = 1 << 1;
 const PLAIN: u8 = 1 << 2;
 const PLAIN_V5: u8 = 1 << 3;
 const PLAIN_TRACKED: u8 = 1 << 4;
+const USER: u8 = 1 << 5;
+
+/// The publisher of a message that is to be retained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PublisherName<'a> {
+    client: Option<NonZeroU64>,
+    user: UserName<'a>,
+}
+
+impl<'a> PublisherName<'a> {
+    pub(crate) const NOBODY: Self = Self { client: None, user: UserName::NOBODY };
+
+    pub(crate) const fn new(client: Option<NonZeroU64>, user: UserName<'a>) -> Self {
+        Self { client, user }
+    }
+
+    /// The fingerprint of its client identifier, for No Local of retained messages [MQTT-3.8.3-3]; a will has none.
+    pub(crate) fn client(self) -> Option<NonZeroU64> {
+        self.client
+    }
+
+    /// Its user, who has to be allowed to publish as long as the message is retained.
+    pub(crate) fn user(self) -> UserName<'a> {
+        self.user
+    }
+}
 
 /// A message for another shard.
 #[derive(Clone, Debug)]
@@ -44,8 +71,8 @@ pub(crate) struct ForwardedPublish<'a> {
     pub(crate) retain_here: bool,
     /// Where it was published.
     pub(crate) origin: Origin,
-    /// Its publisher, for No Local of retained messages [MQTT-3.8.3-3].
-    pub(crate) publisher: Option<NonZeroU64>,
+    /// Its publisher, if it is retained.
+    pub(crate) publisher: PublisherName<'a>,
     /// The groups for which the target was chosen to find a member.
     pub(crate) groups: GroupKeys<'a>,
     /// Shards that were asked for these groups before and had no member online.
@@ -62,18 +89,19 @@ impl<'a> ForwardedPublish<'a> {
             deliver_here: false,
             retain_here: false,
             origin,
-            publisher: None,
+            publisher: PublisherName::NOBODY,
             groups: GroupKeys::NONE,
             tried: ShardSet::default(),
             accepts_offline: false,
         }
     }
 
-    /// Bytes of topic, properties, payload and group keys; the rest has a fixed length.
+    /// Bytes of topic, properties, payload, group keys and user; the rest has a fixed length.
     pub(crate) fn variable_bytes(&self) -> usize {
         let Message { topic, forwarded, payload, .. } = self.view;
         // A plain body is topic and payload, and little that is fixed.
-        self.groups.0.len() + topic.len() + forwarded.len() + payload.len()
+        let user_bytes = self.publisher.user.variable_bytes();
+        self.groups.0.len() + topic.len() + forwarded.len() + payload.len() + user_bytes
     }
 
     /// Appends its bytes; a payload that is attached is not among them.
@@ -89,8 +117,11 @@ impl<'a> ForwardedPublish<'a> {
         if !self.tried.is_empty() {
             out.extend_from_slice(&self.tried.bits().to_le_bytes());
         }
-        if let Some(publisher) = self.publisher {
-            out.extend_from_slice(&publisher.get().to_le_bytes());
+        if let Some(client) = self.publisher.client {
+            out.extend_from_slice(&client.get().to_le_bytes());
+        }
+        if !self.publisher.user.is_nobody() {
+            self.publisher.user.encode(out);
         }
         if !self.groups.0.is_empty() {
             write_part(out, self.groups.0);
@@ -112,8 +143,10 @@ impl<'a> ForwardedPublish<'a> {
         let expires_at = (flags & EXPIRES != 0).then(|| Instant::from_ms(reader.u64()));
         let origin = Origin::decode(reader);
         let tried = if flags & TRIED == 0 { 0 } else { reader.u64() };
-        let publisher = if form & PUBLISHER == 0 { None } else { NonZeroU64::new(reader.u64()) };
-        assert!(publisher.is_some() == (form & PUBLISHER != 0));
+        let client = if form & PUBLISHER == 0 { None } else { NonZeroU64::new(reader.u64()) };
+        assert!(client.is_some() == (form & PUBLISHER != 0));
+        let user = if form & USER == 0 { UserName::NOBODY } else { UserName::decode(reader) };
+        assert!(user.is_nobody() == (form & USER == 0));
         let groups = if form & GROUPS == 0 { GroupKeys::NONE } else { GroupKeys::from_bytes(reader.part()) };
         let content = if form & PLAIN == 0 {
             Content::of_parts(reader, attached)
@@ -136,7 +169,7 @@ impl<'a> ForwardedPublish<'a> {
             deliver_here: flags & DELIVER_HERE != 0,
             retain_here,
             origin,
-            publisher,
+            publisher: PublisherName { client, user },
             groups,
             tried: ShardSet::from_bits(tried),
             accepts_offline: flags & ACCEPTS_OFFLINE != 0,
@@ -155,7 +188,8 @@ impl<'a> ForwardedPublish<'a> {
 
     fn form(&self, plain: Option<PlainPacket<'_>>) -> u8 {
         let mut form = 0;
-        form |= if self.publisher.is_some() { PUBLISHER } else { 0 };
+        form |= if self.publisher.client.is_some() { PUBLISHER } else { 0 };
+        form |= if self.publisher.user.is_nobody() { 0 } else { USER };
         form |= if self.groups.0.is_empty() { 0 } else { GROUPS };
         if let Some(plain) = plain {
             form |= PLAIN;
@@ -250,7 +284,9 @@ mod tests {
             expires_at: Some(Instant::from_ms(77)),
             packet: None,
         };
-        let forwarded = ForwardedPublish { retain_here: true, ..ForwardedPublish::of(view, Origin::past(1)) };
+        let publisher = PublisherName::new(NonZeroU64::new(9), UserName::new("ann", "", 3));
+        let forwarded =
+            ForwardedPublish { retain_here: true, publisher, ..ForwardedPublish::of(view, Origin::past(1)) };
         for attached in [None, Some(&payload)] {
             let mut bytes = Vec::new();
             forwarded.encode(&mut bytes, attached.is_some());

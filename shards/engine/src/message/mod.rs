@@ -5,3 +5,4 @@ pub(crate) mod encode;
 pub(crate) mod forwarded;
 pub(crate) mod origin;
 pub(crate) mod stored;
+pub(crate) mod user_name;

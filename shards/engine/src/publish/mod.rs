@@ -12,12 +12,14 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::base::hash::Keyed;
+use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::connection::Connections;
 use crate::limits::Limits;
 use crate::message::stored::{MessageStore, StoredMessage};
 use crate::session::Session;
 use crate::session::table::Sessions;
+use crate::session::user::Users;
 
 use matches::Match;
 
@@ -53,6 +55,11 @@ impl Delivery {
         }
     }
 
+    /// Bytes of the list of sessions with pending messages.
+    pub(crate) fn list_bytes(&self) -> u64 {
+        heap::block(self.unfinished.capacity() * size_of::<SessionId>())
+    }
+
     /// The number of the last publish.
     pub(crate) fn publish_sequence(&self) -> u64 {
         self.publish_sequence
@@ -62,6 +69,11 @@ impl Delivery {
     pub(crate) fn next_publish(&mut self) -> u64 {
         self.publish_sequence += 1;
         self.publish_sequence
+    }
+
+    /// The tables whose entries a retained message holds.
+    pub(crate) fn retention(&mut self) -> (&mut MessageStore, &mut Users) {
+        (&mut self.messages, self.sessions.users_mut())
     }
 
     /// Whether a session has a connection that may be sent to.

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use super::store::RetainedStore;
 use crate::base::ids::MessageKey;
 use crate::message::stored::MessageStore;
+use crate::session::user::Users;
 use crate::turn::Turn;
 
 impl RetainedStore {
@@ -12,7 +13,7 @@ impl RetainedStore {
     pub(crate) fn remove_if_expired(
         &mut self,
         turn: &mut Turn<'_>,
-        messages: &mut MessageStore,
+        (messages, users): (&mut MessageStore, &mut Users),
         message: MessageKey,
     ) -> bool {
         let view = messages.view(message);
@@ -21,7 +22,7 @@ impl RetainedStore {
         }
         let topic: Box<str> = view.topic.into();
         assert!(self.get(&topic).is_some_and(|known| known.message() == message));
-        if self.remove(turn, messages, &topic) {
+        if self.remove(turn, (messages, users), &topic) {
             turn.counters.retained_expired += 1;
         }
         true

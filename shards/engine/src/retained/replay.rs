@@ -211,8 +211,8 @@ impl Retained {
         let (terms, since) = (replay.terms(), replay.since());
         let was_live = replays.was_delivered_live(topic_hash, since.publish(), origin, None);
         let is_local = terms.options.no_local
-            && publisher.is_some()
-            && publisher == self.fingerprints.of_publisher(session.client_id());
+            && publisher.client().is_some()
+            && publisher.client() == self.fingerprints.of_publisher(session.client_id());
         if was_live || is_local || message.is_expired(turn.now) {
             return;
         }
@@ -254,7 +254,7 @@ impl Retained {
         message: MessageKey,
         terms: ReplayTerms,
     ) {
-        if self.store.remove_if_expired(turn, &mut delivery.messages, message) {
+        if self.store.remove_if_expired(turn, delivery.retention(), message) {
             return;
         }
         let copy = delivery.lend_copy(message);

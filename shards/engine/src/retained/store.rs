@@ -21,6 +21,7 @@ use crate::message::borrowed::Message;
 use crate::message::origin::Origin;
 use crate::message::stored::MessageStore;
 use crate::session::replays::Cursor;
+use crate::session::user::{UserId, Users};
 use crate::timer::Timer;
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
@@ -42,6 +43,8 @@ pub(crate) struct RetainedEntry {
     sequence: u64,
     /// Fingerprint of the publisher's client identifier, for No Local [MQTT-3.8.3-3]; a will has none.
     publisher: Option<NonZeroU64>,
+    /// The publisher's user, or the will's.
+    user: Option<UserId>,
     /// Where it was published: tells which of two updates of one shard is newer.
     origin: Origin,
     /// Removes it when its Message Expiry Interval ends; cancelled if it goes before.
@@ -52,10 +55,10 @@ impl RetainedEntry {
     pub(crate) fn new(
         message: MessageKey,
         sequence: u64,
-        publisher: Option<NonZeroU64>,
+        (publisher, user): (Option<NonZeroU64>, Option<UserId>),
         origin: Origin,
     ) -> Self {
-        Self { message, sequence, publisher, origin, timer: None }
+        Self { message, sequence, publisher, user, origin, timer: None }
     }
 
     pub(super) fn message(&self) -> MessageKey {
@@ -68,6 +71,11 @@ impl RetainedEntry {
 
     pub(crate) fn publisher(&self) -> Option<NonZeroU64> {
         self.publisher
+    }
+
+    /// The user who published it.
+    pub(crate) fn user(&self) -> Option<UserId> {
+        self.user
     }
 
     pub(crate) fn origin(&self) -> Origin {
@@ -126,11 +134,11 @@ impl RetainedStore {
         is_count_full || self.bytes_held - replaced + message.bytes() > limits.retained_bytes_max
     }
 
-    /// Holds a message as the retained one of its topic; the one that it replaces is released [MQTT-3.3.1-5].
+    /// Holds a message and its user as the retained one of its topic; the one that it replaces is released [MQTT-3.3.1-5].
     pub(crate) fn set(
         &mut self,
         turn: &mut Turn<'_>,
-        messages: &mut MessageStore,
+        (messages, users): (&mut MessageStore, &mut Users),
         message: &Message<'_>,
         mut retained: RetainedEntry,
     ) {
@@ -138,6 +146,7 @@ impl RetainedStore {
         assert!(!message.payload.is_empty());
         assert!(messages.bytes_of(key) == message.bytes());
         messages.hold(key);
+        users.hold(retained.user);
         let is_sys = is_sys(topic);
         self.bytes_held += if is_sys { 0 } else { messages.bytes_of(key) };
         self.entry_bytes += entry_bytes(topic);
@@ -147,7 +156,7 @@ impl RetainedStore {
         if let Some(known) = self.by_topic.get_mut(topic) {
             assert!(known.sequence < retained.sequence);
             let replaced = core::mem::replace(known, retained);
-            self.release(turn, messages, topic, &replaced);
+            self.release(turn, (messages, users), topic, &replaced);
         } else {
             self.sys_count += usize::from(is_sys);
             self.by_topic.insert(topic.into(), retained);
@@ -155,11 +164,16 @@ impl RetainedStore {
     }
 
     /// Removes the retained message of a topic [MQTT-3.3.1-6]. Returns whether there was one.
-    pub(crate) fn remove(&mut self, turn: &mut Turn<'_>, messages: &mut MessageStore, topic: &str) -> bool {
+    pub(crate) fn remove(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (messages, users): (&mut MessageStore, &mut Users),
+        topic: &str,
+    ) -> bool {
         let Some(removed) = self.by_topic.remove(topic) else { return false };
         self.sys_count -= usize::from(is_sys(topic));
         assert!(self.sys_count <= self.by_topic.len());
-        self.release(turn, messages, topic, &removed);
+        self.release(turn, (messages, users), topic, &removed);
         true
     }
 
@@ -203,6 +217,11 @@ impl RetainedStore {
         self.by_topic.values().map(|retained| retained.message)
     }
 
+    /// Users it names, for an audit.
+    pub(crate) fn users(&self) -> impl Iterator<Item = UserId> + '_ {
+        self.by_topic.values().filter_map(RetainedEntry::user)
+    }
+
     /// Timers it has set, for an audit.
     pub(crate) fn timer_count(&self) -> u32 {
         self.by_topic.values().map(|retained| u32::from(retained.timer.is_some())).sum()
@@ -231,7 +250,7 @@ impl RetainedStore {
     fn release(
         &mut self,
         turn: &mut Turn<'_>,
-        messages: &mut MessageStore,
+        (messages, users): (&mut MessageStore, &mut Users),
         topic: &str,
         retained: &RetainedEntry,
     ) {
@@ -248,6 +267,7 @@ impl RetainedStore {
         assert!(self.message_bytes >= message_bytes);
         self.message_bytes -= message_bytes;
         messages.release(retained.message);
+        users.release(retained.user);
     }
 
     /// Visits messages that match `filter` from `cursor` on, at most `visits_max` topics, until `visit`
@@ -319,6 +339,7 @@ mod tests {
         let (mut store, mut messages) = (RetainedStore::default(), MessageStore::new(&Limits::default()));
         let topics = ["a", "a/b", "a/b/c", "a0", "a/x", "b/b", "$SYS/a", "/", "a/b/"];
         let origin = Origin { shard: 0, sequence: 1 };
+        let mut users = Users::new(crate::base::hash::Keyed::new(crate::base::hash::Entropy(1)));
         let (limits, mut actions, mut counters) = (Limits::default(), Actions::new(), Counters::default());
         let (mut timers, mut endings) = (Timers::new(Instant::default(), 32), Vec::new());
         let mut held = crate::memory::Held::default();
@@ -336,7 +357,8 @@ mod tests {
                 packet: None,
             };
             let message = messages.put(&view, None);
-            store.set(&mut turn, &mut messages, &view, RetainedEntry::new(message, 1, None, origin));
+            let entry = RetainedEntry::new(message, 1, (None, None), origin);
+            store.set(&mut turn, (&mut messages, &mut users), &view, entry);
         }
         for text in ["#", "a/#", "a/+", "+/b", "a/b", "+/+/+", "nothing/#", "$SYS/#", "+"] {
             let filter = TopicFilter::parse(text).unwrap();

@@ -42,6 +42,7 @@ use ledger::Ledger;
 use queue::{Queue, Queued};
 use replays::Replays;
 use snapshot::SessionExpiry;
+use user::UserId;
 use will::Will;
 
 pub(crate) use acks::Acknowledged;
@@ -82,6 +83,8 @@ impl Deliveries {
 #[derive(Debug)]
 pub(crate) struct Session {
     client_id: CompactString,
+    /// The user that it belongs to; `None` for nobody, or for an anonymous client without rules.
+    user: Option<UserId>,
     /// The connection that serves it; `None` while offline.
     connection: Option<ConnectionId>,
     subscriptions: SubscriptionList,
@@ -106,10 +109,14 @@ pub(crate) struct Session {
     matched_at: u32,
 }
 
+// Two cache lines without its slot: a message passes the sessions of its publisher and of each receiver.
+const _: () = assert!(size_of::<Session>() <= 128);
+
 impl Session {
     fn new(client_id: CompactString) -> Self {
         Self {
             client_id,
+            user: None,
             connection: None,
             subscriptions: SubscriptionList::EMPTY,
             expiry_interval_s: 0,
@@ -128,6 +135,11 @@ impl Session {
 
     pub(crate) fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    /// The user that it belongs to.
+    pub(crate) fn user(&self) -> Option<UserId> {
+        self.user
     }
 
     pub(crate) fn connection(&self) -> Option<ConnectionId> {

@@ -39,6 +39,8 @@ pub struct SessionExpiry {
 pub struct SessionRecord {
     /// Client identifier.
     pub client_id: String,
+    /// The name of the user that it belongs to; `None` for nobody.
+    pub user: Option<String>,
     /// Its expiry; `None` stands for `Limits::default_session_expiry_s`, none of which has passed.
     pub expiry: Option<SessionExpiry>,
     /// Its subscriptions, in no particular order.

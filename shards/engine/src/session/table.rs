@@ -1,7 +1,7 @@
 //! The table of this shard's sessions: creates, finds, attaches, detaches and ends them.
 //!
 //! Invariants: every session that has not ended is in `by_client` exactly once, and the others, whose messages and
-//! subscriptions are still being given up, are counted by `ended_count`; `attached_count` is the number of sessions with a
+//! subscriptions are still being given up, are counted by `ended_count`; a session names a user of `users`, or none; `attached_count` is the number of sessions with a
 //! connection; `will_bytes` is the sum of their wills' bytes.
 
 use alloc::boxed::Box;
@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 
 use super::replays::Replays;
 use super::snapshot::SessionExpiry;
+use super::user::{UserId, Users};
 use super::will::Will;
 use super::{NEVER_S, Session};
 use crate::base::hash::Keyed;
@@ -17,6 +18,7 @@ use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::memory::Held;
+use crate::message::user_name::UserName;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
@@ -34,6 +36,7 @@ pub(crate) struct Sessions {
     will_bytes: u64,
     /// Of client identifiers that are too long for their slots.
     identifier_bytes: u64,
+    users: Users,
 }
 
 /// The work that a lost connection leaves behind.
@@ -59,6 +62,7 @@ impl Sessions {
             records_version: 0,
             will_bytes: 0,
             identifier_bytes: 0,
+            users: Users::new(hasher),
         }
     }
 
@@ -76,9 +80,46 @@ impl Sessions {
         self.will_bytes
     }
 
-    /// Bytes of slots, identifiers and the table of names.
+    /// Bytes of slots, identifiers, the table of names, and users.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.slab.bytes_held() + self.identifier_bytes + self.by_client.allocation_size() as u64
+        let by_client = self.by_client.allocation_size() as u64;
+        self.slab.bytes_held() + self.identifier_bytes + by_client + self.users.memory_bytes()
+    }
+
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    pub(crate) fn users_mut(&mut self) -> &mut Users {
+        &mut self.users
+    }
+
+    /// The user of a session that may have ended.
+    pub(crate) fn user_of(&self, id: SessionId) -> Option<UserId> {
+        self.get(id).and_then(Session::user)
+    }
+
+    /// Whether a session belongs to a user of another name. One of an anonymous client passes to the first user with a name, so that
+    /// a fleet is not locked out when authentication begins; never back.
+    pub(crate) fn is_of_another(&self, id: SessionId, name: UserName<'_>) -> bool {
+        let owner = self.users.name_of(self.user_of(id)).name();
+        !owner.is_empty() && owner != name.name()
+    }
+
+    /// Gives a session to a user.
+    pub(crate) fn set_user(&mut self, id: SessionId, name: UserName<'_>) {
+        let before = self.user_of(id);
+        if before.is_none() && name.is_nobody() {
+            return;
+        }
+        let user = self.users.hold_named(name);
+        let changes_records = {
+            let session = self.of_connection(id);
+            session.user = user;
+            session.is_persistent() && session.subscriptions.count() > 0
+        };
+        self.records_version += u64::from(changes_records && before != user);
+        self.users.release(before);
     }
 
     pub(crate) fn records_version(&self) -> u64 {
@@ -296,6 +337,7 @@ impl Sessions {
     pub(crate) fn remove(&mut self, id: SessionId) {
         let Some(session) = self.slab.remove(id.key()) else { return };
         assert!(session.has_ended);
+        self.users.release(session.user);
         assert!(self.identifier_bytes >= session.identifier_bytes());
         self.identifier_bytes -= session.identifier_bytes();
         assert!(session.subscriptions.count() == 0);

@@ -1,17 +1,29 @@
-//! Users: the names that the host's verdicts give to clients, and what a verdict grants with them.
+//! Users: the names that the host's verdicts give to clients. Each is kept once, and counted by the places that name it: sessions,
+//! retained messages, and messages that wait to be published.
+//!
+//! Invariants: a user is here as long as a place names it and no longer; a client that nobody judged and no rule binds is `None`
+//! and takes nothing.
 
+use alloc::boxed::Box;
+use core::num::NonZeroU32;
+
+use hashbrown::HashTable;
+
+use crate::base::hash::Keyed;
+use crate::base::heap;
+use crate::base::slab::Slab;
 use crate::base::time::Instant;
-
-/// The number of no set of roles: nothing is checked.
-pub const NO_RULES: u32 = u32::MAX;
+use crate::message::user_name::{NO_RULES, UserName};
 
 /// The part of a verdict that says who a client is and what it may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UserGrant<'a> {
     /// The name of the user; `None` for an anonymous client.
     pub user: Option<&'a str>,
-    /// The number of the user's set of roles, or [`NO_RULES`].
+    /// The number of the user's set of roles, the same on all shards and never used for another set; or [`NO_RULES`].
     pub rules: u32,
+    /// Whether that set names the client identifier: then retained messages remember it.
+    pub rules_name_client_id: bool,
     /// The client identifier that the user is bound to; another one is refused with 0x85. `None`: any.
     pub client_id_must_be: Option<&'a str>,
     /// When the grant ends; `None`: never.
@@ -20,5 +32,189 @@ pub struct UserGrant<'a> {
 
 impl UserGrant<'_> {
     /// The grant of a client that nobody judged.
-    pub const NOBODY: Self = Self { user: None, rules: NO_RULES, client_id_must_be: None, expires_at: None };
+    pub const NOBODY: Self = Self {
+        user: None,
+        rules: NO_RULES,
+        rules_name_client_id: false,
+        client_id_must_be: None,
+        expires_at: None,
+    };
+
+    /// The user as tables know it, with this client identifier.
+    pub(crate) fn user_name<'a>(&'a self, client_id: &'a str) -> UserName<'a> {
+        let client_id = if self.rules_name_client_id { client_id } else { "" };
+        UserName::new(self.user.unwrap_or_default(), client_id, self.rules)
+    }
+}
+
+/// The number of a user on its shard, while a place names it. 0 is no user, so an `Option` of it takes four bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct UserId(NonZeroU32);
+
+impl UserId {
+    fn new(slot: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(slot))
+    }
+
+    fn slot(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+#[derive(Debug)]
+struct User {
+    name: Box<str>,
+    client_id: Box<str>,
+    rules: u32,
+    /// Places that name it.
+    holders: u32,
+}
+
+impl User {
+    fn name(&self) -> UserName<'_> {
+        UserName::new(&self.name, &self.client_id, self.rules)
+    }
+
+    fn text_bytes(&self) -> u64 {
+        heap::block(self.name.len()) + heap::block(self.client_id.len())
+    }
+}
+
+/// **Lives on:** every shard. **Sees:** the users of its sessions and of its retained messages.
+#[derive(Debug)]
+pub(crate) struct Users {
+    slab: Slab<User>,
+    by_name: HashTable<u32>,
+    hasher: Keyed,
+    text_bytes: u64,
+}
+
+impl Users {
+    pub(crate) fn new(hasher: Keyed) -> Self {
+        // No number of a user leaves the engine, so none that comes back can be stale.
+        Self { slab: Slab::new(u32::BITS), by_name: HashTable::new(), hasher, text_bytes: 0 }
+    }
+
+    /// The user of this name, which one more place names. `None` for nobody.
+    pub(crate) fn hold_named(&mut self, name: UserName<'_>) -> Option<UserId> {
+        if name.is_nobody() {
+            return None;
+        }
+        let hash = hash(self.hasher, name);
+        let known =
+            self.by_name.find(hash, |&slot| self.slab.at(slot).is_some_and(|user| user.name() == name));
+        if let Some(&slot) = known {
+            let id = UserId::new(slot);
+            self.hold(Some(id));
+            return Some(id);
+        }
+        let (own_name, client_id) = (name.name().into(), name.client_id().into());
+        let user = User { name: own_name, client_id, rules: name.rules(), holders: 1 };
+        self.text_bytes += user.text_bytes();
+        let slot = self.slab.insert(user).index();
+        let (slab, hasher) = (&self.slab, self.hasher);
+        self.by_name.insert_unique(hash, slot, |&other| {
+            slab.at(other).map_or(0, |other| self::hash(hasher, other.name()))
+        });
+        Some(UserId::new(slot))
+    }
+
+    /// One more place names a user.
+    pub(crate) fn hold(&mut self, id: Option<UserId>) {
+        if let Some(user) = id.and_then(|id| self.slab.at_mut(id.slot())) {
+            assert!(user.holders > 0);
+            user.holders += 1;
+        }
+    }
+
+    /// A place names a user no more. The last one forgets it.
+    pub(crate) fn release(&mut self, id: Option<UserId>) {
+        let Some(id) = id else { return };
+        let user = self.slab.at_mut(id.slot());
+        assert!(user.is_some());
+        let Some(user) = user else { return };
+        assert!(user.holders > 0);
+        user.holders -= 1;
+        if user.holders > 0 {
+            return;
+        }
+        let hash = hash(self.hasher, user.name());
+        assert!(self.text_bytes >= user.text_bytes());
+        self.text_bytes -= user.text_bytes();
+        let entry = self.by_name.find_entry(hash, |&slot| slot == id.slot());
+        assert!(entry.is_ok());
+        if let Ok(entry) = entry {
+            entry.remove();
+        }
+        let removed = self.slab.key_at(id.slot()).and_then(|key| self.slab.remove(key));
+        assert!(removed.is_some());
+    }
+
+    /// The name of a user; nobody's for `None`.
+    pub(crate) fn name_of(&self, id: Option<UserId>) -> UserName<'_> {
+        let user = id.map(|id| self.slab.at(id.slot()));
+        assert!(user.is_none_or(|user| user.is_some()));
+        user.flatten().map_or(UserName::NOBODY, User::name)
+    }
+
+    /// Bytes of slots, names and their table.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.slab.bytes_held() + self.by_name.allocation_size() as u64 + self.text_bytes
+    }
+
+    /// Compares the counts with the places that name users, and recomputes the rest, for an audit.
+    ///
+    /// # Panics
+    /// If one of them is wrong.
+    pub(crate) fn check(&self, places: impl Iterator<Item = UserId>) {
+        let mut holders = alloc::vec![0; self.slab.slot_count() as usize];
+        for id in places {
+            holders[id.slot() as usize] += 1;
+        }
+        for (key, user) in self.slab.iter() {
+            assert!(user.holders == holders[key.index() as usize]);
+            assert!(user.holders > 0 && !user.name().is_nobody());
+        }
+        assert!(holders.iter().filter(|&&count| count > 0).count() == self.slab.len() as usize);
+        assert!(self.by_name.len() == self.slab.len() as usize);
+        assert!(self.slab.iter().map(|(_, user)| user.text_bytes()).sum::<u64>() == self.text_bytes);
+        self.slab.check();
+    }
+}
+
+/// Peers choose names and identifiers, so each part is hashed under the key.
+fn hash(hasher: Keyed, name: UserName<'_>) -> u64 {
+    let of_client = hasher.bytes(name.client_id().as_bytes());
+    hasher.below(name.rules(), name.name().as_bytes()) ^ of_client.rotate_left(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hash::Entropy;
+
+    #[test]
+    fn a_user_is_kept_once_and_as_long_as_a_place_names_it() {
+        let mut users = Users::new(Keyed::new(Entropy(1)));
+        assert_eq!(users.hold_named(UserName::NOBODY), None);
+        let ann = users.hold_named(UserName::new("ann", "", NO_RULES));
+        let names =
+            [("ann", "", 3), ("ann", "a", NO_RULES), ("", "", 3), ("", "a", 3), ("bob", "", NO_RULES)];
+        let others =
+            names.map(|(name, client_id, rules)| users.hold_named(UserName::new(name, client_id, rules)));
+        assert_eq!(users.hold_named(UserName::new("ann", "", NO_RULES)), ann);
+        assert!(others.iter().all(|other| other.is_some() && *other != ann));
+        for (other, (name, client_id, rules)) in others.into_iter().zip(names) {
+            assert_eq!(users.name_of(other), UserName::new(name, client_id, rules));
+        }
+        users.check(others.into_iter().flatten().chain(ann).chain(ann));
+        users.release(ann);
+        assert_eq!(users.name_of(ann).name(), "ann");
+        users.release(ann);
+        for other in others {
+            users.release(other);
+        }
+        users.check(core::iter::empty());
+        assert_eq!(users.text_bytes, 0);
+    }
 }

@@ -100,8 +100,12 @@ fn a_restored_session_keeps_its_subscriptions_whatever_they_cost() {
             retain_handling: 0,
             subscription_identifier: None,
         });
-        let record =
-            SessionRecord { client_id: "kept".into(), expiry: None, subscriptions: subscriptions.collect() };
+        let record = SessionRecord {
+            client_id: "kept".into(),
+            user: None,
+            expiry: None,
+            subscriptions: subscriptions.collect(),
+        };
         shard.engine.restore(shard.now(), &record).unwrap();
         assert_eq!(shard.engine.subscription_count(), filters.len());
         // Past the limit, a filter that changes nothing for the worst walk is still granted.

@@ -71,6 +71,43 @@ fn all_receive_it_in_order_and_the_publisher_is_answered_after_the_last() {
     }
 }
 
+/// A publish that waited for the fan-out does not wait for sessions that have ended as well: only SUBSCRIBE does.
+#[test]
+fn a_publish_goes_on_while_many_sessions_that_have_ended_are_forgotten() {
+    run(tiny(), |shard| {
+        let all = subscribers(shard, "t");
+        let leaving: Vec<Client> = (0..300)
+            .map(|number| {
+                let client = shard.connect(&Hello::v5(&format!("leaving-{number}")));
+                shard.subscribe(client, "left", 0);
+                client
+            })
+            .collect();
+        let [publisher, other, late] = ["p", "o", "l"].map(|id| shard.connect(&Hello::v5(id)));
+        begin(shard, publisher, publish("t", b"1", 1, 1));
+        shard.send(other, &Packet::Publish(publish("elsewhere", b"2", 1, 7)));
+        for client in leaving {
+            shard.hang_up(client);
+        }
+        let left = |shard: &Shard| shard.engine.subscription_count() - COUNT;
+        let acked = (0..1_000).find_map(|_| {
+            shard.tick();
+            // A tick spends its share on what is forgotten; the steps of others resume who waits.
+            shard.send(late, &Packet::PingReq);
+            shard.acked(other, AckKind::PubAck, 7).map(|_| left(shard))
+        });
+        assert!(acked.is_some_and(|left| left > 256), "{acked:?}");
+        shard.take(late);
+        shard.send_subscribe(late, &["late".to_owned()], 1);
+        assert_eq!(shard.take(late), [], "SUBSCRIBE waits");
+        finish(shard);
+        assert_eq!(left(shard), 1);
+        for client in all {
+            assert_eq!(texts(&shard.messages(client)), ["1"]);
+        }
+    });
+}
+
 /// Members come, go, leave their sessions and take them over while a message is on its way.
 #[test]
 fn what_changes_in_the_middle_neither_loses_nor_doubles_a_message() {

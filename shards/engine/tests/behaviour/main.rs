@@ -20,6 +20,7 @@ mod memory;
 mod notices;
 mod operator;
 mod oracle;
+mod owners;
 mod pauses;
 mod pressure;
 mod publish;

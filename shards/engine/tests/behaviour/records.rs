@@ -77,6 +77,7 @@ fn an_exported_session_is_restored_and_receives_messages() {
 fn a_restored_session_ends_after_the_default_interval_unless_its_client_comes_back() {
     let record = |client_id: &str| SessionRecord {
         client_id: client_id.to_owned(),
+        user: None,
         expiry: None,
         subscriptions: vec![SubscriptionRecord {
             topic_filter: "t".to_owned(),
@@ -114,7 +115,7 @@ fn record_of(client_id: &str, expiry: Option<SessionExpiry>) -> SessionRecord {
         retain_handling: 0,
         subscription_identifier: None,
     };
-    SessionRecord { client_id: client_id.to_owned(), expiry, subscriptions: vec![subscription] }
+    SessionRecord { client_id: client_id.to_owned(), user: None, expiry, subscriptions: vec![subscription] }
 }
 
 /// A session that never expires came back with the default interval of an hour, and was gone then.
@@ -247,6 +248,7 @@ fn the_version_of_the_records_grows_with_every_change_of_a_record() {
 fn an_invalid_record_is_named_by_its_filter_and_leaves_nothing() {
     let record = |topic_filter: &str, qos, retain_handling| SessionRecord {
         client_id: "a".to_owned(),
+        user: None,
         expiry: None,
         subscriptions: vec![SubscriptionRecord {
             topic_filter: topic_filter.to_owned(),

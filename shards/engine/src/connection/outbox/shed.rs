@@ -1,7 +1,7 @@
 //! The list of pieces of a slow reader, and taking back what waits in it, whole packet by whole packet.
 //!
 //! Invariants:
-//! - A packet stays if the kernel has begun to take it, if it lies in a lent piece, or if it sets a topic alias, because later packets
+//! - A packet stays if the kernel or a layer above it has begun to take it, if it lies in a lent piece, or if it sets a topic alias, because later packets
 //!   name the alias alone. The rest keeps its order.
 //! - A shared payload stays exactly if the head before it stays, so a walk may begin and end before any piece with a head.
 
@@ -11,7 +11,7 @@ use core::mem;
 use wire::ProtocolVersion;
 use wire::packet::Publish;
 
-use super::{BufferPool, Chunk, Content, Outbox, Sealed, packet_at};
+use super::{BufferPool, Chunk, Content, Outbox, PIECE_BYTES, Sealed, packet_at};
 use crate::base::heap;
 use crate::base::time::Instant;
 
@@ -146,6 +146,15 @@ impl Terms {
 }
 
 impl Outbox {
+    /// Lets a buffer grow by powers of two, so that a whole piece fills its buffer: one that began with the length of a message would
+    /// double past the piece, and a third of what is counted would never be used.
+    pub(super) fn round_capacity(&mut self) {
+        let rounded = self.tail.capacity().next_power_of_two();
+        if rounded <= PIECE_BYTES {
+            self.tail.reserve_exact(rounded - self.tail.len());
+        }
+    }
+
     /// Changes the list of pieces, which begins with the first change, and notes its own bytes.
     pub(super) fn change_sealed(&mut self, pool: &mut BufferPool, change: impl FnOnce(&mut Sealed)) {
         let before = self.list_bytes();
@@ -260,7 +269,8 @@ impl Chunk {
     fn take_back(&mut self, pool: &mut BufferPool, terms: Terms, work: &mut u32) -> bool {
         let Content::Owned(buffer) = &mut self.content else { return self.empty(pool) };
         let (length, capacity) = (buffer.len(), buffer.capacity());
-        let compacted = compact(buffer, self.sent_bytes, terms);
+        let begun_bytes = self.sent_bytes.max(self.begun_bytes as usize);
+        let compacted = compact(buffer, begun_bytes, terms);
         let copied = u32::try_from(length / BYTES_PER_WORK).unwrap_or(u32::MAX);
         *work += compacted.packet_count / PACKETS_PER_WORK + copied;
         assert!(compacted.qos0_count <= self.qos0_count);
@@ -285,8 +295,8 @@ struct Compacted {
     keeps_last: bool,
 }
 
-/// Takes packets out of a piece, of which `sent_bytes` were sent.
-fn compact(buffer: &mut Vec<u8>, sent_bytes: usize, terms: Terms) -> Compacted {
+/// Takes packets out of a piece, of which `begun_bytes` were sent or encrypted.
+fn compact(buffer: &mut Vec<u8>, begun_bytes: usize, terms: Terms) -> Compacted {
     let mut compacted = Compacted { packet_count: 0, qos0_count: 0, keeps_last: true };
     let (mut at, mut kept) = (0, 0);
     while at < buffer.len() {
@@ -296,7 +306,7 @@ fn compact(buffer: &mut Vec<u8>, sent_bytes: usize, terms: Terms) -> Compacted {
         let end = at + packet_bytes;
         let here = end.min(buffer.len());
         compacted.packet_count += 1;
-        compacted.keeps_last = at < sent_bytes || !terms.takes(first_byte, &buffer[at..here]);
+        compacted.keeps_last = at < begun_bytes || !terms.takes(first_byte, &buffer[at..here]);
         if compacted.keeps_last {
             buffer.copy_within(at..here, kept);
             kept += here - at;
@@ -305,7 +315,7 @@ fn compact(buffer: &mut Vec<u8>, sent_bytes: usize, terms: Terms) -> Compacted {
         }
         at = here;
     }
-    assert!(kept >= sent_bytes.min(buffer.len()));
+    assert!(kept >= begun_bytes.min(buffer.len()));
     buffer.truncate(kept);
     compacted
 }
@@ -393,7 +403,7 @@ mod tests {
             };
             let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
             let (mut sent, mut delivered, mut lost, mut published) = (Vec::new(), 0, 0, Vec::new());
-            let mut number = 0;
+            let (mut number, mut begun) = (0, Vec::new());
             for _ in 0..6 {
                 for _ in 0..below(30) {
                     let qos = u8::try_from(below(3)).unwrap();
@@ -418,8 +428,12 @@ mod tests {
                         from_piece = next_piece;
                     }
                 }
-                if let Some(chunk) = lent {
+                if let Some(mut chunk) = lent {
+                    assert!(chunk.as_bytes().starts_with(&begun), "{seed}: what was encrypted comes again");
                     let bytes = below(chunk.as_bytes().len() as u64 + 1);
+                    begun = chunk.as_bytes()[bytes..].to_vec();
+                    begun.truncate(below(begun.len() as u64 + 1));
+                    chunk.hold(bytes + begun.len());
                     sent.extend_from_slice(&chunk.as_bytes()[..bytes]);
                     delivered += outbox.give_back(&mut pool, chunk, bytes);
                 }
@@ -427,6 +441,8 @@ mod tests {
                 pool.check(outbox.memory_bytes() + pool.kept_bytes());
             }
             while let Some(chunk) = outbox.lend() {
+                assert!(chunk.as_bytes().starts_with(&begun), "{seed}: what was encrypted comes again");
+                begun.clear();
                 let bytes = chunk.as_bytes().len();
                 sent.extend_from_slice(chunk.as_bytes());
                 delivered += outbox.give_back(&mut pool, chunk, bytes);
@@ -437,6 +453,20 @@ mod tests {
             assert_eq!(delivered as usize, qos0_count(&arrived), "{seed}");
             assert_eq!((delivered + lost) as usize, qos0_count(&published), "{seed}");
             assert!(arrived.iter().all(|message| published.contains(message)));
+        }
+    }
+
+    #[test]
+    fn a_piece_fills_its_buffer_whatever_the_length_of_its_messages() {
+        for length in [10, 80, 300, 3_000] {
+            let (mut outbox, mut pool) = (Outbox::default(), BufferPool::new(0));
+            for number in 0..u32::try_from(200_000 / length).unwrap() {
+                publish(&mut outbox, &mut pool, number, 0, (length, false));
+            }
+            let pieces = &outbox.sealed.as_ref().unwrap().pieces;
+            assert!(pieces.len() >= 3);
+            assert!(pieces.iter().all(|piece| piece.capacity() as usize == PIECE_BYTES), "{length}");
+            pool.check(outbox.memory_bytes() + pool.kept_bytes());
         }
     }
 

@@ -1,0 +1,179 @@
+//! The users and keys that the methods judge by, read from files and services. A judgement takes one snapshot of them, and a change
+//! replaces the whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+
+use jsonwebtoken::Algorithm;
+use tracing::{error, info, warn};
+
+use super::jwt::{KeySet, KeySetOrigin};
+use super::password::{self, PasswordFile};
+use super::shared::Shared;
+
+/// The users and keys at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    /// Users of `[auth.password]`.
+    pub(super) users: Shared<PasswordFile>,
+    /// Users of `[auth.scram]`.
+    pub(super) scram_users: Shared<PasswordFile>,
+    /// The key sets, in the order of the configuration; one that could not be read yet is empty.
+    pub(super) key_sets: Vec<Shared<KeySet>>,
+}
+
+/// The current snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    current: RwLock<Shared<Snapshot>>,
+}
+
+impl Store {
+    /// The snapshot to judge by.
+    pub(super) fn load(&self) -> Shared<Snapshot> {
+        self.current.read().expect("no thread panics while it holds the lock").clone()
+    }
+
+    /// Changes the snapshot. **Called on:** the main thread at start, then the side thread alone, so no change is lost.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut snapshot = Snapshot::clone(&self.load());
+        change(&mut snapshot);
+        *self.current.write().expect("no thread panics while it holds the lock") = Shared::new(snapshot);
+    }
+}
+
+/// A file that is read again when its content changes. Its content decides and not its time, because Kubernetes replaces files by
+/// links to others.
+#[derive(Debug)]
+struct PolledFile {
+    path: PathBuf,
+    /// The content that was read last, sound or not.
+    content: Option<Vec<u8>>,
+}
+
+impl PolledFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), content: None }
+    }
+
+    /// The content, if it has changed.
+    fn changed(&mut self) -> io::Result<Option<&[u8]>> {
+        if fs::metadata(&self.path)?.len() > password::FILE_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let content = fs::read(&self.path)?;
+        if self.content.as_ref() == Some(&content) {
+            return Ok(None);
+        }
+        warn_of_readers(&self.path);
+        Ok(Some(self.content.insert(content)))
+    }
+}
+
+/// Warns of secrets that every user of the machine can read.
+#[cfg(unix)]
+fn warn_of_readers(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
+        warn!(file = %path.display(), "every user of this machine can read the secrets in this file; `chmod o-r` corrects that");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_of_readers(_: &Path) {}
+
+/// The part of a snapshot that a file gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Users,
+    ScramUsers,
+    /// The key set of this number.
+    Keys(usize),
+}
+
+/// The files of the methods.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    files: Vec<(Part, PolledFile)>,
+    algorithms: Vec<Algorithm>,
+}
+
+impl Files {
+    /// With these files; `key_files` have the numbers of their key sets.
+    pub(super) fn new(
+        users: Option<&Path>,
+        scram_users: Option<&Path>,
+        key_files: &[(usize, PathBuf)],
+        algorithms: &[Algorithm],
+    ) -> Self {
+        let users = users.map(|path| (Part::Users, PolledFile::new(path)));
+        let scram_users = scram_users.map(|path| (Part::ScramUsers, PolledFile::new(path)));
+        let keys = key_files.iter().map(|(number, path)| (Part::Keys(*number), PolledFile::new(path)));
+        Self {
+            files: users.into_iter().chain(scram_users).chain(keys).collect(),
+            algorithms: algorithms.to_vec(),
+        }
+    }
+
+    /// Reads every file that has changed into the store. A file with a fault changes nothing; the faults are returned, each as a
+    /// file and a reason.
+    pub(super) fn read(&mut self, store: &Store) -> Vec<(PathBuf, String)> {
+        let mut faults = Vec::new();
+        for (part, file) in &mut self.files {
+            let path = file.path.clone();
+            let read = match file.changed() {
+                Ok(None) => continue,
+                Ok(Some(content)) => put(*part, content, &self.algorithms, store),
+                Err(error) => Err(error.to_string()),
+            };
+            match read {
+                Ok(count) => info!(file = %path.display(), count, "read the users or keys of authentication"),
+                Err(reason) => faults.push((path, reason)),
+            }
+        }
+        faults
+    }
+
+    /// As [`Files::read`], while the broker runs: a fault is logged, and the last sound content stays in force.
+    pub(super) fn poll(&mut self, store: &Store) {
+        for (file, reason) in self.read(store) {
+            error!(file = %file.display(), %reason, "the file is not taken over, and its last sound content stays in force");
+        }
+    }
+}
+
+/// Puts the content of a file into the store, and returns the number of its users or keys.
+fn put(part: Part, content: &[u8], algorithms: &[Algorithm], store: &Store) -> Result<usize, String> {
+    if let Part::Keys(number) = part {
+        let keys =
+            KeySet::parse(content, KeySetOrigin::File, algorithms).map_err(|fault| fault.to_string())?;
+        let count = keys.len();
+        store.change(|snapshot| snapshot.key_sets[number] = Shared::new(keys));
+        return Ok(count);
+    }
+    let text = str::from_utf8(content).map_err(|_| "the file is not UTF-8".to_owned())?;
+    let users = PasswordFile::parse(text).map_err(|faults| password::sentence(&faults))?;
+    if part == Part::Users {
+        warn_of_weak(&users);
+    }
+    let count = users.users().len();
+    let users = Shared::new(users);
+    store.change(|snapshot| match part {
+        Part::Users => snapshot.users = users,
+        Part::ScramUsers => snapshot.scram_users = users,
+        Part::Keys(_) => unreachable!("the keys returned above"),
+    });
+    Ok(count)
+}
+
+/// Names users whose hashes are weak.
+fn warn_of_weak(users: &PasswordFile) {
+    const NAMED_MAX: usize = 5;
+    let weak: Vec<&str> = users.users().filter(|(_, hash)| hash.is_weak()).map(|(name, _)| name).collect();
+    if !weak.is_empty() {
+        let named = &weak[..weak.len().min(NAMED_MAX)];
+        warn!(count = weak.len(), users = ?named, "passwords have weak hashes; `mqtt-broker user passwd` replaces them");
+    }
+}

@@ -1,0 +1,164 @@
+//! The TLS of each listener, and its change while the broker runs: the files are read once a minute and on a signal, and a changed
+//! content serves the connections that begin afterwards. A fault keeps what was.
+
+use rustls::server::ServerConfig;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use tracing::{info, warn};
+
+use super::files::{Files, warn_of_open_keys};
+use super::server::{Expiry, FileFault, make};
+use super::{Shared, Swapped};
+use crate::config::listener::{ClientCertificate, TlsConfig};
+
+/// A certificate or list that ends sooner is told.
+const WARNED_BEFORE_S: i64 = 7 * 24 * 3_600;
+/// Time between two looks at the files.
+const SECONDS_BETWEEN_LOOKS: u32 = 60;
+/// It is told again after so many looks at the files: once a day.
+const LOOKS_BETWEEN_WARNINGS: u32 = 24 * 60;
+
+/// The TLS of one listener. **Lives on:** every shard, and the control plane.
+#[derive(Debug)]
+pub(crate) struct ListenerTls {
+    name: String,
+    config: TlsConfig,
+    current: Swapped<ServerConfig>,
+}
+
+impl ListenerTls {
+    /// The configuration for a connection that begins.
+    pub(crate) fn current(&self) -> Shared<ServerConfig> {
+        Shared::clone(&self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The settings behind it.
+    pub(crate) fn config(&self) -> &TlsConfig {
+        &self.config
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with(server: ServerConfig) -> Shared<Self> {
+        let current = Swapped::new(Shared::new(server));
+        Shared::new(Self { name: "test".into(), config: TlsConfig::default(), current })
+    }
+
+    /// Whether a client without a certificate is refused.
+    pub(crate) fn requires_certificate(&self) -> bool {
+        self.config.client_certificate == ClientCertificate::Require
+    }
+}
+
+/// A listener as the control plane sees it.
+struct Watched {
+    tls: Shared<ListenerTls>,
+    protocol: &'static [u8],
+    fingerprint: u64,
+    expiries: Vec<Expiry>,
+    /// The fault of the last look, so that it is told once.
+    fault: Option<String>,
+}
+
+/// The files of all listeners. **Lives on:** the control plane.
+#[derive(Default)]
+pub(crate) struct Rotation {
+    watched: Vec<Watched>,
+    seconds: u32,
+    looks: u32,
+}
+
+impl Rotation {
+    /// Begins with the TLS of a listener; `protocol` is the application's protocol.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub(crate) fn begin(
+        &mut self,
+        name: &str,
+        config: &TlsConfig,
+        protocol: &'static [u8],
+    ) -> Result<Shared<ListenerTls>, FileFault> {
+        let files = Files::read(config)?;
+        let made = make(config, &files, protocol)?;
+        warn_of_open_keys(config);
+        let (name, config) = (name.to_owned(), config.clone());
+        let tls = Shared::new(ListenerTls { name, config, current: Swapped::new(made.server) });
+        self.watched.push(Watched {
+            tls: Shared::clone(&tls),
+            protocol,
+            fingerprint: files.fingerprint(),
+            expiries: made.expiries,
+            fault: None,
+        });
+        self.warn_of_expiries();
+        Ok(tls)
+    }
+
+    /// A second has passed: reads all files again once a minute.
+    pub(crate) fn second(&mut self) {
+        self.seconds += 1;
+        if self.seconds.is_multiple_of(SECONDS_BETWEEN_LOOKS) {
+            self.look();
+        }
+    }
+
+    /// Reads all files again. Returns whether one has changed.
+    pub(crate) fn look(&mut self) -> bool {
+        let changed = self.watched.iter_mut().map(Watched::look).fold(false, |one, other| one | other);
+        self.looks += 1;
+        if changed || self.looks.is_multiple_of(LOOKS_BETWEEN_WARNINGS) {
+            self.warn_of_expiries();
+        }
+        changed
+    }
+
+    fn warn_of_expiries(&self) {
+        let now_s = DefaultTimeProvider.current_time().map_or(0, |now| now.as_secs());
+        let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);
+        for watched in &self.watched {
+            for expiry in watched.expiries.iter().filter(|expiry| expiry.at_s - now_s < WARNED_BEFORE_S) {
+                warn!(
+                    listener = watched.tls.name,
+                    file = %expiry.file.display(),
+                    hours = (expiry.at_s - now_s) / 3_600,
+                    "a certificate or list of revoked ones ends soon, or has ended; replace the file"
+                );
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn look(&mut self) -> bool {
+        match self.renew() {
+            Ok(changed) => {
+                self.fault = None;
+                changed
+            }
+            Err(fault) => {
+                let fault = fault.to_string();
+                if self.fault.as_ref() != Some(&fault) {
+                    warn!(listener = self.tls.name, %fault, "TLS goes on with the files as they were");
+                    self.fault = Some(fault);
+                }
+                false
+            }
+        }
+    }
+
+    fn renew(&mut self) -> Result<bool, FileFault> {
+        let files = Files::read(&self.tls.config)?;
+        let fingerprint = files.fingerprint();
+        if fingerprint == self.fingerprint {
+            return Ok(false);
+        }
+        let made = make(&self.tls.config, &files, self.protocol)?;
+        warn_of_open_keys(&self.tls.config);
+        *self.tls.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = made.server;
+        (self.fingerprint, self.expiries) = (fingerprint, made.expiries);
+        info!(
+            listener = self.tls.name,
+            "TLS has new files; they serve the connections that begin from now on"
+        );
+        Ok(true)
+    }
+}
