@@ -77,11 +77,8 @@ pub(crate) fn start(
         ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends).zip(authenticators);
     for (own, (((port, listeners), backend), authenticator)) in (0..shard_count).zip(resources) {
         let limits = limits(config, shard_count);
-        let unjudged_bytes_max = limits.unjudged_bytes_max;
         let mut engine = new_engine(config, limits.clone(), Topology { own, shard_count, key }, clock)?;
-        if let Some(rules) = &shared.rules {
-            let _nothing = engine.step(clock.now(), Event::Rules(Some(rules)), &mut Actions::new());
-        }
+        begin_with_rules(&mut engine, clock, shared.rules.as_ref());
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
@@ -94,7 +91,7 @@ pub(crate) fn start(
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
             listener_layers: shared.layers.clone(),
-            unjudged_bytes_max: usize::try_from(unjudged_bytes_max).unwrap_or(usize::MAX),
+            unjudged_bytes_max: usize::try_from(limits.unjudged_bytes_max).unwrap_or(usize::MAX),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
             doorbells: doorbells.clone(),
@@ -124,6 +121,13 @@ pub(crate) fn start(
     };
     begin_accepting(&shards, session_count, &places);
     Ok(shards)
+}
+
+/// Puts the rules about topics into force, if there are some, before sessions are restored.
+fn begin_with_rules(engine: &mut Engine, clock: Clock, rules: Option<&SharedRules>) {
+    if rules.is_some() {
+        let _nothing = engine.step(clock.now(), Event::Rules(rules), &mut Actions::new());
+    }
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.

@@ -201,7 +201,6 @@ impl Rooms {
         if is_full && known.is_none() {
             return Err(self.refuse(turn, id, connect, Cause::TooManySessions));
         }
-
         let access = Self::access_of(turn, (client_id, connect), grant);
         let access = access.map_err(|cause| self.refuse(turn, id, connect, cause))?;
         let old = known.and_then(|known| self.delivery.sessions.get(known)?.connection());
