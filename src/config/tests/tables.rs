@@ -84,6 +84,7 @@ fn every_table_is_read() {
         file = "passwords"
         [auth.jwt]
         keys = ["jwks.json", "https://id.example.com/jwks"]
+        ca = "ca.pem"
         issuer = "https://id.example.com"
         audience = "mqtt"
         claims = { username = "name" }
