@@ -77,6 +77,8 @@ pub(super) struct Case {
     pub(super) client_id: String,
     pub(super) username: Option<String>,
     pub(super) password: Option<Zeroizing<Vec<u8>>>,
+    /// The user name in its certificate.
+    pub(super) certificate_user: Option<Box<str>>,
     /// When the client's time for CONNECT is over.
     pub(super) deadline: Instant,
     /// Methods that have been asked.
@@ -94,7 +96,18 @@ impl Case {
         password: Option<Zeroizing<Vec<u8>>>,
     ) -> Self {
         let deadline = Instant::from_ms(u64::MAX);
-        Self { asked, listener, peer, client_id, username, password, deadline, asked_count: 0 }
+        let certificate_user = None;
+        Self {
+            asked,
+            listener,
+            peer,
+            client_id,
+            username,
+            password,
+            certificate_user,
+            deadline,
+            asked_count: 0,
+        }
     }
 
     /// The user whose name the client has sent.
@@ -189,8 +202,9 @@ impl Methods {
                     Ok(opinion) => opinion,
                     Err(body) => return self.ask_service(case, body),
                 },
-                // A certificate and an exchange are judged where they are, and CONNECT has neither.
-                AuthMethod::Certificate | AuthMethod::Scram => Opinion::Next,
+                AuthMethod::Certificate => Self::judge_certificate(&case),
+                // An exchange is judged where it is, and CONNECT has none.
+                AuthMethod::Scram => Opinion::Next,
             };
             if opinion != Opinion::Next {
                 return Some(Self::conclude(&case, opinion));
@@ -200,6 +214,14 @@ impl Methods {
         let opinion =
             if listener.anonymous && sent_nothing { Opinion::Allow(Identity::default()) } else { REFUSED };
         Some(Self::conclude(&case, opinion))
+    }
+
+    /// The name in a certificate that TLS has verified is the user's, whatever name CONNECT has.
+    fn judge_certificate(case: &Case) -> Opinion {
+        match &case.certificate_user {
+            Some(user) => Opinion::Allow(Identity { user: Some(user.clone().into()), ..Identity::default() }),
+            None => Opinion::Next,
+        }
     }
 
     /// The answer of an opinion that decides.

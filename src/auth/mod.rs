@@ -73,7 +73,7 @@ impl Authenticator {
 
     /// Judges a step: the answer, or `None` if it comes later through [`Answers`].
     pub(crate) fn judge(&self, asked: Asked, question: Question) -> Option<Answer> {
-        let Question { listener, peer, step } = question;
+        let Question { listener, peer, certificate_user, step } = question;
         match (step, &self.methods) {
             (Step::Exchange { method, data, begins, .. }, _) if method == TEST_METHOD => {
                 let challenge = format!("{}-{}", asked.connection.slot(), asked.connection.generation());
@@ -91,7 +91,8 @@ impl Authenticator {
             }
             (Step::Exchange { .. }, None) => Some(Answer::Failed(ReasonCode::BadAuthenticationMethod)),
             (Step::Basic { client_id, username, password }, Some(methods)) => {
-                methods.judge(Case::new(asked, listener, peer, client_id, username, password))
+                let case = Case::new(asked, listener, peer, client_id, username, password);
+                methods.judge(Case { certificate_user, ..case })
             }
             // No method is configured, so nobody can be known.
             (Step::Basic { .. }, None) => Some(Answer::Failed(ReasonCode::NotAuthorized)),

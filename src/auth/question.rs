@@ -27,6 +27,8 @@ pub(crate) struct Question {
     pub(crate) listener: ListenerNumber,
     /// `None` if the peer was gone before it could be known.
     pub(crate) peer: Option<SocketAddr>,
+    /// The user name in the client's certificate, which TLS has verified; `None` without one.
+    pub(crate) certificate_user: Option<Box<str>>,
     pub(crate) step: Step,
 }
 
@@ -172,7 +174,10 @@ mod tests {
         };
         for step in [basic, exchange] {
             let listener = ListenerNumber::default();
-            let shown = format!("{:?}", Question { listener, peer: None, step: Step::of(&step) });
+            let shown = format!(
+                "{:?}",
+                Question { listener, peer: None, certificate_user: None, step: Step::of(&step) }
+            );
             assert!(shown.contains("\"a\""), "{shown}");
             assert!(!shown.contains("hunter2") && !shown.contains("104"), "{shown}");
         }

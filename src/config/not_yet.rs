@@ -4,6 +4,7 @@
 const NOT_YET: &[(&str, &str)] = &[
     ("listener.proxy_identity", THIS_VERSION),
     ("listener.packet_bytes_max", THIS_VERSION),
+    ("listener.tls.client_id_from", THIS_VERSION),
     ("listener.maximum_qos", THIS_VERSION),
     ("listener.durability", "durability needs a journal, which this version does not have"),
     ("listener.publish_rate", THIS_VERSION),

@@ -6,7 +6,9 @@ use crate::authority::{Authority, Certificate};
 use crate::broker::{directory, listener, start_in, write};
 use crate::client::{Client, Trust};
 use crate::harness::broker::{Broker, Directory, Io};
-use crate::harness::packet::{Connect, Version};
+use crate::harness::packet::{Connect, Publish, Version};
+use crate::harness::peer::Peer;
+use crate::tunnel;
 
 const BOTH: &[&rustls::SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
@@ -123,6 +125,26 @@ fn a_certificate_that_is_required_must_be_there_and_of_the_authority() {
         }
         broker.stop();
     }
+}
+
+/// The name in the certificate counts, whatever the client calls itself in CONNECT.
+#[test]
+fn a_certificate_names_the_user_of_its_client() {
+    let authority = Authority::new("authority");
+    let (directory, config) = with_clients(&authority, "require", "username_from = \"cn\"\n");
+    let config = config.replace("[listener.tls]", "auth = [\"certificate\"]\n[listener.tls]")
+        + "[rules]\nroles = [\"device\"]\n[role.device]\npublish = [\"devices/%u/#\"]\n";
+    let broker = start_in(directory, Io::Auto, &config, &[], 1);
+    for trust in trusts(&authority, &authority.certificate("pump-7", &[], 7)) {
+        let tunnel = tunnel::open(broker.address(), trust);
+        let connect = Connect::new(Version::V5, "client").with_credentials("pump-8", b"");
+        let mut client = Peer::connect(tunnel, &connect);
+        // No subscriber matches.
+        assert_eq!(client.publish(&Publish::new("devices/pump-7/up", 1, b"")), 0x10);
+        assert_eq!(client.publish(&Publish::new("devices/pump-8/up", 1, b"")), 0x87);
+        client.disconnect();
+    }
+    broker.stop();
 }
 
 /// A session that is resumed would skip the certificate, and with it its revocation.

@@ -10,10 +10,12 @@ impl<T: Endpoint> Host<T> {
     /// Has a step judged. `None` if its answer comes later, or if it is over already.
     pub(super) fn judge(&self, engine: &Engine, connection: ConnectionId, step: u64) -> Option<Answer> {
         let owned = Step::of(&engine.authentication_step(connection, step)?);
-        let listener = self.socket(connection)?.listener;
+        let socket = self.socket(connection)?;
+        let listener = socket.listener;
         let peer = self.peers.borrow().address(connection.slot());
         let asked = Asked { shard: self.number, connection, step };
-        let question = Question { listener, peer, step: owned };
+        let certificate_user = socket.endpoint.certificate_user();
+        let question = Question { listener, peer, certificate_user, step: owned };
         debug!(?asked, listener = %question.listener, peer = ?question.peer, step = ?question.step, "to be judged");
         self.authenticator.judge(asked, question)
     }

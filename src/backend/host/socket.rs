@@ -38,6 +38,11 @@ pub(in crate::backend) trait Endpoint: Sized {
     /// ones may wait.
     fn receive_now(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
 
+    /// The user name in the certificate of the client, by the listener's `username_from`; `None` without one.
+    fn certificate_user(&self) -> Option<Box<str>> {
+        None
+    }
+
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
 }

@@ -173,6 +173,10 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
         }
     }
 
+    fn certificate_user(&self) -> Option<Box<str>> {
+        self.layers().and_then(Layered::peer_certificate)?.username
+    }
+
     fn has_unread_bytes(&self) -> bool {
         self.stream.has_unread_bytes()
     }

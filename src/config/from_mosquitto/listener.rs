@@ -23,7 +23,6 @@ pub(super) struct Listener {
     crl: Option<String>,
     requires_certificate: bool,
     username_from: Option<&'static str>,
-    client_id_from: Option<&'static str>,
     keys: Vec<String>,
 }
 
@@ -154,8 +153,7 @@ impl Listener {
             }
             "use_username_as_clientid" if !truth => Answer::Needless("it is the default"),
             "use_username_as_clientid" => {
-                self.client_id_from = Some("username");
-                taken("client_id_from = \"username\" of [listener.tls]")
+                Answer::Lost("client identifiers are not taken from user names in this version".to_owned())
             }
             "tls_version" if value == "tlsv1.2" => Answer::Needless("TLS 1.2 and 1.3 are served"),
             "tls_version" => Answer::Lost("TLS 1.2 and 1.3 are served, no other choice".to_owned()),
@@ -218,9 +216,6 @@ impl Listener {
                     let _ = writeln!(config, "crl = [{}]", quote(crl));
                 }
                 let _ = writeln!(config, "username_from = {}", quote(self.username_from.unwrap_or("none")));
-            }
-            if let Some(origin) = self.client_id_from {
-                let _ = writeln!(config, "client_id_from = {}", quote(origin));
             }
         }
         if let Some(origins) = &self.websocket {
