@@ -14,25 +14,25 @@ const KEYS: &[(&str, &str)] = &[
     ("socket_domain", "bind chooses: \"0.0.0.0\" is IPv4, \"::\" is IPv6"),
     ("protocol", "write [[listener]] with [listener.websocket] for MQTT over WebSocket"),
     ("allow_anonymous", "write anonymous = true or false"),
-    ("password_file", NO_ACCESS_CONTROL),
-    ("acl_file", NO_ACCESS_CONTROL),
-    ("psk_file", NO_ACCESS_CONTROL),
-    ("plugin", NO_ACCESS_CONTROL),
-    ("global_plugin", NO_ACCESS_CONTROL),
-    ("auth_plugin", NO_ACCESS_CONTROL),
+    ("password_file", ACCESS),
+    ("acl_file", ACCESS),
+    ("psk_file", ACCESS),
+    ("plugin", ACCESS),
+    ("global_plugin", ACCESS),
+    ("auth_plugin", ACCESS),
     (
         "per_listener_settings",
         "methods are configured once, and each [[listener]] says by auth which of them it asks; leave it out",
     ),
-    ("cafile", NO_TLS),
-    ("capath", NO_TLS),
-    ("certfile", NO_TLS),
-    ("keyfile", NO_TLS),
-    ("tls_version", NO_TLS),
-    ("ciphers", NO_TLS),
-    ("require_certificate", NO_TLS),
-    ("crlfile", NO_TLS),
-    ("dhparamfile", NO_TLS),
+    ("cafile", TLS),
+    ("capath", TLS),
+    ("certfile", TLS),
+    ("keyfile", TLS),
+    ("tls_version", TLS),
+    ("ciphers", TLS),
+    ("require_certificate", TLS),
+    ("crlfile", TLS),
+    ("dhparamfile", TLS),
     ("persistence", "subscriptions are always kept, in data_dir; messages live in memory"),
     ("persistence_location", "write data_dir = \"DIRECTORY\""),
     ("persistence_file", "the files in data_dir have fixed names; leave it out"),
@@ -72,9 +72,9 @@ const KEYS: &[(&str, &str)] = &[
     ("mount_point", "topics have the same names for all clients; leave it out"),
 ];
 
-const NO_ACCESS_CONTROL: &str =
-    "this version has no authentication and no access control: restrict access with bind and a firewall";
-const NO_TLS: &str = "this version has no TLS: keep bind on loopback and put a TLS proxy in front";
+const ACCESS: &str =
+    "`mqtt-broker config import FILE` writes [auth.password], [rules] and their files from mosquitto's";
+const TLS: &str = "`mqtt-broker config import FILE` writes a table [listener.tls] from mosquitto's listener";
 const NO_BRIDGE: &str = "this broker opens no bridge; let the bridge of the other broker connect to it";
 
 /// Flags of mosquitto and their equivalents, as a sentence without its full stop.

@@ -196,10 +196,10 @@ fn a_key_of_mosquitto_names_ours() {
     };
     check("bind_address", "bind = [");
     check("allow_anonymous", "anonymous = true");
-    check("password_file", "no authentication");
+    check("password_file", "[auth.password]");
     check("persistence_location", "data_dir = ");
     check("max_queued_messages", "queue_messages_max");
-    check("certfile", "no TLS");
+    check("certfile", "[listener.tls]");
 }
 
 #[test]
