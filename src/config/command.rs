@@ -119,7 +119,7 @@ fn aligned(rows: &[(String, &Origin)]) -> String {
 fn import_file(file: &Path, output: Option<&Path>) -> Result<String, StartupError> {
     let refused = |file: &Path, reason: String| StartupError::Import { file: file.to_owned(), reason };
     let input = fs::read_to_string(file).map_err(|error| refused(file, super::reason(&error)))?;
-    let imported = if input.trim_start().starts_with('{') {
+    let imported = if input.trim_start().starts_with(['{', '[']) {
         match serde_json::from_str(&input) {
             Ok(json) if from_mosquitto::is_dynamic_security(&json) => {
                 from_mosquitto::convert_dynamic_security(&json)

@@ -112,7 +112,7 @@ fn a_socket_that_a_service_manager_passes_serves_and_stays_open() {
             "exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=mqtt exec \"$@\"",
             passed.as_raw_fd()
         );
-        let wrapper = ["sh", "-c", &script, "sh"].map(str::to_owned);
+        let wrapper = ["bash", "-c", &script, "bash"].map(str::to_owned);
         let mut command = wrapped_command_in(&directory, &wrapper);
         command.args(["--io", io.possible().flag()]);
         let broker = Broker::spawn(directory, command, 1);

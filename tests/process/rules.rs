@@ -155,7 +155,7 @@ fn a_running_broker_keeps_to_its_rules_and_reads_them_again() {
         let mut device = Peer::connect(address, &Connect::new(Version::V5, "device"));
         broker.directory().write("acl", &acl("other/#"));
         broker.process().signal(Signal::HUP);
-        broker.process().wait_for(0, "the rules", |line| line.contains("rules about topics were read again"));
+        broker.process().wait_for(0, "the rules", |line| line.contains("SIGHUP: the rules about topics"));
         await_reason(&mut device, 0x87);
         // A fault keeps the rules that are in force.
         broker.directory().write("acl", "topic sometimes up/#\n");

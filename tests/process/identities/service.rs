@@ -7,6 +7,7 @@ use super::{login, serve, start, stop_without};
 use crate::harness::broker::Directory;
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
+use crate::harness::time::unix_s;
 
 #[test]
 fn the_service_decides_and_its_errors_let_nobody_in() {
@@ -74,5 +75,21 @@ fn a_service_that_is_silent_is_waited_for_in_bounds() {
     assert_eq!(code, 0);
     peer.disconnect();
     end.set(()).expect("the test ends once");
+    broker.stop();
+}
+
+#[test]
+fn a_client_is_closed_when_its_time_is_over() {
+    let service = serve(|_| {
+        let now = unix_s();
+        ("200 OK".to_owned(), format!("{{\"result\": \"allow\", \"expire_at\": {}}}", now + 2))
+    });
+    let broker = start(
+        Directory::new(),
+        &format!("anonymous = false\n[auth.http]\nurl = \"http://{service}/mqtt\"\n"),
+    );
+    let connect = Connect::new(Version::V5, "client").with_credentials("ann", b"any");
+    let mut peer = Peer::connect(broker.address(), &connect);
+    assert_eq!(peer.await_close(), Some(0xA0));
     broker.stop();
 }
