@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cluster::{await_shards, client_at_home, peer_at_home, shard_of, start, start_in, sum};
-use crate::harness::broker::{Io, address_in};
+use crate::harness::broker::{Broker, Directory, Io, command_in};
 use crate::harness::machine::{descriptor_count, print_notice, resident_bytes};
 use crate::harness::packet::{Connect, Properties, Publish, Version, property, subscribe};
 use crate::harness::peer::Peer;
@@ -40,13 +40,15 @@ pub(crate) fn a_session_lives_on_one_shard_whichever_accepts_the_connection(io: 
     broker.stop();
 }
 
-/// Two addresses, two listeners on each shard: the shard that takes a connection over knows its listener.
+/// The shard that takes a connection over knows its listener.
 pub(crate) fn a_connection_that_is_handed_over_remembers_its_listener(io: Io) {
-    const OTHER: &str = "127.0.0.2";
-    let mut broker = start(io, 2, &["--bind", OTHER, "--log-level", "debug"]);
-    let address_line =
-        broker.process().wait_for(0, "the second address", |line| line.contains("listening on 127.0.0.2:"));
-    let addresses = [broker.address(), address_in(&address_line).expect("the line has the address")];
+    let directory = Directory::new();
+    let listener = |ip: &str| format!("[[listener]]\nbind = [\"{ip}\"]\nport = 0\nname = \"{ip}\"\n");
+    directory.write("config/broker.conf", &(listener("127.0.0.1") + &listener("127.0.0.2")));
+    let mut command = command_in(&directory);
+    command.args(["--io", io.possible().flag(), "--shards", "2", "--log-level", "debug"]);
+    let broker = Broker::spawn(directory, command, 2);
+    let addresses = [broker.addresses()[0], broker.addresses()[1]];
     // The system distributes each connection to one of two shards, and half of the identifiers live on the other. With
     // so many connections at least one is handed over.
     let mut came_by: [Vec<String>; 2] = [Vec::new(), Vec::new()];
