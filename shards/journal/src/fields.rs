@@ -3,6 +3,11 @@
 
 use alloc::vec::Vec;
 
+use crc::{CRC_32_ISCSI, Crc, Table};
+
+/// CRC-32C, sixteen bytes at a time.
+static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
 /// Reads fields one after the other.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
@@ -36,14 +41,14 @@ impl Fields<'_> {
 /// If the block is shorter than its checksum.
 pub(crate) fn seal(block: &mut [u8]) {
     let (checksum, rest) = block.split_first_chunk_mut::<4>().expect("a block begins with its checksum");
-    *checksum = crc32c::crc32c(rest).to_le_bytes();
+    *checksum = CHECKSUM.checksum(rest).to_le_bytes();
 }
 
 /// Whether a block is as [`seal`] left it.
 pub(crate) fn is_sealed(block: &[u8]) -> bool {
     block
         .split_first_chunk::<4>()
-        .is_some_and(|(checksum, rest)| u32::from_le_bytes(*checksum) == crc32c::crc32c(rest))
+        .is_some_and(|(checksum, rest)| u32::from_le_bytes(*checksum) == CHECKSUM.checksum(rest))
 }
 
 /// Appends zeros until the length from `begin` on is a multiple of `alignment`.

@@ -46,6 +46,7 @@
 //! assert_eq!(found, [(8, b"a subscription".to_vec())]);
 //! # Ok::<(), journal::Damage>(())
 //! ```
+#![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;

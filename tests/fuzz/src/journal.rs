@@ -130,7 +130,7 @@ fn change(segments: &mut Segments, which: u8, offset: usize, value: u8, seal: bo
         u32::from_le_bytes([sector[4], sector[5], sector[6], sector[7]]) as usize
     };
     if let Some(covered) = sector.get(4..size_bytes) {
-        let checksum = crc32c::crc32c(covered);
+        let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(covered);
         sector[..4].copy_from_slice(&checksum.to_le_bytes());
     }
 }
