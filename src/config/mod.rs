@@ -182,7 +182,7 @@ impl Effective {
         errors: &mut Vec<ConfigError>,
     ) {
         let setting = &SETTINGS[at];
-        if let Some(reason) = not_yet::reason(setting.key) {
+        if let Some(reason) = not_yet::reason(setting.key).filter(|_| !is_default(setting, given)) {
             errors.push(ConfigError::NotYet { origin, key: setting.key.to_owned(), reason });
         } else if (setting.store)(&mut self.config, given) {
             self.origins[at] = origin;
@@ -279,6 +279,12 @@ pub(crate) fn reason(error: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// Whether a value is the default of its setting, as `config show` prints it.
+fn is_default(setting: &Setting, given: &Given<'_>) -> bool {
+    let (mut config, default) = (Config::default(), Config::default());
+    (setting.store)(&mut config, given) && (setting.render)(&config) == (setting.render)(&default)
 }
 
 fn position(key: &str) -> Option<usize> {

@@ -41,14 +41,15 @@ fn differential() {
 fn engine_packets() {
     let mut counted = Vec::new();
     replay("engine_packets", |input| counted.extend(fuzz::operations::check_alone(input)));
-    check_reach(&counted);
+    check_reach(&counted, &[DropReason::Denied]);
 }
 
 #[test]
 fn engine_mesh() {
     let mut counted = Vec::new();
     replay("engine_mesh", |input| counted.extend(fuzz::operations::check_mesh(input)));
-    check_reach(&counted);
+    // Memory runs short in the inputs of one engine.
+    check_reach(&counted, &[DropReason::Denied, DropReason::Memory]);
     let sum = |of: fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();
     assert!(sum(|counters| counters.messages_forwarded) > 0 && sum(|counters| counters.handed_over) > 0);
 }
@@ -80,11 +81,11 @@ fn journal() {
     assert!(outcomes.iter().all(|&count| count > 0), "whole, shorter, damaged: {outcomes:?}");
 }
 
-/// The inputs of the corpus must reach all of this to be useful as seeds.
-fn check_reach(counted: &[Counters]) {
+/// The inputs of the corpus must reach all of this to be useful as seeds, but for some reasons to drop: the engines of these targets
+/// have no rules.
+fn check_reach(counted: &[Counters], unreached: &[DropReason]) {
     let sum = |of: &dyn Fn(&Counters) -> u64| counted.iter().map(of).sum::<u64>();
-    // The engines of these targets have no rules.
-    for reason in DropReason::ALL.iter().filter(|reason| **reason != DropReason::Denied) {
+    for reason in DropReason::ALL.iter().filter(|reason| !unreached.contains(reason)) {
         assert!(sum(&|counters| counters.dropped[reason.index()]) > 0, "nothing dropped: {reason:?}");
     }
     assert!(sum(&|counters| counters.delivered) > 0);
