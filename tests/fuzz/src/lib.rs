@@ -24,9 +24,7 @@ mod auth;
 #[expect(dead_code, unused_imports, reason = "the broker uses more of it than the checks do")]
 #[path = "../../../src/config/mod.rs"]
 mod config;
-#[expect(dead_code, reason = "its unit tests use more of it than the check does")]
 #[path = "../../../src/net/proxy.rs"]
 mod proxy;
-#[expect(dead_code, reason = "the broker uses more of it than the check does")]
 #[path = "../../../src/net/upgrade.rs"]
 mod upgrade;
