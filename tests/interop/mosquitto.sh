@@ -98,12 +98,12 @@ persistent() {
 
 large() { # version qos
     head -c 1048576 /dev/urandom >"$work/large"
-    mosquitto_sub -h "$host" -p "$port" -V "$1" -t "mosq/$1/large" -q "$2" -C 1 -W 30 -N >"$work/copy" &
+    mosquitto_sub -h "$host" -p "$port" -V "$1" -t "mosq/$1/large/$2" -q "$2" -C 1 -W 30 -N >"$work/copy" &
     local pid=$!
     children+=("$pid")
     # It tells nothing of its subscription when its output is the payload alone: a message is sent until it has ended.
     for _ in $(seq 100); do
-        send -V "$1" -t "mosq/$1/large" -q "$2" -f "$work/large"
+        send -V "$1" -t "mosq/$1/large/$2" -q "$2" -f "$work/large"
         if ! kill -0 "$pid" 2>/dev/null; then break; fi
         sleep 0.1
     done
