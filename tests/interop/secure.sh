@@ -14,7 +14,11 @@ manual=$(realpath "$here/../../deploy/README.md")
 work=$(mktemp -d)
 # shellcheck disable=SC2317  # The trap calls it.
 cleanup() {
-    if [ -s "$work/process" ]; then kill "$(cat "$work/process")" 2>/dev/null || true; fi
+    if [ -s "$work/process" ]; then
+        kill "$(cat "$work/process")" 2>/dev/null || true
+        # It writes its files until it ends.
+        for _ in $(seq 100); do kill -0 "$(cat "$work/process")" 2>/dev/null || break; sleep 0.1; done
+    fi
     rm -rf "$work"
 }
 trap cleanup EXIT
