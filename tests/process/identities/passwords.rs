@@ -128,9 +128,12 @@ fn a_storm_of_slow_hashes_is_bounded_and_refused_clients_come_again() {
     let broker = start(directory, config);
     let address = broker.address();
     let codes: Vec<u8> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..24)
-            .map(|_| scope.spawn(|| login(address, Version::V5, Some("argon2"), Some(b"password"))))
-            .collect();
+        let login = |number: usize| {
+            let client_id = format!("client-{number}");
+            let connect = Connect::new(Version::V5, &client_id).with_credentials("argon2", b"password");
+            Peer::try_connect(address, &connect).1
+        };
+        let clients: Vec<_> = (0..24).map(|number| scope.spawn(move || login(number))).collect();
         clients.into_iter().map(|client| client.join().expect("a client ends")).collect()
     });
     assert!(codes.iter().all(|code| [0, 0x89].contains(code)), "{codes:02x?}");
