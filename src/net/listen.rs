@@ -294,7 +294,7 @@ fn is_missing(error: &io::Error) -> bool {
 fn log_who_can_connect(listeners: &[ListenerConfig]) {
     if listeners.iter().all(|listener| listener.beyond().is_empty()) {
         info!(
-            "only this machine can connect; --bind ADDRESS, or bind = [\"ADDRESS\"] in broker.conf, lets others connect"
+            "only this machine can connect; bind = [\"ADDRESS\"] of a listener in broker.conf, or --bind ADDRESS, lets others connect"
         );
     }
     for listener in listeners {

@@ -5,6 +5,9 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/scenarios.rs"]
+#[macro_use]
+mod scenarios;
 
 mod cluster;
 mod distribution;
@@ -14,47 +17,8 @@ mod pressure;
 mod rivals;
 mod starting;
 
-use harness::broker::Io;
-
-/// Each scenario becomes one test for each driver: `uring::crossing::…`, `epoll::…`, `tokio::…` and `blocking::…`.
-macro_rules! scenarios {
-    ($($module:ident { $($name:ident,)+ })+) => {
-        mod uring {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::Io::Uring);
-                }
-            )+ })+
-        }
-        mod epoll {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::Io::Epoll);
-                }
-            )+ })+
-        }
-        mod tokio {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::Io::Tokio);
-                }
-            )+ })+
-        }
-        mod blocking {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::Io::Blocking);
-                }
-            )+ })+
-        }
-    };
-}
-
 scenarios! {
+    [uring: Uring, epoll: Epoll, tokio: Tokio, blocking: Blocking]
     forwarding {
         every_qos_is_forwarded_in_order_and_once,
         an_oversized_message_is_forwarded_in_order,

@@ -4,6 +4,9 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/scenarios.rs"]
+#[macro_use]
+mod scenarios;
 
 mod authority;
 mod broker;
@@ -15,26 +18,8 @@ mod handshakes;
 mod idle;
 mod tunnel;
 
-/// Each scenario becomes one test for each driver that has layers: `uring::delivery::…`, `epoll::…` and `tokio::…`.
-macro_rules! scenarios {
-    ($($module:ident { $($name:ident,)+ })+) => {
-        scenarios!(@on uring, Uring, $($module { $($name,)+ })+);
-        scenarios!(@on epoll, Epoll, $($module { $($name,)+ })+);
-        scenarios!(@on tokio, Tokio, $($module { $($name,)+ })+);
-    };
-    (@on $driver:ident, $io:ident, $($module:ident { $($name:ident,)+ })+) => {
-        mod $driver {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::harness::broker::Io::$io);
-                }
-            )+ })+
-        }
-    };
-}
-
 scenarios! {
+    [uring: Uring, epoll: Epoll, tokio: Tokio]
     delivery {
         many_small_messages_and_few_large_ones_arrive_in_order,
         messages_cross_shards_in_both_directions,

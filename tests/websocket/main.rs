@@ -5,45 +5,17 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/scenarios.rs"]
+#[macro_use]
+mod scenarios;
 
 mod mqtt;
 mod opening;
 mod proxy;
 mod starting;
 
-use harness::broker::Io;
-
-/// Each scenario becomes one test for each driver: `uring::mqtt::…`, `epoll::…` and `tokio::…`.
-macro_rules! scenarios {
-    ($($module:ident { $($name:ident,)+ })+) => {
-        mod uring {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::Io::Uring);
-                }
-            )+ })+
-        }
-        mod epoll {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::Io::Epoll);
-                }
-            )+ })+
-        }
-        mod tokio {
-            $(mod $module { $(
-                #[test]
-                fn $name() {
-                    crate::$module::$name(crate::Io::Tokio);
-                }
-            )+ })+
-        }
-    };
-}
-
 scenarios! {
+    [uring: Uring, epoll: Epoll, tokio: Tokio]
     mqtt {
         mqtt_6_0_0_1_packets_are_in_binary_frames_and_text_closes,
         mqtt_6_0_0_2_packets_and_frames_need_not_align,

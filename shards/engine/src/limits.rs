@@ -32,7 +32,7 @@ pub enum Redirect {
     Moved,
 }
 
-/// Who may resume, take over or clean a session.
+/// The clients that may resume, take over or clean a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SessionOwner {
     /// The user that it belongs to. One that belongs to no user with a name passes to the first that has one.
@@ -138,10 +138,10 @@ pub struct Limits {
     pub server_reference: Box<str>,
     /// Whether new clients are sent to that server.
     pub redirect: Redirect,
-    /// What differs from listener to listener, by the number that [`crate::Engine::accept`] is told. A listener that is not in the
+    /// The limits of each listener, by the number that [`crate::Engine::accept`] is told. A listener that is not in the
     /// list has nothing of its own.
     pub listeners: Vec<ListenerLimits>,
-    /// Who may resume, take over or clean a session; another one is refused with 0x85.
+    /// The clients that may resume, take over or clean a session; another one is refused with 0x85.
     pub session_owner: SessionOwner,
     /// Methods of enhanced authentication that the host knows; any other is refused with 0x8C.
     pub authentication_methods: Vec<Box<str>>,

@@ -1,4 +1,4 @@
-//! What a log says after a crash: the records of its segments, up to the first commit that is not whole.
+//! The reading of a log after a crash: the records of its segments, up to the first commit that is not whole.
 //!
 //! Invariants: records come in the order in which they were appended, and each is whole. The end of the log is **torn** where
 //! a commit is missing that was never durable, as far as the log itself knows. It is **damaged** where one is missing that was.

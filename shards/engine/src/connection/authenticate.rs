@@ -86,7 +86,7 @@ pub enum Verdict<'a> {
     Success {
         /// It is sent this last. Nothing without a method.
         data: &'a [u8],
-        /// Who it is, and what it may.
+        /// The user that it is, and the roles that it has.
         grant: &'a UserGrant<'a>,
     },
     /// The client is not: it is sent the reason and closed. A reason that CONNACK, or DISCONNECT of an open connection, does not

@@ -341,7 +341,7 @@ pub(crate) struct Connections {
     gate: AckGate,
     /// Connections that are not read for lack of room in a lane; each at most once.
     starved: VecDeque<ConnectionId>,
-    /// Those whose next packet is a SUBSCRIBE, and which were passed over while many ended sessions are not forgotten.
+    /// Connections whose next packet is a SUBSCRIBE, and which were passed over while many ended sessions are not forgotten.
     starved_subscribes: VecDeque<ConnectionId>,
     /// The connection that is not read in this step any more, because the step has done its share of work.
     spent: Option<ConnectionId>,

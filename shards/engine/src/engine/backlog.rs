@@ -162,7 +162,7 @@ pub(super) struct Backlog {
     message_bytes: u64,
     /// Items of data lanes, each with its source. At most a few, because the host asks before it takes one from a lane.
     inbound: VecDeque<(u16, Inbound)>,
-    /// What the lists come to. It is computed with each change, because each packet and each step asks for it.
+    /// The sum of the lists. It is computed with each change, because each packet and each step asks for it.
     state: State,
 }
 

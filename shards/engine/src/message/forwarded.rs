@@ -55,7 +55,7 @@ impl<'a> PublisherName<'a> {
         self.client
     }
 
-    /// Its user, who has to be allowed to publish as long as the message is retained.
+    /// Its user.
     pub(crate) fn user(self) -> UserName<'a> {
         self.user
     }

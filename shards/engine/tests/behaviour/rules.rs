@@ -301,7 +301,7 @@ fn nothing_is_delivered_under_the_rules_before() {
             let counters = shard.engine.counters();
             assert_eq!(counters.dropped[DropReason::Denied.index()], 2);
             assert_eq!(counters.reads_denied, 6);
-            // What the rules give back is delivered again: the subscriptions are still there.
+            // Topics that the rules give back are delivered again: the subscriptions are still there.
             shard.change_rules(Some(&before));
             shard.publish(publisher, "lost", b"again", 1);
             assert_eq!(shard.texts(online), ["again"]);
