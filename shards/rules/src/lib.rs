@@ -27,6 +27,7 @@
 //! ```
 
 #![no_std]
+#![forbid(unsafe_code)]
 #![expect(clippy::similar_names, reason = "rules and roles are the words of the field")]
 
 extern crate alloc;

@@ -25,7 +25,7 @@ fn the_header_check_sees_a_missing_header() {
 
 #[test]
 fn shards_never_reach_for_std() {
-    for name in ["wire", "rules", "engine", "journal", "websocket"] {
+    for name in ["wire", "rules", "engine", "journal", "ring", "websocket"] {
         let folder = format!("shards/{name}/src");
         if !root().join(&folder).is_dir() {
             continue;
@@ -34,9 +34,12 @@ fn shards_never_reach_for_std() {
         let top =
             files.iter().find(|source| source.path.ends_with("src/lib.rs")).expect("a crate has a root");
         assert!(top.text.contains("#![no_std]"), "{}: a clock or a socket must be a compile error", top.path);
+        assert!(top.text.contains("#![forbid(unsafe_code)]"), "{}: a shard's crate needs none", top.path);
         for source in &files {
-            let reaches = code_lines(&source.text).find(|line| line.contains("extern crate std"));
-            assert_eq!(reaches, None, "{}: `extern crate std` undoes no_std", source.path);
+            for undoes in ["extern crate std", "use std::", "cfg_attr(not(test), no_std)"] {
+                let reaches = code_lines(&source.text).find(|line| line.contains(undoes));
+                assert_eq!(reaches, None, "{}: `{undoes}` undoes no_std", source.path);
+            }
         }
     }
 }

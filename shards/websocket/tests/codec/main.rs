@@ -6,7 +6,6 @@
 
 mod client;
 mod memory;
-mod purity;
 mod receiving;
 mod refusals;
 mod sending;

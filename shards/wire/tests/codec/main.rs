@@ -5,7 +5,6 @@
 
 mod layout;
 mod properties;
-mod purity;
 mod reasons;
 mod recipe;
 mod refusals;
