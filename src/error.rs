@@ -55,7 +55,7 @@ pub(crate) enum StartupError {
     Argument {
         /// The argument.
         text: String,
-        /// What it must be.
+        /// The thing that it must be.
         kind: &'static str,
     },
     /// A question was answered with a refusal, which was printed.

@@ -24,7 +24,7 @@ pub(super) struct HashWork {
     pub(super) stored: Option<StoredHash>,
     /// The costliest hash of the file.
     pub(super) costliest: StoredHash,
-    /// What the judgement is remembered by.
+    /// The key under which the judgement is remembered.
     pub(super) recollection: Recollection,
 }
 

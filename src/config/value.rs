@@ -304,7 +304,7 @@ pub(crate) enum ConnectionLines {
 /// Whether clients may be let in without a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Anonymous {
-    /// Those of this machine may.
+    /// Clients of this machine may.
     #[default]
     Auto,
     /// All may.

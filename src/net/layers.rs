@@ -73,7 +73,7 @@ pub(crate) struct ListenerLayers {
 }
 
 impl ListenerLayers {
-    /// Those of all listeners, whose files `rotation` watches from now on.
+    /// The layers of all listeners, whose files `rotation` watches from now on.
     ///
     /// # Errors
     /// The first listener with a layer that the backend does not have, or with a file that cannot be used.
@@ -94,7 +94,7 @@ impl ListenerLayers {
         Ok(Self { tls: tls.collect::<Result<_, _>>()?, front })
     }
 
-    /// Those of a connection from which nothing was received; `None` for a plain one.
+    /// The layers of a connection from which nothing was received; `None` for a plain one.
     pub(crate) fn begin(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<Layers> {
         let number = listener.index();
         let tls = self.tls.get(number).and_then(Option::as_ref);
@@ -207,7 +207,7 @@ impl Layers {
     /// Receives once by `receive`, which is given a buffer, and appends what the peer says to `plain`.
     ///
     /// # Errors
-    /// Those of `receive`, where 0 bytes are `UnexpectedEof`; `InvalidData` if the peer breaks the rules of a layer. There may be
+    /// The errors of `receive`, where 0 bytes are `UnexpectedEof`; `InvalidData` if the peer breaks the rules of a layer. There may be
     /// something to send in any case.
     pub(crate) fn receive(
         &mut self,
@@ -295,7 +295,7 @@ impl Layers {
     /// Sends as many of `bytes` as the kernel takes through `socket`. Returns those of which it has all that they became.
     ///
     /// # Errors
-    /// Those of `socket`, if no byte is to be told as sent.
+    /// The errors of `socket`, if no byte is to be told as sent.
     pub(crate) fn send(
         &mut self,
         scratch: &Scratch,
@@ -392,7 +392,7 @@ impl Layers {
     /// Sends what waits for the kernel. Returns whether it has everything.
     ///
     /// # Errors
-    /// Those of `socket`.
+    /// The errors of `socket`.
     pub(crate) fn flush(&mut self, socket: impl Fn(&[u8]) -> io::Result<usize>) -> io::Result<bool> {
         loop {
             if !self.pending.flush_own(&socket)? {

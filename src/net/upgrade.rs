@@ -1,7 +1,7 @@
 //! The opening handshake of a WebSocket (RFC 6455, section 4.2): a request's head, in any pieces, to the answer 101 or to one
 //! refusal with its status. Pure: bytes in, bytes out.
 //! Invariants: No more than `HEAD_BYTES_MAX` are kept, and the head is parsed once, when its end has come, so a peer that sends byte
-//! by byte costs no more. Whatever two servers might read differently is refused: a body, bytes behind the head, a bare line
+//! by byte costs no more. A head that two servers might read differently is refused: a body, bytes behind the head, a bare line
 //! feed, and a repeated field that decides something.
 
 use std::fmt;
@@ -19,7 +19,7 @@ const METHOD: &[u8] = b"GET ";
 /// The subprotocols, the preferred one first. `mqttv3.1` is what clients of MQTT 3.1 in browsers ask for.
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
-/// What a listener accepts.
+/// The requests that a listener accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'a> {
     /// The target of the request, compared as a whole.

@@ -1,4 +1,4 @@
-# What the interop scripts share: where things are installed, installing a Debian package, counting checks, and what checks await and compare. Sourced, not run.
+# The parts that the interop scripts share: where things are installed, installing a Debian package, counting checks, and what checks await and compare. Sourced, not run.
 # shellcheck shell=bash
 
 # Environments, modules and programs of the clients, kept from run to run beside what cargo builds.

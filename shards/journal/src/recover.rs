@@ -18,14 +18,14 @@ pub struct Damage {
     pub segment: u64,
     /// Where in it, in bytes.
     pub offset: u64,
-    /// What is wrong there.
+    /// The fault there.
     pub kind: DamageKind,
 }
 
 /// A way in which a log is not as it was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DamageKind {
-    /// A commit that was durable is not there, or not whole. What follows it may depend on it.
+    /// A commit that was durable is not there, or not whole. Later ones may depend on it.
     Commit,
     /// The segment before this one is not there.
     Segment,

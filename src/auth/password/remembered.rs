@@ -1,5 +1,5 @@
 //! Passwords that were judged lately, so that a client that returns costs no slow hash.
-//! What is kept is an HMAC under a key of this process, over user, password and stored hash: nothing can be tried against it, and a
+//! It keeps an HMAC under a key of this process, over user, password and stored hash: nothing can be tried against it, and a
 //! password that was changed is forgotten with its hash.
 //! Bound: [`RIGHT_MAX`] right ones and [`WRONG_MAX`] wrong ones; the oldest makes room.
 

@@ -28,7 +28,7 @@ pub(super) struct Imported {
 /// The name of the password file that an import writes beside the configuration.
 pub(super) const PASSWORDS: &str = "passwords";
 
-/// What became of a line.
+/// The answer to a line.
 enum Answer {
     /// It is this in our file.
     Taken(String),

@@ -81,7 +81,7 @@ pub(super) struct Understood {
 }
 
 impl FrontRules {
-    /// Those of a listener; `None` if its connections begin with MQTT, or TLS alone.
+    /// The rules of a listener; `None` if its connections begin with MQTT, or TLS alone.
     pub(crate) fn of(listener: &ListenerConfig) -> Option<Shared<Self>> {
         let requires_proxy = listener.proxy_protocol == ProxyProtocol::Require;
         let websocket = listener.websocket.as_ref().map(|settings| WebSocketRules {

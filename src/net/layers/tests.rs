@@ -113,7 +113,7 @@ impl Pair {
         said
     }
 
-    /// What the server has to say itself.
+    /// The bytes that the server sends of its own.
     fn own(&mut self) -> Vec<u8> {
         let own = RefCell::new(Vec::new());
         let is_done = self.server.flush(|bytes| {

@@ -33,7 +33,7 @@ const _: () = assert!(KEPT_BYTES_MAX >= RECORD_BYTES_MAX);
 pub(crate) struct Tls {
     listener: Shared<ListenerTls>,
     session: Session,
-    /// Received bytes that are no whole record, or no whole message of the handshake. Those of a message are decrypted, as rustls
+    /// Received bytes that are no whole record, or no whole message of the handshake. The bytes of a message are decrypted, as rustls
     /// left them.
     kept: Vec<u8>,
     has_said_goodbye: bool,
@@ -83,7 +83,7 @@ impl From<rustls::Error> for TlsFault {
     }
 }
 
-/// What came out of received bytes.
+/// The result of received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Opened {
     /// More may come.

@@ -122,7 +122,7 @@ impl Writer {
             position: log.position,
             marks: VecDeque::new(),
             next_sequence: log.next_sequence,
-            // What was recovered is made durable before anything is written.
+            // Everything that was recovered is made durable before anything is written.
             synced_below: log.next_sequence,
             flights: VecDeque::new(),
             rests: VecDeque::new(),
