@@ -20,6 +20,11 @@ impl<T: Endpoint> Host<T> {
         self.authenticator.judge(asked, question)
     }
 
+    /// Notes the method of an answer that is passed on next.
+    pub(super) fn note_verdict(&self, connection: ConnectionId, answer: &Answer) {
+        self.verdicts.borrow_mut().extend(answer.method().map(|method| (connection, method)));
+    }
+
     /// Whether no late answer has come.
     pub(in crate::backend) fn has_no_answers(&self) -> bool {
         self.authenticator.late_answers().is_empty()
@@ -28,6 +33,7 @@ impl<T: Endpoint> Host<T> {
     /// Passes the late answers on that have come.
     pub(in crate::backend) fn take_answers(&self) {
         for (Asked { connection, step, .. }, answer) in self.authenticator.late_answers().take() {
+            self.note_verdict(connection, &answer);
             answer.pass(self.clock.now(), |verdict| {
                 let _nothing = self.step(Event::Authenticated { connection, step, verdict });
             });
