@@ -171,7 +171,8 @@ fn a_name_that_is_known_before_connect_comes_before_the_user_name() {
             let AuthenticationStep::Basic { client_id, .. } = asked else { panic!("{asked:?}") };
             assert_eq!(client_id, "meter-7", "the verdict is about the identifier that the client is given");
             // The verdict never renames: it can only demand.
-            let grant = UserGrant { client_id_must_be: Some("meter-7"), ..UserGrant::NOBODY };
+            let must_be = Some("meter-7");
+            let grant = UserGrant { user: must_be, client_id_must_be: must_be, ..UserGrant::NOBODY };
             judge(shard, Verdict::Success { data: b"", grant: &grant });
             let (reason, fields) = connack(shard, client);
             assert_eq!((reason, fields.assigned.as_deref()), (0, Some("meter-7")));
@@ -183,6 +184,20 @@ fn a_name_that_is_known_before_connect_comes_before_the_user_name() {
             assert!(shard.asked.is_empty() && !shard.is_closed(client));
         });
     }
+}
+
+#[test]
+fn a_user_of_another_name_than_the_one_in_connect_is_refused() {
+    let source = ClientIdSource::UserName;
+    let own = ListenerLimits { judged: true, client_id_source: source, ..ListenerLimits::default() };
+    run(limits(own), |shard| {
+        for (user, reason) in [(Some("ann"), 0), (Some("eve"), 0x85), (None, 0x85)] {
+            let client = shard.dial_on(OWN, &Hello::v5("").credentials("ann", b"a token of another user"));
+            let grant = UserGrant { user, ..UserGrant::NOBODY };
+            judge(shard, Verdict::Success { data: b"", grant: &grant });
+            assert_eq!(connack(shard, client).0, reason, "{user:?}");
+        }
+    });
 }
 
 #[test]
