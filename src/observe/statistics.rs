@@ -108,6 +108,8 @@ shard_totals! {
     wills_forbidden,
     /// Messages that a session subscribes to and may not read.
     reads_denied,
+    /// Retained messages that matched a subscription, and that their source may not publish any more.
+    retained_unread,
     /// Nodes of the topic tree that publishes visited.
     topic_nodes_visited,
     /// Publishes that visited at least 512 of them.

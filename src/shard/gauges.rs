@@ -84,6 +84,7 @@ impl Gauges {
             subscriptions_forbidden: counters.subscriptions_forbidden,
             wills_forbidden: counters.wills_forbidden,
             reads_denied: counters.reads_denied,
+            retained_unread: counters.retained_unread,
             topic_nodes_visited: counters.topic_nodes_visited,
             long_matches: counters.long_matches,
             filters_refused: counters.filters_refused,

@@ -12,8 +12,9 @@ impl Rooms {
         let will = self.delivery.sessions.take_will(id);
         assert!(will.is_some());
         if let Some(will) = will.filter(|will| self.may_publish_will(turn, id, will)) {
-            let user = self.delivery.sessions.user_of(id);
+            let user = self.delivery.sessions.hold_source(turn, id);
             self.publish_message_of(turn, &will, user);
+            self.delivery.sessions.users_mut().release(user);
         }
     }
 

@@ -7,12 +7,14 @@
 //!   last. A serial is never given to a second topic.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 
 use rules::{Coverage, Names};
 use wire::TopicFilter;
 
 use super::Session;
 use crate::base::heap;
+use crate::message::user_name::UserName;
 use crate::rules_in_force::{RulesInForce, Standing};
 use crate::turn::Turn;
 
@@ -96,6 +98,16 @@ impl Session {
     /// Whether its messages are looked at from now on.
     pub(crate) fn set_checked(&mut self, is_checked: bool) {
         self.is_checked = is_checked;
+    }
+
+    /// The source of the retained messages that it publishes now; `None` without rules, or for a client without a user.
+    pub(crate) fn source(&self, turn: &Turn<'_>) -> Option<String> {
+        let (in_force, names) = (turn.rules()?, self.names());
+        // A name that could be taken for several parts is of nobody that rules know.
+        let is_plain =
+            !names.user.is_empty() && !names.user.contains('\0') && !names.client_id.contains('\0');
+        let standing = self.standing(in_force).filter(|_| is_plain)?;
+        Some(UserName::source(names.user, names.client_id, in_force.claimed_by(standing)))
     }
 
     /// Its standing becomes one before the rules in force.

@@ -35,6 +35,7 @@ mod sessions;
 mod shared;
 mod shedding;
 mod slices;
+mod sources;
 mod subscriptions;
 mod sys;
 mod timeouts;
