@@ -1,4 +1,4 @@
-//! The task of a connection whose layers are not open: it receives as `receive` does, but a handshake of TLS waits for a permit.
+//! The task of a connection whose layers are not open: it receives as `receive` does, but a handshake of TLS waits at the turnstile.
 
 use std::io;
 use std::rc::Rc;
@@ -21,11 +21,11 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
     let opening = shard.openings.begin(socket.id);
     loop {
         if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
-            return shard.host.close(&socket, socket.ended_by(lost_by(&refused)));
+            return receive::leave(&shard, socket, lost_by(&refused));
         }
         let received = if needs_permit() {
-            shard.handshakes.permit().await;
-            shard.handshakes.measure(|| shard.receive(&socket))
+            shard.turnstile.permit().await;
+            shard.turnstile.measure(|| shard.receive(&socket))
         } else {
             shard.receive(&socket)
         };
