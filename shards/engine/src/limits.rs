@@ -42,11 +42,36 @@ pub enum SessionOwner {
     ClientId,
 }
 
+/// The answer to a client that publishes faster than it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnRate {
+    /// Its connection is not read until it may publish again.
+    #[default]
+    Pause,
+    /// It is closed with 0x96.
+    Disconnect,
+}
+
+/// The rates at which one client may publish. A packet that is longer than a burst may come, and is paid afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rates {
+    /// PUBLISH packets a second; 0: no limit.
+    pub messages: u32,
+    /// Bytes of PUBLISH packets a second; 0: no limit.
+    pub bytes: u32,
+    /// Seconds of these that may come at once.
+    pub burst_s: u16,
+    /// The answer to more.
+    pub on_rate: OnRate,
+}
+
 /// The part of the bounds that belongs to one listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ListenerLimits {
     /// Whether the host judges the CONNECT of each client that names no method of authentication.
     pub judged: bool,
+    /// The rates at which each of its clients may publish; `None`: as fast as it can.
+    pub rates: Option<Rates>,
 }
 
 /// The engine's bounds. [`Limits::default`] is what the product ships with.
@@ -162,6 +187,13 @@ impl Limits {
     /// Whether the host judges the clients of a listener.
     pub(crate) fn is_judged(&self, listener: u16) -> bool {
         self.listeners.get(usize::from(listener)).is_some_and(|listener| listener.judged)
+    }
+}
+
+impl Limits {
+    /// The rates of the clients of a listener, if they are limited.
+    pub(crate) fn rates(&self, listener: u16) -> Option<&Rates> {
+        self.listeners.get(usize::from(listener))?.rates.as_ref()
     }
 }
 

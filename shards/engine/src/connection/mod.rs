@@ -9,6 +9,7 @@ mod aliases;
 pub(crate) mod arrival;
 mod audit;
 pub(crate) mod authenticate;
+mod barriers;
 pub(crate) mod bounded_write;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
@@ -18,6 +19,8 @@ mod grant_timers;
 mod hand_over;
 mod lifetime;
 mod memory;
+pub(crate) mod meter;
+mod metering;
 pub(crate) mod outbox;
 mod outbox_place;
 mod phase;
@@ -52,7 +55,9 @@ use crate::turn::Turn;
 use ack_gate::AckGate;
 use arrival::Arrival;
 use authenticate::Authentication;
+use barriers::Barriers;
 use grant_timers::GrantTimers;
+use meter::Meters;
 use outbox::{BufferPool, Chunk, Lend};
 use outbox_place::{OutboxPlace, SpareOutboxes};
 use topic_alias::Aliases;
@@ -79,10 +84,8 @@ pub(crate) struct Connection {
     flush_asked: bool,
     /// Bytes were left unconsumed; the host waits for `Resume`.
     paused: bool,
-    /// It waits in one of the lists of connections that are not read for lack of room in a lane or of memory.
-    starved: bool,
-    /// A packet of it is under way, and no other is taken until that one is done.
-    held: bool,
+    /// Whether its next packet is simply taken.
+    barriers: Barriers,
     /// The type of the packet that arrives.
     arriving: Option<PacketType>,
     /// Bytes of the last receive were not consumed, and the host has not offered all of them again.
@@ -143,8 +146,7 @@ impl Connection {
             version: ProtocolVersion::V3_1_1,
             flush_asked: false,
             paused: false,
-            starved: false,
-            held: false,
+            barriers: Barriers::default(),
             arriving: None,
             has_leftover: false,
             peeking: false,
@@ -258,7 +260,7 @@ impl Connection {
 
     /// Whether it may be sent retained messages: clients may take one before SUBACK, and yet it surprises some.
     pub(crate) fn may_replay(&self, limits: &Limits) -> bool {
-        let is_answered = self.awaiting_interest_count == 0 && !self.held;
+        let is_answered = self.awaiting_interest_count == 0 && !self.barriers.is_held();
         self.is_open() && is_answered && self.is_outbox_half_empty(limits)
     }
 
@@ -359,6 +361,7 @@ pub(crate) struct Connections {
     partial_packet_bytes: u64,
     unjudged: UnjudgedBytes,
     grant_timers: GrantTimers,
+    meters: Meters,
     alias_in_bytes: u64,
     alias_out_bytes: u64,
 }
@@ -387,6 +390,7 @@ impl Connections {
             partial_packet_bytes: 0,
             unjudged: UnjudgedBytes::default(),
             grant_timers: GrantTimers::default(),
+            meters: Meters::default(),
             alias_in_bytes: 0,
             alias_out_bytes: 0,
         }
