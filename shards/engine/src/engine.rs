@@ -212,6 +212,12 @@ impl Engine {
         rooms.delivery.connections.accept(&mut turn, admission, arrival, listener)
     }
 
+    /// Tells the name of a client that is known before its CONNECT, from its certificate or a proxy: see
+    /// [`crate::ClientIdSource`]. A connection that has sent its CONNECT is left alone.
+    pub fn identify(&mut self, id: ConnectionId, name: &str) {
+        self.rooms.delivery.connections.identify(&self.limits, id, name);
+    }
+
     /// Takes in an event, and appends to `actions` what is to be done about it.
     ///
     /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops

@@ -14,7 +14,7 @@ impl<T: Endpoint> Host<T> {
         let listener = socket.listener;
         let peer = self.peers.borrow().address(connection.slot());
         let asked = Asked { shard: self.number, connection, step };
-        let certificate_user = socket.endpoint.certificate_user();
+        let certificate_user = self.certificate_of(&socket).and_then(|certificate| certificate.username);
         let question = Question { listener, peer, certificate_user, step: owned };
         debug!(?asked, listener = %question.listener, peer = ?question.peer, step = ?question.step, "to be judged");
         self.authenticator.judge(asked, question)

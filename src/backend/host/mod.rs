@@ -4,6 +4,7 @@
 
 mod answers;
 mod export;
+mod identities;
 mod judging;
 mod lanes;
 mod linger;
@@ -39,6 +40,7 @@ use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
 
 use export::Export;
+pub(crate) use identities::ClientIds;
 use lanes::Lanes;
 pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
@@ -76,6 +78,7 @@ pub(super) struct Host<T> {
     authenticator: Authenticator,
     /// The verdicts of this step and the methods that gave them, for the log.
     verdicts: RefCell<Vec<(ConnectionId, &'static str)>>,
+    client_ids: ClientIds,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
@@ -97,6 +100,8 @@ pub(super) struct Departed {
     pub(super) permit: Permit,
     /// `None` if it has no address.
     pub(super) peer: Option<SocketAddr>,
+    /// The name that a proxy gave to the client.
+    pub(super) name: Option<Box<str>>,
 }
 
 impl<T: Endpoint> Host<T> {
@@ -119,6 +124,7 @@ impl<T: Endpoint> Host<T> {
             lanes: Lanes::new(parts.port, parts.doorbells),
             authenticator: parts.authenticator,
             verdicts: RefCell::default(),
+            client_ids: parts.client_ids,
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
@@ -218,8 +224,8 @@ impl<T: Endpoint> Host<T> {
 
     /// Receives once from the connection that a CONNECT takes over. That CONNECT came over a lane and can be faster than the
     /// last bytes of the old connection, which a client may have ended by DISCONNECT just before.
-    pub(super) fn receive_from_rival(&self, connect: &[u8], buffer: &mut Vec<u8>) {
-        let rival = self.engine.borrow().rival(connect);
+    pub(super) fn receive_from_rival(&self, newer: ConnectionId, connect: &[u8], buffer: &mut Vec<u8>) {
+        let rival = self.engine.borrow().rival(newer, connect);
         let Some(socket) = rival.and_then(|rival| self.socket(rival)) else { return };
         if let Ok(length @ 1..) = socket.endpoint.receive_now(buffer) {
             // The rest would be given up with the connection in any case.
@@ -265,8 +271,8 @@ impl<T: Endpoint> Host<T> {
         socket
     }
 
-    /// A trusted proxy has named the client behind it.
-    pub(super) fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
+    /// A trusted proxy has named the address of the client behind it.
+    fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
         let connection = socket.id.slot();
         debug!(shard = self.number, connection, %peer, "the proxy names the client");
         self.peers.borrow_mut().change(connection, peer);
@@ -307,9 +313,10 @@ impl<T: Endpoint> Host<T> {
         bytes.extend_from_slice(rest);
         let (connection, listener) = (socket.id.slot(), socket.listener);
         let peer = self.peers.borrow().address(connection);
+        let name = self.peers.borrow().name(connection).map(Into::into);
         self.forget(socket);
         debug!(shard = self.number, connection, %listener, ?peer, home, "handed over");
-        Some(Departed { bytes, permit: Permit { admission: socket.admission, arrival }, peer })
+        Some(Departed { bytes, permit: Permit { admission: socket.admission, arrival }, peer, name })
     }
 
     /// Runs the timers of the engine if they are due, after everything that was received in this turn. Timers of a

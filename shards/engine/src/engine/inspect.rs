@@ -7,8 +7,8 @@ use wire::packet::Connect;
 
 use super::{Engine, Rooms};
 use crate::base::ids::ConnectionId;
-use crate::connection::Connection;
 use crate::connection::arrival::Arrival;
+use crate::connection::{Connection, Phase};
 use crate::counters::Counters;
 use crate::memory::{Elsewhere, MemoryLevel, MemoryReport, MemoryUse};
 
@@ -118,16 +118,25 @@ impl Engine {
     }
 
     /// The connection that a CONNECT would take over. Its host receives once from its socket first, so that no DISCONNECT or message
-    /// that was sent before is overtaken on the way between two shards. `bytes` begin with the whole CONNECT. `None` if there
-    /// is none, or if bytes of it wait for credit.
+    /// that was sent before is overtaken on the way between two shards. `bytes` of the connection `id` begin with the whole
+    /// CONNECT. `None` if there is none, or if bytes of it wait for credit.
     #[must_use]
-    pub fn rival(&self, bytes: &[u8]) -> Option<ConnectionId> {
+    pub fn rival(&self, id: ConnectionId, bytes: &[u8]) -> Option<ConnectionId> {
         let mut assembler = Assembler::new();
         let frame = assembler.next(&mut &bytes[..], self.limits.packet_bytes_max).ok()??;
-        let connection = self.connection_of(Connect::decode(frame.body).ok()?.client_id)?;
-        let takes_bytes =
-            self.rooms.delivery.connections.get(connection).is_some_and(Connection::takes_bytes);
+        let connect = Connect::decode(frame.body).ok()?;
+        let connections = &self.rooms.delivery.connections;
+        let given = connections.given_client_id(&self.limits, id, &connect).ok()?;
+        let connection = self.connection_of(given.as_deref().unwrap_or(connect.client_id))?;
+        let takes_bytes = connections.get(connection).is_some_and(Connection::takes_bytes);
         takes_bytes.then_some(connection)
+    }
+
+    /// Whether a connection has not sent its CONNECT.
+    #[must_use]
+    pub fn awaits_connect(&self, id: ConnectionId) -> bool {
+        let connection = self.rooms.delivery.connections.get(id);
+        connection.is_some_and(|connection| matches!(connection.phase(), Phase::Fresh(_)))
     }
 
     /// The place of a connection among those that all shards accepted, for its hand-over.
