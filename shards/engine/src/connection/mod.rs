@@ -278,16 +278,6 @@ impl Connection {
         self.has_disconnected && self.outbox.bytes() == 0 && !self.outbox.is_lent()
     }
 
-    /// There may be credit again: the host offers the bytes that were not consumed, if there are any.
-    fn resume(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
-        if self.paused {
-            self.paused = false;
-            // The silence was ours, so the client's begins only now.
-            self.received_at = now;
-            actions.push(Action::Resume(id));
-        }
-    }
-
     /// Asks the host, once, to flush.
     fn ask_flush(&mut self, id: ConnectionId, actions: &mut Actions) {
         if !self.flush_asked {

@@ -4,8 +4,10 @@ use alloc::boxed::Box;
 
 use wire::{Assembler, PacketType, ProtocolVersion};
 
-use super::{Connections, Phase};
+use super::{Connection, Connections, Phase};
+use crate::action::{Action, Actions};
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::time::Instant;
 use crate::turn::Turn;
 
 /// Bytes of a packet that has not come whole which a connection may hold however short memory is.
@@ -256,6 +258,18 @@ impl Connections {
                 connection.barriers.set_starved(false);
                 connection.resume(turn.now, id, turn.actions);
             }
+        }
+    }
+}
+
+impl Connection {
+    /// There may be credit again: the host offers the bytes that were not consumed, if there are any.
+    pub(super) fn resume(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+        if self.paused {
+            self.paused = false;
+            // The silence was ours, so the client's begins only now.
+            self.received_at = now;
+            actions.push(Action::Resume(id));
         }
     }
 }
