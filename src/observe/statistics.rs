@@ -96,6 +96,8 @@ shard_totals! {
     payload_bytes_sent,
     /// Publishes that were refused for lack of room.
     publishes_refused,
+    /// Pauses of clients that published faster than they may.
+    rate_pauses,
     /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
     retained_refused,
     /// Publishes to topics that clients must not publish to.

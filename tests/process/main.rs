@@ -21,6 +21,7 @@ mod listeners;
 mod logs;
 mod open_files;
 mod operators;
+mod rates;
 mod reason_strings;
 mod restarting;
 mod rules;

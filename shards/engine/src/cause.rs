@@ -101,6 +101,8 @@ groups! {
     UnjudgedBytes => "unjudged_bytes", Broker;
     /// The queue of the session was full, and `queue_full` says that this ends it.
     QueueFull => "queue_full", Broker;
+    /// The client publishes faster than it may.
+    Rate => "rate", Broker;
     /// The client does not read.
     SlowReader => "slow_reader", Broker;
     /// Memory was short.
@@ -159,6 +161,7 @@ impl CauseGroup {
                 | Self::KeepAlive
                 | Self::AliasesTooLong
                 | Self::QueueFull
+                | Self::Rate
                 | Self::SlowReader
         )
     }
@@ -303,6 +306,9 @@ causes! {
     /// See `Limits::queue_full`.
     QueueFull => QueueFull, QuotaExceeded,
         "the queue of the session is full, and the broker is set to end the session then; read faster";
+    /// See [`crate::Rates`].
+    PublishRate => Rate, MessageRateTooHigh,
+        "the client publishes faster than publish_rate or publish_bytes_rate allows; publish more slowly";
     /// See `Limits::outbox_bytes_max`.
     OutboxFull => SlowReader, QuotaExceeded, "the client does not read: too many bytes wait for it; read faster";
     /// See `Limits::memory_bytes_max`.

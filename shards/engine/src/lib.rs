@@ -46,7 +46,7 @@ pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
 pub use engine::{Audit, Engine, SessionAudit, SessionSummary};
 pub use event::{ClosedBy, Consumed, Event};
-pub use limits::{ClientIdSource, Limits, ListenerLimits, QueueFull, Redirect, SessionOwner};
+pub use limits::{ClientIdSource, Limits, ListenerLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner};
 pub use memory::{Budget, Elsewhere, MemoryKind, MemoryLevel, MemoryReport, MemoryUse};
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};

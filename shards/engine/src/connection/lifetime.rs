@@ -51,6 +51,7 @@ impl Connections {
         self.forget_unfinished(id);
         self.forget_aliases(id);
         self.forget_grant_end(turn, id);
+        self.forget_meter(turn, id);
         let connection = self.current(id);
         connection.phase = Phase::Closing;
         connection.partial_packet = None;
@@ -73,6 +74,7 @@ impl Connections {
     ) -> Option<(Option<SessionId>, u32, u32)> {
         self.get(id)?;
         self.forget_grant_end(turn, id);
+        self.forget_meter(turn, id);
         self.forget_unfinished(id);
         self.identities.forget(id);
         self.forget_aliases(id);
@@ -83,7 +85,7 @@ impl Connections {
             let was_set = turn.timers.cancel(timer);
             assert!(was_set);
         }
-        if connection.starved {
+        if connection.barriers.is_starved() {
             for waiting in [&mut self.delayed, &mut self.starved, &mut self.starved_subscribes] {
                 waiting.retain(|&other| other != id);
             }

@@ -27,6 +27,7 @@ mod pressure;
 mod publish;
 mod queues;
 mod random;
+mod rates;
 mod records;
 mod retained;
 mod rivals;
