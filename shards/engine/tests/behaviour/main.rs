@@ -41,4 +41,5 @@ mod sys;
 mod timeouts;
 mod two_shards;
 mod unjudged;
+mod users;
 mod wills;
