@@ -15,7 +15,7 @@ use super::memory_share::MemoryShare;
 use super::placement_key;
 use crate::auth;
 use crate::backend::{Backend, CAPACITY, ClientIds, Parts, SelectedBackend};
-use crate::config::{Config, ConnectionLines};
+use crate::config::Config;
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
 use crate::net::listen::{self, Distributor, Listening};
@@ -145,8 +145,8 @@ fn names(config: &Config, listeners: &[Listening], places: &[String]) -> Vec<Str
 }
 
 fn limits(config: &Config, shard_count: u16) -> Limits {
-    let connection_notices = config.connection_log != ConnectionLines::None;
-    Limits { connection_notices, ..config.engine_limits(shard_count) }
+    // The last refusals are remembered, whatever lines are logged.
+    Limits { connection_notices: true, ..config.engine_limits(shard_count) }
 }
 
 /// The engine of a shard, which moves to its thread before it processes an event of a client.

@@ -60,6 +60,7 @@ use crate::turn::{Ending, Turn};
 use backlog::Backlog;
 
 pub use audit::{Audit, SessionAudit};
+pub use inspect::SessionSummary;
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///

@@ -158,7 +158,7 @@ impl Shard {
             Control::Publish(messages) => self.host.publish_sys(&messages),
             Control::Rules(rules) => self.host.change_rules(rules.as_ref()),
             Control::Revoked => self.host.begin_revocation(),
-            Control::Disconnect(command) => self.host.disconnect(&command),
+            Control::Ask(asked) => self.host.answer(&asked),
             Control::ExportSubscriptions => self.host.begin_export(),
             Control::Quiesce(answer) => {
                 self.host.quiesce();

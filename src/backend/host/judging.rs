@@ -20,6 +20,11 @@ impl<T: Endpoint> Host<T> {
         self.authenticator.judge(asked, question)
     }
 
+    /// Notes the method of an answer that is passed on next.
+    pub(super) fn note_verdict(&self, connection: ConnectionId, answer: &Answer) {
+        self.verdicts.borrow_mut().extend(answer.method().map(|method| (connection, method)));
+    }
+
     /// Whether no late answer has come.
     pub(in crate::backend) fn has_no_answers(&self) -> bool {
         self.authenticator.late_answers().is_empty()
@@ -30,6 +35,7 @@ impl<T: Endpoint> Host<T> {
         for late in self.authenticator.late_answers().take() {
             match late {
                 Late::Answer(Asked { connection, step, .. }, answer) => {
+                    self.note_verdict(connection, &answer);
                     answer.pass(self.clock.now(), |verdict| {
                         let _nothing = self.step(Event::Authenticated { connection, step, verdict });
                     });

@@ -2,6 +2,7 @@
 //! lanes, and publishes the counters at the end of each turn. It reaches a socket through [`Endpoint`] only, so it
 //! works with tasks and with threads.
 
+mod answers;
 mod export;
 mod identities;
 mod judging;
@@ -25,10 +26,9 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, SharedRules};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::Parts;
-use crate::admin::operator::DisconnectCommand;
 use crate::auth::Authenticator;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::{ConnectionPermits, Permit};
@@ -77,6 +77,8 @@ pub(super) struct Host<T> {
     long_matches: LongMatches,
     lanes: Lanes,
     authenticator: Authenticator,
+    /// The verdicts of this step and the methods that gave them, for the log.
+    verdicts: RefCell<Vec<(ConnectionId, &'static str)>>,
     client_ids: ClientIds,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
@@ -124,6 +126,7 @@ impl<T: Endpoint> Host<T> {
             long_matches: LongMatches::default(),
             lanes: Lanes::new(parts.port, parts.doorbells),
             authenticator: parts.authenticator,
+            verdicts: RefCell::default(),
             client_ids: parts.client_ids,
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
@@ -203,6 +206,7 @@ impl<T: Endpoint> Host<T> {
             for (connection, step) in steps {
                 let Some(answer) = self.judge(engine, connection, step) else { continue };
                 let now = self.clock.now();
+                self.note_verdict(connection, &answer);
                 answer.pass(now, |verdict| {
                     let event = Event::Authenticated { connection, step, verdict };
                     let _nothing = engine.step(now, event, actions);
@@ -383,7 +387,8 @@ impl<T: Endpoint> Host<T> {
     fn weigh(&self, engine: &mut Engine) {
         let connections = u64::from(engine.connection_count());
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
-        engine.set_host_bytes(connections * T::CONNECTION_BYTES + (slots + self.kept_bytes.get()) as u64);
+        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
+        engine.set_host_bytes(connections * T::CONNECTION_BYTES + held as u64);
         let held = engine.memory_use();
         self.gauges.update(engine, &held, self.turns.get());
         if self.lanes.shard_count() > 1 {
@@ -418,18 +423,6 @@ impl<T: Endpoint> Host<T> {
     /// Puts rules about topics into force.
     pub(super) fn change_rules(&self, rules: Option<&SharedRules>) {
         let _nothing = self.step(Event::Rules(rules));
-    }
-
-    /// Closes the connection of a client, and answers whether there was one.
-    pub(super) fn disconnect(&self, command: &DisconnectCommand) {
-        let connection = self.engine.borrow().connection_of(&command.client_id);
-        if let Some(connection) = connection {
-            // This identifier comes from the operator, so it is logged whole.
-            info!(shard = self.number, connection = connection.slot(), client_id = ?command.client_id, "disconnected by the operator");
-            let _nothing = self.step(Event::Disconnect { connection });
-        }
-        // The operator may have stopped waiting.
-        let _ = command.answer.try_send(connection.is_some());
     }
 
     /// Accepts no more packets from clients.

@@ -176,7 +176,7 @@ impl Rooms {
         cause: Cause,
     ) -> Close {
         self.delivery.connections.refuse_connect(turn, id, connect.version, cause);
-        self.note_refusal(turn, id, connect.client_id, cause);
+        self.note_refusal(turn, id, connect, cause);
         Close::Refused
     }
 
