@@ -14,6 +14,7 @@ mod net;
 mod observe;
 mod persist;
 mod process;
+mod reloads;
 mod shard;
 
 use std::path::Path;
@@ -21,13 +22,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use engine::SharedRules;
 use tracing::{info, warn};
 
 use admin::health;
 use admin::operator::{self, OperatorCommand};
 use auth::password;
 use authorization::Loaded;
+use authorization::watch::Watch;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, ConfigError, Effective, Notice, Origin};
 use error::StartupError;
@@ -42,7 +43,7 @@ use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::terminal::Terminal;
 use process::{logging, open_files, systemd};
-use shard::control::Shards;
+use reloads::{ReadRules, Reloads};
 use shard::{cores, placement_key, thread};
 
 /// glibc's allocator keeps what a burst took, and gives it back only by a call that holds up every shard for as long as it takes.
@@ -102,7 +103,8 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
             serve(effective, || {
                 let effective = Effective::load(file, flags)?;
-                Ok(authorization::load(&effective)?.map(Loaded::share))
+                let rules = authorization::load(&effective)?.map(Loaded::share);
+                Ok((rules, authorization::files(&effective)))
             })
         }),
     }
@@ -111,9 +113,10 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 /// Serves until a signal says to stop. `read_rules` reads the rules about topics again.
 fn serve(
     effective: Effective,
-    read_rules: impl Fn() -> Result<Option<SharedRules>, Vec<ConfigError>>,
+    read_rules: impl Fn() -> Result<ReadRules, Vec<ConfigError>>,
 ) -> Result<(), StartupError> {
     let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
+    let watch = Watch::new(authorization::files(&effective));
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
@@ -134,9 +137,9 @@ fn serve(
     let mut report = Report::start(log.block_output());
     let mut memory_log = MemoryLog::start(shard_count);
     let writer = Writer::start(&data_dir, shard_count.into())?;
-    // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
-    // can connect. A command that arrives earlier waits in the channel.
+    // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
+    let mut reloads = Reloads::new(rotation, watch, read_rules);
     let shared = thread::Shared { permits, layers, rules };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed())?;
     let mut sys_topics = SysTopics::start();
@@ -162,10 +165,10 @@ fn serve(
             report.warn_of_credentials(&shards.totals());
             memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
-            rotation.second();
+            reloads.second(&shards);
         }
         Due::Command(command) => shards.execute(command),
-        Due::Reload => reload(&mut rotation, &shards, read_rules()),
+        Due::Reload => reloads.hang_up(&shards),
     });
 
     drop(commands);
@@ -177,28 +180,6 @@ fn serve(
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
-}
-
-/// Reads the files again that may change while the broker runs, and puts the rules that were read again into force. If these have a
-/// fault, those before stay.
-fn reload(rotation: &mut Rotation, shards: &Shards, rules: Result<Option<SharedRules>, Vec<ConfigError>>) {
-    rotation.look();
-    shards.read_users();
-    match rules {
-        Ok(rules) => {
-            shards.change_rules(rules.as_ref());
-            warn!(
-                rules = rules.is_some(),
-                "SIGHUP: the rules about topics and the files of TLS, users and keys are read again; this version cannot reload \
-                 the rest of its configuration, whose changes a restart applies (systemctl restart mqtt-broker)"
-            );
-        }
-        Err(errors) => {
-            for error in errors {
-                warn!(%error, "SIGHUP: the rules stay as they are, because the configuration has an error");
-            }
-        }
-    }
 }
 
 /// Logs where the configuration comes from, and what of it the operator should know.

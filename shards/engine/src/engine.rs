@@ -24,6 +24,7 @@ mod shedding;
 mod snapshot;
 mod subscribe;
 mod timers;
+mod users;
 mod will;
 
 use alloc::boxed::Box;
@@ -50,6 +51,7 @@ use crate::publish::Delivery;
 use crate::retained::Retained;
 use crate::rules_in_force::RulesInForce;
 use crate::session::snapshot::SessionRecord;
+use crate::session::user_changes::UserChanges;
 use crate::shared::Shared;
 use crate::timer::Timers;
 use crate::topic::tree::Tree;
@@ -116,6 +118,7 @@ struct Rooms {
     pressure: Pressure,
     /// The slot of the session that the sweep comes to next, after a change of the rules.
     sweep_at: Option<u32>,
+    user_changes: UserChanges,
     shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
@@ -151,6 +154,7 @@ impl Engine {
             host_bytes: 0,
             pressure: Pressure::new(&limits),
             sweep_at: None,
+            user_changes: UserChanges::default(),
             shedding: Shedding::default(),
             quiet: false,
             stopping: false,
@@ -247,6 +251,8 @@ impl Engine {
             Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
             Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),
             Event::Rules(_) => rooms.begin_sweep(),
+            Event::Users { gone, renewed } => rooms.change_users(turn, gone, renewed),
+            Event::Revoked { connection } => rooms.close_revoked(turn, connection),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();
@@ -270,6 +276,7 @@ impl Engine {
             && backlog.is_empty()
             && self.rooms.stop_at.is_none()
             && self.rooms.sweep_at.is_none()
+            && self.rooms.user_changes.is_empty()
             && delivery.messages.is_tidy()
             && !delivery.has_unfinished()
             && !self.rooms.may_reassign()

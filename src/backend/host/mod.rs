@@ -12,6 +12,7 @@ mod long_matches;
 mod notices;
 mod pause;
 mod peers;
+mod revocation;
 mod send;
 mod socket;
 mod turn;
@@ -85,6 +86,8 @@ pub(super) struct Host<T> {
     feed: Feed,
     export: Cell<Export>,
     peers: RefCell<Peers>,
+    /// The slot of the connection whose certificate is looked at next, after lists have changed.
+    revocation_at: Cell<Option<usize>>,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
 }
@@ -130,6 +133,7 @@ impl<T: Endpoint> Host<T> {
             feed: parts.feed,
             export: Cell::default(),
             peers: RefCell::default(),
+            revocation_at: Cell::new(None),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
         }
@@ -357,6 +361,7 @@ impl<T: Endpoint> Host<T> {
     /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
         self.export_slice();
+        self.look_for_revoked();
         self.turns.set(self.turns.get() + 1);
         self.long_matches.tell(self.number, || self.clock.now().as_ms(), &self.engine);
         let mut engine = self.engine.borrow_mut();
@@ -369,7 +374,11 @@ impl<T: Endpoint> Host<T> {
                 self.settled.set(Some(settled));
             }
         }
-        let due = if self.is_exporting() { Some(engine::Instant::default()) } else { engine.next_deadline() };
+        let due = if self.is_exporting() || self.is_looking_for_revoked() {
+            Some(engine::Instant::default())
+        } else {
+            engine.next_deadline()
+        };
         let wake = self.pauses.end_turn(due);
         wake.map(|moment| self.clock.system(moment))
     }

@@ -44,6 +44,11 @@ pub(in crate::backend) trait Endpoint: Sized {
         None
     }
 
+    /// Whether a certificate of the client is revoked now.
+    fn is_revoked(&self) -> bool {
+        false
+    }
+
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
 }

@@ -39,6 +39,8 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
         if is_open {
             let certificate = socket.endpoint.layers().and_then(Layered::peer_certificate);
             debug!(shard = shard.host.number, connection = socket.id.slot(), ?certificate, "layers are open");
+            // The handshake may have begun under lists that have changed meanwhile.
+            shard.host.close_if_revoked(&socket);
         }
         match received {
             Received::All | Received::Nothing if socket.home().is_none() && !is_open => {}

@@ -90,3 +90,44 @@ fn retained_messages_are_read_as_long_as_their_source_may_publish_them() {
     await_retained(&broker, 7);
     broker.stop();
 }
+
+/// A password that was changed because somebody knew it let its clients stay for as long as they liked.
+#[test]
+fn clients_of_users_that_are_removed_or_have_new_passwords_are_closed() {
+    const TOLD: &str = "users are gone or have new passwords";
+    const ACL: &str = "topic readwrite #\nuser ann\ntopic readwrite #\nuser bob\ntopic readwrite #\n";
+    for io in Io::EACH {
+        let mut broker = start(io, &["ann", "bob", "eve"], ACL);
+        // On several shards.
+        let clients = |broker: &Broker, user: &str| -> Vec<Peer> {
+            let connect = |number| {
+                let version = if number % 2 == 0 { Version::V5 } else { Version::V3_1_1 };
+                let id = format!("{user}-{number}");
+                let connect = Connect::persistent(version, &id);
+                Peer::connect(broker.address(), &connect.with_credentials(user, user.as_bytes()))
+            };
+            (0..6).map(connect).collect()
+        };
+        let [anns, mut bobs, eves] = ["ann", "bob", "eve"].map(|user| clients(&broker, user));
+        let content = line("ann", "another key") + &line("bob", "bob");
+        change(&mut broker, "passwords", &content, TOLD);
+        for (number, mut client) in anns.into_iter().chain(eves).enumerate() {
+            assert_eq!(client.await_close(), (number % 2 == 0).then_some(0x87));
+        }
+        for client in &mut bobs {
+            client.ping();
+        }
+        let login = |broker: &Broker, id: &str, user: &str, key: &str| {
+            let connect = Connect::persistent(Version::V5, id);
+            let (peer, reason) =
+                Peer::try_connect(broker.address(), &connect.with_credentials(user, key.as_bytes()));
+            (reason, peer.session_present)
+        };
+        assert_eq!(login(&broker, "ann-0", "ann", "ann"), (0x86, false));
+        assert_eq!(login(&broker, "ann-0", "ann", "another key"), (0, true), "her session waited");
+        // A session of a user that is gone is gone as well.
+        change(&mut broker, "passwords", &(content + &line("eve", "eve")), "read the users or keys");
+        assert_eq!(login(&broker, "eve-0", "eve", "eve"), (0, false));
+        broker.stop();
+    }
+}

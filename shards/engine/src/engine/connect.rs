@@ -273,7 +273,7 @@ impl Rooms {
         grant: Option<&UserGrant<'_>>,
     ) -> Result<Option<Box<Access>>, Cause> {
         let grant = grant.unwrap_or(&UserGrant::NOBODY);
-        let Some(rules) = turn.rules() else { return Ok(Access::of_user(grant.user)) };
+        let Some(rules) = turn.rules() else { return Ok(Access::of_user(grant.user, grant.is_listed)) };
         let names = Names { client_id, user: grant.user.unwrap_or_default() };
         let standing = rules.admit(names, grant.roles).map_err(|fault| match fault {
             AccessFault::Roles(_) => Cause::RolesForbidden,
@@ -283,7 +283,7 @@ impl Rooms {
         if will.is_some_and(|will| !rules.may_publish(standing, names, will.topic.as_str())) {
             return Err(Cause::WillForbidden);
         }
-        Ok(Some(Box::new(Access::new(names.user, standing))))
+        Ok(Some(Box::new(Access::new(names.user, standing, grant.is_listed))))
     }
 
     /// Whether a connection came before another one.

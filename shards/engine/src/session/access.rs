@@ -24,18 +24,20 @@ pub(crate) struct Access {
     /// Empty for a client without one.
     user: Box<str>,
     standing: Standing,
+    /// A list of users recognised it.
+    is_listed: bool,
     /// The serial of the topic of the last publish that was allowed; 0: none.
     allowed_serial: u64,
 }
 
 impl Access {
-    pub(crate) fn new(user: &str, standing: Standing) -> Self {
-        Self { user: user.into(), standing, allowed_serial: 0 }
+    pub(crate) fn new(user: &str, standing: Standing, is_listed: bool) -> Self {
+        Self { user: user.into(), standing, is_listed, allowed_serial: 0 }
     }
 
     /// That of a user whose set of roles is found when rules ask for it.
-    pub(crate) fn of_user(user: Option<&str>) -> Option<Box<Self>> {
-        user.map(|user| Box::new(Self::new(user, Standing::UNKNOWN)))
+    pub(crate) fn of_user(user: Option<&str>, is_listed: bool) -> Option<Box<Self>> {
+        user.map(|user| Box::new(Self::new(user, Standing::UNKNOWN, is_listed)))
     }
 
     pub(super) fn bytes_held(&self) -> u64 {
@@ -93,6 +95,11 @@ impl Session {
         let Some(in_force) = turn.rules() else { return Coverage::Covered };
         let Some(standing) = self.standing(in_force) else { return Coverage::Disjoint };
         in_force.coverage(standing, self.names(), (share_name, filter))
+    }
+
+    /// Its user, if a list of users recognised it.
+    pub(crate) fn listed_user(&self) -> Option<&str> {
+        self.access.as_ref().filter(|access| access.is_listed).map(|access| &*access.user)
     }
 
     /// Whether its messages are looked at from now on.

@@ -42,4 +42,5 @@ mod sys;
 mod timeouts;
 mod two_shards;
 mod unjudged;
+mod users;
 mod wills;
