@@ -43,11 +43,32 @@ pub enum SessionOwner {
     ClientId,
 }
 
+/// The origin of the client identifiers of a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClientIdSource {
+    /// CONNECT.
+    #[default]
+    Connect,
+    /// The name that [`crate::Engine::identify`] was told, and else the user name of CONNECT.
+    UserName,
+    /// The name that [`crate::Engine::identify`] was told.
+    Identity,
+}
+
 /// The part of the bounds that belongs to one listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ListenerLimits {
     /// Whether the host judges the CONNECT of each client that names no method of authentication.
     pub judged: bool,
+    /// Longest packet accepted here, in bytes, if that is less than [`Limits::packet_bytes_max`].
+    pub packet_bytes_max: Option<u32>,
+    /// Highest QoS accepted and granted here, if that is less than [`Limits::maximum_qos`].
+    pub maximum_qos: Option<QoS>,
+    /// The origin of the client identifiers.
+    pub client_id_source: ClientIdSource,
+    /// Whether the identifier from another origin replaces the one that the client has; otherwise that client is refused with
+    /// 0x85. An empty one is replaced in any case, and the client is told so.
+    pub replaces_client_id: bool,
 }
 
 /// The engine's bounds. [`Limits::default`] is what the product ships with.
@@ -166,9 +187,19 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether the host judges the clients of a listener.
-    pub(crate) fn is_judged(&self, listener: u16) -> bool {
-        self.listeners.get(usize::from(listener)).is_some_and(|listener| listener.judged)
+    /// The limits of a listener.
+    pub(crate) fn of_listener(&self, listener: u16) -> ListenerLimits {
+        self.listeners.get(usize::from(listener)).copied().unwrap_or_default()
+    }
+
+    /// The longest packet that a listener accepts, in bytes.
+    pub(crate) fn packet_bytes_max_of(&self, listener: u16) -> u32 {
+        self.of_listener(listener).packet_bytes_max.unwrap_or(u32::MAX).min(self.packet_bytes_max)
+    }
+
+    /// The highest QoS that a listener accepts and grants.
+    pub(crate) fn maximum_qos_of(&self, listener: u16) -> QoS {
+        self.of_listener(listener).maximum_qos.unwrap_or(QoS::ExactlyOnce).min(self.maximum_qos)
     }
 }
 

@@ -70,10 +70,6 @@ impl Rooms {
             // A client's PUBLISH has none [MQTT-3.3.4-6].
             return Err(Close::Told(Cause::SubscriptionIdFromClient));
         }
-        if publish.qos > turn.limits.maximum_qos {
-            // CONNACK said so [MQTT-3.2.2-11].
-            return Err(Close::Told(Cause::QosAboveMaximum));
-        }
         if publish.retain && !turn.limits.retain_available {
             // [MQTT-3.2.2-14]
             return Err(Close::Told(Cause::RetainUnavailable));
@@ -113,6 +109,12 @@ impl Rooms {
         publish: &Publish<'_>,
         topic: &str,
     ) -> Result<(), Close> {
+        let connection = self.delivery.connections.current(id);
+        let version = connection.version();
+        if publish.qos > connection.maximum_qos() {
+            // CONNACK said so [MQTT-3.2.2-11].
+            return Err(Close::Told(Cause::QosAboveMaximum));
+        }
         if is_sys(topic) {
             return self.deny_sys(turn, id, publish);
         }
@@ -125,7 +127,6 @@ impl Rooms {
         if publish.properties.has_forwardable() {
             publish.properties.append_forwardable(&mut forwarded);
         }
-        let version = self.delivery.connections.current(id).version();
         let expiry_interval_s = publish.properties.message_expiry_interval_s;
         let message = Message {
             topic,

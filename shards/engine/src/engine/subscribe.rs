@@ -220,9 +220,11 @@ impl Rooms {
         if let Some(cause) = unsupported_filter(turn.limits, filter) {
             return cause.reason();
         }
-        let mut options =
-            SubscribeOptions { qos: terms.options.qos.min(turn.limits.maximum_qos), ..terms.options };
-        if self.is_bridge(id) {
+        let connection = self.connection_of(id);
+        let maximum_qos = connection.map_or(QoS::AtMostOnce, Connection::maximum_qos);
+        let is_bridge = connection.is_some_and(Connection::is_bridge);
+        let mut options = SubscribeOptions { qos: terms.options.qos.min(maximum_qos), ..terms.options };
+        if is_bridge {
             options = options_of_bridge(filter, options);
         }
         let terms = ReplayTerms { options, ..terms };
@@ -277,12 +279,10 @@ impl Rooms {
         }
     }
 
-    /// Whether the client of a session is a bridge of mosquitto.
-    fn is_bridge(&mut self, id: SessionId) -> bool {
-        let connection = self.delivery.sessions.of_connection(id).connection();
-        connection
-            .and_then(|connection| self.delivery.connections.get(connection))
-            .is_some_and(Connection::is_bridge)
+    /// The connection of a session that has one.
+    fn connection_of(&mut self, id: SessionId) -> Option<&Connection> {
+        let connection = self.delivery.sessions.of_connection(id).connection()?;
+        self.delivery.connections.get(connection)
     }
 
     /// Starts to send the retained messages of a filter to a session. Returns whether there may be any.

@@ -15,6 +15,7 @@ mod flow;
 mod garbage;
 mod host;
 mod judging;
+mod listeners;
 mod log;
 mod long_fan_outs;
 mod memory;

@@ -29,6 +29,8 @@ mod garbage;
 mod host;
 #[path = "../behaviour/judging.rs"]
 mod judging;
+#[path = "../behaviour/listeners.rs"]
+mod listeners;
 #[path = "../behaviour/log.rs"]
 mod log;
 #[path = "../behaviour/long_fan_outs.rs"]
