@@ -219,7 +219,7 @@ impl<T: Endpoint> Host<T> {
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
             if let Some(batch) = durable {
-                let _nothing = engine.step(self.clock.now(), Event::Durable(batch), actions);
+                let _nothing = engine.step(self.clock.now(), Event::durable(batch), actions);
             }
         }
         self.log_notices(actions);

@@ -16,6 +16,7 @@ mod garbage;
 mod host;
 mod judging;
 mod listeners;
+mod log;
 mod long_fan_outs;
 mod memory;
 mod notices;
@@ -44,3 +45,6 @@ mod two_shards;
 mod unjudged;
 mod users;
 mod wills;
+
+/// Whether every shard writes a log, from which another one is recovered at the end of each test.
+const LOGGED: bool = false;
