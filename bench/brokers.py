@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import ssl
 import sys
 import time
 
@@ -41,6 +42,10 @@ COMMANDS = {
         f"edge-{way}": f"{TARGET}/runtimes-edge --way {way} --port {{port}} --seconds-max 600"
         for way in ("one-shot", "multishot", "buffers", "epoll")
     },
+    # With TLS 1.3 and a certificate of ECDSA.
+    "uring-tls": f"{TARGET}/mqtt-broker --config {{dir}}/broker-tls.toml --data-dir {{dir}}/data --stats-interval 0 --shards 1 --io uring",
+    "epoll-tls": f"{TARGET}/mqtt-broker --config {{dir}}/broker-tls.toml --data-dir {{dir}}/data --stats-interval 0 --shards 1 --io epoll",
+    "mosquitto-tls": "mosquitto -c {dir}/mosquitto-tls.conf",
     "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
     "mosquitto-websocket": "mosquitto -c {dir}/mosquitto-websocket.conf",
     "rumqttd": "rumqttd -c {dir}/rumqttd.toml",
@@ -49,7 +54,7 @@ COMMANDS = {
     "rabbitmq": "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "aedes": "node {dir}/aedes.mjs",
 }
-OWN = ("uring", "epoll", "two", "spread", "websocket-uring", "websocket-epoll", "bare", "edge-one-shot", "edge-multishot", "edge-buffers", "edge-epoll")
+OWN = ("uring", "epoll", "uring-tls", "epoll-tls", "two", "spread", "websocket-uring", "websocket-epoll", "bare", "edge-one-shot", "edge-multishot", "edge-buffers", "edge-epoll")
 # Additional flags of the generator: rumqttd refuses clients without a keep alive.
 LOAD_FLAGS = {
     "rumqttd": ["--keep-alive-s", "3600"],
@@ -82,6 +87,10 @@ class Broker:
                 text = template.read_text().replace("PORT2", str(others[0])).replace("PORT3", str(others[1]))
                 text = text.replace("PORT", str(self.port)).replace("DIR", str(directory))
                 (directory / template.name).write_text(text)
+        has_tls = self.name.endswith("-tls")
+        if has_tls:
+            make_certificate(directory)
+            self.load_flags = ["--tls", f"{directory}/tls.pem"]
         log = open(directory / "log", "wb")
         environment = {**os.environ, "PATH": PATH}
         if self.name == "aedes":
@@ -99,7 +108,7 @@ class Broker:
         end = time.monotonic() + 90
         while time.monotonic() < end and self.process.poll() is None:
             # A listener of WebSocket answers no bare CONNECT; the other one of that broker does.
-            if is_serving(others[0] if "websocket" in self.name else self.port):
+            if is_serving(others[0] if "websocket" in self.name else self.port, has_tls):
                 return
             time.sleep(0.05)
         self.stop()
@@ -143,10 +152,23 @@ def free_ports(count):
     return list(ports)
 
 
-def is_serving(port):
+def make_certificate(directory):
+    """A certificate for 127.0.0.1, of itself."""
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout tls.key -out tls.pem -subj /CN=bench"
+    extensions = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run([*command.split(), *extensions], cwd=directory, check=True, stderr=subprocess.DEVNULL)
+    (directory / "tls.key").chmod(0o644)
+
+
+def is_serving(port, has_tls=False):
     """Whether a CONNECT is answered: some brokers listen before they are ready."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+            client = plain
+            if has_tls:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                client = context.wrap_socket(plain)
             client.sendall(b"\x10\x11\0\x04MQTT\x04\x02\x0e\x10\0\x05ready")
             return client.recv(4)[:1] == b"\x20"
     except OSError:

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::admin::operator::SessionsArguments;
 use crate::auth::password::command::UserArguments;
 use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
@@ -28,11 +29,13 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 5] = [
+const OWN_SETTINGS: [(&str, &[&str]); 7] = [
     ("config", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),
     ("disconnect", &["data_dir"]),
+    ("sessions", &["data_dir"]),
+    ("refusals", &["data_dir"]),
     ("user", &[]),
 ];
 
@@ -84,6 +87,13 @@ pub(crate) enum CliCommand {
     Disconnect {
         /// Identifier of the client
         client_id: String,
+    },
+    /// List the sessions of the running broker of this data directory, end one, or give one to another user
+    Sessions(SessionsArguments),
+    /// Show the last connections that the running broker of this data directory has refused, and why
+    Refusals {
+        /// Only those of the client with this identifier
+        client_id: Option<String>,
     },
     /// Add, change, delete, list or import the users of the password file
     User(UserArguments),

@@ -122,10 +122,10 @@ pub(crate) enum StartupError {
     },
     /// `io_uring` was requested and is not available.
     IoUringMissing(io::Error),
-    /// The client to be disconnected is not connected.
-    NotConnected {
-        /// Its identifier as it was given.
-        client_id: String,
+    /// The broker has nothing of that name.
+    NotFound {
+        /// The absence as a sentence.
+        sentence: String,
     },
     /// No broker listens for operators in a data directory.
     NoBroker {
@@ -265,7 +265,7 @@ impl fmt::Display for StartupError {
                 file.display()
             ),
             Self::IoUringMissing(error) => io_uring_missing(f, error),
-            Self::NotConnected { client_id } => not_connected(f, client_id),
+            Self::NotFound { sentence } => f.write_str(sentence),
             Self::NoBroker { directory } => write!(
                 f,
                 "no broker runs with the data directory {}; pass the --data-dir or --config of the running broker",
@@ -284,10 +284,6 @@ impl fmt::Display for StartupError {
 
 fn of_file(f: &mut fmt::Formatter<'_>, file: &Path, reason: &str) -> fmt::Result {
     write!(f, "{}: {reason}", file.display())
-}
-
-fn not_connected(f: &mut fmt::Formatter<'_>, client_id: &str) -> fmt::Result {
-    write!(f, "no client with the identifier {client_id:?} is connected")
 }
 
 fn address_in_use(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {

@@ -86,6 +86,12 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Disconnect { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::disconnect(&effective.config.data_dir, client_id)),
+        Some(CliCommand::Sessions(arguments)) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| operator::run_sessions(&effective.config.data_dir, arguments)),
+        Some(CliCommand::Refusals { client_id }) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| operator::show_refusals(&effective.config.data_dir, client_id.as_deref())),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
                 let Effective { config, file, .. } = &effective;

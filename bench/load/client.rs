@@ -11,6 +11,7 @@ use wire::packet::{
 };
 use wire::{Assembler, PacketId, ProtocolVersion, QoS, RetainHandling, TopicFilter};
 
+use crate::transport::{Transport, Trust};
 use crate::websocket::{self, Frames};
 
 /// Longest packet that the generator expects, in bytes.
@@ -32,6 +33,8 @@ pub(crate) struct Identity<'a> {
     /// 0: none. The generator sends no PINGREQ, so it must be longer than a run.
     pub(crate) keep_alive_s: u16,
     pub(crate) websocket: bool,
+    /// `None`: without TLS.
+    pub(crate) tls: Option<&'static Trust>,
 }
 
 /// A PUBLISH for a stream, encoded once; the fields that change are overwritten for each message.
@@ -102,7 +105,7 @@ impl Template {
 }
 
 pub(crate) struct Client {
-    pub(crate) stream: mio::net::TcpStream,
+    pub(crate) transport: Transport<mio::net::TcpStream>,
     version: ProtocolVersion,
     assembler: Assembler,
     out: Vec<u8>,
@@ -140,9 +143,13 @@ impl Client {
 
     /// Sends the buffered bytes until the socket is full.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self.transport.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            other => other?,
+        }
         let mut sent = 0;
         while sent < self.out.len() {
-            match self.stream.write(&self.out[sent..]) {
+            match self.transport.write(&self.out[sent..]) {
                 Ok(length) => sent += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -158,13 +165,13 @@ impl Client {
         buffer: &mut [u8],
         on_payload: &mut impl FnMut(&[u8]),
     ) -> io::Result<bool> {
-        let length = match self.stream.read(buffer) {
+        let length = match self.transport.read(buffer) {
             Ok(0) => return Err(io::Error::other("the broker closed the connection")),
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         };
-        let more = length == buffer.len();
+        let more = length == buffer.len() || !self.transport.tells_its_end();
         let Some(frames) = &mut self.frames else {
             self.take(&buffer[..length], on_payload)?;
             return Ok(more);
@@ -200,7 +207,7 @@ impl Client {
 /// A client that has sent CONNECT and SUBSCRIBE and not read the answers: many can be opened in the time that one takes
 /// to be acknowledged.
 pub(crate) struct Opening {
-    stream: TcpStream,
+    transport: Transport<TcpStream>,
     version: ProtocolVersion,
     qos: QoS,
     /// CONNACK and SUBACK.
@@ -213,7 +220,8 @@ impl Opening {
     pub(crate) const AT_ONCE: usize = 64;
 
     pub(crate) fn start(identity: &Identity<'_>, filters: &[String], qos: QoS) -> io::Result<Self> {
-        let mut stream = connect(identity.broker, identity.number)?;
+        let stream = connect(identity.broker, identity.number)?;
+        let mut transport = Transport::new(stream, identity.broker.ip(), identity.tls)?;
         let mut out = Vec::new();
         encode_connect(identity, &mut out);
         let version = identity.version;
@@ -224,23 +232,24 @@ impl Opening {
         }
         let mut frames = None;
         if identity.websocket {
-            websocket::open(&mut stream)?;
+            websocket::open(&mut transport)?;
             frames = Some(Frames::default());
             let packets = std::mem::take(&mut out);
             websocket::wrap(&packets, &mut out);
         }
-        stream.write_all(&out)?;
-        Ok(Self { stream, version, qos, awaited, frames })
+        let taken = transport.write(&out)?;
+        assert!(taken == out.len(), "a blocking socket takes everything");
+        Ok(Self { transport, version, qos, awaited, frames })
     }
 
     /// Waits for the acknowledgements.
     pub(crate) fn finish(self, on_payload: &mut impl FnMut(&[u8])) -> io::Result<Client> {
-        let Self { mut stream, version, qos, mut awaited, mut frames } = self;
+        let Self { mut transport, version, qos, mut awaited, mut frames } = self;
         let mut out = Vec::new();
         let mut assembler = Assembler::new();
         let mut buffer = [0; 16 * 1024];
         while awaited > 0 {
-            let length = stream.read(&mut buffer)?;
+            let length = transport.read(&mut buffer)?;
             if length == 0 {
                 return Err(io::Error::other("the broker closed before it acknowledged"));
             }
@@ -266,13 +275,13 @@ impl Opening {
                 }
             }
         }
-        stream.set_nonblocking(true)?;
-        let stream = mio::net::TcpStream::from_std(stream);
+        transport.socket.set_nonblocking(true)?;
+        let transport = transport.over(mio::net::TcpStream::from_std);
         if frames.is_some() && !out.is_empty() {
             let acknowledgements = std::mem::take(&mut out);
             websocket::wrap(&acknowledgements, &mut out);
         }
-        let mut client = Client { stream, version, assembler, out, frames, packet_id: 0, acknowledged: 0 };
+        let mut client = Client { transport, version, assembler, out, frames, packet_id: 0, acknowledged: 0 };
         client.flush()?;
         Ok(client)
     }

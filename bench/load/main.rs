@@ -15,10 +15,12 @@ mod run;
 mod storms;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use plan::{Plan, Scenario};
 use process::Usage;
 use report::Report;
 use run::{Pace, Run, Way};
+use transport::Trust;
 
 /// Runs one scenario against a broker and prints deliveries and cost.
 #[derive(Clone, Parser)]
@@ -67,6 +70,9 @@ struct Arguments {
     /// Connect by WebSocket, at the path `/mqtt`. Each message of the load is a frame.
     #[arg(long)]
     websocket: bool,
+    /// Use TLS 1.3, and trust the certificate in this file.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// Use 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
@@ -109,12 +115,21 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> io::Result<Report> {
+    if arguments.tls.is_some() && (arguments.scenario == Scenario::Churn || arguments.shards.is_some()) {
+        return Err(io::Error::other("churn and --shards are without TLS"));
+    }
+    // Every client refers to it until the end of the process.
+    let tls = match &arguments.tls {
+        Some(file) => Some(&*Box::leak(Box::new(Trust::read(file)?))),
+        None => None,
+    };
     let way = Way {
         broker: arguments.broker,
         version: if arguments.v5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 },
         payload_bytes: arguments.payload_bytes,
         keep_alive_s: arguments.keep_alive_s,
         websocket: arguments.websocket,
+        tls,
     };
     match arguments.scenario {
         Scenario::Churn => churn(arguments, way),
@@ -149,6 +164,7 @@ fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
                 clean_start: true,
                 keep_alive_s: way.keep_alive_s,
                 websocket: false,
+                tls: None,
             })
         })?;
     }

@@ -13,6 +13,7 @@ use crate::client::{Client, Identity, Opening, Stamp, Template};
 use crate::clock::now;
 use crate::ledger::{Ledger, Totals};
 use crate::plan::{Plan, Stream};
+use crate::transport::Trust;
 
 /// Maximum recorded latency, in microseconds: five minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 300_000_000;
@@ -37,6 +38,8 @@ pub(crate) struct Way {
     pub(crate) payload_bytes: usize,
     pub(crate) keep_alive_s: u16,
     pub(crate) websocket: bool,
+    /// `None`: without TLS.
+    pub(crate) tls: Option<&'static Trust>,
 }
 
 struct Publisher {
@@ -87,6 +90,7 @@ impl Run {
                     clean_start: true,
                     keep_alive_s: way.keep_alive_s,
                     websocket: way.websocket,
+                    tls: way.tls,
                 };
                 openings.push(Opening::start(&identity, &planned.filters, plan.qos)?);
             }
@@ -94,7 +98,7 @@ impl Run {
                 let mut client = opening.finish(&mut |_| {})?;
                 if !planned.stalls {
                     let interest = Interest::READABLE | Interest::WRITABLE;
-                    poll.registry().register(&mut client.stream, Token(number), interest)?;
+                    poll.registry().register(&mut client.transport.socket, Token(number), interest)?;
                 }
                 clients.push(client);
             }

@@ -239,13 +239,14 @@ fn await_acknowledged(client: &mut Client, count: u64) -> io::Result<()> {
 
 /// Sleeps until the socket is readable, a tenth of a second at most.
 fn wait_readable(client: &Client) -> io::Result<()> {
-    let mut descriptors = [rustix::event::PollFd::new(&client.stream, rustix::event::PollFlags::IN)];
+    let mut descriptors =
+        [rustix::event::PollFd::new(&client.transport.socket, rustix::event::PollFlags::IN)];
     let tenth = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     rustix::event::poll(&mut descriptors, Some(&tenth))?;
     Ok(())
 }
 
 fn identity(way: Way, name: &str, number: usize) -> Identity<'_> {
-    let Way { broker, version, keep_alive_s, websocket, .. } = way;
-    Identity { broker, version, name, number, expiry_s: 0, clean_start: true, keep_alive_s, websocket }
+    let Way { broker, version, keep_alive_s, websocket, tls, .. } = way;
+    Identity { broker, version, name, number, expiry_s: 0, clean_start: true, keep_alive_s, websocket, tls }
 }

@@ -20,6 +20,7 @@ fn totals_with(faults: Faults) -> (Totals, Done) {
         payload_bytes: 64,
         keep_alive_s: 0,
         websocket: false,
+        tls: None,
     };
     let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 5_000, tick_ns: 0 }).unwrap();
     run.publish_until(now() + Duration::from_millis(400)).unwrap();
@@ -76,6 +77,7 @@ fn latency_counts_from_when_a_message_was_due() {
         payload_bytes: 64,
         keep_alive_s: 0,
         websocket: false,
+        tls: None,
     };
     let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 100, tick_ns: 0 }).unwrap();
     run.measure();

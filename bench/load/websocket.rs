@@ -1,7 +1,9 @@
 //! A client's half of WebSocket, as little of it as the load needs: frames with a mask of zeros, which a server removes like any other.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
+
+use crate::transport::Transport;
 
 const REQUEST: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
@@ -62,13 +64,16 @@ pub(crate) fn wrap(payload: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Opens a WebSocket on a new connection.
-pub(crate) fn open(stream: &mut TcpStream) -> io::Result<()> {
-    stream.write_all(REQUEST)?;
+pub(crate) fn open(transport: &mut Transport<TcpStream>) -> io::Result<()> {
+    let taken = transport.write(REQUEST)?;
+    assert!(taken == REQUEST.len(), "a blocking socket takes everything");
     let mut answer = Vec::new();
     let mut byte = [0];
     // The broker says nothing more before CONNECT.
     while !answer.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte)?;
+        if transport.read(&mut byte)? == 0 {
+            return Err(io::Error::other("the broker closed instead of an answer"));
+        }
         answer.push(byte[0]);
     }
     if answer.starts_with(b"HTTP/1.1 101 ") { Ok(()) } else { Err(io::Error::other("no WebSocket")) }

@@ -1,4 +1,4 @@
-//! Commands of the operator to a running broker: `mqtt-broker disconnect` and `mqtt-broker health`.
+//! Commands of the operator to a running broker: `mqtt-broker health` and its like.
 
 pub(crate) mod health;
 pub(crate) mod operator;

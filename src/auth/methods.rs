@@ -17,7 +17,7 @@ use super::names::NamePatterns;
 use super::password::remembered::{Memory, Recollection, Remembered};
 use super::password::{HashMemory, StoredHash};
 use super::pool::{HashJob, HashPool, HashWork};
-use super::question::{Answer, Asked, OwnedGrant};
+use super::question::{ANONYMOUS, Answer, Asked, NO_METHOD, OwnedGrant};
 use super::scram::{ClientFirst, Exchange, NONCE_BYTES};
 use super::shared::{Locked, Shared};
 use super::side::Side;
@@ -83,6 +83,8 @@ pub(super) struct Case {
     pub(super) deadline: Instant,
     /// Methods that have been asked.
     pub(super) asked_count: usize,
+    /// The name of the one that was asked last.
+    pub(super) method: &'static str,
 }
 
 impl Case {
@@ -107,6 +109,7 @@ impl Case {
             certificate_user,
             deadline,
             asked_count: 0,
+            method: NO_METHOD,
         }
     }
 
@@ -192,6 +195,7 @@ impl Methods {
         };
         while let Some(method) = listener.methods.get(case.asked_count) {
             case.asked_count += 1;
+            case.method = name(*method);
             let opinion = match method {
                 AuthMethod::Password => match self.judge_password(&case) {
                     Judged::At(opinion) => opinion,
@@ -211,8 +215,9 @@ impl Methods {
             }
         }
         let sent_nothing = case.username.is_none() && case.password.is_none();
-        let opinion =
-            if listener.anonymous && sent_nothing { Opinion::Allow(Identity::default()) } else { REFUSED };
+        let is_let_in = listener.anonymous && sent_nothing;
+        case.method = if is_let_in { ANONYMOUS } else { NO_METHOD };
+        let opinion = if is_let_in { Opinion::Allow(Identity::default()) } else { REFUSED };
         Some(Self::conclude(&case, opinion))
     }
 
@@ -227,12 +232,12 @@ impl Methods {
     /// The answer of an opinion that decides.
     fn conclude(case: &Case, opinion: Opinion) -> Answer {
         match opinion {
-            Opinion::Allow(identity) => Self::success(Vec::new(), identity),
+            Opinion::Allow(identity) => Self::success(Vec::new(), identity, case.method),
             Opinion::Deny(reason) => {
                 debug!(client = ?case.client_id, user = ?case.username, ?reason, "refused");
-                Answer::Failed(reason)
+                Answer::Failed(reason, case.method)
             }
-            Opinion::Next => Answer::Failed(ReasonCode::BadUserNameOrPassword),
+            Opinion::Next => Answer::Failed(ReasonCode::BadUserNameOrPassword, case.method),
         }
     }
 
@@ -246,7 +251,7 @@ impl Methods {
     pub(super) fn judge_renewal(&self, token: &[u8]) -> Option<Answer> {
         let method = self.token.as_ref().filter(|method| method.by_method)?;
         let identity = self.judge_claims(method, token).ok()?;
-        Some(Self::success(Vec::new(), identity))
+        Some(Self::success(Vec::new(), identity, "jwt"))
     }
 
     /// Begins an exchange of SCRAM, and returns the server's first message. `None` if SCRAM is not configured.
@@ -266,9 +271,10 @@ impl Methods {
     }
 
     /// The answer that lets a user in.
-    pub(super) fn success(data: Vec<u8>, identity: Identity) -> Answer {
+    pub(super) fn success(data: Vec<u8>, identity: Identity, method: &'static str) -> Answer {
         let Identity { user, roles, lifetime } = identity;
         let grant = OwnedGrant {
+            method,
             user: user.map(String::into_boxed_str),
             roles: roles.into_iter().map(String::into_boxed_str).collect(),
             client_id_must_be: None,
@@ -389,6 +395,17 @@ impl Methods {
 impl PasswordMethod {
     fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.remembered.lock().expect("no thread panics while it holds the lock")
+    }
+}
+
+/// The name of a method in the log, as the configuration has it.
+fn name(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::Certificate => "certificate",
+        AuthMethod::Jwt => "jwt",
+        AuthMethod::Password => "password",
+        AuthMethod::Scram => "scram",
+        AuthMethod::Http => "http",
     }
 }
 

@@ -30,6 +30,7 @@ use answers::{Answers, LateAnswers};
 use exchanges::Exchanges;
 pub(crate) use jwt::JWT_METHOD;
 use methods::{Case, Identity, Methods};
+use question::NO_METHOD;
 pub(crate) use question::{Answer, Asked, Question, Step};
 pub(crate) use scram::SCRAM_METHOD;
 use scram::{ClientFirst, NONCE_BYTES};
@@ -89,13 +90,15 @@ impl Authenticator {
                 let step = ExchangeStep { data, begins, is_open: client_id.is_none(), username };
                 Some(self.judge_exchange(methods, asked, listener, &method, &step))
             }
-            (Step::Exchange { .. }, None) => Some(Answer::Failed(ReasonCode::BadAuthenticationMethod)),
+            (Step::Exchange { .. }, None) => {
+                Some(Answer::Failed(ReasonCode::BadAuthenticationMethod, NO_METHOD))
+            }
             (Step::Basic { client_id, username, password }, Some(methods)) => {
                 let case = Case::new(asked, listener, peer, client_id, username, password);
                 methods.judge(Case { certificate_user, ..case })
             }
             // No method is configured, so nobody can be known.
-            (Step::Basic { .. }, None) => Some(Answer::Failed(ReasonCode::NotAuthorized)),
+            (Step::Basic { .. }, None) => Some(Answer::Failed(ReasonCode::NotAuthorized, NO_METHOD)),
         }
     }
 
@@ -107,22 +110,22 @@ impl Authenticator {
         method: &str,
         step: &ExchangeStep,
     ) -> Answer {
-        let judged = match method {
+        let (name, judged) = match method {
             SCRAM_METHOD if methods.asks(listener, AuthMethod::Scram) => {
-                self.judge_scram(methods, asked, step)
+                ("scram", self.judge_scram(methods, asked, step))
             }
-            JWT_METHOD if methods.asks(listener, AuthMethod::Jwt) => methods.judge_renewal(&step.data),
+            JWT_METHOD if methods.asks(listener, AuthMethod::Jwt) => {
+                ("jwt", methods.judge_renewal(&step.data))
+            }
             // Another listener may have the method.
-            _ => return Answer::Failed(ReasonCode::BadAuthenticationMethod),
+            _ => return Answer::Failed(ReasonCode::BadAuthenticationMethod, NO_METHOD),
         };
         judged.unwrap_or_else(|| {
             debug!(%method, user = ?step.username, "refused");
             // On an open connection DISCONNECT carries the reason, and has no 0x86.
-            Answer::Failed(if step.is_open {
-                ReasonCode::NotAuthorized
-            } else {
-                ReasonCode::BadUserNameOrPassword
-            })
+            let reason =
+                if step.is_open { ReasonCode::NotAuthorized } else { ReasonCode::BadUserNameOrPassword };
+            Answer::Failed(reason, name)
         })
     }
 
@@ -132,7 +135,7 @@ impl Authenticator {
             let exchange = self.exchanges.borrow_mut().take(asked.connection)?;
             let last = exchange.end(&step.data).ok()?;
             let identity = Identity { user: Some(exchange.user), ..Identity::default() };
-            return Some(Methods::success(last.into_bytes(), identity));
+            return Some(Methods::success(last.into_bytes(), identity, "scram"));
         }
         let first = ClientFirst::parse(&step.data).ok()?;
         // The name in CONNECT is optional, and must not be another one.

@@ -95,6 +95,12 @@ impl Step {
     }
 }
 
+/// The name of the method that lets clients in without a name.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+
+/// The name of the method that refuses a client whom no method knows.
+pub(crate) const NO_METHOD: &str = "none";
+
 /// The answer to a question.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
@@ -106,13 +112,15 @@ pub(crate) enum Answer {
         data: Vec<u8>,
         grant: OwnedGrant,
     },
-    /// The client is refused for this reason.
-    Failed(ReasonCode),
+    /// The client is refused for this reason by this method.
+    Failed(ReasonCode, &'static str),
 }
 
 /// A [`UserGrant`] that owns its parts.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct OwnedGrant {
+    /// The method that gives it.
+    pub(crate) method: &'static str,
     /// The name of the user; `None` for an anonymous client.
     pub(crate) user: Option<Box<str>>,
     /// Roles beside those of the user, such as a token's.
@@ -126,16 +134,25 @@ pub(crate) struct OwnedGrant {
 impl Default for OwnedGrant {
     /// The grant of an anonymous client without rules.
     fn default() -> Self {
-        Self { user: None, roles: Vec::new(), client_id_must_be: None, lifetime: None }
+        Self { method: ANONYMOUS, user: None, roles: Vec::new(), client_id_must_be: None, lifetime: None }
     }
 }
 
 impl Answer {
+    /// The method that decided; `None` if nothing is decided.
+    pub(crate) fn method(&self) -> Option<&'static str> {
+        match self {
+            Self::Continue(_) => None,
+            Self::Success { grant, .. } => Some(grant.method),
+            Self::Failed(_, method) => Some(method),
+        }
+    }
+
     /// Passes the verdict on; `now` is when a lifetime begins.
     pub(crate) fn pass<R>(&self, now: Instant, take: impl FnOnce(Verdict<'_>) -> R) -> R {
         match self {
             Self::Continue(data) => take(Verdict::Continue(data)),
-            Self::Failed(reason) => take(Verdict::Failed(*reason)),
+            Self::Failed(reason, _) => take(Verdict::Failed(*reason)),
             Self::Success { data, grant } => {
                 let lifetime_ms =
                     |lifetime: Duration| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
@@ -188,9 +205,10 @@ mod tests {
         let now = Instant::from_ms(1_000);
         assert!(Answer::Continue(vec![1]).pass(now, |verdict| verdict == Verdict::Continue(&[1])));
         let banned = ReasonCode::Banned;
-        assert!(Answer::Failed(banned).pass(now, |verdict| verdict == Verdict::Failed(banned)));
+        assert!(Answer::Failed(banned, NO_METHOD).pass(now, |verdict| verdict == Verdict::Failed(banned)));
         let answer = |lifetime| {
             let grant = OwnedGrant {
+                method: "password",
                 user: Some("ann".into()),
                 roles: vec!["operator".into()],
                 client_id_must_be: Some("a".into()),

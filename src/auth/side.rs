@@ -37,7 +37,7 @@ const KEYS_TIME_OUT: Duration = Duration::from_secs(5);
 /// Work for the side thread.
 enum Errand {
     /// Ask the service about this client by this body.
-    Ask(Case, Zeroizing<Vec<u8>>),
+    Ask(Box<Case>, Zeroizing<Vec<u8>>),
     /// Read the files again.
     Files,
 }
@@ -97,7 +97,7 @@ impl Side {
             return Some(case);
         }
         // The thread lives as long as the process.
-        let _ = self.errands.send(Errand::Ask(case, body));
+        let _ = self.errands.send(Errand::Ask(Box::new(case), body));
         None
     }
 
@@ -141,7 +141,7 @@ async fn work(mut errands: UnboundedReceiver<Errand>, settings: SideSettings, me
             errand = errands.recv() => match errand {
                 Some(Errand::Ask(case, body)) => {
                     let (methods, service) = (methods.clone(), service.clone());
-                    tokio::spawn(async move { ask(case, body, service, &methods).await });
+                    tokio::spawn(async move { ask(*case, body, service, &methods).await });
                 }
                 Some(Errand::Files) => {
                     methods.side.open.files.store(0, Relaxed);

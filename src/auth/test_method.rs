@@ -15,9 +15,12 @@ pub(super) fn echo(challenge: String, data: &[u8], begins: bool) -> Answer {
     if begins {
         Answer::Continue(challenge.into_bytes())
     } else if data == challenge.as_bytes() {
-        Answer::Success { data: SUCCESS_DATA.to_vec(), grant: OwnedGrant::default() }
+        Answer::Success {
+            data: SUCCESS_DATA.to_vec(),
+            grant: OwnedGrant { method: TEST_METHOD, ..OwnedGrant::default() },
+        }
     } else {
-        Answer::Failed(ReasonCode::NotAuthorized)
+        Answer::Failed(ReasonCode::NotAuthorized, TEST_METHOD)
     }
 }
 
@@ -29,8 +32,8 @@ mod tests {
     fn the_test_method_challenges_once_and_accepts_only_the_echo() {
         let challenge = || "c".to_owned();
         assert_eq!(echo(challenge(), b"c", true), Answer::Continue(b"c".to_vec()));
-        let grant = OwnedGrant::default();
+        let grant = OwnedGrant { method: TEST_METHOD, ..OwnedGrant::default() };
         assert_eq!(echo(challenge(), b"c", false), Answer::Success { data: SUCCESS_DATA.to_vec(), grant });
-        assert_eq!(echo(challenge(), b"", false), Answer::Failed(ReasonCode::NotAuthorized));
+        assert_eq!(echo(challenge(), b"", false), Answer::Failed(ReasonCode::NotAuthorized, TEST_METHOD));
     }
 }

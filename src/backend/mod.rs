@@ -33,7 +33,7 @@ use crate::shard::memory_share::MemoryShare;
 
 use doorbell::Doorbell;
 pub(crate) use doorbell::Doorbells;
-pub(crate) use host::{CAPACITY, LaneItem};
+pub(crate) use host::{CAPACITY, ClientIds, LaneItem};
 
 /// The resources of a shard when its thread starts.
 pub(crate) struct Parts {
@@ -58,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) settled: Sender<()>,
     pub(crate) feed: Feed,
     pub(crate) log: ConnectionLog,
+    /// The names that give clients their identifiers.
+    pub(crate) client_ids: ClientIds,
 }
 
 /// The backend that a shard has selected and started.

@@ -95,7 +95,7 @@ impl Effective {
         config.auth = auth.unwrap_or_default();
         config.listeners = listeners;
         for listener in &mut config.listeners {
-            let by_certificate = listener.asks_for_certificates() || listener.proxy_identity;
+            let by_certificate = listener.asks_for_certificates();
             let all =
                 by_certificate.then_some(AuthMethod::Certificate).into_iter().chain(config.auth.methods());
             listener.auth.get_or_insert_with(|| all.collect());
@@ -146,7 +146,7 @@ impl Effective {
     /// Whether `method` is configured for `listener`.
     fn has(&self, listener: &ListenerConfig, method: AuthMethod) -> bool {
         match method {
-            AuthMethod::Certificate => listener.asks_for_certificates() || listener.proxy_identity,
+            AuthMethod::Certificate => listener.asks_for_certificates(),
             AuthMethod::Jwt | AuthMethod::Password | AuthMethod::Scram | AuthMethod::Http => {
                 self.config.auth.methods().any(|configured| configured == method)
             }
@@ -180,6 +180,20 @@ impl Effective {
             }
             if at == LISTENERS_MAX {
                 refuse(origin, format!("there are more than {LISTENERS_MAX} listeners; remove some"));
+            }
+            for (key, own, whole) in [
+                ("packet_bytes_max", listener.packet_bytes_max, self.config.packet_bytes_max),
+                ("maximum_qos", listener.maximum_qos.map(u32::from), self.config.maximum_qos.into()),
+            ] {
+                if own.is_some_and(|own| own > whole) {
+                    let name = &listener.name;
+                    refuse(
+                        origin,
+                        format!(
+                            "{key} of the listener {name:?} is above the broker's {key} = {whole}; raise that one, or lower this"
+                        ),
+                    );
+                }
             }
             let addresses: usize = listeners[..=at].iter().map(ListenerConfig::sockets).sum();
             if addresses > ADDRESSES_MAX {

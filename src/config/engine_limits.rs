@@ -1,10 +1,11 @@
 //! The configuration as limits for the engine of one shard. Limits of the process are divided by the number of shards
 //! and rounded up, so that no shard has a limit of zero that was not configured.
 
-use engine::{Limits, ListenerLimits};
+use engine::{ClientIdSource, Limits, ListenerLimits};
 use wire::QoS;
 
 use super::auth::JwtFrom;
+use super::listener::{ClientIdFrom, ClientIdMismatch};
 use super::rules::{DeniedPublish, DeniedSubscribe};
 use super::{Config, ListenerConfig};
 use crate::auth::{JWT_METHOD, SCRAM_METHOD, TEST_METHOD};
@@ -14,6 +15,17 @@ impl Config {
     fn listener_limits(&self) -> Vec<ListenerLimits> {
         let limits = |listener: &ListenerConfig| ListenerLimits {
             judged: !listener.methods().is_empty() || !listener.allows_anonymous(),
+            packet_bytes_max: listener.packet_bytes_max,
+            maximum_qos: listener.maximum_qos.map(qos),
+            client_id_source: match listener.tls.as_ref().map(|tls| tls.client_id_from) {
+                None | Some(ClientIdFrom::Connect) => ClientIdSource::Connect,
+                Some(ClientIdFrom::Username) => ClientIdSource::UserName,
+                Some(ClientIdFrom::Cn) => ClientIdSource::Identity,
+            },
+            replaces_client_id: listener
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.client_id_mismatch == ClientIdMismatch::Replace),
         };
         let listeners: Vec<_> = self.listeners.iter().map(limits).collect();
         let differs = listeners.iter().any(|limits| *limits != ListenerLimits::default());
@@ -54,10 +66,7 @@ impl Config {
             shared_subscriptions: self.shared_subscriptions,
             subscription_identifiers: self.subscription_identifiers,
             retain_available: self.retain_available,
-            maximum_qos: u8::try_from(self.maximum_qos)
-                .ok()
-                .and_then(QoS::from_bits)
-                .expect("the table of settings permits only 0 to 2"),
+            maximum_qos: qos(self.maximum_qos),
             assigned_client_ids: self.assigned_client_ids,
             check_payload_format: self.check_payload_format,
             response_topic_prefix: self.response_topic_prefix.as_str().into(),
@@ -84,6 +93,11 @@ impl Config {
         ];
         methods.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name.into()).collect()
     }
+}
+
+fn qos(number: u16) -> QoS {
+    let qos = u8::try_from(number).ok().and_then(QoS::from_bits);
+    qos.expect("the tables of settings permit only 0 to 2")
 }
 
 #[cfg(test)]

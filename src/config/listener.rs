@@ -92,8 +92,10 @@ table! {
         /// The part of the client's certificate that is its user name: `"cn"`, `"san_dns"`, `"san_uri"`, `"subject"` or `"none"`.
         username_from: CertificateName = CertificateName::Cn, ANY, "\"cn\"";
         /// The origin of the client identifier: `"connect"`, or the `"username"` or the certificate's `"cn"`, to which the
-        /// client's own must then be equal or empty.
+        /// client's own must then be equal or empty. It is told an empty client, in MQTT 3.1.1 also without clean session.
         client_id_from: ClientIdFrom = ClientIdFrom::Connect, ANY, "\"connect\"";
+        /// The answer to a client whose own identifier is another one: `"refuse"`, or `"replace"`, which mosquitto does.
+        client_id_mismatch: ClientIdMismatch = ClientIdMismatch::Refuse, ANY, "\"refuse\"";
     }
 }
 
@@ -144,6 +146,15 @@ pub(crate) enum CertificateName {
     None,
 }
 
+/// The answer to a client whose identifier is not the one that it has to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientIdMismatch {
+    /// It is refused.
+    Refuse,
+    /// It gets the other one.
+    Replace,
+}
+
 /// The origin of the client identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientIdFrom {
@@ -159,6 +170,7 @@ word_fields! {
     ProxyProtocol, "MODE": { Off = "off", Require = "require", }
     ClientCertificate, "MODE": { Off = "off", Optional = "optional", Require = "require", }
     CertificateName, "PART": { Cn = "cn", SanDns = "san_dns", SanUri = "san_uri", Subject = "subject", None = "none", }
+    ClientIdMismatch, "ANSWER": { Refuse = "refuse", Replace = "replace", }
     ClientIdFrom, "ORIGIN": { Connect = "connect", Username = "username", Cn = "cn", }
 }
 
@@ -221,11 +233,17 @@ impl ListenerConfig {
         }
     }
 
-    /// Whether clients are asked for certificates whose name is theirs.
+    /// Whether clients have names by certificates: their own, or those that a proxy has verified.
     pub(crate) fn asks_for_certificates(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| {
-            tls.client_certificate != ClientCertificate::Off && tls.username_from != CertificateName::None
-        })
+        self.proxy_identity
+            || self.tls.as_ref().is_some_and(|tls| {
+                tls.client_certificate != ClientCertificate::Off && tls.username_from != CertificateName::None
+            })
+    }
+
+    /// Whether the name in a certificate is the user.
+    pub(crate) fn knows_by_certificate(&self) -> bool {
+        self.asks_for_certificates() && self.methods().contains(&AuthMethod::Certificate)
     }
 
     /// The places where others than this machine may reach it.
@@ -299,6 +317,15 @@ impl Complete for ListenerConfig {
             given.refuse(
                 "trusted_proxies",
                 "must name the proxies that are believed, such as [\"10.0.0.0/8\"]",
+            );
+        }
+        let asks = |tls: &TlsConfig| tls.client_certificate != ClientCertificate::Off;
+        if self.proxy_identity && self.proxy_protocol == ProxyProtocol::Off {
+            given.refuse("proxy_identity", "needs proxy_protocol = \"require\", which brings the name");
+        } else if self.proxy_identity && self.tls.as_ref().is_some_and(asks) {
+            given.refuse(
+                "proxy_identity",
+                "and client_certificate would both name the client; leave one of them out",
             );
         }
         if self.name.is_empty() {

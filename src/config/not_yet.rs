@@ -2,10 +2,6 @@
 
 /// Keys and tables by their path, each with the reason as the end of a sentence.
 const NOT_YET: &[(&str, &str)] = &[
-    ("listener.proxy_identity", THIS_VERSION),
-    ("listener.packet_bytes_max", THIS_VERSION),
-    ("listener.tls.client_id_from", THIS_VERSION),
-    ("listener.maximum_qos", THIS_VERSION),
     ("listener.durability", "durability needs a journal, which this version does not have"),
     ("listener.publish_rate", THIS_VERSION),
     ("listener.publish_bytes_rate", THIS_VERSION),

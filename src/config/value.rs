@@ -372,9 +372,21 @@ word_fields! {
     QueueFull, "POLICY": { DropNewest = "drop_newest", DropOldest = "drop_oldest", EndSession = "end_session", }
 }
 
-/// A text in TOML syntax, with quotes and escapes.
+/// A text in TOML syntax, with quotes and escapes, on one line.
 pub(super) fn quote(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    if !text.contains(char::is_control) {
+        return toml::Value::String(text.to_owned()).to_string();
+    }
+    // TOML allows a raw tab, and a raw line break in a text of several lines; both would tear a line of the log.
+    let escaped: String = text
+        .chars()
+        .map(|symbol| match symbol {
+            '"' | '\\' => format!("\\{symbol}"),
+            symbol if symbol.is_control() => format!("\\u{:04X}", u32::from(symbol)),
+            symbol => symbol.to_string(),
+        })
+        .collect();
+    format!("\"{escaped}\"")
 }
 
 pub(super) fn text<'a>(given: &'a Given<'_>) -> Option<&'a str> {

@@ -87,14 +87,17 @@ impl Head {
             return Err(Refusal::NotGet);
         }
         let fresh = before.saturating_sub(END.len() - 1);
-        let has_bare_line_feed = |pair: &[u8]| pair[1] == b'\n' && pair[0] != b'\r';
-        if self.bytes[fresh..].windows(2).any(has_bare_line_feed) {
+        let end = self.bytes[fresh..].windows(END.len()).position(|window| window == END);
+        let end = end.map(|at| fresh + at + END.len());
+        // Bytes behind the head are none of its lines, however the stream is cut.
+        let lines = &self.bytes[fresh..end.unwrap_or(self.bytes.len())];
+        if lines.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r') {
             return Err(Refusal::Malformed);
         }
-        let Some(at) = self.bytes[fresh..].windows(END.len()).position(|window| window == END) else {
+        let Some(end) = end else {
             return if self.bytes.len() == HEAD_BYTES_MAX { Err(Refusal::TooLong) } else { Ok(None) };
         };
-        if fresh + at + END.len() < before + bytes.len() {
+        if end < before + bytes.len() {
             return Err(Refusal::BytesBehind);
         }
         accept(&self.bytes, rules).map(Some)
@@ -348,6 +351,7 @@ mod tests {
             (Refusal::Malformed, add("Two words: x"), 400),
             (Refusal::Malformed, add("Folded: x\r\n y"), 400),
             (Refusal::BytesBehind, head("GET /mqtt HTTP/1.1", &FIELDS) + "x", 400),
+            (Refusal::BytesBehind, head("GET /mqtt HTTP/1.1", &FIELDS) + "x\n", 400),
             (Refusal::Body, add("Content-Length: 1"), 400),
             (Refusal::Body, add("Transfer-Encoding: chunked"), 400),
             (Refusal::Field("Content-Length"), add("Content-Length: 0\r\nContent-Length: 1"), 400),

@@ -12,6 +12,8 @@ use wire::ProtocolVersion;
 use crate::config::ConnectionLines;
 use crate::net::listen::ListenerNumber;
 use crate::observe::line_budget::LineBudget;
+use crate::observe::refusals::{Refusal, Refusals};
+use crate::process::clock;
 
 /// Lines of one reason that each shard may write at once.
 const BURST: u64 = 200;
@@ -33,6 +35,8 @@ pub(crate) struct ConnectionLog {
     closed: [LineBudget; CauseGroup::COUNT],
     refused: [LineBudget; CauseGroup::COUNT],
     tls_failed: LineBudget,
+    /// The last refusals, whatever lines are logged.
+    refusals: Refusals,
 }
 
 /// The place of a connection: its peer, if that is known, and its listener.
@@ -45,6 +49,9 @@ pub(crate) struct Place {
 /// A client that was let in.
 pub(crate) struct Connected<'a> {
     pub(crate) client_id: &'a str,
+    pub(crate) user: Option<&'a str>,
+    /// The method of authentication that let it in.
+    pub(crate) method: Option<&'static str>,
     pub(crate) version: ProtocolVersion,
     pub(crate) keep_alive_s: u16,
     pub(crate) clean_start: bool,
@@ -54,6 +61,9 @@ pub(crate) struct Connected<'a> {
 /// A connection that has ended.
 pub(crate) struct Ended<'a> {
     pub(crate) client_id: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
+    /// The method of authentication that refused it.
+    pub(crate) method: Option<&'static str>,
     pub(crate) was_let_in: bool,
     pub(crate) cause: Cause,
     /// The peer that has taken the session over.
@@ -73,6 +83,7 @@ impl ConnectionLog {
             closed: Default::default(),
             refused: Default::default(),
             tls_failed: LineBudget::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -83,8 +94,10 @@ impl ConnectionLog {
         }
         info!(
             client = &*printable(connected.client_id),
+            user = connected.user.map(printable),
             peer = place.peer.map(display),
             listener = self.listener(place.listener).map(display),
+            method = connected.method.map(display),
             version = %version(connected.version),
             keep_alive_s = connected.keep_alive_s,
             clean = connected.clean_start,
@@ -96,12 +109,15 @@ impl ConnectionLog {
     /// Logs that a client was closed, or that a connection was refused.
     pub(crate) fn ended(&mut self, now_ms: u64, place: Place, ended: &Ended<'_>) {
         let group = ended.cause.group();
+        // A peer that connects and goes is a check of the port most often: a load balancer may do so every second.
+        let is_probe = !ended.was_let_in && group.party() != engine::Party::Broker && ended.packets == 0;
+        if !ended.was_let_in && !is_probe {
+            self.keep_refusal(place, ended);
+        }
         if self.lines == ConnectionLines::None || ended.was_let_in && self.lines == ConnectionLines::Refusals
         {
             return;
         }
-        // A peer that connects and goes is a check of the port most often: a load balancer may do so every second.
-        let is_probe = !ended.was_let_in && group.party() != engine::Party::Broker && ended.packets == 0;
         let budgets = if ended.was_let_in { &mut self.closed } else { &mut self.refused };
         if !is_probe && !budgets[group.index()].admit(now_ms, BURST, INTERVAL_MS) {
             return;
@@ -126,25 +142,65 @@ impl ConnectionLog {
                 packets = ended.packets,
                 "client closed"
             );
+        } else if client.is_some() {
+            let (user, method) = (ended.user.map(printable), ended.method.map(display));
+            info!(client, user, peer, listener, method, %by, %reason, detail, "client refused");
         } else {
-            info!(client, peer, listener, %by, %reason, detail, "connection refused");
+            info!(peer, listener, %by, %reason, detail, "connection refused");
+        }
+    }
+
+    /// The last refusals, the oldest first.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.refusals.all()
+    }
+
+    /// Bytes that are held.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.refusals.memory_bytes()
+    }
+
+    fn keep_refusal(&mut self, place: Place, ended: &Ended<'_>) {
+        let refusal = Refusal {
+            client: ended.client_id.map(printable),
+            user: ended.user.map(printable),
+            method: ended.method.map(str::to_owned),
+            reason: ended.cause.group().name().to_owned(),
+            why: ended.cause.explained(&self.limits).to_string(),
+            ..self.refusal_at(place)
+        };
+        self.refusals.keep(refusal);
+    }
+
+    /// A refusal now, of a peer at this place.
+    fn refusal_at(&self, place: Place) -> Refusal {
+        Refusal {
+            at_us: clock::unix_us(),
+            peer: place.peer.map(|peer| peer.to_string()),
+            listener: self.listener(place.listener).map(printable),
+            ..Refusal::default()
         }
     }
 
     /// Logs a peer with which TLS has failed.
     pub(crate) fn tls_failed(&mut self, now_ms: u64, place: Place, fault: &dyn std::fmt::Display) {
+        const REASON: &str = "tls_failed";
+        let detail = printable(&fault.to_string());
+        let refusal = Refusal { reason: REASON.to_owned(), why: detail.clone(), ..self.refusal_at(place) };
+        self.refusals.keep(refusal);
         if self.lines == ConnectionLines::None || !self.tls_failed.admit(now_ms, BURST, INTERVAL_MS) {
             return;
         }
         let (peer, listener) = (place.peer.map(display), self.listener(place.listener).map(display));
-        let detail = printable(&fault.to_string());
-        info!(peer, listener, by = %"client", reason = %"tls_failed", detail, "connection refused");
+        info!(peer, listener, by = %"client", reason = %REASON, detail, "connection refused");
     }
 
     /// Logs a connection that was closed without an answer, because not even a refusal had a permit.
     pub(crate) fn turned_away(&mut self, now_ms: u64, place: Place) {
         let ended = Ended {
             client_id: None,
+            user: None,
+            method: None,
             was_let_in: false,
             cause: Cause::TooManyConnections,
             taken_over_by: None,

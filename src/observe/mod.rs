@@ -8,5 +8,6 @@ pub(crate) mod lasting;
 mod line_budget;
 pub(crate) mod load_average;
 pub(crate) mod memory_log;
+pub(crate) mod refusals;
 pub(crate) mod statistics;
 pub(crate) mod sys_topics;

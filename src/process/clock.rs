@@ -1,5 +1,5 @@
 //! The only module that reads a clock, so that time is an argument everywhere else. It reads monotonic time: shards
-//! need durations only, and the log formats its own time. Only tokens, which name a moment, are compared with the wall clock.
+//! need durations only, and the log formats its own time. Only statements that name a moment, such as tokens and bans, are compared with the wall clock.
 //!
 //! Engines are told a time that goes on while the machine is suspended, because a session expires and a will is due
 //! after real seconds. No change of the wall clock moves it. The timers of the runtimes stand still in a suspension, so
@@ -75,9 +75,16 @@ fn continuous(origin: Instant) -> Duration {
 }
 
 /// The time of the wall clock in seconds since 1970, for statements of others that name a moment; 0 before.
-#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the clock")]
 pub(crate) fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    unix_us() / 1_000_000
+}
+
+/// The same in microseconds, for lists that an operator reads beside the log.
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the clock")]
+pub(crate) fn unix_us() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// The system's monotonic clock.

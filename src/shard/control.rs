@@ -13,7 +13,7 @@ use engine::{SharedRules, Topology};
 use super::cores::ThreadId;
 use super::gauges::Gauges;
 use super::memory_share::Reported;
-use crate::admin::operator::{AnswersToCome, DisconnectCommand, OperatorCommand};
+use crate::admin::operator::{Asked, OperatorCommand, Receivers};
 use crate::auth::Side;
 use crate::backend::Doorbells;
 use crate::net::permits::ConnectionPermits;
@@ -33,8 +33,8 @@ pub(crate) enum Control {
     Turn(u64),
     /// Publish these `$SYS` messages.
     Publish(Vec<SysMessage>),
-    /// Close the connection of a client whose session lives on this shard.
-    Disconnect(DisconnectCommand),
+    /// Execute the request of an operator.
+    Ask(Asked),
     /// Put these rules about topics into force; `None`: everything is allowed.
     Rules(Option<SharedRules>),
     /// Export the records of persistent sessions, if they changed.
@@ -115,29 +115,29 @@ impl Shards {
         }
     }
 
-    /// Executes the command of an operator.
+    /// Has the command of an operator executed by the shards that it concerns. One that finds no room is dropped, and with it the
+    /// channel for its answer.
     pub(crate) fn execute(&self, command: OperatorCommand) {
-        match command {
-            OperatorCommand::Disconnect(command) => self.disconnect(command),
-            OperatorCommand::Health(answer) => drop(answer.send(self.ask_all())),
+        let OperatorCommand { request, answers } = command;
+        let concerned = match request.receivers() {
+            Receivers::All => 0..self.threads.len(),
+            Receivers::HomeOf(client_id) => {
+                let home = usize::from(self.topology.home_of_client(client_id));
+                home..home + 1
+            }
+            Receivers::Shard(shard) => {
+                let shard = usize::from(shard).min(self.threads.len());
+                shard..(shard + 1).min(self.threads.len())
+            }
+        };
+        let (answer, to_come) = bounded(concerned.len().max(1));
+        // The operator may have stopped waiting.
+        let _ = answers.send((to_come, concerned.len()));
+        for shard in concerned {
+            let asked = Asked { request: request.clone(), answer: answer.clone() };
+            let _ = self.threads[shard].control.try_send(Control::Ask(asked));
+            self.doorbells.ring(shard);
         }
-    }
-
-    /// Lets every shard answer.
-    fn ask_all(&self) -> AnswersToCome {
-        let (answer, answers) = bounded(self.threads.len());
-        // No client has an empty identifier, so a shard only answers.
-        let nobody = || DisconnectCommand { client_id: String::new(), answer: answer.clone() };
-        self.request_all(|| Control::Disconnect(nobody()));
-        (answers, self.threads.len())
-    }
-
-    /// Closes the connection of a client on the shard where its session lives. A command that finds no room is
-    /// dropped, and with it the channel for its answer.
-    fn disconnect(&self, command: DisconnectCommand) {
-        let home = usize::from(self.topology.home_of_client(&command.client_id));
-        let _ = self.threads[home].control.try_send(Control::Disconnect(command));
-        self.doorbells.ring(home);
     }
 
     /// Passes each message to the home shard of its topic. Returns the messages that were passed on.

@@ -14,8 +14,8 @@ use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
 use super::placement_key;
 use crate::auth;
-use crate::backend::{Backend, CAPACITY, Parts, SelectedBackend};
-use crate::config::{Config, ConnectionLines};
+use crate::backend::{Backend, CAPACITY, ClientIds, Parts, SelectedBackend};
+use crate::config::Config;
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
 use crate::net::listen::{self, Distributor, Listening};
@@ -77,13 +77,12 @@ pub(crate) fn start(
         ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends).zip(authenticators);
     for (own, (((port, listeners), backend), authenticator)) in (0..shard_count).zip(resources) {
         let limits = limits(config, shard_count);
-        let mut engine = new_engine(config, limits.clone(), Topology { own, shard_count, key }, clock)?;
-        begin_with_rules(&mut engine, clock, shared.rules.as_ref());
+        let of_shard = (Topology { own, shard_count, key }, shared.rules.as_ref());
+        let mut engine = new_engine(config, limits.clone(), of_shard, clock)?;
         restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
         gauges.update(&engine, &engine.memory_use(), 0);
-        // The engine is created here and moves to its thread before it processes an event.
         let parts = Parts {
             number: own,
             engine,
@@ -103,6 +102,7 @@ pub(crate) fn start(
             settled: settled.clone(),
             feed: feed.clone(),
             log: ConnectionLog::new(config.connection_log, limits, &names),
+            client_ids: ClientIds::of(config),
         };
         let (handle, start) = spawn(backend, parts, cores.get(usize::from(own)).copied())?;
         starting.push((control, gauges, handle, start));
@@ -121,13 +121,6 @@ pub(crate) fn start(
     };
     begin_accepting(&shards, session_count, &places);
     Ok(shards)
-}
-
-/// Puts the rules about topics into force, if there are some, before sessions are restored.
-fn begin_with_rules(engine: &mut Engine, clock: Clock, rules: Option<&SharedRules>) {
-    if rules.is_some() {
-        let _nothing = engine.step(clock.now(), Event::Rules(rules), &mut Actions::new());
-    }
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.
@@ -152,18 +145,23 @@ fn names(config: &Config, listeners: &[Listening], places: &[String]) -> Vec<Str
 }
 
 fn limits(config: &Config, shard_count: u16) -> Limits {
-    let connection_notices = config.connection_log != ConnectionLines::None;
-    Limits { connection_notices, ..config.engine_limits(shard_count) }
+    // The last refusals are remembered, whatever lines are logged.
+    Limits { connection_notices: true, ..config.engine_limits(shard_count) }
 }
 
+/// The engine of a shard, which moves to its thread before it processes an event of a client.
 fn new_engine(
     config: &Config,
     limits: Limits,
-    topology: Topology,
+    (topology, rules): (Topology, Option<&SharedRules>),
     clock: Clock,
 ) -> Result<Engine, StartupError> {
     let mut engine = Engine::new(limits, placement_key::draw()?, clock.now()).in_mesh(topology);
     engine.reserve_connections(config.initial_pool_size / u32::from(topology.shard_count));
+    // Before sessions are restored.
+    if rules.is_some() {
+        let _nothing = engine.step(clock.now(), Event::Rules(rules), &mut Actions::new());
+    }
     Ok(engine)
 }
 

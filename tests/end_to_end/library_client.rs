@@ -26,11 +26,13 @@ pub(crate) struct Options<'a> {
     pub(crate) will: Option<(&'a str, &'a str, u8)>,
     /// Maximum number of QoS 1 and 2 messages without an acknowledgement.
     pub(crate) in_flight: u16,
+    pub(crate) transport: rumqttc::Transport,
 }
 
 impl<'a> Options<'a> {
     pub(crate) fn new(version: Version, client_id: &'a str) -> Self {
-        Self { version, client_id, clean: true, will: None, in_flight: 100 }
+        let transport = rumqttc::Transport::tcp();
+        Self { version, client_id, clean: true, will: None, in_flight: 100, transport }
     }
 
     /// A session that outlives its connection.
@@ -275,6 +277,7 @@ impl Client {
 fn options_v4(address: SocketAddr, from: &Options<'_>) -> rumqttc::MqttOptions {
     let mut options = rumqttc::MqttOptions::new(from.client_id, address.ip().to_string(), address.port());
     options.set_clean_session(from.clean).set_inflight(from.in_flight).set_keep_alive(PATIENCE);
+    options.set_transport(from.transport.clone());
     let bytes = PACKET_BYTES_MAX as usize;
     options.set_max_packet_size(bytes, bytes);
     if let Some((topic, payload, qos)) = from.will {
@@ -289,6 +292,7 @@ fn options_v5(address: SocketAddr, from: &Options<'_>) -> rumqttc::v5::MqttOptio
         .set_clean_start(from.clean)
         .set_outgoing_inflight_upper_limit(from.in_flight)
         .set_keep_alive(PATIENCE);
+    options.set_transport(from.transport.clone());
     options.set_max_packet_size(Some(PACKET_BYTES_MAX));
     if !from.clean {
         options.set_session_expiry_interval(Some(3600));

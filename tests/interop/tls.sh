@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# openssl s_client, mosquitto_pub, mosquitto_sub and paho-mqtt over TLS against a broker of this script's own, on each driver that has TLS.
+# openssl s_client, mosquitto_pub, mosquitto_sub, paho-mqtt and rumqttc over TLS against a broker of this script's own, on each driver that
+# has TLS; and sslyze and testssl.sh, which look for what TLS has been attacked by.
 # Usage: tls.sh [BINARY]; without it the release binary of this checkout. Prints "TLS on DRIVER: N passed, M failed" for each.
 set -euo pipefail
 
@@ -8,7 +9,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 source "$here/common.sh"
 need mosquitto_sub mosquitto-clients
 need openssl openssl
+need testssl testssl.sh
 "$here/python/run" paho-2 install
+"$here/python/run" sslyze install
+"$here/rumqttc/run" install
+rumqttc=$(realpath "${CARGO_TARGET_DIR:-$here/../../target}/debug/examples/rumqttc")
 binary=$(realpath "${1-${CARGO_TARGET_DIR:-$here/../../target}/release/mqtt-broker}")
 export LC_ALL=C
 
@@ -39,7 +44,8 @@ certificate() {
     local options=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1)
     if [ "$kind" = rsa ]; then options=(-newkey rsa:2048); fi
     openssl req "${options[@]}" -nodes -keyout "$2.key" -out "$2.csr" -subj "/CN=$3" 2>/dev/null
-    printf 'basicConstraints=CA:FALSE\nsubjectAltName=%s\n' "$4" >"$2.ext"
+    printf 'basicConstraints=CA:FALSE\nsubjectAltName=%s\nkeyUsage=critical,digitalSignature\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n' \
+        "$4" >"$2.ext"
     openssl ca -batch -config "$1/config" -cert "$1.pem" -keyfile "$1.key" -in "$2.csr" -out "$2.pem" -days 20 -extfile "$2.ext" -notext 2>/dev/null
 }
 
@@ -203,13 +209,34 @@ for port, tls in ((int(sys.argv[1]), {}), (int(sys.argv[2]), {"certfile": "good.
     one.loop_stop()
 END
 }
+rumqttc() { "$rumqttc" localhost "$open" ca.pem; }
+# Mozilla's recommendation "intermediate", whole.
+sslyze() {
+    "$installed/python-sslyze/bin/sslyze" --mozilla_config intermediate --certinfo --certinfo_ca_file ca.pem --json_out sslyze.json \
+        "localhost:$open" >sslyze.txt
+    grep -q 'OK - Compliant' sslyze.txt || { sed -n '/COMPLIANCE/,$p' sslyze.txt; return 1; }
+}
+# Protocols, ciphers, forward secrecy and every attack that it knows. The order of ciphers is the client's, as Mozilla has it too.
+testssl() {
+    timeout 150 "$(type -P testssl)" --quiet --color 0 --warnings off --add-ca ca.pem --jsonfile testssl.json --ip one -p -s -f -U "localhost:$open" >testssl.txt || true
+    python3 - <<'END'
+import json
+findings = json.load(open("testssl.json"))
+bad = [it for it in findings if it["severity"] in ("LOW", "MEDIUM", "HIGH", "CRITICAL") and it["id"] != "cipher_order"]
+assert len(findings) > 30, findings
+assert not bad, bad
+END
+}
 
 status=0
 for variant in 'auto 1' 'epoll 2' 'tokio 2'; do
     read -r io shards <<<"$variant"
     passed=0 failed=0
     start "$io" "$shards"
-    for it in versions names protocols tickets renegotiation certificates messages paho; do check "$it" "$it"; done
+    checks=(versions names protocols tickets renegotiation certificates messages paho rumqttc sslyze)
+    # It takes most of a minute, and looks at nothing that the drivers do.
+    if [ "$io" = auto ]; then checks+=(testssl); fi
+    for it in "${checks[@]}"; do check "$it" "$it"; done
     stop
     finish "TLS on $io with $shards shards" || { status=1; tail -n 20 log; }
 done

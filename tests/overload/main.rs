@@ -1,5 +1,5 @@
 //! Hard days: scenarios that attack a release build of the broker and measure it. Each returns figures with limits, and a
-//! figure beyond its limit fails.
+//! figure beyond its limit in three attempts fails.
 //!
 //! `tests/overload/run [--full] [NAME…]` builds the broker and runs the scenarios, or the named ones. The short form is for CI,
 //! `--full` for the figures in `bench/results/overload.md`. Without the path of a release build in `MQTT_BROKER_BINARY` nothing
@@ -44,6 +44,9 @@ impl Scale {
         }
     }
 }
+
+/// Attempts at a scenario. Machines that others use too are slow for a second now and then; a fault of the broker is there each time.
+const ATTEMPTS: u32 = 3;
 
 struct Scenario {
     name: &'static str,
@@ -146,13 +149,30 @@ fn main() -> ExitCode {
         eprintln!("there is no scenario {unknown}; there are: {}", known.join(", "));
         return ExitCode::from(2);
     }
-    let mut is_within = true;
+    let mut failed = Vec::new();
     for scenario in SCENARIOS.iter().filter(|scenario| names.is_empty() || names.contains(&scenario.name)) {
-        let start = now();
-        let figures = (scenario.run)(scale);
-        println!("\n### {}: {} ({:.1} s)\n", scenario.name, scenario.claim, (now() - start).as_secs_f64());
-        print_table(&figures);
-        is_within &= figures.iter().all(Figure::is_within);
+        if !(1..=ATTEMPTS).any(|attempt| is_within(scenario, scale, attempt)) {
+            failed.push(scenario.name);
+        }
     }
-    if is_within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\noverload: beyond a limit in each of {ATTEMPTS} attempts: {}", failed.join(", "));
+    ExitCode::FAILURE
+}
+
+/// Runs a scenario and prints its table; false if a figure is beyond its limit or the scenario panicked.
+#[expect(clippy::print_stdout, reason = "the tables are the result")]
+fn is_within(scenario: &Scenario, scale: Scale, attempt: u32) -> bool {
+    let start = now();
+    let figures = std::panic::catch_unwind(|| (scenario.run)(scale));
+    let seconds = (now() - start).as_secs_f64();
+    println!("\n### {}: {} ({seconds:.1} s, attempt {attempt})\n", scenario.name, scenario.claim);
+    let Ok(figures) = figures else {
+        println!("FAILED: the scenario panicked; its reason stands above");
+        return false;
+    };
+    print_table(&figures);
+    figures.iter().all(Figure::is_within)
 }

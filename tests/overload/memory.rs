@@ -12,6 +12,7 @@ use crate::harness::machine::raise_descriptor_limit;
 use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::received::Received;
+use crate::harness::time::now;
 use crate::meter::{mib, resident_bytes};
 
 const MB: u64 = 1_000_000;
@@ -36,8 +37,7 @@ impl Measured {
         let flags = ["--shards", "1", "--stats-interval", "0", "--sys-interval-s", "1"];
         let mut broker = Broker::start_with(&Setup { flags: &flags, config, ..Setup::default() });
         let process = broker.process().id();
-        // The topics below `$SYS` exist from here on.
-        let idle_used = sys(broker.address(), "memory")["used"];
+        let idle_used = first_used(broker.address());
         Self { idle_bytes: resident_bytes(process), broker, process, idle_used }
     }
 
@@ -63,6 +63,18 @@ impl Measured {
     pub(crate) fn warnings(&mut self) -> Vec<String> {
         let lines = self.broker.process().lines().iter();
         lines.map(|(_, line)| line).filter(|line| line.contains("WARN memory is")).cloned().collect()
+    }
+}
+
+/// What the broker counts once its topics below `$SYS` exist, which is soon after it listens.
+fn first_used(address: SocketAddr) -> u64 {
+    let deadline = now() + Duration::from_secs(10);
+    loop {
+        if let Some(used) = sys(address, "memory").get("used") {
+            return *used;
+        }
+        assert!(now() < deadline, "nothing below $SYS/broker/memory after ten seconds");
+        thread::sleep(Duration::from_millis(50));
     }
 }
 

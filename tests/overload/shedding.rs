@@ -38,7 +38,8 @@ pub(crate) fn shed_readers(scale: Scale) -> Vec<Figure> {
         Figure::at_most("refused publishes to an unrelated topic", count(flood.refused), "", 0.0),
         Figure::at_least("such publishes", count(flood.published), "", 90.0),
         Figure::at_least("messages of QoS 0 taken back", mib(dropped["memory"] << 20), "", 1.0),
-        Figure::at_least("readers closed", mib(clients["closed/slow_reader"] << 20), "", 150.0),
+        // Only as many as it takes until memory is not short any more.
+        Figure::at_least("readers closed", mib(clients["closed/slow_reader"] << 20), "", 10.0),
         Figure::at_least("warnings that name a reader", count(named), "", 1.0),
         Figure::at_most("warnings about memory, of two marks both ways", count(warnings.len()), "", 8.0),
         Figure::told("p99 of a quiet neighbour", ms(percentile(&quiet, 99)), "ms"),

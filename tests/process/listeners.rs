@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::io::FdFlags;
 
 use crate::harness::broker::{Broker, Directory, Io, command_in, wrapped_command_in};
-use crate::harness::packet::{Connect, Publish, Version};
+use crate::harness::packet::{Connect, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::process::run;
 
@@ -151,4 +151,31 @@ fn a_listener_that_is_full_leaves_the_others_their_connections() {
     });
     assert_eq!(join(few, "d").1, 0);
     log.stop();
+}
+
+/// The bounds of a listener are told by CONNACK and hold for its own clients.
+#[test]
+fn a_listener_has_its_own_packet_size_and_qos() {
+    let file = "[[listener]]\nname = 'whole'\nbind = ['127.0.0.1']\nport = 0\n\
+                [[listener]]\nname = 'small'\nbind = ['127.0.0.1']\nport = 0\npacket_bytes_max = 1024\nmaximum_qos = 1\n";
+    let broker = start(Io::Auto, file, 2);
+    let [whole, small] = [broker.addresses()[0], broker.addresses()[1]];
+    let of = |address| {
+        let peer = Peer::connect(address, &Connect::new(Version::V5, "peer"));
+        let limits = (peer.number(property::MAXIMUM_PACKET_SIZE), peer.number(property::MAXIMUM_QOS));
+        (peer, limits)
+    };
+    let (mut peer, limits) = of(whole);
+    assert_eq!(limits, (Some(2_097_152), None));
+    assert_eq!(peer.subscribe("t", 2), 2);
+    assert_eq!(peer.publish(&Publish::new("t", 2, &[0; 2_000])), 0);
+    peer.disconnect();
+    for (publish, reason) in [(Publish::new("t", 2, b""), 0x9B), (Publish::new("t", 0, &[0; 2_000]), 0x95)] {
+        let (mut peer, limits) = of(small);
+        assert_eq!(limits, (Some(1_024), Some(1)));
+        assert_eq!(peer.subscribe("t", 2), 1);
+        peer.send(&publish.with_packet_id(1).encode(Version::V5));
+        assert_eq!(peer.await_close(), Some(reason));
+    }
+    broker.stop();
 }

@@ -20,6 +20,7 @@ mod limits;
 mod listeners;
 mod logs;
 mod open_files;
+mod operators;
 mod reason_strings;
 mod restarting;
 mod rules;

@@ -6,7 +6,7 @@ use crate::authority::{Authority, Certificate};
 use crate::broker::{directory, listener, start_in, write};
 use crate::client::{Client, Trust};
 use crate::harness::broker::{Broker, Directory, Io};
-use crate::harness::packet::{Connect, Publish, Version};
+use crate::harness::packet::{Connect, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::tunnel;
 
@@ -145,6 +145,39 @@ fn a_certificate_names_the_user_of_its_client() {
         client.disconnect();
     }
     broker.stop();
+}
+
+/// The name in the certificate is known before CONNECT, so the client goes to the shard of that identifier at once.
+#[test]
+fn a_certificate_gives_its_client_the_client_identifier() {
+    let authority = Authority::new("authority");
+    for (from, mismatch) in [("cn", "refuse"), ("username", "replace")] {
+        let keys = format!("client_id_from = \"{from}\"\nclient_id_mismatch = \"{mismatch}\"\n");
+        let (directory, config) = with_clients(&authority, "require", &keys);
+        let broker = start_in(directory, Io::Auto, &config, &["--shards", "2"], 1);
+        // Some of them live on either shard.
+        for number in 0..6 {
+            let name = format!("pump-{number}");
+            let certificate = authority.certificate(&name, &[], 7);
+            let tunnel = tunnel::open(broker.address(), Trust::of(&authority, Some(&certificate), BOTH));
+            let client = Peer::connect(tunnel, &Connect::new(Version::V5, ""));
+            assert_eq!(client.text(property::ASSIGNED_CLIENT_ID).as_deref(), Some(&*name));
+            // The same one takes it over.
+            let mut equal = Peer::connect(tunnel, &Connect::new(Version::V3_1_1, &name));
+            drop(client);
+            let (mut other, reason) = Peer::try_connect(tunnel, &Connect::new(Version::V5, "valve"));
+            if mismatch == "refuse" {
+                assert_eq!(reason, 0x85);
+                equal.ping();
+                other.await_close();
+            } else {
+                assert_eq!((reason, other.text(property::ASSIGNED_CLIENT_ID)), (0, None));
+                assert_eq!(equal.await_close(), None, "the other one has its identifier");
+                other.ping();
+            }
+        }
+        broker.stop();
+    }
 }
 
 /// A session that is resumed would skip the certificate, and with it its revocation.

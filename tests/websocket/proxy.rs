@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
 use crate::harness::broker::{Broker, Io};
-use crate::harness::packet::{Connect, Version};
+use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::websocket::{BINARY, WebSocket, request};
 
@@ -20,6 +20,18 @@ fn binary(command: u8) -> Vec<u8> {
     let start = b"\r\n\r\n\0\r\nQUIT\n";
     let addresses = [192, 0, 2, 7, 127, 0, 0, 1, 0x1f, 0x90, 0x07, 0x5b];
     [&start[..], &[0x20 | command, 0x11, 0, 12], &addresses].concat()
+}
+
+/// The same with what the proxy says of the client's certificate: the flags of its TLS, its verification, and its common name.
+fn verified(client: u8, verify: u8, name: &str) -> Vec<u8> {
+    let value = |kind: u8, value: &[u8]| {
+        [&[kind][..], &u16::try_from(value.len()).unwrap().to_be_bytes(), value].concat()
+    };
+    let tls = value(0x20, &[&[client, 0, 0, 0, verify][..], &value(0x22, name.as_bytes())].concat());
+    let mut header = binary(1);
+    let length = u16::try_from(12 + tls.len()).unwrap();
+    header[14..16].copy_from_slice(&length.to_be_bytes());
+    [header, tls].concat()
 }
 
 /// The line of the log that tells of this client.
@@ -121,4 +133,44 @@ pub(crate) fn the_forwarded_address_counts_from_trusted_proxies(io: Io) {
         let line = logged(&mut broker, &client);
         assert!(line.contains(expected), "{config}: {line}");
     }
+}
+
+/// Only of a certificate that was shown and is good, and only where the listener takes it.
+pub(crate) fn a_certificate_that_the_proxy_has_verified_names_the_user(io: Io) {
+    let rules = "[rules]\nroles = [\"device\"]\n[role.device]\npublish = [\"devices/%u/#\"]";
+    for (header, expected) in [
+        (verified(0x07, 0, "pump-7"), Some("pump-7")),
+        (verified(0x07, 1, "pump-7"), None),
+        (verified(0x01, 0, "pump-7"), None),
+        (verified(0x07, 0, ""), None),
+        (binary(1), None),
+    ] {
+        let config = format!("{REQUIRED}\nproxy_identity = true\nanonymous = false\n{rules}");
+        let broker = broker(io, &config, "2");
+        for number in 0..4 {
+            let mut stream = stream(broker.address());
+            // Some of these clients live on the other shard.
+            let client = format!("client-{number}");
+            let connect = Connect::new(Version::V5, &client).with_credentials("eve", b"");
+            stream.write_all(&[&header[..], &connect.encode()].concat()).unwrap();
+            let mut peer = Peer::over(stream, Version::V5);
+            let reason = peer.await_connack();
+            assert_eq!(reason, if expected.is_some() { 0 } else { 0x86 }, "{header:?}");
+            if let Some(user) = expected {
+                // No subscriber matches.
+                let topic = format!("devices/{user}/up");
+                assert_eq!(peer.publish(&Publish::new(&topic, 1, b"")), 0x10);
+                assert_eq!(peer.publish(&Publish::new("devices/eve/up", 1, b"")), 0x87);
+            }
+        }
+        broker.stop();
+    }
+    // Without it the name counts for nothing.
+    let broker = broker(io, &format!("{REQUIRED}\nanonymous = true\n{rules}"), "1");
+    let mut stream = stream(broker.address());
+    stream.write_all(&verified(0x07, 0, "pump-7")).unwrap();
+    stream.write_all(&Connect::new(Version::V5, "client").encode()).unwrap();
+    let mut peer = Peer::over(stream, Version::V5);
+    assert_eq!(peer.await_connack(), 0);
+    assert_eq!(peer.publish(&Publish::new("devices/pump-7/up", 1, b"")), 0x87);
 }

@@ -359,6 +359,12 @@ causes! {
     /// See `Limits::assigned_client_ids` [MQTT-3.1.3-8].
     ClientIdMissing => ClientId, ClientIdentifierNotValid,
         "the client identifier is empty and none is assigned; set one, or clean session with MQTT 3.1.1";
+    /// See [`crate::ClientIdSource`].
+    ClientNameMissing => ClientId, ClientIdentifierNotValid,
+        "the listener takes client identifiers from user names or certificates, and the client has none that can be used";
+    /// See [`crate::ClientIdSource`].
+    ClientIdNotName => ClientId, ClientIdentifierNotValid,
+        "the client identifier is not the client's name; on this listener it has to be empty or equal to it";
     /// The rules have a placeholder for it.
     NameForbidden => ClientId, ClientIdentifierNotValid,
         "a rule of this client has a placeholder, and the client identifier or user name is empty or contains /, + or #";

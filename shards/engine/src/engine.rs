@@ -18,12 +18,16 @@ mod notices;
 mod ownership;
 mod publish;
 mod receive;
+mod record;
+mod recover;
+mod recovering;
 mod replay;
 mod rules;
 mod shedding;
 mod snapshot;
 mod subscribe;
 mod timers;
+mod unasked;
 mod will;
 
 use alloc::boxed::Box;
@@ -47,6 +51,7 @@ use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
 use crate::notice::LongMatch;
 use crate::publish::Delivery;
+use crate::record::Recorder;
 use crate::retained::Retained;
 use crate::rules_in_force::RulesInForce;
 use crate::session::snapshot::SessionRecord;
@@ -56,8 +61,11 @@ use crate::topic::tree::Tree;
 use crate::turn::{Ending, Turn};
 
 use backlog::Backlog;
+use recovering::Recovering;
 
 pub use audit::{Audit, SessionAudit};
+pub use inspect::SessionSummary;
+pub use recover::RecoverFault;
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///
@@ -81,6 +89,8 @@ pub struct Engine {
     /// Units of work that the last call did.
     step_work: u32,
     rules: Option<Box<RulesInForce>>,
+    /// `None` without a log.
+    recorder: Option<Box<Recorder>>,
     /// Counts the changes of the rules.
     rules_generation: u32,
     rooms: Rooms,
@@ -112,7 +122,11 @@ struct Rooms {
     stop_at: Option<u32>,
     /// Bytes that the host holds for its connections.
     host_bytes: u64,
+    /// Bytes of records on their way to the log, when the host took some last.
+    record_bytes: u64,
     pressure: Pressure,
+    /// The part of a log that was read, until all of it is.
+    recovering: Option<Box<Recovering>>,
     /// The slot of the session that the sweep comes to next, after a change of the rules.
     sweep_at: Option<u32>,
     shedding: Shedding,
@@ -131,6 +145,7 @@ impl Engine {
         let hasher = Keyed::new(entropy);
         let generation_bits = limits.generation_bits;
         assert!(limits.step_work_max > 0);
+        let recorder = limits.journal_start.map(|start| Box::new(Recorder::new(start)));
         let mesh = Mesh::alone();
         let rooms = Rooms {
             topics: Tree::new(hasher),
@@ -148,7 +163,9 @@ impl Engine {
             paused: false,
             stop_at: None,
             host_bytes: 0,
+            record_bytes: 0,
             pressure: Pressure::new(&limits),
+            recovering: None,
             sweep_at: None,
             shedding: Shedding::default(),
             quiet: false,
@@ -162,6 +179,7 @@ impl Engine {
             endings: Vec::new(),
             step_work: 0,
             rules: None,
+            recorder,
             rules_generation: 0,
             rooms,
         }
@@ -177,6 +195,8 @@ impl Engine {
         assert!(delivery.connections.len() == 0 && delivery.sessions.len() == 0);
         *mesh = Mesh::new(topology);
         let fingerprints = mesh.placement().fingerprints();
+        // The log names groups by them.
+        topics.name_groups_by(fingerprints);
         *retained = Retained::new(topology.own, usize::from(topology.shard_count), fingerprints);
         if mesh.placement().is_meshed() {
             topics.share_names(fingerprints);
@@ -211,6 +231,12 @@ impl Engine {
         rooms.delivery.connections.accept(&mut turn, admission, arrival, listener)
     }
 
+    /// Tells the name of a client that is known before its CONNECT, from its certificate or a proxy: see
+    /// [`crate::ClientIdSource`]. A connection that has sent its CONNECT is left alone.
+    pub fn identify(&mut self, id: ConnectionId, name: &str) {
+        self.rooms.delivery.connections.identify(&self.limits, id, name);
+    }
+
     /// Takes in an event, and appends to `actions` what is to be done about it.
     ///
     /// Returns how much of the event was taken: all of it, except that [`Event::Received`] stops
@@ -232,7 +258,7 @@ impl Engine {
             Event::Peeked { connection, has_bytes } => rooms.on_peeked(turn, connection, has_bytes),
             Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
             Event::CaughtUp => rooms.paused = false,
-            Event::Durable(batch) => rooms.delivery.connections.on_durable(turn, batch),
+            Event::Durable { written, synced } => rooms.on_durable(turn, written, synced),
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
@@ -265,6 +291,7 @@ impl Engine {
             && self.rooms.sweep_at.is_none()
             && delivery.messages.is_tidy()
             && !delivery.has_unfinished()
+            && !delivery.has_durable()
             && !self.rooms.may_reassign()
             && !self.may_resume();
         if !idle {
@@ -392,10 +419,11 @@ impl Engine {
     }
 
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
-        let Self { limits, counters, timers, held, endings, rules, rooms, .. } = self;
+        let Self { limits, counters, timers, held, endings, rules, recorder, rooms, .. } = self;
         let mut turn = Turn::new(now, limits, actions, (counters, held), timers, endings);
         turn.set_outbox_bytes_max(rooms.pressure.outbox_bytes_max());
         turn.set_rules(rules.as_deref(), rooms.sweep_at.is_some());
+        turn.set_recorder(recorder.as_deref_mut());
         (rooms, turn)
     }
 }

@@ -41,8 +41,14 @@ pub enum Event<'a> {
     },
     /// The host has received everything that came during the pause, or as much of it as it waits for.
     CaughtUp,
-    /// Everything persisted up to and including this batch is on stable storage.
-    Durable(Batch),
+    /// Everything persisted up to and including these batches: what was written survives the end of the process, what was synced
+    /// the end of the machine.
+    Durable {
+        /// Not smaller than `synced`.
+        written: Batch,
+        /// The batch of [`crate::Action::Persist`] or of [`crate::Records`].
+        synced: Batch,
+    },
     /// The host has judged a step of authentication. It may take its time; other events may come in between.
     Authenticated {
         /// The connection of the exchange.
@@ -103,6 +109,14 @@ pub enum Event<'a> {
     Quiesce,
     /// The host stops: every client is sent 0x8B and closed.
     Stop,
+}
+
+impl Event<'_> {
+    /// [`Event::Durable`] of a host that has no stage between written and synced.
+    #[must_use]
+    pub const fn durable(batch: Batch) -> Self {
+        Self::Durable { written: batch, synced: batch }
+    }
 }
 
 /// The side that ended a network connection.

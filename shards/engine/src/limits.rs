@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use wire::QoS;
 
@@ -42,11 +43,32 @@ pub enum SessionOwner {
     ClientId,
 }
 
+/// The origin of the client identifiers of a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClientIdSource {
+    /// CONNECT.
+    #[default]
+    Connect,
+    /// The name that [`crate::Engine::identify`] was told, and else the user name of CONNECT.
+    UserName,
+    /// The name that [`crate::Engine::identify`] was told.
+    Identity,
+}
+
 /// The part of the bounds that belongs to one listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ListenerLimits {
     /// Whether the host judges the CONNECT of each client that names no method of authentication.
     pub judged: bool,
+    /// Longest packet accepted here, in bytes, if that is less than [`Limits::packet_bytes_max`].
+    pub packet_bytes_max: Option<u32>,
+    /// Highest QoS accepted and granted here, if that is less than [`Limits::maximum_qos`].
+    pub maximum_qos: Option<QoS>,
+    /// The origin of the client identifiers.
+    pub client_id_source: ClientIdSource,
+    /// Whether the identifier from another origin replaces the one that the client has; otherwise that client is refused with
+    /// 0x85. An empty one is replaced in any case, and the client is told so.
+    pub replaces_client_id: bool,
 }
 
 /// The engine's bounds. [`Limits::default`] is what the product ships with.
@@ -151,6 +173,12 @@ pub struct Limits {
     pub tell_shard: bool,
     /// Whether [`crate::Actions`] carries a [`crate::Notice`] of each client that comes and goes.
     pub connection_notices: bool,
+    /// The number of this start of the process, greater than those of all starts before, if there is a log: then the engine writes
+    /// records for it, see [`crate::Engine::records`]. `None`: nothing is recorded, and nothing waits for a disk.
+    pub journal_start: Option<NonZeroU32>,
+    /// Whether acknowledgements leave once their records are written, though they are not synced: they survive the end of the
+    /// process, and not that of the machine. It changes nothing about what is recorded.
+    pub acknowledge_written: bool,
     /// Units of work after which a step ends between two pieces of work and the next one goes on: a unit is a delivery, or
     /// as much as that takes. A simulator sets few, so that everything is cut. At least 1.
     pub step_work_max: u32,
@@ -159,9 +187,19 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether the host judges the clients of a listener.
-    pub(crate) fn is_judged(&self, listener: u16) -> bool {
-        self.listeners.get(usize::from(listener)).is_some_and(|listener| listener.judged)
+    /// The limits of a listener.
+    pub(crate) fn of_listener(&self, listener: u16) -> ListenerLimits {
+        self.listeners.get(usize::from(listener)).copied().unwrap_or_default()
+    }
+
+    /// The longest packet that a listener accepts, in bytes.
+    pub(crate) fn packet_bytes_max_of(&self, listener: u16) -> u32 {
+        self.of_listener(listener).packet_bytes_max.unwrap_or(u32::MAX).min(self.packet_bytes_max)
+    }
+
+    /// The highest QoS that a listener accepts and grants.
+    pub(crate) fn maximum_qos_of(&self, listener: u16) -> QoS {
+        self.of_listener(listener).maximum_qos.unwrap_or(QoS::ExactlyOnce).min(self.maximum_qos)
     }
 }
 
@@ -213,6 +251,8 @@ impl Default for Limits {
             authentication_bytes_max: 4_096,
             tell_shard: false,
             connection_notices: false,
+            journal_start: None,
+            acknowledge_written: false,
             step_work_max: STEP_WORK_MAX,
             generation_bits: 32,
         }

@@ -22,6 +22,8 @@ pub enum Notice {
         connection: ConnectionId,
         /// Its identifier, assigned or its own, cut to [`NOTICE_TEXT_BYTES_MAX`].
         client_id: Box<str>,
+        /// The user that it was judged to be, cut to the same length; `None` for nobody.
+        user: Option<Box<str>>,
         /// The version that it speaks.
         version: ProtocolVersion,
         /// The keep alive in force, in seconds; 0: none.
@@ -37,6 +39,8 @@ pub enum Notice {
         connection: ConnectionId,
         /// The identifier of its client, cut to [`NOTICE_TEXT_BYTES_MAX`]; `None` if no CONNECT could be read.
         client_id: Option<Box<str>>,
+        /// The user of a client that was let in, or else the user name of its CONNECT, cut to the same length; `None` without one.
+        user: Option<Box<str>>,
         /// Whether its client was let in before.
         was_let_in: bool,
         /// Why it ended.

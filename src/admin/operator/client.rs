@@ -20,9 +20,7 @@ pub(crate) fn ask_health(data_dir: &Path) -> Result<(), StartupError> {
     match ask(data_dir, &Request::Health {})? {
         Answer::Healthy => Ok(()),
         Answer::Busy => Err(unreachable(data_dir, io::Error::other("a shard does not answer"))),
-        Answer::Disconnected | Answer::NotConnected | Answer::NotUnderstood => {
-            Err(unreachable(data_dir, io::Error::other("it does not know this command")))
-        }
+        _ => Err(not_understood(data_dir)),
     }
 }
 
@@ -31,26 +29,49 @@ pub(crate) fn ask_health(data_dir: &Path) -> Result<(), StartupError> {
 /// # Errors
 /// If no broker runs with `data_dir`, if it does not answer, or if the client is not connected.
 pub(crate) fn disconnect(data_dir: &Path, client_id: &str) -> Result<(), StartupError> {
-    match ask(data_dir, &Request::Disconnect { client_id: client_id.to_owned() })? {
-        Answer::Disconnected => {
-            // A closed standard output leaves no reader for the confirmation.
-            let _ = writeln!(io::stdout().lock(), "client {client_id:?} was disconnected");
+    let not_connected = || StartupError::NotFound {
+        sentence: format!("no client with the identifier {client_id:?} is connected"),
+    };
+    match ask_about(data_dir, client_id, &Request::Disconnect { client_id: client_id.to_owned() })? {
+        Some(Answer::Disconnected) => {
+            print(&format!("client {client_id:?} was disconnected"));
             Ok(())
         }
-        // The identifier is longer than any client can have, so the broker refused the request by its length.
-        Answer::NotUnderstood if client_id.len() > usize::from(u16::MAX) => {
-            Err(StartupError::NotConnected { client_id: client_id.to_owned() })
-        }
-        Answer::NotConnected => Err(StartupError::NotConnected { client_id: client_id.to_owned() }),
-        Answer::Busy => Err(unreachable(data_dir, io::Error::other("it is too busy or is stopping"))),
-        Answer::NotUnderstood | Answer::Healthy => {
-            Err(unreachable(data_dir, io::Error::other("it does not know this command")))
-        }
+        Some(Answer::NotConnected) | None => Err(not_connected()),
+        Some(_) => Err(not_understood(data_dir)),
     }
 }
 
+/// Prints a line.
+pub(super) fn print(line: &str) {
+    // A closed standard output leaves no reader for the line.
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// The broker's answer to a request about a client; `None` if no client can have this identifier.
+///
+/// # Errors
+/// If no broker runs with `data_dir`, or if it does not answer.
+pub(super) fn ask_about(
+    data_dir: &Path,
+    client_id: &str,
+    request: &Request,
+) -> Result<Option<Answer>, StartupError> {
+    match ask(data_dir, request)? {
+        // The identifier is longer than any client can have, so the broker refused the request by its length.
+        Answer::NotUnderstood if client_id.len() > usize::from(u16::MAX) => Ok(None),
+        Answer::Busy => Err(unreachable(data_dir, io::Error::other("it is too busy or is stopping"))),
+        answer => Ok(Some(answer)),
+    }
+}
+
+/// The broker has answered something else.
+pub(super) fn not_understood(data_dir: &Path) -> StartupError {
+    unreachable(data_dir, io::Error::other("it does not know this command"))
+}
+
 /// The broker's answer to `request`.
-fn ask(data_dir: &Path, request: &Request) -> Result<Answer, StartupError> {
+pub(super) fn ask(data_dir: &Path, request: &Request) -> Result<Answer, StartupError> {
     let refused = |error| unreachable(data_dir, error);
     let mut stream = Stream::connect(&ipc::path(data_dir), TIME_LIMIT).map_err(refused)?;
     // If the broker stops reading it has sent an answer, which says more than the error.

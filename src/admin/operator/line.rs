@@ -8,18 +8,24 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ipc::Stream;
+use crate::observe::refusals::{REFUSALS_MAX, Refusal};
 use crate::process::clock;
 
-/// The longest client identifier of MQTT with each byte escaped by JSON (`\u0000`), plus the JSON around it.
-pub(super) const REQUEST_BYTES_MAX: usize = 6 * u16::MAX as usize + 64;
+/// The longest client identifier and user name of MQTT with each byte escaped by JSON (`\u0000`), plus the JSON around them.
+pub(super) const REQUEST_BYTES_MAX: usize = 2 * 6 * u16::MAX as usize + 128;
 
-/// Longer than every answer.
-pub(super) const ANSWER_BYTES_MAX: usize = 64;
+/// Longer than every answer: rows with at most five texts of a peer, each of 256 bytes with its escapes.
+pub(super) const ANSWER_BYTES_MAX: usize = ROWS_MAX * 2_048;
 
-/// A request of an operator.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Rows of one answer.
+pub(crate) const ROWS_MAX: usize = 256;
+
+const _: () = assert!(REFUSALS_MAX <= ROWS_MAX);
+
+/// A request of an operator. Shards execute it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Say whether every shard answers.
     Health {},
     /// Close the connection of this client.
@@ -27,22 +33,118 @@ pub(super) enum Request {
         /// Its identifier.
         client_id: String,
     },
+    /// End the session of this client.
+    EndSession {
+        /// Its identifier.
+        client_id: String,
+    },
+    /// Give the session of this client to another user.
+    GiveSession {
+        /// Its identifier.
+        client_id: String,
+        /// The name of the user.
+        user: String,
+    },
+    /// Show the session of this client.
+    Session {
+        /// Its identifier.
+        client_id: String,
+    },
+    /// Show sessions of a shard.
+    Sessions {
+        /// The number of the shard.
+        shard: u16,
+        /// The slot of the first one.
+        from: u32,
+    },
+    /// Show the last refusals.
+    Refusals {},
 }
 
-/// The answer of the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The receivers of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receivers<'a> {
+    /// Every shard.
+    All,
+    /// The shard where the session of this client lives.
+    HomeOf(&'a str),
+    /// The shard of this number.
+    Shard(u16),
+}
+
+impl Request {
+    /// The shards that execute it.
+    pub(crate) fn receivers(&self) -> Receivers<'_> {
+        match self {
+            Self::Health {} | Self::Refusals {} => Receivers::All,
+            Self::Disconnect { client_id }
+            | Self::EndSession { client_id }
+            | Self::GiveSession { client_id, .. }
+            | Self::Session { client_id } => Receivers::HomeOf(client_id),
+            Self::Sessions { shard, .. } => Receivers::Shard(*shard),
+        }
+    }
+}
+
+/// The answer of the broker, or of one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Every shard has answered.
     Healthy,
     /// The client was connected, and is being disconnected.
     Disconnected,
     /// The client was not connected.
     NotConnected,
+    /// The session was ended, or given away.
+    Done,
+    /// There is no such session.
+    NoSession,
+    /// Sessions, and the shard and slot where the next request goes on; `None` at the end.
+    Sessions {
+        /// One row for each.
+        rows: Vec<SessionRow>,
+        /// The place of the next ones.
+        next: Option<(u16, u32)>,
+    },
+    /// Refusals, the oldest first.
+    Refusals(Vec<Refusal>),
     /// The shard of the client is too busy to answer, or the broker is stopping.
     Busy,
     /// The request is invalid.
     NotUnderstood,
+}
+
+/// A session. Text of a peer is escaped and has at most 256 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SessionRow {
+    /// Its client identifier.
+    pub(crate) client: String,
+    /// The user that it belongs to; "" for nobody.
+    pub(crate) user: String,
+    /// Whether it has a connection.
+    pub(crate) connected: bool,
+    /// The address of the peer, if it is known.
+    pub(crate) peer: Option<String>,
+    /// Its subscriptions.
+    pub(crate) subscriptions: u32,
+    /// Messages that wait in its queue.
+    pub(crate) queued: usize,
+}
+
+impl Answer {
+    /// The answers of two shards as one.
+    pub(super) fn with(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Refusals(mut refusals), Self::Refusals(others)) => {
+                refusals.extend(others);
+                refusals.sort_by_key(|refusal| refusal.at_us);
+                refusals.drain(..refusals.len().saturating_sub(REFUSALS_MAX));
+                Self::Refusals(refusals)
+            }
+            (one, _) => one,
+        }
+    }
 }
 
 /// Reads the complete line of the other end before `deadline`.
@@ -122,17 +224,56 @@ mod tests {
     fn the_longest_identifier_arrives_whatever_it_contains() {
         for character in ['a', '\u{1}', '\n', '"', '\u{10FFFF}'] {
             let client_id = character.to_string().repeat(usize::from(u16::MAX) / character.len_utf8());
-            let request = Request::Disconnect { client_id };
-            let mut bytes = serde_json::to_vec(&request).unwrap();
-            assert!(bytes.len() <= REQUEST_BYTES_MAX, "{}", bytes.len());
-            bytes.push(b'\n');
-            assert_eq!(check("operator_longest", &bytes).unwrap(), request);
+            for request in [
+                Request::Disconnect { client_id: client_id.clone() },
+                Request::GiveSession { client_id: client_id.clone(), user: client_id.clone() },
+            ] {
+                let mut bytes = serde_json::to_vec(&request).unwrap();
+                assert!(bytes.len() <= REQUEST_BYTES_MAX, "{}", bytes.len());
+                bytes.push(b'\n');
+                assert_eq!(check("operator_longest", &bytes).unwrap(), request);
+            }
         }
-        for answer in
-            [Answer::Healthy, Answer::Disconnected, Answer::NotConnected, Answer::Busy, Answer::NotUnderstood]
-        {
-            assert!(serde_json::to_vec(&answer).unwrap().len() <= ANSWER_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_longest_answers_are_within_the_bound() {
+        let text = "\u{1}".repeat(256 / 6);
+        let refusal = Refusal {
+            at_us: u64::MAX,
+            client: Some(text.clone()),
+            user: Some(text.clone()),
+            peer: Some("x".repeat(64)),
+            listener: Some("x".repeat(256)),
+            method: Some(text.clone()),
+            reason: "x".repeat(32),
+            why: "x".repeat(512),
+        };
+        let row = SessionRow {
+            client: text.clone(),
+            user: text,
+            connected: true,
+            peer: Some("x".repeat(64)),
+            subscriptions: u32::MAX,
+            queued: usize::MAX,
+        };
+        for answer in [
+            Answer::Refusals(vec![refusal; ROWS_MAX]),
+            Answer::Sessions { rows: vec![row; ROWS_MAX], next: Some((u16::MAX, u32::MAX)) },
+            Answer::NotUnderstood,
+        ] {
+            let length = serde_json::to_vec(&answer).unwrap().len();
+            assert!(length <= ANSWER_BYTES_MAX, "{length}");
         }
+    }
+
+    #[test]
+    fn of_the_refusals_of_two_shards_the_last_ones_are_shown() {
+        let refusal = |at_us| Refusal { at_us, ..Refusal::default() };
+        let of = |range: std::ops::Range<u64>| Answer::Refusals(range.map(refusal).collect());
+        let Answer::Refusals(shown) = of(0..200).with(of(100..300)) else { panic!("refusals") };
+        assert_eq!(shown.len(), REFUSALS_MAX);
+        assert!(shown.is_sorted_by_key(|refusal| refusal.at_us) && shown[255].at_us == 299);
     }
 
     #[test]

@@ -1,44 +1,48 @@
-//! `mqtt-broker disconnect` and `mqtt-broker health`: both ends of the connection between an operator and the running broker. One connection
-//! carries one request and one answer, each a line of JSON.
-//! Only the user that runs the broker can connect (on Windows also administrators). This module passes a request on as
-//! a [`DisconnectCommand`]; the shard of the client executes and answers it.
+//! Commands of the operator to the running broker, such as `mqtt-broker disconnect`: both ends of the connection between them. One
+//! connection carries one request and one answer, each a line of JSON.
+//! Only the user that runs the broker can connect (on Windows also administrators). This module passes a request on to the main
+//! thread, which asks the shards that are concerned; they execute and answer it. No shard waits for an operator.
 
 mod client;
 mod line;
 #[cfg(windows)]
 mod pipe;
+mod refusals;
 mod server;
+mod sessions;
 #[cfg(unix)]
 mod socket;
 
 use crossbeam_channel::{Receiver, Sender};
 
 pub(crate) use client::{ask_health, disconnect};
+pub(crate) use line::{Answer, ROWS_MAX, Receivers, Request, SessionRow};
+pub(crate) use refusals::show as show_refusals;
 pub(crate) use server::listen;
+pub(crate) use sessions::{SessionsArguments, run as run_sessions};
 
 #[cfg(windows)]
 use pipe as ipc;
 #[cfg(unix)]
 use socket as ipc;
 
-/// A request of an operator that shards execute.
+/// A request of an operator, for the shards.
 #[derive(Debug)]
-pub(crate) enum OperatorCommand {
-    /// Close the connection of a client.
-    Disconnect(DisconnectCommand),
-    /// Let every shard answer.
-    Health(Sender<AnswersToCome>),
+pub(crate) struct OperatorCommand {
+    /// The request.
+    pub(crate) request: Request,
+    /// Receives the answers of the shards. It is dropped without a value if the broker is stopping.
+    pub(crate) answers: Sender<AnswersToCome>,
 }
 
 /// The answers of shards, and how many there are to be.
-pub(crate) type AnswersToCome = (Receiver<bool>, usize);
+pub(crate) type AnswersToCome = (Receiver<Answer>, usize);
 
-/// Closes the connection of a client.
+/// A request on one shard.
 #[derive(Debug)]
-pub(crate) struct DisconnectCommand {
-    /// Its client identifier.
-    pub(crate) client_id: String,
-    /// Receives whether the client was connected. It is dropped without a value if the shard cannot execute the
-    /// command.
-    pub(crate) answer: Sender<bool>,
+pub(crate) struct Asked {
+    /// The request.
+    pub(crate) request: Request,
+    /// Receives the shard's answer. It is dropped without a value if the shard cannot execute the request.
+    pub(crate) answer: Sender<Answer>,
 }

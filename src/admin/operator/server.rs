@@ -9,9 +9,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::{debug, warn};
 
+use super::OperatorCommand;
 use super::ipc::{self, Listener, Stream};
 use super::line::{self, Answer, REQUEST_BYTES_MAX, Request};
-use super::{DisconnectCommand, OperatorCommand};
 use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
 use crate::process::clock;
 
@@ -52,7 +52,7 @@ pub(crate) fn listen(data_dir: &Path) -> CommandListener {
         Ok(()) => CommandListener { receiver, _sender: sender, path: Some(path) },
         Err(error) => {
             let path = path.display();
-            warn!(%path, %error, "cannot listen for operators: `mqtt-broker disconnect` will not reach this broker");
+            warn!(%path, %error, "cannot listen for operators: `mqtt-broker disconnect` and its like will not reach this broker");
             CommandListener { receiver, _sender: sender, path: None }
         }
     }
@@ -85,40 +85,33 @@ fn serve(mut listener: Listener, commands: &Sender<OperatorCommand>) {
 /// Serves one connection.
 fn serve_one(stream: &mut Stream, commands: &Sender<OperatorCommand>) -> io::Result<()> {
     let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT) {
-        Ok(Request::Disconnect { client_id }) => disconnect(client_id, commands),
-        Ok(Request::Health {}) => health(commands),
+        Ok(request) => answer(request, commands),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::NotUnderstood,
         Err(error) => return Err(error),
     };
     line::write(stream, &answer, TIME_LIMIT)
 }
 
-fn disconnect(client_id: String, commands: &Sender<OperatorCommand>) -> Answer {
-    let (answer, answered) = bounded(1);
+/// The answer of the shards to a request.
+fn answer(request: Request, commands: &Sender<OperatorCommand>) -> Answer {
+    let (answers, answered) = bounded(1);
     // A main thread that is stopping receives no more commands.
-    if commands
-        .send_timeout(OperatorCommand::Disconnect(DisconnectCommand { client_id, answer }), TIME_LIMIT)
-        .is_err()
-    {
-        return Answer::Busy;
-    }
-    match answered.recv_timeout(TIME_LIMIT) {
-        Ok(true) => Answer::Disconnected,
-        Ok(false) => Answer::NotConnected,
-        Err(_) => Answer::Busy,
-    }
-}
-
-fn health(commands: &Sender<OperatorCommand>) -> Answer {
-    let (answer, answered) = bounded(1);
-    if commands.send_timeout(OperatorCommand::Health(answer), TIME_LIMIT).is_err() {
+    if commands.send_timeout(OperatorCommand { request, answers }, TIME_LIMIT).is_err() {
         return Answer::Busy;
     }
     let Ok((shards, expected)) = answered.recv_timeout(TIME_LIMIT) else { return Answer::Busy };
     let last = clock::read() + TIME_LIMIT;
-    // A shard that is too busy to be asked drops its end of the channel.
-    let all = (0..expected).all(|_| shards.recv_deadline(last).is_ok());
-    if all { Answer::Healthy } else { Answer::Busy }
+    let mut all: Option<Answer> = None;
+    for _ in 0..expected {
+        // A shard that is too busy to be asked drops its end of the channel.
+        let Ok(one) = shards.recv_deadline(last) else { return Answer::Busy };
+        all = Some(match all {
+            Some(before) => before.with(one),
+            None => one,
+        });
+    }
+    // No shard was meant.
+    all.unwrap_or(Answer::NotUnderstood)
 }
 
 #[cfg(test)]
@@ -127,29 +120,32 @@ mod tests {
 
     #[test]
     fn an_unreachable_main_thread_is_answered_as_busy() {
+        let disconnect = || Request::Disconnect { client_id: "a".to_owned() };
         let (commands, received) = bounded(1);
         drop(received);
-        assert_eq!(disconnect("a".to_owned(), &commands), Answer::Busy);
+        assert_eq!(answer(disconnect(), &commands), Answer::Busy);
         let (commands, received) = bounded(1);
         let shard = thread::spawn(move || drop(received.recv()));
-        assert_eq!(disconnect("a".to_owned(), &commands), Answer::Busy);
+        assert_eq!(answer(disconnect(), &commands), Answer::Busy);
         shard.join().unwrap();
     }
 
     #[test]
     fn a_broker_is_healthy_if_each_shard_answers() {
-        let ask = |answering: usize| {
+        let ask = |answering: usize, expected: usize| {
             let (commands, received) = bounded(1);
             let main = thread::spawn(move || {
-                let Ok(OperatorCommand::Health(answer)) = received.recv() else { panic!("a health check") };
+                let command: OperatorCommand = received.recv().unwrap();
+                assert_eq!(command.request, Request::Health {});
                 let (shards, answers) = bounded(2);
-                (0..answering).for_each(|_| shards.send(false).unwrap());
-                answer.send((answers, 2)).unwrap();
+                (0..answering).for_each(|_| shards.send(Answer::Healthy).unwrap());
+                command.answers.send((answers, expected)).unwrap();
             });
-            let answer = health(&commands);
+            let answer = answer(Request::Health {}, &commands);
             main.join().unwrap();
             answer
         };
-        assert_eq!((ask(2), ask(1)), (Answer::Healthy, Answer::Busy));
+        assert_eq!((ask(2, 2), ask(1, 2)), (Answer::Healthy, Answer::Busy));
+        assert_eq!(ask(0, 0), Answer::NotUnderstood);
     }
 }

@@ -106,6 +106,7 @@ impl Shard {
                     bytes: Vec::new(),
                     permit,
                     peer,
+                    name: None,
                 };
                 if target == self.host.number {
                     self.arrive(target, hand_over);
@@ -156,7 +157,7 @@ impl Shard {
             Control::Turn(number) => self.host.gauges.complete_turn(number),
             Control::Publish(messages) => self.host.publish_sys(&messages),
             Control::Rules(rules) => self.host.change_rules(rules.as_ref()),
-            Control::Disconnect(command) => self.host.disconnect(&command),
+            Control::Ask(asked) => self.host.answer(&asked),
             Control::ExportSubscriptions => self.host.begin_export(),
             Control::Quiesce(answer) => {
                 self.host.quiesce();
@@ -210,7 +211,7 @@ impl Shard {
     /// Takes over a connection that was accepted here, that another shard distributed to this one, or whose session
     /// lives here.
     fn arrive(&self, source: u16, hand_over: HandOver) {
-        let HandOver { transport, listener, bytes, permit, peer } = hand_over;
+        let HandOver { transport, listener, bytes, permit, peer, .. } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
             self.host.permits.release(permit.admission, listener);
@@ -252,12 +253,15 @@ impl Shard {
 
     /// Sends a connection to the shard of its session; `rest` is the part that the engine did not consume.
     fn depart(&self, socket: &Socket, home: u16, rest: &[u8]) {
-        let Some(Departed { bytes, permit, peer }) = self.host.depart(socket, home, rest) else { return };
+        let Some(Departed { bytes, permit, peer, name }) = self.host.depart(socket, home, rest) else {
+            return;
+        };
         let listener = socket.listener;
         match socket.endpoint.try_clone_socket() {
             Ok(stream) => {
                 let transport = Transport::plain(stream.into());
-                self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer });
+                let hand_over = HandOver { transport, listener, bytes, permit, peer, name };
+                self.host.send_over(home, hand_over);
             }
             Err(refused) => {
                 self.error_log.log("hand a connection over", refused, "connection lost");

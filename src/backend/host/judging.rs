@@ -14,10 +14,15 @@ impl<T: Endpoint> Host<T> {
         let listener = socket.listener;
         let peer = self.peers.borrow().address(connection.slot());
         let asked = Asked { shard: self.number, connection, step };
-        let certificate_user = socket.endpoint.certificate_user();
+        let certificate_user = self.certificate_of(&socket).and_then(|certificate| certificate.username);
         let question = Question { listener, peer, certificate_user, step: owned };
         debug!(?asked, listener = %question.listener, peer = ?question.peer, step = ?question.step, "to be judged");
         self.authenticator.judge(asked, question)
+    }
+
+    /// Notes the method of an answer that is passed on next.
+    pub(super) fn note_verdict(&self, connection: ConnectionId, answer: &Answer) {
+        self.verdicts.borrow_mut().extend(answer.method().map(|method| (connection, method)));
     }
 
     /// Whether no late answer has come.
@@ -28,6 +33,7 @@ impl<T: Endpoint> Host<T> {
     /// Passes the late answers on that have come.
     pub(in crate::backend) fn take_answers(&self) {
         for (Asked { connection, step, .. }, answer) in self.authenticator.late_answers().take() {
+            self.note_verdict(connection, &answer);
             answer.pass(self.clock.now(), |verdict| {
                 let _nothing = self.step(Event::Authenticated { connection, step, verdict });
             });

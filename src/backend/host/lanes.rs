@@ -67,6 +67,8 @@ pub(crate) struct HandOver {
     pub(in crate::backend) permit: Permit,
     /// `None` if it has no address.
     pub(in crate::backend) peer: Option<SocketAddr>,
+    /// The name that a proxy gave to the client.
+    pub(in crate::backend) name: Option<Box<str>>,
 }
 
 /// **Lives on:** the shard. **Sees:** its lanes to and from every other shard.

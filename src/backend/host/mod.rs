@@ -2,7 +2,9 @@
 //! lanes, and publishes the counters at the end of each turn. It reaches a socket through [`Endpoint`] only, so it
 //! works with tasks and with threads.
 
+mod answers;
 mod export;
+mod identities;
 mod judging;
 mod lanes;
 mod linger;
@@ -23,10 +25,9 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, SharedRules};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::Parts;
-use crate::admin::operator::DisconnectCommand;
 use crate::auth::Authenticator;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::{ConnectionPermits, Permit};
@@ -39,6 +40,7 @@ use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
 
 use export::Export;
+pub(crate) use identities::ClientIds;
 use lanes::Lanes;
 pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
@@ -74,6 +76,9 @@ pub(super) struct Host<T> {
     long_matches: LongMatches,
     lanes: Lanes,
     authenticator: Authenticator,
+    /// The verdicts of this step and the methods that gave them, for the log.
+    verdicts: RefCell<Vec<(ConnectionId, &'static str)>>,
+    client_ids: ClientIds,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
@@ -95,6 +100,8 @@ pub(super) struct Departed {
     pub(super) permit: Permit,
     /// `None` if it has no address.
     pub(super) peer: Option<SocketAddr>,
+    /// The name that a proxy gave to the client.
+    pub(super) name: Option<Box<str>>,
 }
 
 impl<T: Endpoint> Host<T> {
@@ -116,6 +123,8 @@ impl<T: Endpoint> Host<T> {
             long_matches: LongMatches::default(),
             lanes: Lanes::new(parts.port, parts.doorbells),
             authenticator: parts.authenticator,
+            verdicts: RefCell::default(),
+            client_ids: parts.client_ids,
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
@@ -193,6 +202,7 @@ impl<T: Endpoint> Host<T> {
             for (connection, step) in steps {
                 let Some(answer) = self.judge(engine, connection, step) else { continue };
                 let now = self.clock.now();
+                self.note_verdict(connection, &answer);
                 answer.pass(now, |verdict| {
                     let event = Event::Authenticated { connection, step, verdict };
                     let _nothing = engine.step(now, event, actions);
@@ -205,7 +215,7 @@ impl<T: Endpoint> Host<T> {
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
             if let Some(batch) = durable {
-                let _nothing = engine.step(self.clock.now(), Event::Durable(batch), actions);
+                let _nothing = engine.step(self.clock.now(), Event::durable(batch), actions);
             }
         }
         self.log_notices(actions);
@@ -214,8 +224,8 @@ impl<T: Endpoint> Host<T> {
 
     /// Receives once from the connection that a CONNECT takes over. That CONNECT came over a lane and can be faster than the
     /// last bytes of the old connection, which a client may have ended by DISCONNECT just before.
-    pub(super) fn receive_from_rival(&self, connect: &[u8], buffer: &mut Vec<u8>) {
-        let rival = self.engine.borrow().rival(connect);
+    pub(super) fn receive_from_rival(&self, newer: ConnectionId, connect: &[u8], buffer: &mut Vec<u8>) {
+        let rival = self.engine.borrow().rival(newer, connect);
         let Some(socket) = rival.and_then(|rival| self.socket(rival)) else { return };
         if let Ok(length @ 1..) = socket.endpoint.receive_now(buffer) {
             // The rest would be given up with the connection in any case.
@@ -261,8 +271,8 @@ impl<T: Endpoint> Host<T> {
         socket
     }
 
-    /// A trusted proxy has named the client behind it.
-    pub(super) fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
+    /// A trusted proxy has named the address of the client behind it.
+    fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
         let connection = socket.id.slot();
         debug!(shard = self.number, connection, %peer, "the proxy names the client");
         self.peers.borrow_mut().change(connection, peer);
@@ -303,9 +313,10 @@ impl<T: Endpoint> Host<T> {
         bytes.extend_from_slice(rest);
         let (connection, listener) = (socket.id.slot(), socket.listener);
         let peer = self.peers.borrow().address(connection);
+        let name = self.peers.borrow().name(connection).map(Into::into);
         self.forget(socket);
         debug!(shard = self.number, connection, %listener, ?peer, home, "handed over");
-        Some(Departed { bytes, permit: Permit { admission: socket.admission, arrival }, peer })
+        Some(Departed { bytes, permit: Permit { admission: socket.admission, arrival }, peer, name })
     }
 
     /// Runs the timers of the engine if they are due, after everything that was received in this turn. Timers of a
@@ -367,7 +378,8 @@ impl<T: Endpoint> Host<T> {
     fn weigh(&self, engine: &mut Engine) {
         let connections = u64::from(engine.connection_count());
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
-        engine.set_host_bytes(connections * T::CONNECTION_BYTES + (slots + self.kept_bytes.get()) as u64);
+        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
+        engine.set_host_bytes(connections * T::CONNECTION_BYTES + held as u64);
         let held = engine.memory_use();
         self.gauges.update(engine, &held, self.turns.get());
         if self.lanes.shard_count() > 1 {
@@ -402,18 +414,6 @@ impl<T: Endpoint> Host<T> {
     /// Puts rules about topics into force.
     pub(super) fn change_rules(&self, rules: Option<&SharedRules>) {
         let _nothing = self.step(Event::Rules(rules));
-    }
-
-    /// Closes the connection of a client, and answers whether there was one.
-    pub(super) fn disconnect(&self, command: &DisconnectCommand) {
-        let connection = self.engine.borrow().connection_of(&command.client_id);
-        if let Some(connection) = connection {
-            // This identifier comes from the operator, so it is logged whole.
-            info!(shard = self.number, connection = connection.slot(), client_id = ?command.client_id, "disconnected by the operator");
-            let _nothing = self.step(Event::Disconnect { connection });
-        }
-        // The operator may have stopped waiting.
-        let _ = command.answer.try_send(connection.is_some());
     }
 
     /// Accepts no more packets from clients.

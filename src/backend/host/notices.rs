@@ -15,15 +15,26 @@ impl<T: Endpoint> Host<T> {
         for notice in actions.drain_notices() {
             self.log_notice(&notice);
         }
+        self.verdicts.borrow_mut().clear();
     }
 
     fn log_notice(&self, notice: &Notice) {
         let now_ms = self.clock.now().as_ms();
         let mut log = self.log.borrow_mut();
         match notice {
-            Notice::Connected { connection, client_id, version, keep_alive_s, clean_start, resumed } => {
+            Notice::Connected {
+                connection,
+                client_id,
+                user,
+                version,
+                keep_alive_s,
+                clean_start,
+                resumed,
+            } => {
                 let connected = Connected {
                     client_id,
+                    user: user.as_deref(),
+                    method: self.method_of(*connection),
                     version: *version,
                     keep_alive_s: *keep_alive_s,
                     clean_start: *clean_start,
@@ -31,7 +42,7 @@ impl<T: Endpoint> Host<T> {
                 };
                 log.connected(now_ms, self.place(*connection), &connected);
             }
-            Notice::Ended { connection, client_id, was_let_in, cause, packets_received } => {
+            Notice::Ended { connection, client_id, user, was_let_in, cause, packets_received } => {
                 let peers = self.peers.borrow();
                 let taken_over_by = match cause {
                     Cause::TakenOver(by) => peers.address(by.slot()),
@@ -39,6 +50,8 @@ impl<T: Endpoint> Host<T> {
                 };
                 let ended = Ended {
                     client_id: client_id.as_deref(),
+                    user: user.as_deref(),
+                    method: self.method_of(*connection),
                     was_let_in: *was_let_in,
                     cause: *cause,
                     taken_over_by,
@@ -72,6 +85,12 @@ impl<T: Endpoint> Host<T> {
         let dropped = engine.counters().dropped;
         let now_ms = self.clock.now().as_ms();
         self.drop_log.borrow_mut().observe(now_ms, self.number, &dropped, || engine.take_worst_client());
+    }
+
+    /// The method whose verdict was passed on in this step.
+    fn method_of(&self, connection: ConnectionId) -> Option<&'static str> {
+        let verdicts = self.verdicts.borrow();
+        verdicts.iter().rev().find(|(judged, _)| *judged == connection).map(|(_, method)| *method)
     }
 
     /// The listener is unknown only if the connection has moved away in this step.

@@ -11,6 +11,8 @@ pub(super) struct Peers {
     by_slot: Vec<Peer>,
     /// By slot, for peers with IPv6.
     v6: BTreeMap<u32, SocketAddrV6>,
+    /// By slot, for clients whose certificate a proxy has verified: its common name.
+    names: BTreeMap<u32, Box<str>>,
 }
 
 #[derive(Clone, Copy)]
@@ -50,12 +52,27 @@ impl Peers {
     /// A connection turns out to have another peer.
     pub(super) fn change(&mut self, slot: u32, peer: SocketAddr) {
         let since_ds = self.by_slot.get(slot as usize).map_or(0, |peer| peer.since_ds);
-        self.forget(slot);
+        self.forget_address(slot);
         self.set(slot, Some(peer), u64::from(since_ds) * 100);
+    }
+
+    /// A proxy has verified the certificate of a client.
+    pub(super) fn set_name(&mut self, slot: u32, name: Box<str>) {
+        self.names.insert(slot, name);
+    }
+
+    /// The common name in the certificate that a proxy has verified.
+    pub(super) fn name(&self, slot: u32) -> Option<&str> {
+        self.names.get(&slot).map(|name| &**name)
     }
 
     /// Forgets the peer of a connection that has ended.
     pub(super) fn forget(&mut self, slot: u32) {
+        self.forget_address(slot);
+        self.names.remove(&slot);
+    }
+
+    fn forget_address(&mut self, slot: u32) {
         if let Some(Peer { address, .. }) = self.by_slot.get_mut(slot as usize)
             && matches!(std::mem::replace(address, Address::Unknown), Address::V6)
         {
@@ -93,13 +110,15 @@ mod tests {
         peers.set(3, None, 2_000);
         assert_eq!([5, 2, 3, 4, 99].map(|slot| peers.address(slot)), [Some(v4), Some(v6), None, None, None]);
         assert_eq!((peers.age_ms(5, 3_456), peers.age_ms(2, 1_000)), (2_400, 0));
+        peers.set_name(5, "meter-7".into());
         peers.change(5, v6);
+        assert_eq!((peers.name(5), peers.name(2)), (Some("meter-7"), None));
         peers.change(2, v4);
         assert_eq!((peers.address(5), peers.address(2), peers.age_ms(5, 3_456)), (Some(v6), Some(v4), 2_400));
         peers.forget(2);
         peers.forget(5);
         assert_eq!((peers.address(2), peers.address(5)), (None, None));
-        assert!(peers.v6.is_empty());
+        assert!(peers.v6.is_empty() && peers.names.is_empty());
         // The slot is used again.
         peers.set(2, Some(v4), 3_000);
         assert_eq!(peers.address(2), Some(v4));

@@ -7,6 +7,7 @@ use std::net::Shutdown;
 use engine::{Admission, ClosedBy, ConnectionId};
 
 use crate::net::listen::ListenerNumber;
+use crate::net::tls::PeerCertificate;
 
 /// Operations of a host on a connection, implemented by each kind of backend.
 pub(in crate::backend) trait Endpoint: Sized {
@@ -38,8 +39,8 @@ pub(in crate::backend) trait Endpoint: Sized {
     /// ones may wait.
     fn receive_now(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
 
-    /// The user name in the certificate of the client, by the listener's `username_from`; `None` without one.
-    fn certificate_user(&self) -> Option<Box<str>> {
+    /// The names in the certificate of the client; `None` without one.
+    fn peer_certificate(&self) -> Option<PeerCertificate> {
         None
     }
 

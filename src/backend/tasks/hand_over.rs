@@ -12,7 +12,7 @@ use super::receive::Received;
 use super::socket::{Socket, TaskSocket};
 use super::{Runtime, Shard, Stream, opening, receive};
 use crate::backend::host::{Departed, HandOver, Transport};
-use crate::net::layers::Layers;
+use crate::net::layers::{Client, Layers};
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::Permit;
 
@@ -23,7 +23,9 @@ impl<R: Runtime> Shard<R> {
             R::spawn(depart_later(Rc::clone(self), socket, home, rest));
             return;
         }
-        let Some(Departed { bytes, permit, peer }) = self.host.depart(&socket, home, &rest) else { return };
+        let Some(Departed { bytes, permit, peer, name }) = self.host.depart(&socket, home, &rest) else {
+            return;
+        };
         let socket = Rc::into_inner(socket)
             .expect("only its own task has a reference to a socket that nobody waits to send on");
         let listener = socket.listener;
@@ -31,7 +33,7 @@ impl<R: Runtime> Shard<R> {
         match stream.into_socket() {
             Ok(socket) => {
                 let transport = Transport { socket, layers: layers.map(Box::new) };
-                self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer });
+                self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer, name });
             }
             Err(refused) => self.drop_connection(refused, permit, listener),
         }
@@ -50,7 +52,7 @@ impl<R: Runtime> Shard<R> {
         match stream.into_socket() {
             Ok(socket) => {
                 let (transport, bytes) = (Transport::plain(socket), Vec::new());
-                let hand_over = HandOver { transport, listener, bytes, permit, peer };
+                let hand_over = HandOver { transport, listener, bytes, permit, peer, name: None };
                 self.host.send_over(target, hand_over);
             }
             Err(refused) => self.drop_connection(refused, permit, listener),
@@ -59,8 +61,8 @@ impl<R: Runtime> Shard<R> {
 
     /// Takes over a connection that another shard distributed to this one, or whose session lives here.
     pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
-        let HandOver { transport: Transport { socket, layers }, listener, mut bytes, permit, peer } =
-            hand_over;
+        let HandOver { transport, listener, mut bytes, permit, peer, name } = hand_over;
+        let Transport { socket, layers } = transport;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
             self.host.permits.release(permit.admission, listener);
@@ -77,12 +79,14 @@ impl<R: Runtime> Shard<R> {
         if bytes.is_empty() {
             return self.serve(socket);
         }
+        self.host.set_client(&socket, Client { peer: None, name });
+        self.host.identify(&socket);
         if socket.endpoint.layers().is_some_and(Layered::are_pending) {
             self.host.turn.mark_dirty(socket.id);
         }
         let mut buffer = self.receive_buffer.take();
         let buffer_bytes = buffer.len();
-        self.host.receive_from_rival(&bytes, &mut buffer);
+        self.host.receive_from_rival(socket.id, &bytes, &mut buffer);
         buffer.truncate(buffer_bytes);
         self.receive_buffer.set(buffer);
         let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;

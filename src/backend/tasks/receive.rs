@@ -10,7 +10,6 @@ use super::layered::Layered;
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
 use crate::backend::host::{is_transient, lost_by};
-use crate::net::layers::Client;
 
 /// Result of one receive.
 pub(super) enum Received {
@@ -131,13 +130,17 @@ impl<R: Runtime> Shard<R> {
     fn receive_through(&self, layers: &Layered, socket: &Socket<R::Stream>) -> Received {
         let mut plain = self.layers.take_plain();
         let came = layers.receive(&socket.endpoint.stream, &mut plain);
-        if let Some(Client { peer: Some(peer), .. }) = self.layers.take_client() {
-            self.host.set_peer(socket, peer);
+        if let Some(client) = self.layers.take_client() {
+            self.host.set_client(socket, client);
         }
         if layers.are_pending() {
             self.host.turn.mark_dirty(socket.id);
         }
-        let mut received = if plain.is_empty() { Received::Nothing } else { self.offer(socket, &plain) };
+        let mut received = Received::Nothing;
+        if !plain.is_empty() {
+            self.host.identify(socket);
+            received = self.offer(socket, &plain);
+        }
         self.layers.give_back_plain(plain);
         match came {
             Ok(()) if layers.have_ended() && !matches!(received, Received::Rest(_)) => {

@@ -14,6 +14,7 @@ use super::Stream;
 use super::layered::Layered;
 use crate::backend::host::{self, Endpoint, Turn};
 use crate::net::layers::Layers;
+use crate::net::tls::PeerCertificate;
 
 /// A connection of a shard whose connections are tasks.
 pub(super) type Socket<S> = host::Socket<TaskSocket<S>>;
@@ -173,8 +174,8 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
         }
     }
 
-    fn certificate_user(&self) -> Option<Box<str>> {
-        self.layers().and_then(Layered::peer_certificate)?.username
+    fn peer_certificate(&self) -> Option<PeerCertificate> {
+        self.layers().and_then(Layered::peer_certificate)
     }
 
     fn has_unread_bytes(&self) -> bool {

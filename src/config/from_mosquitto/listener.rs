@@ -23,6 +23,7 @@ pub(super) struct Listener {
     crl: Option<String>,
     requires_certificate: bool,
     username_from: Option<&'static str>,
+    client_id_is_username: bool,
     keys: Vec<String>,
 }
 
@@ -153,7 +154,10 @@ impl Listener {
             }
             "use_username_as_clientid" if !truth => Answer::Needless("it is the default"),
             "use_username_as_clientid" => {
-                Answer::Lost("client identifiers are not taken from user names in this version".to_owned())
+                self.client_id_is_username = true;
+                taken(
+                    "client_id_from = \"username\", client_id_mismatch = \"replace\" of [listener.tls], which a listener without TLS does not have",
+                )
             }
             "tls_version" if value == "tlsv1.2" => Answer::Needless("TLS 1.2 and 1.3 are served"),
             "tls_version" => Answer::Lost("TLS 1.2 and 1.3 are served, no other choice".to_owned()),
@@ -216,6 +220,9 @@ impl Listener {
                     let _ = writeln!(config, "crl = [{}]", quote(crl));
                 }
                 let _ = writeln!(config, "username_from = {}", quote(self.username_from.unwrap_or("none")));
+            }
+            if self.client_id_is_username {
+                config.push_str("client_id_from = \"username\"\nclient_id_mismatch = \"replace\"\n");
             }
         }
         if let Some(origins) = &self.websocket {

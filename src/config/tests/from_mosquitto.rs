@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::from_mosquitto::{Imported, convert, convert_dynamic_security, is_dynamic_security};
-use super::super::listener::ClientCertificate;
+use super::super::listener::{ClientCertificate, ClientIdFrom, ClientIdMismatch};
 use super::tables::tables;
 use super::*;
 
@@ -93,6 +93,9 @@ fn certificates_are_taken_over_and_clients_are_asked_only_where_they_were() {
     let [devices] = &tables.listener[..] else { panic!("{}", fleet.config) };
     assert!(devices.asks_for_certificates() && !devices.allows_anonymous());
     assert_eq!((devices.connections_max, devices.maximum_qos), (Some(20_000), Some(1)));
+    let tls = devices.tls.as_ref().unwrap();
+    let expected = (ClientIdFrom::Username, ClientIdMismatch::Replace);
+    assert_eq!((tls.client_id_from, tls.client_id_mismatch), expected);
     assert!(line(&fleet, 11).contains("modern ciphers"), "{}", line(&fleet, 11));
 }
 

@@ -221,6 +221,27 @@ fn a_whole_file_of_mosquitto_is_answered_line_by_line() {
 }
 
 #[test]
+fn a_sentence_is_one_line_whatever_the_file_holds() {
+    let files = [
+        "log_dir '&[]\t\t= \"\"'",
+        "log_dir a\u{b}b",
+        "log_dir \"\"\"a\tb",
+        "port = 'a\tb'",
+        "port = \"\"\"\na\nb\"\"\"",
+        "port = [\n1,\n'\t',\n]",
+        "bind = ['a\tb']",
+        "'a\tb' = 1",
+        "\"a\\nb\" = 1",
+        "[[listener]]\nname = 'a\tb'\nport = 1\n[[listener]]\nname = 'a\tb'\nport = 2",
+    ];
+    for file in files {
+        for sentence in errors(file).iter().filter(|sentence| !sentence.contains("not valid TOML")) {
+            assert!(!sentence.contains(char::is_control), "{sentence:?}");
+        }
+    }
+}
+
+#[test]
 fn a_bad_value_names_file_line_key_value_and_what_is_allowed() {
     let check = |line: &str, expected: &str| {
         assert_eq!(errors(line), [format!("broker.conf, line 1: {expected}")]);

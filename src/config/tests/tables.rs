@@ -186,6 +186,19 @@ fn a_table_that_lacks_a_key_or_has_two_that_exclude_each_other_says_so() {
         2,
         "listener.tls needs client_ca; write client_ca = \"tls/ca.pem\"",
     );
+    let trusted =
+        "[[listener]]\ntrusted_proxies = ['::1']\nproxy_protocol = 'require'\nproxy_identity = true";
+    check(
+        &trusted.replace("require", "off"),
+        4,
+        "listener.proxy_identity needs proxy_protocol = \"require\", which brings the name",
+    );
+    let tls = "client_certificate = 'optional'\nclient_ca = 'c'\ncertificates = [{ chain = 'a', key = 'b' }]";
+    check(
+        &format!("{trusted}\n[listener.tls]\n{tls}"),
+        4,
+        "listener.proxy_identity and client_certificate would both name the client; leave one of them out",
+    );
     check("listener = 1", 1, "listener must be a table: write its keys below [[listener]]");
     check("[listener]\nport = 1", 1, "listener must be a table: write its keys below [[listener]]");
     check("[role]\ndevice = 1", 2, "role.device must be a table: write its keys below [role.device]");
@@ -209,6 +222,19 @@ fn flat_keys_and_listeners_exclude_each_other() {
         same,
         ["broker.conf, line 3: two listeners have the name \"a\"; write another name = \"NAME\""]
     );
+}
+
+#[test]
+fn a_listener_has_no_greater_limits_than_the_broker() {
+    let file = "packet_bytes_max = 4096\nmaximum_qos = 0\n[[listener]]\nname = 'a'\npacket_bytes_max = 4097\nmaximum_qos = 1";
+    let expected = |key: &str, whole: u32| {
+        format!(
+            "broker.conf, line 3: {key} of the listener \"a\" is above the broker's {key} = {whole}; raise that one, or lower this"
+        )
+    };
+    assert_eq!(errors(file), [expected("packet_bytes_max", 4_096), expected("maximum_qos", 0)]);
+    let effective = effective(&file.replace("4097", "4096").replace("qos = 1", "qos = 0"), &[]).unwrap();
+    assert_eq!(effective.config.engine_limits(1).listeners[0].packet_bytes_max, Some(4_096));
 }
 
 #[test]

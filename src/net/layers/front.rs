@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use websocket::{End, Rules, WebSocket};
 
 use crate::config::{ListenerConfig, ProxyProtocol};
-use crate::net::tls::Shared;
+use crate::net::tls::{Shared, usable_name};
 use crate::net::{proxy, upgrade};
 
 // Every connection with layers has one.
@@ -39,7 +39,7 @@ pub(crate) struct Client {
     /// Its address, if the proxy knows one.
     pub(crate) peer: Option<SocketAddr>,
     /// The name of its certificate, if the listener takes that from proxies.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<Box<str>>,
 }
 
 /// **Lives on:** the shard of its connection. It moves with it.
@@ -143,6 +143,7 @@ impl Front {
         };
         opening.proxy = None;
         let name = header.common_name.filter(|_| opening.rules.proxy_identity);
+        let name = name.and_then(|name| usable_name(&name));
         opening.peer = header.peer.or(opening.peer);
         let client = Client { peer: header.peer, name };
         if opening.rules.websocket.is_none() {

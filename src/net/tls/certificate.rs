@@ -62,7 +62,7 @@ impl PeerCertificate {
         let common_name = common_name(parsed.subject());
         let username = match username_from {
             CertificateName::Cn => common_name.clone(),
-            CertificateName::Subject => usable(&parsed.subject().to_string()),
+            CertificateName::Subject => usable_name(&parsed.subject().to_string()),
             CertificateName::SanDns => first(&parsed, |name| match name {
                 GeneralName::DNSName(name) => Some((*name).to_owned()),
                 _ => None,
@@ -91,18 +91,18 @@ fn alternative_names<'a>(parsed: &'a X509Certificate<'a>) -> impl Iterator<Item 
 fn common_name(subject: &X509Name<'_>) -> Option<Box<str>> {
     let mut names = subject.iter_common_name();
     let name = names.next().filter(|_| names.next().is_none())?;
-    usable(name.as_str().ok()?)
+    usable_name(name.as_str().ok()?)
 }
 
 fn first(
     parsed: &X509Certificate<'_>,
     take: impl Fn(&GeneralName<'_>) -> Option<String>,
 ) -> Option<Box<str>> {
-    usable(&alternative_names(parsed).find_map(take)?)
+    usable_name(&alternative_names(parsed).find_map(take)?)
 }
 
 /// A name that may be a user name of MQTT.
-fn usable(name: &str) -> Option<Box<str>> {
+pub(crate) fn usable_name(name: &str) -> Option<Box<str>> {
     let is_usable = !name.is_empty() && name.len() <= 65_535 && !name.chars().any(char::is_control);
     is_usable.then(|| name.into())
 }

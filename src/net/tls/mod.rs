@@ -7,7 +7,7 @@ mod rotation;
 mod server;
 mod session;
 
-pub(crate) use certificate::PeerCertificate;
+pub(crate) use certificate::{PeerCertificate, usable_name};
 pub(crate) use rotation::{ListenerTls, Rotation};
 pub(crate) use session::{KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Tls};
 

@@ -1,11 +1,15 @@
-//! rumqttc against the broker at HOST PORT; prints `rumqttc VERSION: N passed, M failed`.
+//! rumqttc against the broker at HOST PORT, over TLS if a file of certificates to trust is given; prints `rumqttc: N passed, M failed`.
 //! Knows nothing of which broker it is: nothing is asked for here but what the standards promise.
 
 #![expect(clippy::print_stdout, reason = "what it found is told by what it prints")]
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 #[path = "../../harness"]
 mod harness {
@@ -30,13 +34,22 @@ const LARGE_BYTES: usize = 1 << 20;
 #[derive(Clone)]
 struct Scope {
     broker: SocketAddr,
+    transport: rumqttc::Transport,
     version: Version,
     topic: String,
 }
 
 impl Scope {
     fn connect(&self, who: &str) -> Client {
-        Client::connect(self.broker, &Options::new(self.version, &format!("{}-{who}", self.topic)))
+        Client::connect(self.broker, &self.options(&format!("{}-{who}", self.topic)))
+    }
+
+    fn options<'a>(&self, client_id: &'a str) -> Options<'a> {
+        Options { transport: self.transport.clone(), ..Options::new(self.version, client_id) }
+    }
+
+    fn persistent<'a>(&self, client_id: &'a str) -> Options<'a> {
+        Options { transport: self.transport.clone(), ..Options::persistent(self.version, client_id) }
     }
 
     fn below(&self, levels: &str) -> String {
@@ -61,10 +74,15 @@ const ONLY_V5: [Check; 2] = [("shared", shared), ("properties", properties::pass
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [host, port] = arguments.as_slice() else {
-        println!("usage: rumqttc HOST PORT");
-        return ExitCode::FAILURE;
+    let (host, port, trusted) = match arguments.as_slice() {
+        [host, port] => (host, port, None),
+        [host, port, trusted] => (host, port, Some(Path::new(trusted))),
+        _ => {
+            println!("usage: rumqttc HOST PORT [CERTIFICATES]");
+            return ExitCode::FAILURE;
+        }
     };
+    let transport = trusted.map_or_else(rumqttc::Transport::tcp, over_tls);
     let broker = format!("{host}:{port}")
         .to_socket_addrs()
         .ok()
@@ -73,7 +91,8 @@ fn main() -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     let checks_of_v5 = EVERY.iter().chain(&ONLY_V5).map(|check| (Version::V5, check));
     for (version, (name, check)) in EVERY.iter().map(|check| (Version::V3_1_1, check)).chain(checks_of_v5) {
-        let scope = Scope { broker, version, topic: format!("rumqttc-{version:?}-{name}") };
+        let transport = transport.clone();
+        let scope = Scope { broker, transport, version, topic: format!("rumqttc-{version:?}-{name}") };
         // What went wrong has been told by the panic; the other checks are still run.
         if catch_unwind(AssertUnwindSafe(|| check(&scope))).is_ok() {
             passed += 1;
@@ -84,6 +103,21 @@ fn main() -> ExitCode {
     }
     println!("rumqttc {}: {passed} passed, {failed} failed", release());
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// TLS that trusts the certificates in a file.
+fn over_tls(file: &Path) -> rumqttc::Transport {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).expect("the file of certificates is readable") {
+        roots.add(certificate.expect("it holds certificates")).expect("they can be trusted");
+    }
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect("ring has the usual versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(config.into()))
 }
 
 /// The version that Cargo.lock holds.
@@ -156,7 +190,7 @@ fn will(scope: &Scope) {
     let client_id = format!("{}-m", scope.topic);
     let mortal = |payload| {
         let will = Some((scope.topic.as_str(), payload, 1));
-        Client::connect(scope.broker, &Options { will, ..Options::new(scope.version, &client_id) })
+        Client::connect(scope.broker, &Options { will, ..scope.options(&client_id) })
     };
     mortal("wrong").disconnect();
     mortal("gone").vanish();
@@ -178,8 +212,8 @@ fn wildcards(scope: &Scope) {
 
 fn persistent(scope: &Scope) {
     let client_id = format!("{}-s", scope.topic);
-    let clean = || Client::connect(scope.broker, &Options::new(scope.version, &client_id));
-    let sleeping = || Client::connect(scope.broker, &Options::persistent(scope.version, &client_id));
+    let clean = || Client::connect(scope.broker, &scope.options(&client_id));
+    let sleeping = || Client::connect(scope.broker, &scope.persistent(&client_id));
     // Whatever an earlier run has left ends here.
     clean().disconnect();
     let mut sleeper = sleeping();

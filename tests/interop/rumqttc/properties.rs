@@ -35,7 +35,9 @@ fn sent() -> PublishProperties {
 
 /// Publishes to itself; what the message carries when it comes.
 async fn there_and_back(scope: &Scope) -> PublishProperties {
-    let options = MqttOptions::new(scope.topic.as_str(), scope.broker.ip().to_string(), scope.broker.port());
+    let mut options =
+        MqttOptions::new(scope.topic.as_str(), scope.broker.ip().to_string(), scope.broker.port());
+    options.set_transport(scope.transport.clone());
     let (client, mut events) = AsyncClient::new(options, 10);
     client.subscribe(scope.topic.as_str(), QoS::AtLeastOnce).await.expect("the library takes the request");
     loop {

@@ -161,7 +161,7 @@ impl World {
         }
         if let Some(batch) = durable {
             self.trace.note(self.now_ms, "durable", [shard as u64, batch.0, 0, 0]);
-            self.step(shard, Event::Durable(batch));
+            self.step(shard, Event::durable(batch));
         }
     }
 

@@ -70,6 +70,9 @@ impl Connections {
         self.check_unjudged();
         let known = |slot| self.id_at(slot).and_then(|id| self.get(id));
         assert!(self.grant_timers.slots().all(|slot| known(slot).is_some_and(|it| it.session().is_some())));
+        let is_fresh =
+            |id| self.get(id).is_some_and(|it| matches!(it.phase(), Phase::Fresh(_) | Phase::Closing));
+        assert!(self.identities.check().all(is_fresh));
         self.gate.check();
     }
 }

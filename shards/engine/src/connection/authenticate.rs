@@ -6,7 +6,6 @@
 //! every change of one goes through one function.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -29,7 +28,7 @@ use crate::turn::Turn;
 pub enum AuthenticationStep<'a> {
     /// CONNECT without a method, on a listener that judges its clients.
     Basic {
-        /// The identifier that the client has, or will be assigned.
+        /// The identifier that the client has, or is given.
         client_id: &'a str,
         /// The user name.
         username: Option<&'a str>,
@@ -46,7 +45,7 @@ pub enum AuthenticationStep<'a> {
         data: &'a [u8],
         /// Whether an exchange begins with it: CONNECT, or the request to repeat it [MQTT-4.12.1-1].
         begins: bool,
-        /// The client identifier, assigned or its own; `None` on an open connection, where it is known already.
+        /// The client identifier, given or its own; `None` on an open connection, where it is known already.
         client_id: Option<&'a str>,
         /// The user name of CONNECT; `None` on an open connection.
         username: Option<&'a str>,
@@ -112,8 +111,8 @@ pub(super) struct Authentication {
     method: Box<str>,
     /// The body of CONNECT until the client is authenticated: nothing of it counts before. Empty afterwards.
     connect: Secret,
-    /// The client identifier that is assigned, if the client left it to us.
-    assigned: Option<Box<str>>,
+    /// The client identifier that the client was given, in place of its own or of none.
+    given: Option<Box<str>>,
     /// The data of the client until the host has judged it. Bounded by `Limits::authentication_bytes_max`.
     data: Secret,
     awaiting: Awaiting,
@@ -123,8 +122,8 @@ pub(super) struct Authentication {
 
 impl Authentication {
     pub(super) fn bytes_held(&self) -> u64 {
-        let assigned = self.assigned.as_ref().map_or(0, |assigned| assigned.len());
-        let parts = [self.method.len(), self.connect.len(), self.data.len(), assigned];
+        let given = self.given.as_ref().map_or(0, |given| given.len());
+        let parts = [self.method.len(), self.connect.len(), self.data.len(), given];
         heap::block(size_of::<Self>()) + parts.into_iter().map(heap::block).sum::<u64>()
     }
 
@@ -139,7 +138,7 @@ impl Authentication {
         let connect = Connect::decode(&self.connect).ok();
         let username = connect.and_then(|connect| connect.user_name);
         let own_id = connect.map(|connect| connect.client_id);
-        let client_id = self.assigned.as_deref().or(own_id);
+        let client_id = self.given.as_deref().or(own_id);
         if self.method.is_empty() {
             let password = connect?.password;
             return Some(AuthenticationStep::Basic { client_id: client_id?, username, password, listener });
@@ -164,7 +163,7 @@ pub(crate) struct Admitted {
     connect: Secret,
     /// Empty without one.
     method: Box<str>,
-    assigned: Option<Box<str>>,
+    given: Option<Box<str>>,
 }
 
 impl Admitted {
@@ -178,9 +177,9 @@ impl Admitted {
         Some(&*self.method).filter(|method| !method.is_empty())
     }
 
-    /// The client identifier that is assigned to it.
-    pub(crate) fn assigned(&self) -> Option<&str> {
-        self.assigned.as_deref()
+    /// The client identifier that it was given.
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.given.as_deref()
     }
 }
 
@@ -195,7 +194,7 @@ impl Connections {
         id: ConnectionId,
         connect: &Connect<'_>,
         body: &[u8],
-        assigned: Option<String>,
+        given: Option<Box<str>>,
     ) -> Result<(), Cause> {
         let method = connect.properties.authentication_method;
         let phase = if method.is_some() { Phase::Authenticating } else { Phase::Judging };
@@ -205,11 +204,11 @@ impl Connections {
         if exceeds_data_limit(turn.limits, method, data) {
             return Err(Cause::AuthenticationBytes);
         }
-        assert!(assigned.is_some() == connect.client_id.is_empty());
+        assert!(given.is_some() || !connect.client_id.is_empty());
         let authentication = Box::new(Authentication {
             method: method.into(),
             connect: body.into(),
-            assigned: assigned.map(String::into_boxed_str),
+            given,
             data: Secret::default(),
             awaiting: Awaiting::Nobody,
             waiting_bytes: 0,
@@ -346,17 +345,17 @@ impl Connections {
         let Some(authentication) = taken else { unreachable!("a verdict is about an authentication") };
         assert!(self.authentication_bytes >= authentication.bytes_held());
         self.authentication_bytes -= authentication.bytes_held();
-        let Authentication { method, connect, assigned, .. } = *authentication;
+        let Authentication { method, connect, given, .. } = *authentication;
         assert!(method.is_empty() && !connect.is_empty());
-        Admitted { connect, method, assigned }
+        Admitted { connect, method, given }
     }
 
     /// An exchange before CONNACK has succeeded. Its method is kept, because the client may repeat it.
     fn end_exchange(&mut self, id: ConnectionId) -> Admitted {
-        let mut admitted = Admitted { connect: Secret::default(), method: Box::default(), assigned: None };
+        let mut admitted = Admitted { connect: Secret::default(), method: Box::default(), given: None };
         self.change_authentication(id, |authentication| {
             admitted.connect = core::mem::take(&mut authentication.connect);
-            admitted.assigned = authentication.assigned.take();
+            admitted.given = authentication.given.take();
             admitted.method = authentication.method.clone();
         });
         assert!(!admitted.connect.is_empty() && !admitted.method.is_empty());

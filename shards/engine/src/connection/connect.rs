@@ -44,6 +44,23 @@ impl<'a> Acceptance<'a> {
 }
 
 impl Connection {
+    /// The number of the listener that accepted it.
+    pub(crate) fn listener(&self) -> u16 {
+        self.listener
+    }
+
+    /// The longest packet that is accepted of it, in bytes.
+    #[inline]
+    pub(crate) fn receive_bytes_max(&self) -> u32 {
+        self.receive_bytes_max
+    }
+
+    /// The highest QoS that is accepted of it and granted to it.
+    #[inline]
+    pub(crate) fn maximum_qos(&self) -> QoS {
+        self.maximum_qos
+    }
+
     /// Takes the limits of the client over from its CONNECT.
     pub(crate) fn set_limits(&mut self, connect: &Connect<'_>) {
         assert!(matches!(self.phase(), Phase::Fresh(_)));
@@ -126,8 +143,14 @@ impl Connections {
     }
 }
 
-/// The reason to refuse a well-formed CONNECT, if there is one.
-pub(crate) fn refusal(limits: &Limits, connect: &Connect<'_>, over_ceiling: bool) -> Option<Cause> {
+/// The reason to refuse a well-formed CONNECT, if there is one. `is_given` says that the client was given an identifier; of its
+/// will count the highest QoS that is accepted and whether memory is short.
+pub(crate) fn refusal(
+    limits: &Limits,
+    connect: &Connect<'_>,
+    is_given: bool,
+    (maximum_qos, over_ceiling): (QoS, bool),
+) -> Option<Cause> {
     match limits.redirect {
         Redirect::Off => {}
         Redirect::UseAnother => return Some(Cause::UseAnotherServer),
@@ -138,7 +161,7 @@ pub(crate) fn refusal(limits: &Limits, connect: &Connect<'_>, over_ceiling: bool
         // [MQTT-4.12.0-1]
         return Some(Cause::UnknownMethod);
     }
-    if connect.client_id.len() > usize::from(limits.client_id_bytes_max) {
+    if !is_given && connect.client_id.len() > usize::from(limits.client_id_bytes_max) {
         return Some(Cause::ClientIdTooLong);
     }
     let may_be_assigned = match connect.version {
@@ -148,13 +171,17 @@ pub(crate) fn refusal(limits: &Limits, connect: &Connect<'_>, over_ceiling: bool
         ProtocolVersion::V3_1_1 => connect.clean_start,
         ProtocolVersion::V5 => true,
     };
-    if connect.client_id.is_empty() && !may_be_assigned {
+    if connect.client_id.is_empty() && !is_given && !may_be_assigned {
         return Some(Cause::ClientIdMissing);
     }
-    connect.will.as_ref().and_then(|will| will_refusal(limits, will, over_ceiling))
+    connect.will.as_ref().and_then(|will| will_refusal(limits, will, (maximum_qos, over_ceiling)))
 }
 
-fn will_refusal(limits: &Limits, will: &wire::Will<'_>, over_ceiling: bool) -> Option<Cause> {
+fn will_refusal(
+    limits: &Limits,
+    will: &wire::Will<'_>,
+    (maximum_qos, over_ceiling): (QoS, bool),
+) -> Option<Cause> {
     if is_sys(will.topic.as_str()) {
         return Some(Cause::WillDenied);
     }
@@ -164,7 +191,7 @@ fn will_refusal(limits: &Limits, will: &wire::Will<'_>, over_ceiling: bool) -> O
     if over_ceiling {
         return Some(Cause::WillMemory);
     }
-    if will.qos > limits.maximum_qos {
+    if will.qos > maximum_qos {
         // [MQTT-3.2.2-12]
         return Some(Cause::WillQos);
     }
@@ -225,7 +252,7 @@ pub(crate) fn response_information(
 /// Encodes the CONNACK of a connection that is accepted, without its user properties where they do not fit
 /// [MQTT-3.2.2-20]. `None` if the client accepts no packet of that length. [`set_session_present`] completes it.
 pub(crate) fn encode_connack(
-    limits: &Limits,
+    (limits, listener): (&Limits, u16),
     connect: &Connect<'_>,
     acceptance: &Acceptance<'_>,
     bytes_max: u32,
@@ -237,11 +264,11 @@ pub(crate) fn encode_connack(
     let properties = ConnAckProperties {
         session_expiry_interval_s: (granted_s != asked_s).then_some(granted_s),
         receive_maximum: NonZeroU16::new(limits.receive_maximum),
-        packet_bytes_max: NonZeroU32::new(limits.packet_bytes_max),
+        packet_bytes_max: NonZeroU32::new(limits.packet_bytes_max_of(listener)),
         assigned_client_id: acceptance.assigned_client_id,
         topic_alias_maximum: Some(limits.topic_alias_maximum),
         // A feature that is left out is available; 2 is what an absent Maximum QoS says [MQTT-3.2.2-9].
-        maximum_qos: (limits.maximum_qos < QoS::ExactlyOnce).then_some(limits.maximum_qos),
+        maximum_qos: Some(limits.maximum_qos_of(listener)).filter(|&qos| qos < QoS::ExactlyOnce),
         retain_available: (!limits.retain_available).then_some(false),
         wildcard_available: (!limits.wildcard_subscriptions).then_some(false),
         subscription_ids_available: (!limits.subscription_identifiers).then_some(false),

@@ -27,6 +27,7 @@ impl Connections {
             connection.phase = Phase::HandingOver;
         });
         assert!(found.is_some());
+        self.identities.forget(id);
         self.hand_overs.push((id, bytes));
         turn.actions.push(Action::HandOver { connection: id, home });
     }

@@ -3,6 +3,7 @@
 use super::arrival::Arrival;
 use super::{Admission, Connection, Connections, Phase};
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::limits::Limits;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
@@ -19,7 +20,7 @@ impl Connections {
             Admission::Serve => turn.counters.connections_accepted += 1,
             Admission::TurnAway => turn.counters.connections_refused += 1,
         }
-        let connection = Connection::new(turn.now, admission, arrival, listener);
+        let connection = Connection::new(turn.limits, turn.now, admission, arrival, listener);
         let id = ConnectionId::new(self.slab.insert(connection));
         let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
         self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
@@ -27,8 +28,9 @@ impl Connections {
     }
 
     /// Binds a connection to a session; CONNACK is due.
-    pub(crate) fn begin_accepting(&mut self, id: ConnectionId, session: SessionId) {
+    pub(crate) fn begin_accepting(&mut self, limits: &Limits, id: ConnectionId, session: SessionId) {
         let found = self.change_unjudged(id, |connection| {
+            connection.receive_bytes_max = limits.packet_bytes_max_of(connection.listener);
             assert!(matches!(connection.phase, Phase::Fresh(_) | Phase::Authenticating | Phase::Judging));
             connection.phase = Phase::Accepting(session);
         });
@@ -72,6 +74,7 @@ impl Connections {
         self.get(id)?;
         self.forget_grant_end(turn, id);
         self.forget_unfinished(id);
+        self.identities.forget(id);
         self.forget_aliases(id);
         let mut connection = self.slab.remove(id.key())?;
         assert!(connection.session().is_none());

@@ -11,7 +11,12 @@ impl Connections {
         let starved = heap::block(waiting * size_of::<ConnectionId>());
         let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
         let grants = self.grant_timers.memory_bytes();
-        self.slab.bytes_held() + self.gate.memory_bytes() + starved + handed_over + grants
+        self.slab.bytes_held()
+            + self.gate.memory_bytes()
+            + starved
+            + handed_over
+            + grants
+            + self.identities.memory_bytes()
     }
 
     pub(crate) fn authentication_bytes(&self) -> u64 {

@@ -16,6 +16,8 @@ pub(crate) mod first_bytes;
 mod grant_expiry;
 mod grant_timers;
 mod hand_over;
+mod identify;
+mod identities;
 mod lifetime;
 mod memory;
 pub(crate) mod outbox;
@@ -37,7 +39,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use wire::frame::Assembler;
-use wire::{PACKET_BYTES_MAX, PacketType, ProtocolVersion};
+use wire::{PACKET_BYTES_MAX, PacketType, ProtocolVersion, QoS};
 
 use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
@@ -53,6 +55,7 @@ use ack_gate::AckGate;
 use arrival::Arrival;
 use authenticate::Authentication;
 use grant_timers::GrantTimers;
+use identities::Identities;
 use outbox::{BufferPool, Chunk, Lend};
 use outbox_place::{OutboxPlace, SpareOutboxes};
 use topic_alias::Aliases;
@@ -110,6 +113,10 @@ pub(crate) struct Connection {
     timer: Option<TimerId>,
     /// The client's Maximum Packet Size, in bytes.
     packet_bytes_max: u32,
+    /// The longest packet that is accepted of it, in bytes: less of a peer that is not known.
+    receive_bytes_max: u32,
+    /// The highest QoS that is accepted of it and granted to it.
+    maximum_qos: QoS,
     /// It is a bridge of mosquitto: its subscriptions have No Local and Retain As Published, for which 3.1.1 has no options.
     is_bridge: bool,
     /// Whether acknowledgements may carry a reason string [MQTT-3.1.2-29].
@@ -134,7 +141,7 @@ pub(crate) struct Connection {
 const _: () = assert!(size_of::<Connection>() <= 128);
 
 impl Connection {
-    fn new(now: Instant, admission: Admission, arrival: Arrival, listener: u16) -> Self {
+    fn new(limits: &Limits, now: Instant, admission: Admission, arrival: Arrival, listener: u16) -> Self {
         Self {
             arrival,
             listener,
@@ -159,6 +166,8 @@ impl Connection {
             silence_ms_max: 0,
             timer: None,
             packet_bytes_max: PACKET_BYTES_MAX,
+            receive_bytes_max: limits.packet_bytes_max_of(listener).min(limits.connect_bytes_max),
+            maximum_qos: limits.maximum_qos_of(listener),
             is_bridge: false,
             problem_information: true,
             receive_maximum: u16::MAX,
@@ -191,11 +200,6 @@ impl Connection {
 
     pub(crate) fn arrival(&self) -> Arrival {
         self.arrival
-    }
-
-    /// The number of the listener that accepted it.
-    pub(crate) fn listener(&self) -> u16 {
-        self.listener
     }
 
     /// Whether it came before another one.
@@ -359,6 +363,7 @@ pub(crate) struct Connections {
     partial_packet_bytes: u64,
     unjudged: UnjudgedBytes,
     grant_timers: GrantTimers,
+    identities: Identities,
     alias_in_bytes: u64,
     alias_out_bytes: u64,
 }
@@ -387,6 +392,7 @@ impl Connections {
             partial_packet_bytes: 0,
             unjudged: UnjudgedBytes::default(),
             grant_timers: GrantTimers::default(),
+            identities: Identities::default(),
             alias_in_bytes: 0,
             alias_out_bytes: 0,
         }
@@ -487,6 +493,8 @@ impl Connections {
         {
             connection.resume(turn.now, id, turn.actions);
         }
-        self.gate.end_step(turn.actions);
+        if !turn.is_recording() {
+            self.gate.end_step(turn.actions);
+        }
     }
 }

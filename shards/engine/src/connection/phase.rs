@@ -1,7 +1,6 @@
 //! How far a connection has come, and what follows from it for the packets that it may send.
 
 use crate::base::ids::SessionId;
-use crate::limits::Limits;
 
 /// Type and flags of a CONNECT.
 const CONNECT_FIRST_BYTE: u8 = 0x10;
@@ -37,16 +36,5 @@ impl Phase {
     /// Whether a packet that begins with `first_byte` is the first one and may not be: only CONNECT may [MQTT-3.1.0-1].
     pub(crate) fn is_wrong_first_packet(self, first_byte: u8) -> bool {
         matches!(self, Self::Fresh(_)) && first_byte != CONNECT_FIRST_BYTE
-    }
-
-    /// The longest packet that a connection in this phase may send: a peer that is not known gets less.
-    #[inline]
-    pub(crate) fn packet_bytes_max(self, limits: &Limits) -> u32 {
-        match self {
-            Self::Fresh(_) | Self::Authenticating | Self::Judging => {
-                limits.connect_bytes_max.min(limits.packet_bytes_max)
-            }
-            Self::Accepting(_) | Self::Open(_) | Self::HandingOver | Self::Closing => limits.packet_bytes_max,
-        }
     }
 }

@@ -87,6 +87,10 @@ impl Engine {
         self.rooms.check_sessions(&self.held);
         delivery.connections.check();
         delivery.check_unfinished();
+        if let Some(recorder) = &self.recorder {
+            recorder.check();
+            assert!(self.rooms.backlog.has_fan_out() || !recorder.has_cut_message());
+        }
         self.rooms.backlog.check(&delivery.sessions, &delivery.connections);
         topics.check();
         retained.store().check(&delivery.messages);

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use rules::Names;
 use wire::packet::Connect;
@@ -19,10 +20,12 @@ use crate::connection::connect::{
     set_session_present,
 };
 use crate::connection::{Admission, Close, Connection};
+use crate::limits::ClientIdSource;
 use crate::memory::Budget;
 use crate::message::user_name::UserName;
 use crate::publish::Delivery;
 use crate::rules_in_force::AccessFault;
+use crate::session::Session;
 use crate::session::access::Access;
 use crate::session::user::UserGrant;
 use crate::session::will::Will;
@@ -33,8 +36,8 @@ use crate::turn::Turn;
 struct Judgement<'a> {
     /// The method and its last data.
     authenticated: Option<(&'a str, &'a [u8])>,
-    /// The client identifier that was assigned before.
-    assigned: Option<&'a str>,
+    /// The client identifier that the client was given before, in place of its own or of none.
+    given: Option<&'a str>,
     grant: Option<&'a UserGrant<'a>>,
 }
 
@@ -47,20 +50,23 @@ impl Rooms {
         turn: &mut Turn<'_>,
         id: ConnectionId,
         admission: Admission,
-        connect: &Connect<'_>,
-        body: &[u8],
+        (connect, body): (&Connect<'_>, &[u8]),
+        given: Result<Option<Box<str>>, Cause>,
     ) -> Result<(), Close> {
         turn.counters.connects_received += 1;
         self.delivery.connections.current(id).set_limits(connect);
-        if let Some(cause) = self.connect_refusal(turn, admission, connect) {
+        let is_given = given.as_ref().is_ok_and(Option::is_some);
+        if let Some(cause) = self.connect_refusal(turn, id, admission, (connect, is_given)) {
             return Err(self.refuse(turn, id, connect, cause));
         }
+        let given = given.map_err(|cause| self.refuse(turn, id, connect, cause))?;
         let listener = self.delivery.connections.current(id).listener();
         let has_method = connect.properties.authentication_method.is_some();
-        if !has_method && !turn.limits.is_judged(listener) {
-            return self.accept_connect(turn, id, connect, Judgement::default());
+        if !has_method && !turn.limits.of_listener(listener).judged {
+            let judgement = Judgement { given: given.as_deref(), ..Judgement::default() };
+            return self.accept_connect(turn, id, connect, judgement);
         }
-        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
+        let assigned = given.or_else(|| connect.client_id.is_empty().then(|| self.assign_client_id().into()));
         let begun = self.delivery.connections.begin_authentication(turn, id, connect, body, assigned);
         begun.map_err(|cause| self.refuse(turn, id, connect, cause))
     }
@@ -118,16 +124,21 @@ impl Rooms {
             .map_err(|malformed| Close::Authentication(Cause::Malformed(malformed)))?;
         let method = admitted.method();
         assert!(connect.properties.authentication_method == method);
-        if let Some(cause) = self.connect_refusal(turn, Admission::Serve, &connect) {
+        let is_given = admitted.given().is_some();
+        if let Some(cause) = self.connect_refusal(turn, id, Admission::Serve, (&connect, is_given)) {
             return Err(self.refuse(turn, id, &connect, cause));
         }
-        let client_id = admitted.assigned().unwrap_or(connect.client_id);
-        if grant.client_id_must_be.is_some_and(|bound| bound != client_id) {
+        let client_id = admitted.given().unwrap_or(connect.client_id);
+        let listener = turn.limits.of_listener(self.delivery.connections.current(id).listener());
+        // The verdict never renames: a user who is not the one that gave the identifier is refused.
+        let is_other_user =
+            listener.client_id_source == ClientIdSource::UserName && grant.user != Some(client_id);
+        if is_other_user || grant.client_id_must_be.is_some_and(|bound| bound != client_id) {
             return Err(self.refuse(turn, id, &connect, Cause::ClientIdOfAnother));
         }
         let judgement = Judgement {
             authenticated: method.map(|method| (method, data)),
-            assigned: admitted.assigned(),
+            given: admitted.given(),
             grant: Some(grant),
         };
         self.accept_connect(turn, id, &connect, judgement)?;
@@ -142,14 +153,17 @@ impl Rooms {
     fn connect_refusal(
         &mut self,
         turn: &mut Turn<'_>,
+        id: ConnectionId,
         admission: Admission,
-        connect: &Connect<'_>,
+        (connect, is_given): (&Connect<'_>, bool),
     ) -> Option<Cause> {
         match admission {
             Admission::TurnAway => Some(Cause::TooManyConnections),
             Admission::Serve if self.stopping => Some(Cause::Stopping),
             Admission::Serve => {
-                refusal(turn.limits, connect, self.refuses_more(turn, Budget::Clients, CLIENT_BYTES))
+                let over_ceiling = self.refuses_more(turn, Budget::Clients, CLIENT_BYTES);
+                let maximum_qos = self.delivery.connections.current(id).maximum_qos();
+                refusal(turn.limits, connect, is_given, (maximum_qos, over_ceiling))
             }
         }
     }
@@ -163,7 +177,7 @@ impl Rooms {
         cause: Cause,
     ) -> Close {
         self.delivery.connections.refuse_connect(turn, id, connect.version, cause);
-        self.note_refusal(turn, id, connect.client_id, cause);
+        self.note_refusal(turn, id, connect, cause);
         Close::Refused
     }
 
@@ -175,16 +189,14 @@ impl Rooms {
         connect: &Connect<'_>,
         judgement: Judgement<'_>,
     ) -> Result<(), Close> {
-        let Judgement { authenticated, assigned, grant } = judgement;
+        let Judgement { authenticated, given, grant } = judgement;
         assert!(authenticated.is_some() == connect.properties.authentication_method.is_some());
-        let bytes_max = self.delivery.connections.current(id).packet_bytes_max();
-        let drawn = (connect.client_id.is_empty() && assigned.is_none()).then(|| self.assign_client_id());
-        let assigned = assigned.or(drawn.as_deref());
-        let client_id = assigned.unwrap_or(connect.client_id);
-        let shard = turn.limits.tell_shard.then(|| format!("{}", self.mesh.placement().own()));
-        let information = response_information(turn.limits, connect, client_id);
-        let acceptance = Acceptance::new(assigned, authenticated, shard.as_deref(), information.as_deref());
-        let connack = encode_connack(turn.limits, connect, &acceptance, bytes_max);
+        let drawn = (connect.client_id.is_empty() && given.is_none()).then(|| self.assign_client_id());
+        let given = given.or(drawn.as_deref());
+        let client_id = given.unwrap_or(connect.client_id);
+        // The property answers an empty identifier alone [MQTT-3.2.2-16].
+        let assigned = given.filter(|_| connect.client_id.is_empty());
+        let connack = self.connack_of(turn, id, (connect, client_id), (assigned, authenticated));
         let known = self.delivery.sessions.find(client_id);
         let is_full = self.delivery.sessions.len() >= turn.limits.sessions_max;
         let Some(mut connack) = connack else {
@@ -215,20 +227,19 @@ impl Rooms {
         }
         // It may have ended with that connection.
         let known = known.filter(|_| self.delivery.sessions.find(client_id) == known);
-        let ended = known.filter(|_| connect.clean_start);
-        if let Some(ended) = ended {
-            self.end_session(turn, ended);
-        }
+        let discarded = known.filter(|_| connect.clean_start).map(|known| self.discard(turn, known));
         let has_credentials = connect.user_name.is_some() || connect.password.is_some();
         turn.counters.credentials_ignored += u64::from(has_credentials && grant.is_none());
-        let must_persist = ended.is_some();
-        let present = known.filter(|_| !must_persist);
+        let present = known.filter(|_| discarded.is_none());
         assert!(present.is_none() || !connect.clean_start);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
         self.delivery.sessions.set_user(session, user);
         self.delivery.sessions.set_access(session, access);
         self.note_connected(turn, id, connect, client_id, present.is_some());
+        let recorded = self.record_connected(turn, session);
+        let must_persist =
+            recorded.map_or(discarded.is_some(), |recorded| recorded || discarded == Some(true));
 
         // 3.1 has no such flag: the byte is reserved there.
         if present.is_some() && connect.version != ProtocolVersion::V3_1 {
@@ -237,6 +248,29 @@ impl Rooms {
         let ack = PendingAck::ConnAck(connack.into_boxed_slice());
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
+    }
+
+    /// Ends a session that its client does not want any more. Returns whether the log has it.
+    fn discard(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
+        let is_recorded = self.delivery.sessions.get(id).and_then(Session::number).is_some();
+        self.end_session(turn, id);
+        is_recorded
+    }
+
+    /// The CONNACK of a client that is let in; `None` if it accepts no packet of that length.
+    fn connack_of(
+        &mut self,
+        turn: &Turn<'_>,
+        id: ConnectionId,
+        (connect, client_id): (&Connect<'_>, &str),
+        (assigned, authenticated): (Option<&str>, Option<(&str, &[u8])>),
+    ) -> Option<Vec<u8>> {
+        let shard = turn.limits.tell_shard.then(|| format!("{}", self.mesh.placement().own()));
+        let information = response_information(turn.limits, connect, client_id);
+        let acceptance = Acceptance::new(assigned, authenticated, shard.as_deref(), information.as_deref());
+        let connection = self.delivery.connections.current(id);
+        let (listener, bytes_max) = (connection.listener(), connection.packet_bytes_max());
+        encode_connack((turn.limits, listener), connect, &acceptance, bytes_max)
     }
 
     /// The user of a client and its standing before the rules; `None` for nobody without rules.
@@ -272,7 +306,7 @@ impl Rooms {
         let will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
         self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
         let connections = &mut self.delivery.connections;
-        connections.begin_accepting(id, session);
+        connections.begin_accepting(turn.limits, id, session);
         connections.set_quota(turn.limits, id, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
         assert!(connections.current(id).session() == Some(session));

@@ -93,7 +93,7 @@ impl Rooms {
         assert!(!returned.tried.contains(source));
         let returned = ForwardedPublish { tried: returned.tried.with(source), ..returned.clone() };
         self.search_members(turn, &returned, &mut fan_out);
-        self.delivery.finish(&fan_out);
+        self.delivery.finish(turn, &fan_out);
     }
 
     /// Whether a message waits for another member and can be passed on.
@@ -109,7 +109,12 @@ impl Rooms {
                 return;
             }
             turn.spend(REASSIGNMENT_WORK);
-            let Some((message, key)) = self.shared.pop_reassignment() else { return };
+            let Some((message, key, owed)) = self.shared.pop_reassignment() else { return };
+            if let Some((session, delivery)) = owed
+                && let Some(recorder) = turn.recorder()
+            {
+                recorder.set_ends(session, delivery);
+            }
             let copy = self.delivery.lend_copy(message);
             let view = copy.view();
             let mut fan_out = self.delivery.begin_stored(message, &view, copy.shared_payload());
@@ -122,7 +127,7 @@ impl Rooms {
                 let publish = ForwardedPublish { groups: GroupKeys::from_bytes(&key), ..publish };
                 self.search_members(turn, &publish, &mut fan_out);
             }
-            self.delivery.finish(&fan_out);
+            self.delivery.finish(turn, &fan_out);
             self.delivery.messages.release(message);
             self.delivery.return_copy(copy);
         }

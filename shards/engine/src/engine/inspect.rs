@@ -7,10 +7,40 @@ use wire::packet::Connect;
 
 use super::{Engine, Rooms};
 use crate::base::ids::ConnectionId;
-use crate::connection::Connection;
 use crate::connection::arrival::Arrival;
+use crate::connection::{Connection, Phase};
 use crate::counters::Counters;
 use crate::memory::{Elsewhere, MemoryLevel, MemoryReport, MemoryUse};
+
+/// A session as an operator sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionSummary<'a> {
+    /// Its client identifier.
+    pub client_id: &'a str,
+    /// The user that it belongs to; "" for nobody.
+    pub user: &'a str,
+    /// The connection that it has.
+    pub connection: Option<ConnectionId>,
+    /// Its subscriptions.
+    pub subscription_count: u32,
+    /// Messages that wait in its queue.
+    pub queued_count: usize,
+}
+
+impl Rooms {
+    /// The session at a slot, unless that is free or its session has ended.
+    fn summary_at(&self, slot: u32) -> Option<SessionSummary<'_>> {
+        let sessions = &self.delivery.sessions;
+        let session = sessions.get(sessions.id_at(slot)?).filter(|session| !session.has_ended())?;
+        Some(SessionSummary {
+            client_id: session.client_id(),
+            user: sessions.users().name_of(sessions.user_at(slot)).name(),
+            connection: session.connection(),
+            subscription_count: session.subscriptions().count(),
+            queued_count: session.queued_count(),
+        })
+    }
+}
 
 impl Engine {
     /// Whether every other shard knows everything that this one announced. At start, connections are
@@ -66,17 +96,47 @@ impl Engine {
         Some(sessions.users().name_of(sessions.user_of(session)).name())
     }
 
-    /// The connection that a CONNECT would take over. Its host receives once from its socket first, so that no DISCONNECT or message
-    /// that was sent before is overtaken on the way between two shards. `bytes` begin with the whole CONNECT. `None` if there
-    /// is none, or if bytes of it wait for credit.
+    /// The session of a client identifier, for an operator.
     #[must_use]
-    pub fn rival(&self, bytes: &[u8]) -> Option<ConnectionId> {
+    pub fn session_of(&self, client_id: &str) -> Option<SessionSummary<'_>> {
+        let sessions = &self.rooms.delivery.sessions;
+        self.rooms.summary_at(sessions.find(client_id)?.index())
+    }
+
+    /// Passes the sessions of `slots_max` slots from `from` on to `each`. Returns where the next call goes on, or `None` at the
+    /// end.
+    pub fn visit_sessions(
+        &self,
+        from: u32,
+        slots_max: u32,
+        each: &mut dyn FnMut(SessionSummary<'_>),
+    ) -> Option<u32> {
+        let slot_count = self.rooms.delivery.sessions.slot_count();
+        let end = from.saturating_add(slots_max).min(slot_count);
+        (from..end).filter_map(|slot| self.rooms.summary_at(slot)).for_each(each);
+        (end < slot_count).then_some(end)
+    }
+
+    /// The connection that a CONNECT would take over. Its host receives once from its socket first, so that no DISCONNECT or message
+    /// that was sent before is overtaken on the way between two shards. `bytes` of the connection `id` begin with the whole
+    /// CONNECT. `None` if there is none, or if bytes of it wait for credit.
+    #[must_use]
+    pub fn rival(&self, id: ConnectionId, bytes: &[u8]) -> Option<ConnectionId> {
         let mut assembler = Assembler::new();
         let frame = assembler.next(&mut &bytes[..], self.limits.packet_bytes_max).ok()??;
-        let connection = self.connection_of(Connect::decode(frame.body).ok()?.client_id)?;
-        let takes_bytes =
-            self.rooms.delivery.connections.get(connection).is_some_and(Connection::takes_bytes);
+        let connect = Connect::decode(frame.body).ok()?;
+        let connections = &self.rooms.delivery.connections;
+        let given = connections.given_client_id(&self.limits, id, &connect).ok()?;
+        let connection = self.connection_of(given.as_deref().unwrap_or(connect.client_id))?;
+        let takes_bytes = connections.get(connection).is_some_and(Connection::takes_bytes);
         takes_bytes.then_some(connection)
+    }
+
+    /// Whether a connection has not sent its CONNECT.
+    #[must_use]
+    pub fn awaits_connect(&self, id: ConnectionId) -> bool {
+        let connection = self.rooms.delivery.connections.get(id);
+        connection.is_some_and(|connection| matches!(connection.phase(), Phase::Fresh(_)))
     }
 
     /// The place of a connection among those that all shards accepted, for its hand-over.

@@ -36,7 +36,10 @@ impl Rooms {
             (MemoryKind::Queues, messages - retained + held.deliveries() + shared.reassignment_bytes()),
             (MemoryKind::Retained, entries + retained),
             (MemoryKind::Subscriptions, subscriptions),
-            (MemoryKind::Lanes, mesh.outbound().memory_bytes() + self.backlog.list_bytes()),
+            (
+                MemoryKind::Lanes,
+                mesh.outbound().memory_bytes() + self.backlog.list_bytes() + self.record_bytes,
+            ),
         ])
     }
 

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use wire::packet::Connect;
 
 use super::{Engine, Rooms};
-use crate::base::ids::ConnectionId;
+use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
 use crate::connection::connect::keep_alive_s;
 use crate::connection::{Connection, Phase};
@@ -36,6 +36,7 @@ impl Rooms {
             turn.actions.notice(Notice::Connected {
                 connection: id,
                 client_id: cut(client_id),
+                user: self.delivery.connections.get(id).and_then(|known| self.user_of(known.session()?)),
                 version: connect.version,
                 keep_alive_s: keep_alive_s(turn.limits, connect),
                 clean_start: connect.clean_start,
@@ -45,7 +46,13 @@ impl Rooms {
     }
 
     /// The CONNECT of a client was refused.
-    pub(super) fn note_refusal(&self, turn: &mut Turn<'_>, id: ConnectionId, client_id: &str, cause: Cause) {
+    pub(super) fn note_refusal(
+        &self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        cause: Cause,
+    ) {
         let connection = self.delivery.connections.get(id);
         assert!(connection.is_some_and(|known| known.session().is_none()));
         count(turn, cause, false);
@@ -53,7 +60,8 @@ impl Rooms {
             let packets_received = connection.map_or(0, Connection::packets_received);
             turn.actions.notice(Notice::Ended {
                 connection: id,
-                client_id: Some(cut(client_id)),
+                client_id: Some(cut(connect.client_id)),
+                user: connect.user_name.map(cut),
                 was_let_in: false,
                 cause,
                 packets_received,
@@ -68,9 +76,11 @@ impl Rooms {
         let was_let_in = connection.session().is_some();
         count(turn, cause, was_let_in);
         if turn.limits.connection_notices {
+            let (client_id, user) = self.client_of(id, connection);
             turn.actions.notice(Notice::Ended {
                 connection: id,
-                client_id: self.client_of(id, connection),
+                client_id,
+                user,
                 was_let_in,
                 cause,
                 packets_received: connection.packets_received(),
@@ -78,13 +88,22 @@ impl Rooms {
         }
     }
 
-    /// The identifier of the client of a connection, as far as it is known.
-    fn client_of(&self, id: ConnectionId, connection: &Connection) -> Option<Box<str>> {
-        if let Some(session) = connection.session() {
-            return self.delivery.sessions.get(session).map(|session| cut(session.client_id()));
+    /// The identifier and the user of the client of a connection, as far as they are known.
+    fn client_of(&self, id: ConnectionId, connection: &Connection) -> (Option<Box<str>>, Option<Box<str>>) {
+        if let Some(id) = connection.session() {
+            let session = self.delivery.sessions.get(id);
+            return (session.map(|session| cut(session.client_id())), self.user_of(id));
         }
-        let connect = self.delivery.connections.connect_under_way(id)?;
-        Connect::decode(connect).ok().map(|connect| cut(connect.client_id))
+        let connect = self.delivery.connections.connect_under_way(id);
+        let connect = connect.and_then(|connect| Connect::decode(connect).ok());
+        connect.map_or((None, None), |connect| (Some(cut(connect.client_id)), connect.user_name.map(cut)))
+    }
+
+    /// The user of a session; `None` for nobody.
+    fn user_of(&self, session: SessionId) -> Option<Box<str>> {
+        let sessions = &self.delivery.sessions;
+        let name = sessions.users().name_of(sessions.user_of(session)).name();
+        (!name.is_empty()).then(|| cut(name))
     }
 }
 

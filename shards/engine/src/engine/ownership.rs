@@ -33,11 +33,10 @@ impl Rooms {
         let Some(session) = sessions.find(client_id) else { return };
         sessions.set_user(session, grant.user_name());
         sessions.set_access(session, Access::of_user(grant.user));
-        let will = sessions.take_will(session);
-        if let Some(timer) = will.and_then(|will| will.timer()) {
-            let was_set = turn.timers.cancel(timer);
-            assert!(was_set);
+        if let Some(will) = sessions.take_will(session) {
+            will.give_up(turn);
         }
+        self.record_session(turn, session);
     }
 
     /// Closes the connection of a client identifier, if it has one.

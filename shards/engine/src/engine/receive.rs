@@ -12,6 +12,7 @@ use crate::connection::receive::Shortage;
 use crate::connection::{Admission, Close, Connection, Phase};
 use crate::event::Consumed;
 use crate::memory::Budget;
+use crate::publish::awaited::Awaited;
 use crate::session::Acknowledged;
 use crate::turn::Turn;
 
@@ -37,6 +38,7 @@ impl Rooms {
         let mut goes_on = false;
         loop {
             let connection = self.delivery.connections.get(id);
+            let receive_bytes_max = connection.map_or(0, Connection::receive_bytes_max);
             let phase = match connection.map(Connection::phase) {
                 None | Some(Phase::Closing) => {
                     let may_close_at_once = connection.is_some_and(Connection::may_close_at_once);
@@ -70,7 +72,7 @@ impl Rooms {
             // While memory is short, a packet may have to be put back.
             let mark = if is_idle { Mark::START } else { assembler.mark() };
             let before = rest;
-            let outcome = match assembler.next(&mut rest, phase.packet_bytes_max(turn.limits)) {
+            let outcome = match assembler.next(&mut rest, receive_bytes_max) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
                     let version = self.delivery.connections.packet_received(turn, id);
@@ -178,14 +180,17 @@ impl Rooms {
         connect: &Connect<'_>,
         frame: Frame<'_>,
     ) -> Result<(), Close> {
+        let given = self.delivery.connections.given_client_id(turn.limits, id, connect);
+        let client_id = given.as_ref().ok().and_then(Option::as_deref).unwrap_or(connect.client_id);
         let placement = self.mesh.placement();
-        let home = placement.home_of_client(connect.client_id);
-        let may_leave = admission == Admission::Serve && !connect.client_id.is_empty();
+        let home = placement.home_of_client(client_id);
+        let may_leave = admission == Admission::Serve && !client_id.is_empty() && given.is_ok();
         if may_leave && home != placement.own() {
             self.delivery.connections.begin_hand_over(turn, id, home, frame);
             return Ok(());
         }
-        self.on_connect(turn, id, admission, connect, frame.body)
+        self.delivery.connections.forget_identity(id);
+        self.on_connect(turn, id, admission, (connect, frame.body), given)
     }
 
     fn packet(
@@ -296,6 +301,9 @@ impl Rooms {
             Acknowledged::OutOfStage => return Err(Close::Told(Cause::OutOfStage)),
             Acknowledged::Release(reason) => {
                 delivery.connections.write_pubrel(turn, id, packet_id, reason);
+            }
+            Acknowledged::ReleaseLater { delivery: of } => {
+                delivery.await_durable(session_id, Awaited::Release(of));
             }
             Acknowledged::Ended { held_quota } => {
                 if held_quota {

@@ -7,6 +7,7 @@ use super::Rooms;
 use crate::base::time::Instant;
 use crate::message::user_name::UserName;
 use crate::session::access::Access;
+use crate::session::replays::ReplayTerms;
 use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
 use crate::timer::Timers;
 use crate::turn::Turn;
@@ -66,6 +67,15 @@ impl Rooms {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);
         }
         assert!(list.count() as usize <= parsed.len());
+        if turn.is_recording() {
+            self.record_session(turn, id);
+            for &(filter, options, identifier) in &parsed {
+                self.record_subscribed(turn, id, &filter, ReplayTerms { options, identifier }, false);
+            }
+            // Of its time without a connection, this much has passed.
+            let passed_ms = u64::from(given.passed_s.min(interval_s - 1)) * 1_000;
+            self.record_detached(turn, id, Instant::from_ms(turn.now.as_ms().saturating_sub(passed_ms)));
+        }
         Ok(())
     }
 }

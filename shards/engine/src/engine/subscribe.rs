@@ -220,9 +220,11 @@ impl Rooms {
         if let Some(cause) = unsupported_filter(turn.limits, filter) {
             return cause.reason();
         }
-        let mut options =
-            SubscribeOptions { qos: terms.options.qos.min(turn.limits.maximum_qos), ..terms.options };
-        if self.is_bridge(id) {
+        let connection = self.connection_of(id);
+        let maximum_qos = connection.map_or(QoS::AtMostOnce, Connection::maximum_qos);
+        let is_bridge = connection.is_some_and(Connection::is_bridge);
+        let mut options = SubscribeOptions { qos: terms.options.qos.min(maximum_qos), ..terms.options };
+        if is_bridge {
             options = options_of_bridge(filter, options);
         }
         let terms = ReplayTerms { options, ..terms };
@@ -259,15 +261,17 @@ impl Rooms {
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
+        let mut looks_up = false;
         // A shared subscription is sent no retained messages [4.8.2].
         if filter.share_name().is_none() {
             if let Some(replays) = session.replays_mut() {
                 replays.update(filter.filter(), terms);
             }
             if wants_retained {
-                self.start_replay(turn, id, filter, terms);
+                looks_up = self.start_replay(turn, id, filter, terms);
             }
         }
+        self.record_subscribed(turn, id, filter, terms, looks_up);
         match options.qos {
             QoS::AtMostOnce => ReasonCode::Success,
             QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
@@ -275,22 +279,20 @@ impl Rooms {
         }
     }
 
-    /// Whether the client of a session is a bridge of mosquitto.
-    fn is_bridge(&mut self, id: SessionId) -> bool {
-        let connection = self.delivery.sessions.of_connection(id).connection();
-        connection
-            .and_then(|connection| self.delivery.connections.get(connection))
-            .is_some_and(Connection::is_bridge)
+    /// The connection of a session that has one.
+    fn connection_of(&mut self, id: SessionId) -> Option<&Connection> {
+        let connection = self.delivery.sessions.of_connection(id).connection()?;
+        self.delivery.connections.get(connection)
     }
 
-    /// Starts to send the retained messages of a filter to a session.
+    /// Starts to send the retained messages of a filter to a session. Returns whether there may be any.
     fn start_replay(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
         filter: &TopicFilter<'_>,
         terms: ReplayTerms,
-    ) {
+    ) -> bool {
         assert!(filter.share_name().is_none());
         let placement = self.mesh.placement();
         let shards = if filter.has_wildcard() {
@@ -299,13 +301,14 @@ impl Rooms {
             ReplayShards::only(placement.home_of_topic(filter.filter()))
         };
         if self.retained.has_nothing_for(filter, shards) {
-            return;
+            return false;
         }
         self.announce_changes();
         let since = Since::new(self.delivery.publish_sequence(), self.mesh.announced());
         let session = self.delivery.sessions.of_connection(id);
         session.replays_or_new().start(filter.filter(), terms, shards, since);
         session.note_replays(turn.held_mut());
+        true
     }
 
     /// One filter of an UNSUBSCRIBE. A group that the session leaves is noted in `leaving`.
@@ -326,6 +329,11 @@ impl Rooms {
             session.note_replays(turn.held_mut());
         }
         leaving.record(topics, filter);
+        if turn.is_recording() {
+            self.record_unsubscribed(turn, id, filter);
+        }
+        let Self { topics, delivery, .. } = self;
+        let session = delivery.sessions.of_connection(id);
         if topics.unsubscribe(session.subscriptions_mut(), id.index(), filter) {
             ReasonCode::Success
         } else {

@@ -31,6 +31,7 @@ impl Rooms {
     }
 
     fn run_pending(&mut self, turn: &mut Turn<'_>) {
+        self.run_durable(turn);
         while let Some(session) = self.delivery.go_on_with_pending(turn) {
             self.retained.schedule(&mut self.delivery.sessions, session);
         }

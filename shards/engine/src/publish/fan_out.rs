@@ -6,6 +6,7 @@ use bytes::Bytes;
 use wire::{PacketId, QoS};
 
 use super::Delivery;
+use super::awaited::Awaited;
 use crate::base::ids::{ConnectionId, MessageKey};
 use crate::connection::Connection;
 use crate::connection::send::Outgoing;
@@ -31,6 +32,10 @@ pub(crate) struct FanOut<'a> {
     publisher: Option<u32>,
     /// Hash of the topic, once an alias or a replay has asked for it: a topic is hashed once for each publish.
     topic_hash: OnceCell<u64>,
+    /// The key of the group of which a member is offered it.
+    group_key: u64,
+    /// Sessions that were offered it in this step and are sent it once it is durable.
+    waiting_count: usize,
     /// A session that outlives its connection keeps it: its acknowledgement is a promise.
     must_persist: bool,
     /// Sessions it was offered to.
@@ -48,6 +53,15 @@ impl<'a> FanOut<'a> {
 
     pub(crate) fn publisher(&self) -> Option<u32> {
         self.publisher
+    }
+
+    /// A member of the group with this key is offered it next.
+    pub(crate) fn set_group_key(&mut self, key: u64) {
+        self.group_key = key;
+    }
+
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting_count
     }
 
     pub(crate) fn must_persist(&self) -> bool {
@@ -108,6 +122,8 @@ impl Delivery {
             live,
             publisher,
             topic_hash: OnceCell::new(),
+            group_key: 0,
+            waiting_count: 0,
             must_persist: false,
             offered_count: 0,
         }
@@ -129,13 +145,24 @@ impl Delivery {
             live: None,
             publisher: None,
             topic_hash: OnceCell::new(),
+            group_key: 0,
+            waiting_count: 0,
             must_persist: false,
             offered_count: 0,
         }
     }
 
-    /// Ends a fan-out. Every holder of the message has counted itself.
-    pub(crate) fn finish(&mut self, fan_out: &FanOut<'_>) {
+    /// Ends a fan-out and records it. Every holder of the message has counted itself.
+    #[inline]
+    pub(crate) fn finish(&mut self, turn: &mut Turn<'_>, fan_out: &FanOut<'_>) {
+        if let Some(recorder) = turn.recorder() {
+            recorder.end_message(self.publish_sequence, &fan_out.message.content());
+        }
+        self.let_go(fan_out);
+    }
+
+    /// The fan-out needs its message no more.
+    pub(super) fn let_go(&mut self, fan_out: &FanOut<'_>) {
         if let Some(key) = fan_out.key {
             self.messages.release(key);
         }
@@ -186,8 +213,23 @@ impl Delivery {
                 let Self { sessions, messages, .. } = self;
                 let Some(id) = sessions.id_at(index) else { return };
                 let session = sessions.of_member_mut(index);
+                let recorded = record_delivery(turn, session, &grant, fan_out.group_key);
+                let delivery = session.next_delivery();
+                let qos = grant.qos;
                 let queued = session.enqueue(turn, id, messages, key, grant);
                 fan_out.must_persist |= queued && session.is_persistent();
+                match recorded {
+                    Some(at) if !queued => {
+                        if let Some(recorder) = turn.recorder() {
+                            recorder.take_back(at);
+                        }
+                    }
+                    Some(_) if qos == QoS::ExactlyOnce => {
+                        fan_out.waiting_count += 1;
+                        self.await_durable(id, Awaited::Publish(delivery));
+                    }
+                    Some(_) | None => {}
+                }
             }
             Plan::Drop(reason) => session.count_dropped(turn.counters, reason, 1),
         }
@@ -212,16 +254,32 @@ impl Delivery {
         }
         let key = self.keep(fan_out);
         let session = self.sessions.of_member_mut(index);
+        let recorded = record_delivery(turn, session, grant, fan_out.group_key);
         let packet_id = session.start_inflight(turn, key, grant.clone());
         let outgoing = fan_out.outgoing(grant, Some(packet_id));
         if self.connections.send(turn, to, &outgoing, is_only) {
             self.messages.hold(key);
             fan_out.must_persist |= session.is_persistent();
         } else {
+            if let Some(at) = recorded
+                && let Some(recorder) = turn.recorder()
+            {
+                recorder.take_back(at);
+            }
             session.cancel_inflight(turn, packet_id);
             session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
         }
     }
+}
+
+/// Adds the next delivery of a session to the record of the message, if the log has that session's. Returns its place there.
+#[inline]
+fn record_delivery(turn: &mut Turn<'_>, session: &Session, grant: &Grant, group_key: u64) -> Option<usize> {
+    let recorder = turn.recorder()?;
+    let number = session.recorded_number().filter(|_| grant.qos != QoS::AtMostOnce)?;
+    let group = grant.group.map(|_| group_key);
+    let terms = (grant.retain, group, grant.identifiers.as_slice());
+    Some(recorder.add_delivery(number, session.next_delivery(), grant.qos, terms))
 }
 
 fn plan(
@@ -249,7 +307,10 @@ fn plan(
         (QoS::AtMostOnce, None) if turn.limits.queue_qos0_offline && session.is_persistent() => Plan::Queue,
         (QoS::AtMostOnce, None) => Plan::Drop(DropReason::Offline),
         (QoS::AtLeastOnce | QoS::ExactlyOnce, Some((id, connection))) => {
+            // QoS 2 is sent once it is durable.
+            let is_held = qos == QoS::ExactlyOnce && session.recorded_number().is_some();
             let may_send = session.may_send_now(turn.limits)
+                && !is_held
                 && connection.send_quota() > 0
                 && connection.has_outbox_room(turn.outbox_bytes_max());
             if may_send { Plan::Send(id) } else { Plan::Queue }

@@ -11,7 +11,8 @@ use crate::host::{Shard, run};
 pub(crate) const JUDGED: u16 = 1;
 
 pub(crate) fn limits() -> Limits {
-    let listeners = vec![ListenerLimits::default(), ListenerLimits { judged: true }];
+    let listeners =
+        vec![ListenerLimits::default(), ListenerLimits { judged: true, ..ListenerLimits::default() }];
     Limits { listeners, ..Limits::default() }
 }
 

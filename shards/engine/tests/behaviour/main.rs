@@ -15,6 +15,8 @@ mod flow;
 mod garbage;
 mod host;
 mod judging;
+mod listeners;
+mod log;
 mod long_fan_outs;
 mod memory;
 mod notices;
@@ -40,3 +42,6 @@ mod timeouts;
 mod two_shards;
 mod unjudged;
 mod wills;
+
+/// Whether every shard writes a log, from which another one is recovered at the end of each test.
+const LOGGED: bool = false;

@@ -83,6 +83,7 @@ fn a_take_over_names_the_connection_that_takes_over() {
         let expected = Notice::Ended {
             connection: shard.id(first),
             client_id: Some("subject".into()),
+            user: None,
             was_let_in: true,
             cause: Cause::TakenOver(shard.id(second)),
             packets_received: 1,
@@ -91,6 +92,7 @@ fn a_take_over_names_the_connection_that_takes_over() {
         let expected = Notice::Connected {
             connection: shard.id(second),
             client_id: "subject".into(),
+            user: None,
             version: ProtocolVersion::V3_1_1,
             keep_alive_s: 7,
             clean_start: false,

@@ -1,6 +1,7 @@
 //! Sessions belong to users: another user neither resumes, takes over nor cleans one.
 
-use engine::{Event, Limits, SessionOwner, SessionRecord, UserGrant, Verdict};
+use engine::{Event, Limits, Notice, SessionOwner, SessionRecord, UserGrant, Verdict};
+use wire::ReasonCode;
 
 use crate::client::{Client, Got, Hello};
 use crate::host::{Shard, run};
@@ -175,5 +176,50 @@ fn a_retained_message_and_a_will_that_waits_hold_their_user_and_let_go_of_it() {
         shard.publish_retained(client, "t", b"", 1);
         shard.hang_up(client);
         let _ledgers = shard.engine.audit();
+    });
+}
+
+#[test]
+fn an_operator_sees_each_session_and_its_user_in_pieces() {
+    run(limits(), |shard| {
+        let (ann, ..) = connect_as(shard, Some("ann"), &Hello::v5("a").resume().expiry_s(60));
+        shard.subscribe(ann, "t", 1);
+        shard.hang_up(ann);
+        let nobody = shard.connect(&Hello::v5("b"));
+        shard.publish(nobody, "t", b"x", 1);
+        let (mut seen, mut from) = (Vec::new(), Some(0));
+        while let Some(at) = from {
+            from = shard.engine.visit_sessions(at, 1, &mut |session| {
+                seen.push((session.client_id.to_owned(), session.user.to_owned(), session.connection));
+            });
+        }
+        let expected = [
+            ("a".to_owned(), "ann".to_owned(), None),
+            ("b".to_owned(), String::new(), Some(shard.id(nobody))),
+        ];
+        assert_eq!(seen, expected);
+        let session = shard.engine.session_of("a").unwrap();
+        assert_eq!((session.subscription_count, session.queued_count), (1, 1));
+        assert!(shard.engine.session_of("c").is_none());
+    });
+}
+
+#[test]
+fn notices_name_the_user_or_the_name_that_a_refused_client_sent() {
+    let users = |shard: &Shard| -> Vec<(bool, Option<String>)> {
+        let user = |notice: &Notice| match notice {
+            Notice::Connected { user, .. } => (true, user.as_deref().map(str::to_owned)),
+            Notice::Ended { user, .. } => (false, user.as_deref().map(str::to_owned)),
+        };
+        shard.notices.iter().map(user).collect()
+    };
+    run(limits(), |shard| {
+        let (ann, ..) = connect_as(shard, Some("ann"), &Hello::v5("a"));
+        shard.hang_up(ann);
+        let ann = Some("ann".to_owned());
+        assert_eq!(users(shard), [(true, ann.clone()), (false, ann)]);
+        shard.dial_on(JUDGED, &Hello::v5("b").credentials("mallory", b"wrong"));
+        judge(shard, Verdict::Failed(ReasonCode::BadUserNameOrPassword));
+        assert_eq!(users(shard)[2..], [(false, Some("mallory".to_owned()))]);
     });
 }

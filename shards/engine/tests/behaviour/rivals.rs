@@ -32,13 +32,15 @@ fn a_connect_names_the_connection_that_it_takes_over() {
     run(Limits::default(), |shard| {
         let mut connect = Vec::new();
         Packet::Connect(Hello::v5("a").connect).encode(ProtocolVersion::V5, &mut connect);
-        assert_eq!(shard.engine.rival(&connect), None);
+        let newer = shard.open(ProtocolVersion::V5, Admission::Serve);
+        let newer = shard.id(newer);
+        assert_eq!(shard.engine.rival(newer, &connect), None);
         let client = shard.connect(&Hello::v5("a"));
-        assert_eq!(shard.engine.rival(&connect), Some(shard.id(client)));
+        assert_eq!(shard.engine.rival(newer, &connect), Some(shard.id(client)));
         for bytes in [&connect[..connect.len() - 1], &[0x10], &[0xC0, 0], &[]] {
-            assert_eq!(shard.engine.rival(bytes), None, "{bytes:?}");
+            assert_eq!(shard.engine.rival(newer, bytes), None, "{bytes:?}");
         }
         connect.extend([0xC0, 0]);
-        assert_eq!(shard.engine.rival(&connect), Some(shard.id(client)), "bytes follow the CONNECT");
+        assert_eq!(shard.engine.rival(newer, &connect), Some(shard.id(client)), "bytes follow the CONNECT");
     });
 }

@@ -125,7 +125,7 @@ fn number(shard: usize) -> u16 {
 }
 
 /// The `nth` client identifier whose session lives on a shard.
-fn name_on(shard: u16, nth: usize) -> String {
+pub(crate) fn name_on(shard: u16, nth: usize) -> String {
     let names = (0..).map(|number| format!("client-{number}"));
     let mut names = names.filter(|name| topology(0).home_of_client(name) == shard);
     names.nth(nth).expect("half of them are")
@@ -138,7 +138,7 @@ fn topic_on(shard: u16, nth: usize) -> String {
     topics.nth(nth).expect("half of them are")
 }
 
-fn topology(own: u16) -> Topology {
+pub(crate) fn topology(own: u16) -> Topology {
     Topology { own, shard_count: 2, key: Entropy(9) }
 }
 

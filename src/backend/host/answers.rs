@@ -1,0 +1,88 @@
+//! The requests of operators: each is executed in a turn of the shard, and is bounded.
+
+use engine::{Event, SessionSummary, UserGrant};
+use tracing::info;
+
+use super::{Endpoint, Host};
+use crate::admin::operator::{Answer, Asked, ROWS_MAX, Request, SessionRow};
+use crate::observe::connection_log::printable;
+
+/// Slots of sessions that are looked at for one answer.
+const SLOTS_MAX: u32 = 256;
+
+const _: () = assert!(SLOTS_MAX as usize <= ROWS_MAX);
+
+impl<T: Endpoint> Host<T> {
+    /// Executes the request of an operator.
+    pub(in crate::backend) fn answer(&self, asked: &Asked) {
+        let answer = match &asked.request {
+            Request::Health {} => Answer::Healthy,
+            Request::Disconnect { client_id } => self.disconnect(client_id),
+            Request::EndSession { client_id } => {
+                self.change_session(client_id, "ended", Event::EndSession { client_id })
+            }
+            Request::GiveSession { client_id, user } => {
+                let grant = UserGrant { user: Some(user), ..UserGrant::NOBODY };
+                self.change_session(client_id, "given away", Event::GiveSession { client_id, grant: &grant })
+            }
+            Request::Session { client_id } => {
+                let engine = self.engine.borrow();
+                engine.session_of(client_id).map_or(Answer::NoSession, |session| Answer::Sessions {
+                    rows: vec![self.row(&session)],
+                    next: None,
+                })
+            }
+            Request::Sessions { from, .. } => self.sessions(*from),
+            Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
+        };
+        // The operator may have stopped waiting.
+        let _ = asked.answer.try_send(answer);
+    }
+
+    fn disconnect(&self, client_id: &str) -> Answer {
+        let connection = self.engine.borrow().connection_of(client_id);
+        let Some(connection) = connection else { return Answer::NotConnected };
+        // This identifier comes from the operator, so it is logged whole.
+        info!(
+            shard = self.number,
+            connection = connection.slot(),
+            ?client_id,
+            "disconnected by the operator"
+        );
+        let _nothing = self.step(Event::Disconnect { connection });
+        Answer::Disconnected
+    }
+
+    fn change_session(&self, client_id: &str, change: &str, event: Event<'_>) -> Answer {
+        if self.engine.borrow().session_of(client_id).is_none() {
+            return Answer::NoSession;
+        }
+        info!(shard = self.number, ?client_id, change, "session changed by the operator");
+        let _nothing = self.step(event);
+        Answer::Done
+    }
+
+    fn sessions(&self, from: u32) -> Answer {
+        let mut rows = Vec::new();
+        let engine = self.engine.borrow();
+        let next = engine.visit_sessions(from, SLOTS_MAX, &mut |session| rows.push(self.row(&session)));
+        let another = self.number + 1;
+        let next = match next {
+            Some(slot) => Some((self.number, slot)),
+            None => (another < self.lanes.shard_count()).then_some((another, 0)),
+        };
+        Answer::Sessions { rows, next }
+    }
+
+    fn row(&self, session: &SessionSummary<'_>) -> SessionRow {
+        let peer = session.connection.and_then(|id| self.peers.borrow().address(id.slot()));
+        SessionRow {
+            client: printable(session.client_id),
+            user: printable(session.user),
+            connected: session.connection.is_some(),
+            peer: peer.map(|peer| peer.to_string()),
+            subscriptions: session.subscription_count,
+            queued: session.queued_count,
+        }
+    }
+}
