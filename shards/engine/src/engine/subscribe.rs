@@ -261,16 +261,13 @@ impl Rooms {
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        let mut looks_up = false;
         // A shared subscription is sent no retained messages [4.8.2].
-        if filter.share_name().is_none() {
+        let looks_up = filter.share_name().is_none() && {
             if let Some(replays) = session.replays_mut() {
                 replays.update(filter.filter(), terms);
             }
-            if wants_retained {
-                looks_up = self.start_replay(turn, id, filter, terms);
-            }
-        }
+            wants_retained && self.start_replay(turn, id, filter, terms)
+        };
         self.record_subscribed(turn, id, filter, terms, looks_up);
         match options.qos {
             QoS::AtMostOnce => ReasonCode::Success,
