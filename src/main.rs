@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use engine::SharedRules;
+use engine::{Entropy, SessionRecord, SharedRules};
 use tracing::{info, warn};
 
 use admin::health;
@@ -29,7 +29,7 @@ use admin::operator::{self, OperatorCommand};
 use auth::password;
 use authorization::Loaded;
 use cli::{Arguments, CliCommand, Invocation};
-use config::{Ceiling, Config, ConfigError, Effective, Notice, Origin};
+use config::{Ceiling, Config, ConfigError, Durability, Effective, Notice, Origin};
 use error::StartupError;
 use net::layers::ListenerLayers;
 use net::listen;
@@ -37,6 +37,8 @@ use net::tls::Rotation;
 use observe::memory_log::MemoryLog;
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
+use persist::journal::Opened;
+use persist::journal::data_command::{self, DataCommand};
 use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
@@ -56,6 +58,9 @@ const ALLOCATOR: &str =
 
 /// Time within which a stopping broker delivers the messages in flight to its clients.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// The content of the data directory: the key of homes, the sessions of the file, and the logs.
+type Data = (Entropy, Vec<SessionRecord>, Option<Opened>);
 
 /// Interval at which the shards export subscriptions that changed, and the control plane looks for what the operator should know.
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,6 +104,12 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
+        Some(CliCommand::Data(DataCommand::Check { directory: Some(directory) })) => {
+            data_command::check(directory)
+        }
+        Some(CliCommand::Data(DataCommand::Check { directory: None })) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| data_command::check(&effective.config.data_dir)),
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
             serve(effective, || {
                 let effective = Effective::load(file, flags)?;
@@ -127,8 +138,7 @@ fn serve(
     let permits =
         open_files::budget(&config, shard_count)?.permits(config.max_connections, &config.listeners);
     let mut data_dir = DataDir::take(&config.data_dir)?;
-    let sessions = subscriptions_file::load(&config.data_dir)?;
-    let key = placement_key::key(&config.data_dir)?;
+    let (key, sessions, logs) = read_data(&config, shard_count)?;
     let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
     let mut report = Report::start(log.block_output());
@@ -138,7 +148,8 @@ fn serve(
     // can connect. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir);
     let shared = thread::Shared { permits, layers, rules };
-    let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed())?;
+    let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
+    let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start();
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -158,6 +169,7 @@ fn serve(
         Due::Watchdog => {}
         Due::Second => {
             shards.export_subscriptions();
+            retire_subscriptions(&mut is_imported, &shards, &config.data_dir);
             data_dir.report_change();
             report.warn_of_credentials(&shards.totals());
             memory_log.observe(&shards.totals(), shards.memory_reports());
@@ -177,6 +189,38 @@ fn serve(
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// The key of homes, the sessions of the file, and the logs if acknowledgements are to survive something.
+fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
+    let sessions = subscriptions_file::load(&config.data_dir)?;
+    let key = placement_key::key(&config.data_dir)?;
+    if config.durability == Durability::Memory {
+        return Ok((key, sessions, None));
+    }
+    if shard_count > 1 {
+        // A message that crosses to another shard is in no log yet.
+        return Err(StartupError::DurabilityOfShards { shard_count });
+    }
+    let opened = Opened::open(&config.data_dir, shard_count, key)?;
+    info!(durability = ?config.durability, start = opened.start(), is_new = opened.is_new(), "the journal is open");
+    Ok((opened.key(), sessions, Some(opened)))
+}
+
+/// Renames the file of subscriptions, if it is imported, once the logs have them.
+fn retire_subscriptions(is_imported: &mut bool, shards: &Shards, data_dir: &Path) {
+    if !*is_imported || !shards.have_journals_begun() {
+        return;
+    }
+    *is_imported = false;
+    match subscriptions_file::retire(data_dir) {
+        Ok(file) => {
+            info!(file = %file.display(), "the journal has the subscriptions of the file, which is renamed");
+        }
+        Err(error) => {
+            warn!(%error, "the journal has the subscriptions of subscriptions.json, which cannot be renamed");
+        }
+    }
 }
 
 /// Reads the files again that may change while the broker runs, and puts the rules that were read again into force. If these have a
