@@ -82,6 +82,11 @@ impl Shards {
             .collect()
     }
 
+    /// Whether every log has made durable what this start began with.
+    pub(crate) fn have_journals_begun(&self) -> bool {
+        self.threads.iter().all(|thread| thread.gauges.has_journal_begun())
+    }
+
     /// Sums over all shards.
     pub(crate) fn totals(&self) -> Totals {
         let gauges = self.threads.iter().map(|thread| &thread.gauges);
@@ -223,6 +228,7 @@ fn sum<'a>(
     for gauges in gauges {
         totals.shards.add(&gauges.read());
         totals.pending_at_end += gauges.pending_at_end();
+        totals.journal = totals.journal.max(gauges.journal());
     }
     totals
 }

@@ -191,6 +191,8 @@ impl Shard {
         host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
+        // The disk works while this turn sends.
+        host.serve_journal();
         let mut dirty = self.dirty.take();
         host.turn.take_dirty(&mut dirty);
         for id in dirty.drain(..) {

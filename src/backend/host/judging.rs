@@ -25,9 +25,9 @@ impl<T: Endpoint> Host<T> {
         self.verdicts.borrow_mut().extend(answer.method().map(|method| (connection, method)));
     }
 
-    /// Whether no late answer has come.
+    /// Whether no late answer has come, and no news of the disk.
     pub(in crate::backend) fn has_no_answers(&self) -> bool {
-        self.authenticator.late_answers().is_empty()
+        self.authenticator.late_answers().is_empty() && self.has_no_news_of_disk()
     }
 
     /// Passes the late answers on that have come.

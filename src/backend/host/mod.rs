@@ -5,6 +5,7 @@
 mod answers;
 mod export;
 mod identities;
+mod journal;
 mod judging;
 mod lanes;
 mod linger;
@@ -42,6 +43,7 @@ use crate::shard::memory_share::MemoryShare;
 
 use export::Export;
 pub(crate) use identities::ClientIds;
+pub(crate) use journal::Journal;
 use lanes::Lanes;
 pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
@@ -90,6 +92,8 @@ pub(super) struct Host<T> {
     revocation_at: Cell<Option<usize>>,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
+    /// `None` if nothing outlives the process.
+    journal: Option<RefCell<Box<Journal>>>,
 }
 
 /// Steps in a row, before the turn sends, while each of them delivers as much as it may: a message that goes to hundreds is
@@ -136,6 +140,7 @@ impl<T: Endpoint> Host<T> {
             revocation_at: Cell::new(None),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
+            journal: parts.journal.map(RefCell::new),
         }
     }
 
@@ -199,7 +204,7 @@ impl<T: Endpoint> Host<T> {
                     }
                     Action::Peek(id) => peeks.push(id),
                     Action::Authenticate { connection, step } => steps.push((connection, step)),
-                    // There is no journal yet, so a batch counts as durable at once.
+                    // Without a journal, a batch counts as durable at once.
                     Action::Persist(batch) => durable = Some(batch),
                 }
             }
@@ -360,6 +365,7 @@ impl<T: Endpoint> Host<T> {
 
     /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
+        self.serve_journal();
         self.export_slice();
         self.look_for_revoked();
         self.turns.set(self.turns.get() + 1);
@@ -379,8 +385,8 @@ impl<T: Endpoint> Host<T> {
         } else {
             engine.next_deadline()
         };
-        let wake = self.pauses.end_turn(due);
-        wake.map(|moment| self.clock.system(moment))
+        let wake = self.pauses.end_turn(due).map(|moment| self.clock.system(moment));
+        [wake, self.journal_deadline()].into_iter().flatten().min()
     }
 
     /// Publishes the counters and what this shard takes, and tells the engine what the host and the other shards take.
@@ -388,7 +394,8 @@ impl<T: Endpoint> Host<T> {
         let connections = u64::from(engine.connection_count());
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
         let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
-        engine.set_host_bytes(connections * T::CONNECTION_BYTES + held as u64);
+        let host_bytes = connections * T::CONNECTION_BYTES + held as u64;
+        engine.set_host_bytes(host_bytes + self.journal_bytes());
         let held = engine.memory_use();
         self.gauges.update(engine, &held, self.turns.get());
         if self.lanes.shard_count() > 1 {
@@ -438,10 +445,13 @@ impl<T: Endpoint> Host<T> {
 
     /// The last action of a shard: publishes its counters and exports its sessions.
     pub(super) fn end(&self) {
+        self.end_journal();
         let engine = self.engine.borrow();
-        self.gauges.set_pending_at_end(engine.pending_count());
         self.gauges.update(&engine, &engine.memory_use(), self.turns.get());
-        self.export_last(&engine);
+        if self.journal.is_none() {
+            self.gauges.set_pending_at_end(engine.pending_count());
+            self.export_last(&engine);
+        }
         self.log.borrow_mut().end();
     }
 }

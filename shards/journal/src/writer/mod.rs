@@ -198,6 +198,11 @@ impl Writer {
         self.note_progress();
     }
 
+    /// Lets nothing that was appended stay in memory: somebody waits for all of it.
+    pub fn hurry(&mut self) {
+        self.is_awaited |= !self.open.is_empty();
+    }
+
     /// How far the log has come.
     #[must_use]
     pub const fn progress(&self) -> Progress {
