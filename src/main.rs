@@ -124,8 +124,7 @@ fn serve(
     listen::check(&mut config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(&config, &mut rotation)?;
-    let permits =
-        open_files::budget(&config, shard_count)?.permits(config.max_connections, &config.listeners);
+    let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
