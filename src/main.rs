@@ -139,8 +139,7 @@ fn serve(
     listen::check(&mut config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(&config, &mut rotation)?;
-    let permits =
-        open_files::budget(&config, shard_count)?.permits(config.max_connections, &config.listeners);
+    let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let (key, sessions, logs) = read_data(&config, shard_count)?;
     let mut terminal = Terminal::of_process();

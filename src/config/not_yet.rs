@@ -4,8 +4,6 @@
 const NOT_YET: &[(&str, &str)] = &[
     ("listener.durability", "durability needs a journal, which this version does not have"),
     ("bans", THIS_VERSION),
-    ("connections_per_address_max", THIS_VERSION),
-    ("connects_per_address_rate", THIS_VERSION),
 ];
 
 const THIS_VERSION: &str = "it is not in this version yet";

@@ -90,8 +90,14 @@ impl SysTopics {
         };
         add_totals(sums, self.clients_max, &mut add);
         add_memory(totals, &mut add);
-        let too_many = sums.connections_turned_away + totals.connections_unanswered;
-        add("clients/refused/too_many_connections", too_many);
+        for (group, unanswered) in [
+            (CauseGroup::TooManyConnections, totals.connections_unanswered),
+            (CauseGroup::AddressLimit, totals.addresses_unanswered),
+            (CauseGroup::Banned, totals.banned_unanswered),
+        ] {
+            let refused = sums.refused[group.index()] + unanswered;
+            add(&format!("clients/refused/{}", group.name()), refused);
+        }
         let percents = self.busy.percents(shards);
         for (number, (ShardReport { totals, .. }, busy_percent)) in shards.iter().zip(percents).enumerate() {
             let mut prefix = String::new();
@@ -130,6 +136,11 @@ fn add_memory(totals: &Totals, add: &mut impl FnMut(&str, u64)) {
     for kind in MemoryKind::ALL {
         add(&format!("memory/{}", kind.name()), totals.shards.memory[kind.index()]);
     }
+}
+
+/// Whether connections may be refused for this group of causes before an engine knows them.
+fn is_counted_beside(group: CauseGroup) -> bool {
+    matches!(group, CauseGroup::TooManyConnections | CauseGroup::AddressLimit | CauseGroup::Banned)
 }
 
 /// Adds the totals over all shards.
@@ -172,8 +183,8 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
         if group.may_close() {
             add(&format!("clients/closed/{}", group.name()), sums.closed[group.index()]);
         }
-        // The one exception: those without an answer are counted beside the engines.
-        if group.may_refuse() && *group != CauseGroup::TooManyConnections {
+        // Except those of which some have no answer and are counted beside the engines.
+        if group.may_refuse() && !is_counted_beside(*group) {
             add(&format!("clients/refused/{}", group.name()), sums.refused[group.index()]);
         }
     }

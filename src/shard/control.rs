@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{SharedRules, Topology};
+use engine::{CauseGroup, SharedRules, Topology};
 
 use super::cores::ThreadId;
 use super::gauges::Gauges;
@@ -221,7 +221,9 @@ fn sum<'a>(
     let mut totals = Totals {
         connections: permits.in_use().into(),
         connections_max: permits.max().into(),
-        connections_unanswered: permits.unanswered(),
+        connections_unanswered: permits.unanswered(CauseGroup::TooManyConnections),
+        addresses_unanswered: permits.unanswered(CauseGroup::AddressLimit),
+        banned_unanswered: permits.unanswered(CauseGroup::Banned),
         memory_bytes_max,
         ..Totals::default()
     };

@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod addresses;
 mod authentication;
 mod close_reasons;
 mod configuration;

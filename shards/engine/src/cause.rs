@@ -119,6 +119,10 @@ groups! {
     Redirect => "redirect", Broker;
     /// `max_connections` was reached.
     TooManyConnections => "too_many_connections", Broker;
+    /// A limit by address.
+    AddressLimit => "address_limit", Broker;
+    /// A ban.
+    Banned => "banned", Broker;
     /// No CONNECT in time.
     ConnectTimeout => "connect_timeout", Broker;
     /// The client identifier was not accepted.
@@ -141,6 +145,8 @@ impl CauseGroup {
             self,
             Self::Redirect
                 | Self::TooManyConnections
+                | Self::AddressLimit
+                | Self::Banned
                 | Self::ConnectTimeout
                 | Self::ConnectTooLong
                 | Self::UnjudgedBytes
@@ -339,6 +345,14 @@ causes! {
     /// See [`crate::Admission::TurnAway`].
     TooManyConnections => TooManyConnections, QuotaExceeded,
         "the broker has as many connections as max_connections or the limit of open files allows; try again later or raise it";
+    /// See [`crate::Refused`].
+    AddressConnections => AddressLimit, ConnectionRateExceeded,
+        "its address has as many connections as connections_per_address_max allows; close some or raise it";
+    /// See [`crate::Refused`].
+    AddressRate => AddressLimit, ConnectionRateExceeded,
+        "its address connects more often than connects_per_address_rate allows; wait longer between two attempts";
+    /// See [`crate::Refused`], and a verdict with 0x8A.
+    Banned => Banned, Banned, "it is banned for a time; `mqtt-broker bans` shows and lifts bans";
     /// See `Limits::sessions_max`.
     TooManySessions => Limit, QuotaExceeded,
         "the broker has as many sessions as are allowed; let sessions expire sooner or raise the limit";

@@ -266,6 +266,9 @@ impl Engine {
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
+            Event::TurnAway { connection, refused } => {
+                rooms.delivery.connections.turn_away(turn, connection, refused);
+            }
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
             Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
             Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 
 use crate::action::Batch;
 use crate::base::ids::ConnectionId;
+use crate::connection::Refused;
 use crate::connection::authenticate::Verdict;
 use crate::mesh::outbound::InboundItem;
 use crate::rules_in_force::SharedRules;
@@ -81,6 +82,14 @@ pub enum Event<'a> {
         topic: &'a str,
         /// The payload. It replaces the one published before.
         payload: &'a [u8],
+    },
+    /// A connection is to be turned away after all, because its peer turned out to be another one. Without effect once its CONNECT
+    /// was read.
+    TurnAway {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        refused: Refused,
     },
     /// The operator closes a connection: its client is sent 0x98, and its session goes on as it would without a
     /// DISCONNECT of the client.

@@ -26,7 +26,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, SharedRules};
+use engine::{
+    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Refused, SharedRules,
+};
 use tracing::{debug, warn};
 
 use super::Parts;
@@ -280,21 +282,48 @@ impl<T: Endpoint> Host<T> {
         socket
     }
 
+    /// A permit for a connection that was accepted on a listener.
+    ///
+    /// # Errors
+    /// Why it is refused, if there is no permit to tell it so.
+    pub(super) fn acquire(
+        &self,
+        listener: ListenerNumber,
+        peer: Option<SocketAddr>,
+    ) -> Result<Permit, Refused> {
+        self.permits.acquire(self.number, listener, peer, self.clock.now().as_ms())
+    }
+
     /// A trusted proxy has named the address of the client behind it.
     fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
         let connection = socket.id.slot();
         debug!(shard = self.number, connection, %peer, "the proxy names the client");
+        let before = self.peers.borrow().address(connection);
         self.peers.borrow_mut().change(connection, peer);
+        match self.permits.change_peer(socket.listener, (before, peer), self.clock.now().as_ms()) {
+            Ok(Admission::Serve) => {}
+            Ok(Admission::TurnAway(refused)) => {
+                socket.admission.set(Admission::TurnAway(refused));
+                let _nothing = self.step(Event::TurnAway { connection: socket.id, refused });
+            }
+            Err(refused) => {
+                // Its permit is that of the proxy's own address.
+                self.turn_away(socket.listener, Some(peer), refused);
+                self.peers.borrow_mut().forget(connection);
+                socket.abort(ClosedBy::Host);
+            }
+        }
     }
 
     pub(super) fn close(&self, socket: &Socket<T>, by: ClosedBy) {
         debug!(shard = self.number, connection = socket.id.slot(), "network connection gone");
         let _nothing = self.step(Event::Closed { connection: socket.id, by });
+        let peer = self.peers.borrow().address(socket.id.slot());
         self.forget(socket);
         if socket.is_lingering() {
             self.permits.end_linger();
         }
-        self.permits.release(socket.admission, socket.listener);
+        self.permits.release(socket.admission.get(), socket.listener, peer);
     }
 
     fn forget(&self, socket: &Socket<T>) {
@@ -325,7 +354,7 @@ impl<T: Endpoint> Host<T> {
         let name = self.peers.borrow().name(connection).map(Into::into);
         self.forget(socket);
         debug!(shard = self.number, connection, %listener, ?peer, home, "handed over");
-        Some(Departed { bytes, permit: Permit { admission: socket.admission, arrival }, peer, name })
+        Some(Departed { bytes, permit: Permit { admission: socket.admission.get(), arrival }, peer, name })
     }
 
     /// Runs the timers of the engine if they are due, after everything that was received in this turn. Timers of a
@@ -393,7 +422,8 @@ impl<T: Endpoint> Host<T> {
     fn weigh(&self, engine: &mut Engine) {
         let connections = u64::from(engine.connection_count());
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
-        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
+        let shared = if self.number == 0 { self.permits.memory_bytes() } else { 0 };
+        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes() + shared;
         let host_bytes = connections * T::CONNECTION_BYTES + held as u64;
         engine.set_host_bytes(host_bytes + self.journal_bytes());
         let held = engine.memory_use();

@@ -61,7 +61,7 @@ const _: () = assert!(size_of::<Socket<[usize; 3]>>() == 40);
 /// **Lives on:** the shard of its connection.
 pub(in crate::backend) struct Socket<T> {
     pub(in crate::backend) id: ConnectionId,
-    pub(in crate::backend) admission: Admission,
+    pub(in crate::backend) admission: Cell<Admission>,
     /// The listener that accepted it.
     pub(in crate::backend) listener: ListenerNumber,
     pub(in crate::backend) endpoint: T,
@@ -79,7 +79,7 @@ impl<T: Endpoint> Socket<T> {
     pub(super) fn new(id: ConnectionId, endpoint: T, admission: Admission, listener: ListenerNumber) -> Self {
         Self {
             id,
-            admission,
+            admission: Cell::new(admission),
             listener,
             endpoint,
             blocked: Cell::new(false),

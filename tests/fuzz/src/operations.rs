@@ -1,7 +1,7 @@
 //! Inputs as a run of one engine or a mesh: connections, packets, damage, partial sends, delays, and the passing of time.
 //! An input is decoded here; `host` carries it out and checks the result.
 
-use engine::{Admission, ClosedBy, Counters, Event, Limits, ListenerLimits, OnRate, QueueFull, Rates};
+use engine::{Admission, ClosedBy, Counters, Event, Limits, ListenerLimits, OnRate, QueueFull, Rates, Refused};
 use wire::{Packet, PacketType, ProtocolVersion};
 
 use crate::choices::Choices;
@@ -196,7 +196,7 @@ fn dial(world: &mut World, c: &mut Choices<'_>) {
         return;
     }
     let version = c.pick(&VERSIONS);
-    let admission = if c.one_in(16) { Admission::TurnAway } else { Admission::Serve };
+    let admission = if c.one_in(16) { Admission::TurnAway(Refused::Full) } else { Admission::Serve };
     let line = world.open(c.index(world.shards.len()), version, admission);
     if c.one_in(16) {
         return;

@@ -1,7 +1,7 @@
 //! The life of a connection: accepted, bound to a session, closing, removed.
 
 use super::arrival::Arrival;
-use super::{Admission, Connection, Connections, Phase, lower_half};
+use super::{Admission, Connection, Connections, Phase, Refused, lower_half};
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::time::Instant;
 use crate::limits::Limits;
@@ -27,13 +27,26 @@ impl Connections {
     ) -> ConnectionId {
         match admission {
             Admission::Serve => turn.counters.connections_accepted += 1,
-            Admission::TurnAway => turn.counters.connections_refused += 1,
+            Admission::TurnAway(_) => turn.counters.connections_refused += 1,
         }
         let connection = Connection::new(turn.limits, turn.now, admission, arrival, listener);
         let id = ConnectionId::new(self.slab.insert(connection));
         let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
         self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
         id
+    }
+
+    /// A connection whose CONNECT has not come is to be turned away after all.
+    pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId, refused: Refused) {
+        let connection = self.get_mut(id);
+        let Some(connection) = connection.filter(|it| it.phase == Phase::Fresh(Admission::Serve)) else {
+            turn.counters.stale += 1;
+            return;
+        };
+        connection.phase = Phase::Fresh(Admission::TurnAway(refused));
+        assert!(turn.counters.connections_accepted > 0);
+        turn.counters.connections_accepted -= 1;
+        turn.counters.connections_refused += 1;
     }
 
     /// Binds a connection to a session; CONNACK is due.

@@ -67,8 +67,8 @@ use topic_alias::Aliases;
 use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
-pub use phase::Admission;
 pub(crate) use phase::Phase;
+pub use phase::{Admission, Refused};
 
 /// **Lives on:** the shard of its session. **Sees:** its peer's bytes.
 #[derive(Debug)]

@@ -158,7 +158,7 @@ impl Rooms {
         (connect, is_given): (&Connect<'_>, bool),
     ) -> Option<Cause> {
         match admission {
-            Admission::TurnAway => Some(Cause::TooManyConnections),
+            Admission::TurnAway(refused) => Some(refused.cause()),
             Admission::Serve if self.stopping => Some(Cause::Stopping),
             Admission::Serve => {
                 let over_ceiling = self.refuses_more(turn, Budget::Clients, CLIENT_BYTES);

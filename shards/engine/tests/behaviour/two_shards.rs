@@ -2,7 +2,7 @@
 
 use engine::{
     Actions, Admission, Audit, BLOCK_BYTES, Engine, Entropy, Event, InboundItem, LaneKind, Limits,
-    OutboundItem, Topology,
+    OutboundItem, Refused, Topology,
 };
 use wire::packet::{PublishProperties, Subscribe, SubscribeFilters, SubscribeOptions, UserProperties};
 use wire::{AckKind, Packet, ProtocolVersion, TopicFilter};
@@ -489,7 +489,7 @@ fn a_client_that_is_turned_away_is_refused_by_the_shard_that_accepted_it() {
     let mut two = Two::new();
     let shard = &mut two.0[0];
     let name = name_on(1, 0);
-    let client = shard.open(ProtocolVersion::V5, Admission::TurnAway);
+    let client = shard.open(ProtocolVersion::V5, Admission::TurnAway(Refused::Full));
     shard.send(client, &Packet::Connect(Hello::v5(&name).connect));
     assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0x97, .. })));
     assert!(shard.is_closed(client) && shard.hand_overs.is_empty());
