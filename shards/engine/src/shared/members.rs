@@ -77,7 +77,7 @@ impl Shared {
         if let Some((session, mut grant)) = choose_member(turn, topics, delivery, group, fan_out.message()) {
             // A QoS 0 message is not passed on to another member.
             grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
-            fan_out.set_group_key(topics.group_key(group));
+            delivery.set_group_key(topics.group_key(group));
             delivery.offer(turn, session, grant, fan_out);
         } else {
             count_undeliverable(turn.counters, DropReason::NoMember);
