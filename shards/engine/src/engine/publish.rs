@@ -20,7 +20,7 @@ use crate::publish::admission::{Routed, refusal};
 use crate::publish::fan_out::FanOut;
 use crate::publish::matches::Position;
 use crate::publish::spread::Stage;
-use crate::record::{Body, Recorder};
+use crate::record::Recorder;
 use crate::retained::store::RetainedEntry;
 use crate::session::replays::LiveOrigin;
 use crate::session::user::UserId;
@@ -181,7 +181,7 @@ impl Rooms {
             self.delivery.connections.acknowledge(turn, id, ack, must_persist);
             return Ok(());
         }
-        let number = session.recorded_number();
+        let number = if turn.is_recording() { session.recorded_number() } else { None };
         self.count_receiving(turn, id)?;
         if let (Some(recorder), Some(number)) = (turn.recorder(), number) {
             recorder.set_sender(number, packet_id.get());
@@ -213,12 +213,12 @@ impl Rooms {
         let session = self.delivery.sessions.of_connection(session);
         let (reason, may_be_recorded) = session.on_pubrel(packet_id);
         // A repetition waits as well: the first may be on its way to the log from a lost connection.
-        let must_persist = session.is_persistent() && (may_be_recorded || !turn.is_recording());
-        if reason == ReasonCode::Success
-            && may_be_recorded
-            && let (Some(recorder), Some(number)) = (turn.recorder(), session.number())
-        {
-            recorder.write(&Body::Released { session: number.get(), packet_id: packet_id.get() });
+        let mut must_persist = session.is_persistent();
+        if turn.is_recording() {
+            must_persist &= may_be_recorded;
+            if reason == ReasonCode::Success && may_be_recorded {
+                session.record_pubrel(turn, packet_id);
+            }
         }
         let ack = PendingAck::Ack(AckKind::PubComp, packet_id, reason);
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);

@@ -80,7 +80,7 @@ impl Shared {
         let Some((session, mut grant)) = chosen else { return false };
         // A QoS 0 message is not passed on to another member.
         grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
-        fan_out.set_group_key(topics.group_key(group));
+        delivery.set_group_key(topics.group_key(group));
         delivery.offer(turn, session, grant, fan_out);
         true
     }

@@ -9,6 +9,8 @@ mod bridges;
 mod client;
 mod close_reasons;
 mod connect;
+mod crashes;
+mod durability;
 mod expiry;
 mod features;
 mod flow;
