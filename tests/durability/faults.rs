@@ -10,8 +10,8 @@ use crate::harness::process::run;
 use crate::harness::received::Received;
 use crate::harness::time::{Deadline, PATIENCE};
 
-/// A broker whose calls are changed so, or `None` where strace does not work.
-fn with_fault(directory: Directory, inject: &str, durability: &str) -> Option<Broker> {
+/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work.
+fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durability: &str) -> Option<Broker> {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status()
@@ -23,19 +23,11 @@ fn with_fault(directory: Directory, inject: &str, durability: &str) -> Option<Br
         return None;
     }
     let call = inject.split(':').next().expect("a call comes first");
-    let wrapper = [
-        "strace",
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &format!("trace={call}"),
-        "-e",
-        &format!("inject={inject}"),
-    ]
-    .map(str::to_owned);
+    let (trace, inject) = (format!("trace={call}"), format!("inject={inject}"));
+    let mut wrapper: Vec<&str> =
+        vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    wrapper.extend(files.iter().flat_map(|file| ["-P", file]));
+    let wrapper: Vec<String> = wrapper.into_iter().map(str::to_owned).collect();
     let mut command = wrapped_command_in(&directory, &wrapper);
     command.args([
         "--bind",
@@ -97,7 +89,9 @@ fn check_withheld(broker: &mut Broker, expected: &str) {
 #[test]
 fn a_sync_that_fails_ends_every_acknowledgement_and_is_not_repeated() {
     for durability in ["power", "process"] {
-        let Some(mut broker) = with_fault(used(), "fdatasync:error=EIO:when=6+", durability) else { return };
+        let Some(mut broker) = with_fault(used(), ("fdatasync:error=EIO:when=6+", &[]), durability) else {
+            return;
+        };
         check_withheld(&mut broker, "the journal has failed");
         let mut health = command_in(broker.directory());
         health.args(["health", "--data-dir", "data"]);
@@ -123,9 +117,41 @@ fn a_sync_that_fails_ends_every_acknowledgement_and_is_not_repeated() {
 fn a_write_that_fails_ends_every_acknowledgement() {
     for error in ["EIO", "ENOSPC"] {
         let inject = format!("pwrite64:error={error}:when=5+");
-        let Some(mut broker) = with_fault(used(), &inject, "power") else { return };
+        let Some(mut broker) = with_fault(used(), (&inject, &[]), "power") else { return };
         check_withheld(&mut broker, "the journal has failed");
         assert!(broker.process().output().contains("operation=\"write\""));
         broker.kill();
     }
+}
+
+/// A disk without room for the next segment: what is prepared is used, and the log says so until there is room.
+#[test]
+fn a_full_disk_is_told_and_tried_again_and_acknowledges_while_it_can() {
+    let directory = used();
+    let log =
+        |number| directory.path().join(format!("data/journal/1/0/{number:016}.log")).display().to_string();
+    let next: Vec<String> = (3..20).map(log).collect();
+    let fault = ("write:error=ENOSPC:when=1..2", &next[..]);
+    let Some(mut broker) = with_fault(directory, fault, "process") else { return };
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let payload = vec![0; 200_000];
+    let deadline = Deadline::after(PATIENCE);
+    let is_told = |broker: &mut Broker, text: &str| broker.process().output().contains(text);
+    while !is_told(&mut broker, "the journal is degraded") {
+        assert!(deadline.remaining().is_some(), "{}", broker.process().output());
+        publisher.publish(&Publish::new("t", 1, &payload));
+    }
+    assert!(is_told(&mut broker, "is_full=true"));
+    let mut health = command_in(broker.directory());
+    health.args(["health", "--data-dir", "data"]);
+    let health = run(health);
+    assert!(health.output.contains("the journal is degraded"), "{}", health.output);
+    publisher.publish(&Publish::new("t", 1, b"there is room in the segment"));
+    broker.process().wait_for(0, "room", |line| line.contains("the journal has room again"));
+    // More than the rest of the segment.
+    for _ in 0..60 {
+        publisher.publish(&Publish::new("t", 1, &payload));
+    }
+    assert!(!is_told(&mut broker, "has failed"));
+    broker.kill();
 }

@@ -35,16 +35,17 @@ impl Executor {
     ) -> io::Result<Self> {
         let (report, done) = unbounded();
         let mut threads = Vec::new();
-        let mut start = |name: String| {
+        let mut start = |name: String, syncs_ahead: bool| {
             let (sender, requests) = unbounded();
             let (files, report, ring) = (Files::new(directory.clone()), report.clone(), ring.clone());
-            let thread =
-                thread::Builder::new().name(name).spawn(move || run(files, &requests, &report, ring))?;
+            let thread = thread::Builder::new()
+                .name(name)
+                .spawn(move || run(files, syncs_ahead, (&requests, &report), ring))?;
             threads.push(thread);
             io::Result::Ok(sender)
         };
-        let commits = start(format!("log-{shard}"))?;
-        let others = start(format!("log-files-{shard}"))?;
+        let commits = start(format!("log-{shard}"), true)?;
+        let others = start(format!("log-files-{shard}"), false)?;
         Ok(Self { commits: Some(commits), others: Some(others), done, threads })
     }
 
@@ -85,10 +86,19 @@ impl Drop for Executor {
     }
 }
 
-fn run(mut files: Files, requests: &Receiver<Io>, report: &Sender<Done>, ring: impl Fn()) {
+fn run(
+    mut files: Files,
+    syncs_ahead: bool,
+    (requests, report): (&Receiver<Io>, &Sender<Done>),
+    ring: impl Fn(),
+) {
     for io in requests {
         // A shard that has ended needs no report.
         let _ = report.send(files.perform(io));
         ring();
+        // One sync for all the writes that wait.
+        if syncs_ahead && requests.is_empty() {
+            files.sync_ahead();
+        }
     }
 }

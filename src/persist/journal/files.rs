@@ -97,11 +97,17 @@ pub(super) fn sync_names(_: &Path) -> io::Result<()> {
 pub(super) struct Files {
     directory: Directory,
     open: BTreeMap<File, OpenFile>,
+    /// The file that was written last, unless it was synchronised since.
+    written: Option<File>,
+    /// A file that was synchronised after its last write, before anybody asked for it.
+    ahead: Option<File>,
+    /// The error of a sync. A system may have dropped what it could not write, so the next one would lie.
+    failed: Option<i32>,
 }
 
 impl Files {
     pub(super) fn new(directory: Directory) -> Self {
-        Self { directory, open: BTreeMap::new() }
+        Self { directory, open: BTreeMap::new(), written: None, ahead: None, failed: None }
     }
 
     /// Does a request.
@@ -112,11 +118,13 @@ impl Files {
                 self.done(id, "create", file, done.map(|()| 0), None)
             }
             Io::Write { id, file, offset, block } => {
+                self.ahead = None;
+                self.written = Some(file);
                 let done = self.open(file).and_then(|target| write_at(target, block.bytes(), offset));
                 self.done(id, "write", file, done, Some(block))
             }
             Io::Sync { id, file } => {
-                let done = self.open(file).and_then(OpenFile::sync_data);
+                let done = if self.ahead == Some(file) { Ok(()) } else { self.sync(file) };
                 self.done(id, "synchronise", file, done.map(|()| 0), None)
             }
             Io::SyncDirectory { id } => {
@@ -137,6 +145,27 @@ impl Files {
                 self.done(id, "delete", file, done, None)
             }
         }
+    }
+
+    /// Synchronises the file that was written last, because that is asked for next: the shard hears of the write meanwhile. If it
+    /// fails, the request that follows is told.
+    pub(super) fn sync_ahead(&mut self) {
+        if let Some(file) = self.written.take()
+            && self.sync(file).is_ok()
+        {
+            self.ahead = Some(file);
+        }
+    }
+
+    fn sync(&mut self, file: File) -> io::Result<()> {
+        if let Some(error) = self.failed {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let done = self.open(file).and_then(OpenFile::sync_data);
+        if let Err(error) = &done {
+            self.failed = Some(error.raw_os_error().unwrap_or(0));
+        }
+        done
     }
 
     fn done(
