@@ -41,7 +41,6 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::connection::Admission;
 use crate::connection::arrival::Arrival;
-use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
@@ -357,13 +356,6 @@ impl Engine {
         }
         rooms.end_step(&mut turn);
         self.step_work = turn.work();
-    }
-
-    /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
-    /// has ended.
-    #[must_use]
-    pub fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
-        self.rooms.delivery.connections.authentication_step(id, step)
     }
 
     /// Gives up a connection whose [`crate::Action::HandOver`] was asked for, and returns the bytes of its CONNECT,

@@ -20,7 +20,6 @@ mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::hint;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -54,7 +53,7 @@ use long_matches::LongMatches;
 use pause::{News, PAUSE_MS, PauseWatch};
 use peers::Peers;
 pub(super) use send::Flushed;
-pub(super) use socket::{Endpoint, Socket};
+pub(super) use socket::{Endpoint, Socket, is_transient, lost_by};
 pub(super) use turn::Turn;
 
 /// Sockets that are read ahead of their flush: as many as the processor fetches at a time.
@@ -484,19 +483,4 @@ impl<T: Endpoint> Host<T> {
         }
         self.log.borrow_mut().end();
     }
-}
-
-/// The side that ended a connection, by the error of a send or receive.
-pub(super) fn lost_by(error: &io::Error) -> ClosedBy {
-    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
-    if matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown) {
-        ClosedBy::Silence
-    } else {
-        ClosedBy::Reset
-    }
-}
-
-/// Whether a failed send or receive only has to be repeated.
-pub(super) fn is_transient(refused: &io::Error) -> bool {
-    matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -132,3 +132,18 @@ impl<T: Endpoint> Socket<T> {
         Some(self.home.get()).filter(|&home| home != STAYS)
     }
 }
+
+/// The side that ended a connection, by the error of a send or receive.
+pub(in crate::backend) fn lost_by(error: &io::Error) -> ClosedBy {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    if matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown) {
+        ClosedBy::Silence
+    } else {
+        ClosedBy::Reset
+    }
+}
+
+/// Whether a failed send or receive only has to be repeated.
+pub(in crate::backend) fn is_transient(refused: &io::Error) -> bool {
+    matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
