@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::admin::operator::SessionsArguments;
+use crate::admin::operator::{BansArguments, SessionsArguments};
 use crate::auth::password::command::UserArguments;
 use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
@@ -29,13 +29,14 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 7] = [
+const OWN_SETTINGS: [(&str, &[&str]); 8] = [
     ("config", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),
     ("disconnect", &["data_dir"]),
     ("sessions", &["data_dir"]),
     ("refusals", &["data_dir"]),
+    ("bans", &["data_dir"]),
     ("user", &[]),
 ];
 
@@ -95,6 +96,8 @@ pub(crate) enum CliCommand {
         /// Only those of the client with this identifier
         client_id: Option<String>,
     },
+    /// List the bans of the running broker of this data directory, or lift some
+    Bans(BansArguments),
     /// Add, change, delete, list or import the users of the password file
     User(UserArguments),
 }

@@ -31,6 +31,7 @@ use authorization::Loaded;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, ConfigError, Effective, Notice, Origin};
 use error::StartupError;
+use net::bans::Bans;
 use net::layers::ListenerLayers;
 use net::listen;
 use net::tls::Rotation;
@@ -89,6 +90,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Sessions(arguments)) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::run_sessions(&effective.config.data_dir, arguments)),
+        Some(CliCommand::Bans(arguments)) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| operator::run_bans(&effective.config.data_dir, arguments)),
         Some(CliCommand::Refusals { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::show_refusals(&effective.config.data_dir, client_id.as_deref())),
@@ -126,6 +130,7 @@ fn serve(
     let layers = ListenerLayers::load(&config, &mut rotation)?;
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
+    let bans = permits.bans().load(&config.data_dir);
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
     let mut terminal = Terminal::of_process();
@@ -135,7 +140,7 @@ fn serve(
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
     // can connect. A command that arrives earlier waits in the channel.
-    let commands = operator::listen(&config.data_dir);
+    let commands = operator::listen(&config.data_dir, bans.clone());
     let shared = thread::Shared { permits, layers, rules };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed())?;
     let mut sys_topics = SysTopics::start();
@@ -162,6 +167,7 @@ fn serve(
             memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
             rotation.second();
+            bans.second(&config.data_dir);
         }
         Due::Command(command) => shards.execute(command),
         Due::Reload => reload(&mut rotation, &shards, read_rules()),
@@ -171,11 +177,17 @@ fn serve(
     info!("stopping: disconnecting clients after their messages in flight");
     systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
-    listen::remove_sockets(&config);
+    leave(&config, &bans);
     let written = writer.finish();
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// Leaves no socket behind, and the bans for the next start.
+fn leave(config: &Config, bans: &Bans) {
+    listen::remove_sockets(config);
+    bans.second(&config.data_dir);
 }
 
 /// Reads the files again that may change while the broker runs, and puts the rules that were read again into force. If these have a
