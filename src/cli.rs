@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::admin::operator::SessionsArguments;
+use crate::admin::operator::{BansArguments, SessionsArguments};
 use crate::auth::password::command::UserArguments;
 use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
@@ -37,6 +37,7 @@ const OWN_SETTINGS: [(&str, &[&str]); 8] = [
     ("disconnect", &["data_dir"]),
     ("sessions", &["data_dir"]),
     ("refusals", &["data_dir"]),
+    ("bans", &["data_dir"]),
     ("user", &[]),
     ("data", &["data_dir"]),
 ];
@@ -97,6 +98,8 @@ pub(crate) enum CliCommand {
         /// Only those of the client with this identifier
         client_id: Option<String>,
     },
+    /// List the bans of the running broker of this data directory, or lift some
+    Bans(BansArguments),
     /// Add, change, delete, list or import the users of the password file
     User(UserArguments),
     /// Look at the data directory of a broker that does not run

@@ -129,6 +129,8 @@ mod tests {
         assert_eq!(
             names,
             [
+                "mqtt-broker-bans-lift.1",
+                "mqtt-broker-bans.1",
                 "mqtt-broker-config-check.1",
                 "mqtt-broker-config-default.1",
                 "mqtt-broker-config-import.1",

@@ -33,6 +33,7 @@ use authorization::watch::Watch;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, ConfigError, Durability, Effective, Notice, Origin};
 use error::StartupError;
+use net::bans::Bans;
 use net::layers::ListenerLayers;
 use net::listen;
 use net::tls::Rotation;
@@ -97,6 +98,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Sessions(arguments)) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::run_sessions(&effective.config.data_dir, arguments)),
+        Some(CliCommand::Bans(arguments)) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| operator::run_bans(&effective.config.data_dir, arguments)),
         Some(CliCommand::Refusals { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::show_refusals(&effective.config.data_dir, client_id.as_deref())),
@@ -141,6 +145,7 @@ fn serve(
     let layers = ListenerLayers::load(&config, &mut rotation)?;
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
+    let bans = permits.bans().load(&config.data_dir);
     let (key, sessions, logs) = read_data(&config, shard_count)?;
     let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
@@ -148,7 +153,7 @@ fn serve(
     let mut memory_log = MemoryLog::start(shard_count);
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
-    let commands = operator::listen(&config.data_dir);
+    let commands = operator::listen(&config.data_dir, bans.clone());
     let mut reloads = Reloads::new(rotation, watch, read_rules);
     let shared = thread::Shared { permits, layers, rules };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
@@ -178,6 +183,7 @@ fn serve(
             memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
             reloads.second(&shards);
+            bans.second(&config.data_dir);
         }
         Due::Command(command) => shards.execute(command),
         Due::Reload => reloads.hang_up(&shards),
@@ -187,11 +193,17 @@ fn serve(
     info!("stopping: disconnecting clients after their messages in flight");
     systemd::stopping();
     let totals = shards.stop(STOP_DEADLINE);
-    listen::remove_sockets(&config);
+    leave(&config, &bans);
     let written = writer.finish();
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// Leaves no socket behind, and the bans for the next start.
+fn leave(config: &Config, bans: &Bans) {
+    listen::remove_sockets(config);
+    bans.second(&config.data_dir);
 }
 
 /// The key of homes, the sessions of the file, and the logs if acknowledgements are to survive something.

@@ -148,6 +148,11 @@ impl Default for OwnedGrant {
 }
 
 impl Answer {
+    /// The answer that lets a client in as nobody.
+    pub(crate) fn anonymous() -> Self {
+        Self::Success { data: Vec::new(), grant: OwnedGrant::default() }
+    }
+
     /// The method that decided; `None` if nothing is decided.
     pub(crate) fn method(&self) -> Option<&'static str> {
         match self {

@@ -15,7 +15,8 @@ impl Config {
     /// The limits of each listener, as far as one differs from the broker's.
     fn listener_limits(&self) -> Vec<ListenerLimits> {
         let limits = |listener: &ListenerConfig| ListenerLimits {
-            judged: !listener.methods().is_empty() || !listener.allows_anonymous(),
+            // A ban by client identifier has to be known before a client is let in.
+            judged: listener.judges() || self.bans.as_ref().is_some_and(|bans| bans.flapping_max > 0),
             rates: self.rates(listener),
             packet_bytes_max: listener.packet_bytes_max,
             maximum_qos: listener.maximum_qos.map(qos),

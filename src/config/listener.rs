@@ -233,6 +233,11 @@ impl ListenerConfig {
         }
     }
 
+    /// Whether somebody has to say who each client is.
+    pub(crate) fn judges(&self) -> bool {
+        !self.methods().is_empty() || !self.allows_anonymous()
+    }
+
     /// Whether clients have names by certificates: their own, or those that a proxy has verified.
     pub(crate) fn asks_for_certificates(&self) -> bool {
         self.proxy_identity

@@ -4,7 +4,7 @@
 //! addresses with a connection and a bounded number of those that had one; loopback and trusted proxies are never counted.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use engine::Refused;
@@ -43,6 +43,14 @@ impl Network {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.into()),
             IpAddr::V6(address) => Self::V6(u64::try_from(u128::from(address) >> 64).unwrap_or_default()),
+        }
+    }
+
+    /// Its first address.
+    pub(crate) fn first(self) -> IpAddr {
+        match self {
+            Self::V4(address) => Ipv4Addr::from(address).into(),
+            Self::V6(upper) => Ipv6Addr::from(u128::from(upper) << 64).into(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod accept_backoff;
 pub(crate) mod addresses;
+pub(crate) mod bans;
 pub(crate) mod interface;
 pub(crate) mod layers;
 pub(crate) mod listen;

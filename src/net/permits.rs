@@ -2,12 +2,14 @@
 //! Invariant: every connection that is served or turned away holds one permit until it is closed, also while it moves
 //! between two shards.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use engine::{Admission, Arrival, CauseGroup, Refused};
 
+use crate::config::Config;
 use crate::net::addresses::{Addresses, Exempt, Network};
+use crate::net::bans::Bans;
 use crate::net::listen::ListenerNumber;
 
 #[expect(clippy::disallowed_types, reason = "one count that all shards keep: connections, not messages")]
@@ -42,6 +44,9 @@ struct Counts {
     exempt: Exempt,
     /// `None` without a limit by address.
     addresses: Option<Addresses>,
+    bans: Bans,
+    /// Listeners that judge their clients for bans alone, by number.
+    judges_bans_only: Box<[bool]>,
 }
 
 #[derive(Debug)]
@@ -52,12 +57,12 @@ struct ListenerCount {
 
 impl ConnectionPermits {
     /// Permits for `max` connections, and for `turned_away_max` more that are only told so. `listeners` are the maxima of the
-    /// listeners, by their number; a listener without one has no maximum of its own.
+    /// listeners, by their number; a listener without one has no maximum of its own. `config` has the limits by address.
     pub(crate) fn new(
         max: u32,
         listeners: impl Iterator<Item = Option<u32>>,
         turned_away_max: u32,
-        (exempt, addresses): (Exempt, Option<Addresses>),
+        config: &Config,
     ) -> Self {
         let count =
             |max: Option<u32>| ListenerCount { max: max.unwrap_or(u32::MAX), served: AtomicU32::new(0) };
@@ -70,8 +75,10 @@ impl ConnectionPermits {
             acquired: AtomicU64::new(0),
             lingering: AtomicU32::new(0),
             unanswered: Default::default(),
-            exempt,
-            addresses,
+            exempt: Exempt::of(config),
+            addresses: Addresses::of(config),
+            bans: Bans::of(config.bans.as_ref()),
+            judges_bans_only: config.listeners.iter().map(|listener| !listener.judges()).collect(),
         }))
     }
 
@@ -129,9 +136,26 @@ impl ConnectionPermits {
 
     /// Counts a connection for its address.
     fn enter(&self, listener: ListenerNumber, peer: Option<SocketAddr>, now_ms: u64) -> Result<(), Refused> {
-        let Some(addresses) = &self.0.addresses else { return Ok(()) };
-        let address = self.0.exempt.concerned(listener, peer);
-        address.map_or(Ok(()), |address| addresses.enter(Network::of(address), now_ms))
+        let Some(address) = self.concerned(listener, peer) else { return Ok(()) };
+        if self.0.bans.has_address(address) {
+            return Err(Refused::AddressBanned);
+        }
+        self.0.addresses.as_ref().map_or(Ok(()), |addresses| addresses.enter(Network::of(address), now_ms))
+    }
+
+    /// The address of a peer that bans and limits by address concern; `None` for an exempt one.
+    pub(crate) fn concerned(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<IpAddr> {
+        self.0.exempt.concerned(listener, peer)
+    }
+
+    /// The bans of the process.
+    pub(crate) fn bans(&self) -> &Bans {
+        &self.0.bans
+    }
+
+    /// Whether the engine asks about clients of a listener for the sake of bans alone.
+    pub(crate) fn judges_bans_only(&self, listener: ListenerNumber) -> bool {
+        self.0.judges_bans_only.get(listener.index()).is_some_and(|&only| only)
     }
 
     /// Counts a connection for its address no longer.
@@ -144,7 +168,7 @@ impl ConnectionPermits {
 
     /// Bytes that the counts by address take.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.0.addresses.as_ref().map_or(0, Addresses::memory_bytes)
+        self.0.addresses.as_ref().map_or(0, Addresses::memory_bytes) + self.0.bans.memory_bytes()
     }
 
     /// Counts one more connection that is served on `listener`, if no maximum is reached.
@@ -233,7 +257,6 @@ fn take(count: &AtomicU32, max: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     const TURNED_AWAY_MAX: u32 = 5;
 
@@ -243,8 +266,7 @@ mod tests {
 
     /// Permits with the limits by address of a configuration.
     fn permits(max: u32, listeners: impl Iterator<Item = Option<u32>>, config: &Config) -> ConnectionPermits {
-        let by_address = (Exempt::of(config), Addresses::of(config));
-        ConnectionPermits::new(max, listeners, TURNED_AWAY_MAX, by_address)
+        ConnectionPermits::new(max, listeners, TURNED_AWAY_MAX, config)
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub(crate) mod busy;
 pub(crate) mod connection_log;
 pub(crate) mod drop_log;
 pub(crate) mod lasting;
-mod line_budget;
+pub(crate) mod line_budget;
 pub(crate) mod load_average;
 pub(crate) mod memory_log;
 pub(crate) mod refusals;

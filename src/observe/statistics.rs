@@ -155,6 +155,8 @@ pub(crate) struct Totals {
     pub(crate) addresses_unanswered: u64,
     /// The same, of connections from addresses that are banned.
     pub(crate) banned_unanswered: u64,
+    /// Bans in force.
+    pub(crate) bans: u64,
     /// Bytes that may be held, as configured; 0: no ceiling.
     pub(crate) memory_bytes_max: u64,
     /// The worst state of a shard's log.
@@ -355,6 +357,7 @@ mod tests {
             connections_unanswered: 0,
             addresses_unanswered: 0,
             banned_unanswered: 0,
+            bans: 0,
             memory_bytes_max: 0,
             journal: JournalState::None,
             shards: ShardTotals {

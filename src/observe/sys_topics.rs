@@ -98,6 +98,7 @@ impl SysTopics {
             let refused = sums.refused[group.index()] + unanswered;
             add(&format!("clients/refused/{}", group.name()), refused);
         }
+        add("bans/count", totals.bans);
         let percents = self.busy.percents(shards);
         for (number, (ShardReport { totals, .. }, busy_percent)) in shards.iter().zip(percents).enumerate() {
             let mut prefix = String::new();

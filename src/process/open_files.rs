@@ -9,7 +9,6 @@ use tracing::warn;
 use crate::backend::Backend;
 use crate::config::{Config, ListenerConfig};
 use crate::error::StartupError;
-use crate::net::addresses::{Addresses, Exempt};
 use crate::net::permits::ConnectionPermits;
 
 /// Descriptors of the process that are not connections: standard streams, signals, data and log files, and a reserve.
@@ -101,8 +100,7 @@ impl Budget {
     pub(crate) fn permits(self, config: &Config) -> ConnectionPermits {
         let possible = u32::try_from(self.connections_possible).unwrap_or(u32::MAX);
         let own = config.listeners.iter().map(|listener| listener.connections_max);
-        let by_address = (Exempt::of(config), Addresses::of(config));
-        ConnectionPermits::new(config.max_connections.min(possible), own, self.turned_away_max, by_address)
+        ConnectionPermits::new(config.max_connections.min(possible), own, self.turned_away_max, config)
     }
 }
 

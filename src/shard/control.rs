@@ -135,6 +135,7 @@ impl Shards {
     pub(crate) fn execute(&self, command: OperatorCommand) {
         let OperatorCommand { request, answers } = command;
         let concerned = match request.receivers() {
+            Receivers::None => 0..0,
             Receivers::All => 0..self.threads.len(),
             Receivers::HomeOf(client_id) => {
                 let home = usize::from(self.topology.home_of_client(client_id));
@@ -224,6 +225,7 @@ fn sum<'a>(
         connections_unanswered: permits.unanswered(CauseGroup::TooManyConnections),
         addresses_unanswered: permits.unanswered(CauseGroup::AddressLimit),
         banned_unanswered: permits.unanswered(CauseGroup::Banned),
+        bans: permits.bans().count(),
         memory_bytes_max,
         ..Totals::default()
     };

@@ -8,6 +8,7 @@ mod harness;
 
 mod addresses;
 mod authentication;
+mod bans;
 mod close_reasons;
 mod configuration;
 mod connection_log;

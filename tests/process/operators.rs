@@ -19,16 +19,21 @@ pub(crate) fn operate(broker: &Broker, arguments: &[&str]) -> Finished {
     run(command)
 }
 
+/// Adds a user, whose password is the name, to the file `passwords`.
+pub(crate) fn add_user(directory: &Directory, user: &str) {
+    let mut command = command_in(directory);
+    command.args(["user", "--file", "passwords", "add", user]).stdin(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let input = child.stdin.as_mut().expect("standard input is piped");
+    input.write_all(format!("{user}\n").as_bytes()).expect("the command reads a password");
+    assert!(child.wait().expect("the command ends").success());
+}
+
 /// A broker for users who have their name as password.
 pub(crate) fn with_users(io: Io, users: &[&str], config: &str) -> Broker {
     let directory = Directory::new();
     for user in users {
-        let mut command = command_in(&directory);
-        command.args(["user", "--file", "passwords", "add", user]).stdin(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
-        let input = child.stdin.as_mut().expect("standard input is piped");
-        input.write_all(format!("{user}\n").as_bytes()).expect("the command reads a password");
-        assert!(child.wait().expect("the command ends").success());
+        add_user(&directory, user);
     }
     let flags = ["--shards", "3", "--stats-interval", "0"];
     Broker::start_in(directory, &Setup { io, flags: &flags, config })

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ipc::Stream;
+use crate::net::bans::{Ban, Lift};
 use crate::observe::refusals::{REFUSALS_MAX, Refusal};
 use crate::process::clock;
 
@@ -59,6 +60,13 @@ pub(crate) enum Request {
     },
     /// Show the last refusals.
     Refusals {},
+    /// Show bans. No shard is asked.
+    Bans {
+        /// The number of those before the first one.
+        from: usize,
+    },
+    /// Lift bans. No shard is asked.
+    LiftBans(Lift),
 }
 
 /// The receivers of a request.
@@ -70,6 +78,8 @@ pub(crate) enum Receivers<'a> {
     HomeOf(&'a str),
     /// The shard of this number.
     Shard(u16),
+    /// No shard.
+    None,
 }
 
 impl Request {
@@ -82,6 +92,7 @@ impl Request {
             | Self::GiveSession { client_id, .. }
             | Self::Session { client_id } => Receivers::HomeOf(client_id),
             Self::Sessions { shard, .. } => Receivers::Shard(*shard),
+            Self::Bans { .. } | Self::LiftBans(_) => Receivers::None,
         }
     }
 }
@@ -113,6 +124,10 @@ pub(crate) enum Answer {
     },
     /// Refusals, the oldest first.
     Refusals(Vec<Refusal>),
+    /// Bans; none after the last one.
+    Bans(Vec<Ban>),
+    /// So many bans were lifted.
+    Lifted(usize),
     /// The shard of the client is too busy to answer, or the broker is stopping.
     Busy,
     /// The request is invalid.

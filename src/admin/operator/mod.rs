@@ -3,6 +3,7 @@
 //! Only the user that runs the broker can connect (on Windows also administrators). This module passes a request on to the main
 //! thread, which asks the shards that are concerned; they execute and answer it. No shard waits for an operator.
 
+mod bans;
 mod client;
 mod line;
 #[cfg(windows)]
@@ -15,6 +16,7 @@ mod socket;
 
 use crossbeam_channel::{Receiver, Sender};
 
+pub(crate) use bans::{BansArguments, run as run_bans};
 pub(crate) use client::{ask_health, disconnect};
 pub(crate) use line::{Answer, ROWS_MAX, Receivers, Request, SessionRow};
 pub(crate) use refusals::show as show_refusals;

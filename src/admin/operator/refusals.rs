@@ -46,7 +46,7 @@ fn line(refusal: &Refusal) -> String {
 }
 
 /// The time as the log writes it.
-fn utc(unix_us: u64) -> String {
+pub(super) fn utc(unix_us: u64) -> String {
     const DIGITS: TimePrecision = TimePrecision::Second { decimal_digits: NonZeroU8::new(6) };
     const FORM: EncodedConfig = Config::DEFAULT.set_time_precision(DIGITS).encode();
     let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_us) * 1_000);

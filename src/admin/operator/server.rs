@@ -7,12 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::OperatorCommand;
 use super::ipc::{self, Listener, Stream};
-use super::line::{self, Answer, REQUEST_BYTES_MAX, Request};
+use super::line::{self, Answer, REQUEST_BYTES_MAX, ROWS_MAX, Request};
 use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
+use crate::net::bans::Bans;
 use crate::process::clock;
 
 /// Time limit for an operator to send, for a shard to answer, and for the operator to receive. Each is shorter than
@@ -45,10 +46,10 @@ impl Drop for CommandListener {
 }
 
 /// Listens for `data_dir`, which this process has locked. A broker also serves without it, so an error is a warning.
-pub(crate) fn listen(data_dir: &Path) -> CommandListener {
+pub(crate) fn listen(data_dir: &Path, bans: Bans) -> CommandListener {
     let (sender, receiver) = bounded(1);
     let path = ipc::path(data_dir);
-    match start(&path, sender.clone()) {
+    match start(&path, sender.clone(), bans) {
         Ok(()) => CommandListener { receiver, _sender: sender, path: Some(path) },
         Err(error) => {
             let path = path.display();
@@ -58,18 +59,18 @@ pub(crate) fn listen(data_dir: &Path) -> CommandListener {
     }
 }
 
-fn start(path: &Path, commands: Sender<OperatorCommand>) -> io::Result<()> {
+fn start(path: &Path, commands: Sender<OperatorCommand>, bans: Bans) -> io::Result<()> {
     let listener = Listener::bind(path)?;
-    thread::Builder::new().name("operator".to_owned()).spawn(move || serve(listener, &commands))?;
+    thread::Builder::new().name("operator".to_owned()).spawn(move || serve(listener, &commands, &bans))?;
     Ok(())
 }
 
-fn serve(mut listener: Listener, commands: &Sender<OperatorCommand>) {
+fn serve(mut listener: Listener, commands: &Sender<OperatorCommand>, bans: &Bans) {
     let error_log = ErrorLog::default();
     loop {
         match listener.accept() {
             Ok(mut stream) => {
-                if let Err(error) = serve_one(&mut stream, commands) {
+                if let Err(error) = serve_one(&mut stream, commands, bans) {
                     debug!(%error, "an operator received no answer");
                 }
             }
@@ -83,8 +84,14 @@ fn serve(mut listener: Listener, commands: &Sender<OperatorCommand>) {
 }
 
 /// Serves one connection.
-fn serve_one(stream: &mut Stream, commands: &Sender<OperatorCommand>) -> io::Result<()> {
+fn serve_one(stream: &mut Stream, commands: &Sender<OperatorCommand>, bans: &Bans) -> io::Result<()> {
     let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT) {
+        Ok(Request::Bans { from }) => Answer::Bans(bans.list(from, ROWS_MAX)),
+        Ok(Request::LiftBans(lift)) => {
+            let lifted = bans.lift(&lift);
+            info!(?lift, lifted, "bans lifted by the operator");
+            Answer::Lifted(lifted)
+        }
         Ok(request) => answer(request, commands),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::NotUnderstood,
         Err(error) => return Err(error),

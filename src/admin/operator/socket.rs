@@ -105,13 +105,14 @@ fn address(path: &Path) -> io::Result<SockAddr> {
 mod tests {
     use super::*;
     use crate::admin::operator::listen;
+    use crate::net::bans::Bans;
     use crate::process::scratch::Scratch;
 
     #[test]
     fn the_socket_belongs_to_its_owner_alone_and_is_removed_on_drop() {
         let scratch = Scratch::new("operator_mode");
         let path = scratch.path().join(FILE);
-        let commands = listen(scratch.path());
+        let commands = listen(scratch.path(), Bans::default());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(commands);
         assert!(!path.exists());
@@ -123,11 +124,11 @@ mod tests {
         let path = scratch.path().join(FILE);
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists() && UnixStream::connect(&path).is_err(), "it is stale");
-        let commands = listen(scratch.path());
+        let commands = listen(scratch.path(), Bans::default());
         UnixStream::connect(&path).unwrap();
         drop(commands);
         fs::write(&path, "mine").unwrap();
-        drop(listen(scratch.path()));
+        drop(listen(scratch.path(), Bans::default()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 }

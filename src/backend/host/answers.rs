@@ -38,6 +38,7 @@ impl<T: Endpoint> Host<T> {
                 })
             }
             Request::Sessions { from, .. } => self.sessions(*from),
+            Request::Bans { .. } | Request::LiftBans(_) => Answer::NotUnderstood,
             Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
         };
         // The operator may have stopped waiting.

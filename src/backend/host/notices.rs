@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use engine::{Actions, Cause, ConnectionId, Notice, Refused};
+use wire::ReasonCode;
 
 use super::{Endpoint, Host};
 use crate::net::listen::ListenerNumber;
@@ -40,7 +41,11 @@ impl<T: Endpoint> Host<T> {
                     clean_start: *clean_start,
                     resumed: *resumed,
                 };
-                log.connected(now_ms, self.place(*connection), &connected);
+                let place = self.place(*connection);
+                log.connected(now_ms, place, &connected);
+                if self.permits.concerned(place.listener, place.peer).is_some() {
+                    self.permits.bans().count_connection(client_id, now_ms);
+                }
             }
             Notice::Ended { connection, client_id, user, was_let_in, cause, packets_received } => {
                 let peers = self.peers.borrow();
@@ -58,7 +63,14 @@ impl<T: Endpoint> Host<T> {
                     packets: *packets_received,
                     age_ms: peers.age_ms(connection.slot(), now_ms),
                 };
-                log.ended(now_ms, self.place(*connection), &ended);
+                let place = self.place(*connection);
+                log.ended(now_ms, place, &ended);
+                if !was_let_in
+                    && is_failure(*cause)
+                    && let Some(address) = self.permits.concerned(place.listener, place.peer)
+                {
+                    self.permits.bans().count_failure(address, user.as_deref(), now_ms);
+                }
             }
         }
     }
@@ -103,4 +115,10 @@ impl<T: Endpoint> Host<T> {
         let listener = self.socket(connection).map_or_else(ListenerNumber::default, |socket| socket.listener);
         Place { peer: self.peers.borrow().address(connection.slot()), listener }
     }
+}
+
+/// Whether a client was refused for what it says it is.
+fn is_failure(cause: Cause) -> bool {
+    let reasons = [ReasonCode::BadUserNameOrPassword, ReasonCode::NotAuthorized];
+    matches!(cause, Cause::AuthenticationFailed(reason) if reasons.contains(&reason))
 }

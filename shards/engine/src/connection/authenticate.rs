@@ -328,6 +328,9 @@ impl Connections {
                     unreachable!("no step is due in this phase")
                 }
             },
+            Verdict::Failed(ReasonCode::Banned) if !self.current(id).is_open() => {
+                Err(Close::Authentication(Cause::Banned))
+            }
             Verdict::Failed(reason) => {
                 turn.counters.authentications_failed += 1;
                 let told_in =

@@ -1,6 +1,6 @@
 //! Sessions belong to users: another user neither resumes, takes over nor cleans one.
 
-use engine::{Event, Limits, Notice, SessionOwner, SessionRecord, UserGrant, Verdict};
+use engine::{CauseGroup, Event, Limits, Notice, SessionOwner, SessionRecord, UserGrant, Verdict};
 use wire::ReasonCode;
 
 use crate::client::{Client, Got, Hello};
@@ -221,5 +221,18 @@ fn notices_name_the_user_or_the_name_that_a_refused_client_sent() {
         shard.dial_on(JUDGED, &Hello::v5("b").credentials("mallory", b"wrong"));
         judge(shard, Verdict::Failed(ReasonCode::BadUserNameOrPassword));
         assert_eq!(users(shard)[2..], [(false, Some("mallory".to_owned()))]);
+    });
+}
+
+#[test]
+fn a_client_that_the_host_says_is_banned_is_told_so_and_counted_as_that() {
+    run(limits(), |shard| {
+        for (hello, expected) in [(Hello::v5("a"), 0x8A), (Hello::v3("a"), 0x87)] {
+            let client = shard.dial_on(JUDGED, &hello);
+            judge(shard, Verdict::Failed(ReasonCode::Banned));
+            assert!(matches!(shard.next(client), Some(Got::ConnAck { reason, .. }) if reason == expected));
+        }
+        let counters = shard.engine.counters();
+        assert_eq!((counters.refused[CauseGroup::Banned.index()], counters.authentications_failed), (2, 0));
     });
 }

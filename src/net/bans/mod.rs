@@ -1,0 +1,328 @@
+//! Bans: of a user name from one address after failures of authentication, of a whole address, and of a client identifier that
+//! connects again and again. Nothing is banned unless `[bans]` says so.
+//! Invariants: loopback and trusted proxies are never banned, since none of them is ever asked about here; counts and bans have bounds;
+//! a ban ends by itself, and outlives the process until then.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use engine::NOTICE_TEXT_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::config::limits::BansConfig;
+use crate::net::addresses::Network;
+use crate::observe::connection_log::printable;
+use crate::observe::line_budget::LineBudget;
+use crate::process::clock;
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "shards let in clients of one address; a message never comes here"
+)]
+type Shared<T> = std::sync::Arc<T>;
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "shards let in clients of one address; a message never takes this lock"
+)]
+type Locked<T> = std::sync::Mutex<T>;
+
+/// Bans at the same time. One more replaces the one that ends first.
+pub(crate) const BANS_MAX: usize = 10_000;
+
+/// Subjects whose failures are counted. One more forgets those whose window is over, or else all.
+const COUNTED_MAX: usize = 65_536;
+
+/// Log lines about bans at once, and milliseconds until there may be one more.
+const LINES: (u64, u64) = (100, 1_000);
+
+/// The subject of a ban.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Subject {
+    /// A user name from an address.
+    User {
+        /// The address, or the first one of a network of IPv6.
+        address: IpAddr,
+        /// The name that the client sends, cut to [`NOTICE_TEXT_BYTES_MAX`].
+        user: String,
+    },
+    /// An address, or a network of IPv6.
+    Address {
+        /// The first address.
+        address: IpAddr,
+    },
+    /// A client identifier.
+    Client {
+        /// The identifier, cut to the same length.
+        client_id: String,
+    },
+}
+
+/// A ban and its end, in seconds since 1970.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Ban {
+    /// The subject.
+    #[serde(flatten)]
+    pub(crate) subject: Subject,
+    /// The end.
+    pub(crate) until_s: u64,
+}
+
+/// The bans that are to be lifted: those to which everything applies that is given.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Lift {
+    /// Bans of this address, and of its users.
+    pub(crate) address: Option<IpAddr>,
+    /// Bans of this user.
+    pub(crate) user: Option<String>,
+    /// Bans of this client identifier.
+    pub(crate) client_id: Option<String>,
+}
+
+impl Lift {
+    fn applies_to(&self, subject: &Subject) -> bool {
+        let (address, user, client_id) = match subject {
+            Subject::User { address, user } => (Some(address), Some(user), None),
+            Subject::Address { address } => (Some(address), None, None),
+            Subject::Client { client_id } => (None, None, Some(client_id)),
+        };
+        self.address.is_none_or(|given| address == Some(&Network::of(given).first()))
+            && self.user.as_ref().is_none_or(|given| user == Some(&cut(given)))
+            && self.client_id.as_ref().is_none_or(|given| client_id == Some(&cut(given)))
+    }
+}
+
+/// A handle on the bans of the process. **Lives on:** any thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bans(Option<Shared<Table>>);
+
+#[derive(Debug)]
+struct Table {
+    config: BansConfig,
+    state: Locked<State>,
+    /// Bans in force, so that nothing is locked while there is none.
+    count: AtomicU64,
+    /// Bans and subjects that are counted, for the memory that they take.
+    entries: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By subject, the end in seconds since 1970.
+    bans: BTreeMap<Subject, u64>,
+    counted: BTreeMap<Subject, Counted>,
+    lines: LineBudget,
+    /// The bans differ from those of the file.
+    changed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    count: u32,
+    since_ms: u64,
+}
+
+impl Bans {
+    /// The bans of a configuration: none yet.
+    pub(crate) fn of(config: Option<&BansConfig>) -> Self {
+        Self(config.map(|config| {
+            let config = config.clone();
+            Shared::new(Table {
+                config,
+                state: Locked::default(),
+                count: AtomicU64::new(0),
+                entries: AtomicUsize::new(0),
+            })
+        }))
+    }
+
+    /// Reads the bans that outlived the process. A file that is damaged is kept aside.
+    pub(crate) fn load(&self, data_dir: &Path) -> Self {
+        let Some(table) = &self.0 else { return self.clone() };
+        let now_s = clock::unix_s();
+        for Ban { subject, until_s } in file::load(data_dir) {
+            if until_s > now_s {
+                table.lock().bans.insert(subject, until_s);
+            }
+        }
+        table.note_count(&table.lock());
+        self.clone()
+    }
+
+    /// Ends bans whose time is over, and writes the file if the bans have changed. To be called about once a second.
+    pub(crate) fn second(&self, data_dir: &Path) {
+        let Some(table) = &self.0 else { return };
+        let now_s = clock::unix_s();
+        let bans: Vec<Ban> = {
+            let mut state = table.lock();
+            let before = state.bans.len();
+            state.bans.retain(|_, until_s| *until_s > now_s);
+            let changed = std::mem::take(&mut state.changed) || state.bans.len() != before;
+            table.note_count(&state);
+            if !changed {
+                return;
+            }
+            state.bans.iter().map(|(subject, &until_s)| Ban { subject: subject.clone(), until_s }).collect()
+        };
+        if let Err(error) = file::save(data_dir, &bans) {
+            warn!(%error, "the bans cannot be written; they hold while the broker runs, and it tries again");
+            table.lock().changed = true;
+        }
+    }
+
+    /// Whether connections of an address are refused.
+    pub(crate) fn has_address(&self, address: IpAddr) -> bool {
+        self.active()
+            .is_some_and(|table| table.has(&Subject::Address { address: Network::of(address).first() }))
+    }
+
+    /// Whether a client is refused, by the name that it sends or by its identifier.
+    pub(crate) fn has_client(&self, address: IpAddr, user: Option<&str>, client_id: Option<&str>) -> bool {
+        let address = Network::of(address).first();
+        self.active().is_some_and(|table| {
+            user.is_some_and(|user| table.has(&Subject::User { address, user: cut(user) }))
+                || client_id
+                    .is_some_and(|client_id| table.has(&Subject::Client { client_id: cut(client_id) }))
+        })
+    }
+
+    /// A client from this address failed to authenticate.
+    pub(crate) fn count_failure(&self, address: IpAddr, user: Option<&str>, now_ms: u64) {
+        let Some(table) = &self.0 else { return };
+        let address = Network::of(address).first();
+        if let Some(user) = user {
+            table.count(Subject::User { address, user: cut(user) }, table.config.failures_max, now_ms);
+        }
+        table.count(Subject::Address { address }, table.config.address_failures_max, now_ms);
+    }
+
+    /// A client was let in.
+    pub(crate) fn count_connection(&self, client_id: &str, now_ms: u64) {
+        let Some(table) = &self.0 else { return };
+        table.count(Subject::Client { client_id: cut(client_id) }, table.config.flapping_max, now_ms);
+    }
+
+    /// At most `count` bans after the first `from`.
+    pub(crate) fn list(&self, from: usize, count: usize) -> Vec<Ban> {
+        let Some(table) = &self.0 else { return Vec::new() };
+        let state = table.lock();
+        let bans = state.bans.iter().skip(from).take(count);
+        bans.map(|(subject, &until_s)| Ban { subject: subject.clone(), until_s }).collect()
+    }
+
+    /// Lifts bans, and forgets the failures that led there. Returns how many.
+    pub(crate) fn lift(&self, lift: &Lift) -> usize {
+        let Some(table) = &self.0 else { return 0 };
+        let mut state = table.lock();
+        let before = state.bans.len();
+        state.bans.retain(|subject, _| !lift.applies_to(subject));
+        state.counted.retain(|subject, _| !lift.applies_to(subject));
+        let lifted = before - state.bans.len();
+        state.changed |= lifted > 0;
+        table.note_count(&state);
+        lifted
+    }
+
+    /// Bans in force.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, |table| table.count.load(Relaxed))
+    }
+
+    /// Bytes that bans and counts take, at most.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let entries = self.0.as_ref().map_or(0, |table| table.entries.load(Relaxed));
+        entries * (size_of::<(Subject, Counted)>() * 3 / 2 + NOTICE_TEXT_BYTES_MAX)
+    }
+
+    /// The table, if there is a ban.
+    fn active(&self) -> Option<&Table> {
+        self.0.as_deref().filter(|table| table.count.load(Relaxed) > 0)
+    }
+}
+
+impl Table {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no thread panics while it holds the lock")
+    }
+
+    fn note_count(&self, state: &State) {
+        self.count.store(state.bans.len() as u64, Relaxed);
+        self.entries.store(state.bans.len() + state.counted.len(), Relaxed);
+    }
+
+    fn has(&self, subject: &Subject) -> bool {
+        self.lock().bans.get(subject).is_some_and(|until_s| *until_s > clock::unix_s())
+    }
+
+    /// Counts one more event of a subject, and bans it at `max` of them in a window; 0: never.
+    fn count(&self, subject: Subject, max: u32, now_ms: u64) {
+        if max == 0 {
+            return;
+        }
+        let window_ms = u64::from(self.config.window_s) * 1_000;
+        let mut state = self.lock();
+        if state.counted.len() >= COUNTED_MAX && !state.counted.contains_key(&subject) {
+            state.counted.retain(|_, counted| now_ms < counted.since_ms + window_ms);
+            if state.counted.len() >= COUNTED_MAX / 2 {
+                state.counted.clear();
+            }
+        }
+        let counted = state.counted.entry(subject.clone()).or_insert(Counted { count: 0, since_ms: now_ms });
+        if now_ms >= counted.since_ms + window_ms {
+            *counted = Counted { count: 0, since_ms: now_ms };
+        }
+        counted.count += 1;
+        if counted.count < max {
+            return self.note_count(&state);
+        }
+        state.counted.remove(&subject);
+        if state.lines.admit(now_ms, LINES.0, LINES.1) {
+            info!(subject = %subject.shown(), seconds = self.config.ban_s, "banned");
+        }
+        state.ban(subject, clock::unix_s() + u64::from(self.config.ban_s));
+        self.note_count(&state);
+    }
+}
+
+impl State {
+    fn ban(&mut self, subject: Subject, until_s: u64) {
+        if self.bans.len() >= BANS_MAX
+            && let Some(first) = self.bans.iter().min_by_key(|(_, until_s)| **until_s)
+        {
+            let first = first.0.clone();
+            self.bans.remove(&first);
+        }
+        self.bans.insert(subject, until_s);
+        self.changed = true;
+    }
+}
+
+impl Subject {
+    /// The subject as lists and the log show it. Text of a peer is escaped and has at most 256 bytes.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::User { address, user } => format!("{} user={:?}", shown(*address), printable(user)),
+            Self::Address { address } => shown(*address),
+            Self::Client { client_id } => format!("client={:?}", printable(client_id)),
+        }
+    }
+}
+
+fn shown(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("address={address}/64") } else { format!("address={address}") }
+}
+
+/// The beginning of a text, as notices of the engine carry it.
+fn cut(text: &str) -> String {
+    let end = (0..=NOTICE_TEXT_BYTES_MAX.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The tests of the bans.
+
+use std::fs;
+
+use super::*;
+use crate::process::scratch::Scratch;
+
+fn bans(failures_max: u32, address_failures_max: u32, flapping_max: u32) -> Bans {
+    let config = BansConfig { failures_max, address_failures_max, flapping_max, ..BansConfig::default() };
+    Bans::of(Some(&config))
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+const NONE: Lift = Lift { address: None, user: None, client_id: None };
+
+#[test]
+fn failures_of_one_name_from_one_address_ban_this_pair_only() {
+    let bans = bans(3, 0, 0);
+    let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+    for (now_ms, banned) in [(0, false), (1_000, false), (59_999, true)] {
+        bans.count_failure(one, Some("ann"), now_ms);
+        assert_eq!(bans.has_client(one, Some("ann"), Some("a")), banned);
+    }
+    assert!(!bans.has_client(one, Some("bob"), Some("a")) && !bans.has_client(one, None, Some("ann")));
+    assert!(!bans.has_client(other, Some("ann"), None) && !bans.has_address(one));
+    assert_eq!((bans.count(), bans.list(0, 10).len(), bans.list(1, 10).len()), (1, 1, 0));
+    // A client that sends no name has none that could be banned.
+    for _ in 0..100 {
+        bans.count_failure(other, None, 0);
+    }
+    assert_eq!(bans.count(), 1);
+}
+
+#[test]
+fn failures_add_up_within_a_window_only() {
+    let bans = bans(2, 0, 0);
+    let one = address("192.0.2.1");
+    for now_ms in [0, 60_000, 120_000] {
+        bans.count_failure(one, Some("ann"), now_ms);
+        assert!(!bans.has_client(one, Some("ann"), None));
+    }
+    bans.count_failure(one, Some("ann"), 120_001);
+    assert!(bans.has_client(one, Some("ann"), None));
+}
+
+#[test]
+fn addresses_and_identifiers_have_keys_of_their_own() {
+    let by_address = bans(0, 3, 0);
+    let one = address("2001:db8::1");
+    for user in [Some("a"), None, Some("b")] {
+        assert!(!by_address.has_address(one));
+        by_address.count_failure(one, user, 0);
+    }
+    assert!(
+        by_address.has_address(address("2001:db8::ffff"))
+            && !by_address.has_address(address("2001:db8:0:1::"))
+    );
+    assert_eq!(by_address.list(0, 9)[0].subject.shown(), "address=2001:db8::/64");
+    let flapping = bans(0, 0, 2);
+    flapping.count_connection("pump", 0);
+    flapping.count_connection("valve", 0);
+    assert!(!flapping.has_client(one, None, Some("pump")));
+    flapping.count_connection("pump", 1);
+    assert!(flapping.has_client(one, None, Some("pump")) && !flapping.has_client(one, None, Some("valve")));
+}
+
+#[test]
+fn bans_are_lifted_by_what_they_are_about() {
+    let lifted = |lift: Lift| {
+        let bans = bans(1, 1, 1);
+        bans.count_failure(address("192.0.2.1"), Some("ann"), 0);
+        bans.count_failure(address("192.0.2.2"), Some("ann"), 0);
+        bans.count_connection("pump", 0);
+        assert_eq!(bans.count(), 5);
+        let lifted = bans.lift(&lift);
+        assert_eq!(bans.count(), 5 - lifted as u64);
+        lifted
+    };
+    let one = Some(address("192.0.2.1"));
+    assert_eq!(lifted(NONE), 5);
+    assert_eq!(lifted(Lift { address: one, ..NONE }), 2);
+    assert_eq!(lifted(Lift { address: one, user: Some("ann".to_owned()), ..NONE }), 1);
+    assert_eq!(lifted(Lift { user: Some("ann".to_owned()), ..NONE }), 2);
+    assert_eq!(lifted(Lift { client_id: Some("pump".to_owned()), ..NONE }), 1);
+    assert_eq!(lifted(Lift { client_id: Some("valve".to_owned()), ..NONE }), 0);
+}
+
+#[test]
+fn bans_outlive_the_process_and_a_damaged_file_is_kept_aside() {
+    let scratch = Scratch::new("bans");
+    let file = scratch.path().join("bans.json");
+    let before = bans(1, 1, 1);
+    before.second(scratch.path());
+    assert!(!file.exists(), "nothing has changed");
+    before.count_failure(address("192.0.2.1"), Some("ann\n"), 0);
+    before.count_connection("pump", 0);
+    before.second(scratch.path());
+    let after = bans(1, 1, 1);
+    let _same = after.load(scratch.path());
+    assert_eq!((after.count(), after.list(0, 9)), (3, before.list(0, 9)));
+    assert!(after.has_client(address("192.0.2.1"), Some("ann\n"), None));
+    after.lift(&NONE);
+    after.second(scratch.path());
+    assert_eq!(fs::read_to_string(&file).unwrap().trim(), "[]");
+    for content in ["", "{", "[{\"address\":{\"address\":\"here\"},\"until_s\":1}]", "\0"] {
+        fs::write(&file, content).unwrap();
+        let damaged = bans(1, 1, 1);
+        let _same = damaged.load(scratch.path());
+        assert!(damaged.count() == 0 && !file.exists(), "{content:?}");
+        assert_eq!(fs::read_to_string(scratch.path().join("bans.json.damaged")).unwrap(), content);
+    }
+    // A ban that has ended meanwhile is none.
+    fs::write(&file, "[{\"client\":{\"client_id\":\"pump\"},\"until_s\":1}]").unwrap();
+    let ended = bans(1, 1, 1);
+    let _same = ended.load(scratch.path());
+    assert_eq!(ended.count(), 0);
+}
+
+#[test]
+fn counts_and_bans_are_bounded() {
+    let counting = bans(2, 0, 0);
+    let one = address("192.0.2.1");
+    for number in 0..2 * COUNTED_MAX {
+        counting.count_failure(one, Some(&number.to_string()), 0);
+    }
+    assert!(counting.0.as_ref().unwrap().lock().counted.len() <= COUNTED_MAX);
+    let banning = bans(1, 0, 0);
+    let long = "x".repeat(70_000);
+    for number in 0..=BANS_MAX {
+        banning.count_failure(one, Some(&format!("{number}{long}")), 0);
+    }
+    assert_eq!(banning.count(), BANS_MAX as u64);
+    assert!(banning.has_client(one, Some(&format!("{BANS_MAX}{long}")), None));
+    assert!(banning.memory_bytes() < 16 * 1024 * 1024, "{}", banning.memory_bytes());
+}
+
+#[test]
+fn without_the_table_nobody_is_banned() {
+    let bans = Bans::of(None);
+    let one = address("192.0.2.1");
+    for _ in 0..1_000 {
+        bans.count_failure(one, Some("ann"), 0);
+        bans.count_connection("pump", 0);
+    }
+    assert!(!bans.has_address(one) && !bans.has_client(one, Some("ann"), Some("pump")));
+    assert_eq!((bans.count(), bans.lift(&NONE)), (0, 0));
+}
