@@ -131,3 +131,46 @@ fn clients_of_users_that_are_removed_or_have_new_passwords_are_closed() {
         broker.stop();
     }
 }
+
+/// The classes that `config show` tells are true: keys that are live change on SIGHUP, and the others do not.
+#[test]
+fn live_keys_change_on_sighup_and_the_others_with_a_restart() {
+    const READ: &str = "SIGHUP: the rules about topics";
+    // Each of these allows the one topic that is asked about.
+    let live = [
+        ("rules.default", "[rules]\ndefault = \"allow\"\n"),
+        ("rules.acl_file", "[rules]\nacl_file = \"acl\"\n"),
+        ("rules.roles", "[rules]\nroles = [\"writer\"]\n[role.writer]\npublish = [\"t\"]\n"),
+        (
+            "rules.roles_anonymous",
+            "[rules]\nroles_anonymous = [\"writer\"]\n[role.writer]\npublish = [\"t\"]\n",
+        ),
+        ("role.writer.publish", "[rules]\nroles = [\"writer\"]\n[role.writer]\npublish = [\"+\"]\n"),
+    ];
+    // Nobody may do anything, and a message that is refused closes nobody.
+    let none = "port = 0\n[rules]\n[role.writer]\ndeny = [\"t\"]\n";
+    let directory = Directory::new();
+    directory.write("acl", "topic write t\n");
+    let mut broker = Broker::start_in(directory, &Setup { config: none, ..Setup::default() });
+    let mut client = Peer::connect(broker.address(), &Connect::new(Version::V5, "client"));
+    let await_answer = |client: &mut Peer, expected: u8, key: &str| {
+        let deadline = Deadline::after(PATIENCE);
+        while client.publish(&Publish::new("t", 1, b"")) != expected {
+            assert!(deadline.remaining().is_some(), "{key} is not in force");
+        }
+    };
+    for (key, rules) in live {
+        await_answer(&mut client, 0x87, "a refusal");
+        change(&mut broker, "test.conf", &format!("port = 0\n{rules}"), READ);
+        await_answer(&mut client, 0x10, key);
+        change(&mut broker, "test.conf", none, READ);
+    }
+    // These need a restart.
+    await_answer(&mut client, 0x87, "a refusal");
+    let restart = none.replace("[rules]\n", "maximum_qos = 0\n[rules]\ndenied_publish = \"disconnect\"\n");
+    change(&mut broker, "test.conf", &restart, READ);
+    client.ping();
+    assert_eq!(client.publish(&Publish::new("t", 2, b"")), 0x87);
+    client.ping();
+    broker.stop();
+}
