@@ -97,6 +97,9 @@ settings! {
     section "Running" {
         /// Directory for state that outlives the process. It is created if missing; only one broker at a time can use it.
         data_dir: PathBuf = PathBuf::from("data"), ANY;
+        /// Whether the system may write core dumps although the broker has loaded private keys or users. Without such secrets
+        /// they stay as the system has them.
+        core_dumps: bool = false, ANY;
         /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
         /// use, according to CPU affinity and the quota of its control group. More shards than cores are allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);

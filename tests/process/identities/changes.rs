@@ -16,7 +16,7 @@ fn line(user: &str, key: &str) -> String {
 }
 
 /// Users whose keys are their names.
-fn passwords(users: &[&str]) -> String {
+pub(super) fn passwords(users: &[&str]) -> String {
     users.iter().map(|user| line(user, user)).collect()
 }
 
