@@ -15,7 +15,7 @@ pub(crate) fn forbid(config: &Config) {
     match turn_off() {
         Ok(()) => info!("core dumps are off, because they would have keys and passwords in them"),
         Err(reason) => {
-            warn!(%reason, "core dumps cannot be turned off; they would have keys and passwords in them")
+            warn!(%reason, "core dumps cannot be turned off; they would have keys and passwords in them");
         }
     }
 }
