@@ -174,3 +174,36 @@ fn live_keys_change_on_sighup_and_the_others_with_a_restart() {
     client.ping();
     broker.stop();
 }
+
+/// A message of a group was dropped if the shard that was chosen had only members that may not read it.
+#[test]
+fn a_group_finds_the_member_that_may_read_whatever_its_shard_is() {
+    const ACL: &str = "user ann\ntopic read t/open\ntopic write #\nuser bob\ntopic read t/#\n";
+    let broker = start(Io::Auto, &["ann", "bob"], ACL);
+    // Several of hers, so that each shard has some; he is on one of them.
+    let mut anns: Vec<Peer> = (0..6)
+        .map(|number| {
+            let mut ann = connect(&broker, Version::V5, &format!("ann-{number}"), "ann");
+            assert_eq!(ann.subscribe("$share/g/t/+", 1), 1);
+            ann
+        })
+        .collect();
+    let mut bob = connect(&broker, Version::V5, "bob", "bob");
+    assert_eq!(bob.subscribe("$share/g/t/+", 1), 1);
+    for ann in &mut anns {
+        for number in 0..4 {
+            let text = format!("secret {number}");
+            assert_eq!(ann.publish(&Publish::new("t/secret", 1, text.as_bytes())), 0);
+        }
+    }
+    for _ in 0..anns.len() * 4 {
+        let message = bob.next_publish();
+        assert_eq!(message.topic, "t/secret");
+        bob.acknowledge(&message);
+    }
+    for ann in &mut anns {
+        ann.settle();
+        assert!(ann.waiting().is_empty(), "{:?}", ann.waiting());
+    }
+    broker.stop();
+}
