@@ -46,7 +46,7 @@ use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::terminal::Terminal;
-use process::{logging, open_files, systemd};
+use process::{core_dumps, logging, open_files, systemd};
 use reloads::{ReadRules, Reloads};
 use shard::control::Shards;
 use shard::{cores, placement_key, thread};
@@ -245,6 +245,7 @@ fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice], memory_or
     for notice in notices {
         if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
     }
+    core_dumps::forbid(config);
     if config.test_authentication {
         warn!(
             "test_authentication is on: any client that echoes a challenge is let in; use it for tests only"

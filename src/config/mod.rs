@@ -5,6 +5,7 @@
 
 mod address;
 pub(crate) mod auth;
+mod class;
 pub(crate) mod command;
 mod document;
 mod engine_limits;

@@ -102,6 +102,9 @@ settings! {
         /// as well; "memory", none. With "process" and "power" sessions, subscriptions, waiting, unfinished and retained messages and wills
         /// come back from a log in `data_dir`. In this version that needs `shards = 1`, and the log grows until it is moved away.
         durability: Durability = Durability::Memory, ANY;
+        /// Whether the system may write core dumps although the broker has loaded private keys or users. Without such secrets
+        /// they stay as the system has them.
+        core_dumps: bool = false, ANY;
         /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
         /// use, according to CPU affinity and the quota of its control group. More shards than cores are allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);

@@ -16,7 +16,7 @@ fn line(user: &str, key: &str) -> String {
 }
 
 /// Users whose keys are their names.
-fn passwords(users: &[&str]) -> String {
+pub(super) fn passwords(users: &[&str]) -> String {
     users.iter().map(|user| line(user, user)).collect()
 }
 
@@ -130,4 +130,80 @@ fn clients_of_users_that_are_removed_or_have_new_passwords_are_closed() {
         assert_eq!(login(&broker, "eve-0", "eve", "eve"), (0, false));
         broker.stop();
     }
+}
+
+/// The classes that `config show` tells are true: keys that are live change on SIGHUP, and the others do not.
+#[test]
+fn live_keys_change_on_sighup_and_the_others_with_a_restart() {
+    const READ: &str = "SIGHUP: the rules about topics";
+    // Each of these allows the one topic that is asked about.
+    let live = [
+        ("rules.default", "[rules]\ndefault = \"allow\"\n"),
+        ("rules.acl_file", "[rules]\nacl_file = \"acl\"\n"),
+        ("rules.roles", "[rules]\nroles = [\"writer\"]\n[role.writer]\npublish = [\"t\"]\n"),
+        (
+            "rules.roles_anonymous",
+            "[rules]\nroles_anonymous = [\"writer\"]\n[role.writer]\npublish = [\"t\"]\n",
+        ),
+        ("role.writer.publish", "[rules]\nroles = [\"writer\"]\n[role.writer]\npublish = [\"+\"]\n"),
+    ];
+    // Nobody may do anything, and a message that is refused closes nobody.
+    let none = "port = 0\n[rules]\n[role.writer]\ndeny = [\"t\"]\n";
+    let directory = Directory::new();
+    directory.write("acl", "topic write t\n");
+    let mut broker = Broker::start_in(directory, &Setup { config: none, ..Setup::default() });
+    let mut client = Peer::connect(broker.address(), &Connect::new(Version::V5, "client"));
+    let await_answer = |client: &mut Peer, expected: u8, key: &str| {
+        let deadline = Deadline::after(PATIENCE);
+        while client.publish(&Publish::new("t", 1, b"")) != expected {
+            assert!(deadline.remaining().is_some(), "{key} is not in force");
+        }
+    };
+    for (key, rules) in live {
+        await_answer(&mut client, 0x87, "a refusal");
+        change(&mut broker, "test.conf", &format!("port = 0\n{rules}"), READ);
+        await_answer(&mut client, 0x10, key);
+        change(&mut broker, "test.conf", none, READ);
+    }
+    // These need a restart.
+    await_answer(&mut client, 0x87, "a refusal");
+    let restart = none.replace("[rules]\n", "maximum_qos = 0\n[rules]\ndenied_publish = \"disconnect\"\n");
+    change(&mut broker, "test.conf", &restart, READ);
+    client.ping();
+    assert_eq!(client.publish(&Publish::new("t", 2, b"")), 0x87);
+    client.ping();
+    broker.stop();
+}
+
+/// A message of a group was dropped if the shard that was chosen had only members that may not read it.
+#[test]
+fn a_group_finds_the_member_that_may_read_whatever_its_shard_is() {
+    const ACL: &str = "user ann\ntopic read t/open\ntopic write #\nuser bob\ntopic read t/#\n";
+    let broker = start(Io::Auto, &["ann", "bob"], ACL);
+    // Several of hers, so that each shard has some; he is on one of them.
+    let mut anns: Vec<Peer> = (0..6)
+        .map(|number| {
+            let mut ann = connect(&broker, Version::V5, &format!("ann-{number}"), "ann");
+            assert_eq!(ann.subscribe("$share/g/t/+", 1), 1);
+            ann
+        })
+        .collect();
+    let mut bob = connect(&broker, Version::V5, "bob", "bob");
+    assert_eq!(bob.subscribe("$share/g/t/+", 1), 1);
+    for ann in &mut anns {
+        for number in 0..4 {
+            let text = format!("secret {number}");
+            assert_eq!(ann.publish(&Publish::new("t/secret", 1, text.as_bytes())), 0);
+        }
+    }
+    for _ in 0..anns.len() * 4 {
+        let message = bob.next_publish();
+        assert_eq!(message.topic, "t/secret");
+        bob.acknowledge(&message);
+    }
+    for ann in &mut anns {
+        ann.settle();
+        assert!(ann.waiting().is_empty(), "{:?}", ann.waiting());
+    }
+    broker.stop();
 }

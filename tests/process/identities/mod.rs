@@ -3,6 +3,8 @@
 mod changes;
 mod exchanges;
 mod passwords;
+#[cfg(target_os = "linux")]
+mod secrets;
 mod service;
 mod tokens;
 
