@@ -45,7 +45,9 @@ pub(crate) fn check(data_dir: &Path) -> Result<(), StartupError> {
         let _ = writeln!(
             out,
             "shard {shard}: whole, {} records in {} segments of {kibibytes} KiB, up to position {}",
-            read.records, read.segments, end.position
+            read.records,
+            read.segments.len(),
+            end.position
         );
     }
     Ok(())
