@@ -97,6 +97,8 @@ shard_totals! {
     payload_bytes_sent,
     /// Publishes that were refused for lack of room.
     publishes_refused,
+    /// Pauses of clients that published faster than they may.
+    rate_pauses,
     /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
     retained_refused,
     /// Publishes to topics that clients must not publish to.
@@ -109,6 +111,8 @@ shard_totals! {
     wills_forbidden,
     /// Messages that a session subscribes to and may not read.
     reads_denied,
+    /// Retained messages that matched a subscription, and that their source may not publish any more.
+    retained_unread,
     /// Nodes of the topic tree that publishes visited.
     topic_nodes_visited,
     /// Publishes that visited at least 512 of them.
@@ -147,6 +151,10 @@ pub(crate) struct Totals {
     pub(crate) pending_at_end: u64,
     /// Connections above that number that were closed without an answer, because even those that are told so were too many.
     pub(crate) connections_unanswered: u64,
+    /// The same, of connections that a limit by address refused.
+    pub(crate) addresses_unanswered: u64,
+    /// The same, of connections from addresses that are banned.
+    pub(crate) banned_unanswered: u64,
     /// Bytes that may be held, as configured; 0: no ceiling.
     pub(crate) memory_bytes_max: u64,
     /// The worst state of a shard's log.
@@ -345,6 +353,8 @@ mod tests {
             connections_max: 10_000,
             pending_at_end: 0,
             connections_unanswered: 0,
+            addresses_unanswered: 0,
+            banned_unanswered: 0,
             memory_bytes_max: 0,
             journal: JournalState::None,
             shards: ShardTotals {

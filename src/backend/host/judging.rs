@@ -4,7 +4,7 @@ use engine::{ConnectionId, Engine, Event};
 use tracing::debug;
 
 use super::{Endpoint, Host};
-use crate::auth::{Answer, Asked, Question, Step};
+use crate::auth::{Answer, Asked, Late, Question, Step, UserChanges};
 
 impl<T: Endpoint> Host<T> {
     /// Has a step judged. `None` if its answer comes later, or if it is over already.
@@ -32,11 +32,20 @@ impl<T: Endpoint> Host<T> {
 
     /// Passes the late answers on that have come.
     pub(in crate::backend) fn take_answers(&self) {
-        for (Asked { connection, step, .. }, answer) in self.authenticator.late_answers().take() {
-            self.note_verdict(connection, &answer);
-            answer.pass(self.clock.now(), |verdict| {
-                let _nothing = self.step(Event::Authenticated { connection, step, verdict });
-            });
+        for late in self.authenticator.late_answers().take() {
+            match late {
+                Late::Answer(Asked { connection, step, .. }, answer) => {
+                    self.note_verdict(connection, &answer);
+                    answer.pass(self.clock.now(), |verdict| {
+                        let _nothing = self.step(Event::Authenticated { connection, step, verdict });
+                    });
+                }
+                Late::Users(changes) => {
+                    self.authenticator.forget_exchanges();
+                    let UserChanges { gone, renewed } = &*changes;
+                    let _nothing = self.step(Event::Users { gone, renewed });
+                }
+            }
         }
     }
 }

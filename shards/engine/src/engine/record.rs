@@ -44,6 +44,8 @@ impl Rooms {
         assert!(synced <= written);
         let acknowledged = if turn.limits.acknowledge_written { written } else { synced };
         self.delivery.connections.on_durable(turn, acknowledged);
+        // A connection that opens now is sent its pending messages first.
+        self.settle(turn);
         self.delivery.set_synced(synced);
         self.run_durable(turn);
     }

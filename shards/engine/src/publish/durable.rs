@@ -22,8 +22,14 @@ impl Delivery {
         self.durable_waits.push_back((until, session, packet));
     }
 
-    /// A fan-out that was cut brought about the last so many waits: they end with its last part.
-    pub(super) fn prolong_waits(&mut self, count: usize) {
+    /// A member of the group with this key is offered the message next.
+    pub(crate) fn set_group_key(&mut self, key: u64) {
+        self.group_key = key;
+    }
+
+    /// A fan-out is cut: the waits that it brought about in this step end with its last part.
+    pub(super) fn prolong_waits(&mut self) {
+        let count = core::mem::take(&mut self.fan_out_waits);
         assert!(count <= self.durable_waits.len());
         for (until, _, packet) in self.durable_waits.iter_mut().rev().take(count) {
             assert!(matches!(packet, Awaited::Publish(_)));

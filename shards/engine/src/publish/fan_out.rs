@@ -7,7 +7,7 @@ use wire::{PacketId, QoS};
 
 use super::Delivery;
 use super::awaited::Awaited;
-use crate::base::ids::{ConnectionId, MessageKey};
+use crate::base::ids::{ConnectionId, MessageKey, SessionId};
 use crate::connection::Connection;
 use crate::connection::send::Outgoing;
 use crate::counters::DropReason;
@@ -32,10 +32,6 @@ pub(crate) struct FanOut<'a> {
     publisher: Option<u32>,
     /// Hash of the topic, once an alias or a replay has asked for it: a topic is hashed once for each publish.
     topic_hash: OnceCell<u64>,
-    /// The key of the group of which a member is offered it.
-    group_key: u64,
-    /// Sessions that were offered it in this step and are sent it once it is durable.
-    waiting_count: usize,
     /// A session that outlives its connection keeps it: its acknowledgement is a promise.
     must_persist: bool,
     /// Sessions it was offered to.
@@ -53,15 +49,6 @@ impl<'a> FanOut<'a> {
 
     pub(crate) fn publisher(&self) -> Option<u32> {
         self.publisher
-    }
-
-    /// A member of the group with this key is offered it next.
-    pub(crate) fn set_group_key(&mut self, key: u64) {
-        self.group_key = key;
-    }
-
-    pub(super) fn waiting_count(&self) -> usize {
-        self.waiting_count
     }
 
     pub(crate) fn must_persist(&self) -> bool {
@@ -122,8 +109,6 @@ impl Delivery {
             live,
             publisher,
             topic_hash: OnceCell::new(),
-            group_key: 0,
-            waiting_count: 0,
             must_persist: false,
             offered_count: 0,
         }
@@ -145,8 +130,6 @@ impl Delivery {
             live: None,
             publisher: None,
             topic_hash: OnceCell::new(),
-            group_key: 0,
-            waiting_count: 0,
             must_persist: false,
             offered_count: 0,
         }
@@ -155,13 +138,22 @@ impl Delivery {
     /// Ends a fan-out and records it. Every holder of the message has counted itself.
     #[inline]
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>, fan_out: &FanOut<'_>) {
-        if let Some(recorder) = turn.recorder() {
-            recorder.end_message(self.publish_sequence, &fan_out.message.content());
+        if turn.is_recording() {
+            self.record_message(turn, fan_out);
         }
         self.let_go(fan_out);
     }
 
+    #[cold]
+    fn record_message(&mut self, turn: &mut Turn<'_>, fan_out: &FanOut<'_>) {
+        if let Some(recorder) = turn.recorder() {
+            recorder.end_message(self.publish_sequence, &fan_out.message.content());
+        }
+        self.fan_out_waits = 0;
+    }
+
     /// The fan-out needs its message no more.
+    #[inline]
     pub(super) fn let_go(&mut self, fan_out: &FanOut<'_>) {
         if let Some(key) = fan_out.key {
             self.messages.release(key);
@@ -210,28 +202,36 @@ impl Delivery {
             Plan::Send(connection) => self.offer_now(turn, index, connection, &grant, fan_out),
             Plan::Queue => {
                 let key = self.keep(fan_out);
-                let Self { sessions, messages, .. } = self;
+                let Self { sessions, messages, group_key, .. } = self;
                 let Some(id) = sessions.id_at(index) else { return };
                 let session = sessions.of_member_mut(index);
-                let recorded = record_delivery(turn, session, &grant, fan_out.group_key);
+                let recorded = record_delivery(turn, session, &grant, *group_key);
                 let delivery = session.next_delivery();
                 let qos = grant.qos;
                 let queued = session.enqueue(turn, id, messages, key, grant);
                 fan_out.must_persist |= queued && session.is_persistent();
-                match recorded {
-                    Some(at) if !queued => {
-                        if let Some(recorder) = turn.recorder() {
-                            recorder.take_back(at);
-                        }
-                    }
-                    Some(_) if qos == QoS::ExactlyOnce => {
-                        fan_out.waiting_count += 1;
-                        self.await_durable(id, Awaited::Publish(delivery));
-                    }
-                    Some(_) | None => {}
+                if let Some(at) = recorded {
+                    self.end_recorded_delivery(turn, at, queued, (id, qos, delivery));
                 }
             }
             Plan::Drop(reason) => session.count_dropped(turn.counters, reason, 1),
+        }
+    }
+
+    /// A delivery that was added to the record of its message was queued or dropped.
+    #[cold]
+    fn end_recorded_delivery(
+        &mut self,
+        turn: &mut Turn<'_>,
+        at: usize,
+        is_queued: bool,
+        (id, qos, delivery): (SessionId, QoS, u64),
+    ) {
+        if !is_queued && let Some(recorder) = turn.recorder() {
+            recorder.take_back(at);
+        } else if qos == QoS::ExactlyOnce {
+            self.fan_out_waits += 1;
+            self.await_durable(id, Awaited::Publish(delivery));
         }
     }
 
@@ -254,7 +254,7 @@ impl Delivery {
         }
         let key = self.keep(fan_out);
         let session = self.sessions.of_member_mut(index);
-        let recorded = record_delivery(turn, session, grant, fan_out.group_key);
+        let recorded = record_delivery(turn, session, grant, self.group_key);
         let packet_id = session.start_inflight(turn, key, grant.clone());
         let outgoing = fan_out.outgoing(grant, Some(packet_id));
         if self.connections.send(turn, to, &outgoing, is_only) {
@@ -275,6 +275,16 @@ impl Delivery {
 /// Adds the next delivery of a session to the record of the message, if the log has that session's. Returns its place there.
 #[inline]
 fn record_delivery(turn: &mut Turn<'_>, session: &Session, grant: &Grant, group_key: u64) -> Option<usize> {
+    if turn.is_recording() { record_next_delivery(turn, session, grant, group_key) } else { None }
+}
+
+#[cold]
+fn record_next_delivery(
+    turn: &mut Turn<'_>,
+    session: &Session,
+    grant: &Grant,
+    group_key: u64,
+) -> Option<usize> {
     let recorder = turn.recorder()?;
     let number = session.recorded_number().filter(|_| grant.qos != QoS::AtMostOnce)?;
     let group = grant.group.map(|_| group_key);

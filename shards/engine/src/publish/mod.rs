@@ -43,6 +43,10 @@ pub(crate) struct Delivery {
     unfinished: VecDeque<SessionId>,
     /// Packets that wait for the log, oldest first.
     durable_waits: VecDeque<(Batch, SessionId, Awaited)>,
+    /// How many of them the fan-out of this step brought about.
+    fan_out_waits: usize,
+    /// The key of the group of which a member is offered a message.
+    group_key: u64,
     /// The last batch that is durable.
     synced: Batch,
     /// Kept for their allocations.
@@ -61,6 +65,8 @@ impl Delivery {
             publish_sequence: limits.journal_start.map_or(0, first_number),
             unfinished: VecDeque::new(),
             durable_waits: VecDeque::new(),
+            fan_out_waits: 0,
+            group_key: 0,
             synced: Batch(0),
             matches: Vec::new(),
             stored_copy: StoredMessage::default(),

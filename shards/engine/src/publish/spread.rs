@@ -112,7 +112,7 @@ impl Delivery {
     fn record_cut(&mut self, turn: &mut Turn<'_>, fan_out: &FanOut<'_>) {
         if let Some(recorder) = turn.recorder() {
             recorder.cut_message(self.publish_sequence, &fan_out.message().content());
-            self.prolong_waits(fan_out.waiting_count());
+            self.prolong_waits();
         }
     }
 }

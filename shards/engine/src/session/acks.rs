@@ -34,11 +34,11 @@ impl Session {
         ack: &Ack<'_>,
     ) -> Acknowledged {
         match self.stage_of(ack.packet_id) {
-            Some((Stage::Publish(_), QoS::AtLeastOnce)) => {
-                self.end_delivery(turn, messages, ack.packet_id, ack.reason)
+            Some((at, Stage::Publish(_), QoS::AtLeastOnce)) => {
+                self.end_delivery(turn, messages, at, ack.reason)
             }
             None => Acknowledged::Already,
-            Some((Stage::Publish(_) | Stage::Release, _)) => Acknowledged::OutOfStage,
+            Some((_, Stage::Publish(_) | Stage::Release, _)) => Acknowledged::OutOfStage,
         }
     }
 
@@ -49,24 +49,24 @@ impl Session {
         ack: &Ack<'_>,
     ) -> Acknowledged {
         match self.stage_of(ack.packet_id) {
-            Some((Stage::Publish(_), QoS::ExactlyOnce)) if ack.reason.is_error() => {
-                self.end_delivery(turn, messages, ack.packet_id, ack.reason)
+            Some((at, Stage::Publish(_), QoS::ExactlyOnce)) if ack.reason.is_error() => {
+                self.end_delivery(turn, messages, at, ack.reason)
             }
-            Some((Stage::Publish(message), QoS::ExactlyOnce)) => {
+            Some((at, Stage::Publish(message), QoS::ExactlyOnce)) => {
                 messages.release(message);
-                match self.record_pubrec(turn, ack.packet_id) {
+                match self.record_pubrec(turn, at) {
                     Some(delivery) => Acknowledged::ReleaseLater { delivery },
                     None => Acknowledged::Release(ReasonCode::Success),
                 }
             }
             // Only a PUBREC below 0x80 is answered by PUBREL [MQTT-4.3.3-4]. The PUBCOMP of a PUBREL that is out ends the
             // delivery.
-            Some((Stage::Release, _)) | None if ack.reason.is_error() => Acknowledged::Already,
+            Some((_, Stage::Release, _)) | None if ack.reason.is_error() => Acknowledged::Already,
             // The PUBREL is on its way.
-            Some((Stage::Release, _)) if self.is_release_held(ack.packet_id) => Acknowledged::Already,
+            Some((at, Stage::Release, _)) if self.is_release_held(at) => Acknowledged::Already,
             // The client repeats a PUBREC whose PUBREL is out already.
-            Some((Stage::Release, _)) => Acknowledged::Release(ReasonCode::Success),
-            Some((Stage::Publish(_), QoS::AtMostOnce | QoS::AtLeastOnce)) => Acknowledged::OutOfStage,
+            Some((_, Stage::Release, _)) => Acknowledged::Release(ReasonCode::Success),
+            Some((_, Stage::Publish(_), QoS::AtMostOnce | QoS::AtLeastOnce)) => Acknowledged::OutOfStage,
             None => Acknowledged::Release(ReasonCode::PacketIdentifierNotFound),
         }
     }
@@ -78,9 +78,9 @@ impl Session {
         packet_id: PacketId,
     ) -> Acknowledged {
         match self.stage_of(packet_id) {
-            Some((Stage::Release, _)) => self.end_delivery(turn, messages, packet_id, ReasonCode::Success),
+            Some((at, Stage::Release, _)) => self.end_delivery(turn, messages, at, ReasonCode::Success),
             None => Acknowledged::Already,
-            Some((Stage::Publish(_), _)) => Acknowledged::OutOfStage,
+            Some((_, Stage::Publish(_), _)) => Acknowledged::OutOfStage,
         }
     }
 
@@ -99,7 +99,10 @@ impl Session {
     /// Whether a QoS 2 PUBLISH with this Packet Identifier came before and is not released: a repetition.
     pub(crate) fn has_received(&self, packet_id: PacketId) -> bool {
         let received = self.deliveries.as_ref().map(|deliveries| &deliveries.received);
-        received.is_some_and(|received| place_of(received, packet_id).is_ok())
+        received.is_some_and(|received| {
+            let may_be_there = received.last().is_some_and(|last| last.packet_id >= packet_id.get());
+            may_be_there && place_of(received, packet_id).is_ok()
+        })
     }
 
     /// Notes a QoS 2 Packet Identifier of the client until PUBREL, and whether the log has it.
@@ -116,19 +119,22 @@ impl Session {
         }
     }
 
-    fn stage_of(&self, packet_id: PacketId) -> Option<(Stage, QoS)> {
-        let inflight = self.deliveries.as_ref()?.window.get(packet_id)?;
-        Some((inflight.stage(), inflight.grant().qos))
+    /// The place of a delivery in the window, its stage and its QoS.
+    #[inline]
+    fn stage_of(&self, packet_id: PacketId) -> Option<(usize, Stage, QoS)> {
+        let window = &self.deliveries.as_ref()?.window;
+        let (at, inflight) = window.find(packet_id)?;
+        Some((at, inflight.stage(), inflight.grant().qos))
     }
 
     fn end_delivery(
         &mut self,
         turn: &mut Turn<'_>,
         messages: &mut MessageStore,
-        packet_id: PacketId,
+        at: usize,
         reason: ReasonCode,
     ) -> Acknowledged {
-        let ended = self.deliveries.as_mut().and_then(|deliveries| deliveries.window.finish(packet_id));
+        let ended = self.deliveries.as_mut().and_then(|deliveries| deliveries.window.finish_at(at));
         let Some(inflight) = ended else { return Acknowledged::Already };
         self.settle(turn, inflight.delivery());
         if inflight.grant().heap_bytes() > 0 {
@@ -149,12 +155,22 @@ impl Session {
 }
 
 /// The place of an identifier in a sorted list, or the one that it would have.
+#[inline]
 fn place_of(received: &[Received], packet_id: PacketId) -> Result<usize, usize> {
+    // Most are released in the order in which they came.
+    if received.first().is_some_and(|first| first.packet_id == packet_id.get()) {
+        return Ok(0);
+    }
     received.binary_search_by_key(&packet_id.get(), |received| received.packet_id)
 }
 
 /// Adds an identifier that is not there to a sorted list.
 fn insert_received(received: &mut Vec<Received>, new: Received) {
+    // Most clients number upwards.
+    if received.last().is_none_or(|last| last.packet_id < new.packet_id) {
+        received.push(new);
+        return;
+    }
     let at = received.partition_point(|received| received.packet_id < new.packet_id);
     assert!(received.get(at).is_none_or(|received| received.packet_id != new.packet_id));
     received.insert(at, new);

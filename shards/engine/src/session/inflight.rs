@@ -143,14 +143,14 @@ impl Window {
     /// If [`Window::has_room_for`] says that there is none, or a later delivery is in flight.
     pub(crate) fn start(&mut self, delivery: u64, stage: Stage, mut grant: Grant) -> PacketId {
         assert!(grant.qos != QoS::AtMostOnce);
-        assert!(self.has_room_for(delivery, u16::MAX));
-        assert!(self.messages.back().is_none_or(|last| last.delivery < delivery));
+        if let Some(last) = self.messages.back() {
+            assert!(last.delivery < delivery && self.has_room_for(delivery, u16::MAX));
+        } else if self.messages.capacity() == 0 {
+            self.messages.reserve(WINDOW_SLOTS_MIN);
+        }
         if grant.qos == QoS::ExactlyOnce {
             // From now on no other member may receive it [MQTT-4.8.2-5].
             grant.group = None;
-        }
-        if self.messages.is_empty() {
-            self.messages.reserve(WINDOW_SLOTS_MIN);
         }
         self.grant_bytes += grant.heap_bytes();
         let packet_id = packet_id_of(delivery);
@@ -165,45 +165,62 @@ impl Window {
         packet_id
     }
 
-    /// The place of a message, by its Packet Identifier.
-    fn find(&self, packet_id: PacketId) -> Option<usize> {
+    /// The place of a message among those in flight, by its Packet Identifier, and the message.
+    #[inline]
+    pub(crate) fn find(&self, packet_id: PacketId) -> Option<(usize, &Inflight)> {
         let first = self.messages.front()?;
+        // Most acknowledgements are for the oldest.
+        if first.packet_id == packet_id { Some((0, first)) } else { self.find_behind(first, packet_id) }
+    }
+
+    #[inline(never)]
+    fn find_behind(&self, first: &Inflight, packet_id: PacketId) -> Option<(usize, &Inflight)> {
         let (id, first_id) = (u64::from(packet_id.get()), u64::from(first.packet_id.get()));
         // Less than the number of identifiers lies between the oldest and the newest.
         let ahead = if id >= first_id { id - first_id } else { id + PACKET_IDS - first_id };
-        if ahead == 0 {
-            return Some(0);
-        }
         let delivery = first.delivery + ahead;
         // Most windows have no gaps.
         let guess = usize::try_from(ahead).unwrap_or(usize::MAX);
-        if self.messages.get(guess).is_some_and(|message| message.delivery == delivery) {
-            return Some(guess);
+        if let Some(message) = self.messages.get(guess).filter(|message| message.delivery == delivery) {
+            return Some((guess, message));
         }
-        self.messages.binary_search_by_key(&delivery, |message| message.delivery).ok()
+        let at = self.messages.binary_search_by_key(&delivery, |message| message.delivery).ok()?;
+        Some((at, &self.messages[at]))
     }
 
     pub(crate) fn get(&self, packet_id: PacketId) -> Option<&Inflight> {
-        self.messages.get(self.find(packet_id)?)
+        self.find(packet_id).map(|(_, message)| message)
     }
 
     pub(crate) fn get_mut(&mut self, packet_id: PacketId) -> Option<&mut Inflight> {
-        let at = self.find(packet_id)?;
+        let (at, _) = self.find(packet_id)?;
         self.messages.get_mut(at)
     }
 
     /// Ends a delivery: its Packet Identifier is unused again.
     pub(crate) fn finish(&mut self, packet_id: PacketId) -> Option<Inflight> {
-        let inflight = match self.find(packet_id)? {
-            0 => self.messages.pop_front(),
-            at => self.messages.remove(at),
-        }?;
-        assert!(inflight.packet_id == packet_id);
+        let (at, _) = self.find(packet_id)?;
+        self.finish_at(at)
+    }
+
+    /// [`Window::finish`] of the message at this place.
+    #[inline]
+    pub(crate) fn finish_at(&mut self, at: usize) -> Option<Inflight> {
+        let inflight = if at == 0 { self.messages.pop_front() } else { self.messages.remove(at) }?;
         self.grant_bytes -= inflight.grant.heap_bytes();
         if !self.former_groups.is_empty() {
-            self.former_groups.remove(&packet_id);
+            self.former_groups.remove(&inflight.packet_id);
         }
         Some(inflight)
+    }
+
+    /// The message at this place.
+    pub(crate) fn at(&self, at: usize) -> Option<&Inflight> {
+        self.messages.get(at)
+    }
+
+    pub(crate) fn at_mut(&mut self, at: usize) -> Option<&mut Inflight> {
+        self.messages.get_mut(at)
     }
 
     /// Begins redelivery on a new connection: everything in flight is sent again in its first order, and each PUBREL

@@ -83,10 +83,16 @@ impl Session {
     }
 
     /// Records the end of a delivery.
+    #[inline]
     pub(super) fn settle(&self, turn: &mut Turn<'_>, delivery: u64) {
-        if let Some(recorder) = turn.recorder()
-            && let Some(number) = self.number()
-        {
+        if turn.is_recording() {
+            self.settle_recorded(turn, delivery);
+        }
+    }
+
+    #[cold]
+    fn settle_recorded(&self, turn: &mut Turn<'_>, delivery: u64) {
+        if let (Some(recorder), Some(number)) = (turn.recorder(), self.number()) {
             recorder.settled(number, delivery);
         }
     }
@@ -102,21 +108,36 @@ impl Session {
         self.cancel_inflight(turn, packet_id);
     }
 
-    /// PUBREC came for a message in flight. Returns its delivery if PUBREL has to wait until that is durable.
-    pub(super) fn record_pubrec(&mut self, turn: &mut Turn<'_>, packet_id: PacketId) -> Option<u64> {
-        let number = self.number().filter(|_| turn.is_recording());
-        let window = self.deliveries.as_mut().map(|deliveries| &mut deliveries.window)?;
-        let inflight = window.get_mut(packet_id)?;
-        inflight.release(number.is_some());
-        let (session, delivery) = (number?.get(), inflight.delivery());
+    /// PUBREC came for the message at this place of the window. Returns its delivery if PUBREL has to wait until that is durable.
+    #[inline]
+    pub(super) fn record_pubrec(&mut self, turn: &mut Turn<'_>, at: usize) -> Option<u64> {
+        let deliveries = self.deliveries.as_mut()?;
+        let is_recorded = deliveries.number.is_some();
+        let inflight = deliveries.window.at_mut(at)?;
+        inflight.release(is_recorded);
+        let delivery = inflight.delivery();
+        if is_recorded { self.record_receipt(turn, delivery) } else { None }
+    }
+
+    #[cold]
+    fn record_receipt(&self, turn: &mut Turn<'_>, delivery: u64) -> Option<u64> {
+        let session = self.number()?.get();
         turn.recorder()?.write(&Body::Received { session, delivery });
         Some(delivery)
     }
 
+    /// Records that the client may use a Packet Identifier for another message.
+    #[cold]
+    pub(crate) fn record_pubrel(&self, turn: &mut Turn<'_>, packet_id: PacketId) {
+        if let (Some(recorder), Some(number)) = (turn.recorder(), self.number()) {
+            recorder.write(&Body::Released { session: number.get(), packet_id: packet_id.get() });
+        }
+    }
+
     /// Whether PUBREL waits until PUBREC is durable.
-    pub(super) fn is_release_held(&self, packet_id: PacketId) -> bool {
+    pub(super) fn is_release_held(&self, at: usize) -> bool {
         let window = self.deliveries.as_ref().map(|deliveries| &deliveries.window);
-        window.and_then(|window| window.get(packet_id)).is_some_and(Inflight::is_release_held)
+        window.and_then(|window| window.at(at)).is_some_and(Inflight::is_release_held)
     }
 
     /// The record of a delivery of QoS 2 is durable: it may be sent.

@@ -482,6 +482,9 @@ impl Shard {
     }
 
     fn step_and_see(&mut self, event: Event<'_>) -> Consumed {
+        if let Event::Durable { synced, .. } = event {
+            self.log.set_synced(synced);
+        }
         let consumed = self.engine.step(Instant::from_ms(self.now_ms), event, &mut self.actions);
         self.gather();
         self.check_work();
@@ -533,7 +536,7 @@ impl Shard {
     fn take_records(&mut self) -> bool {
         let Some(records) = self.engine.records() else { return false };
         let (batch, is_awaited) = (records.batch, records.is_awaited);
-        self.log.append(records.bytes);
+        self.log.append(records.bytes, batch);
         if self.durable_at_once && self.persisting.is_empty() {
             self.step(Event::durable(batch));
         } else if is_awaited {

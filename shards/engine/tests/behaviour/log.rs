@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use engine::{Limits, SessionRecord};
+use engine::{Batch, Limits, SessionRecord};
 use wire::AckKind;
 
 use crate::client::{Client, Got, Hello, plain};
@@ -18,8 +18,9 @@ pub(crate) struct Log {
     limits: Limits,
     seed: u64,
     bytes: Vec<u8>,
-    /// The ends of what was appended at once.
-    ends: Vec<usize>,
+    /// The ends of what was appended at once, each with its batch.
+    ends: Vec<(usize, Batch)>,
+    synced: Batch,
 }
 
 /// A message as its subscriber has it: identifier, QoS, topic, payload.
@@ -27,12 +28,22 @@ type Delivery = (u16, u8, String, Vec<u8>);
 
 impl Log {
     pub(crate) fn new(limits: &Limits, seed: u64) -> Self {
-        Self { limits: limits.clone(), seed, bytes: Vec::new(), ends: Vec::new() }
+        Self { limits: limits.clone(), seed, bytes: Vec::new(), ends: Vec::new(), synced: Batch(0) }
     }
 
-    pub(crate) fn append(&mut self, records: &[u8]) {
+    pub(crate) fn append(&mut self, records: &[u8], batch: Batch) {
         self.bytes.extend_from_slice(records);
-        self.ends.push(self.bytes.len());
+        self.ends.push((self.bytes.len(), batch));
+    }
+
+    /// The disk has everything up to this batch.
+    pub(crate) fn set_synced(&mut self, batch: Batch) {
+        self.synced = self.synced.max(batch);
+    }
+
+    /// How many batches the disk has for certain.
+    pub(crate) fn synced_count(&self) -> usize {
+        self.ends.partition_point(|&(_, batch)| batch <= self.synced)
     }
 
     /// How often something was appended.
@@ -42,7 +53,7 @@ impl Log {
 
     /// The records of the first so many batches.
     pub(crate) fn records(&self, batch_count: usize) -> Vec<(u8, Vec<u8>)> {
-        let end = batch_count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let end = batch_count.checked_sub(1).map_or(0, |last| self.ends[last].0);
         let mut rest = &self.bytes[..end];
         let mut records = Vec::new();
         while !rest.is_empty() {
@@ -88,7 +99,7 @@ impl Log {
             self.bytes.push(*kind);
             self.bytes.extend_from_slice(body);
         }
-        self.ends = vec![self.bytes.len()];
+        self.ends = vec![(self.bytes.len(), Batch(0))];
     }
 }
 
