@@ -1,7 +1,10 @@
 //! The engines of all shards as they begin: empty, or with the state that the logs lead to.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use engine::{Actions, Engine, Entropy, Event, Instant, Limits, SharedRules, Topology};
 use journal::Recovered;
 use tracing::info;
@@ -11,6 +14,13 @@ use crate::config::{Config, Durability};
 use crate::error::StartupError;
 use crate::persist::journal::{Opened, Read, read_log};
 use crate::process::clock::{self, Clock};
+use crate::process::systemd;
+
+/// Interval at which the reading of long logs is told.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Time that the service manager waits for the next time that it is told.
+const LONGER: Duration = Duration::from_mins(1);
 
 /// The engine of a shard before its thread runs.
 pub(super) struct Begun {
@@ -77,21 +87,35 @@ pub(super) fn limits(config: &Config, shard_count: u16, logs: Option<&Opened>) -
     }
 }
 
-/// Reads the logs, each by a thread of its own.
+/// Reads the logs, each by a thread of its own. A long one is told each second, to the service manager too.
 fn recover(logs: &Opened, begun: &mut [Begun]) -> Result<(), StartupError> {
+    let total: u64 = (0..).zip(begun.iter()).map(|(shard, _)| logs.bytes_of(shard)).sum();
+    let read = &AtomicU64::new(0);
     thread::scope(|scope| {
+        let (working, ended) = bounded::<()>(0);
         let readers: Vec<_> = (0..)
             .zip(begun.iter_mut())
             .map(|(shard, begun)| {
+                let working = working.clone();
                 scope.spawn(move || {
                     let engine = &mut begun.engine;
                     let mut take =
                         |kind: u8, body: &[u8]| engine.recover(kind, body).map_err(|fault| fault.to_string());
-                    begun.log = Some(read_log(logs, shard, &mut take, &mut |_| {})?);
+                    let mut progress = |bytes: u64| {
+                        read.fetch_add(bytes, Relaxed);
+                    };
+                    begun.log = Some(read_log(logs, shard, &mut take, &mut progress)?);
+                    drop(working);
                     Ok(())
                 })
             })
             .collect();
+        drop(working);
+        while ended.recv_timeout(SECOND) == Err(RecvTimeoutError::Timeout) {
+            let percent = read.load(Relaxed) * 100 / total.max(1);
+            info!(percent, bytes = total, "reading the journal");
+            systemd::still_starting(LONGER, &format!("reading the journal: {percent} %"));
+        }
         readers.into_iter().try_for_each(|reader| reader.join().expect("a panic ends the process"))
     })
 }

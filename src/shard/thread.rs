@@ -135,9 +135,13 @@ fn journal_of(
     log: Option<(&Opened, EndOfLog)>,
     doorbells: &Doorbells,
 ) -> Result<Option<Box<Journal>>, StartupError> {
-    let Some((logs, (end, _))) = log else { return Ok(None) };
+    let Some((logs, (end, read))) = log else { return Ok(None) };
+    let directory = logs.directory(shard);
+    if let Err(error) = directory.shrink(&read.segments) {
+        warn!(shard, %error, "segments of the journal keep room that they do not use");
+    }
     let doorbells = doorbells.clone();
-    let executor = Executor::start(shard, &logs.directory(shard), move || doorbells.ring(shard.into()))
+    let executor = Executor::start(shard, &directory, move || doorbells.ring(shard.into()))
         .map_err(|error| StartupError::system("start the thread of a log", error))?;
     Ok(Some(Box::new(Journal::new(SETTINGS, end, logs.start().get(), executor))))
 }

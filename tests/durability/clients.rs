@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::harness::packet::{
     Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Properties, Publish, Version, acknowledgement, subscribe,
@@ -42,8 +43,8 @@ impl Publisher {
         &self.name
     }
 
-    /// Publishes until the broker is gone; with `is_last` only ends what is in flight.
-    pub(crate) fn run(&mut self, address: SocketAddr, is_last: bool) {
+    /// Publishes until the broker is gone; with `is_last` only ends what is in flight. `progress` counts acknowledgements.
+    pub(crate) fn run(&mut self, address: SocketAddr, is_last: bool, progress: &AtomicUsize) {
         let Some(mut peer) = connect(address, &self.name, &mut self.has_session) else { return };
         let mut by_number: Vec<_> =
             self.in_flight.iter().map(|(&id, &(number, is_received))| (number, id, is_received)).collect();
@@ -74,6 +75,7 @@ impl Publisher {
                     assert!(reason < 0x80 || reason == 0x92, "{reason:#04x}");
                     let (number, _) = self.in_flight.remove(&packet_id).expect("it was in flight");
                     self.acknowledged.insert(number);
+                    progress.fetch_add(1, Relaxed);
                 }
                 Some(Received::PubRec { packet_id, reason, .. }) => {
                     assert!(reason < 0x80, "{reason:#04x}");

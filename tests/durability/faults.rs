@@ -3,12 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
+use crate::file_of;
 use crate::harness::broker::{Broker, Directory, command_in, wrapped_command_in};
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::process::run;
 use crate::harness::received::Received;
-use crate::harness::time::{Deadline, PATIENCE};
+use crate::harness::time::{Deadline, PATIENCE, now};
 
 /// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work.
 fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durability: &str) -> Option<Broker> {
@@ -153,5 +154,43 @@ fn a_full_disk_is_told_and_tried_again_and_acknowledges_while_it_can() {
         publisher.publish(&Publish::new("t", 1, &payload));
     }
     assert!(!is_told(&mut broker, "has failed"));
+    broker.kill();
+}
+
+/// A disk takes its time for a sync: "power" waits for it, "process" does not.
+#[test]
+fn an_acknowledgement_waits_for_the_disk_at_power_and_not_at_process() {
+    let delay = Duration::from_millis(300);
+    for (durability, waits) in [("power", true), ("process", false)] {
+        let fault = ("fdatasync:delay_enter=300000", &[][..]);
+        let Some(broker) = with_fault(used(), fault, durability) else { return };
+        let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+        // The first one waits for the segment that the start makes.
+        publisher.publish(&Publish::new("t", 1, b"x"));
+        std::thread::sleep(2 * delay);
+        let began = now();
+        publisher.publish(&Publish::new("t", 1, b"x"));
+        let waited = began.elapsed();
+        assert_eq!(waited >= delay, waits, "{durability}: {waited:?}");
+        // Volatile traffic waits at neither.
+        let began = now();
+        publisher.publish(&Publish::new("nobody", 1, b"x"));
+        assert!(began.elapsed() < delay, "{durability}: {:?}", began.elapsed());
+        broker.kill();
+    }
+}
+
+/// A start that takes long says how far it is, each second.
+#[test]
+fn the_reading_of_a_long_log_is_told() {
+    let directory = used();
+    // As the broker names it.
+    let segment = file_of(&directory, "log");
+    let segment = segment.strip_prefix(directory.path()).expect("it is below").display().to_string();
+    let fault = ("openat:delay_enter=1300000", &[segment][..]);
+    let Some(mut broker) = with_fault(directory, fault, "process") else { return };
+    let output = broker.process().output();
+    assert!(output.contains("reading the journal percent=0 bytes="), "{output}");
+    assert!(output.contains("recovered from the journal"), "{output}");
     broker.kill();
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::{PROCESS, setup};
 
 /// Rounds, if `KILLS` does not say another number.
 const KILLS: u32 = 50;
+
+/// Acknowledgements that most rounds wait for.
+const ACKNOWLEDGEMENTS: usize = 8;
 
 /// Queues that hold whatever comes while their subscriber is away.
 const QUEUES: [&str; 4] = ["--queue-messages-max", "1000000", "--queue-bytes-max", "1000000000"];
@@ -50,15 +54,22 @@ fn check(io: Io, mut seed: u64) -> String {
         let address = broker.address();
         let is_away = draw(&mut seed, 3) == 0;
         let filter = format!("s/{round}");
+        // Some kills come amid the first packets, the others once there was an acknowledgement to lose, however slow the machine is.
+        let awaited = if draw(&mut seed, 4) == 0 { 0 } else { ACKNOWLEDGEMENTS };
+        let progress = AtomicUsize::new(0);
         let delay = Duration::from_millis(20 + draw(&mut seed, 130));
         let directory = thread::scope(|scope| {
             for publisher in &mut publishers {
-                scope.spawn(|| publisher.run(address, false));
+                scope.spawn(|| publisher.run(address, false, &progress));
             }
             if !is_away {
                 scope.spawn(|| subscriber.run(address, Some(&filter), |_| false));
             }
             thread::sleep(delay);
+            let deadline = Deadline::after(PATIENCE);
+            while progress.load(Relaxed) < awaited && deadline.remaining().is_some() {
+                thread::sleep(Duration::from_millis(1));
+            }
             broker.kill()
         });
         unacknowledged += publishers
@@ -69,7 +80,10 @@ fn check(io: Io, mut seed: u64) -> String {
     }
     judge(&broker, &mut publishers, &mut subscriber);
     let acknowledged: Vec<usize> = publishers.iter().map(|publisher| publisher.acknowledged.len()).collect();
-    assert!(acknowledged.iter().all(|&count| count > kills() as usize), "{acknowledged:?}");
+    assert!(
+        acknowledged.iter().sum::<usize>() >= ACKNOWLEDGEMENTS * kills() as usize / 2,
+        "{acknowledged:?}"
+    );
     broker.stop();
     let (kills, repeated) = (kills(), subscriber.repeated.len());
     format!(
@@ -80,7 +94,7 @@ fn check(io: Io, mut seed: u64) -> String {
 /// Ends what is in flight, lets the subscriber receive everything, and compares.
 fn judge(broker: &Broker, publishers: &mut [Publisher], subscriber: &mut Subscriber) {
     for publisher in publishers.iter_mut() {
-        publisher.run(broker.address(), true);
+        publisher.run(broker.address(), true, &AtomicUsize::new(0));
     }
     // A message of its own tells each filter.
     let filters: Vec<String> =

@@ -188,6 +188,23 @@ fn subscriptions_of_the_file_are_taken_over_once() {
     broker.stop();
 }
 
+/// Every start begins another segment, and gives back the room that the last one did not use.
+#[test]
+fn starts_take_no_room_for_nothing() {
+    let mut broker = Broker::start_with(&setup(Io::Auto, &PROCESS));
+    for _ in 0..6 {
+        let mut peer = Peer::connect(broker.address(), &lasting("peer"));
+        peer.subscribe("t", 1);
+        broker = killed(broker, &PROCESS);
+    }
+    let shard = broker.directory().path().join("data/journal/1/0");
+    let entries = std::fs::read_dir(shard).expect("the log has a directory");
+    let bytes: u64 =
+        entries.map(|entry| entry.expect("it can be listed").metadata().expect("it exists").len()).sum();
+    assert!(bytes < 2 * 16 * 1024 * 1024, "{bytes}");
+    broker.stop();
+}
+
 #[test]
 fn without_durability_no_file_of_a_log_is_written() {
     let broker = Broker::start_with(&setup(Io::Auto, &[]));

@@ -225,6 +225,16 @@ impl Recovery {
         self.find_evidence(number, bytes, offset, Some(header.start))
     }
 
+    /// Bytes of the segment that was read last that have commits of the log, its header included; `None` if it has none. The rest of it
+    /// is of no use once the whole log was read, because a writer begins another segment.
+    #[must_use]
+    pub fn used_bytes(&self) -> Option<u64> {
+        self.hole
+            .filter(|&(segment, _)| segment == self.end.last_segment)
+            .map(|(_, offset)| offset)
+            .filter(|&offset| offset > 0)
+    }
+
     /// The end of the log, after the last segment.
     ///
     /// # Errors

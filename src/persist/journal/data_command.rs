@@ -36,7 +36,7 @@ pub(crate) fn check(data_dir: &Path) -> Result<(), StartupError> {
         return Ok(());
     };
     for shard in 0..opened.shard_count() {
-        let mut bar = Bar::new(shard, bytes_of(&opened, shard));
+        let mut bar = Bar::new(shard, opened.bytes_of(shard));
         let (end, read) =
             recovery::read_log(&opened, shard, &mut |_, _| Ok(()), &mut |bytes| bar.add(bytes))?;
         bar.end();
@@ -45,17 +45,12 @@ pub(crate) fn check(data_dir: &Path) -> Result<(), StartupError> {
         let _ = writeln!(
             out,
             "shard {shard}: whole, {} records in {} segments of {kibibytes} KiB, up to position {}",
-            read.records, read.segments, end.position
+            read.records,
+            read.segments.len(),
+            end.position
         );
     }
     Ok(())
-}
-
-fn bytes_of(opened: &Opened, shard: u16) -> u64 {
-    let directory = opened.directory(shard);
-    let files = directory.files().unwrap_or_default();
-    let lengths = files.into_iter().filter_map(|file| directory.path_of(file).metadata().ok());
-    lengths.map(|found| found.len()).sum()
 }
 
 /// How far the reading of a log has come, on a terminal.

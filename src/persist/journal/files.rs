@@ -53,6 +53,20 @@ impl Directory {
         })
     }
 
+    /// Gives back the part of each segment that is not used: a start begins another one, and this one is not written again.
+    ///
+    /// # Errors
+    /// If the system refuses it. The log is whole all the same.
+    pub(crate) fn shrink(&self, segments: &[(u64, u64)]) -> io::Result<()> {
+        for &(segment, used_bytes) in segments {
+            let file = OpenOptions::new().write(true).open(self.path_of(File::Segment(segment)))?;
+            if file.metadata()?.len() > used_bytes {
+                file.set_len(used_bytes)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The files of the log, in order. Others are none of its business.
     pub(super) fn files(&self) -> io::Result<Vec<File>> {
         let mut files = Vec::new();

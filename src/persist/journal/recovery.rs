@@ -11,11 +11,12 @@ use super::start::Opened;
 use crate::error::StartupError;
 
 /// The counts of what was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Read {
     pub(crate) records: u64,
-    pub(crate) segments: u64,
     pub(crate) bytes: u64,
+    /// The segments, each with the bytes of it that are used.
+    pub(crate) segments: Vec<(u64, u64)>,
 }
 
 /// A record to be taken in: its kind and body. The answer is the reason why it is not.
@@ -77,7 +78,7 @@ pub(crate) fn read_log(
         });
         taken.map_err(|damage| log.damaged(damage))?;
         log.check_refused(File::Segment(segment))?;
-        log.read.segments += 1;
+        log.read.segments.extend(recovery.used_bytes().map(|used_bytes| (segment, used_bytes)));
         log.read.bytes += bytes.len() as u64;
         progress(bytes.len() as u64);
     }

@@ -118,6 +118,17 @@ impl Opened {
         Directory::of(&self.journal, self.identity.generation, shard)
     }
 
+    /// Bytes of a shard's log.
+    pub(crate) fn bytes_of(&self, shard: u16) -> u64 {
+        let directory = self.directory(shard);
+        let files = directory.files().unwrap_or_default();
+        files
+            .into_iter()
+            .filter_map(|file| directory.path_of(file).metadata().ok())
+            .map(|found| found.len())
+            .sum()
+    }
+
     /// The identity of a shard's log.
     pub(super) const fn log_identity(&self, shard: u16) -> LogIdentity {
         let Identity { log, shard_count, generation, .. } = self.identity;

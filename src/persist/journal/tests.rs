@@ -56,6 +56,11 @@ fn a_start_finds_what_the_starts_before_wrote() {
         let (end, counts, found) = read(&opened).unwrap();
         assert_eq!(counts.records, written.len() as u64);
         assert!(found == written);
+        let used: u64 = counts.segments.iter().map(|(_, used_bytes)| used_bytes).sum();
+        let record_bytes = written.len() as u64 * 1_503;
+        // Commits are padded to sectors; without shrinking, the last segment of each start would add most of 64 KiB.
+        assert!(used >= record_bytes && used <= record_bytes * 14 / 10, "{used} of {record_bytes}");
+        opened.directory(0).shrink(&counts.segments).unwrap();
         let executor = Executor::start(0, &opened.directory(0), || {}).unwrap();
         let mut writer = Writer::new(SETTINGS, end, opened.start().get());
         for number in 0..200_u64 {
@@ -71,7 +76,7 @@ fn a_start_finds_what_the_starts_before_wrote() {
     }
     let opened = Opened::open(scratch.path(), 1, Entropy(8)).unwrap();
     assert_eq!(opened.key().0, KEY.0, "the key that the logs were written by");
-    assert!(read(&opened).unwrap().1.segments > 10);
+    assert!(read(&opened).unwrap().1.segments.len() > 10);
 }
 
 #[test]
