@@ -22,7 +22,7 @@ fn connack_waits_for_a_session_that_outlives_its_connection_and_for_a_will() {
     shard.durable_at_once = false;
     let volatile = shard.connect(&Hello::v5("volatile"));
     let will = Will {
-        topic: wire::TopicName::parse("w").unwrap(),
+        topic: wire::TopicName::parse("w").expect("a topic"),
         payload: b"x",
         qos: QoS::AtMostOnce,
         retain: false,
@@ -259,10 +259,10 @@ fn a_look_up_goes_on_where_it_was_and_sends_nothing_twice() {
     shard.finish();
 }
 
-fn with_will<'a>(hello: Hello<'a>, delay_s: u32) -> Hello<'a> {
-    let mut hello = hello;
+fn with_will<'a>(hello: &Hello<'a>, delay_s: u32) -> Hello<'a> {
+    let mut hello = Hello { connect: hello.connect };
     let properties = WillProperties { delay_interval_s: Some(delay_s), ..WillProperties::default() };
-    let topic = wire::TopicName::parse("will").unwrap();
+    let topic = wire::TopicName::parse("will").expect("a topic");
     hello.connect.will =
         Some(Will { topic, payload: b"gone", qos: QoS::AtLeastOnce, retain: false, properties });
     hello
@@ -273,11 +273,11 @@ fn wills_are_published_once_whenever_the_process_ends() {
     let mut shard = logged(Limits::default());
     let reader = shard.connect(&Hello::v5("reader").resume());
     shard.subscribe(reader, "will", 1);
-    shard.connect(&with_will(Hello::v5("volatile"), 0));
-    shard.connect(&with_will(Hello::v5("lasting").resume(), 0));
-    let delayed = shard.connect(&with_will(Hello::v5("delayed").resume(), 100));
+    shard.connect(&with_will(&Hello::v5("volatile"), 0));
+    shard.connect(&with_will(&Hello::v5("lasting").resume(), 0));
+    let delayed = shard.connect(&with_will(&Hello::v5("delayed").resume(), 100));
     shard.hang_up(delayed);
-    let normal = shard.connect(&with_will(Hello::v5("normal").resume(), 0));
+    let normal = shard.connect(&with_will(&Hello::v5("normal").resume(), 0));
     shard.goodbye(normal);
     // Two wills are due at the crash, and one after its delay, of which 60 seconds pass until the start.
     let mut shard = after_crash(&shard, 60_000);
