@@ -30,7 +30,7 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 8] = [
+const OWN_SETTINGS: [(&str, &[&str]); 9] = [
     ("config", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),

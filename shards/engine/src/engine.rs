@@ -5,6 +5,7 @@
 
 mod audit;
 mod backlog;
+mod checkpoint;
 mod close;
 mod connect;
 mod fan_out;
@@ -65,6 +66,7 @@ use backlog::Backlog;
 use recovering::Recovering;
 
 pub use audit::{Audit, SessionAudit};
+pub use checkpoint::CheckpointCursor;
 pub use inspect::SessionSummary;
 pub use recover::RecoverFault;
 

@@ -11,7 +11,7 @@ use core::num::NonZeroU64;
 
 use wire::{QoS, TopicFilter};
 
-use super::recovering::{Delivered, OpenMessage, Recovering};
+use super::recovering::{Delivered, OpenMessage, Recovering, Source};
 use super::{Engine, Rooms};
 use crate::action::Actions;
 use crate::base::time::Instant;
@@ -44,14 +44,41 @@ impl fmt::Display for RecoverFault {
 type Outcome = Result<(), &'static str>;
 
 impl Engine {
-    /// Takes in the next record of the log, before anything else has happened. [`Engine::recovered`] follows the last one.
+    /// Takes in the next record of a log without a checkpoint: [`Engine::recover_at`] for one that stands behind all of them.
+    ///
+    /// # Errors
+    /// See [`Engine::recover_at`].
+    ///
+    /// # Panics
+    /// See [`Engine::recover_at`].
+    pub fn recover(&mut self, kind: u8, body: &[u8]) -> Result<(), RecoverFault> {
+        self.recover_at(u64::MAX, kind, body)
+    }
+
+    /// Takes in the next record of the log, which stands at this position, before anything else has happened. The objects of a
+    /// checkpoint come first. [`Engine::recovered`] follows the last record. What a record says of an object that is newer is skipped.
     ///
     /// # Errors
     /// If the record contradicts what was read before, or no writer wrote it. The engine is not to be used then.
     ///
     /// # Panics
     /// Without [`crate::Limits::journal_start`], or if the engine's own tables contradict each other.
-    pub fn recover(&mut self, kind: u8, body: &[u8]) -> Result<(), RecoverFault> {
+    pub fn recover_at(&mut self, position: u64, kind: u8, body: &[u8]) -> Result<(), RecoverFault> {
+        self.recover_from(Source::Log(position), kind, body)
+    }
+
+    /// Takes in the next record of a checkpoint, of a slice with this `as_of`.
+    ///
+    /// # Errors
+    /// See [`Engine::recover_at`].
+    ///
+    /// # Panics
+    /// See [`Engine::recover_at`].
+    pub fn recover_object(&mut self, as_of: u64, kind: u8, body: &[u8]) -> Result<(), RecoverFault> {
+        self.recover_from(Source::Checkpoint(as_of), kind, body)
+    }
+
+    fn recover_from(&mut self, source: Source, kind: u8, body: &[u8]) -> Result<(), RecoverFault> {
         assert!(self.recorder.is_some());
         let fault = |reason| RecoverFault { kind, reason };
         let body = Body::decode(kind, body).map_err(|Malformed| fault("is not what this version reads"))?;
@@ -59,13 +86,14 @@ impl Engine {
         let (rooms, mut turn) = self.turn(Instant::default(), &mut actions);
         // It is in the log already.
         turn.set_recorder(None);
-        rooms.recover(&mut turn, &body).map_err(fault)
+        rooms.recover(&mut turn, source, &body).map_err(fault)
     }
 }
 
 impl Rooms {
-    fn recover(&mut self, turn: &mut Turn<'_>, body: &Body<'_>) -> Outcome {
+    fn recover(&mut self, turn: &mut Turn<'_>, source: Source, body: &Body<'_>) -> Outcome {
         let mut recovering = self.recovering.take().unwrap_or_default();
+        recovering.set_source(source);
         let outcome = self.recover_record(turn, &mut recovering, body);
         self.recovering = Some(recovering);
         outcome
@@ -85,9 +113,21 @@ impl Rooms {
             }
             Body::Settled { session, delivery } => self.settle_recovered(recovering, (session, delivery)),
             Body::Received { session, delivery } => {
+                let is_object = recovering.reads_checkpoint();
                 let session = recovering.session_mut(session);
-                if let Some(message) = session.and_then(|session| session.left_mut().receive(delivery)) {
+                let received = session.and_then(|session| session.left_mut().receive(delivery, is_object));
+                if let Some(message) = received {
                     self.delivery.messages.release(message);
+                }
+            }
+            Body::Accepted { session, packet_id } => {
+                if let Some(session) = recovering.session_mut(session) {
+                    session.left_mut().record_received(packet_id);
+                }
+            }
+            Body::Numbered { session, next_delivery } => {
+                if let Some(session) = recovering.session_mut(session) {
+                    session.left_mut().number_from(next_delivery);
                 }
             }
             Body::Released { session, packet_id } => {
@@ -131,15 +171,20 @@ impl Rooms {
         let number = NonZeroU64::new(number).ok_or("has a session without a number")?;
         let sessions = &mut self.delivery.sessions;
         let known = sessions.find(client_id);
-        let id = match recovering.id_of(number.get()) {
-            Some(id) if known == Some(id) => id,
-            None if known.is_none() => {
+        let id = match (recovering.any_id_of(number.get()), known) {
+            (Some(id), Some(known)) if known == id => id,
+            (None, None) => {
                 let id = sessions.create(client_id);
                 recovering.insert_session(number, id);
                 id
             }
-            Some(_) | None => return Err("has the client identifier of another session"),
+            // A newer one has its client identifier: it has ended since.
+            (None, Some(known)) if recovering.is_newer(known) => return Ok(()),
+            (Some(_), _) | (None, Some(_)) => return Err("has the client identifier of another session"),
         };
+        if recovering.id_of(number.get()).is_none() {
+            return Ok(());
+        }
         if let Some(session) = recovering.session_mut(number.get()) {
             session.attach(will);
         }
@@ -303,8 +348,12 @@ impl Rooms {
         let ((publisher, user), (shard, sequence)) = (stored.author(), stored.origin());
         let message = fan_out.message();
         let newest = self.retained.store().get(message.topic).map(RetainedEntry::sequence);
-        if !message.retain || newest.is_some_and(|newest| newest >= self.delivery.publish_sequence()) {
-            return Err("is retained before an older one");
+        if !message.retain {
+            return Err("is retained without the flag for it");
+        }
+        if newest.is_some_and(|newest| newest >= self.delivery.publish_sequence()) {
+            // A checkpoint has a newer one.
+            return Ok(());
         }
         let user = self.delivery.sessions.users_mut().hold_named(UserName::new(user));
         let origin = Origin { shard, sequence };

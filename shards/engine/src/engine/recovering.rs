@@ -14,10 +14,27 @@ use crate::session::will::Will;
 /// A delivery: the number of its session, and its place in the sequence of that.
 pub(super) type Delivered = (u64, u64);
 
+/// The origin of a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// The log, with the position of the record.
+    Log(u64),
+    /// A slice of a checkpoint, with its `as_of`.
+    Checkpoint(u64),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Log(0)
+    }
+}
+
 /// A session whose log is read.
 #[derive(Debug)]
 pub(super) struct RecoveringSession {
     id: SessionId,
+    /// Records before this position have had their effect on it.
+    as_of: u64,
     /// When it lost its connection; `None` while it has one.
     detached_at: Option<Instant>,
     /// The number of its will; 0 for none.
@@ -96,25 +113,56 @@ pub(super) struct Recovering {
     /// Wills that were not published, each with its user.
     wills: BTreeMap<u64, (Box<str>, Box<Will>)>,
     open: Option<OpenMessage>,
+    source: Source,
 }
 
 impl Recovering {
+    /// The next record is from here.
+    pub(super) fn set_source(&mut self, source: Source) {
+        self.source = source;
+    }
+
+    pub(super) fn reads_checkpoint(&self) -> bool {
+        matches!(self.source, Source::Checkpoint(_))
+    }
+
+    fn position(&self) -> u64 {
+        match self.source {
+            Source::Log(position) | Source::Checkpoint(position) => position,
+        }
+    }
+
+    /// The session that a record names, if it is known and not newer than the record.
     pub(super) fn session_mut(&mut self, number: u64) -> Option<&mut RecoveringSession> {
-        self.sessions.get_mut(&number)
+        let position = self.position();
+        self.sessions.get_mut(&number).filter(|session| session.as_of <= position)
+    }
+
+    /// The session that a record names, if it is known and not newer than the record.
+    pub(super) fn id_of(&self, number: u64) -> Option<SessionId> {
+        let session = self.sessions.get(&number).filter(|session| session.as_of <= self.position());
+        session.map(RecoveringSession::id)
     }
 
     /// The session with this number, if it is known.
-    pub(super) fn id_of(&self, number: u64) -> Option<SessionId> {
+    pub(super) fn any_id_of(&self, number: u64) -> Option<SessionId> {
         self.sessions.get(&number).map(RecoveringSession::id)
+    }
+
+    /// Whether a session is newer than the record that is read.
+    pub(super) fn is_newer(&self, id: SessionId) -> bool {
+        self.sessions.values().any(|session| session.id == id && session.as_of > self.position())
     }
 
     pub(super) fn insert_session(&mut self, number: NonZeroU64, id: SessionId) -> &mut RecoveringSession {
         let left = RecoveredDeliveries::new(number);
-        let session = RecoveringSession { id, detached_at: None, will: 0, left };
+        let as_of = if let Source::Checkpoint(as_of) = self.source { as_of } else { 0 };
+        let session = RecoveringSession { id, as_of, detached_at: None, will: 0, left };
         self.sessions.entry(number.get()).or_insert(session)
     }
 
     pub(super) fn remove_session(&mut self, number: u64) -> Option<RecoveringSession> {
+        self.id_of(number)?;
         self.sessions.remove(&number)
     }
 
@@ -125,7 +173,9 @@ impl Recovering {
 
     /// These deliveries of a session go back to the groups by which they came.
     pub(super) fn owe(&mut self, number: u64, deliveries: Numbers<'_>) {
-        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let position = self.position();
+        let session = self.sessions.get_mut(&number).filter(|session| session.as_of <= position);
+        let Some(session) = session else { return };
         for delivery in deliveries.iter() {
             let left = session.left.take(delivery);
             let owed = left.and_then(|(message, group)| message.zip(group));
@@ -140,7 +190,7 @@ impl Recovering {
 
     /// A delivery has ended, as one of a session or as one that a group got back. Returns its message, which the caller holds then.
     pub(super) fn settle(&mut self, of: Delivered) -> Option<MessageKey> {
-        let session = self.sessions.get_mut(&of.0);
+        let session = self.session_mut(of.0);
         let left = session.and_then(|session| session.left.take(of.1));
         left.and_then(|(message, _)| message).or_else(|| self.owed.remove(&of).map(|(message, _)| message))
     }

@@ -25,6 +25,8 @@ pub(crate) mod kind {
     pub(crate) const EXPIRED: u8 = 11;
     pub(crate) const LOOKED_UP: u8 = 15;
     pub(crate) const WILL_ENDED: u8 = 16;
+    pub(crate) const ACCEPTED: u8 = 17;
+    pub(crate) const NUMBERED: u8 = 18;
 }
 
 /// How far the retained messages of a subscription were delivered.
@@ -82,6 +84,16 @@ pub(crate) enum Body<'a> {
         expiry_interval_s: u32,
         /// The number of its will; 0 for none.
         will: u64,
+    },
+    /// The number of the next delivery of a session: an object of a checkpoint, behind its deliveries.
+    Numbered {
+        session: u64,
+        next_delivery: u64,
+    },
+    /// A QoS 2 message of the client came and is not released: an object of a checkpoint. In the log MESSAGE says so.
+    Accepted {
+        session: u64,
+        packet_id: u16,
     },
     /// A session has ended. These deliveries are owed to the groups by which they came.
     Ended {
@@ -145,6 +157,12 @@ impl<'a> Body<'a> {
             Self::Released { session, packet_id } => {
                 numbers(out, [session, packet_id.into()], kind::RELEASED)
             }
+            Self::Accepted { session, packet_id } => {
+                numbers(out, [session, packet_id.into()], kind::ACCEPTED)
+            }
+            Self::Numbered { session, next_delivery } => {
+                numbers(out, [session, next_delivery], kind::NUMBERED)
+            }
             Self::Session { number, client_id, user, expiry_interval_s, will } => {
                 numbers(out, [number, expiry_interval_s.into(), will], kind::SESSION);
                 texts(out, [client_id, user], kind::SESSION)
@@ -204,6 +222,8 @@ impl<'a> Body<'a> {
             kind::SETTLED => Self::Settled { session: fields.number()?, delivery: fields.number()? },
             kind::RECEIVED => Self::Received { session: fields.number()?, delivery: fields.number()? },
             kind::RELEASED => Self::Released { session: fields.number()?, packet_id: fields.small()? },
+            kind::ACCEPTED => Self::Accepted { session: fields.number()?, packet_id: fields.small()? },
+            kind::NUMBERED => Self::Numbered { session: fields.number()?, next_delivery: fields.number()? },
             kind::SESSION => {
                 let (number, expiry_interval_s, will) = (fields.number()?, fields.small()?, fields.number()?);
                 let (client_id, user) = (fields.text()?, fields.text()?);

@@ -316,6 +316,48 @@ impl Gathered {
     }
 }
 
+/// Records of a checkpoint, which describe objects as they are.
+#[derive(Debug)]
+pub(crate) struct Objects<'a> {
+    out: &'a mut Vec<u8>,
+    /// Kept for its allocation.
+    body: Vec<u8>,
+}
+
+impl<'a> Objects<'a> {
+    /// Appends them to `out`.
+    pub(crate) const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, body: Vec::new() }
+    }
+
+    pub(crate) fn write(&mut self, record: &Body<'_>) {
+        self.body.clear();
+        let kind = record.encode(&mut self.body);
+        journal::encode_record(self.out, kind, &self.body);
+    }
+
+    /// A message with one delivery.
+    pub(crate) fn write_delivery(&mut self, delivery: &DeliveryBody<'_>, content: Content<'_>) {
+        let mut deliveries = Vec::new();
+        delivery.encode(&mut deliveries);
+        self.write(&Body::Message {
+            number: 0,
+            sender: None,
+            ends: None,
+            will: None,
+            stored: None,
+            deliveries: DeliveryList::of(&deliveries),
+            content: Some(content),
+            goes_on: false,
+        });
+    }
+
+    /// Bytes that were written so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.out.len()
+    }
+}
+
 /// The number below all that a start gives out.
 pub(crate) fn first_number(start: NonZeroU32) -> u64 {
     u64::from(start.get()) << COUNTER_BITS

@@ -45,6 +45,8 @@ fn each(mut visit: impl FnMut(Body<'_>)) {
     visit(Body::Settled { session, delivery: 0 });
     visit(Body::Received { session, delivery: u64::MAX });
     visit(Body::Released { session, packet_id: u16::MAX });
+    visit(Body::Accepted { session, packet_id: 1 });
+    visit(Body::Numbered { session, next_delivery: 77 });
     for (client_id, user, expiry_interval_s, will) in [("c", "", 0, u64::MAX), ("", "u", u32::MAX, 0)] {
         visit(Body::Session { number: session, client_id, user, expiry_interval_s, will });
     }
@@ -95,7 +97,26 @@ fn a_body_of_every_kind_is_read_as_it_was_written() {
     });
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, kind::LOOKED_UP, kind::WILL_ENDED]);
+    assert_eq!(
+        kinds,
+        [
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+            9,
+            10,
+            11,
+            kind::LOOKED_UP,
+            kind::WILL_ENDED,
+            kind::ACCEPTED,
+            kind::NUMBERED
+        ]
+    );
 }
 
 #[test]
@@ -132,7 +153,7 @@ fn a_body_that_was_cut_or_changed_is_an_error_or_another_body_and_never_a_panic(
             let _any = Body::decode(other, &bytes);
         }
     });
-    for kind in [0, 12, 13, 14, 17, u8::MAX] {
+    for kind in [0, 12, 13, 14, 19, u8::MAX] {
         assert!(Body::decode(kind, &[]).is_err(), "{kind}");
     }
 }

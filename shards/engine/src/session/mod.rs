@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 mod acks;
+mod checkpoint;
 mod end;
 mod enqueue;
 pub(crate) mod grant;

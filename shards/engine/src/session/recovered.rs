@@ -91,10 +91,22 @@ impl RecoveredDeliveries {
         Some((left.message, left.group))
     }
 
-    /// PUBREC came for a delivery. Returns its message, which the caller holds then.
-    pub(crate) fn receive(&mut self, delivery: u64) -> Option<MessageKey> {
+    /// PUBREC came for a delivery. Returns its message, which the caller holds then. An object of a checkpoint is the delivery itself.
+    pub(crate) fn receive(&mut self, delivery: u64, is_object: bool) -> Option<MessageKey> {
+        if is_object && delivery >= self.next_delivery && delivery < u64::MAX {
+            self.next_delivery = delivery + 1;
+            let identifiers = Identifiers::None;
+            let grant = Grant { qos: QoS::ExactlyOnce, retain: false, group: None, identifiers };
+            self.deliveries.push_back(RecoveredDelivery { delivery, message: None, grant, group: None });
+            return None;
+        }
         let at = self.find(delivery)?;
         self.deliveries.get_mut(at)?.message.take()
+    }
+
+    /// Its next delivery has this number at least.
+    pub(crate) fn number_from(&mut self, next_delivery: u64) {
+        self.next_delivery = self.next_delivery.max(next_delivery);
     }
 
     /// A QoS 2 message of the client came.

@@ -332,6 +332,13 @@ impl Replays {
         }
     }
 
+    /// The state of the replay of a filter: the publish since which it is owed; the first shard that it reads, and the one that it
+    /// reads now; and where.
+    pub(super) fn progress(&self, filter: &str) -> Option<(u64, (u16, u16), &Cursor)> {
+        let replay = self.waiting.get(filter)?;
+        Some((replay.since.publish, (replay.shards.first, replay.target), &replay.cursor))
+    }
+
     /// The live messages before this start of the process are not known: each that was retained after a subscription counts as sent.
     pub(crate) fn forget_live(&mut self) {
         self.has_overflowed = true;

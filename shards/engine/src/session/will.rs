@@ -73,9 +73,20 @@ impl Will {
         let Some(recorder) = turn.recorder() else { return };
         assert!(self.number == 0);
         self.number = recorder.next_number().get();
-        let (number, content) = (self.number, self.message.view().content());
+        if let (Some(body), Some(recorder)) = (self.body(user), turn.recorder()) {
+            recorder.write(&body);
+        }
+    }
+
+    /// Its record, as a will of this user; `None` if the log does not have it.
+    pub(super) fn body<'a>(&'a self, user: &'a str) -> Option<Body<'a>> {
+        let (number, content) = (self.number()?, self.message.view().content());
         let (delay_interval_s, expiry_interval_s) = (self.delay_interval_s, self.expiry_interval_s);
-        recorder.write(&Body::Will { number, user, delay_interval_s, expiry_interval_s, content });
+        Some(Body::Will { number, user, delay_interval_s, expiry_interval_s, content })
+    }
+
+    pub(super) fn delay_interval_s(&self) -> u32 {
+        self.delay_interval_s
     }
 
     /// Gives it up: it will not be published.

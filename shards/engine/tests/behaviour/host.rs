@@ -537,6 +537,8 @@ impl Shard {
         let Some(records) = self.engine.records() else { return false };
         let (batch, is_awaited) = (records.batch, records.is_awaited);
         self.log.append(records.bytes, batch);
+        let now = Instant::from_ms(self.now_ms);
+        self.log.take_slice(&self.engine, now);
         if self.durable_at_once && self.persisting.is_empty() {
             self.step(Event::durable(batch));
         } else if is_awaited {
@@ -545,10 +547,11 @@ impl Shard {
         true
     }
 
-    /// Recovers this shard from its log, at the same moment, in the next start.
-    pub(crate) fn recover(&mut self, records: &[(u8, Vec<u8>)]) {
-        for (kind, body) in records {
-            self.engine.recover(*kind, body).unwrap_or_else(|fault| panic!("{fault}"));
+    /// Recovers this shard from its log, from this record on, at the same moment, in the next start.
+    pub(crate) fn recover(&mut self, from: u64, records: &[(u8, Vec<u8>)]) {
+        for (position, (kind, body)) in (0..).zip(records).filter(|(position, _)| *position >= from) {
+            let taken = self.engine.recover_at(position, *kind, body);
+            taken.unwrap_or_else(|fault| panic!("{fault}"));
         }
         let now = self.now();
         self.engine.recovered(now, &mut self.actions);

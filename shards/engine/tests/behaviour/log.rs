@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use engine::{Batch, Limits, SessionRecord};
+use engine::{Batch, CheckpointCursor, Engine, Instant, Limits, SessionRecord};
 use wire::AckKind;
 
 use crate::client::{Client, Got, Hello, plain};
@@ -11,6 +11,11 @@ use crate::host::Shard;
 
 /// Messages that one client is sent at most when its session is compared.
 const MESSAGES_MAX: usize = 100_000;
+
+/// Every so many batches a slice is taken, where all behaviours are run with a log.
+const LOGGED_BATCHES_PER_SLICE: usize = 4;
+/// Prefixes of a log that are recovered.
+const PREFIXES: usize = 8;
 
 /// Everything that a shard recorded.
 #[derive(Debug)]
@@ -21,6 +26,21 @@ pub(crate) struct Log {
     /// The ends of what was appended at once, each with its batch.
     ends: Vec<(usize, Batch)>,
     synced: Batch,
+    /// Records so far. A position in this log is a number of records.
+    record_count: u64,
+    /// The checkpoint that is written.
+    making: Checkpoint,
+    /// Where it goes on.
+    cursor: CheckpointCursor,
+    /// The last one that is whole.
+    whole: Option<Checkpoint>,
+}
+
+/// A checkpoint: the number of records before it, and slices with theirs.
+#[derive(Clone, Debug, Default)]
+struct Checkpoint {
+    begun: u64,
+    slices: Vec<(u64, Vec<u8>)>,
 }
 
 /// A message as its subscriber has it: identifier, QoS, topic, payload.
@@ -28,12 +48,42 @@ type Delivery = (u16, u8, String, Vec<u8>);
 
 impl Log {
     pub(crate) fn new(limits: &Limits, seed: u64) -> Self {
-        Self { limits: limits.clone(), seed, bytes: Vec::new(), ends: Vec::new(), synced: Batch(0) }
+        Self {
+            limits: limits.clone(),
+            seed,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            synced: Batch(0),
+            record_count: 0,
+            making: Checkpoint::default(),
+            cursor: CheckpointCursor::default(),
+            whole: None,
+        }
     }
 
     pub(crate) fn append(&mut self, records: &[u8], batch: Batch) {
         self.bytes.extend_from_slice(records);
         self.ends.push((self.bytes.len(), batch));
+        self.record_count += parse(records).len() as u64;
+    }
+
+    /// Takes the next slice of a checkpoint, as small as can be. One after the other is written.
+    pub(crate) fn take_slice(&mut self, engine: &Engine, now: Instant) {
+        let is_turn = !crate::LOGGED || self.ends.len().is_multiple_of(LOGGED_BATCHES_PER_SLICE);
+        if !is_turn || !engine.may_checkpoint() {
+            return;
+        }
+        if self.making.slices.is_empty() {
+            self.making.begun = self.record_count;
+        }
+        let mut slice = Vec::new();
+        let next = engine.checkpoint(now, core::mem::take(&mut self.cursor), 1, &mut slice);
+        self.making.slices.push((self.record_count, slice));
+        if let Some(cursor) = next {
+            self.cursor = cursor;
+        } else {
+            self.whole = Some(core::mem::take(&mut self.making));
+        }
     }
 
     /// The disk has everything up to this batch.
@@ -54,23 +104,7 @@ impl Log {
     /// The records of the first so many batches.
     pub(crate) fn records(&self, batch_count: usize) -> Vec<(u8, Vec<u8>)> {
         let end = batch_count.checked_sub(1).map_or(0, |last| self.ends[last].0);
-        let mut rest = &self.bytes[..end];
-        let mut records = Vec::new();
-        while !rest.is_empty() {
-            let (mut length, mut shift) = (0_usize, 0);
-            loop {
-                let byte = rest[0];
-                rest = &rest[1..];
-                length |= usize::from(byte & 0x7f) << shift;
-                shift += 7;
-                if byte < 0x80 {
-                    break;
-                }
-            }
-            records.push((rest[0], rest[1..length].to_vec()));
-            rest = &rest[length..];
-        }
-        records
+        parse(&self.bytes[..end])
     }
 
     /// A shard in the next start of the process, recovered from the first so many batches at a moment.
@@ -80,7 +114,20 @@ impl Log {
         let mut shard = Shard::new(limits, self.seed);
         shard.pass_ms(at_ms - shard.now().as_ms());
         let mut records = self.records(batch_count);
-        shard.recover(&records);
+        // A checkpoint counts once the log is durable up to its last slice.
+        let has_all =
+            |whole: &&Checkpoint| whole.slices.last().is_none_or(|&(as_of, _)| as_of <= records.len() as u64);
+        let mut from = 0;
+        if let Some(whole) = self.whole.as_ref().filter(has_all) {
+            from = whole.begun;
+            for (as_of, slice) in &whole.slices {
+                for (kind, body) in parse(slice) {
+                    let taken = shard.engine.recover_object(*as_of, kind, &body);
+                    taken.unwrap_or_else(|fault| panic!("{fault}"));
+                }
+            }
+        }
+        shard.recover(from, &records);
         // Its own records belong to the same log.
         records.extend(shard.log.records(shard.log.batch_count()));
         shard.log.replace(&records);
@@ -100,7 +147,30 @@ impl Log {
             self.bytes.extend_from_slice(body);
         }
         self.ends = vec![(self.bytes.len(), Batch(0))];
+        self.record_count = records.len() as u64;
+        // It begins anew in this start.
+        (self.making, self.cursor, self.whole) = (Checkpoint::default(), CheckpointCursor::default(), None);
     }
+}
+
+/// The records of a piece of a log.
+fn parse(mut rest: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let (mut length, mut shift) = (0_usize, 0);
+        loop {
+            let byte = rest[0];
+            rest = &rest[1..];
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        records.push((rest[0], rest[1..length].to_vec()));
+        rest = &rest[length..];
+    }
+    records
 }
 
 impl Shard {
@@ -114,7 +184,8 @@ impl Shard {
         self.settle();
         let at_ms = self.now().as_ms();
         let count = self.log.batch_count();
-        for prefix in (0..count).step_by(count / 20 + 1) {
+        assert_eq!(self.log.synced_count(), count);
+        for prefix in (0..count).step_by(count / PREFIXES + 1) {
             let shard = self.log.recovered(prefix, at_ms);
             drop(shard.engine.audit());
         }
