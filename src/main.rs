@@ -190,14 +190,19 @@ fn serve(
     });
 
     drop(commands);
-    info!("stopping: disconnecting clients after their messages in flight");
-    systemd::stopping();
+    announce_stop();
     let totals = shards.stop(STOP_DEADLINE);
     leave(&config, &bans);
     let written = writer.finish();
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
     written
+}
+
+/// Tells the log and the service manager that the broker stops.
+fn announce_stop() {
+    info!("stopping: disconnecting clients after their messages in flight");
+    systemd::stopping();
 }
 
 /// Leaves no socket behind, and the bans for the next start.
