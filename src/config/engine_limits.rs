@@ -1,10 +1,11 @@
 //! The configuration as limits for the engine of one shard. Limits of the process are divided by the number of shards
 //! and rounded up, so that no shard has a limit of zero that was not configured.
 
-use engine::{ClientIdSource, Limits, ListenerLimits};
+use engine::{ClientIdSource, Limits, ListenerLimits, Rates};
 use wire::QoS;
 
 use super::auth::JwtFrom;
+use super::limits::OnRate;
 use super::listener::{ClientIdFrom, ClientIdMismatch};
 use super::rules::{DeniedPublish, DeniedSubscribe};
 use super::{Config, ListenerConfig};
@@ -15,6 +16,7 @@ impl Config {
     fn listener_limits(&self) -> Vec<ListenerLimits> {
         let limits = |listener: &ListenerConfig| ListenerLimits {
             judged: !listener.methods().is_empty() || !listener.allows_anonymous(),
+            rates: self.rates(listener),
             packet_bytes_max: listener.packet_bytes_max,
             maximum_qos: listener.maximum_qos.map(qos),
             client_id_source: match listener.tls.as_ref().map(|tls| tls.client_id_from) {
@@ -30,6 +32,20 @@ impl Config {
         let listeners: Vec<_> = self.listeners.iter().map(limits).collect();
         let differs = listeners.iter().any(|limits| *limits != ListenerLimits::default());
         if differs { listeners } else { Vec::new() }
+    }
+
+    /// The rates at which clients of a listener may publish, if they are limited.
+    fn rates(&self, listener: &ListenerConfig) -> Option<Rates> {
+        let rates = Rates {
+            messages: listener.publish_rate.unwrap_or(self.publish_rate),
+            bytes: listener.publish_bytes_rate.unwrap_or(self.publish_bytes_rate),
+            burst_s: listener.burst_s.unwrap_or(self.burst_s),
+            on_rate: match listener.on_rate.unwrap_or(self.on_rate) {
+                OnRate::Pause => engine::OnRate::Pause,
+                OnRate::Disconnect => engine::OnRate::Disconnect,
+            },
+        };
+        (rates.messages > 0 || rates.bytes > 0).then_some(rates)
     }
 
     /// Limits for the engine of one shard. Limits of the process are divided among `shard_count` shards.
@@ -122,6 +138,30 @@ mod tests {
         assert_eq!(judged(Anonymous::Auto, None), [false; 0]);
         assert_eq!(judged(Anonymous::Refused, None), [true]);
         assert_eq!(judged(Anonymous::Allowed, Some(vec![AuthMethod::Password])), [true]);
+    }
+
+    #[test]
+    fn a_listener_has_the_rates_of_the_broker_unless_it_has_its_own() {
+        let rates = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            let listeners = config.engine_limits(1).listeners;
+            listeners.first().and_then(|listener| listener.rates)
+        };
+        assert_eq!(rates(|_| {}), None);
+        let expected = Rates { messages: 7, bytes: 0, burst_s: 2, on_rate: engine::OnRate::Pause };
+        assert_eq!(rates(|config| config.publish_rate = 7), Some(expected));
+        let own = rates(|config| {
+            config.publish_rate = 7;
+            let listener = &mut config.listeners[0];
+            listener.publish_rate = Some(0);
+            listener.publish_bytes_rate = Some(9);
+            listener.burst_s = Some(3);
+            listener.on_rate = Some(OnRate::Disconnect);
+        });
+        let expected = Rates { messages: 0, bytes: 9, burst_s: 3, on_rate: engine::OnRate::Disconnect };
+        assert_eq!(own, Some(expected));
+        assert_eq!(rates(|config| config.listeners[0].publish_bytes_rate = Some(0)), None);
     }
 
     #[test]

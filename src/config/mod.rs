@@ -36,7 +36,7 @@ pub(crate) use error::{ConfigError, Origin};
 pub(crate) use list::{CertificateFiles, FileMode};
 pub(crate) use listener::{ListenAt, ListenerConfig, ProxyProtocol};
 pub(crate) use settings::{Config, SETTINGS, Setting};
-pub(crate) use value::{Ceiling, ConnectionLines, Io, LogFormat, LogLevel};
+pub(crate) use value::{Ceiling, ConnectionLines, Durability, Io, LogFormat, LogLevel};
 
 use crate::process::available_memory::{self, Available};
 pub(crate) use document::default_file;

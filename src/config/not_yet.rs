@@ -3,17 +3,7 @@
 /// Keys and tables by their path, each with the reason as the end of a sentence.
 const NOT_YET: &[(&str, &str)] = &[
     ("listener.durability", "durability needs a journal, which this version does not have"),
-    ("listener.publish_rate", THIS_VERSION),
-    ("listener.publish_bytes_rate", THIS_VERSION),
-    ("listener.burst_s", THIS_VERSION),
-    ("listener.on_rate", THIS_VERSION),
     ("bans", THIS_VERSION),
-    ("publish_rate", THIS_VERSION),
-    ("publish_bytes_rate", THIS_VERSION),
-    ("burst_s", THIS_VERSION),
-    ("on_rate", THIS_VERSION),
-    ("connections_per_address_max", THIS_VERSION),
-    ("connects_per_address_rate", THIS_VERSION),
 ];
 
 const THIS_VERSION: &str = "it is not in this version yet";

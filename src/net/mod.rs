@@ -2,6 +2,7 @@
 //! failed accept. Then the layers of a connection: PROXY, TLS and WebSocket.
 
 pub(crate) mod accept_backoff;
+pub(crate) mod addresses;
 pub(crate) mod interface;
 pub(crate) mod layers;
 pub(crate) mod listen;

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use engine::{Cause, CauseGroup, Limits};
+use engine::{Cause, CauseGroup, Limits, Refused};
 use tracing::field::display;
 use tracing::{debug, info};
 use wire::ProtocolVersion;
@@ -196,13 +196,13 @@ impl ConnectionLog {
     }
 
     /// Logs a connection that was closed without an answer, because not even a refusal had a permit.
-    pub(crate) fn turned_away(&mut self, now_ms: u64, place: Place) {
+    pub(crate) fn turned_away(&mut self, now_ms: u64, place: Place, refused: Refused) {
         let ended = Ended {
             client_id: None,
             user: None,
             method: None,
             was_let_in: false,
-            cause: Cause::TooManyConnections,
+            cause: refused.cause(),
             taken_over_by: None,
             packets: 0,
             age_ms: 0,

@@ -11,6 +11,7 @@ use tracing_appender::non_blocking::NonBlocking;
 use crate::observe::busy::{BusyMeter, ThreadTimes};
 use crate::process::logging::STATISTICS;
 use crate::process::systemd;
+use crate::shard::gauges::JournalState;
 
 /// Declares the counters of a shard once, for the struct, its sum and its outputs.
 macro_rules! shard_totals {
@@ -96,6 +97,8 @@ shard_totals! {
     payload_bytes_sent,
     /// Publishes that were refused for lack of room.
     publishes_refused,
+    /// Pauses of clients that published faster than they may.
+    rate_pauses,
     /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
     retained_refused,
     /// Publishes to topics that clients must not publish to.
@@ -108,6 +111,8 @@ shard_totals! {
     wills_forbidden,
     /// Messages that a session subscribes to and may not read.
     reads_denied,
+    /// Retained messages that matched a subscription, and that their source may not publish any more.
+    retained_unread,
     /// Nodes of the topic tree that publishes visited.
     topic_nodes_visited,
     /// Publishes that visited at least 512 of them.
@@ -146,8 +151,14 @@ pub(crate) struct Totals {
     pub(crate) pending_at_end: u64,
     /// Connections above that number that were closed without an answer, because even those that are told so were too many.
     pub(crate) connections_unanswered: u64,
+    /// The same, of connections that a limit by address refused.
+    pub(crate) addresses_unanswered: u64,
+    /// The same, of connections from addresses that are banned.
+    pub(crate) banned_unanswered: u64,
     /// Bytes that may be held, as configured; 0: no ceiling.
     pub(crate) memory_bytes_max: u64,
+    /// The worst state of a shard's log.
+    pub(crate) journal: JournalState,
     /// All other counters.
     pub(crate) shards: ShardTotals,
 }
@@ -260,6 +271,13 @@ impl Report {
             kinds = shards.memory_kinds(),
             "memory"
         );
+        if totals.journal >= JournalState::Degraded {
+            let state = totals.journal.name();
+            warn!(
+                state,
+                "the journal is not well, so messages that have to survive may not be acknowledged; an earlier line says more"
+            );
+        }
     }
 
     /// Logs a warning the first time that a client was let in with a user name or password.
@@ -276,7 +294,8 @@ impl Report {
     /// Logs the number of messages that the end of the process takes along.
     pub(crate) fn warn_of_lost_messages(totals: &Totals) {
         let (queued, retained) = (totals.pending_at_end, totals.shards.retained_messages);
-        if queued > 0 || retained > 0 {
+        let is_kept = totals.journal != JournalState::None;
+        if !is_kept && (queued > 0 || retained > 0) {
             warn!(queued, retained, "messages end with the process, because they are kept in memory only");
         }
     }
@@ -334,7 +353,10 @@ mod tests {
             connections_max: 10_000,
             pending_at_end: 0,
             connections_unanswered: 0,
+            addresses_unanswered: 0,
+            banned_unanswered: 0,
             memory_bytes_max: 0,
+            journal: JournalState::None,
             shards: ShardTotals {
                 messages_received: 45_678,
                 messages_sent: 123_456,

@@ -11,6 +11,7 @@ use crate::observe::busy::BusyMeter;
 use crate::observe::load_average::LoadAverage;
 use crate::observe::statistics::{ShardReport, ShardTotals, Totals};
 use crate::process::clock;
+use crate::shard::gauges::JournalState;
 
 /// One message: topic and payload.
 pub(crate) type SysMessage = (String, String);
@@ -81,13 +82,22 @@ impl SysTopics {
                 format!("{} seconds", now.duration_since(self.started).as_secs()),
             ),
         ];
+        if totals.journal != JournalState::None {
+            messages.push(("$SYS/broker/journal".to_owned(), totals.journal.name().to_owned()));
+        }
         let mut add = |name: &str, number: u64| {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
         add_totals(sums, self.clients_max, &mut add);
         add_memory(totals, &mut add);
-        let too_many = sums.connections_turned_away + totals.connections_unanswered;
-        add("clients/refused/too_many_connections", too_many);
+        for (group, unanswered) in [
+            (CauseGroup::TooManyConnections, totals.connections_unanswered),
+            (CauseGroup::AddressLimit, totals.addresses_unanswered),
+            (CauseGroup::Banned, totals.banned_unanswered),
+        ] {
+            let refused = sums.refused[group.index()] + unanswered;
+            add(&format!("clients/refused/{}", group.name()), refused);
+        }
         let percents = self.busy.percents(shards);
         for (number, (ShardReport { totals, .. }, busy_percent)) in shards.iter().zip(percents).enumerate() {
             let mut prefix = String::new();
@@ -128,6 +138,11 @@ fn add_memory(totals: &Totals, add: &mut impl FnMut(&str, u64)) {
     }
 }
 
+/// Whether connections may be refused for this group of causes before an engine knows them.
+fn is_counted_beside(group: CauseGroup) -> bool {
+    matches!(group, CauseGroup::TooManyConnections | CauseGroup::AddressLimit | CauseGroup::Banned)
+}
+
 /// Adds the totals over all shards.
 fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u64)) {
     add("clients/connected", sums.attached);
@@ -157,7 +172,9 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/messages/refused/not_authorized", sums.publishes_denied);
     add("publish/messages/refused/forbidden", sums.publishes_forbidden);
     add("publish/messages/refused/will_forbidden", sums.wills_forbidden);
+    add("publish/rate_pauses", sums.rate_pauses);
     add("publish/messages/unreadable", sums.reads_denied);
+    add("retained messages/unread", sums.retained_unread);
     add("subscriptions/refused/forbidden", sums.subscriptions_forbidden);
     add("publish/nodes_visited", sums.topic_nodes_visited);
     add("publish/long_matches", sums.long_matches);
@@ -166,8 +183,8 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
         if group.may_close() {
             add(&format!("clients/closed/{}", group.name()), sums.closed[group.index()]);
         }
-        // The one exception: those without an answer are counted beside the engines.
-        if group.may_refuse() && *group != CauseGroup::TooManyConnections {
+        // Except those of which some have no answer and are counted beside the engines.
+        if group.may_refuse() && !is_counted_beside(*group) {
             add(&format!("clients/refused/{}", group.name()), sums.refused[group.index()]);
         }
     }

@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::backend::Backend;
 use crate::config::{Config, ListenerConfig};
 use crate::error::StartupError;
+use crate::net::addresses::{Addresses, Exempt};
 use crate::net::permits::ConnectionPermits;
 
 /// Descriptors of the process that are not connections: standard streams, signals, data and log files, and a reserve.
@@ -97,10 +98,11 @@ impl Budget {
     }
 
     /// The permits of the process: at most `connections_max`, and no more than are possible.
-    pub(crate) fn permits(self, connections_max: u32, listeners: &[ListenerConfig]) -> ConnectionPermits {
+    pub(crate) fn permits(self, config: &Config) -> ConnectionPermits {
         let possible = u32::try_from(self.connections_possible).unwrap_or(u32::MAX);
-        let own = listeners.iter().map(|listener| listener.connections_max);
-        ConnectionPermits::new(connections_max.min(possible), own, self.turned_away_max)
+        let own = config.listeners.iter().map(|listener| listener.connections_max);
+        let by_address = (Exempt::of(config), Addresses::of(config));
+        ConnectionPermits::new(config.max_connections.min(possible), own, self.turned_away_max, by_address)
     }
 }
 
@@ -116,6 +118,10 @@ fn reserved(config: &Config, shard_count: u16) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn most(max_connections: u32) -> Config {
+        Config { max_connections, ..Config::default() }
+    }
     use crate::config::Io;
 
     #[test]
@@ -141,10 +147,10 @@ mod tests {
         let plenty = Budget::of(100_064, 64);
         assert_eq!(plenty, Budget { connections_possible: 99_936, turned_away_max: 64 });
         assert_eq!(
-            (plenty.permits(10_000, &[]).max(), plenty.permits(1_000_000, &[]).max()),
+            (plenty.permits(&most(10_000)).max(), plenty.permits(&most(1_000_000)).max()),
             (10_000, 99_936)
         );
-        assert_eq!(Budget::of(u64::MAX, 64).permits(u32::MAX, &[]).max(), u32::MAX);
+        assert_eq!(Budget::of(u64::MAX, 64).permits(&most(u32::MAX)).max(), u32::MAX);
     }
 
     #[test]

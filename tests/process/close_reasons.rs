@@ -46,6 +46,10 @@ const CASES: &[Case] = &[
         peer.send(&Publish::new("t", 0, b"x").with(alias).encode(Version::V5));
     }),
     (0x95, "packet_bytes_max = 2000", |_, peer| peer.send(&[0x30, 0xFF, 0x7F])),
+    (0x96, "publish_rate = 1\nburst_s = 1\non_rate = \"disconnect\"", |_, peer| {
+        let publish = Publish::new("t", 0, b"x").encode(Version::V5);
+        peer.send(&[publish.clone(), publish].concat());
+    }),
     (0x97, "queue_full = \"end_session\"\nqueue_messages_max = 0\ninflight_max = 1", |_, peer| {
         peer.subscribe("t", 1);
         for id in [1, 2] {

@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod addresses;
 mod authentication;
 mod close_reasons;
 mod configuration;
@@ -21,6 +22,7 @@ mod listeners;
 mod logs;
 mod open_files;
 mod operators;
+mod rates;
 mod reason_strings;
 mod restarting;
 mod rules;

@@ -101,6 +101,8 @@ groups! {
     UnjudgedBytes => "unjudged_bytes", Broker;
     /// The queue of the session was full, and `queue_full` says that this ends it.
     QueueFull => "queue_full", Broker;
+    /// The client publishes faster than it may.
+    Rate => "rate", Broker;
     /// The client does not read.
     SlowReader => "slow_reader", Broker;
     /// Memory was short.
@@ -117,6 +119,10 @@ groups! {
     Redirect => "redirect", Broker;
     /// `max_connections` was reached.
     TooManyConnections => "too_many_connections", Broker;
+    /// A limit by address.
+    AddressLimit => "address_limit", Broker;
+    /// A ban.
+    Banned => "banned", Broker;
     /// No CONNECT in time.
     ConnectTimeout => "connect_timeout", Broker;
     /// The client identifier was not accepted.
@@ -139,6 +145,8 @@ impl CauseGroup {
             self,
             Self::Redirect
                 | Self::TooManyConnections
+                | Self::AddressLimit
+                | Self::Banned
                 | Self::ConnectTimeout
                 | Self::ConnectTooLong
                 | Self::UnjudgedBytes
@@ -159,6 +167,7 @@ impl CauseGroup {
                 | Self::KeepAlive
                 | Self::AliasesTooLong
                 | Self::QueueFull
+                | Self::Rate
                 | Self::SlowReader
         )
     }
@@ -234,6 +243,12 @@ causes! {
         "another connection has this client identifier now; give each client an identifier of its own";
     /// See [`crate::Event::Disconnect`].
     Operator => Operator, AdministrativeAction, "the operator closed the connection";
+    /// See [`crate::Event::Users`].
+    UserGone => Authentication, NotAuthorized, "the user of the client was removed";
+    /// See [`crate::Event::Users`].
+    UserRenewed => Authentication, NotAuthorized, "the user of the client has a new password; connect again with it";
+    /// See [`crate::Event::Revoked`].
+    CertificateRevoked => Authentication, AdministrativeAction, "the certificate of the client is revoked; give it another one";
     /// See [`crate::Event::Stop`].
     Stopping => Stop, ServerShuttingDown, "the broker stops";
 
@@ -303,6 +318,9 @@ causes! {
     /// See `Limits::queue_full`.
     QueueFull => QueueFull, QuotaExceeded,
         "the queue of the session is full, and the broker is set to end the session then; read faster";
+    /// See [`crate::Rates`].
+    PublishRate => Rate, MessageRateTooHigh,
+        "the client publishes faster than publish_rate or publish_bytes_rate allows; publish more slowly";
     /// See `Limits::outbox_bytes_max`.
     OutboxFull => SlowReader, QuotaExceeded, "the client does not read: too many bytes wait for it; read faster";
     /// See `Limits::memory_bytes_max`.
@@ -327,6 +345,14 @@ causes! {
     /// See [`crate::Admission::TurnAway`].
     TooManyConnections => TooManyConnections, QuotaExceeded,
         "the broker has as many connections as max_connections or the limit of open files allows; try again later or raise it";
+    /// See [`crate::Refused`].
+    AddressConnections => AddressLimit, ConnectionRateExceeded,
+        "its address has as many connections as connections_per_address_max allows; close some or raise it";
+    /// See [`crate::Refused`].
+    AddressRate => AddressLimit, ConnectionRateExceeded,
+        "its address connects more often than connects_per_address_rate allows; wait longer between two attempts";
+    /// See [`crate::Refused`], and a verdict with 0x8A.
+    Banned => Banned, Banned, "it is banned for a time; `mqtt-broker bans` shows and lifts bans";
     /// See `Limits::sessions_max`.
     TooManySessions => Limit, QuotaExceeded,
         "the broker has as many sessions as are allowed; let sessions expire sooner or raise the limit";

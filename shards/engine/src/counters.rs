@@ -105,6 +105,8 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Publishes refused before any session was matched: memory, retained store, topic depth.
     pub publishes_refused: u64,
+    /// Pauses of connections whose clients published faster than they may.
+    pub rate_pauses: u64,
     /// Connections ended for a long partial packet while memory was short.
     pub partial_packets_refused: u64,
     /// Publishes of clients to the broker's own topics, which clients may not write.
@@ -117,6 +119,8 @@ pub struct Counters {
     pub wills_forbidden: u64,
     /// Messages that matched a subscription of a session that may not read them. They are never owed, so no ledger has them.
     pub reads_denied: u64,
+    /// Retained messages that matched a subscription, and that their source may not publish any more. Each time counts.
+    pub retained_unread: u64,
     /// Publishes that matched no subscription.
     pub publishes_unmatched: u64,
     /// Nodes of the topic tree that publishes visited; none where the match cache knew the topic.

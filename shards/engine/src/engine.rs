@@ -29,6 +29,7 @@ mod snapshot;
 mod subscribe;
 mod timers;
 mod unasked;
+mod users;
 mod will;
 
 use alloc::boxed::Box;
@@ -41,7 +42,6 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::connection::Admission;
 use crate::connection::arrival::Arrival;
-use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
@@ -56,6 +56,7 @@ use crate::record::Recorder;
 use crate::retained::Retained;
 use crate::rules_in_force::RulesInForce;
 use crate::session::snapshot::SessionRecord;
+use crate::session::user_changes::UserChanges;
 use crate::shared::Shared;
 use crate::timer::Timers;
 use crate::topic::tree::Tree;
@@ -131,6 +132,7 @@ struct Rooms {
     recovering: Option<Box<Recovering>>,
     /// The slot of the session that the sweep comes to next, after a change of the rules.
     sweep_at: Option<u32>,
+    user_changes: UserChanges,
     shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
@@ -169,6 +171,7 @@ impl Engine {
             pressure: Pressure::new(&limits),
             recovering: None,
             sweep_at: None,
+            user_changes: UserChanges::default(),
             shedding: Shedding::default(),
             quiet: false,
             stopping: false,
@@ -264,10 +267,15 @@ impl Engine {
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
+            Event::TurnAway { connection, refused } => {
+                rooms.delivery.connections.turn_away(turn, connection, refused);
+            }
             Event::Disconnect { connection } => rooms.close_by_operator(turn, connection),
             Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
             Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),
             Event::Rules(_) => rooms.begin_sweep(),
+            Event::Users { gone, renewed } => rooms.change_users(turn, gone, renewed),
+            Event::Revoked { connection } => rooms.close_revoked(turn, connection),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();
@@ -291,6 +299,7 @@ impl Engine {
             && backlog.is_empty()
             && self.rooms.stop_at.is_none()
             && self.rooms.sweep_at.is_none()
+            && self.rooms.user_changes.is_empty()
             && delivery.messages.is_tidy()
             && !delivery.has_unfinished()
             && !delivery.has_durable()
@@ -349,13 +358,6 @@ impl Engine {
         }
         rooms.end_step(&mut turn);
         self.step_work = turn.work();
-    }
-
-    /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
-    /// has ended.
-    #[must_use]
-    pub fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
-        self.rooms.delivery.connections.authentication_step(id, step)
     }
 
     /// Gives up a connection whose [`crate::Action::HandOver`] was asked for, and returns the bytes of its CONNECT,

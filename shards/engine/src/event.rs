@@ -1,8 +1,11 @@
 //! Events: everything that the host feeds a step, and how much of it was taken.
 //! Invariant: an event names its connection by an identity with a generation, so a late one is counted and ignored.
 
+use alloc::boxed::Box;
+
 use crate::action::Batch;
 use crate::base::ids::ConnectionId;
+use crate::connection::Refused;
 use crate::connection::authenticate::Verdict;
 use crate::mesh::outbound::InboundItem;
 use crate::rules_in_force::SharedRules;
@@ -80,6 +83,14 @@ pub enum Event<'a> {
         /// The payload. It replaces the one published before.
         payload: &'a [u8],
     },
+    /// A connection is to be turned away after all, because its peer turned out to be another one. Without effect once its CONNECT
+    /// was read.
+    TurnAway {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        refused: Refused,
+    },
     /// The operator closes a connection: its client is sent 0x98, and its session goes on as it would without a
     /// DISCONNECT of the client.
     Disconnect {
@@ -102,6 +113,20 @@ pub enum Event<'a> {
     /// The rules about topics have changed. From now on nothing is published or delivered by those before. The host had better
     /// wait for [`crate::Engine::is_swept`] with the next ones.
     Rules(Option<&'a SharedRules>),
+    /// Users that a list recognises have changed. Clients that were let in by one ([`UserGrant::is_listed`]) are sent 0x87 and closed:
+    /// with their sessions, also those without a connection, if their user is gone. Sessions are visited in slices.
+    Users {
+        /// Users that are in no list any more.
+        gone: &'a [Box<str>],
+        /// Users with another password.
+        renewed: &'a [Box<str>],
+    },
+    /// The certificate of a client is revoked: it is sent 0x98, and its session goes on as it would without a DISCONNECT of the
+    /// client.
+    Revoked {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
     /// The host is about to stop. No more packets are taken from clients, so that every acknowledged message is on its way,

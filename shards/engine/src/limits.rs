@@ -43,6 +43,29 @@ pub enum SessionOwner {
     ClientId,
 }
 
+/// The answer to a client that publishes faster than it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnRate {
+    /// Its connection is not read until it may publish again.
+    #[default]
+    Pause,
+    /// It is closed with 0x96.
+    Disconnect,
+}
+
+/// The rates at which one client may publish. A packet that is longer than a burst may come, and is paid afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rates {
+    /// PUBLISH packets a second; 0: no limit.
+    pub messages: u32,
+    /// Bytes of PUBLISH packets a second; 0: no limit.
+    pub bytes: u32,
+    /// Seconds of these that may come at once.
+    pub burst_s: u16,
+    /// The answer to more.
+    pub on_rate: OnRate,
+}
+
 /// The origin of the client identifiers of a listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ClientIdSource {
@@ -60,6 +83,8 @@ pub enum ClientIdSource {
 pub struct ListenerLimits {
     /// Whether the host judges the CONNECT of each client that names no method of authentication.
     pub judged: bool,
+    /// The rates at which each of its clients may publish; `None`: as fast as it can.
+    pub rates: Option<Rates>,
     /// Longest packet accepted here, in bytes, if that is less than [`Limits::packet_bytes_max`].
     pub packet_bytes_max: Option<u32>,
     /// Highest QoS accepted and granted here, if that is less than [`Limits::maximum_qos`].
@@ -200,6 +225,13 @@ impl Limits {
     /// The highest QoS that a listener accepts and grants.
     pub(crate) fn maximum_qos_of(&self, listener: u16) -> QoS {
         self.of_listener(listener).maximum_qos.unwrap_or(QoS::ExactlyOnce).min(self.maximum_qos)
+    }
+}
+
+impl Limits {
+    /// The rates of the clients of a listener, if they are limited.
+    pub(crate) fn rates(&self, listener: u16) -> Option<&Rates> {
+        self.listeners.get(usize::from(listener))?.rates.as_ref()
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) enum Timer {
     Connection(ConnectionId),
     /// The time for which a client was authenticated.
     Grant(ConnectionId),
+    /// The pause of a client that published faster than it may. Cancelled before its connection closes.
+    Rate(ConnectionId),
     /// The Session Expiry Interval [MQTT-4.1.0-2].
     SessionExpiry(SessionId),
     /// The Will Delay Interval [MQTT-3.1.2-8].

@@ -212,6 +212,25 @@ impl Assembler {
         self.buffer.len() == body_bytes
     }
 
+    /// Size of the packet that is arriving, as far as the bytes before and `input` tell it; `None` if its length has not come whole,
+    /// or is malformed.
+    #[must_use]
+    pub fn packet_bytes(&self, input: &[u8]) -> Option<u32> {
+        let (mut length_bytes, mut length, rest) = match self.state {
+            State::Start => (0, 0, input.split_first()?.1),
+            State::Length { length_bytes, length, .. } => (length_bytes, length, input),
+            State::Body { remaining_length, .. } => {
+                return u32::try_from(packet_bytes(remaining_length as usize)).ok();
+            }
+        };
+        for &byte in rest {
+            if push_variable_byte(&mut length, &mut length_bytes, byte).ok()? {
+                return Some(1 + u32::from(length_bytes) + length);
+            }
+        }
+        None
+    }
+
     /// Whether no packet is incomplete.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
@@ -250,6 +269,23 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    #[test]
+    fn the_size_of_a_packet_is_known_with_its_length_however_it_was_cut() {
+        for body_bytes in [0_usize, 1, 127, 128, 20_000, 3_000_000] {
+            let mut stream = Vec::new();
+            Frame { first_byte: 0x30, body: &vec![7; body_bytes] }.write_to(&mut stream);
+            let header_bytes = stream.len() - body_bytes;
+            for cut in 0..stream.len().min(9) {
+                let mut assembler = Assembler::new();
+                let mut input = &stream[..cut];
+                assert_eq!(assembler.packet_bytes(input).is_some(), cut >= header_bytes);
+                assert!(cut == stream.len() || assembler.next(&mut input, u32::MAX) == Ok(None));
+                assert_eq!(assembler.packet_bytes(&stream[cut..]), u32::try_from(stream.len()).ok());
+            }
+        }
+        assert_eq!(Assembler::new().packet_bytes(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 1]), None);
+    }
 
     #[test]
     fn a_packet_that_is_put_back_comes_again_however_it_was_cut() {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
+use engine::Refused;
 use socket2::{SockAddr, Socket, Type};
 
 use super::connection::ThreadEvent;
@@ -72,9 +73,13 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    fn log(&mut self, listener: ListenerNumber, peer: Option<SocketAddr>) {
-        let now_ms = self.clock.now().as_ms();
-        self.log.turned_away(now_ms, Place { peer, listener });
+    fn now_ms(&self) -> u64 {
+        self.clock.now().as_ms()
+    }
+
+    fn log(&mut self, listener: ListenerNumber, peer: Option<SocketAddr>, refused: Refused) {
+        let now_ms = self.now_ms();
+        self.log.turned_away(now_ms, Place { peer, listener }, refused);
         self.log.tell_suppressed(now_ms);
     }
 }
@@ -93,13 +98,16 @@ fn run(
             Ok((stream, peer)) => {
                 error_log.succeeded();
                 let (stream, peer) = (stream.into(), peer.as_socket());
-                let Some(permit) = permits.acquire(0, number, peer) else {
-                    // Both the limit of connections and the reserve for refusals are used up.
-                    refusals.log(number, peer);
-                    continue;
+                let permit = match permits.acquire(0, number, peer, refusals.now_ms()) {
+                    Ok(permit) => permit,
+                    // The reserve for refusals is used up as well.
+                    Err(refused) => {
+                        refusals.log(number, peer, refused);
+                        continue;
+                    }
                 };
                 if inbox.send(ThreadEvent::Accepted { stream, listener: number, peer, permit }).is_err() {
-                    permits.release(permit.admission, number);
+                    permits.release(permit.admission, number, peer);
                     return;
                 }
             }

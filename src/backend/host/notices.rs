@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use engine::{Actions, Cause, ConnectionId, Notice};
+use engine::{Actions, Cause, ConnectionId, Notice, Refused};
 
 use super::{Endpoint, Host};
 use crate::net::listen::ListenerNumber;
@@ -64,8 +64,13 @@ impl<T: Endpoint> Host<T> {
     }
 
     /// A connection was closed at once, because not even a refusal had a permit.
-    pub(in crate::backend) fn turn_away(&self, listener: ListenerNumber, peer: Option<SocketAddr>) {
-        self.log.borrow_mut().turned_away(self.clock.now().as_ms(), Place { peer, listener });
+    pub(in crate::backend) fn turn_away(
+        &self,
+        listener: ListenerNumber,
+        peer: Option<SocketAddr>,
+        refused: Refused,
+    ) {
+        self.log.borrow_mut().turned_away(self.clock.now().as_ms(), Place { peer, listener }, refused);
     }
 
     /// TLS has failed with the peer of a connection.

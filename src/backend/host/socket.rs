@@ -44,6 +44,11 @@ pub(in crate::backend) trait Endpoint: Sized {
         None
     }
 
+    /// Whether a certificate of the client is revoked now.
+    fn is_revoked(&self) -> bool {
+        false
+    }
+
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
 }
@@ -56,7 +61,7 @@ const _: () = assert!(size_of::<Socket<[usize; 3]>>() == 40);
 /// **Lives on:** the shard of its connection.
 pub(in crate::backend) struct Socket<T> {
     pub(in crate::backend) id: ConnectionId,
-    pub(in crate::backend) admission: Admission,
+    pub(in crate::backend) admission: Cell<Admission>,
     /// The listener that accepted it.
     pub(in crate::backend) listener: ListenerNumber,
     pub(in crate::backend) endpoint: T,
@@ -74,7 +79,7 @@ impl<T: Endpoint> Socket<T> {
     pub(super) fn new(id: ConnectionId, endpoint: T, admission: Admission, listener: ListenerNumber) -> Self {
         Self {
             id,
-            admission,
+            admission: Cell::new(admission),
             listener,
             endpoint,
             blocked: Cell::new(false),
@@ -126,4 +131,19 @@ impl<T: Endpoint> Socket<T> {
     pub(in crate::backend) fn home(&self) -> Option<u16> {
         Some(self.home.get()).filter(|&home| home != STAYS)
     }
+}
+
+/// The side that ended a connection, by the error of a send or receive.
+pub(in crate::backend) fn lost_by(error: &io::Error) -> ClosedBy {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    if matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown) {
+        ClosedBy::Silence
+    } else {
+        ClosedBy::Reset
+    }
+}
+
+/// Whether a failed send or receive only has to be repeated.
+pub(in crate::backend) fn is_transient(refused: &io::Error) -> bool {
+    matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -55,11 +55,10 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
             _ if shard.host.stopping.get() => return,
             Ok((stream, peer)) => {
                 shard.error_log.succeeded();
-                if let Some(permit) = shard.host.permits.acquire(shard.host.number, number, peer) {
-                    shard.take(stream, number, peer, permit);
-                } else {
-                    // Both the limit of connections and the reserve for refusals are used up.
-                    shard.host.turn_away(number, peer);
+                match shard.host.acquire(number, peer) {
+                    Ok(permit) => shard.take(stream, number, peer, permit),
+                    // The reserve for refusals is used up as well.
+                    Err(refused) => shard.host.turn_away(number, peer, refused),
                 }
             }
             Err(refused) => {
@@ -69,7 +68,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
             }
         }
         shard.host.turn.yield_now().await;
-        while shard.handshakes.are_too_many() && !shard.host.stopping.get() {
+        while shard.turnstile.are_too_many() && !shard.host.stopping.get() {
             shard.host.turn.yield_now().await;
         }
     }

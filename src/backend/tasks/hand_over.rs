@@ -35,7 +35,7 @@ impl<R: Runtime> Shard<R> {
                 let transport = Transport { socket, layers: layers.map(Box::new) };
                 self.host.send_over(home, HandOver { transport, listener, bytes, permit, peer, name });
             }
-            Err(refused) => self.drop_connection(refused, permit, listener),
+            Err(refused) => self.drop_connection(refused, permit, (listener, peer)),
         }
     }
 
@@ -55,7 +55,7 @@ impl<R: Runtime> Shard<R> {
                 let hand_over = HandOver { transport, listener, bytes, permit, peer, name: None };
                 self.host.send_over(target, hand_over);
             }
-            Err(refused) => self.drop_connection(refused, permit, listener),
+            Err(refused) => self.drop_connection(refused, permit, (listener, peer)),
         }
     }
 
@@ -65,12 +65,12 @@ impl<R: Runtime> Shard<R> {
         let Transport { socket, layers } = transport;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
-            self.host.permits.release(permit.admission, listener);
+            self.host.permits.release(permit.admission, listener, peer);
             return;
         }
         let stream = match self.runtime.watch(socket) {
             Ok(stream) => stream,
-            Err(refused) => return self.drop_connection(refused, permit, listener),
+            Err(refused) => return self.drop_connection(refused, permit, (listener, peer)),
         };
         let layers =
             if bytes.is_empty() { self.layers_of(listener, peer) } else { layers.map(|layers| *layers) };
@@ -110,15 +110,20 @@ impl<R: Runtime> Shard<R> {
     /// Serves a connection from which nothing has come.
     pub(super) fn serve(self: &Rc<Self>, socket: Rc<Socket<R::Stream>>) {
         if socket.endpoint.layers().is_none() {
-            R::spawn(receive::run(Rc::clone(self), socket));
+            R::spawn(receive::run_first(Rc::clone(self), socket));
         } else {
             R::spawn(opening::run(Rc::clone(self), socket));
         }
     }
 
-    fn drop_connection(&self, refused: std::io::Error, permit: Permit, listener: ListenerNumber) {
+    fn drop_connection(
+        &self,
+        refused: std::io::Error,
+        permit: Permit,
+        (listener, peer): (ListenerNumber, Option<SocketAddr>),
+    ) {
         self.error_log.log("watch a connection", refused, "connection lost");
-        self.host.permits.release(permit.admission, listener);
+        self.host.permits.release(permit.admission, listener, peer);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Inputs as a run of one engine or a mesh: connections, packets, damage, partial sends, delays, and the passing of time.
 //! An input is decoded here; `host` carries it out and checks the result.
 
-use engine::{Admission, ClosedBy, Counters, Event, Limits, QueueFull};
+use engine::{Admission, ClosedBy, Counters, Event, Limits, ListenerLimits, OnRate, QueueFull, Rates, Refused};
 use wire::{Packet, PacketType, ProtocolVersion};
 
 use crate::choices::Choices;
@@ -36,6 +36,13 @@ pub fn check_mesh(input: &[u8]) -> Vec<Counters> {
     run(World::new(&limits, shard_count, lane_items_max), &mut choices)
 }
 
+/// Few messages a second, which clients have to wait for or are closed for.
+const RATES: [Option<Rates>; 3] = [
+    None,
+    Some(Rates { messages: 3, bytes: 0, burst_s: 1, on_rate: OnRate::Pause }),
+    Some(Rates { messages: 0, bytes: 200, burst_s: 2, on_rate: OnRate::Disconnect }),
+];
+
 fn limits(c: &mut Choices<'_>) -> Limits {
     Limits {
         packet_bytes_max: c.pick(&[64 * 1024, 256]),
@@ -60,6 +67,7 @@ fn limits(c: &mut Choices<'_>) -> Limits {
         tell_shard: c.one_in(2),
         // Few generation bits, so that identifiers repeat soon and stale ones must be recognised nevertheless.
         generation_bits: c.pick(&[2, 32]),
+        listeners: vec![ListenerLimits { rates: c.pick(&RATES), ..ListenerLimits::default() }],
         ..Limits::default()
     }
 }
@@ -188,7 +196,7 @@ fn dial(world: &mut World, c: &mut Choices<'_>) {
         return;
     }
     let version = c.pick(&VERSIONS);
-    let admission = if c.one_in(16) { Admission::TurnAway } else { Admission::Serve };
+    let admission = if c.one_in(16) { Admission::TurnAway(Refused::Full) } else { Admission::Serve };
     let line = world.open(c.index(world.shards.len()), version, admission);
     if c.one_in(16) {
         return;

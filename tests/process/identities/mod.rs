@@ -1,5 +1,6 @@
 //! Clients that prove who they are: passwords, tokens, exchanges and the operator's service, over the network.
 
+mod changes;
 mod exchanges;
 mod passwords;
 mod service;

@@ -12,7 +12,8 @@ impl Connections {
     /// Timers that connections have set, for an audit.
     pub(crate) fn timer_count(&self) -> u32 {
         let timers = self.slab.iter().map(|(_, connection)| u32::from(connection.timer.is_some()));
-        timers.sum::<u32>() + u32::try_from(self.grant_timers.count()).unwrap_or(u32::MAX)
+        let others = self.grant_timers.count() + self.meters.timer_count();
+        timers.sum::<u32>() + u32::try_from(others).unwrap_or(u32::MAX)
     }
 
     /// QoS 0 messages in each outbox, with the session they belong to: for an audit.
@@ -41,7 +42,7 @@ impl Connections {
             partial_packets += u64::from(connection.partial_packet_bytes);
             aliases.0 += connection.alias_in_bytes();
             aliases.1 += connection.alias_out_bytes();
-            starved += usize::from(connection.starved);
+            starved += usize::from(connection.barriers.is_starved());
             let (pending, interest) = self.gate.counts_of(id, connection.arrival.ordinal);
             assert!(pending == connection.pending_ack_count as usize);
             assert!(interest == connection.awaiting_interest_count as usize);
@@ -68,6 +69,7 @@ impl Connections {
         assert!(pending_acks <= self.gate.len());
         self.slab.check();
         self.check_unjudged();
+        self.check_meters();
         let known = |slot| self.id_at(slot).and_then(|id| self.get(id));
         assert!(self.grant_timers.slots().all(|slot| known(slot).is_some_and(|it| it.session().is_some())));
         let is_fresh =

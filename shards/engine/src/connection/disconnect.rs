@@ -14,7 +14,7 @@ use crate::turn::Turn;
 
 /// Every reason with which the engine closes an open connection and that DISCONNECT carries to a 5.0 client. The reasons
 /// that the host gives as [`crate::Verdict::Failed`] come on top.
-pub const CLOSE_REASONS: [ReasonCode; 20] = [
+pub const CLOSE_REASONS: [ReasonCode; 21] = [
     ReasonCode::MalformedPacket,
     ReasonCode::ProtocolError,
     ReasonCode::NotAuthorized,
@@ -25,6 +25,7 @@ pub const CLOSE_REASONS: [ReasonCode; 20] = [
     ReasonCode::ReceiveMaximumExceeded,
     ReasonCode::TopicAliasInvalid,
     ReasonCode::PacketTooLarge,
+    ReasonCode::MessageRateTooHigh,
     ReasonCode::QuotaExceeded,
     ReasonCode::AdministrativeAction,
     ReasonCode::PayloadFormatInvalid,

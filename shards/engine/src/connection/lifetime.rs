@@ -1,11 +1,20 @@
 //! The life of a connection: accepted, bound to a session, closing, removed.
 
 use super::arrival::Arrival;
-use super::{Admission, Connection, Connections, Phase};
+use super::{Admission, Connection, Connections, Phase, Refused, lower_half};
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::time::Instant;
 use crate::limits::Limits;
 use crate::timer::Timer;
 use crate::turn::Turn;
+
+impl Connection {
+    /// Whether this shard has known it only since a moment that has passed.
+    pub(crate) fn is_known_since(&self, moment: Instant, now: Instant) -> bool {
+        let passed_ms = lower_half(now).wrapping_sub(self.known_since_ms);
+        u64::from(passed_ms) < now.as_ms().saturating_sub(moment.as_ms())
+    }
+}
 
 impl Connections {
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
@@ -18,13 +27,26 @@ impl Connections {
     ) -> ConnectionId {
         match admission {
             Admission::Serve => turn.counters.connections_accepted += 1,
-            Admission::TurnAway => turn.counters.connections_refused += 1,
+            Admission::TurnAway(_) => turn.counters.connections_refused += 1,
         }
         let connection = Connection::new(turn.limits, turn.now, admission, arrival, listener);
         let id = ConnectionId::new(self.slab.insert(connection));
         let deadline = turn.now.plus_ms(u64::from(turn.limits.connect_timeout_ms));
         self.current(id).timer = Some(turn.timers.insert(deadline, Timer::Connection(id)));
         id
+    }
+
+    /// A connection whose CONNECT has not come is to be turned away after all.
+    pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId, refused: Refused) {
+        let connection = self.get_mut(id);
+        let Some(connection) = connection.filter(|it| it.phase == Phase::Fresh(Admission::Serve)) else {
+            turn.counters.stale += 1;
+            return;
+        };
+        connection.phase = Phase::Fresh(Admission::TurnAway(refused));
+        assert!(turn.counters.connections_accepted > 0);
+        turn.counters.connections_accepted -= 1;
+        turn.counters.connections_refused += 1;
     }
 
     /// Binds a connection to a session; CONNACK is due.
@@ -51,6 +73,7 @@ impl Connections {
         self.forget_unfinished(id);
         self.forget_aliases(id);
         self.forget_grant_end(turn, id);
+        self.forget_meter(turn, id);
         let connection = self.current(id);
         connection.phase = Phase::Closing;
         connection.partial_packet = None;
@@ -73,6 +96,7 @@ impl Connections {
     ) -> Option<(Option<SessionId>, u32, u32)> {
         self.get(id)?;
         self.forget_grant_end(turn, id);
+        self.forget_meter(turn, id);
         self.forget_unfinished(id);
         self.identities.forget(id);
         self.forget_aliases(id);
@@ -83,7 +107,7 @@ impl Connections {
             let was_set = turn.timers.cancel(timer);
             assert!(was_set);
         }
-        if connection.starved {
+        if connection.barriers.is_starved() {
             for waiting in [&mut self.delayed, &mut self.starved, &mut self.starved_subscribes] {
                 waiting.retain(|&other| other != id);
             }

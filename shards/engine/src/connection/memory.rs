@@ -10,7 +10,7 @@ impl Connections {
         let waiting = self.starved.capacity() + self.starved_subscribes.capacity() + self.delayed.capacity();
         let starved = heap::block(waiting * size_of::<ConnectionId>());
         let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
-        let grants = self.grant_timers.memory_bytes();
+        let grants = self.grant_timers.memory_bytes() + self.meters.memory_bytes();
         self.slab.bytes_held()
             + self.gate.memory_bytes()
             + starved

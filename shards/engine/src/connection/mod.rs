@@ -9,6 +9,7 @@ mod aliases;
 pub(crate) mod arrival;
 mod audit;
 pub(crate) mod authenticate;
+mod barriers;
 pub(crate) mod bounded_write;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
@@ -20,6 +21,8 @@ mod identify;
 mod identities;
 mod lifetime;
 mod memory;
+pub(crate) mod meter;
+mod metering;
 pub(crate) mod outbox;
 mod outbox_place;
 mod phase;
@@ -54,16 +57,18 @@ use crate::turn::Turn;
 use ack_gate::AckGate;
 use arrival::Arrival;
 use authenticate::Authentication;
+use barriers::Barriers;
 use grant_timers::GrantTimers;
 use identities::Identities;
+use meter::Meters;
 use outbox::{BufferPool, Chunk, Lend};
 use outbox_place::{OutboxPlace, SpareOutboxes};
 use topic_alias::Aliases;
 use unjudged_bytes::UnjudgedBytes;
 
 pub(crate) use disconnect::Close;
-pub use phase::Admission;
 pub(crate) use phase::Phase;
+pub use phase::{Admission, Refused};
 
 /// **Lives on:** the shard of its session. **Sees:** its peer's bytes.
 #[derive(Debug)]
@@ -82,10 +87,8 @@ pub(crate) struct Connection {
     flush_asked: bool,
     /// Bytes were left unconsumed; the host waits for `Resume`.
     paused: bool,
-    /// It waits in one of the lists of connections that are not read for lack of room in a lane or of memory.
-    starved: bool,
-    /// A packet of it is under way, and no other is taken until that one is done.
-    held: bool,
+    /// Whether its next packet is simply taken.
+    barriers: Barriers,
     /// The type of the packet that arrives.
     arriving: Option<PacketType>,
     /// Bytes of the last receive were not consumed, and the host has not offered all of them again.
@@ -150,8 +153,7 @@ impl Connection {
             version: ProtocolVersion::V3_1_1,
             flush_asked: false,
             paused: false,
-            starved: false,
-            held: false,
+            barriers: Barriers::default(),
             arriving: None,
             has_leftover: false,
             peeking: false,
@@ -262,7 +264,7 @@ impl Connection {
 
     /// Whether it may be sent retained messages: clients may take one before SUBACK, and yet it surprises some.
     pub(crate) fn may_replay(&self, limits: &Limits) -> bool {
-        let is_answered = self.awaiting_interest_count == 0 && !self.held;
+        let is_answered = self.awaiting_interest_count == 0 && !self.barriers.is_held();
         self.is_open() && is_answered && self.is_outbox_half_empty(limits)
     }
 
@@ -274,16 +276,6 @@ impl Connection {
     /// Whether its peer sent DISCONNECT and nothing is left to be sent to it.
     pub(crate) fn may_close_at_once(&self) -> bool {
         self.has_disconnected && self.outbox.bytes() == 0 && !self.outbox.is_lent()
-    }
-
-    /// There may be credit again: the host offers the bytes that were not consumed, if there are any.
-    fn resume(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
-        if self.paused {
-            self.paused = false;
-            // The silence was ours, so the client's begins only now.
-            self.received_at = now;
-            actions.push(Action::Resume(id));
-        }
     }
 
     /// Asks the host, once, to flush.
@@ -363,6 +355,7 @@ pub(crate) struct Connections {
     partial_packet_bytes: u64,
     unjudged: UnjudgedBytes,
     grant_timers: GrantTimers,
+    meters: Meters,
     identities: Identities,
     alias_in_bytes: u64,
     alias_out_bytes: u64,
@@ -392,6 +385,7 @@ impl Connections {
             partial_packet_bytes: 0,
             unjudged: UnjudgedBytes::default(),
             grant_timers: GrantTimers::default(),
+            meters: Meters::default(),
             identities: Identities::default(),
             alias_in_bytes: 0,
             alias_out_bytes: 0,

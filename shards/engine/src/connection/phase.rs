@@ -1,6 +1,7 @@
 //! How far a connection has come, and what follows from it for the packets that it may send.
 
 use crate::base::ids::SessionId;
+use crate::cause::Cause;
 
 /// Type and flags of a CONNECT.
 const CONNECT_FIRST_BYTE: u8 = 0x10;
@@ -9,8 +10,34 @@ const CONNECT_FIRST_BYTE: u8 = 0x10;
 pub enum Admission {
     /// Serve it.
     Serve,
-    /// The process is full: read its CONNECT to learn its version, tell it 0x97 and close.
-    TurnAway,
+    /// Read its CONNECT to learn its version, tell it the reason and close.
+    TurnAway(Refused),
+}
+
+/// The reason to turn a connection away before its CONNECT is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// The process is full: 0x97.
+    Full,
+    /// Its address has too many connections: 0x9F.
+    AddressConnections,
+    /// Its address connects too often: 0x9F.
+    AddressRate,
+    /// Its address is banned: 0x8A.
+    AddressBanned,
+}
+
+impl Refused {
+    /// The cause of the end of such a connection.
+    #[must_use]
+    pub const fn cause(self) -> Cause {
+        match self {
+            Self::Full => Cause::TooManyConnections,
+            Self::AddressConnections => Cause::AddressConnections,
+            Self::AddressRate => Cause::AddressRate,
+            Self::AddressBanned => Cause::Banned,
+        }
+    }
 }
 
 /// How far a connection has come.

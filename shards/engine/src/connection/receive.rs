@@ -4,8 +4,10 @@ use alloc::boxed::Box;
 
 use wire::{Assembler, PacketType, ProtocolVersion};
 
-use super::{Connections, Phase};
+use super::{Connection, Connections, Phase};
+use crate::action::{Action, Actions};
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::time::Instant;
 use crate::turn::Turn;
 
 /// Bytes of a packet that has not come whole which a connection may hold however short memory is.
@@ -78,8 +80,8 @@ impl Connections {
         after > before && after > PARTIAL_PACKET_BYTES_FREE
     }
 
-    /// Whether one more packet of a connection may be taken; `first_byte` is that of a packet that begins. Without credit
-    /// the connection is paused.
+    /// Whether one more packet of a connection may be taken, without asking its meter; `first_byte` is that of a packet that begins.
+    /// Without credit the connection is paused, unless it [awaits its meter only](Connections::awaits_meter_only).
     pub(crate) fn has_credit(
         &mut self,
         turn: &mut Turn<'_>,
@@ -97,17 +99,31 @@ impl Connections {
         // Nothing may be answered before CONNACK [MQTT-3.2.0-1], and clients may send behind CONNECT.
         let is_accepting = matches!(connection.phase, Phase::Accepting(_) | Phase::Judging);
         // One that waits for memory or a lane is resumed in its turn, whatever a host offers before.
-        if is_gate_full | is_accepting | connection.held | connection.starved {
-            connection.paused = true;
-            return false;
+        if is_gate_full | is_accepting | connection.barriers.any() {
+            let is_stopped = is_gate_full | is_accepting | connection.barriers.stop();
+            connection.paused |= is_stopped;
+            if is_stopped || !(shortage.lanes || shortage.holds(connection.arriving)) {
+                return false;
+            }
         }
         if shortage.lanes || shortage.holds(connection.arriving) {
             connection.paused = true;
-            connection.starved = true;
+            connection.barriers.set_starved(true);
             starved.push_back(id);
             return false;
         }
         true
+    }
+
+    /// Whether nothing but its meter decides about the next packet of a connection, of which [`Connections::has_credit`] has said that
+    /// there is no credit.
+    pub(crate) fn awaits_meter_only(&self, turn: &Turn<'_>, id: ConnectionId, shortage: Shortage) -> bool {
+        self.get(id).is_some_and(|connection| {
+            let is_gate_full = connection.pending_ack_count > u32::from(turn.limits.receive_maximum);
+            let is_short = shortage.lanes || shortage.holds(connection.arriving);
+            let is_stopped = is_gate_full || is_short || !connection.is_open() || connection.barriers.stop();
+            connection.barriers.is_metered() && !is_stopped
+        })
     }
 
     /// Pauses a connection until the end of the step, which has done its share of work: the host offers the rest again
@@ -122,15 +138,15 @@ impl Connections {
     /// [`Connections::end_hold`]. Returns its ordinal.
     pub(crate) fn hold(&mut self, id: ConnectionId) -> u64 {
         let connection = self.current(id);
-        assert!(connection.is_open() && !connection.held);
-        connection.held = true;
+        assert!(connection.is_open() && !connection.barriers.is_held());
+        connection.barriers.set_held(true);
         connection.arrival.ordinal
     }
 
     /// The session of a connection that is held; `None` if it has ended or begun to close.
     pub(crate) fn session_of_held(&self, id: ConnectionId, ordinal: u64) -> Option<SessionId> {
         let connection = self.get(id).filter(|connection| connection.arrival.ordinal == ordinal)?;
-        assert!(connection.held);
+        assert!(connection.barriers.is_held());
         connection.session()
     }
 
@@ -144,14 +160,14 @@ impl Connections {
     /// The packet is done: the next one may be taken.
     pub(crate) fn end_hold(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         let connection = self.current(id);
-        assert!(connection.held);
-        connection.held = false;
+        assert!(connection.barriers.is_held());
+        connection.barriers.set_held(false);
         connection.resume(turn.now, id, turn.actions);
     }
 
     /// Connections that are held and have not begun to close, for an audit.
     pub(crate) fn held_count(&self) -> usize {
-        self.iter().filter(|(_, connection)| connection.held && connection.is_open()).count()
+        self.iter().filter(|(_, connection)| connection.barriers.is_held() && connection.is_open()).count()
     }
 
     /// Pauses a connection of which no packet is taken until the stop.
@@ -180,9 +196,9 @@ impl Connections {
         turn.counters.packets_received -= 1;
         let connection = self.current(id);
         connection.packets_received = connection.packets_received.saturating_sub(1);
-        assert!(connection.is_open() && !connection.starved && !connection.delayed);
+        assert!(connection.is_open() && !connection.barriers.is_starved() && !connection.delayed);
         connection.paused = true;
-        connection.starved = true;
+        connection.barriers.set_starved(true);
         let until = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
         connection.delayed = true;
         self.delayed.push_back(id);
@@ -206,8 +222,8 @@ impl Connections {
             let Some(id) = self.delayed.pop_front() else { return };
             turn.spend(1);
             let Some(connection) = self.slab.get_mut(id.key()) else { continue };
-            assert!(connection.starved && connection.delayed);
-            connection.starved = false;
+            assert!(connection.barriers.is_starved() && connection.delayed);
+            connection.barriers.set_starved(false);
             connection.delayed = false;
             if connection.session().is_some() {
                 connection.resume(turn.now, id, turn.actions);
@@ -234,14 +250,26 @@ impl Connections {
             let Some(id) = waited_on.or_else(|| self.starved.pop_front()) else { return };
             turn.spend(1);
             if let Some(connection) = self.slab.get_mut(id.key()) {
-                assert!(connection.starved);
+                assert!(connection.barriers.is_starved());
                 if hold == TopicsHold::Subscribe && connection.arriving == Some(PacketType::Subscribe) {
                     self.starved_subscribes.push_back(id);
                     continue;
                 }
-                connection.starved = false;
+                connection.barriers.set_starved(false);
                 connection.resume(turn.now, id, turn.actions);
             }
+        }
+    }
+}
+
+impl Connection {
+    /// There may be credit again: the host offers the bytes that were not consumed, if there are any.
+    pub(super) fn resume(&mut self, now: Instant, id: ConnectionId, actions: &mut Actions) {
+        if self.paused {
+            self.paused = false;
+            // The silence was ours, so the client's begins only now.
+            self.received_at = now;
+            actions.push(Action::Resume(id));
         }
     }
 }

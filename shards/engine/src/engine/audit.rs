@@ -97,6 +97,7 @@ impl Engine {
         retained.check(&delivery.sessions);
         shared.check(topics, delivery);
         mesh.check(topics);
+        self.rooms.user_changes.check();
         self.timers.check();
         let timers = delivery.sessions.iter().map(|(_, session)| session.timer_count()).sum::<u32>()
             + delivery.connections.timer_count()

@@ -190,8 +190,7 @@ impl Rooms {
             forbidden.record_end(turn);
         }
         // The session may be gone before its will is published.
-        let user = self.delivery.sessions.user_of(id).filter(|_| will.is_some());
-        self.delivery.sessions.users_mut().hold(user);
+        let user = will.as_ref().and_then(|_| self.delivery.sessions.hold_source(turn, id));
         // While a fan-out is under way, no subscription is removed.
         if self.backlog.has_fan_out() || !self.give_up(turn, id) {
             // Its groups count it no more, though it still is a member of some.

@@ -158,7 +158,7 @@ impl Rooms {
         (connect, is_given): (&Connect<'_>, bool),
     ) -> Option<Cause> {
         match admission {
-            Admission::TurnAway => Some(Cause::TooManyConnections),
+            Admission::TurnAway(refused) => Some(refused.cause()),
             Admission::Serve if self.stopping => Some(Cause::Stopping),
             Admission::Serve => {
                 let over_ceiling = self.refuses_more(turn, Budget::Clients, CLIENT_BYTES);
@@ -280,7 +280,7 @@ impl Rooms {
         grant: Option<&UserGrant<'_>>,
     ) -> Result<Option<Box<Access>>, Cause> {
         let grant = grant.unwrap_or(&UserGrant::NOBODY);
-        let Some(rules) = turn.rules() else { return Ok(Access::of_user(grant.user)) };
+        let Some(rules) = turn.rules() else { return Ok(Access::of_user(grant.user, grant.is_listed)) };
         let names = Names { client_id, user: grant.user.unwrap_or_default() };
         let standing = rules.admit(names, grant.roles).map_err(|fault| match fault {
             AccessFault::Roles(_) => Cause::RolesForbidden,
@@ -290,7 +290,7 @@ impl Rooms {
         if will.is_some_and(|will| !rules.may_publish(standing, names, will.topic.as_str())) {
             return Err(Cause::WillForbidden);
         }
-        Ok(Some(Box::new(Access::new(names.user, standing))))
+        Ok(Some(Box::new(Access::new(names.user, standing, grant.is_listed))))
     }
 
     /// Whether a connection came before another one.
@@ -307,6 +307,7 @@ impl Rooms {
         self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
         let connections = &mut self.delivery.connections;
         connections.begin_accepting(turn.limits, id, session);
+        connections.begin_metering(turn, id);
         connections.set_quota(turn.limits, id, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
         assert!(connections.current(id).session() == Some(session));

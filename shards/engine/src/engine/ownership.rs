@@ -32,7 +32,7 @@ impl Rooms {
         let sessions = &mut self.delivery.sessions;
         let Some(session) = sessions.find(client_id) else { return };
         sessions.set_user(session, grant.user_name());
-        sessions.set_access(session, Access::of_user(grant.user));
+        sessions.set_access(session, Access::of_user(grant.user, grant.is_listed));
         if let Some(will) = sessions.take_will(session) {
             will.give_up(turn);
         }

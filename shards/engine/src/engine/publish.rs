@@ -345,7 +345,7 @@ impl Rooms {
             return refused;
         }
         let sequence = self.delivery.next_publish();
-        let retained_by = if message.retain { self.author(publisher, user) } else { (None, None) };
+        let retained_by = if message.retain { self.hold_author(turn, publisher, user) } else { (None, None) };
         let origin = Origin { shard: self.mesh.placement().own(), sequence };
         let live = Some(LiveOrigin::new(sequence, origin));
         let mut fan_out = self.delivery.begin(message, None, live, publisher.map(SessionId::index));
@@ -371,6 +371,7 @@ impl Rooms {
         if message.retain && self.mesh.placement().home(fingerprint) == origin.shard {
             self.retain(turn, &mut fan_out, retained_by, origin);
         }
+        self.delivery.sessions.users_mut().release(retained_by.1);
         let must_persist = message.retain || is_promised;
         self.weigh_growth(turn);
         if let Some(stage) = stage {
@@ -448,14 +449,16 @@ impl Rooms {
         self.filters = filters;
     }
 
-    /// The author of a message that is to be retained: of a session, or of a will of `user`.
-    fn author(&self, publisher: Option<SessionId>, user: Option<UserId>) -> Author {
-        let Some(session) = publisher.and_then(|id| self.delivery.sessions.get(id)) else {
+    /// The author of a message that is to be retained: of a session, or of a will of `user`. Its user is held.
+    fn hold_author(&mut self, turn: &Turn<'_>, publisher: Option<SessionId>, user: Option<UserId>) -> Author {
+        let known = publisher.and_then(|id| Some((id, self.delivery.sessions.get(id)?)));
+        let Some((id, session)) = known else {
+            self.delivery.sessions.users_mut().hold(user);
             return (None, user);
         };
         assert!(user.is_none());
-        let owner = publisher.and_then(|id| self.delivery.sessions.user_of(id));
-        (self.mesh.placement().publisher(session.client_id()), owner)
+        let client = self.mesh.placement().publisher(session.client_id());
+        (client, self.delivery.sessions.hold_source(turn, id))
     }
 
     /// Whether a message is to be retained here and the store has no room for it.

@@ -8,6 +8,7 @@ use super::Rooms;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
 use crate::connection::first_bytes::stranger;
+use crate::connection::meter::Metered;
 use crate::connection::receive::Shortage;
 use crate::connection::{Admission, Close, Connection, Phase};
 use crate::event::Consumed;
@@ -58,8 +59,7 @@ impl Rooms {
                     self.close(turn, id, &Close::Told(stranger(rest)));
                     continue;
                 }
-                if !self.has_credit(turn, id, begins) {
-                    self.delivery.connections.count_waiting(id, rest.len());
+                if !self.has_credit(turn, id, begins) && !self.is_within_rate(turn, id, &assembler, rest) {
                     break;
                 }
                 if turn.is_spent() {
@@ -111,18 +111,50 @@ impl Rooms {
         }
     }
 
-    /// Whether one more packet of a connection may be taken.
+    /// Whether one more packet of a connection may be taken, without asking its meter.
     fn has_credit(&mut self, turn: &mut Turn<'_>, id: ConnectionId, first_byte: Option<u8>) -> bool {
-        if self.quiet {
-            let phase = self.delivery.connections.get(id).map(Connection::phase);
-            // While the stop closes the others, a new connection is told.
-            if !(self.stopping && matches!(phase, Some(Phase::Fresh(_)))) {
-                self.delivery.connections.pause(id);
-                return false;
-            }
+        if self.is_quiet_for(id) {
+            self.delivery.connections.pause(id);
+            return false;
         }
-        let shortage = Shortage::new(!self.mesh.outbound().has_room(), self.backlog.hold());
+        let shortage = self.shortage();
         self.delivery.connections.has_credit(turn, id, first_byte, shortage)
+    }
+
+    /// Whether nothing is taken from a connection until the stop.
+    fn is_quiet_for(&self, id: ConnectionId) -> bool {
+        let phase = || self.delivery.connections.get(id).map(Connection::phase);
+        // While the stop closes the others, a new connection is told.
+        self.quiet && !(self.stopping && matches!(phase(), Some(Phase::Fresh(_))))
+    }
+
+    fn shortage(&self) -> Shortage {
+        Shortage::new(!self.mesh.outbound().has_room(), self.backlog.hold())
+    }
+
+    /// Whether the next packet of a connection without credit is taken, because its meter agrees and nothing else is in its way. A
+    /// client that may not exceed its rates is closed for it.
+    #[cold]
+    fn is_within_rate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        assembler: &Assembler,
+        rest: &[u8],
+    ) -> bool {
+        let (is_quiet, shortage) = (self.is_quiet_for(id), self.shortage());
+        let connections = &mut self.delivery.connections;
+        let metered = if is_quiet || !connections.awaits_meter_only(turn, id, shortage) {
+            Metered::Wait
+        } else {
+            connections.meter(turn, id, assembler.is_idle(), assembler.packet_bytes(rest))
+        };
+        match metered {
+            Metered::Go => {}
+            Metered::Wait => connections.count_waiting(id, rest.len()),
+            Metered::Exceeded => self.close(turn, id, &Close::Told(Cause::PublishRate)),
+        }
+        metered == Metered::Go
     }
 
     fn frame(

@@ -190,7 +190,8 @@ impl Rooms {
         }
         sessions.of_connection(id).set_expiry_interval(expiry_interval_s);
         sessions.set_user(id, UserName::new(user));
-        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user)));
+        // A list is asked for a user only when it changes, and the next verdict tells whether one knows this user.
+        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user), false));
         Ok(())
     }
 

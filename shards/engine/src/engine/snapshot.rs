@@ -61,7 +61,7 @@ impl Rooms {
         let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
         let user = record.user.as_deref().unwrap_or_default();
         sessions.set_user(id, UserName::new(user));
-        sessions.set_access(id, Access::of_user(record.user.as_deref()));
+        sessions.set_access(id, Access::of_user(record.user.as_deref(), false));
         let list = sessions.of_connection(id).subscriptions_mut();
         for (filter, options, identifier) in &parsed {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);

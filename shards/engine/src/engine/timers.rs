@@ -17,6 +17,7 @@ impl Rooms {
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.go_on_with_stop(turn);
         self.go_on_with_sweep(turn);
+        self.go_on_with_users(turn);
         // Each of them comes first in every fifth tick, so that none keeps another one waiting for ever.
         self.ticks = self.ticks.wrapping_add(1);
         for part in 0..5 {
@@ -79,6 +80,7 @@ impl Rooms {
                 self.delivery.connections.grant_ended(id);
                 self.close(turn, id, &Close::Told(Cause::GrantEnded));
             }
+            Timer::Rate(id) => self.delivery.connections.end_rate_pause(turn, id),
             Timer::SessionExpiry(id) => {
                 if self.delivery.sessions.expire(id) {
                     turn.counters.sessions_expired += 1;

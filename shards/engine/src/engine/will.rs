@@ -14,8 +14,9 @@ impl Rooms {
         assert!(will.is_some());
         let Some(will) = will else { return };
         if self.may_publish_will(turn, id, &will) {
-            let user = self.delivery.sessions.user_of(id);
+            let user = self.delivery.sessions.hold_source(turn, id);
             self.publish_message_of(turn, &will, user);
+            self.delivery.sessions.users_mut().release(user);
         } else {
             will.record_end(turn);
         }

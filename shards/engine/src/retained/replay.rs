@@ -10,6 +10,7 @@ use wire::TopicFilter;
 
 use super::Retained;
 use super::pages::{PageRequest, REQUESTS_MAX};
+use super::source::SourceJudge;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::message::forwarded::ForwardedPublish;
 use crate::message::origin::Origin;
@@ -120,12 +121,14 @@ impl Retained {
         let own = terms.options.no_local.then(|| self.fingerprints.of_publisher(session.client_id()));
         let own = own.flatten();
         let replays = delivery.sessions.get(id)?.replays()?;
+        let judge = SourceJudge::new(turn, delivery.sessions.users());
         let (found, work) = self.store.page_of(&filter, replay.cursor_mut(), |topic, entry| {
             let hash = delivery.topic_hash(topic);
             let was_live =
                 replays.was_delivered_live(hash, since.publish(), entry.origin(), Some(entry.sequence()));
-            !was_live && (own.is_none() || entry.publisher() != own)
+            !was_live && (own.is_none() || entry.publisher() != own) && judge.allows(topic, entry)
         });
+        turn.counters.retained_unread += judge.unread_count();
         turn.spend(work);
         for message in found {
             if !has_room(turn, delivery, id) {

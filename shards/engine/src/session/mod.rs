@@ -19,6 +19,7 @@ pub(crate) mod replays;
 pub(crate) mod snapshot;
 pub(crate) mod table;
 pub(crate) mod user;
+pub(crate) mod user_changes;
 pub(crate) mod will;
 
 use alloc::boxed::Box;

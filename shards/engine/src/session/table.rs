@@ -111,6 +111,17 @@ impl Sessions {
         self.user_at(id.index())
     }
 
+    /// The source of the retained messages of a session that may have ended, or its user where no rules are in force. One more place
+    /// names it.
+    pub(crate) fn hold_source(&mut self, turn: &Turn<'_>, id: SessionId) -> Option<UserId> {
+        if let Some(source) = self.get(id).and_then(|session| session.source(turn)) {
+            return self.users.hold_named(UserName::new(&source));
+        }
+        let user = self.user_of(id);
+        self.users.hold(user);
+        user
+    }
+
     /// The user of the session in slot `index`.
     pub(crate) fn user_at(&self, index: u32) -> Option<UserId> {
         self.owners.get(index as usize).copied().flatten()

@@ -1,6 +1,6 @@
 //! Every reason with which the engine closes an open connection: each is provoked and sent in DISCONNECT.
 
-use engine::{CLOSE_REASONS, Event, Limits, UserGrant, Verdict};
+use engine::{CLOSE_REASONS, Event, Limits, ListenerLimits, OnRate, Rates, UserGrant, Verdict};
 use wire::{Packet, ProtocolVersion, Publish, PublishProperties, QoS, ReasonCode};
 
 use core::num::NonZeroU16;
@@ -103,6 +103,20 @@ const PROVOCATIONS: &[(ReasonCode, Provocation)] = &[
                 let alias =
                     PublishProperties { topic_alias: NonZeroU16::new(2), ..PublishProperties::default() };
                 with(shard, client, alias, b"x");
+            },
+        ),
+    ),
+    (
+        ReasonCode::MessageRateTooHigh,
+        (
+            |limits| {
+                let rates = Rates { messages: 1, bytes: 0, burst_s: 1, on_rate: OnRate::Disconnect };
+                limits.listeners = vec![ListenerLimits { rates: Some(rates), ..ListenerLimits::default() }];
+            },
+            |shard, client| {
+                for _ in 0..2 {
+                    shard.send(client, &Packet::Publish(publish("t", b"x", 0, 0)));
+                }
             },
         ),
     ),

@@ -1,6 +1,6 @@
 //! CONNECT and CONNACK: accepted clients, the fields that they are sent, refused clients.
 
-use engine::{Admission, Limits};
+use engine::{Admission, Event, Limits, Refused};
 use wire::{ConnectProperties, Packet, ProtocolVersion, QoS, TopicName, Will, WillProperties};
 
 use crate::client::{Client, ConnAckFields, Got, Hello, publish};
@@ -129,7 +129,7 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_replaced_by_a_new_one_each_time()
 fn a_full_process_refuses_with_the_code_of_the_version() {
     for (version, reason) in [(ProtocolVersion::V5, 0x97), (ProtocolVersion::V3_1_1, 0x88)] {
         run(Limits::default(), |shard| {
-            let client = shard.open(version, Admission::TurnAway);
+            let client = shard.open(version, Admission::TurnAway(Refused::Full));
             assert_eq!(shard.next(client), None, "its version is not known yet");
             shard.send(client, &Packet::Connect(Hello::new(version, "a").connect));
             assert_eq!(connack(shard, client).1, reason);
@@ -329,4 +329,40 @@ fn a_shard_that_stops_refuses_every_connect() {
         shard.advance_ms(3_600_000);
         assert_eq!(shard.engine.session_count(), 0);
     });
+}
+
+#[test]
+fn each_reason_to_turn_a_connection_away_has_its_code() {
+    // The return codes 3 and 5 of 3.1.1 are read as 0x88 and 0x87.
+    for (refused, v5, v3) in [
+        (Refused::Full, 0x97, 0x88),
+        (Refused::AddressConnections, 0x9F, 0x88),
+        (Refused::AddressRate, 0x9F, 0x88),
+        (Refused::AddressBanned, 0x8A, 0x87),
+    ] {
+        for (hello, code) in [(Hello::v5("a"), v5), (Hello::v3("a"), v3)] {
+            // Known when it is accepted, or only when a proxy has named its peer.
+            for is_late in [false, true] {
+                run(Limits::default(), |shard| {
+                    let version = hello.connect.version;
+                    let client = if is_late {
+                        let client = shard.open(version, Admission::Serve);
+                        let connection = shard.id(client);
+                        shard.raw_step(Event::TurnAway { connection, refused });
+                        client
+                    } else {
+                        shard.open(version, Admission::TurnAway(refused))
+                    };
+                    shard.send(client, &Packet::Connect(hello.connect));
+                    assert!(
+                        matches!(shard.next(client), Some(Got::ConnAck { reason, .. }) if reason == code)
+                    );
+                    assert!(shard.is_closed(client));
+                    let counters = shard.engine.counters();
+                    assert_eq!(counters.refused[refused.cause().group().index()], 1);
+                    assert_eq!(counters.connections_refused, 1);
+                });
+            }
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod pressure;
 mod publish;
 mod queues;
 mod random;
+mod rates;
 mod records;
 mod retained;
 mod rivals;
@@ -38,11 +39,13 @@ mod sessions;
 mod shared;
 mod shedding;
 mod slices;
+mod sources;
 mod subscriptions;
 mod sys;
 mod timeouts;
 mod two_shards;
 mod unjudged;
+mod users;
 mod wills;
 
 /// Whether every shard writes a log, from which another one is recovered at the end of each test.

@@ -2,7 +2,7 @@
 //! that each connection is noted and counted once.
 
 use engine::{
-    Admission, Cause, CauseGroup, ClosedBy, Event, Limits, NOTICE_TEXT_BYTES_MAX, Notice, Redirect,
+    Admission, Cause, CauseGroup, ClosedBy, Event, Limits, NOTICE_TEXT_BYTES_MAX, Notice, Redirect, Refused,
 };
 use wire::{Malformed, Packet, ProtocolVersion, ReasonCode};
 
@@ -164,7 +164,7 @@ fn connections_that_never_become_a_client_are_noted() {
         let probe = shard.open(ProtocolVersion::V5, Admission::Serve);
         shard.hang_up(probe);
         assert_eq!(last_end(shard), (None, false, Cause::PeerClosed, 0));
-        let one_too_many = shard.open(ProtocolVersion::V5, Admission::TurnAway);
+        let one_too_many = shard.open(ProtocolVersion::V5, Admission::TurnAway(Refused::Full));
         shard.send(one_too_many, &Packet::Connect(Hello::v5("late").connect));
         assert_eq!(last_end(shard), (Some("late"), false, Cause::TooManyConnections, 1));
     });

@@ -1,0 +1,234 @@
+//! The meters of clients: a bucket of messages and one of bytes for each connection whose listener limits its rates.
+//!
+//! Invariant: a connection without a limit has no meter and costs nothing.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::base::heap;
+use crate::base::time::Instant;
+use crate::base::timer_wheel::TimerId;
+use crate::limits::{OnRate, Rates};
+
+/// Tokens are counted in thousandths, so that a rate of one a second gives one each millisecond.
+const WHOLE: i64 = 1_000;
+
+/// A token bucket. Its level may be below zero: a packet that is longer than the bucket is paid afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Bucket {
+    /// Tokens a second, or thousandths a millisecond; 0: no limit.
+    rate: u32,
+    /// Thousandths of a token.
+    level: i64,
+    level_max: i64,
+}
+
+impl Bucket {
+    fn full(rate: u32, burst_s: u16) -> Self {
+        let level_max = i64::from(rate) * i64::from(burst_s) * WHOLE;
+        Self { rate, level: level_max, level_max }
+    }
+
+    fn refill(&mut self, passed_ms: u64) {
+        let passed_ms = i64::try_from(passed_ms).unwrap_or(i64::MAX);
+        let gained = passed_ms.saturating_mul(i64::from(self.rate));
+        self.level = self.level.saturating_add(gained).min(self.level_max);
+    }
+
+    /// Milliseconds until a whole token is there.
+    fn wait_ms(&self) -> u64 {
+        let missing = WHOLE - self.level;
+        if self.rate == 0 || missing <= 0 {
+            return 0;
+        }
+        u64::try_from(missing).unwrap_or(0).div_ceil(u64::from(self.rate))
+    }
+
+    fn spend(&mut self, tokens: u32) {
+        if self.rate > 0 {
+            self.level = self.level.saturating_sub(i64::from(tokens) * WHOLE);
+        }
+    }
+}
+
+/// **Lives on:** a connection whose listener limits what its clients publish.
+#[derive(Debug)]
+pub(super) struct Meter {
+    messages: Bucket,
+    bytes: Bucket,
+    filled_at: Instant,
+    on_rate: OnRate,
+    /// Packets of the connection before the one that was charged last.
+    charged: Option<u32>,
+    /// Set while the connection is paused.
+    timer: Option<TimerId>,
+}
+
+impl Meter {
+    pub(super) fn new(rates: &Rates, now: Instant) -> Self {
+        Self {
+            messages: Bucket::full(rates.messages, rates.burst_s),
+            bytes: Bucket::full(rates.bytes, rates.burst_s),
+            filled_at: now,
+            on_rate: rates.on_rate,
+            charged: None,
+            timer: None,
+        }
+    }
+
+    pub(super) fn on_rate(&self) -> OnRate {
+        self.on_rate
+    }
+
+    /// Milliseconds until a PUBLISH may come; 0: now.
+    pub(super) fn wait_ms(&mut self, now: Instant) -> u64 {
+        let passed_ms = self.filled_at.ms_until(now);
+        self.filled_at = now;
+        self.messages.refill(passed_ms);
+        self.bytes.refill(passed_ms);
+        self.messages.wait_ms().max(self.bytes.wait_ms())
+    }
+
+    /// Whether the packet was charged that is the next after so many. The count stays at its maximum; from there on a packet that is
+    /// offered twice is charged twice.
+    pub(super) fn has_charged(&self, packets_before: u32) -> bool {
+        self.charged == Some(packets_before) && packets_before < u32::MAX
+    }
+
+    /// Charges the packet that is the next after so many.
+    pub(super) fn charge(&mut self, packets_before: u32, packet_bytes: u32) {
+        assert!(!self.has_charged(packets_before));
+        self.charged = Some(packets_before);
+        self.messages.spend(1);
+        self.bytes.spend(packet_bytes);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    /// Begins a pause, until the timer is due.
+    pub(super) fn pause(&mut self, timer: TimerId) {
+        assert!(self.timer.is_none());
+        self.timer = Some(timer);
+    }
+
+    /// Ends a pause. Returns its timer, if there was one.
+    pub(super) fn end_pause(&mut self) -> Option<TimerId> {
+        self.timer.take()
+    }
+
+    /// # Panics
+    /// If a bucket holds more than it can.
+    pub(super) fn check(&self) {
+        assert!(self.messages.level <= self.messages.level_max);
+        assert!(self.bytes.level <= self.bytes.level_max);
+    }
+}
+
+/// **Lives on:** every shard. **Sees:** the connections whose rates are limited.
+#[derive(Debug, Default)]
+pub(super) struct Meters {
+    /// By slot of the connection.
+    by_slot: Vec<Option<Box<Meter>>>,
+    count: usize,
+}
+
+impl Meters {
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Meter> {
+        self.by_slot.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// Returns the meter that was there before.
+    pub(super) fn insert(&mut self, slot: u32, meter: Meter) -> Option<Box<Meter>> {
+        let slot = slot as usize;
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        self.count += 1;
+        self.by_slot[slot].replace(Box::new(meter))
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Meter>> {
+        let meter = self.by_slot.get_mut(slot as usize)?.take()?;
+        assert!(self.count > 0);
+        self.count -= 1;
+        if self.count == 0 {
+            self.by_slot = Vec::new();
+        }
+        Some(meter)
+    }
+
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let slots = heap::block(self.by_slot.capacity() * size_of::<Option<Box<Meter>>>());
+        slots + self.count as u64 * heap::block(size_of::<Meter>())
+    }
+
+    /// Meters, for an audit.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Timers that are set, for an audit.
+    pub(super) fn timer_count(&self) -> usize {
+        self.iter().filter(|(_, meter)| meter.is_paused()).count()
+    }
+
+    /// Meters by the slots of their connections, for an audit.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Meter)> {
+        let slots = (0..).zip(&self.by_slot);
+        slots.filter_map(|(slot, meter)| Some((slot, meter.as_deref()?)))
+    }
+}
+
+/// The answer of a meter about the packet that arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Metered {
+    /// It may come.
+    Go,
+    /// The connection is paused until it may.
+    Wait,
+    /// The client is to be closed.
+    Exceeded,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let mut bucket = Bucket::full(3, 2);
+        for _ in 0..6 {
+            assert_eq!(bucket.wait_ms(), 0);
+            bucket.spend(1);
+        }
+        assert_eq!(bucket.wait_ms(), 334);
+        bucket.refill(333);
+        assert_eq!(bucket.wait_ms(), 1);
+        bucket.refill(1);
+        assert_eq!(bucket.wait_ms(), 0);
+        bucket.refill(u64::MAX);
+        assert_eq!(bucket.level, 6 * WHOLE);
+    }
+
+    #[test]
+    fn more_than_a_bucket_holds_is_paid_afterwards() {
+        let mut bucket = Bucket::full(10, 1);
+        bucket.spend(1_010);
+        assert_eq!(bucket.wait_ms(), 100_100);
+        bucket.refill(100_100);
+        assert_eq!(bucket.wait_ms(), 0);
+    }
+
+    #[test]
+    fn a_bucket_without_a_rate_is_never_empty() {
+        let mut bucket = Bucket::full(0, 2);
+        bucket.spend(u32::MAX);
+        assert_eq!(bucket.wait_ms(), 0);
+        let mut fastest = Bucket::full(u32::MAX, u16::MAX);
+        fastest.spend(u32::MAX);
+        fastest.refill(u64::MAX);
+        assert_eq!(fastest.level, fastest.level_max);
+    }
+}

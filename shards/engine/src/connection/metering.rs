@@ -1,0 +1,97 @@
+//! The connections whose clients may not publish as fast as they can: each PUBLISH of them is asked for at the meter.
+//!
+//! Invariants: a packet is charged once, however it is cut; a connection whose meter has a timer is paused, and one that is paused is
+//! never judged to be silent.
+
+use wire::PacketType;
+
+use super::Connections;
+use super::meter::{Meter, Metered};
+use crate::base::ids::ConnectionId;
+use crate::limits::OnRate;
+use crate::timer::Timer;
+use crate::turn::Turn;
+
+impl Connections {
+    /// Begins to meter a connection, if its listener has a limit.
+    pub(crate) fn begin_metering(&mut self, turn: &Turn<'_>, id: ConnectionId) {
+        let Some(rates) = turn.limits.rates(self.current(id).listener()) else { return };
+        let before = self.meters.insert(id.slot(), Meter::new(rates, turn.now));
+        assert!(before.is_none());
+        self.current(id).barriers.set_metered(true);
+    }
+
+    /// Asks the meter of a connection about the packet that arrives, and charges a PUBLISH once its length is known. `begins` if
+    /// nothing of the packet was taken before.
+    #[cold]
+    pub(crate) fn meter(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        begins: bool,
+        packet_bytes: Option<u32>,
+    ) -> Metered {
+        let (connection, meter) = (self.slab.get_mut(id.key()), self.meters.get_mut(id.slot()));
+        assert!(connection.is_some() && meter.is_some());
+        let (Some(connection), Some(meter)) = (connection, meter) else { return Metered::Go };
+        assert!(connection.barriers.is_metered());
+        let is_publish = connection.arriving == Some(PacketType::Publish);
+        if !is_publish || meter.has_charged(connection.packets_received) {
+            return Metered::Go;
+        }
+        let wait_ms = meter.wait_ms(turn.now);
+        if begins && wait_ms > 0 {
+            // One that is closed instead is resumed as it closes, so that the rest comes once more.
+            connection.paused = true;
+            if meter.on_rate() == OnRate::Disconnect {
+                return Metered::Exceeded;
+            }
+            if !meter.is_paused() {
+                turn.counters.rate_pauses += 1;
+                let due = turn.now.plus_ms(wait_ms);
+                meter.pause(turn.timers.insert(due, Timer::Rate(id)));
+            }
+            return Metered::Wait;
+        }
+        if let Some(packet_bytes) = packet_bytes {
+            meter.charge(connection.packets_received, packet_bytes);
+        }
+        Metered::Go
+    }
+
+    /// The time of a pause is over.
+    pub(crate) fn end_rate_pause(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let timer = self.meters.get_mut(id.slot()).and_then(Meter::end_pause);
+        assert!(timer.is_some());
+        self.current(id).resume(turn.now, id, turn.actions);
+    }
+
+    /// A connection begins to close: nothing of it is metered any more.
+    pub(super) fn forget_meter(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id).filter(|connection| connection.barriers.is_metered()) else {
+            return;
+        };
+        connection.barriers.set_metered(false);
+        let meter = self.meters.remove(id.slot());
+        assert!(meter.is_some());
+        if let Some(timer) = meter.and_then(|mut meter| meter.end_pause()) {
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
+        }
+    }
+
+    /// Checks that each meter belongs to a connection, and each pause to one that is not read: for an audit.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub(super) fn check_meters(&self) {
+        let metered = self.iter().filter(|(_, connection)| connection.barriers.is_metered()).count();
+        assert!(metered == self.meters.count() && metered == self.meters.iter().count());
+        for (slot, meter) in self.meters.iter() {
+            let connection = self.id_at(slot).and_then(|id| self.get(id));
+            assert!(connection.is_some_and(|connection| connection.barriers.is_metered()));
+            assert!(!meter.is_paused() || connection.is_some_and(|connection| connection.paused));
+            meter.check();
+        }
+    }
+}

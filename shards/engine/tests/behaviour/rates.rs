@@ -1,0 +1,167 @@
+//! The rates at which clients publish: a client that exceeds them is paused until it may go on, or closed.
+
+use engine::{CauseGroup, Limits, ListenerLimits, MemoryKind, OnRate, Rates};
+use wire::{Packet, ReasonCode};
+
+use crate::client::{Client, Got, Hello, publish};
+use crate::host::{Shard, run};
+
+/// The listener of these tests whose clients have rates; 0 has none.
+const LIMITED: u16 = 1;
+
+fn limits(messages: u32, bytes: u32, on_rate: OnRate) -> Limits {
+    let rates = Some(Rates { messages, bytes, burst_s: 2, on_rate });
+    let listeners = vec![ListenerLimits::default(), ListenerLimits { rates, ..ListenerLimits::default() }];
+    Limits { listeners, ..Limits::default() }
+}
+
+fn connect(shard: &mut Shard, hello: &Hello<'_>) -> Client {
+    let client = shard.dial_on(LIMITED, hello);
+    assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0, .. })));
+    client
+}
+
+/// Sends so many messages in one piece, and a PINGREQ behind them.
+fn send_many(shard: &mut Shard, client: Client, count: usize) {
+    let mut bytes = Vec::new();
+    for _ in 0..count {
+        Packet::Publish(publish("t", b"x", 0, 0)).encode(client.version, &mut bytes);
+    }
+    bytes.extend_from_slice(&[0xC0, 0]);
+    shard.send_bytes(client, &bytes);
+}
+
+#[test]
+fn a_burst_passes_and_the_rest_comes_at_the_rate() {
+    for (messages, bytes) in [(5, 0), (0, 30), (5, 1_000_000)] {
+        run(limits(messages, bytes, OnRate::Pause), |shard| {
+            let watcher = shard.connect(&Hello::v5("watcher"));
+            shard.subscribe(watcher, "t", 0);
+            // Each takes six bytes.
+            let client = connect(shard, &Hello::v3("a"));
+            let read = |shard: &mut Shard| shard.texts(watcher).len();
+            send_many(shard, client, 20);
+            assert_eq!((read(shard), shard.unconsumed_bytes(client)), (10, 62));
+            assert_eq!(shard.next(client), None, "PINGREQ waits behind the messages");
+            // A message may come with the first of its bytes, and the others are paid afterwards.
+            let early = usize::from(bytes == 30);
+            let mut passed = 0;
+            for at in 1..=10 {
+                shard.advance_ms(199);
+                passed += read(shard);
+                assert_eq!(passed, at - 1 + early);
+                shard.advance_ms(1);
+                passed += read(shard);
+                assert_eq!(passed, at);
+            }
+            assert_eq!(shard.next(client), Some(Got::PingResp));
+            assert_eq!(shard.engine.counters().rate_pauses, 10);
+            // After a rest, a burst passes again.
+            shard.advance_ms(60_000);
+            send_many(shard, client, 10);
+            assert_eq!(read(shard), 10);
+        });
+    }
+}
+
+#[test]
+fn a_client_without_rates_and_packets_that_are_no_publish_are_not_paused() {
+    run(limits(1, 1, OnRate::Pause), |shard| {
+        let free = shard.connect(&Hello::v5("free"));
+        send_many(shard, free, 1_000);
+        assert_eq!(shard.unconsumed_bytes(free), 0);
+        let client = connect(shard, &Hello::v5("a"));
+        for number in 0..50 {
+            shard.subscribe(client, &format!("filter/{number}"), 0);
+            shard.send_bytes(client, &[0xC0, 0]);
+        }
+        assert_eq!(shard.unconsumed_bytes(client), 0);
+        assert_eq!(shard.engine.counters().rate_pauses, 0);
+    });
+}
+
+#[test]
+fn a_client_that_may_not_exceed_its_rates_is_closed() {
+    for (hello, reason) in [(Hello::v5("a"), Some(0x96)), (Hello::v3("a"), None)] {
+        run(limits(5, 0, OnRate::Disconnect), |shard| {
+            let client = connect(shard, &hello);
+            send_many(shard, client, 10);
+            assert!(!shard.is_closed(client));
+            send_many(shard, client, 1);
+            assert_eq!(shard.ended(client), reason);
+            let counters = shard.engine.counters();
+            assert_eq!((counters.messages_received, counters.rate_pauses), (10, 0));
+            assert_eq!(counters.closed[CauseGroup::Rate.index()], 1);
+        });
+    }
+}
+
+/// The keep alive of a client that waits for its rate is its own PINGREQ, which waits as well.
+#[test]
+fn a_client_that_is_paused_is_not_silent() {
+    run(limits(1, 0, OnRate::Pause), |shard| {
+        let client = connect(shard, &Hello::v5("a").keep_alive_s(2));
+        send_many(shard, client, 100);
+        shard.advance_ms(97_999);
+        assert!(!shard.is_closed(client));
+        assert_eq!(shard.engine.counters().messages_received, 99);
+        shard.advance_ms(2);
+        assert_eq!(shard.next(client), Some(Got::PingResp));
+        // From now on it is.
+        shard.advance_ms(3_002);
+        assert_eq!(shard.ended(client), Some(ReasonCode::KeepAliveTimeout.code()));
+    });
+}
+
+#[test]
+fn a_packet_is_charged_once_however_it_is_cut_and_once_it_is_long_it_is_paid_afterwards() {
+    run(limits(0, 100, OnRate::Pause), |shard| {
+        let client = connect(shard, &Hello::v3("a"));
+        let mut bytes = Vec::new();
+        Packet::Publish(publish("t", &[b'x'; 1_193], 0, 0)).encode(client.version, &mut bytes);
+        assert_eq!(bytes.len(), 1_199);
+        for byte in bytes {
+            shard.send_bytes(client, &[byte]);
+        }
+        assert_eq!((shard.engine.counters().messages_received, shard.unconsumed_bytes(client)), (1, 0));
+        send_many(shard, client, 1);
+        // The burst of 200 bytes is used, 999 are owed, and a whole one has to be there.
+        shard.advance_ms(9_999);
+        assert_eq!(shard.engine.counters().messages_received, 1);
+        shard.advance_ms(1);
+        assert_eq!(shard.engine.counters().messages_received, 2);
+    });
+}
+
+#[test]
+fn a_packet_that_waits_for_the_next_step_is_charged_once() {
+    // Each step takes one packet and lets others go first.
+    let limits = Limits { step_work_max: 1, ..limits(10, 0, OnRate::Disconnect) };
+    run(limits, |shard| {
+        let client = connect(shard, &Hello::v5("a"));
+        send_many(shard, client, 20);
+        assert!(!shard.is_closed(client));
+        assert_eq!(shard.engine.counters().messages_received, 20);
+    });
+}
+
+#[test]
+fn meters_are_counted_and_go_with_their_connections() {
+    run(limits(1, 0, OnRate::Pause), |shard| {
+        let held = |shard: &Shard| shard.engine.memory_use().of_kind(MemoryKind::Connections);
+        let before = held(shard);
+        for _ in 0..2 {
+            let clients: Vec<_> =
+                (0..64).map(|number| connect(shard, &Hello::v5(&format!("{number}")))).collect();
+            for &client in &clients {
+                send_many(shard, client, 10);
+            }
+            assert!(held(shard) > before);
+            let _audit = shard.engine.audit();
+            for client in clients {
+                shard.hang_up(client);
+            }
+            let _audit = shard.engine.audit();
+        }
+    });
+}
