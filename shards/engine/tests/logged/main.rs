@@ -32,7 +32,6 @@ mod judging;
 #[path = "../behaviour/listeners.rs"]
 mod listeners;
 #[path = "../behaviour/log.rs"]
-#[expect(dead_code, reason = "crashes between writing and synchronising are tried by the behaviours alone")]
 mod log;
 #[path = "../behaviour/long_fan_outs.rs"]
 mod long_fan_outs;
