@@ -183,6 +183,30 @@ fn a_message_in_flight_is_sent_again_under_its_identifier_and_a_new_one_under_an
 }
 
 #[test]
+fn a_checkpoint_remembers_the_identifiers_of_a_session_that_has_nothing_left() {
+    let mut shard = logged(Limits::default());
+    let reader = shard.connect(&Hello::v3("reader").resume());
+    shard.subscribe(reader, "t", 1);
+    let publisher = shard.connect(&Hello::v3("publisher"));
+    for _ in 0..10 {
+        shard.publish(publisher, "t", b"x", 1);
+        assert_eq!(shard.texts(reader), ["x"]);
+    }
+    // Slices are taken between batches, until a checkpoint has begun and ended behind all of that.
+    for _ in 0..20 {
+        let other = shard.connect(&Hello::v3("other").resume());
+        shard.hang_up(other);
+    }
+    let mut shard = after_crash(&shard, 0);
+    let reader = shard.connect(&Hello::v3("reader").resume());
+    let publisher = shard.connect(&Hello::v3("publisher"));
+    shard.publish(publisher, "t", b"new", 1);
+    let [new] = &shard.messages(reader)[..] else { panic!("no message") };
+    assert_eq!(new.id, 10 + 1 + 1_024, "a late acknowledgement must not meet it");
+    shard.finish();
+}
+
+#[test]
 fn a_repeated_qos_2_publish_is_known_after_a_crash_until_it_was_released() {
     let mut shard = logged(Limits::default());
     let reader = shard.connect(&Hello::v3("reader").resume());
