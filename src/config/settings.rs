@@ -100,8 +100,11 @@ settings! {
         data_dir: PathBuf = PathBuf::from("data"), ANY;
         /// The accident that an acknowledgement survives: "process", the end of the process such as kill -9; "power", the loss of power
         /// as well; "memory", none. With "process" and "power" sessions, subscriptions, waiting, unfinished and retained messages and wills
-        /// come back from a log in `data_dir`. In this version that needs `shards = 1`, and the log grows until it is moved away.
+        /// come back from a log in `data_dir`. In this version that needs `shards = 1`.
         durability: Durability = Durability::Memory, ANY;
+        /// Bytes by which the log of a shard grows on the disk before another checkpoint takes the place of what it has, so that it stays
+        /// short. A checkpoint has everything that the log is about, and if the last one was longer than this, its length counts instead.
+        checkpoint_bytes: u64 = 268_435_456, from(1_048_576);
         /// Whether the system may write core dumps although the broker has loaded private keys or users. Without such secrets
         /// they stay as the system has them.
         core_dumps: bool = false, ANY;

@@ -12,7 +12,7 @@ use tracing::info;
 use super::placement_key;
 use crate::config::{Config, Durability};
 use crate::error::StartupError;
-use crate::persist::journal::{Opened, Read, read_log};
+use crate::persist::journal::{Opened, Place, Read, read_log};
 use crate::process::clock::{self, Clock};
 use crate::process::systemd;
 
@@ -35,7 +35,7 @@ pub(super) type EndOfLog = (Recovered, Read);
 impl Begun {
     /// Whether no log had anything for it.
     pub(super) fn is_empty(&self) -> bool {
-        self.log.as_ref().is_none_or(|(_, read)| read.records == 0)
+        self.log.as_ref().is_none_or(|(end, read)| read.records == 0 && end.checkpoint.is_none())
     }
 }
 
@@ -99,8 +99,13 @@ fn recover(logs: &Opened, begun: &mut [Begun]) -> Result<(), StartupError> {
                 let working = working.clone();
                 scope.spawn(move || {
                     let engine = &mut begun.engine;
-                    let mut take =
-                        |kind: u8, body: &[u8]| engine.recover(kind, body).map_err(|fault| fault.to_string());
+                    let mut take = |place: Place, kind: u8, body: &[u8]| {
+                        let taken = match place {
+                            Place::Checkpoint { as_of } => engine.recover_object(as_of, kind, body),
+                            Place::Log { position } => engine.recover_at(position, kind, body),
+                        };
+                        taken.map_err(|fault| fault.to_string())
+                    };
                     let mut progress = |bytes: u64| {
                         read.fetch_add(bytes, Relaxed);
                     };
@@ -130,9 +135,11 @@ fn time_of((end, _): &EndOfLog) -> u64 {
 fn log_recovered(begun: &[Begun]) {
     let sum = |of: &dyn Fn(&Begun) -> u64| begun.iter().map(of).sum::<u64>();
     let records = sum(&|shard| shard.log.as_ref().map_or(0, |(_, read)| read.records));
+    let checkpoint_of = |shard: &Begun| shard.log.as_ref().and_then(|(end, _)| end.checkpoint);
+    let checkpoint_bytes = sum(&|shard| checkpoint_of(shard).map_or(0, |checkpoint| checkpoint.bytes));
     let sessions = sum(&|shard| shard.engine.session_count().into());
     let subscriptions = sum(&|shard| shard.engine.subscription_count() as u64);
     let retained = sum(&|shard| shard.engine.retained_count() as u64);
     let queued = sum(&|shard| shard.engine.pending_count());
-    info!(records, sessions, subscriptions, retained, queued, "recovered from the journal");
+    info!(records, checkpoint_bytes, sessions, subscriptions, retained, queued, "recovered from the journal");
 }

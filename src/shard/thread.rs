@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::{Entropy, SessionRecord, SharedRules, Topology};
+use journal::SECTOR_BYTES;
 use tracing::{debug, error, info, warn};
 
 use super::control::{Control, REQUESTS_MAX, Shards, Thread};
@@ -42,9 +43,11 @@ struct Started {
 /// Receives once whether the runtime of a shard has started.
 type StartReport = Receiver<Result<Started, StartupError>>;
 
-/// Bounds of the logs. Segments are as long as is filled with zeros in a moment.
-const SETTINGS: journal::Settings =
-    journal::Settings { segment_bytes: 16 * 1024 * 1024, ..journal::Settings::DEFAULT };
+/// The longest segment of a log: as long as is filled with zeros in a moment.
+const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Segments between two checkpoints, at least. A checkpoint frees whole ones.
+const SEGMENTS_PER_CHECKPOINT: u64 = 16;
 
 /// A shard whose thread was started, with its handles.
 type Starting = (Sender<Control>, Gauges, JoinHandle<()>, StartReport);
@@ -85,7 +88,7 @@ pub(crate) fn start(
         let limits = engines::limits(config, shard_count, logs);
         restore(&mut begun, clock, std::mem::take(&mut sessions[usize::from(own)]));
         let Begun { engine, log } = begun;
-        let journal = journal_of(own, logs.zip(log), &doorbells)?;
+        let journal = journal_of((own, config), logs.zip(log), &doorbells)?;
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
         gauges.update(&engine, &engine.memory_use(), 0);
@@ -129,9 +132,17 @@ pub(crate) fn start(
     Ok(shards)
 }
 
+/// The bounds of the logs.
+fn journal_settings(config: &Config) -> journal::Settings {
+    let checkpoint_growth_bytes = config.checkpoint_bytes;
+    let segment_bytes = (checkpoint_growth_bytes / SEGMENTS_PER_CHECKPOINT).min(SEGMENT_BYTES_MAX);
+    let segment_bytes = segment_bytes / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
+    journal::Settings { segment_bytes, checkpoint_growth_bytes, ..journal::Settings::DEFAULT }
+}
+
 /// The log of a shard, if there are logs, with the threads that do its I/O.
 fn journal_of(
-    shard: u16,
+    (shard, config): (u16, &Config),
     log: Option<(&Opened, EndOfLog)>,
     doorbells: &Doorbells,
 ) -> Result<Option<Box<Journal>>, StartupError> {
@@ -143,7 +154,7 @@ fn journal_of(
     let doorbells = doorbells.clone();
     let executor = Executor::start(shard, &directory, move || doorbells.ring(shard.into()))
         .map_err(|error| StartupError::system("start the thread of a log", error))?;
-    Ok(Some(Box::new(Journal::new(SETTINGS, end, logs.start().get(), executor))))
+    Ok(Some(Box::new(Journal::new(journal_settings(config), end, logs.start().get(), executor))))
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.

@@ -24,6 +24,7 @@ pub(crate) struct Publisher {
     /// By packet identifier: the number of the message, and whether it was received and is to be released.
     in_flight: BTreeMap<u16, (u64, bool)>,
     has_session: bool,
+    is_retained: bool,
     /// Numbers that the broker has taken over.
     pub(crate) acknowledged: BTreeSet<u64>,
 }
@@ -31,7 +32,13 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(name: &str, qos: u8) -> Self {
         let (in_flight, acknowledged) = (BTreeMap::new(), BTreeSet::new());
-        Self { name: name.to_owned(), qos, next: 1, in_flight, has_session: false, acknowledged }
+        let (name, next, has_session, is_retained) = (name.to_owned(), 1, false, false);
+        Self { name, qos, next, in_flight, has_session, is_retained, acknowledged }
+    }
+
+    /// Its messages are retained, each in the place of the one before.
+    pub(crate) fn retained(self) -> Self {
+        Self { is_retained: true, ..self }
     }
 
     /// The numbers that were sent at least once.
@@ -92,7 +99,7 @@ impl Publisher {
     fn send(&self, peer: &mut Peer, number: u64, id: u16, dup: bool) {
         let (topic, payload) = (format!("t/{}", self.name), number.to_string());
         let mut publish = Publish::new(&topic, self.qos, payload.as_bytes()).with_packet_id(id);
-        publish.dup = dup;
+        (publish.dup, publish.retain) = (dup, self.is_retained);
         peer.send_ignoring_errors(&publish.encode(Version::V5));
     }
 }

@@ -20,7 +20,7 @@ fn used() -> Directory {
     broker.kill()
 }
 
-fn check(directory: &Directory) -> Finished {
+pub(crate) fn check(directory: &Directory) -> Finished {
     let mut command = command_in(directory);
     command.args(["data", "check", "data"]);
     run(command)
@@ -32,7 +32,7 @@ fn start(directory: &Directory, flags: &[&str]) -> Finished {
     run(command)
 }
 
-fn flip(file: &Path, at: usize) {
+pub(crate) fn flip(file: &Path, at: usize) {
     let mut bytes = fs::read(file).expect("the test's own file");
     bytes[at] ^= 1;
     fs::write(file, bytes).expect("the test's own file");

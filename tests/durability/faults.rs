@@ -11,7 +11,7 @@ use crate::harness::process::run;
 use crate::harness::received::Received;
 use crate::harness::time::{Deadline, PATIENCE, now};
 
-/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work.
+/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work. Flags may follow the durability.
 fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durability: &str) -> Option<Broker> {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
@@ -42,7 +42,7 @@ fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durabili
         "--io",
         "epoll",
     ]);
-    command.args(["--durability", durability]);
+    command.args(["--durability"]).args(durability.split(' '));
     Some(Broker::spawn(directory, command, 1))
 }
 
@@ -155,6 +155,36 @@ fn a_full_disk_is_told_and_tried_again_and_acknowledges_while_it_can() {
     }
     assert!(!is_told(&mut broker, "has failed"));
     broker.kill();
+}
+
+/// A checkpoint that finds no room is given up, and everything else goes on; a start reads the log that it would have replaced.
+#[test]
+fn a_checkpoint_without_room_costs_no_acknowledgement() {
+    let directory = used();
+    let draft = directory.path().join("data/journal/1/0/checkpoint.new").display().to_string();
+    let fault = ("pwrite64:error=ENOSPC", &[draft][..]);
+    let Some(mut broker) = with_fault(directory, fault, "process --checkpoint-bytes 1048576") else { return };
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let deadline = Deadline::after(PATIENCE);
+    let mut count = 0;
+    while !broker.process().output().contains("a checkpoint could not be written") {
+        assert!(deadline.remaining().is_some(), "{}", broker.process().output());
+        publisher.publish(&Publish::new("t", 1, &[b'x'; 10_000]));
+        count += 1;
+    }
+    publisher.publish(&Publish::new("t", 1, b"last"));
+    let output = broker.process().output();
+    assert!(output.contains("operation=\"write\"") && output.contains("checkpoint.new"), "{output}");
+    assert!(!output.contains("degraded") && !output.contains("has failed"), "{output}");
+    let directory = broker.kill();
+    let flags = ["--durability", "process", "--shards", "1"];
+    let broker = Broker::start_in(directory, &crate::setup(crate::harness::broker::Io::Epoll, &flags));
+    let mut subscriber = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "subscriber"));
+    for _ in 0..count {
+        assert_eq!(subscriber.next_message().payload.len(), 10_000);
+    }
+    assert_eq!(subscriber.next_message().text(), "last");
+    broker.stop();
 }
 
 /// A disk takes its time for a sync: "power" waits for it, "process" does not.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
+use crate::checkpoints::State;
 use crate::clients::{Numbered, Publisher, Subscriber};
-use crate::harness::broker::{Broker, Io};
+use crate::harness::broker::{Broker, Directory, Io};
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
@@ -24,15 +25,15 @@ const QUEUES: [&str; 4] = ["--queue-messages-max", "1000000", "--queue-bytes-max
 
 #[test]
 fn no_kill_loses_what_was_acknowledged_on_io_uring() {
-    println!("{}", check(Io::Uring, 1));
+    println!("{}", check(Io::Uring, 1, &[], &mut |_| {}).1);
 }
 
 #[test]
 fn no_kill_loses_what_was_acknowledged_on_epoll() {
-    println!("{}", check(Io::Epoll, 2));
+    println!("{}", check(Io::Epoll, 2, &[], &mut |_| {}).1);
 }
 
-fn kills() -> u32 {
+pub(crate) fn kills() -> u32 {
     std::env::var_os("KILLS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(KILLS)
 }
 
@@ -42,12 +43,19 @@ fn draw(seed: &mut u64, bound: u64) -> u64 {
     (*seed >> 33) % bound
 }
 
-/// Returns the counts.
-fn check(io: Io, mut seed: u64) -> String {
-    let flags: Vec<&str> = PROCESS.iter().chain(&QUEUES).copied().collect();
-    let mut publishers = [Publisher::new("one", 1), Publisher::new("two", 2)];
+/// Kills a broker with these flags, and shows the data that each kill leaves. Returns the last broker, with everything judged, and the counts.
+pub(crate) fn check(
+    io: Io,
+    mut seed: u64,
+    flags: &[&str],
+    look: &mut dyn FnMut(&Directory),
+) -> (Broker, String) {
+    let flags: Vec<&str> = PROCESS.iter().chain(&QUEUES).chain(flags).copied().collect();
+    let mut publishers =
+        [Publisher::new("one", 1), Publisher::new("two", 2), Publisher::new("kept", 1).retained()];
     let mut subscriber = Subscriber::new("subscriber");
     let mut broker = Broker::start_with(&setup(io, &flags));
+    State::make(&broker);
     subscriber.run(broker.address(), Some("t/#"), |subscriber| !subscriber.filters.is_empty());
     let mut unacknowledged = 0;
     for round in 0..kills() {
@@ -76,19 +84,21 @@ fn check(io: Io, mut seed: u64) -> String {
             .iter()
             .map(|publisher| publisher.sent() - publisher.acknowledged.len() as u64)
             .sum::<u64>();
+        look(&directory);
         broker = Broker::start_in(directory, &setup(io, &flags));
     }
     judge(&broker, &mut publishers, &mut subscriber);
+    State::judge(&broker, &publishers[2]);
     let acknowledged: Vec<usize> = publishers.iter().map(|publisher| publisher.acknowledged.len()).collect();
     assert!(
         acknowledged.iter().sum::<usize>() >= ACKNOWLEDGEMENTS * kills() as usize / 2,
         "{acknowledged:?}"
     );
-    broker.stop();
     let (kills, repeated) = (kills(), subscriber.repeated.len());
-    format!(
+    let counts = format!(
         "{kills} kills: {acknowledged:?} acknowledged, {repeated} repeated, {unacknowledged} in flight at a kill"
-    )
+    );
+    (broker, counts)
 }
 
 /// Ends what is in flight, lets the subscriber receive everything, and compares.

@@ -5,6 +5,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod checkpoints;
 mod clients;
 mod data;
 mod faults;

@@ -24,7 +24,7 @@ pub struct Settings {
     pub unsynced_bytes_max: u64,
     /// Microseconds after which a segment is created again that a full disk refused.
     pub retry_delay_us: u64,
-    /// Bytes by which a log grows before it is time for another checkpoint; more, if the last checkpoint was longer.
+    /// Bytes by which a log grows on the disk before it is time for another checkpoint; more, if the last checkpoint was longer.
     pub checkpoint_growth_bytes: u64,
     /// Microseconds after which another checkpoint is begun after one failed.
     pub checkpoint_retry_delay_us: u64,

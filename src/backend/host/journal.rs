@@ -1,13 +1,15 @@
 //! The log of a shard, run by its host: each turn appends the records of the engine, gives the disk what is due, and tells the
-//! engine what the disk has done. A shard without a log pays one look for it in a turn.
+//! engine what the disk has done. A shard without a log pays one look for it in a turn. Once the log is long, turns add a slice each to
+//! a checkpoint, which takes its place.
 //!
-//! Invariant: the shard never waits for the disk, except for its last records at its end.
+//! Invariants: the shard never waits for the disk, except for its last records at its end. A slice is taken when the log has every
+//! record of the engine, and after a turn has sent what it acknowledges.
 
 use std::time::{Duration, Instant};
 
-use engine::{Engine, Event};
+use engine::{CheckpointCursor, Engine, Event};
 use journal::{Batch, Fault, Progress, Recovered, Settings, Writer};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Endpoint, Host};
 use crate::persist::journal::{Done, Executor};
@@ -20,6 +22,12 @@ const END_DEADLINE: Duration = Duration::from_secs(10);
 /// Time until a log is looked at again that is late, in microseconds.
 const LATE_US: u64 = 50_000;
 
+/// Bytes of a checkpoint that one turn describes; one object at least.
+const SLICE_BYTES_MAX: usize = 64 * 1024;
+
+/// Time until a slice is tried again that the engine could not give, in microseconds.
+const SLICE_RETRY_US: u64 = 1_000;
+
 /// The log of one shard. **Lives on:** its shard, after it was recovered.
 pub(crate) struct Journal {
     writer: Writer,
@@ -29,13 +37,22 @@ pub(crate) struct Journal {
     /// The progress that the engine was told.
     told: Progress,
     state: JournalState,
+    /// Where the checkpoint that is under way goes on, unless it has its last slice.
+    cursor: Option<CheckpointCursor>,
 }
 
 impl Journal {
     /// Goes on behind the end of a log.
     pub(crate) fn new(settings: Settings, recovered: Recovered, start: u32, executor: Executor) -> Self {
         let writer = Writer::new(settings, recovered, start);
-        Self { writer, executor, requests: 0, told: Progress::default(), state: JournalState::None }
+        Self {
+            writer,
+            executor,
+            requests: 0,
+            told: Progress::default(),
+            state: JournalState::None,
+            cursor: None,
+        }
     }
 
     /// The progress that the engine is to be told now.
@@ -55,9 +72,13 @@ impl Journal {
 
     fn complete(&mut self, shard: u16, done: Done) {
         self.requests -= 1;
-        let before = self.writer.progress();
+        let (before, checkpoint) = (self.writer.progress(), self.writer.checkpoint());
         self.writer.complete(done.id, done.result, done.block);
         let after = self.writer.progress();
+        if self.writer.checkpoint() != checkpoint {
+            let bytes = self.writer.checkpoint().map(|checkpoint| checkpoint.bytes);
+            debug!(shard, bytes, "a checkpoint takes the place of the log before it");
+        }
         let failure = done.failure.as_ref();
         let file = failure.map(|failure| failure.path.display().to_string()).unwrap_or_default();
         let operation = failure.map_or("use", |failure| failure.operation);
@@ -83,6 +104,44 @@ impl Journal {
         } else if before.degraded.is_some() && after.degraded.is_none() {
             info!(shard, "the journal has room again");
         }
+        if before.checkpoint_refused.is_none() && after.checkpoint_refused.is_some() {
+            warn!(
+                shard,
+                file,
+                operation,
+                reason,
+                "a checkpoint could not be written: the log stays long, and another one is tried in a minute"
+            );
+        }
+    }
+
+    /// Adds a slice to the checkpoint that is under way, or begins one if it is time. News of the disk go first: acknowledgements may
+    /// wait for them.
+    fn checkpoint(&mut self, clock: Clock, engine: &Engine) {
+        if self.cursor.is_some() && !self.writer.is_checkpointing() {
+            // It was given up.
+            self.cursor = None;
+        }
+        let is_due = self.wants_slice() || self.writer.is_checkpoint_due(clock.now_us());
+        if !is_due || !engine.may_checkpoint() || self.executor.has_done() {
+            return;
+        }
+        let cursor = self.cursor.take().unwrap_or_else(|| {
+            self.writer.begin_checkpoint();
+            CheckpointCursor::default()
+        });
+        let mut slice = Vec::new();
+        self.cursor = engine.checkpoint(clock.now(), cursor, SLICE_BYTES_MAX, &mut slice);
+        self.writer.append_slice(&slice);
+        if self.cursor.is_none() {
+            self.writer.finish_checkpoint();
+        }
+        self.work(clock);
+    }
+
+    /// Whether the checkpoint that is under way takes another slice now.
+    fn wants_slice(&self) -> bool {
+        self.cursor.is_some() && self.writer.wants_slice() && self.writer.progress().poisoned.is_none()
     }
 
     /// Gives the disk what is due.
@@ -138,6 +197,12 @@ impl<T: Endpoint> Host<T> {
         }
     }
 
+    /// The end of a turn: the engine describes a part of what the log is about, if a checkpoint wants one.
+    pub(super) fn checkpoint_slice(&self) {
+        let Some(journal) = &self.journal else { return };
+        journal.borrow_mut().checkpoint(self.clock, &self.engine.borrow());
+    }
+
     fn tell_durable(&self, progress: Progress) {
         let (written, synced) = (engine::Batch(progress.written.0), engine::Batch(progress.synced.0));
         let _nothing = self.step(Event::Durable { written: written.max(synced), synced });
@@ -151,7 +216,14 @@ impl<T: Endpoint> Host<T> {
     /// When the log has something to do although the disk has nothing to say.
     pub(super) fn journal_deadline(&self) -> Option<Instant> {
         let journal = self.journal.as_ref()?.borrow();
-        let due_us = journal.writer.next_deadline_us().filter(|_| journal.requests == 0)?;
+        if journal.wants_slice() {
+            let is_refused = !self.engine.borrow().may_checkpoint();
+            let wait_us = if is_refused { SLICE_RETRY_US } else { 0 };
+            return Some(clock::read() + Duration::from_micros(wait_us));
+        }
+        // A checkpoint may take long, and no result of it says that a commit is due.
+        let is_told = journal.requests > 0 && !journal.writer.is_checkpointing();
+        let due_us = journal.writer.next_deadline_us().filter(|_| !is_told)?;
         let now_us = self.clock.now_us();
         let wait_us = if due_us > now_us { due_us - now_us } else { LATE_US };
         Some(clock::read() + Duration::from_micros(wait_us))

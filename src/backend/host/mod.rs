@@ -394,6 +394,7 @@ impl<T: Endpoint> Host<T> {
     /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
         self.serve_journal();
+        self.checkpoint_slice();
         self.export_slice();
         self.look_for_revoked();
         self.turns.set(self.turns.get() + 1);
@@ -414,6 +415,7 @@ impl<T: Endpoint> Host<T> {
             engine.next_deadline()
         };
         let wake = self.pauses.end_turn(due).map(|moment| self.clock.system(moment));
+        drop(engine);
         [wake, self.journal_deadline()].into_iter().flatten().min()
     }
 

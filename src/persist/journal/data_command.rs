@@ -13,7 +13,7 @@ use crate::process::data_dir::DataDir;
 /// Subcommands of `mqtt-broker data`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// Read the log of every shard and say whether it is whole; exit code 1 with the file, the offset and what to do if it is not
+    /// Read the checkpoint and the log of every shard and say whether they are whole; exit code 1 with the file, the offset and what to do if they are not
     Check {
         /// Data directory [default: that of the configuration]
         directory: Option<PathBuf>,
@@ -38,13 +38,17 @@ pub(crate) fn check(data_dir: &Path) -> Result<(), StartupError> {
     for shard in 0..opened.shard_count() {
         let mut bar = Bar::new(shard, opened.bytes_of(shard));
         let (end, read) =
-            recovery::read_log(&opened, shard, &mut |_, _| Ok(()), &mut |bytes| bar.add(bytes))?;
+            recovery::read_log(&opened, shard, &mut |_, _, _| Ok(()), &mut |bytes| bar.add(bytes))?;
         bar.end();
         let kibibytes = read.bytes / 1024;
+        let behind = end.checkpoint.map_or_else(String::new, |checkpoint| {
+            let kibibytes = checkpoint.bytes / 1024;
+            format!(", behind a checkpoint of {kibibytes} KiB at position {}", checkpoint.position)
+        });
         // A reader that closes early has read enough.
         let _ = writeln!(
             out,
-            "shard {shard}: whole, {} records in {} segments of {kibibytes} KiB, up to position {}",
+            "shard {shard}: whole, {} records in {} segments of {kibibytes} KiB, up to position {}{behind}",
             read.records,
             read.segments.len(),
             end.position

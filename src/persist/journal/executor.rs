@@ -1,5 +1,6 @@
-//! The threads that do the I/O of one log: one writes and synchronises segments, the other does everything that may take long and
-//! that no acknowledgement waits for, such as filling the next segment with zeros.
+//! The threads that do the I/O of one log: one writes and synchronises segments, one writes checkpoints, and one does everything else
+//! that may take long and that no acknowledgement waits for, such as filling the next segment with zeros. A long checkpoint so never
+//! keeps the log from its next segment.
 //!
 //! The channels have no bound of their own: a writer has at most a few requests under way, [`journal::Settings::writes_max`] of them
 //! writes.
@@ -17,6 +18,8 @@ use super::files::{Directory, Done, Files};
 pub(crate) struct Executor {
     /// Writes and syncs of segments.
     commits: Option<Sender<Io>>,
+    /// Everything about the checkpoint that is being written.
+    drafts: Option<Sender<Io>>,
     /// Everything else.
     others: Option<Sender<Io>>,
     done: Receiver<Done>,
@@ -45,8 +48,9 @@ impl Executor {
             io::Result::Ok(sender)
         };
         let commits = start(format!("log-{shard}"), true)?;
+        let drafts = start(format!("log-state-{shard}"), false)?;
         let others = start(format!("log-files-{shard}"), false)?;
-        Ok(Self { commits: Some(commits), others: Some(others), done, threads })
+        Ok(Self { commits: Some(commits), drafts: Some(drafts), others: Some(others), done, threads })
     }
 
     /// Begins a request.
@@ -54,9 +58,17 @@ impl Executor {
     /// # Panics
     /// If a thread of the log has panicked, which ends the process in any case.
     pub(crate) fn begin(&self, io: Io) {
-        let is_commit =
-            matches!(io, Io::Write { file: File::Segment(_), .. } | Io::Sync { file: File::Segment(_), .. });
-        let thread = if is_commit { &self.commits } else { &self.others };
+        let thread = match &io {
+            Io::Write { file: File::Segment(_), .. } | Io::Sync { file: File::Segment(_), .. } => {
+                &self.commits
+            }
+            Io::Create { file: File::Draft, .. }
+            | Io::Write { .. }
+            | Io::Sync { .. }
+            | Io::Rename { .. }
+            | Io::Delete { file: File::Draft, .. } => &self.drafts,
+            Io::Create { .. } | Io::SyncDirectory { .. } | Io::Delete { .. } => &self.others,
+        };
         let thread = thread.as_ref().expect("the threads run as long as this value lives");
         thread.send(io).expect("the threads run as long as this value lives");
     }
@@ -79,7 +91,7 @@ impl Executor {
 
 impl Drop for Executor {
     fn drop(&mut self) {
-        (self.commits, self.others) = (None, None);
+        (self.commits, self.drafts, self.others) = (None, None, None);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

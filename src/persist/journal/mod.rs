@@ -19,5 +19,5 @@ mod tests;
 
 pub(crate) use executor::Executor;
 pub(crate) use files::Done;
-pub(crate) use recovery::{Read, read_log};
+pub(crate) use recovery::{Place, Read, read_log};
 pub(crate) use start::Opened;

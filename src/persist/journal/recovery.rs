@@ -19,10 +19,19 @@ pub(crate) struct Read {
     pub(crate) segments: Vec<(u64, u64)>,
 }
 
-/// A record to be taken in: its kind and body. The answer is the reason why it is not.
-pub(crate) type Take<'a> = dyn FnMut(u8, &[u8]) -> Result<(), String> + 'a;
+/// The place of a record that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// A slice of the checkpoint, which describes its objects as of this position of the log.
+    Checkpoint { as_of: u64 },
+    /// The log, at this position.
+    Log { position: u64 },
+}
 
-/// Reads the log of a shard, and passes its records on in their order. `progress` is told the bytes that are read.
+/// A record to be taken in: its place, kind and body. The answer is the reason why it is not.
+pub(crate) type Take<'a> = dyn FnMut(Place, u8, &[u8]) -> Result<(), String> + 'a;
+
+/// Reads the newest checkpoint of a shard and its log from there on, and passes their records on in this order. `progress` is told the bytes that are read.
 ///
 /// # Errors
 /// If a file is damaged, cannot be read, or has a record that is not taken.
@@ -46,7 +55,7 @@ pub(crate) fn read_log(
             File::Checkpoint(position) if checkpoint.is_none() => {
                 let reader = log.open_checkpoint(&identity, position)?;
                 let found = reader.checkpoint();
-                log.read_checkpoint(reader, take)?;
+                log.read_checkpoint(reader, take, progress)?;
                 checkpoint = Some(found);
             }
             File::Checkpoint(_) | File::Draft => unneeded.push(file),
@@ -70,9 +79,9 @@ pub(crate) fn read_log(
     for segment in segments.into_iter().filter(|&segment| segment >= first) {
         let bytes = log.read_whole(File::Segment(segment))?;
         let Log { read, refused, .. } = &mut log;
-        let taken = recovery.segment(segment, &bytes, &mut |_, kind, body| {
+        let taken = recovery.segment(segment, &bytes, &mut |position, kind, body| {
             if refused.is_none() {
-                *refused = take(kind, body).err();
+                *refused = take(Place::Log { position }, kind, body).err();
             }
             read.records += 1;
         });
@@ -114,6 +123,7 @@ impl Log {
         &mut self,
         mut reader: CheckpointReader,
         take: &mut Take<'_>,
+        progress: &mut dyn FnMut(u64),
     ) -> Result<(), StartupError> {
         let file = File::Checkpoint(reader.checkpoint().position);
         let mut offered = 64 * SECTOR_BYTES;
@@ -121,13 +131,15 @@ impl Log {
             let bytes = self.read_part(file, reader.offset(), offered)?;
             let is_all = bytes.len() < offered;
             let Self { read, refused, .. } = self;
-            let taken = reader.slice(&bytes, &mut |_, kind, body| {
+            let before = reader.offset();
+            let taken = reader.slice(&bytes, &mut |as_of, kind, body| {
                 if refused.is_none() {
-                    *refused = take(kind, body).err();
+                    *refused = take(Place::Checkpoint { as_of }, kind, body).err();
                 }
                 read.records += 1;
             });
             self.check_refused(file)?;
+            progress(reader.offset() - before);
             match taken.map_err(|damage| self.damaged(damage))? {
                 true => offered = 64 * SECTOR_BYTES,
                 false if is_all => {

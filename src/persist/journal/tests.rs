@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::Entropy;
 use journal::{Batch, Settings, Writer, encode_record};
 
-use super::{Executor, Opened, Read, read_log};
+use super::{Executor, Opened, Place, Read, read_log};
 use crate::error::StartupError;
 use crate::process::scratch::Scratch;
 
@@ -18,7 +18,7 @@ type Record = (u8, Vec<u8>);
 
 fn read(opened: &Opened) -> Result<(journal::Recovered, Read, Vec<Record>), StartupError> {
     let mut found = Vec::new();
-    let mut take = |kind: u8, body: &[u8]| {
+    let mut take = |_: Place, kind: u8, body: &[u8]| {
         found.push((kind, body.to_vec()));
         Ok(())
     };

@@ -86,13 +86,14 @@ impl Draft {
 }
 
 impl Writer {
-    /// Whether it is time for another checkpoint: the log has grown by [`crate::Settings::checkpoint_growth_bytes`] since the
-    /// last one, or by the length of that.
+    /// Whether it is time for another checkpoint: since the last one the log has grown by
+    /// [`crate::Settings::checkpoint_growth_bytes`], or by the length of that checkpoint if it is longer. Records count, and so does the
+    /// room that their segments take, which is more where commits are short.
     #[must_use]
     pub fn is_checkpoint_due(&self, now_us: u64) -> bool {
         let (position, bytes) = self.checkpoint.map_or((0, 0), |last| (last.position, last.bytes));
         let growth_bytes = self.settings.checkpoint_growth_bytes.max(bytes);
-        self.end() - position >= growth_bytes
+        (self.end() - position).max(self.segments_bytes()) >= growth_bytes
             && now_us >= self.checkpoint_retry_us
             && self.may_begin_checkpoint()
     }

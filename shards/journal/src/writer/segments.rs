@@ -184,6 +184,12 @@ impl Writer {
         true
     }
 
+    /// Bytes that the segments of the log take on the disk, at most.
+    pub(super) fn segments_bytes(&self) -> u64 {
+        let full = self.segments.len() - usize::from(self.active.is_some());
+        full as u64 * self.settings.segment_bytes + self.active.map_or(0, |active| active.offset)
+    }
+
     /// Has the segments deleted that nobody needs any more: a durable checkpoint began behind them, and a segment after them has durable
     /// commits.
     pub(super) fn release(&mut self) {

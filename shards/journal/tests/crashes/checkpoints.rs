@@ -172,3 +172,20 @@ fn a_log_is_read_from_a_checkpoint_on_and_no_earlier() {
     let error = Recovery::new(IDENTITY, None).segment(number, bytes, &mut |_, _, _| {}).unwrap_err();
     assert_eq!((error.file, error.kind), (File::Segment(number), DamageKind::Segment));
 }
+
+#[test]
+fn short_commits_make_a_checkpoint_due_by_the_room_that_they_take() {
+    let mut world = World::new(10);
+    let (mut commits, growth_bytes) = (0, SETTINGS.checkpoint_growth_bytes);
+    while !world.writer.is_checkpoint_due(world.now_us) {
+        world.append(10);
+        world.settle();
+        commits += 1;
+        assert!(commits * (SECTOR_BYTES as u64) < growth_bytes + SETTINGS.segment_bytes);
+    }
+    // Each begins with a sector, and so does each segment.
+    assert!(
+        commits * 2 * SECTOR_BYTES as u64 > growth_bytes && world.writer.end() < growth_bytes / 10,
+        "{commits}"
+    );
+}
