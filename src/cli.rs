@@ -14,6 +14,7 @@ use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
 use crate::config::{Config, GivenFlag, SETTINGS, Setting, mosquitto};
 use crate::error::StartupError;
+use crate::persist::journal::data_command::DataCommand;
 
 /// Settings that `-h` shows; `--help` shows all of them.
 const SHORT_HELP: [&str; 9] = [
@@ -29,7 +30,7 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 8] = [
+const OWN_SETTINGS: [(&str, &[&str]); 9] = [
     ("config", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),
@@ -38,6 +39,7 @@ const OWN_SETTINGS: [(&str, &[&str]); 8] = [
     ("refusals", &["data_dir"]),
     ("bans", &["data_dir"]),
     ("user", &[]),
+    ("data", &["data_dir"]),
 ];
 
 /// The hidden subcommand that writes man pages and completions. It is no part of [`CliCommand`], because completions have every
@@ -100,6 +102,9 @@ pub(crate) enum CliCommand {
     Bans(BansArguments),
     /// Add, change, delete, list or import the users of the password file
     User(UserArguments),
+    /// Look at the data directory of a broker that does not run
+    #[command(subcommand)]
+    Data(DataCommand),
 }
 
 /// The request of a command line.

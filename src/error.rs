@@ -120,6 +120,32 @@ pub(crate) enum StartupError {
         /// The error of the operating system.
         error: io::Error,
     },
+    /// A file of a shard's log is not as it was written. It is not changed.
+    JournalDamaged {
+        /// The file.
+        file: PathBuf,
+        /// The reason, with the offset; it follows the name of the file.
+        reason: String,
+    },
+    /// The logs were written by another number of shards.
+    JournalShards {
+        /// The directory of the logs.
+        journal: PathBuf,
+        /// The number of shards that wrote them.
+        written_by: u16,
+        /// The number of shards of this start.
+        shard_count: u16,
+    },
+    /// More than one shard is to keep what it acknowledges.
+    DurabilityOfShards {
+        /// The number of shards of this start.
+        shard_count: u16,
+    },
+    /// The broker answers, and its journal is not well.
+    JournalUnwell {
+        /// The state, with the remedy.
+        state: &'static str,
+    },
     /// `io_uring` was requested and is not available.
     IoUringMissing(io::Error),
     /// The broker has nothing of that name.
@@ -264,6 +290,10 @@ impl fmt::Display for StartupError {
                 "{} could not be written: {error}; the file holds an earlier state of the persistent subscriptions",
                 file.display()
             ),
+            Self::JournalDamaged { .. }
+            | Self::JournalShards { .. }
+            | Self::DurabilityOfShards { .. }
+            | Self::JournalUnwell { .. } => of_journal(f, self),
             Self::IoUringMissing(error) => io_uring_missing(f, error),
             Self::NotFound { sentence } => f.write_str(sentence),
             Self::NoBroker { directory } => write!(
@@ -279,6 +309,33 @@ impl fmt::Display for StartupError {
             ),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
+    }
+}
+
+/// The sentences about the journal.
+fn of_journal(f: &mut fmt::Formatter<'_>, error: &StartupError) -> fmt::Result {
+    match error {
+        StartupError::JournalDamaged { file, reason } => write!(
+            f,
+            "{}: {reason}; nothing was changed: put back a copy of the whole data directory, start the version that wrote it if that \
+             is a later one, or move its directory `journal` away to start without the sessions and messages in it",
+            file.display()
+        ),
+        StartupError::JournalShards { journal, written_by, shard_count } => write!(
+            f,
+            "the journal {} was written by {written_by} shards, and this start has {shard_count}; start with --shards {written_by}, \
+             since this version cannot deal it anew",
+            journal.display()
+        ),
+        StartupError::DurabilityOfShards { shard_count } => write!(
+            f,
+            "durability holds on one shard in this version, and this start has {shard_count}: start with --shards 1, or with \
+             --durability memory"
+        ),
+        StartupError::JournalUnwell { state } => {
+            write!(f, "the journal is {state}; the log of the broker names the file")
+        }
+        _ => unreachable!("the caller passes errors of the journal"),
     }
 }
 
@@ -479,6 +536,16 @@ mod tests {
             ("the log directory … cannot be written", log_dir),
             ("subscriptions.json … damaged", subscriptions),
             ("placement.key … damaged", key),
+            (
+                "put back a copy of the whole data directory",
+                StartupError::JournalDamaged { file: file(), reason: "offset 0: torn".to_owned() },
+            ),
+            (
+                "was written by … shards",
+                StartupError::JournalShards { journal: file(), written_by: 2, shard_count: 1 },
+            ),
+            ("durability holds on one shard", StartupError::DurabilityOfShards { shard_count: 2 }),
+            ("the journal is", StartupError::JournalUnwell { state: "degraded" }),
             ("no broker runs with the data directory", StartupError::NoBroker { directory: file() }),
             (
                 "the broker cannot be reached through",

@@ -136,6 +136,8 @@ mod tests {
                 "mqtt-broker-config-import.1",
                 "mqtt-broker-config-show.1",
                 "mqtt-broker-config.1",
+                "mqtt-broker-data-check.1",
+                "mqtt-broker-data.1",
                 "mqtt-broker-disconnect.1",
                 "mqtt-broker-health.1",
                 "mqtt-broker-refusals.1",

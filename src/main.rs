@@ -14,6 +14,7 @@ mod net;
 mod observe;
 mod persist;
 mod process;
+mod reloads;
 mod shard;
 
 use std::path::Path;
@@ -21,15 +22,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use engine::SharedRules;
+use engine::{Entropy, SessionRecord};
 use tracing::{info, warn};
 
 use admin::health;
 use admin::operator::{self, OperatorCommand};
 use auth::password;
 use authorization::Loaded;
+use authorization::watch::Watch;
 use cli::{Arguments, CliCommand, Invocation};
-use config::{Ceiling, Config, ConfigError, Effective, Notice, Origin};
+use config::{Ceiling, Config, ConfigError, Durability, Effective, Notice, Origin};
 use error::StartupError;
 use net::bans::Bans;
 use net::layers::ListenerLayers;
@@ -38,11 +40,14 @@ use net::tls::Rotation;
 use observe::memory_log::MemoryLog;
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
+use persist::journal::Opened;
+use persist::journal::data_command::{self, DataCommand};
 use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::terminal::Terminal;
-use process::{logging, open_files, systemd};
+use process::{core_dumps, logging, open_files, systemd};
+use reloads::{ReadRules, Reloads};
 use shard::control::Shards;
 use shard::{cores, placement_key, thread};
 
@@ -57,6 +62,9 @@ const ALLOCATOR: &str =
 
 /// Time within which a stopping broker delivers the messages in flight to its clients.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// The content of the data directory: the key of homes, the sessions of the file, and the logs.
+type Data = (Entropy, Vec<SessionRecord>, Option<Opened>);
 
 /// Interval at which the shards export subscriptions that changed, and the control plane looks for what the operator should know.
 const SECOND: Duration = Duration::from_secs(1);
@@ -103,10 +111,17 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
+        Some(CliCommand::Data(DataCommand::Check { directory: Some(directory) })) => {
+            data_command::check(directory)
+        }
+        Some(CliCommand::Data(DataCommand::Check { directory: None })) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| data_command::check(&effective.config.data_dir)),
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
             serve(effective, || {
                 let effective = Effective::load(file, flags)?;
-                Ok(authorization::load(&effective)?.map(Loaded::share))
+                let rules = authorization::load(&effective)?.map(Loaded::share);
+                Ok((rules, authorization::files(&effective)))
             })
         }),
     }
@@ -115,34 +130,34 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 /// Serves until a signal says to stop. `read_rules` reads the rules about topics again.
 fn serve(
     effective: Effective,
-    read_rules: impl Fn() -> Result<Option<SharedRules>, Vec<ConfigError>>,
+    read_rules: impl Fn() -> Result<ReadRules, Vec<ConfigError>>,
 ) -> Result<(), StartupError> {
     let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
+    let watch = Watch::new(authorization::files(&effective));
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
-    log_start(&config, file.as_deref(), &notices);
+    log_start(&config, file.as_deref(), &notices, &memory_origin);
     open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
-    log_memory_limit(config.memory_bytes_max, &memory_origin);
     listen::check(&mut config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(&config, &mut rotation)?;
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let bans = permits.bans().load(&config.data_dir);
-    let sessions = subscriptions_file::load(&config.data_dir)?;
-    let key = placement_key::key(&config.data_dir)?;
+    let (key, sessions, logs) = read_data(&config, shard_count)?;
     let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
     let mut report = Report::start(log.block_output());
     let mut memory_log = MemoryLog::start(shard_count);
     let writer = Writer::start(&data_dir, shard_count.into())?;
-    // The operator's socket exists before the broker serves, so that an operator who sees the log line `listening on`
-    // can connect. A command that arrives earlier waits in the channel.
+    // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
+    let mut reloads = Reloads::new(rotation, watch, read_rules);
     let shared = thread::Shared { permits, layers, rules };
-    let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed())?;
+    let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
+    let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start();
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
@@ -162,20 +177,20 @@ fn serve(
         Due::Watchdog => {}
         Due::Second => {
             shards.export_subscriptions();
+            retire_subscriptions(&mut is_imported, &shards, &config.data_dir);
             data_dir.report_change();
             report.warn_of_credentials(&shards.totals());
             memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
-            rotation.second();
+            reloads.second(&shards);
             bans.second(&config.data_dir);
         }
         Due::Command(command) => shards.execute(command),
-        Due::Reload => reload(&mut rotation, &shards, read_rules()),
+        Due::Reload => reloads.hang_up(&shards),
     });
 
     drop(commands);
-    info!("stopping: disconnecting clients after their messages in flight");
-    systemd::stopping();
+    announce_stop();
     let totals = shards.stop(STOP_DEADLINE);
     leave(&config, &bans);
     let written = writer.finish();
@@ -184,46 +199,64 @@ fn serve(
     written
 }
 
+/// Tells the log and the service manager that the broker stops.
+fn announce_stop() {
+    info!("stopping: disconnecting clients after their messages in flight");
+    systemd::stopping();
+}
+
 /// Leaves no socket behind, and the bans for the next start.
 fn leave(config: &Config, bans: &Bans) {
     listen::remove_sockets(config);
     bans.second(&config.data_dir);
 }
 
-/// Reads the files again that may change while the broker runs, and puts the rules that were read again into force. If these have a
-/// fault, those before stay.
-fn reload(rotation: &mut Rotation, shards: &Shards, rules: Result<Option<SharedRules>, Vec<ConfigError>>) {
-    rotation.look();
-    shards.read_users();
-    match rules {
-        Ok(rules) => {
-            shards.change_rules(rules.as_ref());
-            warn!(
-                rules = rules.is_some(),
-                "SIGHUP: the rules about topics and the files of TLS, users and keys are read again; this version cannot reload \
-                 the rest of its configuration, whose changes a restart applies (systemctl restart mqtt-broker)"
-            );
+/// The key of homes, the sessions of the file, and the logs if acknowledgements are to survive something.
+fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
+    let sessions = subscriptions_file::load(&config.data_dir)?;
+    let key = placement_key::key(&config.data_dir)?;
+    if config.durability == Durability::Memory {
+        return Ok((key, sessions, None));
+    }
+    if shard_count > 1 {
+        // A message that crosses to another shard is in no log yet.
+        return Err(StartupError::DurabilityOfShards { shard_count });
+    }
+    let opened = Opened::open(&config.data_dir, shard_count, key)?;
+    info!(durability = ?config.durability, start = opened.start(), is_new = opened.is_new(), "the journal is open");
+    Ok((opened.key(), sessions, Some(opened)))
+}
+
+/// Renames the file of subscriptions, if it is imported, once the logs have them.
+fn retire_subscriptions(is_imported: &mut bool, shards: &Shards, data_dir: &Path) {
+    if !*is_imported || !shards.have_journals_begun() {
+        return;
+    }
+    *is_imported = false;
+    match subscriptions_file::retire(data_dir) {
+        Ok(file) => {
+            info!(file = %file.display(), "the journal has the subscriptions of the file, which is renamed");
         }
-        Err(errors) => {
-            for error in errors {
-                warn!(%error, "SIGHUP: the rules stay as they are, because the configuration has an error");
-            }
+        Err(error) => {
+            warn!(%error, "the journal has the subscriptions of subscriptions.json, which cannot be renamed");
         }
     }
 }
 
 /// Logs where the configuration comes from, and what of it the operator should know.
-fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice]) {
+fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice], memory_origin: &Origin) {
     let configuration = file.unwrap_or(Path::new("defaults, environment and flags")).display();
     info!(version = env!("CARGO_PKG_VERSION"), allocator = ALLOCATOR, %configuration, data_dir = %config.data_dir.display(), "starting");
     for notice in notices {
         if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
     }
+    core_dumps::forbid(config);
     if config.test_authentication {
         warn!(
             "test_authentication is on: any client that echoes a challenge is let in; use it for tests only"
         );
     }
+    log_memory_limit(config.memory_bytes_max, memory_origin);
 }
 
 /// Work of the control plane that is due.

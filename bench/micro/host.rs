@@ -144,7 +144,7 @@ impl Host {
                 }
             }
             if let Some(batch) = durable {
-                let _nothing = self.engine.step(self.now, Event::Durable(batch), &mut self.actions);
+                let _nothing = self.engine.step(self.now, Event::durable(batch), &mut self.actions);
             }
         }
     }

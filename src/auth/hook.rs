@@ -84,6 +84,7 @@ pub(super) fn opinion(body: &[u8], case: &Case, now_s: u64) -> Opinion {
                 user: case.username.clone(),
                 roles: reply.roles,
                 lifetime: reply.expire_at.map(|end_s| Duration::from_secs(end_s - now_s)),
+                is_listed: false,
             })
         }
         Decision::Allow | Decision::Deny => denied,
@@ -131,7 +132,7 @@ mod tests {
         let judge = |body: &str| opinion(body.as_bytes(), &case(b"x"), 1_000);
         let allowed = |roles: &[&str], lifetime| {
             let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-            Opinion::Allow(Identity { user: Some("al\"ice".to_owned()), roles, lifetime })
+            Opinion::Allow(Identity { user: Some("al\"ice".to_owned()), roles, lifetime, is_listed: false })
         };
         assert_eq!(judge(r#"{"result":"allow","is_superuser":true}"#), allowed(&[], None));
         let with_more = r#"{"result":"allow","roles":["a","b"],"expire_at":1060}"#;

@@ -67,6 +67,8 @@ pub(super) struct Identity {
     pub(super) roles: Vec<String>,
     /// Time until the identity ends.
     pub(super) lifetime: Option<Duration>,
+    /// Whether a file of users recognised it.
+    pub(super) is_listed: bool,
 }
 
 /// A CONNECT on its way through the methods. It owns its parts, so that any thread may go on with it. Its password is wiped with it.
@@ -113,9 +115,9 @@ impl Case {
         }
     }
 
-    /// The user whose name the client has sent.
-    pub(super) fn identity(&self) -> Identity {
-        Identity { user: self.username.clone(), ..Identity::default() }
+    /// The user whose name the client has sent, as the password file knows it.
+    pub(super) fn listed_identity(&self) -> Identity {
+        Identity { user: self.username.clone(), is_listed: true, ..Identity::default() }
     }
 }
 
@@ -181,6 +183,25 @@ impl Methods {
         if let Some(answer) = answer {
             self.answers.send(asked, answer);
         }
+    }
+
+    /// Goes on with a client whose password was compared with `stored`. If the user has changed meanwhile, the client is refused: the
+    /// change is told to the shards behind this answer, so none that was judged by the old file stays.
+    pub(super) fn resume_compared(
+        self: &Shared<Self>,
+        case: Case,
+        stored: Option<&StoredHash>,
+        opinion: Opinion,
+    ) {
+        if !matches!(opinion, Opinion::Allow(_)) {
+            return self.resume(case, opinion);
+        }
+        self.store.hold(|snapshot| {
+            let user = case.username.as_deref().unwrap_or_default();
+            let is_current = snapshot.users.find(user) == stored;
+            let opinion = if is_current { opinion } else { REFUSED };
+            self.answers.send(case.asked, Self::conclude(&case, opinion));
+        });
     }
 
     /// True if the client's time for CONNECT is over, so that no answer reaches it.
@@ -272,13 +293,14 @@ impl Methods {
 
     /// The answer that lets a user in.
     pub(super) fn success(data: Vec<u8>, identity: Identity, method: &'static str) -> Answer {
-        let Identity { user, roles, lifetime } = identity;
+        let Identity { user, roles, lifetime, is_listed } = identity;
         let grant = OwnedGrant {
             method,
             user: user.map(String::into_boxed_str),
             roles: roles.into_iter().map(String::into_boxed_str).collect(),
             client_id_must_be: None,
             lifetime,
+            is_listed,
         };
         Answer::Success { data, grant }
     }
@@ -294,7 +316,7 @@ impl Methods {
             return Judged::At(REFUSED);
         }
         let of = |is_right| match (stored, is_right) {
-            (Some(_), true) => Opinion::Allow(case.identity()),
+            (Some(_), true) => Opinion::Allow(case.listed_identity()),
             (Some(_), false) => REFUSED,
             (None, _) => Opinion::Next,
         };
@@ -361,7 +383,7 @@ impl Methods {
         let judged = jwt::judge(token, &keys, &method.rules, clock::unix_s()).and_then(|claims| {
             let Claims { user, roles, lifetime } = claims;
             if method.names.allow(&user) {
-                Ok(Identity { user: Some(user), roles, lifetime: Some(lifetime) })
+                Ok(Identity { user: Some(user), roles, lifetime: Some(lifetime), is_listed: false })
             } else {
                 Err(TokenFault::Claims)
             }

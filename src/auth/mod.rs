@@ -27,6 +27,7 @@ use wire::ReasonCode;
 use zeroize::Zeroizing;
 
 use answers::{Answers, LateAnswers};
+pub(crate) use answers::{Late, UserChanges};
 use exchanges::Exchanges;
 pub(crate) use jwt::JWT_METHOD;
 use methods::{Case, Identity, Methods};
@@ -65,6 +66,11 @@ impl Authenticator {
     /// The answers of this shard that come later.
     pub(crate) fn late_answers(&self) -> &LateAnswers {
         &self.late
+    }
+
+    /// Users have changed: exchanges that began before are judged by nothing any more.
+    pub(crate) fn forget_exchanges(&self) {
+        self.exchanges.take();
     }
 
     /// The way to the side thread, if there is one.
@@ -134,7 +140,7 @@ impl Authenticator {
         if !step.begins {
             let exchange = self.exchanges.borrow_mut().take(asked.connection)?;
             let last = exchange.end(&step.data).ok()?;
-            let identity = Identity { user: Some(exchange.user), ..Identity::default() };
+            let identity = Identity { user: Some(exchange.user), is_listed: true, ..Identity::default() };
             return Some(Methods::success(last.into_bytes(), identity, "scram"));
         }
         let first = ClientFirst::parse(&step.data).ok()?;

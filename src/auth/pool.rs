@@ -93,10 +93,10 @@ fn work(methods: &Shared<Methods>) {
         };
         methods.remember(recollection, is_right);
         let opinion = match (&stored, is_right) {
-            (Some(_), true) => Opinion::Allow(case.identity()),
+            (Some(_), true) => Opinion::Allow(case.listed_identity()),
             (Some(_), false) => REFUSED,
             (None, _) => Opinion::Next,
         };
-        methods.resume(case, opinion);
+        methods.resume_compared(case, stored.as_ref(), opinion);
     }
 }

@@ -129,12 +129,21 @@ pub(crate) struct OwnedGrant {
     pub(crate) client_id_must_be: Option<Box<str>>,
     /// The time until the grant ends; `None`: it does not.
     pub(crate) lifetime: Option<Duration>,
+    /// Whether a file of users recognised the user.
+    pub(crate) is_listed: bool,
 }
 
 impl Default for OwnedGrant {
     /// The grant of an anonymous client without rules.
     fn default() -> Self {
-        Self { method: ANONYMOUS, user: None, roles: Vec::new(), client_id_must_be: None, lifetime: None }
+        Self {
+            method: ANONYMOUS,
+            user: None,
+            roles: Vec::new(),
+            client_id_must_be: None,
+            lifetime: None,
+            is_listed: false,
+        }
     }
 }
 
@@ -167,6 +176,7 @@ impl Answer {
                     roles: &roles,
                     client_id_must_be: grant.client_id_must_be.as_deref(),
                     expires_at: grant.lifetime.map(|lifetime| now.plus_ms(lifetime_ms(lifetime))),
+                    is_listed: grant.is_listed,
                 };
                 take(Verdict::Success { data, grant: &grant })
             }
@@ -218,6 +228,7 @@ mod tests {
                 roles: vec!["operator".into()],
                 client_id_must_be: Some("a".into()),
                 lifetime,
+                is_listed: true,
             };
             Answer::Success { data: vec![2], grant }
         };
@@ -230,6 +241,7 @@ mod tests {
                     roles: &["operator"],
                     client_id_must_be: Some("a"),
                     expires_at: expires_ms.map(Instant::from_ms),
+                    is_listed: true,
                 };
                 assert_eq!(verdict, Verdict::Success { data: &[2], grant: &grant });
             });

@@ -145,12 +145,22 @@ async fn work(mut errands: UnboundedReceiver<Errand>, settings: SideSettings, me
                 }
                 Some(Errand::Files) => {
                     methods.side.open.files.store(0, Relaxed);
-                    files.poll(&methods.store);
+                    look(&mut files, &methods);
                 }
                 None => return,
             },
-            _ = files_due.tick() => files.poll(&methods.store),
+            _ = files_due.tick() => look(&mut files, &methods),
         }
+    }
+}
+
+/// Reads the files that have changed, and tells the shards which users have.
+fn look(files: &mut Files, methods: &Methods) {
+    let changes = files.poll(&methods.store);
+    if !changes.is_empty() {
+        let (gone, renewed) = (changes.gone.len(), changes.renewed.len());
+        info!(gone, renewed, "users are gone or have new passwords; their clients are closed");
+        methods.answers.tell_all(changes);
     }
 }
 

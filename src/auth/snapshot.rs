@@ -9,6 +9,7 @@ use std::sync::RwLock;
 use jsonwebtoken::Algorithm;
 use tracing::{error, info, warn};
 
+use super::answers::UserChanges;
 use super::jwt::{KeySet, KeySetOrigin};
 use super::password::{self, PasswordFile};
 use super::shared::Shared;
@@ -34,6 +35,11 @@ impl Store {
     /// The snapshot to judge by.
     pub(super) fn load(&self) -> Shared<Snapshot> {
         self.current.read().expect("no thread panics while it holds the lock").clone()
+    }
+
+    /// Looks at the snapshot while nothing changes it.
+    pub(super) fn hold<R>(&self, look: impl FnOnce(&Snapshot) -> R) -> R {
+        look(&self.current.read().expect("no thread panics while it holds the lock"))
     }
 
     /// Changes the snapshot. **Called on:** the main thread at start, then the side thread alone, so no change is lost.
@@ -137,11 +143,31 @@ impl Files {
     }
 
     /// As [`Files::read`], while the broker runs: a fault is logged, and the last sound content stays in force.
-    pub(super) fn poll(&mut self, store: &Store) {
+    ///
+    /// Returns the users that have changed.
+    pub(super) fn poll(&mut self, store: &Store) -> UserChanges {
+        let before = store.load();
         for (file, reason) in self.read(store) {
             error!(file = %file.display(), %reason, "the file is not taken over, and its last sound content stays in force");
         }
+        changes(&before, &store.load())
     }
+}
+
+/// The users that are in no file any more, and those with another password in one.
+fn changes(before: &Snapshot, after: &Snapshot) -> UserChanges {
+    let mut changes = UserChanges::default();
+    let is_listed = |user: &str| after.users.find(user).is_some() || after.scram_users.find(user).is_some();
+    for (before, after) in [(&before.users, &after.users), (&before.scram_users, &after.scram_users)] {
+        for (user, hash) in before.users() {
+            match after.find(user) {
+                Some(same) if same == hash => {}
+                None if !is_listed(user) => changes.gone.push(user.into()),
+                Some(_) | None => changes.renewed.push(user.into()),
+            }
+        }
+    }
+    changes
 }
 
 /// Puts the content of a file into the store, and returns the number of its users or keys.

@@ -3,6 +3,7 @@
 
 pub(crate) mod command;
 mod lines;
+pub(crate) mod watch;
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,6 +37,13 @@ impl Loaded {
     fn file(&self, place: Place) -> &PathBuf {
         &self.files[place.file as usize]
     }
+}
+
+/// The files that the rules of a configuration are written in.
+pub(crate) fn files(effective: &Effective) -> Vec<PathBuf> {
+    let rules = effective.config.rules.as_ref();
+    let acl_file = rules.and_then(|rules| rules.table.acl_file.as_ref()).map(|file| file.to_path_buf());
+    effective.file.iter().cloned().chain(acl_file).collect()
 }
 
 /// Builds the rules of a configuration; `None` if it has no table of rules, roles or users, so that everything is allowed.

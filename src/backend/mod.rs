@@ -33,7 +33,7 @@ use crate::shard::memory_share::MemoryShare;
 
 use doorbell::Doorbell;
 pub(crate) use doorbell::Doorbells;
-pub(crate) use host::{CAPACITY, ClientIds, LaneItem};
+pub(crate) use host::{CAPACITY, ClientIds, Journal, LaneItem};
 
 /// The resources of a shard when its thread starts.
 pub(crate) struct Parts {
@@ -60,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) log: ConnectionLog,
     /// The names that give clients their identifiers.
     pub(crate) client_ids: ClientIds,
+    /// The log of the shard; `None` if nothing outlives the process.
+    pub(crate) journal: Option<Box<Journal>>,
 }
 
 /// The backend that a shard has selected and started.

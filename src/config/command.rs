@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::class::Class;
 use super::from_mosquitto::Imported;
 use super::{Effective, GivenFlag, Origin, default_file, from_mosquitto, import};
 use crate::error::StartupError;
@@ -92,26 +93,32 @@ fn load(file: Option<&Path>, flags: &[GivenFlag]) -> Result<Effective, StartupEr
 }
 
 fn show(effective: &Effective) -> String {
-    let flat =
-        effective.rows().map(|(setting, value, origin)| (format!("{} = {value}", setting.key), origin));
+    let comment = |path: &str, origin: &Origin| format!("{origin}; change: {}", Class::of(path));
+    let flat = effective
+        .rows()
+        .map(|(setting, value, origin)| (format!("{} = {value}", setting.key), comment(setting.key, origin)));
     let mut text = aligned(&flat.collect::<Vec<_>>());
     for table in effective.tables() {
-        let keys = table.rows.iter().map(|(key, value, origin)| (format!("{key} = {value}"), origin));
-        let rows: Vec<_> = [(table.header.clone(), &table.origin)].into_iter().chain(keys).collect();
+        let path = table.header.trim_matches(['[', ']']);
+        let keys = table.rows.iter().map(|(key, value, origin)| {
+            (format!("{key} = {value}"), comment(&format!("{path}.{key}"), origin))
+        });
+        let header = (table.header.clone(), table.origin.to_string());
+        let rows: Vec<_> = [header].into_iter().chain(keys).collect();
         text.push('\n');
         text.push_str(&aligned(&rows));
     }
     text
 }
 
-/// Lines, each with its origin as a comment.
-fn aligned(rows: &[(String, &Origin)]) -> String {
+/// Lines, each with a comment.
+fn aligned(rows: &[(String, String)]) -> String {
     const WIDTH_MAX: usize = 60;
     let width =
         rows.iter().map(|(line, _)| line.len()).filter(|&width| width <= WIDTH_MAX).max().unwrap_or_default();
     let mut text = String::new();
-    for (line, origin) in rows {
-        let _ = writeln!(text, "{line:width$}  # {origin}");
+    for (line, comment) in rows {
+        let _ = writeln!(text, "{line:width$}  # {comment}");
     }
     text
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::auth::{AuthConfig, AuthMethod};
+use super::class::Class;
 use super::error::{ConfigError, Meant, Origin};
 use super::limits::BansConfig;
 use super::listener::{ADDRESSES_MAX, IMPLIED_KEYS, LISTENERS_MAX, ListenerConfig};
@@ -216,7 +217,8 @@ pub(crate) fn default_file() -> String {
          # /etc/mqtt-broker/broker.conf; --config FILE names another file. Every key above the tables is also a flag\n\
          # (max_connections: --max-connections N) and a variable of the environment\n\
          # (MQTT_BROKER_MAX_CONNECTIONS=N). Flags override variables, which override this file.\n\
-         # Each key is shown with its default: remove the # before it and change the value.\n\
+         # Each key is shown with its default: remove the # before it and change the value. A change that is live takes\n\
+         # effect on SIGHUP, and within a minute without it; any other one after a restart.\n\
          #\n\
          #   mqtt-broker config check [FILE]   reports every error in a file, with its line\n\
          #   mqtt-broker config show           prints the values in force and the origin of each\n",
@@ -231,7 +233,14 @@ pub(crate) fn default_file() -> String {
         for line in setting.meaning() {
             text.extend(["# ", &line, "\n"]);
         }
-        text.extend(["# Allowed: ", &(setting.allowed)(), ".\n", &not_yet::note(setting.key)]);
+        text.extend([
+            "# Allowed: ",
+            &(setting.allowed)(),
+            ". Change: ",
+            &Class::of(setting.key).to_string(),
+            ".\n",
+        ]);
+        text.push_str(&not_yet::note(setting.key));
         text.extend(["#", setting.key, " = ", &(setting.render)(&defaults), "\n"]);
     }
     text.push_str(&rule("Tables"));

@@ -5,6 +5,7 @@
 
 mod address;
 pub(crate) mod auth;
+mod class;
 pub(crate) mod command;
 mod document;
 mod engine_limits;
@@ -36,7 +37,7 @@ pub(crate) use error::{ConfigError, Origin};
 pub(crate) use list::{CertificateFiles, FileMode};
 pub(crate) use listener::{ListenAt, ListenerConfig, ProxyProtocol};
 pub(crate) use settings::{Config, SETTINGS, Setting};
-pub(crate) use value::{Ceiling, ConnectionLines, Io, LogFormat, LogLevel};
+pub(crate) use value::{Ceiling, ConnectionLines, Durability, Io, LogFormat, LogLevel};
 
 use crate::process::available_memory::{self, Available};
 pub(crate) use document::default_file;

@@ -13,7 +13,8 @@ use super::limits::{BansConfig, OnRate};
 use super::listener::{ListenerConfig, loopback};
 use super::rules::RulesConfig;
 use super::value::{
-    ANY, Anonymous, Bounds, Ceiling, ConnectionLines, Field, Io, LogFormat, LogLevel, between, from,
+    ANY, Anonymous, Bounds, Ceiling, ConnectionLines, Durability, Field, Io, LogFormat, LogLevel, between,
+    from,
 };
 
 /// The longest packet of MQTT: a fixed header of five bytes and a remaining length of 268,435,455 bytes.
@@ -97,6 +98,13 @@ settings! {
     section "Running" {
         /// Directory for state that outlives the process. It is created if missing; only one broker at a time can use it.
         data_dir: PathBuf = PathBuf::from("data"), ANY;
+        /// The accident that an acknowledgement survives: "process", the end of the process such as kill -9; "power", the loss of power
+        /// as well; "memory", none. With "process" and "power" sessions, subscriptions, waiting, unfinished and retained messages and wills
+        /// come back from a log in `data_dir`. In this version that needs `shards = 1`, and the log grows until it is moved away.
+        durability: Durability = Durability::Memory, ANY;
+        /// Whether the system may write core dumps although the broker has loaded private keys or users. Without such secrets
+        /// they stay as the system has them.
+        core_dumps: bool = false, ANY;
         /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
         /// use, according to CPU affinity and the quota of its control group. More shards than cores are allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);

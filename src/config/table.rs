@@ -8,6 +8,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::class::Class;
 use super::entry::{Entry, plain};
 use super::error::{ConfigError, Meant, Origin};
 use super::listener::IMPLIED_KEYS;
@@ -254,6 +255,7 @@ fn describe_table<T: Table>(text: &mut String, header: &str, path: &str, lines: 
         if !default.is_empty() && !key.example.is_empty() && default != key.example {
             text.extend([" Default: ", &default, "."]);
         }
+        text.extend([" Change: ", &Class::of(&format!("{path}.{}", key.key)).to_string(), "."]);
         let value = if key.example.is_empty() { default.as_str() } else { key.example };
         text.extend(["\n", &not_yet::note(&format!("{path}.{}", key.key)), "#", key.key, " = ", value, "\n"]);
     }

@@ -281,6 +281,17 @@ pub(crate) enum LogLevel {
     Off,
 }
 
+/// The accident that an acknowledgement of the broker survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The loss of power: it leaves once its records are synchronised.
+    Power,
+    /// The end of the process: it leaves once its records are written.
+    Process,
+    /// None: nothing is written.
+    Memory,
+}
+
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -365,6 +376,7 @@ pub(super) use word_fields;
 word_fields! {
     Io, "IO": { Auto = "auto", Uring = "uring", Epoll = "epoll", Tokio = "tokio", Blocking = "blocking", }
     ConnectionLines, "LINES": { All = "all", Refusals = "refusals", None = "none", }
+    Durability, "LEVEL": { Power = "power", Process = "process", Memory = "memory", }
     LogFormat, "FORMAT": { Text = "text", Json = "json", }
     LogLevel, "LEVEL": { Debug = "debug", Info = "info", Warn = "warn", Error = "error" | "err", Off = "off", }
     Redirect, "WHERE": { Off = "off", UseAnother = "use_another", Moved = "moved", }

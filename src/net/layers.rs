@@ -22,8 +22,7 @@ use crate::config::{Config, Io};
 use crate::error::StartupError;
 use crate::net::listen::ListenerNumber;
 use crate::net::tls::{
-    KEPT_BYTES_MAX, ListenerTls, Opened, PLAIN_BYTES_MAX, PeerCertificate, RECORD_BYTES_MAX, Rotation,
-    Shared, Tls,
+    KEPT_BYTES_MAX, ListenerTls, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Rotation, Shared, Tls,
 };
 
 /// Bytes that may wait for the kernel after a receive: a record, and all that a handshake has to say.
@@ -173,9 +172,9 @@ impl Layers {
         self.secure.as_ref().is_some_and(|secure| secure.tls.is_handshaking())
     }
 
-    /// The names in the certificate of the client; `None` without one.
-    pub(crate) fn peer_certificate(&self) -> Option<PeerCertificate> {
-        self.secure.as_ref()?.tls.peer_certificate()
+    /// TLS, if there is any.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.secure.as_ref().map(|secure| &secure.tls)
     }
 
     /// Bytes of the caller that are encrypted or announced in a frame, and not counted as sent: they must come again as they were.

@@ -11,6 +11,7 @@ use tracing_appender::non_blocking::NonBlocking;
 use crate::observe::busy::{BusyMeter, ThreadTimes};
 use crate::process::logging::STATISTICS;
 use crate::process::systemd;
+use crate::shard::gauges::JournalState;
 
 /// Declares the counters of a shard once, for the struct, its sum and its outputs.
 macro_rules! shard_totals {
@@ -110,6 +111,8 @@ shard_totals! {
     wills_forbidden,
     /// Messages that a session subscribes to and may not read.
     reads_denied,
+    /// Retained messages that matched a subscription, and that their source may not publish any more.
+    retained_unread,
     /// Nodes of the topic tree that publishes visited.
     topic_nodes_visited,
     /// Publishes that visited at least 512 of them.
@@ -156,6 +159,8 @@ pub(crate) struct Totals {
     pub(crate) bans: u64,
     /// Bytes that may be held, as configured; 0: no ceiling.
     pub(crate) memory_bytes_max: u64,
+    /// The worst state of a shard's log.
+    pub(crate) journal: JournalState,
     /// All other counters.
     pub(crate) shards: ShardTotals,
 }
@@ -268,6 +273,13 @@ impl Report {
             kinds = shards.memory_kinds(),
             "memory"
         );
+        if totals.journal >= JournalState::Degraded {
+            let state = totals.journal.name();
+            warn!(
+                state,
+                "the journal is not well, so messages that have to survive may not be acknowledged; an earlier line says more"
+            );
+        }
     }
 
     /// Logs a warning the first time that a client was let in with a user name or password.
@@ -284,7 +296,8 @@ impl Report {
     /// Logs the number of messages that the end of the process takes along.
     pub(crate) fn warn_of_lost_messages(totals: &Totals) {
         let (queued, retained) = (totals.pending_at_end, totals.shards.retained_messages);
-        if queued > 0 || retained > 0 {
+        let is_kept = totals.journal != JournalState::None;
+        if !is_kept && (queued > 0 || retained > 0) {
             warn!(queued, retained, "messages end with the process, because they are kept in memory only");
         }
     }
@@ -346,6 +359,7 @@ mod tests {
             banned_unanswered: 0,
             bans: 0,
             memory_bytes_max: 0,
+            journal: JournalState::None,
             shards: ShardTotals {
                 messages_received: 45_678,
                 messages_sent: 123_456,

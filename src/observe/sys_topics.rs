@@ -11,6 +11,7 @@ use crate::observe::busy::BusyMeter;
 use crate::observe::load_average::LoadAverage;
 use crate::observe::statistics::{ShardReport, ShardTotals, Totals};
 use crate::process::clock;
+use crate::shard::gauges::JournalState;
 
 /// One message: topic and payload.
 pub(crate) type SysMessage = (String, String);
@@ -81,6 +82,9 @@ impl SysTopics {
                 format!("{} seconds", now.duration_since(self.started).as_secs()),
             ),
         ];
+        if totals.journal != JournalState::None {
+            messages.push(("$SYS/broker/journal".to_owned(), totals.journal.name().to_owned()));
+        }
         let mut add = |name: &str, number: u64| {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
@@ -171,6 +175,7 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/messages/refused/will_forbidden", sums.wills_forbidden);
     add("publish/rate_pauses", sums.rate_pauses);
     add("publish/messages/unreadable", sums.reads_denied);
+    add("retained messages/unread", sums.retained_unread);
     add("subscriptions/refused/forbidden", sums.subscriptions_forbidden);
     add("publish/nodes_visited", sums.topic_nodes_visited);
     add("publish/long_matches", sums.long_matches);

@@ -1,3 +1,4 @@
-//! The files that keep the state of sessions across restarts: today `subscriptions.json`.
+//! The files that keep the state of sessions across restarts: `subscriptions.json`, or the logs of the shards.
 
+pub(crate) mod journal;
 pub(crate) mod subscriptions_file;

@@ -7,9 +7,11 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Time since the start of the process, in the units of the engines.
+/// Time since the start of the process, in the units of the engines; with a log, the time since the first start, of which it goes on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
+    /// The time of the engines at the origin, in milliseconds.
+    began_at_ms: u64,
     /// In time that stands still while the machine is suspended, except on Windows.
     origin: Instant,
     /// The same moment in time that goes on.
@@ -20,12 +22,22 @@ impl Clock {
     /// A clock whose origin is now.
     pub(crate) fn start() -> Self {
         let origin = read();
-        Self { origin, continuous_origin: continuous(origin) }
+        Self { began_at_ms: 0, origin, continuous_origin: continuous(origin) }
+    }
+
+    /// A clock whose origin is now, which is this time for the engines.
+    pub(crate) fn start_at(began_at_ms: u64) -> Self {
+        Self { began_at_ms, ..Self::start() }
     }
 
     /// The current time of the engine.
     pub(crate) fn now(self) -> engine::Instant {
-        engine::Instant::from_ms(whole_ms(self.elapsed()))
+        engine::Instant::from_ms(self.began_at_ms.saturating_add(whole_ms(self.elapsed())))
+    }
+
+    /// Microseconds since the origin, for the pace of a log.
+    pub(crate) fn now_us(self) -> u64 {
+        u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// The system time of an engine's moment; one that the system cannot represent becomes one in a year.
@@ -72,6 +84,12 @@ fn continuous(_: Instant) -> Duration {
 #[cfg(not(unix))]
 fn continuous(origin: Instant) -> Duration {
     read().duration_since(origin)
+}
+
+/// The time of the wall clock in milliseconds since 1970, to know how long the broker did not run; 0 before.
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the clock")]
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, whole_ms)
 }
 
 /// The time of the wall clock in seconds since 1970, for statements of others that name a moment; 0 before.

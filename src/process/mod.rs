@@ -5,6 +5,7 @@
 pub(crate) mod atomic_file;
 pub(crate) mod available_memory;
 pub(crate) mod clock;
+pub(crate) mod core_dumps;
 pub(crate) mod data_dir;
 pub(crate) mod logging;
 pub(crate) mod open_files;

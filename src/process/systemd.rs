@@ -10,6 +10,19 @@ pub(crate) fn ready(status: &str) {
     send(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
 }
 
+/// The start takes longer, because of a long log: systemd waits at least this long from now, and shows `status`.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only Linux has systemd"))]
+pub(crate) fn still_starting(longer: Duration, status: &str) {
+    #[cfg(target_os = "linux")]
+    {
+        let microseconds = u32::try_from(longer.as_micros()).unwrap_or(u32::MAX);
+        send(&[
+            sd_notify::NotifyState::ExtendTimeoutUsec(microseconds),
+            sd_notify::NotifyState::Status(status),
+        ]);
+    }
+}
+
 /// One line for `systemctl status`.
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "only Linux has systemd"))]
 pub(crate) fn status(status: &str) {

@@ -37,6 +37,8 @@ pub(crate) enum Control {
     Ask(Asked),
     /// Put these rules about topics into force; `None`: everything is allowed.
     Rules(Option<SharedRules>),
+    /// Close the connections of clients whose certificates are revoked now.
+    Revoked,
     /// Export the records of persistent sessions, if they changed.
     ExportSubscriptions,
     /// Accept no more packets from clients, and answer whether no message is in flight to or from this shard.
@@ -80,6 +82,11 @@ impl Shards {
             .collect()
     }
 
+    /// Whether every log has made durable what this start began with.
+    pub(crate) fn have_journals_begun(&self) -> bool {
+        self.threads.iter().all(|thread| thread.gauges.has_journal_begun())
+    }
+
     /// Sums over all shards.
     pub(crate) fn totals(&self) -> Totals {
         let gauges = self.threads.iter().map(|thread| &thread.gauges);
@@ -111,6 +118,14 @@ impl Shards {
     pub(crate) fn change_rules(&self, rules: Option<&SharedRules>) {
         for (shard, thread) in self.threads.iter().enumerate() {
             let _ = thread.control.send(Control::Rules(rules.cloned()));
+            self.doorbells.ring(shard);
+        }
+    }
+
+    /// Has every shard look for connections whose certificates are revoked now. It must not be lost, so it waits for room.
+    pub(crate) fn close_revoked(&self) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let _ = thread.control.send(Control::Revoked);
             self.doorbells.ring(shard);
         }
     }
@@ -217,6 +232,7 @@ fn sum<'a>(
     for gauges in gauges {
         totals.shards.add(&gauges.read());
         totals.pending_at_end += gauges.pending_at_end();
+        totals.journal = totals.journal.max(gauges.journal());
     }
     totals
 }

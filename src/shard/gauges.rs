@@ -30,6 +30,36 @@ struct Values {
     parked_wakes: AtomicU64,
     turn_completed: AtomicU64,
     pending_at_end: AtomicU64,
+    /// A [`JournalState`].
+    journal: AtomicU64,
+    /// 1 once the log has made durable what this start began with.
+    journal_begun: AtomicU64,
+}
+
+/// The state of a shard's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum JournalState {
+    /// There is none.
+    #[default]
+    None,
+    /// Nothing is wrong.
+    Serving,
+    /// It has no room for what follows.
+    Degraded,
+    /// A write or a sync has failed.
+    Failed,
+}
+
+impl JournalState {
+    /// Its name below `$SYS`, and in the log.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Serving => "serving",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl Default for Values {
@@ -44,6 +74,8 @@ impl Default for Values {
             parked_wakes: AtomicU64::new(0),
             turn_completed: AtomicU64::new(0),
             pending_at_end: AtomicU64::new(0),
+            journal: AtomicU64::new(0),
+            journal_begun: AtomicU64::new(0),
         }
     }
 }
@@ -85,6 +117,7 @@ impl Gauges {
             subscriptions_forbidden: counters.subscriptions_forbidden,
             wills_forbidden: counters.wills_forbidden,
             reads_denied: counters.reads_denied,
+            retained_unread: counters.retained_unread,
             topic_nodes_visited: counters.topic_nodes_visited,
             long_matches: counters.long_matches,
             filters_refused: counters.filters_refused,
@@ -145,6 +178,28 @@ impl Gauges {
     /// The messages that waited for clients at the end of the shard; 0 before.
     pub(crate) fn pending_at_end(&self) -> u64 {
         self.0.pending_at_end.load(Relaxed)
+    }
+
+    /// Publishes the state of the log.
+    pub(crate) fn set_journal(&self, state: JournalState) {
+        self.0.journal.store(state as u64, Relaxed);
+    }
+
+    /// Publishes that the log has made durable what this start began with.
+    pub(crate) fn set_journal_begun(&self) {
+        self.0.journal_begun.store(1, Relaxed);
+    }
+
+    /// Whether the log has made durable what this start began with.
+    pub(crate) fn has_journal_begun(&self) -> bool {
+        self.0.journal_begun.load(Relaxed) == 1
+    }
+
+    /// The state of the log.
+    pub(crate) fn journal(&self) -> JournalState {
+        use JournalState::{Degraded, Failed, None, Serving};
+        let state = self.0.journal.load(Relaxed);
+        [Serving, Degraded, Failed].into_iter().find(|known| *known as u64 == state).unwrap_or(None)
     }
 
     /// The current values.

@@ -5,22 +5,23 @@ use std::thread::{self, JoinHandle};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{Actions, Engine, Entropy, Event, Limits, SessionRecord, SharedRules, Topology};
+use engine::{Entropy, SessionRecord, SharedRules, Topology};
 use tracing::{debug, error, info, warn};
 
 use super::control::{Control, REQUESTS_MAX, Shards, Thread};
 use super::cores::{self, ThreadId};
+use super::engines::{self, Begun, EndOfLog};
 use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
-use super::placement_key;
 use crate::auth;
-use crate::backend::{Backend, CAPACITY, ClientIds, Parts, SelectedBackend};
+use crate::backend::{Backend, CAPACITY, ClientIds, Doorbells, Journal, Parts, SelectedBackend};
 use crate::config::Config;
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
 use crate::net::listen::{self, Distributor, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
+use crate::persist::journal::{Executor, Opened};
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 
@@ -41,11 +42,16 @@ struct Started {
 /// Receives once whether the runtime of a shard has started.
 type StartReport = Receiver<Result<Started, StartupError>>;
 
+/// Bounds of the logs. Segments are as long as is filled with zeros in a moment.
+const SETTINGS: journal::Settings =
+    journal::Settings { segment_bytes: 16 * 1024 * 1024, ..journal::Settings::DEFAULT };
+
 /// A shard whose thread was started, with its handles.
 type Starting = (Sender<Control>, Gauges, JoinHandle<()>, StartReport);
 
 /// Binds the listeners, starts a thread for each shard, and waits until all shards serve. `key` assigns the restored
-/// `sessions`, and later all clients, to shards. `rules` about topics are in force from the start.
+/// `sessions`, and later all clients, to shards. With `logs`, their state comes back first, and a shard whose log has nothing takes the
+/// `sessions` over.
 ///
 /// # Errors
 /// The first error that keeps a shard from serving.
@@ -58,14 +64,14 @@ pub(crate) fn start(
     shared: Shared,
     (key, sessions): (Entropy, Vec<SessionRecord>),
     feed: &Feed,
+    logs: Option<&Opened>,
 ) -> Result<Shards, StartupError> {
-    let clock = Clock::start();
+    let (clock, begun) = engines::begin(config, (shard_count, key), shared.rules.as_ref(), logs)?;
     let listeners = listen::bind(config, shard_count)?;
     let places: Vec<String> = listeners[0].iter().map(Listening::place).collect();
     let names = names(config, &listeners[0], &places);
     let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;
     let cores = cores::assign(shard_count);
-    let session_count = sessions.len();
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
@@ -73,13 +79,13 @@ pub(crate) fn start(
     let authentication = authenticators[0].side();
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
-    let resources =
-        ring::mesh(shard_count.into(), CAPACITY).into_iter().zip(listeners).zip(backends).zip(authenticators);
-    for (own, (((port, listeners), backend), authenticator)) in (0..shard_count).zip(resources) {
-        let limits = limits(config, shard_count);
-        let of_shard = (Topology { own, shard_count, key }, shared.rules.as_ref());
-        let mut engine = new_engine(config, limits.clone(), of_shard, clock)?;
-        restore(&mut engine, clock, std::mem::take(&mut sessions[usize::from(own)]));
+    let mesh = ring::mesh(shard_count.into(), CAPACITY);
+    let resources = mesh.into_iter().zip(listeners).zip(backends).zip(authenticators).zip(begun);
+    for (own, ((((port, listeners), backend), authenticator), mut begun)) in (0..shard_count).zip(resources) {
+        let limits = engines::limits(config, shard_count, logs);
+        restore(&mut begun, clock, std::mem::take(&mut sessions[usize::from(own)]));
+        let Begun { engine, log } = begun;
+        let journal = journal_of(own, logs.zip(log), &doorbells)?;
         let (control, requests) = bounded(REQUESTS_MAX);
         let gauges = Gauges::default();
         gauges.update(&engine, &engine.memory_use(), 0);
@@ -103,9 +109,9 @@ pub(crate) fn start(
             feed: feed.clone(),
             log: ConnectionLog::new(config.connection_log, limits, &names),
             client_ids: ClientIds::of(config),
+            journal,
         };
-        let (handle, start) = spawn(backend, parts, cores.get(usize::from(own)).copied())?;
-        starting.push((control, gauges, handle, start));
+        starting.push(spawn(backend, parts, cores.get(usize::from(own)).copied(), (control, gauges))?);
     }
 
     let threads = wait_until_all_started(starting, &all_settled)?;
@@ -119,14 +125,31 @@ pub(crate) fn start(
         turn_requested: AtomicU64::new(0),
         authentication,
     };
-    begin_accepting(&shards, session_count, &places);
+    begin_accepting(&shards, logs.is_none(), &places);
     Ok(shards)
 }
 
+/// The log of a shard, if there are logs, with the threads that do its I/O.
+fn journal_of(
+    shard: u16,
+    log: Option<(&Opened, EndOfLog)>,
+    doorbells: &Doorbells,
+) -> Result<Option<Box<Journal>>, StartupError> {
+    let Some((logs, (end, read))) = log else { return Ok(None) };
+    let directory = logs.directory(shard);
+    if let Err(error) = directory.shrink(&read.segments) {
+        warn!(shard, %error, "segments of the journal keep room that they do not use");
+    }
+    let doorbells = doorbells.clone();
+    let executor = Executor::start(shard, &directory, move || doorbells.ring(shard.into()))
+        .map_err(|error| StartupError::system("start the thread of a log", error))?;
+    Ok(Some(Box::new(Journal::new(SETTINGS, end, logs.start().get(), executor))))
+}
+
 /// Lets every shard accept, and says what was restored and where the broker listens.
-fn begin_accepting(shards: &Shards, session_count: usize, places: &[String]) {
-    if session_count > 0 {
-        let totals = shards.totals().shards;
+fn begin_accepting(shards: &Shards, is_of_file: bool, places: &[String]) {
+    let totals = shards.totals().shards;
+    if is_of_file && totals.sessions > 0 {
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
     }
     shards.request_all(|| Control::Accept);
@@ -144,39 +167,19 @@ fn names(config: &Config, listeners: &[Listening], places: &[String]) -> Vec<Str
     listeners.iter().zip(places).map(name).collect()
 }
 
-fn limits(config: &Config, shard_count: u16) -> Limits {
-    // The last refusals are remembered, whatever lines are logged.
-    Limits { connection_notices: true, ..config.engine_limits(shard_count) }
-}
-
-/// The engine of a shard, which moves to its thread before it processes an event of a client.
-fn new_engine(
-    config: &Config,
-    limits: Limits,
-    (topology, rules): (Topology, Option<&SharedRules>),
-    clock: Clock,
-) -> Result<Engine, StartupError> {
-    let mut engine = Engine::new(limits, placement_key::draw()?, clock.now()).in_mesh(topology);
-    engine.reserve_connections(config.initial_pool_size / u32::from(topology.shard_count));
-    // Before sessions are restored.
-    if rules.is_some() {
-        let _nothing = engine.step(clock.now(), Event::Rules(rules), &mut Actions::new());
-    }
-    Ok(engine)
-}
-
 /// Starts the thread of a shard.
 fn spawn(
     backend: Backend,
     parts: Parts,
     core: Option<CoreId>,
-) -> Result<(JoinHandle<()>, StartReport), StartupError> {
+    (control, gauges): (Sender<Control>, Gauges),
+) -> Result<Starting, StartupError> {
     let (started, start) = bounded(1);
     let handle = thread::Builder::new()
         .name(format!("shard-{}", parts.number))
         .spawn(move || serve(backend, parts, core, started))
         .map_err(|error| StartupError::system("start the thread of a shard", error))?;
-    Ok((handle, start))
+    Ok((control, gauges, handle, start))
 }
 
 /// The sessions of each shard. The number of shards can differ from that of the last run, so every session is assigned
@@ -189,9 +192,13 @@ fn distribute(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<Sessi
     distributed
 }
 
-fn restore(engine: &mut Engine, clock: Clock, sessions: Vec<SessionRecord>) {
+/// Restores the sessions of the file, unless a log had something for the shard.
+fn restore(begun: &mut Begun, clock: Clock, sessions: Vec<SessionRecord>) {
+    if !begun.is_empty() {
+        return;
+    }
     for session in sessions {
-        if let Err(reason) = engine.restore(clock.now(), &session) {
+        if let Err(reason) = begun.engine.restore(clock.now(), &session) {
             // This file belongs to the operator, so its text is logged whole.
             warn!(client_id = session.client_id, reason, "session not restored");
         }

@@ -11,6 +11,7 @@ mod harness;
 
 mod figure;
 mod filters;
+mod logins;
 mod memory;
 mod meter;
 mod neighbour;
@@ -126,6 +127,26 @@ const SCENARIOS: &[Scenario] = &[
         name: "connection_storm",
         claim: "the log of ten thousand connections a second does not slow their neighbours",
         run: storm::connection_storm,
+    },
+    Scenario {
+        name: "handshake_storm",
+        claim: "handshakes of TLS, all at once, do not slow who is connected",
+        run: logins::handshake_storm,
+    },
+    Scenario {
+        name: "device_logins",
+        claim: "keys of devices, all at once, do not slow who is connected",
+        run: logins::device_logins,
+    },
+    Scenario {
+        name: "remembered_logins",
+        claim: "passwords that are remembered, all at once, do not slow who is connected",
+        run: logins::remembered_logins,
+    },
+    Scenario {
+        name: "fresh_logins",
+        claim: "passwords that cost argon2, all at once, do not slow who is connected",
+        run: logins::fresh_logins,
     },
 ];
 

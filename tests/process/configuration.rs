@@ -91,6 +91,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
         interval.contains('7') && interval.contains("broker.conf") && interval.contains("line 2"),
         "the file below the working directory is found and named: {interval}"
     );
+    assert!(port.ends_with("; change: restart"), "{port}");
     let connections = line("max_connections = ");
     assert!(connections.contains("10000") && connections.contains("default"), "{connections}");
 }
@@ -235,7 +236,10 @@ fn the_limit_of_memory_is_told_with_its_origin_and_a_flag_turns_it_off() {
     let value = line.split_whitespace().nth(2).and_then(|number| number.parse::<u64>().ok());
     assert!(value.is_some_and(|bytes| bytes > 1_000_000), "{line}");
     let line = shown(&["config", "show", "--memory-bytes-max", "0"]);
-    assert!(line.starts_with("memory_bytes_max = 0 ") && line.ends_with("# --memory-bytes-max"), "{line}");
+    assert!(
+        line.starts_with("memory_bytes_max = 0 ") && line.ends_with("# --memory-bytes-max; change: restart"),
+        "{line}"
+    );
 
     for (flags, told) in [
         (&[][..], format!("memory_bytes_max={} origin=default: 60 % of the ", value.unwrap_or_default())),

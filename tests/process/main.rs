@@ -18,6 +18,7 @@ mod environment;
 mod features;
 mod hang_up;
 mod identities;
+mod importing;
 mod limits;
 mod listeners;
 mod logs;

@@ -226,3 +226,32 @@ fn a_revoked_certificate_and_one_without_a_valid_list_are_refused() {
     assert!(trusts(&authority, &good).iter().all(|trust| !is_let_in(&broker, trust)));
     broker.stop();
 }
+
+/// A device that was stolen stayed connected for as long as it liked.
+#[test]
+fn a_certificate_that_is_revoked_closes_its_open_connections() {
+    let authority = Authority::new("authority");
+    let (directory, config) = with_clients(&authority, "require", "crl = [\"ca.crl\"]\n");
+    directory.write("ca.crl", &authority.revoked(&[], true));
+    let mut broker = start_in(directory, Io::Auto, &config, &["--shards", "2"], 1);
+    let connect = |broker: &Broker, serial: u64, name: &str, version| {
+        let trust = Trust::of(&authority, Some(&authority.certificate(name, &[], serial)), BOTH);
+        let tunnel = tunnel::open(broker.address(), trust);
+        Peer::connect(tunnel, &Connect::new(version, name))
+    };
+    let names: Vec<String> = (0..6).map(|number| format!("device-{number}")).collect();
+    let mut stolen: Vec<Peer> = names
+        .iter()
+        .map(|name| {
+            connect(&broker, 8, name, if name.ends_with('0') { Version::V3_1_1 } else { Version::V5 })
+        })
+        .collect();
+    let mut good = connect(&broker, 7, "good", Version::V5);
+    broker.directory().write("ca.crl", &authority.revoked(&[8, 9], true));
+    broker.process().signal(rustix::process::Signal::HUP);
+    for (number, client) in stolen.iter_mut().enumerate() {
+        assert_eq!(client.await_close(), (number > 0).then_some(0x98));
+    }
+    good.ping();
+    broker.stop();
+}

@@ -75,7 +75,7 @@ impl Host {
             match action {
                 Action::Flush(id) => self.flushes.push(id),
                 Action::Persist(batch) => {
-                    let _nothing = self.step(Event::Durable(batch));
+                    let _nothing = self.step(Event::durable(batch));
                 }
                 Action::Peek(id) => {
                     let _nothing = self.step(Event::Peeked { connection: id, has_bytes: false });

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::base::ids::ConnectionId;
 use crate::notice::Notice;
 
-/// Everything that the engine asked to persist up to some step. The number grows by one each time.
+/// Everything that the engine asked to persist up to some moment. The number grows by one each time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Batch(pub u64);
 
@@ -42,7 +42,8 @@ pub enum Action {
         /// The shard of its session.
         home: u16,
     },
-    /// Make everything up to this batch durable and answer [`crate::Event::Durable`]. At most one a step.
+    /// Make everything up to this batch durable and answer [`crate::Event::Durable`]. At most one a step. With a log there is none:
+    /// [`crate::Engine::records`] says what has to become durable.
     Persist(Batch),
 }
 

@@ -243,6 +243,12 @@ causes! {
         "another connection has this client identifier now; give each client an identifier of its own";
     /// See [`crate::Event::Disconnect`].
     Operator => Operator, AdministrativeAction, "the operator closed the connection";
+    /// See [`crate::Event::Users`].
+    UserGone => Authentication, NotAuthorized, "the user of the client was removed";
+    /// See [`crate::Event::Users`].
+    UserRenewed => Authentication, NotAuthorized, "the user of the client has a new password; connect again with it";
+    /// See [`crate::Event::Revoked`].
+    CertificateRevoked => Authentication, AdministrativeAction, "the certificate of the client is revoked; give it another one";
     /// See [`crate::Event::Stop`].
     Stopping => Stop, ServerShuttingDown, "the broker stops";
 

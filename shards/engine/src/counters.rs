@@ -119,6 +119,8 @@ pub struct Counters {
     pub wills_forbidden: u64,
     /// Messages that matched a subscription of a session that may not read them. They are never owed, so no ledger has them.
     pub reads_denied: u64,
+    /// Retained messages that matched a subscription, and that their source may not publish any more. Each time counts.
+    pub retained_unread: u64,
     /// Publishes that matched no subscription.
     pub publishes_unmatched: u64,
     /// Nodes of the topic tree that publishes visited; none where the match cache knew the topic.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod backlog;
+mod checkpoint;
 mod close;
 mod connect;
 mod fan_out;
@@ -18,12 +19,17 @@ mod notices;
 mod ownership;
 mod publish;
 mod receive;
+mod record;
+mod recover;
+mod recovering;
 mod replay;
 mod rules;
 mod shedding;
 mod snapshot;
 mod subscribe;
 mod timers;
+mod unasked;
+mod users;
 mod will;
 
 use alloc::boxed::Box;
@@ -36,7 +42,6 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::connection::Admission;
 use crate::connection::arrival::Arrival;
-use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
@@ -47,18 +52,23 @@ use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
 use crate::notice::LongMatch;
 use crate::publish::Delivery;
+use crate::record::Recorder;
 use crate::retained::Retained;
 use crate::rules_in_force::RulesInForce;
 use crate::session::snapshot::SessionRecord;
+use crate::session::user_changes::UserChanges;
 use crate::shared::Shared;
 use crate::timer::Timers;
 use crate::topic::tree::Tree;
 use crate::turn::{Ending, Turn};
 
 use backlog::Backlog;
+use recovering::Recovering;
 
 pub use audit::{Audit, SessionAudit};
+pub use checkpoint::CheckpointCursor;
 pub use inspect::SessionSummary;
+pub use recover::RecoverFault;
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///
@@ -82,6 +92,8 @@ pub struct Engine {
     /// Units of work that the last call did.
     step_work: u32,
     rules: Option<Box<RulesInForce>>,
+    /// `None` without a log.
+    recorder: Option<Box<Recorder>>,
     /// Counts the changes of the rules.
     rules_generation: u32,
     rooms: Rooms,
@@ -113,9 +125,14 @@ struct Rooms {
     stop_at: Option<u32>,
     /// Bytes that the host holds for its connections.
     host_bytes: u64,
+    /// Bytes of records on their way to the log, when the host took some last.
+    record_bytes: u64,
     pressure: Pressure,
+    /// The part of a log that was read, until all of it is.
+    recovering: Option<Box<Recovering>>,
     /// The slot of the session that the sweep comes to next, after a change of the rules.
     sweep_at: Option<u32>,
+    user_changes: UserChanges,
     shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
@@ -132,6 +149,7 @@ impl Engine {
         let hasher = Keyed::new(entropy);
         let generation_bits = limits.generation_bits;
         assert!(limits.step_work_max > 0);
+        let recorder = limits.journal_start.map(|start| Box::new(Recorder::new(start)));
         let mesh = Mesh::alone();
         let rooms = Rooms {
             topics: Tree::new(hasher),
@@ -149,8 +167,11 @@ impl Engine {
             paused: false,
             stop_at: None,
             host_bytes: 0,
+            record_bytes: 0,
             pressure: Pressure::new(&limits),
+            recovering: None,
             sweep_at: None,
+            user_changes: UserChanges::default(),
             shedding: Shedding::default(),
             quiet: false,
             stopping: false,
@@ -163,6 +184,7 @@ impl Engine {
             endings: Vec::new(),
             step_work: 0,
             rules: None,
+            recorder,
             rules_generation: 0,
             rooms,
         }
@@ -178,6 +200,8 @@ impl Engine {
         assert!(delivery.connections.len() == 0 && delivery.sessions.len() == 0);
         *mesh = Mesh::new(topology);
         let fingerprints = mesh.placement().fingerprints();
+        // The log names groups by them.
+        topics.name_groups_by(fingerprints);
         *retained = Retained::new(topology.own, usize::from(topology.shard_count), fingerprints);
         if mesh.placement().is_meshed() {
             topics.share_names(fingerprints);
@@ -239,7 +263,7 @@ impl Engine {
             Event::Peeked { connection, has_bytes } => rooms.on_peeked(turn, connection, has_bytes),
             Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
             Event::CaughtUp => rooms.paused = false,
-            Event::Durable(batch) => rooms.delivery.connections.on_durable(turn, batch),
+            Event::Durable { written, synced } => rooms.on_durable(turn, written, synced),
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
@@ -250,6 +274,8 @@ impl Engine {
             Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
             Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),
             Event::Rules(_) => rooms.begin_sweep(),
+            Event::Users { gone, renewed } => rooms.change_users(turn, gone, renewed),
+            Event::Revoked { connection } => rooms.close_revoked(turn, connection),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();
@@ -273,8 +299,10 @@ impl Engine {
             && backlog.is_empty()
             && self.rooms.stop_at.is_none()
             && self.rooms.sweep_at.is_none()
+            && self.rooms.user_changes.is_empty()
             && delivery.messages.is_tidy()
             && !delivery.has_unfinished()
+            && !delivery.has_durable()
             && !self.rooms.may_reassign()
             && !self.may_resume();
         if !idle {
@@ -330,13 +358,6 @@ impl Engine {
         }
         rooms.end_step(&mut turn);
         self.step_work = turn.work();
-    }
-
-    /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
-    /// has ended.
-    #[must_use]
-    pub fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
-        self.rooms.delivery.connections.authentication_step(id, step)
     }
 
     /// Gives up a connection whose [`crate::Action::HandOver`] was asked for, and returns the bytes of its CONNECT,
@@ -402,10 +423,11 @@ impl Engine {
     }
 
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
-        let Self { limits, counters, timers, held, endings, rules, rooms, .. } = self;
+        let Self { limits, counters, timers, held, endings, rules, recorder, rooms, .. } = self;
         let mut turn = Turn::new(now, limits, actions, (counters, held), timers, endings);
         turn.set_outbox_bytes_max(rooms.pressure.outbox_bytes_max());
         turn.set_rules(rules.as_deref(), rooms.sweep_at.is_some());
+        turn.set_recorder(recorder.as_deref_mut());
         (rooms, turn)
     }
 }

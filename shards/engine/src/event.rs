@@ -1,6 +1,8 @@
 //! Events: everything that the host feeds a step, and how much of it was taken.
 //! Invariant: an event names its connection by an identity with a generation, so a late one is counted and ignored.
 
+use alloc::boxed::Box;
+
 use crate::action::Batch;
 use crate::base::ids::ConnectionId;
 use crate::connection::Refused;
@@ -42,8 +44,14 @@ pub enum Event<'a> {
     },
     /// The host has received everything that came during the pause, or as much of it as it waits for.
     CaughtUp,
-    /// Everything persisted up to and including this batch is on stable storage.
-    Durable(Batch),
+    /// Everything persisted up to and including these batches: what was written survives the end of the process, what was synced
+    /// the end of the machine.
+    Durable {
+        /// Not smaller than `synced`.
+        written: Batch,
+        /// The batch of [`crate::Action::Persist`] or of [`crate::Records`].
+        synced: Batch,
+    },
     /// The host has judged a step of authentication. It may take its time; other events may come in between.
     Authenticated {
         /// The connection of the exchange.
@@ -105,6 +113,20 @@ pub enum Event<'a> {
     /// The rules about topics have changed. From now on nothing is published or delivered by those before. The host had better
     /// wait for [`crate::Engine::is_swept`] with the next ones.
     Rules(Option<&'a SharedRules>),
+    /// Users that a list recognises have changed. Clients that were let in by one ([`UserGrant::is_listed`]) are sent 0x87 and closed:
+    /// with their sessions, also those without a connection, if their user is gone. Sessions are visited in slices.
+    Users {
+        /// Users that are in no list any more.
+        gone: &'a [Box<str>],
+        /// Users with another password.
+        renewed: &'a [Box<str>],
+    },
+    /// The certificate of a client is revoked: it is sent 0x98, and its session goes on as it would without a DISCONNECT of the
+    /// client.
+    Revoked {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
     /// The host is about to stop. No more packets are taken from clients, so that every acknowledged message is on its way,
@@ -112,6 +134,14 @@ pub enum Event<'a> {
     Quiesce,
     /// The host stops: every client is sent 0x8B and closed.
     Stop,
+}
+
+impl Event<'_> {
+    /// [`Event::Durable`] of a host that has no stage between written and synced.
+    #[must_use]
+    pub const fn durable(batch: Batch) -> Self {
+        Self::Durable { written: batch, synced: batch }
+    }
 }
 
 /// The side that ended a network connection.

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use wire::QoS;
 
@@ -197,6 +198,12 @@ pub struct Limits {
     pub tell_shard: bool,
     /// Whether [`crate::Actions`] carries a [`crate::Notice`] of each client that comes and goes.
     pub connection_notices: bool,
+    /// The number of this start of the process, greater than those of all starts before, if there is a log: then the engine writes
+    /// records for it, see [`crate::Engine::records`]. `None`: nothing is recorded, and nothing waits for a disk.
+    pub journal_start: Option<NonZeroU32>,
+    /// Whether acknowledgements leave once their records are written, though they are not synced: they survive the end of the
+    /// process, and not that of the machine. It changes nothing about what is recorded.
+    pub acknowledge_written: bool,
     /// Units of work after which a step ends between two pieces of work and the next one goes on: a unit is a delivery, or
     /// as much as that takes. A simulator sets few, so that everything is cut. At least 1.
     pub step_work_max: u32,
@@ -276,6 +283,8 @@ impl Default for Limits {
             authentication_bytes_max: 4_096,
             tell_shard: false,
             connection_notices: false,
+            journal_start: None,
+            acknowledge_written: false,
             step_work_max: STEP_WORK_MAX,
             generation_bits: 32,
         }

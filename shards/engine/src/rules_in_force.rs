@@ -91,6 +91,18 @@ impl RulesInForce {
         self.rules.may_publish(standing.set, names, topic)
     }
 
+    /// The roles of a client's token.
+    pub(crate) fn claimed_by(&self, standing: Standing) -> impl Iterator<Item = &str> {
+        assert!(self.is_current(standing));
+        self.rules.claimed_by(standing.set)
+    }
+
+    /// The standing of the source of a retained message, with these roles of a token; `None` if it may do nothing.
+    pub(crate) fn of_source(&self, user: &str, roles: &[&str]) -> Option<Standing> {
+        let set = self.rules.set_of(Some(user), roles).ok()?;
+        Some(Standing { set, generation: self.generation })
+    }
+
     /// Whether messages of a topic may be read.
     pub(crate) fn may_read(&self, standing: Standing, names: Names<'_>, topic: &str) -> bool {
         assert!(self.is_current(standing));

@@ -10,6 +10,7 @@ use crate::cause::Cause;
 use crate::counters::Counters;
 use crate::limits::Limits;
 use crate::memory::Held;
+use crate::record::Recorder;
 use crate::rules_in_force::RulesInForce;
 use crate::timer::Timers;
 
@@ -32,6 +33,8 @@ pub(crate) struct Turn<'a> {
     rules: Option<&'a RulesInForce>,
     /// Every message is looked at by the rules.
     checks_all: bool,
+    /// Where rooms write what has to outlive the process; `None` without a log.
+    recorder: Option<&'a mut Recorder>,
     /// Bytes up to which an outbox takes messages: less than its limit while memory is short.
     outbox_bytes_max: u64,
     /// Where sessions note by how much they grow or shrink.
@@ -65,6 +68,7 @@ impl<'a> Turn<'a> {
             timers,
             rules: None,
             checks_all: false,
+            recorder: None,
             outbox_bytes_max,
             held,
             endings,
@@ -79,6 +83,23 @@ impl<'a> Turn<'a> {
     pub(crate) fn set_rules(&mut self, rules: Option<&'a RulesInForce>, checks_all: bool) {
         self.rules = rules;
         self.checks_all = checks_all;
+    }
+
+    #[inline]
+    pub(crate) fn set_recorder(&mut self, recorder: Option<&'a mut Recorder>) {
+        self.recorder = recorder;
+    }
+
+    /// Where to write what has to outlive the process; `None` without a log.
+    #[inline]
+    pub(crate) fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.recorder.as_deref_mut()
+    }
+
+    /// Whether there is a log.
+    #[inline]
+    pub(crate) fn is_recording(&self) -> bool {
+        self.recorder.is_some()
     }
 
     /// The rules about topics; `None`: everything is allowed.

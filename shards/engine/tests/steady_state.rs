@@ -85,7 +85,7 @@ impl Shard {
                 }
             }
             if let Some(batch) = durable {
-                let _ = self.engine.step(now, Event::Durable(batch), &mut self.actions);
+                let _ = self.engine.step(now, Event::durable(batch), &mut self.actions);
             }
         }
         while let Some(id) = self.flushes.pop() {

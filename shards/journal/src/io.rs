@@ -1,56 +1,87 @@
 //! The I/O that a writer asks its host for, and its result.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::settings::SECTOR_BYTES;
+
+/// A file of a log. The host gives it a name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum File {
+    /// The segment of this number.
+    Segment(u64),
+    /// The checkpoint that began at this position.
+    Checkpoint(u64),
+    /// The checkpoint that is being written. A start deletes it.
+    Draft,
+}
+
+impl fmt::Display for File {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segment(number) => write!(formatter, "segment {number}"),
+            Self::Checkpoint(position) => write!(formatter, "checkpoint {position}"),
+            Self::Draft => formatter.write_str("the unfinished checkpoint"),
+        }
+    }
+}
 
 /// Names a request until its result is reported.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct IoId(pub(crate) u64);
 
 /// I/O that is due. Requests may be done at the same time and in any order; each result is reported once, by
-/// [`crate::Writer::complete`]. Segments are named by their number.
+/// [`crate::Writer::complete`].
 #[derive(Debug)]
 pub enum Io {
-    /// Create this segment with that many zeros, or truncate it to them, and make its content durable.
+    /// Create this file with that many zeros, or truncate it to them, and make its content durable.
     Create {
         /// Names the request.
         id: IoId,
-        /// The segment.
-        segment: u64,
+        /// The file.
+        file: File,
         /// Its length.
         bytes: u64,
     },
-    /// Write [`Block::bytes`] at this offset of a segment. The result is the number of bytes that were written; after a short
+    /// Write [`Block::bytes`] at this offset of a file. The result is the number of bytes that were written; after a short
     /// write the writer asks for the rest.
     Write {
         /// Names the request.
         id: IoId,
-        /// The segment.
-        segment: u64,
+        /// The file.
+        file: File,
         /// Where in it, in bytes.
         offset: u64,
         /// The bytes; they come back with the result.
         block: Block,
     },
-    /// Make everything durable that was written to this segment before.
+    /// Make everything durable that was written to this file before.
     Sync {
         /// Names the request.
         id: IoId,
-        /// The segment.
-        segment: u64,
+        /// The file.
+        file: File,
     },
-    /// Make the names of created and deleted segments durable.
+    /// Make the names of created, renamed and deleted files durable.
     SyncDirectory {
         /// Names the request.
         id: IoId,
     },
-    /// Delete a segment that nobody needs any more.
+    /// Give a file another name, in one step.
+    Rename {
+        /// Names the request.
+        id: IoId,
+        /// The file.
+        from: File,
+        /// Its new name. A file that has it already is replaced.
+        to: File,
+    },
+    /// Delete a file that nobody needs any more.
     Delete {
         /// Names the request.
         id: IoId,
-        /// The segment.
-        segment: u64,
+        /// The file.
+        file: File,
     },
 }
 

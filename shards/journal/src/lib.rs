@@ -4,7 +4,8 @@
 //! A **record** is a kind and a body. The records of a log form one stream of bytes, and a **position** is a place in it. A
 //! **commit** is a piece of that stream with a header and a checksum, padded to whole sectors; it is the unit that is written. A
 //! record may be longer than a commit, and it counts once it is whole. A **segment** is a file of commits. Every start of the
-//! process begins a new one.
+//! process begins a new one. A **checkpoint** is a file with the state that the records before it led to, so that their segments can be
+//! deleted.
 //!
 //! Invariants, each with a test in `shards/journal/tests/crashes`:
 //! - Recovery yields a prefix of the records that were appended. It has every record that [`Progress::synced`] covered, whatever
@@ -13,6 +14,8 @@
 //!   which ones were durable when it was made, and so a torn end can be told from damage.
 //! - After a failed write or sync nothing more is acknowledged, and the call is never repeated: a disk that failed once may
 //!   have dropped what it was given before.
+//! - A segment is deleted only once a durable checkpoint began behind it, and a checkpoint counts only once the log is durable as far as
+//!   its slices know it. A crash at any moment leaves the old one and its log, or the new one and its log.
 //! - At most [`Settings::unsynced_bytes_max`] and one record wait for the disk, so long as the host asks [`Writer::has_room`] first.
 //!
 //! ```
@@ -35,12 +38,14 @@
 //!             file[at..at + length].copy_from_slice(block.bytes());
 //!             writer.complete(id, Ok(length), Some(block));
 //!         }
-//!         Io::Sync { id, .. } | Io::SyncDirectory { id } | Io::Delete { id, .. } => writer.complete(id, Ok(0), None),
+//!         Io::Sync { id, .. } | Io::SyncDirectory { id } | Io::Rename { id, .. } | Io::Delete { id, .. } => {
+//!             writer.complete(id, Ok(0), None);
+//!         }
 //!     }
 //! }
 //! assert_eq!(writer.progress().synced, Batch(1));
 //!
-//! let mut recovery = Recovery::new(identity, 0);
+//! let mut recovery = Recovery::new(identity, None);
 //! let mut found = Vec::new();
 //! recovery.segment(1, &file, &mut |_position, kind, body| found.push((kind, body.to_vec())))?;
 //! assert_eq!(found, [(8, b"a subscription".to_vec())]);
@@ -51,6 +56,7 @@
 
 extern crate alloc;
 
+mod checkpoint;
 mod commit;
 mod fields;
 mod identity;
@@ -61,8 +67,9 @@ mod segment;
 mod settings;
 mod writer;
 
+pub use checkpoint::{Checkpoint, CheckpointReader};
 pub use identity::{Identity, IdentityFault};
-pub use io::{Block, Fault, Io, IoId};
+pub use io::{Block, Fault, File, Io, IoId};
 pub use record::encode_record;
 pub use recover::{Damage, DamageKind, Recovered, Recovery};
 pub use segment::LogIdentity;

@@ -6,7 +6,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::checkpoint::Checkpoint;
 use crate::commit;
+use crate::io::File;
 use crate::record::{self, Next};
 use crate::segment::{Header, LogIdentity, Refusal};
 use crate::settings::SECTOR_BYTES;
@@ -14,8 +16,8 @@ use crate::settings::SECTOR_BYTES;
 /// A log that cannot be recovered as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
-    /// The segment.
-    pub segment: u64,
+    /// The file.
+    pub file: File,
     /// Where in it, in bytes.
     pub offset: u64,
     /// The fault there.
@@ -29,22 +31,31 @@ pub enum DamageKind {
     Commit,
     /// The segment before this one is not there.
     Segment,
+    /// The log ends before the checkpoint that it was recovered from.
+    Short,
+    /// A checkpoint has no end, so it is not whole.
+    End,
+    /// A slice of a checkpoint is not whole.
+    Slice,
     /// It continues what was not recovered the last time.
     Contradiction,
     /// A commit is whole, and a record in it has a length that no record has.
     Record,
     /// A later version wrote this format.
     Format(u16),
-    /// The segment belongs to another log.
+    /// The file belongs to another log.
     Foreign,
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "segment {}, offset {}: ", self.segment, self.offset)?;
+        write!(formatter, "{}, offset {}: ", self.file, self.offset)?;
         match self.kind {
             DamageKind::Commit => formatter.write_str("a commit that was durable is not whole"),
             DamageKind::Segment => formatter.write_str("the segment before it is missing"),
+            DamageKind::Short => formatter.write_str("the log ends before a checkpoint that was durable"),
+            DamageKind::End => formatter.write_str("the checkpoint is not whole"),
+            DamageKind::Slice => formatter.write_str("a slice of the checkpoint is not whole"),
             DamageKind::Contradiction => formatter.write_str("it continues a log that ended elsewhere"),
             DamageKind::Record => formatter.write_str("a record has an impossible length"),
             DamageKind::Format(format) => {
@@ -68,6 +79,12 @@ pub struct Recovered {
     pub identity: LogIdentity,
     /// The highest number of a segment; 0: none.
     pub last_segment: u64,
+    /// The segments that the log consists of, each with the position at which it begins.
+    pub segments: Vec<(u64, u64)>,
+    /// The checkpoint that the log goes on from.
+    pub checkpoint: Option<Checkpoint>,
+    /// Files that are no part of it any more, and which a writer deletes. The host adds drafts and other checkpoints.
+    pub unneeded: Vec<File>,
     /// Segments whose content may not be durable. A writer makes it durable before it says that the log goes on behind it.
     pub unsynced_segments: Vec<u64>,
     /// The start that wrote last; 0: none.
@@ -89,6 +106,9 @@ impl Recovered {
         Self {
             identity,
             last_segment: 0,
+            segments: Vec::new(),
+            checkpoint: None,
+            unneeded: Vec::new(),
             unsynced_segments: Vec::new(),
             last_start: 0,
             next_sequence: 1,
@@ -122,12 +142,12 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Reads the log `identity` from this position of its stream on: the beginning of the last checkpoint, or 0.
+    /// Reads the log `identity`, from the beginning of this checkpoint on if there is one.
     #[must_use]
-    pub fn new(identity: LogIdentity, from: u64) -> Self {
+    pub fn new(identity: LogIdentity, checkpoint: Option<Checkpoint>) -> Self {
         Self {
-            end: Recovered::nothing(identity),
-            from,
+            end: Recovered { checkpoint, ..Recovered::nothing(identity) },
+            from: checkpoint.map_or(0, |checkpoint| checkpoint.position),
             is_first: true,
             position: 0,
             partial: Vec::new(),
@@ -135,6 +155,28 @@ impl Recovery {
             synced_below: 0,
             unsynced: Vec::new(),
         }
+    }
+
+    /// Finds the segment in which the checkpoint began, by the first [`SECTOR_BYTES`] of each segment in the order of their
+    /// numbers, and returns its number. Those before it are not to be read: the checkpoint has their records, some of them may be
+    /// deleted already, and some may never have been a part of the log. Without a checkpoint all are to be read, from 0.
+    pub fn skip<'a>(&mut self, beginnings: impl Iterator<Item = (u64, &'a [u8])>) -> u64 {
+        if self.end.checkpoint.is_none() {
+            return 0;
+        }
+        let (mut first, mut numbers) = (0, Vec::new());
+        for (number, bytes) in beginnings {
+            numbers.push(number);
+            // A segment that was never durable lies behind the checkpoint, or before one of a later start.
+            if let Ok(header) = Header::decode(bytes, &self.end.identity)
+                && header.first_position <= self.from
+            {
+                first = number;
+            }
+        }
+        let skipped = numbers.into_iter().filter(|&number| number < first);
+        self.end.unneeded.extend(skipped.map(File::Segment));
+        first
     }
 
     /// Reads the segment of this number, and hands its whole records out.
@@ -147,18 +189,23 @@ impl Recovery {
     pub fn segment(&mut self, number: u64, bytes: &[u8], visit: &mut Visit<'_>) -> Result<(), Damage> {
         assert!(number > self.end.last_segment);
         self.end.last_segment = number;
-        let damage = |kind| Damage { segment: number, offset: 0, kind };
+        let damage = |kind| Damage { file: File::Segment(number), offset: 0, kind };
         let header = match Header::decode(bytes, &self.end.identity) {
             Ok(header) if header.number == number => header,
             // Segments are created before they are needed. This one was not needed, or its first write was torn.
-            Err(Refusal::Torn) => return self.find_evidence(number, bytes, SECTOR_BYTES, None),
+            Err(Refusal::Torn) => {
+                self.end.unneeded.push(File::Segment(number));
+                return self.find_evidence(number, bytes, SECTOR_BYTES, None);
+            }
             Err(Refusal::Format(format)) => return Err(damage(DamageKind::Format(format))),
             Ok(_) | Err(Refusal::Foreign) => return Err(damage(DamageKind::Foreign)),
         };
         self.begin_segment(&header)?;
         if self.hole.is_some() {
+            self.end.unneeded.push(File::Segment(number));
             return self.find_evidence(number, bytes, SECTOR_BYTES, Some(header.start));
         }
+        self.end.segments.push((number, header.first_position));
         let mut offset = SECTOR_BYTES;
         while let Some((found, records, size_bytes)) = bytes.get(offset..).and_then(commit::decode) {
             let is_next = (found.start, found.sequence, found.position)
@@ -168,7 +215,7 @@ impl Recovery {
             }
             self.take(number, &found);
             self.read(records, visit).map_err(|kind| Damage {
-                segment: number,
+                file: File::Segment(number),
                 offset: offset as u64,
                 kind,
             })?;
@@ -178,21 +225,46 @@ impl Recovery {
         self.find_evidence(number, bytes, offset, Some(header.start))
     }
 
-    /// The end of the log, after the last segment.
+    /// Bytes of the segment that was read last that have commits of the log, its header included; `None` if it has none. The rest of it
+    /// is of no use once the whole log was read, because a writer begins another segment.
     #[must_use]
-    pub fn finish(mut self) -> Recovered {
+    pub fn used_bytes(&self) -> Option<u64> {
+        self.hole
+            .filter(|&(segment, _)| segment == self.end.last_segment)
+            .map(|(_, offset)| offset)
+            .filter(|&offset| offset > 0)
+    }
+
+    /// The end of the log, after the last segment.
+    ///
+    /// # Errors
+    /// It ends before the checkpoint does that it was read behind, which was durable.
+    pub fn finish(mut self) -> Result<Recovered, Damage> {
+        if let Some(checkpoint) = self.end.checkpoint
+            && self.end.position < checkpoint.as_of
+        {
+            let file = File::Checkpoint(checkpoint.position);
+            return Err(self.hole.map_or(
+                Damage { file, offset: 0, kind: DamageKind::Short },
+                |(segment, offset)| Damage { file: File::Segment(segment), offset, kind: DamageKind::Commit },
+            ));
+        }
         self.end.unsynced_segments = self.unsynced.iter().map(|&(segment, _)| segment).collect();
-        self.end
+        Ok(self.end)
     }
 
     fn begin_segment(&mut self, header: &Header) -> Result<(), Damage> {
-        let damage = |kind| Damage { segment: header.number, offset: 0, kind };
+        let damage = |kind| Damage { file: File::Segment(header.number), offset: 0, kind };
         let end = &mut self.end;
-        if self.is_first {
-            if header.first_position > self.from {
+        if self.is_first && header.first_position > self.from {
+            // The first segment may be torn although the second one was begun, so long as nothing was durable.
+            if header.synced_below > end.next_sequence || end.checkpoint.is_some() {
                 return Err(damage(DamageKind::Segment));
             }
+            self.hole = Some((header.number, 0));
+        } else if self.is_first {
             self.is_first = false;
+            self.hole = None;
             end.next_sequence = header.first_sequence;
             end.position = header.first_position;
             self.position = header.first_position;
@@ -218,8 +290,10 @@ impl Recovery {
     /// The commit that should come next was durable, and is not there.
     fn missing(&self, known_by: u64) -> Damage {
         match self.hole {
-            Some((segment, offset)) => Damage { segment, offset, kind: DamageKind::Commit },
-            None => Damage { segment: known_by, offset: 0, kind: DamageKind::Segment },
+            Some((segment, offset)) => {
+                Damage { file: File::Segment(segment), offset, kind: DamageKind::Commit }
+            }
+            None => Damage { file: File::Segment(known_by), offset: 0, kind: DamageKind::Segment },
         }
     }
 

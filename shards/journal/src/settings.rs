@@ -24,18 +24,29 @@ pub struct Settings {
     pub unsynced_bytes_max: u64,
     /// Microseconds after which a segment is created again that a full disk refused.
     pub retry_delay_us: u64,
+    /// Bytes by which a log grows before it is time for another checkpoint; more, if the last checkpoint was longer.
+    pub checkpoint_growth_bytes: u64,
+    /// Microseconds after which another checkpoint is begun after one failed.
+    pub checkpoint_retry_delay_us: u64,
+}
+
+impl Settings {
+    /// The bounds of a log on a common disk.
+    pub const DEFAULT: Self = Self {
+        segment_bytes: 64 * 1024 * 1024,
+        commit_bytes: 64 * 1024,
+        commit_delay_us: 500,
+        unawaited_delay_us: 50_000,
+        writes_max: 2,
+        unsynced_bytes_max: 8 * 1024 * 1024,
+        retry_delay_us: 1_000_000,
+        checkpoint_growth_bytes: 256 * 1024 * 1024,
+        checkpoint_retry_delay_us: 60_000_000,
+    };
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            segment_bytes: 64 * 1024 * 1024,
-            commit_bytes: 64 * 1024,
-            commit_delay_us: 500,
-            unawaited_delay_us: 50_000,
-            writes_max: 2,
-            unsynced_bytes_max: 8 * 1024 * 1024,
-            retry_delay_us: 1_000_000,
-        }
+        Self::DEFAULT
     }
 }

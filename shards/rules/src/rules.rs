@@ -180,9 +180,17 @@ impl Rules {
     /// # Panics
     /// If `number` is not one of `old`.
     pub fn set_after(&self, old: &Self, number: u32, user: Option<&str>) -> Result<u32, SetFault> {
-        let claimed = old.sets.get(number).claimed.iter();
-        let claimed: Vec<&str> = claimed.map(|&role| &*old.roles[role as usize].name).collect();
+        let claimed: Vec<&str> = old.claimed_by(number).collect();
         self.set_of(user, &claimed)
+    }
+
+    /// The names of the claimed roles of a set, such as a token's.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    pub fn claimed_by(&self, number: u32) -> impl Iterator<Item = &str> {
+        let Set { claimed, .. } = self.sets.get(number);
+        claimed.iter().map(|&role| &*self.roles[role as usize].name)
     }
 
     /// Whether these names can be put into the rules of a set.

@@ -5,9 +5,14 @@ use core::ops::Range;
 
 use crate::control::Control;
 use crate::header::{Header, HeaderBytes, Kind};
-use crate::mask::unmask;
+use crate::mask::{unmask, unmask_down};
 use crate::outgoing::{Outgoing, Progress};
 use crate::{CloseCode, Violation};
+
+/// The first byte of a frame that is a whole binary message.
+const LAST_BINARY: u8 = 0x82;
+/// The header of a frame of less than 126 bytes, mask included.
+const SHORT_HEADER_BYTES: usize = 6;
 
 // Every idle connection has one.
 const _: () = assert!(size_of::<WebSocket>() <= 32);
@@ -117,7 +122,23 @@ impl WebSocket {
     pub fn receive(&mut self, rules: Rules, bytes: &mut [u8]) -> Received {
         let mut payload: Option<Range<usize>> = None;
         let mut at = 0;
-        while let Some(step) = self.next(rules, bytes, &mut at) {
+        loop {
+            if let Some((length, mask)) = self.short_message(rules, &bytes[at..]) {
+                let from = at + SHORT_HEADER_BYTES;
+                at = from + length;
+                match &mut payload {
+                    None => {
+                        unmask(&mut bytes[from..at], mask);
+                        payload = Some(from..at);
+                    }
+                    Some(joined) => {
+                        unmask_down(bytes, from..at, joined.end, mask);
+                        joined.end += length;
+                    }
+                }
+                continue;
+            }
+            let Some(step) = self.next(rules, bytes, &mut at) else { break };
             match step {
                 Step::Payload(piece) => match &mut payload {
                     // The first piece stays where it is, so a buffer with one frame is not copied.
@@ -133,6 +154,16 @@ impl WebSocket {
             }
         }
         Received { payload: payload.unwrap_or(0..0), end: None }
+    }
+
+    /// The length and the mask of a message at the front of `bytes`, if it is binary, of one short frame and whole: as most packets
+    /// come. [`WebSocket::next`] takes in the same, and everything else.
+    fn short_message(&self, rules: Rules, bytes: &[u8]) -> Option<(usize, [u8; 4])> {
+        let &[LAST_BINARY, marked @ 0x80..=0xfd, a, b, c, d, ref payload @ ..] = bytes else { return None };
+        let length = u32::from(marked & 0x7f);
+        let is_next = self.stage != Stage::Ended && !self.is_within_message();
+        let is_whole = length as usize <= payload.len() && length <= rules.frame_bytes_max;
+        (is_next && is_whole).then_some((length as usize, [a, b, c, d]))
     }
 
     /// Takes in bytes from `at` on, which it moves; `None` once all are taken in. An empty piece is returned only where a message ends.

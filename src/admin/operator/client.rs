@@ -20,6 +20,12 @@ pub(crate) fn ask_health(data_dir: &Path) -> Result<(), StartupError> {
     match ask(data_dir, &Request::Health {})? {
         Answer::Healthy => Ok(()),
         Answer::Busy => Err(unreachable(data_dir, io::Error::other("a shard does not answer"))),
+        Answer::JournalDegraded => Err(StartupError::JournalUnwell {
+            state: "degraded: its disk has no room for what follows; make room",
+        }),
+        Answer::JournalFailed => Err(StartupError::JournalUnwell {
+            state: "stopped: a write or a sync has failed; correct the disk, then restart the broker",
+        }),
         _ => Err(not_understood(data_dir)),
     }
 }

@@ -103,6 +103,10 @@ impl Request {
 pub(crate) enum Answer {
     /// Every shard has answered.
     Healthy,
+    /// Every shard has answered, and the log of one has no room for what follows.
+    JournalDegraded,
+    /// Every shard has answered, and the log of one has failed.
+    JournalFailed,
     /// The client was connected, and is being disconnected.
     Disconnected,
     /// The client was not connected.
@@ -157,6 +161,9 @@ impl Answer {
                 refusals.drain(..refusals.len().saturating_sub(REFUSALS_MAX));
                 Self::Refusals(refusals)
             }
+            // The worst of their healths.
+            (Self::JournalFailed, _) | (_, Self::JournalFailed) => Self::JournalFailed,
+            (Self::JournalDegraded, _) | (_, Self::JournalDegraded) => Self::JournalDegraded,
             (one, _) => one,
         }
     }

@@ -154,5 +154,13 @@ mod tests {
         };
         assert_eq!((ask(2, 2), ask(1, 2)), (Answer::Healthy, Answer::Busy));
         assert_eq!(ask(0, 0), Answer::NotUnderstood);
+        for (one, other, both) in [
+            (Answer::Healthy, Answer::JournalDegraded, Answer::JournalDegraded),
+            (Answer::JournalFailed, Answer::JournalDegraded, Answer::JournalFailed),
+            (Answer::Healthy, Answer::Healthy, Answer::Healthy),
+        ] {
+            assert_eq!(one.clone().with(other.clone()), both);
+            assert_eq!(other.with(one), both);
+        }
     }
 }

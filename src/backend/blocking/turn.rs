@@ -157,6 +157,7 @@ impl Shard {
             Control::Turn(number) => self.host.gauges.complete_turn(number),
             Control::Publish(messages) => self.host.publish_sys(&messages),
             Control::Rules(rules) => self.host.change_rules(rules.as_ref()),
+            Control::Revoked => self.host.begin_revocation(),
             Control::Ask(asked) => self.host.answer(&asked),
             Control::ExportSubscriptions => self.host.begin_export(),
             Control::Quiesce(answer) => {
@@ -190,6 +191,8 @@ impl Shard {
         host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
+        // The disk works while this turn sends.
+        host.serve_journal();
         let mut dirty = self.dirty.take();
         host.turn.take_dirty(&mut dirty);
         for id in dirty.drain(..) {

@@ -6,6 +6,7 @@ use tracing::info;
 use super::{Endpoint, Host};
 use crate::admin::operator::{Answer, Asked, ROWS_MAX, Request, SessionRow};
 use crate::observe::connection_log::printable;
+use crate::shard::gauges::JournalState;
 
 /// Slots of sessions that are looked at for one answer.
 const SLOTS_MAX: u32 = 256;
@@ -16,7 +17,11 @@ impl<T: Endpoint> Host<T> {
     /// Executes the request of an operator.
     pub(in crate::backend) fn answer(&self, asked: &Asked) {
         let answer = match &asked.request {
-            Request::Health {} => Answer::Healthy,
+            Request::Health {} => match self.gauges.journal() {
+                JournalState::None | JournalState::Serving => Answer::Healthy,
+                JournalState::Degraded => Answer::JournalDegraded,
+                JournalState::Failed => Answer::JournalFailed,
+            },
             Request::Disconnect { client_id } => self.disconnect(client_id),
             Request::EndSession { client_id } => {
                 self.change_session(client_id, "ended", Event::EndSession { client_id })

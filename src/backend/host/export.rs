@@ -25,6 +25,10 @@ impl<T: Endpoint> Host<T> {
         self.engine.borrow_mut().trim();
         self.tell_suppressed();
         self.log_drops();
+        if self.journal.is_some() {
+            // The log has the sessions.
+            return;
+        }
         let version = self.engine.borrow().records_version();
         self.with_export(|export| {
             if export.running.is_none() && export.written_version != Some(version) {

@@ -5,7 +5,7 @@ use tracing::debug;
 use wire::ReasonCode;
 
 use super::{Endpoint, Host};
-use crate::auth::{Answer, Asked, Question, Step};
+use crate::auth::{Answer, Asked, Late, Question, Step, UserChanges};
 
 /// The name of bans among the methods of authentication.
 const BANS: &str = "bans";
@@ -51,18 +51,27 @@ impl<T: Endpoint> Host<T> {
         self.verdicts.borrow_mut().extend(answer.method().map(|method| (connection, method)));
     }
 
-    /// Whether no late answer has come.
+    /// Whether no late answer has come, and no news of the disk.
     pub(in crate::backend) fn has_no_answers(&self) -> bool {
-        self.authenticator.late_answers().is_empty()
+        self.authenticator.late_answers().is_empty() && self.has_no_news_of_disk()
     }
 
     /// Passes the late answers on that have come.
     pub(in crate::backend) fn take_answers(&self) {
-        for (Asked { connection, step, .. }, answer) in self.authenticator.late_answers().take() {
-            self.note_verdict(connection, &answer);
-            answer.pass(self.clock.now(), |verdict| {
-                let _nothing = self.step(Event::Authenticated { connection, step, verdict });
-            });
+        for late in self.authenticator.late_answers().take() {
+            match late {
+                Late::Answer(Asked { connection, step, .. }, answer) => {
+                    self.note_verdict(connection, &answer);
+                    answer.pass(self.clock.now(), |verdict| {
+                        let _nothing = self.step(Event::Authenticated { connection, step, verdict });
+                    });
+                }
+                Late::Users(changes) => {
+                    self.authenticator.forget_exchanges();
+                    let UserChanges { gone, renewed } = &*changes;
+                    let _nothing = self.step(Event::Users { gone, renewed });
+                }
+            }
         }
     }
 }

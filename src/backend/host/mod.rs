@@ -5,6 +5,7 @@
 mod answers;
 mod export;
 mod identities;
+mod journal;
 mod judging;
 mod lanes;
 mod linger;
@@ -12,13 +13,13 @@ mod long_matches;
 mod notices;
 mod pause;
 mod peers;
+mod revocation;
 mod send;
 mod socket;
 mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::hint;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -43,6 +44,7 @@ use crate::shard::memory_share::MemoryShare;
 
 use export::Export;
 pub(crate) use identities::ClientIds;
+pub(crate) use journal::Journal;
 use lanes::Lanes;
 pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
@@ -51,7 +53,7 @@ use long_matches::LongMatches;
 use pause::{News, PAUSE_MS, PauseWatch};
 use peers::Peers;
 pub(super) use send::Flushed;
-pub(super) use socket::{Endpoint, Socket};
+pub(super) use socket::{Endpoint, Socket, is_transient, lost_by};
 pub(super) use turn::Turn;
 
 /// Sockets that are read ahead of their flush: as many as the processor fetches at a time.
@@ -87,8 +89,12 @@ pub(super) struct Host<T> {
     feed: Feed,
     export: Cell<Export>,
     peers: RefCell<Peers>,
+    /// The slot of the connection whose certificate is looked at next, after lists have changed.
+    revocation_at: Cell<Option<usize>>,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
+    /// `None` if nothing outlives the process.
+    journal: Option<RefCell<Box<Journal>>>,
 }
 
 /// Steps in a row, before the turn sends, while each of them delivers as much as it may: a message that goes to hundreds is
@@ -132,8 +138,10 @@ impl<T: Endpoint> Host<T> {
             feed: parts.feed,
             export: Cell::default(),
             peers: RefCell::default(),
+            revocation_at: Cell::new(None),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
+            journal: parts.journal.map(RefCell::new),
         }
     }
 
@@ -197,7 +205,7 @@ impl<T: Endpoint> Host<T> {
                     }
                     Action::Peek(id) => peeks.push(id),
                     Action::Authenticate { connection, step } => steps.push((connection, step)),
-                    // There is no journal yet, so a batch counts as durable at once.
+                    // Without a journal, a batch counts as durable at once.
                     Action::Persist(batch) => durable = Some(batch),
                 }
             }
@@ -217,7 +225,7 @@ impl<T: Endpoint> Host<T> {
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
             if let Some(batch) = durable {
-                let _nothing = engine.step(self.clock.now(), Event::Durable(batch), actions);
+                let _nothing = engine.step(self.clock.now(), Event::durable(batch), actions);
             }
         }
         self.log_notices(actions);
@@ -385,7 +393,9 @@ impl<T: Endpoint> Host<T> {
 
     /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
+        self.serve_journal();
         self.export_slice();
+        self.look_for_revoked();
         self.turns.set(self.turns.get() + 1);
         self.long_matches.tell(self.number, || self.clock.now().as_ms(), &self.engine);
         let mut engine = self.engine.borrow_mut();
@@ -398,9 +408,13 @@ impl<T: Endpoint> Host<T> {
                 self.settled.set(Some(settled));
             }
         }
-        let due = if self.is_exporting() { Some(engine::Instant::default()) } else { engine.next_deadline() };
-        let wake = self.pauses.end_turn(due);
-        wake.map(|moment| self.clock.system(moment))
+        let due = if self.is_exporting() || self.is_looking_for_revoked() {
+            Some(engine::Instant::default())
+        } else {
+            engine.next_deadline()
+        };
+        let wake = self.pauses.end_turn(due).map(|moment| self.clock.system(moment));
+        [wake, self.journal_deadline()].into_iter().flatten().min()
     }
 
     /// Publishes the counters and what this shard takes, and tells the engine what the host and the other shards take.
@@ -409,7 +423,8 @@ impl<T: Endpoint> Host<T> {
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
         let shared = if self.number == 0 { self.permits.memory_bytes() } else { 0 };
         let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes() + shared;
-        engine.set_host_bytes(connections * T::CONNECTION_BYTES + held as u64);
+        let host_bytes = connections * T::CONNECTION_BYTES + held as u64;
+        engine.set_host_bytes(host_bytes + self.journal_bytes());
         let held = engine.memory_use();
         self.gauges.update(engine, &held, self.turns.get());
         if self.lanes.shard_count() > 1 {
@@ -459,25 +474,13 @@ impl<T: Endpoint> Host<T> {
 
     /// The last action of a shard: publishes its counters and exports its sessions.
     pub(super) fn end(&self) {
+        self.end_journal();
         let engine = self.engine.borrow();
-        self.gauges.set_pending_at_end(engine.pending_count());
         self.gauges.update(&engine, &engine.memory_use(), self.turns.get());
-        self.export_last(&engine);
+        if self.journal.is_none() {
+            self.gauges.set_pending_at_end(engine.pending_count());
+            self.export_last(&engine);
+        }
         self.log.borrow_mut().end();
     }
-}
-
-/// The side that ended a connection, by the error of a send or receive.
-pub(super) fn lost_by(error: &io::Error) -> ClosedBy {
-    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
-    if matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown) {
-        ClosedBy::Silence
-    } else {
-        ClosedBy::Reset
-    }
-}
-
-/// Whether a failed send or receive only has to be repeated.
-pub(super) fn is_transient(refused: &io::Error) -> bool {
-    matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -44,6 +44,11 @@ pub(in crate::backend) trait Endpoint: Sized {
         None
     }
 
+    /// Whether a certificate of the client is revoked now.
+    fn is_revoked(&self) -> bool {
+        false
+    }
+
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
 }
@@ -126,4 +131,19 @@ impl<T: Endpoint> Socket<T> {
     pub(in crate::backend) fn home(&self) -> Option<u16> {
         Some(self.home.get()).filter(|&home| home != STAYS)
     }
+}
+
+/// The side that ended a connection, by the error of a send or receive.
+pub(in crate::backend) fn lost_by(error: &io::Error) -> ClosedBy {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    if matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown) {
+        ClosedBy::Silence
+    } else {
+        ClosedBy::Reset
+    }
+}
+
+/// Whether a failed send or receive only has to be repeated.
+pub(in crate::backend) fn is_transient(refused: &io::Error) -> bool {
+    matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

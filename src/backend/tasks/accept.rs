@@ -68,7 +68,7 @@ async fn run<R: Runtime>(shard: Rc<Shard<R>>, listener: Rc<R::Listener>, number:
             }
         }
         shard.host.turn.yield_now().await;
-        while shard.handshakes.are_too_many() && !shard.host.stopping.get() {
+        while shard.turnstile.are_too_many() && !shard.host.stopping.get() {
             shard.host.turn.yield_now().await;
         }
     }

@@ -20,6 +20,8 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
         host.drain_lanes(|source, hand_over| shard.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
+        // The disk works while this turn sends.
+        host.serve_journal();
         host.turn.take_dirty(&mut batch);
         for ahead in batch.chunks(TOUCHED_AHEAD) {
             host.touch(ahead);
@@ -46,7 +48,7 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
         // The sends made room in outboxes, which can produce messages for other shards.
         host.fill_lanes();
         shard.deadline.set(host.end_turn());
-        if !host.may_sleep() | shard.handshakes.begin_turn() {
+        if !host.may_sleep() | shard.turnstile.begin_turn() {
             host.turn.go_on();
         }
     }

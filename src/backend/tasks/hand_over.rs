@@ -110,7 +110,7 @@ impl<R: Runtime> Shard<R> {
     /// Serves a connection from which nothing has come.
     pub(super) fn serve(self: &Rc<Self>, socket: Rc<Socket<R::Stream>>) {
         if socket.endpoint.layers().is_none() {
-            R::spawn(receive::run(Rc::clone(self), socket));
+            R::spawn(receive::run_first(Rc::clone(self), socket));
         } else {
             R::spawn(opening::run(Rc::clone(self), socket));
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::Stream;
 use crate::net::layers::{Client, Layers, Scratch};
-use crate::net::tls::PeerCertificate;
+use crate::net::tls::{PeerCertificate, Tls};
 
 /// Everything that the layers of a shard share. **Lives on:** the shard.
 pub(super) struct LayersOfShard {
@@ -125,7 +125,12 @@ impl Layered {
 
     /// The names in the certificate of the client; `None` without one.
     pub(super) fn peer_certificate(&self) -> Option<PeerCertificate> {
-        self.look(Layers::peer_certificate)
+        self.look(|layers| layers.tls()?.peer_certificate())
+    }
+
+    /// Whether a certificate of the client is revoked now.
+    pub(super) fn are_revoked(&self) -> bool {
+        self.look(|layers| layers.tls().is_some_and(Tls::is_revoked))
     }
 
     pub(super) fn need_permit(&self) -> bool {

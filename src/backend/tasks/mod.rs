@@ -7,13 +7,13 @@ mod accept;
 mod deadline;
 mod flush;
 mod hand_over;
-mod handshakes;
 mod layered;
 mod opening;
 mod openings;
 mod receive;
 mod runtime;
 mod socket;
+mod turnstile;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -34,11 +34,11 @@ use crate::process::clock;
 use crate::shard::control::Control;
 
 use deadline::Deadline;
-use handshakes::Handshakes;
 use layered::LayersOfShard;
 use openings::Openings;
 pub(super) use runtime::{DoorbellReceiver, Listener, Runtime, Stream};
 use socket::TaskSocket;
+use turnstile::Turnstile;
 
 /// **Lives on:** one thread. **Sees:** its host, and the runtime of its tasks.
 struct Shard<R: Runtime> {
@@ -49,7 +49,7 @@ struct Shard<R: Runtime> {
     /// Shared by the connections that have layers.
     layers: Rc<LayersOfShard>,
     listener_layers: ListenerLayers,
-    handshakes: Handshakes,
+    turnstile: Turnstile,
     openings: Openings,
     deadline: Deadline,
     /// Listeners that it accepts on, to be closed when it stops.
@@ -110,6 +110,7 @@ async fn run_control<R: Runtime>(
                 Control::Turn(number) => host.gauges.complete_turn(number),
                 Control::Publish(messages) => host.publish_sys(&messages),
                 Control::Rules(rules) => host.change_rules(rules.as_ref()),
+                Control::Revoked => host.begin_revocation(),
                 Control::Ask(asked) => host.answer(&asked),
                 Control::ExportSubscriptions => host.begin_export(),
                 Control::Quiesce(answer) => {
@@ -150,7 +151,7 @@ impl<R: Runtime> Shard<R> {
             receive_buffer: Cell::new(vec![0; read_bytes]),
             layers: LayersOfShard::new(read_bytes, host.kept_bytes()),
             listener_layers,
-            handshakes: Handshakes::default(),
+            turnstile: Turnstile::default(),
             openings: Openings::new(unjudged_bytes_max),
             deadline: Deadline::default(),
             listening: RefCell::default(),

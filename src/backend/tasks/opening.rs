@@ -1,4 +1,4 @@
-//! The task of a connection whose layers are not open: it receives as `receive` does, but a handshake of TLS waits for a permit.
+//! The task of a connection whose layers are not open: it receives as `receive` does, but a handshake of TLS waits at the turnstile.
 
 use std::io;
 use std::rc::Rc;
@@ -21,11 +21,11 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
     let opening = shard.openings.begin(socket.id);
     loop {
         if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
-            return shard.host.close(&socket, socket.ended_by(lost_by(&refused)));
+            return receive::leave(&shard, socket, lost_by(&refused));
         }
         let received = if needs_permit() {
-            shard.handshakes.permit().await;
-            shard.handshakes.measure(|| shard.receive(&socket))
+            shard.turnstile.permit().await;
+            shard.turnstile.measure(|| shard.receive(&socket))
         } else {
             shard.receive(&socket)
         };
@@ -39,6 +39,8 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
         if is_open {
             let certificate = socket.endpoint.layers().and_then(Layered::peer_certificate);
             debug!(shard = shard.host.number, connection = socket.id.slot(), ?certificate, "layers are open");
+            // The handshake may have begun under lists that have changed meanwhile.
+            shard.host.close_if_revoked(&socket);
         }
         match received {
             Received::All | Received::Nothing if socket.home().is_none() && !is_open => {}

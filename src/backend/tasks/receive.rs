@@ -22,6 +22,16 @@ pub(super) enum Received {
     End(ClosedBy),
 }
 
+/// The task of a connection without layers until its first bytes, which are a CONNECT: of a storm of them each waits for its permit.
+pub(super) async fn run_first<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
+    if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
+        return leave(&shard, socket, lost_by(&refused));
+    }
+    shard.turnstile.permit().await;
+    let received = shard.turnstile.measure(|| shard.receive(&socket));
+    go_on(&shard, socket, received);
+}
+
 /// The task of a connection. An async function would store its arguments twice, and every idle connection has this
 /// future.
 #[expect(clippy::manual_async_fn, reason = "an async function stores its arguments twice")]
@@ -33,7 +43,7 @@ pub(super) fn run<R: Runtime>(
         loop {
             if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
                 // A task that waits for writability returns its chunk before it waits, so no chunk is lent here.
-                return shard.host.close(&socket, socket.ended_by(lost_by(&refused)));
+                return leave(&shard, socket, lost_by(&refused));
             }
             match shard.receive(&socket) {
                 Received::All | Received::Nothing if socket.home().is_none() => {}
@@ -48,7 +58,7 @@ pub(super) fn run<R: Runtime>(
 pub(super) fn go_on<R: Runtime>(shard: &Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, received: Received) {
     let rest = match received {
         Received::End(by) if socket.home().is_none() => {
-            return shard.host.close(&socket, socket.ended_by(by));
+            return leave(shard, socket, by);
         }
         Received::All | Received::Nothing | Received::End(_) => Vec::new(),
         Received::Rest(rest) => rest,
@@ -62,7 +72,20 @@ pub(super) fn go_on<R: Runtime>(shard: &Rc<Shard<R>>, socket: Rc<Socket<R::Strea
     }
 }
 
-/// The same for a connection of which the engine has not consumed `rest`.
+/// Closes a connection whose peer is gone: at once, or if many end in this turn, once it has a permit.
+pub(super) fn leave<R: Runtime>(shard: &Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, by: ClosedBy) {
+    if shard.turnstile.is_open() {
+        shard.turnstile.measure(|| shard.host.close(&socket, socket.ended_by(by)));
+        return;
+    }
+    let shard = Rc::clone(shard);
+    R::spawn(async move {
+        shard.turnstile.permit().await;
+        shard.turnstile.measure(|| shard.host.close(&socket, socket.ended_by(by)));
+    });
+}
+
+/// The task of a connection of which the engine has not consumed `rest`.
 pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, rest: Vec<u8>) {
     let kept_bytes = rest.capacity();
     shard.host.keep(kept_bytes);
@@ -73,7 +96,7 @@ pub(super) async fn run_from<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<
     }
     // No event of the socket tells of an end that a layer has seen already.
     if socket.endpoint.layers().is_some_and(Layered::have_ended) {
-        return shard.host.close(&socket, socket.ended_by(ClosedBy::Peer));
+        return leave(&shard, socket, ClosedBy::Peer);
     }
     // A separate task, because its future is smaller than this one.
     R::spawn(run(shard, socket));

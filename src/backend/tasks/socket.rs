@@ -178,6 +178,10 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
         self.layers().and_then(Layered::peer_certificate)
     }
 
+    fn is_revoked(&self) -> bool {
+        self.layers().is_some_and(Layered::are_revoked)
+    }
+
     fn has_unread_bytes(&self) -> bool {
         self.stream.has_unread_bytes()
     }

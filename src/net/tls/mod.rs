@@ -3,6 +3,7 @@
 
 mod certificate;
 mod files;
+mod revoked;
 mod rotation;
 mod server;
 mod session;

@@ -6,6 +6,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tracing::{info, warn};
 
 use super::files::{Files, warn_of_open_keys};
+use super::revoked::Revoked;
 use super::server::{Expiry, FileFault, make};
 use super::{Shared, Swapped};
 use crate::config::listener::{ClientCertificate, TlsConfig};
@@ -23,12 +24,18 @@ pub(crate) struct ListenerTls {
     name: String,
     config: TlsConfig,
     current: Swapped<ServerConfig>,
+    revoked: Swapped<Revoked>,
 }
 
 impl ListenerTls {
     /// The configuration for a connection that begins.
     pub(crate) fn current(&self) -> Shared<ServerConfig> {
         Shared::clone(&self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The certificates that are revoked now.
+    pub(crate) fn revoked(&self) -> Shared<Revoked> {
+        Shared::clone(&self.revoked.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// The settings behind it.
@@ -39,7 +46,8 @@ impl ListenerTls {
     #[cfg(test)]
     pub(crate) fn with(server: ServerConfig) -> Shared<Self> {
         let current = Swapped::new(Shared::new(server));
-        Shared::new(Self { name: "test".into(), config: TlsConfig::default(), current })
+        let revoked = Swapped::default();
+        Shared::new(Self { name: "test".into(), config: TlsConfig::default(), current, revoked })
     }
 
     /// Whether a client without a certificate is refused.
@@ -80,8 +88,9 @@ impl Rotation {
         let files = Files::read(config)?;
         let made = make(config, &files, protocol)?;
         warn_of_open_keys(config);
+        let revoked = Swapped::new(Shared::new(Revoked::of(config, &files)));
         let (name, config) = (name.to_owned(), config.clone());
-        let tls = Shared::new(ListenerTls { name, config, current: Swapped::new(made.server) });
+        let tls = Shared::new(ListenerTls { name, config, current: Swapped::new(made.server), revoked });
         self.watched.push(Watched {
             tls: Shared::clone(&tls),
             protocol,
@@ -93,12 +102,10 @@ impl Rotation {
         Ok(tls)
     }
 
-    /// A second has passed: reads all files again once a minute.
-    pub(crate) fn second(&mut self) {
+    /// A second has passed: reads all files again once a minute. Returns whether one has changed.
+    pub(crate) fn second(&mut self) -> bool {
         self.seconds += 1;
-        if self.seconds.is_multiple_of(SECONDS_BETWEEN_LOOKS) {
-            self.look();
-        }
+        self.seconds.is_multiple_of(SECONDS_BETWEEN_LOOKS) && self.look()
     }
 
     /// Reads all files again. Returns whether one has changed.
@@ -153,7 +160,10 @@ impl Watched {
         }
         let made = make(&self.tls.config, &files, self.protocol)?;
         warn_of_open_keys(&self.tls.config);
+        let revoked = Shared::new(Revoked::of(&self.tls.config, &files));
+        // A handshake that begins now is judged by the new lists, so those that ended before are all that remain to be looked at.
         *self.tls.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = made.server;
+        *self.tls.revoked.write().unwrap_or_else(std::sync::PoisonError::into_inner) = revoked;
         (self.fingerprint, self.expiries) = (fingerprint, made.expiries);
         info!(
             listener = self.tls.name,

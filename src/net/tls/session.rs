@@ -114,6 +114,14 @@ impl Tls {
         Some(PeerCertificate::of(certificate, self.listener.config().username_from))
     }
 
+    /// Whether a certificate of the client is revoked now.
+    pub(crate) fn is_revoked(&self) -> bool {
+        let Session::Running(session) = &self.session else { return false };
+        let revoked = self.listener.revoked();
+        !revoked.is_empty()
+            && session.peer_certificates().is_some_and(|chain| chain.iter().any(|it| revoked.include(it)))
+    }
+
     /// Bytes that it holds beside itself.
     pub(crate) fn held_bytes(&self) -> usize {
         let session_bytes = match self.session {

@@ -33,6 +33,22 @@ pub(crate) fn load(data_dir: &Path) -> Result<Vec<SessionRecord>, StartupError> 
     }
 }
 
+/// Renames the file, because a log has taken its sessions over; they are not to come back when the log has ended them.
+///
+/// # Errors
+/// If the system refuses it.
+pub(crate) fn retire(data_dir: &Path) -> io::Result<PathBuf> {
+    let file = path(data_dir);
+    let retired = file.with_extension("json.imported");
+    fs::rename(&file, &retired)?;
+    Ok(retired)
+}
+
+/// Whether there is a file.
+pub(crate) fn exists(data_dir: &Path) -> bool {
+    path(data_dir).exists()
+}
+
 fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
 }

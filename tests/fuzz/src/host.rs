@@ -209,7 +209,7 @@ impl World {
         let persisting = &mut self.shards[shard].persisting;
         let batch = if all { persisting.drain(..).next_back() } else { persisting.pop_front() };
         if let Some(batch) = batch {
-            self.step(shard, Event::Durable(batch));
+            self.step(shard, Event::durable(batch));
             self.carry_out(shard);
         }
     }

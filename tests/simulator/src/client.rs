@@ -14,6 +14,7 @@ use crate::identity::{ConnectOptions, Identity, Outgoing, PendingFilter, Phase, 
 use crate::link::{ClientEnd, Link, Served};
 use crate::oracle::{Copy, Kind, payload};
 use crate::session::{Interval, NEVER, Session};
+use crate::verdicts::owner_of;
 use crate::world::World;
 
 /// Bytes of a will's payload.
@@ -51,7 +52,7 @@ impl World {
     pub fn connect(&mut self, client: usize, shard: usize, options: ConnectOptions) {
         assert!(self.identities[client].phase == Phase::Offline);
         let link = self.links.len();
-        self.links.push(Link::new());
+        self.links.push(Link::new(&self.identities[client].name));
         self.shards[shard].accepts.push_back(link);
         let at = self.note("connect", [client, shard, link, usize::from(options.clean_start)]);
         // The broker may notice the end of the last connection only after this one is opened.
@@ -81,6 +82,7 @@ impl World {
         identity.connected_clean = options.clean_start;
         let version = identity.version;
         let will_payload = will.map(|(id, _)| payload(id, WILL_BYTES));
+        let user = owner_of(&identity.name);
         let topic = format!("w/{client}/will");
         let will = will.zip(will_payload.as_deref()).map(|((_, delay_s), payload)| Will {
             topic: TopicName::parse(&topic).expect("a valid topic"),
@@ -96,7 +98,7 @@ impl World {
             keep_alive_s: 0,
             client_id: &identity.name,
             will,
-            user_name: None,
+            user_name: self.settings.judges.then_some(&*user),
             password: None,
             properties: ConnectProperties {
                 session_expiry_interval_s: Some(identity.expiry_s),

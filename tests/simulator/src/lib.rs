@@ -16,13 +16,14 @@ mod settings;
 mod settle;
 mod shard;
 mod trace;
+mod verdicts;
 mod world;
 
 pub use chance::Chance;
 pub use client::Subscribing;
 pub use identity::{ConnectOptions, Identity};
 pub use oracle::Message;
-pub use script::{run, run_on_shards};
+pub use script::{run, run_judged, run_on_shards};
 pub use settings::Settings;
 pub use trace::{Failure, Report};
 pub use world::World;

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use engine::ConnectionId;
 
+use crate::verdicts::Admission;
+
 /// The broker's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Served {
@@ -43,10 +45,13 @@ pub(crate) struct Link {
     pub(crate) outbound: VecDeque<u8>,
     /// `Flush` was requested and is not finished.
     pub(crate) dirty: bool,
+    /// What the oracle knows of its verdict.
+    pub(crate) admission: Admission,
 }
 
 impl Link {
-    pub(crate) fn new() -> Self {
+    /// A link whose client names this identifier.
+    pub(crate) fn new(client_id: &str) -> Self {
         Self {
             served: Served::Arriving,
             client_end: ClientEnd::Open,
@@ -55,6 +60,7 @@ impl Link {
             paused: false,
             outbound: VecDeque::new(),
             dirty: false,
+            admission: Admission::of(client_id),
         }
     }
 

@@ -42,6 +42,14 @@ pub fn run_on_shards(seed: u64, shards_max: u16) -> Result<Report, Box<Failure>>
     play(seed, settings)
 }
 
+/// Plays one seed as [`run`] does, where each CONNECT waits for a verdict that comes late, and strangers name the identifiers of others.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn run_judged(seed: u64) -> Result<Report, Box<Failure>> {
+    play(seed, Settings::draw(&mut Chance::new(seed, "settings")).judged())
+}
+
 fn play(seed: u64, settings: Settings) -> Result<Report, Box<Failure>> {
     let mut world = World::new(seed, settings);
     world.draw_identities();

@@ -1,6 +1,6 @@
 //! The parameters of a seed: the number of shards, the size of the lanes, and the delays.
 
-use engine::{Budget, Elsewhere, Limits};
+use engine::{Budget, Elsewhere, Limits, ListenerLimits};
 
 use crate::chance::Chance;
 
@@ -36,6 +36,8 @@ pub struct Settings {
     pub session_expiry_s: u32,
     /// Whether the rest of the process takes so much memory that slow readers are shed, and nothing is refused.
     pub is_pressed: bool,
+    /// Whether each CONNECT is a question, whose verdict comes late. The limits say so to the engine.
+    pub judges: bool,
 }
 
 impl Settings {
@@ -57,7 +59,16 @@ impl Settings {
             delay_permille: 0,
             session_expiry_s: 1_000,
             is_pressed: false,
+            judges: false,
         }
+    }
+
+    /// The same, where each CONNECT is a question.
+    #[must_use]
+    pub fn judged(mut self) -> Self {
+        self.judges = true;
+        self.limits.listeners = vec![ListenerLimits { judged: true, ..ListenerLimits::default() }];
+        self
     }
 
     /// Random settings.
@@ -86,6 +97,7 @@ impl Settings {
             delay_permille: chance.pick(&[0, 5, 20, 50]),
             session_expiry_s: chance.pick(&[2, 1_000, 1_000]),
             is_pressed: false,
+            judges: false,
         };
         // Few units of work, so that everything that may be cut is cut.
         drawn.limits.step_work_max = chance.pick(&[1, 3, 10, 1_000]);

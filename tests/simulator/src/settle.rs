@@ -103,6 +103,7 @@ impl World {
                     .all(|session| !all_sessions || (session.queued == 0 && session.inflight == 0))
         });
         shards_quiet
+            && !self.has_questions()
             && self.lanes.is_empty()
             && self.links.iter().all(crate::link::Link::is_quiet)
             && self.identities.iter().all(Identity::is_idle)

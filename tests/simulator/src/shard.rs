@@ -9,6 +9,7 @@ use engine::{
 
 use crate::lanes::BOTH;
 use crate::link::{ClientEnd, Served};
+use crate::verdicts::Question;
 use crate::world::World;
 
 /// Units of work of the largest piece that is not cut, in a world of so few sessions and topics: a page of retained messages.
@@ -31,6 +32,8 @@ pub(crate) struct Shard {
     /// Links that other shards handed over, with the bytes read.
     pub(crate) arrivals: VecDeque<(usize, Vec<u8>)>,
     by_slot: BTreeMap<u32, usize>,
+    /// Clients that wait for their verdict.
+    pub(crate) questions: Vec<Question>,
 }
 
 impl Shard {
@@ -49,6 +52,7 @@ impl Shard {
             accepts: VecDeque::new(),
             arrivals: VecDeque::new(),
             by_slot: BTreeMap::new(),
+            questions: Vec::new(),
         }
     }
 }
@@ -63,6 +67,7 @@ impl World {
         self.deliver_announced(shard);
         self.deliver_durable(shard);
         self.take_links(shard);
+        self.deliver_verdicts(shard);
         self.receive_all(shard);
         let now = self.now();
         let due = self.shards[shard].engine.next_deadline().is_some_and(|deadline| deadline <= now);
@@ -79,7 +84,7 @@ impl World {
         self.step(shard, Event::Rules(rules));
     }
 
-    fn step(&mut self, shard: usize, event: Event<'_>) -> usize {
+    pub(crate) fn step(&mut self, shard: usize, event: Event<'_>) -> usize {
         let now = self.now();
         let Shard { engine, actions, .. } = &mut self.shards[shard];
         let consumed = engine.step(now, event, actions).bytes;
@@ -161,7 +166,7 @@ impl World {
         }
         if let Some(batch) = durable {
             self.trace.note(self.now_ms, "durable", [shard as u64, batch.0, 0, 0]);
-            self.step(shard, Event::Durable(batch));
+            self.step(shard, Event::durable(batch));
         }
     }
 
@@ -250,7 +255,7 @@ impl World {
         self.step(shard, Event::Closed { connection, by });
     }
 
-    fn link_of(&self, shard: usize, connection: ConnectionId) -> Option<usize> {
+    pub(crate) fn link_of(&self, shard: usize, connection: ConnectionId) -> Option<usize> {
         let link = *self.shards[shard].by_slot.get(&connection.slot())?;
         (self.links[link].served == Served::By(shard, connection)).then_some(link)
     }
@@ -279,7 +284,7 @@ impl World {
                     let link = self.link_of(shard, connection).expect("a live connection is aborted");
                     self.end_link(shard, link, ClosedBy::Host);
                 }
-                Action::Authenticate { .. } => unreachable!("no method is known"),
+                Action::Authenticate { connection, step } => self.ask(shard, connection, step),
                 Action::HandOver { connection, home } => self.hand_over(shard, connection, home),
                 Action::Persist(batch) => {
                     let delay_ms = self.schedule.below(self.settings.persist_ms_max + 1);
@@ -359,6 +364,7 @@ impl World {
             if self.settings.random && count > 0 && self.network.percent(20) {
                 count = self.network.index(count + 1);
             }
+            self.judge_sent(at, &chunk.as_bytes()[..count]);
             self.links[at].outbound.extend(&chunk.as_bytes()[..count]);
             self.trace.note(self.now_ms, "send", [shard as u64, at as u64, whole as u64, count as u64]);
             let now = self.now();

@@ -38,6 +38,8 @@ pub struct World {
     pub(crate) schedule: Chance,
     /// Draws how bytes of clients travel.
     pub(crate) network: Chance,
+    /// Draws verdicts and strangers.
+    pub(crate) verdicts: Chance,
     /// Draws the actions of clients.
     pub(crate) clients: Chance,
 }
@@ -66,6 +68,7 @@ impl World {
             trace: Trace::new(),
             schedule: Chance::new(seed, "schedule"),
             network: Chance::new(seed, "network"),
+            verdicts: Chance::new(seed, "verdicts"),
             clients: Chance::new(seed, "clients"),
             settings,
         }

@@ -44,6 +44,28 @@ fn shards_never_reach_for_std() {
     }
 }
 
+/// The tenth invariant of security: messages take no lock and no channel, only lanes. Requests of the control plane come through a
+/// channel, and the backend of threads has a queue of its own.
+#[test]
+fn no_lock_or_channel_is_on_the_way_of_a_message() {
+    let mut channels = Vec::new();
+    for source in sources(&["src/backend"], "rs") {
+        if source.path.starts_with("src/backend/blocking") {
+            continue;
+        }
+        for line in code_lines(&source.text) {
+            for lock in ["Mutex", "RwLock", ".lock()", "mpsc"] {
+                assert!(!line.contains(lock), "{}: {line}", source.path);
+            }
+            if line.contains("crossbeam") {
+                channels.push(source.path.clone());
+            }
+        }
+    }
+    channels.sort();
+    assert_eq!(channels, ["src/backend/host/mod.rs", "src/backend/mod.rs", "src/backend/tasks/mod.rs"]);
+}
+
 #[test]
 fn cited_statements_exist() {
     let known: BTreeSet<String> = ["3.1.1", "5.0"]

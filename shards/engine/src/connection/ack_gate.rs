@@ -138,12 +138,29 @@ impl AckGate {
         Some(waiting.gated)
     }
 
-    /// Ends a step: asks for one [`Action::Persist`] if anything of it has to be durable.
+    /// Something else waits until the batch that is being gathered is durable. Returns its number.
+    pub(crate) fn await_batch(&mut self) -> Batch {
+        self.is_persist_wanted = true;
+        self.gathering
+    }
+
+    /// Whether anything waits for the batch that is being gathered.
+    pub(crate) fn is_batch_awaited(&self) -> bool {
+        self.is_persist_wanted
+    }
+
+    /// Ends the batch that is being gathered, and returns its number.
+    pub(crate) fn end_batch(&mut self) -> Batch {
+        self.is_persist_wanted = false;
+        let batch = self.gathering;
+        self.gathering.0 += 1;
+        batch
+    }
+
+    /// Ends a step without a log: asks for one [`Action::Persist`] if anything of it has to be durable.
     pub(crate) fn end_step(&mut self, actions: &mut Actions) {
         if self.is_persist_wanted {
-            self.is_persist_wanted = false;
-            actions.push(Action::Persist(self.gathering));
-            self.gathering.0 += 1;
+            actions.push(Action::Persist(self.end_batch()));
         }
     }
 
@@ -154,7 +171,8 @@ impl AckGate {
     pub(crate) fn check(&self) {
         assert!(self.interest.iter().is_sorted_by_key(|waiting| waiting.until));
         assert!(self.durable.iter().is_sorted_by_key(|waiting| waiting.until));
-        assert!(self.durable.back().is_none_or(|last| last.until < self.gathering));
+        let is_wanted = u64::from(self.is_persist_wanted);
+        assert!(self.durable.back().is_none_or(|last| last.until.0 < self.gathering.0 + is_wanted));
         let interest = self.interest.iter().map(|waiting| waiting.gated.ack.encoded_bytes());
         let durable = self.durable.iter().map(|waiting| waiting.gated.ack.encoded_bytes());
         assert!(interest.chain(durable).sum::<u64>() == self.encoded_bytes);

@@ -1,11 +1,20 @@
 //! The life of a connection: accepted, bound to a session, closing, removed.
 
 use super::arrival::Arrival;
-use super::{Admission, Connection, Connections, Phase, Refused};
+use super::{Admission, Connection, Connections, Phase, Refused, lower_half};
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::time::Instant;
 use crate::limits::Limits;
 use crate::timer::Timer;
 use crate::turn::Turn;
+
+impl Connection {
+    /// Whether this shard has known it only since a moment that has passed.
+    pub(crate) fn is_known_since(&self, moment: Instant, now: Instant) -> bool {
+        let passed_ms = lower_half(now).wrapping_sub(self.known_since_ms);
+        u64::from(passed_ms) < now.as_ms().saturating_sub(moment.as_ms())
+    }
+}
 
 impl Connections {
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.

@@ -487,6 +487,8 @@ impl Connections {
         {
             connection.resume(turn.now, id, turn.actions);
         }
-        self.gate.end_step(turn.actions);
+        if !turn.is_recording() {
+            self.gate.end_step(turn.actions);
+        }
     }
 }

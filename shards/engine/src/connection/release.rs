@@ -85,6 +85,21 @@ impl Connections {
         }
     }
 
+    /// Something else waits until everything that was recorded is durable. Returns the batch of that.
+    pub(crate) fn await_batch(&mut self) -> Batch {
+        self.gate.await_batch()
+    }
+
+    /// Whether anything waits for the records that the host has not taken.
+    pub(crate) fn is_batch_awaited(&self) -> bool {
+        self.gate.is_batch_awaited()
+    }
+
+    /// Ends the batch of the records that the host takes.
+    pub(crate) fn end_batch(&mut self) -> Batch {
+        self.gate.end_batch()
+    }
+
     /// One acknowledgement of a connection leaves the gate; `false` if that connection has ended.
     fn leave_gate(&mut self, turn: &mut Turn<'_>, id: ConnectionId, ordinal: u64) -> bool {
         let connection = self.slab.get_mut(id.key());

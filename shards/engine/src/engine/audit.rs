@@ -87,12 +87,17 @@ impl Engine {
         self.rooms.check_sessions(&self.held);
         delivery.connections.check();
         delivery.check_unfinished();
+        if let Some(recorder) = &self.recorder {
+            recorder.check();
+            assert!(self.rooms.backlog.has_fan_out() || !recorder.has_cut_message());
+        }
         self.rooms.backlog.check(&delivery.sessions, &delivery.connections);
         topics.check();
         retained.store().check(&delivery.messages);
         retained.check(&delivery.sessions);
         shared.check(topics, delivery);
         mesh.check(topics);
+        self.rooms.user_changes.check();
         self.timers.check();
         let timers = delivery.sessions.iter().map(|(_, session)| session.timer_count()).sum::<u32>()
             + delivery.connections.timer_count()

@@ -117,6 +117,28 @@ impl LongPacket {
     }
 }
 
+/// Facts about a message for which no client waits.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Unasked {
+    user: Option<UserId>,
+    will: Option<u64>,
+}
+
+impl Unasked {
+    /// The will of a user, with its number in the log.
+    pub(super) const fn will_of(user: Option<UserId>, will: Option<u64>) -> Self {
+        Self { user, will }
+    }
+
+    pub(super) const fn user(self) -> Option<UserId> {
+        self.user
+    }
+
+    pub(super) const fn will(self) -> Option<u64> {
+        self.will
+    }
+}
+
 /// The two origins of publishes, which take turns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Side {
@@ -158,7 +180,7 @@ pub(super) struct Backlog {
     fan_out: Option<(Spread, Source)>,
     gate: Gate,
     /// Wills and messages of the broker that wait for the end of a fan-out. Bounded by the sessions that end meanwhile.
-    messages: VecDeque<(StoredMessage, Option<UserId>)>,
+    messages: VecDeque<(StoredMessage, Unasked)>,
     message_bytes: u64,
     /// Items of data lanes, each with its source. At most a few, because the host asks before it takes one from a lane.
     inbound: VecDeque<(u16, Inbound)>,
@@ -281,20 +303,20 @@ impl Backlog {
     }
 
     /// A will or a message of the broker waits, and holds its user.
-    pub(super) fn push_message(&mut self, message: &Message<'_>, user: Option<UserId>) {
+    pub(super) fn push_message(&mut self, message: &Message<'_>, unasked: Unasked) {
         let mut stored = StoredMessage::EMPTY;
         stored.assign(message, None);
         self.message_bytes += stored.heap_bytes();
-        self.messages.push_back((stored, user));
+        self.messages.push_back((stored, unasked));
         self.note();
     }
 
-    fn pop_message(&mut self) -> Option<(StoredMessage, Option<UserId>)> {
-        let (message, user) = self.messages.pop_front()?;
+    fn pop_message(&mut self) -> Option<(StoredMessage, Unasked)> {
+        let (message, unasked) = self.messages.pop_front()?;
         assert!(self.message_bytes >= message.heap_bytes());
         self.message_bytes -= message.heap_bytes();
         self.note();
-        Some((message, user))
+        Some((message, unasked))
     }
 
     /// Bytes of messages that wait.
@@ -322,7 +344,7 @@ impl Backlog {
 
     /// Users of messages that wait, for an audit.
     pub(super) fn users(&self) -> impl Iterator<Item = UserId> {
-        self.messages.iter().filter_map(|(_, user)| *user)
+        self.messages.iter().filter_map(|(_, unasked)| unasked.user())
     }
 
     /// Messages that it holds in the store, for an audit.
@@ -444,9 +466,9 @@ impl Rooms {
 
     fn run_messages(&mut self, turn: &mut Turn<'_>) {
         while !turn.is_spent() && !self.backlog.has_fan_out() && self.backlog.gate == Gate::Open {
-            let Some((message, user)) = self.backlog.pop_message() else { return };
-            let _routed = self.route(turn, &message.view(), None, user);
-            self.delivery.sessions.users_mut().release(user);
+            let Some((message, unasked)) = self.backlog.pop_message() else { return };
+            self.route_unasked(turn, &message.view(), unasked);
+            self.delivery.sessions.users_mut().release(unasked.user());
             self.settle(turn);
         }
     }

@@ -30,17 +30,21 @@ impl Rooms {
         session: SessionId,
         disconnect: &Disconnect<'_>,
     ) -> Close {
-        let sessions = &mut self.delivery.sessions;
-        if let Some(interval_s) = disconnect.properties.session_expiry_interval_s
-            && !sessions.change_expiry(session, interval_s, turn.limits.session_expiry_s_max)
-        {
-            return Close::Told(Cause::ExpiryRaised);
+        if let Some(interval_s) = disconnect.properties.session_expiry_interval_s {
+            let interval_s_max = turn.limits.session_expiry_s_max;
+            if !self.delivery.sessions.change_expiry(session, interval_s, interval_s_max) {
+                return Close::Told(Cause::ExpiryRaised);
+            }
+            self.record_session(turn, session);
         }
+        let sessions = &mut self.delivery.sessions;
         // A normal end deletes the will [MQTT-3.14.4-3]; 0x04 and every other reason leaves it due.
         let mut cause = Cause::DisconnectedWithWill(disconnect.reason);
         if disconnect.reason == ReasonCode::Success {
-            let will = sessions.take_will(session);
-            assert!(will.is_none_or(|will| will.timer().is_none()));
+            if let Some(will) = sessions.take_will(session) {
+                assert!(will.timer().is_none());
+                will.record_end(turn);
+            }
             cause = Cause::Disconnected;
         }
         self.delivery.connections.current(id).set_disconnected();
@@ -163,6 +167,9 @@ impl Rooms {
             assert!(session.connection().is_none());
             self.topics.members_changed(session.subscriptions());
         }
+        if detached != Detached::Ends {
+            self.record_detached(turn, session_id, turn.now);
+        }
         match detached {
             Detached::Ends => self.end_session(turn, session_id),
             Detached::WillDue => self.publish_will(turn, session_id),
@@ -177,11 +184,13 @@ impl Rooms {
             return;
         };
         turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
-        let will = self.delivery.sessions.begin_end(turn, id);
-        let will = will.filter(|will| self.may_publish_will(turn, id, will));
+        self.record_ended(turn, id);
+        let mut will = self.delivery.sessions.begin_end(turn, id);
+        if let Some(forbidden) = will.take_if(|will| !self.may_publish_will(turn, id, will)) {
+            forbidden.record_end(turn);
+        }
         // The session may be gone before its will is published.
-        let user = self.delivery.sessions.user_of(id).filter(|_| will.is_some());
-        self.delivery.sessions.users_mut().hold(user);
+        let user = will.as_ref().and_then(|_| self.delivery.sessions.hold_source(turn, id));
         // While a fan-out is under way, no subscription is removed.
         if self.backlog.has_fan_out() || !self.give_up(turn, id) {
             // Its groups count it no more, though it still is a member of some.

@@ -25,6 +25,7 @@ use crate::memory::Budget;
 use crate::message::user_name::UserName;
 use crate::publish::Delivery;
 use crate::rules_in_force::AccessFault;
+use crate::session::Session;
 use crate::session::access::Access;
 use crate::session::user::UserGrant;
 use crate::session::will::Will;
@@ -226,20 +227,19 @@ impl Rooms {
         }
         // It may have ended with that connection.
         let known = known.filter(|_| self.delivery.sessions.find(client_id) == known);
-        let ended = known.filter(|_| connect.clean_start);
-        if let Some(ended) = ended {
-            self.end_session(turn, ended);
-        }
+        let discarded = known.filter(|_| connect.clean_start).map(|known| self.discard(turn, known));
         let has_credentials = connect.user_name.is_some() || connect.password.is_some();
         turn.counters.credentials_ignored += u64::from(has_credentials && grant.is_none());
-        let must_persist = ended.is_some();
-        let present = known.filter(|_| !must_persist);
+        let present = known.filter(|_| discarded.is_none());
         assert!(present.is_none() || !connect.clean_start);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
         self.attach(turn, id, session, connect);
         self.delivery.sessions.set_user(session, user);
         self.delivery.sessions.set_access(session, access);
         self.note_connected(turn, id, connect, client_id, present.is_some());
+        let recorded = self.record_connected(turn, session);
+        let must_persist =
+            recorded.map_or(discarded.is_some(), |recorded| recorded || discarded == Some(true));
 
         // 3.1 has no such flag: the byte is reserved there.
         if present.is_some() && connect.version != ProtocolVersion::V3_1 {
@@ -248,6 +248,13 @@ impl Rooms {
         let ack = PendingAck::ConnAck(connack.into_boxed_slice());
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
+    }
+
+    /// Ends a session that its client does not want any more. Returns whether the log has it.
+    fn discard(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
+        let is_recorded = self.delivery.sessions.get(id).and_then(Session::number).is_some();
+        self.end_session(turn, id);
+        is_recorded
     }
 
     /// The CONNACK of a client that is let in; `None` if it accepts no packet of that length.
@@ -273,7 +280,7 @@ impl Rooms {
         grant: Option<&UserGrant<'_>>,
     ) -> Result<Option<Box<Access>>, Cause> {
         let grant = grant.unwrap_or(&UserGrant::NOBODY);
-        let Some(rules) = turn.rules() else { return Ok(Access::of_user(grant.user)) };
+        let Some(rules) = turn.rules() else { return Ok(Access::of_user(grant.user, grant.is_listed)) };
         let names = Names { client_id, user: grant.user.unwrap_or_default() };
         let standing = rules.admit(names, grant.roles).map_err(|fault| match fault {
             AccessFault::Roles(_) => Cause::RolesForbidden,
@@ -283,7 +290,7 @@ impl Rooms {
         if will.is_some_and(|will| !rules.may_publish(standing, names, will.topic.as_str())) {
             return Err(Cause::WillForbidden);
         }
-        Ok(Some(Box::new(Access::new(names.user, standing))))
+        Ok(Some(Box::new(Access::new(names.user, standing, grant.is_listed))))
     }
 
     /// Whether a connection came before another one.

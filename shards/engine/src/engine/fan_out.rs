@@ -80,7 +80,7 @@ impl Rooms {
             let cut = Shared::offer_to_groups(turn, topics, delivery, filters, (filter, group), &mut fan_out);
             stage = cut.map(|(filter, group)| Stage::Groups(filter, group));
         }
-        delivery.put_down(&mut spread, &fan_out);
+        delivery.put_down(turn, &mut spread, &fan_out);
         delivery.return_copy(copy);
         if let Some(stage) = stage {
             spread.stage = stage;
@@ -93,6 +93,7 @@ impl Rooms {
     /// Everybody was offered the message: its publisher is answered.
     fn end_fan_out(&mut self, turn: &mut Turn<'_>, spread: &Spread, source: Source) {
         self.delivery.messages.release(spread.message());
+        self.delivery.end_cut_fan_out(turn);
         self.backlog.end_fan_out(source.side());
         match source {
             Source::Lane { is_counted } => {

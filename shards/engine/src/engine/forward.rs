@@ -120,10 +120,10 @@ impl Rooms {
         }
         if let Some(cut) = cut {
             let stage = Stage::Subscribers(cut);
-            let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
+            let spread = self.delivery.suspend(turn, fan_out, &self.topics, &filters, stage);
             self.backlog.begin_fan_out(spread, Source::Lane { is_counted: publish.deliver_here });
         } else {
-            self.delivery.finish(&fan_out);
+            self.delivery.finish(turn, &fan_out);
         }
         self.return_filters(filters);
         self.weigh_growth(turn);

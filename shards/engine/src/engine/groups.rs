@@ -37,16 +37,37 @@ impl Rooms {
         key: u64,
         fan_out: &mut FanOut<'_>,
     ) -> Option<u16> {
-        let Self { topics, delivery, shared, mesh, .. } = self;
-        match shared.choose_shard(topics, delivery, key, ShardSet::default(), false) {
-            Choice::Own => self.offer_to_own_members(turn, key, fan_out),
-            Choice::Other(target) | Choice::PersistentOffline(target) => {
-                mesh.add_group_key(target, key);
-                return Some(target);
+        let (target, _) = self.offer_here_or_choose(turn, key, (ShardSet::default(), false), fan_out)?;
+        self.mesh.add_group_key(target, key);
+        Some(target)
+    }
+
+    /// Chooses the next shard for a group. If it is this one, a member here receives the message; if none may have it, another shard is
+    /// chosen at once. Returns that other shard, and whether it is for a member that is offline.
+    fn offer_here_or_choose(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: u64,
+        (tried, accepts_offline): (ShardSet, bool),
+        fan_out: &mut FanOut<'_>,
+    ) -> Option<(u16, bool)> {
+        let Self { topics, delivery, shared, .. } = self;
+        let mut choice = shared.choose_shard(topics, delivery, key, tried, accepts_offline);
+        if choice == Choice::Own {
+            if self.offer_to_own_members(turn, key, fan_out) {
+                return None;
             }
-            Choice::Nobody => count_undeliverable(turn.counters, DropReason::NoMember),
+            choice = self.shared.choose_elsewhere(key, tried, accepts_offline);
         }
-        None
+        match choice {
+            Choice::Other(target) => Some((target, false)),
+            Choice::PersistentOffline(target) => Some((target, true)),
+            Choice::Own => unreachable!("nobody here counts"),
+            Choice::Nobody => {
+                count_undeliverable(turn.counters, DropReason::NoMember);
+                None
+            }
+        }
     }
 
     /// Finds members of the groups that this shard was chosen for. The groups without one go back, all in one message.
@@ -61,9 +82,8 @@ impl Rooms {
         for key in forwarded.groups.iter() {
             let Self { topics, delivery, shared, .. } = self;
             let counts = shared.count_members_of(topics, delivery, key);
-            if counts.online > 0 || (counts.persistent > 0 && forwarded.accepts_offline) {
-                self.offer_to_own_members(turn, key, fan_out);
-            } else {
+            let has_members = counts.online > 0 || (counts.persistent > 0 && forwarded.accepts_offline);
+            if !has_members || !self.offer_to_own_members(turn, key, fan_out) {
                 missing.extend_from_slice(&key.to_le_bytes());
             }
         }
@@ -93,7 +113,7 @@ impl Rooms {
         assert!(!returned.tried.contains(source));
         let returned = ForwardedPublish { tried: returned.tried.with(source), ..returned.clone() };
         self.search_members(turn, &returned, &mut fan_out);
-        self.delivery.finish(&fan_out);
+        self.delivery.finish(turn, &fan_out);
     }
 
     /// Whether a message waits for another member and can be passed on.
@@ -109,7 +129,12 @@ impl Rooms {
                 return;
             }
             turn.spend(REASSIGNMENT_WORK);
-            let Some((message, key)) = self.shared.pop_reassignment() else { return };
+            let Some((message, key, owed)) = self.shared.pop_reassignment() else { return };
+            if let Some((session, delivery)) = owed
+                && let Some(recorder) = turn.recorder()
+            {
+                recorder.set_ends(session, delivery);
+            }
             let copy = self.delivery.lend_copy(message);
             let view = copy.view();
             let mut fan_out = self.delivery.begin_stored(message, &view, copy.shared_payload());
@@ -122,7 +147,7 @@ impl Rooms {
                 let publish = ForwardedPublish { groups: GroupKeys::from_bytes(&key), ..publish };
                 self.search_members(turn, &publish, &mut fan_out);
             }
-            self.delivery.finish(&fan_out);
+            self.delivery.finish(turn, &fan_out);
             self.delivery.messages.release(message);
             self.delivery.return_copy(copy);
         }
@@ -140,13 +165,8 @@ impl Rooms {
         let ForwardedPublish { tried, accepts_offline, origin, .. } = *publish;
         let mut requests: Vec<(u16, bool, u64)> = Vec::new();
         for key in publish.groups.iter() {
-            let Self { topics, delivery, shared, .. } = self;
-            match shared.choose_shard(topics, delivery, key, tried, accepts_offline) {
-                Choice::Own => self.offer_to_own_members(turn, key, fan_out),
-                Choice::Other(target) => requests.push((target, false, key)),
-                Choice::PersistentOffline(target) => requests.push((target, true, key)),
-                Choice::Nobody => count_undeliverable(turn.counters, DropReason::NoMember),
-            }
+            let chosen = self.offer_here_or_choose(turn, key, (tried, accepts_offline), fan_out);
+            requests.extend(chosen.map(|(target, offline)| (target, offline, key)));
         }
         requests.sort_unstable();
         for alike in requests.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
@@ -166,12 +186,12 @@ impl Rooms {
         }
     }
 
-    fn offer_to_own_members(&mut self, turn: &mut Turn<'_>, key: u64, fan_out: &mut FanOut<'_>) {
+    /// Returns whether a member here may have the message.
+    fn offer_to_own_members(&mut self, turn: &mut Turn<'_>, key: u64, fan_out: &mut FanOut<'_>) -> bool {
         let Self { topics, delivery, .. } = self;
-        if let Some(group) = topics.group_by_key(key) {
-            Shared::offer_to_group(turn, topics, delivery, group, fan_out);
-        } else {
+        let Some(group) = topics.group_by_key(key) else {
             unreachable!("this shard was chosen for its members");
-        }
+        };
+        Shared::offer_to_group(turn, topics, delivery, group, fan_out)
     }
 }

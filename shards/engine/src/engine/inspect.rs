@@ -8,6 +8,7 @@ use wire::packet::Connect;
 use super::{Engine, Rooms};
 use crate::base::ids::ConnectionId;
 use crate::connection::arrival::Arrival;
+use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::{Connection, Phase};
 use crate::counters::Counters;
 use crate::memory::{Elsewhere, MemoryLevel, MemoryReport, MemoryUse};
@@ -43,6 +44,13 @@ impl Rooms {
 }
 
 impl Engine {
+    /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
+    /// has ended.
+    #[must_use]
+    pub fn authentication_step(&self, id: ConnectionId, step: u64) -> Option<AuthenticationStep<'_>> {
+        self.rooms.delivery.connections.authentication_step(id, step)
+    }
+
     /// Whether every other shard knows everything that this one announced. At start, connections are
     /// accepted once all shards are settled, so that no restored subscription misses a message.
     #[must_use]

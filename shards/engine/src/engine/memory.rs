@@ -24,6 +24,7 @@ impl Rooms {
         assert!(messages >= retained);
         let (aliases_in, aliases_out) = connections.alias_bytes();
         let subscriptions = topics.bytes_held() + mesh.interests().memory_bytes() + shared.member_bytes();
+        let user_changes = self.user_changes.memory_bytes();
         MemoryUse::of([
             (MemoryKind::Connections, connections.memory_bytes() + timers.bytes_held() + self.host_bytes),
             (MemoryKind::Outboxes, connections.outbox_memory_bytes()),
@@ -31,12 +32,18 @@ impl Rooms {
             (MemoryKind::Authentications, connections.authentication_bytes()),
             (MemoryKind::AliasesIn, aliases_in),
             (MemoryKind::AliasesOut, aliases_out),
-            (MemoryKind::Sessions, sessions.memory_bytes() + delivery.list_bytes() + held.replays()),
+            (
+                MemoryKind::Sessions,
+                sessions.memory_bytes() + delivery.list_bytes() + held.replays() + user_changes,
+            ),
             (MemoryKind::Wills, sessions.will_bytes() + self.backlog.message_bytes()),
             (MemoryKind::Queues, messages - retained + held.deliveries() + shared.reassignment_bytes()),
             (MemoryKind::Retained, entries + retained),
             (MemoryKind::Subscriptions, subscriptions),
-            (MemoryKind::Lanes, mesh.outbound().memory_bytes() + self.backlog.list_bytes()),
+            (
+                MemoryKind::Lanes,
+                mesh.outbound().memory_bytes() + self.backlog.list_bytes() + self.record_bytes,
+            ),
         ])
     }
 

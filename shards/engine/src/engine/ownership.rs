@@ -32,12 +32,11 @@ impl Rooms {
         let sessions = &mut self.delivery.sessions;
         let Some(session) = sessions.find(client_id) else { return };
         sessions.set_user(session, grant.user_name());
-        sessions.set_access(session, Access::of_user(grant.user));
-        let will = sessions.take_will(session);
-        if let Some(timer) = will.and_then(|will| will.timer()) {
-            let was_set = turn.timers.cancel(timer);
-            assert!(was_set);
+        sessions.set_access(session, Access::of_user(grant.user, grant.is_listed));
+        if let Some(will) = sessions.take_will(session) {
+            will.give_up(turn);
         }
+        self.record_session(turn, session);
     }
 
     /// Closes the connection of a client identifier, if it has one.

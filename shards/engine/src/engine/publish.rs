@@ -7,7 +7,6 @@ use wire::packet::{AckKind, Publish};
 use wire::{PacketId, QoS, ReasonCode};
 
 use super::Rooms;
-use super::backlog::Side;
 use super::fan_out::Source;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
@@ -21,6 +20,7 @@ use crate::publish::admission::{Routed, refusal};
 use crate::publish::fan_out::FanOut;
 use crate::publish::matches::Position;
 use crate::publish::spread::Stage;
+use crate::record::Recorder;
 use crate::retained::store::RetainedEntry;
 use crate::session::replays::LiveOrigin;
 use crate::session::user::UserId;
@@ -181,8 +181,13 @@ impl Rooms {
             self.delivery.connections.acknowledge(turn, id, ack, must_persist);
             return Ok(());
         }
+        let number = if turn.is_recording() { session.recorded_number() } else { None };
         self.count_receiving(turn, id)?;
+        if let (Some(recorder), Some(number)) = (turn.recorder(), number) {
+            recorder.set_sender(number, packet_id.get());
+        }
         let routed = self.route(turn, message, Some(session_id), None);
+        let is_recorded = number.is_some() && turn.recorder().is_some_and(Recorder::end_sender);
         let is_kept = match routed {
             Routed::Taken { .. } | Routed::UnderWay => true,
             // Before 5.0 it is taken to its end, as if it had been delivered.
@@ -192,7 +197,7 @@ impl Rooms {
             Routed::Refused(_) | Routed::Delayed { .. } => false,
         };
         if is_kept {
-            self.delivery.sessions.of_connection(session_id).record_received(turn, packet_id);
+            self.delivery.sessions.of_connection(session_id).record_received(turn, packet_id, is_recorded);
         }
         self.answer(turn, id, AckKind::PubRec, packet_id, routed)
     }
@@ -206,9 +211,15 @@ impl Rooms {
         packet_id: PacketId,
     ) {
         let session = self.delivery.sessions.of_connection(session);
-        let reason = session.on_pubrel(packet_id);
-        // A repetition waits as well: the first may be on its way to the journal from a lost connection.
-        let must_persist = session.is_persistent();
+        let (reason, may_be_recorded) = session.on_pubrel(packet_id);
+        // A repetition waits as well: the first may be on its way to the log from a lost connection.
+        let mut must_persist = session.is_persistent();
+        if turn.is_recording() {
+            must_persist &= may_be_recorded;
+            if reason == ReasonCode::Success && may_be_recorded {
+                session.record_pubrel(turn, packet_id);
+            }
+        }
         let ack = PendingAck::Ack(AckKind::PubComp, packet_id, reason);
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
     }
@@ -310,42 +321,6 @@ impl Rooms {
         Ok(())
     }
 
-    /// The host publishes one of the broker's own messages: QoS 0, because the next one replaces it, and retained
-    /// unless it is empty. The limits of the retained store are for clients' messages and do not count it.
-    ///
-    /// # Panics
-    /// If the topic is not below `$SYS`.
-    pub(super) fn publish_sys(&mut self, turn: &mut Turn<'_>, topic: &str, payload: &[u8]) {
-        assert!(is_sys(topic));
-        let message = Message {
-            topic,
-            forwarded: &[],
-            payload,
-            qos: QoS::AtMostOnce,
-            retain: true,
-            expires_at: None,
-            packet: None,
-        };
-        self.publish_unasked(turn, &message, None);
-    }
-
-    /// Publishes a message for which no client waits: a will of `user`, or one of the broker's own. It waits if another fan-out is
-    /// under way.
-    pub(super) fn publish_unasked(
-        &mut self,
-        turn: &mut Turn<'_>,
-        message: &Message<'_>,
-        user: Option<UserId>,
-    ) {
-        if self.backlog.may_publish(Side::Clients) {
-            // A refusal is counted where it is decided.
-            let _routed = self.route(turn, message, None, user);
-        } else {
-            self.delivery.sessions.users_mut().hold(user);
-            self.backlog.push_message(message, user);
-        }
-    }
-
     /// Gives a message to every session that wants it, here and on other shards, and to the retained store. It is from the session
     /// `publisher`, or a will of `user`.
     pub(super) fn route(
@@ -370,7 +345,7 @@ impl Rooms {
             return refused;
         }
         let sequence = self.delivery.next_publish();
-        let retained_by = if message.retain { self.author(publisher, user) } else { (None, None) };
+        let retained_by = if message.retain { self.hold_author(turn, publisher, user) } else { (None, None) };
         let origin = Origin { shard: self.mesh.placement().own(), sequence };
         let live = Some(LiveOrigin::new(sequence, origin));
         let mut fan_out = self.delivery.begin(message, None, live, publisher.map(SessionId::index));
@@ -396,10 +371,11 @@ impl Rooms {
         if message.retain && self.mesh.placement().home(fingerprint) == origin.shard {
             self.retain(turn, &mut fan_out, retained_by, origin);
         }
+        self.delivery.sessions.users_mut().release(retained_by.1);
         let must_persist = message.retain || is_promised;
         self.weigh_growth(turn);
         if let Some(stage) = stage {
-            let spread = self.delivery.suspend(fan_out, &self.topics, &filters, stage);
+            let spread = self.delivery.suspend(turn, fan_out, &self.topics, &filters, stage);
             self.return_filters(filters);
             let is_counted = !is_sys(message.topic);
             let source = Source::Client { other_count, must_persist, is_counted, publisher: None };
@@ -412,7 +388,7 @@ impl Rooms {
             turn.counters.publishes_unmatched += 1;
         }
         let must_persist = fan_out.must_persist() || must_persist;
-        self.delivery.finish(&fan_out);
+        self.delivery.finish(turn, &fan_out);
         Routed::Taken { offered_count, must_persist }
     }
 
@@ -451,6 +427,12 @@ impl Rooms {
         let Self { delivery, retained, .. } = self;
         let message = fan_out.message();
         assert!(message.retain);
+        if let Some(recorder) = turn.recorder()
+            && !is_sys(message.topic)
+        {
+            let user = delivery.sessions.users().name_of(author.1).name();
+            recorder.set_stored(author.0, user, (origin.shard, origin.sequence));
+        }
         if message.payload.is_empty() {
             retained.store_mut().remove(turn, delivery.retention(), message.topic);
         } else {
@@ -467,14 +449,16 @@ impl Rooms {
         self.filters = filters;
     }
 
-    /// The author of a message that is to be retained: of a session, or of a will of `user`.
-    fn author(&self, publisher: Option<SessionId>, user: Option<UserId>) -> Author {
-        let Some(session) = publisher.and_then(|id| self.delivery.sessions.get(id)) else {
+    /// The author of a message that is to be retained: of a session, or of a will of `user`. Its user is held.
+    fn hold_author(&mut self, turn: &Turn<'_>, publisher: Option<SessionId>, user: Option<UserId>) -> Author {
+        let known = publisher.and_then(|id| Some((id, self.delivery.sessions.get(id)?)));
+        let Some((id, session)) = known else {
+            self.delivery.sessions.users_mut().hold(user);
             return (None, user);
         };
         assert!(user.is_none());
-        let owner = publisher.and_then(|id| self.delivery.sessions.user_of(id));
-        (self.mesh.placement().publisher(session.client_id()), owner)
+        let client = self.mesh.placement().publisher(session.client_id());
+        (client, self.delivery.sessions.hold_source(turn, id))
     }
 
     /// Whether a message is to be retained here and the store has no room for it.

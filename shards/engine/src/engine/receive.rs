@@ -13,6 +13,7 @@ use crate::connection::receive::Shortage;
 use crate::connection::{Admission, Close, Connection, Phase};
 use crate::event::Consumed;
 use crate::memory::Budget;
+use crate::publish::awaited::Awaited;
 use crate::session::Acknowledged;
 use crate::turn::Turn;
 
@@ -332,6 +333,9 @@ impl Rooms {
             Acknowledged::OutOfStage => return Err(Close::Told(Cause::OutOfStage)),
             Acknowledged::Release(reason) => {
                 delivery.connections.write_pubrel(turn, id, packet_id, reason);
+            }
+            Acknowledged::ReleaseLater { delivery: of } => {
+                delivery.await_durable(session_id, Awaited::Release(of));
             }
             Acknowledged::Ended { held_quota } => {
                 if held_quota {

@@ -38,7 +38,7 @@ impl Rooms {
         while !turn.is_spent() {
             let Some(mut request) = retained.pop_page_request() else { return };
             let (target, id) = (request.source(), request.id());
-            let (found, after) = request.answer(turn, retained.store());
+            let (found, after) = request.answer(turn, retained.store(), delivery.sessions.users());
             for key in found {
                 turn.spend(1);
                 if retained.store_mut().remove_if_expired(turn, delivery.retention(), key) {

@@ -7,6 +7,7 @@ use super::Rooms;
 use crate::base::time::Instant;
 use crate::message::user_name::UserName;
 use crate::session::access::Access;
+use crate::session::replays::ReplayTerms;
 use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
 use crate::timer::Timers;
 use crate::turn::Turn;
@@ -60,12 +61,21 @@ impl Rooms {
         let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
         let user = record.user.as_deref().unwrap_or_default();
         sessions.set_user(id, UserName::new(user));
-        sessions.set_access(id, Access::of_user(record.user.as_deref()));
+        sessions.set_access(id, Access::of_user(record.user.as_deref(), false));
         let list = sessions.of_connection(id).subscriptions_mut();
         for (filter, options, identifier) in &parsed {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);
         }
         assert!(list.count() as usize <= parsed.len());
+        if turn.is_recording() {
+            self.record_session(turn, id);
+            for &(filter, options, identifier) in &parsed {
+                self.record_subscribed(turn, id, &filter, ReplayTerms { options, identifier }, false);
+            }
+            // Of its time without a connection, this much has passed.
+            let passed_ms = u64::from(given.passed_s.min(interval_s - 1)) * 1_000;
+            self.record_detached(turn, id, Instant::from_ms(turn.now.as_ms().saturating_sub(passed_ms)));
+        }
         Ok(())
     }
 }

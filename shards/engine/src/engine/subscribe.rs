@@ -262,14 +262,13 @@ impl Rooms {
             RetainHandling::DoNotSend => false,
         };
         // A shared subscription is sent no retained messages [4.8.2].
-        if filter.share_name().is_none() {
+        let looks_up = filter.share_name().is_none() && {
             if let Some(replays) = session.replays_mut() {
                 replays.update(filter.filter(), terms);
             }
-            if wants_retained {
-                self.start_replay(turn, id, filter, terms);
-            }
-        }
+            wants_retained && self.start_replay(turn, id, filter, terms)
+        };
+        self.record_subscribed(turn, id, filter, terms, looks_up);
         match options.qos {
             QoS::AtMostOnce => ReasonCode::Success,
             QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
@@ -283,14 +282,14 @@ impl Rooms {
         self.delivery.connections.get(connection)
     }
 
-    /// Starts to send the retained messages of a filter to a session.
+    /// Starts to send the retained messages of a filter to a session. Returns whether there may be any.
     fn start_replay(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
         filter: &TopicFilter<'_>,
         terms: ReplayTerms,
-    ) {
+    ) -> bool {
         assert!(filter.share_name().is_none());
         let placement = self.mesh.placement();
         let shards = if filter.has_wildcard() {
@@ -299,13 +298,14 @@ impl Rooms {
             ReplayShards::only(placement.home_of_topic(filter.filter()))
         };
         if self.retained.has_nothing_for(filter, shards) {
-            return;
+            return false;
         }
         self.announce_changes();
         let since = Since::new(self.delivery.publish_sequence(), self.mesh.announced());
         let session = self.delivery.sessions.of_connection(id);
         session.replays_or_new().start(filter.filter(), terms, shards, since);
         session.note_replays(turn.held_mut());
+        true
     }
 
     /// One filter of an UNSUBSCRIBE. A group that the session leaves is noted in `leaving`.
@@ -326,6 +326,11 @@ impl Rooms {
             session.note_replays(turn.held_mut());
         }
         leaving.record(topics, filter);
+        if turn.is_recording() {
+            self.record_unsubscribed(turn, id, filter);
+        }
+        let Self { topics, delivery, .. } = self;
+        let session = delivery.sessions.of_connection(id);
         if topics.unsubscribe(session.subscriptions_mut(), id.index(), filter) {
             ReasonCode::Success
         } else {

@@ -17,6 +17,7 @@ impl Rooms {
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.go_on_with_stop(turn);
         self.go_on_with_sweep(turn);
+        self.go_on_with_users(turn);
         // Each of them comes first in every fifth tick, so that none keeps another one waiting for ever.
         self.ticks = self.ticks.wrapping_add(1);
         for part in 0..5 {
@@ -31,6 +32,7 @@ impl Rooms {
     }
 
     fn run_pending(&mut self, turn: &mut Turn<'_>) {
+        self.run_durable(turn);
         while let Some(session) = self.delivery.go_on_with_pending(turn) {
             self.retained.schedule(&mut self.delivery.sessions, session);
         }

@@ -1,6 +1,7 @@
 //! Publication of wills: after their delay, or with the end of their session.
 
 use super::Rooms;
+use super::backlog::Unasked;
 use crate::base::ids::SessionId;
 use crate::session::user::UserId;
 use crate::session::will::Will;
@@ -11,9 +12,13 @@ impl Rooms {
     pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let will = self.delivery.sessions.take_will(id);
         assert!(will.is_some());
-        if let Some(will) = will.filter(|will| self.may_publish_will(turn, id, will)) {
-            let user = self.delivery.sessions.user_of(id);
+        let Some(will) = will else { return };
+        if self.may_publish_will(turn, id, &will) {
+            let user = self.delivery.sessions.hold_source(turn, id);
             self.publish_message_of(turn, &will, user);
+            self.delivery.sessions.users_mut().release(user);
+        } else {
+            will.record_end(turn);
         }
     }
 
@@ -27,6 +32,7 @@ impl Rooms {
 
     /// Publishes a will of this user.
     pub(super) fn publish_message_of(&mut self, turn: &mut Turn<'_>, will: &Will, user: Option<UserId>) {
-        self.publish_unasked(turn, &will.message_at(turn.now), user);
+        let unasked = Unasked::will_of(user, will.number());
+        self.publish_unasked(turn, &will.message_at(turn.now), unasked);
     }
 }

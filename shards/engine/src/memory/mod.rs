@@ -39,7 +39,7 @@ pub enum MemoryKind {
     Retained,
     /// Topic filters, subscriptions, groups, and the interest of other shards.
     Subscriptions,
-    /// Items that wait for a lane to another shard, and blocks kept for them.
+    /// Items that wait for a lane to another shard, and blocks kept for them; and records on their way to the log.
     Lanes,
 }
 

@@ -5,6 +5,7 @@ use wire::packet::Publish;
 use wire::{ProtocolVersion, QoS};
 
 use crate::base::time::Instant;
+use crate::record::Content;
 
 /// The parts of a message, borrowed from the bytes that hold it.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +22,19 @@ pub(crate) struct Message<'a> {
     pub(crate) packet: Option<PlainPacket<'a>>,
 }
 
-impl Message<'_> {
+impl<'a> From<Content<'a>> for Message<'a> {
+    fn from(content: Content<'a>) -> Self {
+        let ((topic, forwarded, payload), (qos, retain)) = (content.texts(), content.flags());
+        Self { topic, forwarded, payload, qos, retain, expires_at: content.expires_at(), packet: None }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// The part of it that a record has.
+    pub(crate) const fn content(&self) -> Content<'a> {
+        Content::new((self.topic, self.forwarded, self.payload), (self.qos, self.retain), self.expires_at)
+    }
+
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|deadline| deadline <= now)
     }

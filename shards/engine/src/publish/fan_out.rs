@@ -6,7 +6,8 @@ use bytes::Bytes;
 use wire::{PacketId, QoS};
 
 use super::Delivery;
-use crate::base::ids::{ConnectionId, MessageKey};
+use super::awaited::Awaited;
+use crate::base::ids::{ConnectionId, MessageKey, SessionId};
 use crate::connection::Connection;
 use crate::connection::send::Outgoing;
 use crate::counters::DropReason;
@@ -134,8 +135,26 @@ impl Delivery {
         }
     }
 
-    /// Ends a fan-out. Every holder of the message has counted itself.
-    pub(crate) fn finish(&mut self, fan_out: &FanOut<'_>) {
+    /// Ends a fan-out and records it. Every holder of the message has counted itself.
+    #[inline]
+    pub(crate) fn finish(&mut self, turn: &mut Turn<'_>, fan_out: &FanOut<'_>) {
+        if turn.is_recording() {
+            self.record_message(turn, fan_out);
+        }
+        self.let_go(fan_out);
+    }
+
+    #[cold]
+    fn record_message(&mut self, turn: &mut Turn<'_>, fan_out: &FanOut<'_>) {
+        if let Some(recorder) = turn.recorder() {
+            recorder.end_message(self.publish_sequence, &fan_out.message.content());
+        }
+        self.fan_out_waits = 0;
+    }
+
+    /// The fan-out needs its message no more.
+    #[inline]
+    pub(super) fn let_go(&mut self, fan_out: &FanOut<'_>) {
         if let Some(key) = fan_out.key {
             self.messages.release(key);
         }
@@ -183,13 +202,36 @@ impl Delivery {
             Plan::Send(connection) => self.offer_now(turn, index, connection, &grant, fan_out),
             Plan::Queue => {
                 let key = self.keep(fan_out);
-                let Self { sessions, messages, .. } = self;
+                let Self { sessions, messages, group_key, .. } = self;
                 let Some(id) = sessions.id_at(index) else { return };
                 let session = sessions.of_member_mut(index);
+                let recorded = record_delivery(turn, session, &grant, *group_key);
+                let delivery = session.next_delivery();
+                let qos = grant.qos;
                 let queued = session.enqueue(turn, id, messages, key, grant);
                 fan_out.must_persist |= queued && session.is_persistent();
+                if let Some(at) = recorded {
+                    self.end_recorded_delivery(turn, at, queued, (id, qos, delivery));
+                }
             }
             Plan::Drop(reason) => session.count_dropped(turn.counters, reason, 1),
+        }
+    }
+
+    /// A delivery that was added to the record of its message was queued or dropped.
+    #[cold]
+    fn end_recorded_delivery(
+        &mut self,
+        turn: &mut Turn<'_>,
+        at: usize,
+        is_queued: bool,
+        (id, qos, delivery): (SessionId, QoS, u64),
+    ) {
+        if !is_queued && let Some(recorder) = turn.recorder() {
+            recorder.take_back(at);
+        } else if qos == QoS::ExactlyOnce {
+            self.fan_out_waits += 1;
+            self.await_durable(id, Awaited::Publish(delivery));
         }
     }
 
@@ -212,16 +254,42 @@ impl Delivery {
         }
         let key = self.keep(fan_out);
         let session = self.sessions.of_member_mut(index);
+        let recorded = record_delivery(turn, session, grant, self.group_key);
         let packet_id = session.start_inflight(turn, key, grant.clone());
         let outgoing = fan_out.outgoing(grant, Some(packet_id));
         if self.connections.send(turn, to, &outgoing, is_only) {
             self.messages.hold(key);
             fan_out.must_persist |= session.is_persistent();
         } else {
+            if let Some(at) = recorded
+                && let Some(recorder) = turn.recorder()
+            {
+                recorder.take_back(at);
+            }
             session.cancel_inflight(turn, packet_id);
             session.count_dropped(turn.counters, DropReason::PacketTooLarge, 1);
         }
     }
+}
+
+/// Adds the next delivery of a session to the record of the message, if the log has that session's. Returns its place there.
+#[inline]
+fn record_delivery(turn: &mut Turn<'_>, session: &Session, grant: &Grant, group_key: u64) -> Option<usize> {
+    if turn.is_recording() { record_next_delivery(turn, session, grant, group_key) } else { None }
+}
+
+#[cold]
+fn record_next_delivery(
+    turn: &mut Turn<'_>,
+    session: &Session,
+    grant: &Grant,
+    group_key: u64,
+) -> Option<usize> {
+    let recorder = turn.recorder()?;
+    let number = session.recorded_number().filter(|_| grant.qos != QoS::AtMostOnce)?;
+    let group = grant.group.map(|_| group_key);
+    let terms = (grant.retain, group, grant.identifiers.as_slice());
+    Some(recorder.add_delivery(number, session.next_delivery(), grant.qos, terms))
 }
 
 fn plan(
@@ -249,7 +317,10 @@ fn plan(
         (QoS::AtMostOnce, None) if turn.limits.queue_qos0_offline && session.is_persistent() => Plan::Queue,
         (QoS::AtMostOnce, None) => Plan::Drop(DropReason::Offline),
         (QoS::AtLeastOnce | QoS::ExactlyOnce, Some((id, connection))) => {
+            // QoS 2 is sent once it is durable.
+            let is_held = qos == QoS::ExactlyOnce && session.recorded_number().is_some();
             let may_send = session.may_send_now(turn.limits)
+                && !is_held
                 && connection.send_quota() > 0
                 && connection.has_outbox_room(turn.outbox_bytes_max());
             if may_send { Plan::Send(id) } else { Plan::Queue }

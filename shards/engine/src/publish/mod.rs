@@ -3,6 +3,8 @@
 //! Invariant: each matched message is sent, queued or dropped for each session, and the session's ledger says which.
 
 pub(crate) mod admission;
+pub(crate) mod awaited;
+mod durable;
 pub(crate) mod fan_out;
 pub(crate) mod matches;
 mod pending;
@@ -11,16 +13,19 @@ pub(crate) mod spread;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::action::Batch;
 use crate::base::hash::Keyed;
 use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::connection::Connections;
 use crate::limits::Limits;
 use crate::message::stored::{MessageStore, StoredMessage};
+use crate::record::first_number;
 use crate::session::Session;
 use crate::session::table::Sessions;
 use crate::session::user::Users;
 
+use awaited::Awaited;
 use matches::Match;
 
 /// Everything that the delivery of a message to a session of this shard touches.
@@ -36,6 +41,14 @@ pub(crate) struct Delivery {
     publish_sequence: u64,
     /// Sessions with pending messages that a step had no time for; each at most once.
     unfinished: VecDeque<SessionId>,
+    /// Packets that wait for the log, oldest first.
+    durable_waits: VecDeque<(Batch, SessionId, Awaited)>,
+    /// How many of them the fan-out of this step brought about.
+    fan_out_waits: usize,
+    /// The key of the group of which a member is offered a message.
+    group_key: u64,
+    /// The last batch that is durable.
+    synced: Batch,
     /// Kept for their allocations.
     matches: Vec<Match>,
     stored_copy: StoredMessage,
@@ -48,21 +61,32 @@ impl Delivery {
             connections: Connections::new(hasher, limits),
             messages: MessageStore::new(limits),
             hasher,
-            publish_sequence: 0,
+            // Above the numbers of every start before.
+            publish_sequence: limits.journal_start.map_or(0, first_number),
             unfinished: VecDeque::new(),
+            durable_waits: VecDeque::new(),
+            fan_out_waits: 0,
+            group_key: 0,
+            synced: Batch(0),
             matches: Vec::new(),
             stored_copy: StoredMessage::default(),
         }
     }
 
-    /// Bytes of the list of sessions with pending messages.
+    /// Bytes of the lists of sessions with pending messages, and of packets that wait for the log.
     pub(crate) fn list_bytes(&self) -> u64 {
         heap::block(self.unfinished.capacity() * size_of::<SessionId>())
+            + heap::block(self.durable_waits.capacity() * size_of::<(Batch, SessionId, Awaited)>())
     }
 
     /// The number of the last publish.
     pub(crate) fn publish_sequence(&self) -> u64 {
         self.publish_sequence
+    }
+
+    /// The log was read up to the publish with this number.
+    pub(crate) fn set_publish_sequence(&mut self, sequence: u64) {
+        self.publish_sequence = sequence;
     }
 
     /// Numbers one more publish.

@@ -114,7 +114,7 @@ impl Delivery {
         let sent = !is_denied && self.connections.send_alone(turn, to, &outgoing);
         if !sent {
             if let Some(packet_id) = packet_id {
-                session.cancel_inflight(turn, packet_id);
+                session.give_up_inflight(turn, packet_id);
             }
             let reason = if is_denied { DropReason::Denied } else { DropReason::PacketTooLarge };
             session.count_dropped(turn.counters, reason, 1);

@@ -16,6 +16,7 @@ use crate::base::ids::MessageKey;
 use crate::message::borrowed::Message;
 use crate::session::replays::LiveOrigin;
 use crate::topic::tree::Tree;
+use crate::turn::Turn;
 
 /// The place where a fan-out goes on.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +60,13 @@ impl Delivery {
     /// Keeps a fan-out for later steps. It takes the message's hold over.
     pub(crate) fn suspend(
         &mut self,
+        turn: &mut Turn<'_>,
         mut fan_out: FanOut<'_>,
         topics: &Tree,
         filters: &[u32],
         stage: Stage,
     ) -> Spread {
+        self.record_cut(turn, &fan_out);
         let is_used = |&filter: &u32| !topics.members(filter).is_empty() || !topics.groups(filter).is_empty();
         // Positions count the filters that are left.
         let renumber = |at: usize| filters[..at].iter().filter(|&filter| is_used(filter)).count();
@@ -97,10 +100,19 @@ impl Delivery {
     }
 
     /// Puts a fan-out down until the next step.
-    pub(crate) fn put_down(&mut self, spread: &mut Spread, fan_out: &FanOut<'_>) {
+    pub(crate) fn put_down(&mut self, turn: &mut Turn<'_>, spread: &mut Spread, fan_out: &FanOut<'_>) {
         assert!(fan_out.offered_count() >= spread.offered_count);
         spread.offered_count = fan_out.offered_count();
         spread.must_persist = fan_out.must_persist();
-        self.finish(fan_out);
+        self.record_cut(turn, fan_out);
+        self.let_go(fan_out);
+    }
+
+    /// Records the part of a fan-out that was done.
+    fn record_cut(&mut self, turn: &mut Turn<'_>, fan_out: &FanOut<'_>) {
+        if let Some(recorder) = turn.recorder() {
+            recorder.cut_message(self.publish_sequence, &fan_out.message().content());
+            self.prolong_waits();
+        }
     }
 }

@@ -5,7 +5,9 @@ use alloc::boxed::Box;
 use super::store::RetainedStore;
 use crate::base::ids::MessageKey;
 use crate::message::stored::MessageStore;
+use crate::record::Body;
 use crate::session::user::Users;
+use crate::topic::sys::is_sys;
 use crate::turn::Turn;
 
 impl RetainedStore {
@@ -22,6 +24,11 @@ impl RetainedStore {
         }
         let topic: Box<str> = view.topic.into();
         assert!(self.get(&topic).is_some_and(|known| known.message() == message));
+        if let Some(recorder) = turn.recorder()
+            && !is_sys(&topic)
+        {
+            recorder.write(&Body::Expired { topic: &topic });
+        }
         if self.remove(turn, (messages, users), &topic) {
             turn.counters.retained_expired += 1;
         }

@@ -6,6 +6,7 @@
 mod expiry;
 pub(crate) mod pages;
 pub(crate) mod replay;
+mod source;
 pub(crate) mod store;
 pub(crate) mod watermarks;
 

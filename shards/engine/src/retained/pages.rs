@@ -7,11 +7,13 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::source::SourceJudge;
 use super::store::{PAGE_MESSAGES_MAX, RetainedStore};
 use super::watermarks::Watermarks;
 use crate::base::ids::MessageKey;
 use crate::message::origin::Origin;
 use crate::session::replays::{Cursor, RequestId};
+use crate::session::user::Users;
 use crate::turn::Turn;
 
 /// Requests open at once towards one shard.
@@ -53,8 +55,12 @@ impl PageRequest {
         &mut self,
         turn: &mut Turn<'_>,
         store: &RetainedStore,
+        users: &Users,
     ) -> (Vec<MessageKey>, Option<&str>) {
-        let (found, work) = store.page_of(&self.filter, &mut self.cursor, |_, _| true);
+        let judge = SourceJudge::new(turn, users);
+        let (found, work) =
+            store.page_of(&self.filter, &mut self.cursor, |topic, entry| judge.allows(topic, entry));
+        turn.counters.retained_unread += judge.unread_count();
         turn.spend(work);
         assert!(found.len() <= PAGE_MESSAGES_MAX);
         assert!(matches!(self.cursor, Cursor::After(_) | Cursor::Done));

@@ -3,17 +3,20 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use bytes::Bytes;
 use wire::TopicFilter;
 
 use super::Retained;
 use super::pages::{PageRequest, REQUESTS_MAX};
+use super::source::SourceJudge;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::message::forwarded::ForwardedPublish;
 use crate::message::origin::Origin;
 use crate::publish::Delivery;
 use crate::publish::fan_out::FanOut;
+use crate::record::{Body, LookedUp, Recorder};
 use crate::session::grant::{Grant, Identifiers};
 use crate::session::replays::{Cursor, Replay, ReplayShards, ReplayTerms, RequestId};
 use crate::session::table::Sessions;
@@ -118,12 +121,14 @@ impl Retained {
         let own = terms.options.no_local.then(|| self.fingerprints.of_publisher(session.client_id()));
         let own = own.flatten();
         let replays = delivery.sessions.get(id)?.replays()?;
+        let judge = SourceJudge::new(turn, delivery.sessions.users());
         let (found, work) = self.store.page_of(&filter, replay.cursor_mut(), |topic, entry| {
             let hash = delivery.topic_hash(topic);
             let was_live =
                 replays.was_delivered_live(hash, since.publish(), entry.origin(), Some(entry.sequence()));
-            !was_live && (own.is_none() || entry.publisher() != own)
+            !was_live && (own.is_none() || entry.publisher() != own) && judge.allows(topic, entry)
         });
+        turn.counters.retained_unread += judge.unread_count();
         turn.spend(work);
         for message in found {
             if !has_room(turn, delivery, id) {
@@ -134,6 +139,9 @@ impl Retained {
             self.deliver_stored(turn, delivery, id, message, terms);
         }
         let session = delivery.sessions.get_mut(id)?;
+        if let (Some(recorder), Some(number)) = (turn.recorder(), session.recorded_number()) {
+            record_progress(recorder, (number, self.own), &filter, replay.cursor());
+        }
         session.replays_or_new().finish_page(filter, replay);
         session.note_replays(turn.held_mut());
         None
@@ -265,6 +273,18 @@ impl Retained {
     }
 }
 
+/// Records how far the retained messages of a subscription were delivered from the store of a shard.
+fn record_progress(recorder: &mut Recorder, of: (NonZeroU64, u16), filter: &str, cursor: &Cursor) {
+    let cursor = match cursor {
+        Cursor::Start => return,
+        Cursor::At(topic) => LookedUp::At(topic),
+        Cursor::After(topic) => LookedUp::After(topic),
+        Cursor::Done => LookedUp::Done,
+    };
+    let (session, shard) = (of.0.get(), of.1);
+    recorder.write(&Body::LookedUp { session, filter, shard, cursor });
+}
+
 /// Whether a session may be sent retained messages. Their store can wait, so they never fill a queue: half the outbox and
 /// all of the queue belong to messages that are published meanwhile.
 fn has_room(turn: &Turn<'_>, delivery: &Delivery, id: SessionId) -> bool {
@@ -288,5 +308,5 @@ fn deliver_retained(
         identifiers: Identifiers::from(terms.identifier),
     };
     delivery.offer(turn, id.index(), grant, fan_out);
-    delivery.finish(fan_out);
+    delivery.finish(turn, fan_out);
 }

@@ -63,7 +63,7 @@ impl RetainedEntry {
         Self { message, sequence, publisher, user, origin, timer: None }
     }
 
-    pub(super) fn message(&self) -> MessageKey {
+    pub(crate) fn message(&self) -> MessageKey {
         self.message
     }
 
@@ -116,6 +116,13 @@ impl RetainedStore {
 
     pub(crate) fn get(&self, topic: &str) -> Option<&RetainedEntry> {
         self.by_topic.get(topic)
+    }
+
+    /// The messages behind a topic, in the order of their topics; all of them behind `None`.
+    pub(crate) fn after(&self, topic: Option<&str>) -> impl Iterator<Item = (&str, &RetainedEntry)> {
+        let start = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.by_topic.range::<str, _>((start, Bound::Unbounded));
+        entries.map(|(topic, entry)| (&**topic, entry))
     }
 
     /// Whether there is no room for a message.

@@ -7,12 +7,14 @@
 //!   last. A serial is never given to a second topic.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 
 use rules::{Coverage, Names};
 use wire::TopicFilter;
 
 use super::Session;
 use crate::base::heap;
+use crate::message::user_name::UserName;
 use crate::rules_in_force::{RulesInForce, Standing};
 use crate::turn::Turn;
 
@@ -22,18 +24,20 @@ pub(crate) struct Access {
     /// Empty for a client without one.
     user: Box<str>,
     standing: Standing,
+    /// A list of users recognised it.
+    is_listed: bool,
     /// The serial of the topic of the last publish that was allowed; 0: none.
     allowed_serial: u64,
 }
 
 impl Access {
-    pub(crate) fn new(user: &str, standing: Standing) -> Self {
-        Self { user: user.into(), standing, allowed_serial: 0 }
+    pub(crate) fn new(user: &str, standing: Standing, is_listed: bool) -> Self {
+        Self { user: user.into(), standing, is_listed, allowed_serial: 0 }
     }
 
     /// That of a user whose set of roles is found when rules ask for it.
-    pub(crate) fn of_user(user: Option<&str>) -> Option<Box<Self>> {
-        user.map(|user| Box::new(Self::new(user, Standing::UNKNOWN)))
+    pub(crate) fn of_user(user: Option<&str>, is_listed: bool) -> Option<Box<Self>> {
+        user.map(|user| Box::new(Self::new(user, Standing::UNKNOWN, is_listed)))
     }
 
     pub(super) fn bytes_held(&self) -> u64 {
@@ -93,9 +97,24 @@ impl Session {
         in_force.coverage(standing, self.names(), (share_name, filter))
     }
 
+    /// Its user, if a list of users recognised it.
+    pub(crate) fn listed_user(&self) -> Option<&str> {
+        self.access.as_ref().filter(|access| access.is_listed).map(|access| &*access.user)
+    }
+
     /// Whether its messages are looked at from now on.
     pub(crate) fn set_checked(&mut self, is_checked: bool) {
         self.is_checked = is_checked;
+    }
+
+    /// The source of the retained messages that it publishes now; `None` without rules, or for a client without a user.
+    pub(crate) fn source(&self, turn: &Turn<'_>) -> Option<String> {
+        let (in_force, names) = (turn.rules()?, self.names());
+        // A name that could be taken for several parts is of nobody that rules know.
+        let is_plain =
+            !names.user.is_empty() && !names.user.contains('\0') && !names.client_id.contains('\0');
+        let standing = self.standing(in_force).filter(|_| is_plain)?;
+        Some(UserName::source(names.user, names.client_id, in_force.claimed_by(standing)))
     }
 
     /// Its standing becomes one before the rules in force.

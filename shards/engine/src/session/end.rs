@@ -42,6 +42,7 @@ impl Session {
         assert!(self.has_ended);
         let deliveries = self.deliveries.as_mut()?;
         if let Some(packet_id) = deliveries.window.next_resend() {
+            let number = deliveries.number;
             let via = deliveries.window.former_group(packet_id).map(Via::Former);
             deliveries.window.pop_resend(packet_id);
             let inflight = deliveries.window.finish(packet_id)?;
@@ -49,14 +50,16 @@ impl Session {
                 Stage::Publish(message) => Some(message),
                 Stage::Release => None,
             };
-            return Some((message, via.unwrap_or_else(|| inflight.grant().via())));
+            let owed = number.map(|number| (number, inflight.delivery()));
+            return Some((message, via.unwrap_or_else(|| inflight.grant().via()), owed));
         }
         assert!(deliveries.window.count() == 0);
         let Some(queued) = deliveries.queue.pop(messages) else {
             self.deliveries = None;
             return None;
         };
-        Some((Some(queued.message), queued.grant.via()))
+        let owed = deliveries.number.map(|number| (number, queued.delivery(deliveries.next_delivery)));
+        Some((Some(queued.message), queued.grant.via(), owed))
     }
 
     /// Forgets one of its replays; `false` once none is left.

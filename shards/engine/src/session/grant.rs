@@ -1,6 +1,7 @@
 //! The terms on which one session receives one message.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use wire::{QoS, SubscriptionId};
 
@@ -89,6 +90,9 @@ pub(crate) enum Via {
     Former(u64),
 }
 
+/// A delivery that the log has: the number of its session, and its place in the sequence of that.
+pub(crate) type Owed = (NonZeroU64, u64);
+
 /// A message that a session had not received when it ended, `None` once its receiver has it and only the handshake is
-/// open; and how it came to the session.
-pub(crate) type Undelivered = (Option<MessageKey>, Via);
+/// open; how it came to the session, and its delivery if the log has it.
+pub(crate) type Undelivered = (Option<MessageKey>, Via, Option<Owed>);

@@ -30,6 +30,12 @@ impl Ledger {
         totals.matched += 1;
     }
 
+    /// So many messages are owed since before this start of the process.
+    pub(crate) fn count_matches(&mut self, totals: &mut Counters, count: usize) {
+        self.matched += count as u64;
+        totals.matched += count as u64;
+    }
+
     pub(crate) fn count_delivered(&mut self, totals: &mut Counters, count: u32) {
         self.delivered += u64::from(count);
         totals.delivered += u64::from(count);

@@ -5,43 +5,48 @@
 
 pub(crate) mod access;
 mod acks;
+mod checkpoint;
 mod end;
+mod enqueue;
 pub(crate) mod grant;
 pub(crate) mod inflight;
 mod ledger;
 mod queue;
+mod recorded;
+pub(crate) mod recovered;
 mod redeliver;
 pub(crate) mod replays;
 pub(crate) mod snapshot;
 pub(crate) mod table;
 pub(crate) mod user;
+pub(crate) mod user_changes;
 pub(crate) mod will;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use compact_str::CompactString;
 use wire::{PacketId, QoS};
 
 use crate::base::heap;
-use crate::base::ids::{ConnectionId, MessageKey, SessionId};
+use crate::base::ids::{ConnectionId, MessageKey};
 use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
-use crate::cause::Cause;
 use crate::counters::{Counters, DropReason};
-use crate::limits::{Limits, QueueFull};
+use crate::limits::Limits;
 use crate::memory::Held;
 use crate::message::stored::MessageStore;
 use crate::timer::Timers;
 use crate::topic::groups::GroupTag;
 use crate::topic::subscriptions::SubscriptionList;
-use crate::turn::{Ending, Turn};
+use crate::turn::Turn;
 
 use access::Access;
 use grant::Grant;
 use inflight::{Stage, Window};
 use ledger::Ledger;
-use queue::{Queue, Queued};
+use queue::Queue;
 use replays::Replays;
 use snapshot::SessionExpiry;
 use will::Will;
@@ -57,7 +62,21 @@ struct Deliveries {
     window: Window,
     queue: Queue,
     /// QoS 2 Packet Identifiers of the client between PUBLISH and PUBREL, sorted [MQTT-4.3.3-10].
-    received: Vec<u16>,
+    received: Vec<Received>,
+    /// The number of the next delivery of QoS 1 or 2.
+    next_delivery: u64,
+    /// The number of the session in the log; `None` if it is not there.
+    number: Option<NonZeroU64>,
+    /// Deliveries of QoS 2 below are durable, or need not be.
+    durable_below: u64,
+}
+
+/// A QoS 2 Packet Identifier of the client between PUBLISH and PUBREL.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    packet_id: u16,
+    /// The log has it.
+    is_recorded: bool,
 }
 
 impl Deliveries {
@@ -71,12 +90,24 @@ impl Deliveries {
         heap::block(size_of::<Self>())
             + self.window.heap_bytes()
             + self.queue.heap_bytes()
-            + heap::block(self.received.capacity() * size_of::<u16>())
+            + heap::block(self.received.capacity() * size_of::<Received>())
     }
 
     /// No state is left, so all of it can be forgotten.
     fn is_empty(&self) -> bool {
-        self.window.count() == 0 && self.has_no_backlog() && self.received.is_empty()
+        self.number.is_none() && self.window.count() == 0 && self.has_no_backlog() && self.received.is_empty()
+    }
+
+    /// Numbers one more delivery.
+    fn number_delivery(&mut self) -> u64 {
+        let delivery = self.next_delivery;
+        self.next_delivery += 1;
+        delivery
+    }
+
+    fn start(&mut self, stage: Stage, grant: Grant) -> PacketId {
+        let delivery = self.number_delivery();
+        self.window.start(delivery, stage, grant)
     }
 }
 
@@ -218,7 +249,8 @@ impl Session {
     /// Whether a QoS 1 or 2 message may go out at once: nothing waits before it and the window has room.
     pub(crate) fn may_send_now(&self, limits: &Limits) -> bool {
         self.deliveries.as_ref().is_none_or(|deliveries| {
-            deliveries.has_no_backlog() && deliveries.window.count() < limits.inflight_max
+            deliveries.has_no_backlog()
+                && deliveries.window.has_room_for(deliveries.next_delivery, limits.inflight_max)
         })
     }
 
@@ -244,9 +276,9 @@ impl Session {
         if let Some(deliveries) = &mut self.deliveries
             && deliveries.window.has_slot_for(&grant)
         {
-            return deliveries.window.start(stage, grant);
+            return deliveries.start(stage, grant);
         }
-        self.change_deliveries(turn.held_mut(), |deliveries| deliveries.window.start(stage, grant))
+        self.change_deliveries(turn.held_mut(), |deliveries| deliveries.start(stage, grant))
     }
 
     /// Gives a Packet Identifier back whose message could not be sent.
@@ -294,82 +326,6 @@ impl Session {
     /// Bytes that it takes beside its slot: its identifier, if that is a long one.
     fn identifier_bytes(&self) -> u64 {
         heap::text(&self.client_id)
-    }
-
-    /// Queues a message, or drops one and counts it as `Limits::queue_full` says. Returns whether it was queued.
-    pub(crate) fn enqueue(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        messages: &mut MessageStore,
-        message: MessageKey,
-        grant: Grant,
-    ) -> bool {
-        let before = self.delivery_bytes();
-        let is_queued = self.enqueue_unnoted(turn, id, messages, message, grant);
-        turn.held_mut().note_deliveries(before, self.delivery_bytes());
-        is_queued
-    }
-
-    fn enqueue_unnoted(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        messages: &mut MessageStore,
-        message: MessageKey,
-        grant: Grant,
-    ) -> bool {
-        let bytes = messages.bytes_of(message);
-        let Self { client_id, deliveries, ledger, .. } = self;
-        let queue = &mut deliveries.get_or_insert_default().queue;
-        while !queue.has_room_for(bytes, turn.limits) {
-            // A message that is too old to be sent makes room before one that is not is lost.
-            let is_stale =
-                queue.first().is_some_and(|first| messages.view(first.message).is_expired(turn.now));
-            let makes_room = match turn.limits.queue_full {
-                // No room is made for a message that would not fit into an empty queue.
-                QueueFull::DropOldest => bytes <= turn.limits.queue_bytes_max,
-                QueueFull::EndSession | QueueFull::DropNewest => false,
-            };
-            if !is_stale && !makes_room {
-                if turn.limits.queue_full == QueueFull::EndSession {
-                    turn.endings.push(Ending::Session(id, Cause::QueueFull));
-                }
-                ledger.count_dropped(turn.counters, client_id, DropReason::QueueFull, 1);
-                return false;
-            }
-            let Some(oldest) = queue.pop(messages) else {
-                ledger.count_dropped(turn.counters, client_id, DropReason::QueueFull, 1);
-                return false;
-            };
-            messages.release(oldest.message);
-            let reason = if is_stale { DropReason::Expired } else { DropReason::QueueFull };
-            ledger.count_dropped(turn.counters, client_id, reason, 1);
-        }
-        queue.push(messages, message, grant);
-        true
-    }
-
-    /// Takes the messages of groups that the session leaves out of the queue, in order and each with the key of its
-    /// group, and counts them as reassigned; the caller takes over their holds. Messages in flight stay until they are
-    /// acknowledged or the session ends [MQTT-3.10.4-3].
-    pub(crate) fn leave_groups(
-        &mut self,
-        turn: &mut Turn<'_>,
-        messages: &MessageStore,
-        key_of: impl Fn(GroupTag) -> Option<u64>,
-    ) -> Vec<(MessageKey, u64)> {
-        let before = self.delivery_bytes();
-        let Some(deliveries) = &mut self.deliveries else { return Vec::new() };
-        deliveries.window.leave_groups(&key_of);
-        let group_key = |queued: &Queued| queued.grant.group.and_then(&key_of);
-        let left = deliveries.queue.extract(messages, |queued| group_key(queued).is_some());
-        let left: Vec<_> =
-            left.iter().filter_map(|queued| Some((queued.message, group_key(queued)?))).collect();
-        let count = u32::try_from(left.len()).unwrap_or(u32::MAX);
-        self.ledger.count_dropped(turn.counters, &self.client_id, DropReason::Reassigned, count);
-        turn.held_mut().note_deliveries(before, self.delivery_bytes());
-        left
     }
 
     /// The retained replays under way.
@@ -456,8 +412,9 @@ impl Session {
     pub(crate) fn check(&self, messages: &MessageStore) {
         if let Some(deliveries) = &self.deliveries {
             deliveries.queue.check(messages);
-            deliveries.window.check();
-            assert!(deliveries.received.is_sorted());
+            deliveries.window.check(deliveries.next_delivery);
+            deliveries.queue.check_deliveries(deliveries.next_delivery, &deliveries.window);
+            assert!(deliveries.received.is_sorted_by_key(|received| received.packet_id));
         }
         assert!(self.connection.is_none() || self.expiry_timer.is_none());
         if self.has_ended {
@@ -472,6 +429,11 @@ impl Session {
             replays.check();
         }
     }
+}
+
+/// The moment an interval of the protocol ends; `None` if it never does.
+fn interval_end(now: Instant, interval_s: u32) -> Option<Instant> {
+    (interval_s != NEVER_S).then(|| now.plus_s(interval_s))
 }
 
 /// Whether a delivery of this QoS is tracked until it is acknowledged.

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use wire::QoS;
 
 use super::grant::Grant;
+use super::inflight::{Inflight, Window};
 use crate::base::heap;
 use crate::base::ids::MessageKey;
 use crate::limits::Limits;
@@ -16,7 +17,22 @@ use crate::message::stored::MessageStore;
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) message: MessageKey,
+    /// The low half of its place in the sequence of the session; nothing for QoS 0.
+    delivery_low: u32,
     pub(crate) grant: Grant,
+}
+
+impl Queued {
+    /// Its place in the sequence of the session, of which `next` comes next.
+    pub(crate) fn delivery(&self, next: u64) -> u64 {
+        let behind = low_half(next).wrapping_sub(self.delivery_low);
+        next - u64::from(behind)
+    }
+}
+
+fn low_half(number: u64) -> u32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Entries of a queue that is not made smaller once it is empty.
@@ -74,13 +90,19 @@ impl Queue {
         self.messages.front()
     }
 
-    /// Appends a message and holds it.
-    pub(crate) fn push(&mut self, messages: &mut MessageStore, message: MessageKey, grant: Grant) {
+    /// Appends a message and holds it. QoS 1 and 2 have a `delivery`.
+    pub(crate) fn push(
+        &mut self,
+        messages: &mut MessageStore,
+        message: MessageKey,
+        grant: Grant,
+        delivery: u64,
+    ) {
         self.qos0_count += u32::from(grant.qos == QoS::AtMostOnce);
         self.bytes += messages.bytes_of(message);
         messages.hold(message);
         self.grant_bytes += grant.heap_bytes();
-        self.messages.push_back(Queued { message, grant });
+        self.messages.push_back(Queued { message, delivery_low: low_half(delivery), grant });
         assert!(self.qos0_count as usize <= self.messages.len());
     }
 
@@ -128,6 +150,18 @@ impl Queue {
         assert!(bytes == self.bytes);
         let grants = self.messages.iter().map(|queued| queued.grant.heap_bytes());
         assert!(grants.sum::<u64>() == self.grant_bytes);
+    }
+
+    /// Tracked messages have growing numbers, behind all that are in flight, for an audit.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn check_deliveries(&self, next: u64, window: &Window) {
+        let queued = self.messages.iter().filter(|queued| queued.grant.qos != QoS::AtMostOnce);
+        let queued = queued.map(|queued| queued.delivery(next));
+        let all = window.iter().map(Inflight::delivery).chain(queued.clone());
+        assert!(all.is_sorted_by(|a, b| a < b));
+        assert!(queued.max().is_none_or(|last| last < next));
     }
 
     fn forget(&mut self, messages: &MessageStore, queued: &Queued) {

@@ -5,6 +5,7 @@ use wire::PacketId;
 use super::grant::Grant;
 use super::inflight::Stage;
 use super::queue::Queued;
+use super::recorded::settle_queued;
 use super::{Session, is_tracked};
 use crate::counters::DropReason;
 use crate::message::stored::MessageStore;
@@ -13,6 +14,7 @@ use crate::turn::Turn;
 impl Session {
     /// The first delivery to be sent again [MQTT-4.4.0-1]. It stays first until [`Session::end_redelivery`].
     pub(crate) fn next_redelivery(&mut self) -> Option<(PacketId, Stage, Grant)> {
+        self.pass_over_held_releases();
         let window = &mut self.deliveries.as_mut()?.window;
         let packet_id = window.next_resend()?;
         let inflight = window.get(packet_id)?;
@@ -34,7 +36,7 @@ impl Session {
         if let Some(deliveries) = &mut self.deliveries {
             deliveries.window.pop_resend(packet_id);
         }
-        self.cancel_inflight(turn, packet_id);
+        self.give_up_inflight(turn, packet_id);
     }
 
     /// Takes the first message out of the queue if the connection's `send_quota` and the window allow it. Expired ones are
@@ -60,22 +62,30 @@ impl Session {
     ) -> Option<(Queued, Option<PacketId>)> {
         let Self { client_id, deliveries, ledger, .. } = self;
         let deliveries = deliveries.as_mut()?;
+        let next = deliveries.next_delivery;
         // Expired messages are cheap to drop, but there may be as many as the queue holds.
         while !turn.is_spent() {
-            let has_quota = send_quota > 0 && deliveries.window.count() < turn.limits.inflight_max;
-            let tracked = is_tracked(deliveries.queue.first()?.grant.qos);
-            if deliveries.window.has_resend() || (tracked && !has_quota) {
+            let first = deliveries.queue.first()?;
+            let tracked = is_tracked(first.grant.qos);
+            let delivery = first.delivery(next);
+            let may_send = !tracked
+                || (send_quota > 0
+                    && deliveries.window.has_room_for(delivery, turn.limits.inflight_max)
+                    && !deliveries.is_held(first.grant.qos, delivery));
+            if deliveries.window.has_resend() || !may_send {
                 return None;
             }
             let queued = deliveries.queue.pop(messages)?;
             if messages.view(queued.message).is_expired(turn.now) {
+                settle_queued(turn, deliveries.number, &queued, next);
                 messages.release(queued.message);
                 ledger.count_dropped(turn.counters, client_id, DropReason::Expired, 1);
                 turn.spend(1);
                 continue;
             }
-            let packet_id = tracked
-                .then(|| deliveries.window.start(Stage::Publish(queued.message), queued.grant.clone()));
+            let packet_id = tracked.then(|| {
+                deliveries.window.start(delivery, Stage::Publish(queued.message), queued.grant.clone())
+            });
             return Some((queued, packet_id));
         }
         None

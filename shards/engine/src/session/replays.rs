@@ -323,6 +323,27 @@ impl Replays {
         }
     }
 
+    /// Goes on with a replay where it was before the process started anew.
+    pub(crate) fn resume(&mut self, filter: &str, shard: u16, cursor: Cursor) {
+        if let Some(mut replay) = self.take(filter) {
+            assert!(!replay.is_requested);
+            (replay.target, replay.cursor) = (shard, cursor);
+            self.finish_page(filter.into(), replay);
+        }
+    }
+
+    /// The state of the replay of a filter: the publish since which it is owed; the first shard that it reads, and the one that it
+    /// reads now; and where.
+    pub(super) fn progress(&self, filter: &str) -> Option<(u64, (u16, u16), &Cursor)> {
+        let replay = self.waiting.get(filter)?;
+        Some((replay.since.publish, (replay.shards.first, replay.target), &replay.cursor))
+    }
+
+    /// The live messages before this start of the process are not known: each that was retained after a subscription counts as sent.
+    pub(crate) fn forget_live(&mut self) {
+        self.has_overflowed = true;
+    }
+
     /// Whether nothing is left to replay.
     pub(crate) fn is_done(&self) -> bool {
         self.waiting.is_empty() && self.open_request.is_none()

@@ -14,12 +14,11 @@ use super::replays::Replays;
 use super::snapshot::SessionExpiry;
 use super::user::{UserId, Users};
 use super::will::Will;
-use super::{NEVER_S, Session};
+use super::{Deliveries, Session, interval_end};
 use crate::base::hash::Keyed;
 use crate::base::heap;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::base::slab::Slab;
-use crate::base::time::Instant;
 use crate::memory::Held;
 use crate::message::user_name::UserName;
 use crate::timer::Timer;
@@ -110,6 +109,17 @@ impl Sessions {
     pub(crate) fn user_of(&self, id: SessionId) -> Option<UserId> {
         assert!(self.get(id).is_some() || self.user_at(id.index()).is_none());
         self.user_at(id.index())
+    }
+
+    /// The source of the retained messages of a session that may have ended, or its user where no rules are in force. One more place
+    /// names it.
+    pub(crate) fn hold_source(&mut self, turn: &Turn<'_>, id: SessionId) -> Option<UserId> {
+        if let Some(source) = self.get(id).and_then(|session| session.source(turn)) {
+            return self.users.hold_named(UserName::new(&source));
+        }
+        let user = self.user_of(id);
+        self.users.hold(user);
+        user
     }
 
     /// The user of the session in slot `index`.
@@ -247,9 +257,8 @@ impl Sessions {
         self.attached_count += 1;
         assert!(self.attached_count <= self.slab.len());
         let before = self.replace_will(id, will);
-        if let Some(timer) = before.and_then(|will| will.timer()) {
-            let was_set = turn.timers.cancel(timer);
-            assert!(was_set);
+        if let Some(will) = before {
+            will.give_up(turn);
         }
     }
 
@@ -286,12 +295,15 @@ impl Sessions {
         if let Some(deliveries) = session.deliveries.take_if(|deliveries| deliveries.is_empty()) {
             turn.held_mut().note_deliveries(deliveries.heap_bytes(), 0);
         }
+        if session.deliveries.is_some() {
+            session.change_deliveries(turn.held_mut(), Deliveries::shrink_if_idle);
+        }
         let expiry_interval_s = session.expiry_interval_s;
         if expiry_interval_s > 0 {
             assert!(session.expiry_timer.is_none());
             session.expiry_timer = set_expiry(turn, id, expiry_interval_s);
         }
-        let is_will_due = expiry_interval_s > 0 && session.delay_will(turn, id);
+        let is_will_due = expiry_interval_s > 0 && session.delay_will(turn, id, turn.now);
         assert!(self.attached_count > 0);
         self.attached_count -= 1;
         match (expiry_interval_s, is_will_due) {
@@ -319,6 +331,12 @@ impl Sessions {
         session.expiry_timer =
             deadline.map(|deadline| turn.timers.insert(deadline, Timer::SessionExpiry(id)));
         id
+    }
+
+    /// A session that the log has left this will.
+    pub(crate) fn recover_will(&mut self, id: SessionId, will: Box<Will>) {
+        let before = self.replace_will(id, Some(will));
+        assert!(before.is_none());
     }
 
     /// The expiry timer of a session was due. `false` if the session has ended.
@@ -420,11 +438,6 @@ impl Sessions {
         self.will_bytes -= bytes(&before);
         before
     }
-}
-
-/// The moment an interval of the protocol ends; `None` if it never does.
-fn interval_end(now: Instant, interval_s: u32) -> Option<Instant> {
-    (interval_s != NEVER_S).then(|| now.plus_s(interval_s))
 }
 
 fn set_expiry(

@@ -26,11 +26,14 @@ pub struct UserGrant<'a> {
     pub client_id_must_be: Option<&'a str>,
     /// When the grant ends; `None`: never.
     pub expires_at: Option<Instant>,
+    /// Whether a list of users recognised it, of which [`crate::Event::Users`] tells the changes.
+    pub is_listed: bool,
 }
 
 impl UserGrant<'_> {
     /// The grant of a client that nobody judged.
-    pub const NOBODY: Self = Self { user: None, roles: &[], client_id_must_be: None, expires_at: None };
+    pub const NOBODY: Self =
+        Self { user: None, roles: &[], client_id_must_be: None, expires_at: None, is_listed: false };
 
     /// The user as tables know it.
     pub(crate) fn user_name(&self) -> UserName<'_> {

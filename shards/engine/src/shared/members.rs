@@ -54,7 +54,9 @@ impl Shared {
                     return Some((number, at));
                 }
                 let group = topics.groups(filter)[at];
-                Self::offer_to_group(turn, topics, delivery, group, fan_out);
+                if !Self::offer_to_group(turn, topics, delivery, group, fan_out) {
+                    count_undeliverable(turn.counters, DropReason::NoMember);
+                }
             }
         }
         None
@@ -66,21 +68,21 @@ impl Shared {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Delivers to the member of a group whose turn it is, or counts the drop.
+    /// Delivers to the member of a group whose turn it is. Returns whether there is one that may have it.
     pub(crate) fn offer_to_group(
         turn: &mut Turn<'_>,
         topics: &mut Tree,
         delivery: &mut Delivery,
         group: u32,
         fan_out: &mut FanOut<'_>,
-    ) {
-        if let Some((session, mut grant)) = choose_member(turn, topics, delivery, group, fan_out.message()) {
-            // A QoS 0 message is not passed on to another member.
-            grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
-            delivery.offer(turn, session, grant, fan_out);
-        } else {
-            count_undeliverable(turn.counters, DropReason::NoMember);
-        }
+    ) -> bool {
+        let chosen = choose_member(turn, topics, delivery, group, fan_out.message());
+        let Some((session, mut grant)) = chosen else { return false };
+        // A QoS 0 message is not passed on to another member.
+        grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
+        delivery.set_group_key(topics.group_key(group));
+        delivery.offer(turn, session, grant, fan_out);
+        true
     }
 
     /// Members of a group that are online, and those that are not but can keep a message.

@@ -19,7 +19,7 @@ use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::counters::DropReason;
 use crate::publish::Delivery;
-use crate::session::grant::Via;
+use crate::session::grant::{Owed, Via};
 use crate::topic::groups::GroupTag;
 use crate::topic::tree::Tree;
 use crate::turn::Turn;
@@ -33,6 +33,8 @@ pub(super) struct Reassignment {
     message: MessageKey,
     /// The key of the group, of which this shard may have no member.
     group_key: u64,
+    /// The delivery that it was, if the log has it.
+    owed: Option<Owed>,
 }
 
 /// Groups that a session is about to leave, each with its key.
@@ -71,8 +73,12 @@ impl Shared {
         let session = delivery.sessions.of_connection(id);
         turn.spend(u32::try_from(session.queued_count()).unwrap_or(u32::MAX) / QUEUED_PER_WORK);
         let left = session.leave_groups(turn, &delivery.messages, key_of);
-        self.reassignments
-            .extend(left.into_iter().map(|(message, group_key)| Reassignment { message, group_key }));
+        let left = left.into_iter();
+        self.reassignments.extend(left.map(|(message, group_key, owed)| Reassignment {
+            message,
+            group_key,
+            owed,
+        }));
     }
 
     /// Gives up messages of a session that has ended, while its groups still have their names: messages that others may
@@ -87,7 +93,8 @@ impl Shared {
     ) -> bool {
         let session = delivery.sessions.of_connection(id);
         while !turn.is_spent() {
-            let Some((message, via)) = session.take_undelivered(turn.held_mut(), &delivery.messages) else {
+            let Some((message, via, owed)) = session.take_undelivered(turn.held_mut(), &delivery.messages)
+            else {
                 return true;
             };
             turn.spend(1);
@@ -98,7 +105,7 @@ impl Shared {
             };
             let reason = match (message, group_key) {
                 (Some(message), Some(group_key)) => {
-                    self.reassignments.push_back(Reassignment { message, group_key });
+                    self.reassignments.push_back(Reassignment { message, group_key, owed });
                     DropReason::Reassigned
                 }
                 (Some(message), None) => {
@@ -121,13 +128,19 @@ impl Shared {
         self.reassignments.len()
     }
 
-    /// The next message that needs another member, and the key of its group. The caller takes over its hold.
-    pub(crate) fn pop_reassignment(&mut self) -> Option<(MessageKey, u64)> {
-        let Reassignment { message, group_key } = self.reassignments.pop_front()?;
+    /// A message needs another member since a time before this start of the process. This list takes over its hold.
+    pub(crate) fn push_reassignment(&mut self, message: MessageKey, group_key: u64, owed: Owed) {
+        self.reassignments.push_back(Reassignment { message, group_key, owed: Some(owed) });
+    }
+
+    /// The next message that needs another member, the key of its group, and the delivery that it was, if the log has that. The
+    /// caller takes over its hold.
+    pub(crate) fn pop_reassignment(&mut self) -> Option<(MessageKey, u64, Option<Owed>)> {
+        let Reassignment { message, group_key, owed } = self.reassignments.pop_front()?;
         if self.reassignments.is_empty() {
             self.reassignments = VecDeque::new();
         }
-        Some((message, group_key))
+        Some((message, group_key, owed))
     }
 
     /// Messages that it holds, for an audit.

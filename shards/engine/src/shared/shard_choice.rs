@@ -2,11 +2,13 @@
 //!
 //! Each shard is asked once for a member that is online, then each once for one that keeps the message, by the shard that
 //! began. A message that finds no member goes back in one piece and leads to at most two messages to each other shard; the
-//! groups are divided among them and none is doubled. So a shard sends back no more than it was sent.
+//! groups are divided among them and none is doubled. So a shard sends back no more than it was sent. A shard whose members may
+//! not read the message answers as one without members.
 
 use alloc::vec::Vec;
 
 use super::Shared;
+use super::members::MemberCounts;
 use super::remote_members::Choice;
 use crate::base::shard_set::ShardSet;
 use crate::publish::Delivery;
@@ -31,6 +33,15 @@ impl Shared {
         accepts_offline: bool,
     ) -> Choice {
         let own = self.count_members_of(topics, delivery, key);
+        self.choose_with(own, key, tried, accepts_offline)
+    }
+
+    /// The same where no member here may read the message.
+    pub(crate) fn choose_elsewhere(&mut self, key: u64, tried: ShardSet, accepts_offline: bool) -> Choice {
+        self.choose_with(MemberCounts::default(), key, tried, accepts_offline)
+    }
+
+    fn choose_with(&mut self, own: MemberCounts, key: u64, tried: ShardSet, accepts_offline: bool) -> Choice {
         if accepts_offline {
             return self.remote.choose_persistent(key, own.online + own.persistent, tried);
         }

@@ -105,6 +105,13 @@ impl Tree {
         self.cache.invalidate_all();
     }
 
+    /// Computes the keys of groups under this key, which later starts of the process have too. To be called before the first
+    /// subscription.
+    pub(crate) fn name_groups_by(&mut self, fingerprints: Fingerprints) {
+        assert!(self.filters.len() == 0);
+        self.fingerprints = fingerprints;
+    }
+
     /// Whether a change waits for [`Tree::next_change`].
     #[inline]
     pub(crate) fn has_change(&self) -> bool {

@@ -5,7 +5,7 @@ use engine::{Batch, ClosedBy, Event, Limits};
 use wire::{AckKind, Packet, Publish};
 
 use crate::client::{Got, Hello, publish};
-use crate::host::{Drain, run};
+use crate::host::{Drain, run, run_unlogged};
 
 #[test]
 fn an_acknowledgement_waits_until_the_message_that_a_session_keeps_is_durable() {
@@ -67,7 +67,7 @@ fn acknowledgements_of_one_connection_leave_in_the_order_they_became_due() {
 #[test]
 fn a_repeated_packet_is_not_acknowledged_before_the_first_one_is_durable() {
     // The connection is lost before PUBREC, and again before PUBCOMP, while the journal is slow.
-    run(Limits::default(), |shard| {
+    run_unlogged(Limits::default(), |shard| {
         let keeper = shard.connect(&Hello::v5("keeper").resume());
         shard.subscribe(keeper, "kept", 2);
         let hello = Hello::v5("a").resume();
@@ -170,7 +170,7 @@ fn a_client_is_not_read_past_our_receive_maximum_while_the_journal_is_slow() {
 
 #[test]
 fn stale_identities_are_counted_and_ignored() {
-    run(Limits::default(), |shard| {
+    run_unlogged(Limits::default(), |shard| {
         let client = shard.connect(&Hello::v5("a").resume());
         shard.subscribe(client, "t", 1);
         shard.durable_at_once = false;
@@ -189,7 +189,7 @@ fn stale_identities_are_counted_and_ignored() {
         assert!(matches!(shard.engine.lend(old), engine::Lend::Idle));
         assert_eq!(shard.engine.counters().stale, before + 4);
         assert!(!shard.is_closed(client));
-        shard.raw_step(Event::Durable(Batch(0)));
+        shard.raw_step(Event::durable(Batch(0)));
     });
 }
 

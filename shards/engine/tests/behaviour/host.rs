@@ -1,6 +1,7 @@
 //! A host for one engine: virtual time, sockets that accept as much as a test allows, a journal that answers at once or on request.
 //! After every step it checks the ledgers. The tests alone have expectations about the protocol.
 
+use core::num::NonZeroU32;
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
@@ -10,6 +11,7 @@ use engine::{
 use wire::{Assembler, Packet, ProtocolVersion};
 
 use crate::client::{Client, Got, Hello};
+use crate::log::Log;
 
 /// Messages up to which a shard is audited in whole after every step.
 const AUDITED_MESSAGES_MAX: u32 = 64;
@@ -86,19 +88,38 @@ pub(crate) struct Shard {
     next_packet_id: u16,
     /// Units of work that no step may exceed.
     pub(crate) work_max: u32,
+    pub(crate) log: Log,
 }
 
 /// Runs a test on a fresh shard and checks at its end that nothing is left behind.
 pub(crate) fn run(limits: Limits, test: impl FnOnce(&mut Shard)) {
     let mut shard = Shard::new(limits, 7);
     test(&mut shard);
+    if crate::LOGGED {
+        shard.check_log();
+    }
+    shard.finish();
+}
+
+/// [`run`] without a log in every case: the test connects clients of persistent sessions while nothing becomes durable.
+pub(crate) fn run_unlogged(limits: Limits, test: impl FnOnce(&mut Shard)) {
+    let mut shard = Shard::with_log(limits, 7, false);
+    test(&mut shard);
     shard.finish();
 }
 
 impl Shard {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
-        let limits = Limits { connection_notices: true, ..limits };
+        Self::with_log(limits, seed, crate::LOGGED)
+    }
+
+    pub(crate) fn with_log(limits: Limits, seed: u64, is_logged: bool) -> Self {
+        let mut limits = Limits { connection_notices: true, ..limits };
+        if is_logged && limits.journal_start.is_none() {
+            limits.journal_start = Some(NonZeroU32::MIN);
+        }
         Self {
+            log: Log::new(&limits, seed),
             work_max: limits.step_work_max + PIECE_WORK_MAX,
             engine: Engine::new(limits, Entropy(u128::from(seed)), Instant::from_ms(START_MS)),
             now_ms: START_MS,
@@ -311,7 +332,7 @@ impl Shard {
     pub(crate) fn durable(&mut self) {
         let last = self.persisting.drain(..).next_back();
         if let Some(batch) = last {
-            self.step(Event::Durable(batch));
+            self.step(Event::durable(batch));
         }
         self.settle();
     }
@@ -319,7 +340,7 @@ impl Shard {
     /// Answers the oldest `Persist` alone; whether there was one.
     pub(crate) fn durable_oldest(&mut self) -> bool {
         let Some(batch) = self.persisting.pop_front() else { return false };
-        self.step(Event::Durable(batch));
+        self.step(Event::durable(batch));
         self.settle();
         true
     }
@@ -461,6 +482,9 @@ impl Shard {
     }
 
     fn step_and_see(&mut self, event: Event<'_>) -> Consumed {
+        if let Event::Durable { synced, .. } = event {
+            self.log.set_synced(synced);
+        }
         let consumed = self.engine.step(Instant::from_ms(self.now_ms), event, &mut self.actions);
         self.gather();
         self.check_work();
@@ -496,6 +520,9 @@ impl Shard {
                 self.carry_out(action);
                 continue;
             }
+            if self.take_records() {
+                continue;
+            }
             let due = self.engine.next_deadline().is_some_and(|due| due <= self.now());
             if !(self.ticks && due) {
                 return;
@@ -503,6 +530,34 @@ impl Shard {
             self.step(Event::Tick);
         }
         panic!("it never rests");
+    }
+
+    /// Appends what the engine has for its log. Whether it had anything.
+    fn take_records(&mut self) -> bool {
+        let Some(records) = self.engine.records() else { return false };
+        let (batch, is_awaited) = (records.batch, records.is_awaited);
+        self.log.append(records.bytes, batch);
+        let now = Instant::from_ms(self.now_ms);
+        self.log.take_slice(&self.engine, now);
+        if self.durable_at_once && self.persisting.is_empty() {
+            self.step(Event::durable(batch));
+        } else if is_awaited {
+            self.persisting.push_back(batch);
+        }
+        true
+    }
+
+    /// Recovers this shard from its log, from this record on, at the same moment, in the next start.
+    pub(crate) fn recover(&mut self, from: u64, records: &[(u8, Vec<u8>)]) {
+        for (position, (kind, body)) in (0..).zip(records).filter(|(position, _)| *position >= from) {
+            let taken = self.engine.recover_at(position, *kind, body);
+            taken.unwrap_or_else(|fault| panic!("{fault}"));
+        }
+        let now = self.now();
+        self.engine.recovered(now, &mut self.actions);
+        self.gather();
+        self.settle();
+        self.check_ledgers();
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -536,7 +591,7 @@ impl Shard {
             Action::Persist(batch) => {
                 assert!(self.persisting.back().is_none_or(|last| *last < batch), "batches grow");
                 if self.durable_at_once && self.persisting.is_empty() {
-                    self.step(Event::Durable(batch));
+                    self.step(Event::durable(batch));
                 } else {
                     self.persisting.push_back(batch);
                 }

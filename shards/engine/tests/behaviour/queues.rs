@@ -4,7 +4,7 @@ use engine::{Admission, DropReason, Limits, QueueFull};
 use wire::{AckKind, Packet};
 
 use crate::client::{Got, Hello, Message, publish};
-use crate::host::{Drain, Shard, run};
+use crate::host::{Drain, Shard, run, run_unlogged};
 
 fn dropped(shard: &Shard, reason: DropReason) -> u64 {
     shard.engine.counters().dropped[reason.index()]
@@ -99,7 +99,7 @@ fn sessions_that_end_for_each_other_s_wills_all_end() {
 fn a_take_over_whose_will_fills_its_own_queue_ends_the_session_and_nothing_else() {
     for resumes in [true, false] {
         let limits = Limits { queue_full: QueueFull::EndSession, queue_messages_max: 1, ..Limits::default() };
-        run(limits, |shard| {
+        run_unlogged(limits, |shard| {
             let hello = Hello::v5("a").resume().receive_maximum(1);
             let old = shard.connect(&hello.will_with("t", "gone", crate::client::qos(1), false, 0));
             shard.subscribe(old, "t", 1);

@@ -16,7 +16,7 @@ fn of(rules: &[(Kind, &str)]) -> SharedRules {
 }
 
 /// Rules of everybody, and those of users.
-fn with_users(rules: &[(Kind, &str)], users: &[(&str, Kind, &str)]) -> SharedRules {
+pub(crate) fn with_users(rules: &[(Kind, &str)], users: &[(&str, Kind, &str)]) -> SharedRules {
     let mut builder = RulesBuilder::new(Access::Deny);
     let role = builder.role("everybody");
     for (kind, filter) in rules {
@@ -32,13 +32,13 @@ fn with_users(rules: &[(Kind, &str)], users: &[(&str, Kind, &str)]) -> SharedRul
 }
 
 impl Shard {
-    fn change_rules(&mut self, rules: Option<&SharedRules>) {
+    pub(crate) fn change_rules(&mut self, rules: Option<&SharedRules>) {
         self.raw_step(Event::Rules(rules));
         self.settle();
     }
 
     /// A client of a user, whose token has these roles.
-    fn connect_as(&mut self, hello: &Hello<'_>, user: &str, roles: &[&str]) -> Client {
+    pub(crate) fn connect_as(&mut self, hello: &Hello<'_>, user: &str, roles: &[&str]) -> Client {
         let client = self.dial_on(JUDGED, hello);
         let grant = UserGrant { user: Some(user), roles, ..UserGrant::NOBODY };
         judge(self, Verdict::Success { data: b"", grant: &grant });
@@ -54,7 +54,7 @@ impl Shard {
 }
 
 /// Runs a test with rules, and ends it without any, so that everything can be tidied up.
-fn ruled(limits: Limits, rules: &SharedRules, test: impl FnOnce(&mut Shard)) {
+pub(crate) fn ruled(limits: Limits, rules: &SharedRules, test: impl FnOnce(&mut Shard)) {
     run(limits, |shard| {
         shard.change_rules(Some(rules));
         test(shard);

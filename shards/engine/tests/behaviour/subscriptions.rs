@@ -4,7 +4,7 @@ use engine::Limits;
 use wire::{Packet, SubscribeOptions};
 
 use crate::client::{Hello, plain, publish};
-use crate::host::run;
+use crate::host::{run, run_unlogged};
 
 #[test]
 fn filters_match_as_the_standard_says() {
@@ -202,7 +202,7 @@ fn subscriptions_of_one_session_never_reach_another() {
 
 #[test]
 fn a_message_before_the_subscription_is_durable_is_permitted_and_counted() {
-    run(Limits::default(), |shard| {
+    run_unlogged(Limits::default(), |shard| {
         shard.durable_at_once = false;
         let client = shard.connect(&Hello::v3("a").resume());
         shard.send_bytes(client, &[0x82, 6, 0, 1, 0, 1, b't', 0]);

@@ -15,14 +15,14 @@ const ROUNDS_MAX: usize = 1_000;
 /// Longer than any session or time-out of these tests.
 const AGE_MS: u64 = 10_000_000;
 
-struct Two([Shard; 2]);
+pub(crate) struct Two(pub(crate) [Shard; 2]);
 
 impl Two {
     fn new() -> Self {
         Self::with(&Limits::default())
     }
 
-    fn with(limits: &Limits) -> Self {
+    pub(crate) fn with(limits: &Limits) -> Self {
         Self([0, 1].map(|own| {
             let mut shard = Shard::new(limits.clone(), 7);
             shard.engine = Engine::new(limits.clone(), Entropy(7), shard.now()).in_mesh(topology(own));
@@ -35,13 +35,19 @@ impl Two {
         self.0[usize::from(shard)].connect(&Hello::v5(&name_on(shard, 0)))
     }
 
-    fn subscribe(&mut self, shard: usize, client: Client, filter: &str) {
+    pub(crate) fn subscribe(&mut self, shard: usize, client: Client, filter: &str) {
         self.subscribe_with(shard, client, filter, plain(0));
         assert_eq!(self.0[shard].take(client), []);
     }
 
     /// Subscribes, and exchanges the shard messages that follow. SUBACK comes first.
-    fn subscribe_with(&mut self, shard: usize, client: Client, filter: &str, options: SubscribeOptions) {
+    pub(crate) fn subscribe_with(
+        &mut self,
+        shard: usize,
+        client: Client,
+        filter: &str,
+        options: SubscribeOptions,
+    ) {
         self.send_subscribe(shard, client, filter, options);
         self.settle();
         let first = self.0[shard].next(client);
@@ -60,7 +66,7 @@ impl Two {
     }
 
     /// Exchanges items until no shard has more to send.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             self.exchange();
             if self.0.iter().all(|shard| shard.engine.is_outbound_empty() && shard.engine.is_settled()) {
@@ -104,7 +110,7 @@ impl Two {
     }
 
     /// Ends everything and checks that nothing is left on either shard.
-    fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         for shard in &mut self.0 {
             shard.hang_up_all();
         }
@@ -132,7 +138,7 @@ pub(crate) fn name_on(shard: u16, nth: usize) -> String {
 }
 
 /// The `nth` topic below `t` whose retained message a shard keeps.
-fn topic_on(shard: u16, nth: usize) -> String {
+pub(crate) fn topic_on(shard: u16, nth: usize) -> String {
     let topics = (0..).map(|number| format!("t/{number}"));
     let mut topics = topics.filter(|topic| topology(0).home_of_topic(topic) == shard);
     topics.nth(nth).expect("half of them are")

@@ -4,17 +4,20 @@
 //! [`Progress`] only ever covers a prefix. A segment is used once its name and its zeros are durable, so a commit never needs
 //! more than its own write and one sync.
 
+mod checkpoint;
 mod segments;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::checkpoint::Checkpoint;
 use crate::commit::{self, HEADER_BYTES, PAYLOAD_BYTES_MAX};
-use crate::io::{Block, Fault, Io, IoId};
+use crate::io::{Block, Fault, File, Io, IoId};
 use crate::recover::Recovered;
 use crate::segment::LogIdentity;
 use crate::settings::{SECTOR_BYTES, Settings};
 
+use checkpoint::Draft;
 use segments::{Deletion, Preparation};
 
 /// Everything that was appended up to some moment. The numbers of the caller never fall.
@@ -32,6 +35,8 @@ pub struct Progress {
     pub poisoned: Option<Fault>,
     /// The next segment could not be created. It is tried again.
     pub degraded: Option<Fault>,
+    /// The last checkpoint could not be written. The one before and its log stay, and it is tried again.
+    pub checkpoint_refused: Option<Fault>,
 }
 
 /// A commit on its way.
@@ -89,6 +94,14 @@ pub struct Writer {
     active: Option<Active>,
     preparation: Preparation,
     last_segment: u64,
+    /// The segments that are in use, each with the position at which it begins.
+    segments: VecDeque<(u64, u64)>,
+    /// The checkpoint that the log goes on from.
+    checkpoint: Option<Checkpoint>,
+    /// The one that is being written.
+    draft: Option<Draft>,
+    /// When another checkpoint may be begun, after one failed.
+    checkpoint_retry_us: u64,
     /// Recovered segments that are to be made durable before the log goes on.
     recovered: Vec<u64>,
     sync: Option<Sync>,
@@ -131,9 +144,13 @@ impl Writer {
             active: None,
             preparation: Preparation::None,
             last_segment: log.last_segment,
+            segments: log.segments.into(),
+            checkpoint: log.checkpoint,
+            draft: None,
+            checkpoint_retry_us: 0,
             recovered: log.unsynced_segments,
             sync: None,
-            deletion: Deletion::default(),
+            deletion: Deletion::of(log.unneeded),
             write_began_us: None,
             broker_ms: log.broker_ms,
             wall_ms: log.wall_ms,
@@ -181,6 +198,11 @@ impl Writer {
         self.note_progress();
     }
 
+    /// Lets nothing that was appended stay in memory: somebody waits for all of it.
+    pub fn hurry(&mut self) {
+        self.is_awaited |= !self.open.is_empty();
+    }
+
     /// How far the log has come.
     #[must_use]
     pub const fn progress(&self) -> Progress {
@@ -197,12 +219,6 @@ impl Writer {
     #[must_use]
     pub const fn synced_end(&self) -> u64 {
         self.synced_end
-    }
-
-    /// The segment that is written to, or the next one: those before it are not written any more.
-    #[must_use]
-    pub fn segment(&self) -> u64 {
-        self.active.map_or(self.last_segment + 1, |active| active.segment)
     }
 
     /// Bytes that wait for the disk.
@@ -224,18 +240,8 @@ impl Writer {
         let blocks = (self.blocks.len() + in_flight) * (2 * SECTOR_BYTES + self.settings.commit_bytes);
         let marks = self.marks.capacity() * size_of::<(u64, Batch)>();
         let flights = self.flights.capacity() * size_of::<Flight>();
-        (size_of::<Self>() + self.open.capacity() + blocks + marks + flights) as u64
-    }
-
-    /// Nobody needs the segments below this number any more: a durable checkpoint began after them. They are deleted.
-    ///
-    /// # Panics
-    /// If one of them is written to.
-    pub fn release(&mut self, segments: impl Iterator<Item = u64>) {
-        for segment in segments {
-            assert!(segment < self.segment());
-            self.deletion.due.push_back(segment);
-        }
+        let draft = self.draft.as_ref().map_or(0, Draft::memory_bytes);
+        (size_of::<Self>() + self.open.capacity() + blocks + marks + flights + draft) as u64
     }
 
     /// When [`Writer::poll`] has something to say although nothing is completed or appended; `None` if never.
@@ -256,7 +262,7 @@ impl Writer {
             return None;
         }
         if let Some((id, segment, offset, block)) = self.rests.pop_front() {
-            return Some(Io::Write { id, segment, offset, block });
+            return Some(Io::Write { id, file: File::Segment(segment), offset, block });
         }
         if let Some(io) = self.prepare(now_us) {
             return Some(io);
@@ -264,7 +270,7 @@ impl Writer {
         if let Some(io) = self.commit(now_us, would_sleep) {
             return Some(io);
         }
-        self.sync_next().or_else(|| self.delete_next())
+        self.sync_next().or_else(|| self.draft_next(now_us)).or_else(|| self.delete_next())
     }
 
     /// The result of a request: the bytes that were written, or 0 for all but a write. `block` is that of a write.
@@ -272,7 +278,11 @@ impl Writer {
     /// # Panics
     /// If there is no such request.
     pub fn complete(&mut self, id: IoId, result: Result<usize, Fault>, block: Option<Block>) {
-        if self.complete_preparation(id, result) || self.complete_deletion(id) {
+        if self.complete_preparation(id, result) || self.complete_deletion(id, result) {
+            return;
+        }
+        if self.draft.as_ref().is_some_and(|draft| draft.has_asked(id)) {
+            self.complete_draft(id, result, block);
             return;
         }
         if self.sync.is_some_and(|sync| sync.id == id) {
@@ -344,7 +354,7 @@ impl Writer {
         self.write_began_us = Some(now_us);
         let (sequence, end) = (head.sequence, self.position);
         self.flights.push_back(Flight { sequence, segment, offset, end, writing: Some(id) });
-        Some(Io::Write { id, segment, offset, block })
+        Some(Io::Write { id, file: File::Segment(segment), offset, block })
     }
 
     /// Bytes of records that fit into an empty segment.
@@ -364,7 +374,7 @@ impl Writer {
         let covers_below = self.flights.iter().take_while(written).last()?.sequence + 1;
         let id = self.request();
         self.sync = Some(Sync { id, segment, covers_below });
-        Some(Io::Sync { id, segment })
+        Some(Io::Sync { id, file: File::Segment(segment) })
     }
 
     fn synced(&mut self, sync: Sync) {
@@ -380,6 +390,7 @@ impl Writer {
         assert!(self.synced_below <= sync.covers_below);
         self.synced_below = sync.covers_below;
         self.note_written();
+        self.release();
     }
 
     fn note_written(&mut self) {

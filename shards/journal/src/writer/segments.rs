@@ -1,10 +1,11 @@
 //! The segments of a log: the next one is prepared before it is needed, and those that nobody needs are deleted.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::{Active, Sync, Writer};
 use crate::commit::HEADER_BYTES;
-use crate::io::{Fault, Io, IoId};
+use crate::io::{Fault, File, Io, IoId};
 use crate::segment::Header;
 use crate::settings::SECTOR_BYTES;
 
@@ -48,14 +49,32 @@ impl Preparation {
     }
 }
 
-/// The deletion of segments, and of their names.
+/// The deletion of files, and of their names.
 #[derive(Debug, Default)]
 pub(super) struct Deletion {
-    pub(super) due: VecDeque<u64>,
+    due: VecDeque<File>,
     under_way: Option<IoId>,
-    /// Names are gone, and the directory does not know it durably.
+    /// Names have changed, and the directory does not know it durably.
     is_unnamed: bool,
-    unnaming: Option<IoId>,
+    /// The recovered names that make the others unneeded may not be durable.
+    is_recovered: bool,
+    naming: Option<IoId>,
+}
+
+impl Deletion {
+    /// The deletion of files that a start found and does not need.
+    pub(super) fn of(unneeded: Vec<File>) -> Self {
+        Self { is_recovered: !unneeded.is_empty(), due: unneeded.into(), ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, file: File) {
+        self.due.push_back(file);
+    }
+
+    /// Whether nothing is to be deleted.
+    pub(super) fn is_done(&self) -> bool {
+        self.due.is_empty() && self.under_way.is_none() && self.naming.is_none()
+    }
 }
 
 impl Writer {
@@ -75,6 +94,7 @@ impl Writer {
         let first_bytes = SECTOR_BYTES as u64 + size_bytes;
         assert!(first_bytes <= self.settings.segment_bytes);
         self.active = Some(Active { segment, offset: first_bytes });
+        self.segments.push_back((segment, self.position));
         let header = Header {
             identity: self.identity,
             number: segment,
@@ -95,7 +115,7 @@ impl Writer {
             }
             let id = self.request();
             self.sync = Some(Sync { id, segment, covers_below: self.synced_below });
-            return Some(Io::Sync { id, segment });
+            return Some(Io::Sync { id, file: File::Segment(segment) });
         }
         match self.preparation {
             Preparation::None => {
@@ -131,7 +151,7 @@ impl Writer {
         self.last_segment += 1;
         let segment = self.last_segment;
         self.preparation = Preparation::Creating { id, segment };
-        Io::Create { id, segment, bytes: self.settings.segment_bytes }
+        Io::Create { id, file: File::Segment(segment), bytes: self.settings.segment_bytes }
     }
 
     /// Returns whether the request was one of the preparation.
@@ -158,38 +178,59 @@ impl Writer {
                 self.progress.degraded = Some(fault);
                 self.preparation = Preparation::Refused { retry_us: None };
                 // Zeros that found no room take some all the same.
-                self.deletion.due.push_back(self.last_segment);
+                self.deletion.add(File::Segment(self.last_segment));
             }
         }
         true
     }
 
+    /// Has the segments deleted that nobody needs any more: a durable checkpoint began behind them, and a segment after them has durable
+    /// commits.
+    pub(super) fn release(&mut self) {
+        let Some(checkpoint) = self.checkpoint else { return };
+        while let Some(&(_, next)) = self.segments.get(1)
+            && next <= checkpoint.position
+            && next < self.synced_end
+        {
+            let (segment, _) = self.segments.pop_front().expect("there are two");
+            self.deletion.add(File::Segment(segment));
+        }
+    }
+
     pub(super) fn delete_next(&mut self) -> Option<Io> {
-        if self.deletion.under_way.is_some() || self.deletion.unnaming.is_some() {
+        if self.deletion.under_way.is_some() || self.deletion.naming.is_some() || !self.recovered.is_empty() {
             return None;
         }
-        if let Some(segment) = self.deletion.due.pop_front() {
+        if self.deletion.is_recovered {
+            let id = self.request();
+            self.deletion.naming = Some(id);
+            return Some(Io::SyncDirectory { id });
+        }
+        if let Some(file) = self.deletion.due.pop_front() {
             let id = self.request();
             self.deletion.under_way = Some(id);
-            return Some(Io::Delete { id, segment });
+            return Some(Io::Delete { id, file });
         }
         if !self.deletion.is_unnamed {
             return None;
         }
         let id = self.request();
         self.deletion.is_unnamed = false;
-        self.deletion.unnaming = Some(id);
+        self.deletion.naming = Some(id);
         Some(Io::SyncDirectory { id })
     }
 
-    /// Returns whether the request was one of the deletion. A segment that could not be deleted only takes room, and the next
-    /// start finds it.
-    pub(super) fn complete_deletion(&mut self, id: IoId) -> bool {
+    /// Returns whether the request was one of the deletion. A file that could not be deleted only takes room, and the next
+    /// start finds it. If the names cannot be made durable, nothing is deleted.
+    pub(super) fn complete_deletion(&mut self, id: IoId, result: Result<usize, Fault>) -> bool {
         if self.deletion.under_way == Some(id) {
             self.deletion.under_way = None;
             self.deletion.is_unnamed = true;
-        } else if self.deletion.unnaming == Some(id) {
-            self.deletion.unnaming = None;
+        } else if self.deletion.naming == Some(id) {
+            self.deletion.naming = None;
+            if core::mem::take(&mut self.deletion.is_recovered) && result.is_err() {
+                self.deletion.due.clear();
+            }
         } else {
             return false;
         }

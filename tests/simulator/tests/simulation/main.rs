@@ -9,3 +9,4 @@ mod seeds;
 mod stage;
 mod subscriptions;
 mod take_over;
+mod verdicts;

@@ -20,6 +20,7 @@ const ORDER: &[&[&str]] = &[
         "drop_watch",
         "rules_in_force",
         "memory",
+        "record",
     ],
     &["topic"],
     &["message"],

@@ -1,5 +1,5 @@
-//! The budget of TLS handshakes: each step of one waits for a permit, so that a storm of new connections leaves time for the
-//! established ones.
+//! The turnstile of clients that come and go: a step of a TLS handshake, a first packet and the end of a connection wait for a permit, so
+//! that a storm of them leaves time for the clients that are there.
 //!
 //! Invariants: permits are given in the order in which they were asked for; and each turn gives one at least, after the traffic of
 //! that turn was sent.
@@ -12,25 +12,25 @@ use std::time::Duration;
 
 use crate::process::clock;
 
-/// Time of a turn for handshakes. A step is not interrupted, so the last one goes beyond it.
+/// Time of a turn for who comes and goes. A step is not interrupted, so the last one goes beyond it.
 const TURN: Duration = Duration::from_micros(500);
 /// Connections of a shard that may wait for a permit. While there are as many, none is accepted: they wait in the system's queue.
 /// Connections that wait for their peer do not count, or silent peers would keep others from connecting.
 const WAITING_MAX: usize = 1_024;
 
-/// **Lives on:** the shard. **Sees:** the tasks of connections in their handshake.
+/// **Lives on:** the shard. **Sees:** the tasks of connections that begin or end.
 #[derive(Default)]
-pub(super) struct Handshakes {
+pub(super) struct Turnstile {
     waiting: RefCell<VecDeque<Waker>>,
     /// Permits that were asked for and given, in all.
     asked_count: Cell<u64>,
     given_count: Cell<u64>,
-    /// Time of this turn that handshakes took.
+    /// Time of this turn that was taken so far.
     spent: Cell<Duration>,
 }
 
-impl Handshakes {
-    /// Completes when it is the caller's turn for one step of a handshake, which [`Handshakes::measure`] then runs.
+impl Turnstile {
+    /// Completes when it is the caller's turn for one step, which [`Turnstile::measure`] then runs.
     pub(super) async fn permit(&self) {
         let number = self.asked_count.get();
         self.asked_count.set(number + 1);
@@ -39,18 +39,22 @@ impl Handshakes {
             if self.given_count.get() > number {
                 return Poll::Ready(());
             }
-            let mut waiting = self.waiting.borrow_mut();
-            if !is_queued && waiting.is_empty() && self.spent.get() < TURN {
+            if !is_queued && self.is_open() {
                 self.given_count.set(number + 1);
                 return Poll::Ready(());
             }
             if !is_queued {
                 is_queued = true;
-                waiting.push_back(context.waker().clone());
+                self.waiting.borrow_mut().push_back(context.waker().clone());
             }
             Poll::Pending
         })
         .await;
+    }
+
+    /// Whether a step would get its permit at once.
+    pub(super) fn is_open(&self) -> bool {
+        self.waiting.borrow().is_empty() && self.spent.get() < TURN
     }
 
     /// Runs a step that has a permit, and gives the next one if this turn has time left.

@@ -1,0 +1,159 @@
+//! Records of sessions, subscriptions and wills, written where several rooms know a part of them; and the log's answer.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use wire::TopicFilter;
+
+use super::{Engine, Rooms};
+use crate::action::Batch;
+use crate::base::ids::SessionId;
+use crate::base::time::Instant;
+use crate::record::{Body, Numbers, Records};
+use crate::session::Session;
+use crate::session::replays::ReplayTerms;
+use crate::topic::groups::GroupTag;
+use crate::turn::Turn;
+
+impl Engine {
+    /// The records of everything since the last call, for the log of this shard. To be asked for once in a turn, after its steps.
+    /// `None` if there are none and nobody waits, and always without [`crate::Limits::journal_start`].
+    ///
+    /// The host appends them in this order, and answers [`crate::Event::Durable`] with their batch once they are durable.
+    ///
+    /// # Panics
+    /// If the engine's own tables contradict each other.
+    pub fn records(&mut self) -> Option<Records<'_>> {
+        let recorder = self.recorder.as_deref_mut()?;
+        let connections = &mut self.rooms.delivery.connections;
+        let is_awaited = connections.is_batch_awaited();
+        if recorder.is_empty() && !is_awaited {
+            return None;
+        }
+        let batch = connections.end_batch();
+        self.rooms.record_bytes = recorder.memory_bytes();
+        let bytes = recorder.take();
+        assert!(is_awaited || !bytes.is_empty());
+        Some(Records { bytes, batch, is_awaited })
+    }
+}
+
+impl Rooms {
+    /// Records were written and synced up to these batches.
+    pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
+        assert!(synced <= written);
+        let acknowledged = if turn.limits.acknowledge_written { written } else { synced };
+        self.delivery.connections.on_durable(turn, acknowledged);
+        // A connection that opens now is sent its pending messages first.
+        self.settle(turn);
+        self.delivery.set_synced(synced);
+        self.run_durable(turn);
+    }
+
+    /// Sends what waited for the log and need not any more.
+    pub(super) fn run_durable(&mut self, turn: &mut Turn<'_>) {
+        while let Some(session) = self.delivery.serve_durable(turn) {
+            self.retained.schedule(&mut self.delivery.sessions, session);
+        }
+    }
+
+    /// Records a session as it is now, if it outlives its connection or did before. Returns whether it does.
+    pub(super) fn record_session(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
+        let Some(recorder) = turn.recorder() else { return false };
+        let sessions = &mut self.delivery.sessions;
+        let session = sessions.of_connection(id);
+        let is_new = session.number().is_none();
+        if is_new {
+            if !session.is_persistent() {
+                return false;
+            }
+            let number = recorder.next_number();
+            session.set_number(turn.held_mut(), number);
+        }
+        let sessions = &self.delivery.sessions;
+        let Some((session, recorder)) = sessions.get(id).zip(turn.recorder()) else { return false };
+        let Some(number) = session.number() else { return false };
+        recorder.write(&Body::Session {
+            number: number.get(),
+            client_id: session.client_id(),
+            user: sessions.users().name_of(sessions.user_of(id)).name(),
+            expiry_interval_s: session.expiry_interval_s(),
+            will: session.will_number(),
+        });
+        true
+    }
+
+    /// Records a session that has a new connection, and its will. Returns whether any of it is recorded; `None` without a log.
+    pub(super) fn record_connected(&mut self, turn: &mut Turn<'_>, id: SessionId) -> Option<bool> {
+        turn.recorder()?;
+        // The record of the session names the will.
+        let has_will = self.record_will(turn, id);
+        Some(self.record_session(turn, id) || has_will)
+    }
+
+    /// Records the will of a session, which may end with its connection. Returns whether there is one.
+    pub(super) fn record_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
+        let sessions = &mut self.delivery.sessions;
+        let user: String = sessions.users().name_of(sessions.user_of(id)).name().into();
+        sessions.of_connection(id).record_will(turn, &user)
+    }
+
+    /// Records that a session goes on without a connection since a moment.
+    pub(super) fn record_detached(&mut self, turn: &mut Turn<'_>, id: SessionId, since: Instant) {
+        let at_ms = since.as_ms();
+        let session = self.delivery.sessions.get(id);
+        if let (Some(recorder), Some(number)) = (turn.recorder(), session.and_then(Session::number)) {
+            recorder.write(&Body::Detached { session: number.get(), at_ms });
+        }
+    }
+
+    /// Records that a session ends, before it does.
+    pub(super) fn record_ended(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Some(recorder) = turn.recorder() else { return };
+        let Some(session) = self.delivery.sessions.get(id) else { return };
+        let Some(number) = session.number() else { return };
+        let mut owed = Vec::new();
+        session.append_owed(&mut owed);
+        recorder.write(&Body::Ended { session: number.get(), owed: Numbers::of(&owed) });
+    }
+
+    /// Records a subscription, or new options of it.
+    pub(super) fn record_subscribed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        filter: &TopicFilter<'_>,
+        terms: ReplayTerms,
+        looks_up: bool,
+    ) {
+        let Some(recorder) = turn.recorder() else { return };
+        let session = self.delivery.sessions.get(id).and_then(Session::recorded_number);
+        let Some(session) = session else { return };
+        recorder.write(&Body::Subscribed {
+            session: session.get(),
+            filter: filter.as_str(),
+            options: terms.options,
+            identifier: terms.identifier,
+            look_up_since: looks_up.then(|| self.delivery.publish_sequence()),
+        });
+    }
+
+    /// Records the end of a subscription, and the messages that its group gets back.
+    pub(super) fn record_unsubscribed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        filter: &TopicFilter<'_>,
+    ) {
+        let Some(session) = self.delivery.sessions.get(id) else { return };
+        let (Some(recorder), Some(number)) = (turn.recorder(), session.recorded_number()) else { return };
+        let mut owed = Vec::new();
+        if filter.share_name().is_some()
+            && let Some(group) = self.topics.group_named(filter)
+        {
+            session.append_queued_of(GroupTag::of(group), &mut owed);
+        }
+        let (session, filter, owed) = (number.get(), filter.as_str(), Numbers::of(&owed));
+        recorder.write(&Body::Unsubscribed { session, filter, owed });
+    }
+}

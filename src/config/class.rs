@@ -1,0 +1,77 @@
+//! When a change of a key takes effect, and when a change of the file that it names does.
+//!
+//! Invariant: every key has a class; one that is not named here needs a restart.
+
+use std::fmt;
+
+/// When a change takes effect. A change that is live does so on SIGHUP, and within a minute without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// While the broker runs.
+    Live,
+    /// After a restart; a change in the file that the key names, while the broker runs.
+    LiveContent,
+    /// After a restart; a change in the files that the key names, for the connections that begin afterwards.
+    NewConnections,
+    /// After a restart.
+    Restart,
+}
+
+/// Keys by their path, or tables with all of their keys.
+const CLASSES: &[(&str, Class)] = &[
+    ("role", Class::Live),
+    ("user", Class::Live),
+    ("rules.acl_file", Class::Live),
+    ("rules.default", Class::Live),
+    ("rules.roles", Class::Live),
+    ("rules.roles_anonymous", Class::Live),
+    ("auth.password.file", Class::LiveContent),
+    ("auth.scram.file", Class::LiveContent),
+    ("auth.jwt.keys", Class::LiveContent),
+    ("listener.tls.certificates", Class::NewConnections),
+    ("listener.tls.client_ca", Class::NewConnections),
+    ("listener.tls.crl", Class::NewConnections),
+];
+
+impl Class {
+    /// The class of the key at `path`, whose tables stand before it: `listener.tls.crl`, or `role.NAME.deny`.
+    pub(crate) fn of(path: &str) -> Self {
+        let named = CLASSES.iter().find(|(named, _)| {
+            path.strip_prefix(named).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        named.map_or(Self::Restart, |(_, class)| *class)
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Live => "live",
+            Self::LiveContent => "restart; content of the file: live",
+            Self::NewConnections => "restart; content of the file: new connections",
+            Self::Restart => "restart",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_the_class_of_its_path_or_of_its_table() {
+        for (path, class) in [
+            ("port", Class::Restart),
+            ("rules.default", Class::Live),
+            ("rules.denied_publish", Class::Restart),
+            ("rules.roles_anonymous", Class::Live),
+            ("role.a.b.publish", Class::Live),
+            ("roles", Class::Restart),
+            ("user.alice.roles", Class::Live),
+            ("listener.tls.crl", Class::NewConnections),
+            ("listener.tls.client_certificate", Class::Restart),
+        ] {
+            assert_eq!(Class::of(path), class, "{path}");
+        }
+    }
+}

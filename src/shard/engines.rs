@@ -1,0 +1,138 @@
+//! The engines of all shards as they begin: empty, or with the state that the logs lead to.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use engine::{Actions, Engine, Entropy, Event, Instant, Limits, SharedRules, Topology};
+use journal::Recovered;
+use tracing::info;
+
+use super::placement_key;
+use crate::config::{Config, Durability};
+use crate::error::StartupError;
+use crate::persist::journal::{Opened, Read, read_log};
+use crate::process::clock::{self, Clock};
+use crate::process::systemd;
+
+/// Interval at which the reading of long logs is told.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Time that the service manager waits for the next time that it is told.
+const LONGER: Duration = Duration::from_mins(1);
+
+/// The engine of a shard before its thread runs.
+pub(super) struct Begun {
+    pub(super) engine: Engine,
+    /// The end of its log, if there are logs.
+    pub(super) log: Option<EndOfLog>,
+}
+
+/// The end of a log, and the counts of what was read.
+pub(super) type EndOfLog = (Recovered, Read);
+
+impl Begun {
+    /// Whether no log had anything for it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.log.as_ref().is_none_or(|(_, read)| read.records == 0)
+    }
+}
+
+/// Makes the engines of all shards and the clock that they go by. With logs, each reads its own, all at the same time.
+///
+/// # Errors
+/// If the system has no random numbers, or a log is damaged.
+pub(super) fn begin(
+    config: &Config,
+    (shard_count, key): (u16, Entropy),
+    rules: Option<&SharedRules>,
+    logs: Option<&Opened>,
+) -> Result<(Clock, Vec<Begun>), StartupError> {
+    let clock = Clock::start();
+    let mut begun = Vec::new();
+    for own in 0..shard_count {
+        // The time of a log goes on from its end, which is not known yet.
+        let now = if logs.is_some() { Instant::default() } else { clock.now() };
+        let limits = limits(config, shard_count, logs);
+        let topology = Topology { own, shard_count, key };
+        let mut engine = Engine::new(limits, placement_key::draw()?, now).in_mesh(topology);
+        engine.reserve_connections(config.initial_pool_size / u32::from(shard_count));
+        if rules.is_some() {
+            // They are in force before sessions are restored.
+            let _nothing = engine.step(now, Event::Rules(rules), &mut Actions::new());
+        }
+        begun.push(Begun { engine, log: None });
+    }
+    let Some(logs) = logs else { return Ok((clock, begun)) };
+    recover(logs, &mut begun)?;
+    let clock =
+        Clock::start_at(begun.iter().filter_map(|shard| shard.log.as_ref()).map(time_of).max().unwrap_or(0));
+    for shard in &mut begun {
+        // There is no connection that an action could be about.
+        shard.engine.recovered(clock.now(), &mut Actions::new());
+    }
+    log_recovered(&begun);
+    Ok((clock, begun))
+}
+
+/// The limits of the engines.
+pub(super) fn limits(config: &Config, shard_count: u16, logs: Option<&Opened>) -> Limits {
+    Limits {
+        // The last refusals are remembered, whatever lines are logged.
+        connection_notices: true,
+        journal_start: logs.map(Opened::start),
+        acknowledge_written: config.durability == Durability::Process,
+        ..config.engine_limits(shard_count)
+    }
+}
+
+/// Reads the logs, each by a thread of its own. A long one is told each second, to the service manager too.
+fn recover(logs: &Opened, begun: &mut [Begun]) -> Result<(), StartupError> {
+    let total: u64 = (0..).zip(begun.iter()).map(|(shard, _)| logs.bytes_of(shard)).sum();
+    let read = &AtomicU64::new(0);
+    thread::scope(|scope| {
+        let (working, ended) = bounded::<()>(0);
+        let readers: Vec<_> = (0..)
+            .zip(begun.iter_mut())
+            .map(|(shard, begun)| {
+                let working = working.clone();
+                scope.spawn(move || {
+                    let engine = &mut begun.engine;
+                    let mut take =
+                        |kind: u8, body: &[u8]| engine.recover(kind, body).map_err(|fault| fault.to_string());
+                    let mut progress = |bytes: u64| {
+                        read.fetch_add(bytes, Relaxed);
+                    };
+                    begun.log = Some(read_log(logs, shard, &mut take, &mut progress)?);
+                    drop(working);
+                    Ok(())
+                })
+            })
+            .collect();
+        drop(working);
+        while ended.recv_timeout(SECOND) == Err(RecvTimeoutError::Timeout) {
+            let percent = read.load(Relaxed) * 100 / total.max(1);
+            info!(percent, bytes = total, "reading the journal");
+            systemd::still_starting(LONGER, &format!("reading the journal: {percent} %"));
+        }
+        readers.into_iter().try_for_each(|reader| reader.join().expect("a panic ends the process"))
+    })
+}
+
+/// The time of the engines now: it goes on from the last commit, by what the wall clock says has passed since. A wall clock that was
+/// set back lets no time pass.
+fn time_of((end, _): &EndOfLog) -> u64 {
+    let passed_ms = if end.wall_ms == 0 { 0 } else { clock::unix_ms().saturating_sub(end.wall_ms) };
+    end.broker_ms.saturating_add(passed_ms)
+}
+
+fn log_recovered(begun: &[Begun]) {
+    let sum = |of: &dyn Fn(&Begun) -> u64| begun.iter().map(of).sum::<u64>();
+    let records = sum(&|shard| shard.log.as_ref().map_or(0, |(_, read)| read.records));
+    let sessions = sum(&|shard| shard.engine.session_count().into());
+    let subscriptions = sum(&|shard| shard.engine.subscription_count() as u64);
+    let retained = sum(&|shard| shard.engine.retained_count() as u64);
+    let queued = sum(&|shard| shard.engine.pending_count());
+    info!(records, sessions, subscriptions, retained, queued, "recovered from the journal");
+}

@@ -1,0 +1,196 @@
+//! Disks that fail, by faults that strace injects into the system calls of the broker.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::file_of;
+use crate::harness::broker::{Broker, Directory, command_in, wrapped_command_in};
+use crate::harness::packet::{Connect, Publish, Version};
+use crate::harness::peer::Peer;
+use crate::harness::process::run;
+use crate::harness::received::Received;
+use crate::harness::time::{Deadline, PATIENCE, now};
+
+/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work.
+fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durability: &str) -> Option<Broker> {
+    let works = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !works {
+        crate::harness::machine::print_notice(
+            "strace does not work here: no fault was injected (apt-get install strace)",
+        );
+        return None;
+    }
+    let call = inject.split(':').next().expect("a call comes first");
+    let (trace, inject) = (format!("trace={call}"), format!("inject={inject}"));
+    let mut wrapper: Vec<&str> =
+        vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    wrapper.extend(files.iter().flat_map(|file| ["-P", file]));
+    let wrapper: Vec<String> = wrapper.into_iter().map(str::to_owned).collect();
+    let mut command = wrapped_command_in(&directory, &wrapper);
+    command.args([
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--data-dir",
+        "data",
+        "--shards",
+        "1",
+        "--io",
+        "epoll",
+    ]);
+    command.args(["--durability", durability]);
+    Some(Broker::spawn(directory, command, 1))
+}
+
+/// A directory whose log exists, so that the start has little to do.
+fn used() -> Directory {
+    let flags = ["--durability", "power", "--shards", "1"];
+    let broker = Broker::start_with(&crate::setup(crate::harness::broker::Io::Epoll, &flags));
+    let mut subscriber = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "subscriber"));
+    subscriber.subscribe("t", 1);
+    subscriber.disconnect();
+    let (_, directory) = broker.stop();
+    directory
+}
+
+/// A publish that has to survive is not acknowledged, and everything else is served.
+fn check_withheld(broker: &mut Broker, expected: &str) {
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let mut id = 0;
+    // The acknowledgements that came, after another message and some time for the disk.
+    let mut acknowledgements_after_another = || {
+        id += 1;
+        publisher.send(&Publish::new("t", 1, b"x").with_packet_id(id).encode(Version::V5));
+        std::thread::sleep(Duration::from_millis(20));
+        publisher.ping();
+        let acknowledgements = publisher.waiting().iter();
+        acknowledgements.filter(|packet| matches!(packet, Received::PubAck { .. })).count()
+    };
+    let deadline = Deadline::after(PATIENCE);
+    while !broker.process().output().contains(expected) {
+        assert!(deadline.remaining().is_some(), "nothing has failed:\n{}", broker.process().output());
+        acknowledgements_after_another();
+    }
+    let before = acknowledgements_after_another();
+    assert!(before > 0, "the disk worked at first");
+    for _ in 0..5 {
+        assert_eq!(before, acknowledgements_after_another(), "acknowledged after the log had failed");
+    }
+    // Volatile traffic goes on.
+    let mut other = Peer::connect(broker.address(), &Connect::new(Version::V5, "other"));
+    other.subscribe("volatile", 1);
+    other.publish(&Publish::new("volatile", 1, b"1"));
+    assert_eq!(other.next_message().text(), "1");
+}
+
+#[test]
+fn a_sync_that_fails_ends_every_acknowledgement_and_is_not_repeated() {
+    for durability in ["power", "process"] {
+        let Some(mut broker) = with_fault(used(), ("fdatasync:error=EIO:when=6+", &[]), durability) else {
+            return;
+        };
+        check_withheld(&mut broker, "the journal has failed");
+        let mut health = command_in(broker.directory());
+        health.args(["health", "--data-dir", "data"]);
+        let health = run(health);
+        assert_eq!(health.status.code(), Some(1));
+        assert!(health.output.contains("the journal is stopped"), "{}", health.output);
+        let output = broker.process().output();
+        assert_eq!(output.matches("the journal has failed").count(), 1, "{output}");
+        for part in ["ERROR", "operation=\"synchronise\"", ".log", "restart the broker"] {
+            assert!(output.contains(part), "{part} is missing in {output}");
+        }
+        // What was acknowledged before is there, by a disk that works.
+        let directory = broker.kill();
+        let flags = ["--durability", "power", "--shards", "1"];
+        let broker = Broker::start_in(directory, &crate::setup(crate::harness::broker::Io::Epoll, &flags));
+        let subscriber = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "subscriber"));
+        assert!(subscriber.session_present);
+        broker.stop();
+    }
+}
+
+#[test]
+fn a_write_that_fails_ends_every_acknowledgement() {
+    for error in ["EIO", "ENOSPC"] {
+        let inject = format!("pwrite64:error={error}:when=5+");
+        let Some(mut broker) = with_fault(used(), (&inject, &[]), "power") else { return };
+        check_withheld(&mut broker, "the journal has failed");
+        assert!(broker.process().output().contains("operation=\"write\""));
+        broker.kill();
+    }
+}
+
+/// A disk without room for the next segment: what is prepared is used, and the log says so until there is room.
+#[test]
+fn a_full_disk_is_told_and_tried_again_and_acknowledges_while_it_can() {
+    let directory = used();
+    let log =
+        |number| directory.path().join(format!("data/journal/1/0/{number:016}.log")).display().to_string();
+    let next: Vec<String> = (3..20).map(log).collect();
+    let fault = ("write:error=ENOSPC:when=1..2", &next[..]);
+    let Some(mut broker) = with_fault(directory, fault, "process") else { return };
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let payload = vec![0; 200_000];
+    let deadline = Deadline::after(PATIENCE);
+    let is_told = |broker: &mut Broker, text: &str| broker.process().output().contains(text);
+    while !is_told(&mut broker, "the journal is degraded") {
+        assert!(deadline.remaining().is_some(), "{}", broker.process().output());
+        publisher.publish(&Publish::new("t", 1, &payload));
+    }
+    assert!(is_told(&mut broker, "is_full=true"));
+    let mut health = command_in(broker.directory());
+    health.args(["health", "--data-dir", "data"]);
+    let health = run(health);
+    assert!(health.output.contains("the journal is degraded"), "{}", health.output);
+    publisher.publish(&Publish::new("t", 1, b"there is room in the segment"));
+    broker.process().wait_for(0, "room", |line| line.contains("the journal has room again"));
+    // More than the rest of the segment.
+    for _ in 0..60 {
+        publisher.publish(&Publish::new("t", 1, &payload));
+    }
+    assert!(!is_told(&mut broker, "has failed"));
+    broker.kill();
+}
+
+/// A disk takes its time for a sync: "power" waits for it, "process" does not.
+#[test]
+fn an_acknowledgement_waits_for_the_disk_at_power_and_not_at_process() {
+    let delay = Duration::from_millis(300);
+    for (durability, waits) in [("power", true), ("process", false)] {
+        let fault = ("fdatasync:delay_enter=300000", &[][..]);
+        let Some(broker) = with_fault(used(), fault, durability) else { return };
+        let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+        // The first one waits for the segment that the start makes.
+        publisher.publish(&Publish::new("t", 1, b"x"));
+        std::thread::sleep(2 * delay);
+        let began = now();
+        publisher.publish(&Publish::new("t", 1, b"x"));
+        let waited = began.elapsed();
+        assert_eq!(waited >= delay, waits, "{durability}: {waited:?}");
+        // Volatile traffic waits at neither.
+        let began = now();
+        publisher.publish(&Publish::new("nobody", 1, b"x"));
+        assert!(began.elapsed() < delay, "{durability}: {:?}", began.elapsed());
+        broker.kill();
+    }
+}
+
+/// A start that takes long says how far it is, each second.
+#[test]
+fn the_reading_of_a_long_log_is_told() {
+    let directory = used();
+    // As the broker names it.
+    let segment = file_of(&directory, "log");
+    let segment = segment.strip_prefix(directory.path()).expect("it is below").display().to_string();
+    let fault = ("openat:delay_enter=1300000", &[segment][..]);
+    let Some(mut broker) = with_fault(directory, fault, "process") else { return };
+    let output = broker.process().output();
+    assert!(output.contains("reading the journal percent=0 bytes="), "{output}");
+    assert!(output.contains("recovered from the journal"), "{output}");
+    broker.kill();
+}
