@@ -119,7 +119,10 @@ impl World {
 
     fn accept(&mut self, shard: usize, line: usize, admission: Admission) {
         let now = self.now();
-        let id = self.shards[shard].engine.accept(now, admission, Arrival::new(line as u64), 0);
+        // Some connections come to listeners with rates. That takes no choice, so that the inputs of the corpus mean what they meant.
+        let listener = [0, 0, 0, 1, 0, 0, 0, 2][line % 8];
+        let arrival = Arrival::new(line as u64);
+        let id = self.shards[shard].engine.accept(now, admission, arrival, listener);
         self.lines[line].served = Some((shard, id));
         self.lines[line].paused = false;
         let before = self.shards[shard].by_name.insert((id.slot(), id.generation()), line);

@@ -1,7 +1,9 @@
 //! Inputs as a run of one engine or a mesh: connections, packets, damage, partial sends, delays, and the passing of time.
 //! An input is decoded here; `host` carries it out and checks the result.
 
-use engine::{Admission, ClosedBy, Counters, Event, Limits, ListenerLimits, OnRate, QueueFull, Rates, Refused};
+use engine::{
+    Admission, ClosedBy, Counters, Event, Limits, ListenerLimits, OnRate, QueueFull, Rates, Refused,
+};
 use wire::{Packet, PacketType, ProtocolVersion};
 
 use crate::choices::Choices;
@@ -36,7 +38,7 @@ pub fn check_mesh(input: &[u8]) -> Vec<Counters> {
     run(World::new(&limits, shard_count, lane_items_max), &mut choices)
 }
 
-/// Few messages a second, which clients have to wait for or are closed for.
+/// The rates of the listeners: few messages a second, which clients have to wait for or are closed for.
 const RATES: [Option<Rates>; 3] = [
     None,
     Some(Rates { messages: 3, bytes: 0, burst_s: 1, on_rate: OnRate::Pause }),
@@ -67,7 +69,7 @@ fn limits(c: &mut Choices<'_>) -> Limits {
         tell_shard: c.one_in(2),
         // Few generation bits, so that identifiers repeat soon and stale ones must be recognised nevertheless.
         generation_bits: c.pick(&[2, 32]),
-        listeners: vec![ListenerLimits { rates: c.pick(&RATES), ..ListenerLimits::default() }],
+        listeners: RATES.map(|rates| ListenerLimits { rates, ..ListenerLimits::default() }).into(),
         ..Limits::default()
     }
 }

@@ -477,7 +477,7 @@ impl Shard {
         assert_eq!((closed, closed + refused, counters.ended), (let_in, noted, noted));
     }
 
-    fn step(&mut self, event: Event<'_>) -> usize {
+    pub(crate) fn step(&mut self, event: Event<'_>) -> usize {
         self.step_and_see(event).bytes
     }
 

@@ -98,8 +98,11 @@ fn a_refused_client_is_told_why_and_changes_nothing() {
                 assert_eq!(connack(shard, client), Some(told), "{reason:?}");
                 assert!(shard.is_closed(client) && !shard.is_closed(owner));
             }
-            assert_eq!(shard.engine.counters().authentications_failed, 2);
-            assert_eq!(shard.engine.counters().refused[CauseGroup::Authentication.index()], 2);
+            // A ban is told before anything is judged, so it is no failure to authenticate.
+            let is_ban = reason == ReasonCode::Banned;
+            assert_eq!(shard.engine.counters().authentications_failed, if is_ban { 0 } else { 2 });
+            let group = if is_ban { CauseGroup::Banned } else { CauseGroup::Authentication };
+            assert_eq!(shard.engine.counters().refused[group.index()], 2);
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use engine::{Batch, CheckpointCursor, Engine, Instant, Limits, SessionRecord};
+use engine::{Batch, CheckpointCursor, Engine, Event, Instant, Limits, SessionRecord};
 use wire::AckKind;
 
 use crate::client::{Client, Got, Hello, plain};
@@ -89,6 +89,11 @@ impl Log {
     /// The disk has everything up to this batch.
     pub(crate) fn set_synced(&mut self, batch: Batch) {
         self.synced = self.synced.max(batch);
+    }
+
+    /// The last batch, if it is not durable: no acknowledgement waits for it.
+    fn unsynced(&self) -> Option<Batch> {
+        self.ends.last().map(|&(_, batch)| batch).filter(|batch| *batch > self.synced)
     }
 
     /// How many batches the disk has for certain.
@@ -182,6 +187,10 @@ impl Shard {
         self.durable();
         self.hang_up_all();
         self.settle();
+        if let Some(batch) = self.log.unsynced() {
+            self.step(Event::durable(batch));
+            self.settle();
+        }
         let at_ms = self.now().as_ms();
         let count = self.log.batch_count();
         assert_eq!(self.log.synced_count(), count);
