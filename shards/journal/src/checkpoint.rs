@@ -19,7 +19,7 @@ const HEADER_MAGIC: [u8; 8] = *b"MQTTCHK\0";
 const END_MAGIC: [u8; 8] = *b"MQTTCHKE";
 
 /// Bytes of a header without its padding.
-const HEADER_BYTES: usize = 4 + 8 + 2 + 2 + 2 + 8 + 16 + 8;
+const HEADER_BYTES: usize = 4 + 8 + 2 + 2 + 2 + 8 + 16 + 8 + 8 + 8;
 
 /// Bytes of an end without its padding.
 const END_BYTES: usize = 4 + 8 + 8 + 8 + 8;
@@ -28,7 +28,7 @@ const END_BYTES: usize = 4 + 8 + 8 + 8 + 8;
 const SLICE_HEADER_BYTES: usize = 4 + 8 + 8 + 8;
 
 /// The facts about a whole checkpoint.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checkpoint {
     /// The position of the log at which it began. The log from there on goes on where it ends.
     pub position: u64,
@@ -38,10 +38,14 @@ pub struct Checkpoint {
     pub slices: u64,
     /// Bytes of the file.
     pub bytes: u64,
+    /// The broker's time and the wall clock's when it began, in milliseconds. The log behind it may have no commit that is whole.
+    pub broker_ms: u64,
+    /// See `broker_ms`.
+    pub wall_ms: u64,
 }
 
-/// Appends the header of the checkpoint that begins at this position.
-pub(crate) fn encode_header(out: &mut Vec<u8>, identity: &LogIdentity, position: u64) {
+/// Appends the header of a checkpoint that begins.
+pub(crate) fn encode_header(out: &mut Vec<u8>, identity: &LogIdentity, checkpoint: &Checkpoint) {
     let begin = out.len();
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&HEADER_MAGIC);
@@ -50,7 +54,9 @@ pub(crate) fn encode_header(out: &mut Vec<u8>, identity: &LogIdentity, position:
     }
     out.extend_from_slice(&identity.generation.to_le_bytes());
     out.extend_from_slice(&identity.log);
-    out.extend_from_slice(&position.to_le_bytes());
+    for field in [checkpoint.position, checkpoint.broker_ms, checkpoint.wall_ms] {
+        out.extend_from_slice(&field.to_le_bytes());
+    }
     assert!(out.len() - begin == HEADER_BYTES);
     seal(&mut out[begin..]);
     pad(out, begin, SECTOR_BYTES);
@@ -124,11 +130,18 @@ impl CheckpointReader {
         if (LogIdentity { log, shard, shard_count, generation }) != *identity || fields.u64() != position {
             return Err(damage(DamageKind::Foreign));
         }
+        let (broker_ms, wall_ms) = (fields.u64(), fields.u64());
         let end = last.get(..END_BYTES).filter(|end| is_sealed(end) && bytes >= 2 * SECTOR_BYTES as u64);
         let mut fields = Fields(&end.ok_or(damage(DamageKind::End))?[4..]);
         let is_end = fields.bytes::<8>() == END_MAGIC;
-        let checkpoint =
-            Checkpoint { position, slices: fields.u64(), as_of: fields.u64(), bytes: fields.u64() };
+        let checkpoint = Checkpoint {
+            position,
+            slices: fields.u64(),
+            as_of: fields.u64(),
+            bytes: fields.u64(),
+            broker_ms,
+            wall_ms,
+        };
         let is_empty = bytes == 2 * SECTOR_BYTES as u64;
         if !is_end
             || checkpoint.bytes != bytes

@@ -145,8 +145,9 @@ impl Recovery {
     /// Reads the log `identity`, from the beginning of this checkpoint on if there is one.
     #[must_use]
     pub fn new(identity: LogIdentity, checkpoint: Option<Checkpoint>) -> Self {
+        let (broker_ms, wall_ms) = checkpoint.map_or((0, 0), |begun| (begun.broker_ms, begun.wall_ms));
         Self {
-            end: Recovered { checkpoint, ..Recovered::nothing(identity) },
+            end: Recovered { checkpoint, broker_ms, wall_ms, ..Recovered::nothing(identity) },
             from: checkpoint.map_or(0, |checkpoint| checkpoint.position),
             is_first: true,
             position: 0,

@@ -15,7 +15,7 @@ const SEGMENT_HEADER_BYTES: usize = 78;
 const COMMIT_HEADER_BYTES: usize = 52;
 
 /// Bytes of the header and of the end of a checkpoint.
-const CHECKPOINT_HEADER_BYTES: usize = 50;
+const CHECKPOINT_HEADER_BYTES: usize = 66;
 const CHECKPOINT_END_BYTES: usize = 36;
 
 type Record = (u8, Vec<u8>);

@@ -115,7 +115,14 @@ impl Writer {
     pub fn begin_checkpoint(&mut self) {
         assert!(self.may_begin_checkpoint());
         let position = self.end();
-        let checkpoint = Checkpoint { position, as_of: position, slices: 0, bytes: 0 };
+        let checkpoint = Checkpoint {
+            position,
+            as_of: position,
+            slices: 0,
+            bytes: 0,
+            broker_ms: self.broker_ms,
+            wall_ms: self.wall_ms,
+        };
         let mut draft = Draft {
             stage: Stage::Begun,
             checkpoint,
@@ -124,7 +131,7 @@ impl Writer {
             is_complete: false,
         };
         let (id, identity) = (self.request(), self.identity);
-        draft.add(id, SECTOR_BYTES, |out| checkpoint::encode_header(out, &identity, position));
+        draft.add(id, SECTOR_BYTES, |out| checkpoint::encode_header(out, &identity, &checkpoint));
         self.draft = Some(draft);
     }
 

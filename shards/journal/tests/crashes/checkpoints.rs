@@ -145,7 +145,7 @@ fn a_log_is_read_from_a_checkpoint_on_and_no_earlier() {
     assert!(positions.is_sorted() && positions.len() == whole.len());
     for skipped in [0, 1, whole.len() / 2, whole.len() - 1] {
         let position = positions[skipped];
-        let checkpoint = Checkpoint { position, as_of: position, slices: 0, bytes: 0 };
+        let checkpoint = Checkpoint { position, as_of: position, ..Checkpoint::default() };
         let mut recovery = Recovery::new(IDENTITY, Some(checkpoint));
         let mut found = Vec::new();
         let first = recovery.skip(world.disk.segments());
@@ -161,7 +161,7 @@ fn a_log_is_read_from_a_checkpoint_on_and_no_earlier() {
         );
     }
     // A checkpoint that knows more than the log has.
-    let checkpoint = Checkpoint { position: positions[1], as_of: end.position + 1, slices: 0, bytes: 0 };
+    let checkpoint = Checkpoint { position: positions[1], as_of: end.position + 1, ..Checkpoint::default() };
     let mut recovery = Recovery::new(IDENTITY, Some(checkpoint));
     for (number, bytes) in world.disk.segments() {
         recovery.segment(number, bytes, &mut |_, _, _| {}).unwrap();
@@ -188,4 +188,26 @@ fn short_commits_make_a_checkpoint_due_by_the_room_that_they_take() {
         commits * 2 * SECTOR_BYTES as u64 > growth_bytes && world.writer.end() < growth_bytes / 10,
         "{commits}"
     );
+}
+
+#[test]
+fn the_time_of_a_log_is_known_although_no_commit_behind_its_checkpoint_is_whole() {
+    let mut world = World::new(11);
+    world.writer.set_clocks(5_000, 9_000);
+    world.append(10);
+    world.settle();
+    // Another start begins a segment at the position of the checkpoint.
+    world.crash(Crash::Power);
+    world.settle();
+    world.writer.begin_checkpoint();
+    world.cursor = Some(super::Cursor::default());
+    world.settle();
+    world.append(10);
+    world.settle();
+    let position = world.writer.checkpoint().unwrap().position;
+    let last = world.disk.segments().map(|(number, _)| number).last().unwrap();
+    world.disk.flip(File::Segment(last), SECTOR_BYTES + 60, 0);
+    let (_, end) = world.recover().unwrap();
+    assert_eq!(end.position, position);
+    assert_eq!((end.broker_ms, end.wall_ms), (5_000, 9_000));
 }
