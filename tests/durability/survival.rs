@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::broker::{Broker, Directory, Io};
+use crate::harness::broker::{Broker, Directory, Io, Setup};
 use crate::harness::packet::{Connect, PUBREC, Properties, Publish, Version, acknowledgement, property};
 use crate::harness::peer::Peer;
 use crate::harness::received::Received;
@@ -26,6 +26,30 @@ const WAYS: [(&[&str], Restart); 4] =
 
 fn lasting(name: &str) -> Connect<'_> {
     Connect::persistent(Version::V5, name)
+}
+
+#[test]
+fn a_log_is_read_under_rules() {
+    const RULES: &str =
+        "[rules]\nroles_anonymous = [\"plain\"]\n[role.plain]\npublish = [\"q\"]\nsubscribe = [\"q\"]\n";
+    let start = |directory: Directory| {
+        Broker::start_in(directory, &Setup { config: RULES, ..setup(Io::Auto, &PROCESS) })
+    };
+    let mut directory = Directory::new();
+    for round in ["1", "2", "3"] {
+        let broker = start(directory);
+        let mut subscriber = Peer::connect(broker.address(), &lasting("subscriber"));
+        assert_eq!(subscriber.subscribe("q", 1), 1);
+        if round != "1" {
+            assert!(subscriber.session_present);
+            assert_eq!(subscriber.next_message().text(), "queued");
+        }
+        subscriber.disconnect_with(0, &Properties::new());
+        let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+        assert_eq!(publisher.publish(&Publish::new("q", 1, b"queued")), 0);
+        assert_eq!(publisher.publish(&Publish::new("other", 1, b"refused")), 0x87);
+        directory = broker.kill();
+    }
 }
 
 #[test]

@@ -75,7 +75,8 @@ impl Rooms {
             self.settle(turn);
         }
         if turn.rules().is_some() {
-            self.begin_sweep();
+            // Rules that were there before the log have begun a sweep, over no session yet.
+            self.sweep_at = Some(0);
         }
     }
 
