@@ -32,13 +32,6 @@ pub(super) struct Begun {
 /// The end of a log, and the counts of what was read.
 pub(super) type EndOfLog = (Recovered, Read);
 
-impl Begun {
-    /// Whether no log had anything for it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.log.as_ref().is_none_or(|(end, read)| read.records == 0 && end.checkpoint.is_none())
-    }
-}
-
 /// Makes the engines of all shards and the clock that they go by. With logs, each reads its own, all at the same time.
 ///
 /// # Errors

@@ -203,11 +203,9 @@ fn distribute(sessions: Vec<SessionRecord>, topology: Topology) -> Vec<Vec<Sessi
     distributed
 }
 
-/// Restores the sessions of the file, unless a log had something for the shard.
+/// Restores the sessions of the file. One that is imported into a log is there until the log has all of it, so it is read again after a
+/// crash in between.
 fn restore(begun: &mut Begun, clock: Clock, sessions: Vec<SessionRecord>) {
-    if !begun.is_empty() {
-        return;
-    }
     for session in sessions {
         if let Err(reason) = begun.engine.restore(clock.now(), &session) {
             // This file belongs to the operator, so its text is logged whole.

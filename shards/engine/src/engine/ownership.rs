@@ -2,6 +2,7 @@
 
 use super::Rooms;
 use crate::base::ids::SessionId;
+use crate::base::time::Instant;
 use crate::cause::Cause;
 use crate::connection::Close;
 use crate::limits::SessionOwner;
@@ -36,7 +37,12 @@ impl Rooms {
         if let Some(will) = sessions.take_will(session) {
             will.give_up(turn);
         }
-        self.record_session(turn, session);
+        let expiry = self.delivery.sessions.of_connection(session).expiry(&*turn.timers, turn.now);
+        if self.record_session(turn, session) {
+            // It has been without a connection as long as before.
+            let since_ms = turn.now.as_ms().saturating_sub(u64::from(expiry.passed_s) * 1_000);
+            self.record_detached(turn, session, Instant::from_ms(since_ms));
+        }
     }
 
     /// Closes the connection of a client identifier, if it has one.

@@ -50,7 +50,8 @@ impl Rooms {
             record.subscriptions.iter().map(SubscriptionRecord::parse).collect();
         let parsed = parsed?;
         let sessions = &mut self.delivery.sessions;
-        if sessions.find(&record.client_id).is_some() {
+        let known = sessions.find(&record.client_id);
+        if known.is_some() && !turn.is_recording() {
             return Ok(());
         }
         let given = record
@@ -58,23 +59,32 @@ impl Rooms {
             .unwrap_or(SessionExpiry { interval_s: turn.limits.default_session_expiry_s, passed_s: 0 });
         // The operator may have lowered the maximum since.
         let interval_s = given.interval_s.min(turn.limits.session_expiry_s_max).max(1);
-        let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
-        let user = record.user.as_deref().unwrap_or_default();
-        sessions.set_user(id, UserName::new(user));
-        sessions.set_access(id, Access::of_user(record.user.as_deref(), false));
+        // The log may end within a session that was restored before a crash: its subscriptions are taken again.
+        let id = known.unwrap_or_else(|| {
+            let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
+            let user = record.user.as_deref().unwrap_or_default();
+            sessions.set_user(id, UserName::new(user));
+            sessions.set_access(id, Access::of_user(record.user.as_deref(), false));
+            id
+        });
         let list = sessions.of_connection(id).subscriptions_mut();
         for (filter, options, identifier) in &parsed {
             self.topics.subscribe(list, id.index(), filter, *options, *identifier);
         }
-        assert!(list.count() as usize <= parsed.len());
+        assert!(known.is_some() || list.count() as usize <= parsed.len());
         if turn.is_recording() {
-            self.record_session(turn, id);
+            if known.is_none() {
+                self.record_session(turn, id);
+            }
             for &(filter, options, identifier) in &parsed {
                 self.record_subscribed(turn, id, &filter, ReplayTerms { options, identifier }, false);
             }
-            // Of its time without a connection, this much has passed.
-            let passed_ms = u64::from(given.passed_s.min(interval_s - 1)) * 1_000;
-            self.record_detached(turn, id, Instant::from_ms(turn.now.as_ms().saturating_sub(passed_ms)));
+            if known.is_none() {
+                // Of its time without a connection, this much has passed.
+                let passed_ms = u64::from(given.passed_s.min(interval_s - 1)) * 1_000;
+                let since = Instant::from_ms(turn.now.as_ms().saturating_sub(passed_ms));
+                self.record_detached(turn, id, since);
+            }
         }
         Ok(())
     }

@@ -18,6 +18,11 @@ const WINDOW_SLOTS_MIN: usize = 16;
 /// Packet Identifiers there are.
 const PACKET_IDS: u64 = u16::MAX as u64;
 
+/// Whether a delivery and the oldest in flight, and so all between them, have packet identifiers of their own.
+pub(super) fn have_own_ids(oldest: u64, delivery: u64) -> bool {
+    delivery - oldest < PACKET_IDS
+}
+
 /// The Packet Identifier of a delivery.
 pub(crate) fn packet_id_of(delivery: u64) -> PacketId {
     let id = u16::try_from(1 + delivery % PACKET_IDS).ok().and_then(PacketId::new);
@@ -126,7 +131,7 @@ impl Window {
     /// an older message.
     pub(super) fn has_room_for(&self, delivery: u64, count_max: u16) -> bool {
         self.messages.len() < usize::from(count_max)
-            && self.messages.front().is_none_or(|oldest| delivery - oldest.delivery < PACKET_IDS)
+            && self.messages.front().is_none_or(|oldest| have_own_ids(oldest.delivery, delivery))
     }
 
     /// Bytes that it takes beside its own struct and its messages. Groups that the session has left count nothing: few remember

@@ -11,7 +11,7 @@ use core::num::NonZeroU64;
 use wire::QoS;
 
 use super::grant::{Grant, Identifiers};
-use super::inflight::{Stage, Window};
+use super::inflight::{Stage, Window, have_own_ids};
 use super::{Received, Session, interval_end};
 use crate::base::ids::{MessageKey, SessionId};
 use crate::base::time::Instant;
@@ -183,11 +183,15 @@ impl Session {
     }
 }
 
-/// How many deliveries belong into the window: those that may have been sent, and everything before one that was.
+/// How many deliveries belong into the window: those that may have been sent, and everything before one that was. As in the process
+/// that ended, no two of them have one packet identifier: later ones wait until the oldest is acknowledged.
 fn window_count(deliveries: &VecDeque<RecoveredDelivery>, exposed_below: u64, inflight_max: u16) -> usize {
     let exposed = deliveries.partition_point(|delivery| delivery.delivery < exposed_below);
     let released = deliveries.iter().rposition(|delivery| delivery.message.is_none());
-    exposed.min(usize::from(inflight_max)).max(released.map_or(0, |last| last + 1))
+    let oldest = deliveries.front().map_or(0, |first| first.delivery);
+    let unique = deliveries.partition_point(|delivery| have_own_ids(oldest, delivery.delivery));
+    // A released one was sent, and so were those before it, in a window that was sound.
+    exposed.min(usize::from(inflight_max)).min(unique).max(released.map_or(0, |last| last + 1))
 }
 
 fn recover_in_flight(

@@ -1,9 +1,9 @@
 //! What waits for the log, and what a shard that is recovered from it goes on with.
 
-use engine::{Batch, Event, Limits};
+use engine::{Batch, Event, Limits, UserGrant};
 use wire::{AckKind, Packet, Publish, QoS, ReasonCode, Will, WillProperties};
 
-use crate::client::{Got, Hello, publish};
+use crate::client::{Got, Hello, Message, publish};
 use crate::host::Shard;
 
 /// A shard with a log.
@@ -203,6 +203,70 @@ fn a_checkpoint_remembers_the_identifiers_of_a_session_that_has_nothing_left() {
     shard.publish(publisher, "t", b"new", 1);
     let [new] = &shard.messages(reader)[..] else { panic!("no message") };
     assert_eq!(new.id, 10 + 1 + 1_024, "a late acknowledgement must not meet it");
+    shard.finish();
+}
+
+#[test]
+fn one_message_that_is_never_acknowledged_survives_many_starts() {
+    // Each start skips 32,767 numbers of deliveries, so the third is beyond the packet identifiers of the first.
+    let mut shard = logged(Limits { inflight_max: u16::MAX, ..Limits::default() });
+    let hello = Hello::v3("reader").resume();
+    let reader = shard.connect(&hello);
+    shard.subscribe(reader, "t", 1);
+    for start in ["1", "2", "3", "4", "5"] {
+        let publisher = shard.connect(&Hello::v3("publisher"));
+        shard.publish(publisher, "t", start.as_bytes(), 1);
+        shard = after_crash(&shard, 0);
+    }
+    let reader = shard.connect(&hello);
+    let first = shard.messages(reader);
+    let text = |message: &Message| message.text().to_owned();
+    assert_eq!(first.iter().map(text).collect::<Vec<_>>(), ["1", "2"]);
+    // With the oldest acknowledged there are identifiers for the others.
+    for message in &first {
+        shard.ack(reader, AckKind::PubAck, message.id);
+    }
+    assert_eq!(shard.texts(reader), ["3", "4", "5"]);
+    shard.finish();
+}
+
+#[test]
+fn a_session_that_was_imported_in_part_is_completed() {
+    let session_of = |filters: &[&str]| {
+        let mut shard = logged(Limits::default());
+        let client = shard.connect(&Hello::v3("a").resume());
+        for filter in filters {
+            shard.subscribe(client, filter, 1);
+        }
+        shard.hang_up(client);
+        shard
+    };
+    let file = session_of(&["one", "two"]).exported();
+    let mut shard = session_of(&["one"]);
+    let now = shard.now();
+    shard.engine.restore(now, &file[0]).expect("its filters are valid");
+    shard.settle();
+    let mut shard = after_crash(&shard, 0);
+    let publisher = shard.connect(&Hello::v3("publisher"));
+    shard.publish(publisher, "one", b"1", 1);
+    shard.publish(publisher, "two", b"2", 1);
+    let client = shard.connect(&Hello::v3("a").resume());
+    assert_eq!(shard.texts(client), ["1", "2"]);
+    shard.finish();
+}
+
+#[test]
+fn a_session_that_is_given_away_is_offline_as_long_as_it_was() {
+    let mut shard = logged(Limits::default());
+    let client = shard.connect(&Hello::v5("a").expiry_s(10));
+    shard.hang_up(client);
+    shard.advance_ms(6_000);
+    let grant = UserGrant { user: Some("bob"), ..UserGrant::NOBODY };
+    shard.raw_step(Event::GiveSession { client_id: "a", grant: &grant });
+    let mut shard = after_crash(&shard, 3_000);
+    assert_eq!(shard.engine.session_count(), 1);
+    shard.advance_ms(2_000);
+    assert_eq!(shard.engine.session_count(), 0);
     shard.finish();
 }
 

@@ -227,7 +227,7 @@ impl Shard {
         sessions.map(|session| (session.client_id, session.inflight + session.queued)).collect()
     }
 
-    fn exported(&self) -> Vec<SessionRecord> {
+    pub(crate) fn exported(&self) -> Vec<SessionRecord> {
         let (mut records, mut from) = (Vec::new(), Some(0));
         while let Some(at) = from {
             from = self.engine.export(self.now(), at, 64, &mut records);

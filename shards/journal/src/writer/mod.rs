@@ -20,6 +20,9 @@ use crate::settings::{SECTOR_BYTES, Settings};
 use checkpoint::Draft;
 use segments::{Deletion, Preparation};
 
+/// Room for records that wait, in bytes, which is never given back.
+const OPEN_BYTES_KEPT: usize = 4 << 20;
+
 /// Everything that was appended up to some moment. The numbers of the caller never fall.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Batch(pub u64);
@@ -347,6 +350,10 @@ impl Writer {
             commit::encode(out, &head, &self.open[..length]);
         });
         self.open.drain(..length);
+        // What piled up while the disk was slow or full is given back.
+        if self.open.capacity() > OPEN_BYTES_KEPT && self.open.capacity() / 4 > self.open.len() {
+            self.open.shrink_to(OPEN_BYTES_KEPT.max(2 * self.open.len()));
+        }
         self.is_awaited &= !self.open.is_empty();
         self.open_since_us = now_us;
         self.position += length as u64;
