@@ -35,6 +35,10 @@ type Locked<T> = std::sync::Mutex<T>;
 /// Bans at the same time. One more replaces the one that ends first.
 pub(crate) const BANS_MAX: usize = 10_000;
 
+/// Bans of user names from one address. One more replaces the one of this address that ends first, so that nobody lifts the bans of
+/// others by names that it invents.
+const USER_BANS_PER_ADDRESS_MAX: usize = 64;
+
 /// Subjects whose failures are counted. One more forgets those whose window is over, or else all.
 const COUNTED_MAX: usize = 65_536;
 
@@ -292,14 +296,28 @@ impl Table {
 
 impl State {
     fn ban(&mut self, subject: Subject, until_s: u64) {
-        if self.bans.len() >= BANS_MAX
-            && let Some(first) = self.bans.iter().min_by_key(|(_, until_s)| **until_s)
-        {
-            let first = first.0.clone();
+        let first = match &subject {
+            Subject::User { address, .. }
+                if self.bans_of_users(*address).count() >= USER_BANS_PER_ADDRESS_MAX =>
+            {
+                self.bans_of_users(*address).min_by_key(|(_, until_s)| **until_s)
+            }
+            _ if self.bans.len() >= BANS_MAX => self.bans.iter().min_by_key(|(_, until_s)| **until_s),
+            _ => None,
+        };
+        if let Some(first) = first.map(|(subject, _)| subject.clone()) {
             self.bans.remove(&first);
         }
         self.bans.insert(subject, until_s);
         self.changed = true;
+    }
+
+    /// The bans of user names from an address: they lie side by side.
+    fn bans_of_users(&self, address: IpAddr) -> impl Iterator<Item = (&Subject, &u64)> {
+        let from = Subject::User { address, user: String::new() };
+        self.bans.range(from..).take_while(
+            move |(subject, _)| matches!(subject, Subject::User { address: of, .. } if *of == address),
+        )
     }
 }
 

@@ -130,11 +130,33 @@ fn counts_and_bans_are_bounded() {
     let banning = bans(1, 0, 0);
     let long = "x".repeat(70_000);
     for number in 0..=BANS_MAX {
-        banning.count_failure(one, Some(&format!("{number}{long}")), 0);
+        let address =
+            IpAddr::from(0xC000_0000_u32.wrapping_add(u32::try_from(number).unwrap()).to_be_bytes());
+        banning.count_failure(address, Some(&format!("{number}{long}")), 0);
+        if number == BANS_MAX {
+            assert!(banning.has_client(address, Some(&format!("{number}{long}")), None));
+        }
     }
     assert_eq!(banning.count(), BANS_MAX as u64);
-    assert!(banning.has_client(one, Some(&format!("{BANS_MAX}{long}")), None));
     assert!(banning.memory_bytes() < 16 * 1024 * 1024, "{}", banning.memory_bytes());
+}
+
+/// Names are invented for nothing, so those of one address are not to lift the bans of others.
+#[test]
+fn an_address_that_invents_names_lifts_its_own_bans_only() {
+    let bans = bans(1, 0, 1);
+    let (neighbours, eve) = ([address("192.0.2.1"), address("192.0.2.3")], address("192.0.2.2"));
+    bans.count_connection("pump", 0);
+    for neighbour in neighbours {
+        bans.count_failure(neighbour, Some("ann"), 0);
+    }
+    for number in 0..=BANS_MAX {
+        bans.count_failure(eve, Some(&number.to_string()), 0);
+    }
+    assert_eq!(bans.count(), 3 + USER_BANS_PER_ADDRESS_MAX as u64);
+    assert!(neighbours.iter().all(|neighbour| bans.has_client(*neighbour, Some("ann"), None)));
+    assert!(bans.has_client(eve, None, Some("pump")));
+    assert!(bans.has_client(eve, Some(&BANS_MAX.to_string()), None), "the newest holds");
 }
 
 #[test]
