@@ -11,7 +11,8 @@ table! {
         /// Failures of one address, whatever the name, that ban the whole address; 0 bans none. Behind a NAT one bad device
         /// bans all.
         address_failures_max: u32 = 0, between(0, 1_000_000), "0";
-        /// Connections of one client identifier within `window_s` that ban the identifier; 0 bans none.
+        /// Connections of one user with one client identifier within `window_s` that ban this pair; 0 bans none. Of clients
+        /// without a user, an address takes its place.
         flapping_max: u32 = 0, between(0, 1_000_000), "0";
         /// Seconds in which failures add up.
         window_s: u32 = 60, between(1, 86_400), "60";

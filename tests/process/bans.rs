@@ -129,11 +129,39 @@ fn an_identifier_that_flaps_is_banned_where_nobody_is_judged() {
         reason
     };
     assert_eq!([None, Some("ann"), None].map(|user| flapping("192.0.2.1", user)), [0; 3]);
-    assert_eq!(flapping("192.0.2.9", None), 0x8A);
+    // Nobody is judged, so a name is nobody's, and the ban is one of this address.
+    assert_eq!([None, Some("ann")].map(|user| flapping("192.0.2.1", user)), [0x8A; 2]);
+    assert_eq!(flapping("192.0.2.9", None), 0);
     assert_eq!(connect(&broker, "192.0.2.1", "ann", "ignored", Version::V5), 0);
     Peer::connect(broker.addresses()[1], &Connect::new(Version::V5, "pump")).disconnect();
     assert_eq!(operate(&broker, &["bans", "lift", "--client-id", "pump"]).output, "bans lifted: 1");
     assert_eq!(flapping("192.0.2.1", None), 0);
+    broker.stop();
+}
+
+#[test]
+fn a_user_that_flaps_with_the_identifier_of_another_bans_itself_only() {
+    let broker = with_users(Io::Auto, "failures_max = 0\nflapping_max = 3\n");
+    let pump = |user: &str, password: &str| {
+        let connect = Connect::new(Version::V5, "pump").with_credentials(user, password.as_bytes());
+        let (client, reason) = connect_from(&broker, "192.0.2.1", &connect);
+        if reason == 0 {
+            client.disconnect();
+        }
+        reason
+    };
+    assert_eq!([(); 4].map(|()| pump("bob", "bob")), [0, 0, 0, 0x8A]);
+    assert_eq!(pump("ann", "ann"), 0);
+    assert_eq!(connect(&broker, "192.0.2.1", "bob", "bob", Version::V5), 0);
+    // Only the user itself is told of its ban.
+    assert_eq!(pump("bob", "wrong"), 0x86);
+    let listed = operate(&broker, &["bans"]).output;
+    assert!(
+        listed.starts_with("client=\"pump\" user=\"bob\" until=20") && listed.lines().count() == 1,
+        "{listed}"
+    );
+    assert_eq!(operate(&broker, &["bans", "lift", "--client-id", "pump"]).output, "bans lifted: 1");
+    assert_eq!(pump("bob", "bob"), 0);
     broker.stop();
 }
 

@@ -24,10 +24,10 @@ enum BansCommand {
     /// Lift the bans to which everything applies that is given
     #[command(group(clap::ArgGroup::new("which").required(true).multiple(true)))]
     Lift {
-        /// Bans of this address, and of its users
+        /// Bans of this address, and of its users and clients
         #[arg(long, group = "which", value_name = "ADDRESS")]
         address: Option<IpAddr>,
-        /// Bans of this user name
+        /// Bans of this user name, and of its clients
         #[arg(long, group = "which", value_name = "USER")]
         user: Option<String>,
         /// Bans of this client identifier

@@ -86,7 +86,8 @@ fn serve(mut listener: Listener, commands: &Sender<OperatorCommand>, bans: &Bans
 /// Serves one connection.
 fn serve_one(stream: &mut Stream, commands: &Sender<OperatorCommand>, bans: &Bans) -> io::Result<()> {
     let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT) {
-        Ok(Request::Bans { from }) => Answer::Bans(bans.list(from, ROWS_MAX)),
+        // A ban may have two names, and so the length of two rows.
+        Ok(Request::Bans { from }) => Answer::Bans(bans.list(from, ROWS_MAX / 2)),
         Ok(Request::LiftBans(lift)) => {
             let lifted = bans.lift(&lift);
             info!(?lift, lifted, "bans lifted by the operator");

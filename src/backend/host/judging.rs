@@ -1,6 +1,6 @@
 //! Questions of the engine about clients, and the answers of their methods: at once, or later.
 
-use engine::{ConnectionId, Engine, Event};
+use engine::{AuthenticationStep, ConnectionId, Engine, Event};
 use tracing::debug;
 use wire::ReasonCode;
 
@@ -24,26 +24,46 @@ impl<T: Endpoint> Host<T> {
             return Some(Answer::Failed(ReasonCode::Banned, BANS));
         }
         if self.permits.judges_bans_only(listener) && matches!(question.step, Step::Basic { .. }) {
-            return Some(Answer::anonymous());
+            return Some(self.unless_flapping(engine, asked, Answer::anonymous()));
         }
         debug!(?asked, listener = %question.listener, peer = ?question.peer, step = ?question.step, "to be judged");
-        self.authenticator.judge(asked, question)
+        let answer = self.authenticator.judge(asked, question)?;
+        Some(self.unless_flapping(engine, asked, answer))
     }
 
-    /// Whether the client of a CONNECT is banned by its name or its identifier.
+    /// Whether the client of a CONNECT is banned by the name that it sends.
     fn is_banned(&self, question: &Question) -> bool {
-        let (user, client_id) = match &question.step {
-            Step::Basic { client_id, username, .. } => (username.as_deref(), Some(client_id.as_str())),
+        let user = match &question.step {
+            Step::Basic { username, .. } => username.as_deref(),
             // Later steps, and those of an open connection, are of a client that was not banned.
             Step::Exchange { client_id, username, begins, .. } => {
-                if !begins || client_id.is_none() {
-                    return false;
-                }
-                (username.as_deref(), client_id.as_deref())
+                username.as_deref().filter(|_| *begins && client_id.is_some())
             }
         };
         let address = self.permits.concerned(question.listener, question.peer);
-        address.is_some_and(|address| self.permits.bans().has_client(address, user, client_id))
+        address.zip(user).is_some_and(|(address, user)| self.permits.bans().has_user(address, user))
+    }
+
+    /// The answer, or a refusal if the identifier of a client that it lets in is banned for its user. Only the answer says which
+    /// user that is, so nobody is banned by a name that somebody else sends.
+    fn unless_flapping(&self, engine: &Engine, asked: Asked, answer: Answer) -> Answer {
+        let Answer::Success { grant, .. } = &answer else { return answer };
+        let Asked { connection, step, .. } = asked;
+        let client_id = match engine.authentication_step(connection, step) {
+            Some(
+                AuthenticationStep::Basic { client_id, .. }
+                | AuthenticationStep::Exchange { client_id: Some(client_id), .. },
+            ) => client_id,
+            // An open connection stays.
+            Some(AuthenticationStep::Exchange { client_id: None, .. }) | None => return answer,
+        };
+        let Some(socket) = self.socket(connection) else { return answer };
+        let peer = self.peers.borrow().address(connection.slot());
+        let Some(address) = self.permits.concerned(socket.listener, peer) else { return answer };
+        if self.permits.bans().has_client(address, grant.user.as_deref(), client_id) {
+            return Answer::Failed(ReasonCode::Banned, BANS);
+        }
+        answer
     }
 
     /// Notes the method of an answer that is passed on next.
@@ -60,7 +80,9 @@ impl<T: Endpoint> Host<T> {
     pub(in crate::backend) fn take_answers(&self) {
         for late in self.authenticator.late_answers().take() {
             match late {
-                Late::Answer(Asked { connection, step, .. }, answer) => {
+                Late::Answer(asked, answer) => {
+                    let Asked { connection, step, .. } = asked;
+                    let answer = self.unless_flapping(&self.engine.borrow(), asked, answer);
                     self.note_verdict(connection, &answer);
                     answer.pass(self.clock.now(), |verdict| {
                         let _nothing = self.step(Event::Authenticated { connection, step, verdict });

@@ -43,8 +43,8 @@ impl<T: Endpoint> Host<T> {
                 };
                 let place = self.place(*connection);
                 log.connected(now_ms, place, &connected);
-                if self.permits.concerned(place.listener, place.peer).is_some() {
-                    self.permits.bans().count_connection(client_id, now_ms);
+                if let Some(address) = self.permits.concerned(place.listener, place.peer) {
+                    self.permits.bans().count_connection(address, user.as_deref(), client_id, now_ms);
                 }
             }
             Notice::Ended { connection, client_id, user, was_let_in, cause, packets_received } => {

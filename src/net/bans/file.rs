@@ -15,8 +15,8 @@ const FILE: &str = "bans.json";
 /// Name under which a damaged file is kept.
 const DAMAGED: &str = "bans.json.damaged";
 
-/// Longest file that is read: so many bans with their longest names, each byte escaped.
-const BYTES_MAX: u64 = BANS_MAX as u64 * 2_048;
+/// Longest file that is read: so many bans with two of the longest names, each byte escaped.
+const BYTES_MAX: u64 = BANS_MAX as u64 * 4_096;
 
 /// The bans of the file. A damaged file is kept aside, and nothing is banned by it.
 pub(super) fn load(data_dir: &Path) -> Vec<Ban> {

@@ -1,5 +1,5 @@
-//! Bans: of a user name from one address after failures of authentication, of a whole address, and of a client identifier that
-//! connects again and again. Nothing is banned unless `[bans]` says so.
+//! Bans: of a user name from one address after failures of authentication, of a whole address, and of a client identifier with
+//! which a user connects again and again, so that no user bans the devices of another. Nothing is banned unless `[bans]` says so.
 //! Invariants: loopback and trusted proxies are never banned, since none of them is ever asked about here; counts and bans have bounds;
 //! a ban ends by itself, and outlives the process until then.
 
@@ -35,6 +35,10 @@ type Locked<T> = std::sync::Mutex<T>;
 /// Bans at the same time. One more replaces the one that ends first.
 pub(crate) const BANS_MAX: usize = 10_000;
 
+/// Bans of user names from one address, and of client identifiers of one user. One more replaces the one among them that ends
+/// first, so that nobody lifts the bans of others by names that it invents.
+const GROUP_BANS_MAX: usize = 64;
+
 /// Subjects whose failures are counted. One more forgets those whose window is over, or else all.
 const COUNTED_MAX: usize = 65_536;
 
@@ -57,8 +61,17 @@ pub(crate) enum Subject {
         /// The first address.
         address: IpAddr,
     },
-    /// A client identifier.
+    /// A client identifier of a user.
     Client {
+        /// The user that the client is judged to be, cut to the same length.
+        user: String,
+        /// The identifier, cut to the same length.
+        client_id: String,
+    },
+    /// A client identifier of nobody, from an address.
+    ClientAt {
+        /// The address, or the first one of a network of IPv6.
+        address: IpAddr,
         /// The identifier, cut to the same length.
         client_id: String,
     },
@@ -77,9 +90,9 @@ pub(crate) struct Ban {
 /// The bans that are to be lifted: those to which everything applies that is given.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Lift {
-    /// Bans of this address, and of its users.
+    /// Bans of this address, and of its users and clients.
     pub(crate) address: Option<IpAddr>,
-    /// Bans of this user.
+    /// Bans of this user, and of its clients.
     pub(crate) user: Option<String>,
     /// Bans of this client identifier.
     pub(crate) client_id: Option<String>,
@@ -90,7 +103,8 @@ impl Lift {
         let (address, user, client_id) = match subject {
             Subject::User { address, user } => (Some(address), Some(user), None),
             Subject::Address { address } => (Some(address), None, None),
-            Subject::Client { client_id } => (None, None, Some(client_id)),
+            Subject::Client { user, client_id } => (None, Some(user), Some(client_id)),
+            Subject::ClientAt { address, client_id } => (Some(address), None, Some(client_id)),
         };
         self.address.is_none_or(|given| address == Some(&Network::of(given).first()))
             && self.user.as_ref().is_none_or(|given| user == Some(&cut(given)))
@@ -182,14 +196,15 @@ impl Bans {
             .is_some_and(|table| table.has(&Subject::Address { address: Network::of(address).first() }))
     }
 
-    /// Whether a client is refused, by the name that it sends or by its identifier.
-    pub(crate) fn has_client(&self, address: IpAddr, user: Option<&str>, client_id: Option<&str>) -> bool {
+    /// Whether a client is refused by the name that it sends.
+    pub(crate) fn has_user(&self, address: IpAddr, user: &str) -> bool {
         let address = Network::of(address).first();
-        self.active().is_some_and(|table| {
-            user.is_some_and(|user| table.has(&Subject::User { address, user: cut(user) }))
-                || client_id
-                    .is_some_and(|client_id| table.has(&Subject::Client { client_id: cut(client_id) }))
-        })
+        self.active().is_some_and(|table| table.has(&Subject::User { address, user: cut(user) }))
+    }
+
+    /// Whether a client is refused by its identifier, once it is judged to be this user, or nobody.
+    pub(crate) fn has_client(&self, address: IpAddr, user: Option<&str>, client_id: &str) -> bool {
+        self.active().is_some_and(|table| table.has(&Subject::client(address, user, client_id)))
     }
 
     /// A client from this address failed to authenticate.
@@ -202,10 +217,10 @@ impl Bans {
         table.count(Subject::Address { address }, table.config.address_failures_max, now_ms);
     }
 
-    /// A client was let in.
-    pub(crate) fn count_connection(&self, client_id: &str, now_ms: u64) {
+    /// A client was let in as this user, or as nobody.
+    pub(crate) fn count_connection(&self, address: IpAddr, user: Option<&str>, client_id: &str, now_ms: u64) {
         let Some(table) = &self.0 else { return };
-        table.count(Subject::Client { client_id: cut(client_id) }, table.config.flapping_max, now_ms);
+        table.count(Subject::client(address, user, client_id), table.config.flapping_max, now_ms);
     }
 
     /// At most `count` bans after the first `from`.
@@ -237,7 +252,7 @@ impl Bans {
     /// Bytes that bans and counts take, at most.
     pub(crate) fn memory_bytes(&self) -> usize {
         let entries = self.0.as_ref().map_or(0, |table| table.entries.load(Relaxed));
-        entries * (size_of::<(Subject, Counted)>() * 3 / 2 + NOTICE_TEXT_BYTES_MAX)
+        entries * (size_of::<(Subject, Counted)>() * 3 / 2 + 2 * NOTICE_TEXT_BYTES_MAX)
     }
 
     /// The table, if there is a ban.
@@ -292,24 +307,58 @@ impl Table {
 
 impl State {
     fn ban(&mut self, subject: Subject, until_s: u64) {
-        if self.bans.len() >= BANS_MAX
-            && let Some(first) = self.bans.iter().min_by_key(|(_, until_s)| **until_s)
-        {
-            let first = first.0.clone();
+        let first = if self.group(&subject).count() >= GROUP_BANS_MAX {
+            self.group(&subject).min_by_key(|(_, until_s)| **until_s)
+        } else if self.bans.len() >= BANS_MAX {
+            self.bans.iter().min_by_key(|(_, until_s)| **until_s)
+        } else {
+            None
+        };
+        if let Some(first) = first.map(|(subject, _)| subject.clone()) {
             self.bans.remove(&first);
         }
         self.bans.insert(subject, until_s);
         self.changed = true;
     }
+
+    /// The bans of the group of a subject: they lie side by side.
+    fn group<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = (&'a Subject, &'a u64)> {
+        let others = self.bans.range(subject.group_begin()..);
+        others.take_while(|(other, _)| other.group_begin() == subject.group_begin())
+    }
 }
 
 impl Subject {
-    /// The subject as lists and the log show it. Text of a peer is escaped and has at most 256 bytes.
+    /// The client of a user, or of nobody.
+    fn client(address: IpAddr, user: Option<&str>, client_id: &str) -> Self {
+        let client_id = cut(client_id);
+        match user.filter(|user| !user.is_empty()) {
+            Some(user) => Self::Client { user: cut(user), client_id },
+            None => Self::ClientAt { address: Network::of(address).first(), client_id },
+        }
+    }
+
+    /// A subject before all others of its group: those of one address, or of one user. A whole address is a group of its own.
+    fn group_begin(&self) -> Self {
+        match *self {
+            Self::User { address, .. } => Self::User { address, user: String::new() },
+            Self::Address { address } => Self::Address { address },
+            Self::Client { ref user, .. } => Self::Client { user: user.clone(), client_id: String::new() },
+            Self::ClientAt { address, .. } => Self::ClientAt { address, client_id: String::new() },
+        }
+    }
+
+    /// The subject as lists and the log show it. Each text of a peer is escaped and has at most 256 bytes.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::User { address, user } => format!("{} user={:?}", shown(*address), printable(user)),
             Self::Address { address } => shown(*address),
-            Self::Client { client_id } => format!("client={:?}", printable(client_id)),
+            Self::Client { user, client_id } => {
+                format!("client={:?} user={:?}", printable(client_id), printable(user))
+            }
+            Self::ClientAt { address, client_id } => {
+                format!("client={:?} {}", printable(client_id), shown(*address))
+            }
         }
     }
 }

@@ -22,10 +22,10 @@ fn failures_of_one_name_from_one_address_ban_this_pair_only() {
     let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
     for (now_ms, banned) in [(0, false), (1_000, false), (59_999, true)] {
         bans.count_failure(one, Some("ann"), now_ms);
-        assert_eq!(bans.has_client(one, Some("ann"), Some("a")), banned);
+        assert_eq!(bans.has_user(one, "ann"), banned);
     }
-    assert!(!bans.has_client(one, Some("bob"), Some("a")) && !bans.has_client(one, None, Some("ann")));
-    assert!(!bans.has_client(other, Some("ann"), None) && !bans.has_address(one));
+    assert!(!bans.has_user(one, "bob") && !bans.has_client(one, None, "ann"));
+    assert!(!bans.has_user(other, "ann") && !bans.has_address(one));
     assert_eq!((bans.count(), bans.list(0, 10).len(), bans.list(1, 10).len()), (1, 1, 0));
     // A client that sends no name has none that could be banned.
     for _ in 0..100 {
@@ -40,14 +40,14 @@ fn failures_add_up_within_a_window_only() {
     let one = address("192.0.2.1");
     for now_ms in [0, 60_000, 120_000] {
         bans.count_failure(one, Some("ann"), now_ms);
-        assert!(!bans.has_client(one, Some("ann"), None));
+        assert!(!bans.has_user(one, "ann"));
     }
     bans.count_failure(one, Some("ann"), 120_001);
-    assert!(bans.has_client(one, Some("ann"), None));
+    assert!(bans.has_user(one, "ann"));
 }
 
 #[test]
-fn addresses_and_identifiers_have_keys_of_their_own() {
+fn addresses_have_a_key_of_their_own() {
     let by_address = bans(0, 3, 0);
     let one = address("2001:db8::1");
     for user in [Some("a"), None, Some("b")] {
@@ -59,12 +59,42 @@ fn addresses_and_identifiers_have_keys_of_their_own() {
             && !by_address.has_address(address("2001:db8:0:1::"))
     );
     assert_eq!(by_address.list(0, 9)[0].subject.shown(), "address=2001:db8::/64");
-    let flapping = bans(0, 0, 2);
-    flapping.count_connection("pump", 0);
-    flapping.count_connection("valve", 0);
-    assert!(!flapping.has_client(one, None, Some("pump")));
-    flapping.count_connection("pump", 1);
-    assert!(flapping.has_client(one, None, Some("pump")) && !flapping.has_client(one, None, Some("valve")));
+}
+
+#[test]
+fn an_identifier_is_banned_for_the_user_that_flaps_with_it_and_for_no_other() {
+    let (home, away) = (address("2001:db8::1"), address("192.0.2.1"));
+    let pumps = |bans: &Bans| {
+        let has = |address, user| bans.has_client(address, user, "pump");
+        [
+            has(away, Some("ann")),
+            has(home, Some("ann")),
+            has(home, Some("eve")),
+            has(home, None),
+            has(away, None),
+        ]
+    };
+    let bans = bans(0, 0, 2);
+    for (user, expected) in [
+        (Some("eve"), [false, false, true, false, false]),
+        (None, [false, false, true, true, false]),
+        (Some("ann"), [true, true, true, true, false]),
+    ] {
+        bans.count_connection(home, user, "pump", 0);
+        bans.count_connection(home, user, "valve", 0);
+        assert_ne!(pumps(&bans), expected);
+        bans.count_connection(home, user, "pump", 1);
+        assert_eq!(pumps(&bans), expected);
+        assert!(!bans.has_client(home, user, "valve"));
+    }
+    assert!(bans.has_client(address("2001:db8::ffff"), None, "pump"), "the same network");
+    let shown: Vec<String> = bans.list(0, 9).iter().map(|ban| ban.subject.shown()).collect();
+    let expected = [
+        r#"client="pump" user="ann""#,
+        r#"client="pump" user="eve""#,
+        r#"client="pump" address=2001:db8::/64"#,
+    ];
+    assert_eq!(shown, expected);
 }
 
 #[test]
@@ -73,18 +103,19 @@ fn bans_are_lifted_by_what_they_are_about() {
         let bans = bans(1, 1, 1);
         bans.count_failure(address("192.0.2.1"), Some("ann"), 0);
         bans.count_failure(address("192.0.2.2"), Some("ann"), 0);
-        bans.count_connection("pump", 0);
-        assert_eq!(bans.count(), 5);
+        bans.count_connection(address("192.0.2.1"), Some("ann"), "pump", 0);
+        bans.count_connection(address("192.0.2.1"), None, "pump", 0);
+        assert_eq!(bans.count(), 6);
         let lifted = bans.lift(&lift);
-        assert_eq!(bans.count(), 5 - lifted as u64);
+        assert_eq!(bans.count(), 6 - lifted as u64);
         lifted
     };
     let one = Some(address("192.0.2.1"));
-    assert_eq!(lifted(NONE), 5);
-    assert_eq!(lifted(Lift { address: one, ..NONE }), 2);
+    assert_eq!(lifted(NONE), 6);
+    assert_eq!(lifted(Lift { address: one, ..NONE }), 3);
     assert_eq!(lifted(Lift { address: one, user: Some("ann".to_owned()), ..NONE }), 1);
-    assert_eq!(lifted(Lift { user: Some("ann".to_owned()), ..NONE }), 2);
-    assert_eq!(lifted(Lift { client_id: Some("pump".to_owned()), ..NONE }), 1);
+    assert_eq!(lifted(Lift { user: Some("ann".to_owned()), ..NONE }), 3);
+    assert_eq!(lifted(Lift { client_id: Some("pump".to_owned()), ..NONE }), 2);
     assert_eq!(lifted(Lift { client_id: Some("valve".to_owned()), ..NONE }), 0);
 }
 
@@ -96,12 +127,13 @@ fn bans_outlive_the_process_and_a_damaged_file_is_kept_aside() {
     before.second(scratch.path());
     assert!(!file.exists(), "nothing has changed");
     before.count_failure(address("192.0.2.1"), Some("ann\n"), 0);
-    before.count_connection("pump", 0);
+    before.count_connection(address("192.0.2.1"), Some("ann"), "pump", 0);
+    before.count_connection(address("192.0.2.1"), None, "pump", 0);
     before.second(scratch.path());
     let after = bans(1, 1, 1);
     let _same = after.load(scratch.path());
-    assert_eq!((after.count(), after.list(0, 9)), (3, before.list(0, 9)));
-    assert!(after.has_client(address("192.0.2.1"), Some("ann\n"), None));
+    assert_eq!((after.count(), after.list(0, 9)), (4, before.list(0, 9)));
+    assert!(after.has_user(address("192.0.2.1"), "ann\n"));
     after.lift(&NONE);
     after.second(scratch.path());
     assert_eq!(fs::read_to_string(&file).unwrap().trim(), "[]");
@@ -113,7 +145,7 @@ fn bans_outlive_the_process_and_a_damaged_file_is_kept_aside() {
         assert_eq!(fs::read_to_string(scratch.path().join("bans.json.damaged")).unwrap(), content);
     }
     // A ban that has ended meanwhile is none.
-    fs::write(&file, "[{\"client\":{\"client_id\":\"pump\"},\"until_s\":1}]").unwrap();
+    fs::write(&file, "[{\"client\":{\"user\":\"ann\",\"client_id\":\"pump\"},\"until_s\":1}]").unwrap();
     let ended = bans(1, 1, 1);
     let _same = ended.load(scratch.path());
     assert_eq!(ended.count(), 0);
@@ -130,11 +162,42 @@ fn counts_and_bans_are_bounded() {
     let banning = bans(1, 0, 0);
     let long = "x".repeat(70_000);
     for number in 0..=BANS_MAX {
-        banning.count_failure(one, Some(&format!("{number}{long}")), 0);
+        let address =
+            IpAddr::from(0xC000_0000_u32.wrapping_add(u32::try_from(number).unwrap()).to_be_bytes());
+        banning.count_failure(address, Some(&format!("{number}{long}")), 0);
+        if number == BANS_MAX {
+            assert!(banning.has_user(address, &format!("{number}{long}")));
+        }
     }
     assert_eq!(banning.count(), BANS_MAX as u64);
-    assert!(banning.has_client(one, Some(&format!("{BANS_MAX}{long}")), None));
     assert!(banning.memory_bytes() < 16 * 1024 * 1024, "{}", banning.memory_bytes());
+}
+
+/// Names are invented for nothing, so those of one peer are not to lift the bans of others.
+#[test]
+fn names_that_are_invented_lift_no_ban_of_others() {
+    let bans = bans(1, 0, 1);
+    let (neighbours, eve) = ([address("192.0.2.1"), address("192.0.2.3")], address("192.0.2.2"));
+    bans.count_connection(eve, Some("ann"), "pump", 0);
+    for neighbour in neighbours {
+        bans.count_failure(neighbour, Some("ann"), 0);
+    }
+    let groups = [
+        |bans: &Bans, eve, name: &str| bans.count_failure(eve, Some(name), 0),
+        |bans: &Bans, eve, name: &str| bans.count_connection(eve, Some("eve"), name, 0),
+        |bans: &Bans, eve, name: &str| bans.count_connection(eve, None, name, 0),
+    ];
+    for (number, count) in groups.iter().enumerate() {
+        for name in 0..=BANS_MAX {
+            count(&bans, eve, &name.to_string());
+        }
+        assert_eq!(bans.count(), (3 + (number + 1) * GROUP_BANS_MAX) as u64);
+    }
+    assert!(neighbours.iter().all(|neighbour| bans.has_user(*neighbour, "ann")));
+    assert!(bans.has_client(eve, Some("ann"), "pump"));
+    let newest = &BANS_MAX.to_string();
+    assert!(bans.has_user(eve, newest) && bans.has_client(eve, Some("eve"), newest));
+    assert!(bans.has_client(eve, None, newest));
 }
 
 #[test]
@@ -143,8 +206,8 @@ fn without_the_table_nobody_is_banned() {
     let one = address("192.0.2.1");
     for _ in 0..1_000 {
         bans.count_failure(one, Some("ann"), 0);
-        bans.count_connection("pump", 0);
+        bans.count_connection(one, None, "pump", 0);
     }
-    assert!(!bans.has_address(one) && !bans.has_client(one, Some("ann"), Some("pump")));
+    assert!(!bans.has_address(one) && !bans.has_user(one, "ann") && !bans.has_client(one, None, "pump"));
     assert_eq!((bans.count(), bans.lift(&NONE)), (0, 0));
 }

@@ -146,6 +146,19 @@ fn a_packet_that_waits_for_the_next_step_is_charged_once() {
 }
 
 #[test]
+fn a_connection_takes_the_place_of_one_that_is_paused_and_begins_with_a_whole_burst() {
+    run(limits(1, 0, OnRate::Pause), |shard| {
+        let first = connect(shard, &Hello::v5("a"));
+        send_many(shard, first, 10);
+        assert_eq!(shard.engine.counters().messages_received, 2);
+        let second = connect(shard, &Hello::v5("a"));
+        assert_eq!(shard.ended(first), Some(ReasonCode::SessionTakenOver.code()));
+        send_many(shard, second, 10);
+        assert_eq!(shard.engine.counters().messages_received, 4);
+    });
+}
+
+#[test]
 fn meters_are_counted_and_go_with_their_connections() {
     run(limits(1, 0, OnRate::Pause), |shard| {
         let held = |shard: &Shard| shard.engine.memory_use().of_kind(MemoryKind::Connections);
