@@ -256,9 +256,9 @@ impl Methods {
             Opinion::Allow(identity) => Self::success(Vec::new(), identity, case.method),
             Opinion::Deny(reason) => {
                 debug!(client = ?case.client_id, user = ?case.username, ?reason, "refused");
-                Answer::Failed(reason, case.method)
+                Answer::failed(reason, case.method)
             }
-            Opinion::Next => Answer::Failed(ReasonCode::BadUserNameOrPassword, case.method),
+            Opinion::Next => Answer::failed(ReasonCode::BadUserNameOrPassword, case.method),
         }
     }
 

@@ -97,14 +97,14 @@ impl Authenticator {
                 Some(self.judge_exchange(methods, asked, listener, &method, &step))
             }
             (Step::Exchange { .. }, None) => {
-                Some(Answer::Failed(ReasonCode::BadAuthenticationMethod, NO_METHOD))
+                Some(Answer::failed(ReasonCode::BadAuthenticationMethod, NO_METHOD))
             }
             (Step::Basic { client_id, username, password }, Some(methods)) => {
                 let case = Case::new(asked, listener, peer, client_id, username, password);
                 methods.judge(Case { certificate_user, ..case })
             }
             // No method is configured, so nobody can be known.
-            (Step::Basic { .. }, None) => Some(Answer::Failed(ReasonCode::NotAuthorized, NO_METHOD)),
+            (Step::Basic { .. }, None) => Some(Answer::failed(ReasonCode::NotAuthorized, NO_METHOD)),
         }
     }
 
@@ -121,37 +121,45 @@ impl Authenticator {
                 ("scram", self.judge_scram(methods, asked, step))
             }
             JWT_METHOD if methods.asks(listener, AuthMethod::Jwt) => {
-                ("jwt", methods.judge_renewal(&step.data))
+                ("jwt", methods.judge_renewal(&step.data).ok_or(None))
             }
             // Another listener may have the method.
-            _ => return Answer::Failed(ReasonCode::BadAuthenticationMethod, NO_METHOD),
+            _ => return Answer::failed(ReasonCode::BadAuthenticationMethod, NO_METHOD),
         };
-        judged.unwrap_or_else(|| {
-            debug!(%method, user = ?step.username, "refused");
+        judged.unwrap_or_else(|user| {
+            debug!(%method, user = ?user.as_ref().or(step.username.as_ref()), "refused");
             // On an open connection DISCONNECT carries the reason, and has no 0x86.
             let reason =
                 if step.is_open { ReasonCode::NotAuthorized } else { ReasonCode::BadUserNameOrPassword };
-            Answer::Failed(reason, name)
+            Answer::failed_as(user, reason, name)
         })
     }
 
-    /// Judges a step of SCRAM. `None` refuses the client.
-    fn judge_scram(&self, methods: &Methods, asked: Asked, step: &ExchangeStep) -> Option<Answer> {
+    /// Judges a step of SCRAM.
+    ///
+    /// # Errors
+    /// If the client is refused: the user whom its exchange names, if it names one.
+    fn judge_scram(
+        &self,
+        methods: &Methods,
+        asked: Asked,
+        step: &ExchangeStep,
+    ) -> Result<Answer, Option<String>> {
         if !step.begins {
-            let exchange = self.exchanges.borrow_mut().take(asked.connection)?;
-            let last = exchange.end(&step.data).ok()?;
+            let exchange = self.exchanges.borrow_mut().take(asked.connection).ok_or(None)?;
+            let Ok(last) = exchange.end(&step.data) else { return Err(Some(exchange.user)) };
             let identity = Identity { user: Some(exchange.user), is_listed: true, ..Identity::default() };
-            return Some(Methods::success(last.into_bytes(), identity, "scram"));
+            return Ok(Methods::success(last.into_bytes(), identity, "scram"));
         }
-        let first = ClientFirst::parse(&step.data).ok()?;
+        let first = ClientFirst::parse(&step.data).map_err(|_| None)?;
         // The name in CONNECT is optional, and must not be another one.
         if step.username.as_ref().is_some_and(|username| *username != first.user) {
-            return None;
+            return Err(Some(first.user));
         }
         let mut random = [0; NONCE_BYTES];
-        getrandom::fill(&mut random).ok()?;
-        let (exchange, answer) = methods.begin_scram(first, random)?;
+        getrandom::fill(&mut random).map_err(|_| None)?;
+        let (exchange, answer) = methods.begin_scram(first, random).ok_or(None)?;
         self.exchanges.borrow_mut().insert(asked.connection, exchange);
-        Some(Answer::Continue(answer.into_bytes()))
+        Ok(Answer::Continue(answer.into_bytes()))
     }
 }

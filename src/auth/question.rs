@@ -10,6 +10,7 @@ use engine::{AuthenticationStep, ConnectionId, Instant, UserGrant, Verdict};
 use wire::ReasonCode;
 use zeroize::Zeroizing;
 
+use super::scram::{ClientFirst, SCRAM_METHOD};
 use crate::net::listen::ListenerNumber;
 
 /// The step that a question is about: an answer to any other is stale.
@@ -93,6 +94,16 @@ impl Step {
             }
         }
     }
+
+    /// The user whom the first message of an exchange names, where CONNECT may name none.
+    pub(crate) fn user_of_exchange(&self) -> Option<String> {
+        match self {
+            Self::Exchange { method, data, begins: true, .. } if method == SCRAM_METHOD => {
+                ClientFirst::parse(data).ok().map(|first| first.user)
+            }
+            Self::Basic { .. } | Self::Exchange { .. } => None,
+        }
+    }
 }
 
 /// The name of the method that lets clients in without a name.
@@ -112,8 +123,14 @@ pub(crate) enum Answer {
         data: Vec<u8>,
         grant: OwnedGrant,
     },
-    /// The client is refused for this reason by this method.
-    Failed(ReasonCode, &'static str),
+    /// The client is refused.
+    Failed {
+        reason: ReasonCode,
+        /// The method that refuses it.
+        method: &'static str,
+        /// The user whom an exchange names; `None` if it is CONNECT that names the user.
+        user: Option<Box<str>>,
+    },
 }
 
 /// A [`UserGrant`] that owns its parts.
@@ -153,12 +170,30 @@ impl Answer {
         Self::Success { data: Vec::new(), grant: OwnedGrant::default() }
     }
 
+    /// The answer that refuses a client for this reason by this method.
+    pub(crate) fn failed(reason: ReasonCode, method: &'static str) -> Self {
+        Self::Failed { reason, method, user: None }
+    }
+
+    /// The answer that refuses a client as [`Answer::failed`] does, whose exchange names this user.
+    pub(crate) fn failed_as(user: Option<String>, reason: ReasonCode, method: &'static str) -> Self {
+        Self::Failed { reason, method, user: user.map(String::into_boxed_str) }
+    }
+
+    /// The user who is refused, where an exchange names it.
+    pub(crate) fn refused_user(&self) -> Option<&str> {
+        match self {
+            Self::Failed { user, .. } => user.as_deref(),
+            Self::Continue(_) | Self::Success { .. } => None,
+        }
+    }
+
     /// The method that decided; `None` if nothing is decided.
     pub(crate) fn method(&self) -> Option<&'static str> {
         match self {
             Self::Continue(_) => None,
             Self::Success { grant, .. } => Some(grant.method),
-            Self::Failed(_, method) => Some(method),
+            Self::Failed { method, .. } => Some(method),
         }
     }
 
@@ -166,7 +201,7 @@ impl Answer {
     pub(crate) fn pass<R>(&self, now: Instant, take: impl FnOnce(Verdict<'_>) -> R) -> R {
         match self {
             Self::Continue(data) => take(Verdict::Continue(data)),
-            Self::Failed(reason, _) => take(Verdict::Failed(*reason)),
+            Self::Failed { reason, .. } => take(Verdict::Failed(*reason)),
             Self::Success { data, grant } => {
                 let lifetime_ms =
                     |lifetime: Duration| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
@@ -220,7 +255,7 @@ mod tests {
         let now = Instant::from_ms(1_000);
         assert!(Answer::Continue(vec![1]).pass(now, |verdict| verdict == Verdict::Continue(&[1])));
         let banned = ReasonCode::Banned;
-        assert!(Answer::Failed(banned, NO_METHOD).pass(now, |verdict| verdict == Verdict::Failed(banned)));
+        assert!(Answer::failed(banned, NO_METHOD).pass(now, |verdict| verdict == Verdict::Failed(banned)));
         let answer = |lifetime| {
             let grant = OwnedGrant {
                 method: "password",

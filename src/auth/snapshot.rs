@@ -95,6 +95,8 @@ fn warn_of_readers(_: &Path) {}
 enum Part {
     Users,
     ScramUsers,
+    /// Both, where the two methods name one file: it is read once.
+    AllUsers,
     /// The key set of this number.
     Keys(usize),
 }
@@ -114,8 +116,13 @@ impl Files {
         key_files: &[(usize, PathBuf)],
         algorithms: &[Algorithm],
     ) -> Self {
-        let users = users.map(|path| (Part::Users, PolledFile::new(path)));
-        let scram_users = scram_users.map(|path| (Part::ScramUsers, PolledFile::new(path)));
+        let (users, scram_users) = match (users, scram_users) {
+            (Some(all), Some(same)) if all == same => (Some((Part::AllUsers, PolledFile::new(all))), None),
+            (users, scram_users) => (
+                users.map(|path| (Part::Users, PolledFile::new(path))),
+                scram_users.map(|path| (Part::ScramUsers, PolledFile::new(path))),
+            ),
+        };
         let keys = key_files.iter().map(|(number, path)| (Part::Keys(*number), PolledFile::new(path)));
         Self {
             files: users.into_iter().chain(scram_users).chain(keys).collect(),
@@ -154,7 +161,7 @@ impl Files {
     }
 }
 
-/// The users that are in no file any more, and those with another password in one.
+/// The users that are in no file any more, and those with another password in one: each once, in their order.
 fn changes(before: &Snapshot, after: &Snapshot) -> UserChanges {
     let mut changes = UserChanges::default();
     let is_listed = |user: &str| after.users.find(user).is_some() || after.scram_users.find(user).is_some();
@@ -167,8 +174,16 @@ fn changes(before: &Snapshot, after: &Snapshot) -> UserChanges {
             }
         }
     }
+    for users in [&mut changes.gone, &mut changes.renewed] {
+        users.sort_unstable();
+        users.dedup();
+    }
     changes
 }
+
+/// The fault of a file that had users and has none.
+const NO_USERS: &str =
+    "the file has no users; to remove all of them, delete its table from the configuration and restart";
 
 /// Puts the content of a file into the store, and returns the number of its users or keys.
 fn put(part: Part, content: &[u8], algorithms: &[Algorithm], store: &Store) -> Result<usize, String> {
@@ -181,15 +196,28 @@ fn put(part: Part, content: &[u8], algorithms: &[Algorithm], store: &Store) -> R
     }
     let text = str::from_utf8(content).map_err(|_| "the file is not UTF-8".to_owned())?;
     let users = PasswordFile::parse(text).map_err(|faults| password::sentence(&faults))?;
-    if part == Part::Users {
+    let has_part = |own: Part| part == own || part == Part::AllUsers;
+    let count = users.users().len();
+    // An editor or a script that fails leaves an empty file, and sessions of users that are gone end for good.
+    if count == 0
+        && store.hold(|snapshot| {
+            has_part(Part::Users) && snapshot.users.users().len() > 0
+                || has_part(Part::ScramUsers) && snapshot.scram_users.users().len() > 0
+        })
+    {
+        return Err(NO_USERS.to_owned());
+    }
+    if has_part(Part::Users) {
         warn_of_weak(&users);
     }
-    let count = users.users().len();
     let users = Shared::new(users);
-    store.change(|snapshot| match part {
-        Part::Users => snapshot.users = users,
-        Part::ScramUsers => snapshot.scram_users = users,
-        Part::Keys(_) => unreachable!("the keys returned above"),
+    store.change(|snapshot| {
+        if has_part(Part::Users) {
+            snapshot.users = users.clone();
+        }
+        if has_part(Part::ScramUsers) {
+            snapshot.scram_users = users;
+        }
     });
     Ok(count)
 }
@@ -201,5 +229,75 @@ fn warn_of_weak(users: &PasswordFile) {
     if !weak.is_empty() {
         let named = &weak[..weak.len().min(NAMED_MAX)];
         warn!(count = weak.len(), users = ?named, "passwords have weak hashes; `mqtt-broker user passwd` replaces them");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::scratch::Scratch;
+
+    /// A line of the password file.
+    fn line(user: &str, hash: char) -> String {
+        let hash = std::iter::repeat_n(hash, 43).collect::<String>();
+        format!("{user}:$device${hash}=\n")
+    }
+
+    #[test]
+    fn a_file_that_two_methods_name_is_read_once_and_its_users_change_once() {
+        let scratch = Scratch::new("one file of users");
+        let path = scratch.path().join("passwords");
+        let write = |content: &str| fs::write(&path, content).unwrap();
+        write(&(line("bob", 'A') + &line("ann", 'A') + &line("eve", 'A')));
+        let (store, mut files) = (Store::default(), Files::new(Some(&path), Some(&path), &[], &[]));
+        assert_eq!(files.files.len(), 1);
+        assert!(files.poll(&store).is_empty());
+        assert!(
+            store
+                .hold(|snapshot| snapshot.users.users().len() == 3 && snapshot.scram_users == snapshot.users)
+        );
+        write(&line("eve", 'E'));
+        let expected = UserChanges { gone: vec!["ann".into(), "bob".into()], renewed: vec!["eve".into()] };
+        assert_eq!(files.poll(&store), expected);
+    }
+
+    #[test]
+    fn users_that_leave_or_change_in_two_files_change_once() {
+        let [before, after] = [
+            [line("ann", 'A') + &line("bob", 'A'), line("bob", 'A') + &line("ann", 'A')],
+            [line("bob", 'E'), line("bob", 'E')],
+        ]
+        .map(|files| {
+            let [users, scram_users] =
+                files.map(|text| Shared::new(PasswordFile::parse(&text).expect("the lines are sound")));
+            Snapshot { users, scram_users, ..Snapshot::default() }
+        });
+        let expected = UserChanges { gone: vec!["ann".into()], renewed: vec!["bob".into()] };
+        assert_eq!(changes(&before, &after), expected);
+    }
+
+    #[test]
+    fn a_file_that_had_users_and_has_none_is_a_fault() {
+        let scratch = Scratch::new("no users");
+        let path = scratch.path().join("passwords");
+        for (users, scram_users) in [(Some(&path), None), (None, Some(&path)), (Some(&path), Some(&path))] {
+            let of = |file: Option<&PathBuf>| file.map(|file| file.as_path().to_owned());
+            let (users, scram_users) = (of(users), of(scram_users));
+            let store = Store::default();
+            let mut files = Files::new(users.as_deref(), scram_users.as_deref(), &[], &[]);
+            // At the start there may be none yet.
+            fs::write(&path, "").unwrap();
+            assert!(files.read(&store).is_empty());
+            let one = line("ann", 'A');
+            fs::write(&path, &one).unwrap();
+            assert!(files.poll(&store).is_empty());
+            for none in ["", "# nobody\n"] {
+                fs::write(&path, none).unwrap();
+                assert_eq!(files.read(&store), [(path.clone(), NO_USERS.to_owned())]);
+                assert!(files.poll(&store).is_empty());
+                let is_known = |users: &PasswordFile| users.find("ann").is_some();
+                assert!(store.hold(|snapshot| is_known(&snapshot.users) || is_known(&snapshot.scram_users)));
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn echo(challenge: String, data: &[u8], begins: bool) -> Answer {
             grant: OwnedGrant { method: TEST_METHOD, ..OwnedGrant::default() },
         }
     } else {
-        Answer::Failed(ReasonCode::NotAuthorized, TEST_METHOD)
+        Answer::failed(ReasonCode::NotAuthorized, TEST_METHOD)
     }
 }
 
@@ -34,6 +34,6 @@ mod tests {
         assert_eq!(echo(challenge(), b"c", true), Answer::Continue(b"c".to_vec()));
         let grant = OwnedGrant { method: TEST_METHOD, ..OwnedGrant::default() };
         assert_eq!(echo(challenge(), b"c", false), Answer::Success { data: SUCCESS_DATA.to_vec(), grant });
-        assert_eq!(echo(challenge(), b"", false), Answer::Failed(ReasonCode::NotAuthorized, TEST_METHOD));
+        assert_eq!(echo(challenge(), b"", false), Answer::failed(ReasonCode::NotAuthorized, TEST_METHOD));
     }
 }

@@ -12,13 +12,18 @@ pub(crate) const LISTENERS: &str = "[[listener]]\nname = \"proxied\"\nbind = [\"
     proxy_protocol = \"require\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
     [[listener]]\nname = \"local\"\nbind = [\"127.0.0.1\"]\nport = 0\nanonymous = true\n";
 
-/// The answer to a CONNECT of a peer whom a proxy names.
-pub(crate) fn connect_from(broker: &Broker, peer: &str, connect: &Connect<'_>) -> (Peer, u8) {
+/// A connection of a peer whom a proxy names.
+pub(crate) fn open_from(broker: &Broker, peer: &str, version: Version) -> Peer {
     let mut stream = TcpStream::connect(broker.addresses()[0]).expect("the broker listens");
     let address: IpAddr = peer.parse().expect("tests name good addresses");
     let (family, own) = if address.is_ipv4() { ("TCP4", "127.0.0.1") } else { ("TCP6", "::1") };
     write!(stream, "PROXY {family} {address} {own} 8080 1883\r\n").expect("the broker takes a header");
-    let mut client = Peer::over(stream, connect.version);
+    Peer::over(stream, version)
+}
+
+/// The answer to a CONNECT of a peer whom a proxy names.
+pub(crate) fn connect_from(broker: &Broker, peer: &str, connect: &Connect<'_>) -> (Peer, u8) {
+    let mut client = open_from(broker, peer, connect.version);
     client.send(&connect.encode());
     let reason = client.await_connack();
     (client, reason)

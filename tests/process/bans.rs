@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use crate::addresses::connect_from;
+use crate::addresses::{connect_from, open_from};
 use crate::harness::broker::{Broker, Directory, Io, command_in};
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
+use crate::identities::exchanges;
 use crate::operators::{add_user, operate};
 
 /// A listener behind a trusted proxy, and one for peers of this machine.
@@ -84,6 +85,45 @@ fn a_name_that_fails_too_often_from_one_address_is_banned_from_there() {
         assert_eq!(operate(&broker, &["bans"]).output, "");
         broker.stop();
     }
+}
+
+/// The name in CONNECT is optional there, so failures had no name, and a ban by name held nobody up.
+#[test]
+fn the_user_whom_an_exchange_names_is_counted_banned_and_told() {
+    let directory = Directory::new();
+    directory.write("passwords", &(exchanges::line("ann", "pencil") + &exchanges::line("bob", "crayon")));
+    let config = format!("{LISTENERS}[auth.scram]\nfile = \"passwords\"\n[bans]\nfailures_max = 3\n");
+    let mut broker = start(Io::Auto, directory, &config);
+    let begin = |username: Option<&str>, user: &str| {
+        let mut peer = open_from(&broker, "192.0.2.1", Version::V5);
+        exchanges::begin(&mut peer, username, user);
+        peer
+    };
+    for username in [None, Some("ann"), None] {
+        assert_eq!(exchanges::end(&mut begin(username, "ann"), "ann", "wrong").0, 0x86);
+    }
+    // There is no challenge any more, whatever name CONNECT has.
+    for username in [None, Some("ann"), Some("bob")] {
+        assert_eq!(begin(username, "ann").await_connack(), 0x8A, "{username:?}");
+    }
+    assert_eq!(exchanges::end(&mut begin(None, "bob"), "bob", "crayon").0, 0);
+    let mut elsewhere = open_from(&broker, "192.0.2.2", Version::V5);
+    exchanges::begin(&mut elsewhere, None, "ann");
+    assert_eq!(exchanges::end(&mut elsewhere, "ann", "pencil").0, 0);
+
+    let listed = operate(&broker, &["bans"]).output;
+    assert!(listed.starts_with("address=192.0.2.1 user=\"ann\" until=20"), "{listed}");
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    let refusals = operate(&broker, &["refusals"]).output;
+    for (method, count) in [("method=scram", 3), ("method=bans", 3)] {
+        let is_told = |line: &&str| line.contains(method) && line.contains("user=\"ann\"");
+        assert_eq!(refusals.lines().filter(is_told).count(), count, "{refusals}");
+    }
+    broker.process().wait_for(0, "line", |line| {
+        line.contains("client refused") && line.contains("user=\"ann\"") && line.contains("method=scram")
+    });
+    assert_eq!(operate(&broker, &["bans", "lift", "--all"]).output, "bans lifted: 1");
+    broker.stop();
 }
 
 #[test]

@@ -69,6 +69,10 @@ fn users_are_added_changed_listed_and_deleted() {
     assert!(refused(&user(&["delete", "alice"], "")).contains("user list"));
     assert!(refused(&user(&["passwd", "alice"], "x\n")).contains("user list"));
     assert_eq!(out(&user(&["list"], "")).lines().count(), 2);
+    assert_eq!(out(&user(&["delete", "bob"], "")), "");
+    // A running broker keeps this one.
+    let told = out(&user(&["delete", "meter 7"], ""));
+    assert!(told.contains("no users now") && told.contains("restart"), "{told}");
 }
 
 #[test]

@@ -20,6 +20,10 @@ const PASSWORD_BYTES_MAX: usize = 65_535;
 /// The password file if none is named, beside the configuration file.
 const DEFAULT_NAME: &str = "passwords";
 
+/// The end of a deletion that leaves no user: a broker that runs takes a file that becomes empty for a fault.
+const LAST_DELETED: &str =
+    "the file has no users now; a running broker keeps the last ones until it is restarted\n";
+
 /// Arguments of `mqtt-broker user`.
 #[derive(Debug, Args)]
 pub(crate) struct UserArguments {
@@ -180,7 +184,8 @@ impl Users<'_> {
             Some(_) => Ok(without_user(text, name)),
             None => Err(unknown(name)),
         })?;
-        Ok(Zeroizing::default())
+        let is_last = self.parse()?.users().len() == 0;
+        Ok(Zeroizing::new(if is_last { LAST_DELETED.to_owned() } else { String::new() }))
     }
 
     fn list(&self) -> Result<Zeroizing<String>, Refusal> {

@@ -10,6 +10,15 @@ use crate::auth::{Answer, Asked, Late, Question, Step, UserChanges};
 /// The name of bans among the methods of authentication.
 const BANS: &str = "bans";
 
+/// A verdict that was passed on in this step, for the log.
+pub(super) struct Noted {
+    pub(super) connection: ConnectionId,
+    /// The method that gave it.
+    pub(super) method: &'static str,
+    /// The user who is refused, where an exchange names it and not CONNECT.
+    pub(super) refused: Option<Box<str>>,
+}
+
 impl<T: Endpoint> Host<T> {
     /// Has a step judged. `None` if its answer comes later, or if it is over already.
     pub(super) fn judge(&self, engine: &Engine, connection: ConnectionId, step: u64) -> Option<Answer> {
@@ -20,8 +29,8 @@ impl<T: Endpoint> Host<T> {
         let asked = Asked { shard: self.number, connection, step };
         let certificate_user = self.certificate_of(&socket).and_then(|certificate| certificate.username);
         let question = Question { listener, peer, certificate_user, step: owned };
-        if self.is_banned(&question) {
-            return Some(Answer::Failed(ReasonCode::Banned, BANS));
+        if let Some(refusal) = self.ban_of(&question) {
+            return Some(refusal);
         }
         if self.permits.judges_bans_only(listener) && matches!(question.step, Step::Basic { .. }) {
             return Some(self.unless_flapping(engine, asked, Answer::anonymous()));
@@ -31,17 +40,18 @@ impl<T: Endpoint> Host<T> {
         Some(self.unless_flapping(engine, asked, answer))
     }
 
-    /// Whether the client of a CONNECT is banned by the name that it sends.
-    fn is_banned(&self, question: &Question) -> bool {
+    /// The refusal of the client of a CONNECT that is banned by its name there or in its exchange.
+    fn ban_of(&self, question: &Question) -> Option<Answer> {
         let user = match &question.step {
-            Step::Basic { username, .. } => username.as_deref(),
             // Later steps, and those of an open connection, are of a client that was not banned.
-            Step::Exchange { client_id, username, begins, .. } => {
-                username.as_deref().filter(|_| *begins && client_id.is_some())
-            }
+            Step::Exchange { client_id, begins, .. } if !begins || client_id.is_none() => return None,
+            Step::Basic { username, .. } | Step::Exchange { username, .. } => username.as_deref(),
         };
-        let address = self.permits.concerned(question.listener, question.peer);
-        address.zip(user).is_some_and(|(address, user)| self.permits.bans().has_user(address, user))
+        let address = self.permits.concerned(question.listener, question.peer)?;
+        let of_exchange = question.step.user_of_exchange();
+        let mut users = user.into_iter().chain(of_exchange.as_deref());
+        let is_banned = users.any(|user| self.permits.bans().has_user(address, user));
+        is_banned.then(|| Answer::failed_as(of_exchange, ReasonCode::Banned, BANS))
     }
 
     /// The answer, or a refusal if the identifier of a client that it lets in is banned for its user. Only the answer says which
@@ -61,14 +71,15 @@ impl<T: Endpoint> Host<T> {
         let peer = self.peers.borrow().address(connection.slot());
         let Some(address) = self.permits.concerned(socket.listener, peer) else { return answer };
         if self.permits.bans().has_client(address, grant.user.as_deref(), client_id) {
-            return Answer::Failed(ReasonCode::Banned, BANS);
+            return Answer::failed_as(None, ReasonCode::Banned, BANS);
         }
         answer
     }
 
-    /// Notes the method of an answer that is passed on next.
+    /// Notes the method of an answer that is passed on next, and the user whom it refuses.
     pub(super) fn note_verdict(&self, connection: ConnectionId, answer: &Answer) {
-        self.verdicts.borrow_mut().extend(answer.method().map(|method| (connection, method)));
+        let verdict = |method| Noted { connection, method, refused: answer.refused_user().map(Box::from) };
+        self.verdicts.borrow_mut().extend(answer.method().map(verdict));
     }
 
     /// Whether no late answer has come, and no news of the disk.

@@ -41,6 +41,7 @@ use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
+use judging::Noted;
 
 use export::Export;
 pub(crate) use identities::ClientIds;
@@ -80,8 +81,8 @@ pub(super) struct Host<T> {
     long_matches: LongMatches,
     lanes: Lanes,
     authenticator: Authenticator,
-    /// The verdicts of this step and the methods that gave them, for the log.
-    verdicts: RefCell<Vec<(ConnectionId, &'static str)>>,
+    /// The verdicts of this step.
+    verdicts: RefCell<Vec<Noted>>,
     client_ids: ClientIds,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,

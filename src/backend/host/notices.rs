@@ -49,13 +49,15 @@ impl<T: Endpoint> Host<T> {
             }
             Notice::Ended { connection, client_id, user, was_let_in, cause, packets_received } => {
                 let peers = self.peers.borrow();
+                let of_exchange = self.refused_user_of(*connection);
+                let user = of_exchange.as_deref().or(user.as_deref());
                 let taken_over_by = match cause {
                     Cause::TakenOver(by) => peers.address(by.slot()),
                     _ => None,
                 };
                 let ended = Ended {
                     client_id: client_id.as_deref(),
-                    user: user.as_deref(),
+                    user,
                     method: self.method_of(*connection),
                     was_let_in: *was_let_in,
                     cause: *cause,
@@ -69,7 +71,7 @@ impl<T: Endpoint> Host<T> {
                     && is_failure(*cause)
                     && let Some(address) = self.permits.concerned(place.listener, place.peer)
                 {
-                    self.permits.bans().count_failure(address, user.as_deref(), now_ms);
+                    self.permits.bans().count_failure(address, user, now_ms);
                 }
             }
         }
@@ -107,7 +109,13 @@ impl<T: Endpoint> Host<T> {
     /// The method whose verdict was passed on in this step.
     fn method_of(&self, connection: ConnectionId) -> Option<&'static str> {
         let verdicts = self.verdicts.borrow();
-        verdicts.iter().rev().find(|(judged, _)| *judged == connection).map(|(_, method)| *method)
+        verdicts.iter().rev().find(|noted| noted.connection == connection).map(|noted| noted.method)
+    }
+
+    /// The user whom the exchange of a connection named that was refused in this step.
+    fn refused_user_of(&self, connection: ConnectionId) -> Option<Box<str>> {
+        let verdicts = self.verdicts.borrow();
+        verdicts.iter().rev().find(|noted| noted.connection == connection)?.refused.clone()
     }
 
     /// The listener is unknown only if the connection has moved away in this step.

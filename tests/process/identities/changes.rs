@@ -132,6 +132,38 @@ fn clients_of_users_that_are_removed_or_have_new_passwords_are_closed() {
     }
 }
 
+/// An editor or a script that failed left an empty file, and the sessions of all its users were gone.
+#[test]
+fn a_file_of_users_that_becomes_empty_is_not_taken_over() {
+    let directory = Directory::new();
+    directory.write("passwords", &passwords(&["ann", "bob"]));
+    let config = "[auth.password]\nfile = \"passwords\"\n[auth.scram]\nfile = \"passwords\"\n";
+    let mut broker = Broker::start_in(directory, &Setup { config, ..Setup::default() });
+    let mut ann = connect(&broker, Version::V5, "ann", "ann");
+    for empty in ["", "# nobody\n"] {
+        change(
+            &mut broker,
+            "passwords",
+            empty,
+            "the file has no users; to remove all of them, delete its table",
+        );
+        ann.ping();
+        connect(&broker, Version::V5, "another", "ann").disconnect();
+    }
+    // The methods share the file: it is told once, and so is each user of it.
+    change(&mut broker, "passwords", &passwords(&["bob"]), "their clients are closed gone=1 renewed=0");
+    assert_eq!(ann.await_close(), Some(0x87));
+    let (finished, _) = broker.stop();
+    let told = |part: &str| finished.output.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(
+        (told("the file has no users"), told("read the users or keys")),
+        (2, 2),
+        "{}",
+        finished.output
+    );
+    assert!(finished.output.lines().any(|line| line.contains("no users") && line.contains("passwords")));
+}
+
 /// The classes that `config show` tells are true: keys that are live change on SIGHUP, and the others do not.
 #[test]
 fn live_keys_change_on_sighup_and_the_others_with_a_restart() {

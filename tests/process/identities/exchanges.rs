@@ -28,7 +28,7 @@ fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
 }
 
 /// The line of a user in the password file.
-fn line(user: &str, password: &str) -> String {
+pub(crate) fn line(user: &str, password: &str) -> String {
     let salted = salted(password, b"0123456789abcdef", 4096);
     let stored_key = sha256(&hmac_sha256(&salted, b"Client Key"));
     let server_key = hmac_sha256(&salted, b"Server Key");
@@ -67,19 +67,34 @@ fn next_challenge(peer: &mut Peer) -> String {
 
 /// Connects as `user`, and returns the code of CONNACK and the challenge.
 fn connect(broker: &Broker, user: &str, password: &str) -> (Peer, u8, String) {
-    let bare = format!("n={user},r=nonce-of-the-client");
-    let mut connect = Connect::new(Version::V5, "client");
-    connect.properties = named(&format!("n,,{bare}"));
     let mut peer = Peer::open(broker.address(), Version::V5);
+    begin(&mut peer, None, user);
+    let (code, challenge) = end(&mut peer, user, password);
+    (peer, code, challenge)
+}
+
+fn bare(user: &str) -> String {
+    format!("n={user},r=nonce-of-the-client")
+}
+
+/// Sends CONNECT, with this name in it, and the first message of `user`.
+pub(crate) fn begin(peer: &mut Peer, username: Option<&str>, user: &str) {
+    let mut connect = Connect::new(Version::V5, "client");
+    connect.username = username;
+    connect.properties = named(&format!("n,,{}", bare(user)));
     peer.send(&connect.encode());
-    let challenge = next_challenge(&mut peer);
-    let (last, expected) = prove(&bare, &challenge, password);
+}
+
+/// Proves a password for the challenge that comes, and returns the code of CONNACK and the challenge.
+pub(crate) fn end(peer: &mut Peer, user: &str, password: &str) -> (u8, String) {
+    let challenge = next_challenge(peer);
+    let (last, expected) = prove(&bare(user), &challenge, password);
     peer.send(&auth(0x18, &named(&last)));
     let code = peer.await_connack();
     if code == 0 {
         assert_eq!(peer.text(property::AUTHENTICATION_DATA), Some(expected), "the server proves itself");
     }
-    (peer, code, challenge)
+    (code, challenge)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Clients that prove who they are: passwords, tokens, exchanges and the operator's service, over the network.
 
 mod changes;
-mod exchanges;
+pub(crate) mod exchanges;
 mod passwords;
 #[cfg(target_os = "linux")]
 mod secrets;
