@@ -37,7 +37,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const QUIET: &str = "[[listener]]\nname = \"quiet\"\nbind = [\"127.0.0.1\"]\nport = 0\nanonymous = true\n";
 const STORM: &str = "[[listener]]\nname = \"storm\"\nbind = [\"127.0.0.1\"]\nport = 0\n";
 /// For CONNECT as well: the clients are slower than the broker.
-const FLAGS: [&str; 6] = ["--shards", "1", "--stats-interval", "0", "--connect-timeout-s", "120"];
+const FLAGS: [&str; 10] = [
+    "--shards",
+    "1",
+    "--stats-interval",
+    "0",
+    "--connect-timeout-s",
+    "120",
+    "--max-connections",
+    "20000",
+    "--connection-log",
+    "none",
+];
 
 /// Full handshakes of TLS 1.3 with ECDSA, of clients that have all connected before the first of them reads an answer.
 pub(crate) fn handshake_storm(scale: Scale) -> Vec<Figure> {
