@@ -71,7 +71,7 @@ impl<S: Read + Write> Transport<S> {
     /// Reads of what has come.
     ///
     /// # Errors
-    /// Those of the socket, and `InvalidData` if the server breaks the rules of TLS.
+    /// The errors of the socket, and `InvalidData` if the server breaks the rules of TLS.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
         loop {
@@ -92,7 +92,7 @@ impl<S: Read + Write> Transport<S> {
     /// Writes as many of `bytes` as are taken.
     ///
     /// # Errors
-    /// Those of the socket, if nothing was taken.
+    /// The errors of the socket, if nothing was taken.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.tls.is_none() {
             return self.socket.write(bytes);
@@ -109,7 +109,7 @@ impl<S: Read + Write> Transport<S> {
     /// Sends records that were not taken before.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// The errors of the socket.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
         while tls.wants_write() {

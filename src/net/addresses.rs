@@ -74,7 +74,7 @@ pub(crate) struct Exempt {
 }
 
 impl Exempt {
-    /// Those of a configuration.
+    /// The exempt addresses of a configuration.
     pub(crate) fn of(config: &Config) -> Self {
         Self {
             trusted_proxies: config
@@ -105,7 +105,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Part {
     known: BTreeMap<Network, Known>,
-    /// Those without a connection.
+    /// Known addresses without a connection.
     idle: usize,
 }
 

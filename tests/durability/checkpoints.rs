@@ -30,7 +30,7 @@ fn payload(queued: usize) -> String {
 const RETAINED: usize = 300;
 const RETAINED_BYTES: usize = 1_000;
 
-/// What is in the broker before the first kill, and has to be there after the last.
+/// The state that the broker has before the first kill, and must have after the last.
 pub(crate) struct State;
 
 impl State {

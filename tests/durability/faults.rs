@@ -104,7 +104,7 @@ fn a_sync_that_fails_ends_every_acknowledgement_and_is_not_repeated() {
         for part in ["ERROR", "operation=\"synchronise\"", ".log", "restart the broker"] {
             assert!(output.contains(part), "{part} is missing in {output}");
         }
-        // What was acknowledged before is there, by a disk that works.
+        // A disk that works has everything that was acknowledged before.
         let directory = broker.kill();
         let flags = ["--durability", "power", "--shards", "1"];
         let broker = Broker::start_in(directory, &crate::setup(crate::harness::broker::Io::Epoll, &flags));

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after the broker was killed, and after a clean stop.
+//! Everything acknowledged is there after the broker was killed, and after a clean stop.
 
 use std::collections::BTreeMap;
 

@@ -66,7 +66,7 @@ impl Measured {
     }
 }
 
-/// What the broker counts once its topics below `$SYS` exist, which is soon after it listens.
+/// The bytes that the broker counts once its topics below `$SYS` exist, which is soon after it listens.
 fn first_used(address: SocketAddr) -> u64 {
     let deadline = now() + Duration::from_secs(10);
     loop {

@@ -159,7 +159,7 @@ impl Recovery {
     }
 
     /// Finds the segment in which the checkpoint began, by the first [`SECTOR_BYTES`] of each segment in the order of their
-    /// numbers, and returns its number. Those before it are not to be read: the checkpoint has their records, some of them may be
+    /// numbers, and returns its number. Earlier segments are not to be read: the checkpoint has their records, some of them may be
     /// deleted already, and some may never have been a part of the log. Without a checkpoint all are to be read, from 0.
     pub fn skip<'a>(&mut self, beginnings: impl Iterator<Item = (u64, &'a [u8])>) -> u64 {
         if self.end.checkpoint.is_none() {

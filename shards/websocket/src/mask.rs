@@ -30,7 +30,7 @@ pub(crate) fn unmask_down(bytes: &mut [u8], from: Range<usize>, to: usize, mask:
     while source + 8 <= from.end {
         let mut word = [0; 8];
         word.copy_from_slice(&bytes[source..source + 8]);
-        // What is overwritten was read: the target is never ahead.
+        // The target is never ahead of the source, so it overwrites only bytes that were read.
         bytes[target..target + 8].copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
         (source, target) = (source + 8, target + 8);
     }

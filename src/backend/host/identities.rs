@@ -19,7 +19,7 @@ enum NamePart {
 pub(crate) struct ClientIds(Vec<Option<NamePart>>);
 
 impl ClientIds {
-    /// Those of the configured listeners.
+    /// The names that the configured listeners take identifiers from.
     pub(crate) fn of(config: &Config) -> Self {
         Self(config.listeners.iter().map(Self::part).collect())
     }

@@ -19,7 +19,7 @@ type Numbered = (Box<[u8]>, Box<[u8]>);
 pub(crate) struct Revoked(BTreeSet<Numbered>);
 
 impl Revoked {
-    /// Those of the lists of a configuration, which rustls has accepted.
+    /// The certificates in the lists of a configuration, which rustls has accepted.
     pub(crate) fn of(config: &TlsConfig, files: &Files) -> Self {
         let mut revoked = BTreeSet::new();
         for file in &config.crl {

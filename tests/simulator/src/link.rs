@@ -45,7 +45,7 @@ pub(crate) struct Link {
     pub(crate) outbound: VecDeque<u8>,
     /// `Flush` was requested and is not finished.
     pub(crate) dirty: bool,
-    /// What the oracle knows of its verdict.
+    /// The oracle's knowledge of its verdict.
     pub(crate) admission: Admission,
 }
 

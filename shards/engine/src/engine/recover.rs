@@ -56,7 +56,7 @@ impl Engine {
     }
 
     /// Takes in the next record of the log, which stands at this position, before anything else has happened. The objects of a
-    /// checkpoint come first. [`Engine::recovered`] follows the last record. What a record says of an object that is newer is skipped.
+    /// checkpoint come first. [`Engine::recovered`] follows the last record. A record is skipped for an object that is newer.
     ///
     /// # Errors
     /// If the record contradicts what was read before, or no writer wrote it. The engine is not to be used then.

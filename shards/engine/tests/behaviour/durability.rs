@@ -1,4 +1,4 @@
-//! What waits for the log, and what a shard that is recovered from it goes on with.
+//! Acknowledgements wait for the log, and a shard that is recovered from it goes on where the other one ended.
 
 use engine::{Batch, Event, Limits, UserGrant};
 use wire::{AckKind, Packet, Publish, QoS, ReasonCode, Will, WillProperties};

@@ -350,7 +350,7 @@ impl Writer {
             commit::encode(out, &head, &self.open[..length]);
         });
         self.open.drain(..length);
-        // What piled up while the disk was slow or full is given back.
+        // The memory of records that waited for a slow or full disk is given back.
         if self.open.capacity() > OPEN_BYTES_KEPT && self.open.capacity() / 4 > self.open.len() {
             self.open.shrink_to(OPEN_BYTES_KEPT.max(2 * self.open.len()));
         }
