@@ -219,7 +219,7 @@ fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
         return Ok((key, sessions, None));
     }
     if shard_count > 1 {
-        // A message that crosses to another shard is in no log yet.
+        // An acknowledgement does not wait for the logs of the shards that its message crosses to.
         return Err(StartupError::DurabilityOfShards { shard_count });
     }
     let opened = Opened::open(&config.data_dir, shard_count, key)?;
