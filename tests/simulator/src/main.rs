@@ -10,9 +10,10 @@ use engine::SHARDS_MAX;
 use simulator::{Failure, Report, run, run_on_shards, run_with_crashes};
 
 const USAGE: &str =
-    "usage: simulate [--seeds N] [--from SEED | --random N] [--shards-max N | --crashes N] [--threads N]
+    "usage: simulate [--seeds N] [--from SEED | --random N] [--shards-max N | --crashes N] [--threads N] [--failures-max N]
 --random N: N seeds from one that is drawn anew each time
 --shards-max N: 1 to N shards, N up to 64; without it the number that a seed stands for in the tests
+--failures-max N: stop after so many failures
 --crashes N: N shards with logs, on disks that are late and fail; the broker crashes";
 
 thread_local! {
@@ -24,6 +25,7 @@ struct Arguments {
     seeds: u64,
     from: u64,
     threads: u64,
+    failures_max: u64,
     shards_max: Option<u16>,
     /// Shards of a broker that crashes.
     crashes: Option<u16>,
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    if at >= arguments.seeds {
+                    if at >= arguments.seeds || failed.load(Ordering::Relaxed) >= arguments.failures_max {
                         return;
                     }
                     let seed = arguments.from.wrapping_add(at);
@@ -94,7 +96,14 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut parsed = Arguments { seeds: 1_000, from: 0, threads: 2, shards_max: None, crashes: None };
+    let mut parsed = Arguments {
+        seeds: 1_000,
+        from: 0,
+        threads: 2,
+        failures_max: u64::MAX,
+        shards_max: None,
+        crashes: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = number(&words.next()?)?;
@@ -105,6 +114,7 @@ fn arguments() -> Option<Arguments> {
             "--shards-max" => parsed.shards_max = Some(shards(value)?),
             "--crashes" => parsed.crashes = Some(shards(value)?),
             "--threads" => parsed.threads = value,
+            "--failures-max" => parsed.failures_max = value,
             _ => return None,
         }
     }
