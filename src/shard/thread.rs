@@ -110,7 +110,7 @@ pub(crate) fn start(
             authenticator,
             settled: settled.clone(),
             feed: feed.clone(),
-            log: ConnectionLog::new(config.connection_log, limits, &names),
+            log: ConnectionLog::new(config.connection_log, limits, &names, shard_count),
             client_ids: ClientIds::of(config),
             journal,
         };
