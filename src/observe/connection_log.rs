@@ -13,6 +13,7 @@ use crate::config::ConnectionLines;
 use crate::net::listen::ListenerNumber;
 use crate::observe::line_budget::LineBudget;
 use crate::observe::refusals::{Refusal, Refusals};
+use crate::observe::tally::Tally;
 use crate::process::clock;
 
 /// Lines of one reason that each shard may write at once.
@@ -37,6 +38,7 @@ pub(crate) struct ConnectionLog {
     tls_failed: LineBudget,
     /// The last refusals, whatever lines are logged.
     refusals: Refusals,
+    tally: Tally,
 }
 
 /// The place of a connection: its peer, if that is known, and its listener.
@@ -74,7 +76,7 @@ pub(crate) struct Ended<'a> {
 
 impl ConnectionLog {
     /// A log of the given lines. `limits` are those that the explanations name.
-    pub(crate) fn new(lines: ConnectionLines, limits: Limits, listeners: &[String]) -> Self {
+    pub(crate) fn new(lines: ConnectionLines, limits: Limits, listeners: &[String], tally: Tally) -> Self {
         Self {
             lines,
             limits,
@@ -84,11 +86,13 @@ impl ConnectionLog {
             refused: Default::default(),
             tls_failed: LineBudget::default(),
             refusals: Refusals::default(),
+            tally,
         }
     }
 
     /// Logs that a client was let in.
     pub(crate) fn connected(&mut self, now_ms: u64, place: Place, connected: &Connected<'_>) {
+        self.tally.count(place.listener.index(), connected.method, true);
         if self.lines != ConnectionLines::All || !self.connected.admit(now_ms, BURST, INTERVAL_MS) {
             return;
         }
@@ -112,6 +116,7 @@ impl ConnectionLog {
         // A peer that connects and goes is a check of the port most often: a load balancer may do so every second.
         let is_probe = !ended.was_let_in && group.party() != engine::Party::Broker && ended.packets == 0;
         if !ended.was_let_in && !is_probe {
+            self.tally.count(place.listener.index(), ended.method, false);
             self.keep_refusal(place, ended);
         }
         if self.lines == ConnectionLines::None || ended.was_let_in && self.lines == ConnectionLines::Refusals
