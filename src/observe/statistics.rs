@@ -34,6 +34,13 @@ macro_rules! shard_totals {
             /// Number of counters except the arrays.
             pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
 
+            /// Their names, in a fixed order.
+            pub(crate) const NAMES: [&str; Self::NUMBERS] = [$( stringify!($name) ),+];
+            /// The name of each of these counters, and the lines of its description.
+            #[cfg(feature = "admin")]
+            pub(crate) const DESCRIPTIONS: [(&str, &[&str]); Self::NUMBERS] =
+                [$( (stringify!($name), &[$($line),+]) ),+];
+
             /// All counters except the arrays, in a fixed order.
             pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {
                 [$( self.$name ),+]
@@ -97,6 +104,8 @@ shard_totals! {
     payload_bytes_sent,
     /// Publishes that were refused for lack of room.
     publishes_refused,
+    /// Packets that waited for room in the log.
+    log_waits,
     /// Pauses of clients that published faster than they may.
     rate_pauses,
     /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
