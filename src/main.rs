@@ -149,7 +149,7 @@ fn serve(
     let (key, sessions, logs) = read_data(&config, shard_count)?;
     let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
-    let mut report = Report::start(log.block_output());
+    let mut report = Report::start(log.block_output(), config.durability);
     let mut memory_log = MemoryLog::start(shard_count);
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
@@ -158,7 +158,7 @@ fn serve(
     let shared = thread::Shared { permits, layers, rules };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
-    let mut sys_topics = SysTopics::start();
+    let mut sys_topics = SysTopics::start(&config);
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
     };
@@ -223,7 +223,7 @@ fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
         return Err(StartupError::DurabilityOfShards { shard_count });
     }
     let opened = Opened::open(&config.data_dir, shard_count, key)?;
-    info!(durability = ?config.durability, start = opened.start(), is_new = opened.is_new(), "the journal is open");
+    info!(start = opened.start(), is_new = opened.is_new(), "the journal is open");
     Ok((opened.key(), sessions, Some(opened)))
 }
 
@@ -249,6 +249,10 @@ fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice], memory_or
     info!(version = env!("CARGO_PKG_VERSION"), allocator = ALLOCATOR, %configuration, data_dir = %config.data_dir.display(), "starting");
     for notice in notices {
         if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
+    }
+    info!(durability = config.durability.name(), "{}", config.durability.promise());
+    for (listener, durability) in config.listeners.iter().filter_map(|it| Some((&it.name, it.durability?))) {
+        info!(listener, durability = durability.name(), "on this listener, {}", durability.promise());
     }
     core_dumps::forbid(config);
     if config.test_authentication {

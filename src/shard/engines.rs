@@ -10,7 +10,7 @@ use journal::Recovered;
 use tracing::info;
 
 use super::placement_key;
-use crate::config::{Config, Durability};
+use crate::config::Config;
 use crate::error::StartupError;
 use crate::persist::journal::{Opened, Place, Read, read_log};
 use crate::process::clock::{self, Clock};
@@ -75,7 +75,6 @@ pub(super) fn limits(config: &Config, shard_count: u16, logs: Option<&Opened>) -
         // The last refusals are remembered, whatever lines are logged.
         connection_notices: true,
         journal_start: logs.map(Opened::start),
-        acknowledge_written: config.durability == Durability::Process,
         ..config.engine_limits(shard_count)
     }
 }

@@ -11,8 +11,11 @@ use crate::harness::process::run;
 use crate::harness::received::Received;
 use crate::harness::time::{Deadline, PATIENCE, now};
 
-/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work. Flags may follow the durability.
-fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durability: &str) -> Option<Broker> {
+/// The binary, whose calls are changed so, on these files or on all, or `None` where strace does not work.
+pub(crate) fn command_with_fault(
+    directory: &Directory,
+    (inject, files): (&str, &[String]),
+) -> Option<Command> {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status()
@@ -29,7 +32,12 @@ fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durabili
         vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
     wrapper.extend(files.iter().flat_map(|file| ["-P", file]));
     let wrapper: Vec<String> = wrapper.into_iter().map(str::to_owned).collect();
-    let mut command = wrapped_command_in(&directory, &wrapper);
+    Some(wrapped_command_in(directory, &wrapper))
+}
+
+/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work. Flags may follow the durability.
+fn with_fault(directory: Directory, fault: (&str, &[String]), durability: &str) -> Option<Broker> {
+    let mut command = command_with_fault(&directory, fault)?;
     command.args([
         "--bind",
         "127.0.0.1",

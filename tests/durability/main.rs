@@ -10,6 +10,7 @@ mod clients;
 mod data;
 mod faults;
 mod kill;
+mod levels;
 mod survival;
 
 use harness::broker::{Directory, Io, Setup};

@@ -46,8 +46,7 @@ impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
         assert!(synced <= written);
-        let acknowledged = if turn.limits.acknowledge_written { written } else { synced };
-        self.delivery.connections.on_durable(turn, acknowledged);
+        self.delivery.connections.on_durable(turn, written, synced);
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);
