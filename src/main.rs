@@ -8,6 +8,7 @@ mod authorization;
 mod backend;
 mod cli;
 mod config;
+mod data;
 mod error;
 mod generate;
 mod net;
@@ -41,7 +42,6 @@ use observe::memory_log::MemoryLog;
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
 use persist::journal::Opened;
-use persist::journal::data_command::{self, DataCommand};
 use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
@@ -111,12 +111,11 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
-        Some(CliCommand::Data(DataCommand::Check { directory: Some(directory) })) => {
-            data_command::check(directory)
-        }
-        Some(CliCommand::Data(DataCommand::Check { directory: None })) => Effective::load(file, flags)
-            .map_err(StartupError::Configuration)
-            .and_then(|effective| data_command::check(&effective.config.data_dir)),
+        Some(CliCommand::Data(command)) => data::run(command, || {
+            Effective::load(file, flags)
+                .map(|effective| effective.config)
+                .map_err(StartupError::Configuration)
+        }),
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
             serve(effective, || {
                 let effective = Effective::load(file, flags)?;

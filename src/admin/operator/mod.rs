@@ -17,8 +17,8 @@ mod socket;
 use crossbeam_channel::{Receiver, Sender};
 
 pub(crate) use bans::{BansArguments, run as run_bans};
-pub(crate) use client::{ask_health, disconnect};
-pub(crate) use line::{Answer, ROWS_MAX, Receivers, Request, SessionRow};
+pub(crate) use client::{ask_health, ask_logs, disconnect};
+pub(crate) use line::{Answer, LogAction, LogRow, ROWS_MAX, Receivers, Request, SessionRow};
 pub(crate) use refusals::show as show_refusals;
 pub(crate) use server::listen;
 pub(crate) use sessions::{SessionsArguments, run as run_sessions};

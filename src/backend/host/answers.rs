@@ -38,6 +38,7 @@ impl<T: Endpoint> Host<T> {
                 })
             }
             Request::Sessions { from, .. } => self.sessions(*from),
+            Request::Log(action) => Answer::Logs(self.act_on_log(*action).into_iter().collect()),
             Request::Bans { .. } | Request::LiftBans(_) => Answer::NotUnderstood,
             Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
         };

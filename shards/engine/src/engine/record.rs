@@ -42,6 +42,16 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Records something that changes nothing: a log that begins with a checkpoint has to have a record behind it.
+    pub fn record_nothing(&mut self) {
+        if let Some(recorder) = self.recorder.as_deref_mut() {
+            // No will has this number.
+            recorder.write(&Body::WillEnded { number: 0 });
+        }
+    }
+}
+
 impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
