@@ -178,7 +178,7 @@ impl<'a> Copying<'a> {
 }
 
 /// A directory for its owner alone.
-fn make_directory(directory: &Path) -> Result<(), StartupError> {
+pub(super) fn make_directory(directory: &Path) -> Result<(), StartupError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -192,7 +192,7 @@ fn make_directory(directory: &Path) -> Result<(), StartupError> {
 }
 
 /// A new file for its owner alone.
-fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
     #[cfg(unix)]

@@ -7,6 +7,9 @@
 mod backup;
 mod check;
 mod checkpoint;
+mod export;
+mod import;
+mod lines;
 mod offline;
 mod restore;
 
@@ -34,6 +37,16 @@ pub(crate) enum DataCommand {
         /// Directory of the copy, which is created
         directory: PathBuf,
     },
+    /// Write what a data directory has, of a broker that does not run, as JSON lines (state.jsonl) and as subscriptions.json, for other versions
+    Export {
+        /// Directory of the export, which is created
+        directory: PathBuf,
+    },
+    /// Make the data directory from an export; it must be empty, and no broker may use it
+    Import {
+        /// Directory of the export, or its file state.jsonl
+        from: PathBuf,
+    },
     /// Make the data directory from a backup; it must be empty, and no broker may use it
     Restore {
         /// Directory of the backup
@@ -54,6 +67,8 @@ pub(crate) fn run(
         DataCommand::Check { directory: None } => check::run(&config()?.data_dir),
         DataCommand::Checkpoint => checkpoint::run(&config()?),
         DataCommand::Backup { directory } => backup::run(&config()?.data_dir, directory),
+        DataCommand::Export { directory } => export::run(&config()?, directory),
+        DataCommand::Import { from } => import::run(&config()?, from),
         DataCommand::Restore { directory } => restore::run(&config()?, directory),
     }
 }

@@ -9,6 +9,7 @@ mod backup;
 mod checkpoints;
 mod clients;
 mod data;
+mod export;
 mod faults;
 mod kill;
 mod levels;

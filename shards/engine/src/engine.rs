@@ -17,6 +17,7 @@ mod long_match;
 mod memory;
 mod notices;
 mod ownership;
+mod portable;
 mod publish;
 mod receive;
 mod record;
@@ -68,6 +69,7 @@ use recovering::Recovering;
 pub use audit::{Audit, SessionAudit};
 pub use checkpoint::CheckpointCursor;
 pub use inspect::SessionSummary;
+pub use portable::{Portable, PortableMessage};
 pub use recover::RecoverFault;
 
 /// One shard: its connections, sessions, subscriptions and retained messages.

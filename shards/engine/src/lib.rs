@@ -46,7 +46,9 @@ pub use connection::outbox::{Chunk, Lend};
 pub use connection::{Admission, Refused};
 pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
-pub use engine::{Audit, CheckpointCursor, Engine, RecoverFault, SessionAudit, SessionSummary};
+pub use engine::{
+    Audit, CheckpointCursor, Engine, Portable, PortableMessage, RecoverFault, SessionAudit, SessionSummary,
+};
 pub use event::{ClosedBy, Consumed, Event};
 pub use limits::{ClientIdSource, Limits, ListenerLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner};
 pub use log_room::LogRoom;

@@ -221,7 +221,8 @@ impl Limits {
 
     /// Whether acknowledgements to the clients of a listener leave once their records are written.
     pub(crate) fn acknowledges_written(&self, listener: u16) -> bool {
-        self.of_listener(listener).acknowledge_written.unwrap_or(self.acknowledge_written)
+        let own = self.listeners.get(usize::from(listener)).and_then(|own| own.acknowledge_written);
+        own.unwrap_or(self.acknowledge_written)
     }
 
     /// The name of the accident that acknowledgements to the clients of a listener survive.

@@ -85,6 +85,16 @@ impl Opened {
         Ok(Self { identity: Identity { start, ..self.identity }, is_start: true, ..self })
     }
 
+    /// Empty logs in a data directory that has none. The directories are made; [`Opened::found`] makes them count.
+    ///
+    /// # Errors
+    /// If the system has no random numbers, or the directories cannot be made.
+    pub(crate) fn begin_new(data_dir: &Path, shard_count: u16, key: Entropy) -> Result<Self, StartupError> {
+        let placement_key = key.0.to_le_bytes();
+        let identity = Identity { placement_key, log: [0; 16], shard_count, generation: 1, start: 1 };
+        Self { journal: PathBuf::new(), identity, is_new: true, is_start: true }.begin_copy(data_dir)
+    }
+
     /// The same state as other logs in another data directory, which has none: with an identity of their own, so that no file of
     /// one is ever taken for a file of the other. The directories are made; [`Opened::found`] makes it count.
     ///
