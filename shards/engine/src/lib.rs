@@ -47,8 +47,10 @@ pub use connection::{Admission, Refused};
 pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
 pub use engine::{
-    Audit, CheckpointCursor, Engine, Portable, PortableMessage, RecoverFault, SessionAudit, SessionSummary,
+    Audit, CheckpointCursor, ClientSummary, Engine, Portable, PortableMessage, RecoverFault, SessionAudit,
+    SessionSummary,
 };
+pub use engine::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 pub use event::{ClosedBy, Consumed, Event};
 pub use limits::{ClientIdSource, Limits, ListenerLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner};
 pub use log_room::LogRoom;
