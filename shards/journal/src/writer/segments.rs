@@ -104,8 +104,7 @@ impl Writer {
         let end = unwritten.or(self.active.map(|active| (active.segment, active.offset)));
         let is_within =
             |segment: u64| end.is_none_or(|(last, bytes)| segment < last || (segment == last && bytes > 0));
-        let mut within =
-            self.segments.iter().map(|&(segment, _)| segment).filter(|&segment| is_within(segment));
+        let mut within = self.segments.iter().map(|used| used.segment).filter(|&segment| is_within(segment));
         let first = within.next().unwrap_or(0);
         let last = within.next_back().unwrap_or(first);
         let last_bytes = end.filter(|&(segment, _)| segment == last).map_or(u64::MAX, |(_, bytes)| bytes);
