@@ -147,7 +147,7 @@ impl<T: Endpoint> Host<T> {
 
     /// Processes the items that other shards sent, at most as many as full lanes hold; items that arrive meanwhile
     /// belong to the next turn. Connections go to `arrive`, with the shard that sent them.
-    pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, HandOver)) {
+    pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, Box<HandOver>)) {
         self.begin_turn();
         let others = self.lanes.port.borrow().others();
         for other in others {
@@ -172,7 +172,7 @@ impl<T: Endpoint> Host<T> {
         other: usize,
         lane: Lane,
         item: Item<LaneItem>,
-        arrive: &mut impl FnMut(u16, HandOver),
+        arrive: &mut impl FnMut(u16, Box<HandOver>),
     ) {
         let source = number(other);
         match item {
@@ -183,7 +183,7 @@ impl<T: Endpoint> Host<T> {
             Item::Other(LaneItem::Oversized(large)) => {
                 let _nothing = self.step(Event::Inbox { source, item: InboundItem::Oversized(&large) });
             }
-            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, *hand_over),
+            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, hand_over),
         }
     }
 

@@ -76,6 +76,8 @@ impl tasks::Runtime for Ring {
             // This wait cannot fail.
             let _ = writable.writable(false).await;
         }
+        // Its system call has brought the events of the watcher along, which the task that waits for them is told one turn later.
+        self.watcher.dispatch();
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {

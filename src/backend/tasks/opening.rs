@@ -23,12 +23,8 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
         if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
             return receive::leave(&shard, socket, lost_by(&refused));
         }
-        let received = if needs_permit() {
-            shard.turnstile.permit().await;
-            shard.turnstile.measure(|| shard.receive(&socket))
-        } else {
-            shard.receive(&socket)
-        };
+        let received =
+            if needs_permit() { shard.pass(|| shard.receive(&socket)).await } else { shard.receive(&socket) };
         if let Some(layers) = socket.endpoint.layers() {
             // Our own answers are not held against a peer that takes them.
             let _ = layers.flush(&socket.endpoint.stream, false);
