@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use engine::{Event, InboundItem, OutboundItem, OversizedItem};
 use ring::{Capacity, Item, Lane, Parked, Port};
 use socket2::Socket;
+use zeroize::Zeroizing;
 
 use super::{Endpoint, Host};
 use crate::backend::Doorbells;
@@ -61,8 +62,9 @@ pub(crate) struct HandOver {
     pub(in crate::backend) transport: Transport,
     /// The listener that accepted it. Its limits and rules continue to apply.
     pub(in crate::backend) listener: ListenerNumber,
-    /// CONNECT and the bytes received after it. Empty for a connection that was only distributed.
-    pub(in crate::backend) bytes: Vec<u8>,
+    /// CONNECT and the bytes received after it. Empty for a connection that was only distributed. Wiped with
+    /// it, because CONNECT may have a password.
+    pub(in crate::backend) bytes: Zeroizing<Vec<u8>>,
     /// The permit of the connection, which moves with it.
     pub(in crate::backend) permit: Permit,
     /// `None` if it has no address.
