@@ -221,8 +221,11 @@ impl<T: Endpoint> Host<T> {
                 });
             }
             for connection in peeks {
-                let has_bytes =
-                    self.socket(connection).is_some_and(|socket| socket.endpoint.has_unread_bytes());
+                let socket = self.socket(connection);
+                if socket.as_ref().is_some_and(|socket| socket.endpoint.has_ended()) {
+                    let _nothing = engine.step(self.clock.now(), Event::HungUp { connection }, actions);
+                }
+                let has_bytes = socket.is_some_and(|socket| socket.endpoint.has_unread_bytes());
                 let answer = Event::Peeked { connection, has_bytes };
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
@@ -349,13 +352,13 @@ impl<T: Endpoint> Host<T> {
             self.close(socket, ClosedBy::Host);
             return None;
         };
-        bytes.extend_from_slice(rest);
-        let (connection, listener) = (socket.id.slot(), socket.listener);
-        let peer = self.peers.borrow().address(connection);
         let connect = Zeroizing::new(connect);
         // A vector that grows leaves what it had in the block that the allocator takes back.
         let mut bytes = Zeroizing::new(Vec::with_capacity(connect.len() + rest.len()));
         bytes.extend_from_slice(&connect);
+        bytes.extend_from_slice(rest);
+        let (connection, listener) = (socket.id.slot(), socket.listener);
+        let peer = self.peers.borrow().address(connection);
         let name = self.peers.borrow().name(connection).map(Into::into);
         self.forget(socket);
         debug!(shard = self.number, connection, %listener, ?peer, home, "handed over");

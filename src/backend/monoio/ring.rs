@@ -178,6 +178,10 @@ impl tasks::Stream for Stream {
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(self.socket())
     }
+
+    fn has_ended(&self) -> bool {
+        direct::has_ended(self.socket())
+    }
 }
 
 /// **Lives on:** the shard that accepts on it.

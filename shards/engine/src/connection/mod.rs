@@ -12,6 +12,7 @@ pub(crate) mod authenticate;
 mod barriers;
 pub(crate) mod bounded_write;
 pub(crate) mod connect;
+mod debts;
 pub(crate) mod disconnect;
 pub(crate) mod first_bytes;
 mod grant_expiry;
@@ -43,8 +44,8 @@ use alloc::vec::Vec;
 
 use wire::frame::Assembler;
 use wire::{PACKET_BYTES_MAX, PacketType, ProtocolVersion, QoS};
-
 use zeroize::Zeroizing;
+
 use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
 use crate::base::ids::{ConnectionId, SessionId};
