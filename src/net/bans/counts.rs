@@ -54,9 +54,7 @@ impl Counts {
         self.ranks.insert(rank);
         self.ages.insert((counted.since_ms, Shared::clone(&subject)));
         self.counted.insert(subject, counted);
-        assert!(
-            self.len() <= COUNTED_MAX && self.ranks.len() == self.len() && self.ages.len() == self.len()
-        );
+        assert!(self.len() <= COUNTED_MAX && self.ranks.len() == self.len() && self.ages.len() == self.len());
         counted.count
     }
 
