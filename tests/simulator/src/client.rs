@@ -53,7 +53,12 @@ impl World {
     pub fn connect(&mut self, client: usize, shard: usize, options: ConnectOptions) {
         assert!(self.identities[client].phase == Phase::Offline);
         let link = self.links.len();
-        self.links.push(Link::new(&self.identities[client].name));
+        let mut earlier = self.links.iter().filter(|link| link.client == Some(client));
+        let is_detached = earlier.all(|link| link.served == Served::Gone);
+        let identity = &mut self.identities[client];
+        identity.must_have_expired =
+            is_detached && self.now_ms > identity.detached_ms + u64::from(identity.expiry_s) * 1_000;
+        self.links.push(Link::new(Some(client), &self.identities[client].name));
         self.shards[shard].accepts.push_back(link);
         let at = self.note("connect", [client, shard, link, usize::from(options.clean_start)]);
         // The broker may notice the end of the last connection only after this one is opened.
@@ -410,6 +415,9 @@ impl World {
         let must_exist = identity.session_kept && !may_have_expired;
         if present && (identity.connected_clean || !may_exist) {
             self.oracle.fail(format!("client {client} resumed a session that it did not have"));
+        }
+        if present && identity.must_have_expired {
+            self.oracle.fail(format!("client {client} resumed a session that had ended"));
         }
         if !present && !identity.connected_clean && must_exist {
             self.oracle.fail(format!("client {client} lost its session"));

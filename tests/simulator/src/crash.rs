@@ -182,6 +182,11 @@ impl World {
         }
         machine.wall_ms = (machine.wall_ms + downtime_ms).saturating_add_signed(step_ms);
         self.start();
+        for (client, identity) in self.identities.iter_mut().enumerate() {
+            let mut links = self.links.iter().filter(|link| link.client == Some(client));
+            let knows_detached = links.all(|link| link.gone_at <= firm_at);
+            identity.begin_after_crash(self.now_ms, knows_detached);
+        }
     }
 
     /// Clients read what is still on its way to them, and notice that the connection is gone.
@@ -274,9 +279,6 @@ impl World {
             // There is no connection that an action could be about.
             shard.engine.recovered(now, &mut Actions::new());
             shard.log = Some(ShardLog::new(Writer::new(JOURNAL, end, identity.start)));
-        }
-        for identity in &mut self.identities {
-            identity.begin_after_crash(self.now_ms);
         }
         self.note("started", [0, 0, 0, 0]);
     }

@@ -257,6 +257,9 @@ impl World {
         let Served::By(_, connection) = self.links[at].served else { return };
         let numbers = [shard as u64, at as u64, u64::from(by == ClosedBy::Host), 0];
         self.links[at].gone_at = self.trace.note(self.now_ms, "closed", numbers);
+        if let Some(client) = self.links[at].client {
+            self.identities[client].detached_ms = self.now_ms;
+        }
         self.links[at].served = Served::Gone;
         self.links[at].inbound.clear();
         self.links[at].unconsumed.clear();
