@@ -36,6 +36,8 @@ pub(crate) struct Shard {
     /// Links that other shards handed over, with the bytes read.
     pub(crate) arrivals: VecDeque<(usize, Vec<u8>)>,
     by_slot: BTreeMap<u32, usize>,
+    /// When its last turn ended, in milliseconds; 0: it had none.
+    pub(crate) turned_ms: u64,
     /// Clients that wait for their verdict.
     pub(crate) questions: Vec<Question>,
 }
@@ -58,6 +60,7 @@ impl Shard {
             accepts: VecDeque::new(),
             arrivals: VecDeque::new(),
             by_slot: BTreeMap::new(),
+            turned_ms: 0,
             questions: Vec::new(),
         }
     }
@@ -85,6 +88,7 @@ impl World {
         self.flush_all(shard);
         self.serve_log(shard);
         self.checkpoint_slice(shard);
+        self.shards[shard].turned_ms = self.now_ms;
     }
 
     /// Puts other rules about topics into force on one shard.
