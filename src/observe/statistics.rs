@@ -8,6 +8,7 @@ use engine::{CauseGroup, DropReason, MemoryKind};
 use tracing::{debug, info, warn};
 use tracing_appender::non_blocking::NonBlocking;
 
+use crate::config::Durability;
 use crate::observe::busy::{BusyMeter, ThreadTimes};
 use crate::process::logging::STATISTICS;
 use crate::process::systemd;
@@ -236,6 +237,7 @@ impl Totals {
 pub(crate) struct Report {
     /// Standard output, unless the statistics are log lines only.
     output: Option<NonBlocking>,
+    durability: Durability,
     warned_of_credentials: bool,
     busy: BusyMeter,
 }
@@ -251,8 +253,8 @@ pub(crate) enum Trigger {
 
 impl Report {
     /// Starts without a report.
-    pub(crate) fn start(output: Option<NonBlocking>) -> Self {
-        Self { output, warned_of_credentials: false, busy: BusyMeter::default() }
+    pub(crate) fn start(output: Option<NonBlocking>, durability: Durability) -> Self {
+        Self { output, durability, warned_of_credentials: false, busy: BusyMeter::default() }
     }
 
     /// Prints the block on standard output, logs its numbers to the log files, and sends its first line to the service
@@ -270,6 +272,8 @@ impl Report {
             messages_sent = totals.shards.messages_sent,
             subscriptions = totals.shards.subscriptions,
             messages_dropped = totals.shards.dropped_total(),
+            durability = self.durability.name(),
+            journal = totals.journal.name(),
             "statistics"
         );
         systemd::status(&format!("Connections: {}", totals.connections_of_max()));

@@ -17,6 +17,7 @@ mod long_match;
 mod memory;
 mod notices;
 mod ownership;
+mod portable;
 mod publish;
 mod receive;
 mod record;
@@ -69,6 +70,7 @@ use recovering::Recovering;
 
 pub use audit::{Audit, SessionAudit};
 pub use checkpoint::CheckpointCursor;
+pub use portable::{Portable, PortableMessage};
 pub use recover::RecoverFault;
 pub use summary::{ClientSummary, SessionSummary};
 pub use survey::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};

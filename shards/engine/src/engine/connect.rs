@@ -279,6 +279,7 @@ impl Rooms {
         let acceptance = Acceptance::new(assigned, authenticated, shard.as_deref(), information.as_deref());
         let connection = self.delivery.connections.current(id);
         let (listener, bytes_max) = (connection.listener(), connection.packet_bytes_max());
+        let acceptance = acceptance.telling((turn.limits, listener), connect);
         encode_connack((turn.limits, listener), connect, &acceptance, bytes_max)
     }
 

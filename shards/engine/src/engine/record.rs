@@ -42,12 +42,21 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Records something that changes nothing: a log that begins with a checkpoint has to have a record behind it.
+    pub fn record_nothing(&mut self) {
+        if let Some(recorder) = self.recorder.as_deref_mut() {
+            // No will has this number.
+            recorder.write(&Body::WillEnded { number: 0 });
+        }
+    }
+}
+
 impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
         assert!(synced <= written);
-        let acknowledged = if turn.limits.acknowledge_written { written } else { synced };
-        self.delivery.connections.on_durable(turn, acknowledged);
+        self.delivery.connections.on_durable(turn, written, synced);
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);

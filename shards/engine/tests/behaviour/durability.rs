@@ -1,6 +1,6 @@
 //! Acknowledgements wait for the log, and a shard that is recovered from it goes on where the other one ended.
 
-use engine::{Batch, Event, Limits, UserGrant};
+use engine::{Batch, Event, Limits, ListenerLimits, UserGrant};
 use wire::{AckKind, Packet, Publish, QoS, ReasonCode, Will, WillProperties};
 
 use crate::client::{Got, Hello, Message, publish};
@@ -105,6 +105,34 @@ fn qos_2_goes_a_step_further_only_when_the_last_one_is_synced() {
         assert_eq!(shard.take(publisher), [], "PUBCOMP waits");
         shard.durable();
         assert_eq!(shard.take(publisher), [Got::Ack(AckKind::PubComp, 7, 0)]);
+        shard.finish();
+    }
+}
+
+#[test]
+fn acknowledgements_of_a_listener_leave_at_its_own_level() {
+    for acknowledge_written in [false, true] {
+        let own = |acknowledge_written| ListenerLimits { acknowledge_written, ..ListenerLimits::default() };
+        let listeners = vec![own(None), own(Some(false)), own(Some(true))];
+        let mut shard = logged(Limits { acknowledge_written, listeners, ..Limits::default() });
+        let reader = shard.connect(&Hello::v3("reader").resume());
+        shard.subscribe(reader, "t", 1);
+        let names = ["0", "1", "2"];
+        let clients: Vec<_> =
+            (0..).zip(names).map(|(listener, name)| shard.dial_on(listener, &Hello::v5(name))).collect();
+        for &client in &clients {
+            assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0, .. })));
+        }
+        shard.durable_at_once = false;
+        for &client in &clients {
+            shard.send(client, &Packet::Publish(publish("t", b"x", 1, 7)));
+        }
+        shard.raw_step(Event::Durable { written: Batch(u64::MAX >> 1), synced: Batch(0) });
+        let left: Vec<_> = clients.iter().map(|&client| shard.take(client).len()).collect();
+        assert_eq!(left, [usize::from(acknowledge_written), 0, 1]);
+        shard.durable();
+        let left: Vec<_> = clients.iter().map(|&client| shard.take(client).len()).collect();
+        assert_eq!(left, [usize::from(!acknowledge_written), 1, 0]);
         shard.finish();
     }
 }
