@@ -44,7 +44,10 @@ impl Rooms {
             (MemoryKind::Subscriptions, subscriptions),
             (
                 MemoryKind::Lanes,
-                mesh.outbound().memory_bytes() + self.backlog.list_bytes() + self.record_bytes,
+                mesh.outbound().memory_bytes()
+                    + mesh.transfer_bytes()
+                    + self.backlog.list_bytes()
+                    + self.record_bytes,
             ),
         ])
     }
@@ -113,7 +116,7 @@ impl Rooms {
             return None;
         }
         if publisher.is_some()
-            && self.pressure.log_room().holds()
+            && self.pressure.holds_recorded()
             && self.is_recorded(message, publisher.map(SessionId::index), filters, fingerprint)
         {
             return Some(Routed::Delayed { payload_bytes: message.payload.len() as u64, wait: Wait::Log });

@@ -51,6 +51,7 @@ impl Rooms {
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);
+        self.mesh.on_synced(synced);
         self.run_durable(turn);
     }
 
@@ -59,11 +60,12 @@ impl Rooms {
         self.pressure.set_log_room(room);
         if room == LogRoom::Failed {
             self.delivery.connections.fail_gate(turn);
+            self.mesh.fail();
         }
     }
 
-    /// Whether the log would have a record of a message: it is retained, or a session may want it that outlives its connection. Of another
-    /// shard that is not known, so it may.
+    /// Whether the log would have a record of a message: it is retained, or a session may want it that outlives its connection, here or on
+    /// another shard.
     #[cold]
     pub(super) fn is_recorded(
         &self,
@@ -75,7 +77,9 @@ impl Rooms {
         if message.retain {
             return true;
         }
-        let Self { topics, delivery, mesh, .. } = self;
+        let Self { topics, delivery, mesh, shared, .. } = self;
+        let mut keys = Vec::new();
+        mesh.interests().groups(fingerprint, filters, &mut keys);
         let is_recorded = |member: &Member| {
             grant(member, message, publisher).is_some_and(|grant| crate::session::is_tracked(grant.qos))
                 && delivery.sessions.of_member(member.session()).recorded_number().is_some()
@@ -85,7 +89,8 @@ impl Rooms {
                 let groups = topics.groups(filter);
                 topics.members(filter).iter().any(is_recorded)
                     || groups.iter().any(|&group| topics.group_members(group).iter().any(is_recorded))
-            }) || !mesh.interests().interested(fingerprint, filters).is_empty())
+            }) || !mesh.interests().lasting(fingerprint, filters).is_empty()
+                || keys.iter().any(|&key| shared.remote().is_lasting(key)))
     }
 
     /// Sends what waited for the log and need not any more.
@@ -108,6 +113,7 @@ impl Rooms {
             let number = recorder.next_number();
             session.set_number(turn.held_mut(), number);
         }
+        self.record_taken(turn);
         let sessions = &self.delivery.sessions;
         let Some((session, recorder)) = sessions.get(id).zip(turn.recorder()) else { return false };
         let Some(number) = session.number() else { return false };
@@ -147,6 +153,7 @@ impl Rooms {
 
     /// Records that a session ends, before it does.
     pub(super) fn record_ended(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        self.record_taken(turn);
         let Some(recorder) = turn.recorder() else { return };
         let Some(session) = self.delivery.sessions.get(id) else { return };
         let Some(number) = session.number() else { return };
@@ -164,6 +171,7 @@ impl Rooms {
         terms: ReplayTerms,
         looks_up: bool,
     ) {
+        self.record_taken(turn);
         let Some(recorder) = turn.recorder() else { return };
         let session = self.delivery.sessions.get(id).and_then(Session::recorded_number);
         let Some(session) = session else { return };
@@ -183,6 +191,7 @@ impl Rooms {
         id: SessionId,
         filter: &TopicFilter<'_>,
     ) {
+        self.record_taken(turn);
         let Some(session) = self.delivery.sessions.get(id) else { return };
         let (Some(recorder), Some(number)) = (turn.recorder(), session.recorded_number()) else { return };
         let mut owed = Vec::new();

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what the log says of a session that it does not know is skipped, since a checkpoint may be newer than a record.
 
+mod crossings;
 mod recovered;
 
 use alloc::boxed::Box;
@@ -19,7 +20,7 @@ use crate::message::borrowed::Message;
 use crate::message::origin::Origin;
 use crate::message::user_name::UserName;
 use crate::publish::fan_out::FanOut;
-use crate::record::{Body, Content, DeliveryList, LookedUp, Malformed, Numbers, StoredBody};
+use crate::record::{Body, Content, DeliveryList, LookedUp, Malformed, Numbers, StoredBody, TargetList};
 use crate::retained::store::RetainedEntry;
 use crate::session::access::Access;
 use crate::session::grant::Identifiers;
@@ -106,11 +107,16 @@ impl Rooms {
         body: &Body<'_>,
     ) -> Outcome {
         match *body {
-            Body::Message { number, sender, ends, will, stored, deliveries, content, goes_on } => {
+            Body::Message { number, sender, ends, will, stored, crossing, deliveries, content, goes_on } => {
                 self.recover_effects(recovering, sender, ends, will);
+                if let Some((source, sequence)) = crossing.from() {
+                    self.recover_taken(source, sequence)?;
+                }
                 let parts = (content, stored, deliveries);
-                self.recover_message(turn, recovering, (number, goes_on), parts)?;
+                self.recover_message(turn, recovering, (number, goes_on, crossing.targets()), parts)?;
             }
+            Body::Taken { source, sequence } => self.recover_taken(source, sequence)?,
+            Body::Crossed { target, sequence } => self.recover_crossed(target, sequence)?,
             Body::Settled { session, delivery } => self.settle_recovered(recovering, (session, delivery)),
             Body::Received { session, delivery } => {
                 let is_object = recovering.reads_checkpoint();
@@ -207,8 +213,9 @@ impl Rooms {
         let Some(id) = recovering.id_of(session) else { return Ok(()) };
         let filter = TopicFilter::parse(filter).map_err(|_| "has a filter that is none")?;
         let session = self.delivery.sessions.of_connection(id);
+        let is_lasting = session.is_lasting(options.qos);
         let list = session.subscriptions_mut();
-        self.topics.subscribe(list, id.index(), &filter, options, identifier);
+        self.topics.subscribe(list, (id.index(), is_lasting), &filter, options, identifier);
         if filter.share_name().is_some() {
             return Ok(());
         }
@@ -297,7 +304,7 @@ impl Rooms {
         &mut self,
         turn: &mut Turn<'_>,
         recovering: &mut Recovering,
-        (number, goes_on): (u64, bool),
+        (number, goes_on, targets): (u64, bool, TargetList<'_>),
         (content, stored, deliveries): (Option<Content<'_>>, Option<StoredBody<'_>>, DeliveryList<'_>),
     ) -> Outcome {
         match (content, recovering.take_open()) {
@@ -318,6 +325,10 @@ impl Rooms {
                     self.delivery.messages.hold(message);
                     recovering.open_message(OpenMessage::new(number, message, unsent));
                 }
+                if !targets.is_empty() {
+                    let message = self.delivery.keep(&mut fan_out);
+                    self.recover_transfer(number, message, targets)?;
+                }
                 self.delivery.finish(turn, &fan_out);
             }
             (None, Some(mut open)) if open.number() == number => {
@@ -330,9 +341,12 @@ impl Rooms {
                 open.add_unsent(unsent?);
                 if goes_on {
                     recovering.open_message(open);
-                } else {
-                    self.delivery.messages.release(open.message());
+                    return Ok(());
                 }
+                if !targets.is_empty() {
+                    self.recover_transfer(number, open.message(), targets)?;
+                }
+                self.delivery.messages.release(open.message());
             }
             (None, _) => return Err("goes on with a message that is not there"),
         }

@@ -217,3 +217,30 @@ impl Recovering {
         self.open.take()
     }
 }
+
+/// A will of a session that has ended, and its user.
+type OwnedWill = (Box<str>, Box<Will>);
+
+/// The wills that are due at the end of recovery.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    sessions: Vec<SessionId>,
+    wills: Vec<OwnedWill>,
+}
+
+impl Due {
+    /// The will of this session is due.
+    pub(super) fn push_session(&mut self, id: SessionId) {
+        self.sessions.push(id);
+    }
+
+    /// The will of a session is due that has ended.
+    pub(super) fn push_will(&mut self, user: Box<str>, will: Box<Will>) {
+        self.wills.push((user, will));
+    }
+
+    /// The sessions, and the wills of the others with their users.
+    pub(super) fn into_parts(self) -> (Vec<SessionId>, Vec<OwnedWill>) {
+        (self.sessions, self.wills)
+    }
+}

@@ -10,6 +10,8 @@
 //!   one page of bounded length. No slot is reserved for a page before its request leaves, since this bounds the same memory.
 //! - Returned messages: a shard returns a message whose group has no member there, one for each that came. A shard that has no turn
 //!   returns none, so no more of them wait than its lane held.
+//! - Transfers that wait until their records are durable, and messages that may not overtake them: no new packets are taken while they
+//!   have [`HELD_BYTES_MAX`] bytes for some lane. They wait for the disk of this shard alone.
 //! - Sessions and connections that end: they send announcements and perhaps a will, whether or not there is room. For each other
 //!   shard, that takes no more than the freed subscriptions and the freed will took.
 
@@ -18,6 +20,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::action::Batch;
 use crate::base::heap;
 
 /// Bytes of a block: many small messages, one item of a lane.
@@ -25,6 +28,9 @@ pub const BLOCK_BYTES: usize = 8 * 1024;
 /// Items that may wait for a lane before new packets are refused. The items of one packet come on top: two for
 /// each lane.
 const WAITING_ITEMS_MAX: usize = 64;
+/// Bytes that may wait for the log before they may wait for a lane, before new packets are refused. No more transfers than half of it
+/// are open towards a shard.
+const HELD_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Empty blocks kept for reuse.
 const BLOCKS_KEPT: usize = 64;
 
@@ -79,17 +85,27 @@ impl OversizedItem {
     }
 }
 
+/// An item that waits until a batch is durable before it waits for its lane.
+#[derive(Debug)]
+struct Held {
+    until: Batch,
+    item: OutboundItem,
+}
+
 /// The items that wait for one lane.
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<OutboundItem>,
     open: Vec<u8>,
+    /// In the order of their batches.
+    held: VecDeque<Held>,
+    held_bytes: u64,
 }
 
 impl Waiting {
     /// At its bound: no new packets are taken.
     fn is_full(&self) -> bool {
-        self.items.len() >= WAITING_ITEMS_MAX
+        self.items.len() >= WAITING_ITEMS_MAX || self.held_bytes > HELD_BYTES_MAX
     }
 
     /// Appends an item; `full_count` counts the lanes that are full.
@@ -108,6 +124,36 @@ impl Waiting {
             *full_count -= 1;
         }
         Some(item)
+    }
+
+    /// Appends a held item; `full_count` counts the lanes that are full.
+    fn push_held(&mut self, until: Batch, item: OutboundItem, full_count: &mut u32) {
+        let was_full = self.is_full();
+        self.held_bytes += item.memory_bytes();
+        self.held.push_back(Held { until, item });
+        *full_count += u32::from(self.is_full() && !was_full);
+    }
+
+    /// Lets held items wait for the lane whose batch is durable.
+    fn release(&mut self, synced: Batch, full_count: &mut u32) {
+        while let Some(Held { item, .. }) = self.held.pop_front_if(|first| first.until <= synced) {
+            // Of one publisher, something may be there that came before.
+            self.seal(full_count);
+            let was_full = self.is_full();
+            assert!(self.held_bytes >= item.memory_bytes());
+            self.held_bytes -= item.memory_bytes();
+            self.items.push_back(item);
+            match (was_full, self.is_full()) {
+                (false, true) => *full_count += 1,
+                (true, false) => *full_count -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+
+    /// The batch that the last held item waits for.
+    fn held_until(&self) -> Option<Batch> {
+        self.held.back().map(|held| held.until)
     }
 
     /// Closes the open block, if anything is in it.
@@ -130,13 +176,15 @@ pub(crate) struct Outbound {
     empties: Vec<Vec<u8>>,
     /// Bytes of waiting items, of open blocks and of empty ones.
     memory_bytes: u64,
+    /// Held items of all lanes.
+    held_count: usize,
 }
 
 impl Outbound {
     pub(crate) fn new(shard_count: u16) -> Self {
         let mut lanes = Vec::new();
         lanes.resize_with(usize::from(shard_count), Default::default);
-        Self { lanes, full_count: 0, empties: Vec::new(), memory_bytes: 0 }
+        Self { lanes, full_count: 0, empties: Vec::new(), memory_bytes: 0, held_count: 0 }
     }
 
     /// Whether one more packet may be taken: no lane is far behind.
@@ -154,9 +202,20 @@ impl Outbound {
         let lanes = self.lanes.iter().flatten().map(|waiting| {
             heap::block(waiting.open.capacity())
                 + waiting.items.iter().map(OutboundItem::memory_bytes).sum::<u64>()
+                + waiting.held_bytes
         });
         let empties = self.empties.iter().map(|block| heap::block(block.capacity()));
         lanes.chain(empties).sum::<u64>() == self.memory_bytes
+    }
+
+    /// Whether held items are in order and their counts are what a walk finds, for an audit.
+    pub(crate) fn is_held_right(&self) -> bool {
+        let count = self.lanes.iter().flatten().map(|waiting| waiting.held.len()).sum::<usize>();
+        count == self.held_count
+            && self.lanes.iter().flatten().all(|waiting| {
+                let bytes = waiting.held.iter().map(|held| held.item.memory_bytes()).sum::<u64>();
+                bytes == waiting.held_bytes && waiting.held.iter().is_sorted_by_key(|held| held.until)
+            })
     }
 
     /// Whether the count of full lanes is what a walk over all lanes finds.
@@ -165,12 +224,12 @@ impl Outbound {
         full.count() == self.full_count as usize
     }
 
-    /// Items and open blocks that wait.
+    /// Items and open blocks that wait, held ones too.
     pub(crate) fn waiting_count(&self) -> usize {
         self.lanes
             .iter()
             .flatten()
-            .map(|waiting| waiting.items.len() + usize::from(!waiting.open.is_empty()))
+            .map(|waiting| waiting.items.len() + usize::from(!waiting.open.is_empty()) + waiting.held.len())
             .sum()
     }
 
@@ -195,6 +254,107 @@ impl Outbound {
         }
     }
 
+    /// Whether anything is held.
+    #[inline]
+    pub(crate) fn holds_any(&self) -> bool {
+        self.held_count > 0
+    }
+
+    /// The batch that the last held message for a target waits for, if one is held.
+    pub(crate) fn held_until(&self, target: u16) -> Option<Batch> {
+        self.lanes[usize::from(target)][LaneKind::Data as usize].held_until()
+    }
+
+    /// Everything up to this batch is durable.
+    pub(crate) fn release(&mut self, synced: Batch) {
+        if self.held_count == 0 {
+            return;
+        }
+        let Self { lanes, full_count, held_count, .. } = self;
+        for waiting in lanes.iter_mut().flatten() {
+            let before = waiting.held.len();
+            waiting.release(synced, full_count);
+            *held_count -= before - waiting.held.len();
+        }
+    }
+
+    /// Lets everything that is held wait for its lane, except for the messages that are not `wanted`.
+    pub(crate) fn release_held(&mut self, wanted: impl Fn(&[u8]) -> bool) {
+        let Self { lanes, full_count, held_count, memory_bytes, .. } = self;
+        for waiting in lanes.iter_mut().flatten() {
+            let was_full = waiting.is_full();
+            for Held { item, .. } in core::mem::take(&mut waiting.held) {
+                *memory_bytes -= item.memory_bytes();
+                let item = match item {
+                    OutboundItem::Oversized(item) => {
+                        wanted(&item.head).then_some(OutboundItem::Oversized(item))
+                    }
+                    OutboundItem::Block(block) => {
+                        let (mut kept, mut rest) = (Vec::with_capacity(BLOCK_BYTES), &block[..]);
+                        while let Some((message, next)) = split_message(rest) {
+                            if wanted(message) {
+                                kept.extend_from_slice(&rest[..rest.len() - next.len()]);
+                            }
+                            rest = next;
+                        }
+                        (!kept.is_empty()).then_some(OutboundItem::Block(kept))
+                    }
+                };
+                *memory_bytes += item.as_ref().map_or(0, OutboundItem::memory_bytes);
+                waiting.items.extend(item);
+                *held_count -= 1;
+            }
+            waiting.held_bytes = 0;
+            match (was_full, waiting.is_full()) {
+                (false, true) => *full_count += 1,
+                (true, false) => *full_count -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+        assert!(*held_count == 0);
+    }
+
+    /// Everything that waits for `before` waits for `until` instead, which is not later.
+    pub(crate) fn shorten(&mut self, before: Batch, until: Batch) {
+        assert!(until <= before);
+        let held = self.lanes.iter_mut().flatten().flat_map(|waiting| &mut waiting.held);
+        held.filter(|held| held.until == before).for_each(|held| held.until = until);
+    }
+
+    /// Holds the message that `write` appends until a batch is durable, behind those that are held for the same target.
+    pub(crate) fn push_held(
+        &mut self,
+        (target, until): (u16, Batch),
+        bytes_max: usize,
+        payload: Option<&Bytes>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Self { lanes, full_count, empties, memory_bytes, held_count } = self;
+        let waiting = &mut lanes[usize::from(target)][LaneKind::Data as usize];
+        let until = waiting.held_until().map_or(until, |last| last.max(until));
+        let bytes_max = 4 + bytes_max;
+        if payload.is_none() && bytes_max <= BLOCK_BYTES {
+            let last = waiting.held.back_mut().filter(|last| last.until == until);
+            if let Some(Held { item: OutboundItem::Block(block), .. }) = last
+                && block.len() + bytes_max <= BLOCK_BYTES
+            {
+                write_into(block, bytes_max, write);
+                return;
+            }
+            let mut block = empties.pop().unwrap_or_else(|| {
+                *memory_bytes += heap::block(BLOCK_BYTES);
+                Vec::with_capacity(BLOCK_BYTES)
+            });
+            write_into(&mut block, bytes_max, write);
+            waiting.push_held(until, OutboundItem::Block(block), full_count);
+        } else {
+            let item = oversized(bytes_max, payload, write);
+            *memory_bytes += item.memory_bytes();
+            waiting.push_held(until, item, full_count);
+        }
+        *held_count += 1;
+    }
+
     /// Appends the message that `write` appends, of at most `bytes_max` bytes, with its length before it. A message that is
     /// too large for a block or has a payload attached is an item by itself.
     pub(crate) fn push(
@@ -205,16 +365,12 @@ impl Outbound {
         payload: Option<&Bytes>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Self { lanes, full_count, empties, memory_bytes } = self;
+        let Self { lanes, full_count, empties, memory_bytes, .. } = self;
         let waiting = &mut lanes[usize::from(target)][lane as usize];
         let bytes_max = 4 + bytes_max;
         if payload.is_some() || bytes_max > BLOCK_BYTES {
             waiting.seal(full_count);
-            let mut head = Vec::new();
-            write(&mut head);
-            assert!(!head.is_empty() && head.len() <= bytes_max);
-            let oversized = OversizedItem { head, payload: payload.cloned().unwrap_or_default() };
-            let item = OutboundItem::Oversized(oversized);
+            let item = oversized(bytes_max, payload, write);
             *memory_bytes += item.memory_bytes();
             waiting.push(item, full_count);
             return;
@@ -228,14 +384,28 @@ impl Outbound {
                 Vec::with_capacity(BLOCK_BYTES)
             });
         }
-        let at = waiting.open.len();
-        waiting.open.extend_from_slice(&[0; 4]);
-        write(&mut waiting.open);
-        let length = waiting.open.len() - at - 4;
-        assert!(4 + length <= bytes_max, "a block has its size");
-        let length = u32::try_from(length).expect("at most a block");
-        waiting.open[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        write_into(&mut waiting.open, bytes_max, write);
     }
+}
+
+/// Appends a message to a block that has room for it, with its length before it.
+#[inline]
+fn write_into(block: &mut Vec<u8>, bytes_max: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = block.len();
+    block.extend_from_slice(&[0; 4]);
+    write(block);
+    let length = block.len() - at - 4;
+    assert!(4 + length <= bytes_max, "a block has its size");
+    let length = u32::try_from(length).expect("at most a block");
+    block[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// A message that is an item by itself.
+fn oversized(bytes_max: usize, payload: Option<&Bytes>, write: impl FnOnce(&mut Vec<u8>)) -> OutboundItem {
+    let mut head = Vec::new();
+    write(&mut head);
+    assert!(!head.is_empty() && head.len() <= bytes_max);
+    OutboundItem::Oversized(OversizedItem { head, payload: payload.cloned().unwrap_or_default() })
 }
 
 impl OversizedItem {
@@ -264,6 +434,62 @@ mod tests {
     fn push_oversized(outbound: &mut Outbound, target: u16, lane: LaneKind) {
         outbound.push(target, lane, 1, Some(&Bytes::from_static(b"oversized")), |head| head.push(1));
         assert!(outbound.is_counted_right());
+    }
+
+    #[test]
+    fn held_messages_wait_for_their_batch_and_keep_their_order() {
+        let mut outbound = Outbound::new(2);
+        let push = |outbound: &mut Outbound, until, byte| {
+            outbound.push_held((1, Batch(until)), 1, None, |block| block.push(byte));
+            assert!(outbound.is_held_right() && outbound.is_memory_right());
+        };
+        push(&mut outbound, 3, 1);
+        // One that waits for less goes behind.
+        push(&mut outbound, 2, 2);
+        push(&mut outbound, u64::MAX, 3);
+        push(&mut outbound, 4, 4);
+        outbound.push(1, LaneKind::Data, 1, None, |block| block.push(9));
+        assert_eq!((outbound.waiting_count(), outbound.held_until(1)), (3, Some(Batch(u64::MAX))));
+        outbound.release(Batch(2));
+        let mut seen = Vec::new();
+        let mut take_all = |outbound: &mut Outbound| {
+            while let Some(item) = outbound.take(1, LaneKind::Data) {
+                let OutboundItem::Block(block) = item else { panic!("no message is that large") };
+                let mut block = &block[..];
+                while let Some((message, rest)) = split_message(block) {
+                    seen.push(message[0]);
+                    block = rest;
+                }
+            }
+            assert!(outbound.is_held_right() && outbound.is_memory_right() && outbound.is_counted_right());
+        };
+        take_all(&mut outbound);
+        outbound.release(Batch(3));
+        take_all(&mut outbound);
+        outbound.shorten(Batch(u64::MAX), Batch(5));
+        outbound.release(Batch(5));
+        take_all(&mut outbound);
+        push(&mut outbound, 6, 5);
+        push(&mut outbound, 6, 6);
+        push(&mut outbound, 7, 7);
+        outbound.release_held(|message| message != [6]);
+        take_all(&mut outbound);
+        assert_eq!(seen, [9, 1, 2, 3, 4, 5, 7]);
+        assert!(!outbound.holds_any() && outbound.waiting_count() == 0);
+    }
+
+    #[test]
+    fn there_is_no_room_while_too_much_is_held() {
+        let mut outbound = Outbound::new(2);
+        let large = Bytes::from(alloc::vec![0; 4 * 1024 * 1024]);
+        for _ in 0..8 {
+            assert!(outbound.has_room());
+            outbound.push_held((1, Batch(1)), 1, Some(&large), |head| head.push(1));
+            assert!(outbound.is_counted_right());
+        }
+        assert!(!outbound.has_room());
+        outbound.release(Batch(1));
+        assert!(outbound.has_room() && outbound.is_counted_right());
     }
 
     #[test]

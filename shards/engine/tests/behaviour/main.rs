@@ -22,6 +22,7 @@ mod log;
 mod log_room;
 mod long_fan_outs;
 mod memory;
+mod mesh_crashes;
 mod notices;
 mod operator;
 mod oracle;
