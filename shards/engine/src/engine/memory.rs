@@ -117,7 +117,7 @@ impl Rooms {
         }
         if publisher.is_some()
             && self.pressure.holds_recorded()
-            && self.is_recorded(message, publisher.map(SessionId::index), filters, fingerprint)
+            && self.awaits_room(message, publisher.map(SessionId::index), filters, fingerprint)
         {
             return Some(Routed::Delayed { payload_bytes: message.payload.len() as u64, wait: Wait::Log });
         }

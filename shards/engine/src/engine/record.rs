@@ -64,10 +64,38 @@ impl Rooms {
         }
     }
 
+    /// Whether a message waits for the disk of this shard, or for that of another one towards which too much is on its way.
+    #[cold]
+    pub(super) fn awaits_room(
+        &self,
+        message: &Message<'_>,
+        publisher: Option<u32>,
+        filters: &[u32],
+        fingerprint: u64,
+    ) -> bool {
+        let is_short = self.pressure.log_room().holds();
+        (is_short && self.is_recorded(message, publisher, filters, fingerprint))
+            || self.goes_too_far_ahead(message, filters, fingerprint)
+    }
+
+    /// Whether a message would be a transfer to a shard towards which too much is open. One for a group with members elsewhere may be.
+    fn goes_too_far_ahead(&self, message: &Message<'_>, filters: &[u32], fingerprint: u64) -> bool {
+        let full = self.mesh.transfers().full_targets();
+        if full.is_empty() || message.qos == QoS::AtMostOnce {
+            return false;
+        }
+        let interests = self.mesh.interests();
+        let mut keys = Vec::new();
+        interests.groups(fingerprint, filters, &mut keys);
+        let lasting = interests.lasting(fingerprint, filters);
+        lasting.iter().any(|shard| full.contains(shard))
+            || (message.retain && full.contains(self.mesh.placement().home(fingerprint)))
+            || keys.iter().any(|&key| self.shared.remote().is_lasting(key))
+    }
+
     /// Whether the log would have a record of a message: it is retained, or a session may want it that outlives its connection, here or on
     /// another shard.
-    #[cold]
-    pub(super) fn is_recorded(
+    fn is_recorded(
         &self,
         message: &Message<'_>,
         publisher: Option<u32>,

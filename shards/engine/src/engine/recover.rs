@@ -309,9 +309,12 @@ impl Rooms {
     ) -> Outcome {
         match (content, recovering.take_open()) {
             (Some(content), former) => {
-                // A message that the process began and did not end is not gone on with by the next one.
-                if let Some(former) = former {
-                    self.delivery.messages.release(former.message());
+                match former {
+                    // A message that the process began and did not end is not gone on with once another one has begun.
+                    Some(former) if goes_on => self.delivery.messages.release(former.message()),
+                    // A retained message was delivered between its parts.
+                    Some(former) => recovering.open_message(former),
+                    None => {}
                 }
                 self.delivery.set_publish_sequence(number);
                 let message = Message::from(content);
@@ -443,4 +446,42 @@ fn identifiers_of(numbers: Numbers<'_>) -> Result<Identifiers, &'static str> {
         identifiers.add(Some(identifier.ok_or("has a subscription identifier that is none")?));
     }
     Ok(identifiers)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+    use core::num::NonZeroU32;
+
+    use super::*;
+    use crate::base::hash::Entropy;
+    use crate::limits::Limits;
+    use crate::record::Crossing;
+
+    #[test]
+    fn a_whole_message_between_the_parts_of_another_one_does_not_end_that() {
+        let limits = Limits { journal_start: NonZeroU32::new(2), ..Limits::default() };
+        let mut engine = Engine::new(limits, Entropy(1), Instant::default());
+        let content = Some(Content::new(("a", &[], b"x"), (QoS::AtLeastOnce, false), None));
+        for (number, content, goes_on) in
+            [(1, content, true), (1, content, false), (1, None, true), (1, None, false)]
+        {
+            let mut bytes = Vec::new();
+            let kind = Body::Message {
+                number,
+                sender: None,
+                ends: None,
+                will: None,
+                stored: None,
+                crossing: Crossing::default(),
+                deliveries: DeliveryList::default(),
+                content,
+                goes_on,
+            }
+            .encode(&mut bytes);
+            assert_eq!(engine.recover(kind, &bytes), Ok(()));
+        }
+        engine.recovered(Instant::default(), &mut Actions::new());
+        assert_eq!(engine.audit().messages, 0);
+    }
 }

@@ -98,6 +98,12 @@ impl Transfers {
         self.full_count > 0
     }
 
+    /// The shards towards which too much is open.
+    pub(crate) fn full_targets(&self) -> ShardSet {
+        let targets = (0u16..).zip(&self.targets).filter(|(_, target)| target.open_bytes > OPEN_BYTES_MAX);
+        targets.fold(ShardSet::default(), |full, (shard, _)| full.with(shard))
+    }
+
     /// Transfers that are open.
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
@@ -417,6 +423,7 @@ mod tests {
             transfers.check(0);
             if transfers.is_full() {
                 assert!(number >= 16);
+                assert_eq!(transfers.full_targets(), ShardSet::default().with(1));
                 assert_eq!(transfers.settle(1, number).len() as u64, number);
                 assert_eq!(transfers.take_crossed(1), Some(number));
                 assert_eq!(transfers.take_crossed(1), None);

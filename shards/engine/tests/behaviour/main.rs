@@ -45,6 +45,7 @@ mod sources;
 mod subscriptions;
 mod sys;
 mod timeouts;
+mod transfers;
 mod two_shards;
 mod unjudged;
 mod users;
