@@ -7,8 +7,8 @@ use super::Rooms;
 use super::fan_out::Source;
 use super::publish::{Author, spend_match};
 use super::transfers::{Way, cross};
-use crate::base::shard_set::ShardSet;
 use crate::memory::Budget;
+use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::{ForwardedPublish, GroupKeys, PublisherName};
 use crate::message::origin::Origin;
 use crate::publish::fan_out::FanOut;
@@ -33,10 +33,9 @@ impl Rooms {
         let own = self.mesh.placement().own();
         let subscribed = self.mesh.interests().interested(fingerprint, filters).without(own);
         let may_transfer = Self::may_transfer(turn, message.qos);
-        let mut lasting = ShardSet::default();
-        if may_transfer {
-            lasting = self.mesh.interests().lasting(fingerprint, filters).without(own);
-        }
+        let interests = self.mesh.interests();
+        let lasting = may_transfer.then(|| interests.lasting(fingerprint, filters).without(own));
+        let mut lasting = lasting.unwrap_or_default();
         let mut targets = subscribed;
         let mut taken_count = subscribed.len();
         if self.topics.has_groups() || self.shared.remote().len() > 0 {
@@ -59,7 +58,8 @@ impl Rooms {
         if let Some(home) = home {
             self.retained.watermarks_mut().record_sent(home, origin);
             targets = targets.with(home);
-            lasting = if may_transfer { lasting.with(home) } else { lasting };
+            // Of QoS 0 too: a will that the log has is published once.
+            lasting = if turn.is_recording() { lasting.with(home) } else { lasting };
         }
         assert!(!targets.contains(own));
         let transfer = if lasting.is_empty() { Way::Plain } else { self.transfer(is_cut) };
@@ -77,15 +77,16 @@ impl Rooms {
                 ..ForwardedPublish::of(*message, origin)
             };
             let way = if lasting.contains(target) { transfer } else { Way::Plain };
-            cross(turn, &mut self.mesh, target, (publish, false), way, fan_out);
+            cross(turn, &mut self.mesh, target, &mut ShardMessage::Publish(publish), way, fan_out);
+            turn.counters.messages_forwarded += 1;
             self.mesh.return_group_keys(target, keys);
         }
         self.count_unweighed(turn, message.bytes() * u64::from(targets.len()));
         // Without a log it is not known whether a session elsewhere outlives its connection, so it may.
-        let is_promised = if may_transfer {
+        let is_promised = if turn.is_recording() {
             self.open_transfer(turn, fan_out)
         } else {
-            !turn.is_recording() && taken_count > 0 && message.qos != QoS::AtMostOnce
+            taken_count > 0 && message.qos != QoS::AtMostOnce
         };
         (taken_count, is_promised)
     }
@@ -104,7 +105,7 @@ impl Rooms {
         let (message, origin) = (&publish.view, publish.origin);
         // A session of the log had no acknowledged subscription when a message left that its shard does not have in its log.
         let is_unpromised = publish.transfer.is_none() && Self::may_transfer(turn, message.qos);
-        let checked_all = turn.set_checks_all(is_unpromised || turn.checks_all());
+        let checked_all = is_unpromised.then(|| turn.set_checks_all(true));
         let at = self.delivery.next_publish();
         let live = (!origin.is_past()).then_some(LiveOrigin::new(at, origin));
         let mut fan_out = self.delivery.begin(message, attached, live, None);
@@ -124,7 +125,9 @@ impl Rooms {
             turn.counters.forwarded_unmatched += 1;
         }
         self.deliver_to_groups(turn, (source, cut.is_some()), publish, &mut fan_out);
-        turn.set_checks_all(checked_all);
+        if let Some(checked_all) = checked_all {
+            turn.set_checks_all(checked_all);
+        }
         if publish.retain_here {
             assert!(self.mesh.placement().home(fingerprint) == self.mesh.placement().own());
             self.retained.apply_update(origin);

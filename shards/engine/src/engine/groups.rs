@@ -9,6 +9,7 @@ use super::Rooms;
 use super::transfers::{Way, cross};
 use crate::base::shard_set::ShardSet;
 use crate::counters::DropReason;
+use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::{ForwardedPublish, GroupKeys};
 use crate::message::origin::Origin;
 use crate::publish::fan_out::FanOut;
@@ -98,7 +99,7 @@ impl Rooms {
             ..ForwardedPublish::of(*fan_out.message(), forwarded.origin)
         };
         let way = if forwarded.transfer.is_some() { self.transfer(is_cut) } else { Way::Plain };
-        cross(turn, &mut self.mesh, source, (returned, true), way, fan_out);
+        cross(turn, &mut self.mesh, source, &mut ShardMessage::Returned(returned), way, fan_out);
         self.open_transfer(turn, fan_out);
     }
 
@@ -146,11 +147,12 @@ impl Rooms {
             }
             turn.spend(REASSIGNMENT_WORK);
             let Some((message, key, owed)) = self.shared.pop_reassignment() else { return };
-            if let Some((session, delivery)) = owed
-                && let Some(recorder) = turn.recorder()
-            {
-                recorder.set_ends(session, delivery);
+            if let Some(recorder) = turn.recorder() {
+                // Its record has a number of its own.
                 self.delivery.next_publish();
+                if let Some((session, delivery)) = owed {
+                    recorder.set_ends(session, delivery);
+                }
             }
             let copy = self.delivery.lend_copy(message);
             let view = copy.view();
@@ -216,7 +218,8 @@ impl Rooms {
             let Self { topics, delivery, shared, .. } = self;
             let is_lasting = may_transfer && alike.iter().any(|it| shared.is_lasting(topics, delivery, it.2));
             let way = if is_lasting { self.transfer(false) } else { way };
-            cross(turn, &mut self.mesh, target, (again, false), way, fan_out);
+            cross(turn, &mut self.mesh, target, &mut ShardMessage::Publish(again), way, fan_out);
+            turn.counters.messages_forwarded += 1;
         }
         self.open_transfer(turn, fan_out);
     }

@@ -47,7 +47,7 @@ impl Rooms {
                 delivery.connections.await_batch();
             }
             let send = |mesh: &mut Mesh, message: &ShardMessage<'_>, shared: Option<&Bytes>| match until {
-                Some(until) => mesh.send_when(target, message, shared, until),
+                Some(until) => mesh.send_when(target, message, shared, (until, None)),
                 None => mesh.send(target, message, shared),
             };
             let (found, after) = request.answer(turn, retained.store(), delivery.sessions.users());

@@ -27,36 +27,49 @@ pub(super) enum Way {
     Behind(Batch),
 }
 
-/// Sends the message of a fan-out to another shard, back to it if it `is_returned`. [`Rooms::open_transfer`] follows the last one.
+/// Sends the message of a fan-out to another shard. [`Rooms::open_transfer`] follows the last one.
+#[inline]
 pub(super) fn cross(
     turn: &mut Turn<'_>,
     mesh: &mut Mesh,
     target: u16,
-    (publish, is_returned): (ForwardedPublish<'_>, bool),
+    message: &mut ShardMessage<'_>,
     way: Way,
     fan_out: &FanOut<'_>,
 ) {
-    let message = |publish| {
-        if is_returned { ShardMessage::Returned(publish) } else { ShardMessage::Publish(publish) }
-    };
+    if matches!(way, Way::Plain) && !mesh.outbound().holds_any() {
+        mesh.send_now(target, message, fan_out.shared());
+    } else {
+        cross_behind(turn, mesh, target, message, way, fan_out);
+    }
+}
+
+#[inline(never)]
+fn cross_behind(
+    turn: &mut Turn<'_>,
+    mesh: &mut Mesh,
+    target: u16,
+    message: &mut ShardMessage<'_>,
+    way: Way,
+    fan_out: &FanOut<'_>,
+) {
     let shared = fan_out.shared();
-    turn.counters.messages_forwarded += u64::from(!is_returned);
     match way {
         Way::Plain => {
             // A home is sent updates in their order. Of a message that came from elsewhere the publisher is not known.
-            let publisher = fan_out.publisher().filter(|_| !publish.view.retain);
-            mesh.send_past(target, &message(publish), shared, publisher);
+            mesh.send_past(target, message, shared, (fan_out.publisher(), fan_out.message().retain));
         }
-        Way::Behind(until) => mesh.send_when(target, &message(publish), shared, until),
+        Way::Behind(until) => mesh.send_when(target, message, shared, (until, None)),
         Way::Transfer(number, until) => {
+            let is_returned = matches!(message, ShardMessage::Returned(_));
+            let (ShardMessage::Publish(publish) | ShardMessage::Returned(publish)) = message else {
+                unreachable!("only publishes cross");
+            };
+            publish.transfer = Some(number);
             if let Some(recorder) = turn.recorder() {
-                recorder.add_target(&target_of(target, &publish, is_returned));
+                recorder.add_target(&target_of(target, publish, is_returned));
             }
-            let publish = ForwardedPublish { transfer: Some(number), ..publish };
-            mesh.send_when(target, &message(publish), shared, until);
-            if let Some(publisher) = fan_out.publisher() {
-                mesh.hold_publisher(publisher, until);
-            }
+            mesh.send_when(target, message, shared, (until, fan_out.publisher()));
         }
     }
 }
@@ -93,13 +106,24 @@ impl Rooms {
 
     /// Whether a message that came from another shard was taken in before. Otherwise its fan-out begins, and
     /// [`Rooms::end_transfer`] is called at its end.
+    #[inline]
     pub(super) fn is_repetition(
         &mut self,
         turn: &mut Turn<'_>,
         source: u16,
         publish: &ForwardedPublish<'_>,
     ) -> bool {
-        let Some(number) = publish.transfer.map(NonZeroU64::get) else { return false };
+        publish.transfer.is_some_and(|number| self.begin_transfer(turn, source, number.get(), publish))
+    }
+
+    #[inline(never)]
+    fn begin_transfer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        source: u16,
+        number: u64,
+        publish: &ForwardedPublish<'_>,
+    ) -> bool {
         if self.mesh.transfers_mut().has_taken(source, number) {
             turn.counters.transfers_repeated += 1;
             if publish.retain_here {
@@ -114,8 +138,15 @@ impl Rooms {
     }
 
     /// The message of a transfer was offered to all.
+    #[inline]
     pub(super) fn end_transfer(&mut self, turn: &mut Turn<'_>, source: u16, transfer: Option<NonZeroU64>) {
-        let Some(number) = transfer.map(NonZeroU64::get) else { return };
+        if let Some(number) = transfer {
+            self.take_transfer(turn, source, number.get());
+        }
+    }
+
+    #[inline(never)]
+    fn take_transfer(&mut self, turn: &mut Turn<'_>, source: u16, number: u64) {
         let is_recorded = turn.recorder().is_some_and(|recorder| recorder.has_recorded());
         let batch = is_recorded.then(|| self.delivery.connections.gathering());
         self.mesh.transfers_mut().take(source, number, batch);

@@ -211,25 +211,28 @@ impl Mesh {
             && message.lane() == LaneKind::Data
             && let Some(until) = self.outbound.held_until(target)
         {
-            self.send_when(target, message, shared, until);
+            self.send_when(target, message, shared, (until, None));
         } else {
             self.send_now(target, message, shared);
         }
     }
 
-    fn send_now(&mut self, target: u16, message: &ShardMessage<'_>, shared: Option<&Bytes>) {
+    /// Sends a message to another shard, past everything that is held.
+    #[inline]
+    pub(crate) fn send_now(&mut self, target: u16, message: &ShardMessage<'_>, shared: Option<&Bytes>) {
         assert!(target != self.placement.own());
         let (lane, bytes_max) = (message.lane(), message.bytes_max());
         self.outbound.push(target, lane, bytes_max, shared, |out| message.encode(out, shared.is_some()));
     }
 
-    /// Sends a message of a data lane once a batch is durable.
+    /// Sends a message of a data lane once a batch is durable. One of a session's publishes names that: nothing else of it overtakes the
+    /// message, which may wait for a later batch because of those before it.
     pub(crate) fn send_when(
         &mut self,
         target: u16,
         message: &ShardMessage<'_>,
         shared: Option<&Bytes>,
-        until: Batch,
+        (until, publisher): (Batch, Option<u32>),
     ) {
         assert!(target != self.placement.own());
         assert!(message.lane() == LaneKind::Data);
@@ -240,35 +243,30 @@ impl Mesh {
             return;
         }
         let bytes_max = message.bytes_max();
-        self.outbound.push_held((target, until), bytes_max, shared, |out| {
+        let until = self.outbound.push_held((target, until), bytes_max, shared, |out| {
             message.encode(out, shared.is_some());
         });
+        if let Some(publisher) = publisher {
+            let waits = self.held_publishers.entry(publisher).or_insert(until);
+            *waits = (*waits).max(until);
+        }
     }
 
-    /// Sends a publish that is no transfer. It overtakes those that are held for the target, if its publisher is named and published none
-    /// of them.
+    /// Sends a publish that is no transfer. It overtakes those that are held for the target, if its publisher is known and published none
+    /// of them, and it is not to be retained.
     pub(crate) fn send_past(
         &mut self,
         target: u16,
         message: &ShardMessage<'_>,
         shared: Option<&Bytes>,
-        publisher: Option<u32>,
+        (publisher, is_retained): (Option<u32>, bool),
     ) {
         let is_held = |publisher| self.held_publishers.contains_key(&publisher);
-        if self.outbound.holds_any() && publisher.is_none_or(is_held) {
-            self.send(target, message, shared);
-        } else {
-            self.send_now(target, message, shared);
+        let waits = is_retained || publisher.is_none_or(is_held);
+        match self.outbound.held_until(target).filter(|_| waits) {
+            Some(until) => self.send_when(target, message, shared, (until, publisher)),
+            None => self.send_now(target, message, shared),
         }
-    }
-
-    /// A session has published a message that is held until this batch is durable.
-    pub(crate) fn hold_publisher(&mut self, publisher: u32, until: Batch) {
-        if self.has_failed {
-            return;
-        }
-        let waits = self.held_publishers.entry(publisher).or_insert(until);
-        *waits = (*waits).max(until);
     }
 
     /// Bytes of its tables of transfers and of their publishers.

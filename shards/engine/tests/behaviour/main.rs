@@ -43,6 +43,7 @@ mod shedding;
 mod slices;
 mod sources;
 mod subscriptions;
+mod survey;
 mod sys;
 mod timeouts;
 mod transfers;

@@ -654,5 +654,5 @@ fn what_is_acknowledged_on_any_shard_survives_every_crash() {
         awaited += world.awaited_at_crashes;
     }
     println!("{crashes} crashes, {messages} messages, {awaited} batches that the disk need not have had");
-    assert!(only.is_some() || (crashes > 200 && messages > 1_000 && awaited > 200));
+    assert!(only.is_some() || count.is_some() || (crashes > 200 && messages > 1_000 && awaited > 200));
 }

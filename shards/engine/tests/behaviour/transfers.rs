@@ -203,3 +203,32 @@ fn a_publisher_waits_while_too_much_is_open_towards_a_shard() {
     assert_eq!(two.0[0].take(publisher).len(), usize::from(id));
     assert_eq!(two.0[0].engine.audit().open_transfers, 0);
 }
+
+#[test]
+fn what_waits_behind_a_transfer_is_not_overtaken_by_its_own_publisher_either() {
+    let mut two = two();
+    let (first, second) = (passing(&mut two, 0, 0), passing(&mut two, 0, 1));
+    let (subscriber, volatile) = (lasting(&mut two, 1, 0), passing(&mut two, 1, 1));
+    two.subscribe_with(1, subscriber, "t", plain(1));
+    two.subscribe_with(1, volatile, "t", plain(0));
+    two.0[0].durable_at_once = false;
+    send(&mut two, 0, first, b"1", 1, 7);
+    send(&mut two, 0, second, b"2", 1, 7);
+    // It waits for the log behind the second transfer, longer than the first one.
+    send(&mut two, 0, first, b"3", 0, 0);
+    assert!(two.0[0].durable_oldest());
+    send(&mut two, 0, first, b"4", 0, 0);
+    // A retained message waits, and with it what its publisher sends next.
+    let third = passing(&mut two, 0, 2);
+    let kept = Packet::Publish(wire::Publish { retain: true, ..publish("t", b"5", 0, 0) });
+    two.0[0].send(third, &kept);
+    send(&mut two, 0, third, b"6", 0, 0);
+    two.0[0].durable();
+    two.carry(0, LaneKind::Data, usize::MAX);
+    let got = texts(&mut two, 1, volatile);
+    let of = |texts: &[&str]| -> Vec<String> {
+        got.iter().filter(|text| texts.contains(&text.as_str())).cloned().collect()
+    };
+    assert_eq!(of(&["1", "3", "4"]), ["1", "3", "4"]);
+    assert_eq!(of(&["5", "6"]), ["5", "6"]);
+}

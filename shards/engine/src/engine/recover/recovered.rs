@@ -3,10 +3,11 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use super::super::backlog::Unasked;
-use super::super::recovering::{Due, Recovering, RecoveringSession};
+use super::super::recovering::{Due, DueWill, Recovering, RecoveringSession};
 use super::super::{Engine, Rooms};
 use crate::action::Actions;
 use crate::base::ids::SessionId;
@@ -17,6 +18,15 @@ use crate::record::first_number;
 use crate::session::Session;
 use crate::topic::groups::GroupTag;
 use crate::turn::Turn;
+
+/// The way in which a session goes on.
+#[derive(Clone, Copy, Debug)]
+enum Resumed {
+    Offline,
+    WithWillDue,
+    /// It ended with its connection, that is now.
+    Ended,
+}
 
 impl Engine {
     /// The log was read to its end: what it left goes on at `now`, which is the broker's time and so counts the time in which it did
@@ -37,14 +47,6 @@ impl Engine {
     }
 }
 
-/// The state of a session at the end of recovery.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Resumed {
-    Ended,
-    WillDue,
-    GoesOn,
-}
-
 impl Rooms {
     fn go_on_after(&mut self, turn: &mut Turn<'_>, mut recovering: Recovering) -> Due {
         if let Some(open) = recovering.take_open() {
@@ -63,20 +65,25 @@ impl Rooms {
             }
         }
         let mut due = Due::default();
+        let mut outcomes: Vec<(SessionId, Resumed)> = Vec::new();
         for session in recovering.take_sessions() {
             let id = session.id();
             if let Some(will) = recovering.remove_will(session.will()) {
                 self.delivery.sessions.recover_will(id, will);
             }
-            match self.resume_session(turn, session) {
-                Resumed::Ended => self.end_recovered(turn, id, &mut due),
-                Resumed::WillDue => due.push_session(id),
-                Resumed::GoesOn => {}
-            }
+            outcomes.push((id, self.resume_session(turn, session)));
         }
-        // The others have no session, or a later connection of theirs has one.
+        // A will may go to any session, so all of them go on before one is published. Those that no session has are of earlier
+        // connections than those that one has.
         for (user, will) in recovering.take_wills() {
             due.push_will(user, will);
+        }
+        for (id, outcome) in outcomes {
+            match outcome {
+                Resumed::Offline => {}
+                Resumed::WithWillDue => due.push_session(id),
+                Resumed::Ended => self.end_recovered(turn, id, &mut due),
+            }
         }
         if turn.rules().is_some() {
             // Rules that were there before the log have begun a sweep, over no session yet.
@@ -128,18 +135,19 @@ impl Rooms {
             return;
         }
         let Some(due) = self.due.take() else { return };
-        let (sessions, wills) = due.into_parts();
-        for id in sessions {
-            if self.delivery.sessions.get(id).is_some_and(Session::has_will) {
-                self.publish_will(turn, id);
-                self.settle(turn);
+        for will in due.into_wills() {
+            match will {
+                DueWill::OfSession(id) if self.delivery.sessions.get(id).is_some_and(Session::has_will) => {
+                    self.publish_will(turn, id);
+                }
+                DueWill::OfSession(_) => {}
+                DueWill::Alone(user, will) => {
+                    let user = self.delivery.sessions.users_mut().hold_named(UserName::new(&user));
+                    let unasked = Unasked::will_of(user, will.number());
+                    self.publish_unasked(turn, &will.message_at(turn.now), unasked);
+                    self.delivery.sessions.users_mut().release(user);
+                }
             }
-        }
-        for (user, will) in wills {
-            let user = self.delivery.sessions.users_mut().hold_named(UserName::new(&user));
-            let unasked = Unasked::will_of(user, will.number());
-            self.publish_unasked(turn, &will.message_at(turn.now), unasked);
-            self.delivery.sessions.users_mut().release(user);
             self.settle(turn);
         }
     }
@@ -162,7 +170,10 @@ impl Rooms {
         if detached_at.is_none() {
             self.record_detached(turn, id, turn.now);
         }
-        if is_will_due { Resumed::WillDue } else { Resumed::GoesOn }
+        if is_will_due && self.delivery.sessions.get(id).is_some_and(Session::has_will) {
+            return Resumed::WithWillDue;
+        }
+        Resumed::Offline
     }
 
     /// The group with this key, if a session is a member of it.

@@ -123,14 +123,15 @@ impl Outbound {
         held.filter(|held| held.until == before).for_each(|held| held.until = until);
     }
 
-    /// Holds the message that `write` appends until a batch is durable, behind those that are held for the same target.
+    /// Holds the message that `write` appends until a batch is durable, behind those that are held for the same target. Returns the batch
+    /// that it waits for because of them.
     pub(crate) fn push_held(
         &mut self,
         (target, until): (u16, Batch),
         bytes_max: usize,
         payload: Option<&Bytes>,
         write: impl FnOnce(&mut Vec<u8>),
-    ) {
+    ) -> Batch {
         let Self { lanes, full_count, empties, memory_bytes, held_count } = self;
         let waiting = &mut lanes[usize::from(target)][LaneKind::Data as usize];
         let until = waiting.held_until().map_or(until, |last| last.max(until));
@@ -141,7 +142,7 @@ impl Outbound {
                 && block.len() + bytes_max <= BLOCK_BYTES
             {
                 write_into(block, bytes_max, write);
-                return;
+                return until;
             }
             let mut block = empties.pop().unwrap_or_else(|| {
                 *memory_bytes += heap::block(BLOCK_BYTES);
@@ -155,6 +156,7 @@ impl Outbound {
             waiting.push_held(until, item, full_count);
         }
         *held_count += 1;
+        until
     }
 }
 
