@@ -237,10 +237,6 @@ fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
     if config.durability == Durability::Memory {
         return Ok((key, sessions, None));
     }
-    if shard_count > 1 {
-        // An acknowledgement does not wait for the logs of the shards that its message crosses to.
-        return Err(StartupError::DurabilityOfShards { shard_count });
-    }
     let opened = Opened::open(&config.data_dir, shard_count, key)?;
     info!(start = opened.start(), is_new = opened.is_new(), "the journal is open");
     Ok((opened.key(), sessions, Some(opened)))

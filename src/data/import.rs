@@ -30,9 +30,6 @@ pub(super) fn run(config: &Config, from: &Path) -> Result<(), StartupError> {
         return Err(refuse("import into", to, remedy));
     }
     let shard_count = cores::shard_count(config.shards);
-    if shard_count > 1 {
-        return Err(StartupError::DurabilityOfShards { shard_count });
-    }
     let unreadable = |error| StartupError::system(format!("read {}", to.display()), error);
     if !is_empty(to).map_err(unreadable)? {
         let remedy = "the directory is not empty; move what it has away, or name another by --data-dir DIR";

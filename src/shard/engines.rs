@@ -139,6 +139,7 @@ pub(crate) fn begin(
     let Some(logs) = logs else { return Ok((clock, begun)) };
     let since = clock::read();
     recover(logs, &mut begun, tell)?;
+    tell_settled(&mut begun);
     let clock =
         Clock::start_at(begun.iter().filter_map(|shard| shard.log.as_ref()).map(time_of).max().unwrap_or(0));
     for shard in &mut begun {
@@ -194,6 +195,16 @@ fn recover(logs: &Opened, begun: &mut [Begun], tell: &dyn Fn(HowFar)) -> Result<
         }
         readers.into_iter().try_for_each(|reader| reader.join().expect("a panic ends the process"))
     })
+}
+
+/// Tells each engine which of its transfers the logs of the others have, so that it sends the rest alone.
+fn tell_settled(begun: &mut [Begun]) {
+    for (source, at) in (0u16..).zip(0..begun.len()) {
+        for (target, other) in (0u16..).zip(0..begun.len()).filter(|&(target, _)| target != source) {
+            let upto = begun[other].engine.recovered_transfer(source);
+            begun[at].engine.recover_settled(target, upto);
+        }
+    }
 }
 
 /// The time of the engines now: it goes on from the last commit, by what the wall clock says has passed since. A wall clock that was

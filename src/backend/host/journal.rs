@@ -264,10 +264,12 @@ impl<T: Endpoint> Host<T> {
     /// Serves the log, if there is one: the engine is told what is durable, and the disk is given what the engine recorded.
     pub(in crate::backend) fn serve_journal(&self) {
         let Some(journal) = &self.journal else { return };
+        let mut has_news = false;
         loop {
             let news = journal.borrow_mut().news(self.number);
             if let Some(progress) = news {
                 self.tell_durable(progress);
+                has_news = true;
             }
             let has_records = journal.borrow_mut().append(self.clock, &mut self.engine.borrow_mut());
             if !has_records && news.is_none() {
@@ -281,6 +283,10 @@ impl<T: Endpoint> Host<T> {
         };
         if let Some(room) = room {
             let _nothing = self.step(Event::LogRoom(room));
+        }
+        if has_news || room.is_some() {
+            // Messages for other shards waited for that, and no other turn need come soon.
+            self.fill_lanes();
         }
         let mut journal = journal.borrow_mut();
         let state = journal.state();

@@ -184,6 +184,11 @@ impl AckGate {
         self.gathering
     }
 
+    /// The batch that is being gathered.
+    pub(crate) fn gathering(&self) -> Batch {
+        self.gathering
+    }
+
     /// Whether anything waits for the batch that is being gathered.
     pub(crate) fn is_batch_awaited(&self) -> bool {
         self.is_persist_wanted

@@ -106,6 +106,11 @@ impl Connections {
         self.gate.await_batch()
     }
 
+    /// The batch of the records that the host has not taken.
+    pub(crate) fn gathering(&self) -> Batch {
+        self.gate.gathering()
+    }
+
     /// Whether anything waits for the records that the host has not taken.
     pub(crate) fn is_batch_awaited(&self) -> bool {
         self.gate.is_batch_awaited()

@@ -3,7 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Rooms;
+use super::{Engine, Rooms};
+use crate::action::Actions;
 use crate::base::time::Instant;
 use crate::message::user_name::UserName;
 use crate::session::Session;
@@ -13,8 +14,36 @@ use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord}
 use crate::timer::Timers;
 use crate::turn::Turn;
 
+impl Engine {
+    /// The sessions with subscriptions that outlive their connection, as they are at `now`, `sessions_max` slots from `from`
+    /// on. Returns where the next call goes on, or `None` at the end.
+    pub fn export(
+        &self,
+        now: Instant,
+        from: u32,
+        sessions_max: u32,
+        records: &mut Vec<SessionRecord>,
+    ) -> Option<u32> {
+        self.rooms.export(&self.timers, now, from, sessions_max, records)
+    }
+
+    /// Brings a session back as it was exported, offline. The rest of its expiry interval begins at `now`; of an interval that
+    /// has passed a second is left.
+    ///
+    /// # Errors
+    /// The topic filter that cannot be used; nothing of that session is kept then.
+    ///
+    /// # Panics
+    /// If the engine's own tables contradict each other.
+    pub fn restore(&mut self, now: Instant, record: &SessionRecord) -> Result<(), String> {
+        let mut actions = Actions::new();
+        let (rooms, mut turn) = self.turn(now, &mut actions);
+        rooms.restore(&mut turn, record)
+    }
+}
+
 impl Rooms {
-    /// See [`super::Engine::export`].
+    /// See [`Engine::export`].
     pub(super) fn export(
         &self,
         timers: &Timers,
@@ -57,7 +86,7 @@ impl Rooms {
         SessionRecord { client_id, user, expiry, subscriptions }
     }
 
-    /// See [`super::Engine::restore`].
+    /// See [`Engine::restore`].
     pub(super) fn restore(&mut self, turn: &mut Turn<'_>, record: &SessionRecord) -> Result<(), String> {
         let parsed: Result<Vec<_>, String> =
             record.subscriptions.iter().map(SubscriptionRecord::parse).collect();
@@ -81,10 +110,13 @@ impl Rooms {
             sessions.set_access(id, Access::of_user(record.user.as_deref(), true));
             id
         });
-        let list = sessions.of_connection(id).subscriptions_mut();
+        let session = sessions.of_connection(id);
         for (filter, options, identifier) in &parsed {
-            self.topics.subscribe(list, id.index(), filter, *options, *identifier);
+            let is_lasting = turn.is_recording() && session.is_lasting(options.qos);
+            let list = session.subscriptions_mut();
+            self.topics.subscribe(list, (id.index(), is_lasting), filter, *options, *identifier);
         }
+        let list = session.subscriptions();
         assert!(known.is_some() || list.count() as usize <= parsed.len());
         if turn.is_recording() {
             if known.is_none() {

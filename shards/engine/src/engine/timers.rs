@@ -39,9 +39,9 @@ impl Rooms {
     }
 
     /// Serves timers that are due until the step has done its share of work; the rest are due again at once. None is served
-    /// while something that came in time may wait unread.
+    /// while something that came in time may wait unread, or before the interest of all shards is known.
     pub(super) fn run_timers(&mut self, turn: &mut Turn<'_>) {
-        while !turn.is_spent() && !self.paused {
+        while !turn.is_spent() && !self.paused && self.mesh.is_whole() {
             let moves_max = turn.work_left().saturating_mul(MOVES_PER_WORK);
             let mut moves_left = moves_max;
             let timer = turn.timers.pop_due(turn.now, &mut moves_left);
