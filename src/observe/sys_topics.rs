@@ -192,6 +192,10 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/journal_waits", sums.log_waits);
     add("publish/messages/unreadable", sums.reads_denied);
     add("retained messages/unread", sums.retained_unread);
+    add("tls/handshakes/full", sums.tls_handshakes_full);
+    add("tls/handshakes/resumed", sums.tls_handshakes_resumed);
+    add("tls/handshakes/failed", sums.tls_handshakes_failed);
+    add("tls/handshakes/unfinished", sums.tls_handshakes_unfinished);
     add("subscriptions/refused/forbidden", sums.subscriptions_forbidden);
     add("publish/nodes_visited", sums.topic_nodes_visited);
     add("publish/long_matches", sums.long_matches);

@@ -31,13 +31,24 @@ fn the_level_of_a_listener_decides_when_its_acknowledgements_leave() {
         let Some(broker) = broker(level, 400_000) else { return };
         let keeper = Connect::persistent(Version::V5, "keeper");
         Peer::connect(broker.addresses()[0], &keeper).subscribe("t", 1);
+        let mut published_count = 0;
         for (&address, waits) in broker.addresses().iter().zip([false, true, level == "power"]) {
             let mut publisher = Peer::connect(address, &Connect::new(Version::V5, "publisher"));
-            // The syncs that other packets asked for end first.
-            std::thread::sleep(3 * delay);
-            let began = now();
-            publisher.publish(&Publish::new("t", 1, b"x"));
-            let waited = began.elapsed();
+            let mut publish = || {
+                // The syncs that other packets asked for end first.
+                std::thread::sleep(3 * delay);
+                let began = now();
+                publisher.publish(&Publish::new("t", 1, b"x"));
+                published_count += 1;
+                began.elapsed()
+            };
+            let mut waited = publish();
+            // A machine with other work may be late once or twice, but never early.
+            for _ in 0..2 {
+                if !waits && waited >= delay {
+                    waited = publish();
+                }
+            }
             assert_eq!(waited >= delay, waits, "{level}: {waited:?}");
             publisher.disconnect();
         }
@@ -46,7 +57,7 @@ fn the_level_of_a_listener_decides_when_its_acknowledgements_leave() {
         let flags = ["--durability", level, "--shards", "1"];
         let broker = Broker::start_in(directory, &crate::setup(crate::harness::broker::Io::Epoll, &flags));
         let mut keeper = Peer::connect(broker.address(), &keeper);
-        for _ in 0..3 {
+        for _ in 0..published_count {
             assert_eq!(keeper.next_message().text(), "x");
         }
         broker.stop();

@@ -256,6 +256,7 @@ impl Engine {
                 rooms.on_authenticated(turn, connection, step, verdict);
             }
             Event::Peeked { connection, has_bytes } => rooms.on_peeked(turn, connection, has_bytes),
+            Event::HungUp { connection } => rooms.delivery.connections.on_hung_up(turn, connection),
             Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
             Event::CaughtUp => rooms.paused = false,
             Event::Durable { written, synced } => rooms.on_durable(turn, written, synced),

@@ -16,6 +16,7 @@ use crate::world::World;
 /// Bounds so small that everything turns over quickly.
 pub(crate) const JOURNAL: Settings = Settings {
     segment_bytes: 16 * 1024,
+    first_segment_bytes: 16 * 1024,
     commit_bytes: 6 * 1024,
     commit_delay_us: 500,
     unawaited_delay_us: 20_000,

@@ -317,7 +317,9 @@ impl Rooms {
         self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
         let connections = &mut self.delivery.connections;
         connections.begin_accepting(turn.limits, id, session);
-        connections.begin_metering(turn, id);
+        if let Some(session) = self.delivery.sessions.get(session) {
+            connections.begin_metering(turn, id, session.client_id());
+        }
         connections.set_quota(turn.limits, id, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
         assert!(connections.current(id).session() == Some(session));

@@ -1,6 +1,5 @@
 //! Records of sessions, subscriptions and wills, written where several rooms know a part of them; and the log's answer.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use wire::{QoS, TopicFilter};
@@ -138,10 +137,12 @@ impl Rooms {
         Some(self.record_session(turn, id) || has_will)
     }
 
-    /// Records the will of a session, which may end with its connection. Returns whether there is one.
+    /// Records the will of a session, which may end with its connection, with everything that the rules ask for later. Returns
+    /// whether there is one.
     pub(super) fn record_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
         let sessions = &mut self.delivery.sessions;
-        let user: String = sessions.users().name_of(sessions.user_of(id)).name().into();
+        let source = sessions.get(id).and_then(|session| session.source(turn));
+        let user = source.unwrap_or_else(|| sessions.users().name_of(sessions.user_of(id)).name().into());
         sessions.of_connection(id).record_will(turn, &user)
     }
 

@@ -77,7 +77,8 @@ impl Rooms {
             let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
             let user = record.user.as_deref().unwrap_or_default();
             sessions.set_user(id, UserName::new(user));
-            sessions.set_access(id, Access::of_user(record.user.as_deref(), false));
+            // As in recovery: if a list that has this user loses it, the session ends.
+            sessions.set_access(id, Access::of_user(record.user.as_deref(), true));
             id
         });
         let list = sessions.of_connection(id).subscriptions_mut();

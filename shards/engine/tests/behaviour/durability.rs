@@ -1,10 +1,13 @@
 //! Acknowledgements wait for the log, and a shard that is recovered from it goes on where the other one ended.
 
 use engine::{Batch, Event, Limits, ListenerLimits, UserGrant};
+use rules::Kind;
 use wire::{AckKind, Packet, Publish, QoS, ReasonCode, Will, WillProperties};
 
 use crate::client::{Got, Hello, Message, publish};
 use crate::host::Shard;
+use crate::judging;
+use crate::rules::with_users;
 
 /// A shard with a log.
 fn logged(limits: Limits) -> Shard {
@@ -408,6 +411,32 @@ fn wills_are_published_once_whenever_the_process_ends() {
     shard.advance_ms(20_000);
     assert_eq!(shard.texts(reader), ["gone"]);
     shard.finish();
+}
+
+/// It was published whatever the rules had come to say.
+#[test]
+fn a_will_without_a_session_is_published_after_a_crash_if_its_user_still_may() {
+    let rules = |kind| with_users(&[(Kind::Subscribe, "#")], &[("ann", kind, "%c")]);
+    {
+        for (kind, expected) in [(Kind::Publish, vec!["gone"]), (Kind::Deny, vec![])] {
+            let mut shard = Shard::with_log(judging::limits(), 7, true);
+            shard.change_rules(Some(&rules(Kind::Publish)));
+            let hello = Hello::v5("reader").resume();
+            let reader = shard.connect_as(&hello, "ann", &[]);
+            shard.subscribe(reader, "will", 1);
+            shard.connect_as(&with_will(&Hello::v5("will"), 0), "ann", &[]);
+            shard.advance_ms(1_000);
+            let now_ms = shard.now().as_ms();
+            let after = rules(kind);
+            let mut shard = shard.log.recovered_under(Some(&after), shard.log.batch_count(), now_ms);
+            let forbidden = u64::from(expected.is_empty());
+            assert_eq!(shard.engine.counters().wills_forbidden, forbidden);
+            let reader = shard.connect_as(&hello, "ann", &[]);
+            assert_eq!(shard.texts(reader), expected);
+            shard.change_rules(None);
+            shard.finish();
+        }
+    }
 }
 
 #[test]
