@@ -216,7 +216,7 @@ pub(super) fn read(
                 client_id: client_id.clone(),
                 user,
                 expiry: Some(SessionExpiry { interval_s: expiry_s, passed_s: offline_s }),
-                subscriptions: subscriptions.into_iter().map(ReadSubscription::into_record).collect(),
+                subscriptions: subscriptions.into_iter().map(Into::into).collect(),
             };
             take(Home::Client(&client_id), &Portable::Session(record))
         }

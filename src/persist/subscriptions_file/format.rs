@@ -63,9 +63,9 @@ struct Unchecked {
 #[serde(try_from = "Unchecked")]
 pub(crate) struct Read(SubscriptionRecord);
 
-impl Read {
-    pub(crate) fn into_record(self) -> SubscriptionRecord {
-        self.0
+impl From<Read> for SubscriptionRecord {
+    fn from(read: Read) -> Self {
+        read.0
     }
 }
 
