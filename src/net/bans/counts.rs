@@ -26,7 +26,7 @@ pub(super) struct Counts {
     /// The same by their ranks.
     by_rank: Ranks,
     /// The same by their groups, none of which is empty.
-    by_group: BTreeMap<Subject, Ranks>,
+    groups: BTreeMap<Subject, Ranks>,
     /// The same by the beginning of their window.
     by_age: BTreeSet<(u64, Shared<Subject>)>,
 }
@@ -50,7 +50,7 @@ impl Counts {
         }
         counted.count = counted.count.saturating_add(1);
         let rank = (counted.count, counted.since_ms, Shared::clone(&subject));
-        self.by_group.entry(subject.group_begin()).or_default().insert(rank.clone());
+        self.groups.entry(subject.group_begin()).or_default().insert(rank.clone());
         self.by_rank.insert(rank);
         self.by_age.insert((counted.since_ms, Shared::clone(&subject)));
         self.by_subject.insert(subject, counted);
@@ -83,10 +83,10 @@ impl Counts {
         let rank = (counted.count, counted.since_ms, Shared::clone(&subject));
         let was_ranked = self.by_rank.remove(&rank);
         let group = subject.group_begin();
-        let ranks = self.by_group.get_mut(&group);
+        let ranks = self.groups.get_mut(&group);
         assert!(ranks.is_some_and(|ranks| ranks.remove(&rank)));
-        if self.by_group.get(&group).is_some_and(Ranks::is_empty) {
-            self.by_group.remove(&group);
+        if self.groups.get(&group).is_some_and(Ranks::is_empty) {
+            self.groups.remove(&group);
         }
         let had_age = self.by_age.remove(&(counted.since_ms, Shared::clone(&subject)));
         assert!(was_ranked && had_age);
@@ -102,7 +102,7 @@ impl Counts {
             let oldest = Shared::clone(oldest);
             self.remove(&oldest);
         }
-        let group = self.by_group.get(&subject.group_begin());
+        let group = self.groups.get(&subject.group_begin());
         let full = if group.is_some_and(|group| group.len() >= GROUP_COUNTED_MAX) {
             group
         } else {
