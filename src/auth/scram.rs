@@ -93,7 +93,7 @@ fn attribute<'a>(part: Option<&'a str>, name: &str) -> Result<&'a str, ScramFaul
     part.and_then(|part| part.strip_prefix(name)).ok_or(ScramFault::Form)
 }
 
-/// A name, prepared by SASLprep, in which `=2C` is a comma and `=3D` an equals sign.
+/// A name, prepared as RFC 4013 says, in which `=2C` is a comma and `=3D` an equals sign.
 fn read_name(text: &str) -> Result<String, ScramFault> {
     let mut parts = text.split('=');
     let mut name = parts.next().unwrap_or_default().to_owned();

@@ -366,7 +366,7 @@ impl Salted {
 }
 
 impl ScramVerifier {
-    /// The verifier of `password` [RFC 5802, section 3], which is prepared by SASLprep.
+    /// The verifier of `password` [RFC 5802, section 3], which is prepared as RFC 4013 says.
     pub(crate) fn compute(password: &[u8], salt: Box<[u8]>, iterations: NonZeroU32) -> Self {
         let password = prepare_password(password);
         let mut salted = zeroize::Zeroizing::new([0; 32]);

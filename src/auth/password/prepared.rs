@@ -1,4 +1,4 @@
-//! SASLprep [RFC 4013]: one form for a name or password of SCRAM, on whatever keyboard it was typed.
+//! The profile of RFC 4013: one form for a name or password of SCRAM, on whatever keyboard it was typed.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use stringprep::saslprep;
 use stringprep::tables::unassigned_code_point;
 use zeroize::Zeroizing;
 
-/// The name by which a user is looked up [RFC 5802, section 5.1]; `None` if SASLprep prohibits it, or leaves nothing of it. A name with
+/// The name by which a user is looked up [RFC 5802, section 5.1]; `None` if RFC 4013 prohibits it, or leaves nothing of it. A name with
 /// a character that is younger than Unicode 3.2 stays as it is.
 pub(crate) fn prepare_name(name: &str) -> Option<Cow<'_, str>> {
     if name.chars().any(unassigned_code_point) {
@@ -15,7 +15,7 @@ pub(crate) fn prepare_name(name: &str) -> Option<Cow<'_, str>> {
     saslprep(name).ok().filter(|prepared| !prepared.is_empty())
 }
 
-/// The bytes of which a verifier is made. A password that SASLprep prohibits, or that is no text, stays as it is, as other servers and
+/// The bytes of which a verifier is made. A password that RFC 4013 prohibits, or that is no text, stays as it is, as other servers and
 /// clients keep it: it is right if it is the same.
 pub(crate) fn prepare_password(password: &[u8]) -> Zeroizing<Vec<u8>> {
     let prepared = str::from_utf8(password).ok().and_then(|text| saslprep(text).ok());

@@ -22,13 +22,13 @@ type Ranks = BTreeSet<(u32, u64, Shared<Subject>)>;
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    counted: BTreeMap<Shared<Subject>, Counted>,
+    by_subject: BTreeMap<Shared<Subject>, Counted>,
     /// The same by their ranks.
-    ranks: Ranks,
+    by_rank: Ranks,
     /// The same by their groups, none of which is empty.
     groups: BTreeMap<Subject, Ranks>,
     /// The same by the beginning of their window.
-    ages: BTreeSet<(u64, Shared<Subject>)>,
+    by_age: BTreeSet<(u64, Shared<Subject>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +51,12 @@ impl Counts {
         counted.count = counted.count.saturating_add(1);
         let rank = (counted.count, counted.since_ms, Shared::clone(&subject));
         self.groups.entry(subject.group_begin()).or_default().insert(rank.clone());
-        self.ranks.insert(rank);
-        self.ages.insert((counted.since_ms, Shared::clone(&subject)));
-        self.counted.insert(subject, counted);
-        assert!(self.len() <= COUNTED_MAX && self.ranks.len() == self.len() && self.ages.len() == self.len());
+        self.by_rank.insert(rank);
+        self.by_age.insert((counted.since_ms, Shared::clone(&subject)));
+        self.by_subject.insert(subject, counted);
+        assert!(
+            self.len() <= COUNTED_MAX && self.by_rank.len() == self.len() && self.by_age.len() == self.len()
+        );
         counted.count
     }
 
@@ -65,7 +67,7 @@ impl Counts {
 
     /// Forgets all failures of these subjects.
     pub(super) fn forget_if(&mut self, mut applies: impl FnMut(&Subject) -> bool) {
-        let gone: Vec<_> = self.counted.keys().filter(|subject| applies(subject)).cloned().collect();
+        let gone: Vec<_> = self.by_subject.keys().filter(|subject| applies(subject)).cloned().collect();
         for subject in gone {
             self.remove(&subject);
         }
@@ -73,27 +75,27 @@ impl Counts {
 
     /// Subjects that are counted.
     pub(super) fn len(&self) -> usize {
-        self.counted.len()
+        self.by_subject.len()
     }
 
     fn remove(&mut self, subject: &Subject) -> Option<(Shared<Subject>, Counted)> {
-        let (subject, counted) = self.counted.remove_entry(subject)?;
+        let (subject, counted) = self.by_subject.remove_entry(subject)?;
         let rank = (counted.count, counted.since_ms, Shared::clone(&subject));
-        let was_ranked = self.ranks.remove(&rank);
+        let was_ranked = self.by_rank.remove(&rank);
         let group = subject.group_begin();
         let ranks = self.groups.get_mut(&group);
         assert!(ranks.is_some_and(|ranks| ranks.remove(&rank)));
         if self.groups.get(&group).is_some_and(Ranks::is_empty) {
             self.groups.remove(&group);
         }
-        let had_age = self.ages.remove(&(counted.since_ms, Shared::clone(&subject)));
+        let had_age = self.by_age.remove(&(counted.since_ms, Shared::clone(&subject)));
         assert!(was_ranked && had_age);
         Some((subject, counted))
     }
 
     fn make_room(&mut self, subject: &Subject, window_ms: u64, now_ms: u64) {
         for _ in 0..FORGOTTEN_AT_ONCE {
-            let Some((since_ms, oldest)) = self.ages.first() else { break };
+            let Some((since_ms, oldest)) = self.by_age.first() else { break };
             if now_ms < since_ms.saturating_add(window_ms) {
                 break;
             }
@@ -104,7 +106,7 @@ impl Counts {
         let full = if group.is_some_and(|group| group.len() >= GROUP_COUNTED_MAX) {
             group
         } else {
-            (self.len() >= COUNTED_MAX).then_some(&self.ranks)
+            (self.len() >= COUNTED_MAX).then_some(&self.by_rank)
         };
         let least = full.and_then(|ranks| ranks.first()).map(|(_, _, least)| least);
         if let Some(least) = least.cloned() {
