@@ -100,6 +100,8 @@ shard_totals! {
     payload_bytes_sent,
     /// Publishes that were refused for lack of room.
     publishes_refused,
+    /// Packets that waited for room in the log.
+    log_waits,
     /// Pauses of clients that published faster than they may.
     rate_pauses,
     /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.

@@ -174,6 +174,7 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/messages/refused/forbidden", sums.publishes_forbidden);
     add("publish/messages/refused/will_forbidden", sums.wills_forbidden);
     add("publish/rate_pauses", sums.rate_pauses);
+    add("publish/journal_waits", sums.log_waits);
     add("publish/messages/unreadable", sums.reads_denied);
     add("retained messages/unread", sums.retained_unread);
     add("subscriptions/refused/forbidden", sums.subscriptions_forbidden);

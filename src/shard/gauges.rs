@@ -90,6 +90,7 @@ impl Gauges {
             sockets_opened: counters.connections_accepted + counters.connections_refused,
             connects_received: counters.connects_received,
             credentials_ignored: counters.credentials_ignored,
+            log_waits: counters.log_waits,
             rate_pauses: counters.rate_pauses,
             attached: engine.attached_count().into(),
             sessions: engine.session_count().into(),

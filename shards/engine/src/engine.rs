@@ -48,7 +48,7 @@ use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
-use crate::memory::{Budget, Held, MemoryLevel, Pressure, Shedding};
+use crate::memory::{Held, MemoryLevel, Pressure, Shedding};
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
@@ -257,6 +257,7 @@ impl Engine {
             Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
             Event::CaughtUp => rooms.paused = false,
             Event::Durable { written, synced } => rooms.on_durable(turn, written, synced),
+            Event::LogRoom(room) => rooms.on_log_room(turn, room),
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
@@ -415,7 +416,7 @@ impl Engine {
     fn may_resume(&self) -> bool {
         let Rooms { delivery, pressure, .. } = &self.rooms;
         let may_resume_starved = self.rooms.may_resume_starved();
-        may_resume_starved || (delivery.connections.has_delayed() && !pressure.refuses(Budget::Messages))
+        may_resume_starved || (delivery.connections.has_delayed() && pressure.may_resume())
     }
 
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
@@ -485,7 +486,7 @@ impl Rooms {
         if self.may_resume_starved() {
             self.delivery.connections.resume_starved(turn, self.backlog.hold());
         }
-        if self.delivery.connections.has_delayed() && !self.pressure.refuses(Budget::Messages) {
+        if self.delivery.connections.has_delayed() && self.pressure.may_resume() {
             self.delivery.connections.resume_delayed(turn);
         }
     }

@@ -9,6 +9,7 @@ use crate::action::Batch;
 use crate::base::ids::ConnectionId;
 use crate::connection::Refused;
 use crate::connection::authenticate::Verdict;
+use crate::log_room::LogRoom;
 use crate::mesh::outbound::InboundItem;
 use crate::rules_in_force::SharedRules;
 use crate::session::user::UserGrant;
@@ -63,6 +64,8 @@ pub enum Event<'a> {
         /// The judgement.
         verdict: Verdict<'a>,
     },
+    /// The log takes more or less than before. Packets that wait for it are taken again when there is room.
+    LogRoom(LogRoom),
     /// An item came out of a lane. It is always taken whole, even while this shard's own lanes are full. An item of a data
     /// lane is to be fed only while [`crate::Engine::takes_data`].
     Inbox {

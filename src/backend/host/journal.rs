@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use engine::{CheckpointCursor, Engine, Event};
+use engine::{CheckpointCursor, Engine, Event, LogRoom};
 use journal::{Batch, Fault, Progress, Recovered, Settings, Writer};
 use tracing::{debug, error, info, warn};
 
@@ -21,6 +21,9 @@ const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time until a log is looked at again that is late, in microseconds.
 const LATE_US: u64 = 50_000;
+
+/// Time in which the operator is not told again that publishers wait, in microseconds.
+const SHORTAGE_SILENCE_US: u64 = 60_000_000;
 
 /// Bytes of a checkpoint that one turn describes; one object at least.
 const SLICE_BYTES_MAX: usize = 64 * 1024;
@@ -37,6 +40,10 @@ pub(crate) struct Journal {
     /// The progress that the engine was told.
     told: Progress,
     state: JournalState,
+    /// The room that the engine was told.
+    room: LogRoom,
+    /// When the operator was told that publishers wait.
+    shortage_told_us: Option<u64>,
     /// Where the checkpoint that is under way goes on, unless it has its last slice.
     cursor: Option<CheckpointCursor>,
 }
@@ -51,6 +58,8 @@ impl Journal {
             requests: 0,
             told: Progress::default(),
             state: JournalState::None,
+            room: LogRoom::Free,
+            shortage_told_us: None,
             cursor: None,
         }
     }
@@ -161,6 +170,32 @@ impl Journal {
         true
     }
 
+    /// How much the log takes from now on, if that has changed.
+    fn new_room(&mut self, shard: u16, now_us: u64) -> Option<LogRoom> {
+        let room = if self.writer.progress().poisoned.is_some() {
+            LogRoom::Failed
+        } else if self.writer.is_full(now_us) {
+            LogRoom::Full
+        } else if self.writer.has_room() {
+            LogRoom::Free
+        } else {
+            LogRoom::Short
+        };
+        let is_short = matches!(room, LogRoom::Short | LogRoom::Full);
+        if is_short && self.shortage_told_us.is_none_or(|told_us| now_us >= told_us + SHORTAGE_SILENCE_US) {
+            self.shortage_told_us = Some(now_us);
+            let unsynced_bytes = self.writer.unsynced_bytes();
+            warn!(
+                shard,
+                unsynced_bytes,
+                "the disk takes less than is to be kept: publishers of messages that have to survive wait for it"
+            );
+        }
+        let is_news = room != self.room;
+        self.room = room;
+        is_news.then_some(room)
+    }
+
     fn state(&self) -> JournalState {
         let Progress { poisoned, degraded, .. } = self.writer.progress();
         match (poisoned, degraded) {
@@ -185,8 +220,15 @@ impl<T: Endpoint> Host<T> {
                 break;
             }
         }
+        let room = {
+            let mut journal = journal.borrow_mut();
+            journal.work(self.clock);
+            journal.new_room(self.number, self.clock.now_us())
+        };
+        if let Some(room) = room {
+            let _nothing = self.step(Event::LogRoom(room));
+        }
         let mut journal = journal.borrow_mut();
-        journal.work(self.clock);
         let state = journal.state();
         if state != journal.state {
             journal.state = state;

@@ -77,6 +77,8 @@ pub(crate) struct AckGate {
     /// The batch that is being gathered. It is persisted at the end of the step if anything asked for it.
     gathering: Batch,
     is_persist_wanted: bool,
+    /// Nothing becomes durable any more, so what waits for that is not kept: its connection counts it for ever.
+    has_failed: bool,
     /// Of acknowledgements that are encoded.
     encoded_bytes: u64,
 }
@@ -88,6 +90,7 @@ impl AckGate {
             durable: VecDeque::new(),
             gathering: Batch(1),
             is_persist_wanted: false,
+            has_failed: false,
             encoded_bytes: 0,
         }
     }
@@ -106,6 +109,13 @@ impl AckGate {
     /// Holds an acknowledgement until its batch is durable: the one that is being gathered, or, for one that promises
     /// nothing itself, that of the acknowledgement before it.
     pub(crate) fn hold_until_durable(&mut self, gated: Gated) {
+        if self.has_failed {
+            assert!(
+                !matches!(gated.ack, PendingAck::ConnAck(_)),
+                "a CONNECT is refused that would wait for ever"
+            );
+            return;
+        }
         self.is_persist_wanted |= gated.must_persist;
         let last = self.durable.back().map_or(self.gathering, |last| last.until);
         let until = if gated.must_persist { self.gathering } else { last };
@@ -136,6 +146,23 @@ impl AckGate {
         self.encoded_bytes -= waiting.gated.ack.encoded_bytes();
         assert!(waiting.until < self.gathering);
         Some(waiting.gated)
+    }
+
+    /// Nothing becomes durable any more. Returns the connections whose CONNACK was waited for.
+    pub(crate) fn fail(&mut self) -> impl Iterator<Item = (ConnectionId, u64)> + use<> {
+        self.has_failed = true;
+        let durable = core::mem::take(&mut self.durable);
+        for waiting in &durable {
+            self.encoded_bytes -= waiting.gated.ack.encoded_bytes();
+        }
+        let connacks =
+            durable.into_iter().filter(|waiting| matches!(waiting.gated.ack, PendingAck::ConnAck(_)));
+        connacks.map(|waiting| waiting.gated.connection())
+    }
+
+    /// Whether nothing becomes durable any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// Something else waits until the batch that is being gathered is durable. Returns its number.

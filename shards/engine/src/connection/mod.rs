@@ -344,7 +344,7 @@ pub(crate) struct Connections {
     spent: Option<ConnectionId>,
     /// No silence counts before this moment, because nothing could arrive.
     silence_from: Instant,
-    /// Connections whose publish waits for memory; each at most once.
+    /// Connections whose next packet waits for memory or for the log; each at most once.
     delayed: VecDeque<ConnectionId>,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
     hand_overs: Vec<(ConnectionId, Vec<u8>)>,

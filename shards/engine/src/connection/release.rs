@@ -11,7 +11,8 @@ use super::reason_string::reason_string;
 use super::{Connections, Phase};
 use crate::action::Batch;
 use crate::base::ids::{ConnectionId, SessionId};
-use crate::turn::Turn;
+use crate::cause::Cause;
+use crate::turn::{Ending, Turn};
 
 impl Connections {
     /// Sends an acknowledgement, at once if it promises nothing durable and none of its connection waits.
@@ -81,6 +82,17 @@ impl Connections {
             if self.leave_gate(turn, id, ordinal) {
                 let (ack, _persisted) = gated.into_ack();
                 self.release(turn, id, ack);
+            }
+        }
+    }
+
+    /// The log has failed: acknowledgements that wait for it never leave. Clients that wait for CONNACK are closed, and told why when they
+    /// come again.
+    pub(crate) fn fail_gate(&mut self, turn: &mut Turn<'_>) {
+        for (id, ordinal) in self.gate.fail() {
+            let is_alive = self.slab.get(id.key()).is_some_and(|it| it.arrival.ordinal == ordinal);
+            if is_alive {
+                turn.endings.push(Ending::Connection(id, Cause::NoLog));
             }
         }
     }

@@ -199,6 +199,9 @@ impl Rooms {
         let connack = self.connack_of(turn, id, (connect, client_id), (assigned, authenticated));
         let known = self.delivery.sessions.find(client_id);
         let is_full = self.delivery.sessions.len() >= turn.limits.sessions_max;
+        if self.pressure.log_room().refuses_connect() && self.awaits_log(turn, connect, known) {
+            return Err(self.refuse(turn, id, connect, Cause::NoLog));
+        }
         let Some(mut connack) = connack else {
             // Before anything changes: a client that cannot be answered must not take a session over.
             return Err(self.refuse(turn, id, connect, Cause::ConnackTooLong));
@@ -248,6 +251,12 @@ impl Rooms {
         let ack = PendingAck::ConnAck(connack.into_boxed_slice());
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
+    }
+
+    /// Whether the CONNACK of a client would wait for the log: its session outlives its connection or did before, or it has a will.
+    fn awaits_log(&self, turn: &Turn<'_>, connect: &Connect<'_>, known: Option<SessionId>) -> bool {
+        let known = known.and_then(|known| self.delivery.sessions.get(known)?.number());
+        known.is_some() || connect.will.is_some() || expiry_interval_s(turn.limits, connect) > 0
     }
 
     /// Ends a session that its client does not want any more. Returns whether the log has it.

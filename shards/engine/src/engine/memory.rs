@@ -3,6 +3,8 @@
 use wire::{QoS, ReasonCode, TopicFilter};
 
 use super::{Engine, Rooms};
+use crate::base::ids::SessionId;
+use crate::connection::disconnect::Wait;
 use crate::limits::Limits;
 use crate::memory::{Budget, Held, MemoryKind, MemoryLevel, MemoryUse};
 use crate::message::borrowed::Message;
@@ -109,24 +111,32 @@ impl Rooms {
         connections.outbox_buffer_bytes() + messages.heap_bytes() + held.deliveries()
     }
 
-    /// The answer to a publish for which memory is short; `None` if there is room. A publish that neither is retained nor has to be kept
-    /// for a receiver is always taken, and so are the broker's own, which are few and small.
+    /// The answer to a publish for which memory or the log is short; `None` if there is room. A publish that neither is retained nor has
+    /// to be kept for a receiver is always taken, and so are the broker's own, which are few and small. The log waits for no will.
     #[inline]
-    pub(super) fn memory_refusal(
+    pub(super) fn shortage_refusal(
         &self,
         message: &Message<'_>,
+        publisher: Option<SessionId>,
         filters: &[u32],
         fingerprint: u64,
     ) -> Option<Routed> {
-        if !self.pressure.refuses_messages() || is_sys(message.topic) {
+        if !self.pressure.holds_messages() || is_sys(message.topic) {
             return None;
+        }
+        if publisher.is_some()
+            && self.pressure.log_room().holds()
+            && self.is_recorded(message, publisher.map(SessionId::index), filters, fingerprint)
+        {
+            return Some(Routed::Delayed { payload_bytes: message.payload.len() as u64, wait: Wait::Log });
         }
         let retains = message.retain && !message.payload.is_empty();
         if retains && self.pressure.refuses(Budget::Retained) {
             return Some(Routed::Refused(ReasonCode::QuotaExceeded));
         }
         let keeps = self.pressure.refuses(Budget::Messages) && self.is_kept(message, filters, fingerprint);
-        keeps.then_some(Routed::Delayed { payload_bytes: message.payload.len() as u64 })
+        let payload_bytes = message.payload.len() as u64;
+        keeps.then_some(Routed::Delayed { payload_bytes, wait: Wait::Memory })
     }
 
     /// Whether a filter of the broker's own topics is accepted while others are refused: until the ceiling itself is reached.

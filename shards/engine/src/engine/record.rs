@@ -3,16 +3,20 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use wire::TopicFilter;
+use wire::{QoS, TopicFilter};
 
 use super::{Engine, Rooms};
 use crate::action::Batch;
 use crate::base::ids::SessionId;
 use crate::base::time::Instant;
+use crate::log_room::LogRoom;
+use crate::message::borrowed::Message;
+use crate::publish::matches::grant;
 use crate::record::{Body, Numbers, Records};
 use crate::session::Session;
 use crate::session::replays::ReplayTerms;
 use crate::topic::groups::GroupTag;
+use crate::topic::members::Member;
 use crate::turn::Turn;
 
 impl Engine {
@@ -48,6 +52,40 @@ impl Rooms {
         self.settle(turn);
         self.delivery.set_synced(synced);
         self.run_durable(turn);
+    }
+
+    /// The log takes more or less than before. Once it has failed, no acknowledgement that waits for it ever leaves.
+    pub(super) fn on_log_room(&mut self, turn: &mut Turn<'_>, room: LogRoom) {
+        self.pressure.set_log_room(room);
+        if room == LogRoom::Failed {
+            self.delivery.connections.fail_gate(turn);
+        }
+    }
+
+    /// Whether the log would have a record of a message: it is retained, or a session may want it that outlives its connection. Of another
+    /// shard that is not known, so it may.
+    #[cold]
+    pub(super) fn is_recorded(
+        &self,
+        message: &Message<'_>,
+        publisher: Option<u32>,
+        filters: &[u32],
+        fingerprint: u64,
+    ) -> bool {
+        if message.retain {
+            return true;
+        }
+        let Self { topics, delivery, mesh, .. } = self;
+        let is_recorded = |member: &Member| {
+            grant(member, message, publisher).is_some_and(|grant| crate::session::is_tracked(grant.qos))
+                && delivery.sessions.of_member(member.session()).recorded_number().is_some()
+        };
+        message.qos != QoS::AtMostOnce
+            && (filters.iter().any(|&filter| {
+                let groups = topics.groups(filter);
+                topics.members(filter).iter().any(is_recorded)
+                    || groups.iter().any(|&group| topics.group_members(group).iter().any(is_recorded))
+            }) || !mesh.interests().interested(fingerprint, filters).is_empty())
     }
 
     /// Sends what waited for the log and need not any more.

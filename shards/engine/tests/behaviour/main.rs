@@ -19,6 +19,7 @@ mod host;
 mod judging;
 mod listeners;
 mod log;
+mod log_room;
 mod long_fan_outs;
 mod memory;
 mod notices;

@@ -236,6 +236,17 @@ impl Writer {
         self.progress.poisoned.is_some() || self.unsynced_bytes() < self.settings.unsynced_bytes_max
     }
 
+    /// Whether not even what comes rarely may be appended: twice as much waits as [`Writer::has_room`] allows, or the disk has refused a
+    /// segment for so long that what is open has waited for [`Settings::retry_delay_us`].
+    #[must_use]
+    pub fn is_full(&self, now_us: u64) -> bool {
+        let is_stuck = self.progress.degraded.is_some()
+            && !self.open.is_empty()
+            && now_us >= self.open_since_us.saturating_add(self.settings.retry_delay_us);
+        let is_long = self.unsynced_bytes() >= self.settings.unsynced_bytes_max.saturating_mul(2);
+        self.progress.poisoned.is_none() && (is_stuck || is_long)
+    }
+
     /// Bytes of memory that it holds.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
