@@ -7,6 +7,7 @@ mod address;
 pub(crate) mod auth;
 mod class;
 pub(crate) mod command;
+pub(crate) mod diff;
 mod document;
 mod engine_limits;
 mod entry;
