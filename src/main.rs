@@ -26,7 +26,7 @@ use engine::{Entropy, SessionRecord};
 use tracing::{info, warn};
 
 use admin::operator::{self, OperatorCommand};
-use admin::{health, main_thread};
+use admin::{health, http, main_thread};
 use auth::password;
 use authorization::Loaded;
 use cli::{Arguments, CliCommand, Invocation};
@@ -37,8 +37,10 @@ use net::layers::ListenerLayers;
 use net::listen;
 use net::tls::Rotation;
 use observe::memory_log::MemoryLog;
+use observe::service_state::{Phase, ServiceState};
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
+use observe::tally::Tally;
 use persist::journal::Opened;
 use persist::journal::data_command::{self, DataCommand};
 use persist::subscriptions_file::{self, Writer};
@@ -128,29 +130,28 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 /// Serves until a signal says to stop. `read` reads the configuration again.
 fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupError> {
     let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
-    let shard_count = cores::shard_count(effective.config.shards);
-    let mut reloads = Reloads::new(&effective, rules.clone(), shard_count, read);
+    let (shard_count, state) = (cores::shard_count(effective.config.shards), ServiceState::default());
+    let mut reloads = Reloads::new(&effective, rules.clone(), (shard_count, state.clone()), read);
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
     log_start(&config, file.as_deref(), &notices, &memory_origin);
     open_files::raise_limit();
-    listen::check(&mut config)?;
-    let mut rotation = Rotation::default();
-    let layers = ListenerLayers::load(&config, &mut rotation)?;
+    let (mut rotation, layers) = check_listeners(&mut config)?;
+    let tally = Tally::of(&config);
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
+    let bound = http::bind(&config, &mut rotation)?;
     let bans = permits.bans().load(&config.data_dir);
     let (key, sessions, logs) = read_data(&config, shard_count)?;
     let mut terminal = Terminal::of_process();
     let signals = signals::listen()?;
-    let mut report = Report::start(log.block_output());
-    let mut memory_log = MemoryLog::start(shard_count);
+    let (mut report, mut memory_log) = (Report::start(log.block_output()), MemoryLog::start(shard_count));
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
     reloads.watch_tls(rotation);
-    let shared = thread::Shared { permits, layers, rules };
+    let shared = thread::Shared { permits, layers, rules, tally: tally.clone() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start();
@@ -160,7 +161,8 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     if config.sys_interval_s > 0 {
         publish_statistics();
     }
-    systemd::ready("serving");
+    announce_service(&state);
+    http::start(bound, shards.view(), tally, state.clone())?;
 
     wait(&config, &signals, commands.receiver(), &mut terminal, |due| match due {
         Due::Statistics(trigger) => {
@@ -185,7 +187,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     });
 
     drop(commands);
-    announce_stop();
+    announce_stop(&state);
     let totals = shards.stop(STOP_DEADLINE);
     leave(&config, &bans);
     let written = writer.finish();
@@ -194,9 +196,24 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     written
 }
 
-/// Tells the log and the service manager that the broker stops.
-fn announce_stop() {
+/// Checks that every listener can serve, with its files.
+fn check_listeners(config: &mut Config) -> Result<(Rotation, ListenerLayers), StartupError> {
+    listen::check(config)?;
+    let mut rotation = Rotation::default();
+    let layers = ListenerLayers::load(config, &mut rotation)?;
+    Ok((rotation, layers))
+}
+
+/// Tells the log, probes and the service manager that the broker serves.
+fn announce_service(state: &ServiceState) {
+    state.set_phase(Phase::Serving);
+    systemd::ready("serving");
+}
+
+/// Tells the log, probes and the service manager that the broker stops.
+fn announce_stop(state: &ServiceState) {
     info!("stopping: disconnecting clients after their messages in flight");
+    state.set_phase(Phase::Stopping);
     systemd::stopping();
 }
 

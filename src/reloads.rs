@@ -17,6 +17,7 @@ use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
 use crate::config::{Config, ConfigError, Effective, LogLevel};
 use crate::net::tls::Rotation;
+use crate::observe::service_state::ServiceState;
 use crate::process::logging::Logging;
 use crate::shard::control::Shards;
 
@@ -29,7 +30,6 @@ pub(crate) type Read = Result<Effective, Vec<ConfigError>>;
 /// The part of a configuration that changes while the broker runs.
 #[derive(Clone)]
 struct Generation {
-    number: u64,
     keys: Keys,
     rules: Option<SharedRules>,
     limits: LiveLimits,
@@ -58,15 +58,22 @@ pub(crate) struct Reloads<F> {
     current: Generation,
     /// The generations before, the oldest first.
     history: VecDeque<Generation>,
+    /// Counts the reloads: each is a generation.
+    state: ServiceState,
 }
 
 impl<F: Fn() -> Read> Reloads<F> {
     /// With everything as it was read at the start.
-    pub(crate) fn new(effective: &Effective, rules: Option<SharedRules>, shard_count: u16, read: F) -> Self {
-        let current = Generation::of(1, effective, rules, shard_count);
+    pub(crate) fn new(
+        effective: &Effective,
+        rules: Option<SharedRules>,
+        (shard_count, state): (u16, ServiceState),
+        read: F,
+    ) -> Self {
+        let current = Generation::of(effective, rules, shard_count);
         let watch = Watch::new(authorization::files(effective));
         let started = effective.config.clone();
-        Self { rotation: Rotation::default(), watch, read, started, current, history: VecDeque::new() }
+        Self { rotation: Rotation::default(), watch, read, started, current, history: VecDeque::new(), state }
     }
 
     /// Looks after the TLS of these listeners too.
@@ -99,15 +106,28 @@ impl<F: Fn() -> Read> Reloads<F> {
         shards: &Shards,
         log: &mut Logging,
     ) -> Result<Reloaded, Vec<String>> {
+        let reloaded = self.read_again(is_dry, shards, log);
+        if !is_dry {
+            self.state.count_reload(reloaded.is_ok());
+        }
+        reloaded.map(|reloaded| Reloaded { generation: self.state.config_generation(), ..reloaded })
+    }
+
+    fn read_again(
+        &mut self,
+        is_dry: bool,
+        shards: &Shards,
+        log: &mut Logging,
+    ) -> Result<Reloaded, Vec<String>> {
         let sentences = |errors: Vec<ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
         let effective = (self.read)().map_err(sentences)?;
         let rules = authorization::load(&effective).map_err(sentences)?.map(Loaded::share);
         let listeners = self.rotation.check().map_err(|fault| vec![fault.to_string()])?;
         auth::check(&self.started).map_err(|error| vec![error.to_string()])?;
 
-        let next = Generation::of(self.current.number + 1, &effective, rules, shards.count());
+        let next = Generation::of(&effective, rules, shards.count());
         let differences = self.current.keys.differences(&next.keys);
-        let reloaded = Reloaded { generation: self.current.number, differences, listeners };
+        let reloaded = Reloaded { generation: 0, differences, listeners };
         if is_dry {
             return Ok(reloaded);
         }
@@ -123,7 +143,7 @@ impl<F: Fn() -> Read> Reloads<F> {
             self.history.drain(..self.history.len().saturating_sub(HISTORY_MAX));
         }
         self.apply(next, shards, log);
-        Ok(Reloaded { generation: self.current.number, ..reloaded })
+        Ok(reloaded)
     }
 
     /// Puts the live keys of the generation before into force again. The content of the files of TLS and of users stays.
@@ -137,9 +157,9 @@ impl<F: Fn() -> Read> Reloads<F> {
                 .to_owned()]);
         };
         let differences = self.current.keys.differences(&before.keys);
-        let number = self.current.number + 1;
-        self.apply(Generation { number, ..before }, shards, log);
-        Ok(Reloaded { generation: number, differences, listeners: Vec::new() })
+        self.apply(before, shards, log);
+        self.state.count_reload(true);
+        Ok(Reloaded { generation: self.state.config_generation(), differences, listeners: Vec::new() })
     }
 
     fn apply(&mut self, next: Generation, shards: &Shards, log: &mut Logging) {
@@ -151,10 +171,8 @@ impl<F: Fn() -> Read> Reloads<F> {
         if next.level != self.current.level {
             log.set_level(next.level);
         }
-        let Generation { number, keys, rules, limits, level } = next;
-        let has_changed = self.current.keys.differences(&keys).iter().any(|difference| difference.is_live);
+        let Generation { keys, rules, limits, level } = next;
         self.current.keys.take_live(&keys);
-        self.current.number = if has_changed { number } else { self.current.number };
         (self.current.rules, self.current.limits, self.current.level) = (rules, limits, level);
     }
 
@@ -171,10 +189,10 @@ impl<F: Fn() -> Read> Reloads<F> {
 }
 
 impl Generation {
-    fn of(number: u64, effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
+    fn of(effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
         let config = &effective.config;
         let limits = config.engine_limits(shard_count).live();
-        Self { number, keys: Keys::of(effective), rules, limits, level: config.log_level }
+        Self { keys: Keys::of(effective), rules, limits, level: config.log_level }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::admin::{AdminConfig, ProbesConfig};
 use super::auth::{AuthConfig, AuthMethod};
 use super::class::Class;
 use super::error::{ConfigError, Meant, Origin};
@@ -34,6 +35,10 @@ table! {
             user: BTreeMap<String, UserConfig>;
             /// Bans after failures of authentication. Without this table nobody is banned.
             bans: Option<BansConfig>;
+            /// Operations over HTTP: metrics and health. Without this table it serves on 127.0.0.1:9883 if nobody else does.
+            admin: Option<AdminConfig>;
+            /// Health and metrics alone, without TLS: for an orchestrator and Prometheus. Without this table nothing is served here.
+            probes: Option<ProbesConfig>;
         }
     }
 }
@@ -83,7 +88,7 @@ impl Effective {
 
     /// Makes the listeners, methods and rules of the configuration from its tables.
     pub(super) fn take_tables(&mut self, tables: Tables, errors: &mut Vec<ConfigError>) {
-        let Tables { listener, auth, rules, role, user, bans } = tables;
+        let Tables { listener, auth, rules, role, user, bans, admin, probes } = tables;
         let config = &self.config;
         let listeners = if listener.is_empty() {
             let named = *self.origin("bind") != Origin::Default;
@@ -105,6 +110,7 @@ impl Effective {
         config.rules =
             has_rules.then(|| RulesConfig { table: rules.unwrap_or_default(), roles: role, users: user });
         config.bans = bans;
+        (config.admin, config.probes) = (admin, probes);
     }
 
     /// Reports listeners that nobody could use.

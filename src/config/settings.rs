@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use engine::{QueueFull, Redirect, SessionOwner};
 
 use super::address::BindAddress;
+use super::admin::{AdminConfig, ProbesConfig};
 use super::auth::AuthConfig;
 use super::entry::Entry;
 use super::limits::{BansConfig, OnRate};
@@ -44,6 +45,10 @@ macro_rules! settings {
             pub(crate) rules: Option<RulesConfig>,
             /// The bans; `None` bans nobody.
             pub(crate) bans: Option<BansConfig>,
+            /// Operations over HTTP; `None` serves them at the usual place, if it is free.
+            pub(crate) admin: Option<AdminConfig>,
+            /// Health and metrics alone; `None` serves them nowhere else.
+            pub(crate) probes: Option<ProbesConfig>,
         }
 
         impl Default for Config {
@@ -54,6 +59,8 @@ macro_rules! settings {
                     auth: AuthConfig::default(),
                     rules: None,
                     bans: None,
+                    admin: None,
+                    probes: None,
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::net::listen::ListenerNumber;
 use crate::observe::closings::{Closed, Closing, Closings, TLS_FAILED, Why};
 use crate::observe::line_budget::LineBudget;
 use crate::observe::refusals::{Refusal, Refusals};
+use crate::observe::tally::Tally;
 use crate::process::clock;
 
 /// Lines of one reason that each shard may write at once.
@@ -40,6 +41,7 @@ pub(crate) struct ConnectionLog {
     refusals: Refusals,
     /// The last ends of connections, likewise.
     closings: Closings,
+    tally: Tally,
 }
 
 /// The place of a connection: its peer, if that is known, and its listener.
@@ -82,6 +84,7 @@ impl ConnectionLog {
         limits: Limits,
         listeners: &[String],
         shard_count: u16,
+        tally: Tally,
     ) -> Self {
         Self {
             lines,
@@ -93,6 +96,7 @@ impl ConnectionLog {
             tls_failed: LineBudget::default(),
             refusals: Refusals::default(),
             closings: Closings::of_shards(shard_count),
+            tally,
         }
     }
 
@@ -103,6 +107,7 @@ impl ConnectionLog {
 
     /// Logs that a client was let in.
     pub(crate) fn connected(&mut self, now_ms: u64, place: Place, connected: &Connected<'_>) {
+        self.tally.count(place.listener.index(), connected.method, true);
         if self.lines != ConnectionLines::All || !self.connected.admit(now_ms, BURST, INTERVAL_MS) {
             return;
         }
@@ -126,6 +131,7 @@ impl ConnectionLog {
         // A peer that connects and goes is a check of the port most often: a load balancer may do so every second.
         let is_probe = !ended.was_let_in && group.party() != engine::Party::Broker && ended.packets == 0;
         if !ended.was_let_in && !is_probe {
+            self.tally.count(place.listener.index(), ended.method, false);
             self.keep_refusal(place, ended);
         }
         if !is_probe {

@@ -36,6 +36,10 @@ macro_rules! shard_totals {
 
             /// Their names, in a fixed order.
             pub(crate) const NAMES: [&str; Self::NUMBERS] = [$( stringify!($name) ),+];
+            /// The name of each of these counters, and the lines of its description.
+            #[cfg(feature = "admin")]
+            pub(crate) const DESCRIPTIONS: [(&str, &[&str]); Self::NUMBERS] =
+                [$( (stringify!($name), &[$($line),+]) ),+];
 
             /// All counters except the arrays, in a fixed order.
             pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {

@@ -6,6 +6,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
+use crate::admin::http;
 use crate::backend::Backend;
 use crate::config::{Config, ListenerConfig};
 use crate::error::StartupError;
@@ -110,7 +111,7 @@ fn reserved(config: &Config, shard_count: u16) -> u64 {
     let by_listener = 1 + Backend::accepts_outstanding(config.io) as u64;
     let sockets: usize = config.listeners.iter().map(ListenerConfig::sockets).sum();
     let by_shard = RESERVED_BY_SHARD + by_listener * sockets as u64;
-    RESERVED + by_shard * u64::from(shard_count)
+    RESERVED + http::descriptors(config) + by_shard * u64::from(shard_count)
 }
 
 #[cfg(test)]
@@ -155,8 +156,9 @@ mod tests {
     fn the_reserve_grows_with_shards_and_listeners() {
         let config = Config { io: Io::Epoll, ..Config::default() };
         assert_eq!(config.listeners[0].sockets(), 2);
+        let admin = http::descriptors(&config);
         let (one, two) = (reserved(&config, 1), reserved(&config, 2));
-        assert_eq!((one, two), (RESERVED + 12, RESERVED + 24));
+        assert_eq!((one, two), (RESERVED + admin + 12, RESERVED + admin + 24));
         let ring = Config { io: Io::Auto, ..config };
         assert!(reserved(&ring, 1) > one);
     }

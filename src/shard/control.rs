@@ -13,6 +13,7 @@ use engine::{CauseGroup, LiveLimits, SharedRules, Topology};
 use super::cores::ThreadId;
 use super::gauges::Gauges;
 use super::memory_share::Reported;
+use super::view::View;
 use crate::admin::operator::{Asked, OperatorCommand, Receivers};
 use crate::auth::Side;
 use crate::backend::Doorbells;
@@ -82,6 +83,15 @@ impl Shards {
             .iter()
             .map(|thread| ShardReport { totals: thread.gauges.read(), times: thread.id.times() })
             .collect()
+    }
+
+    /// The published counters, for another thread.
+    pub(crate) fn view(&self) -> View {
+        View {
+            shards: self.threads.iter().map(|thread| (thread.gauges.clone(), thread.id)).collect(),
+            permits: self.permits.clone(),
+            memory_bytes_max: self.memory_bytes_max,
+        }
     }
 
     /// Whether every log has made durable what this start began with.
@@ -233,7 +243,7 @@ impl Shards {
     }
 }
 
-fn sum<'a>(
+pub(super) fn sum<'a>(
     permits: &ConnectionPermits,
     memory_bytes_max: u64,
     gauges: impl Iterator<Item = &'a Gauges>,

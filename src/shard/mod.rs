@@ -9,3 +9,5 @@ pub(crate) mod gauges;
 pub(crate) mod memory_share;
 pub(crate) mod placement_key;
 pub(crate) mod thread;
+#[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
+pub(crate) mod view;

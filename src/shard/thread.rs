@@ -22,6 +22,7 @@ use crate::net::layers::ListenerLayers;
 use crate::net::listen::{self, Distributor, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
+use crate::observe::tally::Tally;
 use crate::persist::journal::{Executor, Opened};
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) layers: ListenerLayers,
     /// The rules about topics that are in force from the start.
     pub(crate) rules: Option<SharedRules>,
+    /// The counts of clients that come.
+    pub(crate) tally: Tally,
 }
 
 /// Report of a shard's thread after its runtime has started.
@@ -110,7 +113,7 @@ pub(crate) fn start(
             authenticator,
             settled: settled.clone(),
             feed: feed.clone(),
-            log: ConnectionLog::new(config.connection_log, limits, &names, shard_count),
+            log: ConnectionLog::new(config.connection_log, limits, &names, shard_count, shared.tally.clone()),
             client_ids: ClientIds::of(config),
             journal,
         };

@@ -24,6 +24,7 @@ mod importing;
 mod limits;
 mod listeners;
 mod logs;
+mod metrics;
 mod open_files;
 mod operators;
 mod rates;

@@ -3,12 +3,15 @@
 
 mod certificate;
 mod files;
+mod handshakes;
 mod revoked;
 mod rotation;
 mod server;
 mod session;
 
 pub(crate) use certificate::{PeerCertificate, usable_name};
+#[cfg(feature = "admin")]
+pub(crate) use handshakes::HandshakeEnd;
 pub(crate) use rotation::{ListenerTls, Rotation};
 pub(crate) use session::{KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Tls};
 

@@ -8,12 +8,14 @@
 use std::fmt;
 use std::mem;
 
+use rustls::HandshakeKind;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
 
 use super::certificate::PeerCertificate;
+use super::handshakes::HandshakeEnd;
 use super::{ListenerTls, Shared};
 
 /// The longest record that rustls takes, with its header.
@@ -162,6 +164,19 @@ impl Tls {
             session => session.running(),
         };
         let received = received.and_then(|session| process(session, incoming, plain, own));
+        let opened = self.finish_receive(received, was_handshaking, incoming);
+        if was_handshaking {
+            self.count_handshake(opened.is_err());
+        }
+        opened
+    }
+
+    fn finish_receive(
+        &mut self,
+        received: Result<(usize, Opened), TlsFault>,
+        was_handshaking: bool,
+        incoming: &[u8],
+    ) -> Result<Opened, TlsFault> {
         let (taken, opened) = received.inspect_err(|_| self.fail())?;
         if was_handshaking && !self.is_handshaking() && self.lacks_certificate() {
             self.fail();
@@ -169,6 +184,19 @@ impl Tls {
         }
         self.keep(&incoming[taken..]).inspect_err(|_| self.fail())?;
         Ok(opened)
+    }
+
+    /// Counts a handshake that has ended in this receive.
+    fn count_handshake(&self, has_failed: bool) {
+        let end = match &self.session {
+            _ if has_failed => HandshakeEnd::Failed,
+            Session::Running(session) if !session.is_handshaking() => match session.handshake_kind() {
+                Some(HandshakeKind::Resumed) => HandshakeEnd::Resumed,
+                Some(_) | None => HandshakeEnd::Full,
+            },
+            Session::Silent | Session::Running(_) | Session::Failed => return,
+        };
+        self.listener.count_handshake(end);
     }
 
     /// Gives the state of rustls up. It refers to bytes that were not kept.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use engine::ConnectionId;
 
+use crate::session::NEVER;
 use crate::verdicts::Admission;
 
 /// The broker's end.
@@ -35,6 +36,10 @@ pub(crate) enum ClientEnd {
 pub(crate) struct Link {
     pub(crate) served: Served,
     pub(crate) client_end: ClientEnd,
+    /// The process ended that served it.
+    pub(crate) has_crashed: bool,
+    /// When the broker knew that it is gone.
+    pub(crate) gone_at: u64,
     /// Client to broker, not received yet.
     pub(crate) inbound: VecDeque<u8>,
     /// Received, not consumed.
@@ -55,6 +60,8 @@ impl Link {
         Self {
             served: Served::Arriving,
             client_end: ClientEnd::Open,
+            has_crashed: false,
+            gone_at: NEVER,
             inbound: VecDeque::new(),
             unconsumed: Vec::new(),
             paused: false,

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::{Active, Sync, Writer};
+use super::{Active, InUse, Sync, Writer};
 use crate::commit::HEADER_BYTES;
 use crate::io::{Fault, File, Io, IoId};
 use crate::segment::Header;
@@ -83,7 +83,7 @@ impl Writer {
     pub(super) fn place(&mut self, commit_bytes: usize) -> Option<(u64, u64, Option<Header>)> {
         let size_bytes = commit_bytes as u64;
         if let Some(active) = &mut self.active
-            && active.offset + size_bytes <= self.settings.segment_bytes
+            && active.offset + size_bytes <= active.bytes
         {
             let offset = active.offset;
             active.offset += size_bytes;
@@ -92,9 +92,11 @@ impl Writer {
         let Preparation::Ready { segment } = self.preparation else { return None };
         self.preparation = Preparation::None;
         let first_bytes = SECTOR_BYTES as u64 + size_bytes;
-        assert!(first_bytes <= self.settings.segment_bytes);
-        self.active = Some(Active { segment, offset: first_bytes });
-        self.segments.push_back((segment, self.position));
+        let bytes = self.next_segment_bytes;
+        assert!(first_bytes <= bytes);
+        self.next_segment_bytes = (bytes * 2).min(self.settings.segment_bytes);
+        self.active = Some(Active { segment, offset: first_bytes, bytes });
+        self.segments.push_back(InUse { segment, position: self.position, bytes });
         let header = Header {
             identity: self.identity,
             number: segment,
@@ -119,11 +121,10 @@ impl Writer {
         }
         match self.preparation {
             Preparation::None => {
-                let (segment_bytes, open_bytes) =
-                    (self.settings.segment_bytes, self.open.len() + HEADER_BYTES);
+                let open_bytes = self.open.len() + HEADER_BYTES;
                 let is_needed = self.active.is_none_or(|active| {
-                    let rest_bytes = segment_bytes - active.offset;
-                    rest_bytes * 2 <= segment_bytes || rest_bytes < open_bytes as u64
+                    let rest_bytes = active.bytes - active.offset;
+                    rest_bytes * 2 <= active.bytes || rest_bytes < open_bytes as u64
                 });
                 if is_needed { Some(self.create()) } else { None }
             }
@@ -151,7 +152,7 @@ impl Writer {
         self.last_segment += 1;
         let segment = self.last_segment;
         self.preparation = Preparation::Creating { id, segment };
-        Io::Create { id, file: File::Segment(segment), bytes: self.settings.segment_bytes }
+        Io::Create { id, file: File::Segment(segment), bytes: self.next_segment_bytes }
     }
 
     /// Returns whether the request was one of the preparation.
@@ -186,19 +187,19 @@ impl Writer {
 
     /// Bytes that the segments of the log take on the disk, at most.
     pub(super) fn segments_bytes(&self) -> u64 {
-        let full = self.segments.len() - usize::from(self.active.is_some());
-        full as u64 * self.settings.segment_bytes + self.active.map_or(0, |active| active.offset)
+        let unused = self.active.map_or(0, |active| active.bytes - active.offset);
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() - unused
     }
 
     /// Has the segments deleted that nobody needs any more: a durable checkpoint began behind them, and a segment after them has durable
     /// commits.
     pub(super) fn release(&mut self) {
         let Some(checkpoint) = self.checkpoint else { return };
-        while let Some(&(_, next)) = self.segments.get(1)
+        while let Some(&InUse { position: next, .. }) = self.segments.get(1)
             && next <= checkpoint.position
             && next < self.synced_end
         {
-            let (segment, _) = self.segments.pop_front().expect("there are two");
+            let InUse { segment, .. } = self.segments.pop_front().expect("there are two");
             self.deletion.add(File::Segment(segment));
         }
     }

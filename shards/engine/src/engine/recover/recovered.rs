@@ -17,6 +17,15 @@ use crate::session::Session;
 use crate::topic::groups::GroupTag;
 use crate::turn::Turn;
 
+/// The way in which a session goes on.
+#[derive(Clone, Copy, Debug)]
+enum Resumed {
+    Offline,
+    WithWillDue,
+    /// It ended with its connection, that is now.
+    Ended,
+}
+
 impl Engine {
     /// The log was read to its end: what it left goes on at `now`, which is the broker's time and so counts the time in which it did
     /// not run. To be called once, after [`Engine::recover`] and before anything else, and also if the log was empty.
@@ -52,26 +61,29 @@ impl Rooms {
                 self.shared.push_reassignment(message, key, (number, delivery));
             }
         }
-        let mut ends: Vec<SessionId> = Vec::new();
+        let mut outcomes: Vec<(SessionId, Resumed)> = Vec::new();
         for session in recovering.take_sessions() {
             let id = session.id();
             if let Some(will) = recovering.remove_will(session.will()) {
                 self.delivery.sessions.recover_will(id, will);
             }
-            if self.resume_session(turn, session) {
-                ends.push(id);
-            }
+            outcomes.push((id, self.resume_session(turn, session)));
         }
-        for id in ends {
-            self.end_session(turn, id);
-            self.settle(turn);
-        }
-        // The others have no session, or a later connection of theirs has one.
+        // A will may go to any session, so all of them go on before one is published. Those that no session has are of earlier
+        // connections than those that one has.
         for (user, will) in recovering.take_wills() {
             let user = self.delivery.sessions.users_mut().hold_named(UserName::new(&user));
             let unasked = Unasked::will_of(user, will.number());
             self.publish_unasked(turn, &will.message_at(turn.now), unasked);
             self.delivery.sessions.users_mut().release(user);
+            self.settle(turn);
+        }
+        for (id, outcome) in outcomes {
+            match outcome {
+                Resumed::Offline => continue,
+                Resumed::WithWillDue => self.publish_will(turn, id),
+                Resumed::Ended => self.end_session(turn, id),
+            }
             self.settle(turn);
         }
         if turn.rules().is_some() {
@@ -80,8 +92,8 @@ impl Rooms {
         }
     }
 
-    /// A session goes on offline. Returns whether it ended with its connection, that is now.
-    fn resume_session(&mut self, turn: &mut Turn<'_>, session: RecoveringSession) -> bool {
+    /// A session goes on offline.
+    fn resume_session(&mut self, turn: &mut Turn<'_>, session: RecoveringSession) -> Resumed {
         let id = session.id();
         let (detached_at, left) = session.into_left();
         let keys: BTreeSet<u64> = left.groups().collect();
@@ -92,17 +104,16 @@ impl Rooms {
         own.recover_deliveries(turn, &mut delivery.messages, left, |key| tags.get(&key).copied());
         own.set_checked(turn.rules().is_some());
         if !own.is_persistent() {
-            return true;
+            return Resumed::Ended;
         }
         let is_will_due = own.resume_offline(turn, id, detached_at.unwrap_or(turn.now));
         if detached_at.is_none() {
             self.record_detached(turn, id, turn.now);
         }
         if is_will_due && self.delivery.sessions.get(id).is_some_and(Session::has_will) {
-            self.publish_will(turn, id);
-            self.settle(turn);
+            return Resumed::WithWillDue;
         }
-        false
+        Resumed::Offline
     }
 
     /// The group with this key, if a session is a member of it.
