@@ -30,7 +30,7 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 20] = [
+const OWN_SETTINGS: [(&str, &[&str]); 22] = [
     ("config", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),
@@ -49,6 +49,8 @@ const OWN_SETTINGS: [(&str, &[&str]); 20] = [
     ("stats", &["data_dir"]),
     ("log-level", &["data_dir"]),
     ("ban", &["data_dir"]),
+    ("reload", &["data_dir"]),
+    ("rollback", &["data_dir"]),
     ("user", &[]),
     ("data", &["data_dir"]),
 ];

@@ -38,7 +38,7 @@ The lock of the running broker, and the socket of \fBmqtt\-broker clients\fR and
 Stop cleanly. A second SIGINT ends the process at once.
 .TP
 \fBSIGHUP\fR
-One line of the log says that this version cannot reload its configuration. If the terminal was closed that the broker was started
+Read the configuration and its files again, as \fBmqtt\-broker reload\fR does. If the terminal was closed that the broker was started
 in, it stops cleanly.
 .TP
 \fBSIGUSR1\fR
@@ -137,6 +137,7 @@ mod tests {
                 "mqtt-broker-closed.1",
                 "mqtt-broker-config-check.1",
                 "mqtt-broker-config-default.1",
+                "mqtt-broker-config-diff.1",
                 "mqtt-broker-config-import.1",
                 "mqtt-broker-config-show.1",
                 "mqtt-broker-config.1",
@@ -147,10 +148,12 @@ mod tests {
                 "mqtt-broker-log-level.1",
                 "mqtt-broker-publish.1",
                 "mqtt-broker-refusals.1",
+                "mqtt-broker-reload.1",
                 "mqtt-broker-retained-clear.1",
                 "mqtt-broker-retained-get.1",
                 "mqtt-broker-retained-list.1",
                 "mqtt-broker-retained.1",
+                "mqtt-broker-rollback.1",
                 "mqtt-broker-rules-check.1",
                 "mqtt-broker-rules.1",
                 "mqtt-broker-sessions-end.1",

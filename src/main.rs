@@ -30,9 +30,8 @@ use admin::operator::{self, OperatorCommand};
 use admin::{health, http, main_thread};
 use auth::password;
 use authorization::Loaded;
-use authorization::watch::Watch;
 use cli::{Arguments, CliCommand, Invocation};
-use config::{Ceiling, Config, ConfigError, Durability, Effective, Notice, Origin};
+use config::{Ceiling, Config, Durability, Effective, Notice, Origin};
 use error::StartupError;
 use net::bans::Bans;
 use net::layers::ListenerLayers;
@@ -49,7 +48,7 @@ use process::data_dir::DataDir;
 use process::signals::{self, Signal};
 use process::terminal::Terminal;
 use process::{core_dumps, logging, open_files, systemd};
-use reloads::{ReadRules, Reloads};
+use reloads::{Read, Reloads};
 use shard::control::Shards;
 use shard::{cores, placement_key, thread};
 
@@ -121,31 +120,24 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 .map(|effective| effective.config)
                 .map_err(StartupError::Configuration)
         }),
-        None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
-            serve(effective, || {
-                let effective = Effective::load(file, flags)?;
-                let rules = authorization::load(&effective)?.map(Loaded::share);
-                Ok((rules, authorization::files(&effective)))
-            })
-        }),
+        None => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| serve(effective, || Effective::load(file, flags))),
     }
 }
 
-/// Serves until a signal says to stop. `read_rules` reads the rules about topics again.
-fn serve(
-    effective: Effective,
-    read_rules: impl Fn() -> Result<ReadRules, Vec<ConfigError>>,
-) -> Result<(), StartupError> {
+/// Serves until a signal says to stop. `read` reads the configuration again.
+fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupError> {
     let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
-    let watch = Watch::new(authorization::files(&effective));
+    let (shard_count, state) = (cores::shard_count(effective.config.shards), ServiceState::default());
+    let mut reloads = Reloads::new(&effective, rules.clone(), (shard_count, state.clone()), read);
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
     log_start(&config, file.as_deref(), &notices, &memory_origin);
     open_files::raise_limit();
-    let shard_count = cores::shard_count(config.shards);
     let (mut rotation, layers) = check_listeners(&mut config)?;
-    let (tally, state) = (Tally::of(&config), ServiceState::default());
+    let tally = Tally::of(&config);
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
     let bound = http::bind(&config, &mut rotation)?;
@@ -157,7 +149,7 @@ fn serve(
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
-    let mut reloads = Reloads::new(rotation, watch, read_rules, state.clone());
+    reloads.watch_tls(rotation);
     let shared = thread::Shared { permits, layers, rules, tally: tally.clone() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
@@ -186,11 +178,11 @@ fn serve(
             report.warn_of_credentials(&shards.totals());
             memory_log.observe(&shards.totals(), shards.memory_reports());
             log.report_dropped();
-            reloads.second(&shards);
+            reloads.second(&shards, &mut log);
             bans.second(&config.data_dir);
         }
-        Due::Command(command) => main_thread::serve(command, &shards, &mut log),
-        Due::Reload => reloads.hang_up(&shards),
+        Due::Command(command) => main_thread::serve(command, &shards, &mut log, &mut reloads),
+        Due::Reload => reloads.hang_up(&shards, &mut log),
     });
 
     drop(commands);

@@ -1,76 +1,214 @@
-//! The files that the running broker reads again: of TLS, users, keys and rules, once a minute and on SIGHUP. A fault changes nothing.
+//! The change of the configuration while the broker runs: on SIGHUP, by `mqtt-broker reload`, once a minute if a file has changed, and back
+//! again by `mqtt-broker rollback`.
+//!
+//! Invariants worth naming:
+//! - Everything is read and checked first, and a fault there changes nothing. Afterwards nothing can fail.
+//! - Keys that need a restart keep their values, and each reload names those that differ.
+//! - The files of TLS and of users are read by those who serve them; here they are checked before, so that one with a fault refuses
+//!   the whole reload.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
 
-use engine::SharedRules;
+use engine::{LiveLimits, SharedRules};
 use tracing::{info, warn};
 
-use crate::authorization::watch::Watch;
-use crate::config::ConfigError;
+use crate::auth;
+use crate::authorization::{self, Loaded, watch::Watch};
+use crate::config::diff::{Difference, Keys};
+use crate::config::{Config, ConfigError, Effective, LogLevel};
 use crate::net::tls::Rotation;
 use crate::observe::service_state::ServiceState;
+use crate::process::logging::Logging;
 use crate::shard::control::Shards;
 
-/// The rules about topics, if there are some, and the files that they are written in.
-pub(crate) type ReadRules = (Option<SharedRules>, Vec<PathBuf>);
+/// Generations that a rollback can go back.
+const HISTORY_MAX: usize = 5;
 
-/// The files of TLS and of the rules; those of users and keys are the side thread's. **Lives on:** the control plane.
+/// The configuration and the origin of each value, read anew.
+pub(crate) type Read = Result<Effective, Vec<ConfigError>>;
+
+/// The part of a configuration that changes while the broker runs.
+#[derive(Clone)]
+struct Generation {
+    keys: Keys,
+    rules: Option<SharedRules>,
+    limits: LiveLimits,
+    level: LogLevel,
+}
+
+/// The result of a reload or a rollback.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reloaded {
+    /// The number of the generation in force.
+    pub(crate) generation: u64,
+    /// The keys that differ.
+    pub(crate) differences: Vec<Difference>,
+    /// The listeners whose certificates or lists have another content.
+    pub(crate) listeners: Vec<String>,
+}
+
+/// **Lives on:** the control plane.
 pub(crate) struct Reloads<F> {
     rotation: Rotation,
     watch: Watch,
-    /// Reads the rules again.
-    read_rules: F,
+    /// Reads the configuration again.
+    read: F,
+    /// The configuration that the broker was started with. The files of TLS and of users stay those that it names.
+    started: Config,
+    current: Generation,
+    /// The generations before, the oldest first.
+    history: VecDeque<Generation>,
+    /// Counts the reloads: each is a generation.
     state: ServiceState,
 }
 
-impl<F: Fn() -> Result<ReadRules, Vec<ConfigError>>> Reloads<F> {
+impl<F: Fn() -> Read> Reloads<F> {
     /// With everything as it was read at the start.
-    pub(crate) fn new(rotation: Rotation, watch: Watch, read_rules: F, state: ServiceState) -> Self {
-        Self { rotation, watch, read_rules, state }
+    pub(crate) fn new(
+        effective: &Effective,
+        rules: Option<SharedRules>,
+        (shard_count, state): (u16, ServiceState),
+        read: F,
+    ) -> Self {
+        let current = Generation::of(effective, rules, shard_count);
+        let watch = Watch::new(authorization::files(effective));
+        let started = effective.config.clone();
+        Self { rotation: Rotation::default(), watch, read, started, current, history: VecDeque::new(), state }
+    }
+
+    /// Looks after the TLS of these listeners too.
+    pub(crate) fn watch_tls(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
     }
 
     /// A second has passed.
-    pub(crate) fn second(&mut self, shards: &Shards) {
+    pub(crate) fn second(&mut self, shards: &Shards, log: &mut Logging) {
         if self.rotation.second() {
             shards.close_revoked();
         }
-        if self.watch.second() && self.change_rules(shards, "a file has changed") {
-            info!("the rules about topics have changed in their files, and are in force");
+        if self.watch.second() {
+            self.log_reload("a file has changed", shards, log);
         }
     }
 
     /// SIGHUP came.
-    pub(crate) fn hang_up(&mut self, shards: &Shards) {
+    pub(crate) fn hang_up(&mut self, shards: &Shards, log: &mut Logging) {
+        self.log_reload("SIGHUP", shards, log);
+    }
+
+    /// Reads everything again and puts it into force, or only tells what would change.
+    ///
+    /// # Errors
+    /// Every fault as a sentence with its place and its remedy. Nothing has changed then.
+    pub(crate) fn reload(
+        &mut self,
+        is_dry: bool,
+        shards: &Shards,
+        log: &mut Logging,
+    ) -> Result<Reloaded, Vec<String>> {
+        let reloaded = self.read_again(is_dry, shards, log);
+        if !is_dry {
+            self.state.count_reload(reloaded.is_ok());
+        }
+        reloaded.map(|reloaded| Reloaded { generation: self.state.config_generation(), ..reloaded })
+    }
+
+    fn read_again(
+        &mut self,
+        is_dry: bool,
+        shards: &Shards,
+        log: &mut Logging,
+    ) -> Result<Reloaded, Vec<String>> {
+        let sentences = |errors: Vec<ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let effective = (self.read)().map_err(sentences)?;
+        let rules = authorization::load(&effective).map_err(sentences)?.map(Loaded::share);
+        let listeners = self.rotation.check().map_err(|fault| vec![fault.to_string()])?;
+        auth::check(&self.started).map_err(|error| vec![error.to_string()])?;
+
+        let next = Generation::of(&effective, rules, shards.count());
+        let differences = self.current.keys.differences(&next.keys);
+        let reloaded = Reloaded { generation: 0, differences, listeners };
+        if is_dry {
+            return Ok(reloaded);
+        }
         if self.rotation.look() {
             shards.close_revoked();
         }
         shards.read_users();
         self.watch.look();
-        if self.change_rules(shards, "SIGHUP") {
-            warn!(
-                "SIGHUP: the rules about topics and the files of TLS, users and keys are read again; this version cannot reload \
-                 the rest of its configuration, whose changes a restart applies (systemctl restart mqtt-broker)"
-            );
+        self.watch.replace(authorization::files(&effective));
+        if reloaded.differences.iter().any(|difference| difference.is_live) {
+            let before = self.current.clone();
+            self.history.push_back(before);
+            self.history.drain(..self.history.len().saturating_sub(HISTORY_MAX));
         }
+        self.apply(next, shards, log);
+        Ok(reloaded)
     }
 
-    /// Puts the rules that are read again into force, because of `cause`. If they have a fault, those before stay. Returns whether they
-    /// have none.
-    fn change_rules(&mut self, shards: &Shards, cause: &str) -> bool {
-        let read = (self.read_rules)();
-        self.state.count_reload(read.is_ok());
-        match read {
-            Ok((rules, files)) => {
-                shards.change_rules(rules.as_ref());
-                self.watch.replace(files);
-                true
-            }
-            Err(errors) => {
-                for error in errors {
-                    warn!(%error, "{cause}: the rules stay as they are, because the configuration has an error");
+    /// Puts the live keys of the generation before into force again. The content of the files of TLS and of users stays.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn roll_back(&mut self, shards: &Shards, log: &mut Logging) -> Result<Reloaded, Vec<String>> {
+        let Some(before) = self.history.pop_back() else {
+            return Err(vec!["there is no generation to go back to: no reload has changed a key since the start, or all that are \
+                             remembered are rolled back"
+                .to_owned()]);
+        };
+        let differences = self.current.keys.differences(&before.keys);
+        self.apply(before, shards, log);
+        self.state.count_reload(true);
+        Ok(Reloaded { generation: self.state.config_generation(), differences, listeners: Vec::new() })
+    }
+
+    fn apply(&mut self, next: Generation, shards: &Shards, log: &mut Logging) {
+        // Rules may have changed in their own file, which no key shows.
+        shards.change_rules(next.rules.as_ref());
+        if next.limits != self.current.limits {
+            shards.change_limits(next.limits);
+        }
+        if next.level != self.current.level {
+            log.set_level(next.level);
+        }
+        let Generation { keys, rules, limits, level } = next;
+        self.current.keys.take_live(&keys);
+        (self.current.rules, self.current.limits, self.current.level) = (rules, limits, level);
+    }
+
+    fn log_reload(&mut self, cause: &str, shards: &Shards, log: &mut Logging) {
+        match self.reload(false, shards, log) {
+            Ok(reloaded) => log_differences(cause, &reloaded),
+            Err(faults) => {
+                for fault in faults {
+                    warn!(%fault, "{cause}: everything stays as it is, because the configuration has a fault");
                 }
-                false
             }
         }
+    }
+}
+
+impl Generation {
+    fn of(effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
+        let config = &effective.config;
+        let limits = config.engine_limits(shard_count).live();
+        Self { keys: Keys::of(effective), rules, limits, level: config.log_level }
+    }
+}
+
+/// Logs a reload in one line, and the keys that need a restart in another.
+pub(crate) fn log_differences(cause: &str, reloaded: &Reloaded) {
+    let keys = |is_live: bool| {
+        let meant = reloaded.differences.iter().filter(|difference| difference.is_live == is_live);
+        meant.map(|difference| &*difference.key).collect::<Vec<_>>().join(" ")
+    };
+    info!(
+        generation = reloaded.generation,
+        changed = keys(true),
+        "{cause}: the rules about topics, the other live keys and the files of TLS, users and keys are read again"
+    );
+    let waiting = keys(false);
+    if !waiting.is_empty() {
+        warn!(keys = waiting, "these keys keep their values until a restart (systemctl restart mqtt-broker)");
     }
 }

@@ -10,10 +10,16 @@ use super::operator::{Answer, OperatorCommand, Request, StatisticsRow};
 use crate::observe::statistics::{ShardReport, ShardTotals};
 use crate::process::clock;
 use crate::process::logging::Logging;
+use crate::reloads::{Read, Reloaded, Reloads, log_differences};
 use crate::shard::control::Shards;
 
 /// Executes the command of an operator, or passes it on to the shards that it concerns.
-pub(crate) fn serve(command: OperatorCommand, shards: &Shards, log: &mut Logging) {
+pub(crate) fn serve<F: Fn() -> Read>(
+    command: OperatorCommand,
+    shards: &Shards,
+    log: &mut Logging,
+    reloads: &mut Reloads<F>,
+) {
     let answer = match &command.request {
         Request::Statistics {} => Answer::Statistics(Box::new(statistics(shards, log))),
         Request::LogLevel { level } => match log.change_level(level) {
@@ -24,12 +30,35 @@ pub(crate) fn serve(command: OperatorCommand, shards: &Shards, log: &mut Logging
             }
             None => Answer::NotUnderstood,
         },
+        Request::Reload { is_dry } => {
+            let reloaded = reloads.reload(*is_dry, shards, log);
+            if let (false, Ok(reloaded)) = (is_dry, &reloaded) {
+                log_differences("the operator's reload", reloaded);
+            }
+            answer_of(reloaded)
+        }
+        Request::RollBack {} => {
+            let reloaded = reloads.roll_back(shards, log);
+            if let Ok(reloaded) = &reloaded {
+                log_differences("the operator's rollback", reloaded);
+            }
+            answer_of(reloaded)
+        }
         _ => return shards.execute(command),
     };
     let (sender, to_come) = bounded(1);
     // Both ends are here, or the operator has stopped waiting.
     let _ = sender.send(answer);
     let _ = command.answers.send((to_come, 1));
+}
+
+fn answer_of(reloaded: Result<Reloaded, Vec<String>>) -> Answer {
+    match reloaded {
+        Ok(Reloaded { generation, differences, listeners }) => {
+            Answer::Reloaded { generation, differences, listeners }
+        }
+        Err(faults) => Answer::Faults(faults),
+    }
 }
 
 fn statistics(shards: &Shards, log: &Logging) -> StatisticsRow {

@@ -37,7 +37,7 @@ pub(crate) use scram::SCRAM_METHOD;
 use scram::{ClientFirst, NONCE_BYTES};
 use shared::Shared;
 pub(crate) use side::Side;
-pub(crate) use start::start;
+pub(crate) use start::{check, start};
 pub(crate) use test_method::TEST_METHOD;
 
 use crate::config::auth::AuthMethod;

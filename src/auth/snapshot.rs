@@ -73,7 +73,6 @@ impl PolledFile {
         if self.content.as_ref() == Some(&content) {
             return Ok(None);
         }
-        warn_of_readers(&self.path);
         Ok(Some(self.content.insert(content)))
     }
 }
@@ -133,6 +132,18 @@ impl Files {
     /// Reads every file that has changed into the store. A file with a fault changes nothing; the faults are returned, each as a
     /// file and a reason.
     pub(super) fn read(&mut self, store: &Store) -> Vec<(PathBuf, String)> {
+        self.read_each(store, |file, count| {
+            warn_of_readers(file);
+            info!(file = %file.display(), count, "read the users or keys of authentication");
+        })
+    }
+
+    /// As [`Files::read`], into a store that nobody judges by: nothing is logged.
+    pub(super) fn check(&mut self, store: &Store) -> Vec<(PathBuf, String)> {
+        self.read_each(store, |_, _| {})
+    }
+
+    fn read_each(&mut self, store: &Store, tell: impl Fn(&Path, usize)) -> Vec<(PathBuf, String)> {
         let mut faults = Vec::new();
         for (part, file) in &mut self.files {
             let path = file.path.clone();
@@ -142,7 +153,7 @@ impl Files {
                 Err(error) => Err(error.to_string()),
             };
             match read {
-                Ok(count) => info!(file = %path.display(), count, "read the users or keys of authentication"),
+                Ok(count) => tell(&path, count),
                 Err(reason) => faults.push((path, reason)),
             }
         }

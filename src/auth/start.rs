@@ -88,8 +88,36 @@ fn methods(
     Ok(methods)
 }
 
+/// Reads the files of users and keys that the running broker has, and changes nothing.
+///
+/// # Errors
+/// The first file that cannot be used.
+pub(crate) fn check(config: &Config) -> Result<(), StartupError> {
+    if config.listeners.iter().all(|listener| listener.methods().is_empty()) {
+        return Ok(());
+    }
+    let algorithms = config.auth.jwt.as_ref().map(algorithms).unwrap_or_default();
+    let (mut files, store) = files(config, &algorithms);
+    fault(files.check(&store))
+}
+
 /// Reads the files for the first time, when a fault ends the start.
 fn read(config: &Config, algorithms: &[Algorithm]) -> Result<(Shared<Store>, Files), StartupError> {
+    let (mut files, store) = files(config, algorithms);
+    fault(files.read(&store))?;
+    Ok((Shared::new(store), files))
+}
+
+/// The first fault of files, as an error.
+fn fault(faults: Vec<(PathBuf, String)>) -> Result<(), StartupError> {
+    match faults.into_iter().next() {
+        Some((file, reason)) => Err(StartupError::PasswordFile { file, reason }),
+        None => Ok(()),
+    }
+}
+
+/// The files of a configuration, unread, and a store for them.
+fn files(config: &Config, algorithms: &[Algorithm]) -> (Files, Store) {
     let auth = &config.auth;
     let sources = auth.jwt.as_ref().map(|jwt| jwt.keys.as_slice()).unwrap_or_default();
     let key_files: Vec<(usize, PathBuf)> = sources
@@ -102,13 +130,10 @@ fn read(config: &Config, algorithms: &[Algorithm]) -> Result<(Shared<Store>, Fil
         .collect();
     let users: Option<&Path> = auth.password.as_ref().map(|password| &*password.file);
     let scram_users: Option<&Path> = auth.scram.as_ref().map(|scram| &*scram.file);
-    let mut files = Files::new(users, scram_users, &key_files, algorithms);
+    let files = Files::new(users, scram_users, &key_files, algorithms);
     let store = Store::default();
     store.change(|snapshot: &mut Snapshot| snapshot.key_sets.resize_with(sources.len(), Shared::default));
-    match files.read(&store).into_iter().next() {
-        Some((file, reason)) => Err(StartupError::PasswordFile { file, reason }),
-        None => Ok((Shared::new(store), files)),
-    }
+    (files, store)
 }
 
 fn password(config: &PasswordConfig) -> io::Result<PasswordMethod> {

@@ -11,6 +11,7 @@ use clap::Subcommand;
 use super::class::Class;
 use super::from_mosquitto::Imported;
 use super::{Effective, GivenFlag, Origin, default_file, from_mosquitto, import};
+use crate::admin::operator::{self, Form};
 use crate::error::StartupError;
 
 /// Subcommands of `mqtt-broker config`.
@@ -23,6 +24,11 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the configuration in force and the origin of each value
     Show,
+    /// Print what differs between the running broker of this data directory and its configuration now, and what a restart needs
+    Diff {
+        #[command(flatten)]
+        form: Form,
+    },
     /// Print a configuration file with every key, its meaning and its default
     Default,
     /// Convert mosquitto.conf, mosquitto's dynamic-security.json, or a data/config.json of the replaced product into a broker.conf
@@ -49,6 +55,9 @@ pub(crate) fn run(
     let text = match command {
         ConfigCommand::Check { file: named } => check(named.as_deref().or(file), flags)?,
         ConfigCommand::Show => show(&load(file, flags)?),
+        ConfigCommand::Diff { form } => {
+            return operator::reload_broker(&load(file, flags)?.config.data_dir, true, *form);
+        }
         ConfigCommand::Default => default_file(),
         ConfigCommand::Import { file, output } => import_file(file, output.as_deref())?,
     };

@@ -8,6 +8,7 @@ pub(crate) mod admin;
 pub(crate) mod auth;
 mod class;
 pub(crate) mod command;
+pub(crate) mod diff;
 mod document;
 mod engine_limits;
 mod entry;

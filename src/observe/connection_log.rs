@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use engine::{Cause, CauseGroup, Limits, Refused};
+use engine::{Cause, CauseGroup, Limits, LiveLimits, Refused};
 use tracing::field::display;
 use tracing::{debug, info};
 use wire::ProtocolVersion;
@@ -98,6 +98,11 @@ impl ConnectionLog {
             closings: Closings::of_shards(shard_count),
             tally,
         }
+    }
+
+    /// Explanations name these bounds from now on.
+    pub(crate) fn change_limits(&mut self, live: &LiveLimits) {
+        self.limits.set_live(live);
     }
 
     /// Logs that a client was let in.

@@ -142,10 +142,17 @@ impl Logging {
     /// Changes the least severe level that is logged. Returns the level before; `None` if there is no level of this name.
     pub(crate) fn change_level(&mut self, name: &str) -> Option<&'static str> {
         let (_, chosen) = LEVELS.into_iter().find(|(known, _)| *known == name)?;
-        self.filter.as_ref()?.modify(|filter| *filter = level(chosen)).ok()?;
         let before = self.level();
-        self.level = chosen;
+        self.set_level(chosen);
         Some(before)
+    }
+
+    /// Changes the least severe level that is logged.
+    pub(crate) fn set_level(&mut self, chosen: LogLevel) {
+        let changed = self.filter.as_ref().map(|filter| filter.modify(|filter| *filter = level(chosen)));
+        if matches!(changed, Some(Ok(()))) {
+            self.level = chosen;
+        }
     }
 
     /// The name of the least severe level that is logged.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use engine::{CauseGroup, SharedRules, Topology};
+use engine::{CauseGroup, LiveLimits, SharedRules, Topology};
 
 use super::cores::ThreadId;
 use super::gauges::Gauges;
@@ -38,6 +38,8 @@ pub(crate) enum Control {
     Ask(Asked),
     /// Put these rules about topics into force; `None`: everything is allowed.
     Rules(Option<SharedRules>),
+    /// Decide by these bounds from now on.
+    Limits(LiveLimits),
     /// Close the connections of clients whose certificates are revoked now.
     Revoked,
     /// Export the records of persistent sessions, if they changed.
@@ -130,6 +132,19 @@ impl Shards {
             let _ = thread.control.send(Control::Rules(rules.cloned()));
             self.doorbells.ring(shard);
         }
+    }
+
+    /// Replaces bounds on every shard. A change must not be lost, so it waits for room.
+    pub(crate) fn change_limits(&self, limits: LiveLimits) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let _ = thread.control.send(Control::Limits(limits));
+            self.doorbells.ring(shard);
+        }
+    }
+
+    /// The number of shards.
+    pub(crate) fn count(&self) -> u16 {
+        self.topology.shard_count
     }
 
     /// Has every shard look for connections whose certificates are revoked now. It must not be lost, so it waits for room.

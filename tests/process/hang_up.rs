@@ -12,7 +12,9 @@ fn sighup_is_answered_by_one_line_and_the_broker_serves_on() {
     let mut broker = Broker::start_with(&Setup::default());
     let mut peer = Peer::connect(broker.address(), &Connect::new(Version::V5, "peer"));
     broker.process().signal(Signal::HUP);
-    broker.process().wait_for(0, "answer", |line| line.contains("cannot reload") && line.contains("restart"));
+    broker
+        .process()
+        .wait_for(0, "answer", |line| line.contains("SIGHUP: the rules") && line.contains("are read again"));
     peer.ping();
     let (finished, _directory) = broker.stop();
     let answers = finished.output.lines().filter(|line| line.contains("SIGHUP")).count();
@@ -92,7 +94,7 @@ mod terminal {
         let id = broker_in(broker.directory());
         let directory = broker.kill();
         await_until("the signal of the closed terminal", || {
-            log_in(directory.path()).contains("cannot reload")
+            log_in(directory.path()).contains("are read again")
         });
         Peer::connect(address, &Connect::new(Version::V5, "peer")).disconnect();
         kill_process(id, Signal::TERM).expect("it runs");
@@ -108,7 +110,7 @@ mod terminal {
         let directory = broker.kill();
         await_until("its going on", || log_in(directory.path()).contains("goes on without it"));
         kill_process(id, Signal::HUP).expect("it runs");
-        await_until("the answer", || log_in(directory.path()).contains("cannot reload"));
+        await_until("the answer", || log_in(directory.path()).contains("are read again"));
         Peer::connect(address, &Connect::new(Version::V5, "peer")).disconnect();
         kill_process(id, Signal::TERM).expect("it runs");
         await_until("the end", || test_kill_process(id).is_err());

@@ -29,6 +29,7 @@ mod open_files;
 mod operators;
 mod rates;
 mod reason_strings;
+mod reloading;
 mod restarting;
 mod rules;
 mod service_manager;

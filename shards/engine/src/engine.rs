@@ -248,8 +248,10 @@ impl Engine {
     /// between two packets when credit is short, or when the step has done its share of work. Names of an earlier generation are
     /// counted and ignored.
     pub fn step(&mut self, now: Instant, event: Event<'_>, actions: &mut Actions) -> Consumed {
-        if let Event::Rules(rules) = event {
-            self.change_rules(now, rules, actions);
+        match event {
+            Event::Rules(rules) => self.change_rules(now, rules, actions),
+            Event::Limits(live) => self.limits.set_live(live),
+            _ => {}
         }
         let (rooms, mut turn) = self.turn(now, actions);
         let turn = &mut turn;
@@ -279,6 +281,7 @@ impl Engine {
             Event::EndSession { client_id } => rooms.end_session_of(turn, client_id),
             Event::GiveSession { client_id, grant } => rooms.give_session(turn, client_id, grant),
             Event::Rules(_) => rooms.begin_sweep(),
+            Event::Limits(_) => {}
             Event::Users { gone, renewed } => rooms.change_users(turn, gone, renewed),
             Event::Revoked { connection } => rooms.close_revoked(turn, connection),
             Event::Tick => {

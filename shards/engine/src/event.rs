@@ -9,6 +9,7 @@ use crate::action::Batch;
 use crate::base::ids::ConnectionId;
 use crate::connection::Refused;
 use crate::connection::authenticate::Verdict;
+use crate::limits::LiveLimits;
 use crate::log_room::LogRoom;
 use crate::mesh::outbound::InboundItem;
 use crate::rules_in_force::SharedRules;
@@ -136,6 +137,8 @@ pub enum Event<'a> {
     /// The rules about topics have changed. From now on nothing is published or delivered by those before. The host had better
     /// wait for [`crate::Engine::is_swept`] with the next ones.
     Rules(Option<&'a SharedRules>),
+    /// Bounds have changed. They hold for every decision from now on; what was decided by those before stays.
+    Limits(&'a LiveLimits),
     /// Users that a list recognises have changed. Clients that were let in by one ([`UserGrant::is_listed`]) are sent 0x87 and closed:
     /// with their sessions, also those without a connection, if their user is gone. Sessions are visited in slices.
     Users {

@@ -52,7 +52,9 @@ pub use engine::{
 };
 pub use engine::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 pub use event::{ClosedBy, Consumed, Event};
-pub use limits::{ClientIdSource, Limits, ListenerLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner};
+pub use limits::{
+    ClientIdSource, Limits, ListenerLimits, LiveLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner,
+};
 pub use log_room::LogRoom;
 pub use memory::{Budget, Elsewhere, MemoryKind, MemoryLevel, MemoryReport, MemoryUse};
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};

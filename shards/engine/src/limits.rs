@@ -1,10 +1,14 @@
 //! Every bound of the engine, and what happens past it. The edge fills them from its configuration.
 
+mod live;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 use wire::QoS;
+
+pub use live::LiveLimits;
 
 /// [`Limits::step_work_max`] of the product: twice as much, which a fan-out may take, is below 1 ms where memory is cold.
 const STEP_WORK_MAX: u32 = 500;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::request::PAYLOAD_BYTES_MAX;
+use crate::config::diff::Difference;
 use crate::net::bans::Ban;
 use crate::observe::closings::Closed;
 use crate::observe::refusals::{REFUSALS_MAX, Refusal};
@@ -110,6 +111,17 @@ pub(crate) enum Answer {
         /// The shard, and the number there before which the list goes on.
         next: Option<(u16, Option<u64>)>,
     },
+    /// The configuration was read, or taken back.
+    Reloaded {
+        /// The number of the generation in force.
+        generation: u64,
+        /// The keys that differ.
+        differences: Vec<Difference>,
+        /// The listeners whose certificates or lists have another content.
+        listeners: Vec<String>,
+    },
+    /// The configuration has faults, so nothing has changed.
+    Faults(Vec<String>),
     /// The counters.
     Statistics(Box<StatisticsRow>),
     /// Bans; none after the last one.

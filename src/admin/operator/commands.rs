@@ -9,7 +9,7 @@ use super::client::{ask, not_understood, print};
 use super::clients::{ClientsArguments, ListArguments};
 use super::output::{Form, Watch};
 use super::topics::{PublishArguments, RetainedCommand};
-use super::{Answer, Request, bans, clients, statistics, topics};
+use super::{Answer, Request, bans, clients, reload, statistics, topics};
 use crate::error::StartupError;
 
 /// A question to the running broker, or a change there.
@@ -70,6 +70,21 @@ pub(crate) enum OperatorSubcommand {
         #[arg(value_parser = ["debug", "info", "warn", "error", "off"])]
         level: String,
     },
+    /// Have the running broker read its configuration and its files again, as SIGHUP does
+    ///
+    /// Everything is checked first: a fault changes nothing, and is named with its file, line and remedy.
+    Reload {
+        /// Tell what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Take the last reload back: rules, limits and log level as they were before; up to five of them, one by one
+    Rollback {
+        #[command(flatten)]
+        form: Form,
+    },
     /// Ban new connections of an address, of a user or of a client from the running broker
     ///
     /// Users and clients are banned on listeners that judge their clients: by a method of authentication, or to count their connections.
@@ -102,6 +117,8 @@ impl OperatorSubcommand {
                 }
                 _ => Err(not_understood(data_dir)),
             },
+            Self::Reload { dry_run, form } => reload::reload(data_dir, *dry_run, *form),
+            Self::Rollback { form } => reload::roll_back(data_dir, *form),
             Self::Ban(arguments) => bans::ban(data_dir, arguments),
         }
     }

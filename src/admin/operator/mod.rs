@@ -13,6 +13,7 @@ mod output;
 #[cfg(windows)]
 mod pipe;
 mod refusals;
+mod reload;
 mod request;
 mod server;
 mod sessions;
@@ -30,7 +31,9 @@ pub(crate) use answer::{
 pub(crate) use bans::{BansArguments, run as run_bans};
 pub(crate) use client::{ask_health, ask_logs, disconnect};
 pub(crate) use commands::OperatorSubcommand;
+pub(crate) use output::Form;
 pub(crate) use refusals::show as show_refusals;
+pub(crate) use reload::reload as reload_broker;
 pub(crate) use request::{ClientFilter, LogAction, PAYLOAD_BYTES_MAX, Receivers, Request};
 pub(crate) use server::listen;
 pub(crate) use sessions::{SessionsArguments, run as run_sessions};

@@ -134,6 +134,13 @@ pub(crate) enum Request {
         /// `debug`, `info`, `warn`, `error` or `off`.
         level: String,
     },
+    /// Read the configuration and its files again. The main thread answers.
+    Reload {
+        /// Only tell what would change.
+        is_dry: bool,
+    },
+    /// Go back to the configuration before. The main thread answers.
+    RollBack {},
     /// Show bans. No shard is asked.
     Bans {
         /// The number of those before the first one.
@@ -215,7 +222,9 @@ impl Request {
             | Self::Receivers { shard, .. }
             | Self::Retained { shard, .. }
             | Self::Closed { shard, .. } => Receivers::Shard(*shard),
-            Self::Statistics {} | Self::LogLevel { .. } => Receivers::Main,
+            Self::Statistics {} | Self::LogLevel { .. } | Self::Reload { .. } | Self::RollBack {} => {
+                Receivers::Main
+            }
             Self::Bans { .. } | Self::Ban(_) | Self::LiftBans(_) => Receivers::None,
         }
     }

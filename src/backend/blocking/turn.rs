@@ -158,6 +158,7 @@ impl Shard {
             Control::Turn(number) => self.host.gauges.complete_turn(number),
             Control::Publish(messages) => self.host.publish_sys(&messages),
             Control::Rules(rules) => self.host.change_rules(rules.as_ref()),
+            Control::Limits(limits) => self.host.change_limits(&limits),
             Control::Revoked => self.host.begin_revocation(),
             Control::Ask(asked) => self.host.answer(&asked),
             Control::ExportSubscriptions => self.host.begin_export(),

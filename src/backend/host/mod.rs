@@ -26,7 +26,8 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use engine::{
-    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Refused, SharedRules,
+    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, LiveLimits, Refused,
+    SharedRules,
 };
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
@@ -470,6 +471,12 @@ impl<T: Endpoint> Host<T> {
     /// Puts rules about topics into force.
     pub(super) fn change_rules(&self, rules: Option<&SharedRules>) {
         let _nothing = self.step(Event::Rules(rules));
+    }
+
+    /// Decides by these bounds from now on, and explains by them.
+    pub(super) fn change_limits(&self, limits: &LiveLimits) {
+        self.log.borrow_mut().change_limits(limits);
+        let _nothing = self.step(Event::Limits(limits));
     }
 
     /// Accepts no more packets from clients.

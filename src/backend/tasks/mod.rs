@@ -110,6 +110,7 @@ async fn run_control<R: Runtime>(
                 Control::Turn(number) => host.gauges.complete_turn(number),
                 Control::Publish(messages) => host.publish_sys(&messages),
                 Control::Rules(rules) => host.change_rules(rules.as_ref()),
+                Control::Limits(limits) => host.change_limits(&limits),
                 Control::Revoked => host.begin_revocation(),
                 Control::Ask(asked) => host.answer(&asked),
                 Control::ExportSubscriptions => host.begin_export(),

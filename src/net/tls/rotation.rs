@@ -159,6 +159,22 @@ impl Rotation {
         changed
     }
 
+    /// The names of the listeners whose files have another content than the one in force. Nothing changes.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub(crate) fn check(&self) -> Result<Vec<String>, FileFault> {
+        let mut changed = Vec::new();
+        for Watched { tls, protocol, fingerprint, .. } in &self.watched {
+            let files = Files::read(&tls.config)?;
+            if files.fingerprint() != *fingerprint {
+                make(&tls.config, &files, protocol)?;
+                changed.push(tls.name.clone());
+            }
+        }
+        Ok(changed)
+    }
+
     fn warn_of_expiries(&self) {
         let now_s = DefaultTimeProvider.current_time().map_or(0, |now| now.as_secs());
         let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);

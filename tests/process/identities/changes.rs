@@ -197,13 +197,22 @@ fn live_keys_change_on_sighup_and_the_others_with_a_restart() {
         await_answer(&mut client, 0x10, key);
         change(&mut broker, "test.conf", none, READ);
     }
-    // These need a restart.
+    // This one needs a restart.
     await_answer(&mut client, 0x87, "a refusal");
-    let restart = none.replace("[rules]\n", "maximum_qos = 0\n[rules]\ndenied_publish = \"disconnect\"\n");
+    let restart = none.replace("[rules]\n", "maximum_qos = 0\n[rules]\n");
     change(&mut broker, "test.conf", &restart, READ);
     client.ping();
     assert_eq!(client.publish(&Publish::new("t", 2, b"")), 0x87);
     client.ping();
+    // And this one does not.
+    change(
+        &mut broker,
+        "test.conf",
+        &none.replace("[rules]\n", "[rules]\ndenied_publish = \"disconnect\"\n"),
+        READ,
+    );
+    client.send(&Publish::new("t", 0, b"").encode(Version::V5));
+    assert_eq!(client.await_close(), Some(0x87));
     broker.stop();
 }
 

@@ -115,7 +115,7 @@ fn sighup_reads_the_users_again_and_a_damaged_file_changes_nothing() {
     };
     let without = passwords().replace("argon2:", "# argon2:");
     assert_eq!(reread(&without, "read the users or keys"), (0, 0x86));
-    assert_eq!(reread("argon2:secret\n", "its last sound content stays in force"), (0, 0x86));
+    assert_eq!(reread("argon2:secret\n", "SIGHUP: everything stays as it is"), (0, 0x86));
     assert_eq!(reread(&passwords(), "read the users or keys"), (0, 0));
     broker.stop();
 }

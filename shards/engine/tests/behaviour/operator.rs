@@ -1,6 +1,6 @@
 //! The operator closes a client: the DISCONNECT that it is sent, its will, and its session afterwards.
 
-use engine::{Event, Limits};
+use engine::{Event, Limits, LiveLimits, QueueFull};
 use wire::Packet;
 
 use crate::client::{Got, Hello, publish};
@@ -134,4 +134,47 @@ fn a_client_that_does_not_read_is_closed_after_the_time_out() {
         assert!(shard.is_closed(client));
         assert_eq!(shard.find(client, |got| matches!(got, Got::Disconnect(..)).then_some(())), None);
     });
+}
+
+/// Bounds that change are those of later decisions; what is beyond them already stays until one.
+#[test]
+fn lower_bounds_cut_nothing_and_hold_from_now_on() {
+    for queue_full in [QueueFull::DropNewest, QueueFull::DropOldest, QueueFull::EndSession] {
+        run(Limits::default(), |shard| {
+            let absent = shard.connect(&Hello::v5("absent").resume().expiry_s(60));
+            for filter in ["t", "u", "v"] {
+                shard.subscribe(absent, filter, 1);
+            }
+            shard.hang_up(absent);
+            let client = shard.connect(&Hello::v5("client").resume().expiry_s(60));
+            for text in ["1", "2", "3"] {
+                shard.publish_retained(client, "t", text.as_bytes(), 1);
+            }
+            shard.publish_retained(client, "u", b"4", 1);
+            let lower = LiveLimits {
+                queue_messages_max: 1,
+                queue_full,
+                retained_messages_max: 1,
+                sessions_max: 1,
+                subscriptions_per_session_max: 1,
+                ..Limits::default().live()
+            };
+            shard.raw_step(Event::Limits(&lower));
+            let _ledgers = shard.engine.audit();
+            assert_eq!((shard.engine.retained_count(), shard.engine.session_count()), (2, 2));
+            assert_eq!(shard.engine.session_of("absent").unwrap().queued_count, 4);
+            shard.publish(client, "t", b"5", 1);
+            let _ledgers = shard.engine.audit();
+            let expected: &[&str] = match queue_full {
+                QueueFull::DropNewest => &["1", "2", "3", "4"],
+                // The next message brings the queue down to its bound.
+                QueueFull::DropOldest => &["5"],
+                QueueFull::EndSession => &[],
+            };
+            shard.raw_step(Event::Limits(&Limits::default().live()));
+            let again = shard.connect(&Hello::v5("absent").resume().expiry_s(60));
+            assert_eq!(shard.texts(again), expected, "{queue_full:?}");
+            let _ledgers = shard.engine.audit();
+        });
+    }
 }

@@ -57,6 +57,8 @@ impl<T: Endpoint> Host<T> {
             Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
             Request::Statistics {}
             | Request::LogLevel { .. }
+            | Request::Reload { .. }
+            | Request::RollBack {}
             | Request::Bans { .. }
             | Request::Ban(_)
             | Request::LiftBans(_) => Answer::NotUnderstood,
