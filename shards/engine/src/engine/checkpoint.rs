@@ -131,15 +131,20 @@ impl Rooms {
                 let text = SubscriptionRecord::new(share_name, filter, member).topic_filter;
                 let is_shared = share_name.is_some();
                 let look_up_since = if is_shared { None } else { session.look_up_of(filter) };
-                objects.write(&Body::Subscribed {
+                let subscribed = |look_up_since| Body::Subscribed {
                     session: number.get(),
                     filter: &text,
                     options: member.options(),
                     identifier: member.identifier(),
                     look_up_since,
-                });
+                };
+                objects.write(&subscribed(look_up_since));
                 if look_up_since.is_some() {
                     session.append_look_up(objects, number, filter);
+                    // It was subscribed to again meanwhile.
+                    if let Some(since) = session.repeated_look_up_of(filter) {
+                        objects.write(&subscribed(Some(since)));
+                    }
                 }
             });
         }

@@ -83,6 +83,11 @@ impl Session {
         self.replays().and_then(|replays| replays.progress(filter)).map(|(since, ..)| since)
     }
 
+    /// The publish since which retained messages are owed to a subscription once more.
+    pub(crate) fn repeated_look_up_of(&self, filter: &str) -> Option<u64> {
+        self.replays().and_then(|replays| replays.repeat_since(filter))
+    }
+
     /// Appends how far the retained messages of a subscription were delivered.
     pub(crate) fn append_look_up(&self, objects: &mut Objects<'_>, number: NonZeroU64, filter: &str) {
         let progress = self.replays().and_then(|replays: &Replays| replays.progress(filter));

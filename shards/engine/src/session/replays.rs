@@ -270,6 +270,12 @@ impl Replays {
         self.put_back(filter.into(), replay);
     }
 
+    /// Since when the replay of a filter is owed once more, if it is.
+    pub(crate) fn repeat_since(&self, filter: &str) -> Option<u64> {
+        let replay = self.waiting.get(filter).filter(|replay| replay.repeats > 0)?;
+        Some(replay.repeat_since.publish())
+    }
+
     /// Replaces the terms of a replay under way: the subscription that it began with was replaced.
     pub(crate) fn update(&mut self, filter: &str, terms: ReplayTerms) {
         if let Some(replay) = self.waiting.get_mut(filter) {

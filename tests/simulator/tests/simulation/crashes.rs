@@ -6,7 +6,7 @@ use wire::QoS;
 use crate::stage::{client_on, finish, stranger_on, subscribe, turns, world_of};
 
 /// Seeds of every test run, from 0.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 5;
 
 /// Turns after which a crash is tried.
 const TURNS: usize = 20;
@@ -27,8 +27,8 @@ fn no_seed_breaks_a_promise_when_the_broker_crashes() {
     }
     let [messages, crashes, checkpoints, poisoned, records] = total;
     // The runs must contain the hard cases, or they would prove little.
-    assert!(messages > 2_000 && crashes > 60 && checkpoints > 30, "{total:?}");
-    assert!(poisoned > 0 && records > 5_000, "{total:?}");
+    assert!(messages > 2_000 && crashes > 40 && checkpoints > 30, "{total:?}");
+    assert!(poisoned > 0 && records > 3_000, "{total:?}");
 }
 
 #[test]
@@ -37,10 +37,14 @@ fn the_same_seed_repeats_a_run_with_crashes() {
 }
 
 /// Seeds that found a fault, each with its story.
-const REGRESSIONS: [(u64, &str); 2] = [
+const REGRESSIONS: [(u64, &str); 3] = [
     (
         0x11,
         "a checkpoint had the session that a client had and the one that it began meanwhile: the start was refused",
+    ),
+    (
+        0xd1a,
+        "a checkpoint forgot that a filter was subscribed to again while its retained messages were looked up: they never came",
     ),
     (
         0x1a,
@@ -114,7 +118,7 @@ fn a_log_that_failed_acknowledges_nothing_more_and_the_rest_is_served() {
     assert!(world.is_answered(publisher));
     world.set_disks(DiskSettings { fail_permille: 1_000, ..DiskSettings::default() });
     world.publish(publisher, "w/kept", QoS::AtLeastOnce, false, 10);
-    for _ in 0..100 {
+    for _ in 0..20 {
         world.advance(1);
         turns(&mut world, &[0], publisher);
     }
