@@ -258,6 +258,16 @@ impl World {
         }
     }
 
+    /// Each engine is told which of its transfers the logs of the others have.
+    fn tell_settled(&mut self) {
+        for (source, at) in (0u16..).zip(0..self.shards.len()) {
+            for (target, other) in (0u16..).zip(0..self.shards.len()).filter(|&(target, _)| target != source) {
+                let upto = self.shards[other].engine.recovered_transfer(source);
+                self.shards[at].engine.recover_settled(target, upto);
+            }
+        }
+    }
+
     /// The process starts: it recovers, and clients can connect.
     pub(crate) fn start(&mut self) {
         let shard_count = self.settings.shard_count;
@@ -296,6 +306,7 @@ impl World {
             end.broker_ms + passed_ms
         };
         self.now_ms = ends.iter().map(time_of).max().unwrap_or(0);
+        self.tell_settled();
         let now = self.now();
         for (shard, end) in self.shards.iter_mut().zip(ends) {
             // There is no connection that an action could be about.
