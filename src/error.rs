@@ -136,6 +136,11 @@ pub(crate) enum StartupError {
         /// The number of shards of this start.
         shard_count: u16,
     },
+    /// An export is to be imported for more than one shard.
+    ImportOfShards {
+        /// The number of shards.
+        shard_count: u16,
+    },
     /// The broker answers, and its journal is not well.
     JournalUnwell {
         /// The state, with the remedy.
@@ -285,9 +290,10 @@ impl fmt::Display for StartupError {
                 "{} could not be written: {error}; the file holds an earlier state of the persistent subscriptions",
                 file.display()
             ),
-            Self::JournalDamaged { .. } | Self::JournalShards { .. } | Self::JournalUnwell { .. } => {
-                of_journal(f, self)
-            }
+            Self::JournalDamaged { .. }
+            | Self::JournalShards { .. }
+            | Self::ImportOfShards { .. }
+            | Self::JournalUnwell { .. } => of_journal(f, self),
             Self::IoUringMissing(error) => io_uring_missing(f, error),
             Self::NotFound { sentence } => f.write_str(sentence),
             Self::NoBroker { directory } => write!(
@@ -320,6 +326,10 @@ fn of_journal(f: &mut fmt::Formatter<'_>, error: &StartupError) -> fmt::Result {
             "the journal {} was written by {written_by} shards, and this start has {shard_count}; start with --shards {written_by}, \
              since this version cannot deal it anew",
             journal.display()
+        ),
+        StartupError::ImportOfShards { shard_count } => write!(
+            f,
+            "data import makes a log of one shard in this version, and this is for {shard_count}: use --shards 1"
         ),
         StartupError::JournalUnwell { state } => {
             write!(f, "the journal is {state}; the log of the broker names the file")
@@ -533,6 +543,7 @@ mod tests {
                 "was written by … shards",
                 StartupError::JournalShards { journal: file(), written_by: 2, shard_count: 1 },
             ),
+            ("data import makes a log of one shard", StartupError::ImportOfShards { shard_count: 2 }),
             ("the journal is", StartupError::JournalUnwell { state: "degraded" }),
             ("no broker runs with the data directory", StartupError::NoBroker { directory: file() }),
             (

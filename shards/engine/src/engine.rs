@@ -17,6 +17,7 @@ mod long_match;
 mod memory;
 mod notices;
 mod ownership;
+mod portable;
 mod publish;
 mod receive;
 mod record;
@@ -68,6 +69,7 @@ use recovering::{Due, Recovering};
 
 pub use audit::{Audit, SessionAudit};
 pub use checkpoint::CheckpointCursor;
+pub use portable::{Portable, PortableMessage};
 pub use recover::RecoverFault;
 pub use summary::{ClientSummary, SessionSummary};
 pub use survey::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
@@ -259,6 +261,7 @@ impl Engine {
                 rooms.on_authenticated(turn, connection, step, verdict);
             }
             Event::Peeked { connection, has_bytes } => rooms.on_peeked(turn, connection, has_bytes),
+            Event::HungUp { connection } => rooms.delivery.connections.on_hung_up(turn, connection),
             Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
             Event::CaughtUp => rooms.paused = false,
             Event::Durable { written, synced } => rooms.on_durable(turn, written, synced),

@@ -1,6 +1,5 @@
 //! Records of sessions, subscriptions and wills, written where several rooms know a part of them; and the log's answer.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use wire::{QoS, TopicFilter};
@@ -42,12 +41,21 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Records something that changes nothing: a log that begins with a checkpoint has to have a record behind it.
+    pub fn record_nothing(&mut self) {
+        if let Some(recorder) = self.recorder.as_deref_mut() {
+            // No will has this number.
+            recorder.write(&Body::WillEnded { number: 0 });
+        }
+    }
+}
+
 impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
         assert!(synced <= written);
-        let acknowledged = if turn.limits.acknowledge_written { written } else { synced };
-        self.delivery.connections.on_durable(turn, acknowledged);
+        self.delivery.connections.on_durable(turn, written, synced);
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);
@@ -163,10 +171,12 @@ impl Rooms {
         Some(self.record_session(turn, id) || has_will)
     }
 
-    /// Records the will of a session, which may end with its connection. Returns whether there is one.
+    /// Records the will of a session, which may end with its connection, with everything that the rules ask for later. Returns
+    /// whether there is one.
     pub(super) fn record_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
         let sessions = &mut self.delivery.sessions;
-        let user: String = sessions.users().name_of(sessions.user_of(id)).name().into();
+        let source = sessions.get(id).and_then(|session| session.source(turn));
+        let user = source.unwrap_or_else(|| sessions.users().name_of(sessions.user_of(id)).name().into());
         sessions.of_connection(id).record_will(turn, &user)
     }
 

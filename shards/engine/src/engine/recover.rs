@@ -211,8 +211,8 @@ impl Rooms {
         }
         sessions.of_connection(id).set_expiry_interval(expiry_interval_s);
         sessions.set_user(id, UserName::new(user));
-        // A list is asked for a user only when it changes, and the next verdict tells whether one knows this user.
-        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user), false));
+        // The log does not say whether a list knew this user. If a list that has it loses it, the session ends.
+        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user), true));
         Ok(())
     }
 

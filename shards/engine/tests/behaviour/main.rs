@@ -28,6 +28,7 @@ mod operator;
 mod oracle;
 mod owners;
 mod pauses;
+mod portable;
 mod pressure;
 mod publish;
 mod queues;

@@ -6,6 +6,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
+use rules::Names;
+
 use super::super::backlog::Unasked;
 use super::super::recovering::{Due, DueWill, Recovering, RecoveringSession};
 use super::super::{Engine, Rooms};
@@ -16,6 +18,7 @@ use crate::mesh::message::ShardMessage;
 use crate::message::user_name::UserName;
 use crate::record::first_number;
 use crate::session::Session;
+use crate::session::will::Will;
 use crate::topic::groups::GroupTag;
 use crate::turn::Turn;
 
@@ -76,7 +79,12 @@ impl Rooms {
         // A will may go to any session, so all of them go on before one is published. Those that no session has are of earlier
         // connections than those that one has.
         for (user, will) in recovering.take_wills() {
-            due.push_will(user, will);
+            if may_publish(turn, UserName::new(&user), &will) {
+                due.push_will(user, will);
+            } else {
+                turn.counters.wills_forbidden += 1;
+                will.record_end(turn);
+            }
         }
         for (id, outcome) in outcomes {
             match outcome {
@@ -182,4 +190,13 @@ impl Rooms {
         let mut members = self.topics.group_members(group).iter();
         members.any(|member| member.session() == id.index()).then(|| GroupTag::of(group))
     }
+}
+
+/// Whether the rules let a user publish a will whose session is gone.
+fn may_publish(turn: &Turn<'_>, source: UserName<'_>, will: &Will) -> bool {
+    let Some(in_force) = turn.rules() else { return true };
+    let (user, client_id, roles) = source.source_parts();
+    let standing = in_force.of_source(user, &roles.collect::<Vec<_>>());
+    let topic = will.message_at(turn.now).topic;
+    standing.is_some_and(|standing| in_force.may_publish(standing, Names { client_id, user }, topic))
 }
