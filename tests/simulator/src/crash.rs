@@ -261,7 +261,8 @@ impl World {
     /// Each engine is told which of its transfers the logs of the others have.
     fn tell_settled(&mut self) {
         for (source, at) in (0u16..).zip(0..self.shards.len()) {
-            for (target, other) in (0u16..).zip(0..self.shards.len()).filter(|&(target, _)| target != source) {
+            for (target, other) in (0u16..).zip(0..self.shards.len()).filter(|&(target, _)| target != source)
+            {
                 let upto = self.shards[other].engine.recovered_transfer(source);
                 self.shards[at].engine.recover_settled(target, upto);
             }

@@ -160,6 +160,9 @@ impl Log {
         if let Some(topology) = self.topology {
             shard.join(topology);
         }
+        if rules.is_some() {
+            shard.raw_step(Event::Rules(rules));
+        }
         let records = self.records(batch_count);
         // A checkpoint counts once the log is durable up to its last slice.
         let has_all =
