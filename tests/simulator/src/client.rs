@@ -19,6 +19,8 @@ use crate::world::World;
 
 /// Bytes of a will's payload.
 const WILL_BYTES: usize = 24;
+/// Time until a session has ended whose time is over, in milliseconds.
+const ENDS_MS_MAX: u64 = 500;
 /// Greatest topic alias that a 5.0 client accepts.
 const TOPIC_ALIAS_MAX: u16 = 8;
 
@@ -53,7 +55,14 @@ impl World {
     pub fn connect(&mut self, client: usize, shard: usize, options: ConnectOptions) {
         assert!(self.identities[client].phase == Phase::Offline);
         let link = self.links.len();
-        self.links.push(Link::new(&self.identities[client].name));
+        let mut earlier = self.links.iter().filter(|link| link.client == Some(client));
+        let is_detached = earlier.all(|link| link.served == Served::Gone);
+        // A shard that has no turn meanwhile ends nothing, and one with many sessions to end takes a few turns.
+        let turned_ms = self.shards.iter().map(|shard| shard.turned_ms).min().unwrap_or(0);
+        let identity = &mut self.identities[client];
+        identity.must_have_expired = is_detached
+            && turned_ms > identity.detached_ms + u64::from(identity.expiry_s) * 1_000 + ENDS_MS_MAX;
+        self.links.push(Link::new(Some(client), &self.identities[client].name));
         self.shards[shard].accepts.push_back(link);
         let at = self.note("connect", [client, shard, link, usize::from(options.clean_start)]);
         // The broker may notice the end of the last connection only after this one is opened.
@@ -410,6 +419,9 @@ impl World {
         let must_exist = identity.session_kept && !may_have_expired;
         if present && (identity.connected_clean || !may_exist) {
             self.oracle.fail(format!("client {client} resumed a session that it did not have"));
+        }
+        if present && identity.must_have_expired {
+            self.oracle.fail(format!("client {client} resumed a session that had ended"));
         }
         if !present && !identity.connected_clean && must_exist {
             self.oracle.fail(format!("client {client} lost its session"));

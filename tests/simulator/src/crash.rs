@@ -182,6 +182,33 @@ impl World {
         }
         machine.wall_ms = (machine.wall_ms + downtime_ms).saturating_add_signed(step_ms);
         self.start();
+        for (client, identity) in self.identities.iter_mut().enumerate() {
+            let mut links = self.links.iter().filter(|link| link.client == Some(client));
+            let knows_detached = links.all(|link| link.gone_at <= firm_at);
+            identity.begin_after_crash(self.now_ms, knows_detached);
+        }
+        self.open();
+    }
+
+    /// The listeners open once every shard knows the interest of all. The process may end before.
+    fn open(&mut self) {
+        for _ in 0..OPENING_ROUNDS_MAX {
+            if self.oracle.failure.is_some() || self.shards.iter().all(|shard| shard.engine.is_settled()) {
+                return;
+            }
+            self.advance(1);
+            for shard in 0..self.shards.len() {
+                self.turn(shard);
+            }
+            let crash = self.draw_crash();
+            if self.settings.crash_permille > 0
+                && self.machine.as_mut().is_some_and(|machine| machine.chance.percent(OPENING_CRASH_PERCENT))
+            {
+                self.crash(crash, 1, 0);
+                return;
+            }
+        }
+        self.oracle.fail("the listeners never opened".into());
     }
 
     /// Clients read what is still on its way to them, and notice that the connection is gone.
@@ -275,9 +302,6 @@ impl World {
             shard.engine.recovered(now, &mut Actions::new());
             shard.log = Some(ShardLog::new(Writer::new(JOURNAL, end, identity.start)));
         }
-        for identity in &mut self.identities {
-            identity.begin_after_crash(self.now_ms);
-        }
         self.note("started", [0, 0, 0, 0]);
     }
 }
@@ -318,10 +342,16 @@ fn recover(
 
 /// Steps after which a broker is restarted whose log has failed, on average.
 const POISONED_STEPS: u64 = 100;
+/// Rounds until every shard knows the interest of all.
+const OPENING_ROUNDS_MAX: usize = 5_000;
+/// Of 100 rounds before the listeners open, how many end in another crash.
+const OPENING_CRASH_PERCENT: u64 = 2;
 /// Milliseconds until disks have done everything.
 const DISK_ROUNDS_MAX: u64 = 2_000;
 /// Steps of a burst of crashes.
 const BURST_STEPS: u64 = 30;
+/// Files beside segments: a checkpoint, and one that is being made or was given up.
+const FILES_BESIDE: usize = 2;
 /// Segments that stay beside those that a checkpoint waits for: the one that is written, the next one, and the one in which the checkpoint began.
 const SEGMENTS_BESIDE: u64 = 4;
 
@@ -415,7 +445,8 @@ impl World {
             let growth_bytes = JOURNAL.checkpoint_growth_bytes.max(checkpoint_bytes);
             let segments_max = growth_bytes.div_ceil(JOURNAL.segment_bytes) + SEGMENTS_BESIDE;
             let (segments, others) = disk.file_counts();
-            if disk.is_idle() && !disk.has_failed && (segments as u64 > segments_max || others > 1) {
+            if disk.is_idle() && !disk.has_failed && (segments as u64 > segments_max || others > FILES_BESIDE)
+            {
                 self.oracle.fail(format!(
                     "shard {number} keeps {segments} segments, not {segments_max}, and {others} other files"
                 ));

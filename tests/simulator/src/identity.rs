@@ -86,6 +86,10 @@ pub struct Identity {
     /// The broker has a session for the client, unless it expired.
     pub(crate) session_kept: bool,
     pub(crate) offline_since_ms: u64,
+    /// When the broker lost the last connection that it served, or started without knowing that.
+    pub(crate) detached_ms: u64,
+    /// Its session ended before this connection was opened.
+    pub(crate) must_have_expired: bool,
     pub(crate) outgoing: VecDeque<Outgoing>,
     /// The broker's QoS 2 Packet Identifiers between PUBLISH and PUBREL, each with when its PUBLISH came last.
     pub(crate) received: BTreeMap<PacketId, u64>,
@@ -137,6 +141,8 @@ impl Identity {
             connected_clean: false,
             session_kept: false,
             offline_since_ms: 0,
+            detached_ms: 0,
+            must_have_expired: false,
             outgoing: VecDeque::new(),
             received: BTreeMap::new(),
             doubtful: BTreeSet::new(),
@@ -187,7 +193,11 @@ impl Identity {
     }
 
     /// The broker started again. A session that had a connection, as far as the log knows, begins to expire now.
-    pub(crate) fn begin_after_crash(&mut self, now_ms: u64) {
+    /// `knows_detached`: the log has that it lost its connection.
+    pub(crate) fn begin_after_crash(&mut self, now_ms: u64, knows_detached: bool) {
+        if !knows_detached {
+            self.detached_ms = now_ms;
+        }
         self.offline_since_ms = self.offline_since_ms.min(now_ms);
         self.stalled_until_ms = 0;
     }

@@ -34,6 +34,8 @@ pub(crate) enum ClientEnd {
 
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Its client; `None` for a stranger.
+    pub(crate) client: Option<usize>,
     pub(crate) served: Served,
     pub(crate) client_end: ClientEnd,
     /// The process ended that served it.
@@ -55,9 +57,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link whose client names this identifier.
-    pub(crate) fn new(client_id: &str) -> Self {
+    /// A link of a client that names this identifier.
+    pub(crate) fn new(client: Option<usize>, client_id: &str) -> Self {
         Self {
+            client,
             served: Served::Arriving,
             client_end: ClientEnd::Open,
             has_crashed: false,

@@ -72,7 +72,7 @@ impl Message {
         let is_known = self.qos == QoS::ExactlyOnce && self.written_at > crashed_at;
         let write_count = if is_known { 1 } else { self.write_count };
         // A crash forgets which acknowledgements made room for the last messages that were sent, so it does not know that they were.
-        write_count + self.again_count
+        write_count * (1 + self.again_count)
     }
 }
 

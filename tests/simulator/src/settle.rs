@@ -38,6 +38,7 @@ impl World {
         if self.is_logged() && self.oracle.failure.is_none() {
             self.judge_disks();
             self.crash_at_rest();
+            self.settle();
             self.judge_baseline();
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Shard {
     /// Links that other shards handed over, with the bytes read.
     pub(crate) arrivals: VecDeque<(usize, Vec<u8>)>,
     by_slot: BTreeMap<u32, usize>,
+    /// When its last turn ended, in milliseconds; 0: it had none.
+    pub(crate) turned_ms: u64,
     /// Clients that wait for their verdict.
     pub(crate) questions: Vec<Question>,
 }
@@ -58,6 +60,7 @@ impl Shard {
             accepts: VecDeque::new(),
             arrivals: VecDeque::new(),
             by_slot: BTreeMap::new(),
+            turned_ms: 0,
             questions: Vec::new(),
         }
     }
@@ -85,6 +88,7 @@ impl World {
         self.flush_all(shard);
         self.serve_log(shard);
         self.checkpoint_slice(shard);
+        self.shards[shard].turned_ms = self.now_ms;
     }
 
     /// Puts other rules about topics into force on one shard.
@@ -257,6 +261,9 @@ impl World {
         let Served::By(_, connection) = self.links[at].served else { return };
         let numbers = [shard as u64, at as u64, u64::from(by == ClosedBy::Host), 0];
         self.links[at].gone_at = self.trace.note(self.now_ms, "closed", numbers);
+        if let Some(client) = self.links[at].client {
+            self.identities[client].detached_ms = self.now_ms;
+        }
         self.links[at].served = Served::Gone;
         self.links[at].inbound.clear();
         self.links[at].unconsumed.clear();

@@ -18,6 +18,7 @@ use crate::segment::LogIdentity;
 use crate::settings::{SECTOR_BYTES, Settings};
 
 use checkpoint::Draft;
+pub use segments::Extent;
 use segments::{Deletion, Preparation};
 
 /// Room for records that wait, in bytes, which is never given back.

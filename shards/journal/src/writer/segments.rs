@@ -56,6 +56,8 @@ pub(super) struct Deletion {
     under_way: Option<IoId>,
     /// Names have changed, and the directory does not know it durably.
     is_unnamed: bool,
+    /// Files are to stay for a while, because somebody copies them.
+    is_frozen: bool,
     /// The recovered names that make the others unneeded may not be durable.
     is_recovered: bool,
     naming: Option<IoId>,
@@ -77,7 +79,39 @@ impl Deletion {
     }
 }
 
+/// The files of a log that are a whole log in a copy, at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extent {
+    /// The position of the checkpoint that the log goes on from.
+    pub checkpoint: Option<u64>,
+    /// The segments: the first and the last number; 0 and 0: none.
+    pub segments: (u64, u64),
+    /// Bytes of the last one that belong to it; the rest is under way.
+    pub last_bytes: u64,
+}
+
 impl Writer {
+    /// Deletes nothing from now on, or deletes what is due again. Checkpoints go on until files wait to be deleted.
+    pub fn freeze(&mut self, is_frozen: bool) {
+        self.deletion.is_frozen = is_frozen;
+    }
+
+    /// The part of the log that is written: a copy of it is the log at this moment, so long as nothing is deleted.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let unwritten = self.flights.iter().find(|flight| flight.writing.is_some());
+        let unwritten = unwritten.map(|flight| (flight.segment, flight.offset));
+        let end = unwritten.or(self.active.map(|active| (active.segment, active.offset)));
+        let is_within =
+            |segment: u64| end.is_none_or(|(last, bytes)| segment < last || (segment == last && bytes > 0));
+        let mut within = self.segments.iter().map(|used| used.segment).filter(|&segment| is_within(segment));
+        let first = within.next().unwrap_or(0);
+        let last = within.next_back().unwrap_or(first);
+        let last_bytes = end.filter(|&(segment, _)| segment == last).map_or(u64::MAX, |(_, bytes)| bytes);
+        let checkpoint = self.checkpoint.map(|checkpoint| checkpoint.position);
+        Extent { checkpoint, segments: (first, last), last_bytes }
+    }
+
     /// The segment and the offset for a commit of that many bytes, and the header if it is the first one of its segment. `None`
     /// while the next segment is not ready.
     pub(super) fn place(&mut self, commit_bytes: usize) -> Option<(u64, u64, Option<Header>)> {
@@ -206,6 +240,9 @@ impl Writer {
 
     pub(super) fn delete_next(&mut self) -> Option<Io> {
         if self.deletion.under_way.is_some() || self.deletion.naming.is_some() || !self.recovered.is_empty() {
+            return None;
+        }
+        if self.deletion.is_frozen {
             return None;
         }
         if self.deletion.is_recovered {
