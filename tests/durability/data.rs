@@ -95,15 +95,6 @@ fn data_of_a_later_version_is_refused() {
 }
 
 #[test]
-fn more_shards_than_one_are_refused() {
-    let finished = start(&Directory::new(), &["--durability", "process", "--shards", "2"]);
-    assert_eq!(finished.status.code(), Some(1));
-    for part in ["one shard", "--shards 1", "--durability memory"] {
-        assert!(finished.output.contains(part), "{}", finished.output);
-    }
-}
-
-#[test]
 fn a_running_broker_keeps_its_data_to_itself() {
     let mut broker = Broker::start_with(&setup(Io::Auto, &PROCESS));
     let finished = check(broker.directory());
