@@ -11,6 +11,7 @@ use super::receive::{self, Received};
 use super::socket::Socket;
 use super::{Runtime, Shard};
 use crate::backend::host::lost_by;
+use crate::process::clock;
 
 const TOO_MANY_BYTES: &str =
     "too many bytes of unknown peers (unjudged_bytes_max), and this one held the most or was the oldest";
@@ -18,7 +19,7 @@ const TOO_MANY_BYTES: &str =
 /// Until packets of MQTT can pass, or the peer is gone.
 pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
     let needs_permit = || socket.endpoint.layers().is_some_and(Layered::need_permit);
-    let opening = shard.openings.begin(socket.id);
+    let (opening, began) = (shard.openings.begin(socket.id), clock::read());
     loop {
         if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
             return receive::leave(&shard, socket, lost_by(&refused));
@@ -37,6 +38,9 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
         shard.close_debtor();
         let is_open = socket.endpoint.layers().is_none_or(Layered::are_open);
         if is_open {
+            if !matches!(received, Received::End(_)) {
+                shard.host.take_handshake_time(began);
+            }
             let certificate = socket.endpoint.layers().and_then(Layered::peer_certificate);
             debug!(shard = shard.host.number, connection = socket.id.slot(), ?certificate, "layers are open");
             // The handshake may have begun under lists that have changed meanwhile.
