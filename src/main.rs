@@ -25,9 +25,8 @@ use crossbeam_channel::{Receiver, never, select, tick};
 use engine::{Entropy, SessionRecord};
 use tracing::{info, warn};
 
-use admin::health;
-use admin::http;
 use admin::operator::{self, OperatorCommand};
+use admin::{health, http, main_thread};
 use auth::password;
 use authorization::Loaded;
 use authorization::watch::Watch;
@@ -107,6 +106,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Refusals { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::show_refusals(&effective.config.data_dir, client_id.as_deref())),
+        Some(CliCommand::Operator(command)) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| command.run(&effective.config.data_dir)),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
                 let Effective { config, file, .. } = &effective;
@@ -188,7 +190,7 @@ fn serve(
             reloads.second(&shards);
             bans.second(&config.data_dir);
         }
-        Due::Command(command) => shards.execute(command),
+        Due::Command(command) => main_thread::serve(command, &shards, &mut log),
         Due::Reload => reloads.hang_up(&shards),
     });
 

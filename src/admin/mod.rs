@@ -3,4 +3,5 @@
 pub(crate) mod health;
 #[cfg_attr(not(feature = "admin"), path = "without_http.rs")]
 pub(crate) mod http;
+pub(crate) mod main_thread;
 pub(crate) mod operator;

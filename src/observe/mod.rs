@@ -2,6 +2,7 @@
 //! The shards count. This room adds and formats, so that every output shows the same numbers.
 
 pub(crate) mod busy;
+pub(crate) mod closings;
 pub(crate) mod connection_log;
 pub(crate) mod drop_log;
 #[cfg(feature = "admin")]

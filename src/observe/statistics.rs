@@ -34,6 +34,8 @@ macro_rules! shard_totals {
             /// Number of counters except the arrays.
             pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
 
+            /// Their names, in a fixed order.
+            pub(crate) const NAMES: [&str; Self::NUMBERS] = [$( stringify!($name) ),+];
             /// The name of each of these counters, and the lines of its description.
             #[cfg(feature = "admin")]
             pub(crate) const DESCRIPTIONS: [(&str, &[&str]); Self::NUMBERS] =

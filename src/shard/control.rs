@@ -145,10 +145,14 @@ impl Shards {
     pub(crate) fn execute(&self, command: OperatorCommand) {
         let OperatorCommand { request, answers } = command;
         let concerned = match request.receivers() {
-            Receivers::None => 0..0,
+            Receivers::None | Receivers::Main => 0..0,
             Receivers::All => 0..self.threads.len(),
             Receivers::HomeOf(client_id) => {
                 let home = usize::from(self.topology.home_of_client(client_id));
+                home..home + 1
+            }
+            Receivers::HomeOfTopic(topic) => {
+                let home = usize::from(self.topology.home_of_topic(topic));
                 home..home + 1
             }
             Receivers::Shard(shard) => {

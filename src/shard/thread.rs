@@ -113,7 +113,7 @@ pub(crate) fn start(
             authenticator,
             settled: settled.clone(),
             feed: feed.clone(),
-            log: ConnectionLog::new(config.connection_log, limits, &names, shared.tally.clone()),
+            log: ConnectionLog::new(config.connection_log, limits, &names, shard_count, shared.tally.clone()),
             client_ids: ClientIds::of(config),
             journal,
         };

@@ -7,6 +7,8 @@
 mod harness;
 
 mod addresses;
+mod asking;
+mod asking_about_topics;
 mod authentication;
 mod bans;
 mod close_reasons;

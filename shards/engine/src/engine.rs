@@ -27,6 +27,8 @@ mod rules;
 mod shedding;
 mod snapshot;
 mod subscribe;
+mod summary;
+mod survey;
 mod timers;
 mod unasked;
 mod users;
@@ -67,8 +69,9 @@ use recovering::Recovering;
 
 pub use audit::{Audit, SessionAudit};
 pub use checkpoint::CheckpointCursor;
-pub use inspect::SessionSummary;
 pub use recover::RecoverFault;
+pub use summary::{ClientSummary, SessionSummary};
+pub use survey::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///
@@ -209,16 +212,6 @@ impl Engine {
         self
     }
 
-    /// Makes slots for `count` connections ready, so that accepting them allocates none.
-    pub fn reserve_connections(&mut self, count: u32) {
-        self.rooms.delivery.connections.reserve(count);
-    }
-
-    /// Gives back buffers that a burst took and nobody needed since the last call. To be called about once a second.
-    pub fn trim(&mut self) {
-        self.rooms.delivery.connections.trim();
-    }
-
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
     ///
     /// Of two connections with one client identifier the one that came later stays, by their `arrival`. `listener` is the number
@@ -268,6 +261,9 @@ impl Engine {
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
+            Event::Publish { topic, payload, qos, retain } => {
+                rooms.publish_of_operator(turn, (topic, payload), qos, retain);
+            }
             Event::TurnAway { connection, refused } => {
                 rooms.delivery.connections.turn_away(turn, connection, refused);
             }

@@ -3,6 +3,8 @@
 
 use alloc::boxed::Box;
 
+use wire::QoS;
+
 use crate::action::Batch;
 use crate::base::ids::ConnectionId;
 use crate::connection::Refused;
@@ -85,6 +87,18 @@ pub enum Event<'a> {
         topic: &'a str,
         /// The payload. It replaces the one published before.
         payload: &'a [u8],
+    },
+    /// The operator publishes a message. No client waits for it, and no rule forbids it. It waits in memory while another fan-out is
+    /// under way, so the host feeds one at a time.
+    Publish {
+        /// A topic name that is not below `$SYS`.
+        topic: &'a str,
+        /// The payload. A retained message without one removes the message of its topic.
+        payload: &'a [u8],
+        /// The quality of service that subscribers are sent at most.
+        qos: QoS,
+        /// Whether it is retained.
+        retain: bool,
     },
     /// A connection is to be turned away after all, because its peer turned out to be another one. Without effect once its CONNECT
     /// was read.

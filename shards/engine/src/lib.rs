@@ -46,7 +46,10 @@ pub use connection::outbox::{Chunk, Lend};
 pub use connection::{Admission, Refused};
 pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
-pub use engine::{Audit, CheckpointCursor, Engine, RecoverFault, SessionAudit, SessionSummary};
+pub use engine::{
+    Audit, CheckpointCursor, ClientSummary, Engine, RecoverFault, SessionAudit, SessionSummary,
+};
+pub use engine::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 pub use event::{ClosedBy, Consumed, Event};
 pub use limits::{ClientIdSource, Limits, ListenerLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner};
 pub use log_room::LogRoom;

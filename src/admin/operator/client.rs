@@ -4,8 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::answer::ANSWER_BYTES_MAX;
 use super::ipc::{self, Stream};
-use super::line::{self, ANSWER_BYTES_MAX, Answer, Request};
+use super::line;
+use super::{Answer, Request};
 use crate::error::StartupError;
 use crate::process::clock;
 
@@ -69,6 +71,29 @@ pub(super) fn ask_about(
         Answer::Busy => Err(unreachable(data_dir, io::Error::other("it is too busy or is stopping"))),
         answer => Ok(Some(answer)),
     }
+}
+
+/// All rows of a list that the broker gives in parts: `part` asks for the one at a place, and tells where the next begins.
+///
+/// # Errors
+/// The first error of a part.
+pub(super) fn collect<R, P: PartialEq + Clone>(
+    first: P,
+    mut part: impl FnMut(P) -> Result<(Vec<R>, Option<P>), StartupError>,
+) -> Result<Vec<R>, StartupError> {
+    let (mut rows, mut place) = (Vec::new(), Some(first));
+    while let Some(at) = place {
+        let (some, next) = part(at.clone())?;
+        rows.extend(some);
+        // A place that does not change would be an endless list.
+        place = next.filter(|next| *next != at);
+    }
+    Ok(rows)
+}
+
+/// The broker knows no session of this client.
+pub(super) fn no_session(client_id: &str) -> StartupError {
+    StartupError::NotFound { sentence: format!("there is no session of the client {client_id:?}") }
 }
 
 /// The broker has answered something else.

@@ -1,5 +1,6 @@
 //! Bans: of a user name from one address after failures of authentication, of a whole address, and of a client identifier with
-//! which a user connects again and again, so that no user bans the devices of another. Nothing is banned unless `[bans]` says so.
+//! which a user connects again and again, so that no user bans the devices of another. Nothing is banned unless `[bans]` or the operator
+//! says so.
 //! Invariants: loopback and trusted proxies are never banned, since none of them is ever asked about here; counts and bans have bounds;
 //! a ban ends by itself, and outlives the process until then.
 
@@ -145,15 +146,23 @@ struct Counted {
 impl Bans {
     /// The bans of a configuration: none yet.
     pub(crate) fn of(config: Option<&BansConfig>) -> Self {
-        Self(config.map(|config| {
-            let config = config.clone();
-            Shared::new(Table {
-                config,
-                state: Locked::default(),
-                count: AtomicU64::new(0),
-                entries: AtomicUsize::new(0),
-            })
-        }))
+        // Without the table nothing is counted, and the operator may ban.
+        let nothing =
+            BansConfig { failures_max: 0, address_failures_max: 0, flapping_max: 0, ..BansConfig::default() };
+        Self(Some(Shared::new(Table {
+            config: config.cloned().unwrap_or(nothing),
+            state: Locked::default(),
+            count: AtomicU64::new(0),
+            entries: AtomicUsize::new(0),
+        })))
+    }
+
+    /// Bans a subject that the operator names, instead of a ban that it has.
+    pub(crate) fn ban(&self, ban: Ban) {
+        let Some(table) = &self.0 else { return };
+        let mut state = table.lock();
+        state.ban(ban.subject, ban.until_s);
+        table.note_count(&state);
     }
 
     /// Reads the bans that outlived the process. A file that is damaged is kept aside.
@@ -211,7 +220,7 @@ impl Bans {
     pub(crate) fn count_failure(&self, address: IpAddr, user: Option<&str>, now_ms: u64) {
         let Some(table) = &self.0 else { return };
         let address = Network::of(address).first();
-        if let Some(user) = user {
+        if let Some(user) = user.filter(|_| table.config.failures_max > 0) {
             table.count(Subject::User { address, user: cut(user) }, table.config.failures_max, now_ms);
         }
         table.count(Subject::Address { address }, table.config.address_failures_max, now_ms);
@@ -219,7 +228,7 @@ impl Bans {
 
     /// A client was let in as this user, or as nobody.
     pub(crate) fn count_connection(&self, address: IpAddr, user: Option<&str>, client_id: &str, now_ms: u64) {
-        let Some(table) = &self.0 else { return };
+        let Some(table) = self.0.as_ref().filter(|table| table.config.flapping_max > 0) else { return };
         table.count(Subject::client(address, user, client_id), table.config.flapping_max, now_ms);
     }
 
@@ -329,6 +338,24 @@ impl State {
 }
 
 impl Subject {
+    /// The subject that an operator names; `None` if this combination cannot be banned.
+    pub(crate) fn of(address: Option<IpAddr>, user: Option<&str>, client_id: Option<&str>) -> Option<Self> {
+        let first = |address| Network::of(address).first();
+        match (address, user, client_id) {
+            (Some(address), None, None) => Some(Self::Address { address: first(address) }),
+            (Some(address), Some(user), None) => {
+                Some(Self::User { address: first(address), user: cut(user) })
+            }
+            (None, Some(user), Some(client_id)) => {
+                Some(Self::Client { user: cut(user), client_id: cut(client_id) })
+            }
+            (Some(address), None, Some(client_id)) => {
+                Some(Self::ClientAt { address: first(address), client_id: cut(client_id) })
+            }
+            _ => None,
+        }
+    }
+
     /// The client of a user, or of nobody.
     fn client(address: IpAddr, user: Option<&str>, client_id: &str) -> Self {
         let client_id = cut(client_id);

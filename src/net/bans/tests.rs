@@ -201,7 +201,7 @@ fn names_that_are_invented_lift_no_ban_of_others() {
 }
 
 #[test]
-fn without_the_table_nobody_is_banned() {
+fn without_the_table_nobody_is_banned_but_by_the_operator() {
     let bans = Bans::of(None);
     let one = address("192.0.2.1");
     for _ in 0..1_000 {
@@ -210,4 +210,11 @@ fn without_the_table_nobody_is_banned() {
     }
     assert!(!bans.has_address(one) && !bans.has_user(one, "ann") && !bans.has_client(one, None, "pump"));
     assert_eq!((bans.count(), bans.lift(&NONE)), (0, 0));
+    let subject = Subject::of(Some(one), Some("ann"), None).unwrap();
+    bans.ban(Ban { subject, until_s: clock::unix_s() + 100 });
+    assert!(bans.has_user(one, "ann") && !bans.has_user(one, "bob") && !bans.has_address(one));
+    bans.count_failure(one, Some("bob"), 0);
+    assert_eq!((bans.count(), bans.lift(&NONE), bans.count()), (1, 1, 0));
+    assert_eq!(Subject::of(Some(one), Some("ann"), Some("pump")), None);
+    assert_eq!(Subject::of(None, Some("ann"), None), None);
 }

@@ -32,6 +32,7 @@ mod receive_maximum;
 mod release;
 pub(crate) mod send;
 mod shed;
+mod shown;
 mod timeout;
 pub(crate) mod topic_alias;
 mod unjudged;

@@ -6,6 +6,7 @@
 //! A peer is not silent while bytes of it wait in its socket, however late the host is. So the host looks there before a
 //! connection is closed for its silence.
 
+use super::shown::SILENCE_MS_PER_S;
 use super::{Close, Connection, Connections, Phase};
 use crate::action::{Action, Actions};
 use crate::base::ids::ConnectionId;
@@ -112,7 +113,9 @@ impl Connections {
         let connection = self.current(id);
         // The clock counts whole milliseconds and the silence begins within one: one more makes sure that it was long
         // enough.
-        connection.silence_ms_max = if keep_alive_s == 0 { 0 } else { u32::from(keep_alive_s) * 1500 + 1 };
+        connection.silence_ms_max =
+            if keep_alive_s == 0 { 0 } else { u32::from(keep_alive_s) * SILENCE_MS_PER_S + 1 };
+        assert!(connection.keep_alive_s() == keep_alive_s);
         connection.received_at = turn.now;
         self.restart_keep_alive(turn, id);
     }

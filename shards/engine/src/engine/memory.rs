@@ -2,7 +2,7 @@
 
 use wire::{QoS, ReasonCode, TopicFilter};
 
-use super::Rooms;
+use super::{Engine, Rooms};
 use crate::base::ids::SessionId;
 use crate::connection::disconnect::Wait;
 use crate::limits::Limits;
@@ -14,6 +14,18 @@ use crate::publish::matches::grant;
 use crate::timer::Timers;
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
+
+impl Engine {
+    /// Makes slots for `count` connections ready, so that accepting them allocates none.
+    pub fn reserve_connections(&mut self, count: u32) {
+        self.rooms.delivery.connections.reserve(count);
+    }
+
+    /// Gives back buffers that a burst took and nobody needed since the last call. To be called about once a second.
+    pub fn trim(&mut self) {
+        self.rooms.delivery.connections.trim();
+    }
+}
 
 impl Rooms {
     /// Bytes held, by kind. `held` is what sessions noted.

@@ -76,6 +76,19 @@ impl<T> Pool<T> {
         matches!(self.slots.get(index as usize), Some(Slot::Taken(_)))
     }
 
+    /// The value of a slot that may be vacant or never taken.
+    pub(super) fn at(&self, index: u32) -> Option<&T> {
+        match self.slots.get(index as usize)? {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant { .. } => None,
+        }
+    }
+
+    /// One past the highest slot ever taken.
+    pub(super) fn slot_count(&self) -> u32 {
+        number(self.slots.len())
+    }
+
     /// Slots in use, with their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0u32..).zip(&self.slots).filter_map(|(index, slot)| match slot {

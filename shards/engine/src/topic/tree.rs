@@ -272,18 +272,8 @@ impl Tree {
         mut visit: impl FnMut(Option<&str>, &str, &Member),
     ) {
         for (target, position) in self.subscriptions.of(list) {
-            let position = position as usize;
-            match target {
-                Target::Filter(filter) => {
-                    let filter = self.filters.get(filter);
-                    visit(None, filter.text(), &filter.members().as_slice()[position]);
-                }
-                Target::Group(group) => {
-                    let group = self.groups.get(group);
-                    let filter = self.filters.get(group.filter());
-                    visit(Some(group.name()), filter.text(), &group.members().as_slice()[position]);
-                }
-            }
+            let (share_name, filter, member) = self.listed(target, position);
+            visit(share_name, filter, member);
         }
     }
 
@@ -495,6 +485,7 @@ impl Tree {
 }
 
 mod check;
+pub(crate) mod listed;
 
 #[cfg(test)]
 mod cost_tests;

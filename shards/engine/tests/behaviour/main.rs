@@ -42,6 +42,7 @@ mod shedding;
 mod slices;
 mod sources;
 mod subscriptions;
+mod survey;
 mod sys;
 mod timeouts;
 mod two_shards;
