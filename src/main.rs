@@ -26,6 +26,8 @@ use engine::{Entropy, SessionRecord};
 use tracing::{info, warn};
 
 use admin::operator::{self, OperatorCommand};
+#[cfg(feature = "admin")]
+use admin::tokens;
 use admin::{health, http, main_thread};
 use auth::password;
 use authorization::Loaded;
@@ -109,6 +111,10 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Operator(command)) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| command.run(&effective.config.data_dir)),
+        #[cfg(feature = "admin")]
+        Some(CliCommand::Token(command)) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| tokens::command::run(command, &effective.config.data_dir)),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
                 let Effective { config, file, .. } = &effective;
@@ -170,7 +176,7 @@ fn serve(
         publish_statistics();
     }
     announce_service(&state);
-    http::start(bound, shards.view(), tally, state.clone())?;
+    http::start(bound, shards.view(), tally, state.clone(), commands.asking(&bans, &config.data_dir))?;
 
     wait(&config, &signals, commands.receiver(), &mut terminal, |due| match due {
         Due::Statistics(trigger) => {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the shard alone writes its histograms, so no write is a locked one.
 
+#[cfg(feature = "admin")]
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -31,7 +31,9 @@ pub(crate) use client::{ask_health, disconnect};
 pub(crate) use commands::OperatorSubcommand;
 pub(crate) use refusals::show as show_refusals;
 pub(crate) use request::{ClientFilter, PAYLOAD_BYTES_MAX, Receivers, Request};
-pub(crate) use server::listen;
+#[cfg(feature = "admin")]
+pub(crate) use server::execute;
+pub(crate) use server::{Asking, listen};
 pub(crate) use sessions::{SessionsArguments, run as run_sessions};
 
 #[cfg(windows)]
