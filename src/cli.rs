@@ -15,8 +15,8 @@ use crate::auth::password::command::UserArguments;
 use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
 use crate::config::{Config, GivenFlag, SETTINGS, Setting, mosquitto};
+use crate::data::DataCommand;
 use crate::error::StartupError;
-use crate::persist::journal::data_command::DataCommand;
 
 /// Settings that `-h` shows; `--help` shows all of them.
 const SHORT_HELP: [&str; 9] = [
@@ -123,7 +123,7 @@ pub(crate) enum CliCommand {
     Token(TokenCommand),
     /// Add, change, delete, list or import the users of the password file
     User(UserArguments),
-    /// Look at the data directory of a broker that does not run
+    /// Check, copy and bring back data directories
     #[command(subcommand)]
     Data(DataCommand),
 }

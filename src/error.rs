@@ -144,11 +144,6 @@ pub(crate) enum StartupError {
         /// The number of shards of this start.
         shard_count: u16,
     },
-    /// More than one shard is to keep what it acknowledges.
-    DurabilityOfShards {
-        /// The number of shards of this start.
-        shard_count: u16,
-    },
     /// The broker answers, and its journal is not well.
     JournalUnwell {
         /// The state, with the remedy.
@@ -300,10 +295,9 @@ impl fmt::Display for StartupError {
                 "{} could not be written: {error}; the file holds an earlier state of the persistent subscriptions",
                 file.display()
             ),
-            Self::JournalDamaged { .. }
-            | Self::JournalShards { .. }
-            | Self::DurabilityOfShards { .. }
-            | Self::JournalUnwell { .. } => of_journal(f, self),
+            Self::JournalDamaged { .. } | Self::JournalShards { .. } | Self::JournalUnwell { .. } => {
+                of_journal(f, self)
+            }
             Self::IoUringMissing(error) => io_uring_missing(f, error),
             Self::NotFound { sentence } => f.write_str(sentence),
             Self::NoBroker { directory } => write!(
@@ -336,11 +330,6 @@ fn of_journal(f: &mut fmt::Formatter<'_>, error: &StartupError) -> fmt::Result {
             "the journal {} was written by {written_by} shards, and this start has {shard_count}; start with --shards {written_by}, \
              since this version cannot deal it anew",
             journal.display()
-        ),
-        StartupError::DurabilityOfShards { shard_count } => write!(
-            f,
-            "durability holds on one shard in this version, and this start has {shard_count}: start with --shards 1, or with \
-             --durability memory"
         ),
         StartupError::JournalUnwell { state } => {
             write!(f, "the journal is {state}; the log of the broker names the file")
@@ -554,7 +543,6 @@ mod tests {
                 "was written by … shards",
                 StartupError::JournalShards { journal: file(), written_by: 2, shard_count: 1 },
             ),
-            ("durability holds on one shard", StartupError::DurabilityOfShards { shard_count: 2 }),
             ("the journal is", StartupError::JournalUnwell { state: "degraded" }),
             ("no broker runs with the data directory", StartupError::NoBroker { directory: file() }),
             (

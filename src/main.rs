@@ -8,6 +8,7 @@ mod authorization;
 mod backend;
 mod cli;
 mod config;
+mod data;
 mod error;
 mod generate;
 mod net;
@@ -45,7 +46,6 @@ use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
 use observe::tally::Tally;
 use persist::journal::Opened;
-use persist::journal::data_command::{self, DataCommand};
 use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
@@ -122,12 +122,11 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
-        Some(CliCommand::Data(DataCommand::Check { directory: Some(directory) })) => {
-            data_command::check(directory)
-        }
-        Some(CliCommand::Data(DataCommand::Check { directory: None })) => Effective::load(file, flags)
-            .map_err(StartupError::Configuration)
-            .and_then(|effective| data_command::check(&effective.config.data_dir)),
+        Some(CliCommand::Data(command)) => data::run(command, || {
+            Effective::load(file, flags)
+                .map(|effective| effective.config)
+                .map_err(StartupError::Configuration)
+        }),
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
             serve(effective, || {
                 let effective = Effective::load(file, flags)?;
@@ -158,9 +157,9 @@ fn serve(
     let bound = http::bind(&config, &mut rotation)?;
     let bans = permits.bans().load(&config.data_dir);
     let (key, sessions, logs) = read_data(&config, shard_count)?;
-    let mut terminal = Terminal::of_process();
-    let signals = signals::listen()?;
-    let (mut report, mut memory_log) = (Report::start(log.block_output()), MemoryLog::start(shard_count));
+    let (mut terminal, signals) = (Terminal::of_process(), signals::listen()?);
+    let mut report = Report::start(log.block_output(), config.durability);
+    let mut memory_log = MemoryLog::start(shard_count);
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
@@ -168,7 +167,7 @@ fn serve(
     let shared = thread::Shared { permits, layers, rules, tally: tally.clone() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
-    let mut sys_topics = SysTopics::start();
+    let mut sys_topics = SysTopics::start(&config);
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
     };
@@ -244,12 +243,8 @@ fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
     if config.durability == Durability::Memory {
         return Ok((key, sessions, None));
     }
-    if shard_count > 1 {
-        // An acknowledgement does not wait for the logs of the shards that its message crosses to.
-        return Err(StartupError::DurabilityOfShards { shard_count });
-    }
     let opened = Opened::open(&config.data_dir, shard_count, key)?;
-    info!(durability = ?config.durability, start = opened.start(), is_new = opened.is_new(), "the journal is open");
+    info!(start = opened.start(), is_new = opened.is_new(), "the journal is open");
     Ok((opened.key(), sessions, Some(opened)))
 }
 
@@ -275,6 +270,10 @@ fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice], memory_or
     info!(version = env!("CARGO_PKG_VERSION"), allocator = ALLOCATOR, %configuration, data_dir = %config.data_dir.display(), "starting");
     for notice in notices {
         if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
+    }
+    info!(durability = config.durability.name(), "{}", config.durability.promise());
+    for (listener, durability) in config.listeners.iter().filter_map(|it| Some((&it.name, it.durability?))) {
+        info!(listener, durability = durability.name(), "on this listener, {}", durability.promise());
     }
     core_dumps::forbid(config);
     if config.test_authentication {

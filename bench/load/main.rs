@@ -39,6 +39,7 @@ use transport::Trust;
 
 /// Runs one scenario against a broker and prints deliveries and cost.
 #[derive(Clone, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Arguments {
     /// Address of the broker; a loopback address.
     #[arg(long, default_value = "127.0.0.1:1883")]

@@ -32,7 +32,7 @@ fn filled_tree(filter_count: u32) -> Tree {
 fn subscribe(tree: &mut Tree, session: u32, filter: &str) {
     let filter = TopicFilter::parse(filter).expect("the bench's own filter");
     let options = plain_options(QoS::AtMostOnce);
-    assert!(tree.subscribe(&mut SubscriptionList::EMPTY.clone(), session, &filter, options, None));
+    assert!(tree.subscribe(&mut SubscriptionList::EMPTY.clone(), (session, false), &filter, options, None));
 }
 
 /// Looks up topics of which each matches one filter of the form `form`: 0 without wildcards, 1 with +, 2 with #.

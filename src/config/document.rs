@@ -14,7 +14,7 @@ use super::listener::{ADDRESSES_MAX, IMPLIED_KEYS, LISTENERS_MAX, ListenerConfig
 use super::nearest::nearest_of;
 use super::rules::{RoleConfig, RulesConfig, RulesTable, UserConfig};
 use super::table::{Complete, Reader, Table, in_order, table};
-use super::value::{Anonymous, Field, Given};
+use super::value::{Anonymous, Durability, Field, Given};
 use super::{Config, Effective, SETTINGS, abbreviate, mosquitto, not_yet, position};
 
 table! {
@@ -121,6 +121,14 @@ impl Effective {
             let place = places.next();
             let origin = place.unwrap_or_else(|| self.origin("anonymous")).clone();
             let mut refuse = |origin, sentence| errors.push(ConfigError::Stated { origin, sentence });
+            if listener.durability.is_some() && self.config.durability == Durability::Memory {
+                let sentence = format!(
+                    "the listener {:?} has a durability, and the broker's is \"memory\", which writes no log; set durability = \
+                     \"process\" or \"power\" above the tables, or leave it out",
+                    listener.name
+                );
+                refuse(origin.clone(), sentence);
+            }
             for method in listener.methods().iter().filter(|&&method| !self.has(listener, method)) {
                 let (name, method) = (&listener.name, method.render());
                 let sentence =

@@ -4,7 +4,7 @@
 
 pub(crate) mod control;
 pub(crate) mod cores;
-mod engines;
+pub(crate) mod engines;
 pub(crate) mod gauges;
 pub(crate) mod memory_share;
 pub(crate) mod placement_key;

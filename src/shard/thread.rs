@@ -72,7 +72,7 @@ pub(crate) fn start(
     feed: &Feed,
     logs: Option<&Opened>,
 ) -> Result<Shards, StartupError> {
-    let (clock, begun) = engines::begin(config, (shard_count, key), shared.rules.as_ref(), logs)?;
+    let (clock, begun) = engines::start(config, (shard_count, key), shared.rules.as_ref(), logs)?;
     let listeners = listen::bind(config, shard_count)?;
     let places: Vec<String> = listeners[0].iter().map(Listening::place).collect();
     let names = names(config, &listeners[0], &places);
@@ -136,7 +136,7 @@ pub(crate) fn start(
 }
 
 /// The bounds of the logs.
-fn journal_settings(config: &Config) -> journal::Settings {
+pub(crate) fn journal_settings(config: &Config) -> journal::Settings {
     let checkpoint_growth_bytes = config.checkpoint_bytes;
     let segment_bytes = (checkpoint_growth_bytes / SEGMENTS_PER_CHECKPOINT).min(SEGMENT_BYTES_MAX);
     let segment_bytes = segment_bytes / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;

@@ -109,6 +109,7 @@ fn files(directory: &Directory) -> Vec<(String, u64)> {
 /// Returns the counts.
 fn check_kills(io: Io, seed: u64) -> String {
     let (mut positions, mut drafts, mut longest_bytes) = (Vec::new(), 0, 0);
+    let flags: Vec<&str> = ["--shards", "1"].into_iter().chain(OFTEN).collect();
     let mut look = |directory: &Directory| {
         let files = files(directory);
         longest_bytes = longest_bytes.max(files.iter().map(|(_, bytes)| bytes).sum());
@@ -116,7 +117,7 @@ fn check_kills(io: Io, seed: u64) -> String {
         let checkpoints = files.iter().filter_map(|(name, _)| name.strip_suffix(".checkpoint"));
         positions.extend(checkpoints.max().map(str::to_owned));
     };
-    let (mut broker, counts) = kill::check(io, seed, &OFTEN, &mut look);
+    let (mut broker, counts) = kill::check(io, (kill::kills(), seed), &flags, &mut look);
     let last = broker.process().output();
     let recovered = last.lines().find(|line| line.contains("recovered from the journal")).expect("a line");
     assert!(

@@ -11,8 +11,11 @@ use crate::harness::process::run;
 use crate::harness::received::Received;
 use crate::harness::time::{Deadline, PATIENCE, now};
 
-/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work. Flags may follow the durability.
-fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durability: &str) -> Option<Broker> {
+/// The binary, whose calls are changed so, on these files or on all, or `None` where strace does not work.
+pub(crate) fn command_with_fault(
+    directory: &Directory,
+    (inject, files): (&str, &[String]),
+) -> Option<Command> {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status()
@@ -29,7 +32,12 @@ fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durabili
         vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
     wrapper.extend(files.iter().flat_map(|file| ["-P", file]));
     let wrapper: Vec<String> = wrapper.into_iter().map(str::to_owned).collect();
-    let mut command = wrapped_command_in(&directory, &wrapper);
+    Some(wrapped_command_in(directory, &wrapper))
+}
+
+/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work. Flags may follow the durability.
+fn with_fault(directory: Directory, fault: (&str, &[String]), durability: &str) -> Option<Broker> {
+    let mut command = command_with_fault(&directory, fault)?;
     command.args([
         "--bind",
         "127.0.0.1",
@@ -288,7 +296,7 @@ fn an_acknowledgement_waits_for_the_disk_at_power_and_not_at_process() {
     }
 }
 
-/// A start that takes long says how far it is, each second.
+/// A start that takes long says how far it is, each second, and has the service manager wait. It is ready only afterwards.
 #[test]
 fn the_reading_of_a_long_log_is_told() {
     let directory = used();
@@ -296,9 +304,29 @@ fn the_reading_of_a_long_log_is_told() {
     let segment = file_of(&directory, "log");
     let segment = segment.strip_prefix(directory.path()).expect("it is below").display().to_string();
     let fault = ("openat:delay_enter=1300000", &[segment][..]);
-    let Some(mut broker) = with_fault(directory, fault, "process") else { return };
+    let manager = directory.path().join("notify.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&manager).expect("a socket in the test's directory");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time that is not zero");
+    let Some(mut command) = command_with_fault(&directory, fault) else { return };
+    command.env("NOTIFY_SOCKET", &manager);
+    command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "data", "--shards", "1"]);
+    command.args(["--io", "epoll", "--durability", "process"]);
+    let mut broker = Broker::spawn(directory, command, 1);
     let output = broker.process().output();
-    assert!(output.contains("reading the journal percent=0 bytes="), "{output}");
-    assert!(output.contains("recovered from the journal"), "{output}");
+    for part in [
+        "reading the journal percent=0 bytes=",
+        " records=0 sessions=0 retained=0 seconds=1",
+        "recovered from the journal",
+    ] {
+        assert!(output.contains(part), "{part} is missing in {output}");
+    }
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last: &String| !last.contains("READY=1")) {
+        let mut bytes = [0; 4_096];
+        let length = socket.recv(&mut bytes).expect("the broker tells when it is ready");
+        told.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+    }
+    assert!(told[0].contains("EXTEND_TIMEOUT_USEC=60000000"), "{told:?}");
+    assert!(told[0].contains("STATUS=reading the journal: 0 %, 0 records"), "{told:?}");
     broker.kill();
 }

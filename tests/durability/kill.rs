@@ -12,7 +12,7 @@ use crate::harness::broker::{Broker, Directory, Io};
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
-use crate::{PROCESS, setup};
+use crate::setup;
 
 /// Rounds, if `KILLS` does not say another number.
 const KILLS: u32 = 50;
@@ -25,12 +25,22 @@ const QUEUES: [&str; 4] = ["--queue-messages-max", "1000000", "--queue-bytes-max
 
 #[test]
 fn no_kill_loses_what_was_acknowledged_on_io_uring() {
-    println!("{}", check(Io::Uring, 1, &[], &mut |_| {}).1);
+    println!("{}", check_shards(Io::Uring, [1, 4]));
 }
 
 #[test]
 fn no_kill_loses_what_was_acknowledged_on_epoll() {
-    println!("{}", check(Io::Epoll, 2, &[], &mut |_| {}).1);
+    println!("{}", check_shards(Io::Epoll, [2, 3]));
+}
+
+/// Each number of shards has its share of the kills. Returns the counts.
+fn check_shards(io: Io, shard_counts: [u32; 2]) -> String {
+    let lines = shard_counts.map(|shards| {
+        let flags = ["--shards", &shards.to_string()];
+        let (_, counts) = check(io, (kills() / 2, shards.into()), &flags, &mut |_| {});
+        format!("{shards} shards, {counts}")
+    });
+    lines.join("\n")
 }
 
 pub(crate) fn kills() -> u32 {
@@ -43,14 +53,14 @@ fn draw(seed: &mut u64, bound: u64) -> u64 {
     (*seed >> 33) % bound
 }
 
-/// Kills a broker with these flags, and shows the data that each kill leaves. Returns the last broker, with everything judged, and the counts.
+/// Kills a broker with these flags so often, and shows the data that each kill leaves. Returns the last broker, with everything judged, and the counts.
 pub(crate) fn check(
     io: Io,
-    mut seed: u64,
+    (kills, mut seed): (u32, u64),
     flags: &[&str],
     look: &mut dyn FnMut(&Directory),
 ) -> (Broker, String) {
-    let flags: Vec<&str> = PROCESS.iter().chain(&QUEUES).chain(flags).copied().collect();
+    let flags: Vec<&str> = ["--durability", "process"].iter().chain(&QUEUES).chain(flags).copied().collect();
     let mut publishers =
         [Publisher::new("one", 1), Publisher::new("two", 2), Publisher::new("kept", 1).retained()];
     let mut subscriber = Subscriber::new("subscriber");
@@ -58,7 +68,7 @@ pub(crate) fn check(
     State::make(&broker);
     subscriber.run(broker.address(), Some("t/#"), |subscriber| !subscriber.filters.is_empty());
     let mut unacknowledged = 0;
-    for round in 0..kills() {
+    for round in 0..kills {
         let address = broker.address();
         let is_away = draw(&mut seed, 3) == 0;
         let filter = format!("s/{round}");
@@ -90,11 +100,8 @@ pub(crate) fn check(
     judge(&broker, &mut publishers, &mut subscriber);
     State::judge(&broker, &publishers[2]);
     let acknowledged: Vec<usize> = publishers.iter().map(|publisher| publisher.acknowledged.len()).collect();
-    assert!(
-        acknowledged.iter().sum::<usize>() >= ACKNOWLEDGEMENTS * kills() as usize / 2,
-        "{acknowledged:?}"
-    );
-    let (kills, repeated) = (kills(), subscriber.repeated.len());
+    assert!(acknowledged.iter().sum::<usize>() >= ACKNOWLEDGEMENTS * kills as usize / 2, "{acknowledged:?}");
+    let repeated = subscriber.repeated.len();
     let counts = format!(
         "{kills} kills: {acknowledged:?} acknowledged, {repeated} repeated, {unacknowledged} in flight at a kill"
     );

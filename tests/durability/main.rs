@@ -5,11 +5,14 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod backup;
 mod checkpoints;
 mod clients;
 mod data;
+mod export;
 mod faults;
 mod kill;
+mod levels;
 mod survival;
 
 use harness::broker::{Directory, Io, Setup};
@@ -17,6 +20,8 @@ use harness::broker::{Directory, Io, Setup};
 /// Flags of a broker with a log, of one shard.
 const PROCESS: [&str; 4] = ["--durability", "process", "--shards", "1"];
 const POWER: [&str; 4] = ["--durability", "power", "--shards", "1"];
+/// Of several shards.
+const MESHED: [&str; 4] = ["--durability", "process", "--shards", "4"];
 
 /// A broker's options with these flags.
 fn setup<'a>(io: Io, flags: &'a [&'a str]) -> Setup<'a> {

@@ -6,7 +6,7 @@ use crate::harness::broker::{Broker, Directory, Io, Setup};
 use crate::harness::packet::{Connect, PUBREC, Properties, Publish, Version, acknowledgement, property};
 use crate::harness::peer::Peer;
 use crate::harness::received::Received;
-use crate::{POWER, PROCESS, setup};
+use crate::{MESHED, POWER, PROCESS, setup};
 
 /// Ends a broker and starts another one with its data.
 type Restart = fn(Broker, &[&str]) -> Broker;
@@ -20,9 +20,15 @@ fn stopped(broker: Broker, flags: &[&str]) -> Broker {
     Broker::start_in(directory, &setup(Io::Auto, flags))
 }
 
-/// Both levels, each ended in both ways.
-const WAYS: [(&[&str], Restart); 4] =
-    [(&PROCESS, killed), (&POWER, killed), (&PROCESS, stopped), (&POWER, stopped)];
+/// Both levels, and several shards, each ended in both ways.
+const WAYS: [(&[&str], Restart); 6] = [
+    (&PROCESS, killed),
+    (&POWER, killed),
+    (&MESHED, killed),
+    (&PROCESS, stopped),
+    (&POWER, stopped),
+    (&MESHED, stopped),
+];
 
 fn lasting(name: &str) -> Connect<'_> {
     Connect::persistent(Version::V5, name)

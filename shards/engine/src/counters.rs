@@ -159,6 +159,8 @@ pub struct Counters {
     pub messages_forwarded: u64,
     /// Messages of other shards that no subscription here matched any more.
     pub forwarded_unmatched: u64,
+    /// Messages of other shards that came once more after a start, and were known.
+    pub transfers_repeated: u64,
     /// Retained messages of other shards' publishers for which the store had no room.
     pub retained_refused: u64,
     /// Retained messages that left the store because their Message Expiry Interval had passed.

@@ -17,6 +17,7 @@ mod long_match;
 mod memory;
 mod notices;
 mod ownership;
+mod portable;
 mod publish;
 mod receive;
 mod record;
@@ -30,12 +31,12 @@ mod subscribe;
 mod summary;
 mod survey;
 mod timers;
+mod transfers;
 mod unasked;
 mod users;
 mod will;
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::action::Actions;
@@ -57,7 +58,6 @@ use crate::publish::Delivery;
 use crate::record::Recorder;
 use crate::retained::Retained;
 use crate::rules_in_force::RulesInForce;
-use crate::session::snapshot::SessionRecord;
 use crate::session::user_changes::UserChanges;
 use crate::shared::Shared;
 use crate::timer::Timers;
@@ -65,10 +65,11 @@ use crate::topic::tree::Tree;
 use crate::turn::{Ending, Turn};
 
 use backlog::Backlog;
-use recovering::Recovering;
+use recovering::{Due, Recovering};
 
 pub use audit::{Audit, SessionAudit};
 pub use checkpoint::CheckpointCursor;
+pub use portable::{Portable, PortableMessage};
 pub use recover::RecoverFault;
 pub use summary::{ClientSummary, SessionSummary};
 pub use survey::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
@@ -133,6 +134,8 @@ struct Rooms {
     pressure: Pressure,
     /// The part of a log that was read, until all of it is.
     recovering: Option<Box<Recovering>>,
+    /// What recovery left to be published, until the interest of all shards is known.
+    due: Option<Box<Due>>,
     /// The slot of the session that the sweep comes to next, after a change of the rules.
     sweep_at: Option<u32>,
     user_changes: UserChanges,
@@ -173,6 +176,7 @@ impl Engine {
             record_bytes: 0,
             pressure: Pressure::new(&limits),
             recovering: None,
+            due: None,
             sweep_at: None,
             user_changes: UserChanges::default(),
             shedding: Shedding::default(),
@@ -208,6 +212,9 @@ impl Engine {
         *retained = Retained::new(topology.own, usize::from(topology.shard_count), fingerprints);
         if mesh.placement().is_meshed() {
             topics.share_names(fingerprints);
+        }
+        if self.recorder.is_some() {
+            mesh.await_recovery();
         }
         self
     }
@@ -254,6 +261,7 @@ impl Engine {
                 rooms.on_authenticated(turn, connection, step, verdict);
             }
             Event::Peeked { connection, has_bytes } => rooms.on_peeked(turn, connection, has_bytes),
+            Event::HungUp { connection } => rooms.delivery.connections.on_hung_up(turn, connection),
             Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
             Event::CaughtUp => rooms.paused = false,
             Event::Durable { written, synced } => rooms.on_durable(turn, written, synced),
@@ -305,7 +313,7 @@ impl Engine {
         if !idle {
             return Some(Instant::default());
         }
-        if self.rooms.paused {
+        if self.rooms.paused || !self.rooms.mesh.is_whole() {
             return None;
         }
         let shedding = self.rooms.shedding.deadline(&self.rooms.pressure);
@@ -386,32 +394,6 @@ impl Engine {
         self.rooms.mesh.outbound_mut().recycle(block);
     }
 
-    /// The sessions with subscriptions that outlive their connection, as they are at `now`, `sessions_max` slots from `from`
-    /// on. Returns where the next call goes on, or `None` at the end.
-    pub fn export(
-        &self,
-        now: Instant,
-        from: u32,
-        sessions_max: u32,
-        records: &mut Vec<SessionRecord>,
-    ) -> Option<u32> {
-        self.rooms.export(&self.timers, now, from, sessions_max, records)
-    }
-
-    /// Brings a session back as it was exported, offline. The rest of its expiry interval begins at `now`; of an interval that
-    /// has passed a second is left.
-    ///
-    /// # Errors
-    /// The topic filter that cannot be used; nothing of that session is kept then.
-    ///
-    /// # Panics
-    /// If the engine's own tables contradict each other.
-    pub fn restore(&mut self, now: Instant, record: &SessionRecord) -> Result<(), String> {
-        let mut actions = Actions::new();
-        let (rooms, mut turn) = self.turn(now, &mut actions);
-        rooms.restore(&mut turn, record)
-    }
-
     /// Whether connections wait though nothing is short any more: a step resumes a bounded number of them.
     fn may_resume(&self) -> bool {
         let Rooms { delivery, pressure, .. } = &self.rooms;
@@ -469,6 +451,9 @@ impl Rooms {
             self.announce_changes();
         }
         self.report_watermarks();
+        if self.mesh.transfers().has_untold() {
+            self.tell_settled();
+        }
         self.delivery.messages.end_step();
         // A long fan-out goes on in steps that count nothing.
         if self.pressure.level() != MemoryLevel::Normal || !self.backlog.is_empty() {

@@ -39,6 +39,12 @@ pub enum Event<'a> {
         /// Whether bytes of the peer, or its end, wait to be received.
         has_bytes: bool,
     },
+    /// The host has found, as it looked at the socket that [`crate::Action::Peek`] named, that the peer has left: bytes that it sent
+    /// before may wait there, and no more will come. To be told before [`Event::Peeked`].
+    HungUp {
+        /// The connection of that socket.
+        connection: ConnectionId,
+    },
     /// The host did not look at its sockets for much longer than it had planned. Until [`Event::CaughtUp`] no timer brings an
     /// end, and every byte of a peer counts as a sign of life, not only a whole packet.
     Paused {

@@ -47,7 +47,8 @@ pub use connection::{Admission, Refused};
 pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
 pub use engine::{
-    Audit, CheckpointCursor, ClientSummary, Engine, RecoverFault, SessionAudit, SessionSummary,
+    Audit, CheckpointCursor, ClientSummary, Engine, Portable, PortableMessage, RecoverFault, SessionAudit,
+    SessionSummary,
 };
 pub use engine::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 pub use event::{ClosedBy, Consumed, Event};

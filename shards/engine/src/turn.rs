@@ -114,6 +114,11 @@ impl<'a> Turn<'a> {
         self.checks_all
     }
 
+    /// Lets every message of a fan-out be looked at, or as many as before. Returns what was so before.
+    pub(crate) fn set_checks_all(&mut self, checks_all: bool) -> bool {
+        core::mem::replace(&mut self.checks_all, checks_all)
+    }
+
     /// Bytes up to which an outbox takes messages.
     pub(crate) fn outbox_bytes_max(&self) -> u64 {
         self.outbox_bytes_max

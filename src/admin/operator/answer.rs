@@ -116,6 +116,8 @@ pub(crate) enum Answer {
     Bans(Vec<Ban>),
     /// So many bans were lifted.
     Lifted(usize),
+    /// The log of each shard; none without logs.
+    Logs(Vec<LogRow>),
     /// The shard of the client is too busy to answer, or the broker is stopping.
     Busy,
     /// The request is invalid.
@@ -137,6 +139,27 @@ pub(crate) struct SessionRow {
     pub(crate) subscriptions: u32,
     /// Messages that wait in its queue.
     pub(crate) queued: usize,
+}
+
+/// The log of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogRow {
+    /// The shard.
+    pub(crate) shard: u16,
+    /// The position of its checkpoint.
+    pub(crate) checkpoint: Option<u64>,
+    /// Bytes of that; 0 without one.
+    pub(crate) checkpoint_bytes: u64,
+    /// Another checkpoint was asked for, or is under way.
+    pub(crate) is_checkpointing: bool,
+    /// The last checkpoint could not be written, or the log has failed.
+    pub(crate) has_refused: bool,
+    /// The first and the last segment that are part of it; 0 and 0: none.
+    pub(crate) segments: (u64, u64),
+    /// Bytes of the last one that are part of it.
+    pub(crate) last_bytes: u64,
+    /// Files were kept already when this was asked.
+    pub(crate) was_frozen: bool,
 }
 
 /// A client and its session.
@@ -305,6 +328,10 @@ impl Answer {
                 refusals.sort_by_key(|refusal| refusal.at_us);
                 refusals.drain(..refusals.len().saturating_sub(REFUSALS_MAX));
                 Self::Refusals(refusals)
+            }
+            (Self::Logs(mut logs), Self::Logs(others)) => {
+                logs.extend(others);
+                Self::Logs(logs)
             }
             // The worst of their healths.
             (Self::JournalFailed, _) | (_, Self::JournalFailed) => Self::JournalFailed,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answer::ANSWER_BYTES_MAX;
 use super::ipc::{self, Stream};
 use super::line;
-use super::{Answer, Request};
+use super::{Answer, LogAction, LogRow, Request};
 use crate::error::StartupError;
 use crate::process::clock;
 
@@ -28,6 +28,21 @@ pub(crate) fn ask_health(data_dir: &Path) -> Result<(), StartupError> {
         Answer::JournalFailed => Err(StartupError::JournalUnwell {
             state: "stopped: a write or a sync has failed; correct the disk, then restart the broker",
         }),
+        _ => Err(not_understood(data_dir)),
+    }
+}
+
+/// The logs of the shards, after this action on them; none if the broker keeps none.
+///
+/// # Errors
+/// If no broker runs with `data_dir`, or if it or one of its shards does not answer.
+pub(crate) fn ask_logs(data_dir: &Path, action: LogAction) -> Result<Vec<LogRow>, StartupError> {
+    match ask(data_dir, &Request::Log(action))? {
+        Answer::Logs(mut logs) => {
+            logs.sort_by_key(|log| log.shard);
+            Ok(logs)
+        }
+        Answer::Busy => Err(unreachable(data_dir, io::Error::other("a shard does not answer"))),
         _ => Err(not_understood(data_dir)),
     }
 }

@@ -24,13 +24,14 @@ mod topics;
 use crossbeam_channel::{Receiver, Sender};
 
 pub(crate) use answer::{
-    Answer, ClientRow, Page, ROWS_MAX, ReceiverRow, RetainedRow, SessionRow, StatisticsRow, SubscriptionRow,
+    Answer, ClientRow, LogRow, Page, ROWS_MAX, ReceiverRow, RetainedRow, SessionRow, StatisticsRow,
+    SubscriptionRow,
 };
 pub(crate) use bans::{BansArguments, run as run_bans};
-pub(crate) use client::{ask_health, disconnect};
+pub(crate) use client::{ask_health, ask_logs, disconnect};
 pub(crate) use commands::OperatorSubcommand;
 pub(crate) use refusals::show as show_refusals;
-pub(crate) use request::{ClientFilter, PAYLOAD_BYTES_MAX, Receivers, Request};
+pub(crate) use request::{ClientFilter, LogAction, PAYLOAD_BYTES_MAX, Receivers, Request};
 #[cfg(feature = "admin")]
 pub(crate) use server::execute;
 pub(crate) use server::{Asking, listen};

@@ -143,6 +143,22 @@ pub(crate) enum Request {
     Ban(Ban),
     /// Lift bans. No shard is asked.
     LiftBans(Lift),
+    /// Look at the logs of all shards, or do something about them.
+    Log(LogAction),
+}
+
+/// An action on the logs of all shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogAction {
+    /// Nothing but the answer.
+    Look,
+    /// Write a checkpoint as soon as can be.
+    Checkpoint,
+    /// Delete no file for a time, so that they can be copied; to be repeated while that lasts.
+    Freeze,
+    /// Delete files again.
+    Thaw,
 }
 
 /// The clients that are meant: those to which everything applies that is given.
@@ -183,7 +199,7 @@ impl Request {
     /// The shards that execute it.
     pub(crate) fn receivers(&self) -> Receivers<'_> {
         match self {
-            Self::Health {} | Self::Refusals {} => Receivers::All,
+            Self::Health {} | Self::Refusals {} | Self::Log(_) => Receivers::All,
             Self::Disconnect { client_id }
             | Self::EndSession { client_id }
             | Self::GiveSession { client_id, .. }

@@ -8,10 +8,11 @@
 use std::time::{Duration, Instant};
 
 use engine::{CheckpointCursor, Engine, Event, LogRoom};
-use journal::{Batch, Fault, Progress, Recovered, Settings, Writer};
+use journal::{Batch, Extent, Fault, Progress, Recovered, Settings, Writer};
 use tracing::{debug, error, info, warn};
 
 use super::{Endpoint, Host};
+use crate::admin::operator::{LogAction, LogRow};
 use crate::observe::histogram::Stage;
 use crate::persist::journal::{Done, Executor};
 use crate::process::clock::{self, Clock};
@@ -25,6 +26,9 @@ const LATE_US: u64 = 50_000;
 
 /// Time in which the operator is not told again that publishers wait, in microseconds.
 const SHORTAGE_SILENCE_US: u64 = 60_000_000;
+
+/// Time for which files are kept after the operator has asked for it, in microseconds.
+const FREEZE_US: u64 = 30_000_000;
 
 /// Bytes of a checkpoint that one turn describes; one object at least.
 const SLICE_BYTES_MAX: usize = 64 * 1024;
@@ -49,6 +53,10 @@ pub(crate) struct Journal {
     timed: Option<(Batch, u64)>,
     /// Whether a record has to be synchronised, or else written.
     waits_for_sync: bool,
+    /// The operator asked for a checkpoint.
+    is_checkpoint_asked: bool,
+    /// Until when files are kept, because the operator copies them.
+    frozen_until_us: Option<u64>,
     /// Where the checkpoint that is under way goes on, unless it has its last slice.
     cursor: Option<CheckpointCursor>,
 }
@@ -73,6 +81,8 @@ impl Journal {
             shortage_told_us: None,
             timed: None,
             waits_for_sync,
+            is_checkpoint_asked: false,
+            frozen_until_us: None,
             cursor: None,
         }
     }
@@ -144,12 +154,16 @@ impl Journal {
             // It was given up.
             self.cursor = None;
         }
-        let is_due = self.wants_slice() || self.writer.is_checkpoint_due(clock.now_us());
+        let may_begin = self.cursor.is_none() && self.writer.may_begin_checkpoint();
+        let is_due = self.wants_slice()
+            || self.writer.is_checkpoint_due(clock.now_us())
+            || (self.is_checkpoint_asked && may_begin);
         if !is_due || !engine.may_checkpoint() || self.executor.has_done() {
             return;
         }
         let cursor = self.cursor.take().unwrap_or_else(|| {
             self.writer.begin_checkpoint();
+            self.is_checkpoint_asked = false;
             CheckpointCursor::default()
         });
         let mut slice = Vec::new();
@@ -168,9 +182,49 @@ impl Journal {
 
     /// Gives the disk what is due.
     fn work(&mut self, clock: Clock) {
+        if self.frozen_until_us.is_some_and(|until_us| clock.now_us() >= until_us) {
+            self.act(LogAction::Thaw, clock.now_us());
+        }
         while let Some(io) = self.writer.poll(clock.now_us(), true) {
             self.requests += 1;
             self.executor.begin(io);
+        }
+    }
+
+    /// Does what the operator asks. Returns whether files were kept before.
+    fn act(&mut self, action: LogAction, now_us: u64) -> bool {
+        let was_frozen = self.frozen_until_us.is_some();
+        match action {
+            LogAction::Look => {}
+            // There is nothing to do if the last one has everything.
+            LogAction::Checkpoint => {
+                let position = self.writer.checkpoint().map_or(0, |checkpoint| checkpoint.position);
+                self.is_checkpoint_asked = self.writer.end() > position;
+            }
+            LogAction::Freeze => {
+                self.frozen_until_us = Some(now_us + FREEZE_US);
+                self.writer.freeze(true);
+            }
+            LogAction::Thaw => {
+                self.frozen_until_us = None;
+                self.writer.freeze(false);
+            }
+        }
+        was_frozen
+    }
+
+    fn row(&self, shard: u16, was_frozen: bool) -> LogRow {
+        let Extent { checkpoint, segments, last_bytes } = self.writer.extent();
+        let Progress { poisoned, checkpoint_refused, .. } = self.writer.progress();
+        LogRow {
+            shard,
+            checkpoint,
+            checkpoint_bytes: self.writer.checkpoint().map_or(0, |checkpoint| checkpoint.bytes),
+            is_checkpointing: self.is_checkpoint_asked || self.writer.is_checkpointing(),
+            has_refused: poisoned.or(checkpoint_refused).is_some(),
+            segments,
+            last_bytes,
+            was_frozen,
         }
     }
 
@@ -231,6 +285,7 @@ impl<T: Endpoint> Host<T> {
     /// Serves the log, if there is one: the engine is told what is durable, and the disk is given what the engine recorded.
     pub(in crate::backend) fn serve_journal(&self) {
         let Some(journal) = &self.journal else { return };
+        let mut has_news = false;
         loop {
             let news = journal.borrow_mut().news(self.number);
             if let Some(progress) = news {
@@ -239,6 +294,7 @@ impl<T: Endpoint> Host<T> {
                     self.gauges.observe(Stage::Persist, took, 1);
                 }
                 self.tell_durable(progress);
+                has_news = true;
             }
             let has_records = journal.borrow_mut().append(self.clock, &mut self.engine.borrow_mut());
             if !has_records && news.is_none() {
@@ -252,6 +308,10 @@ impl<T: Endpoint> Host<T> {
         };
         if let Some(room) = room {
             let _nothing = self.step(Event::LogRoom(room));
+        }
+        if has_news || room.is_some() {
+            // Messages for other shards waited for that, and no other turn need come soon.
+            self.fill_lanes();
         }
         let mut journal = journal.borrow_mut();
         let state = journal.state();
@@ -268,6 +328,13 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn checkpoint_slice(&self) {
         let Some(journal) = &self.journal else { return };
         journal.borrow_mut().checkpoint(self.clock, &self.engine.borrow());
+    }
+
+    /// Does what the operator asks of the log, and tells how it is; `None` without one.
+    pub(super) fn act_on_log(&self, action: LogAction) -> Option<LogRow> {
+        let mut journal = self.journal.as_ref()?.borrow_mut();
+        let was_frozen = journal.act(action, self.clock.now_us());
+        Some(journal.row(self.number, was_frozen))
     }
 
     fn tell_durable(&self, progress: Progress) {

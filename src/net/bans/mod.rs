@@ -4,6 +4,7 @@
 //! Invariants: loopback and trusted proxies are never banned, since none of them is ever asked about here; counts and bans have bounds;
 //! a ban ends by itself, and outlives the process until then.
 
+mod counts;
 mod file;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::net::addresses::Network;
 use crate::observe::connection_log::printable;
 use crate::observe::line_budget::LineBudget;
 use crate::process::clock;
+use counts::Counts;
 
 #[expect(
     clippy::disallowed_types,
@@ -40,8 +42,8 @@ pub(crate) const BANS_MAX: usize = 10_000;
 /// first, so that nobody lifts the bans of others by names that it invents.
 const GROUP_BANS_MAX: usize = 64;
 
-/// Subjects whose failures are counted. One more forgets those whose window is over, or else all.
-const COUNTED_MAX: usize = 65_536;
+/// Bytes of the places of one subject in the tables of counts, with what trees leave empty.
+const COUNT_BYTES: usize = 320;
 
 /// Log lines about bans at once, and milliseconds until there may be one more.
 const LINES: (u64, u64) = (100, 1_000);
@@ -131,16 +133,10 @@ struct Table {
 struct State {
     /// By subject, the end in seconds since 1970.
     bans: BTreeMap<Subject, u64>,
-    counted: BTreeMap<Subject, Counted>,
+    counts: Counts,
     lines: LineBudget,
     /// The bans differ from those of the file.
     changed: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Counted {
-    count: u32,
-    since_ms: u64,
 }
 
 impl Bans {
@@ -246,7 +242,7 @@ impl Bans {
         let mut state = table.lock();
         let before = state.bans.len();
         state.bans.retain(|subject, _| !lift.applies_to(subject));
-        state.counted.retain(|subject, _| !lift.applies_to(subject));
+        state.counts.forget_if(|subject| lift.applies_to(subject));
         let lifted = before - state.bans.len();
         state.changed |= lifted > 0;
         table.note_count(&state);
@@ -261,7 +257,7 @@ impl Bans {
     /// Bytes that bans and counts take, at most.
     pub(crate) fn memory_bytes(&self) -> usize {
         let entries = self.0.as_ref().map_or(0, |table| table.entries.load(Relaxed));
-        entries * (size_of::<(Subject, Counted)>() * 3 / 2 + 2 * NOTICE_TEXT_BYTES_MAX)
+        entries * (size_of::<Subject>() + COUNT_BYTES + 2 * NOTICE_TEXT_BYTES_MAX)
     }
 
     /// The table, if there is a ban.
@@ -277,7 +273,7 @@ impl Table {
 
     fn note_count(&self, state: &State) {
         self.count.store(state.bans.len() as u64, Relaxed);
-        self.entries.store(state.bans.len() + state.counted.len(), Relaxed);
+        self.entries.store(state.bans.len() + state.counts.len(), Relaxed);
     }
 
     fn has(&self, subject: &Subject) -> bool {
@@ -291,21 +287,10 @@ impl Table {
         }
         let window_ms = u64::from(self.config.window_s) * 1_000;
         let mut state = self.lock();
-        if state.counted.len() >= COUNTED_MAX && !state.counted.contains_key(&subject) {
-            state.counted.retain(|_, counted| now_ms < counted.since_ms + window_ms);
-            if state.counted.len() >= COUNTED_MAX / 2 {
-                state.counted.clear();
-            }
-        }
-        let counted = state.counted.entry(subject.clone()).or_insert(Counted { count: 0, since_ms: now_ms });
-        if now_ms >= counted.since_ms + window_ms {
-            *counted = Counted { count: 0, since_ms: now_ms };
-        }
-        counted.count += 1;
-        if counted.count < max {
+        if state.counts.add(&subject, window_ms, now_ms) < max {
             return self.note_count(&state);
         }
-        state.counted.remove(&subject);
+        state.counts.forget(&subject);
         if state.lines.admit(now_ms, LINES.0, LINES.1) {
             info!(subject = %subject.shown(), seconds = self.config.ban_s, "banned");
         }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use wire::ReasonCode;
 use wire::packet::{Ack, AckKind, AckProperties};
 
-use super::ack_gate::{Gated, PendingAck};
+use super::ack_gate::{Gated, Level, PendingAck};
 use super::bounded_write::append_bounded;
 use super::reason_string::reason_string;
 use super::{Connections, Phase};
@@ -36,7 +36,9 @@ impl Connections {
         }
         connection.pending_ack_count += 1;
         let ordinal = connection.arrival.ordinal;
-        self.gate.hold_until_durable(Gated::new(id, ordinal, ack, must_persist));
+        let is_written = turn.limits.acknowledges_written(connection.listener);
+        let level = if is_written { Level::Written } else { Level::Synced };
+        self.gate.hold_until_durable(level, Gated::new(id, ordinal, ack, must_persist));
     }
 
     /// [`Connections::acknowledge`] for a SUBACK: first, all shards have to know the `announced` announcements of
@@ -75,13 +77,15 @@ impl Connections {
         sessions
     }
 
-    /// Sends everything that waited for `batch` or an earlier one.
-    pub(crate) fn on_durable(&mut self, turn: &mut Turn<'_>, batch: Batch) {
-        while let Some(gated) = self.gate.pop_durable(batch) {
-            let (id, ordinal) = gated.connection();
-            if self.leave_gate(turn, id, ordinal) {
-                let (ack, _persisted) = gated.into_ack();
-                self.release(turn, id, ack);
+    /// Sends everything that waited until records up to these batches are written, or synced.
+    pub(crate) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
+        for (level, batch) in [(Level::Synced, synced), (Level::Written, written)] {
+            while let Some(gated) = self.gate.pop_durable(level, batch) {
+                let (id, ordinal) = gated.connection();
+                if self.leave_gate(turn, id, ordinal) {
+                    let (ack, _persisted) = gated.into_ack();
+                    self.release(turn, id, ack);
+                }
             }
         }
     }
@@ -100,6 +104,11 @@ impl Connections {
     /// Something else waits until everything that was recorded is durable. Returns the batch of that.
     pub(crate) fn await_batch(&mut self) -> Batch {
         self.gate.await_batch()
+    }
+
+    /// The batch of the records that the host has not taken.
+    pub(crate) fn gathering(&self) -> Batch {
+        self.gate.gathering()
     }
 
     /// Whether anything waits for the records that the host has not taken.

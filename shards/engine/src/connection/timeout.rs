@@ -71,7 +71,8 @@ impl Connections {
     ) -> Option<Close> {
         let silence_from = self.silence_from;
         let Some(connection) = self.slab.get_mut(id.key()).filter(|connection| connection.peeking) else {
-            turn.counters.stale += 1;
+            // A connection that its rate pauses is looked at for its end alone.
+            turn.counters.stale += u64::from(self.get(id).is_none_or(|known| !known.barriers.is_metered()));
             return None;
         };
         connection.peeking = false;

@@ -54,8 +54,10 @@ pub struct Audit {
     pub tree: (usize, usize, usize),
     /// Bytes in outboxes.
     pub outbox_bytes: u64,
-    /// Outbound items and open blocks that wait for lanes.
+    /// Outbound items and open blocks that wait for lanes, or for the log.
     pub waiting_outbound: usize,
+    /// Transfers that some shard has not settled.
+    pub open_transfers: usize,
     /// Filters without wildcards and groups that other shards want.
     pub interests: (usize, usize),
     /// Page requests that are open: of this shard to others, and of others to this shard.
@@ -115,6 +117,7 @@ impl Engine {
             tree: topics.slot_counts(),
             outbox_bytes: delivery.connections.outbox_bytes(),
             waiting_outbound: mesh.outbound().waiting_count(),
+            open_transfers: mesh.transfers().open_count(),
             interests: (mesh.interests().counts().0, shared.remote().len()),
             page_requests: retained.page_request_counts(),
             owned_bytes: self.owned_bytes(),
@@ -198,11 +201,11 @@ impl Rooms {
 
     /// Every message in the store has exactly as many holders as there are places that name it.
     fn check_messages(&self) {
-        let Self { delivery, retained, shared, .. } = self;
+        let Self { delivery, retained, shared, mesh, .. } = self;
         let mut holders: Vec<u32> = Vec::new();
         let of_sessions = delivery.sessions.iter().flat_map(|(_, session)| session.messages());
         let all = of_sessions.chain(retained.store().messages()).chain(shared.reassigned_messages());
-        let all = all.chain(self.backlog.held_messages());
+        let all = all.chain(self.backlog.held_messages()).chain(mesh.transfers().messages());
         for key in all {
             let slot = key.index() as usize;
             holders.resize(holders.len().max(slot + 1), 0);

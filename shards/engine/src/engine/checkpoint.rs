@@ -6,11 +6,13 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 
 use super::{Engine, Rooms};
 use crate::base::ids::SessionId;
 use crate::base::time::Instant;
-use crate::record::{Body, DeliveryList, Objects, StoredBody};
+use crate::message::user_name::UserName;
+use crate::record::{Body, Crossing, DeliveryList, Objects, StoredBody, TargetList};
 use crate::session::Session;
 use crate::session::snapshot::SubscriptionRecord;
 use crate::timer::Timers;
@@ -31,6 +33,8 @@ enum Place {
     Sessions(u32),
     /// Behind this topic of the retained store.
     Retained(Option<Box<str>>),
+    /// Behind the open transfer with this number.
+    Transfers(u64),
 }
 
 impl Default for Place {
@@ -69,7 +73,10 @@ impl Engine {
             Place::Sessions(from) => {
                 Some(self.rooms.append_sessions(&mut objects, bytes_max, (&self.timers, now), from))
             }
-            Place::Retained(after) => self.rooms.append_retained(&mut objects, bytes_max, after.as_deref()),
+            Place::Retained(after) => {
+                Some(self.rooms.append_retained(&mut objects, bytes_max, after.as_deref()))
+            }
+            Place::Transfers(after) => self.rooms.append_transfers(&mut objects, bytes_max, after),
         };
         next.map(CheckpointCursor)
     }
@@ -112,7 +119,10 @@ impl Rooms {
         assert!(!session.has_ended());
         let sessions = &self.delivery.sessions;
         let user = sessions.users().name_of(sessions.user_of(id)).name();
-        session.append_will(objects, user);
+        // Roles of a token end with the connection that it let in.
+        let names_client = !user.is_empty() && session.has_will();
+        let source = names_client.then(|| UserName::source(user, session.client_id(), iter::empty()));
+        session.append_will(objects, source.as_deref().unwrap_or(user));
         let Some(number) = session.number() else { return };
         session.append_session(objects, number, user);
         if session.is_persistent() {
@@ -137,16 +147,11 @@ impl Rooms {
         session.append_deliveries(objects, &self.delivery.messages, moment, key_of);
     }
 
-    fn append_retained(
-        &self,
-        objects: &mut Objects<'_>,
-        bytes_max: usize,
-        after: Option<&str>,
-    ) -> Option<Place> {
+    fn append_retained(&self, objects: &mut Objects<'_>, bytes_max: usize, after: Option<&str>) -> Place {
         let mut last = None;
         for (topic, entry) in self.retained.store().after(after).take(TOPICS_MAX) {
             if objects.bytes() >= bytes_max && last.is_some() {
-                return Some(Place::Retained(last.map(Box::from)));
+                return Place::Retained(last.map(Box::from));
             }
             last = Some(topic);
             if is_sys(topic) {
@@ -161,11 +166,43 @@ impl Rooms {
                 ends: None,
                 will: None,
                 stored: Some(StoredBody::new((publisher, user), (origin.shard, origin.sequence))),
+                crossing: Crossing::default(),
                 deliveries: DeliveryList::default(),
                 content: Some(self.delivery.messages.view(entry.message()).content()),
                 goes_on: false,
             });
         }
-        last.map(|last| Place::Retained(Some(last.into())))
+        last.map_or(Place::Transfers(0), |last| Place::Retained(Some(last.into())))
+    }
+
+    /// Appends the transfers that other shards have not settled, each with its message, and before the first the ones that were taken in.
+    fn append_transfers(&self, objects: &mut Objects<'_>, bytes_max: usize, mut after: u64) -> Option<Place> {
+        let transfers = self.mesh.transfers();
+        if after == 0 {
+            for (source, sequence) in transfers.taken() {
+                objects.write(&Body::Taken { source, sequence });
+            }
+        }
+        while let Some((number, message, targets, left)) = transfers.open_after(after) {
+            if objects.bytes() >= bytes_max && after > 0 {
+                return Some(Place::Transfers(after));
+            }
+            after = number;
+            let mut open = Vec::new();
+            let targets = targets.iter().filter(|target| left.contains(target.shard()));
+            targets.for_each(|target| target.encode(&mut open));
+            objects.write(&Body::Message {
+                number,
+                sender: None,
+                ends: None,
+                will: None,
+                stored: None,
+                crossing: Crossing::new(None, TargetList::of(&open)),
+                deliveries: DeliveryList::default(),
+                content: Some(self.delivery.messages.view(message).content()),
+                goes_on: false,
+            });
+        }
+        None
     }
 }

@@ -279,6 +279,7 @@ impl Rooms {
         let acceptance = Acceptance::new(assigned, authenticated, shard.as_deref(), information.as_deref());
         let connection = self.delivery.connections.current(id);
         let (listener, bytes_max) = (connection.listener(), connection.packet_bytes_max());
+        let acceptance = acceptance.telling((turn.limits, listener), connect);
         encode_connack((turn.limits, listener), connect, &acceptance, bytes_max)
     }
 
@@ -316,7 +317,9 @@ impl Rooms {
         self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
         let connections = &mut self.delivery.connections;
         connections.begin_accepting(turn.limits, id, session);
-        connections.begin_metering(turn, id);
+        if let Some(session) = self.delivery.sessions.get(session) {
+            connections.begin_metering(turn, id, session.client_id());
+        }
         connections.set_quota(turn.limits, id, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
         assert!(connections.current(id).session() == Some(session));

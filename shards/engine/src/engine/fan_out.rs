@@ -4,6 +4,8 @@
 //! end keep their subscriptions. This cannot deadlock: the messages for other shards leave before a fan-out is cut, so that it waits
 //! for no lane and no client, and every tick brings it nearer to its end. Control lanes are always drained.
 
+use core::num::NonZeroU64;
+
 use wire::PacketId;
 use wire::packet::AckKind;
 
@@ -42,6 +44,11 @@ pub(super) enum Source {
     Lane {
         /// Whether it counts as unmatched if nobody receives it.
         is_counted: bool,
+        /// That shard, and the number of the transfer, if it is one.
+        from: u16,
+        transfer: Option<NonZeroU64>,
+        /// No session of the log receives it.
+        is_unpromised: bool,
     },
 }
 
@@ -68,6 +75,9 @@ impl Rooms {
         let copy = self.delivery.lend_copy(spread.message());
         let message = copy.view();
         let mut fan_out = self.delivery.take_up(&spread, &message, copy.shared_payload());
+        let is_unpromised = matches!(source, Source::Lane { is_unpromised: true, .. });
+        fan_out.set_unpromised(is_unpromised);
+        let checked_all = turn.set_checks_all(is_unpromised || turn.checks_all());
         let Self { topics, delivery, mesh, .. } = self;
         let mut stage = Some(spread.stage);
         if let Some(Stage::Subscribers(position)) = stage {
@@ -80,6 +90,7 @@ impl Rooms {
             let cut = Shared::offer_to_groups(turn, topics, delivery, filters, (filter, group), &mut fan_out);
             stage = cut.map(|(filter, group)| Stage::Groups(filter, group));
         }
+        turn.set_checks_all(checked_all);
         delivery.put_down(turn, &mut spread, &fan_out);
         delivery.return_copy(copy);
         if let Some(stage) = stage {
@@ -94,9 +105,13 @@ impl Rooms {
     fn end_fan_out(&mut self, turn: &mut Turn<'_>, spread: &Spread, source: Source) {
         self.delivery.messages.release(spread.message());
         self.delivery.end_cut_fan_out(turn);
+        if self.mesh.outbound().holds_any() {
+            self.mesh.end_cut(self.delivery.connections.await_batch());
+        }
         self.backlog.end_fan_out(source.side());
         match source {
-            Source::Lane { is_counted } => {
+            Source::Lane { is_counted, from, transfer, .. } => {
+                self.end_transfer(turn, from, transfer);
                 turn.counters.forwarded_unmatched += u64::from(is_counted && spread.offered_count() == 0);
             }
             Source::Client { other_count, must_persist, is_counted, publisher } => {

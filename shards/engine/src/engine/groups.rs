@@ -3,8 +3,10 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use wire::QoS;
 
 use super::Rooms;
+use super::transfers::{Way, cross};
 use crate::base::shard_set::ShardSet;
 use crate::counters::DropReason;
 use crate::mesh::message::ShardMessage;
@@ -74,15 +76,15 @@ impl Rooms {
     pub(super) fn deliver_to_groups(
         &mut self,
         turn: &mut Turn<'_>,
-        source: u16,
+        (source, is_cut): (u16, bool),
         forwarded: &ForwardedPublish<'_>,
         fan_out: &mut FanOut<'_>,
     ) {
         let mut missing: Vec<u8> = Vec::new();
         for key in forwarded.groups.iter() {
             let Self { topics, delivery, shared, .. } = self;
-            let counts = shared.count_members_of(topics, delivery, key);
-            let has_members = counts.online > 0 || (counts.persistent > 0 && forwarded.accepts_offline);
+            let (online, persistent) = shared.count_members_of(topics, delivery, key).counts();
+            let has_members = online > 0 || (persistent > 0 && forwarded.accepts_offline);
             if !has_members || !self.offer_to_own_members(turn, key, fan_out) {
                 missing.extend_from_slice(&key.to_le_bytes());
             }
@@ -96,7 +98,9 @@ impl Rooms {
             accepts_offline: forwarded.accepts_offline,
             ..ForwardedPublish::of(*fan_out.message(), forwarded.origin)
         };
-        self.mesh.send(source, &ShardMessage::Returned(returned), fan_out.shared());
+        let way = if forwarded.transfer.is_some() { self.transfer(is_cut) } else { Way::Plain };
+        cross(turn, &mut self.mesh, source, &mut ShardMessage::Returned(returned), way, fan_out);
+        self.open_transfer(turn, fan_out);
     }
 
     /// The shard chosen for some groups had no member: the next one is asked, each once for a member that is online, then
@@ -108,17 +112,30 @@ impl Rooms {
         returned: &ForwardedPublish<'_>,
         attached: Option<&Bytes>,
     ) {
+        if self.is_repetition(turn, source, returned) {
+            return;
+        }
+        if turn.is_recording() {
+            // Its record has a number of its own.
+            self.delivery.next_publish();
+        }
         let mut fan_out = self.delivery.begin(&returned.view, attached, None, None);
         assert!(returned.origin.shard == self.mesh.placement().own());
         assert!(!returned.tried.contains(source));
+        let transfer = returned.transfer;
         let returned = ForwardedPublish { tried: returned.tried.with(source), ..returned.clone() };
-        self.search_members(turn, &returned, &mut fan_out);
+        self.search_members(turn, &returned, Way::Plain, &mut fan_out);
         self.delivery.finish(turn, &fan_out);
+        self.end_transfer(turn, source, transfer);
     }
 
     /// Whether a message waits for another member and can be passed on.
     pub(super) fn may_reassign(&self) -> bool {
-        self.shared.reassignment_count() > 0 && self.mesh.outbound().has_room()
+        // A record has the number of the last publish, which is that of a fan-out while one is under way.
+        self.shared.reassignment_count() > 0
+            && self.mesh.outbound().has_room()
+            && self.mesh.is_whole()
+            && !self.backlog.has_fan_out()
     }
 
     /// Finds other members for some of the messages that wait. While lanes are full they stay here: they were held before,
@@ -130,10 +147,12 @@ impl Rooms {
             }
             turn.spend(REASSIGNMENT_WORK);
             let Some((message, key, owed)) = self.shared.pop_reassignment() else { return };
-            if let Some((session, delivery)) = owed
-                && let Some(recorder) = turn.recorder()
-            {
-                recorder.set_ends(session, delivery);
+            if let Some(recorder) = turn.recorder() {
+                // Its record has a number of its own.
+                self.delivery.next_publish();
+                if let Some((session, delivery)) = owed {
+                    recorder.set_ends(session, delivery);
+                }
             }
             let copy = self.delivery.lend_copy(message);
             let view = copy.view();
@@ -145,7 +164,13 @@ impl Rooms {
                 let origin = Origin::past(self.mesh.placement().own());
                 let publish = ForwardedPublish::of(view, origin);
                 let publish = ForwardedPublish { groups: GroupKeys::from_bytes(&key), ..publish };
-                self.search_members(turn, &publish, &mut fan_out);
+                // A second receiver has QoS 2 only once it is durable that the first one has it no more.
+                let way = if owed.is_some() && view.qos == QoS::ExactlyOnce {
+                    Way::Behind(self.delivery.connections.await_batch())
+                } else {
+                    Way::Plain
+                };
+                self.search_members(turn, &publish, way, &mut fan_out);
             }
             self.delivery.finish(turn, &fan_out);
             self.delivery.messages.release(message);
@@ -155,11 +180,12 @@ impl Rooms {
 
     /// Goes on with the search for members of the groups of `publish`, of which the shards that it was `tried` on had
     /// none: here at once, elsewhere by one message to a shard for members that are online, or one more for members that
-    /// are not.
+    /// are not. A message that has to survive goes as a transfer, another one by `way`.
     fn search_members(
         &mut self,
         turn: &mut Turn<'_>,
         publish: &ForwardedPublish<'_>,
+        way: Way,
         fan_out: &mut FanOut<'_>,
     ) {
         let ForwardedPublish { tried, accepts_offline, origin, .. } = *publish;
@@ -169,6 +195,14 @@ impl Rooms {
             requests.extend(chosen.map(|(target, offline)| (target, offline, key)));
         }
         requests.sort_unstable();
+        let may_transfer = Self::may_transfer(turn, fan_out.message().qos);
+        if may_transfer {
+            // There is one transfer of a message to a shard: with one for members that are not online, all of it is for those.
+            let offline: Vec<u16> = requests.iter().filter(|it| it.1).map(|it| it.0).collect();
+            for (target, is_offline, _) in &mut requests {
+                *is_offline |= offline.contains(target);
+            }
+        }
         for alike in requests.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
             let (target, offline, _) = alike[0];
             // The search for offline members begins anew: a shard without a member online may have one of them.
@@ -181,9 +215,13 @@ impl Rooms {
                 accepts_offline: offline,
                 ..ForwardedPublish::of(*fan_out.message(), origin)
             };
-            self.mesh.send(target, &ShardMessage::Publish(again), fan_out.shared());
+            let Self { topics, delivery, shared, .. } = self;
+            let is_lasting = may_transfer && alike.iter().any(|it| shared.is_lasting(topics, delivery, it.2));
+            let way = if is_lasting { self.transfer(false) } else { way };
+            cross(turn, &mut self.mesh, target, &mut ShardMessage::Publish(again), way, fan_out);
             turn.counters.messages_forwarded += 1;
         }
+        self.open_transfer(turn, fan_out);
     }
 
     /// Returns whether a member here may have the message.

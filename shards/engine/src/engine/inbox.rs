@@ -88,10 +88,10 @@ impl Rooms {
                 let interests = self.mesh.interests_mut();
                 interests.change(&mut self.topics, filter, |interest| interest.set_shard(source, wanted));
             }
-            ShardMessage::Group { filter, key, online_count, persistent_count } => {
+            ShardMessage::Group { filter, key, online_count, persistent_count, is_lasting } => {
                 self.mesh.count_announcement(source);
                 let remote = self.shared.remote_mut();
-                let has_members = remote.set(key, source, online_count, persistent_count);
+                let has_members = remote.set(key, source, (online_count, persistent_count), is_lasting);
                 let interests = self.mesh.interests_mut();
                 interests.change(&mut self.topics, filter, |interest| interest.set_group(key, has_members));
             }
@@ -112,6 +112,12 @@ impl Rooms {
             ShardMessage::PageEnd(id, cursor) => {
                 self.retained.on_page_end(turn, &mut self.delivery.sessions, source, id, cursor);
             }
+            ShardMessage::Recovered => {
+                self.mesh.count_announcement(source);
+                self.mesh.set_recovered(source);
+                self.publish_due(turn);
+            }
+            ShardMessage::Settled(upto) => self.on_settled(turn, source, upto),
         }
     }
 
@@ -137,12 +143,14 @@ impl Rooms {
                 }
                 Change::Group { filter, key } => {
                     let counts = shared.count_members_of(topics, delivery, key);
+                    let (online_count, persistent_count) = counts.counts();
                     let filter = mesh.name_of(&filter);
                     mesh.announce(&ShardMessage::Group {
                         filter,
                         key,
-                        online_count: counts.online,
-                        persistent_count: counts.persistent,
+                        online_count,
+                        persistent_count,
+                        is_lasting: counts.is_lasting(),
                     });
                 }
             }

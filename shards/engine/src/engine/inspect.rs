@@ -21,11 +21,12 @@ impl Engine {
         self.rooms.delivery.connections.authentication_step(id, step)
     }
 
-    /// Whether every other shard knows everything that this one announced. At start, connections are
+    /// Whether every other shard knows everything that this one announced, and this one everything that their logs had. At start, connections are
     /// accepted once all shards are settled, so that no restored subscription misses a message.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.rooms.mesh.announced() <= self.rooms.mesh.acknowledged_by_all()
+        let mesh = &self.rooms.mesh;
+        mesh.is_whole() && mesh.announced() <= mesh.acknowledged_by_all()
     }
 
     /// Whether nothing is on its way from here to other shards. While all shards are quiet and all lanes are

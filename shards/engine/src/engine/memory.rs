@@ -56,7 +56,10 @@ impl Rooms {
             (MemoryKind::Subscriptions, subscriptions),
             (
                 MemoryKind::Lanes,
-                mesh.outbound().memory_bytes() + self.backlog.list_bytes() + self.record_bytes,
+                mesh.outbound().memory_bytes()
+                    + mesh.transfer_bytes()
+                    + self.backlog.list_bytes()
+                    + self.record_bytes,
             ),
         ])
     }
@@ -125,8 +128,8 @@ impl Rooms {
             return None;
         }
         if publisher.is_some()
-            && self.pressure.log_room().holds()
-            && self.is_recorded(message, publisher.map(SessionId::index), filters, fingerprint)
+            && self.pressure.holds_recorded()
+            && self.awaits_room(message, publisher.map(SessionId::index), filters, fingerprint)
         {
             return Some(Routed::Delayed { payload_bytes: message.payload.len() as u64, wait: Wait::Log });
         }

@@ -364,9 +364,10 @@ impl Rooms {
         let mut stage = cut.map(Stage::Subscribers);
         let own_count = fan_out.offered_count();
         let is_meshed = self.mesh.placement().is_meshed();
-        let mut other_count = 0;
+        let (mut other_count, mut is_promised) = (0, false);
         if is_meshed {
-            other_count = self.forward(turn, &filters, fingerprint, retained_by, &mut fan_out);
+            let found = (fingerprint, stage.is_some());
+            (other_count, is_promised) = self.forward(turn, &filters, found, retained_by, &mut fan_out);
         } else if self.topics.has_groups() {
             other_count = Shared::count_groups(&self.topics, &filters);
             if stage.is_none() {
@@ -375,8 +376,6 @@ impl Rooms {
                 stage = cut.map(|(filter, group)| Stage::Groups(filter, group));
             }
         }
-        // Whether a session elsewhere outlives its connection is not known here, so it may.
-        let is_promised = is_meshed && other_count > 0 && message.qos != QoS::AtMostOnce;
         if message.retain && self.mesh.placement().home(fingerprint) == origin.shard {
             self.retain(turn, &mut fan_out, retained_by, origin);
         }
@@ -433,7 +432,7 @@ impl Rooms {
         author: Author,
         origin: Origin,
     ) {
-        let Self { delivery, retained, .. } = self;
+        let Self { delivery, retained, mesh, .. } = &mut *self;
         let message = fan_out.message();
         assert!(message.retain);
         if let Some(recorder) = turn.recorder()
@@ -441,6 +440,7 @@ impl Rooms {
         {
             let user = delivery.sessions.users().name_of(author.1).name();
             recorder.set_stored(author.0, user, (origin.shard, origin.sequence));
+            mesh.set_stored(delivery.connections.gathering());
         }
         if message.payload.is_empty() {
             retained.store_mut().remove(turn, delivery.retention(), message.topic);

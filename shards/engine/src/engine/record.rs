@@ -1,6 +1,5 @@
 //! Records of sessions, subscriptions and wills, written where several rooms know a part of them; and the log's answer.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use wire::{QoS, TopicFilter};
@@ -42,15 +41,25 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Records something that changes nothing: a log that begins with a checkpoint has to have a record behind it.
+    pub fn record_nothing(&mut self) {
+        if let Some(recorder) = self.recorder.as_deref_mut() {
+            // No will has this number.
+            recorder.write(&Body::WillEnded { number: 0 });
+        }
+    }
+}
+
 impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
         assert!(synced <= written);
-        let acknowledged = if turn.limits.acknowledge_written { written } else { synced };
-        self.delivery.connections.on_durable(turn, acknowledged);
+        self.delivery.connections.on_durable(turn, written, synced);
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);
+        self.mesh.on_synced(synced);
         self.run_durable(turn);
     }
 
@@ -59,13 +68,42 @@ impl Rooms {
         self.pressure.set_log_room(room);
         if room == LogRoom::Failed {
             self.delivery.connections.fail_gate(turn);
+            self.mesh.fail();
         }
     }
 
-    /// Whether the log would have a record of a message: it is retained, or a session may want it that outlives its connection. Of another
-    /// shard that is not known, so it may.
+    /// Whether a message waits for the disk of this shard, or for that of another one towards which too much is on its way.
     #[cold]
-    pub(super) fn is_recorded(
+    pub(super) fn awaits_room(
+        &self,
+        message: &Message<'_>,
+        publisher: Option<u32>,
+        filters: &[u32],
+        fingerprint: u64,
+    ) -> bool {
+        let is_short = self.pressure.log_room().holds();
+        (is_short && self.is_recorded(message, publisher, filters, fingerprint))
+            || self.goes_too_far_ahead(message, filters, fingerprint)
+    }
+
+    /// Whether a message would be a transfer to a shard towards which too much is open. One for a group with members elsewhere may be.
+    fn goes_too_far_ahead(&self, message: &Message<'_>, filters: &[u32], fingerprint: u64) -> bool {
+        let full = self.mesh.transfers().full_targets();
+        if full.is_empty() || message.qos == QoS::AtMostOnce {
+            return false;
+        }
+        let interests = self.mesh.interests();
+        let mut keys = Vec::new();
+        interests.groups(fingerprint, filters, &mut keys);
+        let lasting = interests.lasting(fingerprint, filters);
+        lasting.iter().any(|shard| full.contains(shard))
+            || (message.retain && full.contains(self.mesh.placement().home(fingerprint)))
+            || keys.iter().any(|&key| self.shared.remote().is_lasting(key))
+    }
+
+    /// Whether the log would have a record of a message: it is retained, or a session may want it that outlives its connection, here or on
+    /// another shard.
+    fn is_recorded(
         &self,
         message: &Message<'_>,
         publisher: Option<u32>,
@@ -75,7 +113,9 @@ impl Rooms {
         if message.retain {
             return true;
         }
-        let Self { topics, delivery, mesh, .. } = self;
+        let Self { topics, delivery, mesh, shared, .. } = self;
+        let mut keys = Vec::new();
+        mesh.interests().groups(fingerprint, filters, &mut keys);
         let is_recorded = |member: &Member| {
             grant(member, message, publisher).is_some_and(|grant| crate::session::is_tracked(grant.qos))
                 && delivery.sessions.of_member(member.session()).recorded_number().is_some()
@@ -85,7 +125,8 @@ impl Rooms {
                 let groups = topics.groups(filter);
                 topics.members(filter).iter().any(is_recorded)
                     || groups.iter().any(|&group| topics.group_members(group).iter().any(is_recorded))
-            }) || !mesh.interests().interested(fingerprint, filters).is_empty())
+            }) || !mesh.interests().lasting(fingerprint, filters).is_empty()
+                || keys.iter().any(|&key| shared.remote().is_lasting(key)))
     }
 
     /// Sends what waited for the log and need not any more.
@@ -108,6 +149,7 @@ impl Rooms {
             let number = recorder.next_number();
             session.set_number(turn.held_mut(), number);
         }
+        self.record_taken(turn);
         let sessions = &self.delivery.sessions;
         let Some((session, recorder)) = sessions.get(id).zip(turn.recorder()) else { return false };
         let Some(number) = session.number() else { return false };
@@ -129,10 +171,12 @@ impl Rooms {
         Some(self.record_session(turn, id) || has_will)
     }
 
-    /// Records the will of a session, which may end with its connection. Returns whether there is one.
+    /// Records the will of a session, which may end with its connection, with everything that the rules ask for later. Returns
+    /// whether there is one.
     pub(super) fn record_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
         let sessions = &mut self.delivery.sessions;
-        let user: String = sessions.users().name_of(sessions.user_of(id)).name().into();
+        let source = sessions.get(id).and_then(|session| session.source(turn));
+        let user = source.unwrap_or_else(|| sessions.users().name_of(sessions.user_of(id)).name().into());
         sessions.of_connection(id).record_will(turn, &user)
     }
 
@@ -147,6 +191,7 @@ impl Rooms {
 
     /// Records that a session ends, before it does.
     pub(super) fn record_ended(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        self.record_taken(turn);
         let Some(recorder) = turn.recorder() else { return };
         let Some(session) = self.delivery.sessions.get(id) else { return };
         let Some(number) = session.number() else { return };
@@ -164,6 +209,7 @@ impl Rooms {
         terms: ReplayTerms,
         looks_up: bool,
     ) {
+        self.record_taken(turn);
         let Some(recorder) = turn.recorder() else { return };
         let session = self.delivery.sessions.get(id).and_then(Session::recorded_number);
         let Some(session) = session else { return };
@@ -183,6 +229,7 @@ impl Rooms {
         id: SessionId,
         filter: &TopicFilter<'_>,
     ) {
+        self.record_taken(turn);
         let Some(session) = self.delivery.sessions.get(id) else { return };
         let (Some(recorder), Some(number)) = (turn.recorder(), session.recorded_number()) else { return };
         let mut owed = Vec::new();

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what the log says of a session that it does not know is skipped, since a checkpoint may be newer than a record.
 
+mod crossings;
 mod recovered;
 
 use alloc::boxed::Box;
@@ -19,7 +20,9 @@ use crate::message::borrowed::Message;
 use crate::message::origin::Origin;
 use crate::message::user_name::UserName;
 use crate::publish::fan_out::FanOut;
-use crate::record::{Body, Content, DeliveryList, LookedUp, Malformed, Numbers, StoredBody};
+use crate::record::{
+    Body, Content, DeliveryList, LookedUp, Malformed, Numbers, StoredBody, TargetList, start_of,
+};
 use crate::retained::store::RetainedEntry;
 use crate::session::access::Access;
 use crate::session::grant::Identifiers;
@@ -106,11 +109,16 @@ impl Rooms {
         body: &Body<'_>,
     ) -> Outcome {
         match *body {
-            Body::Message { number, sender, ends, will, stored, deliveries, content, goes_on } => {
+            Body::Message { number, sender, ends, will, stored, crossing, deliveries, content, goes_on } => {
                 self.recover_effects(recovering, sender, ends, will);
+                if let Some((source, sequence)) = crossing.from() {
+                    self.recover_taken(source, sequence)?;
+                }
                 let parts = (content, stored, deliveries);
-                self.recover_message(turn, recovering, (number, goes_on), parts)?;
+                self.recover_message(turn, recovering, (number, goes_on, crossing.targets()), parts)?;
             }
+            Body::Taken { source, sequence } => self.recover_taken(source, sequence)?,
+            Body::Crossed { target, sequence } => self.recover_crossed(target, sequence)?,
             Body::Settled { session, delivery } => self.settle_recovered(recovering, (session, delivery)),
             Body::Received { session, delivery } => {
                 let is_object = recovering.reads_checkpoint();
@@ -135,7 +143,7 @@ impl Rooms {
                     session.left_mut().release_received(packet_id);
                 }
             }
-            Body::Session { .. } => self.recover_session(recovering, body)?,
+            Body::Session { .. } => self.recover_session(turn, recovering, body)?,
             Body::Ended { session, owed } => self.forget_recovered(turn, recovering, session, owed),
             Body::Detached { session, at_ms } => {
                 if let Some(session) = recovering.session_mut(session) {
@@ -164,13 +172,26 @@ impl Rooms {
         Ok(())
     }
 
-    fn recover_session(&mut self, recovering: &mut Recovering, body: &Body<'_>) -> Outcome {
+    fn recover_session(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recovering: &mut Recovering,
+        body: &Body<'_>,
+    ) -> Outcome {
         let &Body::Session { number, client_id, user, expiry_interval_s, will } = body else {
             unreachable!("the caller has looked");
         };
         let number = NonZeroU64::new(number).ok_or("has a session without a number")?;
+        let mut known = self.delivery.sessions.find(client_id);
+        if recovering.reads_checkpoint()
+            && let Some(former) = known.and_then(|known| recovering.number_of(known))
+            && former != number.get()
+        {
+            // It ended while the checkpoint was made, and the log behind tells of it.
+            self.forget_recovered(turn, recovering, former, Numbers::default());
+            known = None;
+        }
         let sessions = &mut self.delivery.sessions;
-        let known = sessions.find(client_id);
         let id = match (recovering.any_id_of(number.get()), known) {
             (Some(id), Some(known)) if known == id => id,
             (None, None) => {
@@ -190,8 +211,8 @@ impl Rooms {
         }
         sessions.of_connection(id).set_expiry_interval(expiry_interval_s);
         sessions.set_user(id, UserName::new(user));
-        // A list is asked for a user only when it changes, and the next verdict tells whether one knows this user.
-        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user), false));
+        // The log does not say whether a list knew this user. If a list that has it loses it, the session ends.
+        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user), true));
         Ok(())
     }
 
@@ -207,8 +228,9 @@ impl Rooms {
         let Some(id) = recovering.id_of(session) else { return Ok(()) };
         let filter = TopicFilter::parse(filter).map_err(|_| "has a filter that is none")?;
         let session = self.delivery.sessions.of_connection(id);
+        let is_lasting = session.is_lasting(options.qos);
         let list = session.subscriptions_mut();
-        self.topics.subscribe(list, id.index(), &filter, options, identifier);
+        self.topics.subscribe(list, (id.index(), is_lasting), &filter, options, identifier);
         if filter.share_name().is_some() {
             return Ok(());
         }
@@ -297,14 +319,22 @@ impl Rooms {
         &mut self,
         turn: &mut Turn<'_>,
         recovering: &mut Recovering,
-        (number, goes_on): (u64, bool),
+        (number, goes_on, targets): (u64, bool, TargetList<'_>),
         (content, stored, deliveries): (Option<Content<'_>>, Option<StoredBody<'_>>, DeliveryList<'_>),
     ) -> Outcome {
         match (content, recovering.take_open()) {
             (Some(content), former) => {
-                // A message that the process began and did not end is not gone on with by the next one.
-                if let Some(former) = former {
-                    self.delivery.messages.release(former.message());
+                // A message that the process began and did not end is not gone on with by the next one. While it is fanned out,
+                // retained messages are looked up, each a message of its own.
+                let former = former.and_then(|former| {
+                    let goes_on = start_of(former.number()) == start_of(number);
+                    if !goes_on {
+                        self.delivery.messages.release(former.message());
+                    }
+                    goes_on.then_some(former)
+                });
+                if goes_on && former.is_some() {
+                    return Err("begins before the one before it has ended");
                 }
                 self.delivery.set_publish_sequence(number);
                 let message = Message::from(content);
@@ -317,6 +347,12 @@ impl Rooms {
                     let message = self.delivery.keep(&mut fan_out);
                     self.delivery.messages.hold(message);
                     recovering.open_message(OpenMessage::new(number, message, unsent));
+                } else if let Some(former) = former {
+                    recovering.open_message(former);
+                }
+                if !targets.is_empty() {
+                    let message = self.delivery.keep(&mut fan_out);
+                    self.recover_transfer(number, message, targets)?;
                 }
                 self.delivery.finish(turn, &fan_out);
             }
@@ -330,9 +366,12 @@ impl Rooms {
                 open.add_unsent(unsent?);
                 if goes_on {
                     recovering.open_message(open);
-                } else {
-                    self.delivery.messages.release(open.message());
+                    return Ok(());
                 }
+                if !targets.is_empty() {
+                    self.recover_transfer(number, open.message(), targets)?;
+                }
+                self.delivery.messages.release(open.message());
             }
             (None, _) => return Err("goes on with a message that is not there"),
         }
@@ -429,4 +468,42 @@ fn identifiers_of(numbers: Numbers<'_>) -> Result<Identifiers, &'static str> {
         identifiers.add(Some(identifier.ok_or("has a subscription identifier that is none")?));
     }
     Ok(identifiers)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+    use core::num::NonZeroU32;
+
+    use super::*;
+    use crate::base::hash::Entropy;
+    use crate::limits::Limits;
+    use crate::record::Crossing;
+
+    #[test]
+    fn a_whole_message_between_the_parts_of_another_one_does_not_end_that() {
+        let limits = Limits { journal_start: NonZeroU32::new(2), ..Limits::default() };
+        let mut engine = Engine::new(limits, Entropy(1), Instant::default());
+        let content = Some(Content::new(("a", &[], b"x"), (QoS::AtLeastOnce, false), None));
+        for (number, content, goes_on) in
+            [(1, content, true), (1, content, false), (1, None, true), (1, None, false)]
+        {
+            let mut bytes = Vec::new();
+            let kind = Body::Message {
+                number,
+                sender: None,
+                ends: None,
+                will: None,
+                stored: None,
+                crossing: Crossing::default(),
+                deliveries: DeliveryList::default(),
+                content,
+                goes_on,
+            }
+            .encode(&mut bytes);
+            assert_eq!(engine.recover(kind, &bytes), Ok(()));
+        }
+        engine.recovered(Instant::default(), &mut Actions::new());
+        assert_eq!(engine.audit().messages, 0);
+    }
 }

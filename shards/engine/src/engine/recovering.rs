@@ -149,6 +149,11 @@ impl Recovering {
         self.sessions.get(&number).map(RecoveringSession::id)
     }
 
+    /// The number of a session.
+    pub(super) fn number_of(&self, id: SessionId) -> Option<u64> {
+        self.sessions.iter().find(|(_, session)| session.id == id).map(|(number, _)| *number)
+    }
+
     /// Whether a session is newer than the record that is read.
     pub(super) fn is_newer(&self, id: SessionId) -> bool {
         self.sessions.values().any(|session| session.id == id && session.as_of > self.position())
@@ -215,5 +220,33 @@ impl Recovering {
 
     pub(super) fn take_open(&mut self) -> Option<OpenMessage> {
         self.open.take()
+    }
+}
+
+/// A will that is due at the end of recovery.
+#[derive(Debug)]
+pub(super) enum DueWill {
+    OfSession(SessionId),
+    /// Of a session that has ended, with its user.
+    Alone(Box<str>, Box<Will>),
+}
+
+/// The wills that are due at the end of recovery, in the order in which they are published.
+#[derive(Debug, Default)]
+pub(super) struct Due(Vec<DueWill>);
+
+impl Due {
+    /// The will of this session is due.
+    pub(super) fn push_session(&mut self, id: SessionId) {
+        self.0.push(DueWill::OfSession(id));
+    }
+
+    /// The will of a session is due that has ended.
+    pub(super) fn push_will(&mut self, user: Box<str>, will: Box<Will>) {
+        self.0.push(DueWill::Alone(user, will));
+    }
+
+    pub(super) fn into_wills(self) -> Vec<DueWill> {
+        self.0
     }
 }

@@ -1,6 +1,9 @@
 //! Retained replays: pages of this shard's store, and pages requested from and answered to other shards.
 
+use bytes::Bytes;
+
 use super::Rooms;
+use crate::mesh::Mesh;
 use crate::mesh::message::ShardMessage;
 use crate::message::forwarded::{ForwardedPublish, PublisherName};
 use crate::message::origin::Origins;
@@ -38,6 +41,15 @@ impl Rooms {
         while !turn.is_spent() {
             let Some(mut request) = retained.pop_page_request() else { return };
             let (target, id) = (request.source(), request.id());
+            // The log of the other shard must not have a message that this one may lose.
+            let until = mesh.stored_until();
+            if until.is_some() {
+                delivery.connections.await_batch();
+            }
+            let send = |mesh: &mut Mesh, message: &ShardMessage<'_>, shared: Option<&Bytes>| match until {
+                Some(until) => mesh.send_when(target, message, shared, (until, None)),
+                None => mesh.send(target, message, shared),
+            };
             let (found, after) = request.answer(turn, retained.store(), delivery.sessions.users());
             for key in found {
                 turn.spend(1);
@@ -51,9 +63,9 @@ impl Rooms {
                     ..ForwardedPublish::of(message, entry.origin())
                 };
                 let shared = delivery.messages.shared_payload(key);
-                mesh.send(target, &ShardMessage::Retained(id, answer), shared);
+                send(mesh, &ShardMessage::Retained(id, answer), shared);
             }
-            mesh.send(target, &ShardMessage::PageEnd(id, after), None);
+            send(mesh, &ShardMessage::PageEnd(id, after), None);
         }
     }
 }

@@ -3,17 +3,47 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Rooms;
+use super::{Engine, Rooms};
+use crate::action::Actions;
 use crate::base::time::Instant;
 use crate::message::user_name::UserName;
+use crate::session::Session;
 use crate::session::access::Access;
 use crate::session::replays::ReplayTerms;
 use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
 use crate::timer::Timers;
 use crate::turn::Turn;
 
+impl Engine {
+    /// The sessions with subscriptions that outlive their connection, as they are at `now`, `sessions_max` slots from `from`
+    /// on. Returns where the next call goes on, or `None` at the end.
+    pub fn export(
+        &self,
+        now: Instant,
+        from: u32,
+        sessions_max: u32,
+        records: &mut Vec<SessionRecord>,
+    ) -> Option<u32> {
+        self.rooms.export(&self.timers, now, from, sessions_max, records)
+    }
+
+    /// Brings a session back as it was exported, offline. The rest of its expiry interval begins at `now`; of an interval that
+    /// has passed a second is left.
+    ///
+    /// # Errors
+    /// The topic filter that cannot be used; nothing of that session is kept then.
+    ///
+    /// # Panics
+    /// If the engine's own tables contradict each other.
+    pub fn restore(&mut self, now: Instant, record: &SessionRecord) -> Result<(), String> {
+        let mut actions = Actions::new();
+        let (rooms, mut turn) = self.turn(now, &mut actions);
+        rooms.restore(&mut turn, record)
+    }
+}
+
 impl Rooms {
-    /// See [`super::Engine::export`].
+    /// See [`Engine::export`].
     pub(super) fn export(
         &self,
         timers: &Timers,
@@ -30,21 +60,33 @@ impl Rooms {
             if !session.is_persistent() || session.has_ended() || list.count() == 0 {
                 continue;
             }
-            let mut subscriptions = Vec::with_capacity(list.count() as usize);
-            self.topics.for_each(list, |share_name, filter, member| {
-                subscriptions.push(SubscriptionRecord::new(share_name, filter, member));
-            });
-            assert!(subscriptions.len() == list.count() as usize);
-            let expiry = Some(session.expiry(timers, now));
-            let user = sessions.users().name_of(sessions.user_at(index)).name();
-            let user = (!user.is_empty()).then(|| user.into());
-            let client_id = session.client_id().into();
-            records.push(SessionRecord { client_id, user, expiry, subscriptions });
+            records.push(self.session_record(timers, now, index, session));
         }
         (end < sessions.slot_count()).then_some(end)
     }
 
-    /// See [`super::Engine::restore`].
+    /// The session in a slot, and its subscriptions.
+    pub(super) fn session_record(
+        &self,
+        timers: &Timers,
+        now: Instant,
+        index: u32,
+        session: &Session,
+    ) -> SessionRecord {
+        let (list, sessions) = (session.subscriptions(), &self.delivery.sessions);
+        let mut subscriptions = Vec::with_capacity(list.count() as usize);
+        self.topics.for_each(list, |share_name, filter, member| {
+            subscriptions.push(SubscriptionRecord::new(share_name, filter, member));
+        });
+        assert!(subscriptions.len() == list.count() as usize);
+        let expiry = Some(session.expiry(timers, now));
+        let user = sessions.users().name_of(sessions.user_at(index)).name();
+        let user = (!user.is_empty()).then(|| user.into());
+        let client_id = session.client_id().into();
+        SessionRecord { client_id, user, expiry, subscriptions }
+    }
+
+    /// See [`Engine::restore`].
     pub(super) fn restore(&mut self, turn: &mut Turn<'_>, record: &SessionRecord) -> Result<(), String> {
         let parsed: Result<Vec<_>, String> =
             record.subscriptions.iter().map(SubscriptionRecord::parse).collect();
@@ -64,13 +106,17 @@ impl Rooms {
             let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
             let user = record.user.as_deref().unwrap_or_default();
             sessions.set_user(id, UserName::new(user));
-            sessions.set_access(id, Access::of_user(record.user.as_deref(), false));
+            // As in recovery: if a list that has this user loses it, the session ends.
+            sessions.set_access(id, Access::of_user(record.user.as_deref(), true));
             id
         });
-        let list = sessions.of_connection(id).subscriptions_mut();
+        let session = sessions.of_connection(id);
         for (filter, options, identifier) in &parsed {
-            self.topics.subscribe(list, id.index(), filter, *options, *identifier);
+            let is_lasting = turn.is_recording() && session.is_lasting(options.qos);
+            let list = session.subscriptions_mut();
+            self.topics.subscribe(list, (id.index(), is_lasting), filter, *options, *identifier);
         }
+        let list = session.subscriptions();
         assert!(known.is_some() || list.count() as usize <= parsed.len());
         if turn.is_recording() {
             if known.is_none() {

@@ -260,8 +260,9 @@ impl Rooms {
             *text = Some(MATCH_NODES);
             return ReasonCode::QuotaExceeded;
         }
+        let is_lasting = turn.is_recording() && session.is_lasting(options.qos);
         let list = session.subscriptions_mut();
-        let is_new = topics.subscribe(list, id.index(), filter, options, terms.identifier);
+        let is_new = topics.subscribe(list, (id.index(), is_lasting), filter, options, terms.identifier);
         let wants_retained = match options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => is_new,

@@ -39,9 +39,9 @@ impl Rooms {
     }
 
     /// Serves timers that are due until the step has done its share of work; the rest are due again at once. None is served
-    /// while something that came in time may wait unread.
+    /// while something that came in time may wait unread, or before the interest of all shards is known.
     pub(super) fn run_timers(&mut self, turn: &mut Turn<'_>) {
-        while !turn.is_spent() && !self.paused {
+        while !turn.is_spent() && !self.paused && self.mesh.is_whole() {
             let moves_max = turn.work_left().saturating_mul(MOVES_PER_WORK);
             let mut moves_left = moves_max;
             let timer = turn.timers.pop_due(turn.now, &mut moves_left);
@@ -80,7 +80,7 @@ impl Rooms {
                 self.delivery.connections.grant_ended(id);
                 self.close(turn, id, &Close::Told(Cause::GrantEnded));
             }
-            Timer::Rate(id) => self.delivery.connections.end_rate_pause(turn, id),
+            Timer::Rate(id) => self.delivery.connections.on_rate_timer(turn, id),
             Timer::SessionExpiry(id) => {
                 if self.delivery.sessions.expire(id) {
                     turn.counters.sessions_expired += 1;

@@ -125,6 +125,8 @@ pub(crate) struct Pressure {
     /// By [`Budget::index`]: it may not grow.
     refuses: [bool; Budget::ALL.len()],
     log_room: LogRoom,
+    /// Too much is on its way from the log of this shard to that of another one.
+    is_far_ahead: bool,
     /// Retained messages or those on their way may not grow, or the log is short of room: all that a publish has to ask on its way.
     holds_messages: bool,
     /// Whether the first mark is passed and messages are beyond their reserve.
@@ -145,6 +147,7 @@ impl Pressure {
             level: MemoryLevel::Normal,
             refuses: [false; Budget::ALL.len()],
             log_room: LogRoom::Free,
+            is_far_ahead: false,
             holds_messages: false,
             sheds: false,
             outbox_bytes_max: limits.outbox_bytes_max.into(),
@@ -203,14 +206,28 @@ impl Pressure {
         self.note_holds();
     }
 
+    /// Takes whether too much is on its way to the log of another shard.
+    #[inline]
+    pub(crate) fn set_far_ahead(&mut self, is_far_ahead: bool) {
+        if self.is_far_ahead != is_far_ahead {
+            self.is_far_ahead = is_far_ahead;
+            self.note_holds();
+        }
+    }
+
+    /// Whether messages wait that a log would have.
+    pub(crate) fn holds_recorded(&self) -> bool {
+        self.log_room.holds() || self.is_far_ahead
+    }
+
     /// Whether packets that wait for memory or for the log may be taken.
     pub(crate) fn may_resume(&self) -> bool {
-        !self.refuses(Budget::Messages) && !self.log_room.holds()
+        !self.refuses(Budget::Messages) && !self.holds_recorded()
     }
 
     fn note_holds(&mut self) {
         let refuses = self.refuses(Budget::Retained) || self.refuses(Budget::Messages);
-        self.holds_messages = refuses || self.log_room.holds();
+        self.holds_messages = refuses || self.holds_recorded();
     }
 
     /// Bytes up to which an outbox takes messages: less than its limit above the marks.

@@ -16,6 +16,7 @@ use crate::mesh::message::{RemoteFilter, ShardMessage};
 use crate::message::forwarded::ForwardedPublish;
 use crate::message::origin::Origins;
 use crate::session::replays::RequestId;
+use crate::topic::tree::Wanted;
 
 /// The most bytes of a message, without its texts, lists and payload.
 const FIXED_BYTES_MAX: usize = 112;
@@ -28,6 +29,8 @@ const INTEREST: u8 = 5;
 const GROUP: u8 = 6;
 const PAGE_REQUEST: u8 = 7;
 const WATERMARKS: u8 = 8;
+const RECOVERED: u8 = 9;
+const SETTLED: u8 = 10;
 
 const EXACT: u8 = 0;
 const WILD: u8 = 1;
@@ -46,6 +49,7 @@ impl<'a> ShardMessage<'a> {
                     filter.len() + topic.map_or(0, str::len) + required.encoded_bytes()
                 }
                 Self::Watermarks(_, updates) => updates.encoded_bytes(),
+                Self::Recovered | Self::Settled(_) => 0,
             }
     }
 
@@ -71,11 +75,11 @@ impl<'a> ShardMessage<'a> {
                 write_text(out, *cursor);
             }
             Self::Interest(filter, wanted) => {
-                out.extend_from_slice(&[INTEREST, u8::from(*wanted)]);
+                out.extend_from_slice(&[INTEREST, *wanted as u8]);
                 filter.encode(out);
             }
-            Self::Group { filter, key, online_count, persistent_count } => {
-                out.push(GROUP);
+            Self::Group { filter, key, online_count, persistent_count, is_lasting } => {
+                out.extend_from_slice(&[GROUP, u8::from(*is_lasting)]);
                 out.extend_from_slice(&key.to_le_bytes());
                 out.extend_from_slice(&online_count.to_le_bytes());
                 out.extend_from_slice(&persistent_count.to_le_bytes());
@@ -94,6 +98,11 @@ impl<'a> ShardMessage<'a> {
                 out.push(WATERMARKS);
                 out.extend_from_slice(&seen.to_le_bytes());
                 updates.encode(out);
+            }
+            Self::Recovered => out.push(RECOVERED),
+            Self::Settled(sequence) => {
+                out.push(SETTLED);
+                out.extend_from_slice(&sequence.to_le_bytes());
             }
         }
     }
@@ -116,10 +125,11 @@ impl<'a> ShardMessage<'a> {
                 Self::PageEnd(replay, reader.text())
             }
             INTEREST => {
-                let wanted = reader.bool();
+                let wanted = wanted_of(reader.u8());
                 Self::Interest(RemoteFilter::decode(&mut reader), wanted)
             }
             GROUP => Self::Group {
+                is_lasting: reader.bool(),
                 key: reader.u64(),
                 online_count: reader.u32(),
                 persistent_count: reader.u32(),
@@ -136,10 +146,21 @@ impl<'a> ShardMessage<'a> {
                 let seen = reader.u64();
                 Self::Watermarks(seen, Origins::decode(&mut reader))
             }
+            RECOVERED => Self::Recovered,
+            SETTLED => Self::Settled(reader.u64()),
             kind => panic!("a lane carried a message of kind {kind}"),
         };
         reader.finish();
         message
+    }
+}
+
+fn wanted_of(byte: u8) -> Wanted {
+    match byte {
+        0 => Wanted::Nothing,
+        1 => Wanted::Volatile,
+        2 => Wanted::Lasting,
+        grade => panic!("a lane carried an interest of grade {grade}"),
     }
 }
 
@@ -230,6 +251,7 @@ mod tests {
             deliver_here: true,
             retain_here: true,
             origin: Origin { shard: 3, sequence: 5 },
+            transfer: NonZeroU64::new(9),
             publisher: PublisherName::new(NonZeroU64::new(9), UserName::new("user")),
             groups: GroupKeys::from_bytes(&keys),
             tried: ShardSet::from_bits(6),
@@ -251,14 +273,15 @@ mod tests {
             (ShardMessage::Retained(replay(), ForwardedPublish::of(view(b"kept"), counts[0])), None),
             (ShardMessage::PageEnd(replay(), Some("a/z")), None),
             (ShardMessage::PageEnd(replay(), None), None),
-            (ShardMessage::Interest(RemoteFilter::Exact(12), true), None),
-            (ShardMessage::Interest(RemoteFilter::Wild(&long_filter), false), None),
+            (ShardMessage::Interest(RemoteFilter::Exact(12), Wanted::Lasting), None),
+            (ShardMessage::Interest(RemoteFilter::Wild(&long_filter), Wanted::Nothing), None),
             (
                 ShardMessage::Group {
                     filter: RemoteFilter::Wild("a/+"),
                     key: 1,
                     online_count: 2,
                     persistent_count: 3,
+                    is_lasting: true,
                 },
                 None,
             ),
@@ -273,6 +296,8 @@ mod tests {
                 None,
             ),
             (ShardMessage::Watermarks(3, Origins::List(&counts)), None),
+            (ShardMessage::Recovered, None),
+            (ShardMessage::Settled(u64::MAX), None),
         ];
         let mut expected: [Vec<String>; 2] = [vec![], vec![]];
         for _ in 0..200 {

@@ -14,7 +14,7 @@ use wire::TopicFilter;
 
 use crate::base::heap;
 use crate::base::shard_set::ShardSet;
-use crate::topic::tree::Tree;
+use crate::topic::tree::{Tree, Wanted};
 
 use super::message::RemoteFilter;
 
@@ -23,14 +23,18 @@ use super::message::RemoteFilter;
 pub(crate) struct Interest {
     /// Shards with a subscriber that is not in a group.
     shards: ShardSet,
+    /// The ones of them with a subscriber whose messages of QoS 1 and 2 have to outlive the process.
+    lasting: ShardSet,
     /// Keys of groups that have members elsewhere.
     groups: Vec<u64>,
 }
 
 impl Interest {
-    /// Whether `shard` has a subscriber that is not in a group.
-    pub(crate) fn set_shard(&mut self, shard: u16, wanted: bool) {
-        self.shards = if wanted { self.shards.with(shard) } else { self.shards.without(shard) };
+    /// The subscribers of `shard` that are not in a group.
+    pub(crate) fn set_shard(&mut self, shard: u16, wanted: Wanted) {
+        let set = |set: ShardSet, is_in| if is_in { set.with(shard) } else { set.without(shard) };
+        self.shards = set(self.shards, wanted >= Wanted::Volatile);
+        self.lasting = set(self.lasting, wanted == Wanted::Lasting);
     }
 
     /// Whether the group `key` has members elsewhere.
@@ -61,7 +65,9 @@ impl Interests {
 
     /// Bytes of both tables. Groups of filters without wildcards count by their number.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let exact = self.exact.shards.allocation_size() + self.exact.groups.allocation_size();
+        let exact = self.exact.shards.allocation_size()
+            + self.exact.lasting.allocation_size()
+            + self.exact.groups.allocation_size();
         let groups = self.exact.groups.len() as u64 * heap::block(size_of::<[u64; 4]>());
         let wild = heap::block(self.wild.by_filter.capacity() * size_of::<usize>());
         exact as u64 + groups + wild + self.wild.count as u64 * heap::block(size_of::<Interest>())
@@ -71,6 +77,12 @@ impl Interests {
     pub(crate) fn interested(&self, fingerprint: u64, matched: &[u32]) -> ShardSet {
         let wild = matched.iter().filter_map(|&filter| self.wild.get(filter));
         wild.fold(self.exact.shards(fingerprint), |shards, interest| shards.union(interest.shards))
+    }
+
+    /// The interested shards with a subscriber whose messages of QoS 1 and 2 have to outlive the process.
+    pub(crate) fn lasting(&self, fingerprint: u64, matched: &[u32]) -> ShardSet {
+        let wild = matched.iter().filter_map(|&filter| self.wild.get(filter));
+        wild.fold(self.exact.lasting(fingerprint), |shards, interest| shards.union(interest.lasting))
     }
 
     /// Appends the keys of groups with members elsewhere whose filter matches.
@@ -90,6 +102,10 @@ impl Interests {
         assert!(self.wild.by_filter.iter().flatten().all(|interest| !interest.is_empty()));
         for &(fingerprint, shards) in &self.exact.shards {
             assert!(!shards.is_empty() || !self.exact.groups(fingerprint).is_empty());
+        }
+        for &(fingerprint, lasting) in &self.exact.lasting {
+            assert!(!lasting.is_empty());
+            assert!(self.exact.shards(fingerprint).union(lasting) == self.exact.shards(fingerprint));
         }
     }
 
@@ -163,6 +179,8 @@ impl WildInterests {
 struct ExactInterests {
     /// Fingerprints are keyed hashes already. A set is empty only where there are groups.
     shards: HashTable<(u64, ShardSet)>,
+    /// Without empty sets, so that there is none without a log.
+    lasting: HashTable<(u64, ShardSet)>,
     groups: HashTable<(u64, Vec<u64>)>,
 }
 
@@ -170,6 +188,12 @@ impl ExactInterests {
     /// Shards with a subscriber that is not in a group.
     fn shards(&self, fingerprint: u64) -> ShardSet {
         let entry = self.shards.find(fingerprint, |entry| entry.0 == fingerprint);
+        entry.map_or(ShardSet::default(), |entry| entry.1)
+    }
+
+    /// The ones of them with a lasting subscriber.
+    fn lasting(&self, fingerprint: u64) -> ShardSet {
+        let entry = self.lasting.find(fingerprint, |entry| entry.0 == fingerprint);
         entry.map_or(ShardSet::default(), |entry| entry.1)
     }
 
@@ -183,9 +207,11 @@ impl ExactInterests {
     fn change(&mut self, fingerprint: u64, change: impl FnOnce(&mut Interest)) {
         let groups = self.groups.find_entry(fingerprint, |entry| entry.0 == fingerprint);
         let groups = groups.map_or(Vec::new(), |entry| entry.remove().0.1);
+        let lasting = self.lasting.find_entry(fingerprint, |entry| entry.0 == fingerprint);
+        let lasting = lasting.map_or(ShardSet::default(), |entry| entry.remove().0.1);
         let entry = self.shards.entry(fingerprint, |entry| entry.0 == fingerprint, |entry| entry.0);
         let mut entry = entry.or_insert((fingerprint, ShardSet::default()));
-        let mut interest = Interest { shards: entry.get().1, groups };
+        let mut interest = Interest { shards: entry.get().1, lasting, groups };
         change(&mut interest);
         if interest.is_empty() {
             entry.remove();
@@ -193,6 +219,9 @@ impl ExactInterests {
             return;
         }
         entry.get_mut().1 = interest.shards;
+        if !interest.lasting.is_empty() {
+            self.lasting.insert_unique(fingerprint, (fingerprint, interest.lasting), |entry| entry.0);
+        }
         if !interest.groups.is_empty() {
             self.groups.insert_unique(fingerprint, (fingerprint, interest.groups), |entry| entry.0);
         }
@@ -218,15 +247,20 @@ mod tests {
             let mut interests = Interests::default();
             let is_wild = matches!(filter, RemoteFilter::Wild(_));
             let counts = |count| if is_wild { (0, count) } else { (count, 0) };
-            interests.change(&mut tree, filter, |interest| interest.set_shard(3, true));
+            interests.change(&mut tree, filter, |interest| interest.set_shard(3, Wanted::Lasting));
             interests.change(&mut tree, filter, |interest| interest.set_group(9, true));
             interests.change(&mut tree, filter, |interest| interest.set_group(9, true));
             let mut matched = Vec::new();
             tree.matches("a/b", &mut matched);
             assert_eq!(matched.len(), usize::from(is_wild));
             assert!(interests.interested(7, &matched).contains(3));
+            assert!(interests.lasting(7, &matched).contains(3));
+            interests.change(&mut tree, filter, |interest| interest.set_shard(3, Wanted::Volatile));
+            assert!(interests.interested(7, &matched).contains(3));
+            assert!(interests.lasting(7, &matched).is_empty());
+            interests.check(&tree);
             assert_eq!(groups(&interests, 7, &matched), [9]);
-            interests.change(&mut tree, filter, |interest| interest.set_shard(3, false));
+            interests.change(&mut tree, filter, |interest| interest.set_shard(3, Wanted::Nothing));
             assert!(interests.interested(7, &matched).is_empty());
             assert_eq!((interests.counts(), groups(&interests, 7, &matched)), (counts(1), Vec::from([9])));
             interests.change(&mut tree, filter, |interest| interest.set_group(9, false));
@@ -240,15 +274,15 @@ mod tests {
     fn the_list_of_wild_interests_is_as_long_as_its_last_one() {
         let mut wild = WildInterests::default();
         for filter in [5, 1_000, 2] {
-            assert!(wild.change(filter, |interest| interest.set_shard(1, true)));
+            assert!(wild.change(filter, |interest| interest.set_shard(1, Wanted::Volatile)));
         }
         assert_eq!((wild.by_filter.len(), wild.count), (1_001, 3));
-        assert!(!wild.change(5, |interest| interest.set_shard(1, false)));
+        assert!(!wild.change(5, |interest| interest.set_shard(1, Wanted::Nothing)));
         assert_eq!((wild.by_filter.len(), wild.count), (1_001, 2));
-        assert!(!wild.change(1_000, |interest| interest.set_shard(1, false)));
+        assert!(!wild.change(1_000, |interest| interest.set_shard(1, Wanted::Nothing)));
         assert_eq!((wild.by_filter.len(), wild.count), (3, 1));
         assert!(wild.by_filter.capacity() < 100);
-        assert!(!wild.change(2, |interest| interest.set_shard(1, false)));
+        assert!(!wild.change(2, |interest| interest.set_shard(1, Wanted::Nothing)));
         assert_eq!((wild.by_filter.len(), wild.by_filter.capacity()), (0, 0));
     }
 }

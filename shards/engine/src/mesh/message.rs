@@ -6,6 +6,7 @@ use crate::mesh::outbound::LaneKind;
 use crate::message::forwarded::ForwardedPublish;
 use crate::message::origin::Origins;
 use crate::session::replays::RequestId;
+use crate::topic::tree::Wanted;
 
 /// A message from one shard to another.
 #[derive(Debug)]
@@ -17,15 +18,21 @@ pub(crate) enum ShardMessage<'a> {
     Retained(RequestId, ForwardedPublish<'a>),
     /// The end of a page; the last topic looked at, or none if there are no more.
     PageEnd(RequestId, Option<&'a str>),
-    /// The sender has its first subscriber for a filter, or lost its last one.
-    Interest(RemoteFilter<'a>, bool),
+    /// The interest of the sender's subscribers in a filter.
+    Interest(RemoteFilter<'a>, Wanted),
     /// The members of a group at the sender.
     Group {
         filter: RemoteFilter<'a>,
         key: u64,
         online_count: u32,
         persistent_count: u32,
+        /// Whether messages of QoS 1 and 2 for one of them have to outlive the process.
+        is_lasting: bool,
     },
+    /// The sender has announced everything that its log had.
+    Recovered,
+    /// The sender has settled all transfers of the receiver up to this number.
+    Settled(u64),
     /// The request of a page.
     PageRequest {
         replay: RequestId,
@@ -42,12 +49,20 @@ pub(crate) enum ShardMessage<'a> {
 }
 
 impl ShardMessage<'_> {
+    /// Whether a log has it on its way.
+    pub(crate) fn is_transfer(&self) -> bool {
+        matches!(self, Self::Publish(publish) | Self::Returned(publish) if publish.transfer.is_some())
+    }
+
     pub(crate) fn lane(&self) -> LaneKind {
         match self {
             Self::Publish(_) | Self::Returned(_) | Self::Retained(..) | Self::PageEnd(..) => LaneKind::Data,
-            Self::Interest(..) | Self::Group { .. } | Self::PageRequest { .. } | Self::Watermarks(..) => {
-                LaneKind::Control
-            }
+            Self::Interest(..)
+            | Self::Group { .. }
+            | Self::PageRequest { .. }
+            | Self::Watermarks(..)
+            | Self::Recovered
+            | Self::Settled(_) => LaneKind::Control,
         }
     }
 }

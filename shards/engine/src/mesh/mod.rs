@@ -1,27 +1,36 @@
 //! This shard among the others: its announcements, the interest of the others, and the messages on their way to them.
 //!
 //! Invariants: the same announcements go to every other shard, in one order, so that a count acknowledges them; and a
-//! shard takes every item of its inbound lanes, whatever its outbound lanes are like.
+//! shard takes every item of its inbound lanes, whatever its outbound lanes are like. A transfer leaves once its record is durable, and
+//! nothing of its publisher or of a retained store overtakes it.
 
 pub(crate) mod codec;
 pub(crate) mod interest;
 pub(crate) mod message;
 pub(crate) mod outbound;
 pub(crate) mod topology;
+pub(crate) mod transfers;
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::action::Batch;
 use crate::base::hash::Entropy;
 use crate::base::shard_set::ShardSet;
+use crate::memory::tree_entry_bytes;
 use crate::topic::tree::Tree;
 
 use interest::Interests;
 use message::{RemoteFilter, ShardMessage};
-use outbound::Outbound;
+use outbound::{LaneKind, Outbound};
 use topology::{Placement, Topology};
+use transfers::Transfers;
+
+/// The batch of a transfer whose fan-out was cut, until its last part is recorded.
+pub(crate) const UNKNOWN: Batch = Batch(u64::MAX);
 
 /// **Lives on:** every shard. **Sees:** the announcements of the other shards, and everything on its way to them.
 #[derive(Debug)]
@@ -39,6 +48,17 @@ pub(crate) struct Mesh {
     unreported: ShardSet,
     /// By target: keys of the groups that it was chosen for, while a message is routed.
     group_keys: Vec<Vec<u8>>,
+    transfers: Transfers,
+    /// Slots of sessions that published a message which is held, each with the batch that it waits for.
+    held_publishers: BTreeMap<u32, Batch>,
+    /// The last retained message of this shard was recorded in this batch.
+    stored_in: Batch,
+    /// The last batch that is durable.
+    synced: Batch,
+    /// Shards that have not announced yet everything that their logs had.
+    unrecovered: ShardSet,
+    /// Nothing becomes durable any more, so no transfer leaves.
+    has_failed: bool,
 }
 
 impl Mesh {
@@ -56,6 +76,12 @@ impl Mesh {
             seen: vec![0; count],
             unreported: ShardSet::default(),
             group_keys: vec![Vec::new(); count],
+            transfers: Transfers::new(topology.shard_count),
+            held_publishers: BTreeMap::new(),
+            stored_in: Batch(0),
+            synced: Batch(0),
+            unrecovered: ShardSet::default(),
+            has_failed: false,
         }
     }
 
@@ -120,11 +146,133 @@ impl Mesh {
         core::mem::take(&mut self.unreported)
     }
 
-    /// Sends a message to another shard. A payload that is `shared` is not copied.
+    pub(crate) fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+
+    pub(crate) fn transfers_mut(&mut self) -> &mut Transfers {
+        &mut self.transfers
+    }
+
+    /// The shards have logs: nothing is due before each has announced what its log had.
+    pub(crate) fn await_recovery(&mut self) {
+        self.unrecovered = self.placement.others().fold(ShardSet::default(), ShardSet::with);
+    }
+
+    /// A shard has announced everything that its log had.
+    pub(crate) fn set_recovered(&mut self, source: u16) {
+        assert!(self.unrecovered.contains(source));
+        self.unrecovered = self.unrecovered.without(source);
+    }
+
+    /// Whether the interest of all shards is known that their logs had.
+    #[inline]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.unrecovered.is_empty()
+    }
+
+    /// Everything up to this batch is durable: what waited for it leaves.
+    pub(crate) fn on_synced(&mut self, synced: Batch) {
+        self.synced = self.synced.max(synced);
+        self.transfers.on_synced(synced);
+        self.outbound.release(synced);
+        self.held_publishers.retain(|_, until| *until > synced);
+    }
+
+    /// The last part of a fan-out that was cut is recorded in this batch.
+    pub(crate) fn end_cut(&mut self, until: Batch) {
+        self.outbound.shorten(UNKNOWN, until);
+        for waits in self.held_publishers.values_mut() {
+            *waits = (*waits).min(until);
+        }
+    }
+
+    /// Nothing becomes durable any more. Transfers that wait for that are not sent, by now or later: their publishers have no
+    /// acknowledgement. Everything that waits behind them is.
+    pub(crate) fn fail(&mut self) {
+        self.has_failed = true;
+        self.held_publishers.clear();
+        self.outbound.release_held(|message| !ShardMessage::decode(message, None).is_transfer());
+    }
+
+    /// A retained message was recorded in this batch.
+    pub(crate) fn set_stored(&mut self, batch: Batch) {
+        self.stored_in = batch;
+    }
+
+    /// The batch that an answer about the retained store has to wait for, if it has to: a shard must not record more than this one.
+    pub(crate) fn stored_until(&self) -> Option<Batch> {
+        (self.stored_in > self.synced && !self.has_failed).then_some(self.stored_in)
+    }
+
+    /// Sends a message to another shard. A payload that is `shared` is not copied. It overtakes none that is held.
     pub(crate) fn send(&mut self, target: u16, message: &ShardMessage<'_>, shared: Option<&Bytes>) {
+        if self.outbound.holds_any()
+            && message.lane() == LaneKind::Data
+            && let Some(until) = self.outbound.held_until(target)
+        {
+            self.send_when(target, message, shared, (until, None));
+        } else {
+            self.send_now(target, message, shared);
+        }
+    }
+
+    /// Sends a message to another shard, past everything that is held.
+    #[inline]
+    pub(crate) fn send_now(&mut self, target: u16, message: &ShardMessage<'_>, shared: Option<&Bytes>) {
         assert!(target != self.placement.own());
         let (lane, bytes_max) = (message.lane(), message.bytes_max());
         self.outbound.push(target, lane, bytes_max, shared, |out| message.encode(out, shared.is_some()));
+    }
+
+    /// Sends a message of a data lane once a batch is durable. One of a session's publishes names that: nothing else of it overtakes the
+    /// message, which may wait for a later batch because of those before it.
+    pub(crate) fn send_when(
+        &mut self,
+        target: u16,
+        message: &ShardMessage<'_>,
+        shared: Option<&Bytes>,
+        (until, publisher): (Batch, Option<u32>),
+    ) {
+        assert!(target != self.placement.own());
+        assert!(message.lane() == LaneKind::Data);
+        if self.has_failed {
+            if !message.is_transfer() {
+                self.send_now(target, message, shared);
+            }
+            return;
+        }
+        let bytes_max = message.bytes_max();
+        let until = self.outbound.push_held((target, until), bytes_max, shared, |out| {
+            message.encode(out, shared.is_some());
+        });
+        if let Some(publisher) = publisher {
+            let waits = self.held_publishers.entry(publisher).or_insert(until);
+            *waits = (*waits).max(until);
+        }
+    }
+
+    /// Sends a publish that is no transfer. It overtakes those that are held for the target, if its publisher is known and published none
+    /// of them, and it is not to be retained.
+    pub(crate) fn send_past(
+        &mut self,
+        target: u16,
+        message: &ShardMessage<'_>,
+        shared: Option<&Bytes>,
+        (publisher, is_retained): (Option<u32>, bool),
+    ) {
+        let is_held = |publisher| self.held_publishers.contains_key(&publisher);
+        let waits = is_retained || publisher.is_none_or(is_held);
+        match self.outbound.held_until(target).filter(|_| waits) {
+            Some(until) => self.send_when(target, message, shared, (until, publisher)),
+            None => self.send_now(target, message, shared),
+        }
+    }
+
+    /// Bytes of its tables of transfers and of their publishers.
+    pub(crate) fn transfer_bytes(&self) -> u64 {
+        let publishers = self.held_publishers.len() as u64;
+        self.transfers.memory_bytes() + publishers * tree_entry_bytes(size_of::<(u32, Batch)>())
     }
 
     /// Sends an announcement to every other shard.
@@ -178,5 +326,9 @@ impl Mesh {
         self.interests.check(tree);
         // They are filled and emptied while one message is routed.
         assert!(self.group_keys.iter().all(Vec::is_empty));
+        assert!(self.outbound.is_held_right());
+        assert!(self.held_publishers.values().all(|&until| until > self.synced));
+        assert!(self.outbound.holds_any() || self.held_publishers.is_empty());
+        self.transfers.check(own);
     }
 }

@@ -10,14 +10,19 @@
 //!   one page of bounded length. No slot is reserved for a page before its request leaves, since this bounds the same memory.
 //! - Returned messages: a shard returns a message whose group has no member there, one for each that came. A shard that has no turn
 //!   returns none, so no more of them wait than its lane held.
+//! - Transfers that wait until their records are durable, and messages that may not overtake them: no new packets are taken while they
+//!   have [`HELD_BYTES_MAX`] bytes for some lane. They wait for the disk of this shard alone.
 //! - Sessions and connections that end: they send announcements and perhaps a will, whether or not there is room. For each other
 //!   shard, that takes no more than the freed subscriptions and the freed will took.
+
+mod held;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::action::Batch;
 use crate::base::heap;
 
 /// Bytes of a block: many small messages, one item of a lane.
@@ -25,6 +30,9 @@ pub const BLOCK_BYTES: usize = 8 * 1024;
 /// Items that may wait for a lane before new packets are refused. The items of one packet come on top: two for
 /// each lane.
 const WAITING_ITEMS_MAX: usize = 64;
+/// Bytes that may wait for the log before they may wait for a lane, before new packets are refused. No more transfers than half of it
+/// are open towards a shard.
+const HELD_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Empty blocks kept for reuse.
 const BLOCKS_KEPT: usize = 64;
 
@@ -79,17 +87,27 @@ impl OversizedItem {
     }
 }
 
+/// An item that waits until a batch is durable before it waits for its lane.
+#[derive(Debug)]
+struct Held {
+    until: Batch,
+    item: OutboundItem,
+}
+
 /// The items that wait for one lane.
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<OutboundItem>,
     open: Vec<u8>,
+    /// In the order of their batches.
+    held: VecDeque<Held>,
+    held_bytes: u64,
 }
 
 impl Waiting {
     /// At its bound: no new packets are taken.
     fn is_full(&self) -> bool {
-        self.items.len() >= WAITING_ITEMS_MAX
+        self.items.len() >= WAITING_ITEMS_MAX || self.held_bytes > HELD_BYTES_MAX
     }
 
     /// Appends an item; `full_count` counts the lanes that are full.
@@ -130,13 +148,15 @@ pub(crate) struct Outbound {
     empties: Vec<Vec<u8>>,
     /// Bytes of waiting items, of open blocks and of empty ones.
     memory_bytes: u64,
+    /// Held items of all lanes.
+    held_count: usize,
 }
 
 impl Outbound {
     pub(crate) fn new(shard_count: u16) -> Self {
         let mut lanes = Vec::new();
         lanes.resize_with(usize::from(shard_count), Default::default);
-        Self { lanes, full_count: 0, empties: Vec::new(), memory_bytes: 0 }
+        Self { lanes, full_count: 0, empties: Vec::new(), memory_bytes: 0, held_count: 0 }
     }
 
     /// Whether one more packet may be taken: no lane is far behind.
@@ -154,6 +174,7 @@ impl Outbound {
         let lanes = self.lanes.iter().flatten().map(|waiting| {
             heap::block(waiting.open.capacity())
                 + waiting.items.iter().map(OutboundItem::memory_bytes).sum::<u64>()
+                + waiting.held_bytes
         });
         let empties = self.empties.iter().map(|block| heap::block(block.capacity()));
         lanes.chain(empties).sum::<u64>() == self.memory_bytes
@@ -165,12 +186,12 @@ impl Outbound {
         full.count() == self.full_count as usize
     }
 
-    /// Items and open blocks that wait.
+    /// Items and open blocks that wait, held ones too.
     pub(crate) fn waiting_count(&self) -> usize {
         self.lanes
             .iter()
             .flatten()
-            .map(|waiting| waiting.items.len() + usize::from(!waiting.open.is_empty()))
+            .map(|waiting| waiting.items.len() + usize::from(!waiting.open.is_empty()) + waiting.held.len())
             .sum()
     }
 
@@ -205,16 +226,12 @@ impl Outbound {
         payload: Option<&Bytes>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Self { lanes, full_count, empties, memory_bytes } = self;
+        let Self { lanes, full_count, empties, memory_bytes, .. } = self;
         let waiting = &mut lanes[usize::from(target)][lane as usize];
         let bytes_max = 4 + bytes_max;
         if payload.is_some() || bytes_max > BLOCK_BYTES {
             waiting.seal(full_count);
-            let mut head = Vec::new();
-            write(&mut head);
-            assert!(!head.is_empty() && head.len() <= bytes_max);
-            let oversized = OversizedItem { head, payload: payload.cloned().unwrap_or_default() };
-            let item = OutboundItem::Oversized(oversized);
+            let item = oversized(bytes_max, payload, write);
             *memory_bytes += item.memory_bytes();
             waiting.push(item, full_count);
             return;
@@ -228,14 +245,28 @@ impl Outbound {
                 Vec::with_capacity(BLOCK_BYTES)
             });
         }
-        let at = waiting.open.len();
-        waiting.open.extend_from_slice(&[0; 4]);
-        write(&mut waiting.open);
-        let length = waiting.open.len() - at - 4;
-        assert!(4 + length <= bytes_max, "a block has its size");
-        let length = u32::try_from(length).expect("at most a block");
-        waiting.open[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        write_into(&mut waiting.open, bytes_max, write);
     }
+}
+
+/// Appends a message to a block that has room for it, with its length before it.
+#[inline]
+fn write_into(block: &mut Vec<u8>, bytes_max: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = block.len();
+    block.extend_from_slice(&[0; 4]);
+    write(block);
+    let length = block.len() - at - 4;
+    assert!(4 + length <= bytes_max, "a block has its size");
+    let length = u32::try_from(length).expect("at most a block");
+    block[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// A message that is an item by itself.
+fn oversized(bytes_max: usize, payload: Option<&Bytes>, write: impl FnOnce(&mut Vec<u8>)) -> OutboundItem {
+    let mut head = Vec::new();
+    write(&mut head);
+    assert!(!head.is_empty() && head.len() <= bytes_max);
+    OutboundItem::Oversized(OversizedItem { head, payload: payload.cloned().unwrap_or_default() })
 }
 
 impl OversizedItem {

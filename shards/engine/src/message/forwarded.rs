@@ -35,6 +35,7 @@ const PLAIN: u8 = 1 << 2;
 const PLAIN_V5: u8 = 1 << 3;
 const PLAIN_TRACKED: u8 = 1 << 4;
 const USER: u8 = 1 << 5;
+const TRANSFER: u8 = 1 << 6;
 
 /// The publisher of a message that is to be retained.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +72,8 @@ pub(crate) struct ForwardedPublish<'a> {
     pub(crate) retain_here: bool,
     /// Where it was published.
     pub(crate) origin: Origin,
+    /// The number of this transfer at the shard that sends it, if the log of that has it.
+    pub(crate) transfer: Option<NonZeroU64>,
     /// Its publisher, if it is retained.
     pub(crate) publisher: PublisherName<'a>,
     /// The groups for which the target was chosen to find a member.
@@ -89,6 +92,7 @@ impl<'a> ForwardedPublish<'a> {
             deliver_here: false,
             retain_here: false,
             origin,
+            transfer: None,
             publisher: PublisherName::NOBODY,
             groups: GroupKeys::NONE,
             tried: ShardSet::default(),
@@ -114,6 +118,9 @@ impl<'a> ForwardedPublish<'a> {
             out.extend_from_slice(&expires_at.as_ms().to_le_bytes());
         }
         self.origin.encode(out);
+        if let Some(transfer) = self.transfer {
+            out.extend_from_slice(&transfer.get().to_le_bytes());
+        }
         if !self.tried.is_empty() {
             out.extend_from_slice(&self.tried.bits().to_le_bytes());
         }
@@ -142,6 +149,8 @@ impl<'a> ForwardedPublish<'a> {
         let (flags, form) = (reader.u8(), reader.u8());
         let expires_at = (flags & EXPIRES != 0).then(|| Instant::from_ms(reader.u64()));
         let origin = Origin::decode(reader);
+        let transfer = if form & TRANSFER == 0 { None } else { NonZeroU64::new(reader.u64()) };
+        assert!(transfer.is_some() == (form & TRANSFER != 0));
         let tried = if flags & TRIED == 0 { 0 } else { reader.u64() };
         let client = if form & PUBLISHER == 0 { None } else { NonZeroU64::new(reader.u64()) };
         assert!(client.is_some() == (form & PUBLISHER != 0));
@@ -169,6 +178,7 @@ impl<'a> ForwardedPublish<'a> {
             deliver_here: flags & DELIVER_HERE != 0,
             retain_here,
             origin,
+            transfer,
             publisher: PublisherName { client, user },
             groups,
             tried: ShardSet::from_bits(tried),
@@ -191,6 +201,7 @@ impl<'a> ForwardedPublish<'a> {
         form |= if self.publisher.client.is_some() { PUBLISHER } else { 0 };
         form |= if self.publisher.user.is_nobody() { 0 } else { USER };
         form |= if self.groups.0.is_empty() { 0 } else { GROUPS };
+        form |= if self.transfer.is_some() { TRANSFER } else { 0 };
         if let Some(plain) = plain {
             form |= PLAIN;
             form |= if plain.is_v5() { PLAIN_V5 } else { 0 };
@@ -244,6 +255,11 @@ impl<'a> GroupKeys<'a> {
     pub(crate) const fn from_bytes(bytes: &'a [u8]) -> Self {
         assert!(bytes.len().is_multiple_of(8));
         Self(bytes)
+    }
+
+    /// The keys, eight bytes each.
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
+        self.0
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = u64> + use<'a> {

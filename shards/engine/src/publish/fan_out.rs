@@ -34,6 +34,9 @@ pub(crate) struct FanOut<'a> {
     topic_hash: OnceCell<u64>,
     /// A session that outlives its connection keeps it: its acknowledgement is a promise.
     must_persist: bool,
+    /// It came from another shard whose log does not have it: it was published before the subscriptions were acknowledged that are in
+    /// the log of this one.
+    is_unpromised: bool,
     /// Sessions it was offered to.
     offered_count: u32,
 }
@@ -57,6 +60,16 @@ impl<'a> FanOut<'a> {
 
     pub(crate) fn offered_count(&self) -> u32 {
         self.offered_count
+    }
+
+    /// No session of the log receives it. The messages of its turn have to be [looked at](Turn::set_checks_all).
+    pub(crate) fn set_unpromised(&mut self, is_unpromised: bool) {
+        self.is_unpromised = is_unpromised;
+    }
+
+    /// Whether a session may not have it because its subscription was not acknowledged when it was published.
+    pub(crate) fn is_too_early_for(&self, session: &Session) -> bool {
+        self.is_unpromised && session.recorded_number().is_some()
     }
 
     pub(crate) fn live(&self) -> Option<LiveOrigin> {
@@ -110,6 +123,7 @@ impl Delivery {
             publisher,
             topic_hash: OnceCell::new(),
             must_persist: false,
+            is_unpromised: false,
             offered_count: 0,
         }
     }
@@ -131,6 +145,7 @@ impl Delivery {
             publisher: None,
             topic_hash: OnceCell::new(),
             must_persist: false,
+            is_unpromised: false,
             offered_count: 0,
         }
     }
@@ -172,7 +187,7 @@ impl Delivery {
         let Self { sessions, connections, hasher, .. } = self;
         let session = sessions.of_member_mut(index);
         if session.is_watched(turn) {
-            if session.has_ended() {
+            if session.has_ended() || fan_out.is_too_early_for(session) {
                 return;
             }
             if !session.may_read(turn, fan_out.message.topic) {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use wire::{QoS, RetainHandling, SubscribeOptions, SubscriptionId};
 
 use super::content::Content;
+use super::crossing::Crossing;
 use super::fields::{Fields, Malformed, Numbers, put_bytes, put_number};
 use super::message::{self, DeliveryList, StoredBody};
 
@@ -23,10 +24,12 @@ pub(crate) mod kind {
     pub(crate) const UNSUBSCRIBED: u8 = 9;
     pub(crate) const WILL: u8 = 10;
     pub(crate) const EXPIRED: u8 = 11;
+    pub(crate) const TAKEN: u8 = 12;
     pub(crate) const LOOKED_UP: u8 = 15;
     pub(crate) const WILL_ENDED: u8 = 16;
     pub(crate) const ACCEPTED: u8 = 17;
     pub(crate) const NUMBERED: u8 = 18;
+    pub(crate) const CROSSED: u8 = 19;
 }
 
 /// How far the retained messages of a subscription were delivered.
@@ -54,6 +57,7 @@ pub(crate) enum Body<'a> {
         /// It is this will.
         will: Option<u64>,
         stored: Option<StoredBody<'a>>,
+        crossing: Crossing<'a>,
         deliveries: DeliveryList<'a>,
         /// `None` in every part but the first.
         content: Option<Content<'a>>,
@@ -142,6 +146,16 @@ pub(crate) enum Body<'a> {
         shard: u16,
         cursor: LookedUp<'a>,
     },
+    /// All transfers of a shard up to this number were taken in. MESSAGE says so of the one that it came by.
+    Taken {
+        source: u16,
+        sequence: u64,
+    },
+    /// A shard has settled all transfers up to this number.
+    Crossed {
+        target: u16,
+        sequence: u64,
+    },
 }
 
 impl<'a> Body<'a> {
@@ -172,6 +186,8 @@ impl<'a> Body<'a> {
                 owed.put(out);
                 kind::ENDED
             }
+            Self::Taken { source, sequence } => numbers(out, [source.into(), sequence], kind::TAKEN),
+            Self::Crossed { target, sequence } => numbers(out, [target.into(), sequence], kind::CROSSED),
             Self::Detached { session, at_ms } => numbers(out, [session, at_ms], kind::DETACHED),
             Self::Subscribed { session, filter, options, identifier, look_up_since } => {
                 put_number(out, session);
@@ -230,6 +246,8 @@ impl<'a> Body<'a> {
                 Self::Session { number, client_id, user, expiry_interval_s, will }
             }
             kind::ENDED => Self::Ended { session: fields.number()?, owed: Numbers::get(&mut fields)? },
+            kind::TAKEN => Self::Taken { source: fields.small()?, sequence: fields.number()? },
+            kind::CROSSED => Self::Crossed { target: fields.small()?, sequence: fields.number()? },
             kind::DETACHED => Self::Detached { session: fields.number()?, at_ms: fields.number()? },
             kind::SUBSCRIBED => decode_subscription(&mut fields)?,
             kind::UNSUBSCRIBED => {

@@ -9,6 +9,7 @@ use wire::QoS;
 
 use super::body::Body;
 use super::content::Content;
+use super::crossing::{Crossing, TargetList};
 use super::fields::{Fields, Malformed, Numbers, put_bytes, put_number};
 
 const SENDER: u64 = 1;
@@ -19,7 +20,11 @@ const STORED: u64 = 1 << 3;
 const CONTINUED: u64 = 1 << 4;
 /// Another record with the same number follows.
 const GOES_ON: u64 = 1 << 5;
-const FLAGS_END: u64 = 1 << 6;
+/// It came from another shard.
+const FROM: u64 = 1 << 6;
+/// It goes to other shards.
+const TARGETS: u64 = 1 << 7;
+const FLAGS_END: u64 = 1 << 8;
 
 /// Bits of a delivery behind its QoS.
 const DELIVERY_RETAIN: u8 = 1 << 2;
@@ -183,7 +188,8 @@ impl<'a> DeliveryList<'a> {
 /// # Panics
 /// If it is another record.
 pub(super) fn encode(body: &Body<'_>, out: &mut Vec<u8>) {
-    let &Body::Message { number, sender, ends, will, stored, deliveries, content, goes_on } = body else {
+    let &Body::Message { number, sender, ends, will, stored, crossing, deliveries, content, goes_on } = body
+    else {
         unreachable!("the caller has looked");
     };
     put_number(out, number);
@@ -195,6 +201,8 @@ pub(super) fn encode(body: &Body<'_>, out: &mut Vec<u8>) {
         (stored.is_some(), STORED),
         (content.is_none(), CONTINUED),
         (goes_on, GOES_ON),
+        (crossing.from().is_some(), FROM),
+        (!crossing.targets().is_empty(), TARGETS),
     ] {
         flags |= if is_set { flag } else { 0 };
     }
@@ -215,6 +223,13 @@ pub(super) fn encode(body: &Body<'_>, out: &mut Vec<u8>) {
         put_bytes(out, user.as_bytes());
         put_number(out, shard.into());
         put_number(out, sequence);
+    }
+    if let Some((shard, sequence)) = crossing.from() {
+        put_number(out, shard.into());
+        put_number(out, sequence);
+    }
+    if !crossing.targets().is_empty() {
+        put_bytes(out, crossing.targets().bytes());
     }
     put_bytes(out, deliveries.0);
     if let Some(content) = content {
@@ -239,8 +254,11 @@ pub(super) fn decode<'a>(fields: &mut Fields<'a>) -> Result<Body<'a>, Malformed>
     } else {
         None
     };
+    let from = if has(FROM) { Some((fields.small()?, fields.number()?)) } else { None };
+    let targets = if has(TARGETS) { TargetList::get(fields)? } else { TargetList::default() };
+    let crossing = Crossing::new(from, targets);
     let deliveries = DeliveryList::get(fields)?;
     let content = if has(CONTINUED) { None } else { Some(Content::decode(fields)?) };
     let goes_on = has(GOES_ON);
-    Ok(Body::Message { number, sender, ends, will, stored, deliveries, content, goes_on })
+    Ok(Body::Message { number, sender, ends, will, stored, crossing, deliveries, content, goes_on })
 }

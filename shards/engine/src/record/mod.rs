@@ -8,6 +8,7 @@
 
 mod body;
 mod content;
+mod crossing;
 mod fields;
 mod message;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::base::heap;
 
 pub(crate) use body::{Body, LookedUp};
 pub(crate) use content::Content;
+pub(crate) use crossing::{Crossing, Purpose, TargetBody, TargetList};
 pub(crate) use fields::{Malformed, Numbers, put_number};
 pub(crate) use message::{DeliveryBody, DeliveryList, StoredBody, Terms};
 
@@ -60,6 +62,10 @@ struct Gathered {
     ends: Option<(u64, u64)>,
     will: Option<u64>,
     stored: Option<Stored>,
+    /// The transfer by which it came.
+    from: Option<(u16, u64)>,
+    /// The shards that it goes to.
+    targets: Vec<u8>,
     /// Deliveries that ended before their record was written, which follow it.
     settled: Vec<(u64, u64)>,
 }
@@ -70,6 +76,8 @@ struct Cut {
     number: u64,
     sender: Option<(u64, u16)>,
     will: Option<u64>,
+    from: Option<(u16, u64)>,
+    targets: Vec<u8>,
     /// A part of it has a record.
     is_recorded: bool,
 }
@@ -174,6 +182,27 @@ impl Recorder {
         self.open.stored = Some(Stored { publisher, user: user.into(), shard: origin.0, sequence: origin.1 });
     }
 
+    /// The message that is fanned out next came by this transfer of another shard.
+    pub(crate) fn set_from(&mut self, source: u16, sequence: u64) {
+        assert!(self.open.is_empty());
+        self.open.from = Some((source, sequence));
+    }
+
+    /// The message goes to another shard, as a transfer with the number of its record.
+    pub(crate) fn add_target(&mut self, target: &TargetBody<'_>) {
+        target.encode(&mut self.open.targets);
+    }
+
+    /// The targets of the message that is fanned out.
+    pub(crate) fn targets(&self) -> TargetList<'_> {
+        TargetList::of(&self.open.targets)
+    }
+
+    /// Whether the message that was fanned out last has a record.
+    pub(crate) const fn has_recorded(&self) -> bool {
+        self.has_recorded
+    }
+
     /// Adds a delivery to the message that is fanned out. Returns the place that [`Recorder::take_back`] needs.
     pub(crate) fn add_delivery(
         &mut self,
@@ -202,11 +231,17 @@ impl Recorder {
     /// Writes the part of a fan-out that was done, if it goes on in later steps. Only the last part has what the whole message
     /// brings about.
     pub(crate) fn cut_message(&mut self, number: u64, content: &Content<'_>) {
-        let Gathered { sender, will, .. } = self.open;
-        let cut = self.cut.get_or_insert(Cut { number, sender, will, is_recorded: false });
+        if self.cut.is_none() {
+            let Gathered { sender, will, from, .. } = self.open;
+            let targets = core::mem::take(&mut self.open.targets);
+            self.cut = Some(Cut { number, sender, will, from, targets, is_recorded: false });
+        }
+        (self.open.sender, self.open.will, self.open.from) = (None, None, None);
+        let Some(cut) = &mut self.cut else { return };
         assert!(cut.number == number);
-        (self.open.sender, self.open.will) = (None, None);
-        if !self.open.deliveries.is_empty() || self.open.stored.is_some() {
+        assert!(self.open.targets.is_empty());
+        let has_targets = !cut.targets.is_empty() && !cut.is_recorded;
+        if !self.open.deliveries.is_empty() || self.open.stored.is_some() || has_targets {
             let is_first = !core::mem::replace(&mut cut.is_recorded, true);
             self.write_message(number, is_first.then_some(content), true);
         }
@@ -214,9 +249,11 @@ impl Recorder {
 
     /// Writes the last part of a fan-out that was cut.
     pub(crate) fn end_cut_message(&mut self) {
-        let Some(Cut { number, sender, will, is_recorded }) = self.cut.take() else { return };
+        let Some(Cut { number, sender, will, from, targets, is_recorded }) = self.cut.take() else { return };
+        self.has_recorded = is_recorded;
         if is_recorded {
-            (self.open.sender, self.open.will) = (sender, will);
+            (self.open.sender, self.open.will, self.open.from) = (sender, will, from);
+            self.open.targets = targets;
             self.write_message(number, None, false);
         } else if let Some(number) = will {
             self.write(&Body::WillEnded { number });
@@ -226,7 +263,8 @@ impl Recorder {
     /// Writes the record of a message that was fanned out, if anything of it has to outlive the process. The identifier of its
     /// sender alone does not: if the publish is repeated, nobody has had it.
     pub(crate) fn end_message(&mut self, number: u64, content: &Content<'_>) {
-        self.has_recorded = !self.open.deliveries.is_empty() || self.open.stored.is_some();
+        let Gathered { deliveries, stored, targets, .. } = &self.open;
+        self.has_recorded = !deliveries.is_empty() || stored.is_some() || !targets.is_empty();
         if self.has_recorded {
             self.write_message(number, Some(content), false);
             assert!(self.open.is_empty());
@@ -254,14 +292,19 @@ impl Recorder {
             ends: open.ends,
             will: open.will,
             stored,
+            crossing: Crossing::new(open.from, TargetList::of(&open.targets)),
             deliveries: DeliveryList::of(&open.deliveries),
             content: content.copied(),
             goes_on,
         });
-        let Gathered { mut deliveries, settled, .. } = open;
+        let Gathered { mut deliveries, mut targets, settled, .. } = open;
         deliveries.clear();
         if deliveries.capacity() <= BUFFER_BYTES_KEPT {
             self.open.deliveries = deliveries;
+        }
+        targets.clear();
+        if targets.capacity() <= BUFFER_BYTES_KEPT {
+            self.open.targets = targets;
         }
         for (session, delivery) in settled {
             self.write(&Body::Settled { session, delivery });
@@ -285,7 +328,7 @@ impl Recorder {
 
     /// Bytes of its buffers.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        [&self.records, &self.taken, &self.body, &self.open.deliveries]
+        [&self.records, &self.taken, &self.body, &self.open.deliveries, &self.open.targets]
             .iter()
             .map(|buffer| heap::block(buffer.capacity()))
             .sum()
@@ -312,6 +355,8 @@ impl Gathered {
             && self.ends.is_none()
             && self.will.is_none()
             && self.stored.is_none()
+            && self.from.is_none()
+            && self.targets.is_empty()
             && self.settled.is_empty()
     }
 }
@@ -346,6 +391,7 @@ impl<'a> Objects<'a> {
             ends: None,
             will: None,
             stored: None,
+            crossing: Crossing::default(),
             deliveries: DeliveryList::of(&deliveries),
             content: Some(content),
             goes_on: false,
@@ -361,4 +407,9 @@ impl<'a> Objects<'a> {
 /// The number below all that a start gives out.
 pub(crate) fn first_number(start: NonZeroU32) -> u64 {
     u64::from(start.get()) << COUNTER_BITS
+}
+
+/// The start that gave out a number.
+pub(crate) const fn start_of(number: u64) -> u64 {
+    number >> COUNTER_BITS
 }

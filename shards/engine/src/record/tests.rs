@@ -28,6 +28,19 @@ fn deliveries() -> Vec<u8> {
     out
 }
 
+fn targets() -> Vec<u8> {
+    let mut out = Vec::new();
+    let keys = [7u64.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
+    let plain = Purpose::new([true, false, false, false]);
+    let all = Purpose::new([false, true, true, true]);
+    for (shard, purpose, author, groups, tried) in
+        [(0, plain, (0, ""), &[][..], 0), (63, all, (u64::MAX, "user"), &keys, u64::MAX)]
+    {
+        TargetBody::new(shard, purpose, (shard, 1 << 40 | 7), author, (groups, tried)).encode(&mut out);
+    }
+    out
+}
+
 /// Calls `visit` with a body of each kind and of each form that a kind has.
 fn each(mut visit: impl FnMut(Body<'_>)) {
     let mut owed = Vec::new();
@@ -67,13 +80,18 @@ fn each(mut visit: impl FnMut(Body<'_>)) {
     for cursor in [LookedUp::Done, LookedUp::At("a"), LookedUp::After("b")] {
         visit(Body::LookedUp { session, filter: "#", shard: 63, cursor });
     }
+    visit(Body::Taken { source: 63, sequence: session });
+    visit(Body::Crossed { target: 0, sequence: u64::MAX });
     let list = deliveries();
+    let targets = targets();
+    let crossing = Crossing::new(Some((3, session)), TargetList::of(&targets));
     visit(Body::Message {
         number: 1,
         sender: Some((session, 9)),
         ends: Some((session, 2)),
         will: Some(3),
         stored: Some(StoredBody::new((u64::MAX, "u"), (2, 5))),
+        crossing,
         deliveries: DeliveryList::of(&list),
         content: Some(content(Some(Instant::from_ms(77)))),
         goes_on: false,
@@ -81,7 +99,8 @@ fn each(mut visit: impl FnMut(Body<'_>)) {
     for (content, goes_on) in [(Some(content(None)), true), (None, true), (None, false)] {
         let deliveries = DeliveryList::default();
         let (number, sender, ends, will, stored) = (2, None, None, None, None);
-        visit(Body::Message { number, sender, ends, will, stored, deliveries, content, goes_on });
+        let crossing = Crossing::default();
+        visit(Body::Message { number, sender, ends, will, stored, crossing, deliveries, content, goes_on });
     }
 }
 
@@ -111,10 +130,12 @@ fn a_body_of_every_kind_is_read_as_it_was_written() {
             9,
             10,
             11,
+            kind::TAKEN,
             kind::LOOKED_UP,
             kind::WILL_ENDED,
             kind::ACCEPTED,
-            kind::NUMBERED
+            kind::NUMBERED,
+            kind::CROSSED
         ]
     );
 }
@@ -153,7 +174,7 @@ fn a_body_that_was_cut_or_changed_is_an_error_or_another_body_and_never_a_panic(
             let _any = Body::decode(other, &bytes);
         }
     });
-    for kind in [0, 12, 13, 14, 19, u8::MAX] {
+    for kind in [0, 12, 13, 14, 20, u8::MAX] {
         assert!(Body::decode(kind, &[]).is_err(), "{kind}");
     }
 }
@@ -182,4 +203,41 @@ fn kinds(mut bytes: &[u8]) -> Vec<u8> {
         bytes = &bytes[1 + usize::from(*length)..];
     }
     kinds
+}
+
+#[test]
+fn the_last_part_of_a_message_has_its_transfer_and_its_targets() {
+    let mut recorder = Recorder::new(NonZeroU32::MIN);
+    let target = TargetBody::new(3, Purpose::default(), (1, 5), (0, ""), (&[], 0));
+    recorder.set_from(2, 9);
+    recorder.add_target(&target);
+    recorder.cut_message(5, &content(None));
+    recorder.cut_message(5, &content(None));
+    recorder.end_cut_message();
+    assert!(recorder.has_recorded());
+    let bytes = recorder.take().to_vec();
+    let parts: Vec<_> =
+        bodies(&bytes).map(|body| Body::decode(kind::MESSAGE, body).expect("a part")).collect();
+    let [Body::Message { crossing: first, content: Some(_), goes_on: true, .. }, last] = parts[..] else {
+        panic!("{parts:?}");
+    };
+    assert_eq!(first, Crossing::default());
+    let Body::Message { crossing, content: None, goes_on: false, .. } = last else { panic!("{last:?}") };
+    assert_eq!(crossing.from(), Some((2, 9)));
+    assert_eq!(crossing.targets().iter().collect::<Vec<_>>(), [target]);
+    // Nothing of a message that came from elsewhere has to outlive the process: it has no record.
+    recorder.set_from(2, 10);
+    recorder.end_message(6, &content(None));
+    assert!(!recorder.has_recorded() && recorder.is_empty());
+}
+
+/// The bodies of short records.
+fn bodies(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    core::iter::from_fn(move || {
+        let (&length, rest) = bytes.split_first()?;
+        assert!(length < 0x80);
+        let (record, rest) = rest.split_at(length.into());
+        bytes = rest;
+        Some(&record[1..])
+    })
 }

@@ -201,6 +201,13 @@ impl Retained {
         self.page_requests.update_applied(&self.watermarks);
     }
 
+    /// An update that was taken in before came once more.
+    pub(crate) fn apply_again(&mut self, update: Origin) {
+        if !self.watermarks.has_applied(&[update]) {
+            self.apply_update(update);
+        }
+    }
+
     /// A retained message that this shard requested. It is discarded if its replay has ended or does not want it.
     pub(crate) fn on_retained(
         &mut self,
@@ -216,7 +223,7 @@ impl Retained {
         let Some(session) = delivery.sessions.get_mut(id.session()) else { return };
         let Some(replays) = session.replays_mut() else { return };
         let Some(replay) = replays.answered(id.number(), message.topic) else { return };
-        let (terms, since) = (replay.terms(), replay.since());
+        let (terms, since, target) = (replay.terms(), replay.since(), replay.target());
         let was_live = replays.was_delivered_live(topic_hash, since.publish(), origin, None);
         let is_local = terms.options.no_local
             && publisher.client().is_some()
@@ -224,8 +231,14 @@ impl Retained {
         if was_live || is_local || message.is_expired(turn.now) {
             return;
         }
+        let replays = session.replays().filter(|_| turn.is_recording());
+        let filter = replays.and_then(|replays| replays.requested(id.number())).map(Box::<str>::from);
+        let number = session.recorded_number();
         let mut fan_out = delivery.begin(&message, attached, None, None);
         deliver_retained(turn, delivery, id.session(), &mut fan_out, terms);
+        if let Some(((number, filter), recorder)) = number.zip(filter).zip(turn.recorder()) {
+            record_progress(recorder, (number, target), &filter, &Cursor::After(message.topic.into()));
+        }
     }
 
     /// A page that this shard requested of `source` is complete.
@@ -242,7 +255,14 @@ impl Retained {
         *open_request_count -= 1;
         self.unblock();
         let Some(session) = sessions.get_mut(id.session()) else { return };
+        let place = session.replays().filter(|_| turn.is_recording());
+        let place = place.and_then(|replays| replays.place_after(id.number(), cursor));
         if session.replays_mut().is_some_and(|replays| replays.end_request(id.number(), cursor)) {
+            if let Some((filter, cursor)) = place
+                && let Some((number, recorder)) = session.recorded_number().zip(turn.recorder())
+            {
+                record_progress(recorder, (number, source), &filter, &cursor);
+            }
             session.note_replays(turn.held_mut());
             self.schedule(sessions, id.session());
         }
@@ -273,7 +293,7 @@ impl Retained {
     }
 }
 
-/// Records how far the retained messages of a subscription were delivered from the store of a shard.
+/// Records how far the retained messages of a subscription were delivered from the store of a shard, right behind the last of them.
 fn record_progress(recorder: &mut Recorder, of: (NonZeroU64, u16), filter: &str, cursor: &Cursor) {
     let cursor = match cursor {
         Cursor::Start => return,

@@ -46,6 +46,11 @@ impl Session {
         self.number().filter(|_| self.is_persistent())
     }
 
+    /// Whether the messages of a subscription with this QoS have to outlive the process.
+    pub(crate) fn is_lasting(&self, qos: QoS) -> bool {
+        self.is_persistent() && is_tracked(qos)
+    }
+
     /// The log knows it from now on.
     pub(crate) fn set_number(&mut self, held: &mut Held, number: NonZeroU64) {
         assert!(self.number().is_none());

@@ -368,6 +368,33 @@ impl Replays {
         self.waiting.get(&request.filter).filter(|replay| replay.is_requested)
     }
 
+    /// The filter of an open request, as long as its replay waits for the answer.
+    pub(crate) fn requested(&self, number: u32) -> Option<&str> {
+        let request = self.open_request.as_ref().filter(|request| request.number == number)?;
+        let replay = self.waiting.get(&request.filter).filter(|replay| replay.is_requested);
+        replay.map(|_| &*request.filter)
+    }
+
+    /// Where the replay of an open request goes on after an answer that is complete up to `cursor`, or to the end of the store.
+    pub(crate) fn place_after(&self, number: u32, cursor: Option<&str>) -> Option<(Box<str>, Cursor)> {
+        let filter = self.requested(number)?.into();
+        let discarded = self.open_request.as_ref().and_then(|request| request.discarded.clone());
+        let cursor = match (discarded, cursor) {
+            (Some(topic), _) => Cursor::At(topic),
+            (None, Some(topic)) => Cursor::After(topic.into()),
+            (None, None) => Cursor::Done,
+        };
+        Some((filter, cursor))
+    }
+
+    /// Shards are asked once all of them have acknowledged so many announcements.
+    pub(crate) fn await_announced(&mut self, announced: u64) {
+        for replay in self.waiting.values_mut() {
+            replay.since.announced = announced;
+            replay.repeat_since.announced = announced;
+        }
+    }
+
     /// The answer to a request is complete up to `cursor`, or to the end of the store. `false` if the request is not the
     /// open one.
     pub(crate) fn end_request(&mut self, number: u32, cursor: Option<&str>) -> bool {

@@ -6,12 +6,12 @@ use wire::QoS;
 
 use super::{Shared, count_undeliverable};
 use crate::counters::DropReason;
-use crate::message::borrowed::Message;
 use crate::publish::Delivery;
 use crate::publish::fan_out::FanOut;
 use crate::publish::matches::grant;
 use crate::session::grant::Grant;
 use crate::topic::groups::GroupTag;
+use crate::topic::members::Member;
 use crate::topic::tree::Tree;
 use crate::turn::Turn;
 
@@ -21,9 +21,23 @@ const MEMBERS_PER_WORK: usize = 4;
 /// Members of a group on one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct MemberCounts {
-    pub(crate) online: u32,
+    online: u32,
     /// Offline, with a session that can keep a message.
-    pub(crate) persistent: u32,
+    persistent: u32,
+    /// Messages of QoS 1 and 2 for one of them have to outlive the process.
+    is_lasting: bool,
+}
+
+impl MemberCounts {
+    /// Members that are online, and those that are not but can keep a message.
+    pub(crate) const fn counts(self) -> (u32, u32) {
+        (self.online, self.persistent)
+    }
+
+    /// Whether messages of QoS 1 and 2 for one of them have to outlive the process.
+    pub(crate) const fn is_lasting(self) -> bool {
+        self.is_lasting
+    }
 }
 
 /// The preference for a member, the best first.
@@ -76,7 +90,7 @@ impl Shared {
         group: u32,
         fan_out: &mut FanOut<'_>,
     ) -> bool {
-        let chosen = choose_member(turn, topics, delivery, group, fan_out.message());
+        let chosen = choose_member(turn, topics, delivery, group, fan_out);
         let Some((session, mut grant)) = chosen else { return false };
         // A QoS 0 message is not passed on to another member.
         grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
@@ -97,6 +111,7 @@ impl Shared {
         let mut counts = MemberCounts::default();
         for member in topics.group_members(group) {
             let session = delivery.sessions.of_member(member.session());
+            counts.is_lasting |= member.is_lasting();
             if delivery.is_online(session) {
                 counts.online += 1;
             } else if session.is_persistent() {
@@ -120,8 +135,9 @@ impl Shared {
             if let Some(Some((version, counts))) = self.counts.get(group as usize)
                 && *version == topics.group_version(group)
             {
-                let sessions = topics.group_members(group).iter();
-                let sessions = sessions.map(|member| delivery.sessions.of_member(member.session()));
+                let members = topics.group_members(group);
+                assert!(members.iter().any(Member::is_lasting) == counts.is_lasting);
+                let sessions = members.iter().map(|member| delivery.sessions.of_member(member.session()));
                 let (online, offline): (Vec<_>, Vec<_>) =
                     sessions.partition(|session| delivery.is_online(session));
                 assert!(online.len() == counts.online as usize);
@@ -129,6 +145,11 @@ impl Shared {
                 assert!(persistent.count() == counts.persistent as usize);
             }
         }
+    }
+
+    /// Whether a message of QoS 1 or 2 for the group with this key has to outlive the process, because of a member here or elsewhere.
+    pub(crate) fn is_lasting(&mut self, topics: &Tree, delivery: &Delivery, key: u64) -> bool {
+        self.remote.is_lasting(key) || self.count_members_of(topics, delivery, key).is_lasting
     }
 
     /// [`Shared::count_members`] of the group that other shards call `key`; none if this shard has no such group.
@@ -145,8 +166,9 @@ fn choose_member(
     topics: &mut Tree,
     delivery: &Delivery,
     group: u32,
-    message: &Message<'_>,
+    fan_out: &FanOut<'_>,
 ) -> Option<(u32, Grant)> {
+    let message = fan_out.message();
     let (members, cursor) = (topics.group_members(group), topics.group_cursor(group) as usize);
     let mut best: Option<(Preference, usize, Grant)> = None;
     for step in 0..members.len() {
@@ -158,7 +180,9 @@ fn choose_member(
         let Some(grant) = grant(member, message, None) else { continue };
         let session = delivery.sessions.of_member(member.session());
         // One that may not read the message is passed over.
-        if session.is_watched(turn) && !session.may_read(turn, message.topic) {
+        if session.is_watched(turn)
+            && (fan_out.is_too_early_for(session) || !session.may_read(turn, message.topic))
+        {
             continue;
         }
         let is_tracked = grant.qos != QoS::AtMostOnce;

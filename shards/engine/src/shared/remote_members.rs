@@ -16,6 +16,8 @@ struct Share {
     shard: u16,
     /// Members that are online. A share with none has offline members that can keep a message.
     online_count: u32,
+    /// Messages of QoS 1 and 2 for one of its members have to outlive the process.
+    is_lasting: bool,
 }
 
 #[derive(Debug)]
@@ -53,14 +55,20 @@ impl RemoteMembers {
     }
 
     /// Replaces the member counts of one other shard. Returns whether the group still has a member on any of them.
-    pub(crate) fn set(&mut self, key: u64, shard: u16, online_count: u32, persistent_count: u32) -> bool {
+    pub(crate) fn set(
+        &mut self,
+        key: u64,
+        shard: u16,
+        (online_count, persistent_count): (u32, u32),
+        is_lasting: bool,
+    ) -> bool {
         let entry = self.table.entry(key, |group| group.key == key, |group| group.key);
         let mut entry = entry.or_insert_with(|| SharedGroup { key, shares: Vec::new(), cursor: 0 });
         let shares = &mut entry.get_mut().shares;
         shares.retain(|share| share.shard != shard);
         if online_count + persistent_count > 0 {
             let at = shares.partition_point(|share| share.shard < shard);
-            shares.insert(at, Share { shard, online_count });
+            shares.insert(at, Share { shard, online_count, is_lasting });
         }
         let known = !shares.is_empty();
         assert!(shares.is_sorted_by(|a, b| a.shard < b.shard));
@@ -69,6 +77,12 @@ impl RemoteMembers {
             entry.remove();
         }
         known
+    }
+
+    /// Whether a member elsewhere is lasting.
+    pub(crate) fn is_lasting(&self, key: u64) -> bool {
+        let group = self.table.find(key, |group| group.key == key);
+        group.is_some_and(|group| group.shares.iter().any(|share| share.is_lasting))
     }
 
     /// The shard whose turn it is. Every online member on the shards that were not `tried` has one turn a round.
@@ -117,8 +131,9 @@ mod tests {
     #[test]
     fn every_online_member_has_its_turn_and_persistent_ones_only_when_there_is_none() {
         let mut groups = RemoteMembers::default();
-        assert!(groups.set(1, 2, 3, 0));
-        assert!(groups.set(1, 5, 1, 4));
+        assert!(groups.set(1, 2, (3, 0), 2 == 5));
+        assert!(groups.set(1, 5, (1, 4), 5 == 5));
+        assert!(groups.is_lasting(1) && !groups.is_lasting(2));
         let mut counts = [0; 3];
         let nobody = ShardSet::default();
         for _ in 0..60 {
@@ -134,12 +149,13 @@ mod tests {
         assert_eq!(groups.choose(1, 0, nobody.with(2).with(5)), Choice::Nobody);
         assert_eq!(groups.choose_persistent(1, 0, nobody.with(2)), Choice::PersistentOffline(5));
         assert_eq!(groups.choose_persistent(1, 0, nobody.with(2).with(5)), Choice::Nobody);
-        assert!(groups.set(1, 2, 0, 0));
-        assert!(groups.set(1, 5, 0, 4));
+        assert!(groups.set(1, 2, (0, 0), 2 == 5));
+        assert!(groups.set(1, 5, (0, 4), 5 == 5));
         assert_eq!(groups.choose(1, 0, nobody), Choice::Nobody);
         assert_eq!(groups.choose_persistent(1, 0, nobody), Choice::PersistentOffline(5));
         assert_eq!(groups.choose_persistent(1, 1, nobody), Choice::Own);
-        assert!(!groups.set(1, 5, 0, 0));
+        assert!(groups.is_lasting(1));
+        assert!(!groups.set(1, 5, (0, 0), 5 == 5));
         assert_eq!(groups.len(), 0);
         assert_eq!(groups.choose(1, 1, nobody), Choice::Own);
     }

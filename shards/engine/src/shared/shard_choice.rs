@@ -42,11 +42,12 @@ impl Shared {
     }
 
     fn choose_with(&mut self, own: MemberCounts, key: u64, tried: ShardSet, accepts_offline: bool) -> Choice {
+        let (online, persistent) = own.counts();
         if accepts_offline {
-            return self.remote.choose_persistent(key, own.online + own.persistent, tried);
+            return self.remote.choose_persistent(key, online + persistent, tried);
         }
-        match self.remote.choose(key, own.online, tried) {
-            Choice::Nobody => self.remote.choose_persistent(key, own.persistent, ShardSet::default()),
+        match self.remote.choose(key, online, tried) {
+            Choice::Nobody => self.remote.choose_persistent(key, persistent, ShardSet::default()),
             choice => choice,
         }
     }

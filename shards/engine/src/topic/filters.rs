@@ -14,6 +14,16 @@ use super::index::Index;
 use super::members::Members;
 use super::pool::{NONE, Pool};
 
+/// The interest of subscribers in a filter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Wanted {
+    Nothing,
+    /// Nothing of it has to outlive the process.
+    Volatile,
+    /// Messages of QoS 1 and 2 have to outlive the process.
+    Lasting,
+}
+
 #[derive(Debug)]
 pub(super) struct Filter {
     text: CompactString,
@@ -21,6 +31,8 @@ pub(super) struct Filter {
     node: u32,
     /// Kept though no session of this shard may subscribe.
     is_pinned: bool,
+    /// Members that are lasting.
+    lasting_count: u32,
     members: Members,
     /// Few filters are shared, so the list is one word where there is none.
     groups: Option<Box<GroupList>>,
@@ -60,6 +72,30 @@ impl Filter {
 
     pub(super) fn members_mut(&mut self) -> &mut Members {
         &mut self.members
+    }
+
+    /// The interest of its members.
+    pub(super) fn wanted(&self) -> Wanted {
+        match (self.lasting_count, self.members.is_empty()) {
+            (0, true) => Wanted::Nothing,
+            (0, false) => Wanted::Volatile,
+            (_, is_empty) => {
+                assert!(!is_empty);
+                Wanted::Lasting
+            }
+        }
+    }
+
+    /// Counts a member that is lasting, was, or neither.
+    pub(super) fn count_lasting(&mut self, was_lasting: bool, is_lasting: bool) {
+        self.lasting_count += u32::from(is_lasting);
+        assert!(self.lasting_count >= u32::from(was_lasting));
+        self.lasting_count -= u32::from(was_lasting);
+    }
+
+    /// Its members that are lasting, for an audit.
+    pub(super) fn lasting_count(&self) -> u32 {
+        self.lasting_count
     }
 
     pub(super) fn groups(&self) -> &[u32] {
@@ -138,7 +174,8 @@ impl Filters {
         self.text_bytes += text.len() as u64;
         self.text_heap_bytes += heap::text(&text);
         let (node, is_pinned) = (NONE, false);
-        let filter = Filter { text, node, is_pinned, members: Members::default(), groups: None };
+        let filter =
+            Filter { text, node, is_pinned, lasting_count: 0, members: Members::default(), groups: None };
         let filter = self.slots.insert(filter);
         let (slots, hasher) = (&self.slots, self.hasher);
         self.by_text.insert(hash, filter, |other| hasher.bytes(slots.get(other).text.as_bytes()));

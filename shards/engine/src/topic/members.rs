@@ -10,10 +10,14 @@ use crate::base::heap;
 
 use super::pool::number;
 
+/// The bit of a subscription that says that it is lasting. Subscriptions are fewer, so that a member takes no word more for it.
+const LASTING: u32 = 1 << 31;
+
 /// A session that subscribes to a filter, as the fan-out reads it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     session: u32,
+    /// With [`LASTING`].
     subscription: u32,
     identifier: Option<SubscriptionId>,
     options: SubscribeOptions,
@@ -22,11 +26,22 @@ pub(crate) struct Member {
 impl Member {
     pub(super) fn new(
         session: u32,
-        subscription: u32,
+        (subscription, is_lasting): (u32, bool),
         options: SubscribeOptions,
         identifier: Option<SubscriptionId>,
     ) -> Self {
+        assert!(subscription < LASTING);
+        let subscription = subscription | if is_lasting { LASTING } else { 0 };
         Self { session, subscription, identifier, options }
+    }
+
+    fn subscription(&self) -> u32 {
+        self.subscription & !LASTING
+    }
+
+    /// Whether its messages of QoS 1 and 2 have to outlive the process.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.subscription & LASTING != 0
     }
 
     /// Slot of the session. Its generation is not needed: a session unsubscribes before it ends.
@@ -72,28 +87,31 @@ impl Members {
         self.list.push(member);
     }
 
-    /// Replaces the options of the member at a position.
+    /// Replaces the member at a position by one of the same session, with other options. Returns whether the former was lasting.
     pub(super) fn change(
         &mut self,
         position: u32,
         session: u32,
-        options: SubscribeOptions,
-        identifier: Option<SubscriptionId>,
-    ) {
+        is_lasting: bool,
+        (options, identifier): (SubscribeOptions, Option<SubscriptionId>),
+    ) -> bool {
         let member = &mut self.list[position as usize];
         assert!(member.session == session);
-        member.options = options;
-        member.identifier = identifier;
+        let was_lasting = member.is_lasting();
+        *member = Member::new(session, (member.subscription(), is_lasting), options, identifier);
+        was_lasting
     }
 
-    /// Removes the member of `subscription`. Returns the subscription of the member that took its position.
-    pub(super) fn remove(&mut self, position: u32, subscription: u32) -> Option<u32> {
+    /// Removes the member of `subscription`. Returns the subscription of the member that took its position, and whether the one that is
+    /// removed was lasting.
+    pub(super) fn remove(&mut self, position: u32, subscription: u32) -> (Option<u32>, bool) {
         let removed = self.list.swap_remove(position as usize);
-        assert!(removed.subscription == subscription);
+        assert!(removed.subscription() == subscription);
         if self.list.is_empty() {
             // Gives back the allocation of a list that was longer once.
             self.list = SmallVec::new();
         }
-        self.list.get(position as usize).map(|moved| moved.subscription)
+        let moved = self.list.get(position as usize).map(Member::subscription);
+        (moved, removed.is_lasting())
     }
 }

@@ -8,7 +8,6 @@
 //!   in a trie. The match cache keeps the result for recent topics until the filters change.
 //! - Changes are recorded once names are shared, and in the order in which they happened: others rebuild this shard's interest from them.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -25,6 +24,8 @@ use super::members::{Member, Members};
 use super::pool::number;
 use super::subscriptions::{SubscriptionList, Subscriptions, Target};
 use super::trie::Trie;
+
+pub(crate) use super::filters::Wanted;
 
 /// The result of a look-up beside the filters.
 #[derive(Clone, Copy, Debug)]
@@ -49,15 +50,6 @@ impl Matched {
     pub(crate) fn visited_count(self) -> u32 {
         self.visited_count
     }
-}
-
-/// A change that concerns those with whom names are shared.
-#[derive(Debug)]
-pub(crate) enum Change {
-    /// The first member of a filter subscribed, or the last one left. Groups are not counted.
-    Interest { filter: Box<str>, wanted: bool },
-    /// The members of a group changed, or whether they are online.
-    Group { filter: Box<str>, key: u64 },
 }
 
 /// **Lives on:** every shard. **Sees:** subscriptions of sessions owned here.
@@ -110,17 +102,6 @@ impl Tree {
     pub(crate) fn name_groups_by(&mut self, fingerprints: Fingerprints) {
         assert!(self.filters.len() == 0);
         self.fingerprints = fingerprints;
-    }
-
-    /// Whether a change waits for [`Tree::next_change`].
-    #[inline]
-    pub(crate) fn has_change(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
-    /// Takes the oldest change that was recorded.
-    pub(crate) fn next_change(&mut self) -> Option<Change> {
-        self.changes.pop_front()
     }
 
     /// Appends every filter that matches `topic` to `matched`.
@@ -204,36 +185,38 @@ impl Tree {
         self.drop_filter_if_unused(filter);
     }
 
-    /// Adds a subscription or replaces its options [MQTT-3.8.4-3]. Returns whether it is new.
+    /// Adds a subscription or replaces its options [MQTT-3.8.4-3]. It is `lasting` if its messages of QoS 1 and 2 have to outlive the
+    /// process. Returns whether it is new.
     pub(crate) fn subscribe(
         &mut self,
         list: &mut SubscriptionList,
-        session: u32,
+        (session, is_lasting): (u32, bool),
         text: &TopicFilter<'_>,
         options: SubscribeOptions,
         identifier: Option<SubscriptionId>,
     ) -> bool {
         let filter = self.filter_or_new(text);
+        let before = self.filters.get(filter).wanted();
         let target = match text.share_name() {
             None => Target::Filter(filter),
             Some(name) => Target::Group(self.group_or_new(filter, name, text)),
         };
         if let Some(subscription) = self.subscriptions.find(session, target) {
             let position = self.subscriptions.position(subscription);
-            self.members_mut(target).change(position, session, options, identifier);
+            let terms = (options, identifier);
+            let was_lasting = self.members_mut(target).change(position, session, is_lasting, terms);
+            if was_lasting != is_lasting {
+                self.record_change(target, before, (was_lasting, is_lasting));
+            }
             return false;
         }
         let position = self.members_mut(target).next_position();
         let subscription = self.subscriptions.add(list, session, target, position);
         let members = self.members_mut(target);
         let held_bytes = members.heap_bytes();
-        members.push(Member::new(session, subscription, options, identifier));
+        members.push(Member::new(session, (subscription, is_lasting), options, identifier));
         self.list_bytes = self.list_bytes + self.members_mut(target).heap_bytes() - held_bytes;
-        match target {
-            Target::Filter(filter) if position == 0 => self.record_interest(filter, true),
-            Target::Filter(_) => {}
-            Target::Group(group) => self.record_group(group),
-        }
+        self.record_change(target, before, (false, is_lasting));
         true
     }
 
@@ -274,20 +257,6 @@ impl Tree {
         for (target, position) in self.subscriptions.of(list) {
             let (share_name, filter, member) = self.listed(target, position);
             visit(share_name, filter, member);
-        }
-    }
-
-    /// A session came online, went offline or changed whether it keeps messages: its groups have new versions.
-    pub(crate) fn members_changed(&mut self, list: SubscriptionList) {
-        if !list.has_shared() {
-            return;
-        }
-        let mut at = list.first();
-        while let Some(subscription) = at {
-            if let Target::Group(group) = self.subscriptions.target(subscription) {
-                self.record_group(group);
-            }
-            at = self.subscriptions.next(subscription);
         }
     }
 
@@ -410,43 +379,32 @@ impl Tree {
         group
     }
 
-    fn record_group(&mut self, group: u32) {
-        let group = self.groups.touch(group);
-        if self.shares_names {
-            let filter = self.filters.text(group.filter()).into();
-            self.changes.push_back(Change::Group { filter, key: group.key() });
-        }
-    }
-
-    fn record_interest(&mut self, filter: u32, wanted: bool) {
-        if self.shares_names {
-            let filter = self.filters.text(filter).into();
-            self.changes.push_back(Change::Interest { filter, wanted });
-        }
-    }
-
     fn remove(&mut self, list: &mut SubscriptionList, subscription: u32) {
         let (target, position) = self.subscriptions.remove(list, subscription);
-        if let Target::Group(group) = target {
-            self.record_group(group);
-        }
+        let before = match target {
+            Target::Filter(filter) => self.filters.get(filter).wanted(),
+            Target::Group(group) => {
+                self.record_group(group);
+                Wanted::Nothing
+            }
+        };
         let members = self.members_mut(target);
         let held_bytes = members.heap_bytes();
-        let moved = members.remove(position, subscription);
+        let (moved, was_lasting) = members.remove(position, subscription);
         let (is_empty, left_bytes) = (members.is_empty(), members.heap_bytes());
         self.list_bytes = self.list_bytes + left_bytes - held_bytes;
         if let Some(moved) = moved {
             self.subscriptions.reposition(moved, target, position);
         }
-        if !is_empty {
-            return;
-        }
         match target {
             Target::Filter(filter) => {
-                self.record_interest(filter, false);
-                self.drop_filter_if_unused(filter);
+                self.record_change(target, before, (was_lasting, false));
+                if is_empty {
+                    self.drop_filter_if_unused(filter);
+                }
             }
-            Target::Group(group) => self.drop_group(group),
+            Target::Group(group) if is_empty => self.drop_group(group),
+            Target::Group(_) => {}
         }
     }
 
@@ -484,8 +442,11 @@ impl Tree {
     }
 }
 
+mod changes;
 mod check;
 pub(crate) mod listed;
+
+pub(crate) use changes::Change;
 
 #[cfg(test)]
 mod cost_tests;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use engine::{
     Action, Actions, Admission, Arrival, Batch, ClosedBy, ConnectionId, Consumed, Engine, Entropy, Event,
-    Instant, LaneKind, Lend, Limits, Notice, OutboundItem,
+    Instant, LaneKind, Lend, Limits, Notice, OutboundItem, Topology,
 };
 use wire::{Assembler, Packet, ProtocolVersion};
 
@@ -81,6 +81,8 @@ pub(crate) struct Shard {
     pub(crate) asked: VecDeque<(ConnectionId, u64)>,
     /// Connections whose hand-over was asked for, each with the shard of its session.
     pub(crate) hand_overs: VecDeque<(ConnectionId, u16)>,
+    /// Looks at sockets that were asked for.
+    pub(crate) peek_count: u64,
     /// Every notice of the engine.
     pub(crate) notices: Vec<Notice>,
     /// The reason string of each acknowledgement that came, of all clients.
@@ -132,6 +134,7 @@ impl Shard {
             ticks: true,
             asked: VecDeque::new(),
             hand_overs: VecDeque::new(),
+            peek_count: 0,
             notices: Vec::new(),
             reason_strings: Vec::new(),
             next_packet_id: 1,
@@ -547,17 +550,40 @@ impl Shard {
         true
     }
 
-    /// Recovers this shard from its log, from this record on, at the same moment, in the next start.
-    pub(crate) fn recover(&mut self, from: u64, records: &[(u8, Vec<u8>)]) {
+    /// Makes this shard one of several.
+    pub(crate) fn join(&mut self, topology: Topology) {
+        let limits = self.log.limits();
+        self.engine = Engine::new(limits.clone(), Entropy(7), self.now()).in_mesh(topology);
+        self.log.set_topology(topology);
+    }
+
+    /// Reads a log, from this record on.
+    pub(crate) fn read_log(&mut self, from: u64, records: &[(u8, Vec<u8>)]) {
         for (position, (kind, body)) in (0..).zip(records).filter(|(position, _)| *position >= from) {
             let taken = self.engine.recover_at(position, *kind, body);
             taken.unwrap_or_else(|fault| panic!("{fault}"));
         }
+    }
+
+    /// Goes on at the same moment with a log that was read, and that has these records.
+    pub(crate) fn begin(&mut self, mut records: Vec<(u8, Vec<u8>)>) {
         let now = self.now();
         self.engine.recovered(now, &mut self.actions);
         self.gather();
         self.settle();
         self.check_ledgers();
+        // Its own records belong to the same log.
+        records.extend(self.log.records(self.log.batch_count()));
+        self.log.replace(&records);
+    }
+
+    /// Makes everything durable, also what nobody waits for.
+    pub(crate) fn sync(&mut self) {
+        self.durable();
+        if let Some(batch) = self.log.unsynced() {
+            self.step(Event::durable(batch));
+            self.settle();
+        }
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -579,6 +605,7 @@ impl Shard {
                 }
             }
             Action::Peek(id) => {
+                self.peek_count += 1;
                 let line = self.line(id).expect("a live connection is looked at");
                 let has_bytes = !self.lines[line].unread.is_empty();
                 self.step(Event::Peeked { connection: id, has_bytes });

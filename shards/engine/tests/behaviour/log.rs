@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use engine::{Batch, CheckpointCursor, Engine, Event, Instant, Limits, SessionRecord};
+use engine::{Batch, CheckpointCursor, Engine, Event, Instant, Limits, SessionRecord, SharedRules, Topology};
 use wire::AckKind;
 
 use crate::client::{Client, Got, Hello, plain};
@@ -21,6 +21,8 @@ const PREFIXES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Log {
     limits: Limits,
+    /// The place of its shard, if that is one of several.
+    topology: Option<Topology>,
     seed: u64,
     bytes: Vec<u8>,
     /// The ends of what was appended at once, each with its batch.
@@ -50,6 +52,7 @@ impl Log {
     pub(crate) fn new(limits: &Limits, seed: u64) -> Self {
         Self {
             limits: limits.clone(),
+            topology: None,
             seed,
             bytes: Vec::new(),
             ends: Vec::new(),
@@ -59,6 +62,16 @@ impl Log {
             cursor: CheckpointCursor::default(),
             whole: None,
         }
+    }
+
+    /// The limits of its shard.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Its shard is one of several.
+    pub(crate) fn set_topology(&mut self, topology: Topology) {
+        self.topology = Some(topology);
     }
 
     pub(crate) fn append(&mut self, records: &[u8], batch: Batch) {
@@ -92,7 +105,7 @@ impl Log {
     }
 
     /// The last batch, if it is not durable: no acknowledgement waits for it.
-    fn unsynced(&self) -> Option<Batch> {
+    pub(crate) fn unsynced(&self) -> Option<Batch> {
         self.ends.last().map(|&(_, batch)| batch).filter(|batch| *batch > self.synced)
     }
 
@@ -114,11 +127,40 @@ impl Log {
 
     /// A shard in the next start of the process, recovered from the first so many batches at a moment.
     pub(crate) fn recovered(&self, batch_count: usize, at_ms: u64) -> Shard {
+        self.recovered_under(None, batch_count, at_ms)
+    }
+
+    /// The same, under rules that are in force from the start.
+    pub(crate) fn recovered_under(
+        &self,
+        rules: Option<&SharedRules>,
+        batch_count: usize,
+        at_ms: u64,
+    ) -> Shard {
+        let (mut shard, records) = self.read(rules, batch_count, at_ms);
+        shard.begin(records);
+        shard
+    }
+
+    /// A shard in the next start of the process that has read the first so many batches, and the records of them. [`Shard::begin`] is
+    /// called next.
+    pub(crate) fn read(
+        &self,
+        rules: Option<&SharedRules>,
+        batch_count: usize,
+        at_ms: u64,
+    ) -> (Shard, Vec<(u8, Vec<u8>)>) {
         let start = self.limits.journal_start.map_or(1, NonZeroU32::get) + 1;
         let limits = Limits { journal_start: NonZeroU32::new(start), ..self.limits.clone() };
         let mut shard = Shard::new(limits, self.seed);
         shard.pass_ms(at_ms - shard.now().as_ms());
-        let mut records = self.records(batch_count);
+        if rules.is_some() {
+            shard.raw_step(Event::Rules(rules));
+        }
+        if let Some(topology) = self.topology {
+            shard.join(topology);
+        }
+        let records = self.records(batch_count);
         // A checkpoint counts once the log is durable up to its last slice.
         let has_all =
             |whole: &&Checkpoint| whole.slices.last().is_none_or(|&(as_of, _)| as_of <= records.len() as u64);
@@ -132,14 +174,11 @@ impl Log {
                 }
             }
         }
-        shard.recover(from, &records);
-        // Its own records belong to the same log.
-        records.extend(shard.log.records(shard.log.batch_count()));
-        shard.log.replace(&records);
-        shard
+        shard.read_log(from, &records);
+        (shard, records)
     }
 
-    fn replace(&mut self, records: &[(u8, Vec<u8>)]) {
+    pub(crate) fn replace(&mut self, records: &[(u8, Vec<u8>)]) {
         self.bytes.clear();
         for (kind, body) in records {
             let mut length = body.len() + 1;
@@ -187,10 +226,7 @@ impl Shard {
         self.durable();
         self.hang_up_all();
         self.settle();
-        if let Some(batch) = self.log.unsynced() {
-            self.step(Event::durable(batch));
-            self.settle();
-        }
+        self.sync();
         let at_ms = self.now().as_ms();
         let count = self.log.batch_count();
         assert_eq!(self.log.synced_count(), count);

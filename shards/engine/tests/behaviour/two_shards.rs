@@ -30,6 +30,31 @@ impl Two {
         }))
     }
 
+    /// Two shards with logs, which have begun for the first time.
+    pub(crate) fn logged(limits: &Limits) -> Self {
+        let mut two = Self([0, 1].map(|own| {
+            let mut shard = Shard::with_log(limits.clone(), 7, true);
+            shard.join(topology(own));
+            shard
+        }));
+        for shard in &mut two.0 {
+            shard.begin(Vec::new());
+        }
+        two.settle();
+        two
+    }
+
+    /// The process ends, and another one finds everything that was written. No shard is told what another one has.
+    pub(crate) fn crash(&mut self) {
+        let at_ms = self.0.iter().map(|shard| shard.now().as_ms()).max().unwrap_or(0);
+        let read = [0, 1].map(|at| self.0[at].log.read(None, self.0[at].log.batch_count(), at_ms));
+        self.0 = read.map(|(mut shard, records)| {
+            shard.begin(records);
+            shard
+        });
+        self.settle();
+    }
+
     /// A client whose session lives on a shard.
     fn client(&mut self, shard: u16) -> Client {
         self.0[usize::from(shard)].connect(&Hello::v5(&name_on(shard, 0)))
@@ -54,7 +79,13 @@ impl Two {
         assert!(matches!(first, Some(Got::SubAck(..))), "{first:?}");
     }
 
-    fn send_subscribe(&mut self, shard: usize, client: Client, filter: &str, options: SubscribeOptions) {
+    pub(crate) fn send_subscribe(
+        &mut self,
+        shard: usize,
+        client: Client,
+        filter: &str,
+        options: SubscribeOptions,
+    ) {
         let filters = [(TopicFilter::parse(filter).expect("tests use good filters"), options)];
         let subscribe = Subscribe {
             packet_id: packet_id(1),
@@ -88,7 +119,7 @@ impl Two {
     }
 
     /// Moves at most `items_max` items of a lane to the other shard, and returns how many.
-    fn carry(&mut self, from: usize, lane: LaneKind, items_max: usize) -> usize {
+    pub(crate) fn carry(&mut self, from: usize, lane: LaneKind, items_max: usize) -> usize {
         let mut count = 0;
         while count < items_max
             && let Some(outbound) = self.0[from].take_outbound(number(1 - from), lane)

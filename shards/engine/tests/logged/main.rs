@@ -77,6 +77,8 @@ mod subscriptions;
 mod sys;
 #[path = "../behaviour/timeouts.rs"]
 mod timeouts;
+#[path = "../behaviour/transfers.rs"]
+mod transfers;
 #[path = "../behaviour/two_shards.rs"]
 mod two_shards;
 #[path = "../behaviour/unjudged.rs"]

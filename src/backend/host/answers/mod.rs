@@ -41,6 +41,7 @@ impl<T: Endpoint> Host<T> {
                 })
             }
             Request::Sessions { from, .. } => self.sessions(*from),
+            Request::Log(action) => Answer::Logs(self.act_on_log(*action).into_iter().collect()),
             Request::Clients { from, only, .. } => self.clients(*from, only),
             Request::Client { client_id } => self.client(client_id),
             Request::Subscriptions { from, .. } => self.subscriptions(*from),

@@ -21,7 +21,10 @@ impl Tree {
             assert!(filter.is_used());
             exact_count += usize::from(filter.node().is_none());
             list_bytes += filter.members().heap_bytes() + filter.group_list_bytes();
-            self.check_members(Target::Filter(index), filter.members().as_slice());
+            let members = filter.members().as_slice();
+            let lasting = members.iter().filter(|member| member.is_lasting());
+            assert!(lasting.count() == filter.lasting_count() as usize);
+            self.check_members(Target::Filter(index), members);
             for (position, &group) in filter.groups().iter().enumerate() {
                 let shared = self.groups.get(group);
                 assert!(shared.filter() == index && shared.position() == number(position));

@@ -11,7 +11,7 @@ use wire::QoS;
 const NODES_MAX: u32 = 2_048;
 
 fn subscribe(tree: &mut Tree, list: &mut SubscriptionList, text: &str) {
-    tree.subscribe(list, 0, &filter(text), plain_options(QoS::AtMostOnce), None);
+    tree.subscribe(list, (0, false), &filter(text), plain_options(QoS::AtMostOnce), None);
 }
 
 /// Subscribes if it fits, as a client's SUBSCRIBE does.

@@ -32,7 +32,7 @@ fn every_matching_filter_is_found_and_no_other() {
         "a", "a/b", "a/+", "a/#", "+/b", "#", "+", "+/+", "/", "/+", "+/", "a//b", "a/+/b", "$SYS/#",
         "$SYS/+",
     ] {
-        assert!(tree.subscribe(&mut list, 0, &filter(text), plain_options(QoS::AtMostOnce), None));
+        assert!(tree.subscribe(&mut list, (0, false), &filter(text), plain_options(QoS::AtMostOnce), None));
     }
     let mut check = |topic: &str, expected: &[&str]| {
         let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
@@ -106,7 +106,7 @@ fn agrees_with_the_codec(numbers: &mut Numbers, levels: &[&str], depth: usize) {
         if numbers.below(500) > round {
             let known = held.iter().any(|(who, what)| *who == session && *what == text);
             let list = &mut lists[session as usize];
-            let new = tree.subscribe(list, session, &parsed, plain_options(QoS::AtMostOnce), None);
+            let new = tree.subscribe(list, (session, false), &parsed, plain_options(QoS::AtMostOnce), None);
             assert_eq!(new, !known);
             if new {
                 held.push((session, text));
@@ -147,7 +147,7 @@ fn groups_share_a_filter_and_leave_nothing_behind() {
     for session in 0..3u32 {
         for text in ["$share/g/a/+", "$share/h/a/+", "a/+"] {
             let list = &mut lists[session as usize];
-            tree.subscribe(list, session, &filter(text), plain_options(QoS::AtLeastOnce), None);
+            tree.subscribe(list, (session, false), &filter(text), plain_options(QoS::AtLeastOnce), None);
         }
     }
     let mut filters = Vec::new();
@@ -173,7 +173,7 @@ fn a_pinned_filter_is_held_without_a_subscriber_and_dropped_with_the_last_use() 
     assert_eq!((tree.pin(&text), tree.filter_named(&text)), (pinned, Some(pinned)));
     assert_eq!(matched(&mut tree, "a/b"), ["a/+"]);
     assert_eq!((tree.members(pinned).len(), tree.text_bytes(), tree.subscription_count()), (0, 3, 0));
-    tree.subscribe(&mut list, 0, &text, plain_options(QoS::AtMostOnce), None);
+    tree.subscribe(&mut list, (0, false), &text, plain_options(QoS::AtMostOnce), None);
     tree.unpin(pinned);
     assert_eq!(tree.filter_named(&text), Some(pinned));
     assert_eq!(tree.pin(&text), pinned);
@@ -193,7 +193,7 @@ fn the_version_of_a_group_grows_with_each_change_and_never_comes_back() {
     for _ in 0..2 {
         for session in 0..2u32 {
             let list = &mut lists[session as usize];
-            tree.subscribe(list, session, &text, plain_options(QoS::AtLeastOnce), None);
+            tree.subscribe(list, (session, false), &text, plain_options(QoS::AtLeastOnce), None);
             versions.push(tree.group_version(tree.group_named(&text).unwrap()));
         }
         let group = tree.group_named(&text).unwrap();
@@ -211,7 +211,7 @@ fn changes_and_fingerprints_begin_when_names_are_shared() {
     let mut list = SubscriptionList::EMPTY;
     let options = plain_options(QoS::AtMostOnce);
     let mut alone = tree();
-    alone.subscribe(&mut list, 0, &filter("a"), options, None);
+    alone.subscribe(&mut list, (0, false), &filter("a"), options, None);
     assert_eq!(alone.matches("a", &mut Vec::new()).fingerprint(), 0);
     assert!(alone.next_change().is_none());
 
@@ -220,8 +220,8 @@ fn changes_and_fingerprints_begin_when_names_are_shared() {
     tree.matches("a", &mut Vec::new());
     tree.share_names(fingerprints);
     let group = filter("$share/g/a");
-    tree.subscribe(&mut list, 0, &filter("a"), options, None);
-    tree.subscribe(&mut list, 0, &group, options, None);
+    tree.subscribe(&mut list, (0, false), &filter("a"), options, None);
+    tree.subscribe(&mut list, (0, false), &group, options, None);
     tree.members_changed(list);
     assert_eq!(tree.matches("a", &mut Vec::new()).fingerprint(), fingerprints.of_topic("a"));
     assert_eq!(tree.matches("a", &mut Vec::new()).fingerprint(), fingerprints.of_topic("a"));
@@ -230,11 +230,40 @@ fn changes_and_fingerprints_begin_when_names_are_shared() {
     let mut changes = String::new();
     while let Some(change) = tree.next_change() {
         changes += match change {
-            Change::Interest { wanted: true, .. } => "+",
-            Change::Interest { wanted: false, .. } => "-",
+            Change::Interest { wanted: Wanted::Volatile, .. } => "+",
+            Change::Interest { wanted: Wanted::Lasting, .. } => "*",
+            Change::Interest { wanted: Wanted::Nothing, .. } => "-",
             Change::Group { key: named, .. } if named == key => "g",
             Change::Group { .. } => "another group",
         };
     }
     assert_eq!(changes, "+ggg-");
+}
+
+#[test]
+fn interest_is_lasting_while_a_member_is() {
+    let mut lists = [SubscriptionList::EMPTY; 3];
+    let options = plain_options(QoS::AtLeastOnce);
+    let mut tree = tree();
+    tree.share_names(Fingerprints::new(Keyed::new(Entropy(9))));
+    let text = filter("a/+");
+    let mut changes = Vec::new();
+    let mut note = |tree: &mut Tree| {
+        tree.check();
+        while let Some(change) = tree.next_change() {
+            let Change::Interest { wanted, .. } = change else { panic!("{change:?}") };
+            changes.push(wanted);
+        }
+    };
+    for (at, is_lasting) in [(0, false), (1, true), (2, true), (1, false), (2, false), (0, true)] {
+        let list = &mut lists[at as usize];
+        tree.subscribe(list, (at, is_lasting), &text, options, None);
+        note(&mut tree);
+    }
+    for at in [0, 1, 2] {
+        assert!(tree.unsubscribe(&mut lists[at as usize], at, &text));
+        note(&mut tree);
+    }
+    let (lasting, volatile) = (Wanted::Lasting, Wanted::Volatile);
+    assert_eq!(changes, [volatile, lasting, volatile, lasting, volatile, Wanted::Nothing]);
 }
