@@ -9,6 +9,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::admin::operator::{BansArguments, OperatorSubcommand, SessionsArguments};
+#[cfg(feature = "admin")]
+use crate::admin::tokens::command::TokenCommand;
 use crate::auth::password::command::UserArguments;
 use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
@@ -30,7 +32,7 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 22] = [
+const OWN_SETTINGS: [(&str, &[&str]); 23] = [
     ("config", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),
@@ -51,6 +53,7 @@ const OWN_SETTINGS: [(&str, &[&str]); 22] = [
     ("ban", &["data_dir"]),
     ("reload", &["data_dir"]),
     ("rollback", &["data_dir"]),
+    ("token", &["data_dir"]),
     ("user", &[]),
     ("data", &["data_dir"]),
 ];
@@ -116,6 +119,10 @@ pub(crate) enum CliCommand {
     /// Ask the running broker, or change something there
     #[command(flatten)]
     Operator(OperatorSubcommand),
+    /// Make, list or remove the tokens that operators send over HTTP
+    #[cfg(feature = "admin")]
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Add, change, delete, list or import the users of the password file
     User(UserArguments),
     /// Check, copy and bring back data directories
@@ -168,7 +175,10 @@ impl Arguments {
     /// The command with those flags of the broker behind each subcommand for which `has` answers so, by whether they are shown there.
     fn command_with(has: fn(bool) -> bool) -> Command {
         let mut command = Self::command();
-        for (name, shown) in OWN_SETTINGS {
+        // A build without operations over HTTP has no tokens.
+        for (name, shown) in
+            OWN_SETTINGS.into_iter().filter(|(name, _)| cfg!(feature = "admin") || *name != "token")
+        {
             command = command.mut_subcommand(name, |subcommand| with_settings(subcommand, shown, has));
         }
         command

@@ -42,6 +42,14 @@ pub(crate) enum StartupError {
         /// The reason, which follows the name of the file.
         reason: String,
     },
+    /// A command on the tokens of operators failed.
+    #[cfg(feature = "admin")]
+    Tokens {
+        /// The file.
+        file: PathBuf,
+        /// The reason, which follows the name of the file.
+        reason: String,
+    },
     /// No password file is named, and there is no configuration file beside which it would be.
     NoPasswordFile,
     /// A listener cannot serve as it is configured.
@@ -247,6 +255,8 @@ impl fmt::Display for StartupError {
                 write!(f, "{flag} is a flag of mosquitto and not of this broker: {hint}")
             }
             Self::Import { file, reason } | Self::PasswordFile { file, reason } => of_file(f, file, reason),
+            #[cfg(feature = "admin")]
+            Self::Tokens { file, reason } => write!(f, "the file {} {reason}", file.display()),
             Self::NoPasswordFile => f.write_str(NO_PASSWORD_FILE),
             Self::Listener { listener, reason } => write!(f, "the listener {listener} {reason}"),
             Self::Argument { text, kind } => write!(f, "{text:?} is no {kind} of MQTT"),

@@ -27,6 +27,8 @@ use engine::{Entropy, SessionRecord};
 use tracing::{info, warn};
 
 use admin::operator::{self, OperatorCommand};
+#[cfg(feature = "admin")]
+use admin::tokens;
 use admin::{health, http, main_thread};
 use auth::password;
 use authorization::Loaded;
@@ -108,6 +110,10 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Operator(command)) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| command.run(&effective.config.data_dir)),
+        #[cfg(feature = "admin")]
+        Some(CliCommand::Token(command)) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| tokens::command::run(command, &effective.config.data_dir)),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
                 let Effective { config, file, .. } = &effective;
@@ -161,7 +167,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
         publish_statistics();
     }
     announce_service(&state);
-    http::start(bound, shards.view(), tally, state.clone())?;
+    http::start(bound, shards.view(), tally, state.clone(), commands.asking(&bans, &config.data_dir))?;
 
     wait(&config, &signals, commands.receiver(), &mut terminal, |due| match due {
         Due::Statistics(trigger) => {

@@ -5,3 +5,5 @@ pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod main_thread;
 pub(crate) mod operator;
+#[cfg(feature = "admin")]
+pub(crate) mod tokens;

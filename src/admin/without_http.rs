@@ -1,5 +1,6 @@
 //! A build without the admin thread: nothing is served over HTTP.
 
+use super::operator::Asking;
 use crate::config::Config;
 use crate::error::StartupError;
 use crate::net::tls::Rotation;
@@ -29,6 +30,6 @@ pub(crate) fn bind(_: &Config, _: &mut Rotation) -> Result<Bound, StartupError> 
 /// # Errors
 /// None.
 #[expect(clippy::unnecessary_wraps, reason = "it stands in for a function that can fail")]
-pub(crate) fn start(_: Bound, _: View, _: Tally, _: ServiceState) -> Result<(), StartupError> {
+pub(crate) fn start(_: Bound, _: View, _: Tally, _: ServiceState, _: Asking) -> Result<(), StartupError> {
     Ok(())
 }

@@ -98,13 +98,14 @@ mod tests {
     use super::*;
     use crate::auth::question::Asked;
     use crate::net::listen::ListenerNumber;
+    use crate::process::clock;
 
     fn case(password: &[u8]) -> Case {
         let now = Instant::from_ms(0);
         let connection =
             Engine::new(Limits::default(), Entropy(1), now).accept(now, Admission::Serve, Arrival::new(1), 0);
         let password = Some(Zeroizing::new(password.to_vec()));
-        let asked = Asked { shard: 0, connection, step: 1 };
+        let asked = Asked { shard: 0, connection, step: 1, began: clock::read() };
         Case::new(
             asked,
             ListenerNumber::default(),

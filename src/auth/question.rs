@@ -20,6 +20,8 @@ pub(crate) struct Asked {
     pub(crate) connection: ConnectionId,
     /// The number of the step.
     pub(crate) step: u64,
+    /// When it was asked.
+    pub(crate) began: std::time::Instant,
 }
 
 /// A question about a client.

@@ -11,7 +11,7 @@ use super::value::{ANY, Bounds, Field, Given, between, quote, text};
 const PORT: u16 = 9_883;
 
 table! {
-    /// Operations over HTTP: metrics and health. Without this table it serves on 127.0.0.1:9883 if nobody else does.
+    /// Operations over HTTP: metrics, health and the API. Without this table it serves on 127.0.0.1:9883 if nobody else does.
     AdminConfig {
         /// Address and port; "off" serves nothing. Beyond this machine it needs [admin.tls]. Port 0 selects a free port, which the log
         /// line `admin serves` shows.

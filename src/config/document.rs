@@ -35,7 +35,7 @@ table! {
             user: BTreeMap<String, UserConfig>;
             /// Bans after failures of authentication. Without this table nobody is banned.
             bans: Option<BansConfig>;
-            /// Operations over HTTP: metrics and health. Without this table it serves on 127.0.0.1:9883 if nobody else does.
+            /// Operations over HTTP: metrics, health and the API. Without this table it serves on 127.0.0.1:9883 if nobody else does.
             admin: Option<AdminConfig>;
             /// Health and metrics alone, without TLS: for an orchestrator and Prometheus. Without this table nothing is served here.
             probes: Option<ProbesConfig>;

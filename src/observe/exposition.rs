@@ -46,7 +46,13 @@ impl Exposition {
 
     /// Appends a sample of the family.
     pub(crate) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.part("", labels, value);
+    }
+
+    /// Appends a sample of a part of the family, such as a bucket of a histogram.
+    pub(crate) fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(&self.family);
+        self.text.push_str(suffix);
         for (at, (name, label)) in labels.iter().enumerate() {
             self.text.push(if at == 0 { '{' } else { ',' });
             self.text.push_str(name);

@@ -8,6 +8,7 @@ use std::array::from_fn;
 use engine::{CauseGroup, DropReason, MemoryKind};
 
 use super::exposition::{Exposition, Kind};
+use super::histogram::Stage;
 use super::service_state::ServiceState;
 use super::statistics::{ShardReport, ShardTotals, Totals};
 use super::tally::Tally;
@@ -76,6 +77,7 @@ impl Metrics {
         shards.counters(&mut text);
         shards.reasons(&mut text);
         shards.times(&mut text);
+        self.stages(&mut text);
         text.finish()
     }
 
@@ -105,6 +107,27 @@ impl Metrics {
         );
         for (result, count) in ["applied", "failed"].into_iter().zip(self.state.reloads()) {
             text.sample(&[("result", result)], count);
+        }
+    }
+
+    /// The stages that have taken time.
+    fn stages(&self, text: &mut Exposition) {
+        for stage in Stage::ALL {
+            let shards = self.view.times(stage);
+            if shards.iter().all(|times| times.count() == 0) {
+                continue;
+            }
+            let (name, help) = stage.described();
+            text.begin(&format!("mqtt_{name}_seconds"), "histogram", help);
+            for (shard, times) in shards.iter().enumerate() {
+                let shard = shard.to_string();
+                for (bound_s, count) in times.cumulative() {
+                    text.part("_bucket", &[("shard", &shard), ("le", &bound_s.to_string())], count);
+                }
+                text.part("_bucket", &[("shard", &shard), ("le", "+Inf")], times.count());
+                text.part("_sum", &[("shard", &shard)], times.sum_s());
+                text.part("_count", &[("shard", &shard)], times.count());
+            }
         }
     }
 

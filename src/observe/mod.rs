@@ -7,6 +7,7 @@ pub(crate) mod connection_log;
 pub(crate) mod drop_log;
 #[cfg(feature = "admin")]
 pub(crate) mod exposition;
+pub(crate) mod histogram;
 pub(crate) mod lasting;
 pub(crate) mod line_budget;
 pub(crate) mod load_average;

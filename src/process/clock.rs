@@ -35,7 +35,12 @@ impl Clock {
         engine::Instant::from_ms(self.began_at_ms.saturating_add(whole_ms(self.elapsed())))
     }
 
-    /// Microseconds since the origin, for the pace of a log.
+    /// The time of the engine that is these microseconds after the origin.
+    pub(crate) fn at_us(self, now_us: u64) -> engine::Instant {
+        engine::Instant::from_ms(self.began_at_ms.saturating_add(now_us / 1_000))
+    }
+
+    /// Microseconds since the origin, for the pace of a log and the times of turns.
     pub(crate) fn now_us(self) -> u64 {
         u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX)
     }

@@ -4,9 +4,13 @@
 
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use engine::{CauseGroup, Counters, DropReason, Engine, MemoryKind, MemoryUse};
 
+#[cfg(feature = "admin")]
+use crate::observe::histogram::Times;
+use crate::observe::histogram::{Histogram, Stage};
 use crate::observe::statistics::ShardTotals;
 
 #[expect(clippy::disallowed_types, reason = "counters that one shard writes and the control plane reads")]
@@ -36,6 +40,8 @@ struct Values {
     journal: AtomicU64,
     /// 1 once the log has made durable what this start began with.
     journal_begun: AtomicU64,
+    /// By number of the stage.
+    stages: [Histogram; Stage::ALL.len()],
 }
 
 /// The state of a shard's log.
@@ -96,6 +102,7 @@ impl Default for Values {
             pending_at_end: AtomicU64::new(0),
             journal: AtomicU64::new(0),
             journal_begun: AtomicU64::new(0),
+            stages: Default::default(),
         }
     }
 }
@@ -178,6 +185,17 @@ impl Gauges {
         for (value, number) in published.zip(counters.closed.iter().chain(&counters.refused)) {
             value.store(*number, Relaxed);
         }
+    }
+
+    /// Counts a time of a stage `count` times.
+    pub(crate) fn observe(&self, stage: Stage, time: Duration, count: u64) {
+        self.0.stages[stage as usize].observe(time, count);
+    }
+
+    /// The times of a stage.
+    #[cfg(feature = "admin")]
+    pub(crate) fn times(&self, stage: Stage) -> Times {
+        self.0.stages[stage as usize].read()
     }
 
     /// Counts a wake-up by another shard while this one slept.

@@ -16,7 +16,7 @@ use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
 use crate::auth;
 use crate::backend::{Backend, CAPACITY, ClientIds, Doorbells, Journal, Parts, SelectedBackend};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
 use crate::net::listen::{self, Distributor, Listening};
@@ -157,7 +157,13 @@ fn journal_of(
     let doorbells = doorbells.clone();
     let executor = Executor::start(shard, &directory, move || doorbells.ring(shard.into()))
         .map_err(|error| StartupError::system("start the thread of a log", error))?;
-    Ok(Some(Box::new(Journal::new(journal_settings(config), end, logs.start().get(), executor))))
+    Ok(Some(Box::new(Journal::new(
+        journal_settings(config),
+        end,
+        logs.start().get(),
+        executor,
+        config.durability == Durability::Power,
+    ))))
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.

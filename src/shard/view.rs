@@ -3,6 +3,8 @@
 use super::cores::ThreadId;
 use super::gauges::Gauges;
 use crate::net::permits::ConnectionPermits;
+#[cfg(feature = "admin")]
+use crate::observe::histogram::{Stage, Times};
 use crate::observe::statistics::{ShardReport, Totals};
 
 /// The counters of all shards. **Lives on:** the control plane, and the admin thread.
@@ -29,6 +31,12 @@ impl View {
             self.memory_bytes_max,
             self.shards.iter().map(|(gauges, _)| gauges),
         )
+    }
+
+    /// The times of a stage on each shard.
+    #[cfg(feature = "admin")]
+    pub(crate) fn times(&self, stage: Stage) -> Vec<Times> {
+        self.shards.iter().map(|(gauges, _)| gauges.times(stage)).collect()
     }
 
     /// The turns of each shard so far.

@@ -7,6 +7,7 @@
 mod harness;
 
 mod addresses;
+mod api;
 mod asking;
 mod asking_about_topics;
 mod authentication;

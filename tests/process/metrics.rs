@@ -87,6 +87,10 @@ fn metrics_count_what_clients_do_on_every_shard() {
             );
         }
         assert_eq!(metrics.sample("mqtt_sessions{shard=\"3\"}"), None);
+        assert_eq!(sum("mqtt_publish_to_flush_seconds_count", &[]), 5, "each message has a time");
+        assert_eq!(sum("mqtt_publish_to_flush_seconds_bucket", &["le=\"+Inf\""]), 5);
+        assert!(sum("mqtt_turn_seconds_count", &[]) >= 3);
+        assert_eq!(sum("mqtt_persist_seconds_count", &[]), 0, "no record is kept");
     }
     peers.pop().expect("there are nine").disconnect();
     let closed =
@@ -117,6 +121,7 @@ fn drops_refusals_and_verdicts_have_their_reasons() {
             && answer.sum("mqtt_auth_total", &["method=\"password\"", "result=\"accepted\""]) == 2
     };
     let metrics = becomes(admin, is_counted);
+    assert_eq!(metrics.sum("mqtt_auth_seconds_count", &[]), 3);
     assert!(
         !metrics.body.contains("\"pump\"") && !metrics.body.contains("\"ann\""),
         "no client or user is a label"
@@ -142,6 +147,9 @@ fn every_series_is_there_once_below_its_help_and_type() {
         } else {
             let (name, value) = line.rsplit_once(' ').expect("there is a value");
             assert!(value.parse::<f64>().is_ok() && series.insert(name), "{line}");
+            let name = ["_bucket", "_sum", "_count"]
+                .iter()
+                .fold(name.to_owned(), |name, part| name.replace(&format!("{current}{part}"), current));
             assert!(
                 name.strip_prefix(current).is_some_and(|rest| rest.is_empty() || rest.starts_with('{')),
                 "{line}"

@@ -55,6 +55,8 @@ fn operators_ask_over_tls_and_metrics_tell_handshakes_and_the_end_of_certificate
     assert_eq!(metrics.status, 200);
     assert_eq!(handshakes(&metrics, "kind=\"full\"", "result=\"ok\""), 1);
     assert_eq!(handshakes(&metrics, "kind=\"resumed\"", "result=\"ok\""), 1);
+    let opened = metrics.sum("mqtt_handshake_seconds_count", &[]);
+    assert_eq!(opened, 2, "only the handshakes that ended well have a time");
     for listener in ["devices", "admin"] {
         let label = format!("listener=\"{listener}\"");
         let ends_at_s = metrics.sum("mqtt_certificate_expiry_seconds", &[&label, "server.pem"]);

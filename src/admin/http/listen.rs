@@ -42,7 +42,11 @@ pub(crate) fn bind(config: &Config, rotation: &mut Rotation) -> Result<Bound, St
                 let scheme = if tls.is_some() { "https" } else { "http" };
                 info!("admin serves {scheme}://{}", place(&socket, address));
                 let hosts = admin.hosts.iter().cloned().collect();
-                bound.services.push(Service { socket, tls, surface: Surface::Admin { hosts } });
+                bound.services.push(Service {
+                    socket,
+                    tls,
+                    surface: Surface::Admin { hosts, is_open: address.ip().is_loopback() },
+                });
             }
             Err(error) if config.admin.is_none() => warn!(
                 %address, %error,

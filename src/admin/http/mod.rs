@@ -2,14 +2,18 @@
 //! publish, so no shard waits for it, and none notices a scrape.
 //!
 //! Invariants:
+//! - Nobody learns of a client, or changes anything, without a token.
 //! - A service has at most [`CONNECTIONS_MAX`] connections. One more is closed at once.
 //! - Beyond this machine, only probes are served without TLS, and they tell nothing about a client.
 
+mod api;
+mod call;
 mod listen;
 mod pulse;
 mod respond;
 mod routes;
 mod serve;
+mod v1;
 
 use std::thread;
 
@@ -19,6 +23,7 @@ pub(crate) use listen::{Bound, bind};
 use pulse::Pulse;
 use serve::Service;
 
+use crate::admin::operator::Asking;
 use crate::config::Config;
 use crate::error::StartupError;
 use crate::observe::metrics::Metrics;
@@ -40,6 +45,7 @@ type Shared<T> = std::sync::Arc<T>;
 struct Sources {
     metrics: Metrics,
     pulse: Pulse,
+    asking: Asking,
 }
 
 /// Descriptors that the thread may need: its runtime, and the sockets and connections of each service.
@@ -56,15 +62,25 @@ pub(crate) fn descriptors(config: &Config) -> u64 {
 ///
 /// # Errors
 /// If the system refuses the thread or its runtime.
-pub(crate) fn start(bound: Bound, view: View, tally: Tally, state: ServiceState) -> Result<(), StartupError> {
+pub(crate) fn start(
+    bound: Bound,
+    view: View,
+    tally: Tally,
+    state: ServiceState,
+    asking: Asking,
+) -> Result<(), StartupError> {
     let (services, tls): (Vec<Service>, _) = bound.into_parts();
     if services.is_empty() {
         return Ok(());
     }
     let pulse = Pulse::new(view.turns().len());
-    let sources = Shared::new(Sources { metrics: Metrics::new(view, tally, tls, state), pulse });
+    let sources = Shared::new(Sources { metrics: Metrics::new(view, tally, tls, state), pulse, asking });
     let refused = |error| StartupError::system("start the admin thread", error);
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(CONNECTIONS_MAX)
+        .build()
+        .map_err(refused)?;
     let run = move || runtime.block_on(serve::all(services, sources));
     thread::Builder::new().name("admin".to_owned()).spawn(run).map_err(refused)?;
     Ok(())

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use hyper::body::Body;
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 
-use super::Sources;
 use super::respond::{Reply, plain, reply, wrong_method};
 use super::serve::Surface;
+use super::{Shared, Sources, v1};
+use crate::admin::tokens::Scope;
 use crate::observe::exposition::CONTENT_TYPE;
 use crate::observe::service_state::Phase;
 use crate::shard::gauges::JournalState;
@@ -16,17 +18,31 @@ use crate::shard::gauges::JournalState;
 const PATHS: &str = "mqtt-broker\n\n\
     /healthz   200 if every shard turns\n\
     /readyz    200 if clients can connect\n\
-    /metrics   metrics for Prometheus\n";
+    /metrics   metrics for Prometheus\n\
+    /v1/       the API of [admin], with a token; /v1/openapi.json describes it\n";
 
 /// Answers a request.
-pub(super) fn respond<B>(request: &Request<B>, surface: &Surface, sources: &Sources) -> Reply {
-    if let Surface::Admin { hosts } = surface
-        && !is_own(request, hosts)
-    {
-        return plain(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this address is not meant by that name; if it is, write the name in hosts of [admin]",
-        );
+pub(super) async fn respond<B>(request: Request<B>, surface: &Surface, sources: &Shared<Sources>) -> Reply
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let Surface::Admin { hosts, is_open } = surface {
+        if !is_own(&request, hosts) {
+            return plain(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this address is not meant by that name; if it is, write the name in hosts of [admin]",
+            );
+        }
+        if request.uri().path().starts_with("/v1/") {
+            return v1::respond(request, sources).await;
+        }
+        if request.uri().path() == "/metrics"
+            && !is_open
+            && let Err((status, sentence)) = v1::permits(&request, sources, Scope::Read)
+        {
+            return v1::error(status, sentence);
+        }
     }
     match request.uri().path() {
         _ if request.method() != Method::GET && request.method() != Method::HEAD => wrong_method(),

@@ -43,6 +43,8 @@ pub(super) enum Surface {
     Admin {
         /// Names in the header Host beside addresses and "localhost".
         hosts: Box<[String]>,
+        /// Whether metrics need no token: on this machine.
+        is_open: bool,
     },
     /// Health and metrics.
     Probes,
@@ -111,7 +113,7 @@ where
 {
     let service = service_fn(move |request| {
         let (surface, sources) = (Shared::clone(&surface), Shared::clone(&sources));
-        async move { Ok::<_, Infallible>(respond(&request, &surface, &sources)) }
+        async move { Ok::<_, Infallible>(respond(request, &surface, &sources).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_header_size(HEAD_BYTES_MAX);

@@ -35,7 +35,9 @@ pub(crate) use output::Form;
 pub(crate) use refusals::show as show_refusals;
 pub(crate) use reload::reload as reload_broker;
 pub(crate) use request::{ClientFilter, LogAction, PAYLOAD_BYTES_MAX, Receivers, Request};
-pub(crate) use server::listen;
+#[cfg(feature = "admin")]
+pub(crate) use server::execute;
+pub(crate) use server::{Asking, listen};
 pub(crate) use sessions::{SessionsArguments, run as run_sessions};
 
 #[cfg(windows)]

@@ -27,12 +27,25 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct CommandListener {
     receiver: Receiver<OperatorCommand>,
     /// Kept so that the channel stays open, and merely empty, when the thread ended or never started.
-    _sender: Sender<OperatorCommand>,
+    sender: Sender<OperatorCommand>,
     /// `None` if no operator can connect.
     path: Option<PathBuf>,
 }
 
+/// The way of requests to the broker of a data directory. **Lives on:** the admin thread.
+#[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
+pub(crate) struct Asking {
+    pub(crate) commands: Sender<OperatorCommand>,
+    pub(crate) bans: Bans,
+    pub(crate) data_dir: PathBuf,
+}
+
 impl CommandListener {
+    /// The way of requests to this broker, for another thread.
+    pub(crate) fn asking(&self, bans: &Bans, data_dir: &Path) -> Asking {
+        Asking { commands: self.sender.clone(), bans: bans.clone(), data_dir: data_dir.to_owned() }
+    }
+
     /// The channel of the commands.
     pub(crate) fn receiver(&self) -> &Receiver<OperatorCommand> {
         &self.receiver
@@ -52,11 +65,11 @@ pub(crate) fn listen(data_dir: &Path, bans: Bans) -> CommandListener {
     let (sender, receiver) = bounded(1);
     let path = ipc::path(data_dir);
     match start(&path, sender.clone(), bans) {
-        Ok(()) => CommandListener { receiver, _sender: sender, path: Some(path) },
+        Ok(()) => CommandListener { receiver, sender, path: Some(path) },
         Err(error) => {
             let path = path.display();
             warn!(%path, %error, "cannot listen for operators: `mqtt-broker disconnect` and its like will not reach this broker");
-            CommandListener { receiver, _sender: sender, path: None }
+            CommandListener { receiver, sender, path: None }
         }
     }
 }
@@ -88,23 +101,30 @@ fn serve(mut listener: Listener, commands: &Sender<OperatorCommand>, bans: &Bans
 /// Serves one connection.
 fn serve_one(stream: &mut Stream, commands: &Sender<OperatorCommand>, bans: &Bans) -> io::Result<()> {
     let answer = match line::read(stream, REQUEST_BYTES_MAX, clock::read() + TIME_LIMIT) {
-        // A ban may have two names, and so the length of two rows.
-        Ok(Request::Bans { from }) => Answer::Bans(bans.list(from, ROWS_MAX / 2)),
-        Ok(Request::LiftBans(lift)) => {
-            let lifted = bans.lift(&lift);
-            info!(?lift, lifted, "bans lifted by the operator");
-            Answer::Lifted(lifted)
-        }
-        Ok(Request::Ban(ban)) => {
-            info!(subject = %ban.subject.shown(), until_s = ban.until_s, "banned by the operator");
-            bans.ban(ban);
-            Answer::Done
-        }
-        Ok(request) => answer(request, commands),
+        Ok(request) => execute(request, commands, bans),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::NotUnderstood,
         Err(error) => return Err(error),
     };
     line::write(stream, &answer, TIME_LIMIT)
+}
+
+/// The answer of the broker to a request. It waits for the shards.
+pub(crate) fn execute(request: Request, commands: &Sender<OperatorCommand>, bans: &Bans) -> Answer {
+    match request {
+        // A ban may have two names, and so the length of two rows.
+        Request::Bans { from } => Answer::Bans(bans.list(from, ROWS_MAX / 2)),
+        Request::LiftBans(lift) => {
+            let lifted = bans.lift(&lift);
+            info!(?lift, lifted, "bans lifted by the operator");
+            Answer::Lifted(lifted)
+        }
+        Request::Ban(ban) => {
+            info!(subject = %ban.subject.shown(), until_s = ban.until_s, "banned by the operator");
+            bans.ban(ban);
+            Answer::Done
+        }
+        request => answer(request, commands),
+    }
 }
 
 /// The answer of the shards to a request.

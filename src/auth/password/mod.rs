@@ -2,7 +2,7 @@
 //! edits the file.
 
 pub(crate) mod command;
-mod device_key;
+pub(crate) mod device_key;
 mod edit;
 pub(super) mod fair_queue;
 mod file;

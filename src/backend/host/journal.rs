@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{Endpoint, Host};
 use crate::admin::operator::{LogAction, LogRow};
+use crate::observe::histogram::Stage;
 use crate::persist::journal::{Done, Executor};
 use crate::process::clock::{self, Clock};
 use crate::shard::gauges::JournalState;
@@ -48,6 +49,10 @@ pub(crate) struct Journal {
     room: LogRoom,
     /// When the operator was told that publishers wait.
     shortage_told_us: Option<u64>,
+    /// A record whose time is taken: its batch, and when it was appended.
+    timed: Option<(Batch, u64)>,
+    /// Whether a record has to be synchronised, or else written.
+    waits_for_sync: bool,
     /// The operator asked for a checkpoint.
     is_checkpoint_asked: bool,
     /// Until when files are kept, because the operator copies them.
@@ -58,7 +63,13 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Goes on behind the end of a log.
-    pub(crate) fn new(settings: Settings, recovered: Recovered, start: u32, executor: Executor) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        recovered: Recovered,
+        start: u32,
+        executor: Executor,
+        waits_for_sync: bool,
+    ) -> Self {
         let writer = Writer::new(settings, recovered, start);
         Self {
             writer,
@@ -68,6 +79,8 @@ impl Journal {
             state: JournalState::None,
             room: LogRoom::Free,
             shortage_told_us: None,
+            timed: None,
+            waits_for_sync,
             is_checkpoint_asked: false,
             frozen_until_us: None,
             cursor: None,
@@ -219,9 +232,17 @@ impl Journal {
         let Some(records) = engine.records() else { return false };
         self.writer.set_clocks(clock.now().as_ms(), clock::unix_ms());
         let batch = Batch(records.batch.0);
+        self.timed.get_or_insert((batch, clock.now_us()));
         self.writer
             .append(clock.now_us(), batch, records.is_awaited, |out| out.extend_from_slice(records.bytes));
         true
+    }
+
+    /// The time of the record that is timed, once the disk has it.
+    fn taken_time(&mut self, progress: Progress, now_us: u64) -> Option<Duration> {
+        let done = if self.waits_for_sync { progress.synced } else { progress.written.max(progress.synced) };
+        let (_, began_us) = self.timed.take_if(|(batch, _)| *batch <= done)?;
+        Some(Duration::from_micros(now_us.saturating_sub(began_us)))
     }
 
     /// How much the log takes from now on, if that has changed.
@@ -268,6 +289,10 @@ impl<T: Endpoint> Host<T> {
         loop {
             let news = journal.borrow_mut().news(self.number);
             if let Some(progress) = news {
+                let took = journal.borrow_mut().taken_time(progress, self.clock.now_us());
+                if let Some(took) = took {
+                    self.gauges.observe(Stage::Persist, took, 1);
+                }
                 self.tell_durable(progress);
                 has_news = true;
             }

@@ -6,6 +6,7 @@ use wire::ReasonCode;
 
 use super::{Endpoint, Host};
 use crate::auth::{Answer, Asked, Late, Question, Step, UserChanges};
+use crate::process::clock;
 
 /// The name of bans among the methods of authentication.
 const BANS: &str = "bans";
@@ -26,7 +27,7 @@ impl<T: Endpoint> Host<T> {
         let socket = self.socket(connection)?;
         let listener = socket.listener;
         let peer = self.peers.borrow().address(connection.slot());
-        let asked = Asked { shard: self.number, connection, step };
+        let asked = Asked { shard: self.number, connection, step, began: clock::read() };
         let certificate_user = self.certificate_of(&socket).and_then(|certificate| certificate.username);
         let question = Question { listener, peer, certificate_user, step: owned };
         if let Some(refusal) = self.ban_of(&question) {
@@ -37,6 +38,7 @@ impl<T: Endpoint> Host<T> {
         }
         debug!(?asked, listener = %question.listener, peer = ?question.peer, step = ?question.step, "to be judged");
         let answer = self.authenticator.judge(asked, question)?;
+        self.take_verdict_time(asked.began);
         Some(self.unless_flapping(engine, asked, answer))
     }
 
@@ -93,6 +95,7 @@ impl<T: Endpoint> Host<T> {
             match late {
                 Late::Answer(asked, answer) => {
                     let Asked { connection, step, .. } = asked;
+                    self.take_verdict_time(asked.began);
                     let answer = self.unless_flapping(&self.engine.borrow(), asked, answer);
                     self.note_verdict(connection, &answer);
                     answer.pass(self.clock.now(), |verdict| {

@@ -8,6 +8,7 @@ mod identities;
 mod journal;
 mod judging;
 mod lanes;
+mod latency;
 mod linger;
 mod long_matches;
 mod notices;
@@ -51,6 +52,7 @@ pub(crate) use journal::Journal;
 use lanes::Lanes;
 pub(crate) use lanes::{CAPACITY, LaneItem};
 pub(super) use lanes::{HandOver, Transport};
+use latency::TurnTimes;
 pub(super) use linger::Linger;
 use long_matches::LongMatches;
 use pause::{News, PAUSE_MS, PauseWatch};
@@ -79,6 +81,7 @@ pub(super) struct Host<T> {
     /// By slot of the connection.
     sockets: RefCell<Vec<Option<Rc<Socket<T>>>>>,
     turns: Cell<u64>,
+    turn_times: TurnTimes,
     pauses: PauseWatch,
     long_matches: LongMatches,
     lanes: Lanes,
@@ -130,6 +133,7 @@ impl<T: Endpoint> Host<T> {
             clock: parts.clock,
             sockets: RefCell::default(),
             turns: Cell::new(0),
+            turn_times: TurnTimes::default(),
             pauses: PauseWatch::default(),
             long_matches: LongMatches::default(),
             lanes: Lanes::new(parts.port, parts.doorbells),
@@ -179,7 +183,9 @@ impl<T: Endpoint> Host<T> {
     /// Any task can begin a turn, and it begins with this call.
     fn begin_turn(&self) {
         if self.lanes.unpark() {
-            self.pauses.begin_turn(self.clock.now());
+            let now_us = self.clock.now_us();
+            self.turn_times.begin(now_us);
+            self.pauses.begin_turn(self.clock.at_us(now_us));
         }
     }
 
@@ -403,6 +409,7 @@ impl<T: Endpoint> Host<T> {
 
     /// The end of a turn: publishes the counters. Returns the time at which the shard has to wake by itself.
     pub(super) fn end_turn(&self) -> Option<Instant> {
+        self.take_turn_times();
         self.serve_journal();
         self.checkpoint_slice();
         self.export_slice();

@@ -12,6 +12,7 @@ use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
 use crate::backend::host::lost_by;
 use crate::net::tls::Handshake;
+use crate::process::clock;
 use crate::shard::gauges::{Gauges, HandshakeResult};
 
 const TOO_MANY_BYTES: &str =
@@ -20,7 +21,7 @@ const TOO_MANY_BYTES: &str =
 /// Until packets of MQTT can pass, or the peer is gone.
 pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
     let needs_permit = || socket.endpoint.layers().is_some_and(Layered::need_permit);
-    let opening = shard.openings.begin(socket.id);
+    let (opening, began) = (shard.openings.begin(socket.id), clock::read());
     let mut handshake = CountedHandshake::begin(&shard.host.gauges, &socket);
     loop {
         if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
@@ -37,6 +38,9 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
         shard.close_debtor();
         let is_open = socket.endpoint.layers().is_none_or(Layered::are_open);
         if is_open {
+            if !matches!(received, Received::End(_)) {
+                shard.host.take_handshake_time(began);
+            }
             let certificate = socket.endpoint.layers().and_then(Layered::peer_certificate);
             debug!(shard = shard.host.number, connection = socket.id.slot(), ?certificate, "layers are open");
             // The handshake may have begun under lists that have changed meanwhile.
