@@ -17,12 +17,13 @@ use wire::{SubscribeOptions, SubscriptionId, TopicFilter};
 use crate::base::fingerprint::Fingerprints;
 use crate::base::hash::Keyed;
 use crate::base::heap;
+use crate::base::long_list::LongList;
+use crate::base::pool::number;
 
 use super::filters::Filters;
 use super::groups::Groups;
 use super::match_cache::MatchCache;
 use super::members::{Member, Members};
-use super::pool::number;
 use super::subscriptions::{SubscriptionList, Subscriptions, Target};
 use super::trie::Trie;
 
@@ -171,12 +172,12 @@ impl Tree {
     }
 
     /// The sessions that subscribe to a filter; its groups are apart.
-    pub(crate) fn members(&self, filter: u32) -> &[Member] {
-        self.filters.get(filter).members().as_slice()
+    pub(crate) fn members(&self, filter: u32) -> &Members {
+        self.filters.get(filter).members()
     }
 
     /// The groups that share a filter.
-    pub(crate) fn groups(&self, filter: u32) -> &[u32] {
+    pub(crate) fn groups(&self, filter: u32) -> &LongList<u32> {
         self.filters.get(filter).groups()
     }
 
@@ -272,32 +273,19 @@ impl Tree {
         mut visit: impl FnMut(Option<&str>, &str, &Member),
     ) {
         for (target, position) in self.subscriptions.of(list) {
-            let position = position as usize;
-            match target {
+            let (name, filter, members) = match target {
                 Target::Filter(filter) => {
                     let filter = self.filters.get(filter);
-                    visit(None, filter.text(), &filter.members().as_slice()[position]);
+                    (None, filter, filter.members())
                 }
                 Target::Group(group) => {
                     let group = self.groups.get(group);
-                    let filter = self.filters.get(group.filter());
-                    visit(Some(group.name()), filter.text(), &group.members().as_slice()[position]);
+                    (Some(group.name()), self.filters.get(group.filter()), group.members())
                 }
-            }
-        }
-    }
-
-    /// A session came online, went offline or changed whether it keeps messages: its groups have new versions.
-    pub(crate) fn members_changed(&mut self, list: SubscriptionList) {
-        if !list.has_shared() {
-            return;
-        }
-        let mut at = list.first();
-        while let Some(subscription) = at {
-            if let Target::Group(group) = self.subscriptions.target(subscription) {
-                self.record_group(group);
-            }
-            at = self.subscriptions.next(subscription);
+            };
+            let member = members.get(position as usize);
+            assert!(member.is_some());
+            member.inspect(|member| visit(name, filter.text(), member));
         }
     }
 
@@ -323,8 +311,8 @@ impl Tree {
         self.groups.get(group).key()
     }
 
-    pub(crate) fn group_members(&self, group: u32) -> &[Member] {
-        self.groups.get(group).members().as_slice()
+    pub(crate) fn group_members(&self, group: u32) -> &Members {
+        self.groups.get(group).members()
     }
 
     /// The member whose turn is next. Members may have left since it was set, so it is taken modulo their count.
@@ -338,7 +326,7 @@ impl Tree {
 
     /// Grows whenever the members of the group, or whether they are online, may have changed. No two groups ever have the same.
     pub(crate) fn group_version(&self, group: u32) -> u64 {
-        self.groups.get(group).version()
+        self.groups.version(group)
     }
 
     /// Subscriptions held.
@@ -495,6 +483,7 @@ impl Tree {
 }
 
 mod check;
+mod telling;
 
 #[cfg(test)]
 mod cost_tests;
