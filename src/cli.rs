@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::admin::operator::{BansArguments, SessionsArguments};
+use crate::admin::operator::{BansArguments, OperatorSubcommand, SessionsArguments};
 use crate::auth::password::command::UserArguments;
 use crate::authorization::command::RulesCommand;
 use crate::config::command::ConfigCommand;
 use crate::config::{Config, GivenFlag, SETTINGS, Setting, mosquitto};
+use crate::data::DataCommand;
 use crate::error::StartupError;
-use crate::persist::journal::data_command::DataCommand;
 
 /// Settings that `-h` shows; `--help` shows all of them.
 const SHORT_HELP: [&str; 9] = [
@@ -30,7 +30,7 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 9] = [
+const OWN_SETTINGS: [(&str, &[&str]); 20] = [
     ("config", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),
@@ -38,6 +38,17 @@ const OWN_SETTINGS: [(&str, &[&str]); 9] = [
     ("sessions", &["data_dir"]),
     ("refusals", &["data_dir"]),
     ("bans", &["data_dir"]),
+    ("clients", &["data_dir"]),
+    ("client", &["data_dir"]),
+    ("subscriptions", &["data_dir"]),
+    ("topics", &["data_dir"]),
+    ("retained", &["data_dir"]),
+    ("publish", &["data_dir"]),
+    ("closed", &["data_dir"]),
+    ("slow", &["data_dir"]),
+    ("stats", &["data_dir"]),
+    ("log-level", &["data_dir"]),
+    ("ban", &["data_dir"]),
     ("user", &[]),
     ("data", &["data_dir"]),
 ];
@@ -100,9 +111,12 @@ pub(crate) enum CliCommand {
     },
     /// List the bans of the running broker of this data directory, or lift some
     Bans(BansArguments),
+    /// Ask the running broker, or change something there
+    #[command(flatten)]
+    Operator(OperatorSubcommand),
     /// Add, change, delete, list or import the users of the password file
     User(UserArguments),
-    /// Look at the data directory of a broker that does not run
+    /// Check, copy and bring back data directories
     #[command(subcommand)]
     Data(DataCommand),
 }

@@ -31,7 +31,7 @@ Persistent sessions, which come back after a restart.
 The secret that assigns clients to shards.
 .TP
 \fIdata/broker.lock\fR, \fIdata/control.sock\fR
-The lock of the running broker and the socket of \fBmqtt\-broker disconnect\fR.
+The lock of the running broker, and the socket of \fBmqtt\-broker clients\fR and the other commands that ask it.
 .SH SIGNALS
 .TP
 \fBSIGINT\fR, \fBSIGTERM\fR
@@ -129,8 +129,12 @@ mod tests {
         assert_eq!(
             names,
             [
+                "mqtt-broker-ban.1",
                 "mqtt-broker-bans-lift.1",
                 "mqtt-broker-bans.1",
+                "mqtt-broker-client.1",
+                "mqtt-broker-clients.1",
+                "mqtt-broker-closed.1",
                 "mqtt-broker-config-check.1",
                 "mqtt-broker-config-default.1",
                 "mqtt-broker-config-import.1",
@@ -140,12 +144,22 @@ mod tests {
                 "mqtt-broker-data.1",
                 "mqtt-broker-disconnect.1",
                 "mqtt-broker-health.1",
+                "mqtt-broker-log-level.1",
+                "mqtt-broker-publish.1",
                 "mqtt-broker-refusals.1",
+                "mqtt-broker-retained-clear.1",
+                "mqtt-broker-retained-get.1",
+                "mqtt-broker-retained-list.1",
+                "mqtt-broker-retained.1",
                 "mqtt-broker-rules-check.1",
                 "mqtt-broker-rules.1",
                 "mqtt-broker-sessions-end.1",
                 "mqtt-broker-sessions-give.1",
                 "mqtt-broker-sessions.1",
+                "mqtt-broker-slow.1",
+                "mqtt-broker-stats.1",
+                "mqtt-broker-subscriptions.1",
+                "mqtt-broker-topics.1",
                 "mqtt-broker-user-add.1",
                 "mqtt-broker-user-delete.1",
                 "mqtt-broker-user-import.1",

@@ -8,6 +8,7 @@ mod authorization;
 mod backend;
 mod cli;
 mod config;
+mod data;
 mod error;
 mod generate;
 mod net;
@@ -25,8 +26,8 @@ use crossbeam_channel::{Receiver, never, select, tick};
 use engine::{Entropy, SessionRecord};
 use tracing::{info, warn};
 
-use admin::health;
 use admin::operator::{self, OperatorCommand};
+use admin::{health, http, main_thread};
 use auth::password;
 use authorization::Loaded;
 use authorization::watch::Watch;
@@ -38,10 +39,11 @@ use net::layers::ListenerLayers;
 use net::listen;
 use net::tls::Rotation;
 use observe::memory_log::MemoryLog;
+use observe::service_state::{Phase, ServiceState};
 use observe::statistics::{Report, Trigger};
 use observe::sys_topics::SysTopics;
+use observe::tally::Tally;
 use persist::journal::Opened;
-use persist::journal::data_command::{self, DataCommand};
 use persist::subscriptions_file::{self, Writer};
 use process::data_dir::DataDir;
 use process::signals::{self, Signal};
@@ -104,6 +106,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Refusals { client_id }) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
             .and_then(|effective| operator::show_refusals(&effective.config.data_dir, client_id.as_deref())),
+        Some(CliCommand::Operator(command)) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| command.run(&effective.config.data_dir)),
         Some(CliCommand::User(arguments)) => {
             Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
                 let Effective { config, file, .. } = &effective;
@@ -111,12 +116,11 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
                 password::command::run(arguments, configured, file.as_deref(), &config.data_dir)
             })
         }
-        Some(CliCommand::Data(DataCommand::Check { directory: Some(directory) })) => {
-            data_command::check(directory)
-        }
-        Some(CliCommand::Data(DataCommand::Check { directory: None })) => Effective::load(file, flags)
-            .map_err(StartupError::Configuration)
-            .and_then(|effective| data_command::check(&effective.config.data_dir)),
+        Some(CliCommand::Data(command)) => data::run(command, || {
+            Effective::load(file, flags)
+                .map(|effective| effective.config)
+                .map_err(StartupError::Configuration)
+        }),
         None => Effective::load(file, flags).map_err(StartupError::Configuration).and_then(|effective| {
             serve(effective, || {
                 let effective = Effective::load(file, flags)?;
@@ -140,32 +144,32 @@ fn serve(
     log_start(&config, file.as_deref(), &notices, &memory_origin);
     open_files::raise_limit();
     let shard_count = cores::shard_count(config.shards);
-    listen::check(&mut config)?;
-    let mut rotation = Rotation::default();
-    let layers = ListenerLayers::load(&config, &mut rotation)?;
+    let (mut rotation, layers) = check_listeners(&mut config)?;
+    let (tally, state) = (Tally::of(&config), ServiceState::default());
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
+    let bound = http::bind(&config, &mut rotation)?;
     let bans = permits.bans().load(&config.data_dir);
     let (key, sessions, logs) = read_data(&config, shard_count)?;
-    let mut terminal = Terminal::of_process();
-    let signals = signals::listen()?;
-    let mut report = Report::start(log.block_output());
+    let (mut terminal, signals) = (Terminal::of_process(), signals::listen()?);
+    let mut report = Report::start(log.block_output(), config.durability);
     let mut memory_log = MemoryLog::start(shard_count);
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
-    let mut reloads = Reloads::new(rotation, watch, read_rules);
-    let shared = thread::Shared { permits, layers, rules };
+    let mut reloads = Reloads::new(rotation, watch, read_rules, state.clone());
+    let shared = thread::Shared { permits, layers, rules, tally: tally.clone() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
-    let mut sys_topics = SysTopics::start();
+    let mut sys_topics = SysTopics::start(&config);
     let mut publish_statistics = || {
         sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
     };
     if config.sys_interval_s > 0 {
         publish_statistics();
     }
-    systemd::ready("serving");
+    announce_service(&state);
+    http::start(bound, shards.view(), tally, state.clone())?;
 
     wait(&config, &signals, commands.receiver(), &mut terminal, |due| match due {
         Due::Statistics(trigger) => {
@@ -185,12 +189,12 @@ fn serve(
             reloads.second(&shards);
             bans.second(&config.data_dir);
         }
-        Due::Command(command) => shards.execute(command),
+        Due::Command(command) => main_thread::serve(command, &shards, &mut log),
         Due::Reload => reloads.hang_up(&shards),
     });
 
     drop(commands);
-    announce_stop();
+    announce_stop(&state);
     let totals = shards.stop(STOP_DEADLINE);
     leave(&config, &bans);
     let written = writer.finish();
@@ -199,9 +203,24 @@ fn serve(
     written
 }
 
-/// Tells the log and the service manager that the broker stops.
-fn announce_stop() {
+/// Checks that every listener can serve, with its files.
+fn check_listeners(config: &mut Config) -> Result<(Rotation, ListenerLayers), StartupError> {
+    listen::check(config)?;
+    let mut rotation = Rotation::default();
+    let layers = ListenerLayers::load(config, &mut rotation)?;
+    Ok((rotation, layers))
+}
+
+/// Tells the log, probes and the service manager that the broker serves.
+fn announce_service(state: &ServiceState) {
+    state.set_phase(Phase::Serving);
+    systemd::ready("serving");
+}
+
+/// Tells the log, probes and the service manager that the broker stops.
+fn announce_stop(state: &ServiceState) {
     info!("stopping: disconnecting clients after their messages in flight");
+    state.set_phase(Phase::Stopping);
     systemd::stopping();
 }
 
@@ -223,7 +242,7 @@ fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
         return Err(StartupError::DurabilityOfShards { shard_count });
     }
     let opened = Opened::open(&config.data_dir, shard_count, key)?;
-    info!(durability = ?config.durability, start = opened.start(), is_new = opened.is_new(), "the journal is open");
+    info!(start = opened.start(), is_new = opened.is_new(), "the journal is open");
     Ok((opened.key(), sessions, Some(opened)))
 }
 
@@ -249,6 +268,10 @@ fn log_start(config: &Config, file: Option<&Path>, notices: &[Notice], memory_or
     info!(version = env!("CARGO_PKG_VERSION"), allocator = ALLOCATOR, %configuration, data_dir = %config.data_dir.display(), "starting");
     for notice in notices {
         if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
+    }
+    info!(durability = config.durability.name(), "{}", config.durability.promise());
+    for (listener, durability) in config.listeners.iter().filter_map(|it| Some((&it.name, it.durability?))) {
+        info!(listener, durability = durability.name(), "on this listener, {}", durability.promise());
     }
     core_dumps::forbid(config);
     if config.test_authentication {

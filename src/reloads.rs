@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::authorization::watch::Watch;
 use crate::config::ConfigError;
 use crate::net::tls::Rotation;
+use crate::observe::service_state::ServiceState;
 use crate::shard::control::Shards;
 
 /// The rules about topics, if there are some, and the files that they are written in.
@@ -19,12 +20,13 @@ pub(crate) struct Reloads<F> {
     watch: Watch,
     /// Reads the rules again.
     read_rules: F,
+    state: ServiceState,
 }
 
 impl<F: Fn() -> Result<ReadRules, Vec<ConfigError>>> Reloads<F> {
     /// With everything as it was read at the start.
-    pub(crate) fn new(rotation: Rotation, watch: Watch, read_rules: F) -> Self {
-        Self { rotation, watch, read_rules }
+    pub(crate) fn new(rotation: Rotation, watch: Watch, read_rules: F, state: ServiceState) -> Self {
+        Self { rotation, watch, read_rules, state }
     }
 
     /// A second has passed.
@@ -55,7 +57,9 @@ impl<F: Fn() -> Result<ReadRules, Vec<ConfigError>>> Reloads<F> {
     /// Puts the rules that are read again into force, because of `cause`. If they have a fault, those before stay. Returns whether they
     /// have none.
     fn change_rules(&mut self, shards: &Shards, cause: &str) -> bool {
-        match (self.read_rules)() {
+        let read = (self.read_rules)();
+        self.state.count_reload(read.is_ok());
+        match read {
             Ok((rules, files)) => {
                 shards.change_rules(rules.as_ref());
                 self.watch.replace(files);

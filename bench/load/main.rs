@@ -39,6 +39,7 @@ use transport::Trust;
 
 /// Runs one scenario against a broker and prints deliveries and cost.
 #[derive(Clone, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Arguments {
     /// Address of the broker; a loopback address.
     #[arg(long, default_value = "127.0.0.1:1883")]
@@ -73,6 +74,10 @@ struct Arguments {
     /// Use TLS 1.3, and trust the certificate in this file.
     #[arg(long)]
     tls: Option<PathBuf>,
+    /// Subscribers have sessions that outlive their connections, and `--window` counts messages that are not acknowledged. For QoS 1 and 2
+    /// of `pairs`, `fan_in` and `mixed`, whose clients publish one stream each.
+    #[arg(long)]
+    lasting: bool,
     /// Use 5.0 instead of 3.1.1.
     #[arg(long)]
     v5: bool,
@@ -118,6 +123,10 @@ fn measure(arguments: &Arguments) -> io::Result<Report> {
     if arguments.tls.is_some() && (arguments.scenario == Scenario::Churn || arguments.shards.is_some()) {
         return Err(io::Error::other("churn and --shards are without TLS"));
     }
+    let has_one_stream = matches!(arguments.scenario, Scenario::Pairs | Scenario::FanIn | Scenario::Mixed);
+    if arguments.lasting && (arguments.qos == 0 || !has_one_stream) {
+        return Err(io::Error::other("--lasting is for QoS 1 and 2 of pairs, fan_in and mixed"));
+    }
     // Every client refers to it until the end of the process.
     let tls = match &arguments.tls {
         Some(file) => Some(&*Box::leak(Box::new(Trust::read(file)?))),
@@ -130,6 +139,7 @@ fn measure(arguments: &Arguments) -> io::Result<Report> {
         keep_alive_s: arguments.keep_alive_s,
         websocket: arguments.websocket,
         tls,
+        lasting: arguments.lasting,
     };
     match arguments.scenario {
         Scenario::Churn => churn(arguments, way),
@@ -187,11 +197,13 @@ fn steady(arguments: &Arguments, way: Way) -> io::Result<Report> {
     let usage = usage(arguments)?.since(&used);
     let generator = Usage::of(std::process::id())?.since(&own);
     let latency_us = run.latency_us().clone();
+    let acknowledged_us = run.acknowledged_us().cloned();
     // Messages in flight may arrive before they are counted as lost.
     run.settle_until(now() + Duration::from_secs(5))?;
     let mut report = Report::new(after.delivered - before.delivered, elapsed, usage, run.totals());
     report.generator_cpu_ns = Some(generator.cpu_ns);
     report.latency_us = Some(latency_us);
+    report.acknowledged_us = acknowledged_us;
     report.receivers_mean = plan.receivers_mean();
     Ok(report)
 }

@@ -24,6 +24,7 @@ pub(crate) struct Report {
     totals: Totals,
     pub(crate) generator_cpu_ns: Option<u64>,
     pub(crate) latency_us: Option<Histogram<u64>>,
+    pub(crate) acknowledged_us: Option<Histogram<u64>>,
     pub(crate) receivers_mean: f64,
     pub(crate) bytes_per_connection: Vec<f64>,
     pub(crate) bytes_left_per_connection: Vec<f64>,
@@ -38,6 +39,7 @@ impl Report {
             totals,
             generator_cpu_ns: None,
             latency_us: None,
+            acknowledged_us: None,
             receivers_mean: 1.0,
             bytes_per_connection: Vec::new(),
             bytes_left_per_connection: Vec::new(),
@@ -80,6 +82,12 @@ impl Report {
                 line(&format!("latency {name}"), format!("{} µs", latency.value_at_percentile(percentile)));
             }
             line("latency longest", format!("{} µs", latency.max()));
+        }
+        if let Some(acknowledged) = &self.acknowledged_us {
+            for (name, percentile) in PERCENTILES {
+                let us = acknowledged.value_at_percentile(percentile);
+                line(&format!("acknowledged {name}"), format!("{us} µs"));
+            }
         }
         if self.totals.expected > 0 {
             let Totals { expected, duplicated, reordered, .. } = self.totals;
@@ -125,6 +133,13 @@ impl Report {
         if let Some(latency) = &self.latency_us {
             for (name, percentile) in PERCENTILES {
                 map.insert(format!("latency_us_{name}"), latency.value_at_percentile(percentile).into());
+            }
+        }
+        if let Some(acknowledged) = &self.acknowledged_us {
+            map.insert("acknowledged".to_owned(), acknowledged.len().into());
+            for (name, percentile) in PERCENTILES {
+                let us = acknowledged.value_at_percentile(percentile);
+                map.insert(format!("acknowledged_us_{name}"), us.into());
             }
         }
         map

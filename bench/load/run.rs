@@ -1,6 +1,7 @@
 //! A steady load: the clients of a plan on one event loop, in a closed loop (a window for each publisher) or an open one
 //! (a rate).
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ use crate::transport::Trust;
 
 /// Maximum recorded latency, in microseconds: five minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 300_000_000;
+/// Expiry of sessions that outlive their connections: longer than a run.
+const EXPIRY_S: u32 = 3_600;
 /// Longest wait for sockets.
 const POLL_MAX: Duration = Duration::from_millis(100);
 
@@ -40,6 +43,8 @@ pub(crate) struct Way {
     pub(crate) websocket: bool,
     /// `None`: without TLS.
     pub(crate) tls: Option<&'static Trust>,
+    /// Subscribers have sessions that outlive their connections, and a window is of messages that are not acknowledged.
+    pub(crate) lasting: bool,
 }
 
 struct Publisher {
@@ -48,6 +53,8 @@ struct Publisher {
     sequence: u64,
     /// Deliveries of this stream that arrived, each once for each consumer.
     arrived: u64,
+    /// With `lasting`: when each message was published that is not acknowledged.
+    unacknowledged: VecDeque<u64>,
 }
 
 /// All connections of a plan.
@@ -59,6 +66,8 @@ pub(crate) struct Run {
     consumers: Vec<u32>,
     stalls: Vec<bool>,
     publishers: Vec<Publisher>,
+    /// By client: the last stream that it publishes.
+    publisher_of: Vec<Option<usize>>,
     ledger: Ledger,
     pace: Pace,
     epoch: Instant,
@@ -66,6 +75,8 @@ pub(crate) struct Run {
     published: u64,
     opened_at: Option<Instant>,
     latency_us: Histogram<u64>,
+    /// With `lasting`: from PUBLISH to its acknowledgement.
+    acknowledged_us: Option<Histogram<u64>>,
     is_measured: bool,
 }
 
@@ -81,13 +92,14 @@ impl Run {
             let first = chunk_number * Opening::AT_ONCE;
             let mut openings = Vec::with_capacity(chunk.len());
             for (number, planned) in (first..).zip(chunk) {
+                let is_lasting = way.lasting && !planned.filters.is_empty();
                 let identity = Identity {
                     broker: way.broker,
                     version: way.version,
                     name: &planned.name,
                     number,
-                    expiry_s: 0,
-                    clean_start: true,
+                    expiry_s: if is_lasting { EXPIRY_S } else { 0 },
+                    clean_start: !is_lasting,
                     keep_alive_s: way.keep_alive_s,
                     websocket: way.websocket,
                     tls: way.tls,
@@ -103,11 +115,16 @@ impl Run {
                 clients.push(client);
             }
         }
+        let mut publisher_of = vec![None; plan.clients.len()];
+        for (number, stream) in plan.streams.iter().enumerate() {
+            publisher_of[stream.client] = Some(number);
+        }
         let publishers = plan.streams.iter().map(|stream| Publisher {
             template: Template::new(way.version, &stream.topic, plan.qos, false, way.payload_bytes),
             stream: stream.clone(),
             sequence: 0,
             arrived: 0,
+            unacknowledged: VecDeque::new(),
         });
         Ok(Self {
             poll,
@@ -116,13 +133,15 @@ impl Run {
             consumers: plan.clients.iter().map(|planned| planned.consumer).collect(),
             stalls: plan.clients.iter().map(|planned| planned.stalls).collect(),
             publishers: publishers.collect(),
+            publisher_of,
             ledger: Ledger::new(clients.len(), plan.is_ordered),
             clients,
             pace,
             epoch: now(),
             published: 0,
             opened_at: None,
-            latency_us: Histogram::new_with_max(LATENCY_US_MAX, 3).expect("bounds of the histogram"),
+            latency_us: histogram(),
+            acknowledged_us: way.lasting.then(histogram),
             is_measured: false,
         })
     }
@@ -136,10 +155,18 @@ impl Run {
         &self.latency_us
     }
 
+    /// With `lasting`: times from PUBLISH to its acknowledgement, in microseconds, since `measure`.
+    pub(crate) fn acknowledged_us(&self) -> Option<&Histogram<u64>> {
+        self.acknowledged_us.as_ref()
+    }
+
     /// Starts recording latencies.
     pub(crate) fn measure(&mut self) {
         self.is_measured = true;
         self.latency_us.reset();
+        if let Some(acknowledged_us) = &mut self.acknowledged_us {
+            acknowledged_us.reset();
+        }
     }
 
     /// Publishes and receives until `end`.
@@ -179,7 +206,8 @@ impl Run {
         let due_ns = self.since_epoch_ns();
         for number in 0..self.publishers.len() {
             let publisher = &self.publishers[number];
-            let on_their_way = publisher.sequence - publisher.arrived / publisher.stream.receivers;
+            let not_arrived = publisher.sequence - publisher.arrived / publisher.stream.receivers;
+            let on_their_way = not_arrived.max(publisher.unacknowledged.len() as u64);
             for _ in on_their_way..window {
                 self.publish(number, due_ns);
             }
@@ -217,6 +245,9 @@ impl Run {
         let stamp = Stamp { stream, sequence: publisher.sequence, due_ns };
         self.clients[publisher.stream.client].publish(&mut publisher.template, stamp);
         publisher.sequence += 1;
+        if self.acknowledged_us.is_some() {
+            publisher.unacknowledged.push_back(due_ns);
+        }
         self.ledger.expect(publisher.stream.receivers);
     }
 
@@ -236,8 +267,10 @@ impl Run {
             consumers,
             stalls,
             publishers,
+            publisher_of,
             ledger,
             latency_us,
+            acknowledged_us,
             is_measured,
             ..
         } = self;
@@ -261,7 +294,21 @@ impl Run {
                     }
                 }
             };
+            let before = client.acknowledged;
             while client.receive(buffer, &mut on_payload)? {}
+            if let Some(acknowledged_us) = acknowledged_us
+                && client.acknowledged > before
+            {
+                // A client has one stream, whose messages are acknowledged in their order.
+                let publisher = publisher_of[number].expect("nobody else is acknowledged anything");
+                let publisher = &mut publishers[publisher];
+                for _ in before..client.acknowledged {
+                    let Some(due_ns) = publisher.unacknowledged.pop_front() else { break };
+                    if *is_measured {
+                        acknowledged_us.saturating_record(now_ns.saturating_sub(due_ns) / 1_000);
+                    }
+                }
+            }
             if strange > 0 {
                 return Err(io::Error::other("a message came that the generator did not send"));
             }
@@ -273,6 +320,10 @@ impl Run {
     fn since_epoch_ns(&self) -> u64 {
         nanoseconds(self.epoch.elapsed())
     }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LATENCY_US_MAX, 3).expect("bounds of the histogram")
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -21,6 +21,7 @@ fn totals_with(faults: Faults) -> (Totals, Done) {
         keep_alive_s: 0,
         websocket: false,
         tls: None,
+        lasting: false,
     };
     let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 5_000, tick_ns: 0 }).unwrap();
     run.publish_until(now() + Duration::from_millis(400)).unwrap();
@@ -78,6 +79,7 @@ fn latency_counts_from_when_a_message_was_due() {
         keep_alive_s: 0,
         websocket: false,
         tls: None,
+        lasting: false,
     };
     let mut run = Run::connect(&plan, way, Pace::Rate { per_s: 100, tick_ns: 0 }).unwrap();
     run.measure();

@@ -2,13 +2,14 @@
 //! verifier, and the password does not travel.
 //! Invariant: an unknown user's exchange looks as a known one's until its proof fails, also from one exchange to the next.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use subtle::ConstantTimeEq as _;
 
-use super::password::{ScramVerifier, hmac_sha256, sha256};
+use super::password::{ScramVerifier, hmac_sha256, prepare_name, sha256};
 
 /// Name of the method in MQTT.
 pub(crate) const SCRAM_METHOD: &str = "SCRAM-SHA-256";
@@ -92,7 +93,7 @@ fn attribute<'a>(part: Option<&'a str>, name: &str) -> Result<&'a str, ScramFaul
     part.and_then(|part| part.strip_prefix(name)).ok_or(ScramFault::Form)
 }
 
-/// A name in which `=2C` is a comma and `=3D` an equals sign.
+/// A name, prepared by SASLprep, in which `=2C` is a comma and `=3D` an equals sign.
 fn read_name(text: &str) -> Result<String, ScramFault> {
     let mut parts = text.split('=');
     let mut name = parts.next().unwrap_or_default().to_owned();
@@ -105,7 +106,7 @@ fn read_name(text: &str) -> Result<String, ScramFault> {
         name.push(character);
         name.push_str(rest);
     }
-    Ok(name)
+    prepare_name(&name).map(Cow::into_owned).ok_or(ScramFault::Form)
 }
 
 impl Exchange {
@@ -257,6 +258,26 @@ mod tests {
         for text in ["a=", "a=2", "a=2c", "a=20", "=", ""] {
             assert_eq!(name(text), Err(ScramFault::Form), "{text}");
         }
+    }
+
+    /// A name that was typed with ligatures and wide letters was another user's.
+    #[test]
+    fn a_name_and_a_password_are_the_same_however_they_are_typed() {
+        let name =
+            |text: &str| ClientFirst::parse(format!("n,,n={text},r=abc").as_bytes()).map(|first| first.user);
+        assert_eq!(name("\u{FF55}ser"), Ok("user".to_owned()));
+        assert_eq!(name("I\u{AD}X=2C"), Ok("IX,".to_owned()));
+        for prohibited in ["\u{7}", "\u{627}\u{31}", "\u{AD}"] {
+            assert_eq!(name(prohibited), Err(ScramFault::Form), "{prohibited:?}");
+        }
+        let typed = ScramVerifier::compute(
+            "\u{2168}\u{AA}".as_bytes(),
+            BASE64.decode(SALT).unwrap().into(),
+            UNKNOWN_ITERATIONS,
+        );
+        let (exchange, answer) =
+            Exchange::begin(ClientFirst::parse(FIRST).unwrap(), Some(typed), b"key", [9; 18]);
+        assert!(exchange.end(last(FIRST, &answer, b"IXa").as_bytes()).is_ok());
     }
 
     #[test]

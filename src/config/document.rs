@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::admin::{AdminConfig, ProbesConfig};
 use super::auth::{AuthConfig, AuthMethod};
 use super::class::Class;
 use super::error::{ConfigError, Meant, Origin};
@@ -13,7 +14,7 @@ use super::listener::{ADDRESSES_MAX, IMPLIED_KEYS, LISTENERS_MAX, ListenerConfig
 use super::nearest::nearest_of;
 use super::rules::{RoleConfig, RulesConfig, RulesTable, UserConfig};
 use super::table::{Complete, Reader, Table, in_order, table};
-use super::value::{Anonymous, Field, Given};
+use super::value::{Anonymous, Durability, Field, Given};
 use super::{Config, Effective, SETTINGS, abbreviate, mosquitto, not_yet, position};
 
 table! {
@@ -34,6 +35,10 @@ table! {
             user: BTreeMap<String, UserConfig>;
             /// Bans after failures of authentication. Without this table nobody is banned.
             bans: Option<BansConfig>;
+            /// Operations over HTTP: metrics and health. Without this table it serves on 127.0.0.1:9883 if nobody else does.
+            admin: Option<AdminConfig>;
+            /// Health and metrics alone, without TLS: for an orchestrator and Prometheus. Without this table nothing is served here.
+            probes: Option<ProbesConfig>;
         }
     }
 }
@@ -83,7 +88,7 @@ impl Effective {
 
     /// Makes the listeners, methods and rules of the configuration from its tables.
     pub(super) fn take_tables(&mut self, tables: Tables, errors: &mut Vec<ConfigError>) {
-        let Tables { listener, auth, rules, role, user, bans } = tables;
+        let Tables { listener, auth, rules, role, user, bans, admin, probes } = tables;
         let config = &self.config;
         let listeners = if listener.is_empty() {
             let named = *self.origin("bind") != Origin::Default;
@@ -105,6 +110,7 @@ impl Effective {
         config.rules =
             has_rules.then(|| RulesConfig { table: rules.unwrap_or_default(), roles: role, users: user });
         config.bans = bans;
+        (config.admin, config.probes) = (admin, probes);
     }
 
     /// Reports listeners that nobody could use.
@@ -115,6 +121,14 @@ impl Effective {
             let place = places.next();
             let origin = place.unwrap_or_else(|| self.origin("anonymous")).clone();
             let mut refuse = |origin, sentence| errors.push(ConfigError::Stated { origin, sentence });
+            if listener.durability.is_some() && self.config.durability == Durability::Memory {
+                let sentence = format!(
+                    "the listener {:?} has a durability, and the broker's is \"memory\", which writes no log; set durability = \
+                     \"process\" or \"power\" above the tables, or leave it out",
+                    listener.name
+                );
+                refuse(origin.clone(), sentence);
+            }
             for method in listener.methods().iter().filter(|&&method| !self.has(listener, method)) {
                 let (name, method) = (&listener.name, method.render());
                 let sentence =

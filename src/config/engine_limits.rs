@@ -8,7 +8,7 @@ use super::auth::JwtFrom;
 use super::limits::OnRate;
 use super::listener::{ClientIdFrom, ClientIdMismatch};
 use super::rules::{DeniedPublish, DeniedSubscribe};
-use super::{Config, ListenerConfig};
+use super::{Config, Durability, ListenerConfig};
 use crate::auth::{JWT_METHOD, SCRAM_METHOD, TEST_METHOD};
 
 impl Config {
@@ -29,6 +29,7 @@ impl Config {
                 .tls
                 .as_ref()
                 .is_some_and(|tls| tls.client_id_mismatch == ClientIdMismatch::Replace),
+            acknowledge_written: listener.durability.map(|durability| durability == Durability::Process),
         };
         let listeners: Vec<_> = self.listeners.iter().map(limits).collect();
         let differs = listeners.iter().any(|limits| *limits != ListenerLimits::default());
@@ -96,6 +97,7 @@ impl Config {
             denied_publish_closes: rules.denied_publish == DeniedPublish::Disconnect,
             denied_subscribe_accepted: rules.denied_subscribe == DeniedSubscribe::Accept,
             tell_shard: self.tell_shard,
+            acknowledge_written: self.durability == Durability::Process,
             ..Limits::default()
         }
     }

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::BindAddress;
 use super::auth::AuthMethod;
 use super::limits::OnRate;
-use super::value::{ANY, Bounds, Field, Given, quote, text};
+use super::value::{ANY, Bounds, Durability, Field, Given, quote, text};
 
 /// The path of a file. A relative one is relative to the directory of the configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +86,17 @@ macro_rules! optional_fields {
     )+ };
 }
 
-optional_fields!(u16, u32, String, FilePath, OnRate, Vec<BindAddress>, Vec<String>, Vec<AuthMethod>);
+optional_fields!(
+    u16,
+    u32,
+    String,
+    FilePath,
+    OnRate,
+    Durability,
+    Vec<BindAddress>,
+    Vec<String>,
+    Vec<AuthMethod>
+);
 
 /// An item of a list.
 pub(super) trait Item: Field {

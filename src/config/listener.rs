@@ -9,7 +9,7 @@ use super::auth::AuthMethod;
 use super::limits::OnRate;
 use super::list::{CertificateFiles, FileMode, FilePath, Item};
 use super::table::{Complete, GivenTable, table};
-use super::value::{ANY, Anonymous, between, word_fields};
+use super::value::{ANY, Anonymous, Durability, between, word_fields};
 use super::{BindAddress, MQTT_PACKET_BYTES_MAX};
 
 /// Maximum number of listeners.
@@ -59,6 +59,9 @@ table! {
         packet_bytes_max: Option<u32> = None, between(1_024, MQTT_PACKET_BYTES_MAX), "65536";
         /// Highest QoS accepted and granted here. The default is the broker's `maximum_qos`.
         maximum_qos: Option<u16> = None, between(0, 2), "1";
+        /// The accident that an acknowledgement of this listener survives: `"power"` or `"process"`. The default is the broker's
+        /// `durability`. It decides when acknowledgements leave, and nothing about what is kept.
+        durability: Option<Durability> = None, ANY, "\"process\"";
         /// Messages a second that each client may publish here. The default is the broker's.
         publish_rate: Option<u32> = None, between(0, 1_000_000_000), "1000";
         /// Bytes a second that each client may publish here. The default is the broker's.
@@ -310,6 +313,10 @@ impl Complete for ListenerConfig {
                 "bind",
                 &format!("names {address}, which {}", super::error::lacks_interface(&address.to_string())),
             );
+        }
+        if self.durability == Some(Durability::Memory) {
+            let sentence = "must be \"power\" or \"process\": the log has what it has whatever the listener";
+            given.refuse("durability", sentence);
         }
         if given.has("auth") && self.auth.iter().flatten().next().is_none() {
             given.refuse(

@@ -4,6 +4,7 @@
 //! environment and flags are reported together, so that the operator can correct them in one pass.
 
 mod address;
+pub(crate) mod admin;
 pub(crate) mod auth;
 mod class;
 pub(crate) mod command;

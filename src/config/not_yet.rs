@@ -1,8 +1,7 @@
 //! The keys whose feature is not in this version yet. A file that sets one is refused with the reason.
 
 /// Keys and tables by their path, each with the reason as the end of a sentence.
-const NOT_YET: &[(&str, &str)] =
-    &[("listener.durability", "durability needs a journal, which this version does not have")];
+const NOT_YET: &[(&str, &str)] = &[];
 
 /// The reason why `path` is refused, if it is.
 pub(super) fn reason(path: &str) -> Option<&'static str> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use engine::{QueueFull, Redirect, SessionOwner};
 
 use super::address::BindAddress;
+use super::admin::{AdminConfig, ProbesConfig};
 use super::auth::AuthConfig;
 use super::entry::Entry;
 use super::limits::{BansConfig, OnRate};
@@ -44,6 +45,10 @@ macro_rules! settings {
             pub(crate) rules: Option<RulesConfig>,
             /// The bans; `None` bans nobody.
             pub(crate) bans: Option<BansConfig>,
+            /// Operations over HTTP; `None` serves them at the usual place, if it is free.
+            pub(crate) admin: Option<AdminConfig>,
+            /// Health and metrics alone; `None` serves them nowhere else.
+            pub(crate) probes: Option<ProbesConfig>,
         }
 
         impl Default for Config {
@@ -54,6 +59,8 @@ macro_rules! settings {
                     auth: AuthConfig::default(),
                     rules: None,
                     bans: None,
+                    admin: None,
+                    probes: None,
                 }
             }
         }
@@ -193,8 +200,8 @@ settings! {
         match_nodes_max: u32 = 2_048, between(64, 1_000_000);
     }
     section "Limits of a client" {
-        /// Messages a second that one client may publish; 0 sets no limit. This and the next hold for each connection, and a new
-        /// one begins with a whole burst: set `connects_per_address_rate` beside them.
+        /// Messages a second that one client may publish; 0 sets no limit. This and the next hold for each client identifier,
+        /// and a new one begins with a whole burst: set `connects_per_address_rate` beside them.
         publish_rate: u32 = 0, between(0, 1_000_000_000);
         /// Bytes of PUBLISH packets a second that one client may send; 0 sets no limit.
         publish_bytes_rate: u32 = 0, ANY;

@@ -292,6 +292,28 @@ pub(crate) enum Durability {
     Memory,
 }
 
+impl Durability {
+    /// Its name, as it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::Process => "process",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// What it promises, for the log.
+    pub(crate) const fn promise(self) -> &'static str {
+        match self {
+            Self::Power => "what is acknowledged survives the loss of power",
+            Self::Process => {
+                "what is acknowledged survives the end of the process; the loss of power may take the last of it"
+            }
+            Self::Memory => "what is acknowledged is in memory only, but for subscriptions",
+        }
+    }
+}
+
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {

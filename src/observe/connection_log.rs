@@ -11,8 +11,10 @@ use wire::ProtocolVersion;
 
 use crate::config::ConnectionLines;
 use crate::net::listen::ListenerNumber;
+use crate::observe::closings::{Closed, Closing, Closings, TLS_FAILED, Why};
 use crate::observe::line_budget::LineBudget;
 use crate::observe::refusals::{Refusal, Refusals};
+use crate::observe::tally::Tally;
 use crate::process::clock;
 
 /// Lines of one reason that each shard may write at once.
@@ -37,6 +39,9 @@ pub(crate) struct ConnectionLog {
     tls_failed: LineBudget,
     /// The last refusals, whatever lines are logged.
     refusals: Refusals,
+    /// The last ends of connections, likewise.
+    closings: Closings,
+    tally: Tally,
 }
 
 /// The place of a connection: its peer, if that is known, and its listener.
@@ -73,8 +78,14 @@ pub(crate) struct Ended<'a> {
 }
 
 impl ConnectionLog {
-    /// A log of the given lines. `limits` are those that the explanations name.
-    pub(crate) fn new(lines: ConnectionLines, limits: Limits, listeners: &[String]) -> Self {
+    /// A log of the given lines, on one of so many shards. `limits` are those that the explanations name.
+    pub(crate) fn new(
+        lines: ConnectionLines,
+        limits: Limits,
+        listeners: &[String],
+        shard_count: u16,
+        tally: Tally,
+    ) -> Self {
         Self {
             lines,
             limits,
@@ -84,11 +95,14 @@ impl ConnectionLog {
             refused: Default::default(),
             tls_failed: LineBudget::default(),
             refusals: Refusals::default(),
+            closings: Closings::of_shards(shard_count),
+            tally,
         }
     }
 
     /// Logs that a client was let in.
     pub(crate) fn connected(&mut self, now_ms: u64, place: Place, connected: &Connected<'_>) {
+        self.tally.count(place.listener.index(), connected.method, true);
         if self.lines != ConnectionLines::All || !self.connected.admit(now_ms, BURST, INTERVAL_MS) {
             return;
         }
@@ -112,7 +126,11 @@ impl ConnectionLog {
         // A peer that connects and goes is a check of the port most often: a load balancer may do so every second.
         let is_probe = !ended.was_let_in && group.party() != engine::Party::Broker && ended.packets == 0;
         if !ended.was_let_in && !is_probe {
+            self.tally.count(place.listener.index(), ended.method, false);
             self.keep_refusal(place, ended);
+        }
+        if !is_probe {
+            self.keep_closing(place, ended);
         }
         if self.lines == ConnectionLines::None || ended.was_let_in && self.lines == ConnectionLines::Refusals
         {
@@ -155,9 +173,35 @@ impl ConnectionLog {
         self.refusals.all()
     }
 
+    /// The last ends of connections: see [`Closings::visit`].
+    pub(crate) fn visit_closed(
+        &self,
+        before: Option<u64>,
+        client_id: Option<&str>,
+        each: &mut dyn FnMut(Closed) -> bool,
+    ) -> Option<u64> {
+        self.closings.visit((&self.limits, &self.listeners), before, client_id, each)
+    }
+
     /// Bytes that are held.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.refusals.memory_bytes()
+        self.refusals.memory_bytes() + self.closings.memory_bytes()
+    }
+
+    fn keep_closing(&mut self, place: Place, ended: &Ended<'_>) {
+        self.closings.keep(Closing {
+            at_us: clock::unix_us(),
+            client: ended.client_id.map(Into::into),
+            user: ended.user.map(Into::into),
+            peer: place.peer,
+            listener: u16::try_from(place.listener.address()).unwrap_or(u16::MAX),
+            method: ended.method,
+            was_let_in: ended.was_let_in,
+            why: Why::Cause(ended.cause),
+            taken_over_by: ended.taken_over_by.map(Box::new),
+            lasted_ms: ended.age_ms,
+            packets: ended.packets,
+        });
     }
 
     fn keep_refusal(&mut self, place: Place, ended: &Ended<'_>) {
@@ -184,15 +228,28 @@ impl ConnectionLog {
 
     /// Logs a peer with which TLS has failed.
     pub(crate) fn tls_failed(&mut self, now_ms: u64, place: Place, fault: &dyn std::fmt::Display) {
-        const REASON: &str = "tls_failed";
         let detail = printable(&fault.to_string());
-        let refusal = Refusal { reason: REASON.to_owned(), why: detail.clone(), ..self.refusal_at(place) };
+        self.closings.keep(Closing {
+            at_us: clock::unix_us(),
+            client: None,
+            user: None,
+            peer: place.peer,
+            listener: u16::try_from(place.listener.address()).unwrap_or(u16::MAX),
+            method: None,
+            was_let_in: false,
+            why: Why::Tls(detail.as_str().into()),
+            taken_over_by: None,
+            lasted_ms: 0,
+            packets: 0,
+        });
+        let refusal =
+            Refusal { reason: TLS_FAILED.to_owned(), why: detail.clone(), ..self.refusal_at(place) };
         self.refusals.keep(refusal);
         if self.lines == ConnectionLines::None || !self.tls_failed.admit(now_ms, BURST, INTERVAL_MS) {
             return;
         }
         let (peer, listener) = (place.peer.map(display), self.listener(place.listener).map(display));
-        info!(peer, listener, by = %"client", reason = %REASON, detail, "connection refused");
+        info!(peer, listener, by = %"client", reason = %TLS_FAILED, detail, "connection refused");
     }
 
     /// Logs a connection that was closed without an answer, because not even a refusal had a permit.
@@ -234,10 +291,11 @@ impl ConnectionLog {
         for (group, budget) in CauseGroup::ALL.iter().zip(&mut self.refused) {
             tell("connection refused", Some(group.name()), budget);
         }
-        tell("connection refused", Some("tls_failed"), &mut self.tls_failed);
+        tell("connection refused", Some(TLS_FAILED), &mut self.tls_failed);
     }
 
-    fn listener(&self, number: ListenerNumber) -> Option<&str> {
+    /// The name of a listener.
+    pub(crate) fn listener(&self, number: ListenerNumber) -> Option<&str> {
         self.listeners.get(number.address()).map(String::as_str)
     }
 }
@@ -247,7 +305,8 @@ fn tenths(ms: u64) -> String {
     format!("{}.{}", ms / 1_000, ms % 1_000 / 100)
 }
 
-fn version(version: ProtocolVersion) -> &'static str {
+/// The name of a version.
+pub(crate) fn version(version: ProtocolVersion) -> &'static str {
     match version {
         ProtocolVersion::V3_1 => "3.1",
         ProtocolVersion::V3_1_1 => "3.1.1",

@@ -8,6 +8,7 @@ use engine::{CauseGroup, DropReason, MemoryKind};
 use tracing::{debug, info, warn};
 use tracing_appender::non_blocking::NonBlocking;
 
+use crate::config::Durability;
 use crate::observe::busy::{BusyMeter, ThreadTimes};
 use crate::process::logging::STATISTICS;
 use crate::process::systemd;
@@ -33,6 +34,13 @@ macro_rules! shard_totals {
         impl ShardTotals {
             /// Number of counters except the arrays.
             pub(crate) const NUMBERS: usize = [$( stringify!($name) ),+].len();
+
+            /// Their names, in a fixed order.
+            pub(crate) const NAMES: [&str; Self::NUMBERS] = [$( stringify!($name) ),+];
+            /// The name of each of these counters, and the lines of its description.
+            #[cfg(feature = "admin")]
+            pub(crate) const DESCRIPTIONS: [(&str, &[&str]); Self::NUMBERS] =
+                [$( (stringify!($name), &[$($line),+]) ),+];
 
             /// All counters except the arrays, in a fixed order.
             pub(crate) fn numbers(&self) -> [u64; Self::NUMBERS] {
@@ -97,6 +105,8 @@ shard_totals! {
     payload_bytes_sent,
     /// Publishes that were refused for lack of room.
     publishes_refused,
+    /// Packets that waited for room in the log.
+    log_waits,
     /// Pauses of clients that published faster than they may.
     rate_pauses,
     /// Retained messages that were acknowledged by one shard and refused for lack of room by the store of another.
@@ -125,6 +135,14 @@ shard_totals! {
     crossed_for_nothing,
     /// Connections handed over to the shard of their session.
     handed_over,
+    /// Handshakes of TLS that succeeded with new keys.
+    tls_handshakes_full,
+    /// Handshakes of TLS that succeeded by a ticket of an earlier one.
+    tls_handshakes_resumed,
+    /// Handshakes of TLS in which the peer was at fault.
+    tls_handshakes_failed,
+    /// Handshakes of TLS whose peer left, or whose time was over, before their end.
+    tls_handshakes_unfinished,
     /// Turns of the shard.
     turns,
     /// Wake-ups of this shard by another one.
@@ -227,6 +245,7 @@ impl Totals {
 pub(crate) struct Report {
     /// Standard output, unless the statistics are log lines only.
     output: Option<NonBlocking>,
+    durability: Durability,
     warned_of_credentials: bool,
     busy: BusyMeter,
 }
@@ -242,8 +261,8 @@ pub(crate) enum Trigger {
 
 impl Report {
     /// Starts without a report.
-    pub(crate) fn start(output: Option<NonBlocking>) -> Self {
-        Self { output, warned_of_credentials: false, busy: BusyMeter::default() }
+    pub(crate) fn start(output: Option<NonBlocking>, durability: Durability) -> Self {
+        Self { output, durability, warned_of_credentials: false, busy: BusyMeter::default() }
     }
 
     /// Prints the block on standard output, logs its numbers to the log files, and sends its first line to the service
@@ -261,6 +280,8 @@ impl Report {
             messages_sent = totals.shards.messages_sent,
             subscriptions = totals.shards.subscriptions,
             messages_dropped = totals.shards.dropped_total(),
+            durability = self.durability.name(),
+            journal = totals.journal.name(),
             "statistics"
         );
         systemd::status(&format!("Connections: {}", totals.connections_of_max()));

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use engine::{CauseGroup, DropReason, MemoryKind};
 
+use crate::config::Config;
 use crate::observe::busy::BusyMeter;
 use crate::observe::load_average::LoadAverage;
 use crate::observe::statistics::{ShardReport, ShardTotals, Totals};
@@ -36,6 +37,8 @@ const LOADS: [(&str, Total); 9] = [
 #[derive(Debug)]
 pub(crate) struct SysTopics {
     started: Instant,
+    /// Values that do not change.
+    constant: Vec<SysMessage>,
     published: BTreeMap<String, String>,
     clients_max: u64,
     loads: [LoadAverage; LOADS.len()],
@@ -46,10 +49,16 @@ pub(crate) struct SysTopics {
 
 impl SysTopics {
     /// Starts with no published value; the uptime counts from now.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(config: &Config) -> Self {
         let now = clock::read();
+        let broker = ("$SYS/broker/durability".to_owned(), config.durability.name().to_owned());
+        let listeners = config.listeners.iter().filter_map(|listener| {
+            let (name, durability) = (topic_level(&listener.name), listener.durability?);
+            Some((format!("$SYS/broker/durability/{name}"), durability.name().to_owned()))
+        });
         Self {
             started: now,
+            constant: std::iter::once(broker).chain(listeners).collect(),
             published: BTreeMap::new(),
             clients_max: 0,
             loads: Default::default(),
@@ -75,13 +84,14 @@ impl SysTopics {
         let now = clock::read();
         let sums = &totals.shards;
         self.clients_max = self.clients_max.max(sums.sessions);
-        let mut messages = vec![
+        let mut messages = self.constant.clone();
+        messages.extend([
             ("$SYS/broker/version".to_owned(), format!("mqtt-broker version {}", env!("CARGO_PKG_VERSION"))),
             (
                 "$SYS/broker/uptime".to_owned(),
                 format!("{} seconds", now.duration_since(self.started).as_secs()),
             ),
-        ];
+        ]);
         if totals.journal != JournalState::None {
             messages.push(("$SYS/broker/journal".to_owned(), totals.journal.name().to_owned()));
         }
@@ -130,6 +140,11 @@ impl SysTopics {
     }
 }
 
+/// A name as a level of a topic.
+fn topic_level(name: &str) -> String {
+    name.replace(['/', '+', '#'], "_")
+}
+
 /// Adds the bytes held, their ceiling, and each kind.
 fn add_memory(totals: &Totals, add: &mut impl FnMut(&str, u64)) {
     add("memory/used", totals.shards.memory_total());
@@ -174,8 +189,13 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/messages/refused/forbidden", sums.publishes_forbidden);
     add("publish/messages/refused/will_forbidden", sums.wills_forbidden);
     add("publish/rate_pauses", sums.rate_pauses);
+    add("publish/journal_waits", sums.log_waits);
     add("publish/messages/unreadable", sums.reads_denied);
     add("retained messages/unread", sums.retained_unread);
+    add("tls/handshakes/full", sums.tls_handshakes_full);
+    add("tls/handshakes/resumed", sums.tls_handshakes_resumed);
+    add("tls/handshakes/failed", sums.tls_handshakes_failed);
+    add("tls/handshakes/unfinished", sums.tls_handshakes_unfinished);
     add("subscriptions/refused/forbidden", sums.subscriptions_forbidden);
     add("publish/nodes_visited", sums.topic_nodes_visited);
     add("publish/long_matches", sums.long_matches);
@@ -203,7 +223,7 @@ mod tests {
     #[test]
     fn every_load_is_published_from_the_start_and_follows_its_own_total() {
         for (at, (name, _)) in LOADS.iter().enumerate() {
-            let mut topics = SysTopics::start();
+            let mut topics = SysTopics::start(&Config::default());
             let mut loads = |shards: ShardTotals, elapsed| {
                 topics.seen -= elapsed;
                 let all = topics.all(&Totals { shards, ..Totals::default() }, &[]);
@@ -245,7 +265,7 @@ mod tests {
 
     #[test]
     fn changes_are_published_and_retried_until_taken() {
-        let mut topics = SysTopics::start();
+        let mut topics = SysTopics::start(&Config::default());
         let totals = |messages_sent| Totals {
             shards: ShardTotals { messages_sent, ..ShardTotals::default() },
             ..Totals::default()

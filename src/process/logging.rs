@@ -20,7 +20,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::error::StartupError;
@@ -48,7 +48,19 @@ pub(crate) struct Logging {
     clock: Clock,
     /// Standard output, for the statistics block.
     output: Option<NonBlocking>,
+    level: LogLevel,
+    /// Changes the level; `None` once the log has ended.
+    filter: Option<reload::Handle<LevelFilter, Registry>>,
 }
+
+/// The levels, as the configuration names them.
+const LEVELS: [(&str, LogLevel); 5] = [
+    ("debug", LogLevel::Debug),
+    ("info", LogLevel::Info),
+    ("warn", LogLevel::Warn),
+    ("error", LogLevel::Error),
+    ("off", LogLevel::Off),
+];
 
 /// The target of the line with the statistics.
 pub(crate) const STATISTICS: &str = "statistics";
@@ -68,6 +80,8 @@ pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
         dropping: Lasting::default(),
         clock: Clock::start(),
         output: None,
+        level: config.log_level,
+        filter: None,
     };
     let format = config.log_format;
     let output = logging.writer("log-output", io::stdout());
@@ -80,7 +94,9 @@ pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
         Some(directory) => Some(layer(format, logging.writer("log-file", log_file(directory)?), false)),
         None => None,
     };
-    tracing_subscriber::registry().with(level(config.log_level)).with(output).with(file).init();
+    let (filter, handle) = reload::Layer::new(level(config.log_level));
+    logging.filter = Some(handle);
+    tracing_subscriber::registry().with(filter).with(output).with(file).init();
     end_on_panic();
     Ok(logging)
 }
@@ -121,6 +137,25 @@ impl Logging {
             Some(Told::Ends { lasted_s }) => warn!(dropped, lasted_s, "no more log lines dropped"),
             None => {}
         }
+    }
+
+    /// Changes the least severe level that is logged. Returns the level before; `None` if there is no level of this name.
+    pub(crate) fn change_level(&mut self, name: &str) -> Option<&'static str> {
+        let (_, chosen) = LEVELS.into_iter().find(|(known, _)| *known == name)?;
+        self.filter.as_ref()?.modify(|filter| *filter = level(chosen)).ok()?;
+        let before = self.level();
+        self.level = chosen;
+        Some(before)
+    }
+
+    /// The name of the least severe level that is logged.
+    pub(crate) fn level(&self) -> &'static str {
+        LEVELS.into_iter().find(|(_, level)| *level == self.level).map_or("", |(name, _)| name)
+    }
+
+    /// Seconds since the start of the log, which is that of the broker.
+    pub(crate) fn uptime_s(&self) -> u64 {
+        self.clock.now().as_ms() / 1_000
     }
 
     fn writer(&mut self, thread: &str, target: impl Write + Send + 'static) -> NonBlocking {

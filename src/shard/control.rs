@@ -13,6 +13,7 @@ use engine::{CauseGroup, SharedRules, Topology};
 use super::cores::ThreadId;
 use super::gauges::Gauges;
 use super::memory_share::Reported;
+use super::view::View;
 use crate::admin::operator::{Asked, OperatorCommand, Receivers};
 use crate::auth::Side;
 use crate::backend::Doorbells;
@@ -82,6 +83,15 @@ impl Shards {
             .collect()
     }
 
+    /// The published counters, for another thread.
+    pub(crate) fn view(&self) -> View {
+        View {
+            shards: self.threads.iter().map(|thread| (thread.gauges.clone(), thread.id)).collect(),
+            permits: self.permits.clone(),
+            memory_bytes_max: self.memory_bytes_max,
+        }
+    }
+
     /// Whether every log has made durable what this start began with.
     pub(crate) fn have_journals_begun(&self) -> bool {
         self.threads.iter().all(|thread| thread.gauges.has_journal_begun())
@@ -135,10 +145,14 @@ impl Shards {
     pub(crate) fn execute(&self, command: OperatorCommand) {
         let OperatorCommand { request, answers } = command;
         let concerned = match request.receivers() {
-            Receivers::None => 0..0,
+            Receivers::None | Receivers::Main => 0..0,
             Receivers::All => 0..self.threads.len(),
             Receivers::HomeOf(client_id) => {
                 let home = usize::from(self.topology.home_of_client(client_id));
+                home..home + 1
+            }
+            Receivers::HomeOfTopic(topic) => {
+                let home = usize::from(self.topology.home_of_topic(topic));
                 home..home + 1
             }
             Receivers::Shard(shard) => {
@@ -214,7 +228,7 @@ impl Shards {
     }
 }
 
-fn sum<'a>(
+pub(super) fn sum<'a>(
     permits: &ConnectionPermits,
     memory_bytes_max: u64,
     gauges: impl Iterator<Item = &'a Gauges>,

@@ -4,8 +4,10 @@
 
 pub(crate) mod control;
 pub(crate) mod cores;
-mod engines;
+pub(crate) mod engines;
 pub(crate) mod gauges;
 pub(crate) mod memory_share;
 pub(crate) mod placement_key;
 pub(crate) mod thread;
+#[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
+pub(crate) mod view;

@@ -22,6 +22,7 @@ use crate::net::layers::ListenerLayers;
 use crate::net::listen::{self, Distributor, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
+use crate::observe::tally::Tally;
 use crate::persist::journal::{Executor, Opened};
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) layers: ListenerLayers,
     /// The rules about topics that are in force from the start.
     pub(crate) rules: Option<SharedRules>,
+    /// The counts of clients that come.
+    pub(crate) tally: Tally,
 }
 
 /// Report of a shard's thread after its runtime has started.
@@ -69,7 +72,7 @@ pub(crate) fn start(
     feed: &Feed,
     logs: Option<&Opened>,
 ) -> Result<Shards, StartupError> {
-    let (clock, begun) = engines::begin(config, (shard_count, key), shared.rules.as_ref(), logs)?;
+    let (clock, begun) = engines::start(config, (shard_count, key), shared.rules.as_ref(), logs)?;
     let listeners = listen::bind(config, shard_count)?;
     let places: Vec<String> = listeners[0].iter().map(Listening::place).collect();
     let names = names(config, &listeners[0], &places);
@@ -110,7 +113,7 @@ pub(crate) fn start(
             authenticator,
             settled: settled.clone(),
             feed: feed.clone(),
-            log: ConnectionLog::new(config.connection_log, limits, &names),
+            log: ConnectionLog::new(config.connection_log, limits, &names, shard_count, shared.tally.clone()),
             client_ids: ClientIds::of(config),
             journal,
         };
@@ -133,7 +136,7 @@ pub(crate) fn start(
 }
 
 /// The bounds of the logs.
-fn journal_settings(config: &Config) -> journal::Settings {
+pub(crate) fn journal_settings(config: &Config) -> journal::Settings {
     let checkpoint_growth_bytes = config.checkpoint_bytes;
     let segment_bytes = (checkpoint_growth_bytes / SEGMENTS_PER_CHECKPOINT).min(SEGMENT_BYTES_MAX);
     let segment_bytes = segment_bytes / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;

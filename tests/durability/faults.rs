@@ -11,8 +11,11 @@ use crate::harness::process::run;
 use crate::harness::received::Received;
 use crate::harness::time::{Deadline, PATIENCE, now};
 
-/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work. Flags may follow the durability.
-fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durability: &str) -> Option<Broker> {
+/// The binary, whose calls are changed so, on these files or on all, or `None` where strace does not work.
+pub(crate) fn command_with_fault(
+    directory: &Directory,
+    (inject, files): (&str, &[String]),
+) -> Option<Command> {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status()
@@ -29,7 +32,12 @@ fn with_fault(directory: Directory, (inject, files): (&str, &[String]), durabili
         vec!["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
     wrapper.extend(files.iter().flat_map(|file| ["-P", file]));
     let wrapper: Vec<String> = wrapper.into_iter().map(str::to_owned).collect();
-    let mut command = wrapped_command_in(&directory, &wrapper);
+    Some(wrapped_command_in(directory, &wrapper))
+}
+
+/// A broker whose calls are changed so, on these files or on all, or `None` where strace does not work. Flags may follow the durability.
+fn with_fault(directory: Directory, fault: (&str, &[String]), durability: &str) -> Option<Broker> {
+    let mut command = command_with_fault(&directory, fault)?;
     command.args([
         "--bind",
         "127.0.0.1",
@@ -101,6 +109,14 @@ fn a_sync_that_fails_ends_every_acknowledgement_and_is_not_repeated() {
         assert!(health.output.contains("the journal is stopped"), "{}", health.output);
         let output = broker.process().output();
         assert_eq!(output.matches("the journal has failed").count(), 1, "{output}");
+        // A client that would wait for the log for ever is told so, and nobody else.
+        for (version, refusal) in [(Version::V5, 0x88), (Version::V3_1_1, 3)] {
+            for name in ["subscriber", "another"] {
+                let connect = Connect::persistent(version, name);
+                assert_eq!(Peer::try_connect(broker.address(), &connect).1, refusal, "{name}");
+            }
+            Peer::connect(broker.address(), &Connect::new(version, "volatile")).disconnect();
+        }
         for part in ["ERROR", "operation=\"synchronise\"", ".log", "restart the broker"] {
             assert!(output.contains(part), "{part} is missing in {output}");
         }
@@ -157,6 +173,76 @@ fn a_full_disk_is_told_and_tried_again_and_acknowledges_while_it_can() {
     broker.kill();
 }
 
+/// A full disk whose last segment is used up: publishers wait and clients whose session lasts are refused, until there is room.
+#[test]
+fn a_disk_without_any_room_refuses_sessions_that_last_and_serves_everybody_else() {
+    let directory = used();
+    let log =
+        |number| directory.path().join(format!("data/journal/1/0/{number:016}.log")).display().to_string();
+    let next: Vec<String> = (3..40).map(log).collect();
+    let fault = ("write:error=ENOSPC:when=1..6", &next[..]);
+    let Some(mut broker) = with_fault(directory, fault, "process --checkpoint-bytes 1048576") else { return };
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let deadline = Deadline::after(PATIENCE);
+    while !broker.process().output().contains("the journal is degraded") {
+        assert!(deadline.remaining().is_some(), "{}", broker.process().output());
+        publisher.publish(&Publish::new("t", 1, &[b'x'; 10_000]));
+    }
+    // More than the rest of the segment.
+    for id in 1_001..1_101 {
+        publisher.send(&Publish::new("t", 1, &[b'x'; 10_000]).with_packet_id(id).encode(Version::V5));
+    }
+    broker.process().wait_for(0, "the shortage", |line| line.contains("publishers of messages"));
+    let lasting = Connect::persistent(Version::V5, "lasting");
+    assert_eq!(Peer::try_connect(broker.address(), &lasting).1, 0x88);
+    let mut other = Peer::connect(broker.address(), &Connect::new(Version::V5, "other"));
+    other.subscribe("volatile", 1);
+    other.publish(&Publish::new("volatile", 1, b"1"));
+    assert_eq!(other.next_message().text(), "1");
+    broker.process().wait_for(0, "room", |line| line.contains("the journal has room again"));
+    for id in 1_001..1_101 {
+        publisher.complete(1, id);
+    }
+    Peer::connect(broker.address(), &lasting).disconnect();
+    broker.kill();
+}
+
+/// A disk that takes less than is published: what waits for it is bounded, publishers wait, and everybody else is served.
+#[test]
+fn a_slow_disk_holds_the_publishers_of_messages_that_it_is_to_keep() {
+    let fault = ("fdatasync:delay_enter=1500000", &[][..]);
+    let Some(mut broker) = with_fault(used(), fault, "process") else { return };
+    let (address, count) = (broker.address(), 400);
+    let publisher = std::thread::spawn(move || {
+        let mut peer = Peer::connect(address, &Connect::new(Version::V3_1_1, "publisher"));
+        let payload = vec![b'x'; 64 * 1024];
+        for id in 1..=count {
+            peer.send(&Publish::new("t", 1, &payload).with_packet_id(id).encode(Version::V3_1_1));
+        }
+        for id in 1..=count {
+            peer.complete(1, id);
+        }
+    });
+    let line = broker.process().wait_for(0, "the shortage", |line| line.contains("publishers of messages"));
+    let unsynced = line.split_once("unsynced_bytes=").expect("it says how much").1;
+    let unsynced: u64 = unsynced.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+    assert!((8 << 20..10 << 20).contains(&unsynced), "{unsynced}");
+    let mut other = Peer::connect(address, &Connect::new(Version::V5, "other"));
+    other.subscribe("volatile", 2);
+    for qos in [0, 1, 2] {
+        let began = now();
+        other.publish(&Publish::new("volatile", qos, b"1"));
+        other.next_message();
+        other.ping();
+        assert!(began.elapsed() < Duration::from_secs(1), "{qos}: {:?}", began.elapsed());
+    }
+    publisher.join().expect("every message is acknowledged in the end");
+    other.subscribe("$SYS/broker/publish/journal_waits", 0);
+    let waits = other.next_message().text();
+    assert!(waits.parse::<u64>().is_ok_and(|waits| waits > 0), "{waits}");
+    broker.kill();
+}
+
 /// A checkpoint that finds no room is given up, and everything else goes on; a start reads the log that it would have replaced.
 #[test]
 fn a_checkpoint_without_room_costs_no_acknowledgement() {
@@ -210,7 +296,7 @@ fn an_acknowledgement_waits_for_the_disk_at_power_and_not_at_process() {
     }
 }
 
-/// A start that takes long says how far it is, each second.
+/// A start that takes long says how far it is, each second, and has the service manager wait. It is ready only afterwards.
 #[test]
 fn the_reading_of_a_long_log_is_told() {
     let directory = used();
@@ -218,9 +304,29 @@ fn the_reading_of_a_long_log_is_told() {
     let segment = file_of(&directory, "log");
     let segment = segment.strip_prefix(directory.path()).expect("it is below").display().to_string();
     let fault = ("openat:delay_enter=1300000", &[segment][..]);
-    let Some(mut broker) = with_fault(directory, fault, "process") else { return };
+    let manager = directory.path().join("notify.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&manager).expect("a socket in the test's directory");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time that is not zero");
+    let Some(mut command) = command_with_fault(&directory, fault) else { return };
+    command.env("NOTIFY_SOCKET", &manager);
+    command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "data", "--shards", "1"]);
+    command.args(["--io", "epoll", "--durability", "process"]);
+    let mut broker = Broker::spawn(directory, command, 1);
     let output = broker.process().output();
-    assert!(output.contains("reading the journal percent=0 bytes="), "{output}");
-    assert!(output.contains("recovered from the journal"), "{output}");
+    for part in [
+        "reading the journal percent=0 bytes=",
+        " records=0 sessions=0 retained=0 seconds=1",
+        "recovered from the journal",
+    ] {
+        assert!(output.contains(part), "{part} is missing in {output}");
+    }
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last: &String| !last.contains("READY=1")) {
+        let mut bytes = [0; 4_096];
+        let length = socket.recv(&mut bytes).expect("the broker tells when it is ready");
+        told.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+    }
+    assert!(told[0].contains("EXTEND_TIMEOUT_USEC=60000000"), "{told:?}");
+    assert!(told[0].contains("STATUS=reading the journal: 0 %, 0 records"), "{told:?}");
     broker.kill();
 }

@@ -5,11 +5,14 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod backup;
 mod checkpoints;
 mod clients;
 mod data;
+mod export;
 mod faults;
 mod kill;
+mod levels;
 mod survival;
 
 use harness::broker::{Directory, Io, Setup};

@@ -189,7 +189,7 @@ impl Broker {
     pub(crate) fn listen(io: Io, config: &str, flags: &[&str]) -> Self {
         let directory = Directory::new();
         let mut command = command_in(&directory);
-        let file = directory.write("test.conf", config);
+        let file = directory.write("test.conf", &without_admin(config));
         command.arg("--config").arg(file).arg("--data-dir").arg(directory.path().join("data"));
         command.args(["--io", io.possible().flag()]).args(flags);
         Self::spawn(directory, command, config.matches("[[listener]]").count())
@@ -259,11 +259,16 @@ impl Broker {
 
 /// Adds the arguments that every broker of the suites is started with.
 pub(crate) fn configure(command: &mut Command, directory: &Directory, setup: &Setup<'_>) {
-    let config = directory.write("test.conf", setup.config);
+    let config = directory.write("test.conf", &without_admin(setup.config));
     command.arg("--config").arg(config);
     command.arg("--data-dir").arg(directory.path().join("data"));
     command.args(["--bind", "127.0.0.1", "--port", "0", "--io", setup.io.possible().flag()]);
     command.args(setup.flags);
+}
+
+/// The configuration without the service on the usual port of operators, which brokers of tests that run at once would contend for.
+pub(crate) fn without_admin(config: &str) -> String {
+    if config.contains("[admin") { config.to_owned() } else { format!("{config}\n[admin]\nbind = \"off\"\n") }
 }
 
 /// The address in a log line.

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every suite includes this folder and none of them uses all of it")]
 
 pub(crate) mod broker;
+pub(crate) mod http;
 pub(crate) mod machine;
 pub(crate) mod packet;
 pub(crate) mod peer;

@@ -9,6 +9,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cores;
 mod figure;
 mod filters;
 mod logins;

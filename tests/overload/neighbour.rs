@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::cores::go_first;
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::now;
@@ -25,6 +26,7 @@ impl Neighbour {
         let (running, is_running) = mpsc::channel();
         let name = name.to_owned();
         let thread = thread::spawn(move || {
+            go_first();
             let mut peer = Peer::connect(address, &Connect::new(Version::V5, &name));
             peer.subscribe(&name, 0);
             let packet = Publish::new(&name, 0, b"beside").encode(Version::V5);

@@ -10,13 +10,13 @@ use crate::identities::exchanges;
 use crate::operators::{add_user, operate};
 
 /// A listener behind a trusted proxy, and one for peers of this machine.
-const LISTENERS: &str = "[[listener]]\nname = \"proxied\"\nbind = [\"127.0.0.1\"]\nport = 0\n\
+pub(crate) const LISTENERS: &str = "[[listener]]\nname = \"proxied\"\nbind = [\"127.0.0.1\"]\nport = 0\n\
     proxy_protocol = \"require\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
     [[listener]]\nname = \"local\"\nbind = [\"127.0.0.1\"]\nport = 0\n";
 
 const PASSWORDS: &str = "[auth.password]\nfile = \"passwords\"\n";
 
-fn start(io: Io, directory: Directory, config: &str) -> Broker {
+pub(crate) fn start(io: Io, directory: Directory, config: &str) -> Broker {
     let mut command = command_in(&directory);
     command.arg("--config").arg(directory.write("test.conf", config)).args(["--data-dir", "data"]);
     command.args(["--io", io.possible().flag(), "--shards", "2", "--sys-interval-s", "1"]);

@@ -7,6 +7,8 @@
 mod harness;
 
 mod addresses;
+mod asking;
+mod asking_about_topics;
 mod authentication;
 mod bans;
 mod close_reasons;
@@ -22,6 +24,7 @@ mod importing;
 mod limits;
 mod listeners;
 mod logs;
+mod metrics;
 mod open_files;
 mod operators;
 mod rates;

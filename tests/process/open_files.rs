@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::broker::{Broker, Directory, Io, wrapped_command_in};
+use crate::harness::broker::{Broker, Directory, Io, Setup, wrapped_command_in};
 use crate::harness::machine::descriptor_count;
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
@@ -38,6 +38,18 @@ fn await_saved(data_dir: &Path, text: &str) {
 fn number(line: &str, name: &str) -> usize {
     let value = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     value.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("no {name} in {line}"))
+}
+
+/// The kernel's table of descriptors grew with the connections, and each time the shard that accepted stood still for 10 to 25 ms.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_table_of_descriptors_has_room_for_all_connections_from_the_start() {
+    let mut broker = Broker::start_with(&Setup { flags: &["--max-connections", "5000"], ..Setup::default() });
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.process().id()));
+    let status = status.expect("the broker runs");
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+    let size: usize = size.and_then(|size| size.trim().parse().ok()).expect("Linux tells it");
+    assert!((5_000..=16_384).contains(&size), "{size}");
 }
 
 /// A crowd took every descriptor, the writer of subscriptions found none, and a subscription that had been acknowledged was lost

@@ -202,7 +202,7 @@ fn too_few_open_files_are_warned_about_and_survived() {
         broker.process().wait_for(0, "warning", |line| line.contains("WARN") && line.contains("ulimit -n"));
     assert!(warning.contains("64") && warning.contains("10000"), "the numbers are named: {warning}");
     // More connections than fit: the accepted ones are served, and others once a descriptor is free again.
-    let first: Vec<Peer> = (0..20).map(|number| connect(&broker, number)).collect();
+    let first: Vec<Peer> = (0..16).map(|number| connect(&broker, number)).collect();
     let crowd: Vec<Peer> = (0..80).map(|_| Peer::open(broker.address(), Version::V5)).collect();
     let mut first = first;
     for peer in &mut first {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::authority::{Authority, Certificate};
 use crate::client::Trust;
-use crate::harness::broker::{Broker, Directory, Io, command_in};
+use crate::harness::broker::{Broker, Directory, Io, command_in, without_admin};
 
 /// A broker, and the authority that its clients trust.
 pub(crate) struct Served {
@@ -41,7 +41,7 @@ pub(crate) fn start_in(
     flags: &[&str],
     listeners: usize,
 ) -> Broker {
-    let file = directory.write("broker.conf", config);
+    let file = directory.write("broker.conf", &without_admin(config));
     let mut command = command_in(&directory);
     command.arg("--config").arg(file).arg("--data-dir").arg(directory.path().join("data"));
     command.args(["--io", io.possible().flag()]).args(flags);

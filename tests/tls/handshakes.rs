@@ -157,3 +157,40 @@ pub(crate) fn many_handshakes_at_once_all_succeed(io: Io) {
     });
     served.broker.stop();
 }
+
+pub(crate) fn handshakes_are_counted_by_their_results(io: Io) {
+    let served = serve(io, &["--shards", "2", "--sys-interval-s", "1"]);
+    let trust = served.trust();
+    // All but the first one of each client's settings have a ticket; two clients share theirs.
+    for number in 0..4 {
+        let client_id = format!("counted-{number}");
+        let trust = if number % 2 == 0 { served.trust() } else { trust.clone() };
+        for _ in 0..2 {
+            let mut client = Client::open(served.address(), &trust, "localhost");
+            client.shake_hands(&everything(&client_id)).expect("the certificate is good");
+            hears_itself(&mut client, &client_id);
+        }
+    }
+    for _ in 0..3 {
+        let mut socket = TcpStream::connect(served.address()).expect("the broker listens");
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("the broker reads");
+        let _alert = socket.read_to_end(&mut Vec::new());
+    }
+    drop(TcpStream::connect(served.address()).expect("the broker listens"));
+    let mut half = Client::open(served.address(), &trust, "localhost");
+    half.send_flight();
+    assert!(half.receive().expect("the certificate is good") > 0);
+    drop(half);
+    let mut reader = Client::open(served.address(), &trust.forgetful(), "localhost");
+    let mut bytes = Connect::new(Version::V3_1_1, "reader").encode();
+    bytes.extend(subscribe(Version::V3_1_1, 1, &[("$SYS/broker/tls/handshakes/+", 0)], &Properties::new()));
+    reader.shake_hands(&bytes).expect("the certificate is good");
+    let mut heard = Vec::new();
+    let expected: [&[u8]; 4] = [b"/full4", b"/resumed5", b"/failed3", b"/unfinished2"];
+    while !expected.iter().all(|part| heard.windows(part.len()).any(|window| window == *part)) {
+        let more = reader.hear(1).expect("the broker keeps to the rules");
+        assert!(!more.is_empty(), "closed after {:?}", String::from_utf8_lossy(&heard));
+        heard.extend(more);
+    }
+    served.broker.stop();
+}

@@ -16,6 +16,7 @@ mod delivery;
 mod files;
 mod handshakes;
 mod idle;
+mod operations;
 mod tunnel;
 
 scenarios! {
@@ -33,6 +34,7 @@ scenarios! {
         silent_peers_keep_nobody_from_connecting,
         half_handshakes_share_a_bound,
         many_handshakes_at_once_all_succeed,
+        handshakes_are_counted_by_their_results,
     }
     idle {
         an_idle_connection_takes_little_more_than_a_plain_one,

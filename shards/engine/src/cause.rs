@@ -81,7 +81,7 @@ groups! {
     Reset => "reset", Network;
     /// The peer does not answer on the network any more.
     Unreachable => "unreachable", Network;
-    /// The host could not go on with the connection.
+    /// The host could not go on with the connection, or the log could not take it.
     System => "system", Broker;
     /// No packet for one and a half times the keep alive.
     KeepAlive => "keep_alive", Broker;
@@ -228,14 +228,12 @@ causes! {
     /// The host closed it for a reason of its own.
     HostFailed => System, UnspecifiedError, "the system refused what the connection needs";
 
-    // --- time ---
+    // --- time, and people ---
     /// [MQTT-3.1.2-22]
     KeepAlive => KeepAlive, KeepAliveTimeout,
         "no packet came for one and a half times the keep alive; send PINGREQ in time or set a longer keep alive";
     /// See `Limits::connect_timeout_ms`.
     ConnectTimeout => ConnectTimeout, UnspecifiedError, "no complete CONNECT came in time";
-
-    // --- people ---
     /// A connection of the same client identifier that was accepted later is open already.
     Superseded => TakenOver, ServerUnavailable, "a newer connection of this client identifier is open";
     /// Another connection has the client identifier now.
@@ -325,7 +323,6 @@ causes! {
     OutboxFull => SlowReader, QuotaExceeded, "the client does not read: too many bytes wait for it; read faster";
     /// See `Limits::memory_bytes_max`.
     PartialPacket => Memory, QuotaExceeded, "memory is short, and a long packet has come in part only; try again later";
-
     /// While memory was short, the client took no byte for a time.
     ReaderStalled => SlowReader, QuotaExceeded,
         "memory is short, and the client has taken nothing of what waits for it for ten seconds; read faster";
@@ -358,6 +355,9 @@ causes! {
         "the broker has as many sessions as are allowed; let sessions expire sooner or raise the limit";
     /// See `Limits::memory_bytes_max`.
     SessionMemory => Memory, QuotaExceeded, "memory is short, and a new session would need some; try again later";
+    /// See [`crate::LogRoom`].
+    NoLog => System, ServerUnavailable,
+        "the journal has failed or is full, so the broker promises nothing that has to survive; see its log";
     /// [MQTT-3.1.2-24]
     ConnackTooLong => Limit, ImplementationSpecificError, "CONNACK is longer than the client's Maximum Packet Size";
     /// See `Limits::redirect`.

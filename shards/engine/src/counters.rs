@@ -105,6 +105,8 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Publishes refused before any session was matched: memory, retained store, topic depth.
     pub publishes_refused: u64,
+    /// Packets that waited for room in the log.
+    pub log_waits: u64,
     /// Pauses of connections whose clients published faster than they may.
     pub rate_pauses: u64,
     /// Connections ended for a long partial packet while memory was short.

@@ -18,6 +18,7 @@ mod long_packet;
 mod memory;
 mod notices;
 mod ownership;
+mod portable;
 mod publish;
 mod receive;
 mod record;
@@ -28,6 +29,8 @@ mod rules;
 mod shedding;
 mod snapshot;
 mod subscribe;
+mod summary;
+mod survey;
 mod timers;
 mod unasked;
 mod users;
@@ -47,7 +50,7 @@ use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
-use crate::memory::{Budget, Held, MemoryLevel, Pressure, Shedding};
+use crate::memory::{Held, MemoryLevel, Pressure, Shedding};
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
@@ -68,8 +71,10 @@ use recovering::Recovering;
 
 pub use audit::{Audit, SessionAudit};
 pub use checkpoint::CheckpointCursor;
-pub use inspect::SessionSummary;
+pub use portable::{Portable, PortableMessage};
 pub use recover::RecoverFault;
+pub use summary::{ClientSummary, SessionSummary};
+pub use survey::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 
 /// One shard: its connections, sessions, subscriptions and retained messages.
 ///
@@ -210,16 +215,6 @@ impl Engine {
         self
     }
 
-    /// Makes slots for `count` connections ready, so that accepting them allocates none.
-    pub fn reserve_connections(&mut self, count: u32) {
-        self.rooms.delivery.connections.reserve(count);
-    }
-
-    /// Gives back buffers that a burst took and nobody needed since the last call. To be called about once a second.
-    pub fn trim(&mut self) {
-        self.rooms.delivery.connections.trim();
-    }
-
     /// A network connection was accepted. It has `Limits::connect_timeout_ms` to send its CONNECT.
     ///
     /// Of two connections with one client identifier the one that came later stays, by their `arrival`. `listener` is the number
@@ -262,12 +257,17 @@ impl Engine {
                 rooms.on_authenticated(turn, connection, step, verdict);
             }
             Event::Peeked { connection, has_bytes } => rooms.on_peeked(turn, connection, has_bytes),
+            Event::HungUp { connection } => rooms.delivery.connections.on_hung_up(turn, connection),
             Event::Paused { was_suspended } => rooms.on_paused(turn, was_suspended),
             Event::CaughtUp => rooms.paused = false,
             Event::Durable { written, synced } => rooms.on_durable(turn, written, synced),
+            Event::LogRoom(room) => rooms.on_log_room(turn, room),
             Event::Inbox { source, item } => rooms.on_inbox(turn, source, item),
             Event::Announced { target, count } => rooms.on_announced(turn, target, count),
             Event::Sys { topic, payload } => rooms.publish_sys(turn, topic, payload),
+            Event::Publish { topic, payload, qos, retain } => {
+                rooms.publish_of_operator(turn, (topic, payload), qos, retain);
+            }
             Event::TurnAway { connection, refused } => {
                 rooms.delivery.connections.turn_away(turn, connection, refused);
             }
@@ -420,7 +420,7 @@ impl Engine {
     fn may_resume(&self) -> bool {
         let Rooms { delivery, pressure, .. } = &self.rooms;
         let may_resume_starved = self.rooms.may_resume_starved();
-        may_resume_starved || (delivery.connections.has_delayed() && !pressure.refuses(Budget::Messages))
+        may_resume_starved || (delivery.connections.has_delayed() && pressure.may_resume())
     }
 
     fn turn<'a>(&'a mut self, now: Instant, actions: &'a mut Actions) -> (&'a mut Rooms, Turn<'a>) {
@@ -493,7 +493,7 @@ impl Rooms {
         if self.may_resume_starved() {
             self.delivery.connections.resume_starved(turn, self.backlog.hold());
         }
-        if self.delivery.connections.has_delayed() && !self.pressure.refuses(Budget::Messages) {
+        if self.delivery.connections.has_delayed() && self.pressure.may_resume() {
             self.delivery.connections.resume_delayed(turn);
         }
     }

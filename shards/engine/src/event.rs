@@ -3,10 +3,13 @@
 
 use alloc::boxed::Box;
 
+use wire::QoS;
+
 use crate::action::Batch;
 use crate::base::ids::ConnectionId;
 use crate::connection::Refused;
 use crate::connection::authenticate::Verdict;
+use crate::log_room::LogRoom;
 use crate::mesh::outbound::InboundItem;
 use crate::rules_in_force::SharedRules;
 use crate::session::user::UserGrant;
@@ -36,6 +39,12 @@ pub enum Event<'a> {
         /// Whether bytes of the peer, or its end, wait to be received.
         has_bytes: bool,
     },
+    /// The host has found, as it looked at the socket that [`crate::Action::Peek`] named, that the peer has left: bytes that it sent
+    /// before may wait there, and no more will come. To be told before [`Event::Peeked`].
+    HungUp {
+        /// The connection of that socket.
+        connection: ConnectionId,
+    },
     /// The host did not look at its sockets for much longer than it had planned. Until [`Event::CaughtUp`] no timer brings an
     /// end, and every byte of a peer counts as a sign of life, not only a whole packet.
     Paused {
@@ -61,6 +70,8 @@ pub enum Event<'a> {
         /// The judgement.
         verdict: Verdict<'a>,
     },
+    /// The log takes more or less than before. Packets that wait for it are taken again when there is room.
+    LogRoom(LogRoom),
     /// An item came out of a lane. It is always taken whole, even while this shard's own lanes are full. An item of a data
     /// lane is to be fed only while [`crate::Engine::takes_data`].
     Inbox {
@@ -82,6 +93,18 @@ pub enum Event<'a> {
         topic: &'a str,
         /// The payload. It replaces the one published before.
         payload: &'a [u8],
+    },
+    /// The operator publishes a message. No client waits for it, and no rule forbids it. It waits in memory while another fan-out is
+    /// under way, so the host feeds one at a time.
+    Publish {
+        /// A topic name that is not below `$SYS`.
+        topic: &'a str,
+        /// The payload. A retained message without one removes the message of its topic.
+        payload: &'a [u8],
+        /// The quality of service that subscribers are sent at most.
+        qos: QoS,
+        /// Whether it is retained.
+        retain: bool,
     },
     /// A connection is to be turned away after all, because its peer turned out to be another one. Without effect once its CONNECT
     /// was read.

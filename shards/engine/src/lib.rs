@@ -19,6 +19,7 @@ mod drop_watch;
 mod engine;
 mod event;
 mod limits;
+mod log_room;
 mod memory;
 mod mesh;
 mod message;
@@ -45,9 +46,14 @@ pub use connection::outbox::{Chunk, Lend};
 pub use connection::{Admission, Refused};
 pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
-pub use engine::{Audit, CheckpointCursor, Engine, RecoverFault, SessionAudit, SessionSummary};
+pub use engine::{
+    Audit, CheckpointCursor, ClientSummary, Engine, Portable, PortableMessage, RecoverFault, SessionAudit,
+    SessionSummary,
+};
+pub use engine::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 pub use event::{ClosedBy, Consumed, Event};
 pub use limits::{ClientIdSource, Limits, ListenerLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner};
+pub use log_room::LogRoom;
 pub use memory::{Budget, Elsewhere, MemoryKind, MemoryLevel, MemoryReport, MemoryUse};
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};

@@ -94,6 +94,8 @@ pub struct ListenerLimits {
     /// Whether the identifier from another origin replaces the one that the client has; otherwise that client is refused with
     /// 0x85. An empty one is replaced in any case, and the client is told so.
     pub replaces_client_id: bool,
+    /// [`Limits::acknowledge_written`] for its clients, if that differs.
+    pub acknowledge_written: Option<bool>,
 }
 
 /// The engine's bounds. [`Limits::default`] is what the product ships with.
@@ -215,6 +217,21 @@ impl Limits {
     /// The limits of a listener.
     pub(crate) fn of_listener(&self, listener: u16) -> ListenerLimits {
         self.listeners.get(usize::from(listener)).copied().unwrap_or_default()
+    }
+
+    /// Whether acknowledgements to the clients of a listener leave once their records are written.
+    pub(crate) fn acknowledges_written(&self, listener: u16) -> bool {
+        let own = self.listeners.get(usize::from(listener)).and_then(|own| own.acknowledge_written);
+        own.unwrap_or(self.acknowledge_written)
+    }
+
+    /// The name of the accident that acknowledgements to the clients of a listener survive.
+    pub(crate) fn durability_of(&self, listener: u16) -> &'static str {
+        match self.journal_start {
+            None => "memory",
+            Some(_) if self.acknowledges_written(listener) => "process",
+            Some(_) => "power",
+        }
     }
 
     /// The longest packet that a listener accepts, in bytes.

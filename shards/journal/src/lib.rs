@@ -74,7 +74,7 @@ pub use record::encode_record;
 pub use recover::{Damage, DamageKind, Recovered, Recovery};
 pub use segment::LogIdentity;
 pub use settings::{SECTOR_BYTES, Settings};
-pub use writer::{Batch, Progress, Writer};
+pub use writer::{Batch, Extent, Progress, Writer};
 
 /// The version of every format of this crate. A newer one is refused.
 pub const FORMAT: u16 = 1;

@@ -10,8 +10,11 @@ pub(crate) const COMMIT_BYTES_MAX: usize = 1024 * 1024;
 /// Bounds and delays of a writer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Bytes of a segment: its header and its commits. A multiple of [`SECTOR_BYTES`], and at least two of them.
+    /// Bytes of a segment, its header and its commits, at most. A multiple of [`SECTOR_BYTES`], and at least two of them.
     pub segment_bytes: u64,
+    /// Bytes of the first segment of a start, likewise; each one after it is twice as long, up to `segment_bytes`. So a broker with little
+    /// to keep takes little room, and begins at once.
+    pub first_segment_bytes: u64,
     /// Bytes of records at which a commit is written, however short the time since the last one.
     pub commit_bytes: usize,
     /// Microseconds after the beginning of a write at which the next one begins, if somebody waits for it.
@@ -34,6 +37,7 @@ impl Settings {
     /// The bounds of a log on a common disk.
     pub const DEFAULT: Self = Self {
         segment_bytes: 64 * 1024 * 1024,
+        first_segment_bytes: 2 * 1024 * 1024,
         commit_bytes: 64 * 1024,
         commit_delay_us: 500,
         unawaited_delay_us: 50_000,

@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use zeroize::Zeroize;
+
 use crate::malformed::Malformed;
 use crate::protocol::PacketType;
 use crate::read::push_variable_byte;
@@ -65,13 +67,15 @@ pub struct Mark(State);
 
 impl Mark {
     /// Between two packets.
-    pub const START: Self = Self(State::Start);
+    pub const START: Self = Self(State::START);
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 enum State {
-    #[default]
-    Start,
+    Start {
+        /// The packet before may name a secret, and lies in the buffer.
+        has_secret: bool,
+    },
     Length {
         first_byte: u8,
         length_bytes: u8,
@@ -83,11 +87,47 @@ enum State {
     },
 }
 
+impl State {
+    const START: Self = Self::Start { has_secret: false };
+
+    /// Behind the last byte of a packet that the buffer has.
+    fn behind(first_byte: u8) -> Self {
+        Self::Start { has_secret: may_have_secret(first_byte) }
+    }
+
+    /// Whether the buffer may have a secret.
+    fn has_secret(self) -> bool {
+        match self {
+            Self::Start { has_secret } => has_secret,
+            Self::Length { .. } => false,
+            Self::Body { first_byte, .. } => may_have_secret(first_byte),
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::START
+    }
+}
+
+/// Whether packets of this type may have a password, or a proof of one.
+fn may_have_secret(first_byte: u8) -> bool {
+    matches!(PacketType::from_first_byte(first_byte), Some(PacketType::Connect | PacketType::Auth))
+}
+
+impl Drop for Assembler {
+    #[inline]
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
 impl Assembler {
     /// An assembler at the start of a stream.
     #[must_use]
     pub const fn new() -> Self {
-        Self { buffer: Vec::new(), state: State::Start }
+        Self { buffer: Vec::new(), state: State::START }
     }
 
     /// Bytes allocated for a packet that has not arrived completely.
@@ -133,7 +173,9 @@ impl Assembler {
         input: &mut &'i [u8],
         packet_bytes_max: u32,
     ) -> Result<Option<Frame<'a>>, Malformed> {
-        if let State::Start = self.state {
+        if let State::Start { .. } = self.state {
+            self.wipe();
+            self.state = State::START;
             self.buffer.clear();
             let Some((&first_byte, rest)) = input.split_first() else {
                 self.buffer = Vec::new();
@@ -170,11 +212,11 @@ impl Assembler {
             && let Some((body, rest)) = input.split_at_checked(body_bytes)
         {
             *input = rest;
-            self.state = State::Start;
+            self.state = State::START;
             return Ok(Some(Frame { first_byte, body }));
         }
         if self.store(input, body_bytes) {
-            self.state = State::Start;
+            self.state = State::behind(first_byte);
             return Ok(Some(Frame { first_byte, body: &self.buffer }));
         }
         Ok(None)
@@ -206,10 +248,30 @@ impl Assembler {
         if needed_bytes > self.buffer.capacity() {
             // Doubling keeps the copying linear. Memory is otherwise not allocated before bytes arrive.
             let capacity_bytes = (2 * self.buffer.capacity()).clamp(needed_bytes, body_bytes);
-            self.buffer.reserve_exact(capacity_bytes - self.buffer.len());
+            self.grow(capacity_bytes);
         }
         self.buffer.extend_from_slice(taken);
         self.buffer.len() == body_bytes
+    }
+
+    fn grow(&mut self, capacity_bytes: usize) {
+        if !self.state.has_secret() {
+            self.buffer.reserve_exact(capacity_bytes - self.buffer.len());
+            return;
+        }
+        // The allocator would leave the bytes in the block that it takes back.
+        let mut larger = Vec::with_capacity(capacity_bytes);
+        larger.extend_from_slice(&self.buffer);
+        self.buffer.zeroize();
+        self.buffer = larger;
+    }
+
+    /// Overwrites a secret in the buffer, and empties it.
+    #[inline]
+    fn wipe(&mut self) {
+        if self.state.has_secret() && self.buffer.capacity() > 0 {
+            self.buffer.zeroize();
+        }
     }
 
     /// Size of the packet that is arriving, as far as the bytes before and `input` tell it; `None` if its length has not come whole,
@@ -217,7 +279,7 @@ impl Assembler {
     #[must_use]
     pub fn packet_bytes(&self, input: &[u8]) -> Option<u32> {
         let (mut length_bytes, mut length, rest) = match self.state {
-            State::Start => (0, 0, input.split_first()?.1),
+            State::Start { .. } => (0, 0, input.split_first()?.1),
             State::Length { length_bytes, length, .. } => (length_bytes, length, input),
             State::Body { remaining_length, .. } => {
                 return u32::try_from(packet_bytes(remaining_length as usize)).ok();
@@ -234,7 +296,7 @@ impl Assembler {
     /// Whether no packet is incomplete.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        matches!(self.state, State::Start)
+        matches!(self.state, State::Start { .. })
     }
 
     /// Heap memory held for packets that arrived in pieces, in bytes.

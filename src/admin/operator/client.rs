@@ -4,8 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::answer::ANSWER_BYTES_MAX;
 use super::ipc::{self, Stream};
-use super::line::{self, ANSWER_BYTES_MAX, Answer, Request};
+use super::line;
+use super::{Answer, LogAction, LogRow, Request};
 use crate::error::StartupError;
 use crate::process::clock;
 
@@ -26,6 +28,21 @@ pub(crate) fn ask_health(data_dir: &Path) -> Result<(), StartupError> {
         Answer::JournalFailed => Err(StartupError::JournalUnwell {
             state: "stopped: a write or a sync has failed; correct the disk, then restart the broker",
         }),
+        _ => Err(not_understood(data_dir)),
+    }
+}
+
+/// The logs of the shards, after this action on them; none if the broker keeps none.
+///
+/// # Errors
+/// If no broker runs with `data_dir`, or if it or one of its shards does not answer.
+pub(crate) fn ask_logs(data_dir: &Path, action: LogAction) -> Result<Vec<LogRow>, StartupError> {
+    match ask(data_dir, &Request::Log(action))? {
+        Answer::Logs(mut logs) => {
+            logs.sort_by_key(|log| log.shard);
+            Ok(logs)
+        }
+        Answer::Busy => Err(unreachable(data_dir, io::Error::other("a shard does not answer"))),
         _ => Err(not_understood(data_dir)),
     }
 }
@@ -69,6 +86,29 @@ pub(super) fn ask_about(
         Answer::Busy => Err(unreachable(data_dir, io::Error::other("it is too busy or is stopping"))),
         answer => Ok(Some(answer)),
     }
+}
+
+/// All rows of a list that the broker gives in parts: `part` asks for the one at a place, and tells where the next begins.
+///
+/// # Errors
+/// The first error of a part.
+pub(super) fn collect<R, P: PartialEq + Clone>(
+    first: P,
+    mut part: impl FnMut(P) -> Result<(Vec<R>, Option<P>), StartupError>,
+) -> Result<Vec<R>, StartupError> {
+    let (mut rows, mut place) = (Vec::new(), Some(first));
+    while let Some(at) = place {
+        let (some, next) = part(at.clone())?;
+        rows.extend(some);
+        // A place that does not change would be an endless list.
+        place = next.filter(|next| *next != at);
+    }
+    Ok(rows)
+}
+
+/// The broker knows no session of this client.
+pub(super) fn no_session(client_id: &str) -> StartupError {
+    StartupError::NotFound { sentence: format!("there is no session of the client {client_id:?}") }
 }
 
 /// The broker has answered something else.

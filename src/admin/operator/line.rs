@@ -1,173 +1,13 @@
-//! The request line and the answer line: their types, and reading and writing them within a bound of bytes and of
-//! time.
+//! The request line and the answer line: reading and writing them within a bound of bytes and of time.
 
 use std::io;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::ipc::Stream;
-use crate::net::bans::{Ban, Lift};
-use crate::observe::refusals::{REFUSALS_MAX, Refusal};
 use crate::process::clock;
-
-/// The longest client identifier and user name of MQTT with each byte escaped by JSON (`\u0000`), plus the JSON around them.
-pub(super) const REQUEST_BYTES_MAX: usize = 2 * 6 * u16::MAX as usize + 128;
-
-/// Longer than every answer: rows with at most five texts of a peer, each of 256 bytes with its escapes.
-pub(super) const ANSWER_BYTES_MAX: usize = ROWS_MAX * 2_048;
-
-/// Rows of one answer.
-pub(crate) const ROWS_MAX: usize = 256;
-
-const _: () = assert!(REFUSALS_MAX <= ROWS_MAX);
-
-/// A request of an operator. Shards execute it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Request {
-    /// Say whether every shard answers.
-    Health {},
-    /// Close the connection of this client.
-    Disconnect {
-        /// Its identifier.
-        client_id: String,
-    },
-    /// End the session of this client.
-    EndSession {
-        /// Its identifier.
-        client_id: String,
-    },
-    /// Give the session of this client to another user.
-    GiveSession {
-        /// Its identifier.
-        client_id: String,
-        /// The name of the user.
-        user: String,
-    },
-    /// Show the session of this client.
-    Session {
-        /// Its identifier.
-        client_id: String,
-    },
-    /// Show sessions of a shard.
-    Sessions {
-        /// The number of the shard.
-        shard: u16,
-        /// The slot of the first one.
-        from: u32,
-    },
-    /// Show the last refusals.
-    Refusals {},
-    /// Show bans. No shard is asked.
-    Bans {
-        /// The number of those before the first one.
-        from: usize,
-    },
-    /// Lift bans. No shard is asked.
-    LiftBans(Lift),
-}
-
-/// The receivers of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receivers<'a> {
-    /// Every shard.
-    All,
-    /// The shard where the session of this client lives.
-    HomeOf(&'a str),
-    /// The shard of this number.
-    Shard(u16),
-    /// No shard.
-    None,
-}
-
-impl Request {
-    /// The shards that execute it.
-    pub(crate) fn receivers(&self) -> Receivers<'_> {
-        match self {
-            Self::Health {} | Self::Refusals {} => Receivers::All,
-            Self::Disconnect { client_id }
-            | Self::EndSession { client_id }
-            | Self::GiveSession { client_id, .. }
-            | Self::Session { client_id } => Receivers::HomeOf(client_id),
-            Self::Sessions { shard, .. } => Receivers::Shard(*shard),
-            Self::Bans { .. } | Self::LiftBans(_) => Receivers::None,
-        }
-    }
-}
-
-/// The answer of the broker, or of one shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Answer {
-    /// Every shard has answered.
-    Healthy,
-    /// Every shard has answered, and the log of one has no room for what follows.
-    JournalDegraded,
-    /// Every shard has answered, and the log of one has failed.
-    JournalFailed,
-    /// The client was connected, and is being disconnected.
-    Disconnected,
-    /// The client was not connected.
-    NotConnected,
-    /// The session was ended, or given away.
-    Done,
-    /// There is no such session.
-    NoSession,
-    /// Sessions, and the shard and slot where the next request goes on; `None` at the end.
-    Sessions {
-        /// One row for each.
-        rows: Vec<SessionRow>,
-        /// The place of the next ones.
-        next: Option<(u16, u32)>,
-    },
-    /// Refusals, the oldest first.
-    Refusals(Vec<Refusal>),
-    /// Bans; none after the last one.
-    Bans(Vec<Ban>),
-    /// So many bans were lifted.
-    Lifted(usize),
-    /// The shard of the client is too busy to answer, or the broker is stopping.
-    Busy,
-    /// The request is invalid.
-    NotUnderstood,
-}
-
-/// A session. Text of a peer is escaped and has at most 256 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SessionRow {
-    /// Its client identifier.
-    pub(crate) client: String,
-    /// The user that it belongs to; "" for nobody.
-    pub(crate) user: String,
-    /// Whether it has a connection.
-    pub(crate) connected: bool,
-    /// The address of the peer, if it is known.
-    pub(crate) peer: Option<String>,
-    /// Its subscriptions.
-    pub(crate) subscriptions: u32,
-    /// Messages that wait in its queue.
-    pub(crate) queued: usize,
-}
-
-impl Answer {
-    /// The answers of two shards as one.
-    pub(super) fn with(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Refusals(mut refusals), Self::Refusals(others)) => {
-                refusals.extend(others);
-                refusals.sort_by_key(|refusal| refusal.at_us);
-                refusals.drain(..refusals.len().saturating_sub(REFUSALS_MAX));
-                Self::Refusals(refusals)
-            }
-            // The worst of their healths.
-            (Self::JournalFailed, _) | (_, Self::JournalFailed) => Self::JournalFailed,
-            (Self::JournalDegraded, _) | (_, Self::JournalDegraded) => Self::JournalDegraded,
-            (one, _) => one,
-        }
-    }
-}
 
 /// Reads the complete line of the other end before `deadline`.
 ///
@@ -216,8 +56,11 @@ pub(super) fn write(stream: &mut Stream, line: &impl Serialize, time_limit: Dura
 mod tests {
     use std::thread;
 
+    use super::super::answer::{ANSWER_BYTES_MAX, Answer, ROWS_MAX, SessionRow};
     use super::super::ipc::{self, Listener};
+    use super::super::request::{REQUEST_BYTES_MAX, Request};
     use super::*;
+    use crate::observe::refusals::{REFUSALS_MAX, Refusal};
     use crate::process::scratch::Scratch;
 
     const SOON: Duration = Duration::from_millis(50);

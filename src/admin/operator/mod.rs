@@ -3,23 +3,35 @@
 //! Only the user that runs the broker can connect (on Windows also administrators). This module passes a request on to the main
 //! thread, which asks the shards that are concerned; they execute and answer it. No shard waits for an operator.
 
+mod answer;
 mod bans;
 mod client;
+mod clients;
+mod commands;
 mod line;
+mod output;
 #[cfg(windows)]
 mod pipe;
 mod refusals;
+mod request;
 mod server;
 mod sessions;
 #[cfg(unix)]
 mod socket;
+mod statistics;
+mod topics;
 
 use crossbeam_channel::{Receiver, Sender};
 
+pub(crate) use answer::{
+    Answer, ClientRow, LogRow, Page, ROWS_MAX, ReceiverRow, RetainedRow, SessionRow, StatisticsRow,
+    SubscriptionRow,
+};
 pub(crate) use bans::{BansArguments, run as run_bans};
-pub(crate) use client::{ask_health, disconnect};
-pub(crate) use line::{Answer, ROWS_MAX, Receivers, Request, SessionRow};
+pub(crate) use client::{ask_health, ask_logs, disconnect};
+pub(crate) use commands::OperatorSubcommand;
 pub(crate) use refusals::show as show_refusals;
+pub(crate) use request::{ClientFilter, LogAction, PAYLOAD_BYTES_MAX, Receivers, Request};
 pub(crate) use server::listen;
 pub(crate) use sessions::{SessionsArguments, run as run_sessions};
 

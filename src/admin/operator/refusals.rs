@@ -8,7 +8,7 @@ use time::format_description::well_known::Iso8601;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 
 use super::client::{ask, not_understood, print};
-use super::line::{Answer, Request};
+use super::{Answer, Request};
 use crate::error::StartupError;
 use crate::observe::connection_log::printable;
 use crate::observe::refusals::Refusal;

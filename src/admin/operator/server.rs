@@ -11,7 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::OperatorCommand;
 use super::ipc::{self, Listener, Stream};
-use super::line::{self, Answer, REQUEST_BYTES_MAX, ROWS_MAX, Request};
+use super::line;
+use super::request::REQUEST_BYTES_MAX;
+use super::{Answer, ROWS_MAX, Request};
 use crate::net::accept_backoff::{ACCEPT_PAUSE, ErrorLog};
 use crate::net::bans::Bans;
 use crate::process::clock;
@@ -92,6 +94,11 @@ fn serve_one(stream: &mut Stream, commands: &Sender<OperatorCommand>, bans: &Ban
             let lifted = bans.lift(&lift);
             info!(?lift, lifted, "bans lifted by the operator");
             Answer::Lifted(lifted)
+        }
+        Ok(Request::Ban(ban)) => {
+            info!(subject = %ban.subject.shown(), until_s = ban.until_s, "banned by the operator");
+            bans.ban(ban);
+            Answer::Done
         }
         Ok(request) => answer(request, commands),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::NotUnderstood,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
-use super::client::{ask, ask_about, not_understood, print};
-use super::line::{Answer, Request, SessionRow};
+use super::client::{ask, ask_about, no_session, not_understood, print};
+use super::{Answer, Request, SessionRow};
 use crate::error::StartupError;
 
 /// The sessions that are meant, or a change of one.
@@ -94,8 +94,4 @@ fn show(row: &SessionRow) {
     let peer = peer.as_ref().map(|peer| format!(" peer={peer}")).unwrap_or_default();
     let state = format!("connected={connected}{peer} subscriptions={subscriptions} queued={queued}");
     print(&format!("client={client:?}{user} {state}"));
-}
-
-fn no_session(client_id: &str) -> StartupError {
-    StartupError::NotFound { sentence: format!("there is no session of the client {client_id:?}") }
 }

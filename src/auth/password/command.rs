@@ -12,7 +12,12 @@ use super::device_key;
 use super::edit::{edit, read};
 use super::file::{NAME_RULE, PasswordFile, is_name, sentence, with_user, without_user};
 use super::hash::{HashMemory, StoredHash};
+use super::prepared::prepare_name;
 use crate::error::StartupError;
+
+/// The reason why a name cannot be proved by SCRAM.
+const SCRAM_NAME_RULE: &str = "SCRAM compares names in the form of SASLprep, which this one does not have: write it without \
+    invisible and control characters, and with plain letters in place of wide ones and ligatures";
 
 /// Bytes of a password at most: what MQTT can carry [MQTT-3.1.3-12].
 const PASSWORD_BYTES_MAX: usize = 65_535;
@@ -153,6 +158,9 @@ impl Users<'_> {
     fn set(&self, name: &str, form: Form, exists: bool) -> Result<Zeroizing<String>, Refusal> {
         if !is_name(name) {
             return Err(Refusal(NAME_RULE.to_owned()));
+        }
+        if matches!(form, Form::Scram) && prepare_name(name).as_deref() != Some(name) {
+            return Err(Refusal(SCRAM_NAME_RULE.to_owned()));
         }
         let (hash, told) = match form {
             Form::DeviceKey => {

@@ -12,6 +12,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crypto::{digest, hmac, pbkdf2};
 use subtle::ConstantTimeEq as _;
 
+use super::prepared::prepare_password;
+
 /// Memory of one argon2 hash at most, in KiB.
 pub(crate) const ARGON2_KIB_MAX: u32 = 65_536;
 /// Passes over that memory at most.
@@ -364,10 +366,11 @@ impl Salted {
 }
 
 impl ScramVerifier {
-    /// The verifier of `password` [RFC 5802, section 3].
+    /// The verifier of `password` [RFC 5802, section 3], which is prepared by SASLprep.
     pub(crate) fn compute(password: &[u8], salt: Box<[u8]>, iterations: NonZeroU32) -> Self {
+        let password = prepare_password(password);
         let mut salted = zeroize::Zeroizing::new([0; 32]);
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, password, salted.as_mut_slice());
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, &password, salted.as_mut_slice());
         let client_key = hmac_sha256(salted.as_slice(), b"Client Key");
         let server_key = hmac_sha256(salted.as_slice(), b"Server Key");
         Self { iterations, salt, stored_key: sha256(&client_key), server_key }

@@ -7,8 +7,10 @@ mod edit;
 pub(super) mod fair_queue;
 mod file;
 mod hash;
+mod prepared;
 pub(super) mod remembered;
 
 pub(super) use edit::FILE_BYTES_MAX;
 pub(super) use file::{PasswordFile, sentence};
 pub(super) use hash::{HashMemory, ScramVerifier, StoredHash, hmac_sha256, sha256};
+pub(super) use prepared::prepare_name;

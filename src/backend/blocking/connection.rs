@@ -171,6 +171,10 @@ impl Endpoint for Threaded {
     fn has_unread_bytes(&self) -> bool {
         crate::backend::direct::is_readable(&*self.stream)
     }
+
+    fn has_ended(&self) -> bool {
+        crate::backend::direct::has_ended(&*self.stream)
+    }
 }
 
 /// The receiving thread.

@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use engine::{ClosedBy, ConnectionId, Event, Lend};
 use socket2::SockRef;
 use tracing::debug;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::accept::{Acceptor, Refusals};
 use super::connection::{Resumed, Socket, ThreadEvent, Threaded, Unconsumed};
@@ -103,7 +104,7 @@ impl Shard {
                 let hand_over = HandOver {
                     transport: Transport::plain(stream.into()),
                     listener,
-                    bytes: Vec::new(),
+                    bytes: Zeroizing::default(),
                     permit,
                     peer,
                     name: None,
@@ -188,7 +189,7 @@ impl Shard {
         }
         // Messages from other shards are flushed at the end of this turn. Messages for other shards leave before the
         // sends, so that those shards process them meanwhile.
-        host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
+        host.drain_lanes(|source, hand_over| self.arrive(source, *hand_over));
         host.fill_lanes();
         host.tick_if_due();
         // The disk works while this turn sends.
@@ -214,7 +215,7 @@ impl Shard {
     /// Takes over a connection that was accepted here, that another shard distributed to this one, or whose session
     /// lives here.
     fn arrive(&self, source: u16, hand_over: HandOver) {
-        let HandOver { transport, listener, bytes, permit, peer, .. } = hand_over;
+        let HandOver { transport, listener, mut bytes, permit, peer, .. } = hand_over;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
             self.host.permits.release(permit.admission, listener, peer);
@@ -230,7 +231,7 @@ impl Shard {
             return;
         }
         let to = bytes.len();
-        self.offer(&socket, Unconsumed { buffer: bytes, from: 0, to });
+        self.offer(&socket, Unconsumed { buffer: mem::take(&mut *bytes), from: 0, to });
     }
 
     /// Feeds the engine, and receives more once it has consumed all bytes.
@@ -246,6 +247,10 @@ impl Shard {
         } else {
             let mut buffer = unconsumed.buffer;
             // A buffer from another shard has a different size, up to that of a packet.
+            if buffer.len() != self.buffer_bytes {
+                // It has a CONNECT.
+                buffer.zeroize();
+            }
             if buffer.capacity() > self.buffer_bytes {
                 buffer = Vec::new();
             }

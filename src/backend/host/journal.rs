@@ -7,11 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use engine::{CheckpointCursor, Engine, Event};
-use journal::{Batch, Fault, Progress, Recovered, Settings, Writer};
+use engine::{CheckpointCursor, Engine, Event, LogRoom};
+use journal::{Batch, Extent, Fault, Progress, Recovered, Settings, Writer};
 use tracing::{debug, error, info, warn};
 
 use super::{Endpoint, Host};
+use crate::admin::operator::{LogAction, LogRow};
 use crate::persist::journal::{Done, Executor};
 use crate::process::clock::{self, Clock};
 use crate::shard::gauges::JournalState;
@@ -21,6 +22,12 @@ const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time until a log is looked at again that is late, in microseconds.
 const LATE_US: u64 = 50_000;
+
+/// Time in which the operator is not told again that publishers wait, in microseconds.
+const SHORTAGE_SILENCE_US: u64 = 60_000_000;
+
+/// Time for which files are kept after the operator has asked for it, in microseconds.
+const FREEZE_US: u64 = 30_000_000;
 
 /// Bytes of a checkpoint that one turn describes; one object at least.
 const SLICE_BYTES_MAX: usize = 64 * 1024;
@@ -37,6 +44,14 @@ pub(crate) struct Journal {
     /// The progress that the engine was told.
     told: Progress,
     state: JournalState,
+    /// The room that the engine was told.
+    room: LogRoom,
+    /// When the operator was told that publishers wait.
+    shortage_told_us: Option<u64>,
+    /// The operator asked for a checkpoint.
+    is_checkpoint_asked: bool,
+    /// Until when files are kept, because the operator copies them.
+    frozen_until_us: Option<u64>,
     /// Where the checkpoint that is under way goes on, unless it has its last slice.
     cursor: Option<CheckpointCursor>,
 }
@@ -51,6 +66,10 @@ impl Journal {
             requests: 0,
             told: Progress::default(),
             state: JournalState::None,
+            room: LogRoom::Free,
+            shortage_told_us: None,
+            is_checkpoint_asked: false,
+            frozen_until_us: None,
             cursor: None,
         }
     }
@@ -122,12 +141,16 @@ impl Journal {
             // It was given up.
             self.cursor = None;
         }
-        let is_due = self.wants_slice() || self.writer.is_checkpoint_due(clock.now_us());
+        let may_begin = self.cursor.is_none() && self.writer.may_begin_checkpoint();
+        let is_due = self.wants_slice()
+            || self.writer.is_checkpoint_due(clock.now_us())
+            || (self.is_checkpoint_asked && may_begin);
         if !is_due || !engine.may_checkpoint() || self.executor.has_done() {
             return;
         }
         let cursor = self.cursor.take().unwrap_or_else(|| {
             self.writer.begin_checkpoint();
+            self.is_checkpoint_asked = false;
             CheckpointCursor::default()
         });
         let mut slice = Vec::new();
@@ -146,9 +169,49 @@ impl Journal {
 
     /// Gives the disk what is due.
     fn work(&mut self, clock: Clock) {
+        if self.frozen_until_us.is_some_and(|until_us| clock.now_us() >= until_us) {
+            self.act(LogAction::Thaw, clock.now_us());
+        }
         while let Some(io) = self.writer.poll(clock.now_us(), true) {
             self.requests += 1;
             self.executor.begin(io);
+        }
+    }
+
+    /// Does what the operator asks. Returns whether files were kept before.
+    fn act(&mut self, action: LogAction, now_us: u64) -> bool {
+        let was_frozen = self.frozen_until_us.is_some();
+        match action {
+            LogAction::Look => {}
+            // There is nothing to do if the last one has everything.
+            LogAction::Checkpoint => {
+                let position = self.writer.checkpoint().map_or(0, |checkpoint| checkpoint.position);
+                self.is_checkpoint_asked = self.writer.end() > position;
+            }
+            LogAction::Freeze => {
+                self.frozen_until_us = Some(now_us + FREEZE_US);
+                self.writer.freeze(true);
+            }
+            LogAction::Thaw => {
+                self.frozen_until_us = None;
+                self.writer.freeze(false);
+            }
+        }
+        was_frozen
+    }
+
+    fn row(&self, shard: u16, was_frozen: bool) -> LogRow {
+        let Extent { checkpoint, segments, last_bytes } = self.writer.extent();
+        let Progress { poisoned, checkpoint_refused, .. } = self.writer.progress();
+        LogRow {
+            shard,
+            checkpoint,
+            checkpoint_bytes: self.writer.checkpoint().map_or(0, |checkpoint| checkpoint.bytes),
+            is_checkpointing: self.is_checkpoint_asked || self.writer.is_checkpointing(),
+            has_refused: poisoned.or(checkpoint_refused).is_some(),
+            segments,
+            last_bytes,
+            was_frozen,
         }
     }
 
@@ -159,6 +222,32 @@ impl Journal {
         self.writer
             .append(clock.now_us(), batch, records.is_awaited, |out| out.extend_from_slice(records.bytes));
         true
+    }
+
+    /// How much the log takes from now on, if that has changed.
+    fn new_room(&mut self, shard: u16, now_us: u64) -> Option<LogRoom> {
+        let room = if self.writer.progress().poisoned.is_some() {
+            LogRoom::Failed
+        } else if self.writer.is_full(now_us) {
+            LogRoom::Full
+        } else if self.writer.has_room() {
+            LogRoom::Free
+        } else {
+            LogRoom::Short
+        };
+        let is_short = matches!(room, LogRoom::Short | LogRoom::Full);
+        if is_short && self.shortage_told_us.is_none_or(|told_us| now_us >= told_us + SHORTAGE_SILENCE_US) {
+            self.shortage_told_us = Some(now_us);
+            let unsynced_bytes = self.writer.unsynced_bytes();
+            warn!(
+                shard,
+                unsynced_bytes,
+                "the disk takes less than is to be kept: publishers of messages that have to survive wait for it"
+            );
+        }
+        let is_news = room != self.room;
+        self.room = room;
+        is_news.then_some(room)
     }
 
     fn state(&self) -> JournalState {
@@ -185,8 +274,15 @@ impl<T: Endpoint> Host<T> {
                 break;
             }
         }
+        let room = {
+            let mut journal = journal.borrow_mut();
+            journal.work(self.clock);
+            journal.new_room(self.number, self.clock.now_us())
+        };
+        if let Some(room) = room {
+            let _nothing = self.step(Event::LogRoom(room));
+        }
         let mut journal = journal.borrow_mut();
-        journal.work(self.clock);
         let state = journal.state();
         if state != journal.state {
             journal.state = state;
@@ -201,6 +297,13 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn checkpoint_slice(&self) {
         let Some(journal) = &self.journal else { return };
         journal.borrow_mut().checkpoint(self.clock, &self.engine.borrow());
+    }
+
+    /// Does what the operator asks of the log, and tells how it is; `None` without one.
+    pub(super) fn act_on_log(&self, action: LogAction) -> Option<LogRow> {
+        let mut journal = self.journal.as_ref()?.borrow_mut();
+        let was_frozen = journal.act(action, self.clock.now_us());
+        Some(journal.row(self.number, was_frozen))
     }
 
     fn tell_durable(&self, progress: Progress) {

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use engine::{Event, InboundItem, OutboundItem, OversizedItem};
 use ring::{Capacity, Item, Lane, Parked, Port};
 use socket2::Socket;
+use zeroize::Zeroizing;
 
 use super::{Endpoint, Host};
 use crate::backend::Doorbells;
@@ -61,8 +62,9 @@ pub(crate) struct HandOver {
     pub(in crate::backend) transport: Transport,
     /// The listener that accepted it. Its limits and rules continue to apply.
     pub(in crate::backend) listener: ListenerNumber,
-    /// CONNECT and the bytes received after it. Empty for a connection that was only distributed.
-    pub(in crate::backend) bytes: Vec<u8>,
+    /// CONNECT and the bytes received after it. Empty for a connection that was only distributed. Wiped with
+    /// it, because CONNECT may have a password.
+    pub(in crate::backend) bytes: Zeroizing<Vec<u8>>,
     /// The permit of the connection, which moves with it.
     pub(in crate::backend) permit: Permit,
     /// `None` if it has no address.
@@ -147,7 +149,7 @@ impl<T: Endpoint> Host<T> {
 
     /// Processes the items that other shards sent, at most as many as full lanes hold; items that arrive meanwhile
     /// belong to the next turn. Connections go to `arrive`, with the shard that sent them.
-    pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, HandOver)) {
+    pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, Box<HandOver>)) {
         self.begin_turn();
         let others = self.lanes.port.borrow().others();
         for other in others {
@@ -172,7 +174,7 @@ impl<T: Endpoint> Host<T> {
         other: usize,
         lane: Lane,
         item: Item<LaneItem>,
-        arrive: &mut impl FnMut(u16, HandOver),
+        arrive: &mut impl FnMut(u16, Box<HandOver>),
     ) {
         let source = number(other);
         match item {
@@ -183,7 +185,7 @@ impl<T: Endpoint> Host<T> {
             Item::Other(LaneItem::Oversized(large)) => {
                 let _nothing = self.step(Event::Inbox { source, item: InboundItem::Oversized(&large) });
             }
-            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, *hand_over),
+            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, hand_over),
         }
     }
 

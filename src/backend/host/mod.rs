@@ -29,6 +29,7 @@ use engine::{
     Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Refused, SharedRules,
 };
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
 use super::Parts;
 use crate::auth::Authenticator;
@@ -105,7 +106,7 @@ const STEPS_PER_TURN: usize = 16;
 /// The parts of a connection that moves to another shard, beside its transport.
 pub(super) struct Departed {
     /// CONNECT and the bytes received after it.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Zeroizing<Vec<u8>>,
     pub(super) permit: Permit,
     /// `None` if it has no address.
     pub(super) peer: Option<SocketAddr>,
@@ -220,8 +221,11 @@ impl<T: Endpoint> Host<T> {
                 });
             }
             for connection in peeks {
-                let has_bytes =
-                    self.socket(connection).is_some_and(|socket| socket.endpoint.has_unread_bytes());
+                let socket = self.socket(connection);
+                if socket.as_ref().is_some_and(|socket| socket.endpoint.has_ended()) {
+                    let _nothing = engine.step(self.clock.now(), Event::HungUp { connection }, actions);
+                }
+                let has_bytes = socket.is_some_and(|socket| socket.endpoint.has_unread_bytes());
                 let answer = Event::Peeked { connection, has_bytes };
                 let _nothing = engine.step(self.clock.now(), answer, actions);
             }
@@ -344,10 +348,14 @@ impl<T: Endpoint> Host<T> {
     pub(super) fn depart(&self, socket: &Socket<T>, home: u16, rest: &[u8]) -> Option<Departed> {
         let arrival = self.engine.borrow().arrival_of(socket.id);
         let departed = self.engine.borrow_mut().complete_hand_over(socket.id);
-        let Some((mut bytes, arrival)) = departed.zip(arrival) else {
+        let Some((connect, arrival)) = departed.zip(arrival) else {
             self.close(socket, ClosedBy::Host);
             return None;
         };
+        let connect = Zeroizing::new(connect);
+        // A vector that grows leaves what it had in the block that the allocator takes back.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(connect.len() + rest.len()));
+        bytes.extend_from_slice(&connect);
         bytes.extend_from_slice(rest);
         let (connection, listener) = (socket.id.slot(), socket.listener);
         let peer = self.peers.borrow().address(connection);

@@ -51,6 +51,9 @@ pub(in crate::backend) trait Endpoint: Sized {
 
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
+
+    /// Whether the peer has left, whatever waits in the socket before its end.
+    fn has_ended(&self) -> bool;
 }
 
 const STAYS: u16 = u16::MAX;

@@ -24,6 +24,8 @@ pub(in crate::backend) struct Turn {
     more: Cell<bool>,
     /// The partner, while no turn is requested.
     partner: Cell<Option<Waker>>,
+    /// Turns that the partner has begun.
+    begun_count: Cell<u64>,
 }
 
 impl Turn {
@@ -73,11 +75,17 @@ impl Turn {
             })
             .await;
             driver_turned().await;
+            self.begun_count.set(self.begun_count.get() + 1);
             for task in self.yielded.borrow_mut().drain(..) {
                 task.wake();
             }
             self.wake_flusher();
         }
+    }
+
+    /// The turns that the partner has begun, each after a turn of the driver.
+    pub(in crate::backend) fn begun_count(&self) -> u64 {
+        self.begun_count.get()
     }
 
     /// Wakes a task after every other runnable task, the flusher and the driver have run.

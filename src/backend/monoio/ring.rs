@@ -76,6 +76,8 @@ impl tasks::Runtime for Ring {
             // This wait cannot fail.
             let _ = writable.writable(false).await;
         }
+        // Its system call has brought the events of the watcher along, which the task that waits for them is told one turn later.
+        self.watcher.dispatch();
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {
@@ -175,6 +177,10 @@ impl tasks::Stream for Stream {
 
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(self.socket())
+    }
+
+    fn has_ended(&self) -> bool {
+        direct::has_ended(self.socket())
     }
 }
 

@@ -55,6 +55,10 @@ impl tasks::Stream for Stream {
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(self.descriptor())
     }
+
+    fn has_ended(&self) -> bool {
+        direct::has_ended(self.descriptor())
+    }
 }
 
 impl Stream {

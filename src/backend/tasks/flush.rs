@@ -48,7 +48,7 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>) {
         // The sends made room in outboxes, which can produce messages for other shards.
         host.fill_lanes();
         shard.deadline.set(host.end_turn());
-        if !host.may_sleep() | shard.turnstile.begin_turn() {
+        if !host.may_sleep() | shard.turnstile.end_turn(host.turn.begun_count()) {
             host.turn.go_on();
         }
     }

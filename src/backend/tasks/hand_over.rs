@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use engine::Event;
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::layered::Layered;
 use super::receive::Received;
@@ -51,7 +52,7 @@ impl<R: Runtime> Shard<R> {
         debug!(shard = self.host.number, %listener, ?peer, admission = ?permit.admission, target, "distributed");
         match stream.into_socket() {
             Ok(socket) => {
-                let (transport, bytes) = (Transport::plain(socket), Vec::new());
+                let (transport, bytes) = (Transport::plain(socket), Zeroizing::default());
                 let hand_over = HandOver { transport, listener, bytes, permit, peer, name: None };
                 self.host.send_over(target, hand_over);
             }
@@ -59,9 +60,23 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
-    /// Takes over a connection that another shard distributed to this one, or whose session lives here.
-    pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
-        let HandOver { transport, listener, mut bytes, permit, peer, name } = hand_over;
+    /// Takes over a connection that another shard distributed to this one, or whose session lives here: at once, or if many come and go
+    /// in this turn, once it has a permit. As many as have permits of connections may wait for that.
+    pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: Box<HandOver>) {
+        if self.turnstile.is_open() {
+            return self.pass_now(|| self.take_over(source, *hand_over));
+        }
+        let shard = Rc::clone(self);
+        let kept_bytes = hand_over.bytes.capacity();
+        self.host.keep(kept_bytes);
+        R::spawn(async move {
+            shard.pass(|| shard.take_over(source, *hand_over)).await;
+            shard.host.let_go(kept_bytes);
+        });
+    }
+
+    fn take_over(self: &Rc<Self>, source: u16, hand_over: HandOver) {
+        let HandOver { transport, listener, bytes, permit, peer, name } = hand_over;
         let Transport { socket, layers } = transport;
         if bytes.is_empty() && self.host.stopping.get() {
             // The connection has sent nothing, and no shard accepts connections any more.
@@ -90,8 +105,8 @@ impl<R: Runtime> Shard<R> {
         buffer.truncate(buffer_bytes);
         self.receive_buffer.set(buffer);
         let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;
-        bytes.drain(..consumed);
-        let received = if bytes.is_empty() { Received::All } else { Received::Rest(bytes) };
+        let rest = &bytes[consumed..];
+        let received = if rest.is_empty() { Received::All } else { Received::Rest(rest.to_vec()) };
         receive::go_on(self, socket, received);
     }
 

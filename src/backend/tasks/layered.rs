@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::Stream;
 use crate::net::layers::{Client, Layers, Scratch};
-use crate::net::tls::{PeerCertificate, Tls};
+use crate::net::tls::{Handshake, PeerCertificate, Tls};
 
 /// Everything that the layers of a shard share. **Lives on:** the shard.
 pub(super) struct LayersOfShard {
@@ -131,6 +131,11 @@ impl Layered {
     /// Whether a certificate of the client is revoked now.
     pub(super) fn are_revoked(&self) -> bool {
         self.look(|layers| layers.tls().is_some_and(Tls::is_revoked))
+    }
+
+    /// How far the handshake of TLS is; `None` without TLS.
+    pub(super) fn handshake(&self) -> Option<Handshake> {
+        self.look(|layers| layers.tls().map(Tls::handshake))
     }
 
     pub(super) fn need_permit(&self) -> bool {

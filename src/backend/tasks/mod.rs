@@ -160,6 +160,20 @@ impl<R: Runtime> Shard<R> {
         })
     }
 
+    /// Runs a step of a client that comes or goes once it has a permit.
+    async fn pass<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.turnstile.permit().await;
+        self.pass_now(step)
+    }
+
+    /// Runs a step that has a permit, or needs none because the turnstile is open.
+    fn pass_now<T>(&self, step: impl FnOnce() -> T) -> T {
+        let result = self.turnstile.measure(step);
+        // It ends the turn, and gives the next permit.
+        self.host.turn.wake_flusher();
+        result
+    }
+
     /// The layers of a connection that a listener has accepted; `None` for a plain one.
     fn layers_of(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<Layers> {
         self.listener_layers.begin(listener, peer)

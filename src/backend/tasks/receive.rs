@@ -27,8 +27,7 @@ pub(super) async fn run_first<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket
     if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
         return leave(&shard, socket, lost_by(&refused));
     }
-    shard.turnstile.permit().await;
-    let received = shard.turnstile.measure(|| shard.receive(&socket));
+    let received = shard.pass(|| shard.receive(&socket)).await;
     go_on(&shard, socket, received);
 }
 
@@ -74,15 +73,16 @@ pub(super) fn go_on<R: Runtime>(shard: &Rc<Shard<R>>, socket: Rc<Socket<R::Strea
 
 /// Closes a connection whose peer is gone: at once, or if many end in this turn, once it has a permit.
 pub(super) fn leave<R: Runtime>(shard: &Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>, by: ClosedBy) {
+    // The system closes a socket that is dropped, so that is a part of the step.
+    let close = move |shard: &Shard<R>, socket: Rc<Socket<R::Stream>>| {
+        shard.host.close(&socket, socket.ended_by(by));
+        drop(socket);
+    };
     if shard.turnstile.is_open() {
-        shard.turnstile.measure(|| shard.host.close(&socket, socket.ended_by(by)));
-        return;
+        return shard.pass_now(|| close(shard, socket));
     }
     let shard = Rc::clone(shard);
-    R::spawn(async move {
-        shard.turnstile.permit().await;
-        shard.turnstile.measure(|| shard.host.close(&socket, socket.ended_by(by)));
-    });
+    R::spawn(async move { shard.pass(|| close(&shard, socket)).await });
 }
 
 /// The task of a connection of which the engine has not consumed `rest`.

@@ -65,6 +65,9 @@ pub(in crate::backend) trait Stream: Sized + 'static {
 
     /// Whether bytes of the peer, or its end, wait in the socket.
     fn has_unread_bytes(&self) -> bool;
+
+    /// Whether the peer has left, whatever waits in the socket before its end.
+    fn has_ended(&self) -> bool;
 }
 
 /// A listening socket, registered with the runtime.

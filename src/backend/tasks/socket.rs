@@ -185,4 +185,8 @@ impl<S: Stream> Endpoint for TaskSocket<S> {
     fn has_unread_bytes(&self) -> bool {
         self.stream.has_unread_bytes()
     }
+
+    fn has_ended(&self) -> bool {
+        self.stream.has_ended()
+    }
 }

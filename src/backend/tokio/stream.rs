@@ -77,6 +77,10 @@ impl tasks::Stream for Stream {
     fn has_unread_bytes(&self) -> bool {
         direct::is_readable(&self.0)
     }
+
+    fn has_ended(&self) -> bool {
+        direct::has_ended(&self.0)
+    }
 }
 
 /// **Lives on:** the shard that accepts on it. The port is released when the accepting task ends.

@@ -275,13 +275,28 @@ fn beyond_this_machine_somebody_must_say_who_may_come_in() {
 }
 
 #[test]
-fn a_feature_that_this_version_lacks_is_refused_in_a_sentence() {
+fn the_durability_of_a_listener_needs_that_of_the_broker() {
     assert_eq!(
-        errors("[[listener]]\ndurability = 'disk'"),
+        errors("durability = 'power'\n[[listener]]\ndurability = 'memory'"),
         [
-            "broker.conf, line 2: listener.durability is refused: durability needs a journal, which this version does not have"
+            "broker.conf, line 3: listener.durability must be \"power\" or \"process\": the log has what it has whatever the listener"
         ]
     );
+    for file in
+        ["[[listener]]\ndurability = 'process'", "durability = 'memory'\n[[listener]]\ndurability = 'power'"]
+    {
+        let errors = errors(file);
+        let expected = "the listener \"1883\" has a durability, and the broker's is \"memory\", which writes no log; set durability \
+                        = \"process\" or \"power\" above the tables, or leave it out";
+        assert!(errors.len() == 1 && errors[0].ends_with(expected), "{errors:?}");
+    }
+    let levels = |file| {
+        let limits = effective(file, &[]).unwrap().config.engine_limits(1);
+        limits.listeners.iter().map(|listener| listener.acknowledge_written).collect::<Vec<_>>()
+    };
+    let file = "durability = 'process'\n[[listener]]\ndurability = 'power'\n[[listener]]\nport = 1884\ndurability = 'process'\n\
+                [[listener]]\nport = 1885";
+    assert_eq!(levels(file), [Some(false), Some(true), None]);
 }
 
 /// Each key of the tables in the default file is read as it stands there, so its example is allowed.

@@ -1,8 +1,10 @@
 //! Bans: of a user name from one address after failures of authentication, of a whole address, and of a client identifier with
-//! which a user connects again and again, so that no user bans the devices of another. Nothing is banned unless `[bans]` says so.
+//! which a user connects again and again, so that no user bans the devices of another. Nothing is banned unless `[bans]` or the operator
+//! says so.
 //! Invariants: loopback and trusted proxies are never banned, since none of them is ever asked about here; counts and bans have bounds;
 //! a ban ends by itself, and outlives the process until then.
 
+mod counts;
 mod file;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use crate::net::addresses::Network;
 use crate::observe::connection_log::printable;
 use crate::observe::line_budget::LineBudget;
 use crate::process::clock;
+use counts::Counts;
 
 #[expect(
     clippy::disallowed_types,
@@ -39,8 +42,8 @@ pub(crate) const BANS_MAX: usize = 10_000;
 /// first, so that nobody lifts the bans of others by names that it invents.
 const GROUP_BANS_MAX: usize = 64;
 
-/// Subjects whose failures are counted. One more forgets those whose window is over, or else all.
-const COUNTED_MAX: usize = 65_536;
+/// Bytes of the places of one subject in the tables of counts, with what trees leave empty.
+const COUNT_BYTES: usize = 320;
 
 /// Log lines about bans at once, and milliseconds until there may be one more.
 const LINES: (u64, u64) = (100, 1_000);
@@ -130,30 +133,32 @@ struct Table {
 struct State {
     /// By subject, the end in seconds since 1970.
     bans: BTreeMap<Subject, u64>,
-    counted: BTreeMap<Subject, Counted>,
+    counts: Counts,
     lines: LineBudget,
     /// The bans differ from those of the file.
     changed: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Counted {
-    count: u32,
-    since_ms: u64,
-}
-
 impl Bans {
     /// The bans of a configuration: none yet.
     pub(crate) fn of(config: Option<&BansConfig>) -> Self {
-        Self(config.map(|config| {
-            let config = config.clone();
-            Shared::new(Table {
-                config,
-                state: Locked::default(),
-                count: AtomicU64::new(0),
-                entries: AtomicUsize::new(0),
-            })
-        }))
+        // Without the table nothing is counted, and the operator may ban.
+        let nothing =
+            BansConfig { failures_max: 0, address_failures_max: 0, flapping_max: 0, ..BansConfig::default() };
+        Self(Some(Shared::new(Table {
+            config: config.cloned().unwrap_or(nothing),
+            state: Locked::default(),
+            count: AtomicU64::new(0),
+            entries: AtomicUsize::new(0),
+        })))
+    }
+
+    /// Bans a subject that the operator names, instead of a ban that it has.
+    pub(crate) fn ban(&self, ban: Ban) {
+        let Some(table) = &self.0 else { return };
+        let mut state = table.lock();
+        state.ban(ban.subject, ban.until_s);
+        table.note_count(&state);
     }
 
     /// Reads the bans that outlived the process. A file that is damaged is kept aside.
@@ -211,7 +216,7 @@ impl Bans {
     pub(crate) fn count_failure(&self, address: IpAddr, user: Option<&str>, now_ms: u64) {
         let Some(table) = &self.0 else { return };
         let address = Network::of(address).first();
-        if let Some(user) = user {
+        if let Some(user) = user.filter(|_| table.config.failures_max > 0) {
             table.count(Subject::User { address, user: cut(user) }, table.config.failures_max, now_ms);
         }
         table.count(Subject::Address { address }, table.config.address_failures_max, now_ms);
@@ -219,7 +224,7 @@ impl Bans {
 
     /// A client was let in as this user, or as nobody.
     pub(crate) fn count_connection(&self, address: IpAddr, user: Option<&str>, client_id: &str, now_ms: u64) {
-        let Some(table) = &self.0 else { return };
+        let Some(table) = self.0.as_ref().filter(|table| table.config.flapping_max > 0) else { return };
         table.count(Subject::client(address, user, client_id), table.config.flapping_max, now_ms);
     }
 
@@ -237,7 +242,7 @@ impl Bans {
         let mut state = table.lock();
         let before = state.bans.len();
         state.bans.retain(|subject, _| !lift.applies_to(subject));
-        state.counted.retain(|subject, _| !lift.applies_to(subject));
+        state.counts.forget_if(|subject| lift.applies_to(subject));
         let lifted = before - state.bans.len();
         state.changed |= lifted > 0;
         table.note_count(&state);
@@ -252,7 +257,7 @@ impl Bans {
     /// Bytes that bans and counts take, at most.
     pub(crate) fn memory_bytes(&self) -> usize {
         let entries = self.0.as_ref().map_or(0, |table| table.entries.load(Relaxed));
-        entries * (size_of::<(Subject, Counted)>() * 3 / 2 + 2 * NOTICE_TEXT_BYTES_MAX)
+        entries * (size_of::<Subject>() + COUNT_BYTES + 2 * NOTICE_TEXT_BYTES_MAX)
     }
 
     /// The table, if there is a ban.
@@ -268,7 +273,7 @@ impl Table {
 
     fn note_count(&self, state: &State) {
         self.count.store(state.bans.len() as u64, Relaxed);
-        self.entries.store(state.bans.len() + state.counted.len(), Relaxed);
+        self.entries.store(state.bans.len() + state.counts.len(), Relaxed);
     }
 
     fn has(&self, subject: &Subject) -> bool {
@@ -282,21 +287,10 @@ impl Table {
         }
         let window_ms = u64::from(self.config.window_s) * 1_000;
         let mut state = self.lock();
-        if state.counted.len() >= COUNTED_MAX && !state.counted.contains_key(&subject) {
-            state.counted.retain(|_, counted| now_ms < counted.since_ms + window_ms);
-            if state.counted.len() >= COUNTED_MAX / 2 {
-                state.counted.clear();
-            }
-        }
-        let counted = state.counted.entry(subject.clone()).or_insert(Counted { count: 0, since_ms: now_ms });
-        if now_ms >= counted.since_ms + window_ms {
-            *counted = Counted { count: 0, since_ms: now_ms };
-        }
-        counted.count += 1;
-        if counted.count < max {
+        if state.counts.add(&subject, window_ms, now_ms) < max {
             return self.note_count(&state);
         }
-        state.counted.remove(&subject);
+        state.counts.forget(&subject);
         if state.lines.admit(now_ms, LINES.0, LINES.1) {
             info!(subject = %subject.shown(), seconds = self.config.ban_s, "banned");
         }
@@ -329,6 +323,24 @@ impl State {
 }
 
 impl Subject {
+    /// The subject that an operator names; `None` if this combination cannot be banned.
+    pub(crate) fn of(address: Option<IpAddr>, user: Option<&str>, client_id: Option<&str>) -> Option<Self> {
+        let first = |address| Network::of(address).first();
+        match (address, user, client_id) {
+            (Some(address), None, None) => Some(Self::Address { address: first(address) }),
+            (Some(address), Some(user), None) => {
+                Some(Self::User { address: first(address), user: cut(user) })
+            }
+            (None, Some(user), Some(client_id)) => {
+                Some(Self::Client { user: cut(user), client_id: cut(client_id) })
+            }
+            (Some(address), None, Some(client_id)) => {
+                Some(Self::ClientAt { address: first(address), client_id: cut(client_id) })
+            }
+            _ => None,
+        }
+    }
+
     /// The client of a user, or of nobody.
     fn client(address: IpAddr, user: Option<&str>, client_id: &str) -> Self {
         let client_id = cut(client_id);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::counts::{COUNTED_MAX, GROUP_COUNTED_MAX};
 use super::*;
 use crate::process::scratch::Scratch;
 
@@ -155,10 +156,10 @@ fn bans_outlive_the_process_and_a_damaged_file_is_kept_aside() {
 fn counts_and_bans_are_bounded() {
     let counting = bans(2, 0, 0);
     let one = address("192.0.2.1");
-    for number in 0..2 * COUNTED_MAX {
+    for number in 0..4 * GROUP_COUNTED_MAX {
         counting.count_failure(one, Some(&number.to_string()), 0);
     }
-    assert!(counting.0.as_ref().unwrap().lock().counted.len() <= COUNTED_MAX);
+    assert_eq!(counting.0.as_ref().unwrap().lock().counts.len(), GROUP_COUNTED_MAX);
     let banning = bans(1, 0, 0);
     let long = "x".repeat(70_000);
     for number in 0..=BANS_MAX {
@@ -171,6 +172,36 @@ fn counts_and_bans_are_bounded() {
     }
     assert_eq!(banning.count(), BANS_MAX as u64);
     assert!(banning.memory_bytes() < 16 * 1024 * 1024, "{}", banning.memory_bytes());
+}
+
+/// A flood of names that fail once made room by forgetting every count, so that nobody was ever banned beside it.
+#[test]
+fn names_that_are_invented_make_no_failure_of_others_forgotten() {
+    let bans = bans(3, 0, 0);
+    let (one, crowd) =
+        (address("192.0.2.1"), |number: u32| IpAddr::from((0x0A00_0000 + number).to_be_bytes()));
+    let fail_once = |count: u32, now_ms| {
+        for number in 0..count {
+            bans.count_failure(crowd(number / 8), Some(&number.to_string()), now_ms);
+        }
+    };
+    bans.count_failure(one, Some("ann"), 0);
+    bans.count_failure(one, Some("ann"), 1);
+    fail_once(u32::try_from(COUNTED_MAX).unwrap() + 5_000, 2);
+    assert_eq!(bans.0.as_ref().unwrap().lock().counts.len(), COUNTED_MAX);
+    // Nor those that come from the same address.
+    for number in 0..2 * GROUP_COUNTED_MAX {
+        bans.count_failure(one, Some(&number.to_string()), 3);
+    }
+    assert_eq!((bans.count(), bans.has_user(one, "ann")), (0, false));
+    bans.count_failure(one, Some("ann"), 4);
+    assert_eq!((bans.count(), bans.has_user(one, "ann")), (1, true));
+    // Failures whose window is over make room first: a subject that fails now is still counted after as many more.
+    bans.count_failure(one, Some("bob"), 70_000);
+    fail_once(1_000, 70_001);
+    bans.count_failure(one, Some("bob"), 70_002);
+    bans.count_failure(one, Some("bob"), 70_003);
+    assert!(bans.has_user(one, "bob"));
 }
 
 /// Names are invented for nothing, so those of one peer are not to lift the bans of others.
@@ -201,7 +232,7 @@ fn names_that_are_invented_lift_no_ban_of_others() {
 }
 
 #[test]
-fn without_the_table_nobody_is_banned() {
+fn without_the_table_nobody_is_banned_but_by_the_operator() {
     let bans = Bans::of(None);
     let one = address("192.0.2.1");
     for _ in 0..1_000 {
@@ -210,4 +241,11 @@ fn without_the_table_nobody_is_banned() {
     }
     assert!(!bans.has_address(one) && !bans.has_user(one, "ann") && !bans.has_client(one, None, "pump"));
     assert_eq!((bans.count(), bans.lift(&NONE)), (0, 0));
+    let subject = Subject::of(Some(one), Some("ann"), None).unwrap();
+    bans.ban(Ban { subject, until_s: clock::unix_s() + 100 });
+    assert!(bans.has_user(one, "ann") && !bans.has_user(one, "bob") && !bans.has_address(one));
+    bans.count_failure(one, Some("bob"), 0);
+    assert_eq!((bans.count(), bans.lift(&NONE), bans.count()), (1, 1, 0));
+    assert_eq!(Subject::of(Some(one), Some("ann"), Some("pump")), None);
+    assert_eq!(Subject::of(None, Some("ann"), None), None);
 }

@@ -6,6 +6,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tracing::{info, warn};
 
 use super::files::{Files, warn_of_open_keys};
+use super::handshakes::{HandshakeEnd, Handshakes};
 use super::revoked::Revoked;
 use super::server::{Expiry, FileFault, make};
 use super::{Shared, Swapped};
@@ -25,9 +26,33 @@ pub(crate) struct ListenerTls {
     config: TlsConfig,
     current: Swapped<ServerConfig>,
     revoked: Swapped<Revoked>,
+    expiries: Swapped<Vec<Expiry>>,
+    handshakes: Handshakes,
 }
 
 impl ListenerTls {
+    /// The name of the listener.
+    #[cfg(feature = "admin")]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its certificates and lists, and when each ends.
+    pub(crate) fn expiries(&self) -> Shared<Vec<Expiry>> {
+        Shared::clone(&self.expiries.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The handshakes so far, by kind and result.
+    #[cfg(feature = "admin")]
+    pub(crate) fn handshakes(&self) -> [(&'static str, &'static str, u64); 3] {
+        self.handshakes.read()
+    }
+
+    /// A handshake has ended.
+    pub(crate) fn count_handshake(&self, end: HandshakeEnd) {
+        self.handshakes.count(end);
+    }
+
     /// The configuration for a connection that begins.
     pub(crate) fn current(&self) -> Shared<ServerConfig> {
         Shared::clone(&self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -46,8 +71,14 @@ impl ListenerTls {
     #[cfg(test)]
     pub(crate) fn with(server: ServerConfig) -> Shared<Self> {
         let current = Swapped::new(Shared::new(server));
-        let revoked = Swapped::default();
-        Shared::new(Self { name: "test".into(), config: TlsConfig::default(), current, revoked })
+        Shared::new(Self {
+            name: "test".into(),
+            config: TlsConfig::default(),
+            current,
+            revoked: Swapped::default(),
+            expiries: Swapped::default(),
+            handshakes: Handshakes::default(),
+        })
     }
 
     /// Whether a client without a certificate is refused.
@@ -61,7 +92,6 @@ struct Watched {
     tls: Shared<ListenerTls>,
     protocol: &'static [u8],
     fingerprint: u64,
-    expiries: Vec<Expiry>,
     /// The fault of the last look, so that it is told once.
     fault: Option<String>,
 }
@@ -89,17 +119,28 @@ impl Rotation {
         let made = make(config, &files, protocol)?;
         warn_of_open_keys(config);
         let revoked = Swapped::new(Shared::new(Revoked::of(config, &files)));
-        let (name, config) = (name.to_owned(), config.clone());
-        let tls = Shared::new(ListenerTls { name, config, current: Swapped::new(made.server), revoked });
+        let tls = Shared::new(ListenerTls {
+            name: name.to_owned(),
+            config: config.clone(),
+            current: Swapped::new(made.server),
+            revoked,
+            expiries: Swapped::new(Shared::new(made.expiries)),
+            handshakes: Handshakes::default(),
+        });
         self.watched.push(Watched {
             tls: Shared::clone(&tls),
             protocol,
             fingerprint: files.fingerprint(),
-            expiries: made.expiries,
             fault: None,
         });
         self.warn_of_expiries();
         Ok(tls)
+    }
+
+    /// The TLS of all listeners.
+    #[cfg(feature = "admin")]
+    pub(crate) fn listeners(&self) -> Vec<Shared<ListenerTls>> {
+        self.watched.iter().map(|watched| Shared::clone(&watched.tls)).collect()
     }
 
     /// A second has passed: reads all files again once a minute. Returns whether one has changed.
@@ -122,7 +163,8 @@ impl Rotation {
         let now_s = DefaultTimeProvider.current_time().map_or(0, |now| now.as_secs());
         let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);
         for watched in &self.watched {
-            for expiry in watched.expiries.iter().filter(|expiry| expiry.at_s - now_s < WARNED_BEFORE_S) {
+            for expiry in watched.tls.expiries().iter().filter(|expiry| expiry.at_s - now_s < WARNED_BEFORE_S)
+            {
                 warn!(
                     listener = watched.tls.name,
                     file = %expiry.file.display(),
@@ -164,7 +206,9 @@ impl Watched {
         // A handshake that begins now is judged by the new lists, so those that ended before are all that remain to be looked at.
         *self.tls.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = made.server;
         *self.tls.revoked.write().unwrap_or_else(std::sync::PoisonError::into_inner) = revoked;
-        (self.fingerprint, self.expiries) = (fingerprint, made.expiries);
+        *self.tls.expiries.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Shared::new(made.expiries);
+        self.fingerprint = fingerprint;
         info!(
             listener = self.tls.name,
             "TLS has new files; they serve the connections that begin from now on"

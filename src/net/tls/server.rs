@@ -52,6 +52,9 @@ pub(crate) struct Expiry {
     pub(crate) file: PathBuf,
     /// Seconds since 1970.
     pub(crate) at_s: i64,
+    /// Whether it is a list of revoked certificates.
+    #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
+    pub(crate) is_list: bool,
 }
 
 /// A configuration for new connections.
@@ -118,6 +121,7 @@ fn certificate(
     expiries.push(Expiry {
         file: pair.chain.to_path_buf(),
         at_s: certificate::expires_at_s(leaf).map_err(unreadable)?,
+        is_list: false,
     });
     let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => FileFault::new(
@@ -148,11 +152,11 @@ fn verifier(
 ) -> Result<Shared<dyn ClientCertVerifier>, FileFault> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authority, files)? {
-        expiries.extend(
-            certificate::expires_at_s(&certificate)
-                .ok()
-                .map(|at_s| Expiry { file: authority.to_owned(), at_s }),
-        );
+        expiries.extend(certificate::expires_at_s(&certificate).ok().map(|at_s| Expiry {
+            file: authority.to_owned(),
+            at_s,
+            is_list: false,
+        }));
         roots
             .add(certificate)
             .map_err(|error| FileFault::new(authority, format!("cannot be used: {error}")))?;
@@ -163,7 +167,7 @@ fn verifier(
         for list in CertificateRevocationListDer::pem_slice_iter(files.content(file)) {
             let list = list.map_err(|error| FileFault::new(file, format!("is not in PEM: {error}")))?;
             if let Some(at_s) = certificate::list_expires_at_s(&list) {
-                expiries.push(Expiry { file: file.to_path_buf(), at_s });
+                expiries.push(Expiry { file: file.to_path_buf(), at_s, is_list: true });
             }
             lists.push((file.as_ref(), list));
         }

@@ -8,12 +8,14 @@
 use std::fmt;
 use std::mem;
 
+use rustls::HandshakeKind;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
 
 use super::certificate::PeerCertificate;
+use super::handshakes::HandshakeEnd;
 use super::{ListenerTls, Shared};
 
 /// The longest record that rustls takes, with its header.
@@ -83,6 +85,19 @@ impl From<rustls::Error> for TlsFault {
     }
 }
 
+/// The state of a handshake, and its result once it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// The peer has more to say.
+    UnderWay,
+    /// It succeeded, and the keys are new.
+    Full,
+    /// It succeeded by a ticket of an earlier one.
+    Resumed,
+    /// The peer was at fault, then or later.
+    Failed,
+}
+
 /// The result of received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Opened {
@@ -104,6 +119,18 @@ impl Tls {
             Session::Silent => true,
             Session::Running(session) => session.is_handshaking(),
             Session::Failed => false,
+        }
+    }
+
+    /// How far the handshake is, or how it ended.
+    pub(crate) fn handshake(&self) -> Handshake {
+        match &self.session {
+            Session::Failed => Handshake::Failed,
+            Session::Running(session) if !session.is_handshaking() => {
+                let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+                if is_resumed { Handshake::Resumed } else { Handshake::Full }
+            }
+            Session::Silent | Session::Running(_) => Handshake::UnderWay,
         }
     }
 
@@ -162,6 +189,19 @@ impl Tls {
             session => session.running(),
         };
         let received = received.and_then(|session| process(session, incoming, plain, own));
+        let opened = self.finish_receive(received, was_handshaking, incoming);
+        if was_handshaking {
+            self.count_handshake(opened.is_err());
+        }
+        opened
+    }
+
+    fn finish_receive(
+        &mut self,
+        received: Result<(usize, Opened), TlsFault>,
+        was_handshaking: bool,
+        incoming: &[u8],
+    ) -> Result<Opened, TlsFault> {
         let (taken, opened) = received.inspect_err(|_| self.fail())?;
         if was_handshaking && !self.is_handshaking() && self.lacks_certificate() {
             self.fail();
@@ -169,6 +209,19 @@ impl Tls {
         }
         self.keep(&incoming[taken..]).inspect_err(|_| self.fail())?;
         Ok(opened)
+    }
+
+    /// Counts a handshake that has ended in this receive.
+    fn count_handshake(&self, has_failed: bool) {
+        let end = match &self.session {
+            _ if has_failed => HandshakeEnd::Failed,
+            Session::Running(session) if !session.is_handshaking() => match session.handshake_kind() {
+                Some(HandshakeKind::Resumed) => HandshakeEnd::Resumed,
+                Some(_) | None => HandshakeEnd::Full,
+            },
+            Session::Silent | Session::Running(_) | Session::Failed => return,
+        };
+        self.listener.count_handshake(end);
     }
 
     /// Gives the state of rustls up. It refers to bytes that were not kept.

@@ -40,12 +40,13 @@ impl Directory {
         Self(journal.join(generation.to_string()).join(shard.to_string()))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// The path of a file.
-    pub(super) fn path_of(&self, file: File) -> PathBuf {
+    pub(crate) fn path_of(&self, file: File) -> PathBuf {
         self.0.join(match file {
             File::Segment(number) => format!("{number:016}.log"),
             File::Checkpoint(position) => format!("{position:016}.checkpoint"),
@@ -68,7 +69,7 @@ impl Directory {
     }
 
     /// The files of the log, in order. Others are none of its business.
-    pub(super) fn files(&self) -> io::Result<Vec<File>> {
+    pub(crate) fn files(&self) -> io::Result<Vec<File>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
@@ -95,14 +96,14 @@ fn parse(name: &str) -> Option<File> {
 
 /// Makes names in a directory durable.
 #[cfg(unix)]
-pub(super) fn sync_names(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_names(directory: &Path) -> io::Result<()> {
     OpenFile::open(directory)?.sync_all()
 }
 
 /// NTFS journals names by itself, and a directory cannot be synchronised.
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "the other systems return errors")]
-pub(super) fn sync_names(_: &Path) -> io::Result<()> {
+pub(crate) fn sync_names(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -9,7 +9,6 @@
 //! Invariants: a shard never waits for a disk, so threads of the log do the I/O and ring its doorbell. Nothing is written before the
 //! number of the start is durable. The lock on the data directory keeps a second process away.
 
-pub(crate) mod data_command;
 mod executor;
 mod files;
 mod recovery;
@@ -18,6 +17,6 @@ mod start;
 mod tests;
 
 pub(crate) use executor::Executor;
-pub(crate) use files::Done;
+pub(crate) use files::{Directory, Done, sync_names};
 pub(crate) use recovery::{Place, Read, read_log};
 pub(crate) use start::Opened;

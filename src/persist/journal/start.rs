@@ -68,10 +68,58 @@ impl Opened {
     ///
     /// # Errors
     /// If another version wrote them, or they are damaged.
-    pub(super) fn look(data_dir: &Path) -> Result<Option<Self>, StartupError> {
+    pub(crate) fn look(data_dir: &Path) -> Result<Option<Self>, StartupError> {
         let journal = data_dir.join(JOURNAL);
         let found = read(&journal)?;
         Ok(found.map(|identity| Self { journal, identity, is_new: false, is_start: false }))
+    }
+
+    /// The logs as a start after the last one would find them, whose number nothing has yet. Nothing is written.
+    ///
+    /// # Errors
+    /// If the number of starts is at its end.
+    pub(crate) fn ahead(self) -> Result<Self, StartupError> {
+        let unusable = |error| StartupError::data_dir(&self.journal, error);
+        let start = self.identity.start.checked_add(1);
+        let start = start.ok_or_else(|| unusable(io::Error::other("its number of starts is at its end")))?;
+        Ok(Self { identity: Identity { start, ..self.identity }, is_start: true, ..self })
+    }
+
+    /// Empty logs in a data directory that has none. The directories are made; [`Opened::found`] makes them count.
+    ///
+    /// # Errors
+    /// If the system has no random numbers, or the directories cannot be made.
+    pub(crate) fn begin_new(data_dir: &Path, shard_count: u16, key: Entropy) -> Result<Self, StartupError> {
+        let placement_key = key.0.to_le_bytes();
+        let identity = Identity { placement_key, log: [0; 16], shard_count, generation: 1, start: 1 };
+        Self { journal: PathBuf::new(), identity, is_new: true, is_start: true }.begin_copy(data_dir)
+    }
+
+    /// The same state as other logs in another data directory, which has none: with an identity of their own, so that no file of
+    /// one is ever taken for a file of the other. The directories are made; [`Opened::found`] makes it count.
+    ///
+    /// # Errors
+    /// If the system has no random numbers, or the directories cannot be made.
+    pub(crate) fn begin_copy(&self, data_dir: &Path) -> Result<Self, StartupError> {
+        let journal = data_dir.join(JOURNAL);
+        let log = placement_key::draw()?.0.to_le_bytes();
+        let identity = Identity { log, generation: 1, ..self.identity };
+        let copy = Self { journal, identity, is_new: true, is_start: true };
+        copy.make_directories().map_err(|error| StartupError::data_dir(&copy.journal, error))?;
+        Ok(copy)
+    }
+
+    /// Makes the identity durable, after everything that it stands for.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn found(&self) -> Result<(), StartupError> {
+        self.write_identity().map_err(|error| StartupError::data_dir(&self.journal, error))
+    }
+
+    /// The directory of all logs.
+    pub(crate) fn path(&self) -> &Path {
+        &self.journal
     }
 
     /// Whether there were no logs before this start.
@@ -109,7 +157,8 @@ impl Opened {
         })
     }
 
-    pub(super) const fn shard_count(&self) -> u16 {
+    /// The number of logs.
+    pub(crate) const fn shard_count(&self) -> u16 {
         self.identity.shard_count
     }
 
@@ -130,7 +179,7 @@ impl Opened {
     }
 
     /// The identity of a shard's log.
-    pub(super) const fn log_identity(&self, shard: u16) -> LogIdentity {
+    pub(crate) const fn log_identity(&self, shard: u16) -> LogIdentity {
         let Identity { log, shard_count, generation, .. } = self.identity;
         LogIdentity { log, shard, shard_count, generation }
     }
@@ -139,13 +188,21 @@ impl Opened {
     /// later was taken away.
     fn prepare(&self) -> io::Result<()> {
         if self.is_new {
-            for shard in 0..self.identity.shard_count {
-                fs::create_dir_all(self.directory(shard).path())?;
-            }
-            let generation = self.journal.join(self.identity.generation.to_string());
-            sync_names(&generation)?;
-            self.journal.parent().map_or(Ok(()), sync_names)?;
+            self.make_directories()?;
         }
+        self.write_identity()
+    }
+
+    fn make_directories(&self) -> io::Result<()> {
+        for shard in 0..self.identity.shard_count {
+            fs::create_dir_all(self.directory(shard).path())?;
+        }
+        let generation = self.journal.join(self.identity.generation.to_string());
+        sync_names(&generation)?;
+        self.journal.parent().map_or(Ok(()), sync_names)
+    }
+
+    fn write_identity(&self) -> io::Result<()> {
         let copy = if self.identity.is_copy_a() { COPIES[0] } else { COPIES[1] };
         let mut options = OpenOptions::new();
         options.create(true).write(true).truncate(false);

@@ -18,7 +18,7 @@ const IDENTIFIER_MAX: u32 = 268_435_455;
 
 /// An entry as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+pub(crate) struct Written<'a> {
     topic_filter: &'a str,
     qos: u8,
     no_local: bool,
@@ -61,7 +61,13 @@ struct Unchecked {
 /// An entry of the file after its values were checked.
 #[derive(Deserialize)]
 #[serde(try_from = "Unchecked")]
-struct Read(SubscriptionRecord);
+pub(crate) struct Read(SubscriptionRecord);
+
+impl Read {
+    pub(crate) fn into_record(self) -> SubscriptionRecord {
+        self.0
+    }
+}
 
 impl TryFrom<Unchecked> for Read {
     type Error = String;

@@ -11,11 +11,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use format::{Read as ReadSubscription, Written as WrittenSubscription};
 pub(crate) use writer::{Feed, Writer};
 
 use engine::SessionRecord;
 
 use crate::error::StartupError;
+use crate::process::atomic_file::{self, Readers};
 
 const FILE: &str = "subscriptions.json";
 
@@ -42,6 +44,17 @@ pub(crate) fn retire(data_dir: &Path) -> io::Result<PathBuf> {
     let retired = file.with_extension("json.imported");
     fs::rename(&file, &retired)?;
     Ok(retired)
+}
+
+/// Writes the file of these sessions into a directory.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn export(directory: &Path, mut sessions: Vec<SessionRecord>) -> Result<(), StartupError> {
+    sessions.sort_unstable_by(|one, other| one.client_id.cmp(&other.client_id));
+    let file = path(directory);
+    atomic_file::replace(&file, Readers::All, |target| format::write(target, sessions.iter()))
+        .map_err(|error| StartupError::SubscriptionsUnwritten { file, error })
 }
 
 /// Whether there is a file.

@@ -6,6 +6,9 @@ pub(crate) mod file;
 #[expect(dead_code, reason = "the broker uses more of it than the checks do")]
 #[path = "../../../src/auth/password/hash.rs"]
 pub(crate) mod hash;
+#[expect(dead_code, reason = "the broker uses more of it than the checks do")]
+#[path = "../../../src/auth/password/prepared.rs"]
+pub(crate) mod prepared;
 
 #[path = "../../../src/auth/jwt/mod.rs"]
 pub(crate) mod jwt;

@@ -19,6 +19,8 @@ use crate::world::World;
 
 /// Bytes of a will's payload.
 const WILL_BYTES: usize = 24;
+/// Time until a session has ended whose time is over, in milliseconds.
+const ENDS_MS_MAX: u64 = 500;
 /// Greatest topic alias that a 5.0 client accepts.
 const TOPIC_ALIAS_MAX: u16 = 8;
 
@@ -40,6 +42,7 @@ impl World {
             self.oracle.groups.push(identity.group.clone());
         }
         self.oracle.group_of.push(identity.group.clone());
+        self.oracle.is_volatile.push(identity.expiry_s == 0);
         self.identities.push(identity);
         self.oracle.sessions.push(Session::default());
         self.identities.len() - 1
@@ -52,7 +55,14 @@ impl World {
     pub fn connect(&mut self, client: usize, shard: usize, options: ConnectOptions) {
         assert!(self.identities[client].phase == Phase::Offline);
         let link = self.links.len();
-        self.links.push(Link::new(&self.identities[client].name));
+        let mut earlier = self.links.iter().filter(|link| link.client == Some(client));
+        let is_detached = earlier.all(|link| link.served == Served::Gone);
+        // A shard that has no turn meanwhile ends nothing, and one with many sessions to end takes a few turns.
+        let turned_ms = self.shards.iter().map(|shard| shard.turned_ms).min().unwrap_or(0);
+        let identity = &mut self.identities[client];
+        identity.must_have_expired = is_detached
+            && turned_ms > identity.detached_ms + u64::from(identity.expiry_s) * 1_000 + ENDS_MS_MAX;
+        self.links.push(Link::new(Some(client), &self.identities[client].name));
         self.shards[shard].accepts.push_back(link);
         let at = self.note("connect", [client, shard, link, usize::from(options.clean_start)]);
         // The broker may notice the end of the last connection only after this one is opened.
@@ -233,6 +243,9 @@ impl World {
         {
             self.oracle.message(will).forbidden = true;
             identity.withdrawn = identity.link.map(|link| (will, link));
+            if let (Some(machine), Some(link)) = (&mut self.machine, identity.link) {
+                machine.withdraw(will, link);
+            }
         }
         self.leave(client, ClientEnd::Finished);
         if ends {
@@ -276,8 +289,16 @@ impl World {
     /// The connection is over. `known`: CONNACK had been read.
     fn connection_lost(&mut self, client: usize, known: bool) {
         let now_ms = self.now_ms;
+        let is_logged = self.is_logged();
         let identity = &mut self.identities[client];
         identity.forget_connection();
+        if is_logged && !known && identity.expiry_s > 0 {
+            // Whether CONNECT counted is for the next CONNACK to tell.
+            identity.may_exist = true;
+            // If the session had ended by then, CONNECT began another one, which nothing would tell from the first.
+            let is_doubtful = identity.connected_clean || identity.may_have_expired(now_ms);
+            identity.must_clean_start |= is_doubtful && identity.is_v5();
+        }
         if known {
             identity.offline_since_ms = now_ms;
         }
@@ -323,11 +344,15 @@ impl World {
         self.identities[client].assembler = assembler;
         if is_over && self.identities[client].link == Some(at) {
             self.note("ended by broker", [client, at, 0, 0]);
-            let identity = &self.identities[client];
-            if identity.phase == Phase::Online && identity.rivals.is_empty() {
+            let has_crashed = self.links[at].has_crashed;
+            let identity = &mut self.identities[client];
+            if has_crashed && identity.phase == Phase::Online {
+                identity.crash_will =
+                    identity.will.filter(|(_, delay_s)| *delay_s == 0).map(|(will, _)| will);
+            } else if identity.phase == Phase::Online && identity.rivals.is_empty() {
                 self.oracle.fail(format!("the broker ended the connection of client {client}"));
             }
-            let known = identity.phase == Phase::Online;
+            let known = self.identities[client].phase == Phase::Online;
             self.connection_lost(client, known);
         }
     }
@@ -349,6 +374,7 @@ impl World {
             Packet::PubRel(ack) => {
                 self.note("pubrel", [client, usize::from(ack.packet_id.get()), 0, 0]);
                 self.identities[client].received.remove(&ack.packet_id);
+                self.identities[client].doubtful.remove(&ack.packet_id);
                 self.write(client, &Packet::PubComp(Ack::success(ack.packet_id)));
             }
             Packet::PubComp(ack) => self.on_acknowledged(client, ack, Stage::Release, QoS::ExactlyOnce),
@@ -386,15 +412,16 @@ impl World {
             self.oracle.fail(format!("client {client} was refused: {reason:?}"));
             return;
         }
-        let expiry_ms = u64::from(identity.expiry_s) * 1_000;
-        // A client whose session was taken over by a rival may have been offline for longer than it knows.
-        let offline_since_ms = if identity.had_rivals { 0 } else { identity.offline_since_ms };
-        let may_have_expired = now_ms >= offline_since_ms + expiry_ms;
+        let may_have_expired = identity.may_have_expired(now_ms);
         // A connection whose CONNACK was not read may have begun a session.
-        let may_exist = identity.session_kept || !identity.rivals.is_empty();
+        let may_exist = identity.session_kept || !identity.rivals.is_empty() || identity.may_exist;
+        identity.may_exist = false;
         let must_exist = identity.session_kept && !may_have_expired;
         if present && (identity.connected_clean || !may_exist) {
             self.oracle.fail(format!("client {client} resumed a session that it did not have"));
+        }
+        if present && identity.must_have_expired {
+            self.oracle.fail(format!("client {client} resumed a session that had ended"));
         }
         if !present && !identity.connected_clean && must_exist {
             self.oracle.fail(format!("client {client} lost its session"));
@@ -438,10 +465,11 @@ impl World {
         };
         let Publish { qos, dup, retain, payload, packet_id, .. } = *publish;
         let repeated = match (qos, packet_id) {
-            (QoS::ExactlyOnce, Some(packet_id)) => !identity.received.insert(packet_id),
+            (QoS::ExactlyOnce, Some(packet_id)) => identity.received.insert(packet_id, NEVER).is_some(),
             _ => false,
         };
-        if repeated && !dup {
+        let is_doubtful = packet_id.is_some_and(|packet_id| identity.doubtful.remove(&packet_id));
+        if repeated && !dup && !is_doubtful {
             self.oracle.fail(format!("client {client} was sent {packet_id:?} before it was released"));
         }
         let numbers = [usize::from(qos.bits()), usize::from(dup), usize::from(retain)];
@@ -455,6 +483,11 @@ impl World {
                 packet_id.map_or(0, |id| usize::from(id.get())),
             ],
         );
+        if let Some(received) =
+            packet_id.and_then(|packet_id| self.identities[client].received.get_mut(&packet_id))
+        {
+            *received = at;
+        }
         if !repeated {
             let copy = Copy { topic: &topic, payload, qos, dup, retain };
             let id = self.oracle.received(client, copy, at);

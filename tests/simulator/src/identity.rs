@@ -75,6 +75,10 @@ pub struct Identity {
     pub(crate) withdrawn: Option<(u32, usize)>,
     /// The client ended its session, but the broker may not know it.
     pub(crate) must_clean_start: bool,
+    /// A CONNECT that was not answered may have begun a session.
+    pub(crate) may_exist: bool,
+    /// The will of a connection that a crash ended, due at once.
+    pub(crate) crash_will: Option<u32>,
     /// The message of the current will and its delay.
     pub(crate) will: Option<(u32, u32)>,
     pub(crate) connected_clean: bool,
@@ -82,9 +86,15 @@ pub struct Identity {
     /// The broker has a session for the client, unless it expired.
     pub(crate) session_kept: bool,
     pub(crate) offline_since_ms: u64,
+    /// When the broker lost the last connection that it served, or started without knowing that.
+    pub(crate) detached_ms: u64,
+    /// Its session ended before this connection was opened.
+    pub(crate) must_have_expired: bool,
     pub(crate) outgoing: VecDeque<Outgoing>,
-    /// The broker's QoS 2 Packet Identifiers between PUBLISH and PUBREL.
-    pub(crate) received: BTreeSet<PacketId>,
+    /// The broker's QoS 2 Packet Identifiers between PUBLISH and PUBREL, each with when its PUBLISH came last.
+    pub(crate) received: BTreeMap<PacketId, u64>,
+    /// Those whose PUBLISH the broker may not remember to have sent.
+    pub(crate) doubtful: BTreeSet<PacketId>,
     pub(crate) next_packet_id: u16,
     pub(crate) server_receive_maximum: u16,
     pub(crate) subscribing: BTreeMap<PacketId, Vec<PendingFilter>>,
@@ -125,12 +135,17 @@ impl Identity {
             had_rivals: false,
             withdrawn: None,
             must_clean_start: false,
+            may_exist: false,
+            crash_will: None,
             will: None,
             connected_clean: false,
             session_kept: false,
             offline_since_ms: 0,
+            detached_ms: 0,
+            must_have_expired: false,
             outgoing: VecDeque::new(),
-            received: BTreeSet::new(),
+            received: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
             next_packet_id: 0,
             server_receive_maximum: 10,
             subscribing: BTreeMap::new(),
@@ -167,6 +182,24 @@ impl Identity {
     pub(crate) fn forget_session(&mut self) {
         self.outgoing.clear();
         self.received.clear();
+        self.doubtful.clear();
+    }
+
+    /// Whether its session may have ended while it had no connection.
+    pub(crate) fn may_have_expired(&self, now_ms: u64) -> bool {
+        // A client whose session was taken over by a rival may have been offline for longer than it knows.
+        let offline_since_ms = if self.had_rivals { 0 } else { self.offline_since_ms };
+        now_ms >= offline_since_ms + u64::from(self.expiry_s) * 1_000
+    }
+
+    /// The broker started again. A session that had a connection, as far as the log knows, begins to expire now.
+    /// `knows_detached`: the log has that it lost its connection.
+    pub(crate) fn begin_after_crash(&mut self, now_ms: u64, knows_detached: bool) {
+        if !knows_detached {
+            self.detached_ms = now_ms;
+        }
+        self.offline_since_ms = self.offline_since_ms.min(now_ms);
+        self.stalled_until_ms = 0;
     }
 
     /// The connection is gone: its open requests stay unanswered.

@@ -6,9 +6,12 @@
 
 mod chance;
 mod client;
+mod crash;
+mod disk;
 mod identity;
 mod lanes;
 mod link;
+mod log;
 mod oracle;
 mod script;
 mod session;
@@ -21,9 +24,10 @@ mod world;
 
 pub use chance::Chance;
 pub use client::Subscribing;
+pub use disk::{Crash, DiskSettings};
 pub use identity::{ConnectOptions, Identity};
 pub use oracle::Message;
-pub use script::{run, run_judged, run_on_shards};
+pub use script::{run, run_judged, run_on_shards, run_with_crashes};
 pub use settings::Settings;
 pub use trace::{Failure, Report};
 pub use world::World;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use engine::ConnectionId;
 
+use crate::session::NEVER;
 use crate::verdicts::Admission;
 
 /// The broker's end.
@@ -33,8 +34,14 @@ pub(crate) enum ClientEnd {
 
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Its client; `None` for a stranger.
+    pub(crate) client: Option<usize>,
     pub(crate) served: Served,
     pub(crate) client_end: ClientEnd,
+    /// The process ended that served it.
+    pub(crate) has_crashed: bool,
+    /// When the broker knew that it is gone.
+    pub(crate) gone_at: u64,
     /// Client to broker, not received yet.
     pub(crate) inbound: VecDeque<u8>,
     /// Received, not consumed.
@@ -50,11 +57,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link whose client names this identifier.
-    pub(crate) fn new(client_id: &str) -> Self {
+    /// A link of a client that names this identifier.
+    pub(crate) fn new(client: Option<usize>, client_id: &str) -> Self {
         Self {
+            client,
             served: Served::Arriving,
             client_end: ClientEnd::Open,
+            has_crashed: false,
+            gone_at: NEVER,
             inbound: VecDeque::new(),
             unconsumed: Vec::new(),
             paused: false,

@@ -7,11 +7,14 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::SHARDS_MAX;
-use simulator::{run, run_on_shards};
+use simulator::{Failure, Report, run, run_on_shards, run_with_crashes};
 
-const USAGE: &str = "usage: simulate [--seeds N] [--from SEED | --random N] [--shards-max N] [--threads N]
+const USAGE: &str =
+    "usage: simulate [--seeds N] [--from SEED | --random N] [--shards-max N | --crashes N] [--threads N] [--failures-max N]
 --random N: N seeds from one that is drawn anew each time
---shards-max N: 1 to N shards, N up to 64; without it the number that a seed stands for in the tests";
+--shards-max N: 1 to N shards, N up to 64; without it the number that a seed stands for in the tests
+--failures-max N: stop after so many failures
+--crashes N: N shards with logs, on disks that are late and fail; the broker crashes";
 
 thread_local! {
     /// The seed that this thread plays.
@@ -22,7 +25,20 @@ struct Arguments {
     seeds: u64,
     from: u64,
     threads: u64,
+    failures_max: u64,
     shards_max: Option<u16>,
+    /// Shards of a broker that crashes.
+    crashes: Option<u16>,
+}
+
+impl Arguments {
+    fn play(&self, seed: u64) -> Result<Report, Box<Failure>> {
+        match (self.crashes, self.shards_max) {
+            (Some(count), _) => run_with_crashes(seed, count),
+            (None, Some(max)) => run_on_shards(seed, max),
+            (None, None) => run(seed),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -32,7 +48,11 @@ fn main() -> ExitCode {
     };
     // If panics abort, an assertion of the engine ends the process, and this is its last output.
     let previous_hook = std::panic::take_hook();
-    let shards = arguments.shards_max.map_or_else(String::new, |max| format!(" --shards-max {max}"));
+    let shards = match (arguments.crashes, arguments.shards_max) {
+        (Some(count), _) => format!(" --crashes {count}"),
+        (None, Some(max)) => format!(" --shards-max {max}"),
+        (None, None) => String::new(),
+    };
     let same_shards = shards.clone();
     std::panic::set_hook(Box::new(move |panic| {
         previous_hook(panic);
@@ -47,12 +67,12 @@ fn main() -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    if at >= arguments.seeds {
+                    if at >= arguments.seeds || failed.load(Ordering::Relaxed) >= arguments.failures_max {
                         return;
                     }
                     let seed = arguments.from.wrapping_add(at);
                     SEED.set(seed);
-                    match arguments.shards_max.map_or_else(|| run(seed), |max| run_on_shards(seed, max)) {
+                    match arguments.play(seed) {
                         Ok(report) => {
                             digest.fetch_xor(report.digest.rotate_left(7), Ordering::Relaxed);
                         }
@@ -76,7 +96,14 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut parsed = Arguments { seeds: 1_000, from: 0, threads: 2, shards_max: None };
+    let mut parsed = Arguments {
+        seeds: 1_000,
+        from: 0,
+        threads: 2,
+        failures_max: u64::MAX,
+        shards_max: None,
+        crashes: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = number(&words.next()?)?;
@@ -84,15 +111,18 @@ fn arguments() -> Option<Arguments> {
             "--seeds" => parsed.seeds = value,
             "--from" => parsed.from = value,
             "--random" => (parsed.seeds, parsed.from) = (value, RandomState::new().build_hasher().finish()),
-            "--shards-max" => {
-                parsed.shards_max =
-                    Some(u16::try_from(value).ok().filter(|max| (1..=SHARDS_MAX).contains(max))?);
-            }
+            "--shards-max" => parsed.shards_max = Some(shards(value)?),
+            "--crashes" => parsed.crashes = Some(shards(value)?),
             "--threads" => parsed.threads = value,
+            "--failures-max" => parsed.failures_max = value,
             _ => return None,
         }
     }
     Some(parsed)
+}
+
+fn shards(value: u64) -> Option<u16> {
+    u16::try_from(value).ok().filter(|count| (1..=SHARDS_MAX).contains(count))
 }
 
 fn number(text: &str) -> Option<u64> {

@@ -27,6 +27,8 @@ pub struct Message {
     pub(crate) sequence: u64,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// Crashes after which a copy of it was received that the log need not know: each may repeat it.
+    pub(crate) again_count: u32,
     /// How often the PUBLISH was written.
     pub(crate) write_count: u32,
     /// When it was written first.
@@ -63,6 +65,20 @@ pub(crate) struct Copy<'a> {
     pub(crate) retain: bool,
 }
 
+impl Message {
+    /// The copies that one session may receive, beside those that say that they are repeated.
+    fn copies_max(&self, crashed_at: u64) -> u32 {
+        // No log knows that it came before if nobody lasting wanted it with more than QoS 0, or a crash cut its fan-out.
+        let is_known = self.qos == QoS::ExactlyOnce && self.written_at > crashed_at;
+        let write_count = if is_known { 1 } else { self.write_count };
+        // A crash forgets which acknowledgements made room for the last messages that were sent, so it does not know that they were.
+        write_count * (1 + self.again_count)
+    }
+}
+
+/// Events that the fan-out of one message lasts, at most.
+const CUT_EVENTS_MAX: u64 = 1_000;
+
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) messages: Vec<Message>,
@@ -76,8 +92,14 @@ pub(crate) struct Oracle {
     /// Topics with a repeated retained QoS 1 message, perhaps after newer ones. The message retained there may be older
     /// than the newest one.
     blurred: BTreeSet<String>,
-    /// Indexed by message and group: copies received by its members.
-    group_copies: BTreeMap<(u32, String), u32>,
+    /// Indexed by identity: whether its sessions end with their connections.
+    pub(crate) is_volatile: Vec<bool>,
+    /// Indexed by message and group: the members that received a copy, whose sessions did not end in a crash.
+    group_copies: BTreeMap<(u32, String), Vec<usize>>,
+    /// Messages that a group received, each with the group.
+    group_received: BTreeSet<(u32, String)>,
+    /// When the broker crashed last; 0: never.
+    crashed_at: u64,
     pub(crate) failure: Option<String>,
 }
 
@@ -107,6 +129,7 @@ impl Oracle {
             sequence: *sequence,
             qos,
             retain,
+            again_count: 0,
             write_count: 0,
             written_at: NEVER,
             taken_at: NEVER,
@@ -125,6 +148,27 @@ impl Oracle {
         if message.write_count > 1 && message.retain && message.qos == QoS::AtLeastOnce {
             let topic = message.topic.clone();
             self.blurred.insert(topic);
+        }
+    }
+
+    /// The broker crashed. The log has everything that happened before `firm_at`.
+    pub(crate) fn crashed(&mut self, at: u64, firm_at: u64) {
+        self.crashed_at = at;
+        let mut doubtful = BTreeSet::new();
+        for session in &mut self.sessions {
+            let received = session.received.iter().filter(|(_, received)| received.last_at > firm_at);
+            doubtful.extend(received.map(|(id, _)| *id));
+            // Updates that nobody waited for are gone.
+            session.newest_update.clear();
+        }
+        for (id, message) in (0u32..).zip(&mut self.messages) {
+            // A will that a crash interrupts is published again, to whom it was on its way too. When a late one is due is not known.
+            let is_fresh = message.taken_at == NEVER || message.taken_at + CUT_EVENTS_MAX > at;
+            let is_interrupted = message.kind == Kind::Will && is_fresh;
+            message.again_count += u32::from(is_interrupted || doubtful.contains(&id));
+        }
+        for receivers in self.group_copies.values_mut() {
+            receivers.retain(|&identity| !self.is_volatile[identity]);
         }
     }
 
@@ -168,10 +212,13 @@ impl Oracle {
         let received = session.received.entry(id).or_default();
         let was_live = received.is_live;
         received.last_at = at;
-        let copies_max = if message.qos == QoS::ExactlyOnce { 1 } else { message.write_count };
+        let copies_max = message.copies_max(self.crashed_at);
         if message.kind == Kind::Group {
             received.is_live = true;
             if !(was_live && copy.dup) {
+                // A crash forgets that the last ones were sent, and so they may go to another member.
+                let once = 1 + message.again_count;
+                let copies_max = if message.qos == QoS::ExactlyOnce { once } else { copies_max };
                 self.group_copied(id, identity, copies_max, &what);
             }
             return Some(id);
@@ -188,28 +235,33 @@ impl Oracle {
                 self.fail(format!("{label} of {what} as retained, but it was not"));
             } else if sequence < newest && !self.blurred.contains(&message.topic) {
                 self.fail(format!("{label} of {what} as retained, after number {newest} came live"));
-            } else if received.retained_count as usize > request_count {
+            } else if received.retained_count as usize > request_count * (1 + message.again_count as usize) {
                 self.fail(format!("{label} of {what} as retained more often than it subscribed"));
             }
             return Some(id);
         }
         received.is_live = true;
         received.live_count += u32::from(!copy.dup || copy.qos == QoS::ExactlyOnce);
-        let ReceivedCopies { live_count, .. } = *received;
+        received.exact_count += u32::from(copy.qos == QoS::ExactlyOnce);
+        let ReceivedCopies { live_count, exact_count, .. } = *received;
         if message.retain {
             let key = (message.topic.clone(), copy.qos.bits());
             let newest = session.newest_update.entry(key).or_default();
             *newest = sequence.max(*newest);
         }
+        let was_subscribed = session.was_subscribed(&message.topic, written_at);
         let key = (message.topic.clone(), message.qos.bits(), copy.qos.bits());
         let last = session.last_in_order.entry(key).or_default();
         let before = *last;
         // A QoS 1 message that its publisher repeated may arrive again, later than the messages after it.
-        let in_order = !was_live && (message.write_count == 1 || message.qos != QoS::AtLeastOnce);
+        // So may one that its publisher repeated because a crash took it, and that was sent before the disk had it.
+        let was_lost = written_at < self.crashed_at && (copy.qos < QoS::ExactlyOnce || !was_subscribed);
+        let in_order =
+            !was_live && (message.write_count == 1 || (message.qos != QoS::AtLeastOnce && !was_lost));
         if in_order {
             *last = sequence.max(before);
         }
-        if live_count > copies_max {
+        if live_count > copies_max || exact_count > 1 {
             self.fail(format!("{label} of {what} for the {live_count}. time"));
         } else if in_order && sequence <= before {
             self.fail(format!("{label} of {what} after number {before}"));
@@ -220,11 +272,14 @@ impl Oracle {
     fn group_copied(&mut self, id: u32, identity: usize, copies_max: u32, what: &str) {
         let group = self.group_of[identity].clone();
         let qos = self.messages[id as usize].qos;
-        let count = self.group_copies.entry((id, group)).or_default();
-        *count += 1;
-        let count = *count;
+        let count = self.group_copies.entry((id, group.clone())).or_default();
+        count.push(identity);
+        let count = count.len();
+        self.group_received.insert((id, group));
         // QoS 1 arrives again if its receiver leaves before its acknowledgement arrives.
-        if count > copies_max && qos != QoS::AtLeastOnce {
+        let is_logged = self.messages[id as usize].written_at > self.crashed_at
+            || self.is_lasting(&self.group_of[identity]);
+        if count > copies_max as usize && qos != QoS::AtLeastOnce && is_logged {
             let group = &self.group_of[identity];
             self.fail(format!("{what} reached {count} members of {group}"));
         }
@@ -232,8 +287,9 @@ impl Oracle {
 
     /// QoS 1 copies that groups received beyond the published ones.
     fn surplus_copies(&self) -> u64 {
-        let extra = |(&(id, _), &count): (&(u32, String), &u32)| {
-            u64::from(count.saturating_sub(self.messages[id as usize].write_count))
+        let extra = |(&(id, _), receivers): (&(u32, String), &Vec<usize>)| {
+            let write_count = self.messages[id as usize].write_count as usize;
+            receivers.len().saturating_sub(write_count) as u64
         };
         self.group_copies.iter().map(extra).sum()
     }
@@ -255,8 +311,16 @@ impl Oracle {
                 match message.qos {
                     QoS::AtMostOnce => {}
                     // QoS 1 messages of a departing member are reassigned, so none may be missing.
-                    QoS::AtLeastOnce => missing_in_groups.extend(missing.map(|group| (id, group.clone()))),
-                    QoS::ExactlyOnce => missing_exactly_once += missing.count() as u64,
+                    // The log does not owe a group what it gave to a member that does not last.
+                    QoS::AtLeastOnce => {
+                        let missing = missing.filter(|group| self.crashed_at == 0 || self.is_lasting(group));
+                        missing_in_groups.extend(missing.map(|group| (id, group.clone())));
+                    }
+                    // One that was sent to a member ends with its session, and a crash ends those that do not last.
+                    QoS::ExactlyOnce => {
+                        let missing = missing.filter(|group| self.crashed_at == 0 || self.is_lasting(group));
+                        missing_exactly_once += missing.count() as u64;
+                    }
                 }
                 continue;
             }
@@ -301,7 +365,8 @@ impl Oracle {
             self.fail(format!("{missing_qos0} QoS 0 deliveries are missing, {dropped_count} were counted"));
         }
         let memberless: u64 = self.messages.iter().map(|message| self.memberless_groups(message)).sum();
-        if without_member > memberless {
+        // A crash may repeat what is counted.
+        if without_member > memberless && self.crashed_at == 0 {
             self.fail(format!(
                 "groups had no member for {without_member} messages, but at most {memberless} are allowed"
             ));
@@ -319,7 +384,7 @@ impl Oracle {
             ));
         }
         let surplus_copies = self.surplus_copies();
-        if surplus_copies > moved_count {
+        if surplus_copies > moved_count && self.crashed_at == 0 {
             self.fail(format!("groups received {surplus_copies} copies too many, {moved_count} moved"));
         }
     }
@@ -347,8 +412,20 @@ impl Oracle {
             let mut intervals = self.sessions.iter().flat_map(|session| &session.intervals);
             crate::session::matches(group, &message.topic)
                 && intervals.any(|interval| interval.is_member_of(group, message.written_at))
-                && !self.group_copies.contains_key(&(id, (*group).clone()))
+                && !self.group_received.contains(&(id, (*group).clone()))
         })
+    }
+
+    /// Whether the sessions of all members of a group outlive their connections.
+    fn is_lasting(&self, group: &str) -> bool {
+        let mut members = self.group_of.iter().zip(&self.is_volatile).filter(|(of, _)| *of == group);
+        members.all(|(_, is_volatile)| !is_volatile)
+    }
+
+    /// Whether a crash took a message that was retained after this one, for all that anybody knows.
+    fn was_replaced(&self, of: &Message) -> bool {
+        let mut later = self.messages.iter().filter(|later| later.topic == of.topic && later.retain);
+        later.any(|later| later.sequence > of.sequence && later.written_at < self.crashed_at)
     }
 
     /// Checks that every subscription that requires the message retained on `topic` received it: message `id`. Returns
@@ -356,6 +433,11 @@ impl Oracle {
     pub(crate) fn check_retained(&mut self, id: u32) -> u64 {
         let message = self.messages[id as usize].clone();
         let mut missing_qos0 = 0;
+        // A crash may cut the fan-out of one that was not acknowledged, and no log has the rest of it.
+        let was_cut = message.taken_at == NEVER && message.written_at < self.crashed_at;
+        if was_cut || self.was_replaced(&message) {
+            return 0;
+        }
         for identity in 0..self.sessions.len() {
             let session = &self.sessions[identity];
             // A newer live message makes up for it, because the retained one may not follow it.
@@ -398,7 +480,11 @@ impl Oracle {
     pub(crate) fn check_newest(&mut self, found: &BTreeMap<String, u32>) {
         let mut newest: BTreeMap<String, (u64, u32)> = BTreeMap::new();
         for (id, message) in (0u32..).zip(&self.messages) {
-            if message.retain && message.taken_at != NEVER {
+            // PINGRESP promises nothing for longer than until the next crash.
+            let is_promised = message.qos > QoS::AtMostOnce
+                || message.kind == Kind::Will
+                || message.written_at > self.crashed_at;
+            if message.retain && message.taken_at != NEVER && is_promised {
                 let entry = newest.entry(message.topic.clone()).or_default();
                 *entry = (*entry).max((message.sequence, id));
             }

@@ -50,6 +50,16 @@ pub fn run_judged(seed: u64) -> Result<Report, Box<Failure>> {
     play(seed, Settings::draw(&mut Chance::new(seed, "settings")).judged())
 }
 
+/// Plays one seed on so many shards with logs, whose disks are late and fail, and which crash.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn run_with_crashes(seed: u64, shard_count: u16) -> Result<Report, Box<Failure>> {
+    let mut settings = Settings::draw(&mut Chance::new(seed, "settings"));
+    settings.shard_count = shard_count;
+    play(seed, settings.crashing(&mut Chance::new(seed, "crashing")))
+}
+
 fn play(seed: u64, settings: Settings) -> Result<Report, Box<Failure>> {
     let mut world = World::new(seed, settings);
     world.draw_identities();
@@ -90,6 +100,7 @@ impl World {
             let ms = self.schedule.between(1, 3);
             self.advance(ms);
         }
+        self.crash_somehow();
         if self.schedule.below(1_000) < self.settings.delay_permille {
             self.delay_something();
         }
@@ -264,6 +275,23 @@ impl World {
             _ => return (self.identities[client].group.clone(), QoS::ExactlyOnce),
         };
         (filter, self.clients.pick(&QOS))
+    }
+
+    /// Every client that is there publishes on each of its topics.
+    pub(crate) fn publish_everywhere(&mut self) {
+        for client in 0..self.identities.len() {
+            for number in 0..TOPICS {
+                for (class, qos) in
+                    [("w", QoS::AtLeastOnce), ("w", QoS::ExactlyOnce), ("g", QoS::AtLeastOnce)]
+                {
+                    if self.identities[client].phase == Phase::Online && self.has_quota(client) {
+                        let topic = format!("{class}/{client}/{number}");
+                        self.publish(client, &topic, qos, false, PAYLOAD_BYTES_MIN);
+                        self.settle();
+                    }
+                }
+            }
+        }
     }
 
     fn publish_somehow(&mut self, client: usize) {

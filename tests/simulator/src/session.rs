@@ -58,6 +58,8 @@ pub(crate) fn matches(filter: &str, topic: &str) -> bool {
 pub(crate) struct ReceivedCopies {
     /// Copies of a live publish without DUP.
     pub(crate) live_count: u32,
+    /// Copies of a live publish with QoS 2.
+    pub(crate) exact_count: u32,
     /// Whether any copy was of a live publish.
     pub(crate) is_live: bool,
     /// Whether any copy was a retained message for a subscription.
@@ -134,6 +136,11 @@ impl Session {
 
     fn current(&mut self, filter: &str) -> impl Iterator<Item = &mut Interval> {
         self.intervals.iter_mut().filter(move |interval| interval.filter == filter && interval.until == NEVER)
+    }
+
+    /// Whether a subscription that matches `topic` was acknowledged before `at`.
+    pub(crate) fn was_subscribed(&self, topic: &str, at: u64) -> bool {
+        self.intervals.iter().any(|interval| interval.from < at && interval.matches(topic))
     }
 
     /// How many SUBSCRIBEs may have caused a delivery of a message on `topic` that was published at `at`.

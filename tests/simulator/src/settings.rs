@@ -3,6 +3,7 @@
 use engine::{Budget, Elsewhere, Limits, ListenerLimits};
 
 use crate::chance::Chance;
+use crate::disk::DiskSettings;
 
 /// The parameters of a world.
 #[derive(Clone, Debug)]
@@ -38,6 +39,10 @@ pub struct Settings {
     pub is_pressed: bool,
     /// Whether each CONNECT is a question, whose verdict comes late. The limits say so to the engine.
     pub judges: bool,
+    /// The disks, if the broker has logs.
+    pub disks: Option<DiskSettings>,
+    /// Of 1000 steps, how many are a crash of the broker.
+    pub crash_permille: u64,
 }
 
 impl Settings {
@@ -60,6 +65,8 @@ impl Settings {
             session_expiry_s: 1_000,
             is_pressed: false,
             judges: false,
+            disks: None,
+            crash_permille: 0,
         }
     }
 
@@ -68,6 +75,27 @@ impl Settings {
     pub fn judged(mut self) -> Self {
         self.judges = true;
         self.limits.listeners = vec![ListenerLimits { judged: true, ..ListenerLimits::default() }];
+        self
+    }
+
+    /// The same with a log for each shard, on disks that do everything at once.
+    #[must_use]
+    pub fn logged(mut self) -> Self {
+        self.disks = Some(DiskSettings::default());
+        self
+    }
+
+    /// The same with a log for each shard, on disks that are late and fail, and crashes of the broker.
+    #[must_use]
+    pub fn crashing(mut self, chance: &mut Chance) -> Self {
+        let mut disks = DiskSettings::draw(chance);
+        self.crash_permille = chance.pick(&[1, 2, 4, 10]);
+        self.limits.acknowledge_written = chance.percent(20);
+        if self.limits.acknowledge_written {
+            // A disk that fails may drop what was written and acknowledged.
+            disks.fail_permille = 0;
+        }
+        self.disks = Some(disks);
         self
     }
 
@@ -98,6 +126,8 @@ impl Settings {
             session_expiry_s: chance.pick(&[2, 1_000, 1_000]),
             is_pressed: false,
             judges: false,
+            disks: None,
+            crash_permille: 0,
         };
         // Few units of work, so that everything that may be cut is cut.
         drawn.limits.step_work_max = chance.pick(&[1, 3, 10, 1_000]);

@@ -7,6 +7,7 @@ use wire::{ProtocolVersion, QoS, RetainHandling};
 use crate::client::Subscribing;
 use crate::identity::{ConnectOptions, Identity, Phase};
 use crate::link::ClientEnd;
+use crate::log::ShardLog;
 use crate::oracle::Counted;
 use crate::world::World;
 
@@ -24,14 +25,22 @@ impl World {
             return;
         }
         self.release();
+        self.heal();
         self.settle();
         self.advance(PAUSE_MS);
         self.settle();
         self.check_ledgers();
+        self.judge_recovery();
         self.judge_deliveries();
         self.judge_retained();
         self.leave_all();
         self.judge_baseline();
+        if self.is_logged() && self.oracle.failure.is_none() {
+            self.judge_disks();
+            self.crash_at_rest();
+            self.settle();
+            self.judge_baseline();
+        }
     }
 
     /// Runs turns and reads until nothing is in transit. It is a failure if that never happens.
@@ -64,7 +73,20 @@ impl World {
             }
         }
         let waiting: Vec<_> = self.shards.iter().map(|shard| shard.engine.audit()).collect();
-        self.oracle.fail(format!("it never became quiet: {waiting:#?}"));
+        let open: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let log = shard.log.as_ref().map(|log| (log.is_at_rest(), log.writer.progress()));
+                (
+                    shard.engine.next_deadline(),
+                    shard.engine.is_outbound_empty(),
+                    shard.engine.may_checkpoint(),
+                    log,
+                )
+            })
+            .collect();
+        self.oracle.fail(format!("it never became quiet at {}: {open:?} {waiting:?}", self.now_ms));
     }
 
     /// Notices abandoned connections, and connects clients that have a session.
@@ -74,12 +96,15 @@ impl World {
                 link.client_end = ClientEnd::Reset;
             }
         }
+        let has_crashed = self.crash_count() > 0;
         for client in 0..self.identities.len() {
             self.identities[client].stalled_until_ms = 0;
             let identity = &self.identities[client];
             // The client ended its session, which a rival may have taken over before its DISCONNECT arrived.
-            let clean_start = identity.must_clean_start && !identity.rivals.is_empty();
-            if identity.phase == Phase::Offline && (identity.session_kept || clean_start) {
+            let is_doubtful = !identity.rivals.is_empty() || has_crashed;
+            let clean_start = identity.must_clean_start && is_doubtful;
+            let may_exist = identity.session_kept || identity.may_exist || clean_start;
+            if identity.phase == Phase::Offline && may_exist {
                 let shard = client % self.shards.len();
                 self.connect(client, shard, ConnectOptions { clean_start, will: None });
             }
@@ -90,6 +115,7 @@ impl World {
         let shards_quiet = self.shards.iter().all(|shard| {
             let audit = shard.engine.audit();
             shard.persists.is_empty()
+                && shard.log.as_ref().is_none_or(ShardLog::is_at_rest)
                 && shard.accepts.is_empty()
                 && shard.arrivals.is_empty()
                 && audit.waiting_outbound == 0
@@ -175,6 +201,7 @@ impl World {
             self.identities[client].session_kept = false;
             // Everything is settled, so no rival connection exists.
             self.identities[client].rivals.clear();
+            self.identities[client].must_clean_start = false;
         }
         self.settle();
         self.advance(AGE_MS);

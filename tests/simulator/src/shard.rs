@@ -1,6 +1,7 @@
 //! The host of one engine. Its turn has the same steps as that of the real host.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
 
 use engine::{
     Action, Actions, Admission, Arrival, Batch, ClosedBy, ConnectionId, Engine, Entropy, Event, InboundItem,
@@ -9,6 +10,7 @@ use engine::{
 
 use crate::lanes::BOTH;
 use crate::link::{ClientEnd, Served};
+use crate::log::ShardLog;
 use crate::verdicts::Question;
 use crate::world::World;
 
@@ -20,6 +22,8 @@ const RECEIVE_BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) engine: Engine,
+    /// Its log, if it has one, once it was recovered.
+    pub(crate) log: Option<ShardLog>,
     actions: Actions,
     /// Batches being persisted, and when each is durable.
     pub(crate) persists: VecDeque<(u64, Batch)>,
@@ -32,19 +36,23 @@ pub(crate) struct Shard {
     /// Links that other shards handed over, with the bytes read.
     pub(crate) arrivals: VecDeque<(usize, Vec<u8>)>,
     by_slot: BTreeMap<u32, usize>,
+    /// When its last turn ended, in milliseconds; 0: it had none.
+    pub(crate) turned_ms: u64,
     /// Clients that wait for their verdict.
     pub(crate) questions: Vec<Question>,
 }
 
 impl Shard {
     pub(crate) fn new(world_key: u64, own: u16, settings: &crate::Settings, now: Instant) -> Self {
-        let entropy = Entropy(u128::from(world_key) << 64 | u128::from(own));
+        let start = settings.limits.journal_start.map_or(0, NonZeroU32::get);
+        let entropy = Entropy(u128::from(world_key) << 64 | u128::from(start) << 16 | u128::from(own));
         let topology =
             Topology { own, shard_count: settings.shard_count, key: Entropy(u128::from(world_key)) };
         let mut engine = Engine::new(settings.limits.clone(), entropy, now).in_mesh(topology);
         engine.set_elsewhere(crate::settings::elsewhere(settings));
         Self {
             engine,
+            log: None,
             actions: Actions::new(),
             persists: VecDeque::new(),
             announced: vec![0; usize::from(settings.shard_count)],
@@ -52,6 +60,7 @@ impl Shard {
             accepts: VecDeque::new(),
             arrivals: VecDeque::new(),
             by_slot: BTreeMap::new(),
+            turned_ms: 0,
             questions: Vec::new(),
         }
     }
@@ -75,7 +84,11 @@ impl World {
             self.step(shard, Event::Tick);
         }
         self.push_outbound(shard);
+        self.serve_log(shard);
         self.flush_all(shard);
+        self.serve_log(shard);
+        self.checkpoint_slice(shard);
+        self.shards[shard].turned_ms = self.now_ms;
     }
 
     /// Puts other rules about topics into force on one shard.
@@ -246,7 +259,11 @@ impl World {
     /// The network connection is gone on the broker's side.
     fn end_link(&mut self, shard: usize, at: usize, by: ClosedBy) {
         let Served::By(_, connection) = self.links[at].served else { return };
-        self.trace.note(self.now_ms, "closed", [shard as u64, at as u64, u64::from(by == ClosedBy::Host), 0]);
+        let numbers = [shard as u64, at as u64, u64::from(by == ClosedBy::Host), 0];
+        self.links[at].gone_at = self.trace.note(self.now_ms, "closed", numbers);
+        if let Some(client) = self.links[at].client {
+            self.identities[client].detached_ms = self.now_ms;
+        }
         self.links[at].served = Served::Gone;
         self.links[at].inbound.clear();
         self.links[at].unconsumed.clear();

@@ -93,6 +93,14 @@ pub struct Report {
     pub take_over_count: u64,
     /// Messages that slow readers lost because memory was short.
     pub shed_count: u64,
+    /// Crashes of the broker.
+    pub crash_count: u64,
+    /// Checkpoints that took the place of a log.
+    pub checkpoint_count: u64,
+    /// Logs that a disk failed.
+    pub poison_count: u64,
+    /// Records that starts read.
+    pub record_count: u64,
 }
 
 /// A violated guarantee.

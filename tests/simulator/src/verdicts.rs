@@ -128,7 +128,7 @@ impl World {
         let version = self.verdicts.pick(&[ProtocolVersion::V3_1_1, ProtocolVersion::V5]);
         let at = self.links.len();
         self.note("stranger", [client, shard, at, 0]);
-        let mut link = Link::new(&name);
+        let mut link = Link::new(None, &name);
         let connect = Connect {
             version,
             is_bridge: false,

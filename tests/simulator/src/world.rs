@@ -3,6 +3,7 @@
 use engine::{Audit, Counters, DropReason, Entropy, Instant, LaneKind, Topology};
 
 use crate::chance::Chance;
+use crate::crash::Machine;
 use crate::identity::{Identity, Phase};
 use crate::lanes::Lanes;
 use crate::link::Link;
@@ -19,10 +20,12 @@ const START_MS: u64 = 1_000_000;
 pub struct World {
     pub(crate) seed: u64,
     /// The placement key: assigns clients and topics to shards.
-    key: u64,
+    pub(crate) key: u64,
     pub(crate) settings: Settings,
     pub(crate) now_ms: u64,
     pub(crate) shards: Vec<Shard>,
+    /// Disks and clocks, if the broker has logs.
+    pub(crate) machine: Option<Machine>,
     pub(crate) lanes: Lanes,
     /// Lanes whose receiver sees nothing for now: source, target, lane.
     pub(crate) held: Vec<(usize, usize, LaneKind)>,
@@ -53,7 +56,8 @@ impl World {
         let shards: Vec<Shard> =
             (0..settings.shard_count).map(|own| Shard::new(key, own, &settings, now)).collect();
         let count = shards.len();
-        Self {
+        let machine = Machine::new(seed, &settings);
+        let mut world = Self {
             seed,
             key,
             now_ms: START_MS,
@@ -62,6 +66,7 @@ impl World {
             stalled_shard: None,
             board: vec![vec![0; count]; count],
             shards,
+            machine,
             links: Vec::new(),
             identities: Vec::new(),
             oracle: Oracle::default(),
@@ -71,7 +76,9 @@ impl World {
             verdicts: Chance::new(seed, "verdicts"),
             clients: Chance::new(seed, "clients"),
             settings,
-        }
+        };
+        world.start();
+        world
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -85,6 +92,9 @@ impl World {
     /// Advances the time.
     pub fn advance(&mut self, ms: u64) {
         self.now_ms += ms;
+        if let Some(machine) = &mut self.machine {
+            machine.wall_ms += ms;
+        }
     }
 
     /// The counters of one shard.
@@ -102,7 +112,9 @@ impl World {
     /// Deliveries that all shards dropped for a reason.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.shards.iter().map(|shard| shard.engine.counters().dropped[reason.index()]).sum()
+        let before = self.machine.as_ref().map_or(0, |machine| machine.dropped(reason));
+        let now = self.shards.iter().map(|shard| shard.engine.counters().dropped[reason.index()]);
+        before + now.sum::<u64>()
     }
 
     /// Retained messages of one shard.
@@ -176,26 +188,35 @@ impl World {
         let sum = |of: fn(&Counters) -> u64| {
             self.shards.iter().map(|shard| of(shard.engine.counters())).sum::<u64>()
         };
+        let machine = self.machine.as_ref();
+        let [forwarded, handed_over, take_overs] = machine.map_or([0; 3], Machine::counts);
         Report {
             digest: self.trace.digest(),
             event_count: self.trace.stamp(),
             message_count: self.oracle.messages.len() as u64,
-            forwarded_count: sum(|counters| counters.messages_forwarded),
-            handed_over_count: sum(|counters| counters.handed_over),
-            take_over_count: sum(|counters| counters.take_overs),
+            forwarded_count: forwarded + sum(|counters| counters.messages_forwarded),
+            handed_over_count: handed_over + sum(|counters| counters.handed_over),
+            take_over_count: take_overs + sum(|counters| counters.take_overs),
             shed_count: self.dropped(DropReason::Memory),
+            crash_count: self.crash_count(),
+            checkpoint_count: machine.map_or(0, |machine| machine.checkpoint_count),
+            poison_count: machine.map_or(0, |machine| machine.poison_count),
+            record_count: machine.map_or(0, |machine| machine.record_count),
         }
     }
 
     /// Checks the session ledgers of every shard: each required delivery is delivered, in transit, or dropped for a
     /// reason.
     pub(crate) fn check_ledgers(&mut self) {
-        for (number, shard) in self.shards.iter().enumerate() {
-            for session in shard.engine.audit().sessions {
-                if !session.balances() {
-                    self.oracle
-                        .fail(format!("a session ledger of shard {number} does not balance: {session:?}"));
-                }
+        for shard in 0..self.shards.len() {
+            self.check_ledger(shard);
+        }
+    }
+
+    pub(crate) fn check_ledger(&mut self, shard: usize) {
+        for session in self.shards[shard].engine.audit().sessions {
+            if !session.balances() {
+                self.oracle.fail(format!("a session ledger of shard {shard} does not balance: {session:?}"));
             }
         }
     }

@@ -80,6 +80,19 @@ impl<T> Pool<T> {
         matches!(self.slots.get(index), Some(Slot::Taken(_)))
     }
 
+    /// The value of a slot that may be vacant or never taken.
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        match self.slots.get(index)? {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant { .. } => None,
+        }
+    }
+
+    /// One past the highest slot ever taken.
+    pub(crate) fn slot_count(&self) -> u32 {
+        number(self.slots.len())
+    }
+
     /// Slots in use, with their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0u32..).zip(self.slots.iter()).filter_map(|(index, slot)| match slot {

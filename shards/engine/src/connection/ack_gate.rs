@@ -1,8 +1,8 @@
 //! The acknowledgement gate: PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK and CONNACK leave only when their promise is
 //! durable, in the order in which they became due.
 //!
-//! Invariants: batches never decrease along `durable`, so one comparison with the first tells whether anything may
-//! leave; and each connection counts its own acknowledgements here, so that it is not read while it has too many.
+//! Invariants: batches never decrease along either list of `durable`, so one comparison with the first tells whether anything may
+//! leave; a connection has one level, so its own stand in one list; and each connection counts its own acknowledgements here, so that it is not read while it has too many.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -32,6 +32,15 @@ impl PendingAck {
             Self::Encoded(bytes) | Self::ConnAck(bytes) => heap::block(bytes.len()),
         }
     }
+}
+
+/// The moment from which an acknowledgement may leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Level {
+    /// Its records are written: they survive the end of the process.
+    Written,
+    /// They are synced: they survive the loss of power.
+    Synced,
 }
 
 /// An acknowledgement on its way through the gate, and the connection it belongs to.
@@ -73,10 +82,13 @@ pub(crate) struct AckGate {
     /// SUBACKs that wait until all shards have acknowledged so many announcements of interest. SUBACKs that have to be
     /// durable wait for a batch afterwards.
     interest: VecDeque<Waiting<u64>>,
-    durable: VecDeque<Waiting<Batch>>,
+    /// By [`Level`].
+    durable: [VecDeque<Waiting<Batch>>; 2],
     /// The batch that is being gathered. It is persisted at the end of the step if anything asked for it.
     gathering: Batch,
     is_persist_wanted: bool,
+    /// Nothing becomes durable any more, so what waits for that is not kept: its connection counts it for ever.
+    has_failed: bool,
     /// Of acknowledgements that are encoded.
     encoded_bytes: u64,
 }
@@ -85,9 +97,10 @@ impl AckGate {
     pub(crate) const fn new() -> Self {
         Self {
             interest: VecDeque::new(),
-            durable: VecDeque::new(),
+            durable: [const { VecDeque::new() }; 2],
             gathering: Batch(1),
             is_persist_wanted: false,
+            has_failed: false,
             encoded_bytes: 0,
         }
     }
@@ -95,25 +108,33 @@ impl AckGate {
     /// Bytes of everything that waits.
     pub(crate) fn memory_bytes(&self) -> u64 {
         heap::block(self.interest.capacity() * size_of::<Waiting<u64>>())
-            + heap::block(self.durable.capacity() * size_of::<Waiting<Batch>>())
+            + self.durable.iter().map(heap_bytes).sum::<u64>()
             + self.encoded_bytes
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.interest.len() + self.durable.len()
+        self.interest.len() + self.durable.iter().map(VecDeque::len).sum::<usize>()
     }
 
     /// Holds an acknowledgement until its batch is durable: the one that is being gathered, or, for one that promises
     /// nothing itself, that of the acknowledgement before it.
-    pub(crate) fn hold_until_durable(&mut self, gated: Gated) {
+    pub(crate) fn hold_until_durable(&mut self, level: Level, gated: Gated) {
+        if self.has_failed {
+            assert!(
+                !matches!(gated.ack, PendingAck::ConnAck(_)),
+                "a CONNECT is refused that would wait for ever"
+            );
+            return;
+        }
         self.is_persist_wanted |= gated.must_persist;
-        let last = self.durable.back().map_or(self.gathering, |last| last.until);
+        let durable = &mut self.durable[level as usize];
+        let last = durable.back().map_or(self.gathering, |last| last.until);
         let until = if gated.must_persist { self.gathering } else { last };
         assert!(last <= until && until <= self.gathering);
-        assert!(gated.must_persist || !self.durable.is_empty());
+        assert!(gated.must_persist || !durable.is_empty());
         assert!(self.is_persist_wanted || until < self.gathering);
         self.encoded_bytes += gated.ack.encoded_bytes();
-        self.durable.push_back(Waiting { until, gated });
+        durable.push_back(Waiting { until, gated });
     }
 
     /// Holds an acknowledgement until all shards have acknowledged `announced` announcements.
@@ -130,12 +151,31 @@ impl AckGate {
         Some(waiting.gated)
     }
 
-    /// The next acknowledgement that waited for `batch` or an earlier one.
-    pub(crate) fn pop_durable(&mut self, batch: Batch) -> Option<Gated> {
-        let waiting = self.durable.pop_front_if(|first| first.until <= batch)?;
+    /// The next acknowledgement of this level that waited for `batch` or an earlier one.
+    pub(crate) fn pop_durable(&mut self, level: Level, batch: Batch) -> Option<Gated> {
+        let waiting = self.durable[level as usize].pop_front_if(|first| first.until <= batch)?;
         self.encoded_bytes -= waiting.gated.ack.encoded_bytes();
         assert!(waiting.until < self.gathering);
         Some(waiting.gated)
+    }
+
+    /// Nothing becomes durable any more. Returns the connections whose CONNACK was waited for.
+    pub(crate) fn fail(&mut self) -> impl Iterator<Item = (ConnectionId, u64)> + use<> {
+        self.has_failed = true;
+        let durable = core::mem::take(&mut self.durable);
+        for waiting in durable.iter().flatten() {
+            self.encoded_bytes -= waiting.gated.ack.encoded_bytes();
+        }
+        let connacks = durable
+            .into_iter()
+            .flatten()
+            .filter(|waiting| matches!(waiting.gated.ack, PendingAck::ConnAck(_)));
+        connacks.map(|waiting| waiting.gated.connection())
+    }
+
+    /// Whether nothing becomes durable any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// Something else waits until the batch that is being gathered is durable. Returns its number.
@@ -170,11 +210,13 @@ impl AckGate {
     /// If it is wrong.
     pub(crate) fn check(&self) {
         assert!(self.interest.iter().is_sorted_by_key(|waiting| waiting.until));
-        assert!(self.durable.iter().is_sorted_by_key(|waiting| waiting.until));
         let is_wanted = u64::from(self.is_persist_wanted);
-        assert!(self.durable.back().is_none_or(|last| last.until.0 < self.gathering.0 + is_wanted));
+        for durable in &self.durable {
+            assert!(durable.iter().is_sorted_by_key(|waiting| waiting.until));
+            assert!(durable.back().is_none_or(|last| last.until.0 < self.gathering.0 + is_wanted));
+        }
         let interest = self.interest.iter().map(|waiting| waiting.gated.ack.encoded_bytes());
-        let durable = self.durable.iter().map(|waiting| waiting.gated.ack.encoded_bytes());
+        let durable = self.durable.iter().flatten().map(|waiting| waiting.gated.ack.encoded_bytes());
         assert!(interest.chain(durable).sum::<u64>() == self.encoded_bytes);
     }
 
@@ -182,7 +224,11 @@ impl AckGate {
     pub(crate) fn counts_of(&self, connection: ConnectionId, ordinal: u64) -> (usize, usize) {
         let is_its = |gated: &Gated| gated.connection == connection && gated.ordinal == ordinal;
         let interest = self.interest.iter().filter(|waiting| is_its(&waiting.gated)).count();
-        let durable = self.durable.iter().filter(|waiting| is_its(&waiting.gated)).count();
+        let durable = self.durable.iter().flatten().filter(|waiting| is_its(&waiting.gated)).count();
         (interest + durable, interest)
     }
+}
+
+fn heap_bytes(durable: &VecDeque<Waiting<Batch>>) -> u64 {
+    heap::block(durable.capacity() * size_of::<Waiting<Batch>>())
 }

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
+use smallvec::SmallVec;
 use wire::packet::{ConnAck, ConnAckProperties, Connect, UserProperties};
 use wire::{Malformed, PACKET_BYTES_MAX, PacketType, ProtocolVersion, QoS, ReasonCode};
 
@@ -16,6 +17,9 @@ use crate::cause::Cause;
 use crate::limits::{Limits, Redirect};
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
+
+/// The user property in which a client asks for the accident that acknowledgements survive, and is told.
+const DURABILITY: &str = "durability";
 
 /// Bytes of a CONNACK, most often.
 const CONNACK_BYTES: usize = 16;
@@ -29,6 +33,8 @@ pub(crate) struct Acceptance<'a> {
     authenticated: Option<(&'a str, &'a [u8])>,
     /// Told in a user property, for tests and benches.
     shard: Option<&'a str>,
+    /// The accident that acknowledgements survive, told in a user property to a client that sends one of that name.
+    durability: Option<&'a str>,
     response_information: Option<&'a str>,
 }
 
@@ -39,7 +45,14 @@ impl<'a> Acceptance<'a> {
         shard: Option<&'a str>,
         response_information: Option<&'a str>,
     ) -> Self {
-        Self { assigned_client_id, authenticated, shard, response_information }
+        Self { assigned_client_id, authenticated, shard, response_information, durability: None }
+    }
+
+    /// It tells the accident that acknowledgements survive, if the client asks.
+    pub(crate) fn telling(self, (limits, listener): (&Limits, u16), connect: &Connect<'_>) -> Self {
+        let mut asked = connect.properties.user_properties.iter();
+        let is_asked = asked.any(|(name, _)| name == DURABILITY);
+        Self { durability: is_asked.then(|| limits.durability_of(listener)), ..self }
     }
 }
 
@@ -279,9 +292,10 @@ pub(crate) fn encode_connack(
         authentication_data: data.filter(|data| !data.is_empty()),
         ..Default::default()
     };
-    let shard = [("shard", acceptance.shard.unwrap_or_default())];
-    let variants = [&shard[..], &[]];
-    let variants = if acceptance.shard.is_some() { &variants[..] } else { &variants[1..] };
+    let told = [("shard", acceptance.shard), (DURABILITY, acceptance.durability)];
+    let told: SmallVec<[_; 2]> = told.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
+    let variants = [&told[..], &[]];
+    let variants = if told.is_empty() { &variants[1..] } else { &variants[..] };
     let mut bytes = Vec::with_capacity(CONNACK_BYTES);
     let fits = append_bounded(&mut bytes, bytes_max, variants, |user_properties, out| {
         let user_properties = UserProperties::from_pairs(user_properties);

@@ -38,6 +38,15 @@ pub const CLOSE_REASONS: [ReasonCode; 21] = [
     ReasonCode::WildcardSubscriptionsNotSupported,
 ];
 
+/// The room that a packet waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// Memory, for a time.
+    Memory,
+    /// The log, for as long as it takes: its client may stay silent meanwhile.
+    Log,
+}
+
 /// How a connection is closed. The handler of a packet returns one as its error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Close {
@@ -45,8 +54,8 @@ pub(crate) enum Close {
     Silently(Cause),
     /// With DISCONNECT, for a client that knows it.
     Told(Cause),
-    /// Not yet: its packet is put back and waits until memory has room, for a time.
-    Wait,
+    /// Not yet: its packet is put back and waits.
+    Wait(Wait),
     /// The exchange of authentication has failed: CONNACK or DISCONNECT, by the phase.
     Authentication(Cause),
     /// CONNECT was refused: the client is answered and its end noted.

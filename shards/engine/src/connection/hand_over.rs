@@ -1,8 +1,10 @@
 //! Hand-over of a connection to the shard of its session, before anything was answered.
 
 use alloc::vec::Vec;
+use core::mem;
 
 use wire::Frame;
+use zeroize::Zeroizing;
 
 use super::{Connections, Phase};
 use crate::action::Action;
@@ -19,7 +21,7 @@ impl Connections {
         home: u16,
         frame: Frame<'_>,
     ) {
-        let mut bytes = Vec::with_capacity(frame.packet_bytes());
+        let mut bytes = Zeroizing::new(Vec::with_capacity(frame.packet_bytes()));
         frame.write_to(&mut bytes);
         let found = self.change_unjudged(id, |connection| {
             assert!(matches!(connection.phase(), Phase::Fresh(_)));
@@ -32,11 +34,11 @@ impl Connections {
         turn.actions.push(Action::HandOver { connection: id, home });
     }
 
-    /// Gives up a connection whose hand-over was asked for and returns the bytes of its CONNECT. `None` if it has ended
+    /// Gives up a connection whose hand-over was asked for and returns the bytes of its CONNECT, which may have a password. `None` if it has ended
     /// or begun to close meanwhile.
     pub(crate) fn complete_hand_over(&mut self, turn: &mut Turn<'_>, id: ConnectionId) -> Option<Vec<u8>> {
         let at = self.hand_overs.iter().position(|(handing_over, _)| *handing_over == id)?;
-        let (_, bytes) = self.hand_overs.swap_remove(at);
+        let (_, mut bytes) = self.hand_overs.swap_remove(at);
         // The operator, a time-out or the stop may have closed it: then its host closes it here.
         self.get(id).filter(|connection| connection.phase() == Phase::HandingOver)?;
         let connection = self.slab.remove(id.key())?;
@@ -51,6 +53,6 @@ impl Connections {
         turn.counters.connections_accepted -= 1;
         turn.counters.packets_received -= 1;
         turn.counters.bytes_received -= bytes.len() as u64;
-        Some(bytes)
+        Some(mem::take(&mut *bytes))
     }
 }

@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 
+use super::debts::{Debt, Debts};
 use crate::base::heap;
 use crate::base::sparse::Sparse;
 use crate::base::time::Instant;
@@ -12,6 +13,8 @@ use crate::limits::{OnRate, Rates};
 
 /// Tokens are counted in thousandths, so that a rate of one a second gives one each millisecond.
 const WHOLE: i64 = 1_000;
+/// Between two looks whether the peer of a paused connection has left.
+const LOOK_MS: u64 = 1_000;
 
 /// A token bucket. Its level may be below zero: a packet that is longer than the bucket is paid afterwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +47,14 @@ impl Bucket {
         u64::try_from(missing).unwrap_or(0).div_ceil(u64::from(self.rate))
     }
 
+    /// Milliseconds until it is full.
+    fn full_ms(&self) -> u64 {
+        if self.rate == 0 {
+            return 0;
+        }
+        u64::try_from(self.level_max.saturating_sub(self.level)).unwrap_or(0).div_ceil(u64::from(self.rate))
+    }
+
     fn spend(&mut self, tokens: u32) {
         if self.rate > 0 {
             self.level = self.level.saturating_sub(i64::from(tokens) * WHOLE);
@@ -58,6 +69,14 @@ pub(super) struct Meter {
     bytes: Bucket,
     filled_at: Instant,
     on_rate: OnRate,
+    /// The keyed hash of its client's identifier.
+    client: u64,
+    /// The peer has left, so that nothing is waited for any more.
+    is_over: bool,
+    /// When it was looked last whether the peer has left.
+    looked_at: Instant,
+    /// The end of the pause, while there is one.
+    paused_until: Instant,
     /// Packets of the connection before the one that was charged last.
     charged: Option<u32>,
     /// Set while the connection is paused.
@@ -65,15 +84,49 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(rates: &Rates, now: Instant) -> Self {
-        Self {
+    /// The meter of a client that comes, which goes on with the buckets that it left.
+    pub(super) fn new(rates: &Rates, now: Instant, client: u64, left: Option<Debt>) -> Self {
+        let mut meter = Self {
             messages: Bucket::full(rates.messages, rates.burst_s),
             bytes: Bucket::full(rates.bytes, rates.burst_s),
             filled_at: now,
             on_rate: rates.on_rate,
+            client,
+            is_over: false,
+            looked_at: now,
+            paused_until: now,
             charged: None,
             timer: None,
+        };
+        if let Some(left) = left {
+            // It may have left them on a listener with other limits.
+            let ((messages, bytes), at) = left.levels();
+            meter.messages.level = messages.min(meter.messages.level_max);
+            meter.bytes.level = bytes.min(meter.bytes.level_max);
+            meter.filled_at = at;
+            meter.fill(now);
         }
+        meter
+    }
+
+    /// The buckets of the client that leaves, with the hash of its identifier; `None` if they are full.
+    pub(super) fn left(&mut self, now: Instant) -> Option<(u64, Debt)> {
+        self.fill(now);
+        let full_ms = self.messages.full_ms().max(self.bytes.full_ms());
+        let debt = Debt::new((self.messages.level, self.bytes.level), now, now.plus_ms(full_ms));
+        (full_ms > 0).then_some((self.client, debt))
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed_ms = self.filled_at.ms_until(now);
+        self.filled_at = now;
+        self.messages.refill(passed_ms);
+        self.bytes.refill(passed_ms);
+    }
+
+    /// The peer has left: what it sent before is charged and not waited for, so that its end is not kept up.
+    pub(super) fn end_waiting(&mut self) {
+        self.is_over = true;
     }
 
     pub(super) fn on_rate(&self) -> OnRate {
@@ -82,10 +135,10 @@ impl Meter {
 
     /// Milliseconds until a PUBLISH may come; 0: now.
     pub(super) fn wait_ms(&mut self, now: Instant) -> u64 {
-        let passed_ms = self.filled_at.ms_until(now);
-        self.filled_at = now;
-        self.messages.refill(passed_ms);
-        self.bytes.refill(passed_ms);
+        self.fill(now);
+        if self.is_over {
+            return 0;
+        }
         self.messages.wait_ms().max(self.bytes.wait_ms())
     }
 
@@ -107,10 +160,32 @@ impl Meter {
         self.timer.is_some()
     }
 
-    /// Begins a pause, until the timer is due.
-    pub(super) fn pause(&mut self, timer: TimerId) {
+    /// Begins a pause of so long. Returns when its timer has to be due: earlier, if it is time to look whether the peer has left.
+    pub(super) fn begin_pause(&mut self, now: Instant, wait_ms: u64) -> Instant {
+        assert!(self.timer.is_none());
+        self.paused_until = now.plus_ms(wait_ms);
+        self.next_due(now)
+    }
+
+    fn next_due(&self, now: Instant) -> Instant {
+        self.paused_until.min(self.looked_at.plus_ms(LOOK_MS).max(now))
+    }
+
+    /// The timer of a pause.
+    pub(super) fn set_timer(&mut self, timer: TimerId) {
         assert!(self.timer.is_none());
         self.timer = Some(timer);
+    }
+
+    /// The timer was due. Returns when it has to be due again, if the pause goes on, and whether to look for the peer's end.
+    pub(super) fn on_timer(&mut self, now: Instant) -> (Option<Instant>, bool) {
+        let was_set = self.timer.take();
+        assert!(was_set.is_some());
+        let looks = now >= self.looked_at.plus_ms(LOOK_MS);
+        if looks {
+            self.looked_at = now;
+        }
+        ((now < self.paused_until).then(|| self.next_due(now)), looks)
     }
 
     /// Ends a pause. Returns its timer, if there was one.
@@ -131,6 +206,8 @@ impl Meter {
 pub(super) struct Meters {
     /// By slot of the connection.
     by_slot: Sparse<Box<Meter>>,
+    /// Of clients that have left.
+    debts: Debts,
 }
 
 impl Meters {
@@ -147,8 +224,19 @@ impl Meters {
         self.by_slot.take(slot)
     }
 
+    pub(super) fn debts(&mut self) -> &mut Debts {
+        &mut self.debts
+    }
+
+    /// # Panics
+    /// If the buckets of clients that have left are not what they should be.
+    pub(super) fn check_debts(&self) {
+        self.debts.check();
+    }
+
     pub(super) fn memory_bytes(&self) -> u64 {
-        self.by_slot.bytes_held() + self.by_slot.len() as u64 * heap::block(size_of::<Meter>())
+        let meters = self.by_slot.bytes_held() + self.by_slot.len() as u64 * heap::block(size_of::<Meter>());
+        meters + self.debts.memory_bytes()
     }
 
     /// Meters, for an audit.

@@ -7,16 +7,19 @@ use wire::PacketType;
 
 use super::Connections;
 use super::meter::{Meter, Metered};
+use crate::action::Action;
 use crate::base::ids::ConnectionId;
 use crate::limits::OnRate;
 use crate::timer::Timer;
 use crate::turn::Turn;
 
 impl Connections {
-    /// Begins to meter a connection, if its listener has a limit.
-    pub(crate) fn begin_metering(&mut self, turn: &Turn<'_>, id: ConnectionId) {
+    /// Begins to meter the connection of a client, if its listener has a limit.
+    pub(crate) fn begin_metering(&mut self, turn: &Turn<'_>, id: ConnectionId, client_id: &str) {
         let Some(rates) = turn.limits.rates(self.current(id).listener()) else { return };
-        let before = self.meters.insert(id.slot(), Meter::new(rates, turn.now));
+        let client = self.hasher.bytes(client_id.as_bytes());
+        let left = self.meters.debts().take(client);
+        let before = self.meters.insert(id.slot(), Meter::new(rates, turn.now, client, left));
         assert!(before.is_none());
         self.current(id).barriers.set_metered(true);
     }
@@ -48,8 +51,8 @@ impl Connections {
             }
             if !meter.is_paused() {
                 turn.counters.rate_pauses += 1;
-                let due = turn.now.plus_ms(wait_ms);
-                meter.pause(turn.timers.insert(due, Timer::Rate(id)));
+                let due = meter.begin_pause(turn.now, wait_ms);
+                meter.set_timer(turn.timers.insert(due, Timer::Rate(id)));
             }
             return Metered::Wait;
         }
@@ -59,11 +62,35 @@ impl Connections {
         Metered::Go
     }
 
-    /// The time of a pause is over.
-    pub(crate) fn end_rate_pause(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
-        let timer = self.meters.get_mut(id.slot()).and_then(Meter::end_pause);
-        assert!(timer.is_some());
-        self.current(id).resume(turn.now, id, turn.actions);
+    /// The time of a pause is over, or it is time to look whether the peer has left meanwhile: bytes that it sent before wait in its
+    /// socket, so its end is not received.
+    pub(crate) fn on_rate_timer(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let meter = self.meters.get_mut(id.slot());
+        assert!(meter.is_some());
+        let Some(meter) = meter else { return };
+        let (due, looks) = meter.on_timer(turn.now);
+        if looks {
+            turn.actions.push(Action::Peek(id));
+        }
+        match due {
+            Some(due) => meter.set_timer(turn.timers.insert(due, Timer::Rate(id))),
+            None => self.current(id).resume(turn.now, id, turn.actions),
+        }
+    }
+
+    /// The peer of a connection has left. If its rate pauses it, the pause ends, and what it sent is taken: charged, so that it has
+    /// to be paid for after the next CONNECT, and in order, so that a DISCONNECT counts. Others are found out by their receive.
+    pub(crate) fn on_hung_up(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        if self.get(id).is_none_or(|connection| !connection.barriers.is_metered()) {
+            return;
+        }
+        let Some(meter) = self.meters.get_mut(id.slot()) else { return };
+        meter.end_waiting();
+        if let Some(timer) = meter.end_pause() {
+            let was_set = turn.timers.cancel(timer);
+            assert!(was_set);
+            self.current(id).resume(turn.now, id, turn.actions);
+        }
     }
 
     /// A connection begins to close: nothing of it is metered any more.
@@ -74,7 +101,11 @@ impl Connections {
         connection.barriers.set_metered(false);
         let meter = self.meters.remove(id.slot());
         assert!(meter.is_some());
-        if let Some(timer) = meter.and_then(|mut meter| meter.end_pause()) {
+        let Some(mut meter) = meter else { return };
+        if let Some((client, debt)) = meter.left(turn.now) {
+            self.meters.debts().keep(client, debt);
+        }
+        if let Some(timer) = meter.end_pause() {
             let was_set = turn.timers.cancel(timer);
             assert!(was_set);
         }
@@ -93,5 +124,6 @@ impl Connections {
             assert!(!meter.is_paused() || connection.is_some_and(|connection| connection.paused));
             meter.check();
         }
+        self.meters.check_debts();
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod authenticate;
 mod barriers;
 pub(crate) mod bounded_write;
 pub(crate) mod connect;
+mod debts;
 pub(crate) mod disconnect;
 pub(crate) mod first_bytes;
 mod grant_expiry;
@@ -32,6 +33,7 @@ mod receive_maximum;
 mod release;
 pub(crate) mod send;
 mod shed;
+mod shown;
 mod timeout;
 pub(crate) mod topic_alias;
 mod unjudged;
@@ -43,6 +45,7 @@ use alloc::vec::Vec;
 
 use wire::frame::Assembler;
 use wire::{PACKET_BYTES_MAX, PacketType, ProtocolVersion, QoS};
+use zeroize::Zeroizing;
 
 use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
@@ -339,10 +342,10 @@ pub(crate) struct Connections {
     spent: Option<ConnectionId>,
     /// No silence counts before this moment, because nothing could arrive.
     silence_from: Instant,
-    /// Connections whose publish waits for memory; each at most once.
+    /// Connections whose next packet waits for memory or for the log; each at most once.
     delayed: VecDeque<ConnectionId>,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
-    hand_overs: Vec<(ConnectionId, Vec<u8>)>,
+    hand_overs: Vec<(ConnectionId, Zeroizing<Vec<u8>>)>,
     /// Sessions whose CONNACK has left; emptied after each packet or event.
     opened: VecDeque<SessionId>,
     /// Steps of authentication that the host was asked about; the last one's number.

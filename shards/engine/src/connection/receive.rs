@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use wire::{Assembler, PacketType, ProtocolVersion};
 
+use super::disconnect::Wait;
 use super::{Connection, Connections, Phase};
 use crate::action::{Action, Actions};
 use crate::base::ids::{ConnectionId, SessionId};
@@ -191,45 +192,52 @@ impl Connections {
         connection.version
     }
 
-    /// A publish of a 3.1.1 client has to wait for memory and was put back: its connection is not read until then. There is no
-    /// reason code to refuse it with, and a connection that is not read slows its client down. But its PINGREQ waits too, so
-    /// after `Limits::close_timeout_ms` it is closed.
-    pub(crate) fn delay(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+    /// A packet has to wait and was put back: its connection is not read until then, which slows its client down. For memory, that is a
+    /// publish of a 3.1.1 client, for which there is no reason code to refuse it with; after `Limits::close_timeout_ms` it is closed,
+    /// because its PINGREQ waits too. For the log it waits for as long as it takes, and the silence is ours.
+    pub(crate) fn delay(&mut self, turn: &mut Turn<'_>, id: ConnectionId, wait: Wait) {
         turn.counters.packets_received -= 1;
         let connection = self.current(id);
         connection.packets_received = connection.packets_received.saturating_sub(1);
         assert!(connection.is_open() && !connection.barriers.is_starved() && !connection.delayed);
         connection.paused = true;
         connection.barriers.set_starved(true);
-        let until = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
-        connection.delayed = true;
         self.delayed.push_back(id);
-        self.set_timer(turn, id, Some(until));
+        match wait {
+            Wait::Memory => {
+                let until = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
+                self.current(id).delayed = true;
+                self.set_timer(turn, id, Some(until));
+            }
+            Wait::Log => turn.counters.log_waits += 1,
+        }
     }
 
-    /// Whether any connection waits for room in a lane or for memory.
+    /// Whether any connection waits for room in a lane, for memory or for the log.
     #[inline]
     pub(crate) fn has_waiting(&self) -> bool {
         self.has_starved(TopicsHold::Nothing) || self.has_delayed()
     }
 
-    /// Whether any publish waits for memory.
+    /// Whether any packet waits for memory or for the log.
     pub(crate) fn has_delayed(&self) -> bool {
         !self.delayed.is_empty()
     }
 
-    /// Lets connections be read again whose publish waited for memory, as [`Connections::resume_starved`] does.
+    /// Lets connections be read again whose packet waited for memory or for the log, as [`Connections::resume_starved`] does.
     pub(crate) fn resume_delayed(&mut self, turn: &mut Turn<'_>) {
         while !turn.is_spent() {
             let Some(id) = self.delayed.pop_front() else { return };
             turn.spend(1);
             let Some(connection) = self.slab.get_mut(id.key()) else { continue };
-            assert!(connection.barriers.is_starved() && connection.delayed);
+            assert!(connection.barriers.is_starved());
             connection.barriers.set_starved(false);
-            connection.delayed = false;
+            let has_time = core::mem::replace(&mut connection.delayed, false);
             if connection.session().is_some() {
                 connection.resume(turn.now, id, turn.actions);
-                self.restart_keep_alive(turn, id);
+                if has_time {
+                    self.restart_keep_alive(turn, id);
+                }
             }
         }
     }

@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 use wire::ReasonCode;
 use wire::packet::{Ack, AckKind, AckProperties};
 
-use super::ack_gate::{Gated, PendingAck};
+use super::ack_gate::{Gated, Level, PendingAck};
 use super::bounded_write::append_bounded;
 use super::reason_string::reason_string;
 use super::{Connections, Phase};
 use crate::action::Batch;
 use crate::base::ids::{ConnectionId, SessionId};
-use crate::turn::Turn;
+use crate::cause::Cause;
+use crate::turn::{Ending, Turn};
 
 impl Connections {
     /// Sends an acknowledgement, at once if it promises nothing durable and none of its connection waits.
@@ -35,7 +36,9 @@ impl Connections {
         }
         connection.pending_ack_count += 1;
         let ordinal = connection.arrival.ordinal;
-        self.gate.hold_until_durable(Gated::new(id, ordinal, ack, must_persist));
+        let is_written = turn.limits.acknowledges_written(connection.listener);
+        let level = if is_written { Level::Written } else { Level::Synced };
+        self.gate.hold_until_durable(level, Gated::new(id, ordinal, ack, must_persist));
     }
 
     /// [`Connections::acknowledge`] for a SUBACK: first, all shards have to know the `announced` announcements of
@@ -74,13 +77,26 @@ impl Connections {
         sessions
     }
 
-    /// Sends everything that waited for `batch` or an earlier one.
-    pub(crate) fn on_durable(&mut self, turn: &mut Turn<'_>, batch: Batch) {
-        while let Some(gated) = self.gate.pop_durable(batch) {
-            let (id, ordinal) = gated.connection();
-            if self.leave_gate(turn, id, ordinal) {
-                let (ack, _persisted) = gated.into_ack();
-                self.release(turn, id, ack);
+    /// Sends everything that waited until records up to these batches are written, or synced.
+    pub(crate) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
+        for (level, batch) in [(Level::Synced, synced), (Level::Written, written)] {
+            while let Some(gated) = self.gate.pop_durable(level, batch) {
+                let (id, ordinal) = gated.connection();
+                if self.leave_gate(turn, id, ordinal) {
+                    let (ack, _persisted) = gated.into_ack();
+                    self.release(turn, id, ack);
+                }
+            }
+        }
+    }
+
+    /// The log has failed: acknowledgements that wait for it never leave. Clients that wait for CONNACK are closed, and told why when they
+    /// come again.
+    pub(crate) fn fail_gate(&mut self, turn: &mut Turn<'_>) {
+        for (id, ordinal) in self.gate.fail() {
+            let is_alive = self.slab.get(id.key()).is_some_and(|it| it.arrival.ordinal == ordinal);
+            if is_alive {
+                turn.endings.push(Ending::Connection(id, Cause::NoLog));
             }
         }
     }

@@ -6,6 +6,7 @@
 //! A peer is not silent while bytes of it wait in its socket, however late the host is. So the host looks there before a
 //! connection is closed for its silence.
 
+use super::shown::SILENCE_MS_PER_S;
 use super::{Close, Connection, Connections, Phase};
 use crate::action::{Action, Actions};
 use crate::base::ids::ConnectionId;
@@ -70,7 +71,8 @@ impl Connections {
     ) -> Option<Close> {
         let silence_from = self.silence_from;
         let Some(connection) = self.slab.get_mut(id.key()).filter(|connection| connection.peeking) else {
-            turn.counters.stale += 1;
+            // A connection that its rate pauses is looked at for its end alone.
+            turn.counters.stale += u64::from(self.get(id).is_none_or(|known| !known.barriers.is_metered()));
             return None;
         };
         connection.peeking = false;
@@ -112,7 +114,9 @@ impl Connections {
         let connection = self.current(id);
         // The clock counts whole milliseconds and the silence begins within one: one more makes sure that it was long
         // enough.
-        connection.silence_ms_max = if keep_alive_s == 0 { 0 } else { u32::from(keep_alive_s) * 1500 + 1 };
+        connection.silence_ms_max =
+            if keep_alive_s == 0 { 0 } else { u32::from(keep_alive_s) * SILENCE_MS_PER_S + 1 };
+        assert!(connection.keep_alive_s() == keep_alive_s);
         connection.received_at = turn.now;
         self.restart_keep_alive(turn, id);
     }

@@ -101,7 +101,8 @@ pub(super) struct Backlog {
     packet_bytes: u64,
     fan_out: Option<(Spread, Source)>,
     gate: Gate,
-    /// Wills and messages of the broker that wait for the end of a fan-out. Bounded by the sessions that end meanwhile.
+    /// Wills and messages of the broker and of operators that wait for the end of a fan-out. Bounded by the sessions that end meanwhile,
+    /// and by the few operators, each of whom waits for its answer.
     messages: VecDeque<(StoredMessage, Unasked)>,
     message_bytes: u64,
     /// Items of data lanes, each with its source. At most a few, because the host asks before it takes one from a lane.

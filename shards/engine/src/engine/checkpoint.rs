@@ -6,10 +6,12 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 
 use super::{Engine, Rooms};
 use crate::base::ids::SessionId;
 use crate::base::time::Instant;
+use crate::message::user_name::UserName;
 use crate::record::{Body, DeliveryList, Objects, StoredBody};
 use crate::session::Session;
 use crate::session::snapshot::SubscriptionRecord;
@@ -112,7 +114,10 @@ impl Rooms {
         assert!(!session.has_ended());
         let sessions = &self.delivery.sessions;
         let user = sessions.users().name_of(sessions.user_of(id)).name();
-        session.append_will(objects, user);
+        // Roles of a token end with the connection that it let in.
+        let names_client = !user.is_empty() && session.has_will();
+        let source = names_client.then(|| UserName::source(user, session.client_id(), iter::empty()));
+        session.append_will(objects, source.as_deref().unwrap_or(user));
         let Some(number) = session.number() else { return };
         session.append_session(objects, number, user);
         if session.is_persistent() {

@@ -102,7 +102,7 @@ impl Rooms {
         let (phase, version) = (connection.phase(), connection.version());
         match *close {
             Close::Silently(_) | Close::Refused => {}
-            Close::Wait => unreachable!("the packet is put back"),
+            Close::Wait(_) => unreachable!("the packet is put back"),
             // CONNACK before the connection is open [MQTT-4.12.0-4], DISCONNECT afterwards [MQTT-4.12.1-2]. The session
             // of the client, if it had one before, is untouched by the first.
             Close::Authentication(cause) if matches!(phase, Phase::Authenticating | Phase::Judging) => {

@@ -199,6 +199,9 @@ impl Rooms {
         let connack = self.connack_of(turn, id, (connect, client_id), (assigned, authenticated));
         let known = self.delivery.sessions.find(client_id);
         let is_full = self.delivery.sessions.len() >= turn.limits.sessions_max;
+        if self.pressure.log_room().refuses_connect() && self.awaits_log(turn, connect, known) {
+            return Err(self.refuse(turn, id, connect, Cause::NoLog));
+        }
         let Some(mut connack) = connack else {
             // Before anything changes: a client that cannot be answered must not take a session over.
             return Err(self.refuse(turn, id, connect, Cause::ConnackTooLong));
@@ -250,6 +253,12 @@ impl Rooms {
         Ok(())
     }
 
+    /// Whether the CONNACK of a client would wait for the log: its session outlives its connection or did before, or it has a will.
+    fn awaits_log(&self, turn: &Turn<'_>, connect: &Connect<'_>, known: Option<SessionId>) -> bool {
+        let known = known.and_then(|known| self.delivery.sessions.get(known)?.number());
+        known.is_some() || connect.will.is_some() || expiry_interval_s(turn.limits, connect) > 0
+    }
+
     /// Ends a session that its client does not want any more. Returns whether the log has it.
     fn discard(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
         let is_recorded = self.delivery.sessions.get(id).and_then(Session::number).is_some();
@@ -270,6 +279,7 @@ impl Rooms {
         let acceptance = Acceptance::new(assigned, authenticated, shard.as_deref(), information.as_deref());
         let connection = self.delivery.connections.current(id);
         let (listener, bytes_max) = (connection.listener(), connection.packet_bytes_max());
+        let acceptance = acceptance.telling((turn.limits, listener), connect);
         encode_connack((turn.limits, listener), connect, &acceptance, bytes_max)
     }
 
@@ -307,7 +317,9 @@ impl Rooms {
         self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
         let connections = &mut self.delivery.connections;
         connections.begin_accepting(turn.limits, id, session);
-        connections.begin_metering(turn, id);
+        if let Some(session) = self.delivery.sessions.get(session) {
+            connections.begin_metering(turn, id, session.client_id());
+        }
         connections.set_quota(turn.limits, id, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));
         assert!(connections.current(id).session() == Some(session));

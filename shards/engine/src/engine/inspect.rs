@@ -13,36 +13,6 @@ use crate::connection::{Connection, Phase};
 use crate::counters::Counters;
 use crate::memory::{Elsewhere, MemoryLevel, MemoryReport, MemoryUse};
 
-/// A session as an operator sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SessionSummary<'a> {
-    /// Its client identifier.
-    pub client_id: &'a str,
-    /// The user that it belongs to; "" for nobody.
-    pub user: &'a str,
-    /// The connection that it has.
-    pub connection: Option<ConnectionId>,
-    /// Its subscriptions.
-    pub subscription_count: u32,
-    /// Messages that wait in its queue.
-    pub queued_count: usize,
-}
-
-impl Rooms {
-    /// The session at a slot, unless that is free or its session has ended.
-    fn summary_at(&self, slot: u32) -> Option<SessionSummary<'_>> {
-        let sessions = &self.delivery.sessions;
-        let session = sessions.get(sessions.id_at(slot)?).filter(|session| !session.has_ended())?;
-        Some(SessionSummary {
-            client_id: session.client_id(),
-            user: sessions.users().name_of(sessions.user_at(slot)).name(),
-            connection: session.connection(),
-            subscription_count: session.subscriptions().count(),
-            queued_count: session.queued_count(),
-        })
-    }
-}
-
 impl Engine {
     /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
     /// has ended.
@@ -102,27 +72,6 @@ impl Engine {
         let sessions = &self.rooms.delivery.sessions;
         let session = sessions.find(client_id)?;
         Some(sessions.users().name_of(sessions.user_of(session)).name())
-    }
-
-    /// The session of a client identifier, for an operator.
-    #[must_use]
-    pub fn session_of(&self, client_id: &str) -> Option<SessionSummary<'_>> {
-        let sessions = &self.rooms.delivery.sessions;
-        self.rooms.summary_at(sessions.find(client_id)?.index())
-    }
-
-    /// Passes the sessions of `slots_max` slots from `from` on to `each`. Returns where the next call goes on, or `None` at the
-    /// end.
-    pub fn visit_sessions(
-        &self,
-        from: u32,
-        slots_max: u32,
-        each: &mut dyn FnMut(SessionSummary<'_>),
-    ) -> Option<u32> {
-        let slot_count = self.rooms.delivery.sessions.slot_count();
-        let end = from.saturating_add(slots_max).min(slot_count);
-        (from..end).filter_map(|slot| self.rooms.summary_at(slot)).for_each(each);
-        (end < slot_count).then_some(end)
     }
 
     /// The connection that a CONNECT would take over. Its host receives once from its socket first, so that no DISCONNECT or message

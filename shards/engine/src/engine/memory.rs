@@ -2,7 +2,9 @@
 
 use wire::{QoS, ReasonCode, TopicFilter};
 
-use super::Rooms;
+use super::{Engine, Rooms};
+use crate::base::ids::SessionId;
+use crate::connection::disconnect::Wait;
 use crate::limits::Limits;
 use crate::memory::{Budget, Held, MemoryKind, MemoryLevel, MemoryUse};
 use crate::message::borrowed::Message;
@@ -12,6 +14,18 @@ use crate::publish::matches::grant;
 use crate::timer::Timers;
 use crate::topic::sys::is_sys;
 use crate::turn::Turn;
+
+impl Engine {
+    /// Makes slots for `count` connections ready, so that accepting them allocates none.
+    pub fn reserve_connections(&mut self, count: u32) {
+        self.rooms.delivery.connections.reserve(count);
+    }
+
+    /// Gives back buffers that a burst took and nobody needed since the last call. To be called about once a second.
+    pub fn trim(&mut self) {
+        self.rooms.delivery.connections.trim();
+    }
+}
 
 impl Rooms {
     /// Bytes held, by kind. `held` is what sessions noted.
@@ -97,24 +111,32 @@ impl Rooms {
         connections.outbox_buffer_bytes() + messages.heap_bytes() + held.deliveries()
     }
 
-    /// The answer to a publish for which memory is short; `None` if there is room. A publish that neither is retained nor has to be kept
-    /// for a receiver is always taken, and so are the broker's own, which are few and small.
+    /// The answer to a publish for which memory or the log is short; `None` if there is room. A publish that neither is retained nor has
+    /// to be kept for a receiver is always taken, and so are the broker's own, which are few and small. The log waits for no will.
     #[inline]
-    pub(super) fn memory_refusal(
+    pub(super) fn shortage_refusal(
         &self,
         message: &Message<'_>,
+        publisher: Option<SessionId>,
         filters: &[u32],
         fingerprint: u64,
     ) -> Option<Routed> {
-        if !self.pressure.refuses_messages() || is_sys(message.topic) {
+        if !self.pressure.holds_messages() || is_sys(message.topic) {
             return None;
+        }
+        if publisher.is_some()
+            && self.pressure.log_room().holds()
+            && self.is_recorded(message, publisher.map(SessionId::index), filters, fingerprint)
+        {
+            return Some(Routed::Delayed { payload_bytes: message.payload.len() as u64, wait: Wait::Log });
         }
         let retains = message.retain && !message.payload.is_empty();
         if retains && self.pressure.refuses(Budget::Retained) {
             return Some(Routed::Refused(ReasonCode::QuotaExceeded));
         }
         let keeps = self.pressure.refuses(Budget::Messages) && self.is_kept(message, filters, fingerprint);
-        keeps.then_some(Routed::Delayed { payload_bytes: message.payload.len() as u64 })
+        let payload_bytes = message.payload.len() as u64;
+        keeps.then_some(Routed::Delayed { payload_bytes, wait: Wait::Memory })
     }
 
     /// Whether a filter of the broker's own topics is accepted while others are refused: until the ceiling itself is reached.

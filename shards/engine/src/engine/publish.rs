@@ -13,6 +13,7 @@ use crate::cause::Cause;
 use crate::connection::Close;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::connect::has_valid_payload_format;
+use crate::connection::disconnect::Wait;
 use crate::memory::Budget;
 use crate::message::borrowed::{Message, PlainPacket};
 use crate::message::origin::Origin;
@@ -147,6 +148,9 @@ impl Rooms {
                 // want of room passes, and its cost is counted.
                 Routed::Refused(ReasonCode::TopicNameInvalid) => Err(Close::Told(Cause::TopicLevels)),
                 Routed::Denied => Self::forbid(turn),
+                Routed::Delayed { payload_bytes, wait: Wait::Log } => {
+                    Err(Self::put_back(turn, payload_bytes, Wait::Log))
+                }
                 Routed::Refused(_) | Routed::Delayed { .. } | Routed::Taken { .. } => Ok(()),
             },
             (QoS::AtLeastOnce, Some(packet_id)) => self.count_receiving(turn, id).and_then(|()| {
@@ -306,19 +310,24 @@ impl Rooms {
             Routed::Refused(reason) if is_v5 => (reason, false),
             // 3.1.1 has no way to refuse but to close [MQTT-3.3.5-2].
             Routed::Refused(reason) => return Err(Close::Silently(Cause::PublishRefused(reason))),
-            Routed::Delayed { .. } if is_v5 => (ReasonCode::QuotaExceeded, false),
-            Routed::Delayed { payload_bytes } => {
-                // As if it had not come yet.
-                turn.counters.messages_received -= 1;
-                turn.counters.payload_bytes_received -= payload_bytes;
-                turn.counters.publishes_refused -= 1;
+            Routed::Delayed { wait: Wait::Memory, .. } if is_v5 => (ReasonCode::QuotaExceeded, false),
+            Routed::Delayed { payload_bytes, wait } => {
                 self.delivery.connections.current(id).uncount_receiving();
-                return Err(Close::Wait);
+                return Err(Self::put_back(turn, payload_bytes, wait));
             }
         };
         let ack = PendingAck::Ack(kind, packet_id, reason);
         self.delivery.connections.acknowledge(turn, id, ack, must_persist);
         Ok(())
+    }
+
+    /// Counts a PUBLISH as if it had not come yet.
+    #[cold]
+    fn put_back(turn: &mut Turn<'_>, payload_bytes: u64, wait: Wait) -> Close {
+        turn.counters.messages_received -= 1;
+        turn.counters.payload_bytes_received -= payload_bytes;
+        turn.counters.publishes_refused -= 1;
+        Close::Wait(wait)
     }
 
     /// Gives a message to every session that wants it, here and on other shards, and to the retained store. It is from the session
@@ -408,7 +417,7 @@ impl Rooms {
             return Some(Routed::Denied);
         }
         let fingerprint = found.fingerprint();
-        let refused = self.memory_refusal(message, filters, fingerprint).or_else(|| {
+        let refused = self.shortage_refusal(message, publisher, filters, fingerprint).or_else(|| {
             let is_full = self.has_no_room_to_retain(turn, message, fingerprint);
             is_full.then_some(Routed::Refused(ReasonCode::QuotaExceeded))
         })?;

@@ -82,10 +82,10 @@ impl Rooms {
             };
             match outcome {
                 Ok(()) => {}
-                Err(Close::Wait) => {
+                Err(Close::Wait(wait)) => {
                     assembler.put_back(mark, before.len() - rest.len());
                     rest = before;
-                    self.delivery.connections.delay(turn, id);
+                    self.delivery.connections.delay(turn, id, wait);
                     break;
                 }
                 Err(close) => self.close(turn, id, &close),

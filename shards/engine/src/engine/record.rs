@@ -1,18 +1,21 @@
 //! Records of sessions, subscriptions and wills, written where several rooms know a part of them; and the log's answer.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use wire::TopicFilter;
+use wire::{QoS, TopicFilter};
 
 use super::{Engine, Rooms};
 use crate::action::Batch;
 use crate::base::ids::SessionId;
 use crate::base::time::Instant;
+use crate::log_room::LogRoom;
+use crate::message::borrowed::Message;
+use crate::publish::matches::grant;
 use crate::record::{Body, Numbers, Records};
 use crate::session::Session;
 use crate::session::replays::ReplayTerms;
 use crate::topic::groups::GroupTag;
+use crate::topic::members::Member;
 use crate::turn::Turn;
 
 impl Engine {
@@ -38,16 +41,59 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Records something that changes nothing: a log that begins with a checkpoint has to have a record behind it.
+    pub fn record_nothing(&mut self) {
+        if let Some(recorder) = self.recorder.as_deref_mut() {
+            // No will has this number.
+            recorder.write(&Body::WillEnded { number: 0 });
+        }
+    }
+}
+
 impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
         assert!(synced <= written);
-        let acknowledged = if turn.limits.acknowledge_written { written } else { synced };
-        self.delivery.connections.on_durable(turn, acknowledged);
+        self.delivery.connections.on_durable(turn, written, synced);
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);
         self.run_durable(turn);
+    }
+
+    /// The log takes more or less than before. Once it has failed, no acknowledgement that waits for it ever leaves.
+    pub(super) fn on_log_room(&mut self, turn: &mut Turn<'_>, room: LogRoom) {
+        self.pressure.set_log_room(room);
+        if room == LogRoom::Failed {
+            self.delivery.connections.fail_gate(turn);
+        }
+    }
+
+    /// Whether the log would have a record of a message: it is retained, or a session may want it that outlives its connection. Of another
+    /// shard that is not known, so it may.
+    #[cold]
+    pub(super) fn is_recorded(
+        &self,
+        message: &Message<'_>,
+        publisher: Option<u32>,
+        filters: &[u32],
+        fingerprint: u64,
+    ) -> bool {
+        if message.retain {
+            return true;
+        }
+        let Self { topics, delivery, mesh, .. } = self;
+        let is_recorded = |member: &Member| {
+            grant(member, message, publisher).is_some_and(|grant| crate::session::is_tracked(grant.qos))
+                && delivery.sessions.of_member(member.session()).recorded_number().is_some()
+        };
+        message.qos != QoS::AtMostOnce
+            && (filters.iter().any(|&filter| {
+                let groups = topics.groups(filter);
+                topics.members(filter).iter().any(is_recorded)
+                    || groups.iter().any(|&group| topics.group_members(group).iter().any(is_recorded))
+            }) || !mesh.interests().interested(fingerprint, filters).is_empty())
     }
 
     /// Sends what waited for the log and need not any more.
@@ -91,10 +137,12 @@ impl Rooms {
         Some(self.record_session(turn, id) || has_will)
     }
 
-    /// Records the will of a session, which may end with its connection. Returns whether there is one.
+    /// Records the will of a session, which may end with its connection, with everything that the rules ask for later. Returns
+    /// whether there is one.
     pub(super) fn record_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
         let sessions = &mut self.delivery.sessions;
-        let user: String = sessions.users().name_of(sessions.user_of(id)).name().into();
+        let source = sessions.get(id).and_then(|session| session.source(turn));
+        let user = source.unwrap_or_else(|| sessions.users().name_of(sessions.user_of(id)).name().into());
         sessions.of_connection(id).record_will(turn, &user)
     }
 

@@ -19,7 +19,7 @@ use crate::message::borrowed::Message;
 use crate::message::origin::Origin;
 use crate::message::user_name::UserName;
 use crate::publish::fan_out::FanOut;
-use crate::record::{Body, Content, DeliveryList, LookedUp, Malformed, Numbers, StoredBody};
+use crate::record::{Body, Content, DeliveryList, LookedUp, Malformed, Numbers, StoredBody, start_of};
 use crate::retained::store::RetainedEntry;
 use crate::session::access::Access;
 use crate::session::grant::Identifiers;
@@ -135,7 +135,7 @@ impl Rooms {
                     session.left_mut().release_received(packet_id);
                 }
             }
-            Body::Session { .. } => self.recover_session(recovering, body)?,
+            Body::Session { .. } => self.recover_session(turn, recovering, body)?,
             Body::Ended { session, owed } => self.forget_recovered(turn, recovering, session, owed),
             Body::Detached { session, at_ms } => {
                 if let Some(session) = recovering.session_mut(session) {
@@ -164,13 +164,26 @@ impl Rooms {
         Ok(())
     }
 
-    fn recover_session(&mut self, recovering: &mut Recovering, body: &Body<'_>) -> Outcome {
+    fn recover_session(
+        &mut self,
+        turn: &mut Turn<'_>,
+        recovering: &mut Recovering,
+        body: &Body<'_>,
+    ) -> Outcome {
         let &Body::Session { number, client_id, user, expiry_interval_s, will } = body else {
             unreachable!("the caller has looked");
         };
         let number = NonZeroU64::new(number).ok_or("has a session without a number")?;
+        let mut known = self.delivery.sessions.find(client_id);
+        if recovering.reads_checkpoint()
+            && let Some(former) = known.and_then(|known| recovering.number_of(known))
+            && former != number.get()
+        {
+            // It ended while the checkpoint was made, and the log behind tells of it.
+            self.forget_recovered(turn, recovering, former, Numbers::default());
+            known = None;
+        }
         let sessions = &mut self.delivery.sessions;
-        let known = sessions.find(client_id);
         let id = match (recovering.any_id_of(number.get()), known) {
             (Some(id), Some(known)) if known == id => id,
             (None, None) => {
@@ -190,8 +203,8 @@ impl Rooms {
         }
         sessions.of_connection(id).set_expiry_interval(expiry_interval_s);
         sessions.set_user(id, UserName::new(user));
-        // A list is asked for a user only when it changes, and the next verdict tells whether one knows this user.
-        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user), false));
+        // The log does not say whether a list knew this user. If a list that has it loses it, the session ends.
+        sessions.set_access(id, Access::of_user((!user.is_empty()).then_some(user), true));
         Ok(())
     }
 
@@ -302,9 +315,17 @@ impl Rooms {
     ) -> Outcome {
         match (content, recovering.take_open()) {
             (Some(content), former) => {
-                // A message that the process began and did not end is not gone on with by the next one.
-                if let Some(former) = former {
-                    self.delivery.messages.release(former.message());
+                // A message that the process began and did not end is not gone on with by the next one. While it is fanned out,
+                // retained messages are looked up, each a message of its own.
+                let former = former.and_then(|former| {
+                    let goes_on = start_of(former.number()) == start_of(number);
+                    if !goes_on {
+                        self.delivery.messages.release(former.message());
+                    }
+                    goes_on.then_some(former)
+                });
+                if goes_on && former.is_some() {
+                    return Err("begins before the one before it has ended");
                 }
                 self.delivery.set_publish_sequence(number);
                 let message = Message::from(content);
@@ -317,6 +338,8 @@ impl Rooms {
                     let message = self.delivery.keep(&mut fan_out);
                     self.delivery.messages.hold(message);
                     recovering.open_message(OpenMessage::new(number, message, unsent));
+                } else if let Some(former) = former {
+                    recovering.open_message(former);
                 }
                 self.delivery.finish(turn, &fan_out);
             }

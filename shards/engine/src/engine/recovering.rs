@@ -149,6 +149,11 @@ impl Recovering {
         self.sessions.get(&number).map(RecoveringSession::id)
     }
 
+    /// The number of a session.
+    pub(super) fn number_of(&self, id: SessionId) -> Option<u64> {
+        self.sessions.iter().find(|(_, session)| session.id == id).map(|(number, _)| *number)
+    }
+
     /// Whether a session is newer than the record that is read.
     pub(super) fn is_newer(&self, id: SessionId) -> bool {
         self.sessions.values().any(|session| session.id == id && session.as_of > self.position())

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::Rooms;
 use crate::base::time::Instant;
 use crate::message::user_name::UserName;
+use crate::session::Session;
 use crate::session::access::Access;
 use crate::session::replays::ReplayTerms;
 use crate::session::snapshot::{SessionExpiry, SessionRecord, SubscriptionRecord};
@@ -30,18 +31,30 @@ impl Rooms {
             if !session.is_persistent() || session.has_ended() || list.count() == 0 {
                 continue;
             }
-            let mut subscriptions = Vec::with_capacity(list.count() as usize);
-            self.topics.for_each(list, |share_name, filter, member| {
-                subscriptions.push(SubscriptionRecord::new(share_name, filter, member));
-            });
-            assert!(subscriptions.len() == list.count() as usize);
-            let expiry = Some(session.expiry(timers, now));
-            let user = sessions.users().name_of(sessions.user_at(index)).name();
-            let user = (!user.is_empty()).then(|| user.into());
-            let client_id = session.client_id().into();
-            records.push(SessionRecord { client_id, user, expiry, subscriptions });
+            records.push(self.session_record(timers, now, index, session));
         }
         (end < sessions.slot_count()).then_some(end)
+    }
+
+    /// The session in a slot, and its subscriptions.
+    pub(super) fn session_record(
+        &self,
+        timers: &Timers,
+        now: Instant,
+        index: u32,
+        session: &Session,
+    ) -> SessionRecord {
+        let (list, sessions) = (session.subscriptions(), &self.delivery.sessions);
+        let mut subscriptions = Vec::with_capacity(list.count() as usize);
+        self.topics.for_each(list, |share_name, filter, member| {
+            subscriptions.push(SubscriptionRecord::new(share_name, filter, member));
+        });
+        assert!(subscriptions.len() == list.count() as usize);
+        let expiry = Some(session.expiry(timers, now));
+        let user = sessions.users().name_of(sessions.user_at(index)).name();
+        let user = (!user.is_empty()).then(|| user.into());
+        let client_id = session.client_id().into();
+        SessionRecord { client_id, user, expiry, subscriptions }
     }
 
     /// See [`super::Engine::restore`].
@@ -64,7 +77,8 @@ impl Rooms {
             let id = sessions.restore(turn, &record.client_id, SessionExpiry { interval_s, ..given });
             let user = record.user.as_deref().unwrap_or_default();
             sessions.set_user(id, UserName::new(user));
-            sessions.set_access(id, Access::of_user(record.user.as_deref(), false));
+            // As in recovery: if a list that has this user loses it, the session ends.
+            sessions.set_access(id, Access::of_user(record.user.as_deref(), true));
             id
         });
         let list = sessions.of_connection(id).subscriptions_mut();

@@ -16,6 +16,7 @@ use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
 use crate::connection::ack_gate::PendingAck;
 use crate::connection::bounded_write::append_bounded;
+use crate::connection::disconnect::Wait;
 use crate::connection::reason_string::{MATCH_NODES, reason_string};
 use crate::connection::{Close, Connection};
 use crate::limits::Limits;
@@ -46,6 +47,11 @@ impl Rooms {
         {
             // CONNACK said so, so it is a protocol error [3.2.2.3.11 to 3.2.2.3.13].
             return Err(Close::Told(cause));
+        }
+        if self.pressure.log_room().holds()
+            && self.delivery.sessions.of_connection(session).recorded_number().is_some()
+        {
+            return Err(Close::Wait(Wait::Log));
         }
         let Subscribe { packet_id, subscription_id, filters, .. } = *subscribe;
         let kind = LongPacketKind::Subscribe(subscription_id);

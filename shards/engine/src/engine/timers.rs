@@ -80,7 +80,7 @@ impl Rooms {
                 self.delivery.connections.grant_ended(id);
                 self.close(turn, id, &Close::Told(Cause::GrantEnded));
             }
-            Timer::Rate(id) => self.delivery.connections.end_rate_pause(turn, id),
+            Timer::Rate(id) => self.delivery.connections.on_rate_timer(turn, id),
             Timer::SessionExpiry(id) => {
                 if self.delivery.sessions.expire(id) {
                     turn.counters.sessions_expired += 1;

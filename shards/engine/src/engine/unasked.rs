@@ -1,4 +1,4 @@
-//! Messages for which no client waits: wills, and the broker's own.
+//! Messages for which no client waits: wills, the broker's own, and the operator's.
 
 use wire::QoS;
 
@@ -25,6 +25,22 @@ impl Rooms {
             expires_at: None,
             packet: None,
         };
+        self.publish_unasked(turn, &message, Unasked::default());
+    }
+
+    /// The operator publishes a message, under no rules.
+    ///
+    /// # Panics
+    /// If the topic is `$SYS` or below.
+    pub(super) fn publish_of_operator(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (topic, payload): (&str, &[u8]),
+        qos: QoS,
+        retain: bool,
+    ) {
+        assert!(!is_sys(topic));
+        let message = Message { topic, forwarded: &[], payload, qos, retain, expires_at: None, packet: None };
         self.publish_unasked(turn, &message, Unasked::default());
     }
 

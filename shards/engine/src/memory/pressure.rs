@@ -8,6 +8,7 @@
 //! The ceiling is the process's. Each shard knows what all shards take, so that one may use what others do not.
 
 use crate::limits::Limits;
+use crate::log_room::LogRoom;
 
 use super::{MemoryKind, MemoryUse};
 
@@ -123,6 +124,9 @@ pub(crate) struct Pressure {
     level: MemoryLevel,
     /// By [`Budget::index`]: it may not grow.
     refuses: [bool; Budget::ALL.len()],
+    log_room: LogRoom,
+    /// Retained messages or those on their way may not grow, or the log is short of room: all that a publish has to ask on its way.
+    holds_messages: bool,
     /// Whether the first mark is passed and messages are beyond their reserve.
     sheds: bool,
     outbox_bytes_max: u64,
@@ -140,6 +144,8 @@ impl Pressure {
             elsewhere: Elsewhere::default(),
             level: MemoryLevel::Normal,
             refuses: [false; Budget::ALL.len()],
+            log_room: LogRoom::Free,
+            holds_messages: false,
             sheds: false,
             outbox_bytes_max: limits.outbox_bytes_max.into(),
             unweighed_bytes: 0,
@@ -176,9 +182,35 @@ impl Pressure {
         self.refuses[budget.index()]
     }
 
-    /// Whether retained messages or those on their way may not grow: all that a publish has to ask on its way.
-    pub(crate) fn refuses_messages(&self) -> bool {
-        self.refuses(Budget::Retained) || self.refuses(Budget::Messages)
+    /// Whether anything keeps messages from being taken: all that a publish has to ask on its way.
+    #[inline]
+    pub(crate) fn holds_messages(&self) -> bool {
+        self.holds_messages
+    }
+
+    /// How much the log takes.
+    pub(crate) fn log_room(&self) -> LogRoom {
+        self.log_room
+    }
+
+    /// Takes how much the log takes from now on.
+    ///
+    /// # Panics
+    /// If a log works again that has failed.
+    pub(crate) fn set_log_room(&mut self, room: LogRoom) {
+        assert!(self.log_room != LogRoom::Failed || room == LogRoom::Failed);
+        self.log_room = room;
+        self.note_holds();
+    }
+
+    /// Whether packets that wait for memory or for the log may be taken.
+    pub(crate) fn may_resume(&self) -> bool {
+        !self.refuses(Budget::Messages) && !self.log_room.holds()
+    }
+
+    fn note_holds(&mut self) {
+        let refuses = self.refuses(Budget::Retained) || self.refuses(Budget::Messages);
+        self.holds_messages = refuses || self.log_room.holds();
     }
 
     /// Bytes up to which an outbox takes messages: less than its limit above the marks.
@@ -231,6 +263,7 @@ impl Pressure {
             let at = budget.index();
             self.refuses[at] = is_full && used[at] >= reserves[at];
         }
+        self.note_holds();
         let messages = Budget::Messages.index();
         self.sheds = self.level >= MemoryLevel::Shedding && used[messages] >= reserves[messages];
         let share = |percent: u64| {

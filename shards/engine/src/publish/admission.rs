@@ -2,6 +2,7 @@
 
 use wire::ReasonCode;
 
+use crate::connection::disconnect::Wait;
 use crate::limits::Limits;
 use crate::message::borrowed::Message;
 use crate::topic::sys::is_sys;
@@ -20,9 +21,11 @@ pub(crate) enum Routed {
     Denied,
     /// It is taken, and its fan-out goes on in later steps.
     UnderWay,
-    /// Somebody would have to keep it, and there is no memory for that now: a client that cannot be told waits.
+    /// Somebody would have to keep it, and there is no memory for that now: a client that cannot be told waits. Or the log would have to,
+    /// which has no room: every client waits.
     Delayed {
         payload_bytes: u64,
+        wait: Wait,
     },
 }
 

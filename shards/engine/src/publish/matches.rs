@@ -100,7 +100,7 @@ impl Delivery {
         assert!((first, from) != (0, 0) || matches.is_empty());
         for (number, &filter) in filters.iter().enumerate().skip(first) {
             let from = core::mem::take(&mut from);
-            for (at, member) in topics.members(filter).iter().enumerate().skip(from) {
+            for (at, member) in (from..).zip(topics.members(filter).iter_from(from)) {
                 if at % MEMBERS_PER_WORK == 0 {
                     if turn.is_overdrawn() {
                         return Some(Position::Join(number, at));

@@ -65,6 +65,10 @@ impl Delivery {
         let Some(send_quota) = self.quota_of(turn, to) else { return false };
         let session = self.sessions.of_connection(id);
         let Some((packet_id, stage, grant)) = session.next_redelivery() else { return false };
+        if send_quota == 0 && stage != Stage::Release {
+            // Work that is counted for nothing would be tried again in every step.
+            return false;
+        }
         turn.spend_delivery();
         match stage {
             Stage::Release => {
@@ -72,7 +76,6 @@ impl Delivery {
                 session.end_redelivery(packet_id, false);
                 self.connections.write_pubrel(turn, to, packet_id, ReasonCode::Success);
             }
-            Stage::Publish(_) if send_quota == 0 => return false,
             Stage::Publish(key) => {
                 let message = self.messages.view(key);
                 if session.is_watched(turn) && !session.may_read(turn, message.topic) {

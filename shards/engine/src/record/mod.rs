@@ -362,3 +362,8 @@ impl<'a> Objects<'a> {
 pub(crate) fn first_number(start: NonZeroU32) -> u64 {
     u64::from(start.get()) << COUNTER_BITS
 }
+
+/// The start that gave out a number.
+pub(crate) const fn start_of(number: u64) -> u64 {
+    number >> COUNTER_BITS
+}

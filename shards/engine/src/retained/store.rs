@@ -282,7 +282,7 @@ impl RetainedStore {
     /// Visits messages that match `filter` from `cursor` on, at most `visits_max` topics, until `visit`
     /// answers `false`; the topic it refused comes first in the next page. Returns how many were visited, as the bound counts
     /// them.
-    fn visit(
+    pub(crate) fn visit(
         &self,
         filter: &TopicFilter<'_>,
         cursor: &mut Cursor,

@@ -11,6 +11,7 @@ mod enqueue;
 pub(crate) mod grant;
 pub(crate) mod inflight;
 mod ledger;
+mod portable;
 mod queue;
 mod recorded;
 pub(crate) mod recovered;

@@ -109,6 +109,15 @@ impl Will {
         heap::block(size_of::<Self>()) + self.message.heap_bytes()
     }
 
+    /// The message, without its expiry.
+    pub(super) fn message(&self) -> Message<'_> {
+        self.message.view()
+    }
+
+    pub(super) fn expiry_interval_s(&self) -> Option<u32> {
+        self.expiry_interval_s
+    }
+
     pub(crate) fn timer(&self) -> Option<TimerId> {
         self.timer
     }

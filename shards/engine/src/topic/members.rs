@@ -87,6 +87,14 @@ impl Members {
         self.piece(position).first()
     }
 
+    /// The member at a position.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(super) fn at(&self, position: usize) -> &Member {
+        &self.piece(position)[0]
+    }
+
     /// All members, if they lie in one piece.
     #[inline]
     pub(crate) fn in_piece(&self) -> Option<&[Member]> {
@@ -108,7 +116,11 @@ impl Members {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> {
-        let mut position = 0;
+        self.iter_from(0)
+    }
+
+    /// The members from a position on, however far that is.
+    pub(crate) fn iter_from(&self, mut position: usize) -> impl Iterator<Item = &Member> {
         let pieces = core::iter::from_fn(move || {
             let piece = self.piece(position);
             position += piece.len();

@@ -159,6 +159,17 @@ impl Subscriptions {
         Some(self.target(subscription))
     }
 
+    /// The session, target and position of what is in a slot, if something is.
+    pub(super) fn at(&self, slot: u32) -> Option<(u32, Target, u32)> {
+        let subscription = self.slots.at(slot)?;
+        Some((subscription.session, subscription.target, subscription.position))
+    }
+
+    /// One past the highest slot ever taken.
+    pub(super) fn slot_count(&self) -> u32 {
+        self.slots.slot_count()
+    }
+
     /// The targets of a session's subscriptions, each with the position in its member list.
     pub(super) fn of(&self, list: SubscriptionList) -> impl Iterator<Item = (Target, u32)> {
         let subscriptions = core::iter::successors(list.first(), |&subscription| self.next(subscription));

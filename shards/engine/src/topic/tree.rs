@@ -273,19 +273,8 @@ impl Tree {
         mut visit: impl FnMut(Option<&str>, &str, &Member),
     ) {
         for (target, position) in self.subscriptions.of(list) {
-            let (name, filter, members) = match target {
-                Target::Filter(filter) => {
-                    let filter = self.filters.get(filter);
-                    (None, filter, filter.members())
-                }
-                Target::Group(group) => {
-                    let group = self.groups.get(group);
-                    (Some(group.name()), self.filters.get(group.filter()), group.members())
-                }
-            };
-            let member = members.get(position as usize);
-            assert!(member.is_some());
-            member.inspect(|member| visit(name, filter.text(), member));
+            let (share_name, filter, member) = self.listed(target, position);
+            visit(share_name, filter, member);
         }
     }
 
@@ -483,6 +472,7 @@ impl Tree {
 }
 
 mod check;
+pub(crate) mod listed;
 mod telling;
 
 #[cfg(test)]

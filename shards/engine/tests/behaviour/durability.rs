@@ -1,10 +1,13 @@
 //! Acknowledgements wait for the log, and a shard that is recovered from it goes on where the other one ended.
 
-use engine::{Batch, Event, Limits, UserGrant};
+use engine::{Batch, Event, Limits, ListenerLimits, UserGrant};
+use rules::Kind;
 use wire::{AckKind, Packet, Publish, QoS, ReasonCode, Will, WillProperties};
 
 use crate::client::{Got, Hello, Message, publish};
 use crate::host::Shard;
+use crate::judging;
+use crate::rules::with_users;
 
 /// A shard with a log.
 fn logged(limits: Limits) -> Shard {
@@ -105,6 +108,34 @@ fn qos_2_goes_a_step_further_only_when_the_last_one_is_synced() {
         assert_eq!(shard.take(publisher), [], "PUBCOMP waits");
         shard.durable();
         assert_eq!(shard.take(publisher), [Got::Ack(AckKind::PubComp, 7, 0)]);
+        shard.finish();
+    }
+}
+
+#[test]
+fn acknowledgements_of_a_listener_leave_at_its_own_level() {
+    for acknowledge_written in [false, true] {
+        let own = |acknowledge_written| ListenerLimits { acknowledge_written, ..ListenerLimits::default() };
+        let listeners = vec![own(None), own(Some(false)), own(Some(true))];
+        let mut shard = logged(Limits { acknowledge_written, listeners, ..Limits::default() });
+        let reader = shard.connect(&Hello::v3("reader").resume());
+        shard.subscribe(reader, "t", 1);
+        let names = ["0", "1", "2"];
+        let clients: Vec<_> =
+            (0..).zip(names).map(|(listener, name)| shard.dial_on(listener, &Hello::v5(name))).collect();
+        for &client in &clients {
+            assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0, .. })));
+        }
+        shard.durable_at_once = false;
+        for &client in &clients {
+            shard.send(client, &Packet::Publish(publish("t", b"x", 1, 7)));
+        }
+        shard.raw_step(Event::Durable { written: Batch(u64::MAX >> 1), synced: Batch(0) });
+        let left: Vec<_> = clients.iter().map(|&client| shard.take(client).len()).collect();
+        assert_eq!(left, [usize::from(acknowledge_written), 0, 1]);
+        shard.durable();
+        let left: Vec<_> = clients.iter().map(|&client| shard.take(client).len()).collect();
+        assert_eq!(left, [usize::from(!acknowledge_written), 1, 0]);
         shard.finish();
     }
 }
@@ -380,6 +411,32 @@ fn wills_are_published_once_whenever_the_process_ends() {
     shard.advance_ms(20_000);
     assert_eq!(shard.texts(reader), ["gone"]);
     shard.finish();
+}
+
+/// It was published whatever the rules had come to say.
+#[test]
+fn a_will_without_a_session_is_published_after_a_crash_if_its_user_still_may() {
+    let rules = |kind| with_users(&[(Kind::Subscribe, "#")], &[("ann", kind, "%c")]);
+    {
+        for (kind, expected) in [(Kind::Publish, vec!["gone"]), (Kind::Deny, vec![])] {
+            let mut shard = Shard::with_log(judging::limits(), 7, true);
+            shard.change_rules(Some(&rules(Kind::Publish)));
+            let hello = Hello::v5("reader").resume();
+            let reader = shard.connect_as(&hello, "ann", &[]);
+            shard.subscribe(reader, "will", 1);
+            shard.connect_as(&with_will(&Hello::v5("will"), 0), "ann", &[]);
+            shard.advance_ms(1_000);
+            let now_ms = shard.now().as_ms();
+            let after = rules(kind);
+            let mut shard = shard.log.recovered_under(Some(&after), shard.log.batch_count(), now_ms);
+            let forbidden = u64::from(expected.is_empty());
+            assert_eq!(shard.engine.counters().wills_forbidden, forbidden);
+            let reader = shard.connect_as(&hello, "ann", &[]);
+            assert_eq!(shard.texts(reader), expected);
+            shard.change_rules(None);
+            shard.finish();
+        }
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub(crate) struct Shard {
     pub(crate) asked: VecDeque<(ConnectionId, u64)>,
     /// Connections whose hand-over was asked for, each with the shard of its session.
     pub(crate) hand_overs: VecDeque<(ConnectionId, u16)>,
+    /// Looks at sockets that were asked for.
+    pub(crate) peek_count: u64,
     /// Every notice of the engine.
     pub(crate) notices: Vec<Notice>,
     /// The reason string of each acknowledgement that came, of all clients.
@@ -132,6 +134,7 @@ impl Shard {
             ticks: true,
             asked: VecDeque::new(),
             hand_overs: VecDeque::new(),
+            peek_count: 0,
             notices: Vec::new(),
             reason_strings: Vec::new(),
             next_packet_id: 1,
@@ -579,6 +582,7 @@ impl Shard {
                 }
             }
             Action::Peek(id) => {
+                self.peek_count += 1;
                 let line = self.line(id).expect("a live connection is looked at");
                 let has_bytes = !self.lines[line].unread.is_empty();
                 self.step(Event::Peeked { connection: id, has_bytes });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use engine::{Batch, CheckpointCursor, Engine, Event, Instant, Limits, SessionRecord};
+use engine::{Batch, CheckpointCursor, Engine, Event, Instant, Limits, SessionRecord, SharedRules};
 use wire::AckKind;
 
 use crate::client::{Client, Got, Hello, plain};
@@ -114,10 +114,23 @@ impl Log {
 
     /// A shard in the next start of the process, recovered from the first so many batches at a moment.
     pub(crate) fn recovered(&self, batch_count: usize, at_ms: u64) -> Shard {
+        self.recovered_under(None, batch_count, at_ms)
+    }
+
+    /// The same, under rules that are in force from the start.
+    pub(crate) fn recovered_under(
+        &self,
+        rules: Option<&SharedRules>,
+        batch_count: usize,
+        at_ms: u64,
+    ) -> Shard {
         let start = self.limits.journal_start.map_or(1, NonZeroU32::get) + 1;
         let limits = Limits { journal_start: NonZeroU32::new(start), ..self.limits.clone() };
         let mut shard = Shard::new(limits, self.seed);
         shard.pass_ms(at_ms - shard.now().as_ms());
+        if rules.is_some() {
+            shard.raw_step(Event::Rules(rules));
+        }
         let mut records = self.records(batch_count);
         // A checkpoint counts once the log is durable up to its last slice.
         let has_all =

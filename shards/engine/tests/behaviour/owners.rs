@@ -189,8 +189,9 @@ fn an_operator_sees_each_session_and_its_user_in_pieces() {
         shard.publish(nobody, "t", b"x", 1);
         let (mut seen, mut from) = (Vec::new(), Some(0));
         while let Some(at) = from {
-            from = shard.engine.visit_sessions(at, 1, &mut |session| {
+            from = shard.engine.visit_sessions(at, at + 1, &mut |session| {
                 seen.push((session.client_id.to_owned(), session.user.to_owned(), session.connection));
+                true
             });
         }
         let expected = [

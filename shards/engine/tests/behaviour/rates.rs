@@ -1,6 +1,6 @@
 //! The rates at which clients publish: a client that exceeds them is paused until it may go on, or closed.
 
-use engine::{CauseGroup, Limits, ListenerLimits, MemoryKind, OnRate, Rates};
+use engine::{CauseGroup, Event, Limits, ListenerLimits, MemoryKind, OnRate, Rates};
 use wire::{Packet, ReasonCode};
 
 use crate::client::{Client, Got, Hello, publish};
@@ -145,16 +145,71 @@ fn a_packet_that_waits_for_the_next_step_is_charged_once() {
     });
 }
 
+/// Each new connection began with a whole burst, so a client that connected again and again had no rate.
 #[test]
-fn a_connection_takes_the_place_of_one_that_is_paused_and_begins_with_a_whole_burst() {
+fn a_client_that_comes_again_goes_on_where_it_stopped() {
     run(limits(1, 0, OnRate::Pause), |shard| {
+        let received = |shard: &Shard| shard.engine.counters().messages_received;
         let first = connect(shard, &Hello::v5("a"));
         send_many(shard, first, 10);
-        assert_eq!(shard.engine.counters().messages_received, 2);
+        assert_eq!(received(shard), 2);
+        // Whether it takes its own place, or was gone.
         let second = connect(shard, &Hello::v5("a"));
         assert_eq!(shard.ended(first), Some(ReasonCode::SessionTakenOver.code()));
         send_many(shard, second, 10);
-        assert_eq!(shard.engine.counters().messages_received, 4);
+        assert_eq!(received(shard), 2);
+        shard.hang_up(second);
+        shard.advance_ms(1_000);
+        let third = connect(shard, &Hello::v5("a"));
+        send_many(shard, third, 10);
+        assert_eq!(received(shard), 3);
+        // Others have a burst of their own, and so has who was away for long.
+        let other = connect(shard, &Hello::v5("b"));
+        send_many(shard, other, 10);
+        assert_eq!(received(shard), 5);
+        shard.hang_up(third);
+        shard.hang_up(other);
+        shard.advance_ms(2_000);
+        let fourth = connect(shard, &Hello::v5("a"));
+        send_many(shard, fourth, 10);
+        assert_eq!(received(shard), 7);
+    });
+}
+
+/// It kept its slot and its will until everything that it had sent was read at its rate.
+#[test]
+fn a_peer_that_leaves_while_its_rate_pauses_it_is_noticed_and_pays_afterwards() {
+    run(limits(1, 0, OnRate::Pause), |shard| {
+        let client = connect(shard, &Hello::v5("a"));
+        send_many(shard, client, 50);
+        assert_eq!(shard.engine.counters().messages_received, 2);
+        let before = shard.peek_count;
+        shard.advance_ms(3_500);
+        assert!(
+            (3..=5).contains(&(shard.peek_count - before)),
+            "once a second: {}",
+            shard.peek_count - before
+        );
+        assert_eq!(shard.engine.counters().messages_received, 5);
+        let connection = shard.id(client);
+        shard.raw_step(Event::HungUp { connection });
+        shard.settle();
+        assert_eq!((shard.engine.counters().messages_received, shard.unconsumed_bytes(client)), (50, 0));
+        assert_eq!(shard.next(client), Some(Got::PingResp), "what it sent is taken in its order");
+        shard.hang_up(client);
+        let client = connect(shard, &Hello::v5("a"));
+        send_many(shard, client, 1);
+        shard.advance_ms(45_000);
+        assert_eq!(shard.engine.counters().messages_received, 50);
+        shard.advance_ms(2_000);
+        assert_eq!(shard.engine.counters().messages_received, 51);
+        // A long packet pauses once, and its peer is looked at all the while.
+        let before = shard.peek_count;
+        send_many(shard, client, 1);
+        shard.advance_ms(900);
+        shard.raw_step(Event::HungUp { connection: shard.id(client) });
+        shard.settle();
+        assert!(shard.peek_count - before <= 2);
     });
 }
 

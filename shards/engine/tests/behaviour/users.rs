@@ -69,6 +69,20 @@ fn sessions_without_a_connection_end_with_their_user_and_their_wills_are_due() {
     });
 }
 
+/// It stayed until its expiry, because only a verdict said that a list knew its user.
+#[test]
+fn a_session_that_was_recovered_ends_with_its_user() {
+    let mut shard = Shard::with_log(limits(), 7, true);
+    for (id, user) in [("1", "ann"), ("2", "bob")] {
+        let client = connect(&mut shard, &Hello::v5(id).resume(), user, true);
+        shard.hang_up(client);
+    }
+    let mut shard = shard.log.recovered(shard.log.batch_count(), shard.now().as_ms());
+    change(&mut shard, &["ann"], &["bob"]);
+    assert_eq!((shard.engine.owner_of("1"), shard.engine.owner_of("2")), (None, Some("bob")));
+    shard.finish();
+}
+
 /// A client that comes while sessions are visited was judged by the new list.
 #[test]
 fn a_client_that_came_after_the_change_is_left_alone_and_visits_are_bounded() {

@@ -18,6 +18,7 @@ use crate::segment::LogIdentity;
 use crate::settings::{SECTOR_BYTES, Settings};
 
 use checkpoint::Draft;
+pub use segments::Extent;
 use segments::{Deletion, Preparation};
 
 /// Room for records that wait, in bytes, which is never given back.
@@ -60,6 +61,17 @@ struct Flight {
 struct Active {
     segment: u64,
     offset: u64,
+    bytes: u64,
+}
+
+/// A segment that is in use.
+#[derive(Clone, Copy, Debug)]
+struct InUse {
+    segment: u64,
+    /// The position at which it begins.
+    position: u64,
+    /// Its length; of one that was recovered, at least what it has.
+    bytes: u64,
 }
 
 /// A sync on its way.
@@ -97,8 +109,9 @@ pub struct Writer {
     active: Option<Active>,
     preparation: Preparation,
     last_segment: u64,
-    /// The segments that are in use, each with the position at which it begins.
-    segments: VecDeque<(u64, u64)>,
+    segments: VecDeque<InUse>,
+    /// The length of the segment that is prepared, or is to be.
+    next_segment_bytes: u64,
     /// The checkpoint that the log goes on from.
     checkpoint: Option<Checkpoint>,
     /// The one that is being written.
@@ -128,6 +141,17 @@ impl Writer {
         assert!(settings.writes_max > 0);
         assert!(settings.segment_bytes >= 2 * SECTOR_BYTES as u64);
         assert!(settings.segment_bytes.is_multiple_of(SECTOR_BYTES as u64));
+        assert!(settings.first_segment_bytes >= 2 * SECTOR_BYTES as u64);
+        assert!(settings.first_segment_bytes.is_multiple_of(SECTOR_BYTES as u64));
+        let first_bytes = settings.first_segment_bytes.min(settings.segment_bytes);
+        let settings = Settings { first_segment_bytes: first_bytes, ..settings };
+        let ends = log.segments.iter().skip(1).map(|&(_, position)| position).chain([log.position]);
+        let segments = log.segments.iter().zip(ends).map(|(&(segment, position), end)| InUse {
+            segment,
+            position,
+            bytes: end.saturating_sub(position).max(first_bytes),
+        });
+        let segments = segments.collect();
         Self {
             settings,
             identity: log.identity,
@@ -147,7 +171,8 @@ impl Writer {
             active: None,
             preparation: Preparation::None,
             last_segment: log.last_segment,
-            segments: log.segments.into(),
+            segments,
+            next_segment_bytes: first_bytes,
             checkpoint: log.checkpoint,
             draft: None,
             checkpoint_retry_us: 0,
@@ -234,6 +259,17 @@ impl Writer {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.progress.poisoned.is_some() || self.unsynced_bytes() < self.settings.unsynced_bytes_max
+    }
+
+    /// Whether not even what comes rarely may be appended: twice as much waits as [`Writer::has_room`] allows, or the disk has refused a
+    /// segment for so long that what is open has waited for [`Settings::retry_delay_us`].
+    #[must_use]
+    pub fn is_full(&self, now_us: u64) -> bool {
+        let is_stuck = self.progress.degraded.is_some()
+            && !self.open.is_empty()
+            && now_us >= self.open_since_us.saturating_add(self.settings.retry_delay_us);
+        let is_long = self.unsynced_bytes() >= self.settings.unsynced_bytes_max.saturating_mul(2);
+        self.progress.poisoned.is_none() && (is_stuck || is_long)
     }
 
     /// Bytes of memory that it holds.
@@ -364,9 +400,9 @@ impl Writer {
         Some(Io::Write { id, file: File::Segment(segment), offset, block })
     }
 
-    /// Bytes of records that fit into an empty segment.
+    /// Bytes of records that fit into any empty segment.
     fn longest_payload(&self) -> usize {
-        let bytes = usize::try_from(self.settings.segment_bytes).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(self.settings.first_segment_bytes).unwrap_or(usize::MAX);
         bytes - SECTOR_BYTES - HEADER_BYTES
     }
 

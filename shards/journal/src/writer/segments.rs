@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::{Active, Sync, Writer};
+use super::{Active, InUse, Sync, Writer};
 use crate::commit::HEADER_BYTES;
 use crate::io::{Fault, File, Io, IoId};
 use crate::segment::Header;
@@ -56,6 +56,8 @@ pub(super) struct Deletion {
     under_way: Option<IoId>,
     /// Names have changed, and the directory does not know it durably.
     is_unnamed: bool,
+    /// Files are to stay for a while, because somebody copies them.
+    is_frozen: bool,
     /// The recovered names that make the others unneeded may not be durable.
     is_recovered: bool,
     naming: Option<IoId>,
@@ -77,13 +79,45 @@ impl Deletion {
     }
 }
 
+/// The files of a log that are a whole log in a copy, at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extent {
+    /// The position of the checkpoint that the log goes on from.
+    pub checkpoint: Option<u64>,
+    /// The segments: the first and the last number; 0 and 0: none.
+    pub segments: (u64, u64),
+    /// Bytes of the last one that belong to it; the rest is under way.
+    pub last_bytes: u64,
+}
+
 impl Writer {
+    /// Deletes nothing from now on, or deletes what is due again. Checkpoints go on until files wait to be deleted.
+    pub fn freeze(&mut self, is_frozen: bool) {
+        self.deletion.is_frozen = is_frozen;
+    }
+
+    /// The part of the log that is written: a copy of it is the log at this moment, so long as nothing is deleted.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let unwritten = self.flights.iter().find(|flight| flight.writing.is_some());
+        let unwritten = unwritten.map(|flight| (flight.segment, flight.offset));
+        let end = unwritten.or(self.active.map(|active| (active.segment, active.offset)));
+        let is_within =
+            |segment: u64| end.is_none_or(|(last, bytes)| segment < last || (segment == last && bytes > 0));
+        let mut within = self.segments.iter().map(|used| used.segment).filter(|&segment| is_within(segment));
+        let first = within.next().unwrap_or(0);
+        let last = within.next_back().unwrap_or(first);
+        let last_bytes = end.filter(|&(segment, _)| segment == last).map_or(u64::MAX, |(_, bytes)| bytes);
+        let checkpoint = self.checkpoint.map(|checkpoint| checkpoint.position);
+        Extent { checkpoint, segments: (first, last), last_bytes }
+    }
+
     /// The segment and the offset for a commit of that many bytes, and the header if it is the first one of its segment. `None`
     /// while the next segment is not ready.
     pub(super) fn place(&mut self, commit_bytes: usize) -> Option<(u64, u64, Option<Header>)> {
         let size_bytes = commit_bytes as u64;
         if let Some(active) = &mut self.active
-            && active.offset + size_bytes <= self.settings.segment_bytes
+            && active.offset + size_bytes <= active.bytes
         {
             let offset = active.offset;
             active.offset += size_bytes;
@@ -92,9 +126,11 @@ impl Writer {
         let Preparation::Ready { segment } = self.preparation else { return None };
         self.preparation = Preparation::None;
         let first_bytes = SECTOR_BYTES as u64 + size_bytes;
-        assert!(first_bytes <= self.settings.segment_bytes);
-        self.active = Some(Active { segment, offset: first_bytes });
-        self.segments.push_back((segment, self.position));
+        let bytes = self.next_segment_bytes;
+        assert!(first_bytes <= bytes);
+        self.next_segment_bytes = (bytes * 2).min(self.settings.segment_bytes);
+        self.active = Some(Active { segment, offset: first_bytes, bytes });
+        self.segments.push_back(InUse { segment, position: self.position, bytes });
         let header = Header {
             identity: self.identity,
             number: segment,
@@ -119,11 +155,10 @@ impl Writer {
         }
         match self.preparation {
             Preparation::None => {
-                let (segment_bytes, open_bytes) =
-                    (self.settings.segment_bytes, self.open.len() + HEADER_BYTES);
+                let open_bytes = self.open.len() + HEADER_BYTES;
                 let is_needed = self.active.is_none_or(|active| {
-                    let rest_bytes = segment_bytes - active.offset;
-                    rest_bytes * 2 <= segment_bytes || rest_bytes < open_bytes as u64
+                    let rest_bytes = active.bytes - active.offset;
+                    rest_bytes * 2 <= active.bytes || rest_bytes < open_bytes as u64
                 });
                 if is_needed { Some(self.create()) } else { None }
             }
@@ -151,7 +186,7 @@ impl Writer {
         self.last_segment += 1;
         let segment = self.last_segment;
         self.preparation = Preparation::Creating { id, segment };
-        Io::Create { id, file: File::Segment(segment), bytes: self.settings.segment_bytes }
+        Io::Create { id, file: File::Segment(segment), bytes: self.next_segment_bytes }
     }
 
     /// Returns whether the request was one of the preparation.
@@ -186,25 +221,28 @@ impl Writer {
 
     /// Bytes that the segments of the log take on the disk, at most.
     pub(super) fn segments_bytes(&self) -> u64 {
-        let full = self.segments.len() - usize::from(self.active.is_some());
-        full as u64 * self.settings.segment_bytes + self.active.map_or(0, |active| active.offset)
+        let unused = self.active.map_or(0, |active| active.bytes - active.offset);
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() - unused
     }
 
     /// Has the segments deleted that nobody needs any more: a durable checkpoint began behind them, and a segment after them has durable
     /// commits.
     pub(super) fn release(&mut self) {
         let Some(checkpoint) = self.checkpoint else { return };
-        while let Some(&(_, next)) = self.segments.get(1)
+        while let Some(&InUse { position: next, .. }) = self.segments.get(1)
             && next <= checkpoint.position
             && next < self.synced_end
         {
-            let (segment, _) = self.segments.pop_front().expect("there are two");
+            let InUse { segment, .. } = self.segments.pop_front().expect("there are two");
             self.deletion.add(File::Segment(segment));
         }
     }
 
     pub(super) fn delete_next(&mut self) -> Option<Io> {
         if self.deletion.under_way.is_some() || self.deletion.naming.is_some() || !self.recovered.is_empty() {
+            return None;
+        }
+        if self.deletion.is_frozen {
             return None;
         }
         if self.deletion.is_recovered {

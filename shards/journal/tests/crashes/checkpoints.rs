@@ -205,9 +205,27 @@ fn the_time_of_a_log_is_known_although_no_commit_behind_its_checkpoint_is_whole(
     world.append(10);
     world.settle();
     let position = world.writer.checkpoint().unwrap().position;
-    let last = world.disk.segments().map(|(number, _)| number).last().unwrap();
+    // The next one may be prepared already.
+    let written = |bytes: &[u8]| bytes.iter().skip(SECTOR_BYTES).any(|&byte| byte != 0);
+    let last = world.disk.segments().filter(|(_, bytes)| written(bytes)).last().unwrap().0;
     world.disk.flip(File::Segment(last), SECTOR_BYTES + 60, 0);
     let (_, end) = world.recover().unwrap();
     assert_eq!(end.position, position);
     assert_eq!((end.broker_ms, end.wall_ms), (5_000, 9_000));
+}
+
+#[test]
+fn segments_grow_from_the_first_to_the_longest_and_begin_short_again_with_the_next_start() {
+    let mut world = World::new(12);
+    let lengths =
+        |world: &World| -> Vec<usize> { world.disk.segments().map(|(_, bytes)| bytes.len()).collect() };
+    let (first, longest) = (16 * 1024, 32 * 1024);
+    while world.disk.segments().count() < 4 {
+        world.append(2_000);
+        world.settle();
+    }
+    assert_eq!(lengths(&world), [first, longest, longest, longest]);
+    world.crash(Crash::Power);
+    world.settle();
+    assert_eq!(lengths(&world).last(), Some(&first));
 }

@@ -18,6 +18,7 @@ const IDENTITY: LogIdentity = LogIdentity { log: [9; 16], shard: 1, shard_count:
 
 const SETTINGS: Settings = Settings {
     segment_bytes: 32 * 1024,
+    first_segment_bytes: 16 * 1024,
     commit_bytes: 6 * 1024,
     commit_delay_us: 500,
     unawaited_delay_us: 50_000,

@@ -18,6 +18,7 @@ const ORDER: &[&[&str]] = &[
         "limits",
         "counters",
         "drop_watch",
+        "log_room",
         "rules_in_force",
         "memory",
         "record",

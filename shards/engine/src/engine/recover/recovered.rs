@@ -5,6 +5,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
+use rules::Names;
+
 use super::super::backlog::Unasked;
 use super::super::recovering::{Recovering, RecoveringSession};
 use super::super::{Engine, Rooms};
@@ -14,8 +16,18 @@ use crate::base::time::Instant;
 use crate::message::user_name::UserName;
 use crate::record::first_number;
 use crate::session::Session;
+use crate::session::will::Will;
 use crate::topic::groups::GroupTag;
 use crate::turn::Turn;
+
+/// The way in which a session goes on.
+#[derive(Clone, Copy, Debug)]
+enum Resumed {
+    Offline,
+    WithWillDue,
+    /// It ended with its connection, that is now.
+    Ended,
+}
 
 impl Engine {
     /// The log was read to its end: what it left goes on at `now`, which is the broker's time and so counts the time in which it did
@@ -52,26 +64,34 @@ impl Rooms {
                 self.shared.push_reassignment(message, key, (number, delivery));
             }
         }
-        let mut ends: Vec<SessionId> = Vec::new();
+        let mut outcomes: Vec<(SessionId, Resumed)> = Vec::new();
         for session in recovering.take_sessions() {
             let id = session.id();
             if let Some(will) = recovering.remove_will(session.will()) {
                 self.delivery.sessions.recover_will(id, will);
             }
-            if self.resume_session(turn, session) {
-                ends.push(id);
-            }
+            outcomes.push((id, self.resume_session(turn, session)));
         }
-        for id in ends {
-            self.end_session(turn, id);
-            self.settle(turn);
-        }
-        // The others have no session, or a later connection of theirs has one.
+        // A will may go to any session, so all of them go on before one is published. Those that no session has are of earlier
+        // connections than those that one has.
         for (user, will) in recovering.take_wills() {
+            if !may_publish(turn, UserName::new(&user), &will) {
+                turn.counters.wills_forbidden += 1;
+                will.record_end(turn);
+                continue;
+            }
             let user = self.delivery.sessions.users_mut().hold_named(UserName::new(&user));
             let unasked = Unasked::will_of(user, will.number());
             self.publish_unasked(turn, &will.message_at(turn.now), unasked);
             self.delivery.sessions.users_mut().release(user);
+            self.settle(turn);
+        }
+        for (id, outcome) in outcomes {
+            match outcome {
+                Resumed::Offline => continue,
+                Resumed::WithWillDue => self.publish_will(turn, id),
+                Resumed::Ended => self.end_session(turn, id),
+            }
             self.settle(turn);
         }
         if turn.rules().is_some() {
@@ -80,8 +100,8 @@ impl Rooms {
         }
     }
 
-    /// A session goes on offline. Returns whether it ended with its connection, that is now.
-    fn resume_session(&mut self, turn: &mut Turn<'_>, session: RecoveringSession) -> bool {
+    /// A session goes on offline.
+    fn resume_session(&mut self, turn: &mut Turn<'_>, session: RecoveringSession) -> Resumed {
         let id = session.id();
         let (detached_at, left) = session.into_left();
         let keys: BTreeSet<u64> = left.groups().collect();
@@ -92,17 +112,16 @@ impl Rooms {
         own.recover_deliveries(turn, &mut delivery.messages, left, |key| tags.get(&key).copied());
         own.set_checked(turn.rules().is_some());
         if !own.is_persistent() {
-            return true;
+            return Resumed::Ended;
         }
         let is_will_due = own.resume_offline(turn, id, detached_at.unwrap_or(turn.now));
         if detached_at.is_none() {
             self.record_detached(turn, id, turn.now);
         }
         if is_will_due && self.delivery.sessions.get(id).is_some_and(Session::has_will) {
-            self.publish_will(turn, id);
-            self.settle(turn);
+            return Resumed::WithWillDue;
         }
-        false
+        Resumed::Offline
     }
 
     /// The group with this key, if a session is a member of it.
@@ -111,4 +130,13 @@ impl Rooms {
         let mut members = self.topics.group_members(group).iter();
         members.any(|member| member.session() == id.index()).then(|| GroupTag::of(group))
     }
+}
+
+/// Whether the rules let a user publish a will whose session is gone.
+fn may_publish(turn: &Turn<'_>, source: UserName<'_>, will: &Will) -> bool {
+    let Some(in_force) = turn.rules() else { return true };
+    let (user, client_id, roles) = source.source_parts();
+    let standing = in_force.of_source(user, &roles.collect::<Vec<_>>());
+    let topic = will.message_at(turn.now).topic;
+    standing.is_some_and(|standing| in_force.may_publish(standing, Names { client_id, user }, topic))
 }

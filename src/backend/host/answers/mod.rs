@@ -1,5 +1,8 @@
 //! The requests of operators: each is executed in a turn of the shard, and is bounded.
 
+mod lists;
+mod messages;
+
 use engine::{Event, SessionSummary, UserGrant};
 use tracing::info;
 
@@ -38,8 +41,25 @@ impl<T: Endpoint> Host<T> {
                 })
             }
             Request::Sessions { from, .. } => self.sessions(*from),
-            Request::Bans { .. } | Request::LiftBans(_) => Answer::NotUnderstood,
+            Request::Log(action) => Answer::Logs(self.act_on_log(*action).into_iter().collect()),
+            Request::Clients { from, only, .. } => self.clients(*from, only),
+            Request::Client { client_id } => self.client(client_id),
+            Request::Subscriptions { from, .. } => self.subscriptions(*from),
+            Request::SubscriptionsOf { client_id, from } => self.subscriptions_of(client_id, *from),
+            Request::Receivers { topic, from, .. } => self.receivers(topic, *from),
+            Request::Retained { filter, after, .. } => self.retained(filter, after.as_deref()),
+            Request::RetainedMessage { topic } => self.retained_message(topic),
+            Request::ClearRetained { topic } => self.clear_retained(topic),
+            Request::Publish { topic, payload, qos, retain } => {
+                self.publish_of_operator((topic, payload), *qos, *retain)
+            }
+            Request::Closed { before, client_id, .. } => self.closed(*before, client_id.as_deref()),
             Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
+            Request::Statistics {}
+            | Request::LogLevel { .. }
+            | Request::Bans { .. }
+            | Request::Ban(_)
+            | Request::LiftBans(_) => Answer::NotUnderstood,
         };
         // The operator may have stopped waiting.
         let _ = asked.answer.try_send(answer);
@@ -71,13 +91,20 @@ impl<T: Endpoint> Host<T> {
     fn sessions(&self, from: u32) -> Answer {
         let mut rows = Vec::new();
         let engine = self.engine.borrow();
-        let next = engine.visit_sessions(from, SLOTS_MAX, &mut |session| rows.push(self.row(&session)));
+        let next = engine.visit_sessions(from, from.saturating_add(SLOTS_MAX), &mut |session| {
+            rows.push(self.row(&session));
+            true
+        });
+        Answer::Sessions { rows, next: self.place_of(next) }
+    }
+
+    /// The place where a list over all shards goes on: here, or at the beginning of the next shard; `None` at the end.
+    fn place_of<P: Default>(&self, next: Option<P>) -> Option<(u16, P)> {
         let another = self.number + 1;
-        let next = match next {
-            Some(slot) => Some((self.number, slot)),
-            None => (another < self.lanes.shard_count()).then_some((another, 0)),
-        };
-        Answer::Sessions { rows, next }
+        match next {
+            Some(place) => Some((self.number, place)),
+            None => (another < self.lanes.shard_count()).then(|| (another, P::default())),
+        }
     }
 
     fn row(&self, session: &SessionSummary<'_>) -> SessionRow {

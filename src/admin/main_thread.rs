@@ -1,0 +1,74 @@
+//! The requests of operators that the main thread answers itself: the counters of all shards, and the level of the log.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::bounded;
+use engine::{CauseGroup, DropReason, MemoryKind};
+use tracing::warn;
+
+use super::operator::{Answer, OperatorCommand, Request, StatisticsRow};
+use crate::observe::statistics::{ShardReport, ShardTotals};
+use crate::process::clock;
+use crate::process::logging::Logging;
+use crate::shard::control::Shards;
+
+/// Executes the command of an operator, or passes it on to the shards that it concerns.
+pub(crate) fn serve(command: OperatorCommand, shards: &Shards, log: &mut Logging) {
+    let answer = match &command.request {
+        Request::Statistics {} => Answer::Statistics(Box::new(statistics(shards, log))),
+        Request::LogLevel { level } => match log.change_level(level) {
+            Some(before) => {
+                // As a warning, so that it is told at most levels.
+                warn!(before, now = %level, "the level of the log was changed by the operator, until the next start");
+                Answer::Done
+            }
+            None => Answer::NotUnderstood,
+        },
+        _ => return shards.execute(command),
+    };
+    let (sender, to_come) = bounded(1);
+    // Both ends are here, or the operator has stopped waiting.
+    let _ = sender.send(answer);
+    let _ = command.answers.send((to_come, 1));
+}
+
+fn statistics(shards: &Shards, log: &Logging) -> StatisticsRow {
+    let totals = shards.totals();
+    let sums = &totals.shards;
+    StatisticsRow {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at_us: clock::unix_us(),
+        uptime_s: log.uptime_s(),
+        connections: totals.connections,
+        connections_max: totals.connections_max,
+        memory_bytes_max: totals.memory_bytes_max,
+        journal: totals.journal.name().to_owned(),
+        log_level: log.level().to_owned(),
+        totals: numbers(sums),
+        dropped: named(DropReason::ALL.map(DropReason::name), &sums.dropped),
+        closed: named(CauseGroup::ALL.iter().map(|group| group.name()), &sums.closed),
+        refused: named(CauseGroup::ALL.iter().map(|group| group.name()), &sums.refused),
+        memory: named(MemoryKind::ALL.map(MemoryKind::name), &sums.memory),
+        shards: shards.each().iter().map(shard).collect(),
+    }
+}
+
+fn shard(report: &ShardReport) -> BTreeMap<String, u64> {
+    let mut named = numbers(&report.totals);
+    named.insert("dropped".to_owned(), report.totals.dropped_total());
+    named.insert("memory".to_owned(), report.totals.memory_total());
+    if let Some(times) = report.times {
+        let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        named.insert("lived_us".to_owned(), us(times.lived));
+        named.insert("worked_us".to_owned(), us(times.worked));
+    }
+    named
+}
+
+fn numbers(totals: &ShardTotals) -> BTreeMap<String, u64> {
+    named(ShardTotals::NAMES, &totals.numbers())
+}
+
+fn named<'a>(names: impl IntoIterator<Item = &'a str>, counts: &[u64]) -> BTreeMap<String, u64> {
+    names.into_iter().map(str::to_owned).zip(counts.iter().copied()).collect()
+}

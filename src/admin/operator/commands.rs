@@ -1,0 +1,108 @@
+//! The commands of the operator that ask the running broker, or change something there.
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::bans::BanArguments;
+use super::client::{ask, not_understood, print};
+use super::clients::{ClientsArguments, ListArguments};
+use super::output::{Form, Watch};
+use super::topics::{PublishArguments, RetainedCommand};
+use super::{Answer, Request, bans, clients, statistics, topics};
+use crate::error::StartupError;
+
+/// A question to the running broker, or a change there.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorSubcommand {
+    /// List the clients that are connected to the running broker of this data directory
+    Clients(ClientsArguments),
+    /// Show a client of the running broker: its connection, its session, what waits for it, and why its last connection ended
+    Client {
+        /// Identifier of the client
+        client_id: String,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// List the subscriptions of the running broker, or those of one client
+    Subscriptions {
+        /// Identifier of the client
+        client_id: Option<String>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// List the sessions of the running broker that are offered the messages of a topic, with the filters that match
+    Topics {
+        /// The topic
+        topic: String,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// List the retained messages of the running broker, read one, or remove one
+    #[command(subcommand)]
+    Retained(RetainedCommand),
+    /// Publish a message on the running broker, as nobody and under no rules
+    Publish(PublishArguments),
+    /// List the last 10,000 connections that were closed or refused by the running broker, and why; the newest last
+    Closed {
+        /// Only those of the client with this identifier
+        client_id: Option<String>,
+        #[command(flatten)]
+        list: ListArguments,
+    },
+    /// List the clients of the running broker for which the most bytes wait, 20 unless --limit says otherwise
+    Slow {
+        #[command(flatten)]
+        list: ListArguments,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show the counters of the running broker: connections, messages, drops, memory and shards
+    Stats {
+        #[command(flatten)]
+        form: Form,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Change the least severe level that the running broker logs, until its next start
+    LogLevel {
+        /// The level
+        #[arg(value_parser = ["debug", "info", "warn", "error", "off"])]
+        level: String,
+    },
+    /// Ban new connections of an address, of a user or of a client from the running broker
+    ///
+    /// Users and clients are banned on listeners that judge their clients: by a method of authentication, or to count their connections.
+    /// Elsewhere a client may take any name, so its address is the one to ban. Connections that are open stay; disconnect ends one.
+    Ban(BanArguments),
+}
+
+impl OperatorSubcommand {
+    /// Runs the command against the broker that runs with `data_dir`.
+    ///
+    /// # Errors
+    /// If no broker runs there, if it does not answer, or if it does not have what is asked for.
+    pub(crate) fn run(&self, data_dir: &Path) -> Result<(), StartupError> {
+        match self {
+            Self::Clients(arguments) => clients::list(data_dir, arguments),
+            Self::Client { client_id, form } => clients::show(data_dir, client_id, *form),
+            Self::Subscriptions { client_id, form } => {
+                topics::subscriptions(data_dir, client_id.as_deref(), *form)
+            }
+            Self::Topics { topic, form } => topics::receivers(data_dir, topic, *form),
+            Self::Retained(command) => topics::retained(data_dir, command),
+            Self::Publish(arguments) => topics::publish(data_dir, arguments),
+            Self::Closed { client_id, list } => clients::closed(data_dir, client_id.as_deref(), list),
+            Self::Slow { list, watch } => clients::slow(data_dir, list, *watch),
+            Self::Stats { form, watch } => statistics::show(data_dir, *form, *watch),
+            Self::LogLevel { level } => match ask(data_dir, &Request::LogLevel { level: level.clone() })? {
+                Answer::Done => {
+                    print(&format!("the log has level {level} until the next start"));
+                    Ok(())
+                }
+                _ => Err(not_understood(data_dir)),
+            },
+            Self::Ban(arguments) => bans::ban(data_dir, arguments),
+        }
+    }
+}
