@@ -128,7 +128,7 @@ impl Router {
             self.matched.clear();
             self.tree.matches(topic, &mut self.matched);
             for &filter in &self.matched {
-                for member in self.tree.members(filter) {
+                for member in self.tree.members(filter).in_piece().unwrap_or_default() {
                     black_box(member.session());
                     let parts = PublishParts {
                         dup: false,

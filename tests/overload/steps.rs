@@ -19,7 +19,7 @@ pub(crate) fn steps(scale: Scale) -> Vec<Figure> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout).expect("it prints text");
     let figures: Vec<Figure> = printed.lines().map(judge).collect();
-    assert!(figures.len() >= 13, "{printed}");
+    assert!(figures.len() >= 16, "{printed}");
     figures
 }
 

@@ -385,6 +385,76 @@ fn report(name: &str, play: impl Fn(&mut Host)) {
     println!("{}\t{steps}\t{name}", time.as_micros());
 }
 
+/// Filters of a packet, and of a client, where tables are filled.
+const PACKET_FILTERS: usize = 10;
+const CLIENT_FILTERS: usize = 10_000;
+
+/// Tables of connections, sessions, client identifiers and timers grow.
+fn many_sessions(host: &mut Host, count: usize) {
+    let options = Options { keep_alive_s: 60, ..PLAIN };
+    host.measure();
+    for number in 0..count {
+        host.connect(&format!("client-{number}"), &options);
+    }
+}
+
+/// Tables of filters, nodes, edges, groups and subscriptions grow. The `#` of the filter is a number.
+fn many_filters(host: &mut Host, count: usize, filter: &str) {
+    let clients: Vec<_> = (0..count.div_ceil(CLIENT_FILTERS))
+        .map(|number| host.connect(&format!("client-{number}"), &PLAIN))
+        .collect();
+    let filters: Vec<String> =
+        (0..count).map(|number| filter.replacen('#', &number.to_string(), 1)).collect();
+    host.measure();
+    for (client, filters) in clients.into_iter().zip(filters.chunks(CLIENT_FILTERS)) {
+        for filters in filters.chunks(PACKET_FILTERS) {
+            host.subscribe(client, filters, 1);
+        }
+    }
+}
+
+/// The list of members of one filter or group grows.
+fn many_members(host: &mut Host, count: usize, filter: &str) {
+    let clients: Vec<_> =
+        (0..count).map(|number| host.connect(&format!("client-{number}"), &PLAIN)).collect();
+    host.measure();
+    for client in clients {
+        host.subscribe(client, &[filter.to_owned()], 1);
+    }
+}
+
+/// The stores of retained messages and of all messages grow.
+fn many_retained(host: &mut Host, count: usize) {
+    let publisher = host.connect("publisher", &PLAIN);
+    host.measure();
+    for number in 0..count {
+        host.receive(publisher, &publish(&format!("house/{number}/temperature"), b"21.5", 0, true));
+    }
+}
+
+/// Every table grows to more entries than a table of a million has room for.
+fn report_growth(count: usize, is_full: bool) {
+    report(&format!("growth to {count} sessions"), |host| many_sessions(host, count));
+    report(&format!("growth to {count} filters with wildcards"), |host| {
+        many_filters(host, count, "house/#/+/temperature");
+    });
+    report(&format!("growth to {count} members of a group"), |host| {
+        many_members(host, count, "$share/g/news");
+    });
+    if is_full {
+        report(&format!("growth to {count} filters without wildcards"), |host| {
+            many_filters(host, count, "house/#/temperature");
+        });
+        report(&format!("growth to {count} subscribers of a filter"), |host| {
+            many_members(host, count, "news");
+        });
+        report(&format!("growth to {count} groups of a filter"), |host| {
+            many_filters(host, count, "$share/g#/news");
+        });
+        report(&format!("growth to {count} retained messages"), |host| many_retained(host, count));
+    }
+}
+
 fn main() {
     let is_full = std::env::args().any(|argument| argument == "--full");
     let many = if is_full { 10_000 } else { 3_000 };
@@ -402,6 +472,7 @@ fn main() {
     report("64 KiB of publishes without payload", |host| short_publishes(host, 0));
     report("take-over and end of a session with 10,000 queued", |host| full_session(host, 11_024));
     report(&format!("stop with {many} connections"), |host| stop(host, many));
+    report_growth(if is_full { 1_000_000 } else { 150_000 }, is_full);
     if is_full {
         report("fan-out to 100,000", |host| fan_out(host, 100_000));
     }

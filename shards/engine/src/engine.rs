@@ -14,6 +14,7 @@ mod groups;
 mod inbox;
 mod inspect;
 mod long_match;
+mod long_packet;
 mod memory;
 mod notices;
 mod ownership;
@@ -436,7 +437,10 @@ impl Rooms {
             self.on_opened(turn, session);
         }
         while let Some(ending) = turn.endings.pop() {
-            self.end(turn, ending);
+            match ending {
+                Ending::Session(id, cause) if turn.is_overdrawn() => self.backlog.push_ending(id, cause),
+                ending => self.end(turn, ending),
+            }
         }
     }
 

@@ -16,10 +16,7 @@ pub(crate) use rtrb::{Consumer, Producer};
 pub(crate) use stand_in::{Consumer, Producer};
 
 /// The type in which all shards hold the signals: flags and counters, nothing else.
-#[cfg_attr(
-    any(test, loom),
-    expect(clippy::disallowed_types, reason = "shards need shared signals to wake each other")
-)]
+#[expect(clippy::disallowed_types, reason = "shards need shared signals to wake each other")]
 pub(crate) type Shared<V> = alloc::sync::Arc<V>;
 
 /// A ring of `capacity` slots. Allocates them all now, and never again.

@@ -2,10 +2,9 @@
 //!
 //! Invariant: a removal raises the generation of its slot, so the key of an earlier value finds nothing until generations wrap.
 
-use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-use crate::base::heap;
+use crate::base::slots::Slots;
 
 /// A slot and the generation of the value in it. A key may outlive its value; it then finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,10 +42,16 @@ enum Slot<T> {
 
 const NONE: u32 = u32::MAX;
 
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::Vacant { generation: 0, next: NONE }
+    }
+}
+
 /// A growing array of slots, each reused under a new generation.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    slots: Slots<Slot<T>>,
     vacant: u32,
     len: u32,
     generation_mask: u32,
@@ -57,16 +62,28 @@ impl<T> Slab<T> {
     /// test wants to see a wrapped one.
     pub(crate) fn new(generation_bits: u32) -> Self {
         assert!((1..=32).contains(&generation_bits));
-        Self { slots: Vec::new(), vacant: NONE, len: 0, generation_mask: u32::MAX >> (32 - generation_bits) }
+        Self {
+            slots: Slots::new(),
+            vacant: NONE,
+            len: 0,
+            generation_mask: u32::MAX >> (32 - generation_bits),
+        }
     }
 
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
 
-    /// Makes room for `additional` more, so that taking their slots allocates nothing.
+    /// Makes `additional` slots ready, so that taking them allocates nothing.
     pub(crate) fn reserve(&mut self, additional: u32) {
-        self.slots.reserve(additional as usize);
+        let first = self.slot_count();
+        for index in first..first + additional {
+            let next = if index + 1 < first + additional { index + 1 } else { self.vacant };
+            self.slots.push(Slot::Vacant { generation: 0, next });
+        }
+        if additional > 0 {
+            self.vacant = first;
+        }
     }
 
     /// Takes a slot for `value`.
@@ -82,7 +99,7 @@ impl<T> Slab<T> {
             return Key::new(index, 0);
         }
         let index = self.vacant;
-        let slot = &mut self.slots[index as usize];
+        let slot = &mut self.slots[index];
         let Slot::Vacant { generation, next } = *slot else {
             panic!("the vacant list holds vacant slots only")
         };
@@ -93,30 +110,35 @@ impl<T> Slab<T> {
 
     /// Frees a slot and returns its value; `None` if the key is stale.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index() as usize)?;
+        let slot = self.slots.get_mut(key.index())?;
         match slot {
             Slot::Taken { generation, .. } if *generation == key.generation => {}
             Slot::Taken { .. } | Slot::Vacant { .. } => return None,
         }
-        let generation = key.generation.wrapping_add(1) & self.generation_mask;
-        let taken = core::mem::replace(slot, Slot::Vacant { generation, next: self.vacant });
+        let taken = free(slot, self.vacant, self.generation_mask);
         self.vacant = key.index();
         self.len -= 1;
-        match taken {
-            Slot::Taken { value, .. } => Some(value),
-            Slot::Vacant { .. } => None,
-        }
+        taken
+    }
+
+    /// Frees slot `index` and returns its value, if it has one.
+    pub(crate) fn remove_at(&mut self, index: u32) -> Option<T> {
+        let slot = self.slots.get_mut(index)?;
+        let taken = free(slot, self.vacant, self.generation_mask)?;
+        self.vacant = index;
+        self.len -= 1;
+        Some(taken)
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        match self.slots.get(key.index() as usize) {
+        match self.slots.get(key.index()) {
             Some(Slot::Taken { generation, value }) if *generation == key.generation => Some(value),
             Some(Slot::Taken { .. } | Slot::Vacant { .. }) | None => None,
         }
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match self.slots.get_mut(key.index() as usize) {
+        match self.slots.get_mut(key.index()) {
             Some(Slot::Taken { generation, value }) if *generation == key.generation => Some(value),
             Some(Slot::Taken { .. } | Slot::Vacant { .. }) | None => None,
         }
@@ -124,14 +146,14 @@ impl<T> Slab<T> {
 
     /// The value in slot `index`, without a look at its generation: for tables that name occupied slots only.
     pub(crate) fn at(&self, index: u32) -> Option<&T> {
-        match self.slots.get(index as usize) {
+        match self.slots.get(index) {
             Some(Slot::Taken { value, .. }) => Some(value),
             Some(Slot::Vacant { .. }) | None => None,
         }
     }
 
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
-        match self.slots.get_mut(index as usize) {
+        match self.slots.get_mut(index) {
             Some(Slot::Taken { value, .. }) => Some(value),
             Some(Slot::Vacant { .. }) | None => None,
         }
@@ -139,7 +161,7 @@ impl<T> Slab<T> {
 
     /// The key of slot `index` now, if the slot is occupied.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
-        match self.slots.get(index as usize) {
+        match self.slots.get(index) {
             Some(Slot::Taken { generation, .. }) => Some(Key::new(index, *generation)),
             Some(Slot::Vacant { .. }) | None => None,
         }
@@ -152,7 +174,7 @@ impl<T> Slab<T> {
 
     /// Bytes of the slots that were ever taken.
     pub(crate) fn bytes_held(&self) -> u64 {
-        heap::block(self.slots.len() * size_of::<Slot<T>>())
+        self.slots.bytes_held()
     }
 
     /// Recomputes its count and follows the list of vacant slots, for an audit.
@@ -162,7 +184,8 @@ impl<T> Slab<T> {
     pub(crate) fn check(&self) {
         assert!(self.iter().count() == self.len as usize);
         let (mut at, mut vacant_count) = (self.vacant, 0);
-        while let Some(Slot::Vacant { next, .. }) = self.slots.get(at as usize) {
+        while let Some(Slot::Vacant { next, .. }) = self.slots.get(at) {
+            assert!((at as usize) < self.slots.len());
             (at, vacant_count) = (*next, vacant_count + 1);
             assert!(vacant_count <= self.slots.len());
         }
@@ -170,10 +193,20 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        (0u32..).zip(&self.slots).filter_map(|(index, slot)| match slot {
+        (0u32..).zip(self.slots.iter()).filter_map(|(index, slot)| match slot {
             Slot::Taken { generation, value } => Some((Key::new(index, *generation), value)),
             Slot::Vacant { .. } => None,
         })
+    }
+}
+
+/// Makes a slot vacant that has a value, which it returns.
+fn free<T>(slot: &mut Slot<T>, next: u32, generation_mask: u32) -> Option<T> {
+    let Slot::Taken { generation, .. } = *slot else { return None };
+    let generation = generation.wrapping_add(1) & generation_mask;
+    match core::mem::replace(slot, Slot::Vacant { generation, next }) {
+        Slot::Taken { value, .. } => Some(value),
+        Slot::Vacant { .. } => None,
     }
 }
 

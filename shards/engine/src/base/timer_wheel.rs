@@ -60,18 +60,19 @@ impl<T: Copy> TimerWheel<T> {
     }
 
     pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> TimerId {
-        let key = self.entries.insert(Entry { deadline, what, place: 0, next: NONE, previous: NONE });
-        self.link(key.index(), deadline);
+        let (level, slot) = self.place_of(deadline);
+        let place = level * SLOTS + slot;
+        let next = self.heads[place];
+        let key = self.entries.insert(Entry { deadline, what, place: short(place), next, previous: NONE });
+        self.link(key.index(), (level, slot), next);
         TimerId(key)
     }
 
     /// Takes a timer out before it is due; `false` if it was due or cancelled already.
     pub(crate) fn cancel(&mut self, timer: TimerId) -> bool {
-        if self.entries.get(timer.0).is_none() {
-            return false;
-        }
-        self.unlink(timer.0.index());
-        self.entries.remove(timer.0).is_some()
+        let Some(entry) = self.entries.remove(timer.0) else { return false };
+        self.unlink(timer.0.index(), entry.links());
+        true
     }
 
     /// The moment that a timer is due; `None` if it was due or cancelled.
@@ -90,18 +91,25 @@ impl<T: Copy> TimerWheel<T> {
             }
             self.now_ms = self.now_ms.max(start_ms);
             let index = self.heads[level * SLOTS + slot];
-            let deadline = self.entries.at(index).expect("a linked entry lives").deadline;
+            let entry = self.entries.at(index).expect("a linked entry lives");
+            let (deadline, what, links) = (entry.deadline, entry.what, entry.links());
             if deadline.as_ms() > now.as_ms() && *moves_left == 0 {
                 return None;
             }
-            self.unlink(index);
-            let key = self.entries.key_at(index).expect("a linked entry lives");
+            self.unlink(index, links);
             if deadline.as_ms() <= now.as_ms() {
-                return self.entries.remove(key).map(|entry| entry.what);
+                let removed = self.entries.remove_at(index);
+                assert!(removed.is_some());
+                return Some(what);
             }
             // A coarse slot was opened: place its entry again, now finer.
             *moves_left -= 1;
-            self.link(index, deadline);
+            let (level, slot) = self.place_of(deadline);
+            let place = level * SLOTS + slot;
+            let next = self.heads[place];
+            let entry = self.entries.at_mut(index).expect("a linked entry lives");
+            (entry.place, entry.next, entry.previous) = (short(place), next, NONE);
+            self.link(index, (level, slot), next);
         }
     }
 
@@ -131,27 +139,26 @@ impl<T: Copy> TimerWheel<T> {
         assert!(linked_count == self.entries.len());
     }
 
-    fn link(&mut self, index: u32, deadline: Instant) {
+    /// The level and the slot of a deadline.
+    fn place_of(&self, deadline: Instant) -> (usize, usize) {
         let at_ms = deadline.as_ms().clamp(self.now_ms, self.now_ms + REACH_MS);
         // The level is that of the highest bit in which the deadline differs from now.
         let differs = (at_ms ^ self.now_ms) | (SLOTS as u64 - 1);
         let level = ((differs.ilog2() / SLOT_BITS) as usize).min(LEVELS - 1);
-        let slot = slot_at(at_ms, level);
-        let place = level * SLOTS + slot;
-        let head = core::mem::replace(&mut self.heads[place], index);
-        self.occupied[level] |= 1 << slot;
-        if let Some(entry) = self.entries.at_mut(head) {
-            entry.previous = index;
-        }
-        let entry = self.entries.at_mut(index).expect("linked right after insertion");
-        entry.place = u16::try_from(place).expect("384 places");
-        entry.next = head;
-        entry.previous = NONE;
+        (level, slot_at(at_ms, level))
     }
 
-    fn unlink(&mut self, index: u32) {
-        let entry = self.entries.at(index).expect("a linked entry lives");
-        let (place, next, previous) = (entry.place as usize, entry.next, entry.previous);
+    /// Puts an entry that knows its place and the `next` one before that.
+    fn link(&mut self, index: u32, (level, slot): (usize, usize), next: u32) {
+        self.heads[level * SLOTS + slot] = index;
+        self.occupied[level] |= 1 << slot;
+        if let Some(entry) = self.entries.at_mut(next) {
+            entry.previous = index;
+        }
+    }
+
+    /// Takes an entry with these links out of its list.
+    fn unlink(&mut self, index: u32, (place, next, previous): (usize, u32, u32)) {
         if let Some(entry) = self.entries.at_mut(next) {
             entry.previous = previous;
         }
@@ -185,6 +192,21 @@ impl<T: Copy> TimerWheel<T> {
         }
         best
     }
+}
+
+impl<T> Entry<T> {
+    /// Its place, the next entry and the one before.
+    fn links(&self) -> (usize, u32, u32) {
+        (usize::from(self.place), self.next, self.previous)
+    }
+}
+
+/// One of the 384 places.
+#[inline]
+fn short(place: usize) -> u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "there are 384")]
+    let place = place as u16;
+    place
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 64")]

@@ -3,10 +3,10 @@
 //! Invariant: a connection without a limit has no meter and costs nothing.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use super::debts::{Debt, Debts};
 use crate::base::heap;
+use crate::base::sparse::Sparse;
 use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
 use crate::limits::{OnRate, Rates};
@@ -205,35 +205,23 @@ impl Meter {
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     /// By slot of the connection.
-    by_slot: Vec<Option<Box<Meter>>>,
-    count: usize,
+    by_slot: Sparse<Box<Meter>>,
     /// Of clients that have left.
     debts: Debts,
 }
 
 impl Meters {
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Meter> {
-        self.by_slot.get_mut(slot as usize)?.as_deref_mut()
+        self.by_slot.get_mut(slot).map(|meter| &mut **meter)
     }
 
     /// Returns the meter that was there before.
     pub(super) fn insert(&mut self, slot: u32, meter: Meter) -> Option<Box<Meter>> {
-        let slot = slot as usize;
-        if self.by_slot.len() <= slot {
-            self.by_slot.resize_with(slot + 1, || None);
-        }
-        self.count += 1;
-        self.by_slot[slot].replace(Box::new(meter))
+        self.by_slot.set(slot, Box::new(meter))
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Meter>> {
-        let meter = self.by_slot.get_mut(slot as usize)?.take()?;
-        assert!(self.count > 0);
-        self.count -= 1;
-        if self.count == 0 {
-            self.by_slot = Vec::new();
-        }
-        Some(meter)
+        self.by_slot.take(slot)
     }
 
     pub(super) fn debts(&mut self) -> &mut Debts {
@@ -247,13 +235,13 @@ impl Meters {
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
-        let slots = heap::block(self.by_slot.capacity() * size_of::<Option<Box<Meter>>>());
-        slots + self.count as u64 * heap::block(size_of::<Meter>()) + self.debts.memory_bytes()
+        let meters = self.by_slot.bytes_held() + self.by_slot.len() as u64 * heap::block(size_of::<Meter>());
+        meters + self.debts.memory_bytes()
     }
 
     /// Meters, for an audit.
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.by_slot.len()
     }
 
     /// Timers that are set, for an audit.
@@ -263,8 +251,7 @@ impl Meters {
 
     /// Meters by the slots of their connections, for an audit.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Meter)> {
-        let slots = (0..).zip(&self.by_slot);
-        slots.filter_map(|(slot, meter)| Some((slot, meter.as_deref()?)))
+        self.by_slot.iter().map(|(slot, meter)| (slot, &**meter))
     }
 }
 

@@ -214,10 +214,6 @@ impl Connection {
     }
 
     /// Notes whether bytes of a receive were left unconsumed.
-    pub(crate) fn set_leftover(&mut self, has_leftover: bool) {
-        self.has_leftover = has_leftover;
-    }
-
     /// Whether its host may receive more for it: nothing that it sent before waits to be offered again.
     pub(crate) fn takes_bytes(&self) -> bool {
         self.is_open() && !self.has_leftover

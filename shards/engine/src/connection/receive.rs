@@ -52,17 +52,19 @@ impl Shortage {
 
 impl Connections {
     /// Takes the assembler of a connection out while its bytes are read: the frames that it lends outlive changes to the
-    /// table. [`Connections::store_partial_packet`] puts it back.
+    /// table. [`Connections::store_rest`] puts it back.
     pub(crate) fn take_assembler(&mut self, id: ConnectionId) -> Option<Assembler> {
         let connection = self.get_mut(id)?;
         Some(connection.partial_packet.take().map_or_else(Assembler::new, |partial| *partial))
     }
 
-    /// Stores the part of a packet that has come. Returns whether it has grown beyond the free bytes.
-    pub(crate) fn store_partial_packet(&mut self, id: ConnectionId, assembler: Assembler) -> bool {
+    /// Stores the part of a packet that has come; the host keeps more if there are leftover bytes. Returns whether the part has grown
+    /// beyond the free bytes.
+    pub(crate) fn store_rest(&mut self, id: ConnectionId, assembler: Assembler, has_leftover: bool) -> bool {
+        let connection = self.current(id);
+        connection.has_leftover = has_leftover;
         // Most receives end with a packet.
-        if assembler.is_idle() && self.get(id).is_some_and(|connection| connection.partial_packet_bytes == 0)
-        {
+        if assembler.is_idle() && connection.partial_packet_bytes == 0 {
             return false;
         }
         // The buffer of an idle assembler still has the packet that was taken last.

@@ -93,7 +93,7 @@ impl Engine {
             recorder.check();
             assert!(self.rooms.backlog.has_fan_out() || !recorder.has_cut_message());
         }
-        self.rooms.backlog.check(&delivery.sessions, &delivery.connections);
+        self.rooms.backlog.check((&delivery.sessions, &self.rooms.topics), &delivery.connections);
         topics.check();
         retained.store().check(&delivery.messages);
         retained.check(&delivery.sessions);

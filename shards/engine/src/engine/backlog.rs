@@ -7,6 +7,8 @@
 //!   order, and its acknowledgement leaves after the last one. Subscriptions that it has made stay if the connection ends before.
 //! - After a fan-out nobody begins another before sessions that ended and packets had a whole tick, and then the other side, clients
 //!   or lanes, comes first. So neither keeps the other waiting, nor both the rest.
+//! - A session that came or went with many shared subscriptions waits here until other shards were told about each of its groups. Here
+//!   all of them count it at once.
 //! - Messages for which no client waits, and items of data lanes, are fanned out in the order in which they came.
 //! - While many sessions wait here that have ended, no SUBSCRIBE is taken, so that clients cannot subscribe faster than the broker
 //!   forgets.
@@ -14,12 +16,12 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use wire::{PacketId, ReasonCode, SubscriptionId};
-
 use super::Rooms;
 use super::fan_out::{Publisher, Source};
+use super::long_packet::LongPacket;
 use crate::base::heap;
-use crate::base::ids::{ConnectionId, MessageKey, SessionId};
+use crate::base::ids::{MessageKey, SessionId};
+use crate::cause::Cause;
 use crate::connection::Connections;
 use crate::connection::receive::TopicsHold;
 use crate::mesh::message::ShardMessage;
@@ -30,92 +32,8 @@ use crate::publish::spread::Spread;
 use crate::session::Session;
 use crate::session::table::Sessions;
 use crate::session::user::UserId;
-use crate::turn::Turn;
-
-/// The packets that may have thousands of filters.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum LongPacketKind {
-    Subscribe(Option<SubscriptionId>),
-    Unsubscribe,
-}
-
-/// The answers to the filters of a packet that are done.
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    codes: Vec<ReasonCode>,
-    /// The reason string, if one of them was refused for a reason that its code does not name.
-    text: Option<&'static str>,
-}
-
-impl Answers {
-    /// Adds the answer to one more filter; `text` says more than its code, if that is so.
-    pub(super) fn push(&mut self, code: ReasonCode, text: Option<&'static str>) {
-        self.codes.push(code);
-        self.text = self.text.or(text);
-    }
-
-    pub(super) fn codes(&self) -> &[ReasonCode] {
-        &self.codes
-    }
-
-    pub(super) fn text(&self) -> Option<&'static str> {
-        self.text
-    }
-}
-
-/// A SUBSCRIBE or UNSUBSCRIBE of which some filters are done.
-#[derive(Debug)]
-pub(super) struct LongPacket {
-    connection: ConnectionId,
-    /// Of the connection: it may end before the packet is done, and its slot be used again.
-    ordinal: u64,
-    kind: LongPacketKind,
-    packet_id: PacketId,
-    /// Filters as the packet has them, of which the first `done_bytes` bytes are done.
-    payload: Vec<u8>,
-    done_bytes: usize,
-    answers: Answers,
-}
-
-impl LongPacket {
-    pub(super) fn new(
-        (connection, ordinal): (ConnectionId, u64),
-        (kind, packet_id): (LongPacketKind, PacketId),
-        rest: &[u8],
-        answers: Answers,
-    ) -> Self {
-        Self { connection, ordinal, kind, packet_id, payload: rest.to_vec(), done_bytes: 0, answers }
-    }
-
-    /// The connection that sent it, and the ordinal of that.
-    pub(super) fn connection(&self) -> (ConnectionId, u64) {
-        (self.connection, self.ordinal)
-    }
-
-    pub(super) fn kind(&self) -> (LongPacketKind, PacketId) {
-        (self.kind, self.packet_id)
-    }
-
-    /// The filters that are not done, and the answers to the ones that are.
-    pub(super) fn rest(&mut self) -> (&[u8], &mut Answers) {
-        (&self.payload[self.done_bytes..], &mut self.answers)
-    }
-
-    /// So many more bytes are done. Returns whether some are left.
-    pub(super) fn advance(&mut self, bytes: usize) -> bool {
-        self.done_bytes += bytes;
-        assert!(self.done_bytes <= self.payload.len());
-        self.done_bytes < self.payload.len()
-    }
-
-    pub(super) fn into_answers(self) -> Answers {
-        self.answers
-    }
-
-    fn bytes_held(&self) -> u64 {
-        heap::block(self.payload.capacity()) + heap::block(self.answers.codes.capacity())
-    }
-}
+use crate::topic::tree::Tree;
+use crate::turn::{Ending, Turn};
 
 /// Facts about a message for which no client waits.
 #[derive(Clone, Copy, Default, Debug)]
@@ -174,6 +92,10 @@ const ENDS_MAX: usize = 256;
 pub(super) struct Backlog {
     /// Sessions that have ended and still hold something. Bounded by the sessions.
     ends: VecDeque<SessionId>,
+    /// Sessions that a fan-out found to be at their end; each once, so bounded by the sessions.
+    endings: VecDeque<(SessionId, Cause)>,
+    /// Sessions of which other shards are not told yet that they came or went; each once, so bounded by the sessions.
+    untold: VecDeque<SessionId>,
     /// Bounded by the connections.
     packets: VecDeque<LongPacket>,
     packet_bytes: u64,
@@ -217,7 +139,7 @@ impl Backlog {
 
     /// Computes the state from the lists. Each change ends with it.
     fn state(&self) -> State {
-        let is_empty = self.has_no_packet_or_end()
+        let is_empty = self.has_no_packet_or_session()
             && self.fan_out.is_none()
             && self.gate == Gate::Open
             && self.messages.is_empty()
@@ -237,8 +159,8 @@ impl Backlog {
         assert!(!self.state.is_empty || self.state.hold == TopicsHold::Nothing);
     }
 
-    fn has_no_packet_or_end(&self) -> bool {
-        self.ends.is_empty() && self.packets.is_empty()
+    fn has_no_packet_or_session(&self) -> bool {
+        self.ends.is_empty() && self.packets.is_empty() && self.endings.is_empty() && self.untold.is_empty()
     }
 
     /// Whether a fan-out is under way: no subscription may be added or removed.
@@ -364,7 +286,9 @@ impl Backlog {
             Inbound::Block(block) => heap::block(block.capacity()),
             Inbound::Oversized(item) => item.memory_bytes(),
         });
-        heap::block(self.ends.capacity() * size_of::<SessionId>())
+        let sessions = self.ends.capacity() + self.untold.capacity();
+        heap::block(sessions * size_of::<SessionId>())
+            + heap::block(self.endings.capacity() * size_of::<(SessionId, Cause)>())
             + heap::block(self.packets.capacity() * size_of::<LongPacket>())
             + items.sum::<u64>()
     }
@@ -402,15 +326,39 @@ impl Backlog {
         self.note();
     }
 
+    /// A fan-out found a session to be at its end, and the step has no time for that.
+    pub(super) fn push_ending(&mut self, id: SessionId, cause: Cause) {
+        self.endings.push_back((id, cause));
+        self.note();
+    }
+
+    fn pop_ending(&mut self) -> Option<(SessionId, Cause)> {
+        let ending = self.endings.pop_front();
+        self.note();
+        ending
+    }
+
+    /// Other shards are not told yet of a session that came or went.
+    pub(super) fn push_untold(&mut self, id: SessionId) {
+        self.untold.push_back(id);
+        self.note();
+    }
+
+    fn pop_untold(&mut self) -> Option<SessionId> {
+        let id = self.untold.pop_front();
+        self.note();
+        id
+    }
+
     /// Compares its lists with the rooms, for an audit.
     ///
     /// # Panics
     /// If a session that has ended or a packet of a connection that is held is not here, or twice, or its state is wrong.
-    pub(super) fn check(&self, sessions: &Sessions, connections: &Connections) {
+    pub(super) fn check(&self, (sessions, topics): (&Sessions, &Tree), connections: &Connections) {
         assert!(self.packets.iter().map(LongPacket::bytes_held).sum::<u64>() == self.packet_bytes);
         let messages = self.messages.iter().map(|(message, _)| message.heap_bytes());
         assert!(messages.sum::<u64>() == self.message_bytes);
-        let of_packets = self.packets.iter().map(|packet| (packet.connection, packet.ordinal));
+        let of_packets = self.packets.iter().map(LongPacket::connection);
         let publisher = self.fan_out.iter().filter_map(|(_, source)| match source {
             Source::Client { publisher, .. } => publisher.map(|held| (held.connection, held.ordinal)),
             Source::Lane { .. } => None,
@@ -422,6 +370,12 @@ impl Backlog {
         assert!(self.state == self.state());
         assert!(self.ends.len() == sessions.ended_count() as usize);
         assert!(self.ends.iter().all(|&id| sessions.get(id).is_some_and(Session::has_ended)));
+        let listed = self.endings.iter().filter_map(|&(id, _)| sessions.get(id));
+        let condemned = sessions.iter().filter(|(_, session)| session.is_condemned());
+        assert!(listed.filter(|session| session.is_condemned()).count() == condemned.count());
+        let untold = self.untold.iter().filter(|&&id| sessions.get(id).is_some());
+        // One that left the last of its groups before others were told may be in the list once more.
+        assert!(untold.filter(|id| topics.is_untold(id.index())).count() >= topics.untold_count());
     }
 }
 
@@ -436,15 +390,15 @@ impl Rooms {
             self.settle(turn);
             return;
         }
-        self.run_packets_and_ends(turn);
+        self.run_packets_and_sessions(turn);
         self.backlog.open_gate(self.mesh.placement().is_meshed());
         self.run_messages(turn);
         self.run_inbound(turn);
     }
 
-    /// Clients that wait for their SUBACK and sessions that have ended take turns.
-    fn run_packets_and_ends(&mut self, turn: &mut Turn<'_>) {
-        while !turn.is_spent() && !self.backlog.has_no_packet_or_end() {
+    /// Clients that wait for their SUBACK and sessions that end, have ended, came or went take turns.
+    fn run_packets_and_sessions(&mut self, turn: &mut Turn<'_>) {
+        while !turn.is_spent() && !self.backlog.has_no_packet_or_session() {
             if let Some(packet) = self.backlog.pop_packet() {
                 if let Some(rest) = self.go_on_with_packet(turn, packet) {
                     self.backlog.push_packet(rest);
@@ -458,6 +412,16 @@ impl Rooms {
                 && !self.give_up(turn, id)
             {
                 self.backlog.put_back_end(id);
+            }
+            if !turn.is_spent()
+                && !self.backlog.has_fan_out()
+                && let Some((id, cause)) = self.backlog.pop_ending()
+            {
+                self.end(turn, Ending::Session(id, cause));
+                self.settle(turn);
+            }
+            if let Some(id) = self.backlog.pop_untold() {
+                self.tell_groups(turn, id);
             }
             if self.backlog.has_fan_out() {
                 return;

@@ -21,6 +21,9 @@ const INFLIGHT_PER_WORK: u32 = 8;
 /// Work of a subscription that is added or removed.
 pub(super) const SUBSCRIPTION_WORK: u32 = 4;
 
+/// Work of telling other shards about a group.
+const GROUP_WORK: u32 = 4;
+
 impl Rooms {
     /// DISCONNECT of the client. Returns how its connection is closed.
     pub(super) fn on_disconnect(
@@ -159,14 +162,35 @@ impl Rooms {
         }
     }
 
+    /// A session came online or went offline: its groups here count anew at once, and other shards are told.
+    pub(super) fn members_changed(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Some(session) = self.delivery.sessions.get(id) else { return };
+        let was_untold = self.topics.is_untold(id.index());
+        self.topics.members_changed(session.subscriptions());
+        if self.topics.is_untold(id.index()) && !was_untold {
+            self.tell_groups(turn, id);
+        }
+    }
+
+    /// Tells other shards about the groups of a session, as far as the step's share of work goes.
+    pub(super) fn tell_groups(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        if self.delivery.sessions.get(id).is_none() {
+            return;
+        }
+        while !turn.is_spent() {
+            let Some(is_group) = self.topics.tell_next(id.index()) else { return };
+            turn.spend(if is_group { GROUP_WORK } else { 1 });
+        }
+        if self.topics.is_untold(id.index()) {
+            self.backlog.push_untold(id);
+        }
+    }
+
     /// Parts a connection from its session: the session goes on offline, or ends.
     fn detach(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         let Some(session_id) = self.delivery.connections.leave_session(id) else { return };
         let detached = self.delivery.sessions.detach(turn, session_id, id);
-        if let Some(session) = self.delivery.sessions.get(session_id) {
-            assert!(session.connection().is_none());
-            self.topics.members_changed(session.subscriptions());
-        }
+        self.members_changed(turn, session_id);
         if detached != Detached::Ends {
             self.record_detached(turn, session_id, turn.now);
         }
@@ -194,8 +218,7 @@ impl Rooms {
         // While a fan-out is under way, no subscription is removed.
         if self.backlog.has_fan_out() || !self.give_up(turn, id) {
             // Its groups count it no more, though it still is a member of some.
-            let list = self.delivery.sessions.of_connection(id).subscriptions();
-            self.topics.members_changed(list);
+            self.members_changed(turn, id);
             self.backlog.push_end(id);
         }
         if let Some(will) = will {

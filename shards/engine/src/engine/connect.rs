@@ -343,10 +343,7 @@ impl Rooms {
 
     /// CONNACK is out: the pending messages of the session may follow.
     pub(super) fn on_opened(&mut self, turn: &mut Turn<'_>, session: SessionId) {
-        if let Some(session) = self.delivery.sessions.get(session) {
-            assert!(session.connection().is_some());
-            self.topics.members_changed(session.subscriptions());
-        }
+        self.members_changed(turn, session);
         self.delivery.deliver_pending(turn, session);
         self.retained.schedule(&mut self.delivery.sessions, session);
     }

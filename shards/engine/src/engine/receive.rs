@@ -98,9 +98,8 @@ impl Rooms {
 
     /// Stores the part of a packet that has come, and closes a connection that holds too much. The host keeps `left_bytes`.
     fn store_rest(&mut self, turn: &mut Turn<'_>, id: ConnectionId, assembler: Assembler, left_bytes: usize) {
-        self.delivery.connections.current(id).set_leftover(left_bytes > 0);
         turn.counters.bytes_received -= left_bytes as u64;
-        let has_grown = self.delivery.connections.store_partial_packet(id, assembler);
+        let has_grown = self.delivery.connections.store_rest(id, assembler, left_bytes > 0);
         if has_grown && self.refuses(turn, Budget::Messages) {
             turn.counters.partial_packets_refused += 1;
             self.close(turn, id, &Close::Told(Cause::PartialPacket));

@@ -10,8 +10,8 @@ use wire::packet::{
 use wire::{PacketId, QoS, ReasonCode, RetainHandling, TopicFilter};
 
 use super::Rooms;
-use super::backlog::{Answers, LongPacket, LongPacketKind};
 use super::close::SUBSCRIPTION_WORK;
+use super::long_packet::{Answers, LongPacket, LongPacketKind};
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::cause::Cause;
 use crate::connection::ack_gate::PendingAck;

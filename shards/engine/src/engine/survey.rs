@@ -15,7 +15,6 @@ use crate::action::Actions;
 use crate::base::time::Instant;
 use crate::session::replays::Cursor;
 use crate::topic::groups::GroupTag;
-use crate::topic::members::Member;
 use crate::topic::tree::listed::{ListChanged, Listed};
 use crate::turn::Turn;
 
@@ -125,8 +124,7 @@ impl Rooms {
         let lists = core::iter::once((None, self.topics.members(filter))).chain(groups);
         for (list, (share_name, members)) in (0u32..).zip(lists).skip(cursor.list as usize) {
             let first = if list == cursor.list { cursor.position } else { 0 };
-            let behind: &[Member] = members.get(first as usize..).unwrap_or_default();
-            for (position, member) in (first..).zip(behind) {
+            for (position, member) in (first..).zip(members.iter_from(first as usize)) {
                 let receiver = self.receiver(turn, topic, (share_name, text, member));
                 if receiver.is_some_and(|receiver| !each(receiver)) {
                     return Some(ReceiverCursor { filter, list, position });

@@ -9,11 +9,12 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
 use wire::TopicFilter;
 
+use crate::base::by_hash::ByHash;
 use crate::base::heap;
 use crate::base::shard_set::ShardSet;
+use crate::base::sparse::Sparse;
 use crate::topic::tree::{Tree, Wanted};
 
 use super::message::RemoteFilter;
@@ -60,17 +61,16 @@ pub(crate) struct Interests {
 impl Interests {
     /// Filters that other shards have an interest in: those without wildcards and those with.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.exact.shards.len(), self.wild.count)
+        (self.exact.shards.len(), self.wild.by_filter.len())
     }
 
     /// Bytes of both tables. Groups of filters without wildcards count by their number.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let exact = self.exact.shards.allocation_size()
-            + self.exact.lasting.allocation_size()
-            + self.exact.groups.allocation_size();
+        let exact =
+            self.exact.shards.bytes_held() + self.exact.lasting.bytes_held() + self.exact.groups.bytes_held();
         let groups = self.exact.groups.len() as u64 * heap::block(size_of::<[u64; 4]>());
-        let wild = heap::block(self.wild.by_filter.capacity() * size_of::<usize>());
-        exact as u64 + groups + wild + self.wild.count as u64 * heap::block(size_of::<Interest>())
+        let wild = self.wild.by_filter.bytes_held();
+        exact + groups + wild + self.wild.by_filter.len() as u64 * heap::block(size_of::<Interest>())
     }
 
     /// The shards that want a topic, by its fingerprint and the filters that the tree matched.
@@ -97,13 +97,12 @@ impl Interests {
     /// # Panics
     /// If that is not so.
     pub(crate) fn check(&self, tree: &Tree) {
-        assert!(tree.pinned_count() == self.wild.count);
-        assert!(self.wild.by_filter.iter().flatten().count() == self.wild.count);
-        assert!(self.wild.by_filter.iter().flatten().all(|interest| !interest.is_empty()));
-        for &(fingerprint, shards) in &self.exact.shards {
+        assert!(tree.pinned_count() == self.wild.by_filter.len());
+        assert!(self.wild.by_filter.iter().all(|(_, interest)| !interest.is_empty()));
+        for (fingerprint, shards) in self.exact.shards.iter() {
             assert!(!shards.is_empty() || !self.exact.groups(fingerprint).is_empty());
         }
-        for &(fingerprint, lasting) in &self.exact.lasting {
+        for (fingerprint, &lasting) in self.exact.lasting.iter() {
             assert!(!lasting.is_empty());
             assert!(self.exact.shards(fingerprint).union(lasting) == self.exact.shards(fingerprint));
         }
@@ -131,44 +130,23 @@ impl Interests {
 /// Interest in filters with wildcards, by the tree's number.
 #[derive(Debug, Default)]
 struct WildInterests {
-    /// The last one is never empty, so the list is as long as the highest number needs.
-    by_filter: Vec<Option<Box<Interest>>>,
-    count: usize,
+    by_filter: Sparse<Box<Interest>>,
 }
 
 impl WildInterests {
     fn get(&self, filter: u32) -> Option<&Interest> {
-        self.by_filter.get(filter as usize)?.as_deref()
+        self.by_filter.get(filter).map(|interest| &**interest)
     }
 
     /// Returns whether any interest is left.
     fn change(&mut self, filter: u32, change: impl FnOnce(&mut Interest)) -> bool {
-        let at = filter as usize;
-        if at >= self.by_filter.len() {
-            self.by_filter.resize_with(at + 1, || None);
-        }
-        let slot = &mut self.by_filter[at];
-        let known_count = usize::from(slot.is_some());
-        let interest = slot.get_or_insert_default();
-        change(interest);
+        let mut interest = self.by_filter.take(filter).unwrap_or_default();
+        change(&mut interest);
         let is_left = !interest.is_empty();
-        if !is_left {
-            *slot = None;
+        if is_left {
+            self.by_filter.set(filter, interest);
         }
-        self.count = self.count - known_count + usize::from(is_left);
-        self.truncate();
         is_left
-    }
-
-    /// Drops the empty end of the list, and its memory once most of it is unused.
-    fn truncate(&mut self) {
-        let len = self.by_filter.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        self.by_filter.truncate(len);
-        if self.by_filter.capacity() / 4 > len {
-            self.by_filter.shrink_to(len * 2);
-        }
-        assert!(self.count <= len);
-        assert!((self.count == 0) == (len == 0));
     }
 }
 
@@ -178,52 +156,45 @@ impl WildInterests {
 #[derive(Debug, Default)]
 struct ExactInterests {
     /// Fingerprints are keyed hashes already. A set is empty only where there are groups.
-    shards: HashTable<(u64, ShardSet)>,
+    shards: ByHash<ShardSet>,
     /// Without empty sets, so that there is none without a log.
-    lasting: HashTable<(u64, ShardSet)>,
-    groups: HashTable<(u64, Vec<u64>)>,
+    lasting: ByHash<ShardSet>,
+    groups: ByHash<Vec<u64>>,
 }
 
 impl ExactInterests {
     /// Shards with a subscriber that is not in a group.
     fn shards(&self, fingerprint: u64) -> ShardSet {
-        let entry = self.shards.find(fingerprint, |entry| entry.0 == fingerprint);
-        entry.map_or(ShardSet::default(), |entry| entry.1)
+        self.shards.get(fingerprint).copied().unwrap_or_default()
     }
 
     /// The ones of them with a lasting subscriber.
     fn lasting(&self, fingerprint: u64) -> ShardSet {
-        let entry = self.lasting.find(fingerprint, |entry| entry.0 == fingerprint);
-        entry.map_or(ShardSet::default(), |entry| entry.1)
+        self.lasting.get(fingerprint).copied().unwrap_or_default()
     }
 
     /// Keys of groups that have members elsewhere.
     fn groups(&self, fingerprint: u64) -> &[u64] {
-        let entry = self.groups.find(fingerprint, |entry| entry.0 == fingerprint);
-        entry.map_or(&[], |entry| &entry.1)
+        self.groups.get(fingerprint).map_or(&[], |keys| keys)
     }
 
     /// Changes the interest in one filter; an empty one is forgotten.
     fn change(&mut self, fingerprint: u64, change: impl FnOnce(&mut Interest)) {
-        let groups = self.groups.find_entry(fingerprint, |entry| entry.0 == fingerprint);
-        let groups = groups.map_or(Vec::new(), |entry| entry.remove().0.1);
-        let lasting = self.lasting.find_entry(fingerprint, |entry| entry.0 == fingerprint);
-        let lasting = lasting.map_or(ShardSet::default(), |entry| entry.remove().0.1);
-        let entry = self.shards.entry(fingerprint, |entry| entry.0 == fingerprint, |entry| entry.0);
-        let mut entry = entry.or_insert((fingerprint, ShardSet::default()));
-        let mut interest = Interest { shards: entry.get().1, lasting, groups };
+        let groups = self.groups.remove(fingerprint).unwrap_or_default();
+        let lasting = self.lasting.remove(fingerprint).unwrap_or_default();
+        let mut interest = Interest { shards: self.shards(fingerprint), lasting, groups };
         change(&mut interest);
         if interest.is_empty() {
-            entry.remove();
+            self.shards.remove(fingerprint);
             assert!(self.groups.len() <= self.shards.len());
             return;
         }
-        entry.get_mut().1 = interest.shards;
+        *self.shards.get_or_default(fingerprint) = interest.shards;
         if !interest.lasting.is_empty() {
-            self.lasting.insert_unique(fingerprint, (fingerprint, interest.lasting), |entry| entry.0);
+            *self.lasting.get_or_default(fingerprint) = interest.lasting;
         }
         if !interest.groups.is_empty() {
-            self.groups.insert_unique(fingerprint, (fingerprint, interest.groups), |entry| entry.0);
+            *self.groups.get_or_default(fingerprint) = interest.groups;
         }
         assert!(self.groups.len() <= self.shards.len());
     }
@@ -268,21 +239,5 @@ mod tests {
             assert_eq!(interests.wild.by_filter.len(), 0);
             assert_eq!((tree.slot_counts(), tree.text_bytes()), ((0, 0, 1), 0));
         }
-    }
-
-    #[test]
-    fn the_list_of_wild_interests_is_as_long_as_its_last_one() {
-        let mut wild = WildInterests::default();
-        for filter in [5, 1_000, 2] {
-            assert!(wild.change(filter, |interest| interest.set_shard(1, Wanted::Volatile)));
-        }
-        assert_eq!((wild.by_filter.len(), wild.count), (1_001, 3));
-        assert!(!wild.change(5, |interest| interest.set_shard(1, Wanted::Nothing)));
-        assert_eq!((wild.by_filter.len(), wild.count), (1_001, 2));
-        assert!(!wild.change(1_000, |interest| interest.set_shard(1, Wanted::Nothing)));
-        assert_eq!((wild.by_filter.len(), wild.count), (3, 1));
-        assert!(wild.by_filter.capacity() < 100);
-        assert!(!wild.change(2, |interest| interest.set_shard(1, Wanted::Nothing)));
-        assert_eq!((wild.by_filter.len(), wild.by_filter.capacity()), (0, 0));
     }
 }

@@ -13,6 +13,7 @@ use wire::QoS;
 
 use crate::base::heap;
 use crate::base::ids::MessageKey;
+use crate::base::slots::Slots;
 use crate::base::time::Instant;
 use crate::limits::Limits;
 use crate::message::borrowed::Message;
@@ -160,6 +161,12 @@ struct Slot {
     vacant_next: u32,
 }
 
+impl Default for Slot {
+    fn default() -> Self {
+        Self { message: StoredMessage::EMPTY, holders: 0, vacant_next: NONE }
+    }
+}
+
 // Every queued, in-flight and retained message has one.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<StoredMessage>() == 88 && size_of::<Slot>() == 96);
@@ -169,7 +176,7 @@ const _: () = assert!(size_of::<StoredMessage>() == 88 && size_of::<Slot>() == 9
 /// Bounded by its holders: queues, windows and the retained store each have a bound of their own.
 #[derive(Debug)]
 pub(crate) struct MessageStore {
-    slots: Vec<Slot>,
+    slots: Slots<Slot>,
     vacant: u32,
     len: u32,
     bytes_held: u64,
@@ -179,20 +186,20 @@ pub(crate) struct MessageStore {
     kept_bytes: usize,
     kept_bytes_max: u64,
     /// Slots of a time when the store was larger, given back piece by piece.
-    retired: Vec<Slot>,
+    retired: Slots<Slot>,
 }
 
 impl MessageStore {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Slots::new(),
             vacant: NONE,
             len: 0,
             bytes_held: 0,
             heap_bytes: 0,
             kept_bytes: 0,
             kept_bytes_max: BYTES_KEPT_MAX.min(limits.memory_bytes_max.wrapping_sub(1) / KEPT_PART),
-            retired: Vec::new(),
+            retired: Slots::new(),
         }
     }
 
@@ -208,7 +215,7 @@ impl MessageStore {
 
     /// Bytes of everything: slots, buffers and payloads.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        heap::block((self.slots.len() + self.retired.capacity()) * size_of::<Slot>()) + self.heap_bytes
+        self.slots.bytes_held() + self.retired.bytes_held() + self.heap_bytes
     }
 
     /// Bytes of buffers and payloads alone, without the slots.
@@ -230,10 +237,7 @@ impl MessageStore {
     /// Gives slots back that an emptied store does not need, some at a time.
     pub(crate) fn end_step(&mut self) {
         if !self.retired.is_empty() {
-            self.retired.truncate(self.retired.len().saturating_sub(SLOTS_KEPT));
-            if self.retired.is_empty() {
-                self.retired = Vec::new();
-            }
+            self.retired.drop_bank();
         }
     }
 
@@ -243,7 +247,7 @@ impl MessageStore {
     /// If one of them is wrong.
     pub(crate) fn check(&self, holders_of: impl Fn(MessageKey) -> u32) {
         let (mut len, mut bytes_held, mut heap_bytes, mut kept_bytes) = (0, 0, 0, 0);
-        for (index, slot) in (0u32..).zip(&self.slots) {
+        for (index, slot) in (0u32..).zip(self.slots.iter()) {
             assert!(slot.holders == holders_of(MessageKey::new(index)));
             len += u32::from(slot.holders > 0);
             heap_bytes += slot.message.heap_bytes();
@@ -257,8 +261,8 @@ impl MessageStore {
         assert!(len == self.len && bytes_held == self.bytes_held);
         assert!(heap_bytes == self.heap_bytes && kept_bytes == self.kept_bytes);
         let (mut at, mut vacant_count) = (self.vacant, 0);
-        while let Some(slot) = self.slots.get(at as usize) {
-            assert!(slot.holders == 0 && vacant_count < self.slots.len());
+        while let Some(slot) = self.slots.get(at) {
+            assert!(slot.holders == 0 && (at as usize) < self.slots.len() && vacant_count < self.slots.len());
             (at, vacant_count) = (slot.vacant_next, vacant_count + 1);
         }
         assert!(vacant_count + self.len as usize == self.slots.len());
@@ -267,7 +271,7 @@ impl MessageStore {
     /// Copies a message in, held once. A payload that is shared already stays shared.
     pub(crate) fn put(&mut self, message: &Message<'_>, shared: Option<&Bytes>) -> MessageKey {
         let index = self.vacant_slot();
-        let slot = &mut self.slots[index as usize];
+        let slot = &mut self.slots[index];
         assert!(slot.holders == 0);
         self.vacant = slot.vacant_next;
         let capacity = slot.message.bytes.capacity();
@@ -284,14 +288,14 @@ impl MessageStore {
 
     /// Counts one more holder.
     pub(crate) fn hold(&mut self, key: MessageKey) {
-        let slot = &mut self.slots[key.index() as usize];
+        let slot = &mut self.slots[key.index()];
         assert!(slot.holders > 0);
         slot.holders += 1;
     }
 
     /// Counts one holder less; the last one frees the message.
     pub(crate) fn release(&mut self, key: MessageKey) {
-        let slot = &mut self.slots[key.index() as usize];
+        let slot = &mut self.slots[key.index()];
         assert!(slot.holders > 0);
         slot.holders -= 1;
         if slot.holders > 0 {
@@ -351,7 +355,7 @@ impl MessageStore {
     }
 
     fn held(&self, key: MessageKey) -> &StoredMessage {
-        let slot = &self.slots[key.index() as usize];
+        let slot = &self.slots[key.index()];
         assert!(slot.holders > 0);
         &slot.message
     }
@@ -363,7 +367,7 @@ impl MessageStore {
         }
         let index = u32::try_from(self.slots.len()).expect("bounded by the holders' bounds");
         assert!(index != NONE);
-        self.slots.push(Slot { message: StoredMessage::EMPTY, holders: 0, vacant_next: NONE });
+        self.slots.push(Slot::default());
         index
     }
 }

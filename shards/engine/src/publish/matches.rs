@@ -53,11 +53,18 @@ impl Delivery {
             (Position::Member(from), filters) => {
                 let members = topics.members(filters[0]);
                 // Each takes a unit of work at most, so the cut is known in advance.
-                let end = members.len().min(from.saturating_add(turn.overdraft_left()));
-                for member in &members[from..end] {
-                    if let Some(grant) = grant(member, fan_out.message(), fan_out.publisher()) {
-                        self.offer(turn, member.session(), grant, fan_out);
-                    }
+                let end = from.saturating_add(turn.overdraft_left());
+                if let Some(members) = members.in_piece() {
+                    let end = end.min(members.len());
+                    self.offer_to_members(turn, &members[from..end], fan_out);
+                    return (end < members.len()).then_some(Position::Member(end));
+                }
+                let (mut at, end) = (from, end.min(members.len()));
+                while at < end {
+                    let piece = members.piece(at);
+                    let piece = &piece[..piece.len().min(end - at)];
+                    self.offer_to_members(turn, piece, fan_out);
+                    at += piece.len();
                 }
                 (end < members.len()).then_some(Position::Member(end))
             }
@@ -68,6 +75,15 @@ impl Delivery {
                 self.offer_matches(turn, fan_out)
             }
             (Position::Matches, _) => self.offer_matches(turn, fan_out),
+        }
+    }
+
+    #[inline]
+    fn offer_to_members(&mut self, turn: &mut Turn<'_>, members: &[Member], fan_out: &mut FanOut<'_>) {
+        for member in members {
+            if let Some(grant) = grant(member, fan_out.message(), fan_out.publisher()) {
+                self.offer(turn, member.session(), grant, fan_out);
+            }
         }
     }
 
@@ -84,7 +100,7 @@ impl Delivery {
         assert!((first, from) != (0, 0) || matches.is_empty());
         for (number, &filter) in filters.iter().enumerate().skip(first) {
             let from = core::mem::take(&mut from);
-            for (at, member) in topics.members(filter).iter().enumerate().skip(from) {
+            for (at, member) in (from..).zip(topics.members(filter).iter_from(from)) {
                 if at % MEMBERS_PER_WORK == 0 {
                     if turn.is_overdrawn() {
                         return Some(Position::Join(number, at));

@@ -15,6 +15,11 @@ impl Session {
         self.has_ended
     }
 
+    /// Whether its queue is full, for which it ends as soon as a step has time.
+    pub(crate) fn is_condemned(&self) -> bool {
+        !self.has_ended && self.deliveries.as_ref().is_some_and(|deliveries| deliveries.is_condemned)
+    }
+
     /// Puts everything in flight into the order in which it was first sent.
     pub(super) fn begin_giving_up(&mut self, held: &mut Held) {
         if self.deliveries.is_some() {

@@ -42,7 +42,7 @@ impl Session {
         let is_recorded = self.recorded_number().is_some();
         let Self { client_id, deliveries, ledger, .. } = self;
         let deliveries = deliveries.get_or_insert_default();
-        let Deliveries { queue, number, next_delivery, .. } = &mut **deliveries;
+        let Deliveries { is_condemned, queue, number, next_delivery, .. } = &mut **deliveries;
         while !queue.has_room_for(bytes, turn.limits) {
             // A message that is too old to be sent makes room before one that is not is lost.
             let is_stale =
@@ -53,7 +53,8 @@ impl Session {
                 QueueFull::EndSession | QueueFull::DropNewest => false,
             };
             if !is_stale && !makes_room {
-                if turn.limits.queue_full == QueueFull::EndSession {
+                if turn.limits.queue_full == QueueFull::EndSession && !core::mem::replace(is_condemned, true)
+                {
                     turn.endings.push(Ending::Session(id, Cause::QueueFull));
                 }
                 ledger.count_dropped(turn.counters, client_id, DropReason::QueueFull, 1);

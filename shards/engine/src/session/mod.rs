@@ -60,6 +60,8 @@ pub(crate) const NEVER_S: u32 = u32::MAX;
 /// Everything that a session still has to deliver or to complete.
 #[derive(Debug, Default)]
 struct Deliveries {
+    /// The queue is full, for which the session ends as soon as a step has time.
+    is_condemned: bool,
     window: Window,
     queue: Queue,
     /// QoS 2 Packet Identifiers of the client between PUBLISH and PUBREL, sorted [MQTT-4.3.3-10].

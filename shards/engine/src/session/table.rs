@@ -5,9 +5,6 @@
 //! connection; `will_bytes` is the sum of their wills' bytes.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
-
-use hashbrown::HashTable;
 
 use super::access::Access;
 use super::replays::Replays;
@@ -16,9 +13,10 @@ use super::user::{UserId, Users};
 use super::will::Will;
 use super::{Deliveries, Session, interval_end};
 use crate::base::hash::Keyed;
-use crate::base::heap;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::index::Index;
 use crate::base::slab::Slab;
+use crate::base::sparse::Sparse;
 use crate::memory::Held;
 use crate::message::user_name::UserName;
 use crate::timer::Timer;
@@ -28,7 +26,7 @@ use crate::turn::Turn;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     slab: Slab<Session>,
-    by_client: HashTable<u32>,
+    by_client: Index,
     hasher: Keyed,
     attached_count: u32,
     /// Sessions that have ended and still hold something.
@@ -43,7 +41,7 @@ pub(crate) struct Sessions {
     access_bytes: u64,
     /// By slot: the user of each session; `None` for nobody, or for an anonymous client without rules. Beside the sessions and not in
     /// them, so that a shard without users pays nothing for it.
-    owners: Vec<Option<UserId>>,
+    owners: Sparse<UserId>,
 }
 
 /// The work that a lost connection leaves behind.
@@ -62,7 +60,7 @@ impl Sessions {
         Self {
             // No identity of a session leaves the engine, so none that comes back can be stale.
             slab: Slab::new(u32::BITS),
-            by_client: HashTable::new(),
+            by_client: Index::new(),
             hasher,
             attached_count: 0,
             ended_count: 0,
@@ -71,7 +69,7 @@ impl Sessions {
             identifier_bytes: 0,
             users: Users::new(hasher),
             access_bytes: 0,
-            owners: Vec::new(),
+            owners: Sparse::default(),
         }
     }
 
@@ -91,9 +89,8 @@ impl Sessions {
 
     /// Bytes of slots, identifiers, the table of names, and users.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let by_client = self.by_client.allocation_size() as u64;
-        let owners = heap::block(self.owners.capacity() * size_of::<Option<UserId>>());
-        let names = self.identifier_bytes + by_client + owners + self.users.memory_bytes();
+        let tables = self.by_client.bytes_held() + self.owners.bytes_held();
+        let names = self.identifier_bytes + tables + self.users.memory_bytes();
         self.slab.bytes_held() + names + self.access_bytes
     }
 
@@ -124,7 +121,7 @@ impl Sessions {
 
     /// The user of the session in slot `index`.
     pub(crate) fn user_at(&self, index: u32) -> Option<UserId> {
-        self.owners.get(index as usize).copied().flatten()
+        self.owners.get(index).copied()
     }
 
     /// Whether a session belongs to a user of another name. One of an anonymous client passes to the first user with a name, so that
@@ -143,11 +140,10 @@ impl Sessions {
         let user = self.users.hold_named(name);
         let session = self.of_connection(id);
         let changes_records = session.is_persistent() && session.subscriptions.count() > 0;
-        let index = id.index() as usize;
-        if self.owners.len() <= index {
-            self.owners.resize(index + 1, None);
-        }
-        self.owners[index] = user;
+        match user {
+            Some(user) => self.owners.set(id.index(), user),
+            None => self.owners.take(id.index()),
+        };
         self.records_version += u64::from(changes_records && before != user);
         self.users.release(before);
     }
@@ -165,10 +161,10 @@ impl Sessions {
 
     pub(crate) fn find(&self, client_id: &str) -> Option<SessionId> {
         self.by_client
-            .find(self.hasher.bytes(client_id.as_bytes()), |&index| {
+            .find(self.hasher.bytes(client_id.as_bytes()), |index| {
                 self.slab.at(index).is_some_and(|session| *session.client_id == *client_id)
             })
-            .and_then(|&index| self.slab.key_at(index))
+            .and_then(|index| self.slab.key_at(index))
             .map(SessionId::new)
     }
 
@@ -176,10 +172,7 @@ impl Sessions {
         let session = Session::new(client_id.into());
         self.identifier_bytes += session.identifier_bytes();
         let id = SessionId::new(self.slab.insert(session));
-        let (slab, hasher) = (&self.slab, self.hasher);
-        self.by_client.insert_unique(hasher.bytes(client_id.as_bytes()), id.index(), |&other| {
-            slab.at(other).map_or(0, |other| hasher.bytes(other.client_id.as_bytes()))
-        });
+        self.by_client.insert(self.hasher.bytes(client_id.as_bytes()), id.index());
         assert!(self.by_client.len() == self.len() as usize);
         id
     }
@@ -371,8 +364,7 @@ impl Sessions {
         session.expiry_interval_s = 0;
         session.begin_giving_up(turn.held_mut());
         let hash = hasher.bytes(session.client_id.as_bytes());
-        let entry = self.by_client.find_entry(hash, |&other| other == id.index());
-        entry.expect("every session is in the table until it ends").remove();
+        self.by_client.remove(hash, id.index());
         self.ended_count += 1;
         self.records_version += u64::from(changes_records);
         assert!(self.by_client.len() == self.len() as usize);
@@ -383,9 +375,7 @@ impl Sessions {
     pub(crate) fn remove(&mut self, id: SessionId) {
         let Some(session) = self.slab.remove(id.key()) else { return };
         assert!(session.has_ended);
-        if let Some(owner) = self.owners.get_mut(id.index() as usize) {
-            self.users.release(owner.take());
-        }
+        self.users.release(self.owners.take(id.index()));
         assert!(self.identifier_bytes >= session.identifier_bytes());
         self.identifier_bytes -= session.identifier_bytes();
         assert!(self.access_bytes >= session.access_bytes());
@@ -419,11 +409,11 @@ impl Sessions {
         let accesses = self.slab.iter().map(|(_, session)| session.access_bytes());
         assert!(accesses.sum::<u64>() == self.access_bytes);
         self.slab.check();
-        let owned = (0..).zip(&self.owners).filter(|(_, owner)| owner.is_some());
-        assert!(owned.map(|(index, _)| index).all(|index| self.slab.at(index).is_some()));
+        assert!(self.owners.iter().all(|(index, _)| self.slab.at(index).is_some()));
         let ended = self.slab.iter().filter(|(_, session)| session.has_ended);
         assert!(ended.count() == self.ended_count as usize);
         assert!(self.by_client.len() == self.len() as usize);
+        self.by_client.check();
         for (id, session) in self.iter() {
             assert!(session.has_ended == (self.find(session.client_id()) != Some(id)));
         }

@@ -7,10 +7,9 @@
 use alloc::boxed::Box;
 use core::num::NonZeroU32;
 
-use hashbrown::HashTable;
-
 use crate::base::hash::Keyed;
 use crate::base::heap;
+use crate::base::index::Index;
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::message::user_name::UserName;
@@ -76,7 +75,7 @@ impl User {
 #[derive(Debug)]
 pub(crate) struct Users {
     slab: Slab<User>,
-    by_name: HashTable<u32>,
+    by_name: Index,
     hasher: Keyed,
     text_bytes: u64,
 }
@@ -84,7 +83,7 @@ pub(crate) struct Users {
 impl Users {
     pub(crate) fn new(hasher: Keyed) -> Self {
         // No number of a user leaves the engine, so none that comes back can be stale.
-        Self { slab: Slab::new(u32::BITS), by_name: HashTable::new(), hasher, text_bytes: 0 }
+        Self { slab: Slab::new(u32::BITS), by_name: Index::new(), hasher, text_bytes: 0 }
     }
 
     /// The user of this name, which one more place names. `None` for nobody.
@@ -94,8 +93,8 @@ impl Users {
         }
         let hash = hash(self.hasher, name);
         let known =
-            self.by_name.find(hash, |&slot| self.slab.at(slot).is_some_and(|user| user.name() == name));
-        if let Some(&slot) = known {
+            self.by_name.find(hash, |slot| self.slab.at(slot).is_some_and(|user| user.name() == name));
+        if let Some(slot) = known {
             let id = UserId::new(slot);
             self.hold(Some(id));
             return Some(id);
@@ -103,10 +102,7 @@ impl Users {
         let user = User { name: name.name().into(), holders: 1 };
         self.text_bytes += user.text_bytes();
         let slot = self.slab.insert(user).index();
-        let (slab, hasher) = (&self.slab, self.hasher);
-        self.by_name.insert_unique(hash, slot, |&other| {
-            slab.at(other).map_or(0, |other| self::hash(hasher, other.name()))
-        });
+        self.by_name.insert(hash, slot);
         Some(UserId::new(slot))
     }
 
@@ -119,8 +115,14 @@ impl Users {
     }
 
     /// A place names a user no more. The last one forgets it.
+    #[inline]
     pub(crate) fn release(&mut self, id: Option<UserId>) {
-        let Some(id) = id else { return };
+        if let Some(id) = id {
+            self.release_one(id);
+        }
+    }
+
+    fn release_one(&mut self, id: UserId) {
         let user = self.slab.at_mut(id.slot());
         assert!(user.is_some());
         let Some(user) = user else { return };
@@ -132,11 +134,7 @@ impl Users {
         let hash = hash(self.hasher, user.name());
         assert!(self.text_bytes >= user.text_bytes());
         self.text_bytes -= user.text_bytes();
-        let entry = self.by_name.find_entry(hash, |&slot| slot == id.slot());
-        assert!(entry.is_ok());
-        if let Ok(entry) = entry {
-            entry.remove();
-        }
+        self.by_name.remove(hash, id.slot());
         let removed = self.slab.key_at(id.slot()).and_then(|key| self.slab.remove(key));
         assert!(removed.is_some());
     }
@@ -150,7 +148,7 @@ impl Users {
 
     /// Bytes of slots, names and their table.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.slab.bytes_held() + self.by_name.allocation_size() as u64 + self.text_bytes
+        self.slab.bytes_held() + self.by_name.bytes_held() + self.text_bytes
     }
 
     /// Compares the counts with the places that name users, and recomputes the rest, for an audit.
@@ -170,6 +168,7 @@ impl Users {
         assert!(self.by_name.len() == self.slab.len() as usize);
         assert!(self.slab.iter().map(|(_, user)| user.text_bytes()).sum::<u64>() == self.text_bytes);
         self.slab.check();
+        self.by_name.check();
     }
 }
 

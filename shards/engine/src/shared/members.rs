@@ -102,14 +102,13 @@ impl Shared {
     /// Members of a group that are online, and those that are not but can keep a message.
     pub(crate) fn count_members(&mut self, topics: &Tree, delivery: &Delivery, group: u32) -> MemberCounts {
         let version = topics.group_version(group);
-        let slot = group as usize;
-        if let Some(Some((counted, counts))) = self.counts.get(slot)
+        if let Some((counted, counts)) = self.counts.get(group)
             && *counted == version
         {
             return *counts;
         }
         let mut counts = MemberCounts::default();
-        for member in topics.group_members(group) {
+        for member in topics.group_members(group).iter() {
             let session = delivery.sessions.of_member(member.session());
             counts.is_lasting |= member.is_lasting();
             if delivery.is_online(session) {
@@ -119,10 +118,7 @@ impl Shared {
             }
         }
         assert!((counts.online + counts.persistent) as usize <= topics.group_members(group).len());
-        if self.counts.len() <= slot {
-            self.counts.resize(slot + 1, None);
-        }
-        self.counts[slot] = Some((version, counts));
+        self.counts.set(group, (version, counts));
         counts
     }
 
@@ -132,7 +128,7 @@ impl Shared {
     /// If one is not.
     pub(crate) fn check(&self, topics: &Tree, delivery: &Delivery) {
         for group in topics.group_numbers() {
-            if let Some(Some((version, counts))) = self.counts.get(group as usize)
+            if let Some((version, counts)) = self.counts.get(group)
                 && *version == topics.group_version(group)
             {
                 let members = topics.group_members(group);
@@ -176,7 +172,7 @@ fn choose_member(
             turn.spend(1);
         }
         let at = (cursor + step) % members.len();
-        let member = &members[at];
+        let Some(member) = members.get(at) else { break };
         let Some(grant) = grant(member, message, None) else { continue };
         let session = delivery.sessions.of_member(member.session());
         // One that may not read the message is passed over.
@@ -204,7 +200,7 @@ fn choose_member(
         }
     }
     let (_, at, grant) = best?;
-    let (session, next) = (members[at].session(), (at + 1) % members.len());
+    let (session, next) = (members.get(at)?.session(), (at + 1) % members.len());
     topics.set_group_cursor(group, u32::try_from(next).unwrap_or(0));
     Some((session, grant))
 }

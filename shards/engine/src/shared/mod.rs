@@ -9,9 +9,8 @@ pub(crate) mod remote_members;
 mod shard_choice;
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
-use crate::base::heap;
+use crate::base::sparse::Sparse;
 use crate::counters::{Counters, DropReason};
 
 use members::MemberCounts;
@@ -23,7 +22,7 @@ use remote_members::RemoteMembers;
 pub(crate) struct Shared {
     remote: RemoteMembers,
     /// By number of the group: its counted members, with the version of the group that they belong to.
-    counts: Vec<Option<(u64, MemberCounts)>>,
+    counts: Sparse<(u64, MemberCounts)>,
     /// Messages that need another member. Each was queued or in flight before, so their bounds hold.
     reassignments: VecDeque<Reassignment>,
 }
@@ -31,8 +30,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Bytes of the counts of members here and on the other shards.
     pub(crate) fn member_bytes(&self) -> u64 {
-        self.remote.memory_bytes()
-            + heap::block(self.counts.capacity() * size_of::<Option<(u64, MemberCounts)>>())
+        self.remote.memory_bytes() + self.counts.bytes_held()
     }
 
     /// Members that other shards announced.

@@ -5,8 +5,7 @@
 
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
-
+use crate::base::by_hash::ByHash;
 use crate::base::heap;
 use crate::base::shard_set::ShardSet;
 
@@ -20,9 +19,8 @@ struct Share {
     is_lasting: bool,
 }
 
-#[derive(Debug)]
+#[derive(Default, Debug)]
 struct SharedGroup {
-    key: u64,
     shares: Vec<Share>,
     cursor: u32,
 }
@@ -30,7 +28,7 @@ struct SharedGroup {
 /// **Lives on:** every shard. **Sees:** how many members the other shards announced, group by group.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteMembers {
-    table: HashTable<SharedGroup>,
+    by_key: ByHash<SharedGroup>,
 }
 
 /// The shard that finds a member.
@@ -46,12 +44,12 @@ pub(crate) enum Choice {
 impl RemoteMembers {
     /// Bytes of the table. The shares of a group count as those of four shards.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let shares = self.table.len() as u64 * heap::block(size_of::<[Share; 4]>());
-        self.table.allocation_size() as u64 + shares
+        let shares = self.by_key.len() as u64 * heap::block(size_of::<[Share; 4]>());
+        self.by_key.bytes_held() + shares
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.by_key.len()
     }
 
     /// Replaces the member counts of one other shard. Returns whether the group still has a member on any of them.
@@ -62,9 +60,8 @@ impl RemoteMembers {
         (online_count, persistent_count): (u32, u32),
         is_lasting: bool,
     ) -> bool {
-        let entry = self.table.entry(key, |group| group.key == key, |group| group.key);
-        let mut entry = entry.or_insert_with(|| SharedGroup { key, shares: Vec::new(), cursor: 0 });
-        let shares = &mut entry.get_mut().shares;
+        let group = self.by_key.get_or_default(key);
+        let shares = &mut group.shares;
         shares.retain(|share| share.shard != shard);
         if online_count + persistent_count > 0 {
             let at = shares.partition_point(|share| share.shard < shard);
@@ -74,20 +71,20 @@ impl RemoteMembers {
         assert!(shares.is_sorted_by(|a, b| a.shard < b.shard));
         assert!(shares.len() <= usize::from(ShardSet::SHARDS_MAX));
         if !known {
-            entry.remove();
+            self.by_key.remove(key);
         }
         known
     }
 
     /// Whether a member elsewhere is lasting.
     pub(crate) fn is_lasting(&self, key: u64) -> bool {
-        let group = self.table.find(key, |group| group.key == key);
+        let group = self.by_key.get(key);
         group.is_some_and(|group| group.shares.iter().any(|share| share.is_lasting))
     }
 
     /// The shard whose turn it is. Every online member on the shards that were not `tried` has one turn a round.
     pub(crate) fn choose(&mut self, key: u64, own_online_count: u32, tried: ShardSet) -> Choice {
-        let Some(group) = self.table.find_mut(key, |group| group.key == key) else {
+        let Some(group) = self.by_key.get_mut(key) else {
             return if own_online_count > 0 { Choice::Own } else { Choice::Nobody };
         };
         let others = || group.shares.iter().filter(|share| !tried.contains(share.shard));
@@ -117,7 +114,7 @@ impl RemoteMembers {
         if own_count > 0 {
             return Choice::Own;
         }
-        let group = self.table.find(key, |group| group.key == key);
+        let group = self.by_key.get(key);
         let mut shares = group.into_iter().flat_map(|group| &group.shares);
         let share = shares.find(|share| !tried.contains(share.shard));
         share.map_or(Choice::Nobody, |share| Choice::PersistentOffline(share.shard))

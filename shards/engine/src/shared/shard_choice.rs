@@ -17,7 +17,7 @@ use crate::topic::tree::Tree;
 impl Shared {
     /// Appends the keys of the groups of this shard that `filters` have. The result is sorted and has each key once.
     pub(crate) fn add_own_keys(topics: &Tree, filters: &[u32], keys: &mut Vec<u64>) {
-        let groups = filters.iter().flat_map(|&filter| topics.groups(filter));
+        let groups = filters.iter().flat_map(|&filter| topics.groups(filter).iter());
         keys.extend(groups.map(|&group| topics.group_key(group)));
         keys.sort_unstable();
         keys.dedup();

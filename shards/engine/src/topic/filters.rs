@@ -3,16 +3,16 @@
 //! Invariant: a filter keeps its number and its text as long as it is held, so the trie keeps labels as ranges of these texts.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use compact_str::CompactString;
 
 use crate::base::hash::Keyed;
 use crate::base::heap;
+use crate::base::index::Index;
+use crate::base::long_list::LongList;
+use crate::base::pool::{NONE, Pool};
 
-use super::index::Index;
 use super::members::Members;
-use super::pool::{NONE, Pool};
 
 /// The interest of subscribers in a filter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,8 +40,10 @@ pub(super) struct Filter {
 
 #[derive(Debug, Default)]
 struct GroupList {
-    groups: Vec<u32>,
+    groups: LongList<u32>,
 }
+
+static NO_GROUPS: LongList<u32> = LongList::new();
 
 impl Filter {
     pub(super) fn text(&self) -> &str {
@@ -98,8 +100,8 @@ impl Filter {
         self.lasting_count
     }
 
-    pub(super) fn groups(&self) -> &[u32] {
-        self.groups.as_ref().map_or(&[], |list| &list.groups)
+    pub(super) fn groups(&self) -> &LongList<u32> {
+        self.groups.as_ref().map_or(&NO_GROUPS, |list| &list.groups)
     }
 
     pub(super) fn is_used(&self) -> bool {
@@ -108,9 +110,7 @@ impl Filter {
 
     /// Heap bytes of the list of groups.
     pub(super) fn group_list_bytes(&self) -> u64 {
-        self.groups.as_ref().map_or(0, |list| {
-            heap::block(size_of::<GroupList>()) + heap::block(list.groups.capacity() * size_of::<u32>())
-        })
+        self.groups.as_ref().map_or(0, |list| heap::block(size_of::<GroupList>()) + list.groups.bytes_held())
     }
 
     pub(super) fn add_group(&mut self, group: u32) {
@@ -177,8 +177,7 @@ impl Filters {
         let filter =
             Filter { text, node, is_pinned, lasting_count: 0, members: Members::default(), groups: None };
         let filter = self.slots.insert(filter);
-        let (slots, hasher) = (&self.slots, self.hasher);
-        self.by_text.insert(hash, filter, |other| hasher.bytes(slots.get(other).text.as_bytes()));
+        self.by_text.insert(hash, filter);
         assert!(self.by_text.len() == self.slots.len());
         filter
     }
@@ -217,6 +216,7 @@ impl Filters {
     /// If a count or a link is wrong.
     pub(super) fn check(&self) {
         self.slots.check();
+        self.by_text.check();
         let (mut bytes, mut heap_bytes) = (0, 0);
         for (index, filter) in self.iter() {
             assert!(self.find(&filter.text) == Some(index));

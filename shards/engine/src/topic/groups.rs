@@ -10,10 +10,10 @@ use core::num::NonZeroU32;
 
 use crate::base::hash::Keyed;
 use crate::base::heap;
+use crate::base::index::Index;
+use crate::base::pool::Pool;
 
-use super::index::Index;
 use super::members::Members;
-use super::pool::Pool;
 
 /// The number of a group as one nonzero word, so that `Option` of it is one word too. Valid while the group has a member.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -61,10 +61,6 @@ impl Group {
         self.key
     }
 
-    pub(super) fn version(&self) -> u64 {
-        self.version
-    }
-
     pub(super) fn cursor(&self) -> u32 {
         self.cursor
     }
@@ -86,6 +82,8 @@ pub(super) struct Groups {
     name_heap_bytes: u64,
     /// The version given out last.
     version: u64,
+    /// The version that all groups have got together; those that changed since have a later one.
+    common_version: u64,
 }
 
 impl Groups {
@@ -98,6 +96,7 @@ impl Groups {
             name_bytes: 0,
             name_heap_bytes: 0,
             version: 0,
+            common_version: 0,
         }
     }
 
@@ -125,7 +124,7 @@ impl Groups {
 
     pub(super) fn set_cursor(&mut self, group: u32, cursor: u32) {
         let group = self.slots.get_mut(group);
-        assert!((cursor as usize) < group.members.as_slice().len());
+        assert!((cursor as usize) < group.members.len());
         group.cursor = cursor;
     }
 
@@ -154,12 +153,8 @@ impl Groups {
             cursor: 0,
             members: Members::default(),
         });
-        let (slots, hasher) = (&self.slots, self.hasher);
-        self.by_key.insert(key, group, |other| slots.get(other).key);
-        self.by_name.insert(hasher.below(filter, name.as_bytes()), group, |other| {
-            let other = slots.get(other);
-            hasher.below(other.filter, other.name.as_bytes())
-        });
+        self.by_key.insert(key, group);
+        self.by_name.insert(self.hasher.below(filter, name.as_bytes()), group);
         assert!(self.by_name.len() == self.slots.len());
         assert!(self.by_key.len() == self.slots.len());
         group
@@ -182,6 +177,8 @@ impl Groups {
     /// If a count of bytes is wrong.
     pub(super) fn check(&self) {
         self.slots.check();
+        self.by_name.check();
+        self.by_key.check();
         let names = || self.slots.iter().map(|(_, group)| group.name.len());
         assert!(names().sum::<usize>() as u64 == self.name_bytes);
         assert!(names().map(heap::block).sum::<u64>() == self.name_heap_bytes);
@@ -193,6 +190,17 @@ impl Groups {
         assert!(moved.filter == filter);
         assert!(moved.position > position);
         moved.position = position;
+    }
+
+    /// The version of a group.
+    pub(super) fn version(&self, group: u32) -> u64 {
+        self.get(group).version.max(self.common_version)
+    }
+
+    /// The members of any group, or whether they are online, may have changed.
+    pub(super) fn touch_all(&mut self) {
+        self.version += 1;
+        self.common_version = self.version;
     }
 
     /// The members of the group, or whether they are online, may have changed.

@@ -1,15 +1,13 @@
 //! The topic tree of one shard: its topic filters, and which subscriptions each of them has.
 //!
 //! `tree` is the room's surface. `filters` holds the filters, `subscriptions`, `members` and `groups` hold the things attached to
-//! them, `trie` and `match_cache` find the filters of a topic, `pool` and `index` are the tables that all of these are made of.
+//! them, `trie` and `match_cache` find the filters of a topic.
 
 mod filters;
 pub(crate) mod groups;
-mod index;
 mod literals;
 mod match_cache;
 pub(crate) mod members;
-mod pool;
 pub(crate) mod subscriptions;
 pub(crate) mod sys;
 pub(crate) mod tree;

@@ -8,9 +8,9 @@
 use wire::{QoS, RetainHandling, SubscribeOptions};
 
 use crate::base::hash::Keyed;
-
-use super::index::Index;
-use super::pool::{NONE, Pool};
+use crate::base::index::Index;
+use crate::base::pool::{NONE, Pool};
+use crate::base::sparse::Sparse;
 
 /// A subscription is to a filter, or to a group that shares a filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,11 +78,19 @@ pub(super) struct Subscriptions {
     slots: Pool<Subscription>,
     by_session: Index,
     shared_count: usize,
+    /// By session: the subscription from which on other shards are to be told about its groups.
+    untold: Sparse<u32>,
 }
 
 impl Subscriptions {
     pub(super) fn new(hasher: Keyed) -> Self {
-        Self { hasher, slots: Pool::new(), by_session: Index::new(), shared_count: 0 }
+        Self {
+            hasher,
+            slots: Pool::new(),
+            by_session: Index::new(),
+            shared_count: 0,
+            untold: Sparse::default(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,7 +99,7 @@ impl Subscriptions {
 
     /// Bytes of slots and of the table that finds them.
     pub(super) fn bytes_held(&self) -> u64 {
-        self.slots.bytes_held() + self.by_session.bytes_held()
+        self.slots.bytes_held() + self.by_session.bytes_held() + self.untold.bytes_held()
     }
 
     pub(super) fn shared_count(&self) -> usize {
@@ -119,6 +127,36 @@ impl Subscriptions {
     pub(super) fn next(&self, subscription: u32) -> Option<u32> {
         let next = self.slots.get(subscription).next;
         (next != NONE).then_some(next)
+    }
+
+    /// Other shards are to be told about a session's groups from this subscription on; `NONE`: they know all.
+    pub(super) fn set_untold(&mut self, session: u32, subscription: u32) {
+        if subscription == NONE {
+            self.untold.take(session);
+        } else {
+            self.untold.set(session, subscription);
+        }
+    }
+
+    /// The session of a list with a first subscription.
+    pub(super) fn session_of(&self, list: SubscriptionList) -> Option<u32> {
+        list.first().map(|subscription| self.slots.get(subscription).session)
+    }
+
+    /// Sessions of which other shards are to be told about some groups.
+    pub(super) fn untold_count(&self) -> usize {
+        self.untold.len()
+    }
+
+    pub(super) fn is_untold(&self, session: u32) -> bool {
+        self.untold.get(session).is_some()
+    }
+
+    /// The target of the next subscription of a session whose group other shards are to be told about, if it is a group.
+    pub(super) fn next_untold(&mut self, session: u32) -> Option<Target> {
+        let subscription = *self.untold.get(session)?;
+        self.set_untold(session, self.slots.get(subscription).next);
+        Some(self.target(subscription))
     }
 
     /// The session, target and position of what is in a slot, if something is.
@@ -161,11 +199,7 @@ impl Subscriptions {
             self.shared_count += 1;
         }
         let hash = self.hasher.pair(session, target.as_u64());
-        let (slots, hasher) = (&self.slots, self.hasher);
-        self.by_session.insert(hash, subscription, |other| {
-            let other = slots.get(other);
-            hasher.pair(other.session, other.target.as_u64())
-        });
+        self.by_session.insert(hash, subscription);
         assert!(self.by_session.len() == self.slots.len());
         subscription
     }
@@ -173,6 +207,9 @@ impl Subscriptions {
     /// Removes a subscription of the list's session. Returns its target and its position there.
     pub(super) fn remove(&mut self, list: &mut SubscriptionList, subscription: u32) -> (Target, u32) {
         let Subscription { session, target, position, next, previous } = self.slots.remove(subscription);
+        if self.untold.get(session) == Some(&subscription) {
+            self.set_untold(session, next);
+        }
         self.by_session.remove(self.hasher.pair(session, target.as_u64()), subscription);
         assert!(self.by_session.len() == self.slots.len());
         if previous == NONE {
@@ -201,6 +238,7 @@ impl Subscriptions {
     /// If its slots are linked wrongly.
     pub(super) fn check(&self) {
         self.slots.check();
+        self.by_session.check();
     }
 
     /// A removal moved the member of this subscription from the end of the target's list to `position`.

@@ -16,12 +16,13 @@ use wire::{SubscribeOptions, SubscriptionId, TopicFilter};
 use crate::base::fingerprint::Fingerprints;
 use crate::base::hash::Keyed;
 use crate::base::heap;
+use crate::base::long_list::LongList;
+use crate::base::pool::number;
 
 use super::filters::Filters;
 use super::groups::Groups;
 use super::match_cache::MatchCache;
 use super::members::{Member, Members};
-use super::pool::number;
 use super::subscriptions::{SubscriptionList, Subscriptions, Target};
 use super::trie::Trie;
 
@@ -152,12 +153,12 @@ impl Tree {
     }
 
     /// The sessions that subscribe to a filter; its groups are apart.
-    pub(crate) fn members(&self, filter: u32) -> &[Member] {
-        self.filters.get(filter).members().as_slice()
+    pub(crate) fn members(&self, filter: u32) -> &Members {
+        self.filters.get(filter).members()
     }
 
     /// The groups that share a filter.
-    pub(crate) fn groups(&self, filter: u32) -> &[u32] {
+    pub(crate) fn groups(&self, filter: u32) -> &LongList<u32> {
         self.filters.get(filter).groups()
     }
 
@@ -282,8 +283,8 @@ impl Tree {
         self.groups.get(group).key()
     }
 
-    pub(crate) fn group_members(&self, group: u32) -> &[Member] {
-        self.groups.get(group).members().as_slice()
+    pub(crate) fn group_members(&self, group: u32) -> &Members {
+        self.groups.get(group).members()
     }
 
     /// The member whose turn is next. Members may have left since it was set, so it is taken modulo their count.
@@ -297,7 +298,7 @@ impl Tree {
 
     /// Grows whenever the members of the group, or whether they are online, may have changed. No two groups ever have the same.
     pub(crate) fn group_version(&self, group: u32) -> u64 {
-        self.groups.get(group).version()
+        self.groups.version(group)
     }
 
     /// Subscriptions held.
@@ -445,6 +446,7 @@ impl Tree {
 mod changes;
 mod check;
 pub(crate) mod listed;
+mod telling;
 
 pub(crate) use changes::Change;
 

@@ -16,11 +16,11 @@ use compact_str::CompactString;
 
 use crate::base::hash::Keyed;
 use crate::base::heap;
+use crate::base::index::Index;
+use crate::base::pool::{NONE, Pool};
 
 use super::filters::Filters;
-use super::index::Index;
 use super::literals::Literals;
-use super::pool::{NONE, Pool};
 
 use walk::Walk;
 
@@ -258,17 +258,13 @@ impl Trie {
         if is_single {
             assert!(node.single == NONE);
             node.single = child;
+            self.by_edge.cover(child);
             return;
         }
         let held_bytes = node.literals.heap_bytes();
         node.literals.add(child, cost);
         self.heap_bytes = self.heap_bytes + node.literals.heap_bytes() - held_bytes;
-        let mut by_edge = mem::replace(&mut self.by_edge, Index::new());
-        by_edge.insert(edge_hash(parent, hash), child, |other| {
-            let level = first_level(self.label(filters, other));
-            edge_hash(self.nodes.get(other).parent, self.hasher.bytes(level.as_bytes()))
-        });
-        self.by_edge = by_edge;
+        self.by_edge.insert(edge_hash(parent, hash), child);
         // Every node but the root is an edge or the child for `+` of its parent.
         assert!(self.by_edge.len() < self.nodes.len());
     }

@@ -1,6 +1,6 @@
 //! Bounded work in a step: it ends between two pieces of work, the next one goes on, and nothing is lost, doubled or out of order.
 
-use engine::{DropReason, Event, Limits, MemoryKind};
+use engine::{DropReason, Event, Limits, MemoryKind, QueueFull};
 use wire::{
     AckKind, Packet, Subscribe, SubscribeFilters, TopicFilter, Unsubscribe, UnsubscribeFilters,
     UserProperties,
@@ -8,6 +8,7 @@ use wire::{
 
 use crate::client::{Client, Got, Hello, Message, packet_id, plain, publish};
 use crate::host::{Drain, Shard, run};
+use crate::two_shards::{Two, name_on};
 
 /// A limit so low that everything which may be cut is cut.
 pub(crate) fn tiny() -> Limits {
@@ -318,4 +319,85 @@ fn no_subscribe_is_taken_while_many_sessions_wait_to_be_forgotten() {
         assert_eq!(shard.take(last), [Got::SubAck(1, vec![1])]);
         assert_eq!(shard.engine.subscription_count(), 1);
     });
+}
+
+/// A fan-out finds all of its receivers full. They end in slices, each once, and each is told nothing more.
+#[test]
+fn the_sessions_that_a_fan_out_ends_end_in_slices() {
+    const COUNT: u64 = 60;
+    let limits = Limits {
+        step_work_max: 10,
+        queue_messages_max: 1,
+        queue_full: QueueFull::EndSession,
+        ..Limits::default()
+    };
+    run(limits, |shard| {
+        shard.work_max = 40;
+        for number in 0..COUNT {
+            let client = shard.connect(&Hello::v5(&format!("a{number}")).resume());
+            shard.subscribe(client, "t", 1);
+            shard.hang_up(client);
+        }
+        let publisher = shard.connect(&Hello::v5("p"));
+        for text in ["fits", "does not fit", "finds nobody"] {
+            shard.publish(publisher, "t", text.as_bytes(), 1);
+        }
+        assert_eq!(shard.engine.session_count(), 1);
+        let counters = shard.engine.counters();
+        assert_eq!(counters.matched, 2 * COUNT, "the third finds no session");
+        assert_eq!(counters.dropped[DropReason::QueueFull.index()], COUNT);
+        assert_eq!(counters.dropped[DropReason::SessionEnded.index()], COUNT);
+        assert_eq!(shard.engine.subscription_count(), 0);
+    });
+}
+
+/// A client comes and goes that is a member of many groups. Other shards are told in slices, also if it leaves some meanwhile.
+#[test]
+fn a_member_of_many_groups_comes_and_goes_in_slices() {
+    const COUNT: usize = 40;
+    let filters: Vec<String> = (0..COUNT).map(|number| format!("$share/g/t/{number}")).collect();
+    let mut two = Two::with(&Limits { step_work_max: 10, ..Limits::default() });
+    let (here, there) = (name_on(0, 0), name_on(1, 0));
+    let here = two.0[0].connect(&Hello::v5(&here));
+    let there_hello = Hello::v5(&there).resume();
+    for (shard, client) in [(0, here), (1, two.0[1].connect(&there_hello))] {
+        two.0[shard].send_subscribe(client, &filters, 1);
+        two.settle();
+        assert!(matches!(two.0[shard].next(client), Some(Got::SubAck(..))));
+    }
+    let publisher = two.0[0].connect(&Hello::v5(&name_on(0, 1)));
+    for is_online in [true, false, true] {
+        let shard = &mut two.0[1];
+        shard.work_max = 60;
+        shard.ticks = false;
+        let mut client = None;
+        if is_online {
+            client = Some(shard.connect_present(&there_hello).0);
+        } else {
+            shard.hang_up_all();
+        }
+        let is_due = shard.engine.next_deadline().is_some_and(|due| due <= shard.now());
+        assert!(is_due, "a step has no time for all groups");
+        if let Some(client) = client {
+            // The packet waits behind the rest of the backlog.
+            shard.send_unsubscribe(client, &filters[..4], 7);
+        }
+        shard.ticks = true;
+        shard.tick();
+        two.settle();
+        let forwarded = two.0[0].engine.counters().messages_forwarded;
+        for number in 4..COUNT {
+            for _ in 0..2 {
+                two.0[0].publish(publisher, &format!("t/{number}"), b"x", 1);
+            }
+        }
+        two.settle();
+        let forwarded = two.0[0].engine.counters().messages_forwarded - forwarded;
+        let expected = if is_online { COUNT as u64 - 4 } else { 0 };
+        assert_eq!(forwarded, expected, "each of two members that are online has its turn");
+        for shard in &mut two.0 {
+            let _audit = shard.engine.audit();
+        }
+    }
+    two.finish();
 }

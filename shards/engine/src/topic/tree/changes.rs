@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::super::filters::Wanted;
-use super::super::subscriptions::{SubscriptionList, Target};
+use super::super::subscriptions::Target;
 use super::Tree;
 
 /// A change that concerns those with whom names are shared.
@@ -25,20 +25,6 @@ impl Tree {
     /// Takes the oldest change that was recorded.
     pub(crate) fn next_change(&mut self) -> Option<Change> {
         self.changes.pop_front()
-    }
-
-    /// A session came online, went offline or changed whether it keeps messages: its groups have new versions.
-    pub(crate) fn members_changed(&mut self, list: SubscriptionList) {
-        if !list.has_shared() {
-            return;
-        }
-        let mut at = list.first();
-        while let Some(subscription) = at {
-            if let Target::Group(group) = self.subscriptions.target(subscription) {
-                self.record_group(group);
-            }
-            at = self.subscriptions.next(subscription);
-        }
     }
 
     pub(super) fn record_group(&mut self, group: u32) {

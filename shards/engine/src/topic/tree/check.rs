@@ -2,8 +2,9 @@
 
 use wire::TopicFilter;
 
-use super::super::members::Member;
-use super::super::pool::number;
+use crate::base::pool::number;
+
+use super::super::members::Members;
 use super::super::subscriptions::Target;
 use super::Tree;
 
@@ -21,16 +22,15 @@ impl Tree {
             assert!(filter.is_used());
             exact_count += usize::from(filter.node().is_none());
             list_bytes += filter.members().heap_bytes() + filter.group_list_bytes();
-            let members = filter.members().as_slice();
-            let lasting = members.iter().filter(|member| member.is_lasting());
+            let lasting = filter.members().iter().filter(|member| member.is_lasting());
             assert!(lasting.count() == filter.lasting_count() as usize);
-            self.check_members(Target::Filter(index), members);
+            self.check_members(Target::Filter(index), filter.members());
             for (position, &group) in filter.groups().iter().enumerate() {
                 let shared = self.groups.get(group);
                 assert!(shared.filter() == index && shared.position() == number(position));
                 assert!(!shared.members().is_empty());
                 list_bytes += shared.members().heap_bytes();
-                self.check_members(Target::Group(group), shared.members().as_slice());
+                self.check_members(Target::Group(group), shared.members());
                 group_count += 1;
             }
         }
@@ -57,7 +57,7 @@ impl Tree {
         self.filters.iter().flat_map(|(_, filter)| filter.groups().iter().copied())
     }
 
-    fn check_members(&self, target: Target, members: &[Member]) {
+    fn check_members(&self, target: Target, members: &Members) {
         for (position, member) in members.iter().enumerate() {
             let subscription = self.subscriptions.find(member.session(), target);
             assert!(subscription.is_some_and(|known| self.subscriptions.position(known) == number(position)));

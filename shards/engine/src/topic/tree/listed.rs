@@ -76,12 +76,11 @@ impl Tree {
         match target {
             Target::Filter(filter) => {
                 let filter = self.filters.get(filter);
-                (None, filter.text(), &filter.members().as_slice()[position])
+                (None, filter.text(), filter.members().at(position))
             }
             Target::Group(group) => {
                 let group = self.groups.get(group);
-                let member = &group.members().as_slice()[position];
-                (Some(group.name()), self.filters.text(group.filter()), member)
+                (Some(group.name()), self.filters.text(group.filter()), group.members().at(position))
             }
         }
     }

@@ -223,6 +223,9 @@ fn changes_and_fingerprints_begin_when_names_are_shared() {
     tree.subscribe(&mut list, (0, false), &filter("a"), options, None);
     tree.subscribe(&mut list, (0, false), &group, options, None);
     tree.members_changed(list);
+    assert!(tree.is_untold(0));
+    assert_eq!([0; 3].map(|_| tree.tell_next(0)), [Some(true), Some(false), None]);
+    assert!(!tree.is_untold(0));
     assert_eq!(tree.matches("a", &mut Vec::new()).fingerprint(), fingerprints.of_topic("a"));
     assert_eq!(tree.matches("a", &mut Vec::new()).fingerprint(), fingerprints.of_topic("a"));
     while tree.unsubscribe_one(&mut list) {}

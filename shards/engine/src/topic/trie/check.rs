@@ -3,10 +3,10 @@
 use alloc::collections::BTreeMap;
 
 use crate::base::heap;
+use crate::base::pool::NONE;
 
 use super::super::filters::Filters;
 use super::super::literals::Literals;
-use super::super::pool::NONE;
 use super::{ROOT, Trie, first_level, path_of, weight};
 
 impl Trie {
@@ -14,6 +14,7 @@ impl Trie {
     /// If a node is superfluous, or a link, a cost or a count is wrong.
     pub(in super::super) fn check(&self, filters: &Filters) {
         self.nodes.check();
+        self.by_edge.check();
         let (mut heap_bytes, mut edge_count, mut child_count, mut end_count) = (0, 0, 0, 0);
         let mut literals: BTreeMap<u32, Literals> = BTreeMap::new();
         for (index, node) in self.nodes.iter() {

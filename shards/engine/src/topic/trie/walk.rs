@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use core::mem;
 
 use crate::base::heap;
+use crate::base::pool::NONE;
 
 use super::super::filters::Filters;
-use super::super::pool::NONE;
 use super::{ROOT, Trie, child_start, label_from, weight};
 
 /// Kept between walks for its allocations.
