@@ -14,6 +14,7 @@ mod long_matches;
 mod notices;
 mod pause;
 mod peers;
+mod requests;
 mod revocation;
 mod send;
 mod socket;
@@ -26,10 +27,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{
-    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, LiveLimits, Refused,
-    SharedRules,
-};
+use engine::{Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Refused};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
@@ -39,7 +37,6 @@ use crate::net::listen::ListenerNumber;
 use crate::net::permits::{ConnectionPermits, Permit};
 use crate::observe::connection_log::ConnectionLog;
 use crate::observe::drop_log::DropLog;
-use crate::observe::sys_topics::SysMessage;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
 use crate::shard::gauges::Gauges;
@@ -465,25 +462,6 @@ impl<T: Endpoint> Host<T> {
     /// The host keeps these bytes no longer.
     pub(super) fn let_go(&self, bytes: usize) {
         self.kept_bytes.set(self.kept_bytes.get() - bytes);
-    }
-
-    /// Publishes `$SYS` messages.
-    pub(super) fn publish_sys(&self, messages: &[SysMessage]) {
-        for (topic, payload) in messages {
-            let payload = payload.as_bytes();
-            let _nothing = self.step(Event::Sys { topic, payload });
-        }
-    }
-
-    /// Puts rules about topics into force.
-    pub(super) fn change_rules(&self, rules: Option<&SharedRules>) {
-        let _nothing = self.step(Event::Rules(rules));
-    }
-
-    /// Decides by these bounds from now on, and explains by them.
-    pub(super) fn change_limits(&self, limits: &LiveLimits) {
-        self.log.borrow_mut().change_limits(limits);
-        let _nothing = self.step(Event::Limits(limits));
     }
 
     /// Accepts no more packets from clients.
