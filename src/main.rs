@@ -90,7 +90,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), StartupError> {
     let (file, flags) = (arguments.config.as_deref(), arguments.flags());
     match &arguments.command {
-        Some(CliCommand::Config(command)) => config::command::run(command, file, flags),
+        Some(CliCommand::Config(command)) => config::command::run(command, file, flags, |config, json| {
+            operator::reload_broker(&config.data_dir, true, operator::Form { json })
+        }),
         Some(CliCommand::Rules(command)) => authorization::command::run(command, file, flags),
         Some(CliCommand::Health) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)

@@ -10,8 +10,7 @@ use clap::Subcommand;
 
 use super::class::Class;
 use super::from_mosquitto::Imported;
-use super::{Effective, GivenFlag, Origin, default_file, from_mosquitto, import};
-use crate::admin::operator::{self, Form};
+use super::{Config, Effective, GivenFlag, Origin, default_file, from_mosquitto, import};
 use crate::error::StartupError;
 
 /// Subcommands of `mqtt-broker config`.
@@ -26,8 +25,9 @@ pub(crate) enum ConfigCommand {
     Show,
     /// Print what differs between the running broker of this data directory and its configuration now, and what a restart needs
     Diff {
-        #[command(flatten)]
-        form: Form,
+        /// Print JSON, one object a line, instead of a table
+        #[arg(long)]
+        json: bool,
     },
     /// Print a configuration file with every key, its meaning and its default
     Default,
@@ -43,7 +43,8 @@ pub(crate) enum ConfigCommand {
     },
 }
 
-/// Runs the subcommand. `file` and `flags` are those that the broker would start with.
+/// Runs the subcommand. `file` and `flags` are those that the broker would start with. `diff` asks the running broker what a reload would
+/// change, and prints it as JSON or as a table.
 ///
 /// # Errors
 /// The errors of the configuration, or of a file that cannot be read or written.
@@ -51,13 +52,12 @@ pub(crate) fn run(
     command: &ConfigCommand,
     file: Option<&Path>,
     flags: &[GivenFlag],
+    diff: impl FnOnce(&Config, bool) -> Result<(), StartupError>,
 ) -> Result<(), StartupError> {
     let text = match command {
         ConfigCommand::Check { file: named } => check(named.as_deref().or(file), flags)?,
         ConfigCommand::Show => show(&load(file, flags)?),
-        ConfigCommand::Diff { form } => {
-            return operator::reload_broker(&load(file, flags)?.config.data_dir, true, *form);
-        }
+        ConfigCommand::Diff { json } => return diff(&load(file, flags)?.config, *json),
         ConfigCommand::Default => default_file(),
         ConfigCommand::Import { file, output } => import_file(file, output.as_deref())?,
     };

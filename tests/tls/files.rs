@@ -81,7 +81,7 @@ fn changed_files_serve_the_connections_that_begin_afterwards_and_a_fault_changes
     broker.directory().write("server.key", &wrong.key);
     let mark = broker.process().mark();
     broker.process().signal(Signal::HUP);
-    broker.process().wait_for(mark, "the fault", |line| line.contains("goes on with the files as they were"));
+    broker.process().wait_for(mark, "the fault", |line| line.contains("everything stays as it is"));
     assert!(open(&broker, &by_first).is_some());
 
     write(broker.directory(), "server", &right);
