@@ -143,11 +143,11 @@ fn serve(
     let mut log = logging::start(&config)?;
     log_start(&config, file.as_deref(), &notices, &memory_origin);
     open_files::raise_limit();
-    let shard_count = cores::shard_count(config.shards);
     let (mut rotation, layers) = check_listeners(&mut config)?;
+    let mut data_dir = DataDir::take(&config.data_dir)?;
+    let shard_count = shard_count(&config)?;
     let (tally, state) = (Tally::of(&config), ServiceState::default());
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
-    let mut data_dir = DataDir::take(&config.data_dir)?;
     let bound = http::bind(&config, &mut rotation)?;
     let bans = permits.bans().load(&config.data_dir);
     let (key, sessions, logs) = read_data(&config, shard_count)?;
@@ -228,6 +228,23 @@ fn announce_stop(state: &ServiceState) {
 fn leave(config: &Config, bans: &Bans) {
     listen::remove_sockets(config);
     bans.second(&config.data_dir);
+}
+
+/// The number of shards: an automatic one is that of the logs, if there are any, so a machine may get or lose cores.
+fn shard_count(config: &Config) -> Result<u16, StartupError> {
+    let shard_count = cores::shard_count(config.shards);
+    if config.shards != 0 || config.durability == Durability::Memory {
+        return Ok(shard_count);
+    }
+    let of_logs = Opened::look(&config.data_dir)?.map(|logs| logs.shard_count());
+    if let Some(of_logs) = of_logs.filter(|&of_logs| of_logs != shard_count) {
+        info!(
+            shards = of_logs,
+            cores = shard_count,
+            "the number of shards is that of the journal, not of the cores"
+        );
+    }
+    Ok(of_logs.unwrap_or(shard_count))
 }
 
 /// The key of homes, the sessions of the file, and the logs if acknowledgements are to survive something.
