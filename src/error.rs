@@ -328,7 +328,7 @@ fn of_journal(f: &mut fmt::Formatter<'_>, error: &StartupError) -> fmt::Result {
         StartupError::JournalShards { journal, written_by, shard_count } => write!(
             f,
             "the journal {} was written by {written_by} shards, and this start has {shard_count}; start with --shards {written_by}, \
-             since this version cannot deal it anew",
+             or `mqtt-broker data export` and `data import` with --shards {shard_count} deal it anew",
             journal.display()
         ),
         StartupError::JournalUnwell { state } => {

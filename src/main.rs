@@ -137,7 +137,7 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 /// Serves until a signal says to stop. `read` reads the configuration again.
 fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupError> {
     let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
-    let (shard_count, state) = (cores::shard_count(effective.config.shards), ServiceState::default());
+    let (shard_count, state) = (shard_count(&effective.config)?, ServiceState::default());
     let mut reloads = Reloads::new(&effective, rules.clone(), (shard_count, state.clone()), read);
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
@@ -146,8 +146,8 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     open_files::raise_limit();
     let (mut rotation, layers) = check_listeners(&mut config)?;
     let tally = Tally::of(&config);
-    let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let mut data_dir = DataDir::take(&config.data_dir)?;
+    let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let bound = http::bind(&config, &mut rotation)?;
     let bans = permits.bans().load(&config.data_dir);
     let (key, sessions, logs) = read_data(&config, shard_count)?;
@@ -230,12 +230,25 @@ fn leave(config: &Config, bans: &Bans) {
     bans.second(&config.data_dir);
 }
 
+/// The number of shards: an automatic one is that of the logs, if there are any, so a machine may get or lose cores.
+fn shard_count(config: &Config) -> Result<u16, StartupError> {
+    let of_cores = cores::shard_count(config.shards);
+    if config.shards != 0 || config.durability == Durability::Memory {
+        return Ok(of_cores);
+    }
+    Ok(Opened::look(&config.data_dir)?.map_or(of_cores, |logs| logs.shard_count()))
+}
+
 /// The key of homes, the sessions of the file, and the logs if acknowledgements are to survive something.
 fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
     if config.durability == Durability::Memory {
         return Ok((key, sessions, None));
+    }
+    let cores = cores::shard_count(config.shards);
+    if shard_count != cores {
+        info!(shards = shard_count, cores, "the number of shards is that of the journal, not of the cores");
     }
     let opened = Opened::open(&config.data_dir, shard_count, key)?;
     info!(start = opened.start(), is_new = opened.is_new(), "the journal is open");

@@ -107,7 +107,7 @@ settings! {
         data_dir: PathBuf = PathBuf::from("data"), ANY;
         /// The accident that an acknowledgement survives: "process", the end of the process such as kill -9; "power", the loss of power
         /// as well; "memory", none. With "process" and "power" sessions, subscriptions, waiting, unfinished and retained messages and wills
-        /// come back from a log in `data_dir`. In this version that needs `shards = 1`.
+        /// come back from a log in `data_dir`.
         durability: Durability = Durability::Memory, ANY;
         /// Bytes by which the log of a shard grows on the disk before another checkpoint takes the place of what it has, so that it stays
         /// short. A checkpoint has everything that the log is about, and if the last one was longer than this, its length counts instead.
@@ -116,7 +116,8 @@ settings! {
         /// they stay as the system has them.
         core_dumps: bool = false, ANY;
         /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
-        /// use, according to CPU affinity and the quota of its control group. More shards than cores are allowed.
+        /// use, according to CPU affinity and the quota of its control group, or as many as the log in `data_dir` has. More shards than
+        /// cores are allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);
         /// System interface for network I/O: "uring" (`io_uring`, Linux 5.13 or later, 5.19 recommended), "epoll" (kqueue on
         /// macOS), "tokio" (every system), "blocking" (every system, a thread for each connection, for comparison), or "auto":

@@ -38,14 +38,10 @@ fn none(config: &Config) -> StartupError {
 fn of_directory(config: &Config) -> Result<(), StartupError> {
     let Some(found) = Opened::look(&config.data_dir)? else { return Err(none(config)) };
     let logs = Opened::open(&config.data_dir, found.shard_count(), found.key())?;
-    let (clock, begun) = offline::read(config, &logs)?;
-    for (shard, mut begun) in (0..logs.shard_count()).zip(begun) {
-        let Some((end, _)) = begun.log else { continue };
-        let to = (logs.directory(shard), end, logs.start().get());
-        let bytes = offline::write(&mut begun.engine, clock, to, journal_settings(config))?;
-        tell(shard, bytes);
-    }
-    Ok(())
+    let (clock, engines, ends) = offline::read(config, &logs)?;
+    let targets = (0..).zip(ends).map(|(shard, end)| (logs.directory(shard), end, logs.start().get()));
+    let settings = (clock, journal_settings(config));
+    offline::write(engines, targets.collect(), settings, |shard, _, bytes| tell(shard, bytes))
 }
 
 fn of_broker(config: &Config, before: &[LogRow]) -> Result<(), StartupError> {

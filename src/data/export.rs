@@ -12,6 +12,7 @@ use crate::error::StartupError;
 use crate::persist::journal::{Opened, sync_names};
 use crate::persist::subscriptions_file;
 use crate::process::data_dir::DataDir;
+use crate::shard::rest;
 
 /// The file of the complete form.
 const STATE: &str = "state.jsonl";
@@ -33,15 +34,17 @@ pub(super) fn run(config: &Config, to: &Path) -> Result<(), StartupError> {
         let remedy = "there is no journal; subscriptions.json there has everything that is kept without one";
         return Err(refuse("export", &config.data_dir, remedy));
     };
-    let (clock, begun) = offline::read(config, &logs.ahead()?)?;
+    let (clock, mut engines, _) = offline::read(config, &logs.ahead()?)?;
+    // Messages on their way to another shard arrive, in this process alone.
+    rest::come_to_rest(clock, &mut engines, rest::give_up)?;
     backup::make_directory(to)?;
     let file = to.join(STATE);
     let failed = |error| StartupError::system(format!("write {}", file.display()), error);
     let mut out = BufWriter::new(backup::create(&file).map_err(failed)?);
     let mut written = writeln!(out, "{}", lines::head());
     let (mut sessions, mut counts, mut bar) = (Vec::new(), [0_u64; 4], Bar::new());
-    for shard in begun {
-        shard.engine.describe(clock.now(), &mut |portable| {
+    for engine in engines {
+        engine.describe(clock.now(), &mut |portable| {
             let (kind, session) = match portable {
                 Portable::Retained(..) => (0, None),
                 Portable::Session(record) => (1, Some(record)),

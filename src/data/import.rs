@@ -41,7 +41,7 @@ pub(super) fn run(config: &Config, from: &Path) -> Result<(), StartupError> {
     let _held = DataDir::take(to)?;
     let key = placement_key::key(to)?;
     let logs = Opened::begin_new(to, shard_count, key)?;
-    let (clock, mut begun) = offline::read(config, &logs)?;
+    let (clock, mut engines, ends) = offline::read(config, &logs)?;
     let topology = Topology { own: 0, shard_count, key };
     let mut bar = Bar::new();
     let mut count = 0_usize;
@@ -56,16 +56,16 @@ pub(super) fn run(config: &Config, from: &Path) -> Result<(), StartupError> {
                     lines::Home::Topic(topic) => topology.home_of_topic(topic),
                 };
                 count += 1;
-                begun[usize::from(home)].engine.bring_back(clock.now(), portable)
+                engines[usize::from(home)].bring_back(clock.now(), portable)
             }),
         };
         taken.map_err(|reason| refuse(&format!("import line {} of", at + 1), &file, &reason))?;
         if at % LINES == 0 {
             bar.show(format!("{at} lines read"));
-            for shard in &mut begun {
-                let batch = shard.engine.records().map(|records| records.batch);
+            for engine in &mut engines {
+                let batch = engine.records().map(|records| records.batch);
                 if let Some(batch) = batch {
-                    let _nothing = shard.engine.step(clock.now(), Event::durable(batch), &mut Actions::new());
+                    let _nothing = engine.step(clock.now(), Event::durable(batch), &mut Actions::new());
                 }
             }
         }
@@ -74,13 +74,9 @@ pub(super) fn run(config: &Config, from: &Path) -> Result<(), StartupError> {
     if count == 0 {
         return Err(refuse("import", &file, "it has nothing; pass the file state.jsonl of an export"));
     }
-    for (shard, mut begun) in (0..shard_count).zip(begun) {
-        let Some((end, _)) = begun.log else { continue };
-        let (sessions, retained) = (begun.engine.session_count(), begun.engine.retained_count());
-        let target = (logs.directory(shard), end, logs.start().get());
-        offline::write(&mut begun.engine, clock, target, journal_settings(config))?;
-        print(&format!("shard {shard}: {sessions} sessions, {retained} retained messages"));
-    }
+    let targets = (0..).zip(ends).map(|(shard, end)| (logs.directory(shard), end, logs.start().get()));
+    let settings = (clock, journal_settings(config));
+    offline::write(engines, targets.collect(), settings, offline::tell_written)?;
     logs.found()?;
     print(&format!("{} is imported from {}", to.display(), file.display()));
     Ok(())

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use engine::{Actions, CheckpointCursor, Engine, Event};
+use engine::{CheckpointCursor, Engine, Records};
 use journal::{Batch, Progress, Recovered, Settings, Writer};
 
-use super::Bar;
+use super::{Bar, print};
 use crate::config::Config;
 use crate::error::StartupError;
 use crate::persist::journal::{Directory, Executor, Opened};
 use crate::process::clock::{self, Clock};
 use crate::shard::engines::{self, Begun};
+use crate::shard::rest;
 
 /// Bytes of a slice.
 const SLICE_BYTES_MAX: usize = 1024 * 1024;
@@ -18,21 +19,25 @@ const SLICE_BYTES_MAX: usize = 1024 * 1024;
 /// Time after which a disk that does nothing is given up.
 const DISK_PATIENCE: Duration = Duration::from_mins(10);
 
-/// Steps in which an engine ends what recovery has begun, at most.
-const STEPS_MAX: u32 = 10_000_000;
-
-/// Reads all logs into engines, as a start does.
+/// Reads all logs into engines, as a start does. Returns the end of each as well.
 ///
 /// # Errors
 /// Those of a start.
-pub(super) fn read(config: &Config, logs: &Opened) -> Result<(Clock, Vec<Begun>), StartupError> {
+pub(super) fn read(
+    config: &Config,
+    logs: &Opened,
+) -> Result<(Clock, Vec<Engine>, Vec<Recovered>), StartupError> {
     let bar = std::cell::RefCell::new(Bar::new());
-    engines::begin(config, (logs.shard_count(), logs.key()), None, Some(logs), &|how_far| {
-        let engines::HowFar { percent, records, sessions, retained, .. } = how_far;
-        let line =
-            format!("reading: {percent} %, {records} records, {sessions} sessions, {retained} retained");
-        bar.borrow_mut().show(line);
-    })
+    let (clock, begun) =
+        engines::begin(config, (logs.shard_count(), logs.key()), None, Some(logs), &|how_far| {
+            let engines::HowFar { percent, records, sessions, retained, .. } = how_far;
+            let line =
+                format!("reading: {percent} %, {records} records, {sessions} sessions, {retained} retained");
+            bar.borrow_mut().show(line);
+        })?;
+    let shards = begun.into_iter().filter_map(|Begun { engine, log }| Some((engine, log?.0)));
+    let (engines, ends) = shards.unzip();
+    Ok((clock, engines, ends))
 }
 
 /// A log that is written, and the threads that do so.
@@ -82,64 +87,75 @@ impl Log {
         }
     }
 
-    /// Takes the records of an engine, until it has nothing more to end.
-    fn take_records(&mut self, engine: &mut Engine, clock: Clock) -> Result<(), StartupError> {
-        for _ in 0..STEPS_MAX {
-            if let Some(records) = engine.records() {
-                self.writer.set_clocks(clock.now().as_ms(), clock::unix_ms());
-                let batch = Batch(records.batch.0);
-                self.writer.append(0, batch, true, |out| out.extend_from_slice(records.bytes));
-                self.settle()?;
-                let synced = engine::Batch(self.writer.progress().synced.0);
-                let _nothing = engine.step(clock.now(), Event::durable(synced), &mut Actions::new());
-            } else if engine.may_checkpoint() {
-                return Ok(());
-            } else {
-                let _nothing = engine.step(clock.now(), Event::Tick, &mut Actions::new());
-            }
-        }
-        Err(self.failed(std::io::Error::other("the recovered state does not come to rest")))
+    /// Writes records, and waits until they are durable.
+    fn keep(&mut self, records: Records<'_>, clock: Clock) -> Result<engine::Batch, StartupError> {
+        self.writer.set_clocks(clock.now().as_ms(), clock::unix_ms());
+        self.writer.append(0, Batch(records.batch.0), true, |out| out.extend_from_slice(records.bytes));
+        self.settle()?;
+        Ok(engine::Batch(self.writer.progress().synced.0))
     }
 }
 
-/// Writes the state of an engine as a checkpoint behind the end of a log, and waits until it is durable. Returns its length in bytes; 0
-/// if the last one has everything.
+/// The log that the state of a shard goes into: its directory, its end, and the number of the start.
+pub(super) type Target = (Directory, Recovered, u32);
+
+/// Brings the engines of all shards to rest, and writes their state as checkpoints behind the ends of logs, which are durable then.
+/// `tell` is called with each engine and the length of its checkpoint in bytes; 0 if the last one has everything.
 ///
 /// # Errors
 /// If the disk fails or has no room.
 pub(super) fn write(
-    engine: &mut Engine,
-    clock: Clock,
-    (directory, end, start): (Directory, Recovered, u32),
-    settings: Settings,
-) -> Result<u64, StartupError> {
-    let is_new = end.segments.is_empty();
-    let shard = end.identity.shard;
-    let executor = Executor::start(shard, &directory, || {})
-        .map_err(|error| StartupError::system("start the thread of a log", error))?;
-    let mut log = Log { writer: Writer::new(settings, end, start), executor, requests: 0, directory };
-    if is_new {
-        engine.record_nothing();
-    }
-    log.take_records(engine, clock)?;
-    log.settle()?;
-    if !log.writer.may_begin_checkpoint() {
-        return Ok(0);
-    }
-    log.writer.begin_checkpoint();
-    let (mut bar, mut written) = (Bar::new(), 0);
-    let mut cursor = Some(CheckpointCursor::default());
-    while let Some(at) = cursor.take() {
-        while !log.writer.wants_slice() {
-            log.go_on()?;
+    mut engines: Vec<Engine>,
+    targets: Vec<Target>,
+    (clock, settings): (Clock, Settings),
+    tell: impl Fn(u16, &Engine, u64),
+) -> Result<(), StartupError> {
+    let mut logs = Vec::new();
+    for ((directory, end, start), engine) in targets.into_iter().zip(&mut engines) {
+        if end.segments.is_empty() {
+            engine.record_nothing();
         }
-        let mut slice = Vec::new();
-        cursor = engine.checkpoint(clock.now(), at, SLICE_BYTES_MAX, &mut slice);
-        log.writer.append_slice(&slice);
-        written += slice.len();
-        bar.show(format!("shard {shard}: {} MiB written", written / 1024 / 1024));
+        let executor = Executor::start(end.identity.shard, &directory, || {})
+            .map_err(|error| StartupError::system("start the thread of a log", error))?;
+        logs.push(Log { writer: Writer::new(settings, end, start), executor, requests: 0, directory });
     }
-    log.writer.finish_checkpoint();
-    log.settle()?;
-    Ok(log.writer.checkpoint().map_or(0, |checkpoint| checkpoint.bytes))
+    // A shard has taken in what another one no longer has, so no checkpoint is written before this is durable everywhere.
+    rest::come_to_rest(clock, &mut engines, |shard, records| logs[usize::from(shard)].keep(records, clock))?;
+    for (shard, (mut log, engine)) in (0..).zip(logs.into_iter().zip(&engines)) {
+        log.settle()?;
+        let bytes = log.write_checkpoint(shard, engine, clock)?;
+        tell(shard, engine, bytes);
+    }
+    Ok(())
+}
+
+/// Prints the counts of a shard that was written.
+pub(super) fn tell_written(shard: u16, engine: &Engine, _bytes: u64) {
+    let (sessions, retained) = (engine.session_count(), engine.retained_count());
+    print(&format!("shard {shard}: {sessions} sessions, {retained} retained messages"));
+}
+
+impl Log {
+    /// Writes the state of an engine behind the end of the log. Returns its length in bytes; 0 if the last checkpoint has everything.
+    fn write_checkpoint(&mut self, shard: u16, engine: &Engine, clock: Clock) -> Result<u64, StartupError> {
+        if !self.writer.may_begin_checkpoint() {
+            return Ok(0);
+        }
+        self.writer.begin_checkpoint();
+        let (mut bar, mut written) = (Bar::new(), 0);
+        let mut cursor = Some(CheckpointCursor::default());
+        while let Some(at) = cursor.take() {
+            while !self.writer.wants_slice() {
+                self.go_on()?;
+            }
+            let mut slice = Vec::new();
+            cursor = engine.checkpoint(clock.now(), at, SLICE_BYTES_MAX, &mut slice);
+            self.writer.append_slice(&slice);
+            written += slice.len();
+            bar.show(format!("shard {shard}: {} MiB written", written / 1024 / 1024));
+        }
+        self.writer.finish_checkpoint();
+        self.settle()?;
+        Ok(self.writer.checkpoint().map_or(0, |checkpoint| checkpoint.bytes))
+    }
 }

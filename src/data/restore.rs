@@ -41,10 +41,9 @@ pub(super) fn run(config: &Config, from: &Path) -> Result<(), StartupError> {
     }
     if let Some(source) = source {
         let source = source.ahead()?;
-        let (clock, begun) = offline::read(config, &source)?;
+        let (clock, engines, ends) = offline::read(config, &source)?;
         let copy = source.begin_copy(to)?;
-        for (shard, mut begun) in (0..copy.shard_count()).zip(begun) {
-            let Some((end, _)) = begun.log else { continue };
+        let targets = (0..).zip(ends).map(|(shard, end)| {
             let end = Recovered {
                 position: end.position,
                 next_sequence: end.next_sequence,
@@ -52,11 +51,10 @@ pub(super) fn run(config: &Config, from: &Path) -> Result<(), StartupError> {
                 wall_ms: end.wall_ms,
                 ..Recovered::nothing(copy.log_identity(shard))
             };
-            let (sessions, retained) = (begun.engine.session_count(), begun.engine.retained_count());
-            let target = (copy.directory(shard), end, copy.start().get());
-            offline::write(&mut begun.engine, clock, target, journal_settings(config))?;
-            print(&format!("shard {shard}: {sessions} sessions, {retained} retained messages"));
-        }
+            (copy.directory(shard), end, copy.start().get())
+        });
+        let settings = (clock, journal_settings(config));
+        offline::write(engines, targets.collect(), settings, offline::tell_written)?;
         copy_plain(from, to)?;
         copy.found()?;
     } else {

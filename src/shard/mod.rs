@@ -8,6 +8,7 @@ pub(crate) mod engines;
 pub(crate) mod gauges;
 pub(crate) mod memory_share;
 pub(crate) mod placement_key;
+pub(crate) mod rest;
 pub(crate) mod thread;
 #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
 pub(crate) mod view;

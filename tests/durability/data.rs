@@ -95,6 +95,26 @@ fn data_of_a_later_version_is_refused() {
 }
 
 #[test]
+fn another_number_of_shards_is_refused_and_an_automatic_one_is_that_of_the_log() {
+    let directory = used();
+    let finished = start(&directory, &["--durability", "process", "--shards", "3"]);
+    assert_eq!(finished.status.code(), Some(1));
+    for part in ["was written by 1 shards", "this start has 3", "--shards 1"] {
+        assert!(finished.output.contains(part), "{}", finished.output);
+    }
+    for shards in ["3", "5"] {
+        let flags = ["--durability", "process", "--shards", shards];
+        let (_, directory) = Broker::start_with(&setup(Io::Auto, &flags)).stop();
+        let mut broker = Broker::start_in(directory, &setup(Io::Auto, &["--durability", "process"]));
+        let is_automatic =
+            std::thread::available_parallelism().is_ok_and(|cores| cores.get().to_string() == shards);
+        let line = "the number of shards is that of the journal, not of the cores";
+        assert_eq!(broker.process().output().contains(line), !is_automatic, "{shards}");
+        broker.stop();
+    }
+}
+
+#[test]
 fn a_running_broker_keeps_its_data_to_itself() {
     let mut broker = Broker::start_with(&setup(Io::Auto, &PROCESS));
     let finished = check(broker.directory());

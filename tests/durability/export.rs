@@ -3,12 +3,13 @@
 use std::fs;
 
 use crate::backup::{check_used, data, done, used};
+use crate::clients::Publisher;
 use crate::harness::broker::{Broker, Directory, Io, command_in};
 use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 use crate::harness::process::{Finished, run};
 use crate::harness::received::Value;
-use crate::{PROCESS, setup};
+use crate::{PROCESS, kill, setup};
 
 /// `mqtt-broker data import` into the data directory "imported".
 fn import(directory: &Directory, from: &str, flags: &[&str]) -> Finished {
@@ -165,4 +166,25 @@ fn a_line_that_is_none_is_named_and_nothing_is_imported() {
         assert!(check.output.contains("there is no journal"), "{after}: {}", check.output);
         fs::remove_dir_all(directory.path().join("imported")).expect("the test's own directory");
     }
+}
+
+/// Also messages that were on their way between two shards at the kill, and into another number of shards.
+#[test]
+fn everything_that_several_shards_acknowledged_is_in_an_export() {
+    let publishers =
+        [Publisher::new("one", 1), Publisher::new("other", 1), Publisher::new("kept", 1).retained()];
+    let mut shards = [3, 4, 1, 2].iter().cycle();
+    let mut deal = |directory: &Directory| {
+        done(directory, &["export", "out", "--data-dir", "data"]);
+        let shards = shards.next().expect("it goes on").to_string();
+        let finished = import(directory, "out", &["--durability", "process", "--shards", &shards]);
+        assert!(finished.status.success(), "{}", finished.output);
+        for former in ["data", "out"] {
+            fs::remove_dir_all(directory.path().join(former)).expect("the test's own directory");
+        }
+        fs::rename(directory.path().join("imported"), directory.path().join("data")).expect("it is imported");
+    };
+    let (broker, counts) = kill::check_of(Io::Auto, (8, 7), &[], publishers, &mut deal);
+    println!("{counts}");
+    broker.stop();
 }

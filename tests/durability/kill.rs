@@ -56,13 +56,24 @@ fn draw(seed: &mut u64, bound: u64) -> u64 {
 /// Kills a broker with these flags so often, and shows the data that each kill leaves. Returns the last broker, with everything judged, and the counts.
 pub(crate) fn check(
     io: Io,
-    (kills, mut seed): (u32, u64),
+    rounds: (u32, u64),
     flags: &[&str],
     look: &mut dyn FnMut(&Directory),
 ) -> (Broker, String) {
-    let flags: Vec<&str> = ["--durability", "process"].iter().chain(&QUEUES).chain(flags).copied().collect();
-    let mut publishers =
+    let publishers =
         [Publisher::new("one", 1), Publisher::new("two", 2), Publisher::new("kept", 1).retained()];
+    check_of(io, rounds, flags, publishers, look)
+}
+
+/// [`check`] of these publishers, the last of which has one retained message.
+pub(crate) fn check_of(
+    io: Io,
+    (kills, mut seed): (u32, u64),
+    flags: &[&str],
+    mut publishers: [Publisher; 3],
+    look: &mut dyn FnMut(&Directory),
+) -> (Broker, String) {
+    let flags: Vec<&str> = ["--durability", "process"].iter().chain(&QUEUES).chain(flags).copied().collect();
     let mut subscriber = Subscriber::new("subscriber");
     let mut broker = Broker::start_with(&setup(io, &flags));
     State::make(&broker);

@@ -40,6 +40,12 @@ impl Engine {
             && shared.reassignment_count() == 0
     }
 
+    /// Messages on their way from the log of this shard to others, which have not settled them.
+    #[must_use]
+    pub fn open_transfer_count(&self) -> usize {
+        self.rooms.mesh.transfers().open_count()
+    }
+
     /// Units of work that the last [`Engine::step`] or [`Engine::give_back`] did: a unit is a delivery, or as much as that
     /// takes. Bounded by about twice `Limits::step_work_max`, which a simulator checks.
     #[must_use]
