@@ -135,15 +135,6 @@ pub(crate) enum StartupError {
         /// The reason, with the offset; it follows the name of the file.
         reason: String,
     },
-    /// The logs were written by another number of shards.
-    JournalShards {
-        /// The directory of the logs.
-        journal: PathBuf,
-        /// The number of shards that wrote them.
-        written_by: u16,
-        /// The number of shards of this start.
-        shard_count: u16,
-    },
     /// The broker answers, and its journal is not well.
     JournalUnwell {
         /// The state, with the remedy.
@@ -295,9 +286,7 @@ impl fmt::Display for StartupError {
                 "{} could not be written: {error}; the file holds an earlier state of the persistent subscriptions",
                 file.display()
             ),
-            Self::JournalDamaged { .. } | Self::JournalShards { .. } | Self::JournalUnwell { .. } => {
-                of_journal(f, self)
-            }
+            Self::JournalDamaged { .. } | Self::JournalUnwell { .. } => of_journal(f, self),
             Self::IoUringMissing(error) => io_uring_missing(f, error),
             Self::NotFound { sentence } => f.write_str(sentence),
             Self::NoBroker { directory } => write!(
@@ -324,12 +313,6 @@ fn of_journal(f: &mut fmt::Formatter<'_>, error: &StartupError) -> fmt::Result {
             "{}: {reason}; nothing was changed: put back a copy of the whole data directory, start the version that wrote it if that \
              is a later one, or move its directory `journal` away to start without the sessions and messages in it",
             file.display()
-        ),
-        StartupError::JournalShards { journal, written_by, shard_count } => write!(
-            f,
-            "the journal {} was written by {written_by} shards, and this start has {shard_count}; start with --shards {written_by}, \
-             or `mqtt-broker data export` and `data import` with --shards {shard_count} deal it anew",
-            journal.display()
         ),
         StartupError::JournalUnwell { state } => {
             write!(f, "the journal is {state}; the log of the broker names the file")
@@ -538,10 +521,6 @@ mod tests {
             (
                 "put back a copy of the whole data directory",
                 StartupError::JournalDamaged { file: file(), reason: "offset 0: torn".to_owned() },
-            ),
-            (
-                "was written by … shards",
-                StartupError::JournalShards { journal: file(), written_by: 2, shard_count: 1 },
             ),
             ("the journal is", StartupError::JournalUnwell { state: "degraded" }),
             ("no broker runs with the data directory", StartupError::NoBroker { directory: file() }),

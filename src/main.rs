@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use engine::{Entropy, SessionRecord};
+use engine::{Entropy, SessionRecord, SharedRules};
 use tracing::{info, warn};
 
 use admin::operator::{self, OperatorCommand};
@@ -150,7 +150,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     let permits = open_files::budget(&config, shard_count)?.permits(&config);
     let bound = http::bind(&config, &mut rotation)?;
     let bans = permits.bans().load(&config.data_dir);
-    let (key, sessions, logs) = read_data(&config, shard_count)?;
+    let (key, sessions, logs) = read_data(&config, shard_count, rules.as_ref())?;
     let (mut terminal, signals) = (Terminal::of_process(), signals::listen()?);
     let mut report = Report::start(log.block_output(), config.durability);
     let mut memory_log = MemoryLog::start(shard_count);
@@ -239,8 +239,8 @@ fn shard_count(config: &Config) -> Result<u16, StartupError> {
     Ok(Opened::look(&config.data_dir)?.map_or(of_cores, |logs| logs.shard_count()))
 }
 
-/// The key of homes, the sessions of the file, and the logs if acknowledgements are to survive something.
-fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
+/// The key of homes, the sessions of the file, and the logs if acknowledgements are to survive something; of so many shards.
+fn read_data(config: &Config, shard_count: u16, rules: Option<&SharedRules>) -> Result<Data, StartupError> {
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
     if config.durability == Durability::Memory {
@@ -249,6 +249,11 @@ fn read_data(config: &Config, shard_count: u16) -> Result<Data, StartupError> {
     let cores = cores::shard_count(config.shards);
     if shard_count != cores {
         info!(shards = shard_count, cores, "the number of shards is that of the journal, not of the cores");
+    }
+    if let Some(found) = Opened::look(&config.data_dir)?
+        && found.shard_count() != shard_count
+    {
+        data::deal(config, found, shard_count, rules)?;
     }
     let opened = Opened::open(&config.data_dir, shard_count, key)?;
     info!(start = opened.start(), is_new = opened.is_new(), "the journal is open");

@@ -116,8 +116,8 @@ settings! {
         /// they stay as the system has them.
         core_dumps: bool = false, ANY;
         /// Threads that serve connections, each pinned to a core. 0 starts one for each core that the process may
-        /// use, according to CPU affinity and the quota of its control group, or as many as the log in `data_dir` has. More shards than
-        /// cores are allowed.
+        /// use, according to CPU affinity and the quota of its control group, or as many as the log in `data_dir` has; with
+        /// another number the log is dealt anew. More shards than cores are allowed.
         shards: u32 = 0, between(0, SHARDS_MAX);
         /// System interface for network I/O: "uring" (`io_uring`, Linux 5.13 or later, 5.19 recommended), "epoll" (kqueue on
         /// macOS), "tokio" (every system), "blocking" (every system, a thread for each connection, for comparison), or "auto":

@@ -7,11 +7,14 @@
 mod backup;
 mod check;
 mod checkpoint;
+mod deal;
 mod export;
 mod import;
 mod lines;
 mod offline;
 mod restore;
+
+pub(crate) use deal::deal;
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};

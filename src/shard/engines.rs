@@ -100,7 +100,7 @@ fn tell_start(how_far: HowFar) {
 ///
 /// # Errors
 /// Those of [`begin`].
-pub(super) fn start(
+pub(crate) fn start(
     config: &Config,
     placement: (u16, Entropy),
     rules: Option<&SharedRules>,
@@ -122,6 +122,32 @@ pub(crate) fn begin(
     tell: &dyn Fn(HowFar),
 ) -> Result<(Clock, Vec<Begun>), StartupError> {
     let clock = Clock::start();
+    let mut begun = make(config, (shard_count, key), rules, logs, clock)?;
+    let Some(logs) = logs else { return Ok((clock, begun)) };
+    let since = clock::read();
+    recover(logs, &mut begun, tell)?;
+    tell_settled(&mut begun);
+    let clock =
+        Clock::start_at(begun.iter().filter_map(|shard| shard.log.as_ref()).map(time_of).max().unwrap_or(0));
+    for shard in &mut begun {
+        // There is no connection that an action could be about.
+        shard.engine.recovered(clock.now(), &mut Actions::new());
+    }
+    log_recovered(&begun, since.elapsed().as_secs_f32());
+    Ok((clock, begun))
+}
+
+/// Makes the engines of all shards, which have nothing. With logs, what is in them has to be read next.
+///
+/// # Errors
+/// If the system has no random numbers.
+pub(crate) fn make(
+    config: &Config,
+    (shard_count, key): (u16, Entropy),
+    rules: Option<&SharedRules>,
+    logs: Option<&Opened>,
+    clock: Clock,
+) -> Result<Vec<Begun>, StartupError> {
     let mut begun = Vec::new();
     for own in 0..shard_count {
         // The time of a log goes on from its end, which is not known yet.
@@ -136,18 +162,7 @@ pub(crate) fn begin(
         }
         begun.push(Begun { engine, log: None });
     }
-    let Some(logs) = logs else { return Ok((clock, begun)) };
-    let since = clock::read();
-    recover(logs, &mut begun, tell)?;
-    tell_settled(&mut begun);
-    let clock =
-        Clock::start_at(begun.iter().filter_map(|shard| shard.log.as_ref()).map(time_of).max().unwrap_or(0));
-    for shard in &mut begun {
-        // There is no connection that an action could be about.
-        shard.engine.recovered(clock.now(), &mut Actions::new());
-    }
-    log_recovered(&begun, since.elapsed().as_secs_f32());
-    Ok((clock, begun))
+    Ok(begun)
 }
 
 /// The limits of the engines.

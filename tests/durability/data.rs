@@ -95,13 +95,7 @@ fn data_of_a_later_version_is_refused() {
 }
 
 #[test]
-fn another_number_of_shards_is_refused_and_an_automatic_one_is_that_of_the_log() {
-    let directory = used();
-    let finished = start(&directory, &["--durability", "process", "--shards", "3"]);
-    assert_eq!(finished.status.code(), Some(1));
-    for part in ["was written by 1 shards", "this start has 3", "--shards 1"] {
-        assert!(finished.output.contains(part), "{}", finished.output);
-    }
+fn an_automatic_number_of_shards_is_that_of_the_log() {
     for shards in ["3", "5"] {
         let flags = ["--durability", "process", "--shards", shards];
         let (_, directory) = Broker::start_with(&setup(Io::Auto, &flags)).stop();

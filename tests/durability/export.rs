@@ -174,15 +174,16 @@ fn everything_that_several_shards_acknowledged_is_in_an_export() {
     let publishers =
         [Publisher::new("one", 1), Publisher::new("other", 1), Publisher::new("kept", 1).retained()];
     let mut shards = [3, 4, 1, 2].iter().cycle();
-    let mut deal = |directory: &Directory| {
-        done(directory, &["export", "out", "--data-dir", "data"]);
+    let mut deal = |directory: Directory| {
+        done(&directory, &["export", "out", "--data-dir", "data"]);
         let shards = shards.next().expect("it goes on").to_string();
-        let finished = import(directory, "out", &["--durability", "process", "--shards", &shards]);
+        let finished = import(&directory, "out", &["--durability", "process", "--shards", &shards]);
         assert!(finished.status.success(), "{}", finished.output);
         for former in ["data", "out"] {
             fs::remove_dir_all(directory.path().join(former)).expect("the test's own directory");
         }
         fs::rename(directory.path().join("imported"), directory.path().join("data")).expect("it is imported");
+        directory
     };
     let (broker, counts) = kill::check_of(Io::Auto, (8, 7), &[], publishers, &mut deal);
     println!("{counts}");

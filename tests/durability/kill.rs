@@ -21,7 +21,7 @@ const KILLS: u32 = 50;
 const ACKNOWLEDGEMENTS: usize = 8;
 
 /// Queues that hold whatever comes while their subscriber is away.
-const QUEUES: [&str; 4] = ["--queue-messages-max", "1000000", "--queue-bytes-max", "1000000000"];
+pub(crate) const QUEUES: [&str; 4] = ["--queue-messages-max", "1000000", "--queue-bytes-max", "1000000000"];
 
 #[test]
 fn no_kill_loses_what_was_acknowledged_on_io_uring() {
@@ -62,7 +62,10 @@ pub(crate) fn check(
 ) -> (Broker, String) {
     let publishers =
         [Publisher::new("one", 1), Publisher::new("two", 2), Publisher::new("kept", 1).retained()];
-    check_of(io, rounds, flags, publishers, look)
+    check_of(io, rounds, flags, publishers, &mut |directory| {
+        look(&directory);
+        directory
+    })
 }
 
 /// [`check`] of these publishers, the last of which has one retained message.
@@ -71,7 +74,7 @@ pub(crate) fn check_of(
     (kills, mut seed): (u32, u64),
     flags: &[&str],
     mut publishers: [Publisher; 3],
-    look: &mut dyn FnMut(&Directory),
+    look: &mut dyn FnMut(Directory) -> Directory,
 ) -> (Broker, String) {
     let flags: Vec<&str> = ["--durability", "process"].iter().chain(&QUEUES).chain(flags).copied().collect();
     let mut subscriber = Subscriber::new("subscriber");
@@ -105,8 +108,7 @@ pub(crate) fn check_of(
             .iter()
             .map(|publisher| publisher.sent() - publisher.acknowledged.len() as u64)
             .sum::<u64>();
-        look(&directory);
-        broker = Broker::start_in(directory, &setup(io, &flags));
+        broker = Broker::start_in(look(directory), &setup(io, &flags));
     }
     judge(&broker, &mut publishers, &mut subscriber);
     State::judge(&broker, &publishers[2]);

@@ -9,6 +9,7 @@ mod backup;
 mod checkpoints;
 mod clients;
 mod data;
+mod deal;
 mod export;
 mod faults;
 mod kill;

@@ -20,8 +20,15 @@ fn stopped(broker: Broker, flags: &[&str]) -> Broker {
     Broker::start_in(directory, &setup(Io::Auto, flags))
 }
 
-/// Both levels, and several shards, each ended in both ways.
-const WAYS: [(&[&str], Restart); 6] = [
+/// The data is dealt anew.
+fn dealt(broker: Broker, _flags: &[&str]) -> Broker {
+    Broker::start_in(broker.kill(), &setup(Io::Auto, &["--durability", "process", "--shards", "3"]))
+}
+
+/// Both levels, and several shards, each ended in both ways; and other numbers of shards.
+const WAYS: [(&[&str], Restart); 8] = [
+    (&PROCESS, dealt),
+    (&MESHED, dealt),
     (&PROCESS, killed),
     (&POWER, killed),
     (&MESHED, killed),

@@ -8,6 +8,7 @@ mod backlog;
 mod checkpoint;
 mod close;
 mod connect;
+mod deal;
 mod fan_out;
 mod forward;
 mod groups;
@@ -70,6 +71,7 @@ use recovering::{Due, Recovering};
 
 pub use audit::{Audit, SessionAudit};
 pub use checkpoint::CheckpointCursor;
+pub use deal::Dealing;
 pub use portable::{Portable, PortableMessage};
 pub use recover::RecoverFault;
 pub use summary::{ClientSummary, SessionSummary};

@@ -46,6 +46,7 @@ pub use connection::outbox::{Chunk, Lend};
 pub use connection::{Admission, Refused};
 pub use counters::{Counters, DropReason};
 pub use drop_watch::WorstClient;
+pub use engine::Dealing;
 pub use engine::{
     Audit, CheckpointCursor, ClientSummary, Engine, Portable, PortableMessage, RecoverFault, SessionAudit,
     SessionSummary,

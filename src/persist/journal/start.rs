@@ -29,38 +29,31 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens the logs for a start of the broker, or makes them. Afterwards the number of this start is durable.
+    /// Opens the logs for a start of the broker, or makes so many. Afterwards the number of this start is durable, and the logs of other
+    /// generations are gone.
     ///
     /// # Errors
-    /// If another version or another number of shards wrote them, they are damaged, or the directory cannot be written.
+    /// If another version wrote them, they are damaged, or the directory cannot be written.
     pub(crate) fn open(data_dir: &Path, shard_count: u16, key: Entropy) -> Result<Self, StartupError> {
         let journal = data_dir.join(JOURNAL);
         let unusable = |error| StartupError::data_dir(&journal, error);
         fs::create_dir_all(&journal).map_err(unusable)?;
         let found = read(&journal)?;
-        let identity = match found {
-            Some(found) if found.shard_count != shard_count => {
-                return Err(StartupError::JournalShards {
-                    journal,
-                    written_by: found.shard_count,
-                    shard_count,
-                });
-            }
-            Some(found) => {
-                let start = found
-                    .start
-                    .checked_add(1)
-                    .ok_or_else(|| unusable(io::Error::other("its number of starts is at its end")))?;
-                Identity { start, ..found }
-            }
-            None => {
-                let log = placement_key::draw()?.0.to_le_bytes();
-                let placement_key = key.0.to_le_bytes();
-                Identity { placement_key, log, shard_count, generation: 1, start: 1 }
-            }
+        let identity = if let Some(found) = found {
+            let start = found.start.checked_add(1);
+            let start =
+                start.ok_or_else(|| unusable(io::Error::other("its number of starts is at its end")))?;
+            Identity { start, ..found }
+        } else {
+            let log = placement_key::draw()?.0.to_le_bytes();
+            let placement_key = key.0.to_le_bytes();
+            Identity { placement_key, log, shard_count, generation: 1, start: 1 }
         };
         let opened = Self { journal, identity, is_new: found.is_none(), is_start: true };
-        opened.prepare().map_err(|error| StartupError::data_dir(&opened.journal, error))?;
+        opened
+            .prepare()
+            .and_then(|()| opened.remove_others())
+            .map_err(|error| StartupError::data_dir(&opened.journal, error))?;
         Ok(opened)
     }
 
@@ -107,6 +100,33 @@ impl Opened {
         let copy = Self { journal, identity, is_new: true, is_start: true };
         copy.make_directories().map_err(|error| StartupError::data_dir(&copy.journal, error))?;
         Ok(copy)
+    }
+
+    /// Empty logs of another number of shards, for the same state: the next generation, in the place of one that was not finished.
+    /// The directories are made; [`Opened::found`] makes them count.
+    ///
+    /// # Errors
+    /// If the directories cannot be made.
+    pub(crate) fn begin_next(&self, shard_count: u16) -> Result<Self, StartupError> {
+        let generation = self.identity.generation + 1;
+        let identity = Identity { shard_count, generation, ..self.identity };
+        let next = Self { journal: self.journal.clone(), identity, is_new: true, is_start: true };
+        let folder = next.journal.join(generation.to_string());
+        let made = remove_folder(&folder).and_then(|()| next.make_directories());
+        made.map_err(|error| StartupError::data_dir(&next.journal, error))?;
+        Ok(next)
+    }
+
+    /// Removes the logs of all other generations: of the one before, and of one that was not finished.
+    fn remove_others(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.journal)? {
+            let entry = entry?;
+            let generation = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+            if generation.is_some_and(|generation| generation != self.identity.generation) {
+                remove_folder(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the identity durable, after everything that it stands for.
@@ -216,6 +236,14 @@ impl Opened {
         file.write_all(&self.identity.encode())?;
         file.sync_all()?;
         sync_names(&self.journal)
+    }
+}
+
+/// Removes a folder and everything in it, if it is there.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) | Ok(()) => Ok(()),
     }
 }
 

@@ -44,6 +44,12 @@ impl fmt::Display for RecoverFault {
     }
 }
 
+impl RecoverFault {
+    pub(super) const fn new(kind: u8, reason: &'static str) -> Self {
+        Self { kind, reason }
+    }
+}
+
 type Outcome = Result<(), &'static str>;
 
 impl Engine {

@@ -114,7 +114,7 @@ impl<'a> DeliveryBody<'a> {
         &self.terms
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let Self { session, delivery, qos, terms: Terms { retain, group, identifiers } } = *self;
         put_number(out, session);
         put_number(out, delivery);
@@ -164,7 +164,7 @@ pub(crate) struct DeliveryList<'a>(&'a [u8]);
 
 impl<'a> DeliveryList<'a> {
     /// Of bytes that [`DeliveryBody::encode`] appended.
-    pub(super) const fn of(encoded: &'a [u8]) -> Self {
+    pub(crate) const fn of(encoded: &'a [u8]) -> Self {
         Self(encoded)
     }
 

@@ -23,10 +23,11 @@ use wire::{QoS, SubscriptionId};
 use crate::action::Batch;
 use crate::base::heap;
 
+pub(crate) use body::kind::WILL;
 pub(crate) use body::{Body, LookedUp};
 pub(crate) use content::Content;
 pub(crate) use crossing::{Crossing, Purpose, TargetBody, TargetList};
-pub(crate) use fields::{Malformed, Numbers, put_number};
+pub(crate) use fields::{Fields, Malformed, Numbers, put_number};
 pub(crate) use message::{DeliveryBody, DeliveryList, StoredBody, Terms};
 
 /// Bits of a number below the start that it was given out in.
