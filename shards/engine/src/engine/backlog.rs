@@ -439,7 +439,7 @@ impl Rooms {
     }
 
     fn run_inbound(&mut self, turn: &mut Turn<'_>) {
-        while !turn.is_spent() && self.backlog.may_publish(Side::Lanes) {
+        while !turn.is_spent() && self.backlog.may_publish(Side::Lanes) && self.mesh.is_whole() {
             let Some((source, item)) = self.backlog.pop_inbound() else { return };
             match item {
                 Inbound::Oversized(item) => {

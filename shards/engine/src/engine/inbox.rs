@@ -50,7 +50,10 @@ impl Rooms {
     fn may_take(&self, turn: &Turn<'_>, message: &ShardMessage<'_>) -> bool {
         match message.lane() {
             LaneKind::Control => true,
-            LaneKind::Data => !turn.is_spent() && self.backlog.may_publish(Side::Lanes),
+            LaneKind::Data => {
+                // A member of a group is looked for among those of all shards, so all of them have to be known.
+                !turn.is_spent() && self.backlog.may_publish(Side::Lanes) && self.mesh.is_whole()
+            }
         }
     }
 

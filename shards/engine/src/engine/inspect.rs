@@ -54,10 +54,10 @@ impl Engine {
     }
 
     /// Whether an item of a data lane may be fed now. While a long fan-out is under way, the host leaves data lanes as they
-    /// are; control lanes it drains always. An item that is fed nevertheless waits.
+    /// are, and until every shard has announced what its log had; control lanes it drains always. An item that is fed nevertheless waits.
     #[must_use]
     pub fn takes_data(&self) -> bool {
-        self.rooms.backlog.takes_data()
+        self.rooms.mesh.is_whole() && self.rooms.backlog.takes_data()
     }
 
     /// Announcements of `source` taken in so far: the host publishes the number towards it.

@@ -197,10 +197,14 @@ impl Rooms {
             let targets = targets.bytes().to_vec();
             let copy = self.delivery.lend_copy(message);
             let view = copy.view();
+            // A home that has it in its log does not count it as an update of this start, so nobody may wait until it does.
+            let is_stored = TargetList::of(&targets)
+                .iter()
+                .any(|target| target.purpose().retain_here() && !left.contains(target.shard()));
             for target in TargetList::of(&targets).iter().filter(|target| left.contains(target.shard())) {
                 let ((shard, sequence), purpose) = (target.origin(), target.purpose());
                 let ((client, user), (groups, tried)) = (target.author(), target.groups());
-                let origin = Origin { shard, sequence };
+                let origin = if is_stored { Origin::past(shard) } else { Origin { shard, sequence } };
                 if purpose.retain_here() {
                     self.retained.watermarks_mut().record_sent(target.shard(), origin);
                 }

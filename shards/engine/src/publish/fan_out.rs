@@ -67,9 +67,15 @@ impl<'a> FanOut<'a> {
         self.is_unpromised = is_unpromised;
     }
 
-    /// Whether a session may not have it because its subscription was not acknowledged when it was published.
-    pub(crate) fn is_too_early_for(&self, session: &Session) -> bool {
-        self.is_unpromised && session.recorded_number().is_some()
+    /// Whether it reaches no subscription whose messages of QoS 1 and 2 have to outlive the process.
+    pub(crate) fn is_unpromised(&self) -> bool {
+        self.is_unpromised
+    }
+
+    /// Whether a session may not have it with this QoS because its subscription was not acknowledged when it was published. One of QoS 0
+    /// is not told from an earlier one, and its messages need not survive on their way.
+    pub(crate) fn is_too_early_for(&self, session: &Session, granted: QoS) -> bool {
+        self.is_unpromised && granted != QoS::AtMostOnce && session.recorded_number().is_some()
     }
 
     pub(crate) fn live(&self) -> Option<LiveOrigin> {
@@ -187,7 +193,7 @@ impl Delivery {
         let Self { sessions, connections, hasher, .. } = self;
         let session = sessions.of_member_mut(index);
         if session.is_watched(turn) {
-            if session.has_ended() || fan_out.is_too_early_for(session) {
+            if session.has_ended() || fan_out.is_too_early_for(session, grant.qos) {
                 return;
             }
             if !session.may_read(turn, fan_out.message.topic) {

@@ -98,6 +98,8 @@ impl Delivery {
     ) -> Option<Position> {
         let Self { sessions, matches, publish_sequence, .. } = self;
         assert!((first, from) != (0, 0) || matches.is_empty());
+        // A lasting subscription is too early, and may not raise the QoS of another one of its session.
+        let skips_lasting = fan_out.is_unpromised();
         for (number, &filter) in filters.iter().enumerate().skip(first) {
             let from = core::mem::take(&mut from);
             for (at, member) in (from..).zip(topics.members(filter).iter_from(from)) {
@@ -106,6 +108,9 @@ impl Delivery {
                         return Some(Position::Join(number, at));
                     }
                     turn.spend(1);
+                }
+                if skips_lasting && member.is_lasting() {
+                    continue;
                 }
                 let Some(grant) = grant(member, fan_out.message(), fan_out.publisher()) else { continue };
                 let session = sessions.of_member_mut(member.session());

@@ -177,7 +177,7 @@ fn choose_member(
         let session = delivery.sessions.of_member(member.session());
         // One that may not read the message is passed over.
         if session.is_watched(turn)
-            && (fan_out.is_too_early_for(session) || !session.may_read(turn, message.topic))
+            && (fan_out.is_too_early_for(session, grant.qos) || !session.may_read(turn, message.topic))
         {
             continue;
         }

@@ -55,7 +55,11 @@ pub(crate) fn topic_on(shard_count: u16, shard: usize) -> String {
 }
 
 pub(crate) fn subscribe(world: &mut World, who: usize, filter: &str) {
-    let (qos, retain_handling) = (QoS::AtLeastOnce, RetainHandling::SendAtSubscribe);
+    subscribe_at(world, who, filter, QoS::AtLeastOnce);
+}
+
+pub(crate) fn subscribe_at(world: &mut World, who: usize, filter: &str, qos: QoS) {
+    let retain_handling = RetainHandling::SendAtSubscribe;
     world.subscribe(who, &[Subscribing { filter, qos, retain_handling }]);
 }
 
