@@ -137,7 +137,7 @@ struct Rooms {
     pressure: Pressure,
     /// The part of a log that was read, until all of it is.
     recovering: Option<Box<Recovering>>,
-    /// What recovery left to be published, until the interest of all shards is known.
+    /// Wills that are due since recovery, until the interest of all shards is known.
     due: Option<Box<Due>>,
     /// The slot of the session that the sweep comes to next, after a change of the rules.
     sweep_at: Option<u32>,

@@ -100,7 +100,7 @@ mod tests {
         debts.check();
         assert_eq!(debts.by_client.len(), DEBTS_MAX);
         assert_eq!((debts.take(u64::MAX), debts.take(0)), (Some(debt(0, 1_000_000)), None));
-        // Those that are full make room by themselves.
+        // Full buckets make room by themselves.
         for client in 0..DEBTS_MAX as u64 {
             debts.keep(client, debt(2_000_000, 2_000_001));
         }
