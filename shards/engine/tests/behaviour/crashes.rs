@@ -9,6 +9,7 @@ use engine::Limits;
 use wire::{AckKind, Packet, Publish, Subscribe, SubscribeFilters, TopicFilter, UserProperties};
 
 use crate::client::{Client, Got, Hello, packet_id, plain, publish};
+use crate::crashing::{Chance, Outgoing};
 use crate::host::Shard;
 
 const SEEDS: u64 = 150;
@@ -16,32 +17,6 @@ const STEPS: usize = 220;
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const TOPICS: [&str; 3] = ["t/1", "t/2", "u"];
 const FILTERS: [&str; 4] = ["t/1", "t/+", "#", "u"];
-
-/// `SplitMix64`: small, and the same everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).expect("below a small bound")
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-}
-
-/// A message that a client publishes until it is acknowledged to its end.
-#[derive(Clone, Copy)]
-struct Outgoing {
-    id: u16,
-    number: usize,
-    /// PUBREC came.
-    is_received: bool,
-}
 
 /// A published message, and the clients that it has to reach.
 struct Message {
@@ -85,7 +60,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut chance = Chance(seed);
+        let mut chance = Chance::new(seed);
         let limits = Limits {
             inflight_max: [2, 5, 1024][chance.below(3)],
             step_work_max: [2, 500][chance.below(2)],

@@ -10,6 +10,7 @@ mod client;
 mod close_reasons;
 mod connect;
 mod crashes;
+mod crashing;
 mod durability;
 mod expiry;
 mod features;

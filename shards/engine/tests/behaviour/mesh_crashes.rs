@@ -13,6 +13,7 @@ use wire::{
 };
 
 use crate::client::{Client, Got, Hello, packet_id, plain, publish};
+use crate::crashing::{Chance, Outgoing};
 use crate::host::Shard;
 
 const SEEDS: u64 = 60;
@@ -31,32 +32,6 @@ const ITEMS_MAX: usize = 2;
 const QUIET_ROUNDS: usize = 8;
 /// Rounds after which nothing is left to do.
 const ROUNDS: usize = 1_000;
-
-/// `SplitMix64`: small, and the same everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).expect("below a small bound")
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-}
-
-/// A message that a client publishes until it is acknowledged to its end.
-#[derive(Clone, Copy)]
-struct Outgoing {
-    id: u16,
-    number: usize,
-    /// PUBREC came.
-    is_received: bool,
-}
 
 /// A published message, and the clients that it has to reach.
 struct Message {
@@ -111,7 +86,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut chance = Chance(seed);
+        let mut chance = Chance::new(seed);
         let limits = Limits {
             inflight_max: [2, 5, 1024][chance.below(3)],
             step_work_max: [2, 500][chance.below(2)],
