@@ -8,6 +8,7 @@ mod bans;
 mod client;
 mod clients;
 mod commands;
+mod inside;
 mod line;
 mod output;
 #[cfg(windows)]
@@ -31,6 +32,7 @@ pub(crate) use answer::{
 pub(crate) use bans::{BansArguments, run as run_bans};
 pub(crate) use client::{ask_health, ask_logs, disconnect};
 pub(crate) use commands::OperatorSubcommand;
+pub(crate) use inside::{CertificateRow, KeyRow, LogLine, ShardRow};
 pub(crate) use output::Form;
 pub(crate) use refusals::show as show_refusals;
 pub(crate) use reload::reload as reload_broker;
