@@ -158,7 +158,8 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
     reloads.watch_tls(rotation);
-    let shared = thread::Shared { permits, layers, rules, tally: tally.clone() };
+    let shared =
+        thread::Shared { permits, layers, rules, tally: tally.clone(), operators: bound.operators() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start(&config);
@@ -205,6 +206,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
 
 /// Checks that every listener can serve, with its files.
 fn check_listeners(config: &mut Config) -> Result<(Rotation, ListenerLayers), StartupError> {
+    http::add_listener(config);
     listen::check(config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(config, &mut rotation)?;
