@@ -10,17 +10,17 @@ use crate::harness::time::{Deadline, PATIENCE};
 use crate::operators::operate;
 
 /// A broker with the API, and a token of each scope.
-struct Served {
-    broker: Broker,
-    admin: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) broker: Broker,
+    pub(crate) admin: SocketAddr,
     tokens: [String; 3],
 }
 
-const READ: usize = 0;
+pub(crate) const READ: usize = 0;
 const OPERATE: usize = 1;
-const ADMIN: usize = 2;
+pub(crate) const ADMIN: usize = 2;
 
-fn serve() -> Served {
+pub(crate) fn serve() -> Served {
     let config = "[admin]\nbind = \"127.0.0.1:0\"\n[probes]\nbind = \"127.0.0.1:0\"\n";
     let mut broker = Broker::start_with(&Setup { flags: &["--shards", "3"], config, ..Setup::default() });
     let admin = address(broker.process(), "admin serves");
@@ -33,7 +33,7 @@ fn serve() -> Served {
 }
 
 impl Served {
-    fn call(&self, scope: usize, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn call(&self, scope: usize, method: &str, path: &str, body: &str) -> Answer {
         let (token, length) = (&self.tokens[scope], body.len());
         ask(
             self.admin,

@@ -17,6 +17,7 @@ mod configuration;
 mod connection_log;
 mod data_directory;
 mod disconnect;
+mod draining;
 mod environment;
 mod features;
 mod hang_up;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::PAYLOAD_BYTES_MAX;
 use crate::config::diff::Difference;
+use crate::drain::DrainRow;
 use crate::net::bans::Ban;
 use crate::observe::closings::Closed;
 use crate::observe::refusals::{REFUSALS_MAX, Refusal};
@@ -124,6 +125,8 @@ pub(crate) enum Answer {
     Faults(Vec<String>),
     /// The counters.
     Statistics(Box<StatisticsRow>),
+    /// How far the drain has come.
+    Drain(DrainRow),
     /// Bans; none after the last one.
     Bans(Vec<Ban>),
     /// So many bans were lifted.
