@@ -40,4 +40,5 @@ mod startup_errors;
 mod statistics;
 mod stopping;
 mod sys_topics;
+mod upgrading;
 mod users;
