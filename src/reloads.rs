@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::auth;
 use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
+use crate::config::limits::BansConfig;
 use crate::config::{Config, ConfigError, Effective, LogLevel};
 use crate::net::tls::Rotation;
 use crate::observe::service_state::ServiceState;
@@ -33,6 +34,7 @@ struct Generation {
     keys: Keys,
     rules: Option<SharedRules>,
     limits: LiveLimits,
+    bans: Option<BansConfig>,
     level: LogLevel,
 }
 
@@ -166,14 +168,16 @@ impl<F: Fn() -> Read> Reloads<F> {
         // Rules may have changed in their own file, which no key shows.
         shards.change_rules(next.rules.as_ref());
         if next.limits != self.current.limits {
-            shards.change_limits(next.limits);
+            shards.change_limits(&next.limits);
         }
+        shards.bans().change(next.bans.as_ref());
         if next.level != self.current.level {
             log.set_level(next.level);
         }
-        let Generation { keys, rules, limits, level } = next;
+        let Generation { keys, rules, limits, bans, level } = next;
         self.current.keys.take_live(&keys);
-        (self.current.rules, self.current.limits, self.current.level) = (rules, limits, level);
+        self.current =
+            Generation { keys: std::mem::take(&mut self.current.keys), rules, limits, bans, level };
     }
 
     fn log_reload(&mut self, cause: &str, shards: &Shards, log: &mut Logging) {
@@ -192,7 +196,8 @@ impl Generation {
     fn of(effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
         let config = &effective.config;
         let limits = config.engine_limits(shard_count).live();
-        Self { keys: Keys::of(effective), rules, limits, level: config.log_level }
+        let bans = config.bans.clone();
+        Self { keys: Keys::of(effective), rules, limits, bans, level: config.log_level }
     }
 }
 

@@ -78,7 +78,7 @@ impl Keys {
                 before: value(before),
                 after: value(after),
                 origin: known.origin.clone(),
-                is_live: known.class == Class::Live,
+                is_live: known.class.is_live(),
             })
         };
         paths.into_iter().filter_map(difference).collect()
@@ -86,8 +86,8 @@ impl Keys {
 
     /// Takes the live keys of another configuration over. The others keep their values.
     pub(crate) fn take_live(&mut self, after: &Self) {
-        self.0.retain(|_, key| key.class != Class::Live);
-        let live = after.0.iter().filter(|(_, key)| key.class == Class::Live);
+        self.0.retain(|_, key| !key.class.is_live());
+        let live = after.0.iter().filter(|(_, key)| key.class.is_live());
         self.0.extend(live.map(|(path, key)| (path.clone(), key.clone())));
     }
 }

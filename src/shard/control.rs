@@ -17,6 +17,7 @@ use super::view::View;
 use crate::admin::operator::{Asked, OperatorCommand, Receivers};
 use crate::auth::Side;
 use crate::backend::Doorbells;
+use crate::net::bans::Bans;
 use crate::net::permits::ConnectionPermits;
 use crate::observe::statistics::{ShardReport, Totals};
 use crate::observe::sys_topics::SysMessage;
@@ -139,11 +140,16 @@ impl Shards {
     }
 
     /// Replaces bounds on every shard. A change must not be lost, so it waits for room.
-    pub(crate) fn change_limits(&self, limits: LiveLimits) {
+    pub(crate) fn change_limits(&self, limits: &LiveLimits) {
         for (shard, thread) in self.threads.iter().enumerate() {
-            let _ = thread.control.send(Control::Limits(limits));
+            let _ = thread.control.send(Control::Limits(limits.clone()));
             self.doorbells.ring(shard);
         }
+    }
+
+    /// The bans of the process.
+    pub(crate) fn bans(&self) -> &Bans {
+        self.permits.bans()
     }
 
     /// The number of shards.

@@ -212,6 +212,27 @@ pub(super) const ROUTES: &[Route] = &[
         ..GET
     },
     Route {
+        method: Method::POST,
+        path: "/v1/reload",
+        scope: Scope::Admin,
+        summary: "Read the configuration and its files again, check everything, and put the live keys into force; a fault changes nothing",
+        query: &[("dry_run", "true: tell what would change, and change nothing")],
+        make: |call| match call.option("dry_run").as_deref() {
+            None | Some("false") => Ok(Request::Reload { is_dry: false }),
+            Some("true") => Ok(Request::Reload { is_dry: true }),
+            Some(_) => Err("the parameter dry_run is neither true nor false".to_owned()),
+        },
+        ..GET
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/rollback",
+        scope: Scope::Admin,
+        summary: "Take the last reload back",
+        make: |_| Ok(Request::RollBack {}),
+        ..GET
+    },
+    Route {
         method: Method::PUT,
         path: "/v1/log-level",
         scope: Scope::Admin,
@@ -316,6 +337,10 @@ pub(super) fn reply(answer: &Answer) -> (StatusCode, Value) {
         Answer::Refused => {
             error(StatusCode::CONFLICT, "the message was refused: a limit, or memory is short")
         }
+        Answer::Faults(faults) => (
+            StatusCode::CONFLICT,
+            json!({ "error": "nothing was changed: there is a fault", "faults": faults }),
+        ),
         Answer::Changed => error(StatusCode::CONFLICT, "the list has changed; begin anew"),
         answer => (StatusCode::OK, body(answer)),
     }

@@ -227,6 +227,7 @@ impl Rooms {
         };
         turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
         self.record_ended(turn, id);
+        self.mesh.publisher_ended(id.index());
         let mut will = self.delivery.sessions.begin_end(turn, id);
         if let Some(forbidden) = will.take_if(|will| !self.may_publish_will(turn, id, will)) {
             forbidden.record_end(turn);
