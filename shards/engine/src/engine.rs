@@ -14,6 +14,7 @@ mod forward;
 mod groups;
 mod inbox;
 mod inspect;
+mod introduce;
 mod long_match;
 mod long_packet;
 mod memory;
@@ -239,12 +240,6 @@ impl Engine {
         let mut actions = Actions::new();
         let (rooms, mut turn) = self.turn(now, &mut actions);
         rooms.delivery.connections.accept(&mut turn, admission, arrival, listener)
-    }
-
-    /// Tells the name of a client that is known before its CONNECT, from its certificate or a proxy: see
-    /// [`crate::ClientIdSource`]. A connection that has sent its CONNECT is left alone.
-    pub fn identify(&mut self, id: ConnectionId, name: &str) {
-        self.rooms.delivery.connections.identify(&self.limits, id, name);
     }
 
     /// Takes in an event, and appends to `actions` what is to be done about it.

@@ -284,6 +284,7 @@ impl<T: Endpoint> Host<T> {
         let now = self.clock.now();
         let id = self.engine.borrow_mut().accept(now, permit.admission, permit.arrival, listener.number());
         self.peers.borrow_mut().set(id.slot(), peer, now.as_ms());
+        self.tell_address(id, listener, peer);
         let socket = Rc::new(Socket::new(id, make(id), permit.admission, listener));
         let mut sockets = self.sockets.borrow_mut();
         let slot = id.slot() as usize;
@@ -312,6 +313,7 @@ impl<T: Endpoint> Host<T> {
         debug!(shard = self.number, connection, %peer, "the proxy names the client");
         let before = self.peers.borrow().address(connection);
         self.peers.borrow_mut().change(connection, peer);
+        self.tell_address(socket.id, socket.listener, Some(peer));
         match self.permits.change_peer(socket.listener, (before, peer), self.clock.now().as_ms()) {
             Ok(Admission::Serve) => {}
             Ok(Admission::TurnAway(refused)) => {

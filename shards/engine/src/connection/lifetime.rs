@@ -99,6 +99,7 @@ impl Connections {
         self.forget_meter(turn, id);
         self.forget_unfinished(id);
         self.identities.forget(id);
+        self.forget_address(id);
         self.forget_aliases(id);
         let mut connection = self.slab.remove(id.key())?;
         assert!(connection.session().is_none());
