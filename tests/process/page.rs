@@ -83,7 +83,11 @@ fn connect(client_id: &str, password: &str) -> Vec<u8> {
 
 /// The reason code of the CONNACK to a password.
 fn judged(served: &Served, password: &str) -> u8 {
-    let mut page = WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening("")).0;
+    let mut page = WebSocket::ask(
+        TcpStream::connect(served.admin).expect("the address for operators accepts"),
+        &opening(""),
+    )
+    .0;
     page.send_frame(BINARY, &connect("page", password));
     page.payload(4)[3]
 }
@@ -101,15 +105,28 @@ fn a_token_is_the_password_of_the_pages_client_and_its_scope_decides() {
     assert_eq!(judged(&served, "wrong"), 0x86);
     assert_eq!(judged(&served, ""), 0x86);
 
-    let head = |fields: &str| WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening(fields)).1;
+    let head = |fields: &str| {
+        WebSocket::ask(
+            TcpStream::connect(served.admin).expect("the address for operators accepts"),
+            &opening(fields),
+        )
+        .1
+    };
     assert!(head("Origin: http://evil.example\r\n").starts_with("HTTP/1.1 403 "));
     assert!(head("Origin: http://localhost:1\r\n").starts_with("HTTP/1.1 403 "));
     let head = head("Origin: http://localhost\r\n");
     assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
-    let foreign = WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &request("/mqtt", "")).1;
+    let foreign = WebSocket::ask(
+        TcpStream::connect(served.admin).expect("the address for operators accepts"),
+        &request("/mqtt", ""),
+    )
+    .1;
     assert!(foreign.starts_with("HTTP/1.1 421 "), "{foreign}");
 
-    let (mut page, _) = WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening(""));
+    let (mut page, _) = WebSocket::ask(
+        TcpStream::connect(served.admin).expect("the address for operators accepts"),
+        &opening(""),
+    );
     page.send_frame(BINARY, &connect("page", &served.tokens[OPERATE]));
     let connack = page.payload(4);
     assert_eq!((connack[0], connack[3]), (0x20, 0));
@@ -148,7 +165,12 @@ fn a_token_is_the_password_of_the_pages_client_and_its_scope_decides() {
 #[cfg(unix)]
 fn pages_are_few_and_a_client_of_one_that_leaves_makes_room() {
     let served = serve();
-    let open = || WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening(""));
+    let open = || {
+        WebSocket::ask(
+            TcpStream::connect(served.admin).expect("the address for operators accepts"),
+            &opening(""),
+        )
+    };
     let mut pages: Vec<_> = (0..4).map(|_| open()).collect();
     assert!(pages.iter().all(|(_, head)| head.starts_with("HTTP/1.1 101 ")));
     assert!(open().1.starts_with("HTTP/1.1 503 "), "there are four already");
