@@ -1,4 +1,4 @@
-//! The requests of operators that the main thread answers itself: the counters of all shards, and the level of the log.
+//! The requests of operators that the main thread answers itself, such as the counters of all shards, the level of the log and the drain.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use engine::{CauseGroup, DropReason, MemoryKind};
 use tracing::warn;
 
 use super::operator::{Answer, OperatorCommand, Request, ShardRow, StatisticsRow};
+use crate::drain::Drain;
 use crate::observe::histogram::{Stage, bounds_us};
 use crate::observe::statistics::{ShardReport, ShardTotals};
 use crate::process::clock;
@@ -19,7 +20,7 @@ pub(crate) fn serve<F: Fn() -> Read>(
     command: OperatorCommand,
     shards: &Shards,
     log: &mut Logging,
-    reloads: &mut Reloads<F>,
+    (reloads, drain): (&mut Reloads<F>, &Drain),
 ) {
     let answer = match &command.request {
         Request::Statistics {} => Answer::Statistics(Box::new(statistics(shards, log))),
@@ -52,6 +53,9 @@ pub(crate) fn serve<F: Fn() -> Read>(
             }
             answer_of(reloaded)
         }
+        Request::Drain(terms) => drain.begin(terms, shards).map_or(Answer::NotUnderstood, Answer::Drain),
+        Request::DrainState {} => Answer::Drain(drain.row(shards)),
+        Request::CancelDrain {} => Answer::Drain(drain.cancel(shards)),
         _ => return shards.execute(command),
     };
     let (sender, to_come) = bounded(1);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::call::{Call, place};
 use crate::admin::operator::{Answer, ClientFilter, Request};
 use crate::admin::tokens::Scope;
+use crate::drain::DrainTerms;
 
 /// A path with a method, and the request that it is.
 pub(super) struct Route {
@@ -276,6 +277,47 @@ pub(super) const ROUTES: &[Route] = &[
         make: |call| {
             Ok(Request::LogLevel { level: call.field("level")?.ok_or("the field level is missing")? })
         },
+        ..GET
+    },
+    Route {
+        path: "/v1/drain",
+        summary: "How far a drain has come",
+        make: |_| Ok(Request::DrainState {}),
+        ..GET
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/drain",
+        scope: Scope::Admin,
+        summary: "Refuse clients, send those that are connected elsewhere, and end the broker",
+        body: &[
+            ("rate", "integer", "clients that are sent away in a second, at most; 500 without it"),
+            (
+                "reference",
+                "string",
+                "the server that clients are referred to; that of the configuration without it",
+            ),
+            ("wait_s", "integer", "seconds in which clients are still let in; 0 without it"),
+            ("timeout_s", "integer", "seconds after which no client is waited for; 300 without it"),
+            ("stays", "boolean", "whether the broker runs on without clients; it ends without it"),
+        ],
+        make: |call| {
+            Ok(Request::Drain(DrainTerms {
+                rate: call.field("rate")?.unwrap_or(500),
+                reference: call.field("reference")?,
+                wait_s: call.field("wait_s")?.unwrap_or_default(),
+                timeout_s: call.field("timeout_s")?.unwrap_or(300),
+                stays: call.field("stays")?.unwrap_or_default(),
+            }))
+        },
+        ..GET
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/drain",
+        scope: Scope::Admin,
+        summary: "End a drain: clients are let in again",
+        make: |_| Ok(Request::CancelDrain {}),
         ..GET
     },
 ];

@@ -98,6 +98,7 @@ fn readiness(sources: &Sources) -> Reply {
     let metrics = &sources.metrics;
     let reason = match (metrics.state().phase(), metrics.view().totals().journal) {
         (Phase::Starting, _) => "the broker starts",
+        (Phase::Draining, _) => "the broker is being drained",
         (Phase::Stopping, _) => "the broker stops",
         (Phase::Serving, JournalState::Degraded) => "the journal has no room for what follows",
         (Phase::Serving, JournalState::Failed) => "the journal has failed",

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::inside::{CertificateRow, KeyRow, LogLine, ShardRow};
 use super::request::PAYLOAD_BYTES_MAX;
 use crate::config::diff::Difference;
+use crate::drain::DrainRow;
 use crate::net::bans::Ban;
 use crate::observe::closings::Closed;
 use crate::observe::refusals::{REFUSALS_MAX, Refusal};
@@ -148,6 +149,8 @@ pub(crate) enum Answer {
         /// The number where the list goes on.
         next: u64,
     },
+    /// How far the drain has come.
+    Drain(DrainRow),
     /// Bans; none after the last one.
     Bans(Vec<Ban>),
     /// So many bans were lifted.

@@ -8,6 +8,7 @@ mod bans;
 mod client;
 mod clients;
 mod commands;
+mod draining;
 mod inside;
 mod line;
 mod output;
@@ -39,7 +40,7 @@ pub(crate) use reload::reload as reload_broker;
 pub(crate) use request::{ClientFilter, LogAction, PAYLOAD_BYTES_MAX, Receivers, Request};
 #[cfg(feature = "admin")]
 pub(crate) use server::execute;
-pub(crate) use server::{Asking, listen};
+pub(crate) use server::{Asking, CommandListener, listen};
 pub(crate) use sessions::{SessionsArguments, run as run_sessions};
 
 #[cfg(windows)]

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::drain::DrainTerms;
 use crate::net::bans::{Ban, Lift};
 
 /// Bytes of a payload that an operator publishes or reads, at most.
@@ -153,6 +154,12 @@ pub(crate) enum Request {
         /// Only tell what would change.
         is_dry: bool,
     },
+    /// Drain the broker. The main thread answers.
+    Drain(DrainTerms),
+    /// Show the drain. The main thread answers.
+    DrainState {},
+    /// End the drain. The main thread answers.
+    CancelDrain {},
     /// Go back to the configuration before. The main thread answers.
     RollBack {},
     /// Show bans. No shard is asked.
@@ -243,7 +250,10 @@ impl Request {
             | Self::LastLines { .. }
             | Self::LogLevel { .. }
             | Self::Reload { .. }
-            | Self::RollBack {} => Receivers::Main,
+            | Self::RollBack {}
+            | Self::Drain(_)
+            | Self::DrainState {}
+            | Self::CancelDrain {} => Receivers::Main,
             Self::Bans { .. } | Self::Ban(_) | Self::LiftBans(_) => Receivers::None,
         }
     }

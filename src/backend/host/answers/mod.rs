@@ -63,6 +63,9 @@ impl<T: Endpoint> Host<T> {
             | Request::LogLevel { .. }
             | Request::Reload { .. }
             | Request::RollBack {}
+            | Request::Drain(_)
+            | Request::DrainState {}
+            | Request::CancelDrain {}
             | Request::Bans { .. }
             | Request::Ban(_)
             | Request::LiftBans(_) => Answer::NotUnderstood,
