@@ -32,7 +32,7 @@ pub(crate) use answers::{Late, UserChanges};
 use exchanges::Exchanges;
 pub(crate) use jwt::JWT_METHOD;
 use methods::{Case, Identity, Methods};
-#[cfg(feature = "admin")]
+#[cfg(all(feature = "admin", unix))]
 pub(crate) use operators::OperatorToken;
 #[cfg(feature = "admin")]
 pub(crate) use operators::token_hash;
