@@ -25,7 +25,7 @@ file.
 The configuration, in TOML. The first one that exists is read.
 .TP
 \fIdata/journal\fR
-The log: sessions, messages and wills, which come back after a restart. With \fBdurability = "memory"\fR it is
+The log: sessions, messages and wills, which come back after a restart. With \fBdurability\fR at \(lqmemory\(rq it is
 \fIdata/subscriptions.json\fR, with the subscriptions of persistent sessions alone.
 .TP
 \fIdata/placement.key\fR
