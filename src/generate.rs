@@ -149,6 +149,7 @@ mod tests {
                 "mqtt-broker-data-restore.1",
                 "mqtt-broker-data.1",
                 "mqtt-broker-disconnect.1",
+                "mqtt-broker-drain.1",
                 "mqtt-broker-health.1",
                 "mqtt-broker-log-level.1",
                 "mqtt-broker-publish.1",

@@ -303,7 +303,12 @@ impl Methods {
         let grant = OwnedGrant {
             method,
             user: user.map(String::into_boxed_str),
-            roles: roles.into_iter().map(String::into_boxed_str).collect(),
+            // No issuer gives the role of operators.
+            roles: roles
+                .into_iter()
+                .filter(|role| !role.contains('\0'))
+                .map(String::into_boxed_str)
+                .collect(),
             client_id_must_be: None,
             lifetime,
             is_listed,

@@ -42,6 +42,13 @@ pub(crate) enum HoldState {
     Anothers,
 }
 
+/// Whether a process has locked `directory`.
+pub(crate) fn is_held(directory: &Path) -> bool {
+    let lock = File::open(directory.join(LOCK_FILE));
+    // The lock that this may get is gone at once, together with the file.
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 impl DataDir {
     /// Creates `directory` if it is missing, and locks it.
     ///

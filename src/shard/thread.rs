@@ -14,7 +14,7 @@ use super::cores::{self, ThreadId};
 use super::engines::{self, Begun, EndOfLog};
 use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
-use crate::auth;
+use crate::auth::{self, Operators};
 use crate::backend::{Backend, CAPACITY, ClientIds, Doorbells, Journal, Parts, SelectedBackend};
 use crate::config::{Config, Durability};
 use crate::error::StartupError;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Option<SharedRules>,
     /// The counts of clients that come.
     pub(crate) tally: Tally,
+    /// The tokens of operators' own clients.
+    pub(crate) operators: Operators,
 }
 
 /// Report of a shard's thread after its runtime has started.
@@ -81,7 +83,8 @@ pub(crate) fn start(
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
-    let authenticators = auth::start(config, shard_count, doorbells.clone(), clock, key)?;
+    let authenticators =
+        auth::start(config, shard_count, doorbells.clone(), clock, (key, &shared.operators))?;
     let authentication = authenticators[0].side();
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
@@ -131,7 +134,9 @@ pub(crate) fn start(
         turn_requested: AtomicU64::new(0),
         authentication,
     };
-    begin_accepting(&shards, logs.is_none(), &places);
+    let own = config.operators_socket().map(|path| path.display().to_string());
+    let shown = places.iter().filter(|place| own.as_ref() != Some(*place));
+    begin_accepting(&shards, logs.is_none(), shown);
     Ok(shards)
 }
 
@@ -167,7 +172,7 @@ fn journal_of(
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.
-fn begin_accepting(shards: &Shards, is_of_file: bool, places: &[String]) {
+fn begin_accepting<'a>(shards: &Shards, is_of_file: bool, places: impl Iterator<Item = &'a String>) {
     let totals = shards.totals().shards;
     if is_of_file && totals.sessions > 0 {
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");

@@ -45,6 +45,7 @@ use crate::action::Actions;
 use crate::base::hash::{Entropy, Keyed};
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
+use crate::cause::Cause;
 use crate::connection::Admission;
 use crate::connection::arrival::Arrival;
 use crate::connection::outbox::{Chunk, Lend};
@@ -145,7 +146,8 @@ struct Rooms {
     shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
-    stopping: bool,
+    /// The shard is drained or stops, so clients are refused.
+    refuses: Option<Cause>,
 }
 
 impl Engine {
@@ -184,7 +186,7 @@ impl Engine {
             user_changes: UserChanges::default(),
             shedding: Shedding::default(),
             quiet: false,
-            stopping: false,
+            refuses: None,
         };
         Self {
             limits,
@@ -254,6 +256,7 @@ impl Engine {
         match event {
             Event::Rules(rules) => self.change_rules(now, rules, actions),
             Event::Limits(live) => self.limits.set_live(live),
+            Event::Drain { server_reference, .. } => self.limits.server_reference = server_reference.into(),
             _ => {}
         }
         let (rooms, mut turn) = self.turn(now, actions);
@@ -287,6 +290,8 @@ impl Engine {
             Event::Limits(_) => {}
             Event::Users { gone, renewed } => rooms.change_users(turn, gone, renewed),
             Event::Revoked { connection } => rooms.close_revoked(turn, connection),
+            Event::Drain { is_on, .. } => rooms.drain(is_on),
+            Event::SendAway { connection } => rooms.send_away(turn, connection),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();

@@ -160,6 +160,8 @@ impl Shard {
             Control::Rules(rules) => self.host.change_rules(rules.as_ref()),
             Control::Limits(limits) => self.host.change_limits(&limits),
             Control::Revoked => self.host.begin_revocation(),
+            Control::Drain { is_on, server_reference } => self.host.drain(is_on, &server_reference),
+            Control::SendAway { count, is_overdue } => self.host.send_away(count, is_overdue),
             Control::Ask(asked) => self.host.answer(&asked),
             Control::ExportSubscriptions => self.host.begin_export(),
             Control::Quiesce(answer) => {

@@ -3,6 +3,7 @@
 //! works with tasks and with threads.
 
 mod answers;
+mod draining;
 mod export;
 mod identities;
 mod journal;
@@ -46,6 +47,7 @@ use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
 use judging::Noted;
 
+use draining::Draining;
 use export::Export;
 pub(crate) use identities::ClientIds;
 pub(crate) use journal::Journal;
@@ -97,6 +99,7 @@ pub(super) struct Host<T> {
     peers: RefCell<Peers>,
     /// The slot of the connection whose certificate is looked at next, after lists have changed.
     revocation_at: Cell<Option<usize>>,
+    draining: Draining,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
     /// `None` if nothing outlives the process.
@@ -146,6 +149,7 @@ impl<T: Endpoint> Host<T> {
             export: Cell::default(),
             peers: RefCell::default(),
             revocation_at: Cell::new(None),
+            draining: Draining::default(),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
             journal: parts.journal.map(RefCell::new),

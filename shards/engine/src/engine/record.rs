@@ -28,6 +28,8 @@ impl Engine {
     /// If the engine's own tables contradict each other.
     pub fn records(&mut self) -> Option<Records<'_>> {
         let recorder = self.recorder.as_deref_mut()?;
+        // Of what was delivered and is in no log a crash must repeat nothing either.
+        self.rooms.write_taken(recorder);
         let connections = &mut self.rooms.delivery.connections;
         let is_awaited = connections.is_batch_awaited();
         if recorder.is_empty() && !is_awaited {

@@ -219,13 +219,6 @@ impl Retained {
         self.page_requests.update_applied(&self.watermarks);
     }
 
-    /// An update that was taken in before came once more.
-    pub(crate) fn apply_again(&mut self, update: Origin) {
-        if !self.watermarks.has_applied(&[update]) {
-            self.apply_update(update);
-        }
-    }
-
     /// A retained message that this shard requested. It is discarded if its replay has ended or does not want it.
     pub(crate) fn on_retained(
         &mut self,
