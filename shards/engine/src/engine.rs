@@ -53,7 +53,7 @@ use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
-use crate::memory::{Held, MemoryLevel, Pressure, Shedding};
+use crate::memory::{Held, HostMemory, MemoryLevel, Pressure, Shedding};
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
@@ -132,8 +132,8 @@ struct Rooms {
     paused: bool,
     /// The slot of the connection that the stop closes next.
     stop_at: Option<u32>,
-    /// Bytes that the host holds for its connections.
-    host_bytes: u64,
+    /// Bytes that the host holds.
+    host: HostMemory,
     /// Bytes of records on their way to the log, when the host took some last.
     record_bytes: u64,
     pressure: Pressure,
@@ -178,7 +178,7 @@ impl Engine {
             ticks: 0,
             paused: false,
             stop_at: None,
-            host_bytes: 0,
+            host: HostMemory::default(),
             record_bytes: 0,
             pressure: Pressure::new(&limits),
             recovering: None,
