@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use engine::{LiveLimits, SharedRules};
 use tracing::{info, warn};
 
+use crate::admin::http;
 use crate::admin::operator::{Answer, CertificateRow};
 use crate::auth;
 use crate::authorization::{self, Loaded, watch::Watch};
@@ -217,10 +218,11 @@ impl<F: Fn() -> Read> Reloads<F> {
 
 impl Generation {
     fn of(effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
-        let config = &effective.config;
+        let mut config = effective.config.clone();
+        // Its clients are judged after a reload as before.
+        http::add_listener(&mut config);
         let limits = config.engine_limits(shard_count).live();
-        let bans = config.bans.clone();
-        Self { keys: Keys::of(effective), rules, limits, bans, level: config.log_level }
+        Self { keys: Keys::of(effective), rules, limits, bans: config.bans, level: config.log_level }
     }
 }
 

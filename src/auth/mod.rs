@@ -32,7 +32,7 @@ pub(crate) use answers::{Late, UserChanges};
 use exchanges::Exchanges;
 pub(crate) use jwt::JWT_METHOD;
 use methods::{Case, Identity, Methods};
-#[cfg(feature = "admin")]
+#[cfg(all(feature = "admin", unix))]
 pub(crate) use operators::OperatorToken;
 #[cfg(feature = "admin")]
 pub(crate) use operators::token_hash;
@@ -112,8 +112,9 @@ impl Authenticator {
                 Some(Answer::failed(ReasonCode::BadAuthenticationMethod, NO_METHOD))
             }
             (Step::Basic { client_id, username, password }, Some(methods)) => {
-                let case = Case::new(asked, listener, peer, client_id, username, password);
-                methods.judge(Case { certificate_user, ..case })
+                let mut case = Case::new(asked, listener, peer, client_id, username, password);
+                case.certificate_user = certificate_user;
+                methods.judge(case)
             }
             // No method is configured, so nobody can be known.
             (Step::Basic { .. }, None) => Some(Answer::failed(ReasonCode::NotAuthorized, NO_METHOD)),

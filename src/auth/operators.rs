@@ -20,7 +20,10 @@ const TOKEN: &str = "token";
 
 /// A token that may come.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread makes them"))]
+#[cfg_attr(
+    not(all(feature = "admin", unix)),
+    expect(dead_code, reason = "the admin thread makes them, where there is their listener")
+)]
 pub(crate) struct OperatorToken {
     /// Its name.
     pub(crate) name: String,
@@ -36,7 +39,7 @@ pub(crate) struct Operators(Shared<Locked<Vec<OperatorToken>>>);
 
 impl Operators {
     /// Replaces the tokens.
-    #[cfg(feature = "admin")]
+    #[cfg(all(feature = "admin", unix))]
     pub(crate) fn replace(&self, tokens: Vec<OperatorToken>) {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = tokens;
     }
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "admin")]
+    #[cfg(all(feature = "admin", unix))]
     fn the_scope_of_a_token_decides_and_nothing_else_lets_in() {
         let operators = Operators::default();
         let judge = |password: Option<&[u8]>| {

@@ -201,8 +201,8 @@ settings! {
         match_nodes_max: u32 = 2_048, between(64, 1_000_000);
     }
     section "Limits of a client" {
-        /// Messages a second that one client may publish; 0 sets no limit. This and the next hold for each client identifier,
-        /// and a new one begins with a whole burst: set `connects_per_address_rate` beside them.
+        /// Messages a second that one client may publish; 0 sets no limit. This and the next hold for each connection. A client
+        /// that comes again goes on where its identifier stopped, or else where another one of its user or address did.
         publish_rate: u32 = 0, between(0, 1_000_000_000);
         /// Bytes of PUBLISH packets a second that one client may send; 0 sets no limit.
         publish_bytes_rate: u32 = 0, ANY;

@@ -16,8 +16,8 @@ pub(crate) struct Served {
     pub(crate) tokens: [String; 3],
 }
 
+pub(crate) const CONFIG: &str = "[admin]\nbind = \"127.0.0.1:0\"\n[probes]\nbind = \"127.0.0.1:0\"\n";
 pub(crate) const READ: usize = 0;
-const CONFIG: &str = "[admin]\nbind = \"127.0.0.1:0\"\n[probes]\nbind = \"127.0.0.1:0\"\n";
 pub(crate) const OPERATE: usize = 1;
 pub(crate) const ADMIN: usize = 2;
 

@@ -3,7 +3,7 @@
 
 use std::net::TcpStream;
 
-use crate::api::{ADMIN, OPERATE, READ, Served, serve, serve_with};
+use crate::api::{ADMIN, CONFIG, OPERATE, READ, Served, serve, serve_with};
 use crate::harness::http::ask;
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
@@ -81,9 +81,14 @@ fn connect(client_id: &str, password: &str) -> Vec<u8> {
     .encode()
 }
 
+/// Asks for a WebSocket.
+fn ask_page(served: &Served, request: &str) -> (WebSocket, String) {
+    WebSocket::ask(TcpStream::connect(served.admin).expect("the admin thread accepts"), request)
+}
+
 /// The reason code of the CONNACK to a password.
 fn judged(served: &Served, password: &str) -> u8 {
-    let mut page = WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening("")).0;
+    let mut page = ask_page(served, &opening("")).0;
     page.send_frame(BINARY, &connect("page", password));
     page.payload(4)[3]
 }
@@ -100,16 +105,21 @@ fn a_token_is_the_password_of_the_pages_client_and_its_scope_decides() {
     assert_eq!(judged(&served, &served.tokens[READ]), 0x87, "payloads are not among what it reads");
     assert_eq!(judged(&served, "wrong"), 0x86);
     assert_eq!(judged(&served, ""), 0x86);
+    // A reload whose limits differ replaces those of all listeners, and this one is in no file.
+    served.broker.directory().write("test.conf", &format!("sessions_max = 7777\n{CONFIG}{rules}"));
+    let reloaded = served.call(ADMIN, "POST", "/v1/reload", "");
+    assert!(reloaded.status == 200 && reloaded.body.contains("sessions_max"), "{}", reloaded.body);
+    assert_eq!(judged(&served, "wrong"), 0x86, "judged after a reload as before");
 
-    let head = |fields: &str| WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening(fields)).1;
+    let head = |fields: &str| ask_page(&served, &opening(fields)).1;
     assert!(head("Origin: http://evil.example\r\n").starts_with("HTTP/1.1 403 "));
     assert!(head("Origin: http://localhost:1\r\n").starts_with("HTTP/1.1 403 "));
     let head = head("Origin: http://localhost\r\n");
     assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
-    let foreign = WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &request("/mqtt", "")).1;
+    let foreign = ask_page(&served, &request("/mqtt", "")).1;
     assert!(foreign.starts_with("HTTP/1.1 421 "), "{foreign}");
 
-    let (mut page, _) = WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening(""));
+    let (mut page, _) = ask_page(&served, &opening(""));
     page.send_frame(BINARY, &connect("page", &served.tokens[OPERATE]));
     let connack = page.payload(4);
     assert_eq!((connack[0], connack[3]), (0x20, 0));
@@ -148,7 +158,7 @@ fn a_token_is_the_password_of_the_pages_client_and_its_scope_decides() {
 #[cfg(unix)]
 fn pages_are_few_and_a_client_of_one_that_leaves_makes_room() {
     let served = serve();
-    let open = || WebSocket::ask(TcpStream::connect(served.admin).unwrap(), &opening(""));
+    let open = || ask_page(&served, &opening(""));
     let mut pages: Vec<_> = (0..4).map(|_| open()).collect();
     assert!(pages.iter().all(|(_, head)| head.starts_with("HTTP/1.1 101 ")));
     assert!(open().1.starts_with("HTTP/1.1 503 "), "there are four already");

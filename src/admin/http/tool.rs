@@ -4,14 +4,15 @@
 //!
 //! Invariants:
 //! - A page of another origin is refused.
-//! - At most [`TOOLS_MAX`] are open, each for as long as a connection of the thread lives, with two buffers of [`BUFFER_BYTES`].
+//! - At most [`TOOLS_MAX`] are open, each for as long as a connection of the thread lives, with two buffers of `BUFFER_BYTES`.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
+#[cfg(any(unix, test))]
+use hyper::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT};
 use hyper::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    HOST, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use hyper::{Request, StatusCode};
 
@@ -25,6 +26,7 @@ pub(super) const PATH: &str = "/mqtt";
 pub(super) const TOOLS_MAX: usize = 4;
 
 /// Bytes of each of the two buffers of one.
+#[cfg(unix)]
 const BUFFER_BYTES: usize = 8 * 1024;
 
 /// The address of the browser.
@@ -95,6 +97,7 @@ fn proxy_header(peer: Option<SocketAddr>) -> String {
 ///
 /// # Errors
 /// If that refuses.
+#[cfg(any(unix, test))]
 fn switched(head: &str) -> Result<Reply, Refusal> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
@@ -120,8 +123,10 @@ fn switched(head: &str) -> Result<Reply, Refusal> {
 
 #[cfg(unix)]
 mod imp {
+    use std::path::Path;
     use std::time::Duration;
 
+    use hyper::{Request, StatusCode};
     use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional_with_sizes};
     use tokio::net::UnixStream;
@@ -129,7 +134,7 @@ mod imp {
     use tokio::time::timeout;
     use tracing::debug;
 
-    use super::*;
+    use super::{BUFFER_BYTES, NOT_HERE, Refusal, Reply, Shared, Sources, opening, switched};
     use crate::admin::http::serve::LIFE_MAX;
     use crate::admin::tokens;
 
@@ -190,7 +195,9 @@ mod imp {
 
 #[cfg(not(unix))]
 mod imp {
-    use super::*;
+    use hyper::Request;
+
+    use super::{NOT_HERE, Refusal, Reply, Shared, Sources, opening};
 
     /// There is no such listener here.
     #[expect(clippy::unused_async, reason = "it stands in for a function that waits")]
