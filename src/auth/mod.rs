@@ -13,6 +13,7 @@ mod names;
 pub(crate) mod password;
 mod pool;
 mod question;
+mod roll;
 mod scram;
 mod shared;
 mod side;
