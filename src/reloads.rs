@@ -19,7 +19,7 @@ use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
 use crate::config::limits::BansConfig;
 use crate::config::{Config, ConfigError, Effective, LogLevel};
-use crate::net::tls::{Expiry, ListenerTls, Rotation};
+use crate::net::tls::{Expiry, HandshakeCounts, ListenerTls, Rotation};
 use crate::observe::service_state::ServiceState;
 use crate::process::logging::Logging;
 use crate::shard::control::Shards;
@@ -105,6 +105,11 @@ impl<F: Fn() -> Read> Reloads<F> {
     /// Looks after the TLS of these listeners too.
     pub(crate) fn watch_tls(&mut self, rotation: Rotation) {
         self.rotation = rotation;
+    }
+
+    /// The handshakes of TLS of all listeners so far.
+    pub(crate) fn tls_handshakes(&self) -> HandshakeCounts {
+        self.rotation.handshakes()
     }
 
     /// A second has passed.
