@@ -11,6 +11,7 @@ use crate::config::diff::Difference;
 use crate::drain::DrainRow;
 use crate::net::bans::Ban;
 use crate::observe::closings::Closed;
+use crate::observe::packet_trace::TraceRow;
 use crate::observe::refusals::{REFUSALS_MAX, Refusal};
 
 /// Rows of one answer.
@@ -125,6 +126,17 @@ pub(crate) enum Answer {
     Faults(Vec<String>),
     /// The counters.
     Statistics(Box<StatisticsRow>),
+    /// Packets of a trace, the oldest first.
+    Trace {
+        /// One row for each.
+        rows: Vec<TraceRow>,
+        /// Packets that had to make room before they were shown.
+        dropped: u64,
+        /// Packets since the trace began that were too long to be shown, or not seen from their beginning.
+        left_out: u64,
+        /// The place where the list goes on.
+        next: u64,
+    },
     /// How far the drain has come.
     Drain(DrainRow),
     /// Bans; none after the last one.
