@@ -160,7 +160,8 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
     reloads.watch_tls(rotation);
-    let shared = thread::Shared { permits, layers, rules, tally: tally.clone() };
+    let shared =
+        thread::Shared { permits, layers, rules, tally: tally.clone(), operators: bound.operators() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start(&config);
@@ -207,6 +208,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
 
 /// Checks that every listener can serve, with its files.
 fn check_listeners(config: &mut Config) -> Result<(Rotation, ListenerLayers), StartupError> {
+    http::add_listener(config);
     listen::check(config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(config, &mut rotation)?;
@@ -248,6 +250,12 @@ fn read_data(config: &Config, shard_count: u16, rules: Option<&SharedRules>) -> 
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
     if config.durability == Durability::Memory {
+        if !matches!(Opened::look(&config.data_dir), Ok(None)) {
+            warn!(
+                "the data directory has a journal, which durability = \"memory\" neither reads nor writes: its sessions and messages \
+                 come back with \"power\" or \"process\", as they were"
+            );
+        }
         return Ok((key, sessions, None));
     }
     let cores = cores::shard_count(config.shards);

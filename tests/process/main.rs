@@ -29,6 +29,7 @@ mod logs;
 mod metrics;
 mod open_files;
 mod operators;
+mod page;
 mod rates;
 mod reason_strings;
 mod reloading;

@@ -33,6 +33,9 @@ impl Route {
     }
 }
 
+/// The path that tells a token about itself.
+pub(super) const TOKEN_PATH: &str = "/v1/token";
+
 const NEXT: (&str, &str) = ("next", "the field next of the page before; the first page without it");
 
 const GET: Route = Route {
@@ -52,6 +55,39 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/statistics",
         summary: "The counters of the broker and of each shard",
         make: |_| Ok(Request::Statistics {}),
+        ..GET
+    },
+    Route {
+        path: TOKEN_PATH,
+        summary: "The name and the scope of the token that asks",
+        // It is answered where the token is known.
+        make: |_| Err("nothing is asked of the broker here".to_owned()),
+        ..GET
+    },
+    Route {
+        path: "/v1/shards",
+        summary: "Each shard from within: what it holds, what its clients lost, and the times of its stages by bound",
+        make: |_| Ok(Request::Shards {}),
+        ..GET
+    },
+    Route {
+        path: "/v1/config",
+        summary: "The keys of the configuration in force with the origin of each value, by pages",
+        query: &[NEXT],
+        make: |call| Ok(Request::Configuration { after: call.next()? }),
+        ..GET
+    },
+    Route {
+        path: "/v1/certificates",
+        summary: "The certificates and lists of revoked ones, of listeners and of [admin], and when each ends",
+        make: |_| Ok(Request::Certificates {}),
+        ..GET
+    },
+    Route {
+        path: "/v1/log",
+        summary: "The last lines of the log, the oldest first, by pages; next is where those that are still to come begin",
+        query: &[NEXT],
+        make: |call| Ok(Request::LastLines { from: call.next()? }),
         ..GET
     },
     Route {

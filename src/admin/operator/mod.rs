@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod commands;
 mod draining;
+mod inside;
 mod line;
 mod output;
 #[cfg(windows)]
@@ -33,6 +34,7 @@ pub(crate) use answer::{
 pub(crate) use bans::{BansArguments, run as run_bans};
 pub(crate) use client::{ask_health, ask_logs, disconnect};
 pub(crate) use commands::OperatorSubcommand;
+pub(crate) use inside::{CertificateRow, KeyRow, LogLine, ShardRow};
 pub(crate) use output::Form;
 pub(crate) use refusals::show as show_refusals;
 pub(crate) use reload::reload as reload_broker;

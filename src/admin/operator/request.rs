@@ -131,6 +131,20 @@ pub(crate) enum Request {
     },
     /// Show the counters. The main thread answers.
     Statistics {},
+    /// Show what each shard holds, and the times of its stages. The main thread answers.
+    Shards {},
+    /// Show the keys of the configuration in force. The main thread answers.
+    Configuration {
+        /// The key behind which the list goes on; `None`: the beginning.
+        after: Option<String>,
+    },
+    /// Show the certificates of listeners and of `[admin]`. The main thread answers.
+    Certificates {},
+    /// Show the last lines of the log. The main thread answers.
+    LastLines {
+        /// The number of the first one.
+        from: u64,
+    },
     /// Change the least severe level that is logged. The main thread answers.
     LogLevel {
         /// `debug`, `info`, `warn`, `error` or `off`.
@@ -244,6 +258,10 @@ impl Request {
             | Self::Trace { shard, .. }
             | Self::Closed { shard, .. } => Receivers::Shard(*shard),
             Self::Statistics {}
+            | Self::Shards {}
+            | Self::Configuration { .. }
+            | Self::Certificates {}
+            | Self::LastLines { .. }
             | Self::LogLevel { .. }
             | Self::Reload { .. }
             | Self::RollBack {}

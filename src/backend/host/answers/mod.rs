@@ -59,6 +59,10 @@ impl<T: Endpoint> Host<T> {
             }
             Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
             Request::Statistics {}
+            | Request::Shards {}
+            | Request::Configuration { .. }
+            | Request::Certificates {}
+            | Request::LastLines { .. }
             | Request::LogLevel { .. }
             | Request::Reload { .. }
             | Request::RollBack {}
