@@ -19,7 +19,7 @@ use crate::backend::{Backend, CAPACITY, ClientIds, Doorbells, Journal, Parts, Se
 use crate::config::{Config, Durability};
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
-use crate::net::listen::{self, Distributor, Listening};
+use crate::net::listen::{self, Distributor, ListenerTables, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
 use crate::observe::tally::Tally;
@@ -76,13 +76,19 @@ pub(crate) fn start(
     let listeners = listen::bind(config, shard_count)?;
     let places: Vec<String> = listeners[0].iter().map(Listening::place).collect();
     let names = names(config, &listeners[0], &places);
+    let sockets = listeners[0].iter().map(|listening| listening.number).collect();
+    let tables = ListenerTables {
+        layers: shared.layers.clone(),
+        client_ids: ClientIds::of(config),
+        names: names.clone(),
+    };
     let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;
     let cores = cores::assign(shard_count);
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
     let authenticators = auth::start(config, shard_count, doorbells.clone(), clock, key)?;
-    let authentication = authenticators[0].side();
+    let (authentication, methods) = (authenticators[0].side(), authenticators[0].listener_methods());
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
     let mesh = ring::mesh(shard_count.into(), CAPACITY);
@@ -101,7 +107,7 @@ pub(crate) fn start(
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
-            listener_layers: shared.layers.clone(),
+            tables: tables.clone(),
             unjudged_bytes_max: usize::try_from(limits.unjudged_bytes_max).unwrap_or(usize::MAX),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
@@ -114,7 +120,6 @@ pub(crate) fn start(
             settled: settled.clone(),
             feed: feed.clone(),
             log: ConnectionLog::new(config.connection_log, limits, &names, shard_count, shared.tally.clone()),
-            client_ids: ClientIds::of(config),
             journal,
         };
         starting.push(spawn(backend, parts, cores.get(usize::from(own)).copied(), (control, gauges))?);
@@ -130,6 +135,10 @@ pub(crate) fn start(
         topology: Topology { own: 0, shard_count, key },
         turn_requested: AtomicU64::new(0),
         authentication,
+        methods,
+        sockets,
+        tables,
+        tally: shared.tally,
     };
     begin_accepting(&shards, logs.is_none(), &places);
     Ok(shards)

@@ -9,7 +9,7 @@ use super::serve::{Service, Surface};
 use crate::config::Config;
 use crate::config::admin::AdminConfig;
 use crate::error::StartupError;
-use crate::net::tls::{ListenerTls, Rotation, Shared};
+use crate::net::tls::{Rotation, TlsListeners};
 
 /// The name of `[admin]` among the listeners that have TLS.
 const ADMIN: &str = "admin";
@@ -22,7 +22,7 @@ const HTTP: &[u8] = b"http/1.1";
 pub(crate) struct Bound {
     services: Vec<Service>,
     /// The TLS of every listener.
-    tls: Vec<Shared<ListenerTls>>,
+    tls: TlsListeners,
 }
 
 /// Binds what is configured, and adds the TLS of `[admin]` to `rotation`. Without `[admin]`, a usual place that is taken is a warning:
@@ -67,7 +67,7 @@ pub(crate) fn bind(config: &Config, rotation: &mut Rotation) -> Result<Bound, St
 
 impl Bound {
     /// The services, and the TLS of every listener.
-    pub(super) fn into_parts(self) -> (Vec<Service>, Vec<Shared<ListenerTls>>) {
+    pub(super) fn into_parts(self) -> (Vec<Service>, TlsListeners) {
         (self.services, self.tls)
     }
 }

@@ -10,6 +10,7 @@ mod judging;
 mod lanes;
 mod latency;
 mod linger;
+mod listeners;
 mod long_matches;
 mod notices;
 mod pause;
@@ -33,6 +34,7 @@ use zeroize::Zeroizing;
 
 use super::Parts;
 use crate::auth::Authenticator;
+use crate::net::layers::ListenerLayers;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::{ConnectionPermits, Permit};
 use crate::observe::connection_log::ConnectionLog;
@@ -85,14 +87,18 @@ pub(super) struct Host<T> {
     authenticator: Authenticator,
     /// The verdicts of this step.
     verdicts: RefCell<Vec<Noted>>,
-    client_ids: ClientIds,
+    client_ids: RefCell<ClientIds>,
+    /// The layers that each listener begins its connections with.
+    layers: RefCell<ListenerLayers>,
+    /// Numbers of listeners that have ended with their clients.
+    ended: RefCell<Vec<u16>>,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
     feed: Feed,
     export: Cell<Export>,
     peers: RefCell<Peers>,
-    /// The slot of the connection whose certificate is looked at next, after lists have changed.
+    /// The slot of the connection that is looked at next, after lists of certificates have changed, or a listener has ended.
     revocation_at: Cell<Option<usize>>,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
@@ -136,7 +142,9 @@ impl<T: Endpoint> Host<T> {
             lanes: Lanes::new(parts.port, parts.doorbells),
             authenticator: parts.authenticator,
             verdicts: RefCell::default(),
-            client_ids: parts.client_ids,
+            client_ids: RefCell::new(parts.tables.client_ids),
+            layers: RefCell::new(parts.tables.layers),
+            ended: RefCell::default(),
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
