@@ -52,6 +52,7 @@ const OWN_SETTINGS: [(&str, &[&str]); 24] = [
     ("stats", &["data_dir"]),
     ("log-level", &["data_dir"]),
     ("ban", &["data_dir"]),
+    ("drain", &["data_dir"]),
     ("reload", &["data_dir"]),
     ("rollback", &["data_dir"]),
     ("token", &["data_dir"]),

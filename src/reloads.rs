@@ -13,12 +13,13 @@ use std::collections::VecDeque;
 use engine::{LiveLimits, SharedRules};
 use tracing::{info, warn};
 
+use crate::admin::operator::{Answer, CertificateRow};
 use crate::auth;
 use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
 use crate::config::{Config, ConfigError, Effective, ListenerConfig};
 use crate::net::listen::{Listeners, Prepared, Wanted};
-use crate::net::tls::{ListenerTls, Rotation};
+use crate::net::tls::{Expiry, ListenerTls, Rotation};
 use crate::observe::service_state::ServiceState;
 use crate::process::logging::Logging;
 use crate::shard::control::Shards;
@@ -89,6 +90,27 @@ impl<F: Fn() -> Read> Reloads<F> {
             history: VecDeque::new(),
             state,
         }
+    }
+
+    /// The keys in force behind `after`, a page of them.
+    pub(crate) fn configuration(&self, after: Option<&str>) -> Answer {
+        let (rows, next) = self.current.keys.page(after);
+        Answer::Configuration { rows, next }
+    }
+
+    /// Certificates and lists of revoked ones, of every listener and of `[admin]`.
+    pub(crate) fn certificates(&self) -> Vec<CertificateRow> {
+        let row = |tls: &ListenerTls, expiry: &Expiry| CertificateRow {
+            listener: tls.name().to_owned(),
+            file: expiry.file.display().to_string(),
+            is_list: expiry.is_list,
+            ends_at_s: expiry.at_s,
+        };
+        let rows = self.rotation.in_force().flat_map(|tls| {
+            let expiries = tls.expiries();
+            expiries.iter().map(|expiry| row(tls, expiry)).collect::<Vec<_>>()
+        });
+        rows.collect()
     }
 
     /// Looks after these listeners too. `config` has the addresses that are left of those of the start.

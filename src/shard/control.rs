@@ -50,6 +50,10 @@ pub(crate) enum Control {
     Listeners(Box<ListenerChange>),
     /// Close the connections of clients whose certificates are revoked now.
     Revoked,
+    /// Refuse clients, or let them in again, and refer them to this server.
+    Drain { is_on: bool, server_reference: String },
+    /// Send so many clients away, if the shard is being drained.
+    SendAway { count: u32, is_overdue: bool },
     /// Export the records of persistent sessions, if they changed.
     ExportSubscriptions,
     /// Accept no more packets from clients, and answer whether no message is in flight to or from this shard.
@@ -77,12 +81,15 @@ pub(crate) struct Shards {
     pub(super) turn_requested: AtomicU64,
     /// The way to the side thread of authentication, if there is one.
     pub(super) authentication: Option<Side>,
-    /// The methods of listeners.
-    pub(super) methods: NewListeners,
-    /// The sockets of the start, as the first shard has them.
+    pub(super) known: KnownListeners,
+}
+
+/// The listeners of the start, and everything that is told of later ones.
+pub(super) struct KnownListeners {
+    /// The sockets, as the first shard has them.
     pub(super) sockets: Vec<ListenerNumber>,
-    /// The listeners of the start, as every shard has them.
     pub(super) tables: ListenerTables,
+    pub(super) methods: NewListeners,
     /// The counts of clients that come.
     pub(super) tally: Tally,
 }
@@ -160,14 +167,14 @@ impl Shards {
 
     /// The sockets and the listeners of the start.
     pub(crate) fn listeners(&self) -> (&[ListenerNumber], &ListenerTables) {
-        (&self.sockets, &self.tables)
+        (&self.known.sockets, &self.known.tables)
     }
 
     /// A listener has a new number; `first` is the first of that name. To be told before any shard.
     pub(crate) fn admit_listener(&self, number: u16, first: u16, config: &ListenerConfig) {
         self.permits.add_listener(number, first, config);
-        self.tally.add_listener(number, first, config);
-        self.methods.add(number, config);
+        self.known.tally.add_listener(number, first, config);
+        self.known.methods.add(number, config);
     }
 
     /// Has every shard accept on other sockets. A connection that moves to another shard is known there too, since none accepts before
@@ -202,6 +209,26 @@ impl Shards {
         for (shard, thread) in self.threads.iter().enumerate() {
             let _ = thread.control.send(Control::Revoked);
             self.doorbells.ring(shard);
+        }
+    }
+
+    /// Has every shard refuse clients, or let them in again. It must not be lost, so it waits for room.
+    pub(crate) fn drain(&self, is_on: bool, server_reference: &str) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let server_reference = server_reference.to_owned();
+            let _ = thread.control.send(Control::Drain { is_on, server_reference });
+            self.doorbells.ring(shard);
+        }
+    }
+
+    /// Has each shard send as many clients away as `count` says of it; shards that have none to send away are left alone.
+    pub(crate) fn send_away(&self, count: impl Fn(usize) -> u32, is_overdue: bool) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let count = count(shard);
+            if count > 0 {
+                let _ = thread.control.try_send(Control::SendAway { count, is_overdue });
+                self.doorbells.ring(shard);
+            }
         }
     }
 

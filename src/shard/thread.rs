@@ -9,12 +9,12 @@ use engine::{Entropy, SessionRecord, SharedRules, Topology};
 use journal::SECTOR_BYTES;
 use tracing::{debug, error, info, warn};
 
-use super::control::{Control, REQUESTS_MAX, Shards, Thread};
+use super::control::{Control, KnownListeners, REQUESTS_MAX, Shards, Thread};
 use super::cores::{self, ThreadId};
 use super::engines::{self, Begun, EndOfLog};
 use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
-use crate::auth;
+use crate::auth::{self, Authenticator, Operators, Side};
 use crate::backend::{Backend, CAPACITY, ClientIds, Doorbells, Journal, Parts, SelectedBackend};
 use crate::config::{Config, Durability};
 use crate::error::StartupError;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Option<SharedRules>,
     /// The counts of clients that come.
     pub(crate) tally: Tally,
+    /// The tokens of operators' own clients.
+    pub(crate) operators: Operators,
 }
 
 /// Report of a shard's thread after its runtime has started.
@@ -76,19 +78,14 @@ pub(crate) fn start(
     let listeners = listen::bind(config, shard_count)?;
     let places: Vec<String> = listeners[0].iter().map(Listening::place).collect();
     let names = names(config, &listeners[0], &places);
-    let sockets = listeners[0].iter().map(|listening| listening.number).collect();
-    let tables = ListenerTables {
-        layers: shared.layers.clone(),
-        client_ids: ClientIds::of(config),
-        names: names.clone(),
-    };
     let (backends, doorbells) = Backend::prepare(config.io, shard_count)?;
     let cores = cores::assign(shard_count);
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
-    let authenticators = auth::start(config, shard_count, doorbells.clone(), clock, key)?;
-    let (authentication, methods) = (authenticators[0].side(), authenticators[0].listener_methods());
+    let authenticators =
+        auth::start(config, shard_count, doorbells.clone(), clock, (key, &shared.operators))?;
+    let (authentication, known) = known(config, &listeners[0], &names, (&shared, &authenticators[0]));
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
     let mesh = ring::mesh(shard_count.into(), CAPACITY);
@@ -99,15 +96,14 @@ pub(crate) fn start(
         let Begun { engine, log } = begun;
         let journal = journal_of((own, config), logs.zip(log), &doorbells)?;
         let (control, requests) = bounded(REQUESTS_MAX);
-        let gauges = Gauges::default();
-        gauges.update(&engine, &engine.memory_use(), 0);
+        let gauges = gauges_of(&engine);
         let parts = Parts {
             number: own,
             engine,
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
-            tables: tables.clone(),
+            tables: known.tables.clone(),
             unjudged_bytes_max: usize::try_from(limits.unjudged_bytes_max).unwrap_or(usize::MAX),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
@@ -135,13 +131,23 @@ pub(crate) fn start(
         topology: Topology { own: 0, shard_count, key },
         turn_requested: AtomicU64::new(0),
         authentication,
-        methods,
-        sockets,
-        tables,
-        tally: shared.tally,
+        known,
     };
-    begin_accepting(&shards, logs.is_none(), &places);
+    begin_accepting(&shards, logs.is_none(), shown(config, &places));
     Ok(shards)
+}
+
+/// The places that clients know: all but the operators' socket.
+fn shown<'a>(config: &Config, places: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let own = config.operators_socket().map(|path| path.display().to_string());
+    places.iter().filter(move |place| own.as_ref() != Some(*place))
+}
+
+/// The figures of a shard that others read, as its engine has them before its first step.
+fn gauges_of(engine: &engine::Engine) -> Gauges {
+    let gauges = Gauges::default();
+    gauges.update(engine, &engine.memory_use(), 0);
+    gauges
 }
 
 /// The bounds of the logs.
@@ -176,7 +182,7 @@ fn journal_of(
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.
-fn begin_accepting(shards: &Shards, is_of_file: bool, places: &[String]) {
+fn begin_accepting<'a>(shards: &Shards, is_of_file: bool, places: impl Iterator<Item = &'a String>) {
     let totals = shards.totals().shards;
     if is_of_file && totals.sessions > 0 {
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");
@@ -185,6 +191,23 @@ fn begin_accepting(shards: &Shards, is_of_file: bool, places: &[String]) {
     for place in places {
         info!("listening on {place}");
     }
+}
+
+/// The way to the side thread of authentication, if there is one, and the listeners of the start.
+fn known(
+    config: &Config,
+    listeners: &[Listening],
+    names: &[String],
+    (shared, authenticator): (&Shared, &Authenticator),
+) -> (Option<Side>, KnownListeners) {
+    let layers = shared.layers.clone();
+    let known = KnownListeners {
+        sockets: listeners.iter().map(|listening| listening.number).collect(),
+        tables: ListenerTables { layers, client_ids: ClientIds::of(config), names: names.to_vec() },
+        methods: authenticator.listener_methods(),
+        tally: shared.tally.clone(),
+    };
+    (authenticator.side(), known)
 }
 
 /// The name of each socket in the log of connections: of its listener, or its address if that is the only one.

@@ -10,20 +10,25 @@ use crate::harness::time::{Deadline, PATIENCE};
 use crate::operators::operate;
 
 /// A broker with the API, and a token of each scope.
-struct Served {
-    broker: Broker,
-    admin: SocketAddr,
-    tokens: [String; 3],
+pub(crate) struct Served {
+    pub(crate) broker: Broker,
+    pub(crate) admin: SocketAddr,
+    pub(crate) tokens: [String; 3],
 }
 
-const CONFIG: &str = "[admin]\nbind = \"127.0.0.1:0\"\n[probes]\nbind = \"127.0.0.1:0\"\n";
-const READ: usize = 0;
-const OPERATE: usize = 1;
-const ADMIN: usize = 2;
+pub(crate) const CONFIG: &str = "[admin]\nbind = \"127.0.0.1:0\"\n[probes]\nbind = \"127.0.0.1:0\"\n";
+pub(crate) const READ: usize = 0;
+pub(crate) const OPERATE: usize = 1;
+pub(crate) const ADMIN: usize = 2;
 
-fn serve() -> Served {
-    let setup = Setup { flags: &["--shards", "3"], config: CONFIG, ..Setup::default() };
-    let mut broker = Broker::start_with(&setup);
+pub(crate) fn serve() -> Served {
+    serve_with("")
+}
+
+/// The same with further tables in its configuration.
+pub(crate) fn serve_with(tables: &str) -> Served {
+    let config = &format!("{CONFIG}{tables}");
+    let mut broker = Broker::start_with(&Setup { flags: &["--shards", "3"], config, ..Setup::default() });
     let admin = address(broker.process(), "admin serves");
     let tokens = ["read", "operate", "admin"].map(|scope| {
         let made = operate(&broker, &["token", "add", scope, "--scope", scope]);
@@ -34,7 +39,7 @@ fn serve() -> Served {
 }
 
 impl Served {
-    fn call(&self, scope: usize, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn call(&self, scope: usize, method: &str, path: &str, body: &str) -> Answer {
         let (token, length) = (&self.tokens[scope], body.len());
         ask(
             self.admin,
@@ -45,12 +50,12 @@ impl Served {
         )
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.call(READ, "GET", path, "")
     }
 
     /// All pages of a list, one after the other.
-    fn all(&self, path: &str) -> String {
+    pub(crate) fn all(&self, path: &str) -> String {
         let (mut pages, mut next) = (String::new(), String::new());
         loop {
             let between = if path.contains('?') { '&' } else { '?' };

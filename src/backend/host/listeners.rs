@@ -1,12 +1,14 @@
-//! The listeners of a shard, and the end of one: the tables that connections begin with, and a look at open connections, some in each turn.
+//! The listeners of a shard: the tables and the permits that connections begin with, their peers, and the end of a listener.
 
 use std::net::SocketAddr;
 
-use engine::Event;
+use engine::{Admission, ClosedBy, Event, Refused};
+use tracing::debug;
 
 use super::{Endpoint, Host, Socket};
 use crate::net::layers::Layers;
 use crate::net::listen::{ListenerNumber, ListenerTables};
+use crate::net::permits::Permit;
 
 impl<T: Endpoint> Host<T> {
     /// Knows these listeners from now on. The numbers before mean what they meant.
@@ -36,6 +38,40 @@ impl<T: Endpoint> Host<T> {
     pub(in crate::backend) fn close_if_ended(&self, socket: &Socket<T>) {
         if self.ended.borrow().contains(&socket.listener.number()) {
             let _nothing = self.step(Event::Disconnect { connection: socket.id });
+        }
+    }
+
+    /// A permit for a connection that was accepted on a listener.
+    ///
+    /// # Errors
+    /// Why it is refused, if there is no permit to tell it so.
+    pub(in crate::backend) fn acquire(
+        &self,
+        listener: ListenerNumber,
+        peer: Option<SocketAddr>,
+    ) -> Result<Permit, Refused> {
+        self.permits.acquire(self.number, listener, peer, self.clock.now().as_ms())
+    }
+
+    /// A trusted proxy has named the address of the client behind it.
+    pub(super) fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
+        let connection = socket.id.slot();
+        debug!(shard = self.number, connection, %peer, "the proxy names the client");
+        let before = self.peers.borrow().address(connection);
+        self.peers.borrow_mut().change(connection, peer);
+        self.tell_address(socket.id, socket.listener, Some(peer));
+        match self.permits.change_peer(socket.listener, (before, peer), self.clock.now().as_ms()) {
+            Ok(Admission::Serve) => {}
+            Ok(Admission::TurnAway(refused)) => {
+                socket.admission.set(Admission::TurnAway(refused));
+                let _nothing = self.step(Event::TurnAway { connection: socket.id, refused });
+            }
+            Err(refused) => {
+                // Its permit is that of the proxy's own address.
+                self.turn_away(socket.listener, Some(peer), refused);
+                self.peers.borrow_mut().forget(connection);
+                socket.abort(ClosedBy::Host);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! works with tasks and with threads.
 
 mod answers;
+mod draining;
 mod export;
 mod identities;
 mod journal;
@@ -28,7 +29,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Refused};
+use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
@@ -41,10 +42,12 @@ use crate::observe::connection_log::ConnectionLog;
 use crate::observe::drop_log::DropLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
+use crate::process::held_bytes;
 use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
 use judging::Noted;
 
+use draining::Draining;
 use export::Export;
 pub(crate) use identities::ClientIds;
 pub(crate) use journal::Journal;
@@ -100,6 +103,7 @@ pub(super) struct Host<T> {
     peers: RefCell<Peers>,
     /// The slot of the connection that is looked at next, after lists of certificates have changed, or a listener has ended.
     revocation_at: Cell<Option<usize>>,
+    draining: Draining,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
     /// `None` if nothing outlives the process.
@@ -151,6 +155,7 @@ impl<T: Endpoint> Host<T> {
             export: Cell::default(),
             peers: RefCell::default(),
             revocation_at: Cell::new(None),
+            draining: Draining::default(),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
             journal: parts.journal.map(RefCell::new),
@@ -288,6 +293,7 @@ impl<T: Endpoint> Host<T> {
         let now = self.clock.now();
         let id = self.engine.borrow_mut().accept(now, permit.admission, permit.arrival, listener.number());
         self.peers.borrow_mut().set(id.slot(), peer, now.as_ms());
+        self.tell_address(id, listener, peer);
         let socket = Rc::new(Socket::new(id, make(id), permit.admission, listener));
         let mut sockets = self.sockets.borrow_mut();
         let slot = id.slot() as usize;
@@ -296,39 +302,6 @@ impl<T: Endpoint> Host<T> {
         }
         sockets[slot] = Some(Rc::clone(&socket));
         socket
-    }
-
-    /// A permit for a connection that was accepted on a listener.
-    ///
-    /// # Errors
-    /// Why it is refused, if there is no permit to tell it so.
-    pub(super) fn acquire(
-        &self,
-        listener: ListenerNumber,
-        peer: Option<SocketAddr>,
-    ) -> Result<Permit, Refused> {
-        self.permits.acquire(self.number, listener, peer, self.clock.now().as_ms())
-    }
-
-    /// A trusted proxy has named the address of the client behind it.
-    fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
-        let connection = socket.id.slot();
-        debug!(shard = self.number, connection, %peer, "the proxy names the client");
-        let before = self.peers.borrow().address(connection);
-        self.peers.borrow_mut().change(connection, peer);
-        match self.permits.change_peer(socket.listener, (before, peer), self.clock.now().as_ms()) {
-            Ok(Admission::Serve) => {}
-            Ok(Admission::TurnAway(refused)) => {
-                socket.admission.set(Admission::TurnAway(refused));
-                let _nothing = self.step(Event::TurnAway { connection: socket.id, refused });
-            }
-            Err(refused) => {
-                // Its permit is that of the proxy's own address.
-                self.turn_away(socket.listener, Some(peer), refused);
-                self.peers.borrow_mut().forget(connection);
-                socket.abort(ClosedBy::Host);
-            }
-        }
     }
 
     pub(super) fn close(&self, socket: &Socket<T>, by: ClosedBy) {
@@ -445,10 +418,18 @@ impl<T: Endpoint> Host<T> {
     fn weigh(&self, engine: &mut Engine) {
         let connections = u64::from(engine.connection_count());
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
-        let shared = if self.number == 0 { self.permits.memory_bytes() } else { 0 };
-        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes() + shared;
-        let host_bytes = connections * T::CONNECTION_BYTES + held as u64;
-        engine.set_host_bytes(host_bytes + self.journal_bytes());
+        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
+        let mut host = HostMemory {
+            connections: connections * T::CONNECTION_BYTES + held as u64,
+            authentications: 0,
+            lanes: self.lanes.memory_bytes() + self.journal_bytes(),
+        };
+        if self.number == 0 {
+            host.connections += self.permits.memory_bytes() as u64 + held_bytes::OPERATORS.bytes();
+            host.authentications += held_bytes::AUTHENTICATION.bytes();
+            host.lanes += held_bytes::LANES.bytes();
+        }
+        engine.set_host_memory(host);
         let held = engine.memory_use();
         self.gauges.update(engine, &held, self.turns.get());
         if self.lanes.shard_count() > 1 {

@@ -114,6 +114,8 @@ async fn run_control<R: Runtime>(
                 }
                 Control::Listeners(change) => shard.change_listeners(*change),
                 Control::Revoked => host.begin_revocation(),
+                Control::Drain { is_on, server_reference } => host.drain(is_on, &server_reference),
+                Control::SendAway { count, is_overdue } => host.send_away(count, is_overdue),
                 Control::Ask(asked) => host.answer(&asked),
                 Control::ExportSubscriptions => host.begin_export(),
                 Control::Quiesce(answer) => {

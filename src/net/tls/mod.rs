@@ -15,7 +15,7 @@ pub(crate) use handshakes::HandshakeEnd;
 #[cfg(feature = "admin")]
 pub(crate) use rotation::TlsListeners;
 pub(crate) use rotation::{ListenerTls, Rotation, Watched};
-pub(crate) use server::FileFault;
+pub(crate) use server::{Expiry, FileFault};
 pub(crate) use session::{Handshake, KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Tls};
 
 /// A value that all shards read. rustls takes its configuration in this shape.
