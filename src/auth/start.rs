@@ -68,7 +68,7 @@ fn methods(
     let (store, files) = read(config, &algorithms)?;
     let system = |error: io::Error| StartupError::system("start the methods of authentication", error);
     let methods = Methods {
-        listeners: config.listeners.iter().map(ListenerMethods::of).collect(),
+        listeners: ListenerMethods::places(),
         store,
         password: auth.password.as_ref().map(password).transpose().map_err(system)?,
         scram: auth.scram.as_ref().map(|scram| scram_method(scram, key)),
@@ -79,6 +79,9 @@ fn methods(
         clock,
         connect_timeout_ms: u64::from(config.connect_timeout_s) * 1_000,
     };
+    for (number, listener) in (0..).zip(&config.listeners) {
+        methods.add_listener(number, listener);
+    }
     let methods = Shared::new(methods);
     let has_users = auth.password.is_some() || auth.scram.is_some();
     let settings = SideSettings {

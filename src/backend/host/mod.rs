@@ -11,6 +11,7 @@ mod judging;
 mod lanes;
 mod latency;
 mod linger;
+mod listeners;
 mod long_matches;
 mod notices;
 mod pause;
@@ -29,14 +30,13 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{
-    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory, Refused,
-};
+use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use super::Parts;
 use crate::auth::Authenticator;
+use crate::net::layers::ListenerLayers;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::{ConnectionPermits, Permit};
 use crate::observe::connection_log::ConnectionLog;
@@ -92,14 +92,18 @@ pub(super) struct Host<T> {
     authenticator: Authenticator,
     /// The verdicts of this step.
     verdicts: RefCell<Vec<Noted>>,
-    client_ids: ClientIds,
+    client_ids: RefCell<ClientIds>,
+    /// The layers that each listener begins its connections with.
+    layers: RefCell<ListenerLayers>,
+    /// Numbers of listeners that have ended with their clients.
+    ended: RefCell<Vec<u16>>,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
     feed: Feed,
     export: Cell<Export>,
     peers: RefCell<Peers>,
-    /// The slot of the connection whose certificate is looked at next, after lists have changed.
+    /// The slot of the connection that is looked at next, after lists of certificates have changed, or a listener has ended.
     revocation_at: Cell<Option<usize>>,
     draining: Draining,
     traces: Traces,
@@ -145,7 +149,9 @@ impl<T: Endpoint> Host<T> {
             lanes: Lanes::new(parts.port, parts.doorbells),
             authenticator: parts.authenticator,
             verdicts: RefCell::default(),
-            client_ids: parts.client_ids,
+            client_ids: RefCell::new(parts.tables.client_ids),
+            layers: RefCell::new(parts.tables.layers),
+            ended: RefCell::default(),
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
@@ -300,40 +306,6 @@ impl<T: Endpoint> Host<T> {
         }
         sockets[slot] = Some(Rc::clone(&socket));
         socket
-    }
-
-    /// A permit for a connection that was accepted on a listener.
-    ///
-    /// # Errors
-    /// Why it is refused, if there is no permit to tell it so.
-    pub(super) fn acquire(
-        &self,
-        listener: ListenerNumber,
-        peer: Option<SocketAddr>,
-    ) -> Result<Permit, Refused> {
-        self.permits.acquire(self.number, listener, peer, self.clock.now().as_ms())
-    }
-
-    /// A trusted proxy has named the address of the client behind it.
-    fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
-        let connection = socket.id.slot();
-        debug!(shard = self.number, connection, %peer, "the proxy names the client");
-        let before = self.peers.borrow().address(connection);
-        self.peers.borrow_mut().change(connection, peer);
-        self.tell_address(socket.id, socket.listener, Some(peer));
-        match self.permits.change_peer(socket.listener, (before, peer), self.clock.now().as_ms()) {
-            Ok(Admission::Serve) => {}
-            Ok(Admission::TurnAway(refused)) => {
-                socket.admission.set(Admission::TurnAway(refused));
-                let _nothing = self.step(Event::TurnAway { connection: socket.id, refused });
-            }
-            Err(refused) => {
-                // Its permit is that of the proxy's own address.
-                self.turn_away(socket.listener, Some(peer), refused);
-                self.peers.borrow_mut().forget(connection);
-                socket.abort(ClosedBy::Host);
-            }
-        }
     }
 
     pub(super) fn close(&self, socket: &Socket<T>, by: ClosedBy) {

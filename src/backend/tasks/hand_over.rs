@@ -88,9 +88,11 @@ impl<R: Runtime> Shard<R> {
             Err(refused) => return self.drop_connection(refused, permit, (listener, peer)),
         };
         let layers =
-            if bytes.is_empty() { self.layers_of(listener, peer) } else { layers.map(|layers| *layers) };
+            if bytes.is_empty() { self.host.layers_of(listener, peer) } else { layers.map(|layers| *layers) };
         let socket = self.open(stream, layers, (listener, peer), permit);
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
+        // The look at all connections may have been over before this one came.
+        self.host.close_if_ended(&socket);
         if bytes.is_empty() {
             return self.serve(socket);
         }
