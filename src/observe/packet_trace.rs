@@ -350,7 +350,7 @@ fn with_publish(
     aliases: &mut BTreeMap<u16, String>,
     payload_bytes_max: usize,
 ) -> TraceRow {
-    let alias = publish.properties.topic_alias.map(|alias| alias.get());
+    let alias = publish.properties.topic_alias.map(std::num::NonZero::get);
     let topic = match (publish.topic, alias) {
         (Some(topic), Some(alias)) => {
             if aliases.len() < ALIASES_MAX || aliases.contains_key(&alias) {
@@ -363,7 +363,7 @@ fn with_publish(
     };
     let shown = publish.payload.len().min(payload_bytes_max);
     TraceRow {
-        packet_id: publish.packet_id.map(|id| id.get()),
+        packet_id: publish.packet_id.map(wire::PacketId::get),
         topic,
         alias,
         qos: Some(publish.qos.bits()),
@@ -391,6 +391,7 @@ fn joined(texts: impl Iterator<Item = String>) -> Option<String> {
     detail(format_args!("{all}"))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every caller wants an option, most of which are none")]
 fn detail(text: std::fmt::Arguments<'_>) -> Option<String> {
     Some(text.to_string().chars().take(DETAIL_CHARACTERS_MAX).collect())
 }
