@@ -9,6 +9,7 @@ mod backend;
 mod cli;
 mod config;
 mod data;
+mod drain;
 mod error;
 mod generate;
 mod net;
@@ -22,11 +23,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, never, select, tick};
+use crossbeam_channel::{Receiver, at, never, select, tick};
 use engine::{Entropy, SessionRecord, SharedRules};
 use tracing::{info, warn};
 
-use admin::operator::{self, OperatorCommand};
+use admin::operator::{self, CommandListener, OperatorCommand};
 #[cfg(feature = "admin")]
 use admin::tokens;
 use admin::{health, http, main_thread};
@@ -34,6 +35,7 @@ use auth::password;
 use authorization::Loaded;
 use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Durability, Effective, Notice, Origin};
+use drain::Drain;
 use error::StartupError;
 use net::bans::Bans;
 use net::layers::ListenerLayers;
@@ -158,7 +160,8 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
     reloads.watch_tls(rotation);
-    let shared = thread::Shared { permits, layers, rules, tally: tally.clone() };
+    let shared =
+        thread::Shared { permits, layers, rules, tally: tally.clone(), operators: bound.operators() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start(&config);
@@ -168,10 +171,10 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     if config.sys_interval_s > 0 {
         publish_statistics(reloads.tls_handshakes());
     }
-    announce_service(&state);
+    let drain = announce_service(&config, &state);
     http::start(bound, shards.view(), tally, state.clone(), commands.asking(&bans, &config.data_dir))?;
 
-    wait(&config, &signals, commands.receiver(), &mut terminal, |due| match due {
+    wait((&config, &drain), &signals, commands.receiver(), &mut terminal, |due| match due {
         Due::Statistics(trigger) => {
             report.print(&shards.totals());
             report.log_shards(&shards.each(), trigger);
@@ -189,12 +192,12 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
             reloads.second(&shards, &mut log);
             bans.second(&config.data_dir);
         }
-        Due::Command(command) => main_thread::serve(command, &shards, &mut log, &mut reloads),
+        Due::Command(command) => main_thread::serve(command, &shards, &mut log, (&mut reloads, &drain)),
+        Due::Drain => drain.step(&shards),
         Due::Reload => reloads.hang_up(&shards, &mut log),
     });
 
-    drop(commands);
-    announce_stop(&state);
+    announce_stop(&state, commands);
     let totals = shards.stop(STOP_DEADLINE);
     leave(&config, &bans);
     let written = writer.finish();
@@ -205,20 +208,23 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
 
 /// Checks that every listener can serve, with its files.
 fn check_listeners(config: &mut Config) -> Result<(Rotation, ListenerLayers), StartupError> {
+    http::add_listener(config);
     listen::check(config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(config, &mut rotation)?;
     Ok((rotation, layers))
 }
 
-/// Tells the log, probes and the service manager that the broker serves.
-fn announce_service(state: &ServiceState) {
+/// Tells the log, probes and the service manager that the broker serves, until it is drained.
+fn announce_service(config: &Config, state: &ServiceState) -> Drain {
     state.set_phase(Phase::Serving);
     systemd::ready("serving");
+    Drain::new(&config.server_reference, state)
 }
 
-/// Tells the log, probes and the service manager that the broker stops.
-fn announce_stop(state: &ServiceState) {
+/// Tells operators, the log, probes and the service manager that the broker stops.
+fn announce_stop(state: &ServiceState, commands: CommandListener) {
+    drop(commands);
     info!("stopping: disconnecting clients after their messages in flight");
     state.set_phase(Phase::Stopping);
     systemd::stopping();
@@ -244,6 +250,12 @@ fn read_data(config: &Config, shard_count: u16, rules: Option<&SharedRules>) -> 
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
     if config.durability == Durability::Memory {
+        if !matches!(Opened::look(&config.data_dir), Ok(None)) {
+            warn!(
+                "the data directory has a journal, which durability = \"memory\" neither reads nor writes: its sessions and messages \
+                 come back with \"power\" or \"process\", as they were"
+            );
+        }
         return Ok((key, sessions, None));
     }
     let cores = cores::shard_count(config.shards);
@@ -310,6 +322,8 @@ enum Due {
     Command(OperatorCommand),
     /// Read the configuration again.
     Reload,
+    /// Send some clients elsewhere.
+    Drain,
 }
 
 /// Logs how much memory the broker may account for, and why.
@@ -323,9 +337,9 @@ fn log_memory_limit(limit: Ceiling, origin: &Origin) {
     }
 }
 
-/// Runs the timers of the control plane until a signal says to stop, and passes whatever is due to `work`.
+/// Runs the timers of the control plane until a signal or the end of a drain says to stop, and passes whatever is due to `work`.
 fn wait(
-    config: &Config,
+    (config, drain): (&Config, &Drain),
     signals: &Receiver<Signal>,
     commands: &Receiver<OperatorCommand>,
     terminal: &mut Terminal,
@@ -338,7 +352,8 @@ fn wait(
     let sys_topics_due = every(seconds(config.sys_interval_s));
     let watchdog_due = every(systemd::watchdog_interval());
     let second_due = tick(SECOND);
-    loop {
+    while !drain.is_over() {
+        let drain_due = drain.next_step().map_or_else(never, at);
         select! {
             recv(signals) -> signal => match signal {
                 Ok(Signal::Statistics) => work(Due::Statistics(Trigger::Signal)),
@@ -353,6 +368,7 @@ fn wait(
             recv(statistics_due) -> _ => work(Due::Statistics(Trigger::Interval)),
             recv(sys_topics_due) -> _ => work(Due::SysTopics),
             recv(watchdog_due) -> _ => work(Due::Watchdog),
+            recv(drain_due) -> _ => work(Due::Drain),
             recv(second_due) -> _ => {
                 terminal.look();
                 work(Due::Second);

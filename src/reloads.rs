@@ -12,11 +12,14 @@ use std::collections::VecDeque;
 use engine::{LiveLimits, SharedRules};
 use tracing::{info, warn};
 
+use crate::admin::http;
+use crate::admin::operator::{Answer, CertificateRow};
 use crate::auth;
 use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
+use crate::config::limits::BansConfig;
 use crate::config::{Config, ConfigError, Effective, LogLevel};
-use crate::net::tls::{HandshakeCounts, Rotation};
+use crate::net::tls::{Expiry, HandshakeCounts, ListenerTls, Rotation};
 use crate::observe::service_state::ServiceState;
 use crate::process::logging::Logging;
 use crate::shard::control::Shards;
@@ -33,6 +36,7 @@ struct Generation {
     keys: Keys,
     rules: Option<SharedRules>,
     limits: LiveLimits,
+    bans: Option<BansConfig>,
     level: LogLevel,
 }
 
@@ -74,6 +78,28 @@ impl<F: Fn() -> Read> Reloads<F> {
         let watch = Watch::new(authorization::files(effective));
         let started = effective.config.clone();
         Self { rotation: Rotation::default(), watch, read, started, current, history: VecDeque::new(), state }
+    }
+
+    /// The keys in force behind `after`, a page of them.
+    pub(crate) fn configuration(&self, after: Option<&str>) -> Answer {
+        let (rows, next) = self.current.keys.page(after);
+        Answer::Configuration { rows, next }
+    }
+
+    /// Certificates and lists of revoked ones, of every listener and of `[admin]`.
+    pub(crate) fn certificates(&self) -> Vec<CertificateRow> {
+        let row = |tls: &ListenerTls, expiry: &Expiry| CertificateRow {
+            listener: tls.name().to_owned(),
+            file: expiry.file.display().to_string(),
+            is_list: expiry.is_list,
+            ends_at_s: expiry.at_s,
+        };
+        let listeners = self.rotation.listeners();
+        let rows = listeners.iter().flat_map(|tls| {
+            let expiries = tls.expiries();
+            expiries.iter().map(|expiry| row(tls, expiry)).collect::<Vec<_>>()
+        });
+        rows.collect()
     }
 
     /// Looks after the TLS of these listeners too.
@@ -171,14 +197,16 @@ impl<F: Fn() -> Read> Reloads<F> {
         // Rules may have changed in their own file, which no key shows.
         shards.change_rules(next.rules.as_ref());
         if next.limits != self.current.limits {
-            shards.change_limits(next.limits);
+            shards.change_limits(&next.limits);
         }
+        shards.bans().change(next.bans.as_ref());
         if next.level != self.current.level {
             log.set_level(next.level);
         }
-        let Generation { keys, rules, limits, level } = next;
+        let Generation { keys, rules, limits, bans, level } = next;
         self.current.keys.take_live(&keys);
-        (self.current.rules, self.current.limits, self.current.level) = (rules, limits, level);
+        self.current =
+            Generation { keys: std::mem::take(&mut self.current.keys), rules, limits, bans, level };
     }
 
     fn log_reload(&mut self, cause: &str, shards: &Shards, log: &mut Logging) {
@@ -195,9 +223,11 @@ impl<F: Fn() -> Read> Reloads<F> {
 
 impl Generation {
     fn of(effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
-        let config = &effective.config;
+        let mut config = effective.config.clone();
+        // Its clients are judged after a reload as before.
+        http::add_listener(&mut config);
         let limits = config.engine_limits(shard_count).live();
-        Self { keys: Keys::of(effective), rules, limits, level: config.log_level }
+        Self { keys: Keys::of(effective), rules, limits, bans: config.bans, level: config.log_level }
     }
 }
 

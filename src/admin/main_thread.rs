@@ -1,4 +1,4 @@
-//! The requests of operators that the main thread answers itself: the counters of all shards, and the level of the log.
+//! The requests of operators that the main thread answers itself, such as the counters of all shards, the level of the log and the drain.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,9 @@ use crossbeam_channel::bounded;
 use engine::{CauseGroup, DropReason, MemoryKind};
 use tracing::warn;
 
-use super::operator::{Answer, OperatorCommand, Request, StatisticsRow};
+use super::operator::{Answer, OperatorCommand, Request, ShardRow, StatisticsRow};
+use crate::drain::Drain;
+use crate::observe::histogram::{Stage, bounds_us};
 use crate::observe::statistics::{ShardReport, ShardTotals};
 use crate::process::clock;
 use crate::process::logging::Logging;
@@ -18,10 +20,17 @@ pub(crate) fn serve<F: Fn() -> Read>(
     command: OperatorCommand,
     shards: &Shards,
     log: &mut Logging,
-    reloads: &mut Reloads<F>,
+    (reloads, drain): (&mut Reloads<F>, &Drain),
 ) {
     let answer = match &command.request {
         Request::Statistics {} => Answer::Statistics(Box::new(statistics(shards, log))),
+        Request::Shards {} => shards_inside(shards),
+        Request::Configuration { after } => reloads.configuration(after.as_deref()),
+        Request::Certificates {} => Answer::Certificates(reloads.certificates()),
+        Request::LastLines { from } => {
+            let (rows, next) = log.tail().from(*from);
+            Answer::LastLines { rows, next }
+        }
         Request::LogLevel { level } => match log.change_level(level) {
             Some(before) => {
                 // As a warning, so that it is told at most levels.
@@ -44,6 +53,9 @@ pub(crate) fn serve<F: Fn() -> Read>(
             }
             answer_of(reloaded)
         }
+        Request::Drain(terms) => drain.begin(terms, shards).map_or(Answer::NotUnderstood, Answer::Drain),
+        Request::DrainState {} => Answer::Drain(drain.row(shards)),
+        Request::CancelDrain {} => Answer::Drain(drain.cancel(shards)),
         _ => return shards.execute(command),
     };
     let (sender, to_come) = bounded(1);
@@ -92,6 +104,25 @@ fn shard(report: &ShardReport) -> BTreeMap<String, u64> {
         named.insert("worked_us".to_owned(), us(times.worked));
     }
     named
+}
+
+/// Each shard from within.
+fn shards_inside(shards: &Shards) -> Answer {
+    let view = shards.view();
+    let rows = view.each().into_iter().map(|report| ShardRow {
+        memory: named(MemoryKind::ALL.map(MemoryKind::name), &report.totals.memory),
+        dropped: named(DropReason::ALL.map(DropReason::name), &report.totals.dropped),
+        stages: BTreeMap::new(),
+    });
+    let mut rows: Vec<_> = rows.collect();
+    for stage in Stage::ALL {
+        for (row, counts) in rows.iter_mut().zip(view.stage(stage)) {
+            if counts.iter().any(|count| *count > 0) {
+                row.stages.insert(stage.name().to_owned(), counts.to_vec());
+            }
+        }
+    }
+    Answer::Shards { bounds_us: bounds_us().collect(), shards: rows }
 }
 
 fn numbers(totals: &ShardTotals) -> BTreeMap<String, u64> {

@@ -1,6 +1,7 @@
 //! A build without the admin thread: nothing is served over HTTP.
 
 use super::operator::Asking;
+use crate::auth::Operators;
 use crate::config::Config;
 use crate::error::StartupError;
 use crate::net::tls::Rotation;
@@ -15,6 +16,16 @@ pub(crate) struct Bound;
 pub(crate) fn descriptors(_: &Config) -> u64 {
     0
 }
+
+impl Bound {
+    /// Nobody.
+    pub(crate) fn operators(&self) -> Operators {
+        Operators::default()
+    }
+}
+
+/// Adds no listener.
+pub(crate) fn add_listener(_: &mut Config) {}
 
 /// Binds nothing. A configuration that asks for more is refused before.
 ///

@@ -15,6 +15,7 @@ use super::fetch::Fetcher;
 use super::jwt::TokenRules;
 use super::methods::{HttpMethod, ListenerMethods, Methods, PasswordMethod, ScramMethod, TokenMethod};
 use super::names::NamePatterns;
+use super::operators::Operators;
 use super::password::hmac_sha256;
 use super::password::remembered::{Memory, Remembered};
 use super::pool::HashPool;
@@ -29,7 +30,8 @@ use crate::config::list::KeySource;
 use crate::error::StartupError;
 use crate::process::clock::Clock;
 
-/// The authenticators of the shards, in their order. `key` is a secret that outlives the process.
+/// The authenticators of the shards, in their order. `key` is a secret that outlives the process; `operators` has the tokens of operators'
+/// own clients.
 ///
 /// # Errors
 /// If a file cannot be read, or the system refuses a thread.
@@ -38,7 +40,7 @@ pub(crate) fn start(
     shard_count: u16,
     doorbells: Doorbells,
     clock: Clock,
-    key: Entropy,
+    (key, operators): (Entropy, &Operators),
 ) -> Result<Vec<Authenticator>, StartupError> {
     let (answers, receivers) = Answers::new(shard_count, doorbells);
     let is_used = config.listeners.iter().any(|listener| !listener.methods().is_empty());
@@ -48,6 +50,7 @@ pub(crate) fn start(
         late,
         methods: methods.clone(),
         exchanges: RefCell::default(),
+        operators: (config.operators_listener(), operators.clone()),
     };
     Ok(receivers.into_iter().map(of).collect())
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use engine::SharedRules;
 use rules::{Access, Kind, Origin as Place, RulesBuilder};
 
+use crate::auth::OPERATORS_ROLE;
 use crate::config::rules::{RoleConfig, RuleDefault, RulesConfig};
 use crate::config::{ConfigError, Effective, Origin, reason};
 use lines::Lines;
@@ -65,6 +66,7 @@ pub(crate) fn load(effective: &Effective) -> Result<Option<Loaded>, Vec<ConfigEr
             errors.push(fault(effective, &format!("[role.{name}]"), key, &sentence));
         });
     }
+    add_operators(&mut builder);
     add_users(&mut builder, config, |header, key, sentence| {
         errors.push(fault(effective, header, key, &sentence));
     });
@@ -104,6 +106,15 @@ fn add_role(
     }
     if let Some(shares) = &role.shares {
         builder.set_shares(id, &texts(shares));
+    }
+}
+
+/// The role of operators' own clients, which may do everything that no role of everybody denies.
+fn add_operators(builder: &mut RulesBuilder) {
+    let id = builder.role(OPERATORS_ROLE);
+    let place = Place { file: CONFIGURATION, line: 0 };
+    for (kind, filter) in [(Kind::Publish, "#"), (Kind::Subscribe, "#"), (Kind::Subscribe, "$SYS/#")] {
+        builder.add(id, kind, filter, place).expect("these are filters");
     }
 }
 

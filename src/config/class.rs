@@ -9,6 +9,8 @@ use std::fmt;
 pub(crate) enum Class {
     /// While the broker runs.
     Live,
+    /// While the broker runs, for the connections that begin afterwards.
+    LiveForNew,
     /// After a restart; a change in the file that the key names, while the broker runs.
     LiveContent,
     /// After a restart; a change in the files that the key names, for the connections that begin afterwards.
@@ -42,6 +44,15 @@ const CLASSES: &[(&str, Class)] = &[
     ("topic_levels_max", Class::Live),
     ("retained_messages_max", Class::Live),
     ("retained_bytes_max", Class::Live),
+    ("publish_rate", Class::LiveForNew),
+    ("publish_bytes_rate", Class::LiveForNew),
+    ("burst_s", Class::LiveForNew),
+    ("on_rate", Class::LiveForNew),
+    ("listener.publish_rate", Class::LiveForNew),
+    ("listener.publish_bytes_rate", Class::LiveForNew),
+    ("listener.burst_s", Class::LiveForNew),
+    ("listener.on_rate", Class::LiveForNew),
+    ("bans", Class::Live),
     ("auth.password.file", Class::LiveContent),
     ("auth.scram.file", Class::LiveContent),
     ("auth.jwt.keys", Class::LiveContent),
@@ -58,12 +69,18 @@ impl Class {
         });
         named.map_or(Self::Restart, |(_, class)| *class)
     }
+
+    /// Whether a reload puts a change into force.
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::Live | Self::LiveForNew)
+    }
 }
 
 impl fmt::Display for Class {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Live => "live",
+            Self::LiveForNew => "live, for new connections",
             Self::LiveContent => "restart; content of the file: live",
             Self::NewConnections => "restart; content of the file: new connections",
             Self::Restart => "restart",
@@ -85,6 +102,9 @@ mod tests {
             ("rules.roles_anonymous", Class::Live),
             ("role.a.b.publish", Class::Live),
             ("roles", Class::Restart),
+            ("burst_s", Class::LiveForNew),
+            ("listener.burst_s", Class::LiveForNew),
+            ("bans.ban_s", Class::Live),
             ("user.alice.roles", Class::Live),
             ("listener.tls.crl", Class::NewConnections),
             ("listener.tls.client_certificate", Class::Restart),

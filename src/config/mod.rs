@@ -22,6 +22,7 @@ pub(crate) mod listener;
 pub(crate) mod mosquitto;
 mod nearest;
 mod not_yet;
+mod operators_listener;
 pub(crate) mod rules;
 mod settings;
 mod table;

@@ -108,7 +108,7 @@ settings! {
         /// The accident that an acknowledgement survives: "process", the end of the process such as kill -9; "power", the loss of power
         /// as well; "memory", none. With "process" and "power" sessions, subscriptions, waiting, unfinished and retained messages and wills
         /// come back from a log in `data_dir`.
-        durability: Durability = Durability::Memory, ANY;
+        durability: Durability = Durability::Power, ANY;
         /// Bytes by which the log of a shard grows on the disk before another checkpoint takes the place of what it has, so that it stays
         /// short. A checkpoint has everything that the log is about, and if the last one was longer than this, its length counts instead.
         checkpoint_bytes: u64 = 268_435_456, from(1_048_576);

@@ -2,13 +2,12 @@
 //!
 //! Invariant: the shard alone writes its histograms, so no write is a locked one.
 
-#[cfg(feature = "admin")]
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Buckets with a bound. Above the last of them times are counted together.
-const BOUNDS: usize = 18;
+pub(crate) const BOUNDS: usize = 18;
 
 /// The lowest bound in microseconds, as a power of two.
 const LOWEST_POWER: u32 = 4;
@@ -33,19 +32,26 @@ impl Stage {
     pub(crate) const ALL: [Self; 5] =
         [Self::Turn, Self::PublishToFlush, Self::Auth, Self::Handshake, Self::Persist];
 
-    /// Its name and its description, for metrics.
-    #[cfg(feature = "admin")]
-    pub(crate) const fn described(self) -> (&'static str, &'static str) {
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Turn => ("turn", "Duration of a turn of the shard."),
-            Self::PublishToFlush => {
-                ("publish_to_flush", "Time from the turn that reads a PUBLISH to the end of its sends.")
-            }
-            Self::Auth => ("auth", "Time from a question about a client to the verdict."),
-            Self::Handshake => {
-                ("handshake", "Time from accept until TLS, WebSocket and PROXY header are open.")
-            }
-            Self::Persist => ("persist", "Time until the disk has a record; one at a time is measured."),
+            Self::Turn => "turn",
+            Self::PublishToFlush => "publish_to_flush",
+            Self::Auth => "auth",
+            Self::Handshake => "handshake",
+            Self::Persist => "persist",
+        }
+    }
+
+    /// Its description, for metrics.
+    #[cfg(feature = "admin")]
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::Turn => "Duration of a turn of the shard.",
+            Self::PublishToFlush => "Time from the turn that reads a PUBLISH to the end of its sends.",
+            Self::Auth => "Time from a question about a client to the verdict.",
+            Self::Handshake => "Time from accept until TLS, WebSocket and PROXY header are open.",
+            Self::Persist => "Time until the disk has a record; one at a time is measured.",
         }
     }
 }
@@ -67,11 +73,21 @@ impl Histogram {
         add(&self.sum_us, time_us.saturating_mul(count));
     }
 
+    /// The times by bound, and above all of them.
+    pub(crate) fn counts(&self) -> [u64; BOUNDS + 1] {
+        from_fn(|at| self.counts[at].load(Relaxed))
+    }
+
     /// What was counted so far.
     #[cfg(feature = "admin")]
     pub(crate) fn read(&self) -> Times {
-        Times { counts: from_fn(|at| self.counts[at].load(Relaxed)), sum_us: self.sum_us.load(Relaxed) }
+        Times { counts: self.counts(), sum_us: self.sum_us.load(Relaxed) }
     }
+}
+
+/// The bounds of every histogram in microseconds.
+pub(crate) fn bounds_us() -> impl Iterator<Item = u64> {
+    (0..BOUNDS).map(|at| 1 << (LOWEST_POWER as usize + at))
 }
 
 /// The first bucket whose bound is not below the time.
@@ -102,7 +118,7 @@ impl Times {
 
     /// Each bound in seconds, with the times that are not above it.
     pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
-        let bounds = (0..).map(|at| Duration::from_micros(1 << (LOWEST_POWER + at)).as_secs_f64());
+        let bounds = bounds_us().map(|bound_us| Duration::from_micros(bound_us).as_secs_f64());
         let mut so_far = 0;
         bounds.zip(self.counts.into_iter().take(BOUNDS)).map(move |(bound_s, count)| {
             so_far += count;

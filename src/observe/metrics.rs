@@ -117,8 +117,7 @@ impl Metrics {
             if shards.iter().all(|times| times.count() == 0) {
                 continue;
             }
-            let (name, help) = stage.described();
-            text.begin(&format!("mqtt_{name}_seconds"), "histogram", help);
+            text.begin(&format!("mqtt_{}_seconds", stage.name()), "histogram", stage.description());
             for (shard, times) in shards.iter().enumerate() {
                 let shard = shard.to_string();
                 for (bound_s, count) in times.cumulative() {

@@ -11,6 +11,7 @@ pub(crate) mod histogram;
 pub(crate) mod lasting;
 pub(crate) mod line_budget;
 pub(crate) mod load_average;
+pub(crate) mod log_tail;
 pub(crate) mod memory_log;
 #[cfg(feature = "admin")]
 pub(crate) mod metrics;

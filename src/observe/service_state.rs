@@ -24,6 +24,8 @@ pub(crate) enum Phase {
     Starting,
     /// It accepts clients.
     Serving,
+    /// It accepts no more clients, and sends those that it has elsewhere.
+    Draining,
     /// It disconnects its clients.
     Stopping,
 }
@@ -36,9 +38,9 @@ impl ServiceState {
 
     /// How far the process has come.
     pub(crate) fn phase(&self) -> Phase {
-        use Phase::{Serving, Starting, Stopping};
+        use Phase::{Draining, Serving, Starting, Stopping};
         let phase = self.0.phase.load(Relaxed);
-        [Serving, Stopping].into_iter().find(|known| *known as u8 == phase).unwrap_or(Starting)
+        [Serving, Draining, Stopping].into_iter().find(|known| *known as u8 == phase).unwrap_or(Starting)
     }
 
     /// The configuration was read again, and put into force if it had no error.
@@ -65,7 +67,7 @@ mod tests {
     fn a_reload_with_an_error_is_no_new_generation() {
         let state = ServiceState::default();
         assert_eq!((state.phase(), state.config_generation()), (Phase::Starting, 1));
-        for phase in [Phase::Serving, Phase::Stopping, Phase::Starting] {
+        for phase in [Phase::Serving, Phase::Draining, Phase::Stopping, Phase::Starting] {
             state.set_phase(phase);
             assert_eq!(state.phase(), phase);
         }

@@ -9,7 +9,8 @@ use crate::config::{Config, ListenerConfig};
 type Shared<T> = std::sync::Arc<T>;
 
 /// The methods that verdicts name.
-const METHODS: [&str; 8] = ["anonymous", "bans", "certificate", "http", "jwt", "none", "password", "scram"];
+const METHODS: [&str; 9] =
+    ["anonymous", "bans", "certificate", "http", "jwt", "none", "password", "scram", "token"];
 
 /// A handle on the counts.
 #[derive(Clone, Debug)]

@@ -42,6 +42,13 @@ pub(crate) enum HoldState {
     Anothers,
 }
 
+/// Whether a process has locked `directory`.
+pub(crate) fn is_held(directory: &Path) -> bool {
+    let lock = File::open(directory.join(LOCK_FILE));
+    // The lock that this may get is gone at once, together with the file.
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 impl DataDir {
     /// Creates `directory` if it is missing, and locks it.
     ///
@@ -100,13 +107,13 @@ impl DataDir {
             HoldState::Ours => info!(%data_dir, "the data directory is back in its place"),
             HoldState::Deleted => error!(
                 %data_dir,
-                "the data directory was deleted while the broker runs: subscriptions are no longer saved, and a second \
-                 broker can start in a new directory of this name; restart this broker"
+                "the data directory was deleted while the broker runs: nothing is saved any more, and a second broker can start \
+                 in a new directory of this name; restart this broker"
             ),
             HoldState::Anothers => error!(
                 %data_dir,
                 "the data directory was replaced while the broker runs, and another broker has used the new one: this broker \
-                 saves no subscriptions there; stop one of the two, or start one with another --data-dir DIR"
+                 saves nothing there; stop one of the two, or start one with another --data-dir DIR"
             ),
         }
     }

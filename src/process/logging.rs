@@ -25,6 +25,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::error::StartupError;
 use crate::observe::lasting::{Lasting, Told};
+use crate::observe::log_tail::{LogTail, Tee};
 use crate::process::clock::Clock;
 
 /// Lines that wait for one output. The next line is dropped and counted.
@@ -49,6 +50,8 @@ pub(crate) struct Logging {
     /// Standard output, for the statistics block.
     output: Option<NonBlocking>,
     level: LogLevel,
+    /// The last lines of standard output.
+    tail: LogTail,
     /// Changes the level; `None` once the log has ended.
     filter: Option<reload::Handle<LevelFilter, Registry>>,
 }
@@ -81,10 +84,12 @@ pub(crate) fn start(config: &Config) -> Result<Logging, StartupError> {
         clock: Clock::start(),
         output: None,
         level: config.log_level,
+        tail: LogTail::default(),
         filter: None,
     };
     let format = config.log_format;
-    let output = logging.writer("log-output", io::stdout());
+    let tee = Tee { output: io::stdout(), tail: logging.tail.clone() };
+    let output = logging.writer("log-output", tee);
     let is_block = format == LogFormat::Text;
     logging.output = is_block.then(|| output.clone());
     // Standard output has the statistics as a block that scripts read, so it needs no line about them.
@@ -158,6 +163,11 @@ impl Logging {
     /// The name of the least severe level that is logged.
     pub(crate) fn level(&self) -> &'static str {
         LEVELS.into_iter().find(|(_, level)| *level == self.level).map_or("", |(name, _)| name)
+    }
+
+    /// The last lines.
+    pub(crate) fn tail(&self) -> &LogTail {
+        &self.tail
     }
 
     /// Seconds since the start of the log, which is that of the broker.

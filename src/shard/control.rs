@@ -17,6 +17,7 @@ use super::view::View;
 use crate::admin::operator::{Asked, OperatorCommand, Receivers};
 use crate::auth::Side;
 use crate::backend::Doorbells;
+use crate::net::bans::Bans;
 use crate::net::permits::ConnectionPermits;
 use crate::observe::statistics::{ShardReport, Totals};
 use crate::observe::sys_topics::SysMessage;
@@ -42,6 +43,10 @@ pub(crate) enum Control {
     Limits(LiveLimits),
     /// Close the connections of clients whose certificates are revoked now.
     Revoked,
+    /// Refuse clients, or let them in again, and refer them to this server.
+    Drain { is_on: bool, server_reference: String },
+    /// Send so many clients away, if the shard is being drained.
+    SendAway { count: u32, is_overdue: bool },
     /// Export the records of persistent sessions, if they changed.
     ExportSubscriptions,
     /// Accept no more packets from clients, and answer whether no message is in flight to or from this shard.
@@ -135,11 +140,16 @@ impl Shards {
     }
 
     /// Replaces bounds on every shard. A change must not be lost, so it waits for room.
-    pub(crate) fn change_limits(&self, limits: LiveLimits) {
+    pub(crate) fn change_limits(&self, limits: &LiveLimits) {
         for (shard, thread) in self.threads.iter().enumerate() {
-            let _ = thread.control.send(Control::Limits(limits));
+            let _ = thread.control.send(Control::Limits(limits.clone()));
             self.doorbells.ring(shard);
         }
+    }
+
+    /// The bans of the process.
+    pub(crate) fn bans(&self) -> &Bans {
+        self.permits.bans()
     }
 
     /// The number of shards.
@@ -152,6 +162,26 @@ impl Shards {
         for (shard, thread) in self.threads.iter().enumerate() {
             let _ = thread.control.send(Control::Revoked);
             self.doorbells.ring(shard);
+        }
+    }
+
+    /// Has every shard refuse clients, or let them in again. It must not be lost, so it waits for room.
+    pub(crate) fn drain(&self, is_on: bool, server_reference: &str) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let server_reference = server_reference.to_owned();
+            let _ = thread.control.send(Control::Drain { is_on, server_reference });
+            self.doorbells.ring(shard);
+        }
+    }
+
+    /// Has each shard send as many clients away as `count` says of it; shards that have none to send away are left alone.
+    pub(crate) fn send_away(&self, count: impl Fn(usize) -> u32, is_overdue: bool) {
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let count = count(shard);
+            if count > 0 {
+                let _ = thread.control.try_send(Control::SendAway { count, is_overdue });
+                self.doorbells.ring(shard);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use engine::{CauseGroup, Counters, DropReason, Engine, MemoryKind, MemoryUse};
 
 #[cfg(feature = "admin")]
 use crate::observe::histogram::Times;
-use crate::observe::histogram::{Histogram, Stage};
+use crate::observe::histogram::{BOUNDS, Histogram, Stage};
 use crate::observe::statistics::ShardTotals;
 
 #[expect(clippy::disallowed_types, reason = "counters that one shard writes and the control plane reads")]
@@ -166,6 +166,11 @@ impl Gauges {
     /// Counts a time of a stage `count` times.
     pub(crate) fn observe(&self, stage: Stage, time: Duration, count: u64) {
         self.0.stages[stage as usize].observe(time, count);
+    }
+
+    /// The times of a stage by bound, and above all of them.
+    pub(crate) fn stage(&self, stage: Stage) -> [u64; BOUNDS + 1] {
+        self.0.stages[stage as usize].counts()
     }
 
     /// The times of a stage.

@@ -14,7 +14,7 @@ use super::cores::{self, ThreadId};
 use super::engines::{self, Begun, EndOfLog};
 use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
-use crate::auth;
+use crate::auth::{self, Operators};
 use crate::backend::{Backend, CAPACITY, ClientIds, Doorbells, Journal, Parts, SelectedBackend};
 use crate::config::{Config, Durability};
 use crate::error::StartupError;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Option<SharedRules>,
     /// The counts of clients that come.
     pub(crate) tally: Tally,
+    /// The tokens of operators' own clients.
+    pub(crate) operators: Operators,
 }
 
 /// Report of a shard's thread after its runtime has started.
@@ -81,7 +83,8 @@ pub(crate) fn start(
     let mut sessions = distribute(sessions, Topology { own: 0, shard_count, key });
     let (settled, all_settled) = bounded(shard_count.into());
 
-    let authenticators = auth::start(config, shard_count, doorbells.clone(), clock, key)?;
+    let authenticators =
+        auth::start(config, shard_count, doorbells.clone(), clock, (key, &shared.operators))?;
     let authentication = authenticators[0].side();
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
@@ -93,8 +96,7 @@ pub(crate) fn start(
         let Begun { engine, log } = begun;
         let journal = journal_of((own, config), logs.zip(log), &doorbells)?;
         let (control, requests) = bounded(REQUESTS_MAX);
-        let gauges = Gauges::default();
-        gauges.update(&engine, &engine.memory_use(), 0);
+        let gauges = gauges_of(&engine);
         let parts = Parts {
             number: own,
             engine,
@@ -131,8 +133,21 @@ pub(crate) fn start(
         turn_requested: AtomicU64::new(0),
         authentication,
     };
-    begin_accepting(&shards, logs.is_none(), &places);
+    begin_accepting(&shards, logs.is_none(), shown(config, &places));
     Ok(shards)
+}
+
+/// The places that clients know: all but the operators' socket.
+fn shown<'a>(config: &Config, places: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let own = config.operators_socket().map(|path| path.display().to_string());
+    places.iter().filter(move |place| own.as_ref() != Some(*place))
+}
+
+/// The figures of a shard that others read, as its engine has them before its first step.
+fn gauges_of(engine: &engine::Engine) -> Gauges {
+    let gauges = Gauges::default();
+    gauges.update(engine, &engine.memory_use(), 0);
+    gauges
 }
 
 /// The bounds of the logs.
@@ -167,7 +182,7 @@ fn journal_of(
 }
 
 /// Lets every shard accept, and says what was restored and where the broker listens.
-fn begin_accepting(shards: &Shards, is_of_file: bool, places: &[String]) {
+fn begin_accepting<'a>(shards: &Shards, is_of_file: bool, places: impl Iterator<Item = &'a String>) {
     let totals = shards.totals().shards;
     if is_of_file && totals.sessions > 0 {
         info!(sessions = totals.sessions, subscriptions = totals.subscriptions, "restored");

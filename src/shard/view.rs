@@ -4,7 +4,8 @@ use super::cores::ThreadId;
 use super::gauges::Gauges;
 use crate::net::permits::ConnectionPermits;
 #[cfg(feature = "admin")]
-use crate::observe::histogram::{Stage, Times};
+use crate::observe::histogram::Times;
+use crate::observe::histogram::{BOUNDS, Stage};
 use crate::observe::statistics::{ShardReport, Totals};
 
 /// The counters of all shards. **Lives on:** the control plane, and the admin thread.
@@ -31,6 +32,11 @@ impl View {
             self.memory_bytes_max,
             self.shards.iter().map(|(gauges, _)| gauges),
         )
+    }
+
+    /// The times of a stage on each shard, by bound, and above all of them.
+    pub(crate) fn stage(&self, stage: Stage) -> impl Iterator<Item = [u64; BOUNDS + 1]> {
+        self.shards.iter().map(move |(gauges, _)| gauges.stage(stage))
     }
 
     /// The times of a stage on each shard.

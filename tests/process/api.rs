@@ -10,18 +10,24 @@ use crate::harness::time::{Deadline, PATIENCE};
 use crate::operators::operate;
 
 /// A broker with the API, and a token of each scope.
-struct Served {
-    broker: Broker,
-    admin: SocketAddr,
-    tokens: [String; 3],
+pub(crate) struct Served {
+    pub(crate) broker: Broker,
+    pub(crate) admin: SocketAddr,
+    pub(crate) tokens: [String; 3],
 }
 
-const READ: usize = 0;
-const OPERATE: usize = 1;
-const ADMIN: usize = 2;
+pub(crate) const CONFIG: &str = "[admin]\nbind = \"127.0.0.1:0\"\n[probes]\nbind = \"127.0.0.1:0\"\n";
+pub(crate) const READ: usize = 0;
+pub(crate) const OPERATE: usize = 1;
+pub(crate) const ADMIN: usize = 2;
 
-fn serve() -> Served {
-    let config = "[admin]\nbind = \"127.0.0.1:0\"\n[probes]\nbind = \"127.0.0.1:0\"\n";
+pub(crate) fn serve() -> Served {
+    serve_with("")
+}
+
+/// The same with further tables in its configuration.
+pub(crate) fn serve_with(tables: &str) -> Served {
+    let config = &format!("{CONFIG}{tables}");
     let mut broker = Broker::start_with(&Setup { flags: &["--shards", "3"], config, ..Setup::default() });
     let admin = address(broker.process(), "admin serves");
     let tokens = ["read", "operate", "admin"].map(|scope| {
@@ -33,7 +39,7 @@ fn serve() -> Served {
 }
 
 impl Served {
-    fn call(&self, scope: usize, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn call(&self, scope: usize, method: &str, path: &str, body: &str) -> Answer {
         let (token, length) = (&self.tokens[scope], body.len());
         ask(
             self.admin,
@@ -44,12 +50,12 @@ impl Served {
         )
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.call(READ, "GET", path, "")
     }
 
     /// All pages of a list, one after the other.
-    fn all(&self, path: &str) -> String {
+    pub(crate) fn all(&self, path: &str) -> String {
         let (mut pages, mut next) = (String::new(), String::new());
         loop {
             let between = if path.contains('?') { '&' } else { '?' };
@@ -205,4 +211,46 @@ fn the_description_is_open_and_probes_know_nothing_of_the_api() {
     );
     assert_eq!(ask(probes, &request).status, 404);
     served.broker.stop();
+}
+
+/// Rates hold for clients that come after the reload, and a ban for what fails after it.
+#[test]
+fn a_reload_by_the_api_is_tried_applied_taken_back_and_refused_whole() {
+    let served = serve();
+    let mut stays = Peer::connect(served.broker.address(), &Connect::new(Version::V5, "stays"));
+    let flood = Publish::new("t", 0, b"x").encode(Version::V5).repeat(50);
+    let change = |more: &str| served.broker.directory().write("test.conf", &format!("{more}{CONFIG}"));
+    change("publish_rate = 2\nburst_s = 1\non_rate = \"disconnect\"\n[bans]\nflapping_max = 900\n");
+    for scope in [READ, OPERATE] {
+        assert_eq!(served.call(scope, "POST", "/v1/reload", "").status, 403);
+    }
+    let tried = served.call(ADMIN, "POST", "/v1/reload?dry_run=true", "");
+    assert!(tried.status == 200 && tried.body.contains("\"generation\":1"), "{}", tried.body);
+    let mut free = Peer::connect(served.broker.address(), &Connect::new(Version::V5, "free"));
+    free.send(&flood);
+    free.ping();
+    assert_eq!(served.call(ADMIN, "POST", "/v1/reload?dry_run=perhaps", "").status, 400);
+    let applied = served.call(ADMIN, "POST", "/v1/reload", "");
+    for part in ["\"generation\":2", "\"key\":\"bans.flapping_max\"", "\"key\":\"publish_rate\""] {
+        assert!(applied.status == 200 && applied.body.contains(part), "{part}: {}", applied.body);
+    }
+    assert!(!applied.body.contains("\"is_live\":false"), "{}", applied.body);
+    let mut limited = Peer::connect(served.broker.address(), &Connect::new(Version::V5, "limited"));
+    limited.send_ignoring_errors(&flood);
+    assert_eq!(limited.await_close(), Some(0x96));
+    for peer in [&mut stays, &mut free] {
+        peer.send(&flood);
+        peer.ping();
+    }
+    change("publish_rate = 2\npublish_rat = 3\n");
+    let refused = served.call(ADMIN, "POST", "/v1/reload", "");
+    assert!(refused.status == 409 && refused.body.contains("test.conf, line 2"), "{}", refused.body);
+    assert_eq!(served.call(ADMIN, "POST", "/v1/rollback", "").status, 200);
+    let mut again = Peer::connect(served.broker.address(), &Connect::new(Version::V5, "again"));
+    again.send(&flood);
+    again.ping();
+    assert_eq!(served.call(ADMIN, "POST", "/v1/rollback", "").status, 409);
+    let (finished, _directory) = served.broker.stop();
+    let audit = |line: &&str| line.contains("operator token=\"admin\" method=\"POST\" path=\"/v1/reload\"");
+    assert_eq!(finished.output.lines().filter(audit).count(), 3, "{}", finished.output);
 }

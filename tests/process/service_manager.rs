@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::harness::broker::{Broker, Directory, Setup, command_in, configure};
 use crate::harness::time::{Deadline, PATIENCE};
+use crate::operators::operate;
 
 /// The notification socket, set up as systemd does it.
 struct Manager {
@@ -69,6 +70,21 @@ fn systemd_receives_ready_status_watchdog_and_stopping() {
     let status = manager.await_line("STATUS=Connections: ");
     assert_eq!(status, "STATUS=Connections: 0/10000 (0.0%)");
     broker.process().signal(Signal::TERM);
+    manager.await_line("STOPPING=1");
+    assert!(broker.process().wait_for_exit(PATIENCE).success());
+}
+
+#[test]
+fn systemd_shows_how_far_a_drain_has_come() {
+    let directory = Directory::new();
+    let mut command = command_in(&directory);
+    configure(&mut command, &directory, &Setup::default());
+    let manager = Manager::new("drain", &mut command);
+    let mut broker = Broker::spawn(directory, command, 1);
+    manager.await_line("READY=1");
+    assert!(operate(&broker, &["drain", "--wait", "1"]).status.success());
+    assert_eq!(manager.await_line("STATUS=draining"), "STATUS=draining: 0 of 0 clients left");
+    manager.await_line("STATUS=drained");
     manager.await_line("STOPPING=1");
     assert!(broker.process().wait_for_exit(PATIENCE).success());
 }

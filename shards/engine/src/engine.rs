@@ -46,13 +46,14 @@ use crate::action::Actions;
 use crate::base::hash::{Entropy, Keyed};
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
+use crate::cause::Cause;
 use crate::connection::Admission;
 use crate::connection::arrival::Arrival;
 use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
-use crate::memory::{Held, MemoryLevel, Pressure, Shedding};
+use crate::memory::{Held, HostMemory, MemoryLevel, Pressure, Shedding};
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
@@ -131,8 +132,8 @@ struct Rooms {
     paused: bool,
     /// The slot of the connection that the stop closes next.
     stop_at: Option<u32>,
-    /// Bytes that the host holds for its connections.
-    host_bytes: u64,
+    /// Bytes that the host holds.
+    host: HostMemory,
     /// Bytes of records on their way to the log, when the host took some last.
     record_bytes: u64,
     pressure: Pressure,
@@ -146,7 +147,8 @@ struct Rooms {
     shedding: Shedding,
     /// No packets are taken from clients until the stop.
     quiet: bool,
-    stopping: bool,
+    /// The shard is drained or stops, so clients are refused.
+    refuses: Option<Cause>,
 }
 
 impl Engine {
@@ -176,7 +178,7 @@ impl Engine {
             ticks: 0,
             paused: false,
             stop_at: None,
-            host_bytes: 0,
+            host: HostMemory::default(),
             record_bytes: 0,
             pressure: Pressure::new(&limits),
             recovering: None,
@@ -185,7 +187,7 @@ impl Engine {
             user_changes: UserChanges::default(),
             shedding: Shedding::default(),
             quiet: false,
-            stopping: false,
+            refuses: None,
         };
         Self {
             limits,
@@ -249,6 +251,7 @@ impl Engine {
         match event {
             Event::Rules(rules) => self.change_rules(now, rules, actions),
             Event::Limits(live) => self.limits.set_live(live),
+            Event::Drain { server_reference, .. } => self.limits.server_reference = server_reference.into(),
             _ => {}
         }
         let (rooms, mut turn) = self.turn(now, actions);
@@ -282,6 +285,8 @@ impl Engine {
             Event::Limits(_) => {}
             Event::Users { gone, renewed } => rooms.change_users(turn, gone, renewed),
             Event::Revoked { connection } => rooms.close_revoked(turn, connection),
+            Event::Drain { is_on, .. } => rooms.drain(is_on),
+            Event::SendAway { connection } => rooms.send_away(turn, connection),
             Event::Tick => {
                 rooms.tick(turn);
                 consumed.goes_on = rooms.backlog.has_fan_out() && turn.was_delivering();

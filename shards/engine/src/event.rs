@@ -153,6 +153,20 @@ pub enum Event<'a> {
         /// The connection.
         connection: ConnectionId,
     },
+    /// The broker is drained, or not any more. While it is, clients are refused: with 0x9C if there is a server to refer them to, or
+    /// else with 0x88. Those that are connected stay until [`Event::SendAway`].
+    Drain {
+        /// Whether it is drained.
+        is_on: bool,
+        /// Replaces `Limits::server_reference`, also for the stop; "" refers to no server.
+        server_reference: &'a str,
+    },
+    /// While the broker is drained: the client is sent 0x9C if there is a server to refer it to, or else 0x8B, and its session goes on
+    /// as it would without a DISCONNECT of the client.
+    SendAway {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// Time passed, or [`crate::Engine::next_deadline`] was reached.
     Tick,
     /// The host is about to stop. No more packets are taken from clients, so that every acknowledged message is on its way,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::call::{Call, place};
 use crate::admin::operator::{Answer, ClientFilter, Request};
 use crate::admin::tokens::Scope;
+use crate::drain::DrainTerms;
 
 /// A path with a method, and the request that it is.
 pub(super) struct Route {
@@ -31,6 +32,9 @@ impl Route {
     }
 }
 
+/// The path that tells a token about itself.
+pub(super) const TOKEN_PATH: &str = "/v1/token";
+
 const NEXT: (&str, &str) = ("next", "the field next of the page before; the first page without it");
 
 const GET: Route = Route {
@@ -50,6 +54,39 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/statistics",
         summary: "The counters of the broker and of each shard",
         make: |_| Ok(Request::Statistics {}),
+        ..GET
+    },
+    Route {
+        path: TOKEN_PATH,
+        summary: "The name and the scope of the token that asks",
+        // It is answered where the token is known.
+        make: |_| Err("nothing is asked of the broker here".to_owned()),
+        ..GET
+    },
+    Route {
+        path: "/v1/shards",
+        summary: "Each shard from within: what it holds, what its clients lost, and the times of its stages by bound",
+        make: |_| Ok(Request::Shards {}),
+        ..GET
+    },
+    Route {
+        path: "/v1/config",
+        summary: "The keys of the configuration in force with the origin of each value, by pages",
+        query: &[NEXT],
+        make: |call| Ok(Request::Configuration { after: call.next()? }),
+        ..GET
+    },
+    Route {
+        path: "/v1/certificates",
+        summary: "The certificates and lists of revoked ones, of listeners and of [admin], and when each ends",
+        make: |_| Ok(Request::Certificates {}),
+        ..GET
+    },
+    Route {
+        path: "/v1/log",
+        summary: "The last lines of the log, the oldest first, by pages; next is where those that are still to come begin",
+        query: &[NEXT],
+        make: |call| Ok(Request::LastLines { from: call.next()? }),
         ..GET
     },
     Route {
@@ -211,6 +248,27 @@ pub(super) const ROUTES: &[Route] = &[
         ..GET
     },
     Route {
+        method: Method::POST,
+        path: "/v1/reload",
+        scope: Scope::Admin,
+        summary: "Read the configuration and its files again, check everything, and put the live keys into force; a fault changes nothing",
+        query: &[("dry_run", "true: tell what would change, and change nothing")],
+        make: |call| match call.option("dry_run").as_deref() {
+            None | Some("false") => Ok(Request::Reload { is_dry: false }),
+            Some("true") => Ok(Request::Reload { is_dry: true }),
+            Some(_) => Err("the parameter dry_run is neither true nor false".to_owned()),
+        },
+        ..GET
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/rollback",
+        scope: Scope::Admin,
+        summary: "Take the last reload back",
+        make: |_| Ok(Request::RollBack {}),
+        ..GET
+    },
+    Route {
         method: Method::PUT,
         path: "/v1/log-level",
         scope: Scope::Admin,
@@ -219,6 +277,47 @@ pub(super) const ROUTES: &[Route] = &[
         make: |call| {
             Ok(Request::LogLevel { level: call.field("level")?.ok_or("the field level is missing")? })
         },
+        ..GET
+    },
+    Route {
+        path: "/v1/drain",
+        summary: "How far a drain has come",
+        make: |_| Ok(Request::DrainState {}),
+        ..GET
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/drain",
+        scope: Scope::Admin,
+        summary: "Refuse clients, send those that are connected elsewhere, and end the broker",
+        body: &[
+            ("rate", "integer", "clients that are sent away in a second, at most; 500 without it"),
+            (
+                "reference",
+                "string",
+                "the server that clients are referred to; that of the configuration without it",
+            ),
+            ("wait_s", "integer", "seconds in which clients are still let in; 0 without it"),
+            ("timeout_s", "integer", "seconds after which no client is waited for; 300 without it"),
+            ("stays", "boolean", "whether the broker runs on without clients; it ends without it"),
+        ],
+        make: |call| {
+            Ok(Request::Drain(DrainTerms {
+                rate: call.field("rate")?.unwrap_or(500),
+                reference: call.field("reference")?,
+                wait_s: call.field("wait_s")?.unwrap_or_default(),
+                timeout_s: call.field("timeout_s")?.unwrap_or(300),
+                stays: call.field("stays")?.unwrap_or_default(),
+            }))
+        },
+        ..GET
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/drain",
+        scope: Scope::Admin,
+        summary: "End a drain: clients are let in again",
+        make: |_| Ok(Request::CancelDrain {}),
         ..GET
     },
 ];
@@ -274,6 +373,10 @@ pub(super) fn reply(answer: &Answer) -> (StatusCode, Value) {
         Answer::Refused => {
             error(StatusCode::CONFLICT, "the message was refused: a limit, or memory is short")
         }
+        Answer::Faults(faults) => (
+            StatusCode::CONFLICT,
+            json!({ "error": "nothing was changed: there is a fault", "faults": faults }),
+        ),
         Answer::Changed => error(StatusCode::CONFLICT, "the list has changed; begin anew"),
         answer => (StatusCode::OK, body(answer)),
     }

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use tracing::{info, warn};
 
 use super::serve::{Service, Surface};
+use crate::auth::Operators;
 use crate::config::Config;
 use crate::config::admin::AdminConfig;
 use crate::error::StartupError;
@@ -23,6 +25,9 @@ pub(crate) struct Bound {
     services: Vec<Service>,
     /// The TLS of every listener.
     tls: Vec<Shared<ListenerTls>>,
+    /// The tokens of the page's clients, and the socket of their listener.
+    operators: Operators,
+    socket: Option<PathBuf>,
 }
 
 /// Binds what is configured, and adds the TLS of `[admin]` to `rotation`. Without `[admin]`, a usual place that is taken is a warning:
@@ -62,13 +67,19 @@ pub(crate) fn bind(config: &Config, rotation: &mut Rotation) -> Result<Bound, St
         bound.services.push(Service { socket, tls: None, surface: Surface::Probes });
     }
     bound.tls = rotation.listeners();
+    bound.socket = config.operators_listener().and(config.operators_socket()).map(|path| path.to_path_buf());
     Ok(bound)
 }
 
 impl Bound {
-    /// The services, and the TLS of every listener.
-    pub(super) fn into_parts(self) -> (Vec<Service>, Vec<Shared<ListenerTls>>) {
-        (self.services, self.tls)
+    /// The tokens of the page's clients.
+    pub(crate) fn operators(&self) -> Operators {
+        self.operators.clone()
+    }
+
+    /// The services, the TLS of every listener, and the socket of the listener of the page's clients.
+    pub(super) fn into_parts(self) -> (Vec<Service>, Vec<Shared<ListenerTls>>, Option<PathBuf>) {
+        (self.services, self.tls, self.socket)
     }
 }
 

@@ -9,21 +9,27 @@
 mod api;
 mod call;
 mod listen;
+mod page;
 mod pulse;
 mod respond;
 mod routes;
 mod serve;
+mod tool;
 mod v1;
 
+use std::path::PathBuf;
 use std::thread;
 
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 
 pub(crate) use listen::{Bound, bind};
 use pulse::Pulse;
 use serve::Service;
+use tool::TOOLS_MAX;
 
 use crate::admin::operator::Asking;
+use crate::auth::Operators;
 use crate::config::Config;
 use crate::error::StartupError;
 use crate::observe::metrics::Metrics;
@@ -46,6 +52,18 @@ struct Sources {
     metrics: Metrics,
     pulse: Pulse,
     asking: Asking,
+    tools: Tools,
+}
+
+/// The clients of MQTT in pages.
+struct Tools {
+    /// The socket of their listener; `None` where there is none.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such listener"))]
+    socket: Option<PathBuf>,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such listener"))]
+    operators: Operators,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such listener"))]
+    places: Shared<Semaphore>,
 }
 
 /// Descriptors that the thread may need: its runtime, and the sockets and connections of each service.
@@ -54,7 +72,19 @@ pub(crate) fn descriptors(config: &Config) -> u64 {
     let probes = config.probes.as_ref().is_some_and(|probes| probes.bind.address().is_some());
     match u64::from(admin) + u64::from(probes) {
         0 => 0,
-        services => RUNTIME_DESCRIPTORS + services * (1 + CONNECTIONS_MAX as u64),
+        // A client of a page has a connection on both sides.
+        services => {
+            RUNTIME_DESCRIPTORS
+                + services * (1 + CONNECTIONS_MAX as u64)
+                + u64::from(admin) * 2 * TOOLS_MAX as u64
+        }
+    }
+}
+
+/// Adds the listener of the page's client, if the page is served.
+pub(crate) fn add_listener(config: &mut Config) {
+    if config.admin.as_ref().is_none_or(|admin| admin.bind.address().is_some()) {
+        config.add_operators_listener();
     }
 }
 
@@ -69,12 +99,15 @@ pub(crate) fn start(
     state: ServiceState,
     asking: Asking,
 ) -> Result<(), StartupError> {
-    let (services, tls): (Vec<Service>, _) = bound.into_parts();
+    let operators = bound.operators();
+    let (services, tls, socket): (Vec<Service>, _, _) = bound.into_parts();
     if services.is_empty() {
         return Ok(());
     }
     let pulse = Pulse::new(view.turns().len());
-    let sources = Shared::new(Sources { metrics: Metrics::new(view, tally, tls, state), pulse, asking });
+    let tools = Tools { socket, operators, places: Shared::new(Semaphore::new(TOOLS_MAX)) };
+    let metrics = Metrics::new(view, tally, tls, state);
+    let sources = Shared::new(Sources { metrics, pulse, asking, tools });
     let refused = |error| StartupError::system("start the admin thread", error);
     let runtime = Builder::new_current_thread()
         .enable_all()

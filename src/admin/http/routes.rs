@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use hyper::body::Body;
-use hyper::header::HOST;
+use hyper::header::{ACCEPT, HOST};
 use hyper::{Method, Request, StatusCode};
 
 use super::respond::{Reply, plain, reply, wrong_method};
 use super::serve::Surface;
-use super::{Shared, Sources, v1};
+use super::{Shared, Sources, page, tool, v1};
 use crate::admin::tokens::Scope;
 use crate::observe::exposition::CONTENT_TYPE;
 use crate::observe::service_state::Phase;
@@ -19,7 +19,9 @@ const PATHS: &str = "mqtt-broker\n\n\
     /healthz   200 if every shard turns\n\
     /readyz    200 if clients can connect\n\
     /metrics   metrics for Prometheus\n\
-    /v1/       the API of [admin], with a token; /v1/openapi.json describes it\n";
+    /v1/       the API of [admin], with a token; /v1/openapi.json describes it\n\
+    /dashboard the page of [admin] for browsers, with a token\n\
+    /mqtt      MQTT over WebSocket for that page; the password is a token\n";
 
 /// Answers a request.
 pub(super) async fn respond<B>(request: Request<B>, surface: &Surface, sources: &Shared<Sources>) -> Reply
@@ -34,6 +36,9 @@ where
                 "this address is not meant by that name; if it is, write the name in hosts of [admin]",
             );
         }
+        if request.uri().path() == tool::PATH && request.method() == Method::GET {
+            return tool::respond(request, sources).await;
+        }
         if request.uri().path().starts_with("/v1/") {
             return v1::respond(request, sources).await;
         }
@@ -42,6 +47,14 @@ where
             && let Err((status, sentence)) = v1::permits(&request, sources, Scope::Read)
         {
             return v1::error(status, sentence);
+        }
+        if request.method() == Method::GET || request.method() == Method::HEAD {
+            if request.uri().path() == "/" && wants_page(&request) {
+                return page::redirect();
+            }
+            if let Some(file) = page::respond(request.uri().path()) {
+                return file;
+            }
         }
     }
     match request.uri().path() {
@@ -68,6 +81,12 @@ fn is_own<B>(request: &Request<B>, hosts: &[String]) -> bool {
         || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
 }
 
+/// Whether a browser asks, which shows a page.
+fn wants_page<B>(request: &Request<B>) -> bool {
+    let accepted = request.headers().get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
+}
+
 fn health(sources: &Sources) -> Reply {
     match sources.pulse.still() {
         None => plain(StatusCode::OK, "ok"),
@@ -79,6 +98,7 @@ fn readiness(sources: &Sources) -> Reply {
     let metrics = &sources.metrics;
     let reason = match (metrics.state().phase(), metrics.view().totals().journal) {
         (Phase::Starting, _) => "the broker starts",
+        (Phase::Draining, _) => "the broker is being drained",
         (Phase::Stopping, _) => "the broker stops",
         (Phase::Serving, JournalState::Degraded) => "the journal has no room for what follows",
         (Phase::Serving, JournalState::Failed) => "the journal has failed",

@@ -1,9 +1,11 @@
 //! Accepting connections of a service, and HTTP on each of them.
 
 use std::convert::Infallible;
-use std::net::TcpListener as BoundListener;
+use std::net::{SocketAddr, TcpListener as BoundListener};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::pulse::LOOKS_EVERY;
 use super::routes::respond;
+use super::tool::Peer;
 use super::{CONNECTIONS_MAX, Shared, Sources};
 use crate::net::accept_backoff::ACCEPT_PAUSE;
 use crate::net::tls::{HandshakeEnd, ListenerTls};
@@ -24,7 +27,7 @@ use crate::net::tls::{HandshakeEnd, ListenerTls};
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// The longest life of a connection, so that none holds its place for ever.
-const LIFE_MAX: Duration = Duration::from_mins(10);
+pub(super) const LIFE_MAX: Duration = Duration::from_mins(10);
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -85,13 +88,13 @@ async fn one(service: Service, sources: Shared<Sources>) {
         let (surface, sources, tls) = (Shared::clone(&surface), Shared::clone(&sources), tls.clone());
         tokio::spawn(async move {
             match tls {
-                None => serve(stream, surface, sources).await,
+                None => serve(stream, peer, surface, sources).await,
                 Some(tls) => {
                     let opened = timeout(HEAD_WITHIN, TlsAcceptor::from(tls.current()).accept(stream)).await;
                     match opened {
                         Ok(Ok(stream)) => {
                             tls.count_handshake(HandshakeEnd::Full);
-                            serve(stream, surface, sources).await;
+                            serve(stream, peer, surface, sources).await;
                         }
                         Ok(Err(error)) => {
                             tls.count_handshake(HandshakeEnd::Failed);
@@ -107,17 +110,19 @@ async fn one(service: Service, sources: Shared<Sources>) {
 }
 
 /// Serves one connection to its end.
-async fn serve<S>(stream: S, surface: Shared<Surface>, sources: Shared<Sources>)
+async fn serve<S>(stream: S, peer: SocketAddr, surface: Shared<Surface>, sources: Shared<Sources>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
         let (surface, sources) = (Shared::clone(&surface), Shared::clone(&sources));
         async move { Ok::<_, Infallible>(respond(request, &surface, &sources).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_header_size(HEAD_BYTES_MAX);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    // A connection that becomes WebSocket goes on elsewhere.
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     if let Ok(Err(error)) = timeout(LIFE_MAX, connection).await {
         debug!(%error, "a connection to the admin thread has failed");
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::api::{Route, description, reply, route};
+use super::api::{Route, TOKEN_PATH, description, reply, route};
 use super::call::{Call, query};
 use super::respond::{Reply, reply as response};
 use super::{Shared, Sources};
@@ -53,6 +53,13 @@ where
         return error(
             StatusCode::FORBIDDEN,
             &format!("this needs a token of the scope {}", route.scope.name()),
+        );
+    }
+    if route.path == TOKEN_PATH {
+        let Token { name, scope, created_s, .. } = &token;
+        return json_reply(
+            StatusCode::OK,
+            &json!({ "name": name, "scope": scope.name(), "created_s": created_s }),
         );
     }
     let parameters = query(request.uri().query().unwrap_or_default());

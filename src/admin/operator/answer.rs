@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::inside::{CertificateRow, KeyRow, LogLine, ShardRow};
 use super::request::PAYLOAD_BYTES_MAX;
 use crate::config::diff::Difference;
+use crate::drain::DrainRow;
 use crate::net::bans::Ban;
 use crate::observe::closings::Closed;
 use crate::observe::refusals::{REFUSALS_MAX, Refusal};
@@ -124,6 +126,31 @@ pub(crate) enum Answer {
     Faults(Vec<String>),
     /// The counters.
     Statistics(Box<StatisticsRow>),
+    /// Each shard from within, in the order of their numbers.
+    Shards {
+        /// The bounds of the counts in `stages`, in microseconds. The last count is of the times above all of them.
+        bounds_us: Vec<u64>,
+        /// One for each shard.
+        shards: Vec<ShardRow>,
+    },
+    /// Keys of the configuration in force, and the key behind which the list goes on; `None` at the end.
+    Configuration {
+        /// One row for each.
+        rows: Vec<KeyRow>,
+        /// The last one of them.
+        next: Option<String>,
+    },
+    /// Certificates and lists of revoked ones.
+    Certificates(Vec<CertificateRow>),
+    /// Lines of the log, and the number of the next one.
+    LastLines {
+        /// The lines, the oldest first.
+        rows: Vec<LogLine>,
+        /// The number where the list goes on.
+        next: u64,
+    },
+    /// How far the drain has come.
+    Drain(DrainRow),
     /// Bans; none after the last one.
     Bans(Vec<Ban>),
     /// So many bans were lifted.

@@ -7,9 +7,10 @@ use clap::Subcommand;
 use super::bans::BanArguments;
 use super::client::{ask, not_understood, print};
 use super::clients::{ClientsArguments, ListArguments};
+use super::draining::DrainArguments;
 use super::output::{Form, Watch};
 use super::topics::{PublishArguments, RetainedCommand};
-use super::{Answer, Request, bans, clients, reload, statistics, topics};
+use super::{Answer, Request, bans, clients, draining, reload, statistics, topics};
 use crate::error::StartupError;
 
 /// A question to the running broker, or a change there.
@@ -85,6 +86,12 @@ pub(crate) enum OperatorSubcommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Have the running broker refuse clients, send those that it has elsewhere, and end
+    ///
+    /// Clients of MQTT 5.0 are referred to another server, if there is one. A client for which messages wait is left alone until it has
+    /// them. The drain goes on if this command is interrupted; --cancel ends it. The broker then ends with exit code 0, which a service
+    /// manager may answer by a start: see --stay.
+    Drain(DrainArguments),
     /// Ban new connections of an address, of a user or of a client from the running broker
     ///
     /// Users and clients are banned on listeners that judge their clients: by a method of authentication, or to count their connections.
@@ -119,6 +126,7 @@ impl OperatorSubcommand {
             },
             Self::Reload { dry_run, form } => reload::reload(data_dir, *dry_run, *form),
             Self::Rollback { form } => reload::roll_back(data_dir, *form),
+            Self::Drain(arguments) => draining::run(data_dir, arguments),
             Self::Ban(arguments) => bans::ban(data_dir, arguments),
         }
     }

@@ -8,6 +8,8 @@ mod bans;
 mod client;
 mod clients;
 mod commands;
+mod draining;
+mod inside;
 mod line;
 mod output;
 #[cfg(windows)]
@@ -31,13 +33,14 @@ pub(crate) use answer::{
 pub(crate) use bans::{BansArguments, run as run_bans};
 pub(crate) use client::{ask_health, ask_logs, disconnect};
 pub(crate) use commands::OperatorSubcommand;
+pub(crate) use inside::{CertificateRow, KeyRow, LogLine, ShardRow};
 pub(crate) use output::Form;
 pub(crate) use refusals::show as show_refusals;
 pub(crate) use reload::reload as reload_broker;
 pub(crate) use request::{ClientFilter, LogAction, PAYLOAD_BYTES_MAX, Receivers, Request};
 #[cfg(feature = "admin")]
 pub(crate) use server::execute;
-pub(crate) use server::{Asking, listen};
+pub(crate) use server::{Asking, CommandListener, listen};
 pub(crate) use sessions::{SessionsArguments, run as run_sessions};
 
 #[cfg(windows)]

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::drain::DrainTerms;
 use crate::net::bans::{Ban, Lift};
 
 /// Bytes of a payload that an operator publishes or reads, at most.
@@ -129,6 +130,20 @@ pub(crate) enum Request {
     },
     /// Show the counters. The main thread answers.
     Statistics {},
+    /// Show what each shard holds, and the times of its stages. The main thread answers.
+    Shards {},
+    /// Show the keys of the configuration in force. The main thread answers.
+    Configuration {
+        /// The key behind which the list goes on; `None`: the beginning.
+        after: Option<String>,
+    },
+    /// Show the certificates of listeners and of `[admin]`. The main thread answers.
+    Certificates {},
+    /// Show the last lines of the log. The main thread answers.
+    LastLines {
+        /// The number of the first one.
+        from: u64,
+    },
     /// Change the least severe level that is logged. The main thread answers.
     LogLevel {
         /// `debug`, `info`, `warn`, `error` or `off`.
@@ -139,6 +154,12 @@ pub(crate) enum Request {
         /// Only tell what would change.
         is_dry: bool,
     },
+    /// Drain the broker. The main thread answers.
+    Drain(DrainTerms),
+    /// Show the drain. The main thread answers.
+    DrainState {},
+    /// End the drain. The main thread answers.
+    CancelDrain {},
     /// Go back to the configuration before. The main thread answers.
     RollBack {},
     /// Show bans. No shard is asked.
@@ -222,9 +243,17 @@ impl Request {
             | Self::Receivers { shard, .. }
             | Self::Retained { shard, .. }
             | Self::Closed { shard, .. } => Receivers::Shard(*shard),
-            Self::Statistics {} | Self::LogLevel { .. } | Self::Reload { .. } | Self::RollBack {} => {
-                Receivers::Main
-            }
+            Self::Statistics {}
+            | Self::Shards {}
+            | Self::Configuration { .. }
+            | Self::Certificates {}
+            | Self::LastLines { .. }
+            | Self::LogLevel { .. }
+            | Self::Reload { .. }
+            | Self::RollBack {}
+            | Self::Drain(_)
+            | Self::DrainState {}
+            | Self::CancelDrain {} => Receivers::Main,
             Self::Bans { .. } | Self::Ban(_) | Self::LiftBans(_) => Receivers::None,
         }
     }

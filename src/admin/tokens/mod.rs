@@ -9,10 +9,12 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crypto::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
+use crate::auth::token_hash;
+#[cfg(unix)]
+use crate::auth::{OperatorToken, Operators};
 use crate::process::atomic_file::{self, Readers};
 
 /// The longest file that is read, in bytes.
@@ -97,10 +99,19 @@ pub(crate) fn find<'a>(tokens: &'a [Token], text: &str) -> Option<&'a Token> {
     tokens.iter().find(|token| bool::from(token.sha256.as_bytes().ct_eq(hash.as_bytes())))
 }
 
+/// Has the page's clients judged by the tokens that the file has now. A file with a fault has none.
+#[cfg(unix)]
+pub(crate) fn offer(data_dir: &Path, operators: &Operators) {
+    let tokens = load(data_dir).unwrap_or_default().into_iter().map(|token| OperatorToken {
+        reads_payloads: token.scope >= Scope::Operate,
+        name: token.name,
+        sha256: token.sha256,
+    });
+    operators.replace(tokens.collect());
+}
+
 fn hash(text: &str) -> String {
-    let digits =
-        |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
-    digest(&SHA256, text.as_bytes()).as_ref().iter().flat_map(digits).collect()
+    token_hash(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -123,10 +134,5 @@ mod tests {
         assert!(!fs::read_to_string(path(directory)).unwrap().contains(text));
         fs::write(path(directory), "{}").unwrap();
         assert!(load(directory).is_err());
-    }
-
-    #[test]
-    fn a_hash_is_sha_256_in_hexadecimal_digits() {
-        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -160,6 +160,8 @@ impl Shard {
             Control::Rules(rules) => self.host.change_rules(rules.as_ref()),
             Control::Limits(limits) => self.host.change_limits(&limits),
             Control::Revoked => self.host.begin_revocation(),
+            Control::Drain { is_on, server_reference } => self.host.drain(is_on, &server_reference),
+            Control::SendAway { count, is_overdue } => self.host.send_away(count, is_overdue),
             Control::Ask(asked) => self.host.answer(&asked),
             Control::ExportSubscriptions => self.host.begin_export(),
             Control::Quiesce(answer) => {
@@ -190,7 +192,7 @@ impl Shard {
         }
         // Messages from other shards are flushed at the end of this turn. Messages for other shards leave before the
         // sends, so that those shards process them meanwhile.
-        host.drain_lanes(|source, hand_over| self.arrive(source, *hand_over));
+        host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
         // The disk works while this turn sends.

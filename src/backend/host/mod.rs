@@ -3,6 +3,7 @@
 //! works with tasks and with threads.
 
 mod answers;
+mod draining;
 mod export;
 mod identities;
 mod journal;
@@ -27,7 +28,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Refused};
+use engine::{
+    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory, Refused,
+};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
@@ -39,10 +42,12 @@ use crate::observe::connection_log::ConnectionLog;
 use crate::observe::drop_log::DropLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
+use crate::process::held_bytes;
 use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
 use judging::Noted;
 
+use draining::Draining;
 use export::Export;
 pub(crate) use identities::ClientIds;
 pub(crate) use journal::Journal;
@@ -94,6 +99,7 @@ pub(super) struct Host<T> {
     peers: RefCell<Peers>,
     /// The slot of the connection whose certificate is looked at next, after lists have changed.
     revocation_at: Cell<Option<usize>>,
+    draining: Draining,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
     /// `None` if nothing outlives the process.
@@ -143,6 +149,7 @@ impl<T: Endpoint> Host<T> {
             export: Cell::default(),
             peers: RefCell::default(),
             revocation_at: Cell::new(None),
+            draining: Draining::default(),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
             journal: parts.journal.map(RefCell::new),
@@ -439,10 +446,18 @@ impl<T: Endpoint> Host<T> {
     fn weigh(&self, engine: &mut Engine) {
         let connections = u64::from(engine.connection_count());
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
-        let shared = if self.number == 0 { self.permits.memory_bytes() } else { 0 };
-        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes() + shared;
-        let host_bytes = connections * T::CONNECTION_BYTES + held as u64;
-        engine.set_host_bytes(host_bytes + self.journal_bytes());
+        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
+        let mut host = HostMemory {
+            connections: connections * T::CONNECTION_BYTES + held as u64,
+            authentications: 0,
+            lanes: self.lanes.memory_bytes() + self.journal_bytes(),
+        };
+        if self.number == 0 {
+            host.connections += self.permits.memory_bytes() as u64 + held_bytes::OPERATORS.bytes();
+            host.authentications += held_bytes::AUTHENTICATION.bytes();
+            host.lanes += held_bytes::LANES.bytes();
+        }
+        engine.set_host_memory(host);
         let held = engine.memory_use();
         self.gauges.update(engine, &held, self.turns.get());
         if self.lanes.shard_count() > 1 {

@@ -112,6 +112,8 @@ async fn run_control<R: Runtime>(
                 Control::Rules(rules) => host.change_rules(rules.as_ref()),
                 Control::Limits(limits) => host.change_limits(&limits),
                 Control::Revoked => host.begin_revocation(),
+                Control::Drain { is_on, server_reference } => host.drain(is_on, &server_reference),
+                Control::SendAway { count, is_overdue } => host.send_away(count, is_overdue),
                 Control::Ask(asked) => host.answer(&asked),
                 Control::ExportSubscriptions => host.begin_export(),
                 Control::Quiesce(answer) => {

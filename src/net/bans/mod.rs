@@ -10,7 +10,7 @@ mod file;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use engine::NOTICE_TEXT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
@@ -121,12 +121,22 @@ pub(crate) struct Bans(Option<Shared<Table>>);
 
 #[derive(Debug)]
 struct Table {
-    config: BansConfig,
+    settings: Settings,
     state: Locked<State>,
     /// Bans in force, so that nothing is locked while there is none.
     count: AtomicU64,
     /// Bans and subjects that are counted, for the memory that they take.
     entries: AtomicUsize,
+}
+
+/// The keys of `[bans]`, which a reload changes.
+#[derive(Debug, Default)]
+struct Settings {
+    failures_max: AtomicU32,
+    address_failures_max: AtomicU32,
+    flapping_max: AtomicU32,
+    window_s: AtomicU32,
+    ban_s: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -142,15 +152,21 @@ struct State {
 impl Bans {
     /// The bans of a configuration: none yet.
     pub(crate) fn of(config: Option<&BansConfig>) -> Self {
-        // Without the table nothing is counted, and the operator may ban.
-        let nothing =
-            BansConfig { failures_max: 0, address_failures_max: 0, flapping_max: 0, ..BansConfig::default() };
+        let settings = Settings::default();
+        settings.change(config);
         Self(Some(Shared::new(Table {
-            config: config.cloned().unwrap_or(nothing),
+            settings,
             state: Locked::default(),
             count: AtomicU64::new(0),
             entries: AtomicUsize::new(0),
         })))
+    }
+
+    /// Counts and bans by these settings from now on. Bans that are in force stay.
+    pub(crate) fn change(&self, config: Option<&BansConfig>) {
+        if let Some(table) = &self.0 {
+            table.settings.change(config);
+        }
     }
 
     /// Bans a subject that the operator names, instead of a ban that it has.
@@ -216,16 +232,20 @@ impl Bans {
     pub(crate) fn count_failure(&self, address: IpAddr, user: Option<&str>, now_ms: u64) {
         let Some(table) = &self.0 else { return };
         let address = Network::of(address).first();
-        if let Some(user) = user.filter(|_| table.config.failures_max > 0) {
-            table.count(Subject::User { address, user: cut(user) }, table.config.failures_max, now_ms);
+        let failures_max = table.settings.failures_max.load(Relaxed);
+        if let Some(user) = user.filter(|_| failures_max > 0) {
+            table.count(Subject::User { address, user: cut(user) }, failures_max, now_ms);
         }
-        table.count(Subject::Address { address }, table.config.address_failures_max, now_ms);
+        table.count(Subject::Address { address }, table.settings.address_failures_max.load(Relaxed), now_ms);
     }
 
     /// A client was let in as this user, or as nobody.
     pub(crate) fn count_connection(&self, address: IpAddr, user: Option<&str>, client_id: &str, now_ms: u64) {
-        let Some(table) = self.0.as_ref().filter(|table| table.config.flapping_max > 0) else { return };
-        table.count(Subject::client(address, user, client_id), table.config.flapping_max, now_ms);
+        let Some(table) = &self.0 else { return };
+        let flapping_max = table.settings.flapping_max.load(Relaxed);
+        if flapping_max > 0 {
+            table.count(Subject::client(address, user, client_id), flapping_max, now_ms);
+        }
     }
 
     /// At most `count` bans after the first `from`.
@@ -266,6 +286,20 @@ impl Bans {
     }
 }
 
+impl Settings {
+    fn change(&self, config: Option<&BansConfig>) {
+        // Without the table nothing is counted, and the operator may ban.
+        let nothing =
+            BansConfig { failures_max: 0, address_failures_max: 0, flapping_max: 0, ..BansConfig::default() };
+        let config = config.unwrap_or(&nothing);
+        self.failures_max.store(config.failures_max, Relaxed);
+        self.address_failures_max.store(config.address_failures_max, Relaxed);
+        self.flapping_max.store(config.flapping_max, Relaxed);
+        self.window_s.store(config.window_s, Relaxed);
+        self.ban_s.store(config.ban_s, Relaxed);
+    }
+}
+
 impl Table {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no thread panics while it holds the lock")
@@ -285,16 +319,17 @@ impl Table {
         if max == 0 {
             return;
         }
-        let window_ms = u64::from(self.config.window_s) * 1_000;
+        let window_ms = u64::from(self.settings.window_s.load(Relaxed)) * 1_000;
         let mut state = self.lock();
         if state.counts.add(&subject, window_ms, now_ms) < max {
             return self.note_count(&state);
         }
         state.counts.forget(&subject);
+        let ban_s = self.settings.ban_s.load(Relaxed);
         if state.lines.admit(now_ms, LINES.0, LINES.1) {
-            info!(subject = %subject.shown(), seconds = self.config.ban_s, "banned");
+            info!(subject = %subject.shown(), seconds = ban_s, "banned");
         }
-        state.ban(subject, clock::unix_s() + u64::from(self.config.ban_s));
+        state.ban(subject, clock::unix_s() + u64::from(ban_s));
         self.note_count(&state);
     }
 }

@@ -249,3 +249,18 @@ fn without_the_table_nobody_is_banned_but_by_the_operator() {
     assert_eq!(Subject::of(Some(one), Some("ann"), Some("pump")), None);
     assert_eq!(Subject::of(None, Some("ann"), None), None);
 }
+
+#[test]
+fn a_reload_changes_what_is_counted_and_lifts_nothing() {
+    let bans = Bans::of(None);
+    let one = address("192.0.2.1");
+    let fail = || (0..3).for_each(|_| bans.count_failure(one, Some("ann"), 0));
+    fail();
+    assert_eq!(bans.count(), 0, "nothing is counted without [bans]");
+    bans.change(Some(&BansConfig { failures_max: 3, ..BansConfig::default() }));
+    fail();
+    assert!(bans.has_user(one, "ann"));
+    bans.change(None);
+    (0..3).for_each(|_| bans.count_failure(one, Some("bob"), 0));
+    assert!(bans.has_user(one, "ann") && !bans.has_user(one, "bob"));
+}

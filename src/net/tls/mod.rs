@@ -10,9 +10,9 @@ mod server;
 mod session;
 
 pub(crate) use certificate::{PeerCertificate, usable_name};
-#[cfg(feature = "admin")]
 pub(crate) use handshakes::{HandshakeCounts, HandshakeEnd};
 pub(crate) use rotation::{ListenerTls, Rotation};
+pub(crate) use server::Expiry;
 pub(crate) use session::{KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Tls};
 
 /// A value that all shards read. rustls takes its configuration in this shape.

@@ -32,7 +32,6 @@ pub(crate) struct ListenerTls {
 
 impl ListenerTls {
     /// The name of the listener.
-    #[cfg(feature = "admin")]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -137,7 +136,6 @@ impl Rotation {
     }
 
     /// The TLS of all listeners.
-    #[cfg(feature = "admin")]
     pub(crate) fn listeners(&self) -> Vec<Shared<ListenerTls>> {
         self.watched.iter().map(|watched| Shared::clone(&watched.tls)).collect()
     }

@@ -53,7 +53,6 @@ pub(crate) struct Expiry {
     /// Seconds since 1970.
     pub(crate) at_s: i64,
     /// Whether it is a list of revoked certificates.
-    #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
     pub(crate) is_list: bool,
 }
 

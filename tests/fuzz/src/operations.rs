@@ -65,7 +65,7 @@ fn limits(c: &mut Choices<'_>) -> Limits {
         topic_levels_max: c.pick(&[128, 2]),
         retained_messages_max: c.pick(&[100, 0, 2]),
         retained_bytes_max: c.pick(&[1 << 20, 0, 5_000]),
-        memory_bytes_max: c.pick(&[0, 0, 20_000]),
+        memory_bytes_max: c.pick(&[0, 0, 60_000]),
         tell_shard: c.one_in(2),
         // Few generation bits, so that identifiers repeat soon and stale ones must be recognised nevertheless.
         generation_bits: c.pick(&[2, 32]),

@@ -114,14 +114,14 @@ class Client:
         marks = ("r" if first & 1 else "") + ("d" if first & 8 else "")
         return f"{body[at:].decode()}/{qos}{marks}", number
 
-    def all(self, seconds=0.4):
+    def all(self, seconds=1.0):
         """Everything that comes until nothing did for so long, in order."""
         found = []
         while (one := self.next(seconds)) is not None:
             found.append(one)
         return found
 
-    def texts(self, seconds=0.4):
+    def texts(self, seconds=1.0):
         return " ".join(name for name, _ in self.all(seconds))
 
     def drop(self):

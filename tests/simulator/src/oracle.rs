@@ -249,7 +249,8 @@ impl Oracle {
             let newest = session.newest_update.entry(key).or_default();
             *newest = sequence.max(*newest);
         }
-        let was_subscribed = session.was_subscribed(&message.topic, written_at);
+        // A message that nobody lasting wanted is in no log, so one that was repeated because a crash took it is new.
+        let was_subscribed = session.was_subscribed(&message.topic, written_at, self.crashed_at);
         let key = (message.topic.clone(), message.qos.bits(), copy.qos.bits());
         let last = session.last_in_order.entry(key).or_default();
         let before = *last;

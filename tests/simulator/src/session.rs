@@ -138,9 +138,17 @@ impl Session {
         self.intervals.iter_mut().filter(move |interval| interval.filter == filter && interval.until == NEVER)
     }
 
-    /// Whether a subscription that matches `topic` was acknowledged before `at`.
-    pub(crate) fn was_subscribed(&self, topic: &str, at: u64) -> bool {
-        self.intervals.iter().any(|interval| interval.from < at && interval.matches(topic))
+    /// Whether a subscription that matches `topic` was certainly there from `at` until `end`, with more than QoS 0.
+    pub(crate) fn was_subscribed(&self, topic: &str, at: u64, end: u64) -> bool {
+        let is_kept = |interval: &&Interval| {
+            let requested = self.requested.get(&interval.filter).into_iter().flatten();
+            let mut changes = requested.filter(|(at, _)| (interval.until..end).contains(at));
+            changes.all(|(_, qos)| qos.is_some_and(|qos| qos > QoS::AtMostOnce))
+        };
+        let mut certain = self.intervals.iter().filter(|interval| {
+            interval.from < at && interval.qos > QoS::AtMostOnce && interval.matches(topic)
+        });
+        certain.any(|interval| is_kept(&interval))
     }
 
     /// How many SUBSCRIBEs may have caused a delivery of a message on `topic` that was published at `at`.

@@ -98,7 +98,7 @@ pub(crate) fn server_reference(limits: &Limits, reason: ReasonCode) -> Option<Bo
 
 /// The reason of a DISCONNECT.
 fn disconnect_reason(limits: &Limits, cause: Cause) -> ReasonCode {
-    if cause == Cause::Stopping {
+    if matches!(cause, Cause::Stopping | Cause::Drained) {
         stop_reason(limits, ReasonCode::ServerShuttingDown)
     } else {
         cause.reason()
@@ -107,10 +107,13 @@ fn disconnect_reason(limits: &Limits, cause: Cause) -> ReasonCode {
 
 /// The reason of a CONNACK that refuses.
 pub(crate) fn refusal_reason(limits: &Limits, cause: Cause) -> ReasonCode {
-    if cause == Cause::Stopping { stop_reason(limits, ReasonCode::ServerUnavailable) } else { cause.reason() }
+    match cause {
+        Cause::Stopping | Cause::Drained => stop_reason(limits, ReasonCode::ServerUnavailable),
+        cause => cause.reason(),
+    }
 }
 
-/// The reason with which a stop ends or refuses connections: `otherwise`, unless there is a server to refer to.
+/// The reason with which a stop or a drain ends or refuses connections: `otherwise`, unless there is a server to refer to.
 fn stop_reason(limits: &Limits, otherwise: ReasonCode) -> ReasonCode {
     if limits.server_reference.is_empty() { otherwise } else { ReasonCode::UseAnotherServer }
 }

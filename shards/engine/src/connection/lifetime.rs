@@ -110,7 +110,7 @@ impl Connections {
         }
         if connection.barriers.is_starved() {
             for waiting in [&mut self.delayed, &mut self.starved, &mut self.starved_subscribes] {
-                waiting.retain(|&other| other != id);
+                waiting.remove_first(|&other| other == id);
             }
         }
         self.hand_overs.retain(|(handing_over, _)| *handing_over != id);

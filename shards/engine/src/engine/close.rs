@@ -57,7 +57,7 @@ impl Rooms {
     /// The host stops: all connections are closed, some in each step. Until then no packets are taken of them.
     pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
         self.quiet = true;
-        self.stopping = true;
+        self.refuses = Some(Cause::Stopping);
         self.stop_at = Some(0);
         self.go_on_with_stop(turn);
     }
@@ -92,6 +92,24 @@ impl Rooms {
             turn.counters.closed_by_operator += 1;
         }
         self.close(turn, id, &Close::Told(Cause::Operator));
+    }
+
+    /// Clients are refused from now on, or let in again unless the shard stops.
+    pub(super) fn drain(&mut self, is_on: bool) {
+        if self.refuses != Some(Cause::Stopping) {
+            self.refuses = is_on.then_some(Cause::Drained);
+        }
+    }
+
+    /// A client is to connect elsewhere. Its will is due, because it sent no DISCONNECT [MQTT-3.1.2-8].
+    pub(super) fn send_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        // It would be let in again at once.
+        assert!(self.refuses.is_some());
+        if self.delivery.connections.get(id).is_none() {
+            turn.counters.stale += 1;
+            return;
+        }
+        self.close(turn, id, &Close::Told(Cause::Drained));
     }
 
     /// Ends a connection: its peer is sent the reason if it can be, its session is let go at once, and the host closes
@@ -209,6 +227,7 @@ impl Rooms {
         };
         turn.spend(SESSION_WORK + u32::from(session.inflight_count()) / INFLIGHT_PER_WORK);
         self.record_ended(turn, id);
+        self.mesh.publisher_ended(id.index());
         let mut will = self.delivery.sessions.begin_end(turn, id);
         if let Some(forbidden) = will.take_if(|will| !self.may_publish_will(turn, id, will)) {
             forbidden.record_end(turn);

@@ -159,7 +159,7 @@ impl Rooms {
     ) -> Option<Cause> {
         match admission {
             Admission::TurnAway(refused) => Some(refused.cause()),
-            Admission::Serve if self.stopping => Some(Cause::Stopping),
+            Admission::Serve if self.refuses.is_some() => self.refuses,
             Admission::Serve => {
                 let over_ceiling = self.refuses_more(turn, Budget::Clients, CLIENT_BYTES);
                 let maximum_qos = self.delivery.connections.current(id).maximum_qos();

@@ -124,7 +124,7 @@ impl Rooms {
     fn is_quiet_for(&self, id: ConnectionId) -> bool {
         let phase = || self.delivery.connections.get(id).map(Connection::phase);
         // While the stop closes the others, a new connection is told.
-        self.quiet && !(self.stopping && matches!(phase(), Some(Phase::Fresh(_))))
+        self.quiet && !(self.refuses == Some(Cause::Stopping) && matches!(phase(), Some(Phase::Fresh(_))))
     }
 
     fn shortage(&self) -> Shortage {

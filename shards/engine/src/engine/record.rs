@@ -28,6 +28,8 @@ impl Engine {
     /// If the engine's own tables contradict each other.
     pub fn records(&mut self) -> Option<Records<'_>> {
         let recorder = self.recorder.as_deref_mut()?;
+        // Of what was delivered and is in no log a crash must repeat nothing either.
+        self.rooms.write_taken(recorder);
         let connections = &mut self.rooms.delivery.connections;
         let is_awaited = connections.is_batch_awaited();
         if recorder.is_empty() && !is_awaited {
@@ -55,7 +57,10 @@ impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
         assert!(synced <= written);
-        self.delivery.connections.on_durable(turn, written, synced);
+        let answered = self.delivery.connections.on_durable(turn, written, synced);
+        for session in answered {
+            self.retained.begin(turn, &mut self.delivery, session);
+        }
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);

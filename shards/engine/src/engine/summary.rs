@@ -91,6 +91,16 @@ impl Engine {
         self.rooms.summary(self.rooms.delivery.sessions.find(client_id)?)
     }
 
+    /// Whether something waits for the client of a connection, or is not acknowledged to its end; `None` if it is not let in, or is on its
+    /// way out.
+    #[must_use]
+    pub fn owes(&self, connection: ConnectionId) -> Option<bool> {
+        let Rooms { delivery, .. } = &self.rooms;
+        let connection = delivery.connections.get(connection)?;
+        let session = delivery.sessions.get(connection.session()?)?;
+        Some(session.queued_count() > 0 || session.inflight_count() > 0 || connection.outbox_bytes() > 0)
+    }
+
     /// Passes the sessions of the slots from `from` up to `end` on to `each`, until that answers `false`. Returns where the next call
     /// goes on, with the session that was refused, or `None` at the end.
     pub fn visit_sessions(

@@ -113,22 +113,13 @@ impl Rooms {
         source: u16,
         publish: &ForwardedPublish<'_>,
     ) -> bool {
-        publish.transfer.is_some_and(|number| self.begin_transfer(turn, source, number.get(), publish))
+        publish.transfer.is_some_and(|number| self.begin_transfer(turn, source, number.get()))
     }
 
     #[inline(never)]
-    fn begin_transfer(
-        &mut self,
-        turn: &mut Turn<'_>,
-        source: u16,
-        number: u64,
-        publish: &ForwardedPublish<'_>,
-    ) -> bool {
+    fn begin_transfer(&mut self, turn: &mut Turn<'_>, source: u16, number: u64) -> bool {
         if self.mesh.transfers_mut().has_taken(source, number) {
             turn.counters.transfers_repeated += 1;
-            if publish.retain_here {
-                self.retained.apply_again(publish.origin);
-            }
             return true;
         }
         if let Some(recorder) = turn.recorder() {
@@ -182,8 +173,8 @@ impl Rooms {
         }
     }
 
-    #[cold]
-    fn write_taken(&mut self, recorder: &mut Recorder) {
+    /// Records which transfers were taken in of which the log does not know it.
+    pub(super) fn write_taken(&mut self, recorder: &mut Recorder) {
         while let Some((source, sequence)) = self.mesh.transfers_mut().next_unrecorded() {
             recorder.write(&Body::Taken { source, sequence });
         }
@@ -197,14 +188,10 @@ impl Rooms {
             let targets = targets.bytes().to_vec();
             let copy = self.delivery.lend_copy(message);
             let view = copy.view();
-            // A home that has it in its log does not count it as an update of this start, so nobody may wait until it does.
-            let is_stored = TargetList::of(&targets)
-                .iter()
-                .any(|target| target.purpose().retain_here() && !left.contains(target.shard()));
             for target in TargetList::of(&targets).iter().filter(|target| left.contains(target.shard())) {
                 let ((shard, sequence), purpose) = (target.origin(), target.purpose());
                 let ((client, user), (groups, tried)) = (target.author(), target.groups());
-                let origin = if is_stored { Origin::past(shard) } else { Origin { shard, sequence } };
+                let origin = Origin { shard, sequence };
                 if purpose.retain_here() {
                     self.retained.watermarks_mut().record_sent(target.shard(), origin);
                 }

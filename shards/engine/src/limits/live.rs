@@ -3,10 +3,12 @@
 //! Invariant: each of them is read where something is decided and nowhere else, so what was decided before stays as it is: a queue that is
 //! longer than the bound now is not cut before the next message for it, and a session above it goes on.
 
-use super::{Limits, QueueFull};
+use alloc::vec::Vec;
+
+use super::{Limits, ListenerLimits, QueueFull};
 
 /// The part of [`Limits`] that [`crate::Event::Limits`] replaces. Each member means what it means there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the members are those of `Limits`")]
 pub struct LiveLimits {
     pub queue_messages_max: u32,
@@ -25,6 +27,9 @@ pub struct LiveLimits {
     pub retained_bytes_max: u64,
     pub denied_publish_closes: bool,
     pub denied_subscribe_accepted: bool,
+    /// A connection keeps the number of its listener, so the limits of a number that a client was told must not change; its rates may,
+    /// for the clients that come afterwards.
+    pub listeners: Vec<ListenerLimits>,
 }
 
 macro_rules! members {
@@ -32,12 +37,13 @@ macro_rules! members {
         impl Limits {
             /// The part that may change while a shard runs.
             #[must_use]
-            pub const fn live(&self) -> LiveLimits {
-                LiveLimits { $($name: self.$name),+ }
+            pub fn live(&self) -> LiveLimits {
+                LiveLimits { listeners: self.listeners.clone(), $($name: self.$name),+ }
             }
 
             /// Replaces that part.
-            pub const fn set_live(&mut self, live: &LiveLimits) {
+            pub fn set_live(&mut self, live: &LiveLimits) {
+                self.listeners.clone_from(&live.listeners);
                 $(self.$name = live.$name;)+
             }
         }

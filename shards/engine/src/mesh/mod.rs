@@ -51,6 +51,8 @@ pub(crate) struct Mesh {
     transfers: Transfers,
     /// Slots of sessions that published a message which is held, each with the batch that it waits for.
     held_publishers: BTreeMap<u32, Batch>,
+    /// The same of sessions that have ended, as one: their clients may have others by now.
+    held_ended: Batch,
     /// The last retained message of this shard was recorded in this batch.
     stored_in: Batch,
     /// The last batch that is durable.
@@ -78,6 +80,7 @@ impl Mesh {
             group_keys: vec![Vec::new(); count],
             transfers: Transfers::new(topology.shard_count),
             held_publishers: BTreeMap::new(),
+            held_ended: Batch(0),
             stored_in: Batch(0),
             synced: Batch(0),
             unrecovered: ShardSet::default(),
@@ -185,6 +188,14 @@ impl Mesh {
         for waits in self.held_publishers.values_mut() {
             *waits = (*waits).min(until);
         }
+        self.held_ended = self.held_ended.min(until);
+    }
+
+    /// A session has ended. The next one of its client overtakes nothing of it [MQTT-4.6.0-5].
+    pub(crate) fn publisher_ended(&mut self, slot: u32) {
+        if let Some(until) = self.held_publishers.remove(&slot) {
+            self.held_ended = self.held_ended.max(until);
+        }
     }
 
     /// Nothing becomes durable any more. Transfers that wait for that are not sent, by now or later: their publishers have no
@@ -192,6 +203,7 @@ impl Mesh {
     pub(crate) fn fail(&mut self) {
         self.has_failed = true;
         self.held_publishers.clear();
+        self.held_ended = Batch(0);
         self.outbound.release_held(|message| !ShardMessage::decode(message, None).is_transfer());
     }
 
@@ -253,7 +265,7 @@ impl Mesh {
     }
 
     /// Sends a publish that is no transfer. It overtakes those that are held for the target, if its publisher is known and published none
-    /// of them, and it is not to be retained.
+    /// of them, nor did a session that has ended, and it is not to be retained.
     pub(crate) fn send_past(
         &mut self,
         target: u16,
@@ -262,7 +274,7 @@ impl Mesh {
         (publisher, is_retained): (Option<u32>, bool),
     ) {
         let is_held = |publisher| self.held_publishers.contains_key(&publisher);
-        let waits = is_retained || publisher.is_none_or(is_held);
+        let waits = is_retained || self.held_ended > self.synced || publisher.is_none_or(is_held);
         match self.outbound.held_until(target).filter(|_| waits) {
             Some(until) => self.send_when(target, message, shared, (until, publisher)),
             None => self.send_now(target, message, shared),
@@ -329,6 +341,7 @@ impl Mesh {
         assert!(self.outbound.is_held_right());
         assert!(self.held_publishers.values().all(|&until| until > self.synced));
         assert!(self.outbound.holds_any() || self.held_publishers.is_empty());
+        assert!(self.outbound.holds_any() || self.held_ended <= self.synced);
         self.transfers.check(own);
     }
 }

@@ -54,6 +54,13 @@ impl Watermarks {
         *applied = update.sequence;
     }
 
+    /// The log has all updates of `source` up to this one, so they are applied here, at their home.
+    pub(crate) fn recover_applied(&mut self, source: u16, sequence: u64) {
+        let applied = &mut self.applied[usize::from(source)];
+        assert!(*applied == 0, "nothing has come yet");
+        *applied = sequence;
+    }
+
     /// From now on, `home` must have applied this update before its answer is valid.
     pub(crate) fn require(&mut self, home: u16, update: Origin) {
         let required = &mut self.required[usize::from(home)][usize::from(update.shard)];

@@ -39,6 +39,11 @@ const CLOSED: &[Case] = &[
         shard.raw_step(Event::Disconnect { connection });
     }),
     (Cause::Stopping, none, |shard, _| shard.stop()),
+    (Cause::Drained, none, |shard, client| {
+        shard.raw_step(Event::Drain { is_on: true, server_reference: "" });
+        let connection = shard.id(client);
+        shard.raw_step(Event::SendAway { connection });
+    }),
     (Cause::Malformed(Malformed::PacketTypeReserved { packet_type: 0 }), none, |shard, client| {
         shard.send_bytes(client, &[0, 0]);
     }),

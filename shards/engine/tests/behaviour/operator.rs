@@ -178,3 +178,65 @@ fn lower_bounds_cut_nothing_and_hold_from_now_on() {
         });
     }
 }
+
+/// A drain that refers clients to this server, or is over.
+fn drain(shard: &mut Shard, is_on: bool, server_reference: &str) {
+    shard.raw_step(Event::Drain { is_on, server_reference });
+}
+
+#[test]
+fn a_drained_shard_refuses_clients_and_sends_those_away_that_it_is_told_to() {
+    for (server, refused, sent_away) in [("other:1883", 0x9C, 0x9C), ("", 0x88, 0x8B)] {
+        run(Limits::default(), |shard| {
+            let clients =
+                [Hello::v5("a"), Hello::v5("b"), Hello::v3("old")].map(|hello| shard.connect(&hello));
+            drain(shard, true, server);
+            let expected = Some(server.to_owned()).filter(|server| !server.is_empty());
+            let newcomer = shard.dial(&Hello::v5("new"));
+            match shard.next(newcomer) {
+                Some(Got::ConnAck { reason, fields, .. }) => {
+                    assert_eq!((reason, fields.server_reference), (refused, expected));
+                }
+                other => panic!("{other:?}"),
+            }
+            let old = shard.dial(&Hello::v3("new"));
+            // Its code 3 means 0x88.
+            assert!(matches!(shard.next(old), Some(Got::ConnAck { reason: 0x88, .. })));
+            for (client, reason) in clients.into_iter().zip([Some(sent_away), None, None]) {
+                assert!(!shard.is_closed(client));
+                let connection = shard.id(client);
+                if reason.is_some() || client == clients[2] {
+                    shard.raw_step(Event::SendAway { connection });
+                    assert_eq!(shard.ended(client), reason);
+                    // It has no connection any more.
+                    shard.raw_step(Event::SendAway { connection });
+                }
+            }
+            // The one that nobody sent away is served, and newcomers are again once the drain is over.
+            shard.subscribe(clients[1], "t", 1);
+            drain(shard, false, "");
+            let back = shard.connect(&Hello::v5("a"));
+            shard.publish(back, "t", b"x", 1);
+            assert_eq!(shard.texts(clients[1]), ["x"]);
+        });
+    }
+}
+
+#[test]
+fn a_client_is_owed_something_until_it_has_acknowledged_everything() {
+    run(Limits::default(), |shard| {
+        let subscriber = shard.connect(&Hello::v5("s"));
+        shard.subscribe(subscriber, "t", 1);
+        let connection = shard.id(subscriber);
+        assert_eq!(shard.engine.owes(connection), Some(false));
+        let publisher = shard.connect(&Hello::v5("p"));
+        shard.drain(subscriber, Drain::STALLED);
+        shard.publish(publisher, "t", b"x", 1);
+        assert_eq!(shard.engine.owes(connection), Some(true));
+        shard.drain(subscriber, Drain::ALL);
+        assert_eq!(shard.texts(subscriber), ["x"]);
+        assert_eq!(shard.engine.owes(connection), Some(false));
+        shard.hang_up(subscriber);
+        assert_eq!(shard.engine.owes(connection), None);
+    });
+}

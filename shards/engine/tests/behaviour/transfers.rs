@@ -105,6 +105,31 @@ fn nothing_of_a_publisher_overtakes_its_transfer_and_others_do() {
 }
 
 #[test]
+fn the_next_session_of_a_client_overtakes_nothing_of_the_one_before() {
+    let mut two = two();
+    let (publisher, other) = (passing(&mut two, 0, 0), passing(&mut two, 0, 1));
+    let (subscriber, volatile) = (lasting(&mut two, 1, 0), passing(&mut two, 1, 1));
+    two.subscribe_with(1, subscriber, "t", plain(1));
+    two.subscribe_with(1, volatile, "t", plain(0));
+    two.0[0].durable_at_once = false;
+    send(&mut two, 0, publisher, b"1", 1, 7);
+    // Its session ends with this connection, and another client takes the place of that among the sessions.
+    two.0[0].hang_up(publisher);
+    let third = passing(&mut two, 0, 2);
+    let publisher = passing(&mut two, 0, 0);
+    for (client, payload) in [(publisher, b"2"), (third, b"3"), (other, b"4")] {
+        send(&mut two, 0, client, payload, 0, 0);
+    }
+    two.0[0].durable();
+    send(&mut two, 0, publisher, b"5", 0, 0);
+    two.carry(0, LaneKind::Data, usize::MAX);
+    let got = texts(&mut two, 1, volatile);
+    let of_publisher: Vec<_> = got.iter().filter(|text| ["1", "2", "5"].contains(&text.as_str())).collect();
+    assert_eq!(of_publisher, ["1", "2", "5"]);
+    assert_eq!(got.len(), 5);
+}
+
+#[test]
 fn a_message_that_left_before_a_subscription_was_known_reaches_no_session_of_the_log() {
     let mut two = two();
     let (publisher, volatile) = (passing(&mut two, 0, 0), passing(&mut two, 1, 1));
@@ -141,6 +166,22 @@ fn a_transfer_that_is_sent_again_meets_the_subscriptions_that_it_met() {
     send(&mut two, 0, publisher, b"new", 1, 8);
     two.settle();
     assert_eq!(texts(&mut two, 1, second), ["new"]);
+}
+
+#[test]
+fn a_transfer_of_which_nothing_was_recorded_is_taken_in_once_as_well() {
+    let mut two = two();
+    let (publisher, subscriber) = (passing(&mut two, 0, 0), lasting(&mut two, 1, 0));
+    two.subscribe_with(1, subscriber, "t", plain(1));
+    // The publisher's shard does not know yet that nobody wants more than QoS 0.
+    two.send_subscribe(1, subscriber, "t", plain(0));
+    send(&mut two, 0, publisher, b"x", 2, 7);
+    two.carry(0, LaneKind::Data, usize::MAX);
+    assert_eq!(texts(&mut two, 1, subscriber), ["x"]);
+    two.crash();
+    let subscriber = lasting(&mut two, 1, 0);
+    assert_eq!(two.0[1].engine.counters().transfers_repeated, 1);
+    assert!(texts(&mut two, 1, subscriber).is_empty());
 }
 
 #[test]

@@ -56,9 +56,16 @@ impl<T: Endpoint> Host<T> {
             Request::Closed { before, client_id, .. } => self.closed(*before, client_id.as_deref()),
             Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
             Request::Statistics {}
+            | Request::Shards {}
+            | Request::Configuration { .. }
+            | Request::Certificates {}
+            | Request::LastLines { .. }
             | Request::LogLevel { .. }
             | Request::Reload { .. }
             | Request::RollBack {}
+            | Request::Drain(_)
+            | Request::DrainState {}
+            | Request::CancelDrain {}
             | Request::Bans { .. }
             | Request::Ban(_)
             | Request::LiftBans(_) => Answer::NotUnderstood,

@@ -37,7 +37,7 @@ fn the_same_seed_repeats_a_run_with_crashes() {
 }
 
 /// Seeds that found a fault, each with its number of shards and its story.
-const REGRESSIONS: [(u64, u16, &str); 6] = [
+const REGRESSIONS: [(u64, u16, &str); 11] = [
     (
         0x11,
         1,
@@ -67,6 +67,23 @@ const REGRESSIONS: [(u64, u16, &str); 6] = [
         0x92,
         2,
         "all members of a group were lasting and of QoS 0: a message of QoS 1 from another shard reached none of them",
+    ),
+    (
+        0xe6,
+        3,
+        "a checkpoint named the targets of a retained transfer without its home, which had it: look-ups waited for the home as above",
+    ),
+    (
+        0x158,
+        2,
+        "QoS 2 that nobody wanted was repeated after a crash and met a subscription that had got a later one: the oracle took it for disorder",
+    ),
+    (0x1a5, 3, "a client began another session, whose messages overtook a transfer of the one before"),
+    (0x64, 4, "the same, with QoS 0"),
+    (
+        0xf5,
+        4,
+        "a transfer that came to QoS 0 alone left nothing in the log of its target: it came once more after a crash",
     ),
 ];
 

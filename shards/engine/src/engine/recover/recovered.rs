@@ -116,6 +116,10 @@ impl Rooms {
         let Self { delivery, mesh, .. } = self;
         mesh.transfers_mut().end_recovery(|message| delivery.messages.bytes_of(message));
         self.pressure.set_far_ahead(self.mesh.transfers().is_full());
+        // Each update comes to its home as a transfer with its own number, so others may wait for one that this shard took in before.
+        for (source, sequence) in self.mesh.transfers().taken() {
+            self.retained.watermarks_mut().recover_applied(source, sequence);
+        }
         self.send_recovered(turn);
         if self.mesh.placement().is_meshed() {
             self.announce_changes();
