@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use engine::{LiveLimits, SharedRules};
 use tracing::{info, warn};
 
-use crate::admin::http;
 use crate::admin::operator::{Answer, CertificateRow};
 use crate::auth;
 use crate::authorization::{self, Loaded, watch::Watch};
@@ -220,7 +219,7 @@ impl Generation {
     fn of(effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
         let mut config = effective.config.clone();
         // Its clients are judged after a reload as before.
-        http::add_listener(&mut config);
+        config.add_operators_listener();
         let limits = config.engine_limits(shard_count).live();
         Self { keys: Keys::of(effective), rules, limits, bans: config.bans, level: config.log_level }
     }

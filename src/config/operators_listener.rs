@@ -25,12 +25,13 @@ impl Config {
         (self.io != Io::Blocking).then(|| path.into())
     }
 
-    /// Adds it behind the listeners that clients have.
-    #[cfg(feature = "admin")]
+    /// Adds it behind the listeners that clients have, if the page is served. To be done to every configuration that shards are given
+    /// limits of, so that its clients are judged.
     pub(crate) fn add_operators_listener(&mut self) {
-        let Some(path) = self.operators_socket().filter(|_| self.listeners.len() < LISTENERS_MAX) else {
-            return;
-        };
+        let is_served = cfg!(feature = "admin")
+            && self.admin.as_ref().is_none_or(|admin| admin.bind.address().is_some())
+            && self.listeners.len() < LISTENERS_MAX;
+        let Some(path) = self.operators_socket().filter(|_| is_served) else { return };
         self.listeners.push(ListenerConfig {
             name: NAME.to_owned(),
             unix: Some(path),
