@@ -21,18 +21,22 @@ BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 TARGET = BUILD / "release"
 PEERS = BUILD / "peers"
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(PEERS / "bin")])
-OURS = f"{TARGET}/mqtt-broker --config {{dir}}/none.conf --data-dir {{dir}}/data --bind 127.0.0.1 --port {{port}} --stats-interval 0"
+# `OURS` has no level of durability: each command that is made of it says one. Those below keep no log, as in every comparison before there
+# was one, and as the others keep none.
+SERVED = f"{TARGET}/mqtt-broker --data-dir {{dir}}/data --stats-interval 0"
+OURS = f"{SERVED} --config {{dir}}/none.conf --bind 127.0.0.1 --port {{port}}"
+MEMORY = "--durability memory"
 
 COMMANDS = {
-    "uring": f"{OURS} --shards 1 --io uring",
-    "epoll": f"{OURS} --shards 1 --io epoll",
+    "uring": f"{OURS} {MEMORY} --shards 1 --io uring",
+    "epoll": f"{OURS} {MEMORY} --shards 1 --io epoll",
     # Two shards, on the core of a single shard, or on both cores, including the generator's. They report a client's shard, so that the
     # generator can choose identifiers.
-    "two": f"{OURS} --shards 2 --tell-shard true",
-    "spread": f"{OURS} --shards 2 --tell-shard true",
+    "two": f"{OURS} {MEMORY} --shards 2 --tell-shard true",
+    "spread": f"{OURS} {MEMORY} --shards 2 --tell-shard true",
     # One shard whose clients connect by WebSocket, on io_uring and on epoll.
     **{
-        f"websocket-{io}": f"{TARGET}/mqtt-broker --config {{dir}}/websocket.conf --data-dir {{dir}}/data --stats-interval 0 --shards 1 --io {io}"
+        f"websocket-{io}": f"{SERVED} --config {{dir}}/websocket.conf {MEMORY} --shards 1 --io {io}"
         for io in ("uring", "epoll")
     },
     # No broker: the kernel's cost of the same bytes on the same sockets.
@@ -43,8 +47,8 @@ COMMANDS = {
         for way in ("one-shot", "multishot", "buffers", "epoll")
     },
     # With TLS 1.3 and a certificate of ECDSA.
-    "uring-tls": f"{TARGET}/mqtt-broker --config {{dir}}/broker-tls.toml --data-dir {{dir}}/data --stats-interval 0 --shards 1 --io uring",
-    "epoll-tls": f"{TARGET}/mqtt-broker --config {{dir}}/broker-tls.toml --data-dir {{dir}}/data --stats-interval 0 --shards 1 --io epoll",
+    "uring-tls": f"{SERVED} --config {{dir}}/broker-tls.toml {MEMORY} --shards 1 --io uring",
+    "epoll-tls": f"{SERVED} --config {{dir}}/broker-tls.toml {MEMORY} --shards 1 --io epoll",
     "mosquitto-tls": "mosquitto -c {dir}/mosquitto-tls.conf",
     "mosquitto": "mosquitto -c {dir}/mosquitto.conf",
     "mosquitto-websocket": "mosquitto -c {dir}/mosquitto-websocket.conf",

@@ -24,8 +24,9 @@ file.
 \fIconfig/broker.conf\fR, \fI/etc/mqtt\-broker/broker.conf\fR
 The configuration, in TOML. The first one that exists is read.
 .TP
-\fIdata/subscriptions.json\fR
-Persistent sessions, which come back after a restart.
+\fIdata/journal\fR
+The log: sessions, messages and wills, which come back after a restart. With \fBdurability\fR at \(lqmemory\(rq it is
+\fIdata/subscriptions.json\fR, with the subscriptions of persistent sessions alone.
 .TP
 \fIdata/placement.key\fR
 The secret that assigns clients to shards.

@@ -250,6 +250,12 @@ fn read_data(config: &Config, shard_count: u16, rules: Option<&SharedRules>) -> 
     let sessions = subscriptions_file::load(&config.data_dir)?;
     let key = placement_key::key(&config.data_dir)?;
     if config.durability == Durability::Memory {
+        if !matches!(Opened::look(&config.data_dir), Ok(None)) {
+            warn!(
+                "the data directory has a journal, which durability = \"memory\" neither reads nor writes: its sessions and messages \
+                 come back with \"power\" or \"process\", as they were"
+            );
+        }
         return Ok((key, sessions, None));
     }
     let cores = cores::shard_count(config.shards);

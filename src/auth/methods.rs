@@ -26,6 +26,7 @@ use crate::config::ListenerConfig;
 use crate::config::auth::AuthMethod;
 use crate::net::listen::ListenerNumber;
 use crate::process::clock::{self, Clock};
+use crate::process::held_bytes::{AUTHENTICATION, Hold};
 
 /// The methods of one listener.
 #[derive(Debug)]
@@ -87,6 +88,8 @@ pub(super) struct Case {
     pub(super) asked_count: usize,
     /// The name of the one that was asked last.
     pub(super) method: &'static str,
+    /// Counts its bytes.
+    _held: Hold,
 }
 
 impl Case {
@@ -101,6 +104,8 @@ impl Case {
     ) -> Self {
         let deadline = Instant::from_ms(u64::MAX);
         let certificate_user = None;
+        let texts = client_id.len() + username.as_ref().map_or(0, String::len);
+        let held = size_of::<Self>() + texts + password.as_ref().map_or(0, |password| password.len());
         Self {
             asked,
             listener,
@@ -112,6 +117,7 @@ impl Case {
             deadline,
             asked_count: 0,
             method: NO_METHOD,
+            _held: AUTHENTICATION.hold(held),
         }
     }
 

@@ -112,8 +112,9 @@ impl Authenticator {
                 Some(Answer::failed(ReasonCode::BadAuthenticationMethod, NO_METHOD))
             }
             (Step::Basic { client_id, username, password }, Some(methods)) => {
-                let case = Case::new(asked, listener, peer, client_id, username, password);
-                methods.judge(Case { certificate_user, ..case })
+                let mut case = Case::new(asked, listener, peer, client_id, username, password);
+                case.certificate_user = certificate_user;
+                methods.judge(case)
             }
             // No method is configured, so nobody can be known.
             (Step::Basic { .. }, None) => Some(Answer::failed(ReasonCode::NotAuthorized, NO_METHOD)),

@@ -11,6 +11,7 @@ use super::password::fair_queue::{FairQueue, PeerGroup};
 use super::password::remembered::Recollection;
 use super::password::{HashMemory, StoredHash};
 use super::shared::{Locked, Shared};
+use crate::process::held_bytes::AUTHENTICATION;
 
 /// A client whose password is to be compared with a stored hash.
 pub(super) struct HashJob {
@@ -78,6 +79,7 @@ fn pool(methods: &Methods) -> &HashPool {
 
 fn work(methods: &Shared<Methods>) {
     let mut memory = HashMemory::default();
+    let mut held = AUTHENTICATION.hold(0);
     loop {
         let HashJob { case, work: HashWork { stored, costliest, recollection } } = pool(methods).pop();
         if methods.is_abandoned(&case) {
@@ -91,6 +93,7 @@ fn work(methods: &Shared<Methods>) {
             }
             is_right
         };
+        held.resize(memory.bytes());
         methods.remember(recollection, is_right);
         let opinion = match (&stored, is_right) {
             (Some(_), true) => Opinion::Allow(case.listed_identity()),

@@ -133,6 +133,12 @@ impl Exchange {
         (exchange, answer)
     }
 
+    /// Bytes of its texts.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let texts = [&self.user, &self.binding, &self.nonce, &self.signed];
+        texts.map(String::capacity).iter().sum::<usize>() + self.verifier.salt.len()
+    }
+
     /// Judges the client's last message, `c=BINDING,r=NONCE,p=PROOF`, and returns the server's.
     ///
     /// # Errors

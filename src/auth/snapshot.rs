@@ -13,6 +13,7 @@ use super::answers::UserChanges;
 use super::jwt::{KeySet, KeySetOrigin};
 use super::password::{self, PasswordFile};
 use super::shared::Shared;
+use crate::process::held_bytes::{AUTHENTICATION, Hold};
 
 /// The users and keys at one moment.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,9 @@ pub(super) struct Snapshot {
     pub(super) scram_users: Shared<PasswordFile>,
     /// The key sets, in the order of the configuration; one that could not be read yet is empty.
     pub(super) key_sets: Vec<Shared<KeySet>>,
+    /// Count the bytes of users and of the files that they are from.
+    users_held: Option<Shared<Hold>>,
+    scram_users_held: Option<Shared<Hold>>,
 }
 
 /// The current snapshot.
@@ -221,13 +225,14 @@ fn put(part: Part, content: &[u8], algorithms: &[Algorithm], store: &Store) -> R
     if has_part(Part::Users) {
         warn_of_weak(&users);
     }
+    let held = Shared::new(AUTHENTICATION.hold(content.len() + users.bytes()));
     let users = Shared::new(users);
     store.change(|snapshot| {
         if has_part(Part::Users) {
-            snapshot.users = users.clone();
+            (snapshot.users, snapshot.users_held) = (users.clone(), Some(held.clone()));
         }
         if has_part(Part::ScramUsers) {
-            snapshot.scram_users = users;
+            (snapshot.scram_users, snapshot.scram_users_held) = (users, Some(held));
         }
     });
     Ok(count)

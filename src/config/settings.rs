@@ -108,7 +108,7 @@ settings! {
         /// The accident that an acknowledgement survives: "process", the end of the process such as kill -9; "power", the loss of power
         /// as well; "memory", none. With "process" and "power" sessions, subscriptions, waiting, unfinished and retained messages and wills
         /// come back from a log in `data_dir`.
-        durability: Durability = Durability::Memory, ANY;
+        durability: Durability = Durability::Power, ANY;
         /// Bytes by which the log of a shard grows on the disk before another checkpoint takes the place of what it has, so that it stays
         /// short. A checkpoint has everything that the log is about, and if the last one was longer than this, its length counts instead.
         checkpoint_bytes: u64 = 268_435_456, from(1_048_576);
@@ -201,8 +201,8 @@ settings! {
         match_nodes_max: u32 = 2_048, between(64, 1_000_000);
     }
     section "Limits of a client" {
-        /// Messages a second that one client may publish; 0 sets no limit. This and the next hold for each client identifier,
-        /// and a new one begins with a whole burst: set `connects_per_address_rate` beside them.
+        /// Messages a second that one client may publish; 0 sets no limit. This and the next hold for each connection. A client
+        /// that comes again goes on where its identifier stopped, or else where another one of its user or address did.
         publish_rate: u32 = 0, between(0, 1_000_000_000);
         /// Bytes of PUBLISH packets a second that one client may send; 0 sets no limit.
         publish_bytes_rate: u32 = 0, ANY;

@@ -54,14 +54,18 @@ impl Network {
         }
     }
 
-    /// A part of a table, of so many.
-    fn part(self, parts: usize) -> usize {
-        let number = match self {
+    /// A number that stands for it. No network of IPv6 that is in use has that of an address of IPv4: 32 zeros are reserved.
+    pub(crate) fn number(self) -> u64 {
+        match self {
             Self::V4(number) => u64::from(number),
             Self::V6(number) => number,
-        };
+        }
+    }
+
+    /// A part of a table, of so many.
+    fn part(self, parts: usize) -> usize {
         // Neighbours, and addresses that differ in their upper bits only, come to different parts.
-        let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let spread = self.number().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         usize::try_from(spread).unwrap_or_default() % parts
     }
 }

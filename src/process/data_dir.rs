@@ -107,13 +107,13 @@ impl DataDir {
             HoldState::Ours => info!(%data_dir, "the data directory is back in its place"),
             HoldState::Deleted => error!(
                 %data_dir,
-                "the data directory was deleted while the broker runs: subscriptions are no longer saved, and a second \
-                 broker can start in a new directory of this name; restart this broker"
+                "the data directory was deleted while the broker runs: nothing is saved any more, and a second broker can start \
+                 in a new directory of this name; restart this broker"
             ),
             HoldState::Anothers => error!(
                 %data_dir,
                 "the data directory was replaced while the broker runs, and another broker has used the new one: this broker \
-                 saves no subscriptions there; stop one of the two, or start one with another --data-dir DIR"
+                 saves nothing there; stop one of the two, or start one with another --data-dir DIR"
             ),
         }
     }

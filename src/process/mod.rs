@@ -7,6 +7,7 @@ pub(crate) mod available_memory;
 pub(crate) mod clock;
 pub(crate) mod core_dumps;
 pub(crate) mod data_dir;
+pub(crate) mod held_bytes;
 pub(crate) mod logging;
 pub(crate) mod open_files;
 #[cfg(test)]

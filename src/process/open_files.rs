@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::admin::http;
 use crate::backend::Backend;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, Durability, ListenerConfig};
 use crate::error::StartupError;
 use crate::net::permits::ConnectionPermits;
 
@@ -23,6 +23,9 @@ const RESERVED: u64 = 24;
 
 /// Descriptors of a shard that are neither connections nor listeners: its rings or epoll instance, its doorbell, and a reserve.
 const RESERVED_BY_SHARD: u64 = 8;
+
+/// Descriptors of a log: each of its threads has at most two files open, and a directory or a file that it makes.
+const RESERVED_BY_LOG: u64 = 9;
 
 /// Connections above the limit that are accepted at the same time only to be refused with a reason code.
 const TURNED_AWAY_MAX: u32 = 64;
@@ -135,7 +138,8 @@ fn reserved(config: &Config, shard_count: u16) -> u64 {
     // A connection that was accepted has a descriptor before it is known whether there is a permit for it.
     let by_listener = 1 + Backend::accepts_outstanding(config.io) as u64;
     let sockets: usize = config.listeners.iter().map(ListenerConfig::sockets).sum();
-    let by_shard = RESERVED_BY_SHARD + by_listener * sockets as u64;
+    let by_log = if config.durability == Durability::Memory { 0 } else { RESERVED_BY_LOG };
+    let by_shard = RESERVED_BY_SHARD + by_log + by_listener * sockets as u64;
     RESERVED + http::descriptors(config) + by_shard * u64::from(shard_count)
 }
 
@@ -179,12 +183,14 @@ mod tests {
 
     #[test]
     fn the_reserve_grows_with_shards_and_listeners() {
-        let config = Config { io: Io::Epoll, ..Config::default() };
+        let config = Config { io: Io::Epoll, durability: Durability::Memory, ..Config::default() };
         assert_eq!(config.listeners[0].sockets(), 2);
         let admin = http::descriptors(&config);
         let (one, two) = (reserved(&config, 1), reserved(&config, 2));
         assert_eq!((one, two), (RESERVED + admin + 12, RESERVED + admin + 24));
-        let ring = Config { io: Io::Auto, ..config };
+        let ring = Config { io: Io::Auto, ..config.clone() };
         assert!(reserved(&ring, 1) > one);
+        let logged = Config { durability: Durability::Power, ..config };
+        assert_eq!(reserved(&logged, 2), two + 2 * RESERVED_BY_LOG);
     }
 }

@@ -87,7 +87,8 @@ mod tests {
         let engine = |count: u64| {
             let mut engine =
                 Engine::new(engine::Limits::default(), engine::Entropy(7), engine::Instant::default());
-            engine.set_host_bytes(count * 1_000);
+            let host = engine::HostMemory { connections: count * 1_000, ..Default::default() };
+            engine.set_host_memory(host);
             engine.memory_use()
         };
         let ((one, _reports), fixed) = (MemoryShare::new(), engine(0));

@@ -96,8 +96,7 @@ pub(crate) fn start(
         let Begun { engine, log } = begun;
         let journal = journal_of((own, config), logs.zip(log), &doorbells)?;
         let (control, requests) = bounded(REQUESTS_MAX);
-        let gauges = Gauges::default();
-        gauges.update(&engine, &engine.memory_use(), 0);
+        let gauges = gauges_of(&engine);
         let parts = Parts {
             number: own,
             engine,
@@ -134,10 +133,21 @@ pub(crate) fn start(
         turn_requested: AtomicU64::new(0),
         authentication,
     };
-    let own = config.operators_socket().map(|path| path.display().to_string());
-    let shown = places.iter().filter(|place| own.as_ref() != Some(*place));
-    begin_accepting(&shards, logs.is_none(), shown);
+    begin_accepting(&shards, logs.is_none(), shown(config, &places));
     Ok(shards)
+}
+
+/// The places that clients know: all but the operators' socket.
+fn shown<'a>(config: &Config, places: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let own = config.operators_socket().map(|path| path.display().to_string());
+    places.iter().filter(move |place| own.as_ref() != Some(*place))
+}
+
+/// The figures of a shard that others read, as its engine has them before its first step.
+fn gauges_of(engine: &engine::Engine) -> Gauges {
+    let gauges = Gauges::default();
+    gauges.update(engine, &engine.memory_use(), 0);
+    gauges
 }
 
 /// The bounds of the logs.

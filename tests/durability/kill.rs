@@ -82,6 +82,8 @@ pub(crate) fn check_of(
     State::make(&broker);
     subscriber.run(broker.address(), Some("t/#"), |subscriber| !subscriber.filters.is_empty());
     let mut unacknowledged = 0;
+    // Of each kill: messages that were acknowledged and had not reached the subscriber.
+    let mut underway = Vec::new();
     for round in 0..kills {
         let address = broker.address();
         let is_away = draw(&mut seed, 3) == 0;
@@ -108,6 +110,8 @@ pub(crate) fn check_of(
             .iter()
             .map(|publisher| publisher.sent() - publisher.acknowledged.len() as u64)
             .sum::<u64>();
+        let acknowledged = publishers.iter().map(|publisher| publisher.acknowledged.len()).sum::<usize>();
+        underway.push(acknowledged.saturating_sub(subscriber.received_of(&publishers)));
         broker = Broker::start_in(look(directory), &setup(io, &flags));
     }
     judge(&broker, &mut publishers, &mut subscriber);
@@ -116,13 +120,14 @@ pub(crate) fn check_of(
     assert!(acknowledged.iter().sum::<usize>() >= ACKNOWLEDGEMENTS * kills as usize / 2, "{acknowledged:?}");
     let repeated = subscriber.repeated.len();
     let counts = format!(
-        "{kills} kills: {acknowledged:?} acknowledged, {repeated} repeated, {unacknowledged} in flight at a kill"
+        "{kills} kills: {acknowledged:?} acknowledged, {repeated} repeated, {unacknowledged} sent and not acknowledged at a kill; \
+         acknowledged and not delivered at each kill: {underway:?}"
     );
     (broker, counts)
 }
 
 /// Ends what is in flight, lets the subscriber receive everything, and compares.
-fn judge(broker: &Broker, publishers: &mut [Publisher], subscriber: &mut Subscriber) {
+pub(crate) fn judge(broker: &Broker, publishers: &mut [Publisher], subscriber: &mut Subscriber) {
     for publisher in publishers.iter_mut() {
         publisher.run(broker.address(), true, &AtomicUsize::new(0));
     }

@@ -1,5 +1,5 @@
 //! Acknowledgements that survive: the real binary with a log, killed and started again, stopped, on a disk that fails. Judged by the
-//! records of the clients alone.
+//! records of the clients alone. Disks that lose their power are built from a record of every call.
 #![cfg(target_os = "linux")]
 
 #[path = "../harness/mod.rs"]
@@ -10,10 +10,12 @@ mod checkpoints;
 mod clients;
 mod data;
 mod deal;
+mod disk;
 mod export;
 mod faults;
 mod kill;
 mod levels;
+mod power_cut;
 mod survival;
 
 use harness::broker::{Directory, Io, Setup};

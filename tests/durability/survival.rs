@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::broker::{Broker, Directory, Io, Setup};
+use crate::harness::broker::{Broker, Directory, Io, MEMORY, Setup};
 use crate::harness::packet::{Connect, PUBREC, Properties, Publish, Version, acknowledgement, property};
 use crate::harness::peer::Peer;
 use crate::harness::received::Received;
@@ -210,7 +210,8 @@ fn subscriptions_of_the_file_are_taken_over_once() {
     let founding = "{\"subscriptions\": {\"sensor\": [{\"topic_filter\": \"a/#\", \"qos\": 1, \"no_local\": false, \
                     \"retain_as_published\": false, \"retain_handling\": 0}]}}";
     let file = directory.write("data/subscriptions.json", founding);
-    let flags = ["--durability", "process", "--shards", "1", "--default-session-expiry-s", "3600"];
+    // As an existing installation is upgraded: by nothing but the program.
+    let flags = ["--default-session-expiry-s", "3600"];
     let mut broker = Broker::start_in(directory, &setup(Io::Auto, &flags));
     broker.process().wait_for(0, "import", |line| line.contains("subscriptions.json.imported"));
     assert!(!file.exists() && file.with_file_name("subscriptions.json.imported").exists());
@@ -243,14 +244,21 @@ fn starts_take_no_room_for_nothing() {
 }
 
 #[test]
-fn without_durability_no_file_of_a_log_is_written() {
-    let broker = Broker::start_with(&setup(Io::Auto, &[]));
+fn without_durability_no_file_of_a_log_is_written_and_none_is_read() {
+    let broker = Broker::start_with(&setup(Io::Auto, &MEMORY));
     let mut peer = Peer::connect(broker.address(), &lasting("peer"));
     peer.subscribe("t", 1);
     peer.publish(&Publish::new("t", 1, b"1").retained());
     let (_, directory) = broker.stop();
     assert!(!directory.path().join("data/journal").exists());
     assert!(directory.path().join("data/subscriptions.json").exists());
+
+    // A log that is there is told, and not used.
+    let broker = Broker::start_in(directory, &setup(Io::Auto, &PROCESS));
+    let (_, directory) = broker.stop();
+    let (finished, _directory) = Broker::start_in(directory, &setup(Io::Auto, &MEMORY)).stop();
+    let told = finished.output.lines().any(|line| line.contains("WARN the data directory has a journal"));
+    assert!(told, "{}", finished.output);
 }
 
 /// Every way of doing I/O hears of its disk.

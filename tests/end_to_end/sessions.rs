@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::broker::{Broker, Setup};
+use crate::harness::broker::{Broker, MEMORY, Setup};
 use crate::harness::packet::{
     Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Properties, Publish, Version, acknowledgement,
 };
@@ -242,7 +242,7 @@ pub(crate) fn subscriptions_survive_a_restart(_: &mut Broker) {
     let connects: Vec<Connect<'_>> =
         Version::BOTH.iter().zip(&ids).map(|(version, id)| Connect::persistent(*version, id)).collect();
     // The test needs its own broker, because it stops and starts it.
-    let setup = Setup::default();
+    let setup = Setup { flags: &MEMORY, ..Setup::default() };
     let first = Broker::start_with(&setup);
     for connect in connects.iter().rev() {
         let mut peer = Peer::connect(first.address(), connect);

@@ -17,6 +17,9 @@ use super::machine;
 use super::process::{Finished, Process};
 use super::time::PATIENCE;
 
+/// The flags of a broker without a log, which keeps the subscriptions of persistent sessions in a file.
+pub(crate) const MEMORY: [&str; 2] = ["--durability", "memory"];
+
 /// The limit for a stopping broker, which promises to end "within seconds".
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -41,6 +41,14 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The clock of the system that never goes back, in nanoseconds: the same one in every process.
+pub(crate) fn monotonic_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let [seconds, nanoseconds] =
+        [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).expect("it is positive"));
+    seconds * 1_000_000_000 + nanoseconds
+}
+
 /// The wall clock, in seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "tokens name the moment of their end")]
 pub(crate) fn unix_s() -> i64 {

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use crate::harness::broker::{Broker, Setup, command_in};
+use crate::harness::broker::{Broker, MEMORY, Setup, command_in};
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
 
 #[test]
 fn a_deleted_directory_is_told_once_and_another_brokers_files_are_left_alone() {
-    let mut first = Broker::start_with(&Setup::default());
+    let mut first = Broker::start_with(&Setup { flags: &MEMORY, ..Setup::default() });
     let data = first.directory().path().join("data");
     let aside = first.directory().path().join("aside");
     fs::rename(&data, &aside).expect("the test's own directory");
@@ -16,7 +16,7 @@ fn a_deleted_directory_is_told_once_and_another_brokers_files_are_left_alone() {
     first.process().wait_for(0, "deletion", deleted);
 
     let mut command = command_in(first.directory());
-    command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "data"]);
+    command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "data"]).args(MEMORY);
     let mut second = crate::harness::process::Process::spawn(command);
     second.wait_for(0, "start", |line| line.contains("listening on"));
     let line = first.process().wait_for(0, "second broker", |line| line.contains("was replaced"));

@@ -32,7 +32,7 @@ mod terminal {
 
     use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-    use crate::harness::broker::{Broker, Directory, wrapped_command_in};
+    use crate::harness::broker::{Broker, Directory, MEMORY, wrapped_command_in};
     use crate::harness::packet::{Connect, Version};
     use crate::harness::peer::Peer;
     use crate::harness::time::{Deadline, PATIENCE};
@@ -72,7 +72,7 @@ mod terminal {
 
     #[test]
     fn closing_the_terminal_stops_the_broker_cleanly() {
-        let broker = in_a_terminal("exec", "");
+        let broker = in_a_terminal("exec", &MEMORY.join(" "));
         let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "keeper"));
         peer.subscribe("kept", 1);
         let id = broker_in(broker.directory());

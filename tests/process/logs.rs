@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::broker::{Broker, Directory, Setup, address_in, command_in, configure};
+use crate::harness::broker::{Broker, Directory, MEMORY, Setup, address_in, command_in, configure};
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
@@ -142,7 +142,7 @@ fn short_memory_is_told_once_for_each_mark_with_the_clients_that_hold_the_most()
 
 #[test]
 fn a_write_that_fails_is_told_once_and_so_is_its_end() {
-    let mut broker = Broker::start_with(&Setup { flags: &["--stats-interval", "0"], ..Setup::default() });
+    let mut broker = Broker::start_with(&Setup { flags: &MEMORY, ..Setup::default() });
     let obstacle = broker.directory().path().join("data/subscriptions.json.new");
     fs::create_dir(&obstacle).unwrap();
     let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "keeper"));

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::broker::{Broker, Directory, Io, Setup, wrapped_command_in};
+use crate::harness::broker::{Broker, Directory, Io, MEMORY, Setup, wrapped_command_in};
 use crate::harness::machine::descriptor_count;
 use crate::harness::packet::{Connect, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
 
 /// The limit of the broker under test.
-const OPEN_FILES_MAX: usize = 128;
+const OPEN_FILES_MAX: usize = 176;
 
 fn start(directory: Directory, io: Io) -> Broker {
     let script = format!("ulimit -n {OPEN_FILES_MAX}; exec \"$0\" \"$@\"");
@@ -20,7 +20,7 @@ fn start(directory: Directory, io: Io) -> Broker {
     let data_dir = directory.path().join("data");
     let mut command = wrapped_command_in(&directory, &limited);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--shards", "2", "--sys-interval-s", "1"]);
-    command.args(["--io", io.flag(), "--data-dir"]).arg(data_dir);
+    command.args(["--io", io.flag(), "--data-dir"]).arg(data_dir).args(MEMORY);
     Broker::spawn(directory, command, 1)
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::harness::broker::{Broker, Setup};
+use crate::harness::broker::{Broker, MEMORY, Setup};
 use crate::harness::packet::{Connect, Properties, Publish, Version, property};
 use crate::harness::peer::Peer;
 
@@ -17,7 +17,8 @@ fn expiring(client_id: &str, expiry_s: u32) -> Connect<'_> {
 /// A session that never expires was gone 7 s after a restart, with `default_session_expiry_s` = 5.
 #[test]
 fn a_session_keeps_its_expiry_over_a_restart_and_over_a_kill() {
-    let setup = Setup { flags: &["--default-session-expiry-s", "1"], ..Setup::default() };
+    let setup =
+        Setup { flags: &["--default-session-expiry-s", "1", MEMORY[0], MEMORY[1]], ..Setup::default() };
     let broker = Broker::start_with(&setup);
     for (name, expiry_s) in [("ever", u32::MAX), ("hour", 3_600), ("second", 1)] {
         let mut peer = Peer::connect(broker.address(), &expiring(name, expiry_s));
@@ -54,7 +55,8 @@ fn a_file_without_expiries_is_read_and_has_the_default() {
     let founding = "{\"subscriptions\": {\"sensor\": [{\"topic_filter\": \"a/#\", \"qos\": 0, \"no_local\": false, \
                     \"retain_as_published\": false, \"retain_handling\": 0}]}}";
     directory.write("data/subscriptions.json", founding);
-    let setup = Setup { flags: &["--default-session-expiry-s", "7"], ..Setup::default() };
+    let setup =
+        Setup { flags: &["--default-session-expiry-s", "7", MEMORY[0], MEMORY[1]], ..Setup::default() };
     let (_, directory) = Broker::start_in(directory, &setup).stop();
     let kept = fs::read_to_string(directory.path().join("data/subscriptions.json")).expect("it was written");
     assert!(
@@ -65,7 +67,8 @@ fn a_file_without_expiries_is_read_and_has_the_default() {
 
 #[test]
 fn a_stop_says_how_many_messages_end_with_it() {
-    let broker = Broker::start_with(&Setup { flags: &["--shards", "2"], ..Setup::default() });
+    let flags = ["--shards", "2", MEMORY[0], MEMORY[1]];
+    let broker = Broker::start_with(&Setup { flags: &flags, ..Setup::default() });
     for name in ["a", "b", "c"] {
         let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, name));
         peer.subscribe("t", 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::broker::{Broker, Io, Setup};
+use crate::harness::broker::{Broker, Io, MEMORY, Setup};
 use crate::harness::packet::{Connect, Properties, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::now;
@@ -79,7 +79,7 @@ fn nothing_follows_the_disconnect_even_where_wills_are_due() {
 
 #[test]
 fn kill_leaves_subscriptions_that_the_next_start_reads() {
-    let setup = Setup::default();
+    let setup = Setup { flags: &MEMORY, ..Setup::default() };
     let broker = Broker::start_with(&setup);
     let mut peer = Peer::connect(broker.address(), &Connect::persistent(Version::V5, "keeper"));
     peer.subscribe("kept/#", 1);

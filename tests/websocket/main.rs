@@ -36,6 +36,7 @@ scenarios! {
         without_a_header_the_connection_is_closed,
         a_stranger_is_closed_whatever_it_sends,
         the_forwarded_address_counts_from_trusted_proxies,
+        identifiers_of_one_address_share_their_bursts,
         a_certificate_that_the_proxy_has_verified_names_the_user,
     }
 }

@@ -136,6 +136,36 @@ pub(crate) fn the_forwarded_address_counts_from_trusted_proxies(io: Io) {
 }
 
 /// Only of a certificate that was shown and is good, and only where the listener takes it.
+/// Each new identifier began with a whole burst, and everything that it had sent was taken when it left.
+pub(crate) fn identifiers_of_one_address_share_their_bursts(io: Io) {
+    // A message is paid for 1,000 seconds long.
+    let broker = broker(io, &format!("{REQUIRED}\npublish_bytes_rate = 1\nburst_s = 1"), "1");
+    let connect = |address: &str, client: &str| {
+        let mut stream = stream(broker.address());
+        let header = format!("PROXY TCP4 {address} 127.0.0.1 8080 1883\r\n");
+        stream.write_all(&[header.as_bytes(), &Connect::new(Version::V5, client).encode()].concat()).unwrap();
+        let mut peer = Peer::over(stream, Version::V5);
+        assert_eq!(peer.await_connack(), 0);
+        peer
+    };
+    let mut watcher = connect("192.0.2.1", "watcher");
+    watcher.subscribe("t", 0);
+    let long = "first".repeat(200);
+    let mut first = connect("192.0.2.7", "first");
+    first.publish(&Publish::new("t", 1, long.as_bytes()));
+    first.finish();
+    assert_eq!(watcher.next_message().text(), long);
+    for number in 0..2 {
+        let mut invented = connect("192.0.2.7", &format!("invented-{number}"));
+        invented.send(&Publish::new("t", 0, b"invented").encode(Version::V5).repeat(20));
+        invented.finish();
+        let mut other = connect(&format!("192.0.2.{}", 10 + number), &format!("other-{number}"));
+        other.publish(&Publish::new("t", 1, b"other"));
+        assert_eq!(watcher.next_message().text(), "other");
+        other.disconnect();
+    }
+}
+
 pub(crate) fn a_certificate_that_the_proxy_has_verified_names_the_user(io: Io) {
     let rules = "[rules]\nroles = [\"device\"]\n[role.device]\npublish = [\"devices/%u/#\"]";
     for (header, expected) in [

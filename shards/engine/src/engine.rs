@@ -14,6 +14,7 @@ mod forward;
 mod groups;
 mod inbox;
 mod inspect;
+mod introduce;
 mod long_match;
 mod long_packet;
 mod memory;
@@ -52,7 +53,7 @@ use crate::connection::outbox::{Chunk, Lend};
 use crate::counters::Counters;
 use crate::event::{Consumed, Event};
 use crate::limits::Limits;
-use crate::memory::{Held, MemoryLevel, Pressure, Shedding};
+use crate::memory::{Held, HostMemory, MemoryLevel, Pressure, Shedding};
 use crate::mesh::Mesh;
 use crate::mesh::outbound::{LaneKind, OutboundItem};
 use crate::mesh::topology::Topology;
@@ -131,8 +132,8 @@ struct Rooms {
     paused: bool,
     /// The slot of the connection that the stop closes next.
     stop_at: Option<u32>,
-    /// Bytes that the host holds for its connections.
-    host_bytes: u64,
+    /// Bytes that the host holds.
+    host: HostMemory,
     /// Bytes of records on their way to the log, when the host took some last.
     record_bytes: u64,
     pressure: Pressure,
@@ -177,7 +178,7 @@ impl Engine {
             ticks: 0,
             paused: false,
             stop_at: None,
-            host_bytes: 0,
+            host: HostMemory::default(),
             record_bytes: 0,
             pressure: Pressure::new(&limits),
             recovering: None,
@@ -239,12 +240,6 @@ impl Engine {
         let mut actions = Actions::new();
         let (rooms, mut turn) = self.turn(now, &mut actions);
         rooms.delivery.connections.accept(&mut turn, admission, arrival, listener)
-    }
-
-    /// Tells the name of a client that is known before its CONNECT, from its certificate or a proxy: see
-    /// [`crate::ClientIdSource`]. A connection that has sent its CONNECT is left alone.
-    pub fn identify(&mut self, id: ConnectionId, name: &str) {
-        self.rooms.delivery.connections.identify(&self.limits, id, name);
     }
 
     /// Takes in an event, and appends to `actions` what is to be done about it.

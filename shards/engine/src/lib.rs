@@ -57,7 +57,7 @@ pub use limits::{
     ClientIdSource, Limits, ListenerLimits, LiveLimits, OnRate, QueueFull, Rates, Redirect, SessionOwner,
 };
 pub use log_room::LogRoom;
-pub use memory::{Budget, Elsewhere, MemoryKind, MemoryLevel, MemoryReport, MemoryUse};
+pub use memory::{Budget, Elsewhere, HostMemory, MemoryKind, MemoryLevel, MemoryReport, MemoryUse};
 pub use mesh::outbound::{BLOCK_BYTES, InboundItem, LaneKind, OutboundItem, OversizedItem};
 pub use mesh::topology::{SHARDS_MAX, Topology};
 pub use notice::{LongMatch, NOTICE_TEXT_BYTES_MAX, Notice};

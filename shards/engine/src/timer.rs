@@ -22,3 +22,5 @@ pub(crate) enum Timer {
 
 /// **Lives on:** every shard.
 pub(crate) type Timers = TimerWheel<Timer>;
+
+const _: () = assert!(TimerWheel::<Timer>::TIMER_BYTES <= 36);

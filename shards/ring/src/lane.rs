@@ -109,20 +109,28 @@ impl<T> Outbound<T> {
         self.blocks_alive
     }
 
-    pub(crate) fn empty_block(&mut self) -> Block {
+    /// An empty block, and whether it is a new one.
+    pub(crate) fn empty_block(&mut self) -> (Block, bool) {
         assert!(!self.filling, "the previous block must be pushed first");
         self.filling = true;
         self.collect_returned();
-        self.spare.pop().unwrap_or_else(|| {
-            // The consumer gives each block back before it pops the next. Of the popped blocks that we know of, all but
-            // one are therefore back in the pool, and the blocks that were not popped fit into the ring.
-            assert!(
-                self.blocks_alive < self.blocks_max,
-                "only the blocks in the ring and the one being read are missing from the pool"
-            );
-            self.blocks_alive += 1;
-            Block::new(self.block_bytes)
-        })
+        if let Some(block) = self.spare.pop() {
+            return (block, false);
+        }
+        // The consumer gives each block back before it pops the next. Of the popped blocks that we know of, all but
+        // one are therefore back in the pool, and the blocks that were not popped fit into the ring.
+        assert!(
+            self.blocks_alive < self.blocks_max,
+            "only the blocks in the ring and the one being read are missing from the pool"
+        );
+        self.blocks_alive += 1;
+        (Block::new(self.block_bytes), true)
+    }
+
+    /// Bytes of the slots: those of the items, and those of the blocks that come back.
+    pub(crate) fn slot_bytes(&self) -> usize {
+        let items_max = self.blocks_max - BLOCKS_BESIDE_RING;
+        items_max * size_of::<Item<T>>() + self.blocks_max * size_of::<Block>()
     }
 
     pub(crate) fn push(&mut self, item: Item<T>) -> Result<(), Item<T>> {

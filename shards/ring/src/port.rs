@@ -30,6 +30,7 @@ pub fn mesh<T>(shard_count: usize, capacity: Capacity) -> Vec<Port<T>> {
             fence_due: false,
             credit_wanted: false,
             asleep: false,
+            blocks_alive: 0,
         })
         .collect();
     // Each pair is visited once and gets both of its directions.
@@ -80,6 +81,8 @@ pub struct Port<T> {
     credit_wanted: bool,
     /// Whether the last `park` returned `Sleep` and no `unpark` followed.
     asleep: bool,
+    /// Blocks of all outbound lanes that exist.
+    blocks_alive: usize,
 }
 
 struct Peer<T> {
@@ -138,7 +141,22 @@ impl<T> Port<T> {
     /// pool keeps the blocks of its lane's longest queue until it is trimmed.
     pub fn trim(&mut self) -> usize {
         let peers = self.peers.iter_mut().flatten();
-        peers.map(|peer| peer.outbound.data.trim() + peer.outbound.control.trim()).sum()
+        let freed = peers.map(|peer| peer.outbound.data.trim() + peer.outbound.control.trim()).sum();
+        self.blocks_alive -= freed;
+        freed
+    }
+
+    /// Blocks of all outbound lanes that exist, whichever shard has them now. It is a running count.
+    #[must_use]
+    pub fn blocks_alive_in_all(&self) -> usize {
+        self.blocks_alive
+    }
+
+    /// Bytes of the slots of all outbound lanes, which never change.
+    #[must_use]
+    pub fn slot_bytes(&self) -> usize {
+        let items = self.peers.iter().flatten();
+        items.map(|peer| peer.outbound.data.slot_bytes() + peer.outbound.control.slot_bytes()).sum()
     }
 
     fn peer(&self, shard: usize) -> &Peer<T> {
@@ -170,7 +188,9 @@ impl<T> Port<T> {
     /// # Panics
     /// If the previous block of this lane was not pushed.
     pub fn empty_block(&mut self, target: usize, lane: Lane) -> Block {
-        self.peer_mut(target).outbound.of_mut(lane).empty_block()
+        let (block, is_new) = self.peer_mut(target).outbound.of_mut(lane).empty_block();
+        self.blocks_alive += usize::from(is_new);
+        block
     }
 
     /// Blocks of that outbound lane that exist, in the pool or elsewhere: at most its items plus two.

@@ -100,6 +100,8 @@ fn a_full_lane_returns_the_item_and_the_other_lane_still_accepts() {
 fn blocks_are_made_on_demand_and_never_exceed_the_ring_plus_two() {
     let (mut first, mut second) = pair(SMALL);
     assert_eq!(first.blocks_alive(1, Lane::Data), 0, "an idle mesh has no block");
+    let slot = size_of::<Item<u32>>();
+    assert!(first.slot_bytes() >= (SMALL.data_items + SMALL.control_items) * slot);
     for round in 0..100u8 {
         // The largest number of blocks: one being read, a full ring, and one being filled.
         let block = filled(&mut first, 1, &[round]);
@@ -128,7 +130,9 @@ fn blocks_are_made_on_demand_and_never_exceed_the_ring_plus_two() {
     }
     assert_eq!(first.blocks_alive(1, Lane::Data), SMALL.data_items + 2);
     assert_eq!(first.blocks_alive(1, Lane::Control), 0);
+    assert_eq!((first.blocks_alive_in_all(), second.blocks_alive_in_all()), (SMALL.data_items + 2, 0));
     assert_eq!(first.trim(), SMALL.data_items + 2);
+    assert_eq!(first.blocks_alive_in_all(), 0);
     assert_eq!((first.blocks_alive(1, Lane::Data), first.trim()), (0, 0));
 }
 

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::ipc::Stream;
 use crate::process::clock;
+use crate::process::held_bytes::OPERATORS;
 
 /// Reads the complete line of the other end before `deadline`.
 ///
@@ -20,6 +21,7 @@ pub(super) fn read<T: DeserializeOwned>(
 ) -> io::Result<T> {
     let mut line = Vec::new();
     let mut piece = [0; 4096];
+    let mut held = OPERATORS.hold(0);
     loop {
         let left = deadline.saturating_duration_since(clock::read());
         if left.is_zero() {
@@ -33,6 +35,7 @@ pub(super) fn read<T: DeserializeOwned>(
         };
         let end = piece[..length].iter().position(|&byte| byte == b'\n');
         line.extend_from_slice(&piece[..end.unwrap_or(length)]);
+        held.resize(line.capacity());
         if line.len() > bytes_max {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
         }
@@ -49,6 +52,7 @@ pub(super) fn read<T: DeserializeOwned>(
 pub(super) fn write(stream: &mut Stream, line: &impl Serialize, time_limit: Duration) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
+    let _held = OPERATORS.hold(bytes.capacity());
     stream.write_all(&bytes, time_limit)
 }
 

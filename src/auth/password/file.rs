@@ -96,6 +96,12 @@ impl PasswordFile {
         if faults.is_empty() { Ok(file) } else { Err(faults) }
     }
 
+    /// Bytes of the users, in a tree whose nodes are between half full and full.
+    pub(crate) fn bytes(&self) -> usize {
+        let entry = size_of::<(String, StoredHash)>() * 3 / 2 + 8;
+        self.users.iter().map(|(name, hash)| entry + name.len() + hash.heap_bytes()).sum()
+    }
+
     /// The hash of a user.
     pub(crate) fn find(&self, name: &str) -> Option<&StoredHash> {
         self.users.get(name)

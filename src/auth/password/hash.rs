@@ -146,6 +146,13 @@ pub(crate) struct HashMemory {
     blocks: Vec<Block>,
 }
 
+impl HashMemory {
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>()
+    }
+}
+
 impl fmt::Debug for HashMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HashMemory({} KiB)", self.blocks.len())
@@ -153,6 +160,17 @@ impl fmt::Debug for HashMemory {
 }
 
 impl StoredHash {
+    /// Bytes that it takes beside its own struct.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Argon2id(Argon2id { salted, .. })
+            | Self::Pbkdf2Sha512 { salted, .. }
+            | Self::Sha512(salted) => salted.salt.len() + salted.output.len(),
+            Self::DeviceKey(_) => 0,
+            Self::Scram(verifier) => verifier.salt.len(),
+        }
+    }
+
     /// Reads the text behind the user name in a line of the password file.
     ///
     /// # Errors

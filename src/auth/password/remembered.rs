@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crypto::hmac;
 
 use super::hash::StoredHash;
+use crate::process::held_bytes::{AUTHENTICATION, Hold};
 
 const RIGHT_MAX: usize = 65_536;
 const WRONG_MAX: usize = 4_096;
@@ -52,12 +53,15 @@ impl Memory {
 pub(crate) struct Remembered {
     right: Table,
     wrong: Table,
+    /// Counts the bytes of both.
+    held: Hold,
 }
 
 impl Remembered {
     /// With right passwords remembered for `right_ms`; 0 remembers none.
     pub(crate) fn new(right_ms: u64) -> Self {
-        Self { right: Table::new(RIGHT_MAX, right_ms), wrong: Table::new(WRONG_MAX, WRONG_MS) }
+        let (right, wrong) = (Table::new(RIGHT_MAX, right_ms), Table::new(WRONG_MAX, WRONG_MS));
+        Self { right, wrong, held: AUTHENTICATION.hold(0) }
     }
 
     /// Whether the password was right or wrong, if that is remembered.
@@ -73,6 +77,12 @@ impl Remembered {
     pub(crate) fn remember(&mut self, recollection: Recollection, is_right: bool, now_ms: u64) {
         let table = if is_right { &mut self.right } else { &mut self.wrong };
         table.insert(recollection, now_ms);
+        self.held.resize(self.bytes());
+    }
+
+    /// Bytes that it takes.
+    fn bytes(&self) -> usize {
+        self.right.bytes() + self.wrong.bytes()
     }
 }
 
@@ -88,6 +98,12 @@ struct Table {
 impl Table {
     fn new(entries_max: usize, lifetime_ms: u64) -> Self {
         Self { entries_max, lifetime_ms, ends_ms: BTreeMap::new(), order: VecDeque::new() }
+    }
+
+    /// Bytes of the entries in the tree, whose nodes are between half full and full, and of the list.
+    fn bytes(&self) -> usize {
+        let entry = size_of::<(Recollection, u64)>();
+        self.ends_ms.len() * (entry * 3 / 2 + 8) + self.order.capacity() * entry
     }
 
     fn contains(&mut self, recollection: Recollection, now_ms: u64) -> bool {
@@ -168,6 +184,18 @@ mod tests {
         let found: Vec<bool> = (0..3).map(|number| table.contains(Recollection([number; 32]), 5)).collect();
         assert_eq!(found, [false, true, true]);
         assert_eq!(table.ends_ms.len(), table.order.len());
+    }
+
+    #[test]
+    fn remembered_passwords_count() {
+        let mut remembered = Remembered::new(60_000);
+        assert_eq!(remembered.bytes(), 0);
+        for number in 0..200_u8 {
+            remembered.remember(Recollection([number; 32]), true, 0);
+        }
+        assert!((200 * 100..200 * 150).contains(&remembered.bytes()), "{}", remembered.bytes());
+        // It is the count of the process, in which other tests count as well.
+        assert!(AUTHENTICATION.bytes() >= remembered.bytes() as u64);
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Shard {
         }
         // Messages from other shards are flushed at the end of this turn. Messages for other shards leave before the
         // sends, so that those shards process them meanwhile.
-        host.drain_lanes(|source, hand_over| self.arrive(source, *hand_over));
+        host.drain_lanes(|source, hand_over| self.arrive(source, hand_over));
         host.fill_lanes();
         host.tick_if_due();
         // The disk works while this turn sends.

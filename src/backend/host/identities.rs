@@ -1,8 +1,13 @@
-//! The names of clients that are known before their CONNECT: by a certificate, or by the proxy that has verified it.
+//! The names of clients that are known before their CONNECT, by a certificate or by the proxy that has verified it, and their addresses.
+
+use std::net::SocketAddr;
+
+use engine::ConnectionId;
 
 use super::{Endpoint, Host, Socket};
 use crate::config::listener::ClientIdFrom;
 use crate::config::{Config, ListenerConfig};
+use crate::net::addresses::Network;
 use crate::net::layers::Client;
 use crate::net::listen::ListenerNumber;
 use crate::net::tls::PeerCertificate;
@@ -46,6 +51,14 @@ impl<T: Endpoint> Host<T> {
         }
         if let Some(name) = client.name {
             self.peers.borrow_mut().set_name(socket.id.slot(), name);
+        }
+    }
+
+    /// Tells the engine the address of a client, for the rates of its listener. Like the limits by address, these know no address of this
+    /// machine and of a trusted proxy.
+    pub(super) fn tell_address(&self, id: ConnectionId, listener: ListenerNumber, peer: Option<SocketAddr>) {
+        if let Some(address) = self.permits.concerned(listener, peer) {
+            self.engine.borrow_mut().set_address(id, Network::of(address).number());
         }
     }
 

@@ -18,6 +18,7 @@ use crate::backend::Doorbells;
 use crate::net::layers::Layers;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::Permit;
+use crate::process::held_bytes::{Hold, LANES};
 
 /// The bounds of every lane.
 pub(crate) const CAPACITY: Capacity = Capacity { block_bytes: engine::BLOCK_BYTES, ..Capacity::DEFAULT };
@@ -28,9 +29,22 @@ const _: () = assert!(CAPACITY.is_valid());
 /// largest one.
 pub(crate) enum LaneItem {
     /// A message that is too large for a block.
-    Oversized(Box<OversizedItem>),
+    Oversized(Box<Counted<OversizedItem>>),
     /// A connection that moves to the target.
-    HandOver(Box<HandOver>),
+    HandOver(Box<Counted<HandOver>>),
+}
+
+/// Something on its way to another shard, whose bytes count until it arrives.
+pub(crate) struct Counted<T> {
+    item: T,
+    _held: Hold,
+}
+
+impl<T> Counted<T> {
+    /// With `bytes` that it takes beside its own struct.
+    fn new(item: T, bytes: usize) -> Self {
+        Self { item, _held: LANES.hold(size_of::<Self>() + bytes) }
+    }
 }
 
 /// The transport of a connection that moves between two shards: its socket, of TCP or of the system's own kind, and its layers.
@@ -79,7 +93,7 @@ pub(super) struct Lanes {
     doorbells: Doorbells,
     /// By target: connections that wait for room in its control lane. Each holds its permit, so their number is
     /// bounded by the number of permits.
-    departing: RefCell<Vec<VecDeque<Box<HandOver>>>>,
+    departing: RefCell<Vec<VecDeque<Box<Counted<HandOver>>>>>,
     /// By target: number of our announcements that the target has acknowledged to the engine.
     announced: RefCell<Vec<u64>>,
     /// Whether the last turn has ended, or there was none, and no other has begun.
@@ -126,6 +140,12 @@ impl Lanes {
         self.port.borrow().is_idle() && self.departing.borrow().iter().all(VecDeque::is_empty)
     }
 
+    /// Bytes of its slots and blocks. Those of other items count where they are sent.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let port = self.port.borrow();
+        (port.slot_bytes() + port.blocks_alive_in_all() * CAPACITY.block_bytes) as u64
+    }
+
     /// Frees blocks that a burst allocated, unless the lanes are in use.
     pub(super) fn trim(&self) {
         let mut port = self.port.borrow_mut();
@@ -138,7 +158,9 @@ impl Lanes {
 impl<T: Endpoint> Host<T> {
     /// Moves a connection to another shard as soon as the lane has room.
     pub(in crate::backend) fn send_over(&self, target: u16, hand_over: HandOver) {
-        self.lanes.departing.borrow_mut()[usize::from(target)].push_back(Box::new(hand_over));
+        let bytes = hand_over.bytes.capacity();
+        let hand_over = Box::new(Counted::new(hand_over, bytes));
+        self.lanes.departing.borrow_mut()[usize::from(target)].push_back(hand_over);
         self.turn.wake_flusher();
     }
 
@@ -149,7 +171,7 @@ impl<T: Endpoint> Host<T> {
 
     /// Processes the items that other shards sent, at most as many as full lanes hold; items that arrive meanwhile
     /// belong to the next turn. Connections go to `arrive`, with the shard that sent them.
-    pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, Box<HandOver>)) {
+    pub(in crate::backend) fn drain_lanes(&self, mut arrive: impl FnMut(u16, HandOver)) {
         self.begin_turn();
         let others = self.lanes.port.borrow().others();
         for other in others {
@@ -174,7 +196,7 @@ impl<T: Endpoint> Host<T> {
         other: usize,
         lane: Lane,
         item: Item<LaneItem>,
-        arrive: &mut impl FnMut(u16, Box<HandOver>),
+        arrive: &mut impl FnMut(u16, HandOver),
     ) {
         let source = number(other);
         match item {
@@ -183,9 +205,9 @@ impl<T: Endpoint> Host<T> {
                 self.lanes.port.borrow_mut().give_back(other, lane, block);
             }
             Item::Other(LaneItem::Oversized(large)) => {
-                let _nothing = self.step(Event::Inbox { source, item: InboundItem::Oversized(&large) });
+                let _nothing = self.step(Event::Inbox { source, item: InboundItem::Oversized(&large.item) });
             }
-            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, hand_over),
+            Item::Other(LaneItem::HandOver(hand_over)) => arrive(source, hand_over.item),
         }
     }
 
@@ -226,7 +248,10 @@ impl<T: Endpoint> Host<T> {
                             engine.recycle(bytes);
                             Item::Block(block)
                         }
-                        OutboundItem::Oversized(large) => Item::Other(LaneItem::Oversized(Box::new(large))),
+                        OutboundItem::Oversized(large) => {
+                            let bytes = large.bytes_held();
+                            Item::Other(LaneItem::Oversized(Box::new(Counted::new(large, bytes))))
+                        }
                     };
                     assert!(port.push(target, lane, item).is_ok(), "the lane had room");
                     free -= 1;

@@ -28,7 +28,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, Refused};
+use engine::{
+    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory, Refused,
+};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
@@ -40,6 +42,7 @@ use crate::observe::connection_log::ConnectionLog;
 use crate::observe::drop_log::DropLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
+use crate::process::held_bytes;
 use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
 use judging::Noted;
@@ -284,6 +287,7 @@ impl<T: Endpoint> Host<T> {
         let now = self.clock.now();
         let id = self.engine.borrow_mut().accept(now, permit.admission, permit.arrival, listener.number());
         self.peers.borrow_mut().set(id.slot(), peer, now.as_ms());
+        self.tell_address(id, listener, peer);
         let socket = Rc::new(Socket::new(id, make(id), permit.admission, listener));
         let mut sockets = self.sockets.borrow_mut();
         let slot = id.slot() as usize;
@@ -312,6 +316,7 @@ impl<T: Endpoint> Host<T> {
         debug!(shard = self.number, connection, %peer, "the proxy names the client");
         let before = self.peers.borrow().address(connection);
         self.peers.borrow_mut().change(connection, peer);
+        self.tell_address(socket.id, socket.listener, Some(peer));
         match self.permits.change_peer(socket.listener, (before, peer), self.clock.now().as_ms()) {
             Ok(Admission::Serve) => {}
             Ok(Admission::TurnAway(refused)) => {
@@ -441,10 +446,18 @@ impl<T: Endpoint> Host<T> {
     fn weigh(&self, engine: &mut Engine) {
         let connections = u64::from(engine.connection_count());
         let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
-        let shared = if self.number == 0 { self.permits.memory_bytes() } else { 0 };
-        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes() + shared;
-        let host_bytes = connections * T::CONNECTION_BYTES + held as u64;
-        engine.set_host_bytes(host_bytes + self.journal_bytes());
+        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
+        let mut host = HostMemory {
+            connections: connections * T::CONNECTION_BYTES + held as u64,
+            authentications: 0,
+            lanes: self.lanes.memory_bytes() + self.journal_bytes(),
+        };
+        if self.number == 0 {
+            host.connections += self.permits.memory_bytes() as u64 + held_bytes::OPERATORS.bytes();
+            host.authentications += held_bytes::AUTHENTICATION.bytes();
+            host.lanes += held_bytes::LANES.bytes();
+        }
+        engine.set_host_memory(host);
         let held = engine.memory_use();
         self.gauges.update(engine, &held, self.turns.get());
         if self.lanes.shard_count() > 1 {

@@ -18,7 +18,7 @@ use socket2::{Domain, SockRef, Socket};
 use super::ACCEPT_TASKS;
 use super::doorbell::DoorbellReceiver;
 use super::stream::{self, owned};
-use super::watcher::Watcher;
+use super::watcher::{PLACE_BYTES, Watcher};
 use crate::backend::{direct, tasks};
 use crate::net::listen::set_connection_options;
 
@@ -125,6 +125,9 @@ impl Drop for Stream {
 }
 
 impl tasks::Stream for Stream {
+    /// A task, and a place at the watcher.
+    const TASK_BYTES: usize = 96 + PLACE_BYTES;
+
     fn into_socket(mut self) -> io::Result<Socket> {
         Ok(self.socket.take().expect("a stream has its socket until it is dropped").into())
     }

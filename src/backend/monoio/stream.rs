@@ -19,6 +19,8 @@ use crate::net::listen::set_connection_options;
 pub(super) struct Stream(UnixStream);
 
 impl tasks::Stream for Stream {
+    const TASK_BYTES: usize = 304;
+
     fn into_socket(self) -> io::Result<Socket> {
         Ok(owned(self.0).into())
     }

@@ -58,8 +58,10 @@ const FAILED: u8 = 1 << 3;
 /// The task waits for bytes, and for nothing else.
 const WAITS: u8 = 1 << 4;
 
-// A shard has one for each connection.
-const _: () = assert!(size_of::<Place>() == 24);
+/// Bytes of a place. A shard has one for each connection.
+pub(super) const PLACE_BYTES: usize = size_of::<Place>();
+
+const _: () = assert!(PLACE_BYTES == 24);
 
 impl Watcher {
     /// # Errors

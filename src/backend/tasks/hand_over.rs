@@ -62,13 +62,14 @@ impl<R: Runtime> Shard<R> {
 
     /// Takes over a connection that another shard distributed to this one, or whose session lives here: at once, or if many come and go
     /// in this turn, once it has a permit. As many as have permits of connections may wait for that.
-    pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: Box<HandOver>) {
+    pub(super) fn arrive(self: &Rc<Self>, source: u16, hand_over: HandOver) {
         if self.turnstile.is_open() {
-            return self.pass_now(|| self.take_over(source, *hand_over));
+            return self.pass_now(|| self.take_over(source, hand_over));
         }
         let shard = Rc::clone(self);
         let kept_bytes = hand_over.bytes.capacity();
         self.host.keep(kept_bytes);
+        let hand_over = Box::new(hand_over);
         R::spawn(async move {
             shard.pass(|| shard.take_over(source, *hand_over)).await;
             shard.host.let_go(kept_bytes);

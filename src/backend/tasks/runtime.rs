@@ -39,6 +39,9 @@ pub(in crate::backend) trait Runtime: 'static {
 
 /// The socket of a connection, registered with the runtime. All calls but the two waits return at once.
 pub(in crate::backend) trait Stream: Sized + 'static {
+    /// Bytes of the task of an idle connection and of its registration with the driver, as measured with 10,000 of them.
+    const TASK_BYTES: usize;
+
     /// Takes the socket out of this runtime. No operation may be outstanding on it.
     fn into_socket(self) -> io::Result<Socket>;
 

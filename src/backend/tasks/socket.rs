@@ -131,12 +131,11 @@ impl<F: Future<Output = io::Result<()>>> Future for Readable<'_, F> {
     }
 }
 
-/// Bytes of the task of a connection and of its registration with the driver, at most: measured on epoll with 10,000 idle ones.
-/// On `io_uring` it is less.
-const TASK_BYTES: usize = 320;
+/// Bytes of the counter that a socket stands behind.
+const COUNTER_BYTES: usize = 2 * size_of::<usize>();
 
 impl<S: Stream> Endpoint for TaskSocket<S> {
-    const CONNECTION_BYTES: u64 = (size_of::<Socket<S>>() + TASK_BYTES) as u64;
+    const CONNECTION_BYTES: u64 = (size_of::<Socket<S>>() + COUNTER_BYTES + S::TASK_BYTES) as u64;
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.layers() {

@@ -24,6 +24,8 @@ impl Stream {
 }
 
 impl tasks::Stream for Stream {
+    const TASK_BYTES: usize = 304;
+
     fn into_socket(self) -> io::Result<Socket> {
         self.0.into_std().map(Socket::from)
     }

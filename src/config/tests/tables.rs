@@ -282,9 +282,10 @@ fn the_durability_of_a_listener_needs_that_of_the_broker() {
             "broker.conf, line 3: listener.durability must be \"power\" or \"process\": the log has what it has whatever the listener"
         ]
     );
-    for file in
-        ["[[listener]]\ndurability = 'process'", "durability = 'memory'\n[[listener]]\ndurability = 'power'"]
-    {
+    effective("[[listener]]\ndurability = 'process'", &[]).expect("the default writes a log");
+    for level in ["process", "power"] {
+        let file = format!("durability = 'memory'\n[[listener]]\ndurability = '{level}'");
+        let file = file.as_str();
         let errors = errors(file);
         let expected = "the listener \"1883\" has a durability, and the broker's is \"memory\", which writes no log; set durability \
                         = \"process\" or \"power\" above the tables, or leave it out";

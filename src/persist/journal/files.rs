@@ -111,6 +111,8 @@ pub(crate) fn sync_names(_: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(super) struct Files {
     directory: Directory,
+    /// The place that the name of the directory led to at the start.
+    place: Option<DirectoryId>,
     open: BTreeMap<File, OpenFile>,
     /// The file that was written last, unless it was synchronised since.
     written: Option<File>,
@@ -122,7 +124,8 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(directory: Directory) -> Self {
-        Self { directory, open: BTreeMap::new(), written: None, ahead: None, failed: None }
+        let place = DirectoryId::of(directory.path()).ok();
+        Self { directory, place, open: BTreeMap::new(), written: None, ahead: None, failed: None }
     }
 
     /// Does a request.
@@ -148,12 +151,14 @@ impl Files {
             }
             Io::Rename { id, from, to } => {
                 self.open.remove(&from);
-                let done = fs::rename(self.directory.path_of(from), self.directory.path_of(to));
+                let names = [from, to].map(|file| self.directory.path_of(file));
+                let done = self.check_place().and_then(|()| fs::rename(&names[0], &names[1]));
                 self.done(id, "rename", from, done.map(|()| 0), None)
             }
             Io::Delete { id, file } => {
                 self.open.remove(&file);
-                let done = match fs::remove_file(self.directory.path_of(file)) {
+                let path = self.directory.path_of(file);
+                let done = match self.check_place().and_then(|()| fs::remove_file(path)) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
                     done => done.map(|()| 0),
                 };
@@ -183,6 +188,15 @@ impl Files {
         done
     }
 
+    /// Refuses to touch a file by its name in a directory that is not the log's own: it may have been replaced, and hold another
+    /// broker's log with the same names.
+    fn check_place(&self) -> io::Result<()> {
+        if self.place == Some(DirectoryId::of(self.directory.path())?) {
+            return Ok(());
+        }
+        Err(io::Error::other("the directory was replaced while the broker runs"))
+    }
+
     fn done(
         &self,
         id: IoId,
@@ -203,6 +217,7 @@ impl Files {
 
     fn create(&mut self, file: File, bytes: u64) -> io::Result<()> {
         self.open.remove(&file);
+        self.check_place()?;
         let mut target = create(&self.directory.path_of(file))?;
         let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(bytes).unwrap_or(ZEROS_BYTES))];
         let mut rest = bytes;
@@ -220,10 +235,37 @@ impl Files {
             while self.open.len() >= OPEN_MAX {
                 self.open.pop_first();
             }
+            self.check_place()?;
             let opened = OpenOptions::new().write(true).open(self.directory.path_of(file))?;
             self.open.insert(file, opened);
         }
         self.open.get(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// The directory that a name leads to, whatever its name.
+#[cfg(unix)]
+#[derive(Debug, PartialEq, Eq)]
+struct DirectoryId(u64, u64);
+
+#[cfg(unix)]
+impl DirectoryId {
+    fn of(directory: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(directory).map(|found| Self(found.dev(), found.ino()))
+    }
+}
+
+/// Windows refuses to replace a directory with an open file in it.
+#[cfg(not(unix))]
+#[derive(Debug, PartialEq, Eq)]
+struct DirectoryId;
+
+#[cfg(not(unix))]
+impl DirectoryId {
+    #[expect(clippy::unnecessary_wraps, reason = "the other systems return errors")]
+    fn of(_: &Path) -> io::Result<Self> {
+        Ok(Self)
     }
 }
 

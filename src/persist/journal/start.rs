@@ -250,7 +250,9 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 /// The identity in a directory of logs; `None` if there is none.
 fn read(journal: &Path) -> Result<Option<Identity>, StartupError> {
     let [a, b] = COPIES.map(|name| copy(&journal.join(name)));
-    let unusable = |error| StartupError::data_dir(journal, error);
+    // The whole directory has another owner then, so the remedy names it.
+    let data_dir = journal.parent().unwrap_or(journal);
+    let unusable = |error| StartupError::data_dir(data_dir, error);
     let (a, b) = (a.map_err(unusable)?, b.map_err(unusable)?);
     Identity::newer(&a, &b).map_err(|fault| StartupError::JournalDamaged {
         file: journal.join(COPIES[0]),

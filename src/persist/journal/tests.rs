@@ -166,3 +166,24 @@ fn the_files_are_for_their_owner_alone() {
         assert_eq!(mode & 0o777, 0o600, "{}", file.display());
     }
 }
+
+/// A broker whose directory was replaced wrote its next segment into the log of the broker that has the new one.
+#[test]
+#[cfg(unix)]
+fn nothing_is_written_into_a_directory_that_took_the_name_of_the_logs_own() {
+    let scratch = Scratch::new("journal_replaced");
+    let opened = Opened::open(scratch.path(), 1, KEY).unwrap();
+    let (end, ..) = read(&opened).unwrap();
+    let directory = opened.directory(0);
+    let executor = Executor::start(0, &directory, || {}).unwrap();
+    fs::rename(directory.path(), directory.path().with_file_name("aside")).unwrap();
+    fs::create_dir(directory.path()).unwrap();
+    let mut writer = Writer::new(SETTINGS, end, 1);
+    writer.append(0, Batch(1), true, |out| encode_record(out, 1, b"x"));
+    writer.hurry();
+    executor.begin(writer.poll(0, true).expect("a segment is made first"));
+    let done = executor.wait(Duration::from_secs(30)).expect("it fails at once");
+    let failure = done.failure.expect("the directory is another one");
+    assert!(failure.error.to_string().contains("was replaced"), "{failure:?}");
+    assert_eq!(directory.files().unwrap(), []);
+}

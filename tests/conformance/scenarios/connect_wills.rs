@@ -119,10 +119,15 @@ pub(crate) fn a_will_with_retain_is_retained(on: &Target) {
     let mut watcher = watch(on, &topic);
     leave_will(on, &topic, true);
     watcher.next_message();
-    let mut late = on.client("l");
-    late.subscribe(&topic, 2);
-    let message = late.next_message();
-    assert_eq!((message.retain, message.text()), (true, "gone".to_owned()));
+    // It may be kept a moment after it was delivered: then a subscriber that comes in between is sent it as all others are.
+    let is_retained = |attempt: u32| {
+        let mut late = on.client(&format!("l{attempt}"));
+        late.subscribe(&topic, 2);
+        let message = late.next_message();
+        assert_eq!(message.text(), "gone");
+        message.retain
+    };
+    assert!((0..20).any(is_retained));
     watcher.publish(&Publish::new(&topic, 1, b"").retained());
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod heap;
 pub(crate) mod ids;
 pub(crate) mod index;
 pub(crate) mod long_list;
+pub(crate) mod long_queue;
 pub(crate) mod pool;
 pub(crate) mod secret;
 pub(crate) mod shard_set;

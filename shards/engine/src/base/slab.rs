@@ -58,6 +58,9 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// Bytes of a slot.
+    pub(crate) const SLOT_BYTES: usize = size_of::<Slot<T>>();
+
     /// An empty slab. Generations wrap after `generation_bits` bits: 32 in production, few where a
     /// test wants to see a wrapped one.
     pub(crate) fn new(generation_bits: u32) -> Self {

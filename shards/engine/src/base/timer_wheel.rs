@@ -23,9 +23,27 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TimerId(Key);
 
+/// A moment in two words of 32 bits: a word of 64 would make each entry a multiple of eight bytes long.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    high: u32,
+    low: u32,
+}
+
+impl Deadline {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
+    fn new(at: Instant) -> Self {
+        Self { high: (at.as_ms() >> 32) as u32, low: at.as_ms() as u32 }
+    }
+
+    fn at(self) -> Instant {
+        Instant::from_ms(u64::from(self.high) << 32 | u64::from(self.low))
+    }
+}
+
 #[derive(Debug)]
 struct Entry<T> {
-    deadline: Instant,
+    deadline: Deadline,
     what: T,
     /// The list that it is linked in: level × 64 + slot.
     place: u16,
@@ -44,6 +62,9 @@ pub(crate) struct TimerWheel<T> {
 }
 
 impl<T: Copy> TimerWheel<T> {
+    /// Bytes of a timer.
+    pub(crate) const TIMER_BYTES: usize = Slab::<Entry<T>>::SLOT_BYTES;
+
     pub(crate) fn new(now: Instant, generation_bits: u32) -> Self {
         let mut heads = Vec::new();
         heads.resize(SLOTS * LEVELS, NONE);
@@ -63,7 +84,13 @@ impl<T: Copy> TimerWheel<T> {
         let (level, slot) = self.place_of(deadline);
         let place = level * SLOTS + slot;
         let next = self.heads[place];
-        let key = self.entries.insert(Entry { deadline, what, place: short(place), next, previous: NONE });
+        let key = self.entries.insert(Entry {
+            deadline: Deadline::new(deadline),
+            what,
+            place: short(place),
+            next,
+            previous: NONE,
+        });
         self.link(key.index(), (level, slot), next);
         TimerId(key)
     }
@@ -77,7 +104,7 @@ impl<T: Copy> TimerWheel<T> {
 
     /// The moment that a timer is due; `None` if it was due or cancelled.
     pub(crate) fn deadline(&self, timer: TimerId) -> Option<Instant> {
-        self.entries.get(timer.0).map(|entry| entry.deadline)
+        self.entries.get(timer.0).map(|entry| entry.deadline.at())
     }
 
     /// The next timer due at `now`; `None` if there is none, or once `moves_left` timers were placed anew, which counts
@@ -92,7 +119,7 @@ impl<T: Copy> TimerWheel<T> {
             self.now_ms = self.now_ms.max(start_ms);
             let index = self.heads[level * SLOTS + slot];
             let entry = self.entries.at(index).expect("a linked entry lives");
-            let (deadline, what, links) = (entry.deadline, entry.what, entry.links());
+            let (deadline, what, links) = (entry.deadline.at(), entry.what, entry.links());
             if deadline.as_ms() > now.as_ms() && *moves_left == 0 {
                 return None;
             }

@@ -1,5 +1,6 @@
 //! The audit of the connections: every count is recomputed.
 
+use super::facts::Fact;
 use super::{Connections, Phase};
 use crate::base::ids::SessionId;
 
@@ -52,9 +53,12 @@ impl Connections {
             assert!(connection.outbox.bytes() == 0 || connection.flush_asked);
             let has_qos0 = connection.outbox.qos0_count() > 0 && connection.session().is_some();
             assert!(!has_qos0 || connection.outbox.owner() == connection.session());
-            let is_delayed = connection.delayed;
+            let is_delayed = connection.facts.has(Fact::Delayed);
+            let is_peeking = connection.facts.has(Fact::Peeking);
             let has_time = connection.silence_ms_max > 0 || connection.session().is_none() || is_delayed;
-            assert!(has_time == (connection.timer.is_some() || connection.peeking) || connection.aborted);
+            assert!(
+                has_time == (connection.timer.is_some() || is_peeking) || connection.facts.has(Fact::Aborted)
+            );
             handing_over += usize::from(connection.phase() == Phase::HandingOver);
         }
         assert!(outboxes == self.outboxes.bytes_held);

@@ -11,6 +11,7 @@ use wire::{Malformed, PACKET_BYTES_MAX, PacketType, ProtocolVersion, QoS, Reason
 
 use super::bounded_write::append_bounded;
 use super::disconnect::{refusal_reason, server_reference};
+use super::facts::Fact;
 use super::{Connection, Connections, Phase};
 use crate::base::ids::ConnectionId;
 use crate::cause::Cause;
@@ -78,10 +79,11 @@ impl Connection {
     pub(crate) fn set_limits(&mut self, connect: &Connect<'_>) {
         assert!(matches!(self.phase(), Phase::Fresh(_)));
         self.version = connect.version;
-        self.is_bridge = connect.is_bridge;
+        self.facts.set(Fact::Bridge, connect.is_bridge);
         let packet_bytes_max = connect.properties.packet_bytes_max.map_or(PACKET_BYTES_MAX, NonZeroU32::get);
         self.packet_bytes_max = packet_bytes_max.min(PACKET_BYTES_MAX);
-        self.problem_information = connect.properties.request_problem_information.unwrap_or(true);
+        let wants_reasons = connect.properties.request_problem_information.unwrap_or(true);
+        self.facts.set(Fact::NoProblemInformation, !wants_reasons);
     }
 }
 

@@ -30,6 +30,7 @@ impl Connections {
         });
         assert!(found.is_some());
         self.identities.forget(id);
+        self.forget_address(id);
         self.hand_overs.push((id, bytes));
         turn.actions.push(Action::HandOver { connection: id, home });
     }

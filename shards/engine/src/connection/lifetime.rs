@@ -99,6 +99,7 @@ impl Connections {
         self.forget_meter(turn, id);
         self.forget_unfinished(id);
         self.identities.forget(id);
+        self.forget_address(id);
         self.forget_aliases(id);
         let mut connection = self.slab.remove(id.key())?;
         assert!(connection.session().is_none());
@@ -109,7 +110,7 @@ impl Connections {
         }
         if connection.barriers.is_starved() {
             for waiting in [&mut self.delayed, &mut self.starved, &mut self.starved_subscribes] {
-                waiting.retain(|&other| other != id);
+                waiting.remove_first(|&other| other == id);
             }
         }
         self.hand_overs.retain(|(handing_over, _)| *handing_over != id);

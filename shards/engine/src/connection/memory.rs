@@ -2,13 +2,12 @@
 
 use super::Connections;
 use crate::base::heap;
-use crate::base::ids::ConnectionId;
 
 impl Connections {
     /// Bytes of slots, of acknowledgements at the gate and of CONNECTs that are handed over.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let waiting = self.starved.capacity() + self.starved_subscribes.capacity() + self.delayed.capacity();
-        let starved = heap::block(waiting * size_of::<ConnectionId>());
+        let starved =
+            self.starved.bytes_held() + self.starved_subscribes.bytes_held() + self.delayed.bytes_held();
         let handed_over = self.hand_overs.iter().map(|(_, bytes)| heap::block(bytes.capacity())).sum::<u64>();
         let grants = self.grant_timers.memory_bytes() + self.meters.memory_bytes();
         self.slab.bytes_held()

@@ -4,7 +4,7 @@
 
 use alloc::boxed::Box;
 
-use super::debts::{Debt, Debts};
+use super::debts::{Debt, Debtor, Debts};
 use crate::base::heap;
 use crate::base::sparse::Sparse;
 use crate::base::time::Instant;
@@ -13,6 +13,8 @@ use crate::limits::{OnRate, Rates};
 
 /// Tokens are counted in thousandths, so that a rate of one a second gives one each millisecond.
 const WHOLE: i64 = 1_000;
+/// The longest debt with which the rest is taken of what a client sent before it left.
+const DEBT_OF_LEAVER_MS_MAX: u64 = 60_000;
 /// Between two looks whether the peer of a paused connection has left.
 const LOOK_MS: u64 = 1_000;
 
@@ -69,8 +71,9 @@ pub(super) struct Meter {
     bytes: Bucket,
     filled_at: Instant,
     on_rate: OnRate,
-    /// The keyed hash of its client's identifier.
-    client: u64,
+    debtor: Debtor,
+    /// It goes on with empty buckets that another identifier has left. They are waited for, whatever [`OnRate`] says.
+    pays_for_another: bool,
     /// The peer has left, so that nothing is waited for any more.
     is_over: bool,
     /// When it was looked last whether the peer has left.
@@ -85,20 +88,22 @@ pub(super) struct Meter {
 
 impl Meter {
     /// The meter of a client that comes, which goes on with the buckets that it left.
-    pub(super) fn new(rates: &Rates, now: Instant, client: u64, left: Option<Debt>) -> Self {
+    /// `left` has these, and whether its own identifier left them.
+    pub(super) fn new(rates: &Rates, now: Instant, debtor: Debtor, left: Option<(Debt, bool)>) -> Self {
         let mut meter = Self {
             messages: Bucket::full(rates.messages, rates.burst_s),
             bytes: Bucket::full(rates.bytes, rates.burst_s),
             filled_at: now,
             on_rate: rates.on_rate,
-            client,
+            debtor,
+            pays_for_another: left.is_some_and(|(_, is_own)| !is_own),
             is_over: false,
             looked_at: now,
             paused_until: now,
             charged: None,
             timer: None,
         };
-        if let Some(left) = left {
+        if let Some((left, _)) = left {
             // It may have left them on a listener with other limits.
             let ((messages, bytes), at) = left.levels();
             meter.messages.level = messages.min(meter.messages.level_max);
@@ -109,12 +114,12 @@ impl Meter {
         meter
     }
 
-    /// The buckets of the client that leaves, with the hash of its identifier; `None` if they are full.
-    pub(super) fn left(&mut self, now: Instant) -> Option<(u64, Debt)> {
+    /// The buckets of the client that leaves; `None` if they are full.
+    pub(super) fn left(&mut self, now: Instant) -> Option<(Debtor, Debt)> {
         self.fill(now);
         let full_ms = self.messages.full_ms().max(self.bytes.full_ms());
         let debt = Debt::new((self.messages.level, self.bytes.level), now, now.plus_ms(full_ms));
-        (full_ms > 0).then_some((self.client, debt))
+        (full_ms > 0).then_some((self.debtor, debt))
     }
 
     fn fill(&mut self, now: Instant) {
@@ -124,22 +129,32 @@ impl Meter {
         self.bytes.refill(passed_ms);
     }
 
-    /// The peer has left: what it sent before is charged and not waited for, so that its end is not kept up.
+    /// The peer has left: what it sent before is charged and not waited for, so that its end is not kept up. If it owes too much for
+    /// that, it is closed instead.
     pub(super) fn end_waiting(&mut self) {
         self.is_over = true;
     }
 
+    /// The answer to a client that has to wait.
     pub(super) fn on_rate(&self) -> OnRate {
-        self.on_rate
+        if self.is_over {
+            OnRate::Disconnect
+        } else if self.pays_for_another {
+            OnRate::Pause
+        } else {
+            self.on_rate
+        }
     }
 
     /// Milliseconds until a PUBLISH may come; 0: now.
     pub(super) fn wait_ms(&mut self, now: Instant) -> u64 {
         self.fill(now);
-        if self.is_over {
+        let wait_ms = self.messages.wait_ms().max(self.bytes.wait_ms());
+        if self.is_over && wait_ms <= DEBT_OF_LEAVER_MS_MAX {
             return 0;
         }
-        self.messages.wait_ms().max(self.bytes.wait_ms())
+        self.pays_for_another &= wait_ms > 0;
+        wait_ms
     }
 
     /// Whether the packet was charged that is the next after so many. The count stays at its maximum; from there on a packet that is
@@ -208,6 +223,8 @@ pub(super) struct Meters {
     by_slot: Sparse<Box<Meter>>,
     /// Of clients that have left.
     debts: Debts,
+    /// By slot of the connection, until its CONNECT: numbers that stand for addresses.
+    addresses: Sparse<u64>,
 }
 
 impl Meters {
@@ -228,6 +245,20 @@ impl Meters {
         &mut self.debts
     }
 
+    /// Keeps the address of a connection in place of the one before.
+    pub(super) fn set_address(&mut self, slot: u32, address: u64) {
+        let _before = self.addresses.set(slot, address);
+    }
+
+    pub(super) fn take_address(&mut self, slot: u32) -> Option<u64> {
+        self.addresses.take(slot)
+    }
+
+    /// The slots of connections whose address is kept, for an audit.
+    pub(super) fn addressed_slots(&self) -> impl Iterator<Item = u32> {
+        self.addresses.iter().map(|(slot, _)| slot)
+    }
+
     /// # Panics
     /// If the buckets of clients that have left are not what they should be.
     pub(super) fn check_debts(&self) {
@@ -236,7 +267,7 @@ impl Meters {
 
     pub(super) fn memory_bytes(&self) -> u64 {
         let meters = self.by_slot.bytes_held() + self.by_slot.len() as u64 * heap::block(size_of::<Meter>());
-        meters + self.debts.memory_bytes()
+        meters + self.debts.memory_bytes() + self.addresses.bytes_held()
     }
 
     /// Meters, for an audit.

@@ -5,21 +5,44 @@
 
 use wire::PacketType;
 
-use super::Connections;
+use super::debts::Debtor;
 use super::meter::{Meter, Metered};
+use super::{Connection, Connections, Phase};
 use crate::action::Action;
 use crate::base::ids::ConnectionId;
-use crate::limits::OnRate;
+use crate::limits::{Limits, OnRate};
 use crate::timer::Timer;
 use crate::turn::Turn;
 
+/// The hash of a payer is below one of these, so that no user is taken for an address.
+const PAYING_USER: u32 = 0;
+const PAYING_ADDRESS: u32 = 1;
+
 impl Connections {
-    /// Begins to meter the connection of a client, if its listener has a limit.
-    pub(crate) fn begin_metering(&mut self, turn: &Turn<'_>, id: ConnectionId, client_id: &str) {
+    /// Keeps the address of a client that has not sent its CONNECT, if its listener has a limit.
+    pub(crate) fn set_address(&mut self, limits: &Limits, id: ConnectionId, address: u64) {
+        let listener =
+            self.get(id).filter(|it| matches!(it.phase, Phase::Fresh(_))).map(Connection::listener);
+        if listener.is_some_and(|listener| limits.rates(listener).is_some()) {
+            self.meters.set_address(id.slot(), address);
+        }
+    }
+
+    /// Begins to meter the connection of a client, if its listener has a limit. The user is empty for a client without one.
+    pub(crate) fn begin_metering(
+        &mut self,
+        turn: &Turn<'_>,
+        id: ConnectionId,
+        (client_id, user): (&str, &str),
+    ) {
+        let address = self.meters.take_address(id.slot());
         let Some(rates) = turn.limits.rates(self.current(id).listener()) else { return };
+        let by_address = address.map(|address| self.hasher.pair(PAYING_ADDRESS, address));
+        let by_user = (!user.is_empty()).then(|| self.hasher.below(PAYING_USER, user.as_bytes()));
         let client = self.hasher.bytes(client_id.as_bytes());
-        let left = self.meters.debts().take(client);
-        let before = self.meters.insert(id.slot(), Meter::new(rates, turn.now, client, left));
+        let debtor = Debtor::new(client, by_user.or(by_address));
+        let left = self.meters.debts().take(debtor);
+        let before = self.meters.insert(id.slot(), Meter::new(rates, turn.now, debtor, left));
         assert!(before.is_none());
         self.current(id).barriers.set_metered(true);
     }
@@ -79,7 +102,8 @@ impl Connections {
     }
 
     /// The peer of a connection has left. If its rate pauses it, the pause ends, and what it sent is taken: charged, so that it has
-    /// to be paid for after the next CONNECT, and in order, so that a DISCONNECT counts. Others are found out by their receive.
+    /// to be paid for after the next CONNECT, and in order, so that a DISCONNECT counts. A client that owes more than a minute is closed
+    /// instead, or leaving would be a way past the rate. Others are found out by their receive.
     pub(crate) fn on_hung_up(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         if self.get(id).is_none_or(|connection| !connection.barriers.is_metered()) {
             return;
@@ -93,6 +117,11 @@ impl Connections {
         }
     }
 
+    /// Forgets the address of a client that goes on elsewhere, or nowhere.
+    pub(super) fn forget_address(&mut self, id: ConnectionId) {
+        let _address = self.meters.take_address(id.slot());
+    }
+
     /// A connection begins to close: nothing of it is metered any more.
     pub(super) fn forget_meter(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         let Some(connection) = self.get_mut(id).filter(|connection| connection.barriers.is_metered()) else {
@@ -102,8 +131,8 @@ impl Connections {
         let meter = self.meters.remove(id.slot());
         assert!(meter.is_some());
         let Some(mut meter) = meter else { return };
-        if let Some((client, debt)) = meter.left(turn.now) {
-            self.meters.debts().keep(client, debt);
+        if let Some((debtor, debt)) = meter.left(turn.now) {
+            self.meters.debts().keep(debtor, debt);
         }
         if let Some(timer) = meter.end_pause() {
             let was_set = turn.timers.cancel(timer);
@@ -123,6 +152,10 @@ impl Connections {
             assert!(connection.is_some_and(|connection| connection.barriers.is_metered()));
             assert!(!meter.is_paused() || connection.is_some_and(|connection| connection.paused));
             meter.check();
+        }
+        for slot in self.meters.addressed_slots() {
+            let connection = self.id_at(slot).and_then(|id| self.get(id));
+            assert!(connection.is_some_and(|it| it.session().is_none() && !it.barriers.is_metered()));
         }
         self.meters.check_debts();
     }

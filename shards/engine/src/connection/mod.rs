@@ -14,6 +14,7 @@ pub(crate) mod bounded_write;
 pub(crate) mod connect;
 mod debts;
 pub(crate) mod disconnect;
+mod facts;
 pub(crate) mod first_bytes;
 mod grant_expiry;
 mod grant_timers;
@@ -50,6 +51,7 @@ use zeroize::Zeroizing;
 use crate::action::{Action, Actions};
 use crate::base::hash::Keyed;
 use crate::base::ids::{ConnectionId, SessionId};
+use crate::base::long_queue::LongQueue;
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::base::timer_wheel::TimerId;
@@ -61,6 +63,7 @@ use ack_gate::AckGate;
 use arrival::Arrival;
 use authenticate::Authentication;
 use barriers::Barriers;
+use facts::{Fact, Facts};
 use grant_timers::GrantTimers;
 use identities::Identities;
 use meter::Meters;
@@ -75,7 +78,6 @@ pub use phase::{Admission, Refused};
 
 /// **Lives on:** the shard of its session. **Sees:** its peer's bytes.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(crate) struct Connection {
     /// An acknowledgement that waits for the journal names its connection by this ordinal too: a journal may be slow enough for
     /// the generations of a slot to wrap.
@@ -96,20 +98,11 @@ pub(crate) struct Connection {
     arriving: Option<PacketType>,
     /// Bytes of the last receive were not consumed, and the host has not offered all of them again.
     has_leftover: bool,
-    /// The host was asked whether bytes wait in the socket, and the answer has not come.
-    peeking: bool,
-    /// Bytes waited in the socket when the time for CONNECT had passed. It is not extended again.
-    was_extended: bool,
-    /// `Abort` was asked for.
-    aborted: bool,
-    /// Its peer sent DISCONNECT.
-    has_disconnected: bool,
+    facts: Facts,
     /// The packet that has not come whole, if there is one.
     partial_packet: Option<Box<Assembler>>,
     /// Bytes that `partial_packet` held when it was last left.
     partial_packet_bytes: u32,
-    /// It waits for memory, and is closed when its timer is due.
-    delayed: bool,
     outbox: OutboxPlace,
     /// When the last control packet came [MQTT-3.1.2-22].
     received_at: Instant,
@@ -123,10 +116,6 @@ pub(crate) struct Connection {
     receive_bytes_max: u32,
     /// The highest QoS that is accepted of it and granted to it.
     maximum_qos: QoS,
-    /// It is a bridge of mosquitto: its subscriptions have No Local and Retain As Published, for which 3.1.1 has no options.
-    is_bridge: bool,
-    /// Whether acknowledgements may carry a reason string [MQTT-3.1.2-29].
-    problem_information: bool,
     /// The client's Receive Maximum, and the part of it that is left [MQTT-3.3.4-9].
     receive_maximum: u16,
     send_quota: u16,
@@ -144,7 +133,8 @@ pub(crate) struct Connection {
 }
 
 // A shard has one for each connection, and a message passes two of them: whatever few connections have is behind a pointer.
-const _: () = assert!(size_of::<Connection>() <= 128);
+// With the generation of its slot it is two cache lines long.
+const _: () = assert!(size_of::<Connection>() <= 120 && Slab::<Connection>::SLOT_BYTES <= 128);
 
 impl Connection {
     fn new(limits: &Limits, now: Instant, admission: Admission, arrival: Arrival, listener: u16) -> Self {
@@ -159,13 +149,9 @@ impl Connection {
             barriers: Barriers::default(),
             arriving: None,
             has_leftover: false,
-            peeking: false,
-            was_extended: false,
-            aborted: false,
-            has_disconnected: false,
+            facts: Facts::default(),
             partial_packet: None,
             partial_packet_bytes: 0,
-            delayed: false,
             outbox: OutboxPlace::default(),
             received_at: now,
             silence_ms_max: 0,
@@ -173,8 +159,6 @@ impl Connection {
             packet_bytes_max: PACKET_BYTES_MAX,
             receive_bytes_max: limits.packet_bytes_max_of(listener).min(limits.connect_bytes_max),
             maximum_qos: limits.maximum_qos_of(listener),
-            is_bridge: false,
-            problem_information: true,
             receive_maximum: u16::MAX,
             send_quota: u16::MAX,
             receiving_count: 0,
@@ -220,11 +204,12 @@ impl Connection {
     }
 
     pub(crate) fn is_bridge(&self) -> bool {
-        self.is_bridge
+        self.facts.has(Fact::Bridge)
     }
 
+    /// Whether acknowledgements may carry a reason string [MQTT-3.1.2-29].
     pub(crate) fn problem_information(&self) -> bool {
-        self.problem_information
+        !self.facts.has(Fact::NoProblemInformation)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -267,14 +252,19 @@ impl Connection {
         self.is_open() && is_answered && self.is_outbox_half_empty(limits)
     }
 
+    /// Whether an acknowledgement of it waits at the gate.
+    pub(crate) fn awaits_gate(&self) -> bool {
+        self.pending_ack_count > 0
+    }
+
     /// Marks it as handed its DISCONNECT by the client: nothing keeps the host from closing at once.
     pub(crate) fn set_disconnected(&mut self) {
-        self.has_disconnected = true;
+        self.facts.set(Fact::Disconnected, true);
     }
 
     /// Whether its peer sent DISCONNECT and nothing is left to be sent to it.
     pub(crate) fn may_close_at_once(&self) -> bool {
-        self.has_disconnected && self.outbox.bytes() == 0 && !self.outbox.is_lent()
+        self.facts.has(Fact::Disconnected) && self.outbox.bytes() == 0 && !self.outbox.is_lent()
     }
 
     /// Asks the host, once, to flush.
@@ -335,15 +325,15 @@ pub(crate) struct Connections {
     hasher: Keyed,
     gate: AckGate,
     /// Connections that are not read for lack of room in a lane; each at most once.
-    starved: VecDeque<ConnectionId>,
+    starved: LongQueue<ConnectionId>,
     /// Connections whose next packet is a SUBSCRIBE, and which were passed over while many ended sessions are not forgotten.
-    starved_subscribes: VecDeque<ConnectionId>,
+    starved_subscribes: LongQueue<ConnectionId>,
     /// The connection that is not read in this step any more, because the step has done its share of work.
     spent: Option<ConnectionId>,
     /// No silence counts before this moment, because nothing could arrive.
     silence_from: Instant,
     /// Connections whose next packet waits for memory or for the log; each at most once.
-    delayed: VecDeque<ConnectionId>,
+    delayed: LongQueue<ConnectionId>,
     /// CONNECT packets of connections whose hand-over was asked for in this turn.
     hand_overs: Vec<(ConnectionId, Zeroizing<Vec<u8>>)>,
     /// Sessions whose CONNACK has left; emptied after each packet or event.
@@ -372,11 +362,11 @@ impl Connections {
             templates: Templates::default(),
             hasher,
             gate: AckGate::new(),
-            starved: VecDeque::new(),
-            starved_subscribes: VecDeque::new(),
+            starved: LongQueue::new(),
+            starved_subscribes: LongQueue::new(),
             spent: None,
             silence_from: Instant::default(),
-            delayed: VecDeque::new(),
+            delayed: LongQueue::new(),
             hand_overs: Vec::new(),
             opened: VecDeque::new(),
             authentication_steps: 0,

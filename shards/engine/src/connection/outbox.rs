@@ -7,6 +7,8 @@
 //! - An idle connection owns no buffer: a buffer that was sent goes back to the pool of the shard.
 
 // Named, because `bench/micro` has this file as a module of its own.
+#[path = "outbox/payloads.rs"]
+mod payloads;
 #[path = "outbox/shed.rs"]
 pub(crate) mod shed;
 
@@ -18,6 +20,7 @@ use bytes::Bytes;
 
 use crate::base::heap;
 
+use payloads::{Payloads, SharedPayload};
 use shed::Watch;
 
 /// Bytes of the buffers kept for reuse by all outboxes of a shard, at most.
@@ -45,24 +48,33 @@ pub(crate) struct BufferPool {
     /// The least that `bytes` was since the last trim: nobody needed these.
     bytes_unused: usize,
     bytes_max: u64,
-    /// Bytes that all outboxes and `buffers` take: buffers, lists of pieces, and each outbox's shared payloads. A buffer that goes from
-    /// one to the other changes nothing.
+    /// Bytes that all outboxes and `buffers` take: buffers, lists of pieces, and payloads. A buffer that goes from one to the other
+    /// changes nothing.
     memory_bytes: u64,
+    payloads: Payloads,
 }
 
 impl BufferPool {
     /// Empty, under a ceiling on all memory; 0 is none.
     pub(crate) fn new(memory_bytes_max: u64) -> Self {
         let bytes_max = BYTES_KEPT_MAX.min(memory_bytes_max.wrapping_sub(1) / KEPT_PART);
-        Self { buffers: Vec::new(), bytes: 0, bytes_unused: 0, bytes_max, memory_bytes: 0 }
+        Self {
+            buffers: Vec::new(),
+            bytes: 0,
+            bytes_unused: 0,
+            bytes_max,
+            memory_bytes: 0,
+            payloads: Payloads::new(),
+        }
     }
 
     /// Bytes that all outboxes of the shard take, the buffers kept for them included.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.memory_bytes + heap::block(self.buffers.capacity() * size_of::<Vec<u8>>())
+        let list = heap::block(self.buffers.capacity() * size_of::<Vec<u8>>());
+        self.memory_bytes + list + self.payloads.table_bytes()
     }
 
-    /// The same without the list of buffers.
+    /// The same without the list of buffers and the table of payloads.
     #[inline]
     pub(crate) fn buffer_bytes(&self) -> u64 {
         self.memory_bytes
@@ -77,9 +89,9 @@ impl BufferPool {
         assert!(self.bytes == self.buffers.iter().map(Vec::capacity).sum::<usize>());
     }
 
-    /// Bytes of the buffers kept, for an audit.
+    /// Bytes of the buffers kept and of all payloads, for an audit.
     pub(crate) fn kept_bytes(&self) -> u64 {
-        self.buffers.iter().map(|buffer| heap::block(buffer.capacity())).sum()
+        self.payloads.check() + self.buffers.iter().map(|buffer| heap::block(buffer.capacity())).sum::<u64>()
     }
 
     fn note(&mut self, before: u64, after: u64) {
@@ -125,7 +137,7 @@ impl BufferPool {
 #[derive(Debug)]
 enum Content {
     Owned(Vec<u8>),
-    Shared(Bytes),
+    Shared(SharedPayload),
 }
 
 impl Content {
@@ -134,7 +146,10 @@ impl Content {
     fn release(self, pool: &mut BufferPool) {
         match self {
             Self::Owned(buffer) => pool.put(buffer),
-            Self::Shared(payload) => pool.note(heap::block(payload.len()), 0),
+            Self::Shared(payload) => {
+                let freed = pool.payloads.release(payload);
+                pool.note(freed, 0);
+            }
         }
     }
 }
@@ -169,20 +184,20 @@ impl Chunk {
     fn whole(&self) -> &[u8] {
         match &self.content {
             Content::Owned(bytes) => bytes,
-            Content::Shared(bytes) => bytes,
+            Content::Shared(payload) => payload.bytes(),
         }
     }
 
-    /// Capacity of its buffer, or the length of its payload.
+    /// Capacity of its buffer. A payload counts with those that share it.
     fn capacity(&self) -> u32 {
         let bytes = match &self.content {
             Content::Owned(buffer) => buffer.capacity(),
-            Content::Shared(payload) => payload.len(),
+            Content::Shared(_) => 0,
         };
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
-    /// Bytes that it takes.
+    /// Bytes that its buffer takes.
     fn memory_bytes(&self) -> u64 {
         heap::block(self.capacity() as usize)
     }
@@ -293,12 +308,13 @@ impl Outbox {
     pub(crate) fn append_shared(&mut self, pool: &mut BufferPool, bytes: Bytes) {
         self.bytes += bytes.len() as u64;
         self.seal(pool);
-        pool.note(0, heap::block(bytes.len()));
-        let chunk = Chunk { content: Content::Shared(bytes), sent_bytes: 0, begun_bytes: 0, qos0_count: 0 };
+        let (payload, grown) = pool.payloads.hold(bytes);
+        pool.note(0, grown);
+        let chunk = Chunk { content: Content::Shared(payload), sent_bytes: 0, begun_bytes: 0, qos0_count: 0 };
         self.change_sealed(pool, |sealed| sealed.pieces.push_back(chunk));
     }
 
-    /// Bytes that it takes, but for a piece that is lent: for an audit.
+    /// Bytes that it takes, without payloads that it shares: for an audit.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let sealed = self.sealed.iter().flat_map(|sealed| &sealed.pieces);
         let lent = if self.lent { heap::block(self.lent_capacity as usize) } else { 0 };

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use wire::{Assembler, PacketType, ProtocolVersion};
 
 use super::disconnect::Wait;
+use super::facts::Fact;
 use super::{Connection, Connections, Phase};
 use crate::action::{Action, Actions};
 use crate::base::ids::{ConnectionId, SessionId};
@@ -199,14 +200,16 @@ impl Connections {
         turn.counters.packets_received -= 1;
         let connection = self.current(id);
         connection.packets_received = connection.packets_received.saturating_sub(1);
-        assert!(connection.is_open() && !connection.barriers.is_starved() && !connection.delayed);
+        assert!(
+            connection.is_open() && !connection.barriers.is_starved() && !connection.facts.has(Fact::Delayed)
+        );
         connection.paused = true;
         connection.barriers.set_starved(true);
         self.delayed.push_back(id);
         match wait {
             Wait::Memory => {
                 let until = turn.now.plus_ms(u64::from(turn.limits.close_timeout_ms));
-                self.current(id).delayed = true;
+                self.current(id).facts.set(Fact::Delayed, true);
                 self.set_timer(turn, id, Some(until));
             }
             Wait::Log => turn.counters.log_waits += 1,
@@ -232,7 +235,7 @@ impl Connections {
             let Some(connection) = self.slab.get_mut(id.key()) else { continue };
             assert!(connection.barriers.is_starved());
             connection.barriers.set_starved(false);
-            let has_time = core::mem::replace(&mut connection.delayed, false);
+            let has_time = connection.facts.set(Fact::Delayed, false);
             if connection.session().is_some() {
                 connection.resume(turn.now, id, turn.actions);
                 if has_time {

@@ -77,17 +77,29 @@ impl Connections {
         sessions
     }
 
-    /// Sends everything that waited until records up to these batches are written, or synced.
-    pub(crate) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
+    /// Sends everything that waited until records up to these batches are written, or synced. Returns the sessions that were sent a
+    /// SUBACK or UNSUBACK.
+    pub(crate) fn on_durable(
+        &mut self,
+        turn: &mut Turn<'_>,
+        written: Batch,
+        synced: Batch,
+    ) -> Vec<SessionId> {
+        let mut sessions = Vec::new();
         for (level, batch) in [(Level::Synced, synced), (Level::Written, written)] {
             while let Some(gated) = self.gate.pop_durable(level, batch) {
                 let (id, ordinal) = gated.connection();
                 if self.leave_gate(turn, id, ordinal) {
                     let (ack, _persisted) = gated.into_ack();
+                    let is_of_filters = matches!(ack, PendingAck::Encoded(_));
                     self.release(turn, id, ack);
+                    if is_of_filters {
+                        sessions.extend(self.current(id).session());
+                    }
                 }
             }
         }
+        sessions
     }
 
     /// The log has failed: acknowledgements that wait for it never leave. Clients that wait for CONNACK are closed, and told why when they
@@ -166,7 +178,7 @@ impl Connections {
                     connection.receiving_count = connection.receiving_count.saturating_sub(1);
                 }
                 let (version, bytes_max) = (connection.version, connection.packet_bytes_max);
-                let text = reason_string(reason).filter(|_| connection.problem_information);
+                let text = reason_string(reason).filter(|_| connection.problem_information());
                 outboxes.write(turn, connection, id, |out| {
                     // A reason string only where it fits [MQTT-3.4.2-2].
                     let variants = [text, None];

@@ -6,6 +6,7 @@
 //! A peer is not silent while bytes of it wait in its socket, however late the host is. So the host looks there before a
 //! connection is closed for its silence.
 
+use super::facts::Fact;
 use super::shown::SILENCE_MS_PER_S;
 use super::{Close, Connection, Connections, Phase};
 use crate::action::{Action, Actions};
@@ -23,11 +24,11 @@ impl Connections {
     pub(crate) fn on_timer(&mut self, turn: &mut Turn<'_>, id: ConnectionId) -> Option<Close> {
         let silence_from = self.silence_from;
         let connection = self.get_mut(id)?;
-        assert!(connection.timer.is_some() && !connection.peeking);
+        assert!(connection.timer.is_some() && !connection.facts.has(Fact::Peeking));
         connection.timer = None;
         match connection.phase() {
             // CONNECT and all of its authentication have one time.
-            Phase::Fresh(_) | Phase::Authenticating if !connection.was_extended => {
+            Phase::Fresh(_) | Phase::Authenticating if !connection.facts.has(Fact::Extended) => {
                 connection.peek(id, turn.actions);
                 None
             }
@@ -37,7 +38,7 @@ impl Connections {
             // The client did its part in time.
             Phase::Judging => Some(Close::Authentication(Cause::VerdictTimeout)),
             Phase::Accepting(_) | Phase::Open(_) => {
-                if connection.delayed {
+                if connection.facts.has(Fact::Delayed) {
                     return Some(Close::Silently(Cause::PublishDelayed));
                 }
                 // While we do not read it, or it waits for CONNACK, the silence is ours.
@@ -53,8 +54,7 @@ impl Connections {
                 None
             }
             Phase::Closing => {
-                if !connection.aborted {
-                    connection.aborted = true;
+                if !connection.facts.set(Fact::Aborted, true) {
                     turn.actions.push(Action::Abort(id));
                 }
                 None
@@ -70,12 +70,14 @@ impl Connections {
         has_bytes: bool,
     ) -> Option<Close> {
         let silence_from = self.silence_from;
-        let Some(connection) = self.slab.get_mut(id.key()).filter(|connection| connection.peeking) else {
+        let Some(connection) =
+            self.slab.get_mut(id.key()).filter(|connection| connection.facts.has(Fact::Peeking))
+        else {
             // A connection that its rate pauses is looked at for its end alone.
             turn.counters.stale += u64::from(self.get(id).is_none_or(|known| !known.barriers.is_metered()));
             return None;
         };
-        connection.peeking = false;
+        connection.facts.set(Fact::Peeking, false);
         assert!(connection.timer.is_none());
         let deadline = match connection.phase() {
             Phase::Fresh(_) | Phase::Authenticating if !has_bytes => {
@@ -84,7 +86,7 @@ impl Connections {
             // CONNECT came while the host looked.
             Phase::Judging => turn.now.plus_ms(EXTENSION_MS),
             Phase::Fresh(_) | Phase::Authenticating | Phase::HandingOver => {
-                connection.was_extended = true;
+                connection.facts.set(Fact::Extended, true);
                 turn.now.plus_ms(EXTENSION_MS)
             }
             Phase::Accepting(_) | Phase::Open(_) => {
@@ -131,7 +133,7 @@ impl Connections {
     /// Replaces the timer of a connection; `None` leaves it without. An answer of the host that is due is not waited for.
     pub(super) fn set_timer(&mut self, turn: &mut Turn<'_>, id: ConnectionId, deadline: Option<Instant>) {
         let connection = self.current(id);
-        connection.peeking = false;
+        connection.facts.set(Fact::Peeking, false);
         if let Some(timer) = connection.timer.take() {
             let was_set = turn.timers.cancel(timer);
             assert!(was_set);
@@ -149,8 +151,8 @@ impl Connection {
 
     /// Asks the host whether bytes of the peer wait in its socket.
     fn peek(&mut self, id: ConnectionId, actions: &mut Actions) {
-        assert!(!self.peeking && self.timer.is_none());
-        self.peeking = true;
+        assert!(!self.facts.has(Fact::Peeking) && self.timer.is_none());
+        self.facts.set(Fact::Peeking, true);
         actions.push(Action::Peek(id));
     }
 }

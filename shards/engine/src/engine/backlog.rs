@@ -21,6 +21,7 @@ use super::fan_out::{Publisher, Source};
 use super::long_packet::LongPacket;
 use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
+use crate::base::long_queue::LongQueue;
 use crate::cause::Cause;
 use crate::connection::Connections;
 use crate::connection::receive::TopicsHold;
@@ -91,19 +92,19 @@ const ENDS_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     /// Sessions that have ended and still hold something. Bounded by the sessions.
-    ends: VecDeque<SessionId>,
+    ends: LongQueue<SessionId>,
     /// Sessions that a fan-out found to be at their end; each once, so bounded by the sessions.
-    endings: VecDeque<(SessionId, Cause)>,
+    endings: LongQueue<(SessionId, Cause)>,
     /// Sessions of which other shards are not told yet that they came or went; each once, so bounded by the sessions.
-    untold: VecDeque<SessionId>,
+    untold: LongQueue<SessionId>,
     /// Bounded by the connections.
-    packets: VecDeque<LongPacket>,
+    packets: LongQueue<LongPacket>,
     packet_bytes: u64,
     fan_out: Option<(Spread, Source)>,
     gate: Gate,
     /// Wills and messages of the broker and of operators that wait for the end of a fan-out. Bounded by the sessions that end meanwhile,
     /// and by the few operators, each of whom waits for its answer.
-    messages: VecDeque<(StoredMessage, Unasked)>,
+    messages: LongQueue<(StoredMessage, Unasked)>,
     message_bytes: u64,
     /// Items of data lanes, each with its source. At most a few, because the host asks before it takes one from a lane.
     inbound: VecDeque<(u16, Inbound)>,
@@ -286,10 +287,11 @@ impl Backlog {
             Inbound::Block(block) => heap::block(block.capacity()),
             Inbound::Oversized(item) => item.memory_bytes(),
         });
-        let sessions = self.ends.capacity() + self.untold.capacity();
-        heap::block(sessions * size_of::<SessionId>())
-            + heap::block(self.endings.capacity() * size_of::<(SessionId, Cause)>())
-            + heap::block(self.packets.capacity() * size_of::<LongPacket>())
+        self.ends.bytes_held()
+            + self.untold.bytes_held()
+            + self.endings.bytes_held()
+            + self.packets.bytes_held()
+            + self.messages.bytes_held()
             + items.sum::<u64>()
     }
 

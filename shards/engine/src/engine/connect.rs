@@ -236,7 +236,7 @@ impl Rooms {
         let present = known.filter(|_| discarded.is_none());
         assert!(present.is_none() || !connect.clean_start);
         let session = present.unwrap_or_else(|| self.delivery.sessions.create(client_id));
-        self.attach(turn, id, session, connect);
+        self.attach(turn, id, (session, grant), connect);
         self.delivery.sessions.set_user(session, user);
         self.delivery.sessions.set_access(session, access);
         self.note_connected(turn, id, connect, client_id, present.is_some());
@@ -311,14 +311,21 @@ impl Rooms {
     }
 
     /// Binds a connection and a session to each other under the terms of CONNECT.
-    fn attach(&mut self, turn: &mut Turn<'_>, id: ConnectionId, session: SessionId, connect: &Connect<'_>) {
+    fn attach(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: ConnectionId,
+        (session, grant): (SessionId, Option<&UserGrant<'_>>),
+        connect: &Connect<'_>,
+    ) {
         let expiry_interval_s = expiry_interval_s(turn.limits, connect);
         let will = connect.will.as_ref().map(|will| Box::new(Will::new(will)));
         self.delivery.sessions.attach(turn, session, id, expiry_interval_s, will);
         let connections = &mut self.delivery.connections;
         connections.begin_accepting(turn.limits, id, session);
         if let Some(session) = self.delivery.sessions.get(session) {
-            connections.begin_metering(turn, id, session.client_id());
+            let user = grant.and_then(|grant| grant.user);
+            connections.begin_metering(turn, id, (session.client_id(), user.unwrap_or_default()));
         }
         connections.set_quota(turn.limits, id, connect);
         connections.begin_keep_alive(turn, id, keep_alive_s(turn.limits, connect));

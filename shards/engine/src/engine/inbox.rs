@@ -131,6 +131,7 @@ impl Rooms {
         let delivery = &mut self.delivery;
         // Retained messages follow SUBACK.
         for session in delivery.connections.acknowledge_known(turn, known) {
+            self.retained.begin(turn, delivery, session);
             self.retained.schedule(&mut delivery.sessions, session);
         }
     }

@@ -11,7 +11,7 @@ use crate::connection::arrival::Arrival;
 use crate::connection::authenticate::AuthenticationStep;
 use crate::connection::{Connection, Phase};
 use crate::counters::Counters;
-use crate::memory::{Elsewhere, MemoryLevel, MemoryReport, MemoryUse};
+use crate::memory::{Elsewhere, HostMemory, MemoryLevel, MemoryReport, MemoryUse};
 
 impl Engine {
     /// The step of authentication that [`crate::Action::Authenticate`] named; `None` once it was judged or the connection
@@ -204,9 +204,9 @@ impl Engine {
         }
     }
 
-    /// The host holds `bytes` for its connections: they count as the engine's own.
-    pub fn set_host_bytes(&mut self, bytes: u64) {
-        self.rooms.host_bytes = bytes;
+    /// The host holds so many bytes: they count as the engine's own.
+    pub fn set_host_memory(&mut self, host: HostMemory) {
+        self.rooms.host = host;
     }
 
     /// Grows whenever the result of [`Engine::export`] has changed.

@@ -32,6 +32,7 @@ impl Rooms {
     pub(super) fn memory_use(&self, timers: &Timers, held: &Held) -> MemoryUse {
         let Self { topics, delivery, retained, shared, mesh, .. } = self;
         let Delivery { sessions, connections, messages, .. } = delivery;
+        let waiting = retained.list_bytes();
         let (entries, retained) = retained.store().memory_bytes();
         // A message that is retained counts as that, also while a session has it queued or in flight.
         let messages = messages.memory_bytes();
@@ -40,15 +41,18 @@ impl Rooms {
         let subscriptions = topics.bytes_held() + mesh.interests().memory_bytes() + shared.member_bytes();
         let user_changes = self.user_changes.memory_bytes();
         MemoryUse::of([
-            (MemoryKind::Connections, connections.memory_bytes() + timers.bytes_held() + self.host_bytes),
+            (
+                MemoryKind::Connections,
+                connections.memory_bytes() + timers.bytes_held() + self.host.connections,
+            ),
             (MemoryKind::Outboxes, connections.outbox_memory_bytes()),
             (MemoryKind::PartialPackets, connections.partial_packet_bytes() + self.backlog.packet_bytes()),
-            (MemoryKind::Authentications, connections.authentication_bytes()),
+            (MemoryKind::Authentications, connections.authentication_bytes() + self.host.authentications),
             (MemoryKind::AliasesIn, aliases_in),
             (MemoryKind::AliasesOut, aliases_out),
             (
                 MemoryKind::Sessions,
-                sessions.memory_bytes() + delivery.list_bytes() + held.replays() + user_changes,
+                sessions.memory_bytes() + delivery.list_bytes() + waiting + held.replays() + user_changes,
             ),
             (MemoryKind::Wills, sessions.will_bytes() + self.backlog.message_bytes()),
             (MemoryKind::Queues, messages - retained + held.deliveries() + shared.reassignment_bytes()),
@@ -59,7 +63,8 @@ impl Rooms {
                 mesh.outbound().memory_bytes()
                     + mesh.transfer_bytes()
                     + self.backlog.list_bytes()
-                    + self.record_bytes,
+                    + self.record_bytes
+                    + self.host.lanes,
             ),
         ])
     }

@@ -57,7 +57,10 @@ impl Rooms {
     /// Records were written and synced up to these batches.
     pub(super) fn on_durable(&mut self, turn: &mut Turn<'_>, written: Batch, synced: Batch) {
         assert!(synced <= written);
-        self.delivery.connections.on_durable(turn, written, synced);
+        let answered = self.delivery.connections.on_durable(turn, written, synced);
+        for session in answered {
+            self.retained.begin(turn, &mut self.delivery, session);
+        }
         // A connection that opens now is sent its pending messages first.
         self.settle(turn);
         self.delivery.set_synced(synced);

@@ -208,6 +208,7 @@ impl Rooms {
         } else {
             connections.acknowledge_after_interest(id, ack, must_persist, announced);
         }
+        self.retained.begin(turn, &mut self.delivery, session);
         self.retained.schedule(&mut self.delivery.sessions, session);
         Ok(())
     }

@@ -17,13 +17,13 @@ pub(crate) use shedding::Shedding;
 /// The purpose that bytes are held for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryKind {
-    /// Slots of connections, their acknowledgements at the gate, all timers, and what the host holds for them.
+    /// Slots of connections, their acknowledgements at the gate, all timers, and what the host holds for them and for operators.
     Connections,
     /// Bytes that wait to be sent, and the buffers kept for them.
     Outboxes,
     /// Packets of which a part has come.
     PartialPackets,
-    /// CONNECTs of clients that are being authenticated.
+    /// CONNECTs of clients that are being authenticated, users, remembered passwords, and the memory of slow hashes.
     Authentications,
     /// Topic aliases that clients set.
     AliasesIn,
@@ -39,7 +39,7 @@ pub enum MemoryKind {
     Retained,
     /// Topic filters, subscriptions, groups, and the interest of other shards.
     Subscriptions,
-    /// Items that wait for a lane to another shard, and blocks kept for them; and records on their way to the log.
+    /// Items in the lanes to other shards and before them, and blocks kept for them; and records on their way to the log.
     Lanes,
 }
 
@@ -84,6 +84,17 @@ impl MemoryKind {
             Self::Lanes => "lanes",
         }
     }
+}
+
+/// Bytes that the host holds, which count as the engine's own.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct HostMemory {
+    /// For connections: sockets, tasks, bytes that the engine has not taken.
+    pub connections: u64,
+    /// For clients that are being authenticated, and what was learned of them.
+    pub authentications: u64,
+    /// In the lanes to other shards, and records on their way to the log.
+    pub lanes: u64,
 }
 
 /// Bytes held by one shard, by kind.

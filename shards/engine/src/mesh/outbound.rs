@@ -81,6 +81,12 @@ impl OutboundItem {
 }
 
 impl OversizedItem {
+    /// Bytes that it takes beside its own struct, for a host that has it on its way.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.head.capacity() + self.payload.len()
+    }
+
     /// Bytes that it takes beside its own struct.
     pub(crate) fn memory_bytes(&self) -> u64 {
         heap::block(self.head.capacity()) + heap::block(self.payload.len())

@@ -17,6 +17,7 @@ use crate::action::Batch;
 use crate::base::hash::Keyed;
 use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
+use crate::base::long_queue::LongQueue;
 use crate::connection::Connections;
 use crate::limits::Limits;
 use crate::message::stored::{MessageStore, StoredMessage};
@@ -40,13 +41,13 @@ pub(crate) struct Delivery {
     /// Publishes so far: tells old from new, and one fan-out from the next.
     publish_sequence: u64,
     /// Sessions with pending messages that a step had no time for; each at most once.
-    unfinished: VecDeque<SessionId>,
+    unfinished: LongQueue<SessionId>,
     /// Packets that wait for the log, oldest first.
     durable_waits: VecDeque<(Batch, SessionId, Awaited)>,
     /// How many of them the fan-out of this step brought about.
     fan_out_waits: usize,
     /// The key of the group of which a member is offered a message.
-    group_key: u64,
+    group: (u64, bool),
     /// The last batch that is durable.
     synced: Batch,
     /// Kept for their allocations.
@@ -63,10 +64,10 @@ impl Delivery {
             hasher,
             // Above the numbers of every start before.
             publish_sequence: limits.journal_start.map_or(0, first_number),
-            unfinished: VecDeque::new(),
+            unfinished: LongQueue::new(),
             durable_waits: VecDeque::new(),
             fan_out_waits: 0,
-            group_key: 0,
+            group: (0, false),
             synced: Batch(0),
             matches: Vec::new(),
             stored_copy: StoredMessage::default(),
@@ -75,7 +76,7 @@ impl Delivery {
 
     /// Bytes of the lists of sessions with pending messages, and of packets that wait for the log.
     pub(crate) fn list_bytes(&self) -> u64 {
-        heap::block(self.unfinished.capacity() * size_of::<SessionId>())
+        self.unfinished.bytes_held()
             + heap::block(self.durable_waits.capacity() * size_of::<(Batch, SessionId, Awaited)>())
     }
 

@@ -10,12 +10,12 @@ mod source;
 pub(crate) mod store;
 pub(crate) mod watermarks;
 
-use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::base::fingerprint::Fingerprints;
 use crate::base::ids::SessionId;
+use crate::base::long_queue::LongQueue;
 use crate::message::origin::Origin;
 use crate::session::Session;
 use crate::session::table::Sessions;
@@ -34,9 +34,9 @@ pub(crate) struct Retained {
     own: u16,
     fingerprints: Fingerprints,
     /// Sessions whose replays can go on.
-    scheduled: VecDeque<SessionId>,
+    scheduled: LongQueue<SessionId>,
     /// Sessions whose replays wait until another shard answers a request or reports its updates.
-    blocked: Vec<SessionId>,
+    blocked: LongQueue<SessionId>,
     /// Requests sent to other shards so far; the last one's number.
     requests_made: u32,
     /// By target: requests of this shard that are open.
@@ -51,11 +51,16 @@ impl Retained {
             page_requests: PageRequests::default(),
             own,
             fingerprints,
-            scheduled: VecDeque::new(),
-            blocked: Vec::new(),
+            scheduled: LongQueue::new(),
+            blocked: LongQueue::new(),
             requests_made: 0,
             open_request_counts: vec![0; shard_count],
         }
+    }
+
+    /// Bytes of the lists of sessions.
+    pub(crate) fn list_bytes(&self) -> u64 {
+        self.scheduled.bytes_held() + self.blocked.bytes_held()
     }
 
     pub(crate) fn store(&self) -> &RetainedStore {
@@ -90,7 +95,7 @@ impl Retained {
     /// If that is not so.
     pub(crate) fn check(&self, sessions: &Sessions) {
         self.watermarks.check(self.own);
-        let listed = self.scheduled.iter().chain(&self.blocked).filter_map(|&id| sessions.get(id));
+        let listed = self.scheduled.iter().chain(self.blocked.iter()).filter_map(|&id| sessions.get(id));
         let scheduled = sessions.iter().filter(|(_, session)| session.is_replay_scheduled());
         assert!(listed.clone().all(Session::is_replay_scheduled));
         assert!(listed.count() == scheduled.count());

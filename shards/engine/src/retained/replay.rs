@@ -18,7 +18,7 @@ use crate::publish::Delivery;
 use crate::publish::fan_out::FanOut;
 use crate::record::{Body, LookedUp, Recorder};
 use crate::session::grant::{Grant, Identifiers};
-use crate::session::replays::{Cursor, Replay, ReplayShards, ReplayTerms, RequestId};
+use crate::session::replays::{Cursor, Replay, ReplayShards, ReplayTerms, Replays, RequestId};
 use crate::session::table::Sessions;
 use crate::turn::Turn;
 
@@ -101,6 +101,24 @@ impl Retained {
         Some(query.map_or(Progress::Page, Progress::Query))
     }
 
+    /// Lets the replays of a session go on at once, out of the store of this shard, as far as the step has time: once its SUBACK has left,
+    /// so that a message which is published right behind the SUBSCRIBE comes after the retained ones, and replaces none of them.
+    pub(crate) fn begin(&mut self, turn: &mut Turn<'_>, delivery: &mut Delivery, id: SessionId) {
+        while !turn.is_spent() && has_room(turn, delivery, id) && self.may_begin(delivery, id) {
+            turn.spend(1);
+            let query = self.replay_page(turn, delivery, id);
+            assert!(query.is_none());
+        }
+    }
+
+    /// Whether the next page for a session is in the store of this shard, and nothing that is to come before waits.
+    fn may_begin(&self, delivery: &Delivery, id: SessionId) -> bool {
+        let Some(session) = delivery.sessions.get(id) else { return false };
+        let connection = session.connection().and_then(|id| delivery.connections.get(id));
+        let is_answered = connection.is_some_and(|connection| !connection.awaits_gate());
+        is_answered && session.replays().and_then(Replays::next_target) == Some(self.own)
+    }
+
     fn replay_page(
         &mut self,
         turn: &mut Turn<'_>,
@@ -165,7 +183,7 @@ impl Retained {
             session.replays_or_new().put_back(filter, replay);
             // It counts as scheduled, so that it is in one list only.
             if session.schedule_replays() {
-                self.blocked.push(id);
+                self.blocked.push_back(id);
             }
             return None;
         }
@@ -264,7 +282,7 @@ impl Retained {
     /// Lets replays go on that waited for something from another shard. They count as scheduled already, so that this
     /// costs the same however many there are.
     pub(crate) fn unblock(&mut self) {
-        self.scheduled.extend(self.blocked.drain(..));
+        self.scheduled.append(&mut self.blocked);
     }
 
     fn deliver_stored(

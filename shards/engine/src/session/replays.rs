@@ -299,6 +299,12 @@ impl Replays {
         self.open_request.is_some()
     }
 
+    /// The shard whose store the next page is from; `None` if none is next.
+    pub(crate) fn next_target(&self) -> Option<u16> {
+        let next = self.waiting.first_key_value().filter(|_| self.open_request.is_none());
+        next.map(|(_, replay)| replay.target)
+    }
+
     /// Takes the next replay out; [`Replays::put_back`] or [`Replays::finish_page`] follows.
     pub(crate) fn take_next(&mut self) -> Option<(Box<str>, Replay)> {
         assert!(self.open_request.is_none());

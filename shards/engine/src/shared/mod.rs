@@ -8,8 +8,7 @@ pub(crate) mod reassignment;
 pub(crate) mod remote_members;
 mod shard_choice;
 
-use alloc::collections::VecDeque;
-
+use crate::base::long_queue::LongQueue;
 use crate::base::sparse::Sparse;
 use crate::counters::{Counters, DropReason};
 
@@ -24,7 +23,7 @@ pub(crate) struct Shared {
     /// By number of the group: its counted members, with the version of the group that they belong to.
     counts: Sparse<(u64, MemberCounts)>,
     /// Messages that need another member. Each was queued or in flight before, so their bounds hold.
-    reassignments: VecDeque<Reassignment>,
+    reassignments: LongQueue<Reassignment>,
 }
 
 impl Shared {

@@ -9,13 +9,11 @@
 //! - A message that its receiver has in full is never reassigned, nor is QoS 2 once it was sent [MQTT-4.8.2-5], nor QoS 0.
 //! - A reassigned message left its first place in the order of its publisher; among each other such messages keep theirs.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use wire::TopicFilter;
 
 use super::Shared;
-use crate::base::heap;
 use crate::base::ids::{MessageKey, SessionId};
 use crate::counters::DropReason;
 use crate::publish::Delivery;
@@ -121,7 +119,7 @@ impl Shared {
 
     /// Bytes of the list of messages that need another member.
     pub(crate) fn reassignment_bytes(&self) -> u64 {
-        heap::block(self.reassignments.capacity() * size_of::<Reassignment>())
+        self.reassignments.bytes_held()
     }
 
     pub(crate) fn reassignment_count(&self) -> usize {
@@ -137,9 +135,7 @@ impl Shared {
     /// caller takes over its hold.
     pub(crate) fn pop_reassignment(&mut self) -> Option<(MessageKey, u64, Option<Owed>)> {
         let Reassignment { message, group_key, owed } = self.reassignments.pop_front()?;
-        if self.reassignments.is_empty() {
-            self.reassignments = VecDeque::new();
-        }
+        self.reassignments.forget_if_empty();
         Some((message, group_key, owed))
     }
 

@@ -5,6 +5,8 @@
 //! - The session owns the head of its list ([`SubscriptionList`]) and lends it for each change, so a session that ends visits its own
 //!   subscriptions alone, however many others there are.
 
+use core::num::NonZeroU32;
+
 use wire::{QoS, RetainHandling, SubscribeOptions};
 
 use crate::base::hash::Keyed;
@@ -25,6 +27,29 @@ impl Target {
             Self::Filter(filter) => u64::from(filter),
             Self::Group(group) => 1 << 32 | u64::from(group),
         }
+    }
+}
+
+/// A target in one word that is never 0, so that a subscription and the mark of a vacant slot share its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PackedTarget(NonZeroU32);
+
+/// The bit of a group. Filters and groups are fewer than subscriptions, of which there are fewer than 2³¹.
+const GROUP: u32 = 1 << 31;
+
+impl PackedTarget {
+    fn new(target: Target) -> Self {
+        let (number, bit) = match target {
+            Target::Filter(filter) => (filter, 0),
+            Target::Group(group) => (group, GROUP),
+        };
+        assert!(number < GROUP - 1);
+        Self(NonZeroU32::MIN.saturating_add(number | bit))
+    }
+
+    fn target(self) -> Target {
+        let packed = self.0.get() - 1;
+        if packed & GROUP == 0 { Target::Filter(packed) } else { Target::Group(packed & !GROUP) }
     }
 }
 
@@ -63,13 +88,16 @@ impl SubscriptionList {
 #[derive(Debug)]
 struct Subscription {
     session: u32,
-    target: Target,
+    target: PackedTarget,
     /// Index in the member list of the target.
     position: u32,
     /// Neighbours in the list of the session.
     next: u32,
     previous: u32,
 }
+
+// A shard has one for each subscription, and as many as sessions at least.
+const _: () = assert!(size_of::<Option<Subscription>>() == 20);
 
 /// All subscriptions of a shard.
 #[derive(Debug)]
@@ -110,7 +138,7 @@ impl Subscriptions {
         let hash = self.hasher.pair(session, target.as_u64());
         self.by_session.find(hash, |subscription| {
             let subscription = self.slots.get(subscription);
-            subscription.session == session && subscription.target == target
+            subscription.session == session && subscription.target.target() == target
         })
     }
 
@@ -120,7 +148,7 @@ impl Subscriptions {
     }
 
     pub(super) fn target(&self, subscription: u32) -> Target {
-        self.slots.get(subscription).target
+        self.slots.get(subscription).target.target()
     }
 
     /// The subscription after this one in the list of its session.
@@ -162,7 +190,7 @@ impl Subscriptions {
     /// The session, target and position of what is in a slot, if something is.
     pub(super) fn at(&self, slot: u32) -> Option<(u32, Target, u32)> {
         let subscription = self.slots.at(slot)?;
-        Some((subscription.session, subscription.target, subscription.position))
+        Some((subscription.session, subscription.target.target(), subscription.position))
     }
 
     /// One past the highest slot ever taken.
@@ -185,7 +213,8 @@ impl Subscriptions {
         position: u32,
     ) -> u32 {
         list.check();
-        let added = Subscription { session, target, position, next: list.first, previous: NONE };
+        let packed = PackedTarget::new(target);
+        let added = Subscription { session, target: packed, position, next: list.first, previous: NONE };
         let subscription = self.slots.insert(added);
         if list.first != NONE {
             let head = self.slots.get_mut(list.first);
@@ -207,6 +236,7 @@ impl Subscriptions {
     /// Removes a subscription of the list's session. Returns its target and its position there.
     pub(super) fn remove(&mut self, list: &mut SubscriptionList, subscription: u32) -> (Target, u32) {
         let Subscription { session, target, position, next, previous } = self.slots.remove(subscription);
+        let target = target.target();
         if self.untold.get(session) == Some(&subscription) {
             self.set_untold(session, next);
         }
@@ -244,7 +274,7 @@ impl Subscriptions {
     /// A removal moved the member of this subscription from the end of the target's list to `position`.
     pub(super) fn reposition(&mut self, subscription: u32, target: Target, position: u32) {
         let moved = self.slots.get_mut(subscription);
-        assert!(moved.target == target);
+        assert!(moved.target.target() == target);
         assert!(moved.position > position);
         moved.position = position;
     }
@@ -257,5 +287,19 @@ pub(crate) const fn plain_options(qos: QoS) -> SubscribeOptions {
         no_local: false,
         retain_as_published: false,
         retain_handling: RetainHandling::SendAtSubscribe,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_the_same_when_it_is_unpacked() {
+        for number in [0, 1, 7, GROUP - 2] {
+            for target in [Target::Filter(number), Target::Group(number)] {
+                assert_eq!(PackedTarget::new(target).target(), target);
+            }
+        }
     }
 }

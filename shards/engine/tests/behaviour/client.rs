@@ -314,6 +314,35 @@ impl Shard {
         filters: &[(&str, SubscribeOptions)],
         subscription_id: Option<u32>,
     ) -> Vec<u8> {
+        let id = self.begin_subscribe(client, filters, subscription_id);
+        self.find(client, |got| match got {
+            Got::SubAck(found, codes) if *found == id => Some(codes.clone()),
+            _ => None,
+        })
+        .expect("SUBACK")
+    }
+
+    /// Sends a SUBSCRIBE without looking for its SUBACK. Returns its Packet Identifier.
+    pub(crate) fn begin_subscribe(
+        &mut self,
+        client: Client,
+        filters: &[(&str, SubscribeOptions)],
+        subscription_id: Option<u32>,
+    ) -> u16 {
+        let mut bytes = Vec::new();
+        let id = self.append_subscribe(client, filters, subscription_id, &mut bytes);
+        self.send_bytes(client, &bytes);
+        id
+    }
+
+    /// Appends a SUBSCRIBE, to be sent with what follows it. Returns its Packet Identifier.
+    pub(crate) fn append_subscribe(
+        &mut self,
+        client: Client,
+        filters: &[(&str, SubscribeOptions)],
+        subscription_id: Option<u32>,
+        out: &mut Vec<u8>,
+    ) -> u16 {
         let id = self.packet_id();
         let filters: Vec<_> = filters
             .iter()
@@ -325,12 +354,8 @@ impl Shard {
             user_properties: UserProperties::default(),
             filters: SubscribeFilters::from_slice(&filters),
         };
-        self.send(client, &Packet::Subscribe(subscribe));
-        self.find(client, |got| match got {
-            Got::SubAck(found, codes) if *found == id => Some(codes.clone()),
-            _ => None,
-        })
-        .expect("SUBACK")
+        Packet::Subscribe(subscribe).encode(client.version, out);
+        id
     }
 
     pub(crate) fn subscribe(&mut self, client: Client, filter: &str, bits: u8) {
@@ -339,6 +364,16 @@ impl Shard {
 
     /// Unsubscribes and returns the reason codes of UNSUBACK, of which 3.1.1 has none.
     pub(crate) fn unsubscribe(&mut self, client: Client, filters: &[&str]) -> Vec<u8> {
+        let id = self.begin_unsubscribe(client, filters);
+        self.find(client, |got| match got {
+            Got::UnsubAck(found, codes) if *found == id => Some(codes.clone()),
+            _ => None,
+        })
+        .expect("UNSUBACK")
+    }
+
+    /// Sends an UNSUBSCRIBE without looking for its UNSUBACK. Returns its Packet Identifier.
+    pub(crate) fn begin_unsubscribe(&mut self, client: Client, filters: &[&str]) -> u16 {
         let id = self.packet_id();
         let filters: Vec<_> = filters
             .iter()
@@ -350,11 +385,7 @@ impl Shard {
             filters: UnsubscribeFilters::from_slice(&filters),
         };
         self.send(client, &Packet::Unsubscribe(unsubscribe));
-        self.find(client, |got| match got {
-            Got::UnsubAck(found, codes) if *found == id => Some(codes.clone()),
-            _ => None,
-        })
-        .expect("UNSUBACK")
+        id
     }
 
     /// The acknowledgement of one kind and identifier that a client was sent: its reason code.

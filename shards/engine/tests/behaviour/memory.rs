@@ -251,3 +251,30 @@ fn the_buffer_of_a_packet_that_was_taken_in_is_not_kept_while_its_connection_wai
         assert_eq!(shard.unconsumed_bytes(client), 0);
     });
 }
+
+#[test]
+fn a_payload_that_many_readers_wait_for_counts_once() {
+    run(Limits::default(), |shard| {
+        let publisher = shard.connect(&Hello::v5("p"));
+        let clients: Vec<Client> = (0..20)
+            .map(|number| {
+                let client = shard.connect(&Hello::v5(&format!("reader {number}")));
+                shard.subscribe(client, "t", 0);
+                shard.drain(client, Drain::STALLED);
+                client
+            })
+            .collect();
+        let before = held(shard, MemoryKind::Outboxes);
+        shard.publish(publisher, "t", &vec![b'x'; 200_000], 0);
+        let grown = held(shard, MemoryKind::Outboxes) - before;
+        assert!(shard.engine.audit().outbox_bytes > 20 * 200_000);
+        assert!((200_000..300_000).contains(&grown), "{grown}");
+        // As long as one of them waits for it, it counts.
+        for &client in &clients[1..] {
+            shard.hang_up(client);
+        }
+        assert!(held(shard, MemoryKind::Outboxes) - before > 200_000);
+        shard.drain(clients[0], Drain::ALL);
+        assert!(held(shard, MemoryKind::Outboxes) < before + 100_000);
+    });
+}

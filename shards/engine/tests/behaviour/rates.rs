@@ -1,10 +1,13 @@
 //! The rates at which clients publish: a client that exceeds them is paused until it may go on, or closed.
 
-use engine::{CauseGroup, Event, Limits, ListenerLimits, MemoryKind, OnRate, Rates};
-use wire::{Packet, ReasonCode};
+use engine::{
+    Admission, CauseGroup, Event, Limits, ListenerLimits, MemoryKind, OnRate, Rates, UserGrant, Verdict,
+};
+use wire::{Packet, ProtocolVersion, ReasonCode};
 
 use crate::client::{Client, Got, Hello, publish};
 use crate::host::{Shard, run};
+use crate::judging::judge;
 
 /// The listener of these tests whose clients have rates; 0 has none.
 const LIMITED: u16 = 1;
@@ -213,6 +216,25 @@ fn a_peer_that_leaves_while_its_rate_pauses_it_is_noticed_and_pays_afterwards() 
     });
 }
 
+/// Everything was taken that a client had sent before it left, so one that came and left again and again had no rate.
+#[test]
+fn a_client_that_leaves_is_closed_where_it_owes_more_than_a_minute() {
+    run(limits(1, 0, OnRate::Pause), |shard| {
+        for expected in [62, 62] {
+            let client = connect(shard, &Hello::v5("a"));
+            send_many(shard, client, 1_000);
+            let connection = shard.id(client);
+            shard.raw_step(Event::HungUp { connection });
+            shard.settle();
+            let counters = shard.engine.counters();
+            assert_eq!(counters.messages_received, expected);
+            assert!(counters.closed[CauseGroup::Rate.index()] > 0);
+            shard.hang_up(client);
+            let _audit = shard.engine.audit();
+        }
+    });
+}
+
 #[test]
 fn meters_are_counted_and_go_with_their_connections() {
     run(limits(1, 0, OnRate::Pause), |shard| {
@@ -231,5 +253,118 @@ fn meters_are_counted_and_go_with_their_connections() {
             }
             let _audit = shard.engine.audit();
         }
+    });
+}
+
+/// Connects as a client with this address, if it has one.
+fn connect_from(shard: &mut Shard, address: Option<u64>, client_id: &str) -> Client {
+    let hello = Hello::v5(client_id);
+    let client = shard.open_on(LIMITED, hello.connect.version, Admission::Serve);
+    if let Some(address) = address {
+        shard.engine.set_address(shard.id(client), address);
+    }
+    shard.send(client, &Packet::Connect(hello.connect));
+    assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0, .. })));
+    client
+}
+
+/// Each identifier began with a whole burst, so a client that invented identifiers had no rate.
+#[test]
+fn an_address_has_no_more_bursts_than_connections_at_once_whatever_identifiers_it_invents() {
+    run(limits(1, 0, OnRate::Pause), |shard| {
+        let received = |shard: &Shard| shard.engine.counters().messages_received;
+        for number in 0..20 {
+            let client = connect_from(shard, Some(7), &format!("invented-{number}"));
+            send_many(shard, client, 10);
+            assert_eq!(received(shard), 2);
+            shard.hang_up(client);
+        }
+        // Another address, and a client that has none.
+        for (address, expected) in [(Some(8), 4), (None, 6), (None, 8)] {
+            let client = connect_from(shard, address, &format!("other-{expected}"));
+            send_many(shard, client, 10);
+            assert_eq!(received(shard), expected);
+            shard.hang_up(client);
+        }
+        // Two at once have two bursts, and leave two.
+        shard.advance_ms(60_000);
+        for round in 0..5 {
+            let both = [0, 1].map(|number| connect_from(shard, Some(7), &format!("{round}-{number}")));
+            for client in both {
+                send_many(shard, client, 10);
+                shard.hang_up(client);
+            }
+            assert_eq!(received(shard), 12);
+            let _audit = shard.engine.audit();
+        }
+        // A client that left buckets goes on with these, wherever it comes from.
+        let client = connect_from(shard, Some(9), "4-0");
+        send_many(shard, client, 10);
+        assert_eq!(received(shard), 12);
+    });
+}
+
+#[test]
+fn a_user_has_no_more_bursts_than_connections_at_once_wherever_it_connects() {
+    let mut limits = limits(1, 0, OnRate::Pause);
+    limits.listeners[usize::from(LIMITED)].judged = true;
+    run(limits, |shard| {
+        for (number, user, expected) in
+            [(0, "ann", 2), (1, "ann", 2), (2, "bob", 4), (3, "ann", 4), (4, "bob", 4)]
+        {
+            let client_id = format!("invented-{number}");
+            let hello = Hello::v5(&client_id);
+            let client = shard.open_on(LIMITED, hello.connect.version, Admission::Serve);
+            shard.engine.set_address(shard.id(client), number);
+            shard.send(client, &Packet::Connect(hello.connect));
+            let _audit = shard.engine.audit();
+            let grant = UserGrant { user: Some(user), ..UserGrant::NOBODY };
+            judge(shard, Verdict::Success { data: b"", grant: &grant });
+            assert!(matches!(shard.next(client), Some(Got::ConnAck { reason: 0, .. })));
+            send_many(shard, client, 10);
+            assert_eq!(shard.engine.counters().messages_received, expected);
+            shard.hang_up(client);
+        }
+    });
+}
+
+/// A client that keeps to its rate may not be closed because of its neighbour.
+#[test]
+fn a_client_waits_for_the_buckets_of_another_and_is_not_closed_for_them() {
+    run(limits(1, 0, OnRate::Disconnect), |shard| {
+        let hasty = connect_from(shard, Some(7), "hasty");
+        send_many(shard, hasty, 3);
+        assert_eq!(shard.ended(hasty), Some(0x96));
+        shard.hang_up(hasty);
+        let calm = connect_from(shard, Some(7), "calm");
+        send_many(shard, calm, 1);
+        assert_eq!((shard.engine.counters().messages_received, shard.is_closed(calm)), (2, false));
+        shard.advance_ms(1_000);
+        assert_eq!(shard.engine.counters().messages_received, 3);
+        // From now on the buckets are its own.
+        send_many(shard, calm, 1);
+        assert_eq!(shard.ended(calm), Some(0x96));
+    });
+}
+
+#[test]
+fn the_address_of_a_client_that_never_connects_is_forgotten() {
+    run(limits(1, 0, OnRate::Pause), |shard| {
+        let held = |shard: &Shard| shard.engine.memory_use().of_kind(MemoryKind::Connections);
+        let open = |shard: &mut Shard, listener| {
+            let client = shard.open_on(listener, ProtocolVersion::V5, Admission::Serve);
+            shard.engine.set_address(shard.id(client), 7);
+            let _audit = shard.engine.audit();
+            client
+        };
+        for listener in [LIMITED, 0] {
+            let client = open(shard, listener);
+            shard.hang_up(client);
+        }
+        let before = held(shard);
+        let client = open(shard, LIMITED);
+        assert!(held(shard) > before);
+        shard.hang_up(client);
+        assert_eq!(held(shard), before);
     });
 }

@@ -3,8 +3,27 @@
 use engine::{DropReason, Limits};
 use wire::{Packet, Publish, PublishProperties, RetainHandling, SubscribeOptions};
 
-use crate::client::{Hello, plain, publish};
-use crate::host::{Drain, run};
+use crate::client::{Client, Got, Hello, plain, publish};
+use crate::host::{Drain, Shard, run};
+
+/// Limits under which a SUBSCRIBE takes its whole step, so that the retained messages wait for the next tick.
+fn late_replays() -> Limits {
+    Limits { step_work_max: 5, ..Limits::default() }
+}
+
+/// Fills more than half of the outbox of a client, so that retained messages wait.
+fn stall(shard: &mut Shard, client: Client) {
+    shard.subscribe(client, "fill", 0);
+    shard.drain(client, Drain::STALLED);
+    let publisher = shard.connect(&Hello::v5("fills"));
+    shard.publish(publisher, "fill", &vec![b'x'; 600_000], 0);
+    shard.goodbye(publisher);
+}
+
+/// Sends a SUBSCRIBE, whose SUBACK waits behind what fills the outbox.
+fn subscribe_stalled(shard: &mut Shard, client: Client, filter: &str, bits: u8) {
+    shard.begin_subscribe(client, &[(filter, plain(bits))], None);
+}
 
 #[test]
 fn mqtt_3_3_1_5_the_last_retained_message_of_a_topic_is_sent_to_new_subscriptions() {
@@ -99,7 +118,7 @@ fn thousands_come_in_pages_to_a_slow_reader_without_a_loss() {
             for _ in 0..5_000 {
                 let before = topics.len();
                 while let Some(message) = shard.find(client, |got| match got {
-                    crate::client::Got::Publish(message) => Some(message.clone()),
+                    Got::Publish(message) => Some(message.clone()),
                     _ => None,
                 }) {
                     topics.push(message.topic);
@@ -150,10 +169,11 @@ fn a_tick_sends_at_most_a_few_pages_of_retained_messages() {
         shard.subscribe(client, "t/+", 0);
         let mut left = 3_000;
         while left > 0 {
-            shard.tick();
+            // The first of them come with the SUBACK.
             let count = shard.messages(client).len();
             assert!((1..=500 + 128).contains(&count), "{count}");
             left -= count;
+            shard.tick();
         }
         shard.ticks = true;
     });
@@ -209,7 +229,7 @@ fn a_replay_begins_once_the_messages_queued_before_it_have_expired() {
 fn mqtt_4_6_0_5_an_older_retained_message_never_follows_a_newer_live_one() {
     for (topic, filter) in [("t", "t"), ("t", "#")] {
         for retains in [true, false] {
-            run(Limits::default(), |shard| {
+            run(late_replays(), |shard| {
                 let publisher = shard.connect(&Hello::v5("p"));
                 let client = shard.connect(&Hello::v5("a"));
                 shard.publish_retained(publisher, topic, b"old", 1);
@@ -238,17 +258,20 @@ fn mqtt_3_8_4_4_each_of_several_pending_subscriptions_gets_its_own_replay() {
             let publisher = shard.connect(&Hello::v5("p"));
             shard.publish_retained(publisher, "t/1", b"x", 2);
             let client = shard.connect(&Hello::v5("a"));
-            shard.ticks = false;
-            shard.subscribe(client, filter, 2);
+            stall(shard, client);
+            subscribe_stalled(shard, client, filter, 2);
             // This one comes live to the first subscription, and is retained before the second.
             shard.publish_retained(publisher, "t/1", b"y", 2);
             let options = |retain_handling, qos| SubscribeOptions { retain_handling, ..plain(qos) };
-            shard.subscribe_with(client, &[(filter, plain(1)), (filter, plain(2))], Some(8));
-            shard.subscribe_with(client, &[(filter, options(RetainHandling::SendIfNew, 2))], Some(9));
-            shard.subscribe_with(client, &[(filter, options(RetainHandling::DoNotSend, 0))], Some(7));
-            shard.ticks = true;
-            shard.tick();
-            let messages = shard.messages(client);
+            shard.begin_subscribe(client, &[(filter, plain(1)), (filter, plain(2))], Some(8));
+            shard.begin_subscribe(client, &[(filter, options(RetainHandling::SendIfNew, 2))], Some(9));
+            shard.begin_subscribe(client, &[(filter, options(RetainHandling::DoNotSend, 0))], Some(7));
+            shard.drain(client, Drain::ALL);
+            let got = shard.take(client).into_iter().filter_map(|got| match got {
+                Got::Publish(message) if message.topic != "fill" => Some(message),
+                _ => None,
+            });
+            let messages: Vec<_> = got.collect();
             let got: Vec<_> =
                 messages.iter().map(|message| (message.text(), message.retain, message.qos)).collect();
             assert_eq!(got, [("y", false, 2), ("y", true, 0), ("y", true, 0)], "{filter}");
@@ -288,12 +311,12 @@ fn subscribing_again_during_a_replay_sends_the_rest_and_then_all_again() {
         shard.drain(client, Drain::ALL);
         // The SUBACKs come between the messages.
         while let Some(message) = shard.find(client, |packet| match packet {
-            crate::client::Got::Publish(message) => Some(message.clone()),
+            Got::Publish(message) => Some(message.clone()),
             _ => None,
         }) {
             got.push(message.topic);
         }
-        assert!((0..2).all(|_| matches!(shard.next(client), Some(crate::client::Got::SubAck(..)))));
+        assert!((0..2).all(|_| matches!(shard.next(client), Some(Got::SubAck(..)))));
         let expected: Vec<String> = [&topics[..], &topics, &topics].concat();
         assert_eq!(got, expected);
     });
@@ -318,14 +341,17 @@ fn a_replay_ends_with_its_subscription_and_survives_its_connection() {
         }
         let hello = Hello::v5("a").resume();
         let client = shard.connect(&hello);
-        shard.ticks = false;
-        shard.subscribe(client, "t/#", 1);
-        shard.unsubscribe(client, &["t/#"]);
-        shard.tick();
-        assert_eq!(shard.messages(client), []);
-        shard.subscribe(client, "t/+", 1);
+        stall(shard, client);
+        subscribe_stalled(shard, client, "t/#", 1);
+        shard.begin_unsubscribe(client, &["t/#"]);
+        shard.drain(client, Drain::ALL);
+        let got = shard.take(client);
+        let is_filled = |got: &Got| matches!(got, Got::Publish(message) if message.topic == "fill");
+        assert!(got.iter().all(|got| is_filled(got) || !matches!(got, Got::Publish(_))), "{got:?}");
+        stall(shard, client);
+        subscribe_stalled(shard, client, "t/+", 1);
         shard.hang_up(client);
-        shard.tick();
+        shard.ticks = false;
         let client = shard.connect(&hello);
         // One topic was removed meanwhile and one replaced: the replacement reached the session live.
         shard.publish_retained(publisher, "t/1", b"", 0);
@@ -334,11 +360,9 @@ fn a_replay_ends_with_its_subscription_and_survives_its_connection() {
         shard.tick();
         assert_eq!(shard.texts(client), ["", "y", "x"]);
         // A session that ends during its replay leaves nothing to do.
-        shard.ticks = false;
-        shard.subscribe(client, "t/#", 1);
+        stall(shard, client);
+        subscribe_stalled(shard, client, "t/#", 1);
         let client = shard.connect(&Hello::v5("a"));
-        shard.ticks = true;
-        shard.tick();
         assert_eq!(shard.messages(client), []);
     });
 }
@@ -352,10 +376,11 @@ fn a_message_retained_while_a_replay_waits_comes_exactly_once() {
         }
         let hello = Hello::v5("a").resume();
         let client = shard.connect(&hello);
-        shard.ticks = false;
-        shard.subscribe(client, "t/#", 2);
+        stall(shard, client);
+        subscribe_stalled(shard, client, "t/#", 2);
         shard.publish_retained(publisher, "t/1", b"live", 2);
         shard.hang_up(client);
+        shard.ticks = false;
         // At QoS 0 nothing is kept for an absent session, so its replay has to bring these.
         shard.publish_retained(publisher, "t/2", b"missed", 0);
         shard.publish_retained(publisher, "t/3", b"also missed", 0);
@@ -368,7 +393,7 @@ fn a_message_retained_while_a_replay_waits_comes_exactly_once() {
 
 #[test]
 fn a_replay_under_a_storm_of_live_topics_repeats_none_of_them() {
-    run(Limits::default(), |shard| {
+    run(late_replays(), |shard| {
         let publisher = shard.connect(&Hello::v5("p"));
         shard.publish_retained(publisher, "t/old", b"old", 0);
         let client = shard.connect(&Hello::v5("a"));
@@ -454,6 +479,28 @@ fn one_of_overlapping_subscriptions_is_enough_to_keep_the_retain_flag() {
             let messages = shard.messages(client);
             assert_eq!(messages.len(), 1);
             assert!(messages[0].retain, "{as_published}");
+        });
+    }
+}
+
+/// A client that publishes right behind its SUBSCRIBE got the newer message alone: the retained one was held back as older. mosquitto has
+/// sent it before.
+#[test]
+fn a_message_right_behind_the_subscribe_comes_after_the_retained_ones() {
+    for hello in [Hello::v3("a"), Hello::v5("a")] {
+        run(Limits::default(), |shard| {
+            let publisher = shard.connect(&Hello::v5("p"));
+            shard.publish_retained(publisher, "t/1", b"kept", 0);
+            shard.publish_retained(publisher, "t/2", b"kept too", 0);
+            let client = shard.connect(&hello);
+            let mut bytes = Vec::new();
+            shard.append_subscribe(client, &[("t/+", plain(0))], None, &mut bytes);
+            Packet::Publish(publish("t/1", b"live", 0, 0)).encode(client.version, &mut bytes);
+            shard.send_bytes(client, &bytes);
+            assert!(matches!(shard.next(client), Some(Got::SubAck(..))));
+            let texts: Vec<String> =
+                shard.messages(client).iter().map(|it| format!("{} {}", it.text(), it.retain)).collect();
+            assert_eq!(texts, ["kept true", "kept too true", "live false"]);
         });
     }
 }

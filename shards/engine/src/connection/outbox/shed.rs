@@ -157,16 +157,21 @@ impl Outbox {
 
     /// Changes the list of pieces, which begins with the first change, and notes its own bytes.
     pub(super) fn change_sealed(&mut self, pool: &mut BufferPool, change: impl FnOnce(&mut Sealed)) {
-        let before = self.list_bytes();
-        change(self.sealed.get_or_insert_default());
-        pool.note(before, self.list_bytes());
+        let Some(sealed) = &mut self.sealed else {
+            change(self.sealed.get_or_insert_default());
+            return pool.note(0, self.list_bytes());
+        };
+        let capacity = sealed.pieces.capacity();
+        change(sealed);
+        if sealed.pieces.capacity() != capacity {
+            let before = sealed_bytes(capacity);
+            pool.note(before, self.list_bytes());
+        }
     }
 
     /// Bytes of the list of pieces, without the pieces.
     pub(super) fn list_bytes(&self) -> u64 {
-        self.sealed.as_ref().map_or(0, |sealed| {
-            heap::block(size_of::<Sealed>()) + heap::block(sealed.pieces.capacity() * size_of::<Chunk>())
-        })
+        self.sealed.as_ref().map_or(0, |sealed| sealed_bytes(sealed.pieces.capacity()))
     }
 
     /// The list of pieces ends with its last piece.
@@ -254,6 +259,11 @@ impl Outbox {
         let owed_bytes = self.sealed.as_ref().map_or(0, |sealed| sealed.watch.owed_bytes);
         assert!(owed_bytes <= self.bytes);
     }
+}
+
+/// Bytes of a list of so many pieces.
+fn sealed_bytes(capacity: usize) -> u64 {
+    heap::block(size_of::<Sealed>()) + heap::block(capacity * size_of::<Chunk>())
 }
 
 impl Chunk {
