@@ -32,7 +32,7 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 24] = [
+const OWN_SETTINGS: [(&str, &[&str]); 25] = [
     ("config", &[]),
     ("certificates", &[]),
     ("rules", &[]),
