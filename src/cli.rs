@@ -32,7 +32,7 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 25] = [
+const OWN_SETTINGS: [(&str, &[&str]); 26] = [
     ("config", &[]),
     ("certificates", &[]),
     ("rules", &[]),
@@ -53,6 +53,7 @@ const OWN_SETTINGS: [(&str, &[&str]); 25] = [
     ("log-level", &["data_dir"]),
     ("ban", &["data_dir"]),
     ("drain", &["data_dir"]),
+    ("trace", &["data_dir"]),
     ("reload", &["data_dir"]),
     ("rollback", &["data_dir"]),
     ("token", &["data_dir"]),

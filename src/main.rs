@@ -167,11 +167,11 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     reloads.watch_listeners(rotation, &config, &shards);
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start(&config);
-    let mut publish_statistics = || {
-        sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
+    let mut publish_statistics = |handshakes| {
+        sys_topics.publish_changed((&shards.totals(), handshakes), &shards.each(), |it| shards.publish(it));
     };
     if config.sys_interval_s > 0 {
-        publish_statistics();
+        publish_statistics(reloads.tls_handshakes());
     }
     let drain = announce_service(&config, &state);
     http::start(bound, shards.view(), tally, state.clone(), commands.asking(&bans, &config.data_dir))?;
@@ -181,7 +181,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
             report.print(&shards.totals());
             report.log_shards(&shards.each(), trigger);
         }
-        Due::SysTopics => publish_statistics(),
+        Due::SysTopics => publish_statistics(reloads.tls_handshakes()),
         Due::Watchdog if shards.all_shards_turned() => systemd::watchdog(),
         Due::Watchdog => {}
         Due::Second => {

@@ -19,7 +19,7 @@ use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
 use crate::config::{Config, ConfigError, Effective, ListenerConfig};
 use crate::net::listen::{Listeners, Prepared, Wanted};
-use crate::net::tls::{Expiry, ListenerTls, Rotation};
+use crate::net::tls::{Expiry, HandshakeCounts, ListenerTls, Rotation};
 use crate::observe::service_state::ServiceState;
 use crate::process::logging::Logging;
 use crate::shard::control::Shards;
@@ -125,6 +125,11 @@ impl<F: Fn() -> Read> Reloads<F> {
     /// Removes the sockets of the broker from the file system.
     pub(crate) fn remove_sockets(&self) {
         self.listeners.iter().for_each(Listeners::remove_sockets);
+    }
+
+    /// The handshakes of TLS of all listeners so far.
+    pub(crate) fn tls_handshakes(&self) -> HandshakeCounts {
+        self.rotation.handshakes()
     }
 
     /// A second has passed.

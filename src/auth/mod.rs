@@ -14,6 +14,7 @@ mod operators;
 pub(crate) mod password;
 mod pool;
 mod question;
+mod roll;
 mod scram;
 mod shared;
 mod side;

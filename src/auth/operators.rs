@@ -20,10 +20,6 @@ const TOKEN: &str = "token";
 
 /// A token that may come.
 #[derive(Debug)]
-#[cfg_attr(
-    not(all(feature = "admin", unix)),
-    expect(dead_code, reason = "the admin thread makes them, where there is their listener")
-)]
 pub(crate) struct OperatorToken {
     /// Its name.
     pub(crate) name: String,

@@ -19,6 +19,7 @@ use super::operators::Operators;
 use super::password::hmac_sha256;
 use super::password::remembered::{Memory, Remembered};
 use super::pool::HashPool;
+use super::roll::Roll;
 use super::shared::{Locked, Shared};
 use super::side::{Issuers, Side, SideSettings};
 use super::snapshot::{Files, Snapshot, Store};
@@ -82,8 +83,10 @@ fn methods(
         methods.add_listener(number, listener);
     }
     let methods = Shared::new(methods);
+    let has_users = auth.password.is_some() || auth.scram.is_some();
     let settings = SideSettings {
         files,
+        roll: has_users.then(|| Roll::of(&config.data_dir)),
         issuers: auth.jwt.as_ref().map(|jwt| issuers(jwt, &algorithms)).transpose()?.flatten(),
         service: auth.http.as_ref().map(service).transpose()?,
     };

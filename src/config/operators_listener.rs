@@ -3,10 +3,8 @@
 //!
 //! Invariant: every connection there begins with a PROXY header and WebSocket, and every client is judged by a token.
 
-use super::list::{FileMode, FilePath};
-use super::listener::{LISTENERS_MAX, WebSocketConfig};
-use super::value::Anonymous;
-use super::{Config, Io, ListenerConfig, ProxyProtocol};
+use super::list::FilePath;
+use super::{Config, Io};
 
 /// Its name in the log and in metrics.
 const NAME: &str = "[admin]";
@@ -28,6 +26,11 @@ impl Config {
     /// Adds it behind the listeners that clients have.
     #[cfg(feature = "admin")]
     pub(crate) fn add_operators_listener(&mut self) {
+        use super::list::FileMode;
+        use super::listener::{LISTENERS_MAX, WebSocketConfig};
+        use super::value::Anonymous;
+        use super::{ListenerConfig, ProxyProtocol};
+
         let Some(path) = self.operators_socket().filter(|_| self.listeners.len() < LISTENERS_MAX) else {
             return;
         };
@@ -55,6 +58,8 @@ impl Config {
 #[cfg(all(test, unix, feature = "admin"))]
 mod tests {
     use super::*;
+    use crate::config::ListenerConfig;
+    use crate::config::listener::LISTENERS_MAX;
 
     #[test]
     fn it_is_the_last_one_and_is_there_only_where_it_can_be() {

@@ -153,10 +153,11 @@ impl Metrics {
         text.family(
             "tls_handshakes",
             Kind::Counter,
-            "Handshakes of TLS by kind, full or resumed; one that failed has none.",
+            "Handshakes of TLS by kind, full or resumed; one that failed or was not finished has none.",
         );
         for listener in tls.iter() {
-            for (kind, result, count) in listener.handshakes() {
+            let ends = [("full", "ok"), ("resumed", "ok"), ("none", "failed"), ("none", "unfinished")];
+            for ((kind, result), count) in ends.into_iter().zip(listener.handshakes()) {
                 text.sample(&[("listener", listener.name()), ("kind", kind), ("result", result)], count);
             }
         }

@@ -141,6 +141,58 @@ fn a_write_that_fails_ends_every_acknowledgement() {
     }
 }
 
+/// Publishes one message after the other until the log has failed. Returns how many were acknowledged.
+fn publish_until_failure(broker: &mut Broker) -> u16 {
+    let mut publisher = Peer::connect(broker.address(), &Connect::new(Version::V5, "publisher"));
+    let deadline = Deadline::after(PATIENCE);
+    for id in 1..=1_000 {
+        let payload = id.to_string();
+        let publish = Publish::new("t", 1, payload.as_bytes()).with_packet_id(id);
+        publisher.send(&publish.encode(Version::V5));
+        loop {
+            publisher.ping();
+            let packets = publisher.waiting().iter();
+            let acknowledged = packets.filter(|packet| matches!(packet, Received::PubAck { .. })).count();
+            if acknowledged == usize::from(id) {
+                break;
+            }
+            if broker.process().output().contains("the journal has failed") {
+                return u16::try_from(acknowledged).expect("there are few");
+            }
+            assert!(deadline.remaining().is_some(), "nothing has failed:\n{}", broker.process().output());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    panic!("nothing has failed");
+}
+
+/// `FAULTS` tries each call up to that one.
+#[test]
+fn a_fault_from_any_call_on_loses_nothing_that_was_acknowledged() {
+    let number = std::env::var_os("FAULTS").and_then(|text| text.to_str()?.parse::<u32>().ok());
+    let calls = number.map_or_else(|| vec![9], |number| (1..=number).collect());
+    let faults =
+        ["fdatasync:error=EIO", "fdatasync:error=ENOSPC", "pwrite64:error=EIO", "pwrite64:error=ENOSPC"];
+    for fault in faults {
+        for call in &calls {
+            let inject = format!("{fault}:when={call}+");
+            let Some(mut broker) = with_fault(used(), (&inject, &[]), "power") else { return };
+            let acknowledged = publish_until_failure(&mut broker);
+            let directory = broker.kill();
+            let flags = ["--durability", "power", "--shards", "1"];
+            let broker =
+                Broker::start_in(directory, &crate::setup(crate::harness::broker::Io::Epoll, &flags));
+            let mut subscriber =
+                Peer::connect(broker.address(), &Connect::persistent(Version::V5, "subscriber"));
+            for number in 1..=acknowledged {
+                assert_eq!(subscriber.next_message().text(), number.to_string(), "{inject}");
+            }
+            broker.kill();
+        }
+    }
+    println!("{faults:?} from each of the calls {calls:?} on");
+}
+
 /// A disk without room for the next segment: what is prepared is used, and the log says so until there is room.
 #[test]
 fn a_full_disk_is_told_and_tried_again_and_acknowledges_while_it_can() {

@@ -12,7 +12,7 @@ use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
 
 /// The limit of the broker under test.
-const OPEN_FILES_MAX: usize = 128;
+const OPEN_FILES_MAX: usize = 176;
 
 fn start(directory: Directory, io: Io) -> Broker {
     let script = format!("ulimit -n {OPEN_FILES_MAX}; exec \"$0\" \"$@\"");

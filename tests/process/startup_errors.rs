@@ -195,13 +195,13 @@ fn forbidden_io_uring_is_an_error_when_demanded_and_a_line_when_not() {
 #[test]
 fn too_few_open_files_are_warned_about_and_survived() {
     let directory = Directory::new();
-    let limited = ["sh", "-c", "ulimit -n 80; exec \"$0\" \"$@\""].map(str::to_owned);
+    let limited = ["sh", "-c", "ulimit -n 128; exec \"$0\" \"$@\""].map(str::to_owned);
     let mut command = wrapped_command_in(&directory, &limited);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--shards", "1", "--io", Io::Epoll.flag()]);
     let mut broker = Broker::spawn(directory, command, 1);
     let warning =
         broker.process().wait_for(0, "warning", |line| line.contains("WARN") && line.contains("ulimit -n"));
-    assert!(warning.contains("80") && warning.contains("10000"), "the numbers are named: {warning}");
+    assert!(warning.contains("128") && warning.contains("10000"), "the numbers are named: {warning}");
     // More connections than fit: the accepted ones are served, and others once a descriptor is free again.
     let first: Vec<Peer> = (0..16).map(|number| connect(&broker, number)).collect();
     let crowd: Vec<Peer> = (0..80).map(|_| Peer::open(broker.address(), Version::V5)).collect();

@@ -24,6 +24,7 @@ mod sessions;
 mod socket;
 mod statistics;
 mod topics;
+mod trace;
 
 use crossbeam_channel::{Receiver, Sender};
 

@@ -20,6 +20,7 @@ mod requests;
 mod revocation;
 mod send;
 mod socket;
+mod traces;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -61,6 +62,7 @@ use pause::{News, PAUSE_MS, PauseWatch};
 use peers::Peers;
 pub(super) use send::Flushed;
 pub(super) use socket::{Endpoint, Socket, is_transient, lost_by};
+use traces::Traces;
 pub(super) use turn::Turn;
 
 /// Sockets that are read ahead of their flush: as many as the processor fetches at a time.
@@ -104,6 +106,7 @@ pub(super) struct Host<T> {
     /// The slot of the connection that is looked at next, after lists of certificates have changed, or a listener has ended.
     revocation_at: Cell<Option<usize>>,
     draining: Draining,
+    traces: Traces,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
     /// `None` if nothing outlives the process.
@@ -156,6 +159,7 @@ impl<T: Endpoint> Host<T> {
             peers: RefCell::default(),
             revocation_at: Cell::new(None),
             draining: Draining::default(),
+            traces: Traces::default(),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
             journal: parts.journal.map(RefCell::new),
@@ -177,7 +181,7 @@ impl<T: Endpoint> Host<T> {
     }
 
     /// Offers received bytes to the engine, in a few steps if they are delivered to many.
-    pub(super) fn offer(&self, connection: ConnectionId, bytes: &[u8]) -> Consumed {
+    fn offer_untraced(&self, connection: ConnectionId, bytes: &[u8]) -> Consumed {
         let mut consumed = self.step(Event::Received { connection, bytes });
         for _ in 1..STEPS_PER_TURN {
             if !consumed.goes_on {
@@ -261,7 +265,7 @@ impl<T: Endpoint> Host<T> {
         let Some(socket) = rival.and_then(|rival| self.socket(rival)) else { return };
         if let Ok(length @ 1..) = socket.endpoint.receive_now(buffer) {
             // The rest would be given up with the connection in any case.
-            let _nothing = self.step(Event::Received { connection: socket.id, bytes: &buffer[..length] });
+            let _nothing = self.offer(socket.id, &buffer[..length]);
         }
     }
 

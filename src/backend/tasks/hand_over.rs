@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use engine::Event;
 use tracing::debug;
 use zeroize::Zeroizing;
 
@@ -107,7 +106,7 @@ impl<R: Runtime> Shard<R> {
         self.host.receive_from_rival(socket.id, &bytes, &mut buffer);
         buffer.truncate(buffer_bytes);
         self.receive_buffer.set(buffer);
-        let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;
+        let consumed = self.host.offer(socket.id, &bytes).bytes;
         let rest = &bytes[consumed..];
         let received = if rest.is_empty() { Received::All } else { Received::Rest(rest.to_vec()) };
         receive::go_on(self, socket, received);

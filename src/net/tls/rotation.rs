@@ -6,7 +6,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tracing::{info, warn};
 
 use super::files::{Files, warn_of_open_keys};
-use super::handshakes::{HandshakeEnd, Handshakes};
+use super::handshakes::{HandshakeCounts, HandshakeEnd, Handshakes};
 use super::revoked::Revoked;
 use super::server::{Expiry, FileFault, make};
 use super::{Shared, Swapped};
@@ -41,9 +41,8 @@ impl ListenerTls {
         Shared::clone(&self.expiries.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// The handshakes so far, by kind and result.
-    #[cfg(feature = "admin")]
-    pub(crate) fn handshakes(&self) -> [(&'static str, &'static str, u64); 3] {
+    /// The handshakes so far.
+    pub(crate) fn handshakes(&self) -> HandshakeCounts {
         self.handshakes.read()
     }
 
@@ -201,6 +200,15 @@ impl Rotation {
 
     fn serving(&self) -> impl Iterator<Item = &Watched> {
         self.watched.iter().filter(|watched| !watched.is_retired)
+    }
+
+    /// The handshakes of all listeners so far.
+    pub(crate) fn handshakes(&self) -> HandshakeCounts {
+        let add = |sums: HandshakeCounts, watched: &Watched| {
+            let counts = watched.tls.handshakes();
+            std::array::from_fn(|at| sums[at] + counts[at])
+        };
+        self.watched.iter().fold(HandshakeCounts::default(), add)
     }
 
     /// A second has passed: reads all files again once a minute. Returns whether one has changed.

@@ -310,10 +310,12 @@ impl Disk {
         })
     }
 
-    /// Segments and checkpoints that have a name.
-    pub(crate) fn file_counts(&self) -> (usize, usize) {
-        let segments = self.names.keys().filter(|file| matches!(file, File::Segment(_))).count();
-        (segments, self.names.len() - segments)
+    /// Bytes of all segments, and the number of other files that have a name.
+    pub(crate) fn used(&self) -> (u64, usize) {
+        let segments = self.files().filter(|(file, _)| matches!(file, File::Segment(_)));
+        let (bytes, count) =
+            segments.fold((0, 0), |(bytes, count), (_, content)| (bytes + content.len(), count + 1));
+        (bytes as u64, self.names.len() - count)
     }
 }
 

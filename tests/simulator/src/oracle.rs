@@ -158,6 +158,8 @@ impl Oracle {
         for session in &mut self.sessions {
             let received = session.received.iter().filter(|(_, received)| received.last_at > firm_at);
             doubtful.extend(received.map(|(id, _)| *id));
+            // Copies of QoS 0 may come again of which the log does not know.
+            session.last_in_order.retain(|(.., granted), (_, at)| *granted > 0 || *at <= firm_at);
             // Updates that nobody waited for are gone.
             session.newest_update.clear();
         }
@@ -167,9 +169,14 @@ impl Oracle {
             let is_interrupted = message.kind == Kind::Will && is_fresh;
             message.again_count += u32::from(is_interrupted || doubtful.contains(&id));
         }
-        for receivers in self.group_copies.values_mut() {
-            receivers.retain(|&identity| !self.is_volatile[identity]);
+        let mut copies = core::mem::take(&mut self.group_copies);
+        for ((id, group), receivers) in &mut copies {
+            // A group without a lasting member has nothing in a log.
+            if !self.has_lasting_member(group, self.messages[*id as usize].written_at) {
+                receivers.retain(|&identity| !self.is_volatile[identity]);
+            }
         }
+        self.group_copies = copies;
     }
 
     pub(crate) fn taken(&mut self, id: u32, at: u64) {
@@ -253,14 +260,14 @@ impl Oracle {
         let was_subscribed = session.was_subscribed(&message.topic, written_at, self.crashed_at);
         let key = (message.topic.clone(), message.qos.bits(), copy.qos.bits());
         let last = session.last_in_order.entry(key).or_default();
-        let before = *last;
+        let (before, _) = *last;
         // A QoS 1 message that its publisher repeated may arrive again, later than the messages after it.
         // So may one that its publisher repeated because a crash took it, and that was sent before the disk had it.
         let was_lost = written_at < self.crashed_at && (copy.qos < QoS::ExactlyOnce || !was_subscribed);
         let in_order =
             !was_live && (message.write_count == 1 || (message.qos != QoS::AtLeastOnce && !was_lost));
         if in_order {
-            *last = sequence.max(before);
+            *last = (sequence.max(before), at);
         }
         if live_count > copies_max || exact_count > 1 {
             self.fail(format!("{label} of {what} for the {live_count}. time"));
@@ -278,8 +285,7 @@ impl Oracle {
         let count = count.len();
         self.group_received.insert((id, group));
         // QoS 1 arrives again if its receiver leaves before its acknowledgement arrives.
-        let is_logged = self.messages[id as usize].written_at > self.crashed_at
-            || self.is_lasting(&self.group_of[identity]);
+        let is_logged = self.is_owed(&self.messages[id as usize], &self.group_of[identity]);
         if count > copies_max as usize && qos != QoS::AtLeastOnce && is_logged {
             let group = &self.group_of[identity];
             self.fail(format!("{what} reached {count} members of {group}"));
@@ -312,14 +318,13 @@ impl Oracle {
                 match message.qos {
                     QoS::AtMostOnce => {}
                     // QoS 1 messages of a departing member are reassigned, so none may be missing.
-                    // The log does not owe a group what it gave to a member that does not last.
                     QoS::AtLeastOnce => {
-                        let missing = missing.filter(|group| self.crashed_at == 0 || self.is_lasting(group));
+                        let missing = missing.filter(|group| self.is_owed(message, group));
                         missing_in_groups.extend(missing.map(|group| (id, group.clone())));
                     }
-                    // One that was sent to a member ends with its session, and a crash ends those that do not last.
+                    // One that was sent to a member ends with its session.
                     QoS::ExactlyOnce => {
-                        let missing = missing.filter(|group| self.crashed_at == 0 || self.is_lasting(group));
+                        let missing = missing.filter(|group| self.is_owed(message, group));
                         missing_exactly_once += missing.count() as u64;
                     }
                 }
@@ -417,10 +422,16 @@ impl Oracle {
         })
     }
 
-    /// Whether the sessions of all members of a group outlive their connections.
-    fn is_lasting(&self, group: &str) -> bool {
-        let mut members = self.group_of.iter().zip(&self.is_volatile).filter(|(of, _)| *of == group);
-        members.all(|(_, is_volatile)| !is_volatile)
+    /// Whether a crash leaves a message for a group: it came after the last one, or a member's session outlives its connection.
+    fn is_owed(&self, message: &Message, group: &str) -> bool {
+        message.written_at > self.crashed_at || self.has_lasting_member(group, message.written_at)
+    }
+
+    /// Whether a session that outlives its connection has been a member of a group since before `at`.
+    fn has_lasting_member(&self, group: &str, at: u64) -> bool {
+        let mut lasting =
+            self.sessions.iter().zip(&self.is_volatile).filter(|(_, is_volatile)| !**is_volatile);
+        lasting.any(|(session, _)| session.intervals.iter().any(|interval| interval.is_member_of(group, at)))
     }
 
     /// Whether a crash took a message that was retained after this one, for all that anybody knows.

@@ -78,8 +78,8 @@ pub(crate) struct Session {
     requested: BTreeMap<String, Vec<(u64, Option<QoS>)>>,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) received: BTreeMap<u32, ReceivedCopies>,
-    /// By topic, QoS of the publish and QoS of the delivery: the last message in order.
-    pub(crate) last_in_order: BTreeMap<(String, u8, u8), u64>,
+    /// By topic, QoS of the publish and QoS of the delivery: the last message in order, and when it came.
+    pub(crate) last_in_order: BTreeMap<(String, u8, u8), (u64, u64)>,
     /// By topic and QoS of the delivery: the newest retained update that was received live.
     pub(crate) newest_update: BTreeMap<(String, u8), u64>,
     /// Start of the current connection; 0: it always existed, [`NEVER`]: there is none.

@@ -5,6 +5,7 @@ use engine::DropReason;
 use wire::{ProtocolVersion, QoS, RetainHandling};
 
 use crate::client::Subscribing;
+use crate::crash::Machine;
 use crate::identity::{ConnectOptions, Identity, Phase};
 use crate::link::ClientEnd;
 use crate::log::ShardLog;
@@ -152,7 +153,7 @@ impl World {
         let (dropped_count, ended_count) = self.droppable();
         self.oracle.check_required(Counted {
             dropped: dropped_count,
-            ended: ended_count,
+            ended: ended_count + self.machine.as_ref().map_or(0, Machine::ended_count),
             without_member: self.dropped(DropReason::NoMember),
             moved: self.dropped(DropReason::Reassigned),
         });

@@ -123,6 +123,8 @@ impl Rooms {
         let names_client = !user.is_empty() && session.has_will();
         let source = names_client.then(|| UserName::source(user, session.client_id(), iter::empty()));
         session.append_will(objects, source.as_deref().unwrap_or(user));
+        let key_of = |group: crate::topic::groups::GroupTag| self.topics.group_key(group.group());
+        session.append_owed_deliveries(objects, &self.delivery.messages, key_of);
         let Some(number) = session.number() else { return };
         session.append_session(objects, number, user);
         if session.is_persistent() {
@@ -148,7 +150,6 @@ impl Rooms {
                 }
             });
         }
-        let key_of = |group: crate::topic::groups::GroupTag| self.topics.group_key(group.group());
         session.append_deliveries(objects, &self.delivery.messages, moment, key_of);
     }
 

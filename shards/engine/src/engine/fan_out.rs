@@ -14,7 +14,6 @@ use super::backlog::Side;
 use crate::base::ids::ConnectionId;
 use crate::publish::admission::Routed;
 use crate::publish::spread::{Spread, Stage};
-use crate::shared::Shared;
 use crate::turn::Turn;
 
 /// The client that waits until its message was offered to all.
@@ -78,7 +77,7 @@ impl Rooms {
         let is_unpromised = matches!(source, Source::Lane { is_unpromised: true, .. });
         fan_out.set_unpromised(is_unpromised);
         let checked_all = turn.set_checks_all(is_unpromised || turn.checks_all());
-        let Self { topics, delivery, mesh, .. } = self;
+        let Self { topics, delivery, mesh, shared, .. } = self;
         let mut stage = Some(spread.stage);
         if let Some(Stage::Subscribers(position)) = stage {
             let cut = delivery.offer_to_subscribers(turn, topics, spread.filters(), position, &mut fan_out);
@@ -87,7 +86,8 @@ impl Rooms {
         }
         if let Some(Stage::Groups(filter, group)) = stage {
             let filters = spread.filters();
-            let cut = Shared::offer_to_groups(turn, topics, delivery, filters, (filter, group), &mut fan_out);
+            let cut =
+                shared.offer_to_groups(turn, (topics, delivery), filters, (filter, group), &mut fan_out);
             stage = cut.map(|(filter, group)| Stage::Groups(filter, group));
         }
         turn.set_checks_all(checked_all);

@@ -226,10 +226,10 @@ impl Rooms {
 
     /// Returns whether a member here may have the message.
     fn offer_to_own_members(&mut self, turn: &mut Turn<'_>, key: u64, fan_out: &mut FanOut<'_>) -> bool {
-        let Self { topics, delivery, .. } = self;
+        let Self { topics, delivery, shared, .. } = self;
         let Some(group) = topics.group_by_key(key) else {
             unreachable!("this shard was chosen for its members");
         };
-        Shared::offer_to_group(turn, topics, delivery, group, fan_out)
+        shared.offer_to_group(turn, (topics, delivery), group, fan_out)
     }
 }

@@ -371,8 +371,8 @@ impl Rooms {
         } else if self.topics.has_groups() {
             other_count = Shared::count_groups(&self.topics, &filters);
             if stage.is_none() {
-                let Self { topics, delivery, .. } = self;
-                let cut = Shared::offer_to_groups(turn, topics, delivery, &filters, (0, 0), &mut fan_out);
+                let Self { topics, delivery, shared, .. } = self;
+                let cut = shared.offer_to_groups(turn, (topics, delivery), &filters, (0, 0), &mut fan_out);
                 stage = cut.map(|(filter, group)| Stage::Groups(filter, group));
             }
         }

@@ -348,11 +348,11 @@ impl Rooms {
                 if let Some(stored) = stored {
                     self.recover_stored(turn, &mut fan_out, &stored)?;
                 }
-                let unsent = self.recover_deliveries(recovering, deliveries, goes_on, &mut fan_out)?;
+                let open = self.recover_deliveries(recovering, deliveries, goes_on, &mut fan_out)?;
                 if goes_on {
                     let message = self.delivery.keep(&mut fan_out);
                     self.delivery.messages.hold(message);
-                    recovering.open_message(OpenMessage::new(number, message, unsent));
+                    recovering.open_message(OpenMessage::new(number, message, open));
                 } else if let Some(former) = former {
                     recovering.open_message(former);
                 }
@@ -366,10 +366,10 @@ impl Rooms {
                 let copy = self.delivery.lend_copy(open.message());
                 let message = copy.view();
                 let mut fan_out = self.delivery.begin_stored(open.message(), &message, copy.shared_payload());
-                let unsent = self.recover_deliveries(recovering, deliveries, goes_on, &mut fan_out);
+                let added = self.recover_deliveries(recovering, deliveries, goes_on, &mut fan_out);
                 self.delivery.finish(turn, &fan_out);
                 self.delivery.return_copy(copy);
-                open.add_unsent(unsent?);
+                open.add_deliveries(added?);
                 if goes_on {
                     recovering.open_message(open);
                     return Ok(());
@@ -407,7 +407,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// Takes in the deliveries of a record. Returns those of QoS 2 if the message goes on.
+    /// Takes in the deliveries of a record. Returns them if the message goes on.
     fn recover_deliveries(
         &mut self,
         recovering: &mut Recovering,
@@ -415,12 +415,24 @@ impl Rooms {
         goes_on: bool,
         fan_out: &mut FanOut<'_>,
     ) -> Result<Vec<Delivered>, &'static str> {
-        let mut unsent = Vec::new();
+        let mut open = Vec::new();
         for body in deliveries.iter() {
             let ((number, delivery), qos, terms) = (body.of(), body.qos(), body.terms());
             let identifiers = identifiers_of(terms.identifiers())?;
             if qos == QoS::AtMostOnce {
                 return Err("has a delivery that is not tracked");
+            }
+            if terms.is_owed() {
+                let key = terms.group().ok_or("owes a message to no group")?;
+                let message = self.delivery.keep(fan_out);
+                self.delivery.messages.hold(message);
+                if let Some(former) = recovering.owe_to_group((number, delivery), message, key) {
+                    self.delivery.messages.release(former);
+                }
+                if goes_on {
+                    open.push((number, delivery));
+                }
+                continue;
             }
             let Some(session) = recovering.session_mut(number) else { continue };
             let message = self.delivery.keep(fan_out);
@@ -429,11 +441,11 @@ impl Rooms {
             if !session.left_mut().add(delivery, message, terms, identifiers) {
                 return Err("has deliveries in another order than their numbers");
             }
-            if qos == QoS::ExactlyOnce && goes_on {
-                unsent.push((number, delivery));
+            if goes_on {
+                open.push((number, delivery));
             }
         }
-        Ok(unsent)
+        Ok(open)
     }
 
     /// A delivery has ended, as one of a session or as one that a group got back.

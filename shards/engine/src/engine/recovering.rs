@@ -79,13 +79,13 @@ pub(super) struct OpenMessage {
     number: u64,
     /// It is held.
     message: MessageKey,
-    /// Its deliveries of QoS 2, which were not sent: the last part has to be durable before.
-    unsent: Vec<Delivered>,
+    /// Its deliveries. They come to nothing without the last part: the message comes again, from its publisher or from another shard.
+    deliveries: Vec<Delivered>,
 }
 
 impl OpenMessage {
-    pub(super) const fn new(number: u64, message: MessageKey, unsent: Vec<Delivered>) -> Self {
-        Self { number, message, unsent }
+    pub(super) const fn new(number: u64, message: MessageKey, deliveries: Vec<Delivered>) -> Self {
+        Self { number, message, deliveries }
     }
 
     pub(super) const fn number(&self) -> u64 {
@@ -96,12 +96,12 @@ impl OpenMessage {
         self.message
     }
 
-    pub(super) fn add_unsent(&mut self, unsent: Vec<Delivered>) {
-        self.unsent.extend(unsent);
+    pub(super) fn add_deliveries(&mut self, deliveries: Vec<Delivered>) {
+        self.deliveries.extend(deliveries);
     }
 
-    pub(super) fn into_unsent(self) -> Vec<Delivered> {
-        self.unsent
+    pub(super) fn into_deliveries(self) -> Vec<Delivered> {
+        self.deliveries
     }
 }
 
@@ -186,6 +186,17 @@ impl Recovering {
             let owed = left.and_then(|(message, group)| message.zip(group));
             self.owed.extend(owed.map(|owed| ((number, delivery), owed)));
         }
+    }
+
+    /// A message is owed to the group with this key, because the session of its delivery is in no log. Its hold is taken over. Returns the
+    /// message whose hold is given back: a checkpoint had it already.
+    pub(super) fn owe_to_group(
+        &mut self,
+        of: Delivered,
+        message: MessageKey,
+        key: u64,
+    ) -> Option<MessageKey> {
+        self.owed.insert(of, (message, key)).map(|(former, _)| former)
     }
 
     /// Takes out the messages that are owed to groups, each with the delivery that it was and the key of its group.

@@ -5,6 +5,8 @@
 pub(crate) enum Awaited {
     /// PUBLISH, once the message is durable.
     Publish(u64),
+    /// PUBLISH, once SETTLED is: no group is owed the message any more.
+    Cleared(u64),
     /// PUBREL, once PUBREC is.
     Release(u64),
 }

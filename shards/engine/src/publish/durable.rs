@@ -22,9 +22,10 @@ impl Delivery {
         self.durable_waits.push_back((until, session, packet));
     }
 
-    /// A member of the group with this key is offered the message next.
-    pub(crate) fn set_group_key(&mut self, key: u64) {
-        self.group_key = key;
+    /// A member of the group with this key is offered the message next. The log may owe it to the group: the session of that member
+    /// ends with its connection, and another one's lasts.
+    pub(crate) fn set_group(&mut self, key: u64, is_owed: bool) {
+        self.group = (key, is_owed);
     }
 
     /// A fan-out is cut: the waits that it brought about in this step end with its last part.
@@ -71,6 +72,12 @@ impl Delivery {
             Awaited::Publish(delivery) => {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.publish_is_durable(delivery);
+                    self.deliver_pending(turn, id);
+                }
+            }
+            Awaited::Cleared(delivery) => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.clearing_is_durable(delivery);
                     self.deliver_pending(turn, id);
                 }
             }

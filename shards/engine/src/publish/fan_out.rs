@@ -223,33 +223,35 @@ impl Delivery {
             Plan::Send(connection) => self.offer_now(turn, index, connection, &grant, fan_out),
             Plan::Queue => {
                 let key = self.keep(fan_out);
-                let Self { sessions, messages, group_key, .. } = self;
+                let Self { sessions, messages, group, .. } = self;
                 let Some(id) = sessions.id_at(index) else { return };
                 let session = sessions.of_member_mut(index);
-                let recorded = record_delivery(turn, session, &grant, *group_key);
+                let recorded = record_delivery(turn, session, &grant, *group);
                 let delivery = session.next_delivery();
                 let qos = grant.qos;
                 let queued = session.enqueue(turn, id, messages, key, grant);
-                fan_out.must_persist |= queued && session.is_persistent();
-                if let Some(at) = recorded {
-                    self.end_recorded_delivery(turn, at, queued, (id, qos, delivery));
+                fan_out.must_persist |= queued && (session.is_persistent() || recorded.is_some());
+                if recorded.is_some() || (qos == QoS::ExactlyOnce && session.is_owing()) {
+                    self.end_recorded_delivery(turn, recorded, queued, (id, qos, delivery));
                 }
             }
             Plan::Drop(reason) => session.count_dropped(turn.counters, reason, 1),
         }
     }
 
-    /// A delivery that was added to the record of its message was queued or dropped.
+    /// A delivery that was added to the record of its message, or goes behind those that were, was queued or dropped.
     #[cold]
     fn end_recorded_delivery(
         &mut self,
         turn: &mut Turn<'_>,
-        at: usize,
+        recorded: Option<usize>,
         is_queued: bool,
         (id, qos, delivery): (SessionId, QoS, u64),
     ) {
-        if !is_queued && let Some(recorder) = turn.recorder() {
-            recorder.take_back(at);
+        if !is_queued {
+            if let (Some(at), Some(recorder)) = (recorded, turn.recorder()) {
+                recorder.take_back(at);
+            }
         } else if qos == QoS::ExactlyOnce {
             self.fan_out_waits += 1;
             self.await_durable(id, Awaited::Publish(delivery));
@@ -275,12 +277,12 @@ impl Delivery {
         }
         let key = self.keep(fan_out);
         let session = self.sessions.of_member_mut(index);
-        let recorded = record_delivery(turn, session, grant, self.group_key);
+        let recorded = record_delivery(turn, session, grant, self.group);
         let packet_id = session.start_inflight(turn, key, grant.clone());
         let outgoing = fan_out.outgoing(grant, Some(packet_id));
         if self.connections.send(turn, to, &outgoing, is_only) {
             self.messages.hold(key);
-            fan_out.must_persist |= session.is_persistent();
+            fan_out.must_persist |= session.is_persistent() || recorded.is_some();
         } else {
             if let Some(at) = recorded
                 && let Some(recorder) = turn.recorder()
@@ -295,8 +297,13 @@ impl Delivery {
 
 /// Adds the next delivery of a session to the record of the message, if the log has that session's. Returns its place there.
 #[inline]
-fn record_delivery(turn: &mut Turn<'_>, session: &Session, grant: &Grant, group_key: u64) -> Option<usize> {
-    if turn.is_recording() { record_next_delivery(turn, session, grant, group_key) } else { None }
+fn record_delivery(
+    turn: &mut Turn<'_>,
+    session: &Session,
+    grant: &Grant,
+    group: (u64, bool),
+) -> Option<usize> {
+    if turn.is_recording() { record_next_delivery(turn, session, grant, group) } else { None }
 }
 
 #[cold]
@@ -304,11 +311,13 @@ fn record_next_delivery(
     turn: &mut Turn<'_>,
     session: &Session,
     grant: &Grant,
-    group_key: u64,
+    (key, is_owed): (u64, bool),
 ) -> Option<usize> {
     let recorder = turn.recorder()?;
-    let number = session.recorded_number().filter(|_| grant.qos != QoS::AtMostOnce)?;
-    let group = grant.group.map(|_| group_key);
+    let is_owed = is_owed && grant.group.is_some();
+    let number = if is_owed { session.owing_number() } else { session.recorded_number() };
+    let number = number.filter(|_| grant.qos != QoS::AtMostOnce)?;
+    let group = grant.group.map(|_| (key, is_owed));
     let terms = (grant.retain, group, grant.identifiers.as_slice());
     Some(recorder.add_delivery(number, session.next_delivery(), grant.qos, terms))
 }
@@ -339,7 +348,7 @@ fn plan(
         (QoS::AtMostOnce, None) => Plan::Drop(DropReason::Offline),
         (QoS::AtLeastOnce | QoS::ExactlyOnce, Some((id, connection))) => {
             // QoS 2 is sent once it is durable.
-            let is_held = qos == QoS::ExactlyOnce && session.recorded_number().is_some();
+            let is_held = qos == QoS::ExactlyOnce && session.holds_exactly_once();
             let may_send = session.may_send_now(turn.limits)
                 && !is_held
                 && connection.send_quota() > 0

@@ -47,7 +47,7 @@ pub(crate) struct Delivery {
     /// How many of them the fan-out of this step brought about.
     fan_out_waits: usize,
     /// The key of the group of which a member is offered a message.
-    group_key: u64,
+    group: (u64, bool),
     /// The last batch that is durable.
     synced: Batch,
     /// Kept for their allocations.
@@ -67,7 +67,7 @@ impl Delivery {
             unfinished: LongQueue::new(),
             durable_waits: VecDeque::new(),
             fan_out_waits: 0,
-            group_key: 0,
+            group: (0, false),
             synced: Batch(0),
             matches: Vec::new(),
             stored_copy: StoredMessage::default(),

@@ -6,6 +6,7 @@ use core::cell::OnceCell;
 use wire::{QoS, ReasonCode};
 
 use super::Delivery;
+use super::awaited::Awaited;
 use crate::base::ids::{ConnectionId, SessionId};
 use crate::connection::Connection;
 use crate::connection::send::Outgoing;
@@ -26,11 +27,23 @@ impl Delivery {
         }
         while !turn.is_spent() && self.redeliver_one(turn, id, to) {}
         while !turn.is_spent() && self.deliver_queued_one(turn, id, to) {}
+        self.clear_owed(turn, id, to);
         if turn.is_spent() {
             let session = self.sessions.of_connection(id);
             if session.has_backlog() && session.defer_pending() {
                 self.unfinished.push_back(id);
             }
+        }
+    }
+
+    /// Clears what the log owes to groups of the messages that are sent next, which waits for that.
+    fn clear_owed(&mut self, turn: &mut Turn<'_>, id: SessionId, to: ConnectionId) {
+        if !self.sessions.of_connection(id).is_owing() {
+            return;
+        }
+        let Some(send_quota) = self.quota_of(turn, to) else { return };
+        if let Some(last) = self.sessions.of_connection(id).clear_next(turn, send_quota) {
+            self.await_durable(id, Awaited::Cleared(last));
         }
     }
 

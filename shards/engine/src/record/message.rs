@@ -30,7 +30,9 @@ const FLAGS_END: u64 = 1 << 8;
 const DELIVERY_RETAIN: u8 = 1 << 2;
 const DELIVERY_GROUP: u8 = 1 << 3;
 const DELIVERY_IDENTIFIERS: u8 = 1 << 4;
-const DELIVERY_END: u8 = 1 << 5;
+/// Its session is in no log: the message is owed to the group.
+const DELIVERY_OWED: u8 = 1 << 5;
+const DELIVERY_END: u8 = 1 << 6;
 
 /// The retained message of its topic is this one, or none if the payload is empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,13 +66,25 @@ pub(crate) struct Terms<'a> {
     retain: bool,
     /// The key of the group that may give it to another member.
     group: Option<u64>,
+    /// The session is in no log: if the process ends, the group gets the message back.
+    is_owed: bool,
     /// Subscription Identifiers.
     identifiers: Numbers<'a>,
 }
 
 impl<'a> Terms<'a> {
     pub(crate) const fn new(retain: bool, group: Option<u64>, identifiers: Numbers<'a>) -> Self {
-        Self { retain, group, identifiers }
+        Self { retain, group, is_owed: false, identifiers }
+    }
+
+    /// The same, of a session that is in no log.
+    pub(crate) const fn owed(self) -> Self {
+        assert!(self.group.is_some());
+        Self { is_owed: true, ..self }
+    }
+
+    pub(crate) const fn is_owed(&self) -> bool {
+        self.is_owed
     }
 
     pub(crate) const fn retain(&self) -> bool {
@@ -115,7 +129,7 @@ impl<'a> DeliveryBody<'a> {
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let Self { session, delivery, qos, terms: Terms { retain, group, identifiers } } = *self;
+        let Self { session, delivery, qos, terms: Terms { retain, group, is_owed, identifiers } } = *self;
         put_number(out, session);
         put_number(out, delivery);
         let has_identifiers = identifiers != Numbers::default();
@@ -124,6 +138,7 @@ impl<'a> DeliveryBody<'a> {
             (retain, DELIVERY_RETAIN),
             (group.is_some(), DELIVERY_GROUP),
             (has_identifiers, DELIVERY_IDENTIFIERS),
+            (is_owed, DELIVERY_OWED),
         ] {
             bits |= if is_set { bit } else { 0 };
         }
@@ -153,7 +168,11 @@ impl<'a> DeliveryBody<'a> {
         };
         let has_identifiers = bits & DELIVERY_IDENTIFIERS != 0;
         let identifiers = if has_identifiers { Numbers::get(fields)? } else { Numbers::default() };
-        let terms = Terms { retain: bits & DELIVERY_RETAIN != 0, group, identifiers };
+        let is_owed = bits & DELIVERY_OWED != 0;
+        if is_owed && group.is_none() {
+            return Err(Malformed);
+        }
+        let terms = Terms { retain: bits & DELIVERY_RETAIN != 0, group, is_owed, identifiers };
         Ok(Self { session, delivery, qos, terms })
     }
 }

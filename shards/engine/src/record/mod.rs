@@ -204,20 +204,21 @@ impl Recorder {
         self.has_recorded
     }
 
-    /// Adds a delivery to the message that is fanned out. Returns the place that [`Recorder::take_back`] needs.
+    /// Adds a delivery to the message that is fanned out. A group has a key, and may be owed the message. Returns the place that [`Recorder::take_back`] needs.
     pub(crate) fn add_delivery(
         &mut self,
         session: NonZeroU64,
         delivery: u64,
         qos: QoS,
-        (retain, group, identifiers): (bool, Option<u64>, &[SubscriptionId]),
+        (retain, group, identifiers): (bool, Option<(u64, bool)>, &[SubscriptionId]),
     ) -> usize {
         assert!(qos != QoS::AtMostOnce);
         self.identifiers.clear();
         for identifier in identifiers {
             put_number(&mut self.identifiers, identifier.get().into());
         }
-        let terms = Terms::new(retain, group, Numbers::of(&self.identifiers));
+        let terms = Terms::new(retain, group.map(|(key, _)| key), Numbers::of(&self.identifiers));
+        let terms = if group.is_some_and(|(_, is_owed)| is_owed) { terms.owed() } else { terms };
         let at = self.open.deliveries.len();
         DeliveryBody::new((session.get(), delivery), qos, terms).encode(&mut self.open.deliveries);
         at

@@ -47,7 +47,7 @@ impl Session {
         assert!(self.has_ended);
         let deliveries = self.deliveries.as_mut()?;
         if let Some(packet_id) = deliveries.window.next_resend() {
-            let number = deliveries.number;
+            let number = deliveries.log_number();
             let via = deliveries.window.former_group(packet_id).map(Via::Former);
             deliveries.window.pop_resend(packet_id);
             let inflight = deliveries.window.finish(packet_id)?;
@@ -63,7 +63,7 @@ impl Session {
             self.deliveries = None;
             return None;
         };
-        let owed = deliveries.number.map(|number| (number, queued.delivery(deliveries.next_delivery)));
+        let owed = deliveries.log_number().map(|number| (number, queued.delivery(deliveries.next_delivery)));
         Some((Some(queued.message), queued.grant.via(), owed))
     }
 

@@ -39,10 +39,11 @@ impl Session {
         grant: Grant,
     ) -> bool {
         let bytes = messages.bytes_of(message);
-        let is_recorded = self.recorded_number().is_some();
+        let is_held = self.holds_exactly_once();
         let Self { client_id, deliveries, ledger, .. } = self;
         let deliveries = deliveries.get_or_insert_default();
-        let Deliveries { is_condemned, queue, number, next_delivery, .. } = &mut **deliveries;
+        let number = deliveries.log_number();
+        let Deliveries { is_condemned, queue, next_delivery, .. } = &mut **deliveries;
         while !queue.has_room_for(bytes, turn.limits) {
             // A message that is too old to be sent makes room before one that is not is lost.
             let is_stale =
@@ -64,13 +65,13 @@ impl Session {
                 ledger.count_dropped(turn.counters, client_id, DropReason::QueueFull, 1);
                 return false;
             };
-            settle_queued(turn, *number, &oldest, *next_delivery);
+            settle_queued(turn, number, &oldest, *next_delivery);
             messages.release(oldest.message);
             let reason = if is_stale { DropReason::Expired } else { DropReason::QueueFull };
             ledger.count_dropped(turn.counters, client_id, reason, 1);
         }
         let delivery = if is_tracked(grant.qos) { deliveries.number_delivery() } else { 0 };
-        if !is_recorded {
+        if !is_held {
             deliveries.durable_below = deliveries.next_delivery;
         }
         deliveries.queue.push(messages, message, grant, delivery);
@@ -91,7 +92,7 @@ impl Session {
         deliveries.window.leave_groups(&key_of);
         let group_key = |queued: &Queued| queued.grant.group.and_then(&key_of);
         let left = deliveries.queue.extract(messages, |queued| group_key(queued).is_some());
-        let (number, next) = (deliveries.number, deliveries.next_delivery);
+        let (number, next) = (deliveries.log_number(), deliveries.next_delivery);
         let owed = |queued: &Queued| number.map(|number| (number, queued.delivery(next)));
         let left: Vec<_> = left
             .iter()

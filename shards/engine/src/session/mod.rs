@@ -11,6 +11,7 @@ mod enqueue;
 pub(crate) mod grant;
 pub(crate) mod inflight;
 mod ledger;
+mod owing;
 mod portable;
 mod queue;
 mod recorded;
@@ -72,6 +73,19 @@ struct Deliveries {
     number: Option<NonZeroU64>,
     /// Deliveries of QoS 2 below are durable, or need not be.
     durable_below: u64,
+    /// It ends with its connection, and the log owes messages that it has to groups.
+    owing: Option<Box<Owing>>,
+}
+
+/// The owed messages that a session has. Deliveries are named by their place in its sequence.
+#[derive(Debug)]
+struct Owing {
+    /// Names the session in the log, where nothing else is known of it.
+    number: NonZeroU64,
+    /// Messages of the deliveries below are durable.
+    recorded_below: u64,
+    /// Of the deliveries of QoS 2 below, SETTLED is recorded.
+    cleared_below: u64,
 }
 
 /// A QoS 2 Packet Identifier of the client between PUBLISH and PUBREL.
@@ -94,11 +108,15 @@ impl Deliveries {
             + self.window.heap_bytes()
             + self.queue.heap_bytes()
             + heap::block(self.received.capacity() * size_of::<Received>())
+            + self.owing_bytes()
     }
 
     /// No state is left, so all of it can be forgotten.
     fn is_empty(&self) -> bool {
-        self.number.is_none() && self.window.count() == 0 && self.has_no_backlog() && self.received.is_empty()
+        self.log_number().is_none()
+            && self.window.count() == 0
+            && self.has_no_backlog()
+            && self.received.is_empty()
     }
 
     /// Numbers one more delivery.
@@ -417,6 +435,7 @@ impl Session {
             deliveries.queue.check(messages);
             deliveries.window.check(deliveries.next_delivery);
             deliveries.queue.check_deliveries(deliveries.next_delivery, &deliveries.window);
+            self.check_owing();
             assert!(deliveries.received.is_sorted_by_key(|received| received.packet_id));
         }
         assert!(self.connection.is_none() || self.expiry_timer.is_none());

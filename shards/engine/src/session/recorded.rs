@@ -21,15 +21,16 @@ impl Deliveries {
     /// Gives up the allocations of a session whose number alone is left.
     pub(super) fn shrink_if_idle(&mut self) {
         let is_idle = self.window.count() == 0 && self.has_no_backlog() && self.received.is_empty();
-        if self.number.is_some() && is_idle {
+        if self.log_number().is_some() && is_idle {
             let Self { next_delivery, number, durable_below, .. } = *self;
-            *self = Self { next_delivery, number, durable_below, ..Self::default() };
+            let owing = self.owing.take();
+            *self = Self { next_delivery, number, durable_below, owing, ..Self::default() };
         }
     }
 
     /// Whether a message of the queue waits until its record is durable.
     pub(super) fn is_held(&self, qos: QoS, delivery: u64) -> bool {
-        self.number.is_some() && qos == QoS::ExactlyOnce && delivery >= self.durable_below
+        self.log_number().is_some() && qos == QoS::ExactlyOnce && delivery >= self.durable_below
     }
 }
 
@@ -97,7 +98,8 @@ impl Session {
 
     #[cold]
     fn settle_recorded(&self, turn: &mut Turn<'_>, delivery: u64) {
-        if let (Some(recorder), Some(number)) = (turn.recorder(), self.number()) {
+        let number = self.deliveries.as_ref().and_then(|deliveries| deliveries.log_number());
+        if let (Some(recorder), Some(number)) = (turn.recorder(), number) {
             recorder.settled(number, delivery);
         }
     }
@@ -145,9 +147,11 @@ impl Session {
         window.and_then(|window| window.at(at)).is_some_and(Inflight::is_release_held)
     }
 
-    /// The record of a delivery of QoS 2 is durable: it may be sent.
+    /// The record of a delivery of QoS 2 is durable: it may be sent, or cleared.
     pub(crate) fn publish_is_durable(&mut self, delivery: u64) {
-        if let Some(deliveries) = &mut self.deliveries {
+        if self.is_owing() && self.recorded_number().is_none() {
+            self.owed_is_durable(delivery);
+        } else if let Some(deliveries) = &mut self.deliveries {
             deliveries.durable_below = deliveries.durable_below.max(delivery + 1);
         }
     }

@@ -77,7 +77,7 @@ impl Session {
             }
             let queued = deliveries.queue.pop(messages)?;
             if messages.view(queued.message).is_expired(turn.now) {
-                settle_queued(turn, deliveries.number, &queued, next);
+                settle_queued(turn, deliveries.log_number(), &queued, next);
                 messages.release(queued.message);
                 ledger.count_dropped(turn.counters, client_id, DropReason::Expired, 1);
                 turn.spend(1);

@@ -55,9 +55,9 @@ impl Shared {
     /// Delivers to one member of each group of `filters` from a filter and its group on, where there is one shard. A step
     /// that does too much is cut: then it returns where to go on.
     pub(crate) fn offer_to_groups(
+        &mut self,
         turn: &mut Turn<'_>,
-        topics: &mut Tree,
-        delivery: &mut Delivery,
+        (topics, delivery): (&mut Tree, &mut Delivery),
         filters: &[u32],
         (first, mut from): (usize, usize),
         fan_out: &mut FanOut<'_>,
@@ -68,7 +68,7 @@ impl Shared {
                     return Some((number, at));
                 }
                 let group = topics.groups(filter)[at];
-                if !Self::offer_to_group(turn, topics, delivery, group, fan_out) {
+                if !self.offer_to_group(turn, (topics, delivery), group, fan_out) {
                     count_undeliverable(turn.counters, DropReason::NoMember);
                 }
             }
@@ -84,17 +84,26 @@ impl Shared {
 
     /// Delivers to the member of a group whose turn it is. Returns whether there is one that may have it.
     pub(crate) fn offer_to_group(
+        &mut self,
         turn: &mut Turn<'_>,
-        topics: &mut Tree,
-        delivery: &mut Delivery,
+        (topics, delivery): (&mut Tree, &mut Delivery),
         group: u32,
         fan_out: &mut FanOut<'_>,
     ) -> bool {
         let chosen = choose_member(turn, topics, delivery, group, fan_out);
         let Some((session, mut grant)) = chosen else { return false };
         // A QoS 0 message is not passed on to another member.
-        grant.group = (grant.qos != QoS::AtMostOnce).then(|| GroupTag::of(group));
-        delivery.set_group_key(topics.group_key(group));
+        let is_tracked = grant.qos != QoS::AtMostOnce;
+        grant.group = is_tracked.then(|| GroupTag::of(group));
+        let key = topics.group_key(group);
+        // One that did not come as a transfer was published before the session of a lasting member was known.
+        let may_owe = turn.is_recording() && is_tracked && !fan_out.is_unpromised();
+        let is_volatile = may_owe && delivery.sessions.of_member(session).recorded_number().is_none();
+        let is_owed = is_volatile && self.is_lasting(topics, delivery, key);
+        if is_owed {
+            delivery.sessions.of_member_mut(session).begin_owing(turn);
+        }
+        delivery.set_group(key, is_owed);
         delivery.offer(turn, session, grant, fan_out);
         true
     }

@@ -27,6 +27,7 @@ mod mesh_crashes;
 mod notices;
 mod operator;
 mod oracle;
+mod owing;
 mod owners;
 mod pauses;
 mod portable;

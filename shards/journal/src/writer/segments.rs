@@ -229,7 +229,8 @@ impl Writer {
     /// commits.
     pub(super) fn release(&mut self) {
         let Some(checkpoint) = self.checkpoint else { return };
-        while let Some(&InUse { position: next, .. }) = self.segments.get(1)
+        // One that a crash left behind the end of the log begins later than the ones after it.
+        while let Some(next) = self.segments.iter().skip(1).map(|segment| segment.position).min()
             && next <= checkpoint.position
             && next < self.synced_end
         {

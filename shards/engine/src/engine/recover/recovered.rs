@@ -55,7 +55,7 @@ impl Rooms {
         if let Some(open) = recovering.take_open() {
             // Its publisher has no acknowledgement and sends it again.
             self.delivery.messages.release(open.message());
-            for (session, delivery) in open.into_unsent() {
+            for (session, delivery) in open.into_deliveries() {
                 self.settle_recovered(&mut recovering, (session, delivery));
                 if let (Some(recorder), Some(number)) = (turn.recorder(), NonZeroU64::new(session)) {
                     recorder.settled(number, delivery);
