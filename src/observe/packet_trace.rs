@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::num::NonZeroU16;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use engine::{ConnectionId, StreamPosition};
 use serde::{Deserialize, Serialize};
 use wire::packet::{Ack, Packet, Publish};
-use wire::{Assembler, Frame, ProtocolVersion, TopicFilter};
+use wire::{Assembler, Frame, PacketId, ProtocolVersion, TopicFilter};
 
 use super::connection_log::version as version_name;
 use crate::process::clock;
@@ -306,39 +307,39 @@ fn describe(
             TraceRow { packet_id, reason, ..row }
         }
         Packet::ConnAck(it) => {
-            let detail = detail(format_args!("session_present={}", it.session_present));
-            TraceRow { reason: Some(it.reason.code()), detail, ..row }
+            let detail = format!("session_present={}", it.session_present);
+            TraceRow { reason: Some(it.reason.code()), detail: Some(detail), ..row }
         }
         Packet::Disconnect(it) => TraceRow { reason: Some(it.reason.code()), ..row },
         Packet::Auth(it) => TraceRow { reason: Some(it.reason.code()), ..row },
         Packet::SubAck(it) => {
-            TraceRow { packet_id: Some(it.packet_id.get()), detail: reasons(it.reasons.iter()), ..row }
+            TraceRow { packet_id: Some(it.packet_id.get()), detail: Some(reasons(it.reasons.iter())), ..row }
         }
         Packet::UnsubAck(it) => {
-            TraceRow { packet_id: Some(it.packet_id.get()), detail: reasons(it.reasons.iter()), ..row }
+            TraceRow { packet_id: Some(it.packet_id.get()), detail: Some(reasons(it.reasons.iter())), ..row }
         }
         Packet::Subscribe(it) => {
             let filters = it.filters.iter().map(|(filter, options)| {
                 let share = filter.share_name().map_or(String::new(), |name| format!("$share/{name}/"));
                 format!("{share}{} qos={}", filter.filter(), options.qos.bits())
             });
-            let detail = joined(filters);
+            let detail = Some(joined(filters));
             TraceRow { packet_id: Some(it.packet_id.get()), detail, ..row }
         }
         Packet::Unsubscribe(it) => {
-            let detail = joined(it.filters.iter().map(|filter| filter.filter().to_owned()));
+            let detail = Some(joined(it.filters.iter().map(|filter| filter.filter().to_owned())));
             TraceRow { packet_id: Some(it.packet_id.get()), detail, ..row }
         }
         Packet::Connect(it) => {
             let (user, will) =
                 (it.user_name.unwrap_or("-"), it.will.as_ref().map_or("-", |will| will.topic.as_str()));
-            let detail = detail(format_args!(
+            let detail = format!(
                 "version={} keep_alive_s={} clean_start={} user={user} will={will}",
                 version_name(it.version),
                 it.keep_alive_s,
                 it.clean_start,
-            ));
-            TraceRow { detail, ..row }
+            );
+            TraceRow { detail: Some(cut(&detail)), ..row }
         }
         Packet::PingReq | Packet::PingResp => row,
     })
@@ -350,7 +351,7 @@ fn with_publish(
     aliases: &mut BTreeMap<u16, String>,
     payload_bytes_max: usize,
 ) -> TraceRow {
-    let alias = publish.properties.topic_alias.map(std::num::NonZero::get);
+    let alias = publish.properties.topic_alias.map(NonZeroU16::get);
     let topic = match (publish.topic, alias) {
         (Some(topic), Some(alias)) => {
             if aliases.len() < ALIASES_MAX || aliases.contains_key(&alias) {
@@ -363,7 +364,7 @@ fn with_publish(
     };
     let shown = publish.payload.len().min(payload_bytes_max);
     TraceRow {
-        packet_id: publish.packet_id.map(wire::PacketId::get),
+        packet_id: publish.packet_id.map(PacketId::get),
         topic,
         alias,
         qos: Some(publish.qos.bits()),
@@ -375,12 +376,12 @@ fn with_publish(
     }
 }
 
-fn reasons(codes: impl Iterator<Item = wire::ReasonCode>) -> Option<String> {
+fn reasons(codes: impl Iterator<Item = wire::ReasonCode>) -> String {
     joined(codes.map(|code| format!("{:#04x}", code.code())))
 }
 
 /// Texts, one behind the other, as far as there is room.
-fn joined(texts: impl Iterator<Item = String>) -> Option<String> {
+fn joined(texts: impl Iterator<Item = String>) -> String {
     let mut all = String::new();
     for text in texts {
         if all.len() > DETAIL_CHARACTERS_MAX {
@@ -388,12 +389,12 @@ fn joined(texts: impl Iterator<Item = String>) -> Option<String> {
         }
         let _ = write!(all, "{}{text}", if all.is_empty() { "" } else { ", " });
     }
-    detail(format_args!("{all}"))
+    cut(&all)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every caller wants an option, most of which are none")]
-fn detail(text: std::fmt::Arguments<'_>) -> Option<String> {
-    Some(text.to_string().chars().take(DETAIL_CHARACTERS_MAX).collect())
+/// A text, cut where it is long.
+fn cut(text: &str) -> String {
+    text.chars().take(DETAIL_CHARACTERS_MAX).collect()
 }
 
 #[cfg(test)]
