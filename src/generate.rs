@@ -133,6 +133,7 @@ mod tests {
                 "mqtt-broker-ban.1",
                 "mqtt-broker-bans-lift.1",
                 "mqtt-broker-bans.1",
+                "mqtt-broker-certificates.1",
                 "mqtt-broker-client.1",
                 "mqtt-broker-clients.1",
                 "mqtt-broker-closed.1",
