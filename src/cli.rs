@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::admin::operator::{BansArguments, OperatorSubcommand, SessionsArguments};
+use crate::admin::operator::{BansArguments, Form, OperatorSubcommand, SessionsArguments};
 #[cfg(feature = "admin")]
 use crate::admin::tokens::command::TokenCommand;
 use crate::auth::password::command::UserArguments;
@@ -32,8 +32,9 @@ const SHORT_HELP: [&str; 9] = [
 ];
 
 /// Settings that the help of a subcommand shows, by its name. `config` has none: its subcommands take all or no settings.
-const OWN_SETTINGS: [(&str, &[&str]); 24] = [
+const OWN_SETTINGS: [(&str, &[&str]); 26] = [
     ("config", &[]),
+    ("certificates", &[]),
     ("rules", &[]),
     ("health", &["data_dir"]),
     ("disconnect", &["data_dir"]),
@@ -52,6 +53,7 @@ const OWN_SETTINGS: [(&str, &[&str]); 24] = [
     ("log-level", &["data_dir"]),
     ("ban", &["data_dir"]),
     ("drain", &["data_dir"]),
+    ("trace", &["data_dir"]),
     ("reload", &["data_dir"]),
     ("rollback", &["data_dir"]),
     ("token", &["data_dir"]),
@@ -98,6 +100,11 @@ pub(crate) enum CliCommand {
     /// Check, show, explain or import a configuration, without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// List the certificates and the lists of revoked ones that the configuration names, and when each ends
+    Certificates {
+        #[command(flatten)]
+        form: Form,
+    },
     /// Ask the rules of a configuration about a topic, without starting the broker
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -338,6 +345,7 @@ mod tests {
         check("mqtt-broker health --help", &["config", "data-dir", "help"]);
         check("mqtt-broker disconnect -h", &["config", "data-dir", "help"]);
         check("mqtt-broker user add --help", &["config", "device", "file", "scram", "help"]);
+        check("mqtt-broker certificates --help", &["config", "json", "help"]);
         check("mqtt-broker rules check --help", &["config", "role", "help"]);
         check("mqtt-broker config --help", &["config", "help"]);
         check("mqtt-broker config show --help", &["config", "help"]);

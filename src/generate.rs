@@ -174,6 +174,7 @@ mod tests {
                 "mqtt-broker-token-remove.1",
                 "mqtt-broker-token.1",
                 "mqtt-broker-topics.1",
+                "mqtt-broker-trace.1",
                 "mqtt-broker-user-add.1",
                 "mqtt-broker-user-delete.1",
                 "mqtt-broker-user-import.1",

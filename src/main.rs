@@ -37,7 +37,6 @@ use cli::{Arguments, CliCommand, Invocation};
 use config::{Ceiling, Config, Durability, Effective, Notice, Origin};
 use drain::Drain;
 use error::StartupError;
-use net::bans::Bans;
 use net::layers::ListenerLayers;
 use net::listen;
 use net::tls::Rotation;
@@ -95,6 +94,9 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
         Some(CliCommand::Config(command)) => config::command::run(command, file, flags, |config, json| {
             operator::reload_broker(&config.data_dir, true, operator::Form { json })
         }),
+        Some(CliCommand::Certificates { form }) => Effective::load(file, flags)
+            .map_err(StartupError::Configuration)
+            .and_then(|effective| operator::show_certificates(&effective.config, *form)),
         Some(CliCommand::Rules(command)) => authorization::command::run(command, file, flags),
         Some(CliCommand::Health) => Effective::load(file, flags)
             .map_err(StartupError::Configuration)
@@ -140,7 +142,7 @@ fn run(arguments: &Arguments) -> Result<(), StartupError> {
 fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupError> {
     let rules = authorization::load(&effective).map_err(StartupError::Configuration)?.map(Loaded::share);
     let (shard_count, state) = (shard_count(&effective.config)?, ServiceState::default());
-    let mut reloads = Reloads::new(&effective, rules.clone(), (shard_count, state.clone()), read);
+    let mut reloads = Reloads::new(&effective, rules.clone(), state.clone(), read);
     let memory_origin = effective.origin("memory_bytes_max").clone();
     let Effective { mut config, file, notices, .. } = effective;
     let mut log = logging::start(&config)?;
@@ -159,17 +161,17 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
     let writer = Writer::start(&data_dir, shard_count.into())?;
     // The operator's socket exists before the log says `listening on`. A command that arrives earlier waits in the channel.
     let commands = operator::listen(&config.data_dir, bans.clone());
-    reloads.watch_tls(rotation);
     let shared =
         thread::Shared { permits, layers, rules, tally: tally.clone(), operators: bound.operators() };
     let shards = thread::start(&config, shard_count, shared, (key, sessions), &writer.feed(), logs.as_ref())?;
+    reloads.watch_listeners(rotation, &config, &shards);
     let mut is_imported = logs.is_some() && subscriptions_file::exists(&config.data_dir);
     let mut sys_topics = SysTopics::start(&config);
-    let mut publish_statistics = || {
-        sys_topics.publish_changed(&shards.totals(), &shards.each(), |messages| shards.publish(messages));
+    let mut publish_statistics = |handshakes| {
+        sys_topics.publish_changed((&shards.totals(), handshakes), &shards.each(), |it| shards.publish(it));
     };
     if config.sys_interval_s > 0 {
-        publish_statistics();
+        publish_statistics(reloads.tls_handshakes());
     }
     let drain = announce_service(&config, &state);
     http::start(bound, shards.view(), tally, state.clone(), commands.asking(&bans, &config.data_dir))?;
@@ -179,7 +181,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
             report.print(&shards.totals());
             report.log_shards(&shards.each(), trigger);
         }
-        Due::SysTopics => publish_statistics(),
+        Due::SysTopics => publish_statistics(reloads.tls_handshakes()),
         Due::Watchdog if shards.all_shards_turned() => systemd::watchdog(),
         Due::Watchdog => {}
         Due::Second => {
@@ -199,7 +201,8 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
 
     announce_stop(&state, commands);
     let totals = shards.stop(STOP_DEADLINE);
-    leave(&config, &bans);
+    reloads.remove_sockets();
+    bans.second(&config.data_dir);
     let written = writer.finish();
     Report::warn_of_lost_messages(&totals);
     report.print(&totals);
@@ -228,12 +231,6 @@ fn announce_stop(state: &ServiceState, commands: CommandListener) {
     info!("stopping: disconnecting clients after their messages in flight");
     state.set_phase(Phase::Stopping);
     systemd::stopping();
-}
-
-/// Leaves no socket behind, and the bans for the next start.
-fn leave(config: &Config, bans: &Bans) {
-    listen::remove_sockets(config);
-    bans.second(&config.data_dir);
 }
 
 /// The number of shards: an automatic one is that of the logs, if there are any, so a machine may get or lose cores.

@@ -3,6 +3,7 @@
 //!
 //! Invariants worth naming:
 //! - Everything is read and checked first, and a fault there changes nothing. Afterwards nothing can fail.
+//! - A listener that changes serves new connections by its new keys. Open connections stay, unless no listener has that name any more.
 //! - Keys that need a restart keep their values, and each reload names those that differ.
 //! - The files of TLS and of users are read by those who serve them; here they are checked before, so that one with a fault refuses
 //!   the whole reload.
@@ -16,9 +17,9 @@ use crate::admin::operator::{Answer, CertificateRow};
 use crate::auth;
 use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
-use crate::config::limits::BansConfig;
-use crate::config::{Config, ConfigError, Effective, LogLevel};
-use crate::net::tls::{Expiry, ListenerTls, Rotation};
+use crate::config::{Config, ConfigError, Effective, ListenerConfig};
+use crate::net::listen::{Listeners, Prepared, Wanted};
+use crate::net::tls::{Expiry, HandshakeCounts, ListenerTls, Rotation};
 use crate::observe::service_state::ServiceState;
 use crate::process::logging::Logging;
 use crate::shard::control::Shards;
@@ -34,9 +35,9 @@ pub(crate) type Read = Result<Effective, Vec<ConfigError>>;
 struct Generation {
     keys: Keys,
     rules: Option<SharedRules>,
-    limits: LiveLimits,
-    bans: Option<BansConfig>,
-    level: LogLevel,
+    /// Of its keys, only those that are live count.
+    config: Config,
+    listeners: Vec<Wanted>,
 }
 
 /// The result of a reload or a rollback.
@@ -59,6 +60,8 @@ pub(crate) struct Reloads<F> {
     /// The configuration that the broker was started with. The files of TLS and of users stay those that it names.
     started: Config,
     current: Generation,
+    limits: Option<LiveLimits>,
+    listeners: Option<Listeners>,
     /// The generations before, the oldest first.
     history: VecDeque<Generation>,
     /// Counts the reloads: each is a generation.
@@ -70,13 +73,23 @@ impl<F: Fn() -> Read> Reloads<F> {
     pub(crate) fn new(
         effective: &Effective,
         rules: Option<SharedRules>,
-        (shard_count, state): (u16, ServiceState),
+        state: ServiceState,
         read: F,
     ) -> Self {
-        let current = Generation::of(effective, rules, shard_count);
+        let current = Generation::of(effective, rules);
         let watch = Watch::new(authorization::files(effective));
         let started = effective.config.clone();
-        Self { rotation: Rotation::default(), watch, read, started, current, history: VecDeque::new(), state }
+        Self {
+            rotation: Rotation::default(),
+            watch,
+            read,
+            started,
+            current,
+            limits: None,
+            listeners: None,
+            history: VecDeque::new(),
+            state,
+        }
     }
 
     /// The keys in force behind `after`, a page of them.
@@ -93,17 +106,30 @@ impl<F: Fn() -> Read> Reloads<F> {
             is_list: expiry.is_list,
             ends_at_s: expiry.at_s,
         };
-        let listeners = self.rotation.listeners();
-        let rows = listeners.iter().flat_map(|tls| {
+        let rows = self.rotation.in_force().flat_map(|tls| {
             let expiries = tls.expiries();
             expiries.iter().map(|expiry| row(tls, expiry)).collect::<Vec<_>>()
         });
         rows.collect()
     }
 
-    /// Looks after the TLS of these listeners too.
-    pub(crate) fn watch_tls(&mut self, rotation: Rotation) {
+    /// Looks after these listeners too. `config` has the addresses that are left of those of the start.
+    pub(crate) fn watch_listeners(&mut self, rotation: Rotation, config: &Config, shards: &Shards) {
         self.rotation = rotation;
+        let (sockets, tables) = shards.listeners();
+        let listeners = Listeners::of(&self.started, config, shards.count(), sockets, tables.clone());
+        self.limits = Some(listeners.limits(&self.started, None));
+        self.listeners = Some(listeners);
+    }
+
+    /// Removes the sockets of the broker from the file system.
+    pub(crate) fn remove_sockets(&self) {
+        self.listeners.iter().for_each(Listeners::remove_sockets);
+    }
+
+    /// The handshakes of TLS of all listeners so far.
+    pub(crate) fn tls_handshakes(&self) -> HandshakeCounts {
+        self.rotation.handshakes()
     }
 
     /// A second has passed.
@@ -147,18 +173,22 @@ impl<F: Fn() -> Read> Reloads<F> {
         let sentences = |errors: Vec<ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
         let effective = (self.read)().map_err(sentences)?;
         let rules = authorization::load(&effective).map_err(sentences)?.map(Loaded::share);
-        let listeners = self.rotation.check().map_err(|fault| vec![fault.to_string()])?;
+        let next = Generation::of(&effective, rules);
+        let planned = self.prepare(&next, true)?;
+        let goes_on = |tls: &ListenerTls| {
+            let (listeners, planned) = (self.listeners.as_ref(), planned.as_ref());
+            listeners.zip(planned).is_none_or(|(listeners, planned)| listeners.keeps(planned, tls))
+        };
+        let listeners = self.rotation.check(goes_on).map_err(|fault| vec![fault.to_string()])?;
         auth::check(&self.started).map_err(|error| vec![error.to_string()])?;
 
-        let next = Generation::of(&effective, rules, shards.count());
         let differences = self.current.keys.differences(&next.keys);
         let reloaded = Reloaded { generation: 0, differences, listeners };
         if is_dry {
             return Ok(reloaded);
         }
-        if self.rotation.look() {
-            shards.close_revoked();
-        }
+        // The last that can fail.
+        let prepared = self.prepare(&next, false)?;
         shards.read_users();
         self.watch.look();
         self.watch.replace(authorization::files(&effective));
@@ -167,40 +197,71 @@ impl<F: Fn() -> Read> Reloads<F> {
             self.history.push_back(before);
             self.history.drain(..self.history.len().saturating_sub(HISTORY_MAX));
         }
-        self.apply(next, shards, log);
+        self.apply(next, prepared, shards, log);
+        if self.rotation.look() {
+            shards.close_revoked();
+        }
         Ok(reloaded)
+    }
+
+    /// Reads and binds what the listeners of a generation need.
+    fn prepare(&self, next: &Generation, is_dry: bool) -> Result<Option<Prepared>, Vec<String>> {
+        let Some(listeners) = &self.listeners else { return Ok(None) };
+        listeners.prepare(&next.listeners, &self.rotation, is_dry).map_err(|fault| vec![fault])
     }
 
     /// Puts the live keys of the generation before into force again. The content of the files of TLS and of users stays.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or if its listeners cannot be had again. Nothing has changed then.
     pub(crate) fn roll_back(&mut self, shards: &Shards, log: &mut Logging) -> Result<Reloaded, Vec<String>> {
         let Some(before) = self.history.pop_back() else {
             return Err(vec!["there is no generation to go back to: no reload has changed a key since the start, or all that are \
                              remembered are rolled back"
                 .to_owned()]);
         };
+        let prepared = match self.prepare(&before, false) {
+            Ok(prepared) => prepared,
+            Err(faults) => {
+                self.history.push_back(before);
+                return Err(faults);
+            }
+        };
         let differences = self.current.keys.differences(&before.keys);
-        self.apply(before, shards, log);
+        self.apply(before, prepared, shards, log);
         self.state.count_reload(true);
         Ok(Reloaded { generation: self.state.config_generation(), differences, listeners: Vec::new() })
     }
 
-    fn apply(&mut self, next: Generation, shards: &Shards, log: &mut Logging) {
+    fn apply(
+        &mut self,
+        mut next: Generation,
+        prepared: Option<Prepared>,
+        shards: &Shards,
+        log: &mut Logging,
+    ) {
         // Rules may have changed in their own file, which no key shows.
         shards.change_rules(next.rules.as_ref());
-        if next.limits != self.current.limits {
-            shards.change_limits(&next.limits);
+        // Before the shards accept for a listener, they have its limits.
+        let limits =
+            self.listeners.as_ref().map(|listeners| listeners.limits(&next.config, prepared.as_ref()));
+        if let Some(limits) = limits.as_ref().filter(|limits| self.limits.as_ref() != Some(limits)) {
+            shards.change_limits(limits);
         }
-        shards.bans().change(next.bans.as_ref());
-        if next.level != self.current.level {
-            log.set_level(next.level);
+        self.limits = limits;
+        if let (Some(listeners), Some(prepared)) = (&mut self.listeners, prepared) {
+            let admit = |number, first, config: &ListenerConfig| shards.admit_listener(number, first, config);
+            let (tables, changes) = listeners.apply(prepared, &mut self.rotation, admit);
+            shards.change_listeners(&tables, changes);
         }
-        let Generation { keys, rules, limits, bans, level } = next;
-        self.current.keys.take_live(&keys);
-        self.current =
-            Generation { keys: std::mem::take(&mut self.current.keys), rules, limits, bans, level };
+        shards.bans().change(next.config.bans.as_ref());
+        if next.config.log_level != self.current.config.log_level {
+            log.set_level(next.config.log_level);
+        }
+        let mut keys = std::mem::take(&mut self.current.keys);
+        keys.take_live(&next.keys);
+        next.keys = keys;
+        self.current = next;
     }
 
     fn log_reload(&mut self, cause: &str, shards: &Shards, log: &mut Logging) {
@@ -216,12 +277,16 @@ impl<F: Fn() -> Read> Reloads<F> {
 }
 
 impl Generation {
-    fn of(effective: &Effective, rules: Option<SharedRules>, shard_count: u16) -> Self {
-        let mut config = effective.config.clone();
-        // Its clients are judged after a reload as before.
-        config.add_operators_listener();
-        let limits = config.engine_limits(shard_count).live();
-        Self { keys: Keys::of(effective), rules, limits, bans: config.bans, level: config.log_level }
+    fn of(effective: &Effective, rules: Option<SharedRules>) -> Self {
+        let config = effective.config.clone();
+        let tables = effective.tables().iter().filter(|table| table.header == "[[listener]]");
+        let mut places = tables.map(|table| table.origin.to_string());
+        let wanted = |config: &ListenerConfig| {
+            let place = places.next().unwrap_or_else(|| effective.origin("bind").to_string());
+            Wanted { config: config.clone(), place }
+        };
+        let listeners = config.listeners.iter().map(wanted).collect();
+        Self { keys: Keys::of(effective), rules, config, listeners }
     }
 }
 

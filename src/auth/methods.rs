@@ -3,6 +3,7 @@
 //! All methods name users in one namespace, so patterns bound the names that each may give.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use engine::Instant;
@@ -24,7 +25,7 @@ use super::side::Side;
 use super::snapshot::Store;
 use crate::config::ListenerConfig;
 use crate::config::auth::AuthMethod;
-use crate::net::listen::ListenerNumber;
+use crate::net::listen::{ListenerNumber, NUMBERS_MAX};
 use crate::process::clock::{self, Clock};
 use crate::process::held_bytes::{AUTHENTICATION, Hold};
 
@@ -39,6 +40,11 @@ pub(super) struct ListenerMethods {
 }
 
 impl ListenerMethods {
+    /// A place for the methods of each number, empty.
+    pub(super) fn places() -> Box<[OnceLock<Self>]> {
+        (0..NUMBERS_MAX).map(|_| OnceLock::new()).collect()
+    }
+
     pub(super) fn of(config: &ListenerConfig) -> Self {
         Self {
             name: config.name.clone(),
@@ -129,7 +135,8 @@ impl Case {
 
 /// The configured methods. **Lives on:** any thread; shards, threads of hashes and the side thread share it.
 pub(super) struct Methods {
-    pub(super) listeners: Vec<ListenerMethods>,
+    /// By number.
+    pub(super) listeners: Box<[OnceLock<ListenerMethods>]>,
     pub(super) store: Shared<Store>,
     pub(super) password: Option<PasswordMethod>,
     pub(super) scram: Option<ScramMethod>,
@@ -217,7 +224,7 @@ impl Methods {
 
     /// Asks the methods that have not been asked.
     fn proceed(self: &Shared<Self>, mut case: Case) -> Option<Answer> {
-        let Some(listener) = self.listeners.get(case.listener.index()) else {
+        let Some(listener) = self.listeners[case.listener.index()].get() else {
             return Some(Self::conclude(&case, REFUSED));
         };
         while let Some(method) = listener.methods.get(case.asked_count) {
@@ -268,9 +275,15 @@ impl Methods {
         }
     }
 
+    /// A listener has a new number.
+    pub(super) fn add_listener(&self, number: u16, config: &ListenerConfig) {
+        let place = &self.listeners[usize::from(number)];
+        assert!(place.set(ListenerMethods::of(config)).is_ok(), "a number is given once");
+    }
+
     /// True if a listener asks this method.
     pub(super) fn asks(&self, listener: ListenerNumber, method: AuthMethod) -> bool {
-        let listener = self.listeners.get(listener.index());
+        let listener = self.listeners[listener.index()].get();
         listener.is_some_and(|listener| listener.methods.contains(&method))
     }
 

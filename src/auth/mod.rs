@@ -14,6 +14,7 @@ mod operators;
 pub(crate) mod password;
 mod pool;
 mod question;
+mod roll;
 mod scram;
 mod shared;
 mod side;
@@ -46,6 +47,7 @@ pub(crate) use side::Side;
 pub(crate) use start::{check, start};
 pub(crate) use test_method::TEST_METHOD;
 
+use crate::config::ListenerConfig;
 use crate::config::auth::AuthMethod;
 use crate::net::listen::ListenerNumber;
 
@@ -59,6 +61,18 @@ pub(crate) struct Authenticator {
     exchanges: RefCell<Exchanges>,
     /// The number of the listener of operators' own clients, if there is one, and their tokens.
     operators: (Option<usize>, Operators),
+}
+
+/// A handle on the methods of listeners. **Lives on:** the control plane.
+pub(crate) struct NewListeners(Option<Shared<Methods>>);
+
+impl NewListeners {
+    /// A listener has a new number. Without methods, its clients are judged as before: nobody is known.
+    pub(crate) fn add(&self, number: u16, config: &ListenerConfig) {
+        if let Some(methods) = &self.0 {
+            methods.add_listener(number, config);
+        }
+    }
 }
 
 /// A step of enhanced authentication.
@@ -84,6 +98,11 @@ impl Authenticator {
     /// The way to the side thread, if there is one.
     pub(crate) fn side(&self) -> Option<Side> {
         self.methods.as_ref().map(|methods| methods.side.clone())
+    }
+
+    /// The methods of listeners, to which those of new numbers are added.
+    pub(crate) fn listener_methods(&self) -> NewListeners {
+        NewListeners(self.methods.clone())
     }
 
     /// Judges a step: the answer, or `None` if it comes later through [`Answers`].

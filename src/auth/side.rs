@@ -14,10 +14,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use super::answers::UserChanges;
 use super::fetch::Fetcher;
 use super::hook;
 use super::jwt::{KeySet, KeySetOrigin};
 use super::methods::{Case, Methods, REFUSED};
+use super::roll::Roll;
 use super::shared::Shared;
 use super::snapshot::Files;
 use crate::process::clock;
@@ -67,6 +69,8 @@ pub(super) struct SideStart {
 /// The settings of the side thread.
 pub(super) struct SideSettings {
     pub(super) files: Files,
+    /// `None` without users in files.
+    pub(super) roll: Option<Roll>,
     pub(super) issuers: Option<Issuers>,
     /// URL of the service, the client to ask it and the time within which it must answer.
     pub(super) service: Option<(String, Fetcher, Duration)>,
@@ -128,7 +132,11 @@ impl SideStart {
 }
 
 async fn work(mut errands: UnboundedReceiver<Errand>, settings: SideSettings, methods: Shared<Methods>) {
-    let SideSettings { mut files, issuers, service } = settings;
+    let SideSettings { mut files, mut roll, issuers, service } = settings;
+    if let Some(roll) = &mut roll {
+        let gone = roll.add(&methods.store.load());
+        tell(UserChanges { gone, renewed: Vec::new() }, &methods);
+    }
     let mut files_due = interval(FILES_EVERY);
     files_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The files were read at the start.
@@ -145,18 +153,31 @@ async fn work(mut errands: UnboundedReceiver<Errand>, settings: SideSettings, me
                 }
                 Some(Errand::Files) => {
                     methods.side.open.files.store(0, Relaxed);
-                    look(&mut files, &methods);
+                    look(&mut files, roll.as_mut(), &methods);
                 }
                 None => return,
             },
-            _ = files_due.tick() => look(&mut files, &methods),
+            _ = files_due.tick() => {
+                if let Some(roll) = &mut roll {
+                    roll.forget(&methods.store.load());
+                }
+                look(&mut files, roll.as_mut(), &methods);
+            }
         }
     }
 }
 
 /// Reads the files that have changed, and tells the shards which users have.
-fn look(files: &mut Files, methods: &Methods) {
+fn look(files: &mut Files, roll: Option<&mut Roll>, methods: &Methods) {
     let changes = files.poll(&methods.store);
+    if let Some(roll) = roll {
+        // Users that are gone are among the changes.
+        roll.add(&methods.store.load());
+    }
+    tell(changes, methods);
+}
+
+fn tell(changes: UserChanges, methods: &Methods) {
     if !changes.is_empty() {
         let (gone, renewed) = (changes.gone.len(), changes.renewed.len());
         info!(gone, renewed, "users are gone or have new passwords; their clients are closed");

@@ -19,6 +19,7 @@ use super::operators::Operators;
 use super::password::hmac_sha256;
 use super::password::remembered::{Memory, Remembered};
 use super::pool::HashPool;
+use super::roll::Roll;
 use super::shared::{Locked, Shared};
 use super::side::{Issuers, Side, SideSettings};
 use super::snapshot::{Files, Snapshot, Store};
@@ -67,7 +68,7 @@ fn methods(
     let (store, files) = read(config, &algorithms)?;
     let system = |error: io::Error| StartupError::system("start the methods of authentication", error);
     let methods = Methods {
-        listeners: config.listeners.iter().map(ListenerMethods::of).collect(),
+        listeners: ListenerMethods::places(),
         store,
         password: auth.password.as_ref().map(password).transpose().map_err(system)?,
         scram: auth.scram.as_ref().map(|scram| scram_method(scram, key)),
@@ -78,9 +79,14 @@ fn methods(
         clock,
         connect_timeout_ms: u64::from(config.connect_timeout_s) * 1_000,
     };
+    for (number, listener) in (0..).zip(&config.listeners) {
+        methods.add_listener(number, listener);
+    }
     let methods = Shared::new(methods);
+    let has_users = auth.password.is_some() || auth.scram.is_some();
     let settings = SideSettings {
         files,
+        roll: has_users.then(|| Roll::of(&config.data_dir)),
         issuers: auth.jwt.as_ref().map(|jwt| issuers(jwt, &algorithms)).transpose()?.flatten(),
         service: auth.http.as_ref().map(service).transpose()?,
     };

@@ -21,8 +21,7 @@ use ring::Port;
 use crate::auth::Authenticator;
 use crate::config::Io;
 use crate::error::StartupError;
-use crate::net::layers::ListenerLayers;
-use crate::net::listen::Listening;
+use crate::net::listen::{ListenerTables, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
 use crate::persist::subscriptions_file::Feed;
@@ -43,7 +42,8 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<Listening>,
     /// Whether the shard distributes accepted connections to all shards in turn.
     pub(crate) distributes: bool,
-    pub(crate) listener_layers: ListenerLayers,
+    /// What listeners are, by number.
+    pub(crate) tables: ListenerTables,
     /// Bytes that layers may hold for peers before they are open.
     pub(crate) unjudged_bytes_max: usize,
     pub(crate) read_buffer_bytes: usize,
@@ -58,8 +58,6 @@ pub(crate) struct Parts {
     pub(crate) settled: Sender<()>,
     pub(crate) feed: Feed,
     pub(crate) log: ConnectionLog,
-    /// The names that give clients their identifiers.
-    pub(crate) client_ids: ClientIds,
     /// The log of the shard; `None` if nothing outlives the process.
     pub(crate) journal: Option<Box<Journal>>,
 }

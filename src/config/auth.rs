@@ -167,7 +167,7 @@ impl Item for JwtAlgorithm {
 
 impl AuthConfig {
     /// The methods that are configured here, in the order in which a listener without `auth` asks them.
-    pub(super) fn methods(&self) -> impl Iterator<Item = AuthMethod> {
+    pub(crate) fn methods(&self) -> impl Iterator<Item = AuthMethod> {
         [
             self.jwt.as_ref().map(|_| AuthMethod::Jwt),
             self.password.as_ref().map(|_| AuthMethod::Password),

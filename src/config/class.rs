@@ -13,8 +13,6 @@ pub(crate) enum Class {
     LiveForNew,
     /// After a restart; a change in the file that the key names, while the broker runs.
     LiveContent,
-    /// After a restart; a change in the files that the key names, for the connections that begin afterwards.
-    NewConnections,
     /// After a restart.
     Restart,
 }
@@ -48,17 +46,14 @@ const CLASSES: &[(&str, Class)] = &[
     ("publish_bytes_rate", Class::LiveForNew),
     ("burst_s", Class::LiveForNew),
     ("on_rate", Class::LiveForNew),
-    ("listener.publish_rate", Class::LiveForNew),
-    ("listener.publish_bytes_rate", Class::LiveForNew),
-    ("listener.burst_s", Class::LiveForNew),
-    ("listener.on_rate", Class::LiveForNew),
+    ("bind", Class::LiveForNew),
+    ("port", Class::LiveForNew),
+    ("anonymous", Class::LiveForNew),
+    ("listener", Class::LiveForNew),
     ("bans", Class::Live),
     ("auth.password.file", Class::LiveContent),
     ("auth.scram.file", Class::LiveContent),
     ("auth.jwt.keys", Class::LiveContent),
-    ("listener.tls.certificates", Class::NewConnections),
-    ("listener.tls.client_ca", Class::NewConnections),
-    ("listener.tls.crl", Class::NewConnections),
 ];
 
 impl Class {
@@ -82,7 +77,6 @@ impl fmt::Display for Class {
             Self::Live => "live",
             Self::LiveForNew => "live, for new connections",
             Self::LiveContent => "restart; content of the file: live",
-            Self::NewConnections => "restart; content of the file: new connections",
             Self::Restart => "restart",
         })
     }
@@ -95,7 +89,7 @@ mod tests {
     #[test]
     fn a_key_has_the_class_of_its_path_or_of_its_table() {
         for (path, class) in [
-            ("port", Class::Restart),
+            ("port", Class::LiveForNew),
             ("rules.default", Class::Live),
             ("rules.denied_publish", Class::Live),
             ("session_owner", Class::Restart),
@@ -106,8 +100,8 @@ mod tests {
             ("listener.burst_s", Class::LiveForNew),
             ("bans.ban_s", Class::Live),
             ("user.alice.roles", Class::Live),
-            ("listener.tls.crl", Class::NewConnections),
-            ("listener.tls.client_certificate", Class::Restart),
+            ("listener.tls.crl", Class::LiveForNew),
+            ("read_buffer_bytes", Class::Restart),
         ] {
             assert_eq!(Class::of(path), class, "{path}");
         }

@@ -137,8 +137,10 @@ mod tests {
 
     #[test]
     fn each_key_that_differs_is_named_with_its_values_its_place_and_its_class() {
-        let before = keys("port = 1884\n[role.a]\npublish = [\"x\"]\n[role.b]\npublish = [\"y\"]\n");
-        let after = keys("log_level = \"debug\"\n\nport = 1885\n[role.a]\npublish = [\"x\", \"z\"]\n");
+        let before =
+            keys("read_buffer_bytes = 4096\n[role.a]\npublish = [\"x\"]\n[role.b]\npublish = [\"y\"]\n");
+        let after =
+            keys("log_level = \"debug\"\n\nread_buffer_bytes = 16384\n[role.a]\npublish = [\"x\", \"z\"]\n");
         let differences = before.differences(&after);
         let short: Vec<_> = differences
             .iter()
@@ -146,20 +148,24 @@ mod tests {
             .collect();
         for expected in [
             ("log_level", Some("\"info\""), Some("\"debug\""), true),
-            ("port", Some("1884"), Some("1885"), false),
+            ("read_buffer_bytes", Some("4096"), Some("16384"), false),
             ("role.a.publish", Some("[\"x\"]"), Some("[\"x\", \"z\"]"), true),
             ("role.b.publish", Some("[\"y\"]"), None, true),
         ] {
             assert!(short.contains(&expected), "{expected:?}: {short:?}");
         }
-        let port = differences.iter().find(|it| it.key == "port").unwrap();
-        assert!(port.origin.contains("broker.conf") && port.origin.contains('3'), "{}", port.origin);
+        let size = differences.iter().find(|it| it.key == "read_buffer_bytes").unwrap();
+        assert!(size.origin.contains("broker.conf") && size.origin.contains('3'), "{}", size.origin);
         assert_eq!(before.differences(&before), []);
 
         let mut running = before.clone();
         running.take_live(&after);
         let left = running.differences(&after);
-        assert_eq!(left.iter().map(|it| &*it.key).collect::<Vec<_>>(), ["port"], "a restart takes it over");
+        assert_eq!(
+            left.iter().map(|it| &*it.key).collect::<Vec<_>>(),
+            ["read_buffer_bytes"],
+            "a restart takes it over"
+        );
     }
 
     #[test]
@@ -181,7 +187,7 @@ mod tests {
         assert_eq!(rows.len(), all.0.len());
         let row = |key: &str| rows.iter().find(|row| row.key == key).unwrap();
         let port = row("port");
-        assert_eq!((&*port.value, &*port.class), ("1885", "restart"));
+        assert_eq!((&*port.value, &*port.class), ("1885", "live, for new connections"));
         assert!(port.origin.contains("broker.conf") && row("queue_messages_max").origin == "default");
         let long = row("role.long.publish");
         assert!(long.value.len() <= VALUE_BYTES_MAX + 3 && long.value.ends_with("ä…"), "{}", long.value);

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use engine::Refused;
 use ipnet::IpNet;
 
-use crate::config::Config;
-use crate::net::listen::ListenerNumber;
+use crate::config::{Config, ListenerConfig};
+use crate::net::listen::{ListenerNumber, NUMBERS_MAX};
 
 #[expect(
     clippy::disallowed_types,
@@ -74,25 +75,29 @@ impl Network {
 #[derive(Debug)]
 pub(crate) struct Exempt {
     /// By listener.
-    trusted_proxies: Box<[Vec<IpNet>]>,
+    trusted_proxies: Box<[OnceLock<Vec<IpNet>>]>,
 }
 
 impl Exempt {
     /// The exempt addresses of a configuration.
     pub(crate) fn of(config: &Config) -> Self {
-        Self {
-            trusted_proxies: config
-                .listeners
-                .iter()
-                .map(|listener| listener.trusted_proxies.clone())
-                .collect(),
+        let exempt = Self { trusted_proxies: (0..NUMBERS_MAX).map(|_| OnceLock::new()).collect() };
+        for (number, listener) in (0..).zip(&config.listeners) {
+            exempt.add_listener(number, listener);
         }
+        exempt
+    }
+
+    /// A listener has a new number.
+    pub(crate) fn add_listener(&self, number: u16, config: &ListenerConfig) {
+        let trusted = &self.trusted_proxies[usize::from(number)];
+        trusted.set(config.trusted_proxies.clone()).expect("a number is given once");
     }
 
     /// The address that limits concern; `None` for an exempt peer.
     pub(crate) fn concerned(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<IpAddr> {
         let address = peer?.ip().to_canonical();
-        let proxies = self.trusted_proxies.get(listener.index());
+        let proxies = self.trusted_proxies[listener.index()].get();
         let is_trusted =
             proxies.is_some_and(|proxies| proxies.iter().any(|network| network.contains(&address)));
         (!address.is_loopback() && !is_trusted).then_some(address)

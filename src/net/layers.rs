@@ -9,21 +9,17 @@
 //! - No socket is here: the caller gives the two calls on it, and drives everything.
 
 mod front;
+mod listener;
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 
 use websocket::{CloseCode, Message};
 
-pub(crate) use self::front::{Client, FrontRules};
+pub(crate) use self::front::Client;
 use self::front::{Front, Understood};
-use crate::config::{Config, Io};
-use crate::error::StartupError;
-use crate::net::listen::ListenerNumber;
-use crate::net::tls::{
-    KEPT_BYTES_MAX, ListenerTls, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Rotation, Shared, Tls,
-};
+pub(crate) use self::listener::ListenerLayers;
+use crate::net::tls::{KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Tls};
 
 /// Bytes that may wait for the kernel after a receive: a record, and all that a handshake has to say.
 const PENDING_BYTES_MAX: usize = 2 * KEPT_BYTES_MAX;
@@ -63,54 +59,6 @@ struct Waiting {
 
 // A connection with layers has one, on the heap.
 const _: () = assert!(size_of::<Layers>() <= 48);
-
-/// The layers that each listener begins its connections with.
-#[derive(Clone, Default)]
-pub(crate) struct ListenerLayers {
-    tls: Vec<Option<Shared<ListenerTls>>>,
-    front: Vec<Option<Shared<FrontRules>>>,
-}
-
-impl ListenerLayers {
-    /// The layers of all listeners, whose files `rotation` watches from now on.
-    ///
-    /// # Errors
-    /// The first listener with a layer that the backend does not have, or with a file that cannot be used.
-    pub(crate) fn load(config: &Config, rotation: &mut Rotation) -> Result<Self, StartupError> {
-        let front: Vec<_> = config.listeners.iter().map(FrontRules::of).collect();
-        if config.io == Io::Blocking
-            && let Some((listener, _)) =
-                config.listeners.iter().zip(&front).find(|(it, front)| it.tls.is_some() || front.is_some())
-        {
-            return Err(StartupError::listener(&listener.name, NO_LAYERS));
-        }
-        let tls = config.listeners.iter().map(|listener| {
-            let Some(settings) = &listener.tls else { return Ok(None) };
-            let protocol = if listener.websocket.is_some() { HTTP } else { MQTT };
-            let tls = rotation.begin(&listener.name, settings, protocol);
-            tls.map(Some).map_err(|fault| StartupError::listener(&listener.name, fault))
-        });
-        Ok(Self { tls: tls.collect::<Result<_, _>>()?, front })
-    }
-
-    /// The layers of a connection from which nothing was received; `None` for a plain one.
-    pub(crate) fn begin(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<Layers> {
-        let number = listener.index();
-        let tls = self.tls.get(number).and_then(Option::as_ref);
-        let rules = self.front.get(number).and_then(Option::as_ref);
-        if tls.is_none() && rules.is_none() {
-            return None;
-        }
-        let front = rules.map_or(Front::None, |rules| Front::begin(rules, peer));
-        Some(Layers { front, ..Layers::new(tls.map(|tls| Tls::new(Shared::clone(tls)))) })
-    }
-}
-
-/// The names of protocols that TLS can agree on.
-const MQTT: &[u8] = b"mqtt";
-const HTTP: &[u8] = b"http/1.1";
-const NO_LAYERS: &str = "has TLS, WebSocket or the PROXY protocol, which a broker with --io blocking does not have; start with --io auto, \
-                         or remove [listener.tls], [listener.websocket] and proxy_protocol";
 
 /// Buffers that all connections of a shard share. **Lives on:** the shard.
 pub(crate) struct Scratch {

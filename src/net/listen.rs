@@ -2,6 +2,8 @@
 //! Every address is checked first by an exclusive bind, before anything else of the process is set up. Shards share a
 //! port by a socket option, so without that check a second broker of the same user would share it as well, unnoticed.
 
+mod change;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +15,12 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tracing::{info, warn};
 
 use crate::config::listener::{ADDRESSES_MAX, LISTENERS_MAX};
-use crate::config::{BindAddress, Config, Io, ListenAt, ListenerConfig};
+use crate::config::{BindAddress, Config, FileMode, Io, ListenAt, ListenerConfig};
 use crate::error::StartupError;
 use crate::net::interface::socket_address;
 use crate::net::local;
+use change::Target;
+pub(crate) use change::{ListenerChange, ListenerTables, Listeners, Prepared, Wanted};
 
 /// Length of the accept queue of a listener; `net.core.somaxconn` can lower it.
 const BACKLOG: i32 = 4_096;
@@ -42,7 +46,10 @@ pub(crate) struct ListenerNumber {
     address: u8,
 }
 
-const _: () = assert!(LISTENERS_MAX <= 1 << u8::BITS && ADDRESSES_MAX <= 1 << u8::BITS);
+/// Numbers of listeners, and of their addresses, in the life of a process.
+pub(crate) const NUMBERS_MAX: usize = 1 << u8::BITS;
+
+const _: () = assert!(LISTENERS_MAX <= NUMBERS_MAX && ADDRESSES_MAX <= NUMBERS_MAX);
 
 impl ListenerNumber {
     /// The position among the configured listeners.
@@ -101,20 +108,26 @@ impl Listening {
 pub(crate) fn check(config: &mut Config) -> Result<(), StartupError> {
     for listener in &mut config.listeners {
         if let ListenAt::Tcp { bind, named, port } = listener.at() {
-            listener.bind = Some(usable(bind, named, port)?);
+            listener.bind = Some(usable(bind, named, port, &[])?);
         }
     }
     log_who_can_connect(&config.listeners);
     Ok(())
 }
 
-/// The addresses of a listener that this machine has.
-fn usable(bind: Vec<BindAddress>, named: bool, port: u16) -> Result<Vec<BindAddress>, StartupError> {
+/// The addresses of a listener that this machine has. Those that this process holds itself, `held`, are not tried.
+fn usable(
+    bind: Vec<BindAddress>,
+    named: bool,
+    port: u16,
+    held: &[SocketAddr],
+) -> Result<Vec<BindAddress>, StartupError> {
     let mut usable = Vec::with_capacity(bind.len());
     let mut refused = None;
     for address in bind {
         let target = socket_address(&address, port)?;
-        match probe_again(target) {
+        let is_held = held.iter().any(|own| excludes(*own, target));
+        match if is_held { Ok(()) } else { probe_again(target) } {
             Ok(()) => usable.push(address),
             Err(error) if !named && is_missing(&error) => {
                 info!(%address, "not listening on this address: this machine does not have it");
@@ -127,6 +140,12 @@ fn usable(bind: Vec<BindAddress>, named: bool, port: u16) -> Result<Vec<BindAddr
         Some(error) if usable.is_empty() => Err(error),
         _ => Ok(usable),
     }
+}
+
+/// Whether a socket at one address keeps another from listening at the other.
+fn excludes(one: SocketAddr, other: SocketAddr) -> bool {
+    let meet = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && meet
 }
 
 /// The distributor of new connections among the shards.
@@ -182,17 +201,41 @@ pub(crate) fn bind(config: &Config, shard_count: u16) -> Result<Vec<Vec<Listenin
         let refused = |error| StartupError::system(format!("listen on {what}"), error);
         for socket in single.map_err(refused)? {
             let number = ListenerNumber { listener, address: next(&mut addresses)? };
-            // A listener of the network inherits its options from its own start; this one is new, or systemd's.
-            if socket.local_addr().is_ok_and(|address| address.as_socket().is_some()) {
-                set_connection_options(&SockRef::from(&socket)).map_err(refused)?;
-            }
-            for sockets in &mut *accepting {
-                let socket = socket.try_clone().map_err(refused)?;
-                sockets.push(Listening { number, socket, is_shared: true });
-            }
+            duplicate(accepting, number, &socket).map_err(refused)?;
         }
     }
     Ok(shards)
+}
+
+/// Gives each shard a duplicate of a socket that exists once.
+fn duplicate(accepting: &mut [Vec<Listening>], number: ListenerNumber, socket: &Socket) -> io::Result<()> {
+    // A listener of the network inherits its options from its own start; this one is new, or systemd's.
+    if socket.local_addr().is_ok_and(|address| address.as_socket().is_some()) {
+        set_connection_options(&SockRef::from(socket))?;
+    }
+    for sockets in accepting {
+        sockets.push(Listening { number, socket: socket.try_clone()?, is_shared: true });
+    }
+    Ok(())
+}
+
+/// Listens at one more place while the broker runs.
+fn bind_at(
+    accepting: &mut [Vec<Listening>],
+    number: ListenerNumber,
+    target: &Target,
+    mode: FileMode,
+    send_buffer_bytes: u32,
+) -> Result<(), StartupError> {
+    match target {
+        Target::Tcp(address) => bind_for_each(accepting, number, *address, send_buffer_bytes),
+        Target::Unix(path) => local::bind(path, mode, BACKLOG)
+            .and_then(|socket| duplicate(accepting, number, &socket))
+            .map_err(|error| StartupError::system(format!("listen on {}", path.display()), error)),
+        Target::Systemd(name) => {
+            Err(StartupError::listener(name, "systemd passes its sockets at a start; restart the broker"))
+        }
+    }
 }
 
 /// The number of the next address.
@@ -217,16 +260,6 @@ fn bind_for_each(
         sockets.push(Listening { number, socket, is_shared: false });
     }
     Ok(())
-}
-
-/// Removes the sockets of the broker from the file system.
-pub(crate) fn remove_sockets(config: &Config) {
-    for listener in &config.listeners {
-        if let ListenAt::Unix { path, .. } = listener.at() {
-            // If this fails, the next start replaces the socket.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 fn share(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<Socket> {
@@ -297,16 +330,18 @@ fn log_who_can_connect(listeners: &[ListenerConfig]) {
             "only this machine can connect; bind = [\"ADDRESS\"] of a listener in broker.conf, or --bind ADDRESS, lets others connect"
         );
     }
-    for listener in listeners {
-        let open = listener.beyond();
-        if !open.is_empty() && listener.allows_anonymous() {
-            warn!(
-                listener = listener.name,
-                addresses = ?open,
-                "every client that reaches these addresses is let in without authentication, because anonymous = true; \
-                 restrict access with a firewall"
-            );
-        }
+    listeners.iter().for_each(warn_of_open);
+}
+
+fn warn_of_open(listener: &ListenerConfig) {
+    let open = listener.beyond();
+    if !open.is_empty() && listener.allows_anonymous() {
+        warn!(
+            listener = listener.name,
+            addresses = ?open,
+            "every client that reaches these addresses is let in without authentication, because anonymous = true; \
+             restrict access with a firewall"
+        );
     }
 }
 
@@ -403,12 +438,12 @@ mod tests {
     #[test]
     fn a_missing_address_is_left_out_of_the_default_and_an_error_if_named() {
         let addresses = |ips: &[IpAddr]| ips.iter().copied().map(BindAddress::from).collect();
-        let by_default = usable(addresses(&[LOOPBACK, NOBODYS]), false, 0).unwrap();
+        let by_default = usable(addresses(&[LOOPBACK, NOBODYS]), false, 0, &[]).unwrap();
         assert_eq!(by_default, [BindAddress::from(LOOPBACK)]);
 
         let error = check(&mut config(vec![LOOPBACK, NOBODYS], 0)).unwrap_err();
         assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
-        let error = usable(addresses(&[NOBODYS]), false, 0).unwrap_err();
+        let error = usable(addresses(&[NOBODYS]), false, 0, &[]).unwrap_err();
         assert!(matches!(error, StartupError::AddressUnavailable(_)), "{error}");
     }
 }

@@ -3,14 +3,15 @@
 //! between two shards.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use engine::{Admission, Arrival, CauseGroup, Refused};
 
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 use crate::net::addresses::{Addresses, Exempt, Network};
 use crate::net::bans::Bans;
-use crate::net::listen::ListenerNumber;
+use crate::net::listen::{ListenerNumber, NUMBERS_MAX};
 
 #[expect(clippy::disallowed_types, reason = "one count that all shards keep: connections, not messages")]
 type Shared<T> = std::sync::Arc<T>;
@@ -29,7 +30,7 @@ pub(crate) struct ConnectionPermits(Shared<Counts>);
 #[derive(Debug)]
 struct Counts {
     max: u32,
-    /// The connections of each listener that has a maximum of its own.
+    /// The connections of each listener, by number.
     listeners: Box<[ListenerCount]>,
     /// Connections above `max` that are accepted at the same time only to be refused with a reason code.
     turned_away_max: u32,
@@ -45,14 +46,24 @@ struct Counts {
     /// `None` without a limit by address.
     addresses: Option<Addresses>,
     bans: Bans,
-    /// Listeners that judge their clients for bans alone, by number.
-    judges_bans_only: Box<[bool]>,
+    /// How listeners count and judge their clients, by number.
+    ways: Box<[OnceLock<Way>]>,
 }
 
 #[derive(Debug)]
 struct ListenerCount {
-    max: u32,
+    /// `u32::MAX` without a maximum of its own.
+    max: AtomicU32,
     served: AtomicU32,
+}
+
+/// The way in which a listener counts and judges its clients.
+#[derive(Debug)]
+struct Way {
+    /// The number at which its connections count: of numbers with the same name, the first.
+    counts_at: usize,
+    /// Whether it judges its clients for bans alone.
+    judges_bans_only: bool,
 }
 
 impl ConnectionPermits {
@@ -64,11 +75,18 @@ impl ConnectionPermits {
         turned_away_max: u32,
         config: &Config,
     ) -> Self {
-        let count =
-            |max: Option<u32>| ListenerCount { max: max.unwrap_or(u32::MAX), served: AtomicU32::new(0) };
+        let count = |max: Option<u32>| ListenerCount {
+            max: AtomicU32::new(max.unwrap_or(u32::MAX)),
+            served: AtomicU32::new(0),
+        };
+        let ways: Box<[OnceLock<Way>]> = (0..NUMBERS_MAX).map(|_| OnceLock::new()).collect();
+        for (number, listener) in config.listeners.iter().enumerate() {
+            let way = Way { counts_at: number, judges_bans_only: !listener.judges() };
+            ways[number].set(way).expect("nothing else is set");
+        }
         Self(Shared::new(Counts {
             max,
-            listeners: listeners.map(count).collect(),
+            listeners: listeners.chain(std::iter::repeat(None)).take(NUMBERS_MAX).map(count).collect(),
             turned_away_max,
             served: AtomicU32::new(0),
             turned_away: AtomicU32::new(0),
@@ -78,8 +96,17 @@ impl ConnectionPermits {
             exempt: Exempt::of(config),
             addresses: Addresses::of(config),
             bans: Bans::of(config.bans.as_ref()),
-            judges_bans_only: config.listeners.iter().map(|listener| !listener.judges()).collect(),
+            ways,
         }))
+    }
+
+    /// A listener has a new number. Its connections count with those of the number `first`, which had its name before it.
+    pub(crate) fn add_listener(&self, number: u16, first: u16, config: &ListenerConfig) {
+        let counts_at = usize::from(first);
+        self.0.listeners[counts_at].max.store(config.connections_max.unwrap_or(u32::MAX), Relaxed);
+        let way = Way { counts_at, judges_bans_only: !config.judges() };
+        self.0.ways[usize::from(number)].set(way).expect("a number is given once");
+        self.0.exempt.add_listener(number, config);
     }
 
     /// Acquires a permit to serve a connection that shard `queue` has accepted on `listener`, or one of the few to turn it away
@@ -155,7 +182,7 @@ impl ConnectionPermits {
 
     /// Whether the engine asks about clients of a listener for the sake of bans alone.
     pub(crate) fn judges_bans_only(&self, listener: ListenerNumber) -> bool {
-        self.0.judges_bans_only.get(listener.index()).is_some_and(|&only| only)
+        self.way(listener).is_some_and(|way| way.judges_bans_only)
     }
 
     /// Counts a connection for its address no longer.
@@ -175,20 +202,25 @@ impl ConnectionPermits {
     fn serve(&self, listener: ListenerNumber, peer: Option<SocketAddr>, now_ms: u64) -> Result<(), Refused> {
         self.enter(listener, peer, now_ms)?;
         let own = self.own(listener);
-        let has_own = own.is_none_or(|own| take(&own.served, own.max));
+        let has_own = take(&own.served, own.max.load(Relaxed));
         if has_own && take(&self.0.served, self.0.max) {
             return Ok(());
         }
-        if let Some(own) = own.filter(|_| has_own) {
+        if has_own {
             own.served.fetch_sub(1, Relaxed);
         }
         self.leave(listener, peer);
         Err(Refused::Full)
     }
 
-    /// The count of the listener, if it has a maximum.
-    fn own(&self, listener: ListenerNumber) -> Option<&ListenerCount> {
-        self.0.listeners.get(listener.index()).filter(|own| own.max < u32::MAX)
+    /// The count of the listener.
+    fn own(&self, listener: ListenerNumber) -> &ListenerCount {
+        let counts_at = self.way(listener).map_or(listener.index(), |way| way.counts_at);
+        &self.0.listeners[counts_at]
+    }
+
+    fn way(&self, listener: ListenerNumber) -> Option<&Way> {
+        self.0.ways[listener.index()].get()
     }
 
     /// Releases a permit of `listener` for this peer.
@@ -196,10 +228,8 @@ impl ConnectionPermits {
         let count = match admission {
             Admission::Serve => {
                 self.leave(listener, peer);
-                if let Some(own) = self.own(listener) {
-                    let before = own.served.fetch_sub(1, Relaxed);
-                    assert!(before > 0);
-                }
+                let before = self.own(listener).served.fetch_sub(1, Relaxed);
+                assert!(before > 0);
                 &self.0.served
             }
             Admission::TurnAway(_) => &self.0.turned_away,

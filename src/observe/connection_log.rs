@@ -105,6 +105,11 @@ impl ConnectionLog {
         self.limits.set_live(live);
     }
 
+    /// The names of sockets from now on. None of those before has another one.
+    pub(crate) fn change_names(&mut self, listeners: &[String]) {
+        self.listeners = listeners.into();
+    }
+
     /// Logs that a client was let in.
     pub(crate) fn connected(&mut self, now_ms: u64, place: Place, connected: &Connected<'_>) {
         self.tally.count(place.listener.index(), connected.method, true);

@@ -12,7 +12,7 @@ use super::histogram::Stage;
 use super::service_state::ServiceState;
 use super::statistics::{ShardReport, ShardTotals, Totals};
 use super::tally::Tally;
-use crate::net::tls::{ListenerTls, Shared};
+use crate::net::tls::TlsListeners;
 use crate::process::clock;
 use crate::shard::gauges::JournalState;
 use crate::shard::view::View;
@@ -27,7 +27,7 @@ const PROCESS_BYTES: usize = 32 * 1024;
 pub(crate) struct Metrics {
     view: View,
     tally: Tally,
-    tls: Vec<Shared<ListenerTls>>,
+    tls: TlsListeners,
     state: ServiceState,
     /// When the process started, in seconds since 1970.
     started_at_s: u64,
@@ -52,7 +52,7 @@ const RENAMED: [(&str, &str); 5] = [
 
 impl Metrics {
     /// Metrics of these shards and listeners.
-    pub(crate) fn new(view: View, tally: Tally, tls: Vec<Shared<ListenerTls>>, state: ServiceState) -> Self {
+    pub(crate) fn new(view: View, tally: Tally, tls: TlsListeners, state: ServiceState) -> Self {
         Self { view, tally, tls, state, started_at_s: clock::unix_s() }
     }
 
@@ -146,16 +146,18 @@ impl Metrics {
     }
 
     fn tls(&self, text: &mut Exposition) {
-        if self.tls.is_empty() {
+        let tls = self.tls.read();
+        if tls.is_empty() {
             return;
         }
         text.family(
             "tls_handshakes",
             Kind::Counter,
-            "Handshakes of TLS by kind, full or resumed; one that failed has none.",
+            "Handshakes of TLS by kind, full or resumed; one that failed or was not finished has none.",
         );
-        for listener in &self.tls {
-            for (kind, result, count) in listener.handshakes() {
+        for listener in tls.iter() {
+            let ends = [("full", "ok"), ("resumed", "ok"), ("none", "failed"), ("none", "unfinished")];
+            for ((kind, result), count) in ends.into_iter().zip(listener.handshakes()) {
                 text.sample(&[("listener", listener.name()), ("kind", kind), ("result", result)], count);
             }
         }
@@ -163,7 +165,7 @@ impl Metrics {
             ("certificate_expiry_seconds", "End of a certificate in seconds since 1970.", false),
             ("crl_expiry_seconds", "End of a list of revoked certificates in seconds since 1970.", true),
         ] {
-            let expiries = || self.tls.iter().map(|listener| (listener.name(), listener.expiries()));
+            let expiries = || tls.iter().map(|listener| (listener.name(), listener.expiries()));
             if expiries().any(|(_, expiries)| expiries.iter().any(|expiry| expiry.is_list == is_list)) {
                 text.family(name, Kind::Gauge, help);
             }

@@ -15,6 +15,7 @@ pub(crate) mod log_tail;
 pub(crate) mod memory_log;
 #[cfg(feature = "admin")]
 pub(crate) mod metrics;
+pub(crate) mod packet_trace;
 pub(crate) mod refusals;
 #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
 pub(crate) mod service_state;

@@ -135,14 +135,6 @@ shard_totals! {
     crossed_for_nothing,
     /// Connections handed over to the shard of their session.
     handed_over,
-    /// Handshakes of TLS that succeeded with new keys.
-    tls_handshakes_full,
-    /// Handshakes of TLS that succeeded by a ticket of an earlier one.
-    tls_handshakes_resumed,
-    /// Handshakes of TLS in which the peer was at fault.
-    tls_handshakes_failed,
-    /// Handshakes of TLS whose peer left, or whose time was over, before their end.
-    tls_handshakes_unfinished,
     /// Turns of the shard.
     turns,
     /// Wake-ups of this shard by another one.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use engine::{CauseGroup, DropReason, MemoryKind};
 
 use crate::config::Config;
+use crate::net::tls::{HandshakeCounts, HandshakeEnd};
 use crate::observe::busy::BusyMeter;
 use crate::observe::load_average::LoadAverage;
 use crate::observe::statistics::{ShardReport, ShardTotals, Totals};
@@ -71,7 +72,7 @@ impl SysTopics {
     /// call.
     pub(crate) fn publish_changed(
         &mut self,
-        totals: &Totals,
+        totals: (&Totals, HandshakeCounts),
         shards: &[ShardReport],
         publish: impl FnOnce(Vec<SysMessage>) -> Vec<SysMessage>,
     ) {
@@ -80,7 +81,11 @@ impl SysTopics {
         self.published.extend(publish(changed));
     }
 
-    fn all(&mut self, totals: &Totals, shards: &[ShardReport]) -> Vec<SysMessage> {
+    fn all(
+        &mut self,
+        (totals, handshakes): (&Totals, HandshakeCounts),
+        shards: &[ShardReport],
+    ) -> Vec<SysMessage> {
         let now = clock::read();
         let sums = &totals.shards;
         self.clients_max = self.clients_max.max(sums.sessions);
@@ -99,6 +104,9 @@ impl SysTopics {
             messages.push((format!("$SYS/broker/{name}"), number.to_string()));
         };
         add_totals(sums, self.clients_max, &mut add);
+        for (name, count) in HandshakeEnd::NAMES.into_iter().zip(handshakes) {
+            add(&format!("tls/handshakes/{name}"), count);
+        }
         add_memory(totals, &mut add);
         for (group, unanswered) in [
             (CauseGroup::TooManyConnections, totals.connections_unanswered),
@@ -192,10 +200,6 @@ fn add_totals(sums: &ShardTotals, clients_max: u64, add: &mut impl FnMut(&str, u
     add("publish/journal_waits", sums.log_waits);
     add("publish/messages/unreadable", sums.reads_denied);
     add("retained messages/unread", sums.retained_unread);
-    add("tls/handshakes/full", sums.tls_handshakes_full);
-    add("tls/handshakes/resumed", sums.tls_handshakes_resumed);
-    add("tls/handshakes/failed", sums.tls_handshakes_failed);
-    add("tls/handshakes/unfinished", sums.tls_handshakes_unfinished);
     add("subscriptions/refused/forbidden", sums.subscriptions_forbidden);
     add("publish/nodes_visited", sums.topic_nodes_visited);
     add("publish/long_matches", sums.long_matches);
@@ -226,7 +230,8 @@ mod tests {
             let mut topics = SysTopics::start(&Config::default());
             let mut loads = |shards: ShardTotals, elapsed| {
                 topics.seen -= elapsed;
-                let all = topics.all(&Totals { shards, ..Totals::default() }, &[]);
+                let all =
+                    topics.all((&Totals { shards, ..Totals::default() }, HandshakeCounts::default()), &[]);
                 all.into_iter()
                     .filter(|(topic, _)| topic.starts_with("$SYS/broker/load/"))
                     .collect::<Vec<_>>()
@@ -272,7 +277,7 @@ mod tests {
         };
         let mut add = |sent, is_taken| {
             let mut published = Vec::new();
-            topics.publish_changed(&totals(sent), &[], |messages| {
+            topics.publish_changed((&totals(sent), HandshakeCounts::default()), &[], |messages| {
                 published.clone_from(&messages);
                 if is_taken { messages } else { Vec::new() }
             });

@@ -1,9 +1,11 @@
 //! Counts of clients that come, by listener and by method of authentication. Shards write them when a client was let in or refused,
 //! which no message waits for.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::config::{Config, ListenerConfig};
+use crate::net::listen::NUMBERS_MAX;
 
 #[expect(clippy::disallowed_types, reason = "counts of clients that come, which all shards write")]
 type Shared<T> = std::sync::Arc<T>;
@@ -19,9 +21,18 @@ pub(crate) struct Tally(Shared<Counts>);
 #[derive(Debug)]
 struct Counts {
     /// By number of the listener.
-    listeners: Box<[(String, Verdicts)]>,
+    listeners: Box<[(OnceLock<Place>, Verdicts)]>,
     /// In the order of `METHODS`.
     methods: [Verdicts; METHODS.len()],
+}
+
+/// The place where the clients of a listener count.
+#[derive(Debug)]
+enum Place {
+    /// Its own, under this name.
+    Own(String),
+    /// That of the number which had its name before it.
+    Of(usize),
 }
 
 /// Clients that were let in, and clients that were refused.
@@ -34,14 +45,26 @@ struct Verdicts {
 impl Tally {
     /// No client has come to the listeners of this configuration.
     pub(crate) fn of(config: &Config) -> Self {
-        let listeners = config.listeners.iter().map(|listener| (name(listener), Verdicts::default()));
-        Self(Shared::new(Counts { listeners: listeners.collect(), methods: Default::default() }))
+        let listeners = (0..NUMBERS_MAX).map(|_| (OnceLock::new(), Verdicts::default()));
+        let tally = Self(Shared::new(Counts { listeners: listeners.collect(), methods: Default::default() }));
+        for (number, listener) in (0..).zip(&config.listeners) {
+            tally.add_listener(number, number, listener);
+        }
+        tally
+    }
+
+    /// A listener has a new number. Its clients count with those of the number `first`, which had its name before it.
+    pub(crate) fn add_listener(&self, number: u16, first: u16, config: &ListenerConfig) {
+        let place = if number == first { Place::Own(name(config)) } else { Place::Of(first.into()) };
+        self.0.listeners[usize::from(number)].0.set(place).expect("a number is given once");
     }
 
     /// A client of a listener was let in, or refused; `method` is the one whose verdict it was.
     pub(crate) fn count(&self, listener: usize, method: Option<&str>, is_accepted: bool) {
-        if let Some((_, verdicts)) = self.0.listeners.get(listener) {
-            verdicts.count(is_accepted);
+        match self.0.listeners.get(listener).and_then(|(name, _)| name.get()) {
+            Some(Place::Own(_)) => self.0.listeners[listener].1.count(is_accepted),
+            Some(Place::Of(first)) => self.0.listeners[*first].1.count(is_accepted),
+            None => {}
         }
         let known = method.and_then(|method| METHODS.iter().position(|known| *known == method));
         if let Some(known) = known {
@@ -51,7 +74,10 @@ impl Tally {
 
     /// Each listener with the clients that it let in and refused.
     pub(crate) fn listeners(&self) -> impl Iterator<Item = (&str, [u64; 2])> {
-        self.0.listeners.iter().map(|(name, verdicts)| (name.as_str(), verdicts.read()))
+        self.0.listeners.iter().filter_map(|(name, verdicts)| {
+            let Some(Place::Own(name)) = name.get() else { return None };
+            Some((name.as_str(), verdicts.read()))
+        })
     }
 
     /// Each method with the clients that it let in and refused.

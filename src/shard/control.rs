@@ -15,12 +15,15 @@ use super::gauges::Gauges;
 use super::memory_share::Reported;
 use super::view::View;
 use crate::admin::operator::{Asked, OperatorCommand, Receivers};
-use crate::auth::Side;
+use crate::auth::{NewListeners, Side};
 use crate::backend::Doorbells;
+use crate::config::ListenerConfig;
 use crate::net::bans::Bans;
+use crate::net::listen::{ListenerChange, ListenerNumber, ListenerTables};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::statistics::{ShardReport, Totals};
 use crate::observe::sys_topics::SysMessage;
+use crate::observe::tally::Tally;
 use crate::process::clock;
 
 /// Requests that can wait for one shard. Any other than a stop that finds no room is dropped.
@@ -41,6 +44,10 @@ pub(crate) enum Control {
     Rules(Option<SharedRules>),
     /// Decide by these bounds from now on.
     Limits(LiveLimits),
+    /// Know these listeners from now on, and answer.
+    Tables(Box<ListenerTables>, Sender<()>),
+    /// Accept on other sockets, and end the clients of listeners that are gone.
+    Listeners(Box<ListenerChange>),
     /// Close the connections of clients whose certificates are revoked now.
     Revoked,
     /// Refuse clients, or let them in again, and refer them to this server.
@@ -74,6 +81,17 @@ pub(crate) struct Shards {
     pub(super) turn_requested: AtomicU64,
     /// The way to the side thread of authentication, if there is one.
     pub(super) authentication: Option<Side>,
+    pub(super) known: KnownListeners,
+}
+
+/// The listeners of the start, and everything that is told of later ones.
+pub(super) struct KnownListeners {
+    /// The sockets, as the first shard has them.
+    pub(super) sockets: Vec<ListenerNumber>,
+    pub(super) tables: ListenerTables,
+    pub(super) methods: NewListeners,
+    /// The counts of clients that come.
+    pub(super) tally: Tally,
 }
 
 impl Shards {
@@ -143,6 +161,35 @@ impl Shards {
     pub(crate) fn change_limits(&self, limits: &LiveLimits) {
         for (shard, thread) in self.threads.iter().enumerate() {
             let _ = thread.control.send(Control::Limits(limits.clone()));
+            self.doorbells.ring(shard);
+        }
+    }
+
+    /// The sockets and the listeners of the start.
+    pub(crate) fn listeners(&self) -> (&[ListenerNumber], &ListenerTables) {
+        (&self.known.sockets, &self.known.tables)
+    }
+
+    /// A listener has a new number; `first` is the first of that name. To be told before any shard.
+    pub(crate) fn admit_listener(&self, number: u16, first: u16, config: &ListenerConfig) {
+        self.permits.add_listener(number, first, config);
+        self.known.tally.add_listener(number, first, config);
+        self.known.methods.add(number, config);
+    }
+
+    /// Has every shard accept on other sockets. A connection that moves to another shard is known there too, since none accepts before
+    /// all know the new listeners.
+    pub(crate) fn change_listeners(&self, tables: &ListenerTables, changes: Vec<ListenerChange>) {
+        let (known, all_know) = bounded(self.threads.len());
+        for (shard, thread) in self.threads.iter().enumerate() {
+            let _ = thread.control.send(Control::Tables(Box::new(tables.clone()), known.clone()));
+            self.doorbells.ring(shard);
+        }
+        drop(known);
+        // It ends when every shard has answered, or has ended.
+        let _ = all_know.iter().count();
+        for ((shard, thread), change) in self.threads.iter().enumerate().zip(changes) {
+            let _ = thread.control.send(Control::Listeners(Box::new(change)));
             self.doorbells.ring(shard);
         }
     }

@@ -32,8 +32,6 @@ struct Values {
     /// By `MemoryKind::index`.
     memory: [AtomicU64; MemoryKind::ALL.len()],
     parked_wakes: AtomicU64,
-    /// By [`HandshakeResult`].
-    tls_handshakes: [AtomicU64; HandshakeResult::COUNT],
     turn_completed: AtomicU64,
     pending_at_end: AtomicU64,
     /// A [`JournalState`].
@@ -58,23 +56,6 @@ pub(crate) enum JournalState {
     Failed,
 }
 
-/// The end of a handshake of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HandshakeResult {
-    /// It succeeded, with new keys.
-    Full,
-    /// It succeeded by a ticket of an earlier one.
-    Resumed,
-    /// The peer was at fault: its certificate, its bytes, or what it asked for.
-    Failed,
-    /// The peer left, or its time was over, before it was at an end.
-    Unfinished,
-}
-
-impl HandshakeResult {
-    const COUNT: usize = 4;
-}
-
 impl JournalState {
     /// Its name below `$SYS`, and in the log.
     pub(crate) const fn name(self) -> &'static str {
@@ -97,7 +78,6 @@ impl Default for Values {
             refused: from_fn(|_| AtomicU64::new(0)),
             memory: from_fn(|_| AtomicU64::new(0)),
             parked_wakes: AtomicU64::new(0),
-            tls_handshakes: from_fn(|_| AtomicU64::new(0)),
             turn_completed: AtomicU64::new(0),
             pending_at_end: AtomicU64::new(0),
             journal: AtomicU64::new(0),
@@ -154,10 +134,6 @@ impl Gauges {
             handed_over: counters.handed_over,
             turns,
             parked_wakes: self.0.parked_wakes.load(Relaxed),
-            tls_handshakes_full: self.handshakes(HandshakeResult::Full),
-            tls_handshakes_resumed: self.handshakes(HandshakeResult::Resumed),
-            tls_handshakes_failed: self.handshakes(HandshakeResult::Failed),
-            tls_handshakes_unfinished: self.handshakes(HandshakeResult::Unfinished),
             dropped: counters.dropped,
             memory: held.kinds(),
             ..ShardTotals::default()
@@ -206,15 +182,6 @@ impl Gauges {
     /// Counts a wake-up by another shard while this one slept.
     pub(crate) fn count_parked_wake(&self) {
         self.0.parked_wakes.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a handshake of TLS that is over.
-    pub(crate) fn count_handshake(&self, result: HandshakeResult) {
-        self.0.tls_handshakes[result as usize].fetch_add(1, Relaxed);
-    }
-
-    fn handshakes(&self, result: HandshakeResult) -> u64 {
-        self.0.tls_handshakes[result as usize].load(Relaxed)
     }
 
     /// Publishes that the shard has turned since request `number`.

@@ -9,17 +9,17 @@ use engine::{Entropy, SessionRecord, SharedRules, Topology};
 use journal::SECTOR_BYTES;
 use tracing::{debug, error, info, warn};
 
-use super::control::{Control, REQUESTS_MAX, Shards, Thread};
+use super::control::{Control, KnownListeners, REQUESTS_MAX, Shards, Thread};
 use super::cores::{self, ThreadId};
 use super::engines::{self, Begun, EndOfLog};
 use super::gauges::Gauges;
 use super::memory_share::MemoryShare;
-use crate::auth::{self, Operators};
+use crate::auth::{self, Authenticator, Operators, Side};
 use crate::backend::{Backend, CAPACITY, ClientIds, Doorbells, Journal, Parts, SelectedBackend};
 use crate::config::{Config, Durability};
 use crate::error::StartupError;
 use crate::net::layers::ListenerLayers;
-use crate::net::listen::{self, Distributor, Listening};
+use crate::net::listen::{self, Distributor, ListenerTables, Listening};
 use crate::net::permits::ConnectionPermits;
 use crate::observe::connection_log::ConnectionLog;
 use crate::observe::tally::Tally;
@@ -85,7 +85,7 @@ pub(crate) fn start(
 
     let authenticators =
         auth::start(config, shard_count, doorbells.clone(), clock, (key, &shared.operators))?;
-    let authentication = authenticators[0].side();
+    let (authentication, known) = known(config, &listeners[0], &names, (&shared, &authenticators[0]));
     let (memory, memory_reports) = MemoryShare::new();
     let mut starting = Vec::new();
     let mesh = ring::mesh(shard_count.into(), CAPACITY);
@@ -103,7 +103,7 @@ pub(crate) fn start(
             clock,
             listeners,
             distributes: own == 0 && Distributor::of(config.io) == Distributor::FirstShard,
-            listener_layers: shared.layers.clone(),
+            tables: known.tables.clone(),
             unjudged_bytes_max: usize::try_from(limits.unjudged_bytes_max).unwrap_or(usize::MAX),
             read_buffer_bytes: config.read_buffer_bytes as usize,
             port,
@@ -116,7 +116,6 @@ pub(crate) fn start(
             settled: settled.clone(),
             feed: feed.clone(),
             log: ConnectionLog::new(config.connection_log, limits, &names, shard_count, shared.tally.clone()),
-            client_ids: ClientIds::of(config),
             journal,
         };
         starting.push(spawn(backend, parts, cores.get(usize::from(own)).copied(), (control, gauges))?);
@@ -132,6 +131,7 @@ pub(crate) fn start(
         topology: Topology { own: 0, shard_count, key },
         turn_requested: AtomicU64::new(0),
         authentication,
+        known,
     };
     begin_accepting(&shards, logs.is_none(), shown(config, &places));
     Ok(shards)
@@ -191,6 +191,23 @@ fn begin_accepting<'a>(shards: &Shards, is_of_file: bool, places: impl Iterator<
     for place in places {
         info!("listening on {place}");
     }
+}
+
+/// The way to the side thread of authentication, if there is one, and the listeners of the start.
+fn known(
+    config: &Config,
+    listeners: &[Listening],
+    names: &[String],
+    (shared, authenticator): (&Shared, &Authenticator),
+) -> (Option<Side>, KnownListeners) {
+    let layers = shared.layers.clone();
+    let known = KnownListeners {
+        sockets: listeners.iter().map(|listening| listening.number).collect(),
+        tables: ListenerTables { layers, client_ids: ClientIds::of(config), names: names.to_vec() },
+        methods: authenticator.listener_methods(),
+        tally: shared.tally.clone(),
+    };
+    (authenticator.side(), known)
 }
 
 /// The name of each socket in the log of connections: of its listener, or its address if that is the only one.

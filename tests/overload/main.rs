@@ -126,7 +126,7 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "connection_storm",
-        claim: "the log of ten thousand connections a second does not slow their neighbours",
+        claim: "ten thousand connections a second and their log do not slow their neighbours",
         run: storm::connection_storm,
     },
     Scenario {

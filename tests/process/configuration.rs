@@ -91,7 +91,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
         interval.contains('7') && interval.contains("broker.conf") && interval.contains("line 2"),
         "the file below the working directory is found and named: {interval}"
     );
-    assert!(port.ends_with("; change: restart"), "{port}");
+    assert!(port.ends_with("; change: live, for new connections"), "{port}");
     let connections = line("max_connections = ");
     assert!(connections.contains("10000") && connections.contains("default"), "{connections}");
 }

@@ -20,8 +20,7 @@ fn variables_override_the_file_and_show_as_the_origin() {
         let shown = run(command).output;
         let has = |value: &str, origin: &str| {
             let is_it = |line: &str| {
-                line.starts_with(&format!("{value} "))
-                    && line.ends_with(&format!("{origin}; change: restart"))
+                line.starts_with(&format!("{value} ")) && line.contains(&format!("{origin}; change: "))
             };
             assert!(shown.lines().any(is_it), "{value} by {origin} is missing in:\n{shown}");
         };

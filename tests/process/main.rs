@@ -41,5 +41,6 @@ mod startup_errors;
 mod statistics;
 mod stopping;
 mod sys_topics;
+mod tracing;
 mod upgrading;
 mod users;

@@ -2,15 +2,18 @@
 //! notices, and a fault changes nothing.
 
 use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::asking::rows;
-use crate::harness::broker::{Broker, Directory, Io, command_in};
+use crate::harness::broker::{Broker, Directory, Io, command_in, without_admin};
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::process::{Finished, run};
+use crate::harness::websocket::request;
 
 const RULES: &str = "[rules]\nroles = [\"all\"]\n[role.all]\npublish = [\"#\"]\nsubscribe = [\"#\"]\n";
 
@@ -181,6 +184,120 @@ fn a_lower_bound_cuts_nothing_that_was_there_before() {
     fs::remove_file(broker.directory().path().join("test.conf")).unwrap();
     let gone = operate(&broker, &["reload"]);
     assert!(!gone.status.success() && gone.output.contains("test.conf"), "{}", gone.output);
+    peer.ping();
+    broker.stop();
+}
+
+/// A listener with a name, and more keys.
+fn listener(name: &str, more: &str) -> String {
+    format!("[[listener]]\nname = \"{name}\"\nbind = [\"127.0.0.1\"]\nport = 0\nanonymous = true\n{more}\n")
+}
+
+/// The address of the listener that a reload has opened since `mark`.
+fn opened(broker: &mut Broker, mark: usize) -> SocketAddr {
+    let line =
+        broker.process().wait_for(mark, "the new listener", |line| line.contains("listening on 127.0.0.1:"));
+    let address = line.rsplit("listening on ").next().expect("it is there");
+    address.trim().parse().expect("an address")
+}
+
+fn listener_names(broker: &Broker) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or("absent").to_owned();
+    let mut names: Vec<_> =
+        rows(broker, &["clients"]).iter().map(|row| (text(&row["client"]), text(&row["listener"]))).collect();
+    names.sort();
+    names
+}
+
+fn pair(client: &str, listener: &str) -> (String, String) {
+    (client.to_owned(), listener.to_owned())
+}
+
+#[test]
+fn listeners_come_change_and_go_and_clients_of_those_that_stay_notice_nothing() {
+    const MAXIMUM_QOS: u8 = 0x24;
+    for io in [Io::Auto, Io::Tokio] {
+        let config = listener("a", "") + &listener("b", "");
+        let mut broker = Broker::listen(io, &config, &["--shards", "2"]);
+        let [a, b] = broker.addresses()[..] else { panic!("two listeners") };
+        let mut stays = Peer::connect(a, &Connect::new(Version::V5, "stays"));
+        let mut goes: Vec<_> = (0..4)
+            .map(|number| Peer::connect(b, &Connect::new(Version::V5, &format!("goes-{number}"))))
+            .collect();
+        let after = listener("a", "maximum_qos = 0") + &listener("c", "");
+        broker.directory().write("test.conf", &without_admin(&after));
+        let dry = differences(&broker, &["reload", "--dry-run"]);
+        assert!(dry.iter().all(|(_, _, is_live)| *is_live) && dry.len() >= 3, "{dry:?}");
+        goes[0].ping();
+        let mark = broker.process().mark();
+        let told = operate(&broker, &["reload"]);
+        assert!(told.status.success(), "{}", told.output);
+        let c = opened(&mut broker, mark);
+        for peer in &mut goes {
+            assert_eq!(peer.await_close(), Some(0x98));
+        }
+        let refused = TcpStream::connect(b).map_err(|error| error.kind());
+        assert!(matches!(refused, Err(ErrorKind::ConnectionRefused)), "{refused:?}");
+        // The one that stays was told a higher QoS, and has it; a new one is told the lower one.
+        assert_eq!(stays.publish(&Publish::new("t", 2, b"as before")), 0x10);
+        let newer = Peer::connect(a, &Connect::new(Version::V5, "newer"));
+        assert_eq!(newer.number(MAXIMUM_QOS), Some(0));
+        let mut third = Peer::connect(c, &Connect::new(Version::V5, "third"));
+        assert_eq!(third.number(MAXIMUM_QOS), None);
+        assert_eq!(listener_names(&broker), [pair("newer", "a"), pair("stays", "a"), pair("third", "c")]);
+
+        // Another kind of listener at the same socket, which goes on.
+        let web = listener("a", "[listener.websocket]\npath = \"/mqtt\"");
+        broker.directory().write("test.conf", &without_admin(&web));
+        assert!(operate(&broker, &["reload"]).status.success());
+        assert_eq!(third.await_close(), Some(0x98));
+        let mut stream = TcpStream::connect(a).expect("it listens on");
+        stream.write_all(request("/mqtt", "").as_bytes()).expect("it reads");
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("it answers");
+        assert_eq!(&head, b"HTTP/1.1 101");
+        stays.ping();
+
+        for expected in [Some(0), None] {
+            assert!(operate(&broker, &["rollback"]).status.success());
+            let peer = Peer::connect(a, &Connect::new(Version::V5, "after"));
+            assert_eq!(peer.number(MAXIMUM_QOS), expected);
+        }
+        stays.ping();
+        drop((newer, stream));
+        broker.stop();
+    }
+}
+
+#[test]
+fn a_listener_that_cannot_be_had_refuses_the_whole_reload() {
+    let config = listener("a", "");
+    let broker = Broker::listen(Io::Auto, &config, &["--shards", "2"]);
+    let mut peer = connect(&broker, "peer");
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = holder.local_addr().expect("it has one").port();
+    let on_taken = listener("b", "").replace("port = 0", &format!("port = {taken}"));
+    let tls = listener("b", "[listener.tls]\ncertificates = [{ chain = \"none.pem\", key = \"none.key\" }]");
+    let unknown =
+        "[auth.password]\nfile = \"passwords\"\n".to_owned() + &listener("b", "auth = [\"password\"]");
+    broker.directory().write("passwords", "");
+    for (fault, named) in [(&on_taken, "in use"), (&tls, "none.pem"), (&unknown, "restart it")] {
+        let text = format!("subscriptions_per_session_max = 1\n{config}{fault}");
+        broker.directory().write("test.conf", &without_admin(&text));
+        for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
+            let refused = operate(&broker, arguments);
+            assert!(
+                !refused.status.success() && refused.output.contains(named),
+                "{named}: {}",
+                refused.output
+            );
+            assert!(refused.output.contains("test.conf, line "), "{}", refused.output);
+        }
+        assert_eq!((peer.subscribe("a", 1), peer.subscribe("b", 1)), (1, 1), "nothing has changed");
+    }
+    broker.directory().write("test.conf", &without_admin(&config));
+    assert!(operate(&broker, &["reload"]).status.success());
+    connect(&broker, "another").ping();
     peer.ping();
     broker.stop();
 }

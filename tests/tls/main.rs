@@ -18,6 +18,7 @@ mod handshakes;
 mod idle;
 mod operations;
 mod tunnel;
+mod walk;
 
 scenarios! {
     [uring: Uring, epoll: Epoll, tokio: Tokio]

@@ -76,7 +76,7 @@ pub use checkpoint::CheckpointCursor;
 pub use deal::Dealing;
 pub use portable::{Portable, PortableMessage};
 pub use recover::RecoverFault;
-pub use summary::{ClientSummary, SessionSummary};
+pub use summary::{ClientSummary, SessionSummary, StreamPosition};
 pub use survey::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 
 /// One shard: its connections, sessions, subscriptions and retained messages.

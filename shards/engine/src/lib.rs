@@ -49,7 +49,7 @@ pub use drop_watch::WorstClient;
 pub use engine::Dealing;
 pub use engine::{
     Audit, CheckpointCursor, ClientSummary, Engine, Portable, PortableMessage, RecoverFault, SessionAudit,
-    SessionSummary,
+    SessionSummary, StreamPosition,
 };
 pub use engine::{ReceiverCursor, ReceiverSummary, RetainedSummary, SubscriptionSummary, SurveyChanged};
 pub use event::{ClosedBy, Consumed, Event};

@@ -8,6 +8,7 @@ use super::call::{Call, place};
 use crate::admin::operator::{Answer, ClientFilter, Request};
 use crate::admin::tokens::Scope;
 use crate::drain::DrainTerms;
+use crate::observe::packet_trace::TraceTarget;
 
 /// A path with a method, and the request that it is.
 pub(super) struct Route {
@@ -135,6 +136,24 @@ pub(super) const ROUTES: &[Route] = &[
             let (_, from): (u16, u32) = call.next()?;
             Ok(Request::SubscriptionsOf { client_id: call.id(), from: call.option("next").map(|_| from) })
         },
+        ..GET
+    },
+    Route {
+        path: "/v1/clients/{id}/trace",
+        summary: "Packets of a client without their payloads, from the first call on; it ends ten seconds after the last one",
+        query: &[NEXT],
+        make: |call| call.trace(TraceTarget::Client(call.id())),
+        ..GET
+    },
+    Route {
+        path: "/v1/trace",
+        summary: "PUBLISH packets of a topic on one shard, without their payloads, likewise",
+        query: &[
+            ("topic", "a topic, or a filter for several"),
+            ("shard", "the number of the shard; 0 without it"),
+            NEXT,
+        ],
+        make: |call| call.trace(TraceTarget::Topic(call.parameter("topic")?)),
         ..GET
     },
     Route {

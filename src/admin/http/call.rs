@@ -7,6 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::admin::operator::Request;
+use crate::observe::packet_trace::TraceTarget;
+
 /// The parts of a call that a request is made of.
 #[derive(Debug, Default)]
 pub(super) struct Call {
@@ -44,6 +47,16 @@ impl Call {
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|error| error.to_string());
         json.and_then(|json| serde_json::from_slice(&json).map_err(|error| error.to_string()))
             .map_err(|_| "the parameter next is not what the page before said".to_owned())
+    }
+
+    /// The request for packets without their payloads.
+    ///
+    /// # Errors
+    /// A sentence, if a parameter is not what it has to be.
+    pub(super) fn trace(&self, target: TraceTarget) -> Result<Request, String> {
+        let shard = self.option("shard").map_or(Ok(0), |text| text.parse());
+        let shard = shard.map_err(|_| "the parameter shard is no number of a shard".to_owned())?;
+        Ok(Request::Trace { shard, target, payload_bytes_max: 0, from: self.next()? })
     }
 
     /// A field of the body.

@@ -11,7 +11,7 @@ use crate::auth::Operators;
 use crate::config::Config;
 use crate::config::admin::AdminConfig;
 use crate::error::StartupError;
-use crate::net::tls::{ListenerTls, Rotation, Shared};
+use crate::net::tls::{Rotation, TlsListeners};
 
 /// The name of `[admin]` among the listeners that have TLS.
 const ADMIN: &str = "admin";
@@ -24,7 +24,7 @@ const HTTP: &[u8] = b"http/1.1";
 pub(crate) struct Bound {
     services: Vec<Service>,
     /// The TLS of every listener.
-    tls: Vec<Shared<ListenerTls>>,
+    tls: TlsListeners,
     /// The tokens of the page's clients, and the socket of their listener.
     operators: Operators,
     socket: Option<PathBuf>,
@@ -78,7 +78,7 @@ impl Bound {
     }
 
     /// The services, the TLS of every listener, and the socket of the listener of the page's clients.
-    pub(super) fn into_parts(self) -> (Vec<Service>, Vec<Shared<ListenerTls>>, Option<PathBuf>) {
+    pub(super) fn into_parts(self) -> (Vec<Service>, TlsListeners, Option<PathBuf>) {
         (self.services, self.tls, self.socket)
     }
 }

@@ -12,6 +12,7 @@ use crate::config::diff::Difference;
 use crate::drain::DrainRow;
 use crate::net::bans::Ban;
 use crate::observe::closings::Closed;
+use crate::observe::packet_trace::TraceRow;
 use crate::observe::refusals::{REFUSALS_MAX, Refusal};
 
 /// Rows of one answer.
@@ -126,6 +127,17 @@ pub(crate) enum Answer {
     Faults(Vec<String>),
     /// The counters.
     Statistics(Box<StatisticsRow>),
+    /// Packets of a trace, the oldest first.
+    Trace {
+        /// One row for each.
+        rows: Vec<TraceRow>,
+        /// Packets that had to make room before they were shown.
+        dropped: u64,
+        /// Packets since the trace began that were too long to be shown, or not seen from their beginning.
+        left_out: u64,
+        /// The place where the list goes on.
+        next: u64,
+    },
     /// Each shard from within, in the order of their numbers.
     Shards {
         /// The bounds of the counts in `stages`, in microseconds. The last count is of the times above all of them.

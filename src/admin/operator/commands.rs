@@ -10,7 +10,8 @@ use super::clients::{ClientsArguments, ListArguments};
 use super::draining::DrainArguments;
 use super::output::{Form, Watch};
 use super::topics::{PublishArguments, RetainedCommand};
-use super::{Answer, Request, bans, clients, draining, reload, statistics, topics};
+use super::trace::TraceArguments;
+use super::{Answer, Request, bans, clients, draining, reload, statistics, topics, trace};
 use crate::error::StartupError;
 
 /// A question to the running broker, or a change there.
@@ -86,6 +87,10 @@ pub(crate) enum OperatorSubcommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Show the packets of a client, or of a topic, while the running broker receives and sends them
+    ///
+    /// A trace is bounded in time, packets and memory, and tells what it had to leave out. Payloads are shown on demand only, passwords never.
+    Trace(TraceArguments),
     /// Have the running broker refuse clients, send those that it has elsewhere, and end
     ///
     /// Clients of MQTT 5.0 are referred to another server, if there is one. A client for which messages wait is left alone until it has
@@ -126,6 +131,7 @@ impl OperatorSubcommand {
             },
             Self::Reload { dry_run, form } => reload::reload(data_dir, *dry_run, *form),
             Self::Rollback { form } => reload::roll_back(data_dir, *form),
+            Self::Trace(arguments) => trace::run(data_dir, arguments),
             Self::Drain(arguments) => draining::run(data_dir, arguments),
             Self::Ban(arguments) => bans::ban(data_dir, arguments),
         }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod bans;
+mod certificates;
 mod client;
 mod clients;
 mod commands;
@@ -23,6 +24,7 @@ mod sessions;
 mod socket;
 mod statistics;
 mod topics;
+mod trace;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -31,6 +33,7 @@ pub(crate) use answer::{
     SubscriptionRow,
 };
 pub(crate) use bans::{BansArguments, run as run_bans};
+pub(crate) use certificates::show as show_certificates;
 pub(crate) use client::{ask_health, ask_logs, disconnect};
 pub(crate) use commands::OperatorSubcommand;
 pub(crate) use inside::{CertificateRow, KeyRow, LogLine, ShardRow};

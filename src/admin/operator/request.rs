@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drain::DrainTerms;
 use crate::net::bans::{Ban, Lift};
+use crate::observe::packet_trace::TraceTarget;
 
 /// Bytes of a payload that an operator publishes or reads, at most.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 1_048_576;
@@ -171,6 +172,17 @@ pub(crate) enum Request {
     Ban(Ban),
     /// Lift bans. No shard is asked.
     LiftBans(Lift),
+    /// Show packets of a client, or of a topic on a shard, from the first one that was not shown.
+    Trace {
+        /// The number of the shard; that of a client is its home.
+        shard: u16,
+        /// The client or the topic.
+        target: TraceTarget,
+        /// Bytes of each payload to be shown, at most.
+        payload_bytes_max: usize,
+        /// The place where the list goes on; `None`: with the next packet.
+        from: Option<u64>,
+    },
     /// Look at the logs of all shards, or do something about them.
     Log(LogAction),
 }
@@ -233,6 +245,7 @@ impl Request {
             | Self::GiveSession { client_id, .. }
             | Self::Session { client_id }
             | Self::Client { client_id }
+            | Self::Trace { target: TraceTarget::Client(client_id), .. }
             | Self::SubscriptionsOf { client_id, .. } => Receivers::HomeOf(client_id),
             Self::RetainedMessage { topic } | Self::ClearRetained { topic } | Self::Publish { topic, .. } => {
                 Receivers::HomeOfTopic(topic)
@@ -242,6 +255,7 @@ impl Request {
             | Self::Subscriptions { shard, .. }
             | Self::Receivers { shard, .. }
             | Self::Retained { shard, .. }
+            | Self::Trace { shard, .. }
             | Self::Closed { shard, .. } => Receivers::Shard(*shard),
             Self::Statistics {}
             | Self::Shards {}

@@ -159,6 +159,9 @@ impl Shard {
             Control::Publish(messages) => self.host.publish_sys(&messages),
             Control::Rules(rules) => self.host.change_rules(rules.as_ref()),
             Control::Limits(limits) => self.host.change_limits(&limits),
+            // A broker with this kind of I/O changes no listener: see `Listeners::prepare`.
+            Control::Tables(_, known) => drop(known),
+            Control::Listeners(_) => {}
             Control::Revoked => self.host.begin_revocation(),
             Control::Drain { is_on, server_reference } => self.host.drain(is_on, &server_reference),
             Control::SendAway { count, is_overdue } => self.host.send_away(count, is_overdue),

@@ -29,6 +29,11 @@ impl ClientIds {
         Self(config.listeners.iter().map(Self::part).collect())
     }
 
+    /// Adds the listener with the next number.
+    pub(crate) fn add(&mut self, listener: &ListenerConfig) {
+        self.0.push(Self::part(listener));
+    }
+
     fn part(listener: &ListenerConfig) -> Option<NamePart> {
         match listener.tls.as_ref()?.client_id_from {
             ClientIdFrom::Cn => Some(NamePart::CommonName),
@@ -74,7 +79,7 @@ impl<T: Endpoint> Host<T> {
 
     /// Tells the engine the name that gives a client its identifier, before its CONNECT.
     pub(in crate::backend) fn identify(&self, socket: &Socket<T>) {
-        let Some(part) = self.client_ids.of_listener(socket.listener) else { return };
+        let Some(part) = self.client_ids.borrow().of_listener(socket.listener) else { return };
         let mut engine = self.engine.borrow_mut();
         if !engine.awaits_connect(socket.id) {
             return;

@@ -11,6 +11,7 @@ mod judging;
 mod lanes;
 mod latency;
 mod linger;
+mod listeners;
 mod long_matches;
 mod notices;
 mod pause;
@@ -19,6 +20,7 @@ mod requests;
 mod revocation;
 mod send;
 mod socket;
+mod traces;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -28,14 +30,13 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{
-    Action, Actions, Admission, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory, Refused,
-};
+use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use super::Parts;
 use crate::auth::Authenticator;
+use crate::net::layers::ListenerLayers;
 use crate::net::listen::ListenerNumber;
 use crate::net::permits::{ConnectionPermits, Permit};
 use crate::observe::connection_log::ConnectionLog;
@@ -61,6 +62,7 @@ use pause::{News, PAUSE_MS, PauseWatch};
 use peers::Peers;
 pub(super) use send::Flushed;
 pub(super) use socket::{Endpoint, Socket, is_transient, lost_by};
+use traces::Traces;
 pub(super) use turn::Turn;
 
 /// Sockets that are read ahead of their flush: as many as the processor fetches at a time.
@@ -90,16 +92,21 @@ pub(super) struct Host<T> {
     authenticator: Authenticator,
     /// The verdicts of this step.
     verdicts: RefCell<Vec<Noted>>,
-    client_ids: ClientIds,
+    client_ids: RefCell<ClientIds>,
+    /// The layers that each listener begins its connections with.
+    layers: RefCell<ListenerLayers>,
+    /// Numbers of listeners that have ended with their clients.
+    ended: RefCell<Vec<u16>>,
     /// The shard that receives the next connection, if this one distributes.
     next_target: Option<Cell<u16>>,
     settled: Cell<Option<Sender<()>>>,
     feed: Feed,
     export: Cell<Export>,
     peers: RefCell<Peers>,
-    /// The slot of the connection whose certificate is looked at next, after lists have changed.
+    /// The slot of the connection that is looked at next, after lists of certificates have changed, or a listener has ended.
     revocation_at: Cell<Option<usize>>,
     draining: Draining,
+    traces: Traces,
     log: RefCell<ConnectionLog>,
     drop_log: RefCell<DropLog>,
     /// `None` if nothing outlives the process.
@@ -142,7 +149,9 @@ impl<T: Endpoint> Host<T> {
             lanes: Lanes::new(parts.port, parts.doorbells),
             authenticator: parts.authenticator,
             verdicts: RefCell::default(),
-            client_ids: parts.client_ids,
+            client_ids: RefCell::new(parts.tables.client_ids),
+            layers: RefCell::new(parts.tables.layers),
+            ended: RefCell::default(),
             next_target: parts.distributes.then(Cell::default),
             settled: Cell::new(Some(parts.settled)),
             feed: parts.feed,
@@ -150,6 +159,7 @@ impl<T: Endpoint> Host<T> {
             peers: RefCell::default(),
             revocation_at: Cell::new(None),
             draining: Draining::default(),
+            traces: Traces::default(),
             log: RefCell::new(parts.log),
             drop_log: RefCell::default(),
             journal: parts.journal.map(RefCell::new),
@@ -171,7 +181,7 @@ impl<T: Endpoint> Host<T> {
     }
 
     /// Offers received bytes to the engine, in a few steps if they are delivered to many.
-    pub(super) fn offer(&self, connection: ConnectionId, bytes: &[u8]) -> Consumed {
+    fn offer_untraced(&self, connection: ConnectionId, bytes: &[u8]) -> Consumed {
         let mut consumed = self.step(Event::Received { connection, bytes });
         for _ in 1..STEPS_PER_TURN {
             if !consumed.goes_on {
@@ -255,7 +265,7 @@ impl<T: Endpoint> Host<T> {
         let Some(socket) = rival.and_then(|rival| self.socket(rival)) else { return };
         if let Ok(length @ 1..) = socket.endpoint.receive_now(buffer) {
             // The rest would be given up with the connection in any case.
-            let _nothing = self.step(Event::Received { connection: socket.id, bytes: &buffer[..length] });
+            let _nothing = self.offer(socket.id, &buffer[..length]);
         }
     }
 
@@ -296,40 +306,6 @@ impl<T: Endpoint> Host<T> {
         }
         sockets[slot] = Some(Rc::clone(&socket));
         socket
-    }
-
-    /// A permit for a connection that was accepted on a listener.
-    ///
-    /// # Errors
-    /// Why it is refused, if there is no permit to tell it so.
-    pub(super) fn acquire(
-        &self,
-        listener: ListenerNumber,
-        peer: Option<SocketAddr>,
-    ) -> Result<Permit, Refused> {
-        self.permits.acquire(self.number, listener, peer, self.clock.now().as_ms())
-    }
-
-    /// A trusted proxy has named the address of the client behind it.
-    fn set_peer(&self, socket: &Socket<T>, peer: SocketAddr) {
-        let connection = socket.id.slot();
-        debug!(shard = self.number, connection, %peer, "the proxy names the client");
-        let before = self.peers.borrow().address(connection);
-        self.peers.borrow_mut().change(connection, peer);
-        self.tell_address(socket.id, socket.listener, Some(peer));
-        match self.permits.change_peer(socket.listener, (before, peer), self.clock.now().as_ms()) {
-            Ok(Admission::Serve) => {}
-            Ok(Admission::TurnAway(refused)) => {
-                socket.admission.set(Admission::TurnAway(refused));
-                let _nothing = self.step(Event::TurnAway { connection: socket.id, refused });
-            }
-            Err(refused) => {
-                // Its permit is that of the proxy's own address.
-                self.turn_away(socket.listener, Some(peer), refused);
-                self.peers.borrow_mut().forget(connection);
-                socket.abort(ClosedBy::Host);
-            }
-        }
     }
 
     pub(super) fn close(&self, socket: &Socket<T>, by: ClosedBy) {

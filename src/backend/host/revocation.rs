@@ -1,4 +1,4 @@
-//! Lists of revoked certificates that have changed: open connections are looked at, some in each turn.
+//! Lists of revoked certificates that have changed, and listeners that have ended: open connections are looked at, some in each turn.
 
 use engine::Event;
 use tracing::info;
@@ -9,7 +9,7 @@ use super::{Endpoint, Host, Socket};
 const SLOTS_PER_TURN: usize = 64;
 
 impl<T: Endpoint> Host<T> {
-    /// Certificates may have been revoked. A look that is under way begins anew.
+    /// Certificates may have been revoked, or a listener has ended. A look that is under way begins anew.
     pub(in crate::backend) fn begin_revocation(&self) {
         self.revocation_at.set(Some(0));
         self.turn.wake_flusher();
@@ -27,6 +27,7 @@ impl<T: Endpoint> Host<T> {
             let socket = self.sockets.borrow().get(at).cloned().flatten();
             if let Some(socket) = socket {
                 self.close_if_revoked(&socket);
+                self.close_if_ended(&socket);
             }
         }
         self.revocation_at.set((end < self.sockets.borrow().len()).then_some(end));

@@ -44,6 +44,9 @@ impl<T: Endpoint> Host<T> {
             if sent_bytes < length {
                 chunk.hold(sent_bytes + socket.endpoint.begun_bytes());
             }
+            if self.traces.is_on() {
+                self.traces.sent(&engine, socket.id, &chunk.as_bytes()[..sent_bytes]);
+            }
             engine.give_back(self.clock.now(), socket.id, chunk, sent_bytes, &mut actions);
             match sent {
                 Ok(sent) if sent == length => {}
@@ -91,6 +94,9 @@ impl<T: Endpoint> Host<T> {
         self.begin_turn();
         let mut engine = self.engine.borrow_mut();
         let mut actions = self.actions.borrow_mut();
+        if self.traces.is_on() {
+            self.traces.sent(&engine, id, &chunk.as_bytes()[..sent_bytes]);
+        }
         engine.give_back(self.clock.now(), id, chunk, sent_bytes, &mut actions);
         self.carry_out(&mut engine, &mut actions);
     }

@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use engine::Event;
 use tracing::debug;
 use zeroize::Zeroizing;
 
@@ -89,9 +88,11 @@ impl<R: Runtime> Shard<R> {
             Err(refused) => return self.drop_connection(refused, permit, (listener, peer)),
         };
         let layers =
-            if bytes.is_empty() { self.layers_of(listener, peer) } else { layers.map(|layers| *layers) };
+            if bytes.is_empty() { self.host.layers_of(listener, peer) } else { layers.map(|layers| *layers) };
         let socket = self.open(stream, layers, (listener, peer), permit);
         debug!(shard = self.host.number, connection = socket.id.slot(), %listener, ?peer, source, "taken over");
+        // The look at all connections may have been over before this one came.
+        self.host.close_if_ended(&socket);
         if bytes.is_empty() {
             return self.serve(socket);
         }
@@ -105,7 +106,7 @@ impl<R: Runtime> Shard<R> {
         self.host.receive_from_rival(socket.id, &bytes, &mut buffer);
         buffer.truncate(buffer_bytes);
         self.receive_buffer.set(buffer);
-        let consumed = self.host.step(Event::Received { connection: socket.id, bytes: &bytes }).bytes;
+        let consumed = self.host.offer(socket.id, &bytes).bytes;
         let rest = &bytes[consumed..];
         let received = if rest.is_empty() { Received::All } else { Received::Rest(rest.to_vec()) };
         receive::go_on(self, socket, received);

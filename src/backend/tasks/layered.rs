@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::Stream;
 use crate::net::layers::{Client, Layers, Scratch};
-use crate::net::tls::{Handshake, PeerCertificate, Tls};
+use crate::net::tls::{ListenerTls, PeerCertificate, Shared, Tls};
 
 /// Everything that the layers of a shard share. **Lives on:** the shard.
 pub(super) struct LayersOfShard {
@@ -133,9 +133,9 @@ impl Layered {
         self.look(|layers| layers.tls().is_some_and(Tls::is_revoked))
     }
 
-    /// How far the handshake of TLS is; `None` without TLS.
-    pub(super) fn handshake(&self) -> Option<Handshake> {
-        self.look(|layers| layers.tls().map(Tls::handshake))
+    /// The listener whose handshake of TLS is not over.
+    pub(super) fn handshaking_listener(&self) -> Option<Shared<ListenerTls>> {
+        self.look(|layers| layers.tls().filter(|tls| tls.is_handshaking()).map(Tls::listener))
     }
 
     pub(super) fn need_permit(&self) -> bool {

@@ -16,7 +16,6 @@ mod socket;
 mod turnstile;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,12 +26,11 @@ use super::Parts;
 use super::host::{Host, Linger};
 use crate::error::StartupError;
 use crate::net::accept_backoff::ErrorLog;
-use crate::net::layers::{Layers, ListenerLayers};
-use crate::net::listen::ListenerNumber;
 use crate::net::listen::Listening;
 use crate::process::clock;
 use crate::shard::control::Control;
 
+use accept::Accepting;
 use deadline::Deadline;
 use layered::LayersOfShard;
 use openings::Openings;
@@ -48,12 +46,11 @@ struct Shard<R: Runtime> {
     receive_buffer: Cell<Vec<u8>>,
     /// Shared by the connections that have layers.
     layers: Rc<LayersOfShard>,
-    listener_layers: ListenerLayers,
     turnstile: Turnstile,
     openings: Openings,
     deadline: Deadline,
-    /// Listeners that it accepts on, to be closed when it stops.
-    listening: RefCell<Vec<Rc<R::Listener>>>,
+    /// Sockets that it accepts on, to be closed when it stops or their listener ends.
+    listening: RefCell<Vec<Rc<Accepting<R>>>>,
     error_log: ErrorLog,
 }
 
@@ -111,6 +108,11 @@ async fn run_control<R: Runtime>(
                 Control::Publish(messages) => host.publish_sys(&messages),
                 Control::Rules(rules) => host.change_rules(rules.as_ref()),
                 Control::Limits(limits) => host.change_limits(&limits),
+                Control::Tables(tables, known) => {
+                    host.change_listeners(*tables);
+                    let _ = known.send(());
+                }
+                Control::Listeners(change) => shard.change_listeners(*change),
                 Control::Revoked => host.begin_revocation(),
                 Control::Drain { is_on, server_reference } => host.drain(is_on, &server_reference),
                 Control::SendAway { count, is_overdue } => host.send_away(count, is_overdue),
@@ -144,16 +146,14 @@ async fn tick<R: Runtime>(shard: Rc<Shard<R>>) {
 }
 
 impl<R: Runtime> Shard<R> {
-    fn new(runtime: R, mut parts: Parts) -> Rc<Self> {
+    fn new(runtime: R, parts: Parts) -> Rc<Self> {
         let read_bytes = parts.read_buffer_bytes;
-        let listener_layers = std::mem::take(&mut parts.listener_layers);
         let unjudged_bytes_max = parts.unjudged_bytes_max;
         let host = Host::new(parts);
         Rc::new(Self {
             runtime,
             receive_buffer: Cell::new(vec![0; read_bytes]),
             layers: LayersOfShard::new(read_bytes, host.kept_bytes()),
-            listener_layers,
             turnstile: Turnstile::default(),
             openings: Openings::new(unjudged_bytes_max),
             deadline: Deadline::default(),
@@ -175,11 +175,6 @@ impl<R: Runtime> Shard<R> {
         // It ends the turn, and gives the next permit.
         self.host.turn.wake_flusher();
         result
-    }
-
-    /// The layers of a connection that a listener has accepted; `None` for a plain one.
-    fn layers_of(&self, listener: ListenerNumber, peer: Option<SocketAddr>) -> Option<Layers> {
-        self.listener_layers.begin(listener, peer)
     }
 
     /// Disconnects every client because the broker stops, and waits for them until `deadline`.

@@ -11,9 +11,8 @@ use super::receive::{self, Received};
 use super::socket::Socket;
 use super::{Runtime, Shard, Stream};
 use crate::backend::host::lost_by;
-use crate::net::tls::Handshake;
+use crate::net::tls::{HandshakeEnd, ListenerTls, Shared};
 use crate::process::clock;
-use crate::shard::gauges::{Gauges, HandshakeResult};
 
 const TOO_MANY_BYTES: &str =
     "too many bytes of unknown peers (unjudged_bytes_max), and this one held the most or was the oldest";
@@ -22,7 +21,7 @@ const TOO_MANY_BYTES: &str =
 pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::Stream>>) {
     let needs_permit = || socket.endpoint.layers().is_some_and(Layered::need_permit);
     let (opening, began) = (shard.openings.begin(socket.id), clock::read());
-    let mut handshake = CountedHandshake::begin(&shard.host.gauges, &socket);
+    let mut handshake = BegunHandshake::of(&socket);
     loop {
         if let Err(refused) = socket.endpoint.readable(&shard.host.turn).await {
             return receive::leave(&shard, socket, lost_by(&refused));
@@ -56,36 +55,25 @@ pub(super) async fn run<R: Runtime>(shard: Rc<Shard<R>>, socket: Rc<Socket<R::St
     }
 }
 
-/// A handshake of TLS, which is counted once by its result.
-struct CountedHandshake<'a> {
-    gauges: &'a Gauges,
-    is_under_way: bool,
-}
+/// A handshake of TLS that is under way. TLS counts the others; one that does not come to its end is counted here.
+struct BegunHandshake(Option<Shared<ListenerTls>>);
 
-impl<'a> CountedHandshake<'a> {
-    fn begin<S: Stream>(gauges: &'a Gauges, socket: &Socket<S>) -> Self {
-        let handshake = socket.endpoint.layers().and_then(Layered::handshake);
-        Self { gauges, is_under_way: handshake == Some(Handshake::UnderWay) }
+impl BegunHandshake {
+    fn of<S: Stream>(socket: &Socket<S>) -> Self {
+        Self(socket.endpoint.layers().and_then(Layered::handshaking_listener))
     }
 
     fn look<S: Stream>(&mut self, socket: &Socket<S>) {
-        let handshake = socket.endpoint.layers().and_then(Layered::handshake);
-        let result = match handshake {
-            _ if !self.is_under_way => return,
-            None | Some(Handshake::UnderWay) => return,
-            Some(Handshake::Full) => HandshakeResult::Full,
-            Some(Handshake::Resumed) => HandshakeResult::Resumed,
-            Some(Handshake::Failed) => HandshakeResult::Failed,
-        };
-        self.is_under_way = false;
-        self.gauges.count_handshake(result);
+        if !socket.endpoint.layers().is_some_and(Layered::need_permit) {
+            self.0 = None;
+        }
     }
 }
 
-impl Drop for CountedHandshake<'_> {
+impl Drop for BegunHandshake {
     fn drop(&mut self) {
-        if self.is_under_way {
-            self.gauges.count_handshake(HandshakeResult::Unfinished);
+        if let Some(listener) = &self.0 {
+            listener.count_handshake(HandshakeEnd::Unfinished);
         }
     }
 }

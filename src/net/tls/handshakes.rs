@@ -1,4 +1,4 @@
-//! Counts of handshakes of a listener, by kind and result. A shard writes them once for each handshake.
+//! Counts of handshakes of a listener, by their ends. A shard writes them once for each handshake; metrics and `$SYS` read them here.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -11,25 +11,28 @@ pub(crate) enum HandshakeEnd {
     Resumed,
     /// The peer was at fault.
     Failed,
+    /// The peer left, or its time was over, before it was at an end.
+    Unfinished,
 }
+
+impl HandshakeEnd {
+    /// The name of each, in their order.
+    pub(crate) const NAMES: [&str; 4] = ["full", "resumed", "failed", "unfinished"];
+}
+
+/// Handshakes in the order of [`HandshakeEnd::NAMES`].
+pub(crate) type HandshakeCounts = [u64; HandshakeEnd::NAMES.len()];
 
 /// The counts.
 #[derive(Debug, Default)]
-pub(super) struct Handshakes([AtomicU64; 3]);
+pub(super) struct Handshakes([AtomicU64; HandshakeEnd::NAMES.len()]);
 
 impl Handshakes {
     pub(super) fn count(&self, end: HandshakeEnd) {
         self.0[end as usize].fetch_add(1, Relaxed);
     }
 
-    /// Kind, result and count.
-    #[cfg(feature = "admin")]
-    pub(super) fn read(&self) -> [(&'static str, &'static str, u64); 3] {
-        let count = |end: HandshakeEnd| self.0[end as usize].load(Relaxed);
-        [
-            ("full", "ok", count(HandshakeEnd::Full)),
-            ("resumed", "ok", count(HandshakeEnd::Resumed)),
-            ("none", "failed", count(HandshakeEnd::Failed)),
-        ]
+    pub(super) fn read(&self) -> HandshakeCounts {
+        self.0.each_ref().map(|count| count.load(Relaxed))
     }
 }

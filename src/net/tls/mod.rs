@@ -10,11 +10,12 @@ mod server;
 mod session;
 
 pub(crate) use certificate::{PeerCertificate, usable_name};
+pub(crate) use handshakes::{HandshakeCounts, HandshakeEnd};
 #[cfg(feature = "admin")]
-pub(crate) use handshakes::HandshakeEnd;
-pub(crate) use rotation::{ListenerTls, Rotation};
-pub(crate) use server::Expiry;
-pub(crate) use session::{Handshake, KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Tls};
+pub(crate) use rotation::TlsListeners;
+pub(crate) use rotation::{ListenerTls, Rotation, Watched};
+pub(crate) use server::{Expiry, FileFault};
+pub(crate) use session::{KEPT_BYTES_MAX, Opened, PLAIN_BYTES_MAX, RECORD_BYTES_MAX, Tls};
 
 /// A value that all shards read. rustls takes its configuration in this shape.
 #[expect(clippy::disallowed_types, reason = "shared by the listener's shards and the control plane")]

@@ -6,7 +6,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tracing::{info, warn};
 
 use super::files::{Files, warn_of_open_keys};
-use super::handshakes::{HandshakeEnd, Handshakes};
+use super::handshakes::{HandshakeCounts, HandshakeEnd, Handshakes};
 use super::revoked::Revoked;
 use super::server::{Expiry, FileFault, make};
 use super::{Shared, Swapped};
@@ -41,9 +41,8 @@ impl ListenerTls {
         Shared::clone(&self.expiries.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// The handshakes so far, by kind and result.
-    #[cfg(feature = "admin")]
-    pub(crate) fn handshakes(&self) -> [(&'static str, &'static str, u64); 3] {
+    /// The handshakes so far.
+    pub(crate) fn handshakes(&self) -> HandshakeCounts {
         self.handshakes.read()
     }
 
@@ -87,18 +86,35 @@ impl ListenerTls {
 }
 
 /// A listener as the control plane sees it.
-struct Watched {
+pub(crate) struct Watched {
     tls: Shared<ListenerTls>,
     protocol: &'static [u8],
     fingerprint: u64,
     /// The fault of the last look, so that it is told once.
     fault: Option<String>,
+    /// Another number has taken its listener over, or it ended: only its connections need it.
+    is_retired: bool,
+}
+
+/// The TLS of the listeners in force. **Lives on:** the control plane, and the admin thread.
+#[cfg(feature = "admin")]
+#[derive(Clone, Default)]
+pub(crate) struct TlsListeners(Shared<Swapped<Vec<Shared<ListenerTls>>>>);
+
+#[cfg(feature = "admin")]
+impl TlsListeners {
+    /// All of them now.
+    pub(crate) fn read(&self) -> Shared<Vec<Shared<ListenerTls>>> {
+        Shared::clone(&self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
 }
 
 /// The files of all listeners. **Lives on:** the control plane.
 #[derive(Default)]
 pub(crate) struct Rotation {
     watched: Vec<Watched>,
+    #[cfg(feature = "admin")]
+    in_force: TlsListeners,
     seconds: u32,
     looks: u32,
 }
@@ -114,6 +130,24 @@ impl Rotation {
         config: &TlsConfig,
         protocol: &'static [u8],
     ) -> Result<Shared<ListenerTls>, FileFault> {
+        let watched = self.prepare(name, config, protocol)?;
+        let tls = Shared::clone(&watched.tls);
+        self.watch(vec![watched]);
+        self.warn_of_expiries();
+        Ok(tls)
+    }
+
+    /// Reads the TLS of a listener that is to be watched if nothing else fails.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    #[expect(clippy::unused_self, reason = "who watches the files is who reads them first")]
+    pub(crate) fn prepare(
+        &self,
+        name: &str,
+        config: &TlsConfig,
+        protocol: &'static [u8],
+    ) -> Result<Watched, FileFault> {
         let files = Files::read(config)?;
         let made = make(config, &files, protocol)?;
         warn_of_open_keys(config);
@@ -126,19 +160,56 @@ impl Rotation {
             expiries: Swapped::new(Shared::new(made.expiries)),
             handshakes: Handshakes::default(),
         });
-        self.watched.push(Watched {
-            tls: Shared::clone(&tls),
-            protocol,
-            fingerprint: files.fingerprint(),
-            fault: None,
-        });
-        self.warn_of_expiries();
-        Ok(tls)
+        Ok(Watched { tls, protocol, fingerprint: files.fingerprint(), fault: None, is_retired: false })
+    }
+
+    /// Looks after these too.
+    pub(crate) fn watch(&mut self, watched: Vec<Watched>) {
+        self.watched.extend(watched);
+        self.tell();
+    }
+
+    /// A listener has ended, or has other settings now. Its lists still revoke certificates of its open connections.
+    pub(crate) fn retire(&mut self, tls: Option<&Shared<ListenerTls>>) {
+        for watched in &mut self.watched {
+            watched.is_retired |= tls.is_some_and(|tls| Shared::ptr_eq(tls, &watched.tls));
+        }
+        self.tell();
     }
 
     /// The TLS of all listeners.
-    pub(crate) fn listeners(&self) -> Vec<Shared<ListenerTls>> {
-        self.watched.iter().map(|watched| Shared::clone(&watched.tls)).collect()
+    #[cfg(feature = "admin")]
+    pub(crate) fn listeners(&self) -> TlsListeners {
+        self.in_force.clone()
+    }
+
+    /// Tells the admin thread.
+    #[cfg_attr(not(feature = "admin"), expect(clippy::unused_self, reason = "there is no admin thread to tell"))]
+    fn tell(&self) {
+        #[cfg(feature = "admin")]
+        {
+            let listeners = self.serving().map(|watched| Shared::clone(&watched.tls)).collect();
+            *self.in_force.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                Shared::new(listeners);
+        }
+    }
+
+    /// The TLS of the listeners in force.
+    pub(crate) fn in_force(&self) -> impl Iterator<Item = &ListenerTls> {
+        self.serving().map(|watched| &*watched.tls)
+    }
+
+    fn serving(&self) -> impl Iterator<Item = &Watched> {
+        self.watched.iter().filter(|watched| !watched.is_retired)
+    }
+
+    /// The handshakes of all listeners so far.
+    pub(crate) fn handshakes(&self) -> HandshakeCounts {
+        let add = |sums: HandshakeCounts, watched: &Watched| {
+            let counts = watched.tls.handshakes();
+            std::array::from_fn(|at| sums[at] + counts[at])
+        };
+        self.watched.iter().fold(HandshakeCounts::default(), add)
     }
 
     /// A second has passed: reads all files again once a minute. Returns whether one has changed.
@@ -149,7 +220,8 @@ impl Rotation {
 
     /// Reads all files again. Returns whether one has changed.
     pub(crate) fn look(&mut self) -> bool {
-        let changed = self.watched.iter_mut().map(Watched::look).fold(false, |one, other| one | other);
+        let watched = self.watched.iter_mut().filter(|it| !it.is_retired || !it.tls.config.crl.is_empty());
+        let changed = watched.map(Watched::look).fold(false, |one, other| one | other);
         self.looks += 1;
         if changed || self.looks.is_multiple_of(LOOKS_BETWEEN_WARNINGS) {
             self.warn_of_expiries();
@@ -157,13 +229,13 @@ impl Rotation {
         changed
     }
 
-    /// The names of the listeners whose files have another content than the one in force. Nothing changes.
+    /// Of those for which `goes_on` holds, the names of the listeners whose files have another content than the one in force. Nothing changes.
     ///
     /// # Errors
     /// The first file that cannot be used.
-    pub(crate) fn check(&self) -> Result<Vec<String>, FileFault> {
+    pub(crate) fn check(&self, goes_on: impl Fn(&ListenerTls) -> bool) -> Result<Vec<String>, FileFault> {
         let mut changed = Vec::new();
-        for Watched { tls, protocol, fingerprint, .. } in &self.watched {
+        for Watched { tls, protocol, fingerprint, .. } in self.serving().filter(|it| goes_on(&it.tls)) {
             let files = Files::read(&tls.config)?;
             if files.fingerprint() != *fingerprint {
                 make(&tls.config, &files, protocol)?;
@@ -176,7 +248,7 @@ impl Rotation {
     fn warn_of_expiries(&self) {
         let now_s = DefaultTimeProvider.current_time().map_or(0, |now| now.as_secs());
         let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);
-        for watched in &self.watched {
+        for watched in self.serving() {
             for expiry in watched.tls.expiries().iter().filter(|expiry| expiry.at_s - now_s < WARNED_BEFORE_S)
             {
                 warn!(
@@ -191,6 +263,11 @@ impl Rotation {
 }
 
 impl Watched {
+    /// The TLS.
+    pub(crate) fn tls(&self) -> &Shared<ListenerTls> {
+        &self.tls
+    }
+
     fn look(&mut self) -> bool {
         match self.renew() {
             Ok(changed) => {

@@ -85,19 +85,6 @@ impl From<rustls::Error> for TlsFault {
     }
 }
 
-/// The state of a handshake, and its result once it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handshake {
-    /// The peer has more to say.
-    UnderWay,
-    /// It succeeded, and the keys are new.
-    Full,
-    /// It succeeded by a ticket of an earlier one.
-    Resumed,
-    /// The peer was at fault, then or later.
-    Failed,
-}
-
 /// The result of received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Opened {
@@ -113,24 +100,17 @@ impl Tls {
         Self { listener, session: Session::Silent, kept: Vec::new(), has_said_goodbye: false }
     }
 
+    /// Its listener, which counts handshakes.
+    pub(crate) fn listener(&self) -> Shared<ListenerTls> {
+        Shared::clone(&self.listener)
+    }
+
     /// Whether the next bytes belong to the handshake, which costs more than all that follows.
     pub(crate) fn is_handshaking(&self) -> bool {
         match &self.session {
             Session::Silent => true,
             Session::Running(session) => session.is_handshaking(),
             Session::Failed => false,
-        }
-    }
-
-    /// How far the handshake is, or how it ended.
-    pub(crate) fn handshake(&self) -> Handshake {
-        match &self.session {
-            Session::Failed => Handshake::Failed,
-            Session::Running(session) if !session.is_handshaking() => {
-                let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-                if is_resumed { Handshake::Resumed } else { Handshake::Full }
-            }
-            Session::Silent | Session::Running(_) => Handshake::UnderWay,
         }
     }
 

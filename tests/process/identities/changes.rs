@@ -7,6 +7,7 @@ use crate::harness::broker::{Broker, Directory, Io, Setup};
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::time::{Deadline, PATIENCE};
+use crate::operators::operate;
 
 /// A line of the password file for a user with this key.
 fn line(user: &str, key: &str) -> String {
@@ -130,6 +131,39 @@ fn clients_of_users_that_are_removed_or_have_new_passwords_are_closed() {
         assert_eq!(login(&broker, "eve-0", "eve", "eve"), (0, false));
         broker.stop();
     }
+}
+
+/// Their sessions stayed until somebody asked for them, which nobody could.
+#[test]
+fn sessions_of_users_that_are_removed_while_the_broker_does_not_run_end_at_its_start() {
+    let config = "[auth.password]\nfile = \"passwords\"\n";
+    let setup = Setup { config, flags: &["--shards", "2"], ..Setup::default() };
+    let mut directory = Directory::new();
+    let mut sessions_with = |users: &[&str]| {
+        directory.write("passwords", &passwords(users));
+        let broker = Broker::start_in(std::mem::replace(&mut directory, Directory::new()), &setup);
+        for user in users.iter().filter(|&&user| user != "eve") {
+            let id = format!("{user}-session");
+            let connect = Connect::persistent(Version::V5, &id);
+            let mut client =
+                Peer::connect(broker.address(), &connect.with_credentials(user, user.as_bytes()));
+            client.subscribe("t", 1);
+            client.disconnect();
+        }
+        let deadline = Deadline::after(PATIENCE);
+        let mut listed = String::new();
+        while listed.lines().count() != 2 && deadline.remaining().is_some() {
+            listed = operate(&broker, &["sessions"]).output;
+        }
+        (_, directory) = broker.stop();
+        listed
+    };
+    assert!(sessions_with(&["ann", "bob"]).contains("user=\"bob\""));
+    // An empty file removes nobody.
+    assert!(sessions_with(&[]).contains("user=\"bob\""));
+    let listed = sessions_with(&["ann", "dan", "eve"]);
+    let has = |user: &str| listed.contains(&format!("user=\"{user}\""));
+    assert!(has("ann") && has("dan") && !has("bob"), "{listed}");
 }
 
 /// An editor or a script that failed left an empty file, and the sessions of all its users were gone.

@@ -11,6 +11,11 @@ impl Connection {
         u16::try_from(self.silence_ms_max / SILENCE_MS_PER_S).unwrap_or(u16::MAX)
     }
 
+    /// Whether a packet of its client has come in part.
+    pub(crate) fn has_partial_packet(&self) -> bool {
+        self.partial_packet.is_some()
+    }
+
     /// Bytes that wait in its outbox.
     pub(crate) fn outbox_bytes(&self) -> u64 {
         self.outbox.bytes()

@@ -49,6 +49,19 @@ pub struct ClientSummary {
     pub packets_received: u32,
 }
 
+/// The place in the streams of a client that is connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamPosition<'a> {
+    /// Its client identifier.
+    pub client_id: &'a str,
+    /// The version that it speaks.
+    pub version: ProtocolVersion,
+    /// The bytes that were consumed end with a packet.
+    pub is_received_whole: bool,
+    /// The bytes that were sent end with a packet, because nothing is left to send.
+    pub is_sent_whole: bool,
+}
+
 impl Rooms {
     /// A session, unless it has ended.
     pub(super) fn summary(&self, id: SessionId) -> Option<SessionSummary<'_>> {
@@ -99,6 +112,20 @@ impl Engine {
         let connection = delivery.connections.get(connection)?;
         let session = delivery.sessions.get(connection.session()?)?;
         Some(session.queued_count() > 0 || session.inflight_count() > 0 || connection.outbox_bytes() > 0)
+    }
+
+    /// The place in the streams of a connection; `None` if its client is not let in, or is on its way out.
+    #[must_use]
+    pub fn stream_position(&self, connection: ConnectionId) -> Option<StreamPosition<'_>> {
+        let Rooms { delivery, .. } = &self.rooms;
+        let connection = delivery.connections.get(connection)?;
+        let session = delivery.sessions.get(connection.session()?)?;
+        Some(StreamPosition {
+            client_id: session.client_id(),
+            version: connection.version(),
+            is_received_whole: !connection.has_partial_packet(),
+            is_sent_whole: connection.outbox_bytes() == 0,
+        })
     }
 
     /// Passes the sessions of the slots from `from` up to `end` on to `each`, until that answers `false`. Returns where the next call

@@ -54,6 +54,9 @@ impl<T: Endpoint> Host<T> {
                 self.publish_of_operator((topic, payload), *qos, *retain)
             }
             Request::Closed { before, client_id, .. } => self.closed(*before, client_id.as_deref()),
+            Request::Trace { target, payload_bytes_max, from, .. } => {
+                self.trace(target, *payload_bytes_max, *from)
+            }
             Request::Refusals {} => Answer::Refusals(self.log.borrow().refusals()),
             Request::Statistics {}
             | Request::Shards {}
