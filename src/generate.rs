@@ -31,8 +31,8 @@ The log: sessions, messages and wills, which come back after a restart. With \fB
 \fIdata/placement.key\fR
 The secret that assigns clients to shards.
 .TP
-\fIdata/broker.lock\fR, \fIdata/control.sock\fR
-The lock of the running broker, and the socket of \fBmqtt\-broker clients\fR and the other commands that ask it.
+\fIdata/broker.lock\fR, \fIdata/control.sock\fR, \fIdata/page.sock\fR
+The lock of the running broker, the socket of \fBmqtt\-broker clients\fR and the other commands that ask it, and that of the dashboard's client.
 .SH SIGNALS
 .TP
 \fBSIGINT\fR, \fBSIGTERM\fR

@@ -211,7 +211,7 @@ fn serve(effective: Effective, read: impl Fn() -> Read) -> Result<(), StartupErr
 
 /// Checks that every listener can serve, with its files.
 fn check_listeners(config: &mut Config) -> Result<(Rotation, ListenerLayers), StartupError> {
-    http::add_listener(config);
+    config.add_operators_listener();
     listen::check(config)?;
     let mut rotation = Rotation::default();
     let layers = ListenerLayers::load(config, &mut rotation)?;

@@ -19,14 +19,11 @@ pub(crate) fn descriptors(_: &Config) -> u64 {
 
 impl Bound {
     /// Nobody.
-    #[expect(clippy::unused_self, reason = "it stands in for a method that reads it")]
+    #[expect(clippy::unused_self, reason = "it stands in for a method that has something")]
     pub(crate) fn operators(&self) -> Operators {
         Operators::default()
     }
 }
-
-/// Adds no listener.
-pub(crate) fn add_listener(_: &mut Config) {}
 
 /// Binds nothing. A configuration that asks for more is refused before.
 ///

@@ -35,7 +35,6 @@ table! {
     }
 }
 
-#[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin thread reads it"))]
 impl AdminTlsConfig {
     /// The same as TLS of a listener.
     pub(crate) fn listener(&self) -> TlsConfig {

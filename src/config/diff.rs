@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn pages_have_every_key_once_with_its_origin_and_its_class() {
-        let roles: Vec<String> = (0..300).map(|at| format!("[role.r{at}]\npublish = [\"{at}\"]\n")).collect();
-        let roles = roles.concat();
+        let roles =
+            (0..300).map(|at| format!("[role.r{at}]\npublish = [\"{at}\"]\n")).collect::<Vec<_>>().concat();
         let long = format!("[role.long]\npublish = [\"{}\"]\n", "ä".repeat(3_000));
         let all = keys(&format!("port = 1885\n{roles}{long}"));
         let (mut rows, mut after) = (Vec::new(), None);

@@ -3,8 +3,10 @@
 //!
 //! Invariant: every connection there begins with a PROXY header and WebSocket, and every client is judged by a token.
 
-use super::list::FilePath;
-use super::{Config, Io};
+use super::list::{FileMode, FilePath};
+use super::listener::{LISTENERS_MAX, WebSocketConfig};
+use super::value::Anonymous;
+use super::{Config, Io, ListenerConfig, ProxyProtocol};
 
 /// Its name in the log and in metrics.
 const NAME: &str = "[admin]";
@@ -23,17 +25,13 @@ impl Config {
         (self.io != Io::Blocking).then(|| path.into())
     }
 
-    /// Adds it behind the listeners that clients have.
-    #[cfg(feature = "admin")]
+    /// Adds it behind the listeners that clients have, if the page is served. To be done to every configuration that shards are given
+    /// limits of, so that its clients are judged.
     pub(crate) fn add_operators_listener(&mut self) {
-        use super::list::FileMode;
-        use super::listener::{LISTENERS_MAX, WebSocketConfig};
-        use super::value::Anonymous;
-        use super::{ListenerConfig, ProxyProtocol};
-
-        let Some(path) = self.operators_socket().filter(|_| self.listeners.len() < LISTENERS_MAX) else {
-            return;
-        };
+        let is_served = cfg!(feature = "admin")
+            && self.admin.as_ref().is_none_or(|admin| admin.bind.address().is_some())
+            && self.listeners.len() < LISTENERS_MAX;
+        let Some(path) = self.operators_socket().filter(|_| is_served) else { return };
         self.listeners.push(ListenerConfig {
             name: NAME.to_owned(),
             unix: Some(path),
@@ -58,8 +56,6 @@ impl Config {
 #[cfg(all(test, unix, feature = "admin"))]
 mod tests {
     use super::*;
-    use crate::config::ListenerConfig;
-    use crate::config::listener::LISTENERS_MAX;
 
     #[test]
     fn it_is_the_last_one_and_is_there_only_where_it_can_be() {

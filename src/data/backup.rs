@@ -16,7 +16,7 @@ use crate::process::clock;
 use crate::process::data_dir::DataDir;
 
 /// Files of a data directory that belong to a process.
-const OF_PROCESS: [&str; 2] = ["broker.lock", "control.sock"];
+const OF_PROCESS: [&str; 3] = ["broker.lock", "control.sock", "page.sock"];
 
 /// Bytes that are copied at a time.
 const PIECE_BYTES: usize = 1024 * 1024;

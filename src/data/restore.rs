@@ -16,7 +16,7 @@ use crate::process::data_dir::DataDir;
 use crate::shard::thread::journal_settings;
 
 /// Names in a data directory that belong to a process, or to its logs.
-const NOT_PLAIN: [&str; 3] = ["broker.lock", "control.sock", "journal"];
+const NOT_PLAIN: [&str; 4] = ["broker.lock", "control.sock", "page.sock", "journal"];
 
 /// Makes the data directory of the configuration from the backup in `from`.
 ///

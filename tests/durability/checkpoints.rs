@@ -127,7 +127,7 @@ fn check_kills(io: Io, seed: u64) -> String {
     assert!(positions.is_sorted());
     positions.dedup();
     let directory = broker.kill();
-    assert!(positions.len() >= kill::kills() as usize / 25, "{positions:?}");
+    assert!(positions.len() >= kill::kills() as usize / 50, "{positions:?}");
     // The log since the checkpoint, what came while the next one was made, both of them, and a segment that is prepared.
     assert!(longest_bytes < 8 * MIB, "{longest_bytes}");
     let first = file_of(&directory, "log");

@@ -81,13 +81,6 @@ pub(crate) fn descriptors(config: &Config) -> u64 {
     }
 }
 
-/// Adds the listener of the page's client, if the page is served.
-pub(crate) fn add_listener(config: &mut Config) {
-    if config.admin.as_ref().is_none_or(|admin| admin.bind.address().is_some()) {
-        config.add_operators_listener();
-    }
-}
-
 /// Starts the thread, which serves until the process ends. Nothing is started if nothing is to be served.
 ///
 /// # Errors

@@ -88,7 +88,7 @@ mod tests {
         for text in scripts.chain([page]) {
             for part in text.split(['"', '\'']) {
                 let path = match part.strip_prefix("./") {
-                    Some(file) if file.strip_suffix(".js").is_some() => format!("/dashboard/{file}"),
+                    Some(file) => format!("/dashboard/{file}"),
                     _ if part.starts_with("/dashboard/") => part.to_owned(),
                     _ => continue,
                 };

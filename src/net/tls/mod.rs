@@ -10,7 +10,6 @@ mod server;
 mod session;
 
 pub(crate) use certificate::{PeerCertificate, usable_name};
-#[cfg(feature = "admin")]
 pub(crate) use handshakes::{HandshakeCounts, HandshakeEnd};
 #[cfg(feature = "admin")]
 pub(crate) use rotation::TlsListeners;

@@ -184,6 +184,7 @@ impl Rotation {
     }
 
     /// Tells the admin thread.
+    #[cfg_attr(not(feature = "admin"), expect(clippy::unused_self, reason = "there is no admin thread to tell"))]
     fn tell(&self) {
         #[cfg(feature = "admin")]
         {

@@ -223,9 +223,7 @@ impl Oracle {
         if message.kind == Kind::Group {
             received.is_live = true;
             if !(was_live && copy.dup) {
-                // A crash forgets that the last ones were sent, and so they may go to another member.
-                let once = 1 + message.again_count;
-                let copies_max = if message.qos == QoS::ExactlyOnce { once } else { copies_max };
+                let copies_max = if message.qos == QoS::ExactlyOnce { 1 } else { copies_max };
                 self.group_copied(id, identity, copies_max, &what);
             }
             return Some(id);

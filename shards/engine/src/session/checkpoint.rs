@@ -45,13 +45,15 @@ impl Session {
         let Some(number) = deliveries.number else { return };
         let Deliveries { window, queue, received, next_delivery, .. } = deliveries;
         let session = number.get();
-        let is_owed = |grant: &Grant| deliveries.owing.is_some() && grant.group.is_some();
+        let is_owed = |grant: &Grant, delivery| {
+            deliveries.owing.as_ref().is_some_and(|owing| owing.owes(grant, delivery))
+        };
         for inflight in window.iter() {
             let (delivery, grant) = (inflight.delivery(), inflight.grant());
             match inflight.stage() {
                 Stage::Release => objects.write(&Body::Received { session, delivery }),
                 // A group is owed it.
-                Stage::Publish(_) if is_owed(grant) => {}
+                Stage::Publish(_) if is_owed(grant, delivery) => {}
                 Stage::Publish(message) => {
                     let former = window.former_group(inflight.packet_id());
                     let group = former.or_else(|| grant.group.map(&key_of));
@@ -67,7 +69,10 @@ impl Session {
             let at_ms = self.detached_at(timers, now).as_ms();
             objects.write(&Body::Detached { session, at_ms });
         }
-        for queued in queue.iter().filter(|queued| is_tracked(queued.grant.qos) && !is_owed(&queued.grant)) {
+        for queued in queue.iter().filter(|queued| is_tracked(queued.grant.qos)) {
+            if is_owed(&queued.grant, queued.delivery(*next_delivery)) {
+                continue;
+            }
             let group = queued.grant.group.map(&key_of);
             let content = messages.view(queued.message).content();
             let of = (session, queued.delivery(*next_delivery));

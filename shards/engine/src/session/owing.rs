@@ -9,6 +9,7 @@ use core::num::NonZeroU64;
 
 use wire::QoS;
 
+use super::grant::Grant;
 use super::inflight::Stage;
 use super::{Deliveries, Owing, Session, is_tracked};
 use crate::base::heap;
@@ -16,6 +17,14 @@ use crate::message::stored::MessageStore;
 use crate::record::{DeliveryBody, Numbers, Objects, Terms};
 use crate::topic::groups::GroupTag;
 use crate::turn::Turn;
+
+impl Owing {
+    /// Whether a delivery with these terms is owed to a group.
+    pub(super) fn owes(&self, grant: &Grant, delivery: u64) -> bool {
+        let is_cleared = grant.qos == QoS::ExactlyOnce && delivery < self.cleared_below;
+        grant.group.is_some() && !is_cleared
+    }
+}
 
 impl Deliveries {
     /// The number by which the log knows deliveries of the session.
@@ -122,10 +131,9 @@ impl Session {
             }
         }
         for queued in queue.iter().filter(|queued| is_tracked(queued.grant.qos)) {
-            let (delivery, qos) = (queued.delivery(*next_delivery), queued.grant.qos);
-            let is_cleared = qos == QoS::ExactlyOnce && delivery < owing.cleared_below;
-            if let Some(group) = queued.grant.group.filter(|_| !is_cleared) {
-                write(delivery, queued.message, qos, key_of(group));
+            let (delivery, grant) = (queued.delivery(*next_delivery), &queued.grant);
+            if let Some(group) = grant.group.filter(|_| owing.owes(grant, delivery)) {
+                write(delivery, queued.message, grant.qos, key_of(group));
             }
         }
     }
