@@ -184,7 +184,10 @@ impl Rotation {
     }
 
     /// Tells the admin thread.
-    #[cfg_attr(not(feature = "admin"), expect(clippy::unused_self, reason = "there is no admin thread to tell"))]
+    #[cfg_attr(
+        not(feature = "admin"),
+        expect(clippy::unused_self, reason = "there is no admin thread to tell")
+    )]
     fn tell(&self) {
         #[cfg(feature = "admin")]
         {
