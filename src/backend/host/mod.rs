@@ -13,6 +13,7 @@ mod latency;
 mod linger;
 mod listeners;
 mod long_matches;
+mod memory;
 mod notices;
 mod pause;
 mod peers;
@@ -30,7 +31,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event, HostMemory};
+use engine::{Action, Actions, ClosedBy, ConnectionId, Consumed, Engine, Event};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
@@ -43,7 +44,6 @@ use crate::observe::connection_log::ConnectionLog;
 use crate::observe::drop_log::DropLog;
 use crate::persist::subscriptions_file::Feed;
 use crate::process::clock::Clock;
-use crate::process::held_bytes;
 use crate::shard::gauges::Gauges;
 use crate::shard::memory_share::MemoryShare;
 use judging::Noted;
@@ -416,45 +416,6 @@ impl<T: Endpoint> Host<T> {
         let wake = self.pauses.end_turn(due).map(|moment| self.clock.system(moment));
         drop(engine);
         [wake, self.journal_deadline()].into_iter().flatten().min()
-    }
-
-    /// Publishes the counters and what this shard takes, and tells the engine what the host and the other shards take.
-    fn weigh(&self, engine: &mut Engine) {
-        let connections = u64::from(engine.connection_count());
-        let slots = self.sockets.borrow().len() * size_of::<Option<Rc<Socket<T>>>>();
-        let held = slots + self.kept_bytes.get() + self.log.borrow().memory_bytes();
-        let mut host = HostMemory {
-            connections: connections * T::CONNECTION_BYTES + held as u64,
-            authentications: 0,
-            lanes: self.lanes.memory_bytes() + self.journal_bytes(),
-        };
-        if self.number == 0 {
-            host.connections += self.permits.memory_bytes() as u64 + held_bytes::OPERATORS.bytes();
-            host.authentications += held_bytes::AUTHENTICATION.bytes();
-            host.lanes += held_bytes::LANES.bytes();
-        }
-        engine.set_host_memory(host);
-        let held = engine.memory_use();
-        self.gauges.update(engine, &held, self.turns.get());
-        if self.lanes.shard_count() > 1 {
-            engine.set_elsewhere(self.memory.exchange(&held, connections));
-        }
-        self.memory.report(self.number, engine);
-    }
-
-    /// The count of bytes that the host holds for connections, to be changed by their layers.
-    pub(super) fn kept_bytes(&self) -> Rc<Cell<usize>> {
-        Rc::clone(&self.kept_bytes)
-    }
-
-    /// The host begins to keep received bytes that the engine has not consumed.
-    pub(super) fn keep(&self, bytes: usize) {
-        self.kept_bytes.set(self.kept_bytes.get() + bytes);
-    }
-
-    /// The host keeps these bytes no longer.
-    pub(super) fn let_go(&self, bytes: usize) {
-        self.kept_bytes.set(self.kept_bytes.get() - bytes);
     }
 
     /// Accepts no more packets from clients.

@@ -37,7 +37,7 @@ const RIGHT: [(&str, &str); 4] = [
 fn users_of_every_kind_of_hash_are_let_in_and_others_are_refused() {
     let directory = Directory::new();
     directory.write("passwords", &passwords());
-    let broker = start(directory, "[auth.password]\nfile = \"passwords\"\n");
+    let broker = start(directory, "sys_interval_s = 1\n[auth.password]\nfile = \"passwords\"\n");
     for version in [Version::V3_1_1, Version::V5] {
         let login = |username, password| login(broker.address(), version, username, password);
         for round in 0..2 {
@@ -56,6 +56,14 @@ fn users_of_every_kind_of_hash_are_let_in_and_others_are_refused() {
         assert_eq!(login(Some("argon2"), None), bad_credentials(version));
         // On loopback a client that names nobody is anonymous, unless the operator forbids it.
         assert_eq!(login(None, None), 0);
+    }
+    // The memory of the slow hash is kept for the next one, and there are lanes between two shards.
+    for (kind, bytes_min) in [("authentications", 256 * 1024), ("lanes", 8 * 1024)] {
+        let mut reader = Peer::connect(broker.address(), &Connect::new(Version::V5, "reader"));
+        reader.subscribe(&format!("$SYS/broker/memory/{kind}"), 0);
+        // A value comes each second, and the first one may be from before.
+        let counted = (0..10).any(|_| reader.next_publish().text().parse::<u64>().unwrap() >= bytes_min);
+        assert!(counted, "{kind}");
     }
     stop_without(broker, &["correct horse", "key-of-the-device", "hunter2"]);
 }

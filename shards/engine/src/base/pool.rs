@@ -28,6 +28,9 @@ pub(crate) struct Pool<T> {
 }
 
 impl<T> Pool<T> {
+    /// Bytes of a slot.
+    pub(crate) const SLOT_BYTES: usize = size_of::<Slot<T>>();
+
     pub(crate) const fn new() -> Self {
         Self { slots: Slots::new(), vacant: NONE, len: 0 }
     }

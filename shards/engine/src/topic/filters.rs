@@ -24,19 +24,23 @@ pub(crate) enum Wanted {
     Lasting,
 }
 
+/// The bit of a filter that is kept though no session of this shard may subscribe. Subscriptions are fewer.
+const PINNED: u32 = 1 << 31;
+
 #[derive(Debug)]
 pub(super) struct Filter {
     text: CompactString,
     /// The node at which it ends in the trie; `NONE` without wildcards.
     node: u32,
-    /// Kept though no session of this shard may subscribe.
-    is_pinned: bool,
-    /// Members that are lasting.
-    lasting_count: u32,
+    /// Members that are lasting, with [`PINNED`]: a word of its own for that would make each filter eight bytes longer.
+    lasting: u32,
     members: Members,
     /// Few filters are shared, so the list is one word where there is none.
     groups: Option<Box<GroupList>>,
 }
+
+// A shard has one for nearly every client: a cache line.
+const _: () = assert!(Pool::<Filter>::SLOT_BYTES == 64);
 
 #[derive(Debug, Default)]
 struct GroupList {
@@ -61,11 +65,11 @@ impl Filter {
     }
 
     pub(super) fn is_pinned(&self) -> bool {
-        self.is_pinned
+        self.lasting & PINNED != 0
     }
 
     pub(super) fn set_pinned(&mut self, is_pinned: bool) {
-        self.is_pinned = is_pinned;
+        self.lasting = self.lasting_count() | if is_pinned { PINNED } else { 0 };
     }
 
     pub(super) fn members(&self) -> &Members {
@@ -78,7 +82,7 @@ impl Filter {
 
     /// The interest of its members.
     pub(super) fn wanted(&self) -> Wanted {
-        match (self.lasting_count, self.members.is_empty()) {
+        match (self.lasting_count(), self.members.is_empty()) {
             (0, true) => Wanted::Nothing,
             (0, false) => Wanted::Volatile,
             (_, is_empty) => {
@@ -90,14 +94,14 @@ impl Filter {
 
     /// Counts a member that is lasting, was, or neither.
     pub(super) fn count_lasting(&mut self, was_lasting: bool, is_lasting: bool) {
-        self.lasting_count += u32::from(is_lasting);
-        assert!(self.lasting_count >= u32::from(was_lasting));
-        self.lasting_count -= u32::from(was_lasting);
+        self.lasting += u32::from(is_lasting);
+        assert!(self.lasting_count() >= u32::from(was_lasting));
+        self.lasting -= u32::from(was_lasting);
     }
 
     /// Its members that are lasting, for an audit.
     pub(super) fn lasting_count(&self) -> u32 {
-        self.lasting_count
+        self.lasting & !PINNED
     }
 
     pub(super) fn groups(&self) -> &LongList<u32> {
@@ -105,7 +109,7 @@ impl Filter {
     }
 
     pub(super) fn is_used(&self) -> bool {
-        self.is_pinned || !self.members.is_empty() || self.groups.is_some()
+        self.is_pinned() || !self.members.is_empty() || self.groups.is_some()
     }
 
     /// Heap bytes of the list of groups.
@@ -173,9 +177,8 @@ impl Filters {
         let hash = self.hasher.bytes(text.as_bytes());
         self.text_bytes += text.len() as u64;
         self.text_heap_bytes += heap::text(&text);
-        let (node, is_pinned) = (NONE, false);
-        let filter =
-            Filter { text, node, is_pinned, lasting_count: 0, members: Members::default(), groups: None };
+        let node = NONE;
+        let filter = Filter { text, node, lasting: 0, members: Members::default(), groups: None };
         let filter = self.slots.insert(filter);
         self.by_text.insert(hash, filter);
         assert!(self.by_text.len() == self.slots.len());

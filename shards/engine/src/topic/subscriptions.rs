@@ -97,7 +97,7 @@ struct Subscription {
 }
 
 // A shard has one for each subscription, and as many as sessions at least.
-const _: () = assert!(size_of::<Option<Subscription>>() == 20);
+const _: () = assert!(Pool::<Subscription>::SLOT_BYTES == 20);
 
 /// All subscriptions of a shard.
 #[derive(Debug)]
