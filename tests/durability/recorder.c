@@ -32,6 +32,8 @@ struct head {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Read by each call from before it is made until it is noted; written, for good, by the end of the process. */
+static pthread_rwlock_t ending = PTHREAD_RWLOCK_INITIALIZER;
 static const char *recorded;
 static size_t recorded_bytes;
 static int record = -1;
@@ -48,6 +50,22 @@ __attribute__((constructor)) static void start(void) {
         record = (int)syscall(SYS_openat, AT_FDCWD, to, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
     }
 }
+
+/* What other threads have done is noted before the process ends, and what is not yet done stays undone. */
+__attribute__((destructor)) static void end(void) { pthread_rwlock_wrlock(&ending); }
+
+static void leave(int *unused) {
+    (void)unused;
+    int before = errno;
+    pthread_rwlock_unlock(&ending);
+    errno = before;
+}
+
+/* The rest of the block is one call. */
+#define ENTER \
+    pthread_rwlock_rdlock(&ending); \
+    int entered __attribute__((cleanup(leave))) = 0; \
+    (void)entered;
 
 static uint64_t now(void) {
     struct timespec time;
@@ -86,6 +104,7 @@ static int opened(int directory, const char *name, int flags, mode_t mode) {
     char buffer[PATH_MAX];
     const char *path = whole(directory, name, buffer);
     if (!is_recorded(path)) return (int)syscall(SYS_openat, directory, name, flags, mode);
+    ENTER
     uint64_t begun = now();
     struct stat found;
     int is_new = (flags & O_CREAT) && stat(path, &found) != 0;
@@ -117,6 +136,7 @@ int close(int descriptor) {
 }
 
 ssize_t pwrite64(int descriptor, const void *data, size_t bytes, off64_t offset) {
+    ENTER
     uint64_t begun = now();
     ssize_t done = REAL(pwrite64)(descriptor, data, bytes, offset);
     const char *path = path_of(descriptor);
@@ -126,17 +146,20 @@ ssize_t pwrite64(int descriptor, const void *data, size_t bytes, off64_t offset)
 
 ssize_t write(int descriptor, const void *data, size_t bytes) {
     const char *path = path_of(descriptor);
-    uint64_t begun = path ? now() : 0;
+    if (!path) return syscall(SYS_write, descriptor, data, bytes);
+    ENTER
+    uint64_t begun = now();
     ssize_t done = syscall(SYS_write, descriptor, data, bytes);
-    if (path && done > 0) {
-        off_t end = lseek(descriptor, 0, SEEK_CUR);
-        note(WRITTEN, begun, path, (uint64_t)(end - done), data, (size_t)done);
+    if (done > 0) {
+        off_t at = lseek(descriptor, 0, SEEK_CUR);
+        note(WRITTEN, begun, path, (uint64_t)(at - done), data, (size_t)done);
     }
     return done;
 }
 
 #define SYNC(name) \
     int name(int descriptor) { \
+        ENTER \
         uint64_t begun = now(); \
         int done = REAL(name)(descriptor); \
         const char *path = path_of(descriptor); \
@@ -147,6 +170,7 @@ SYNC(fdatasync)
 SYNC(fsync)
 
 int ftruncate64(int descriptor, off64_t bytes) {
+    ENTER
     uint64_t begun = now();
     int done = REAL(ftruncate64)(descriptor, bytes);
     const char *path = path_of(descriptor);
@@ -155,6 +179,7 @@ int ftruncate64(int descriptor, off64_t bytes) {
 }
 
 int rename(const char *from, const char *to) {
+    ENTER
     uint64_t begun = now();
     int done = REAL(rename)(from, to);
     if (is_recorded(from) && done == 0) note(RENAMED, begun, from, 0, to, strlen(to));
@@ -163,6 +188,7 @@ int rename(const char *from, const char *to) {
 
 int unlinkat(int directory, const char *name, int flags) {
     char buffer[PATH_MAX];
+    ENTER
     uint64_t begun = now();
     int done = (int)syscall(SYS_unlinkat, directory, name, flags);
     const char *path = whole(directory, name, buffer);
@@ -174,6 +200,7 @@ int unlink(const char *name) { return unlinkat(AT_FDCWD, name, 0); }
 int rmdir(const char *name) { return unlinkat(AT_FDCWD, name, AT_REMOVEDIR); }
 
 int mkdir(const char *name, mode_t mode) {
+    ENTER
     uint64_t begun = now();
     int done = REAL(mkdir)(name, mode);
     if (is_recorded(name) && done == 0) note(DIRECTORY, begun, name, 0, NULL, 0);
