@@ -193,6 +193,16 @@ impl Effective {
                     format!("two listeners have the name {name:?}; write another name = \"NAME\""),
                 );
             }
+            // The system would give each connection to one of them by chance.
+            for other in &listeners[..at] {
+                if let Some(place) = listener.place_shared_with(other) {
+                    let (name, other) = (&listener.name, &other.name);
+                    refuse(
+                        origin,
+                        format!("the listener {name:?} has {place}, as {other:?} has; give it another"),
+                    );
+                }
+            }
             if at == LISTENERS_MAX {
                 refuse(origin, format!("there are more than {LISTENERS_MAX} listeners; remove some"));
             }

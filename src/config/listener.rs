@@ -227,6 +227,24 @@ impl ListenerConfig {
         }
     }
 
+    /// A place where both this listener and `other` would listen.
+    pub(super) fn place_shared_with(&self, other: &Self) -> Option<String> {
+        match (self.at(), other.at()) {
+            (ListenAt::Tcp { bind, port, .. }, ListenAt::Tcp { bind: others, port: other, .. }) => {
+                let shared =
+                    bind.iter().find(|address| port == other && port != 0 && others.contains(address));
+                shared.map(|address| format!("port {port} of {address}"))
+            }
+            (ListenAt::Unix { path, .. }, ListenAt::Unix { path: other, .. }) => {
+                (path == other).then(|| format!("the socket {}", path.display()))
+            }
+            (ListenAt::Systemd { name }, ListenAt::Systemd { name: other }) => {
+                (name == other).then(|| format!("systemd's socket {name}"))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether clients may connect without a name.
     pub(crate) fn allows_anonymous(&self) -> bool {
         match self.anonymous {

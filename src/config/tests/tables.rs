@@ -225,6 +225,28 @@ fn flat_keys_and_listeners_exclude_each_other() {
 }
 
 #[test]
+fn no_two_listeners_have_the_same_place() {
+    let file = |first: &str, second: &str| {
+        format!("[[listener]]\nname = 'a'\n{first}\n[[listener]]\nname = 'b'\n{second}")
+    };
+    for (first, second, place) in [
+        ("port = 7", "port = 7", "port 7 of 127.0.0.1"),
+        ("port = 7", "bind = ['::1']\nport = 7", "port 7 of ::1"),
+        ("unix = '/run/a'", "unix = '/run/a'", "the socket /run/a"),
+    ] {
+        let expected =
+            format!("broker.conf, line 4: the listener \"b\" has {place}, as \"a\" has; give it another");
+        assert_eq!(errors(&file(first, second)), [expected]);
+    }
+    let others =
+        ["port = 8", "port = 7\nbind = ['0.0.0.0']\nanonymous = true", "port = 7\nbind = ['127.0.0.2']"];
+    for other in others {
+        assert!(effective(&file("port = 7", other), &[]).is_ok(), "{other}");
+    }
+    assert!(effective(&file("port = 0", "port = 0"), &[]).is_ok(), "each has a free one");
+}
+
+#[test]
 fn a_listener_has_no_greater_limits_than_the_broker() {
     let file = "packet_bytes_max = 4096\nmaximum_qos = 0\n[[listener]]\nname = 'a'\npacket_bytes_max = 4097\nmaximum_qos = 1";
     let expected = |key: &str, whole: u32| {
@@ -246,7 +268,7 @@ fn a_listener_that_lets_nobody_in_is_refused() {
         )
     };
     assert_eq!(errors("anonymous = false"), [format!("broker.conf, line 1: {}", sentence("default"))]);
-    let file = "[[listener]]\n[[listener]]\nname = 'closed'\nanonymous = false";
+    let file = "[[listener]]\n[[listener]]\nname = 'closed'\nport = 1884\nanonymous = false";
     assert_eq!(errors(file), [format!("broker.conf, line 2: {}", sentence("closed"))]);
 }
 
