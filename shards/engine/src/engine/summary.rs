@@ -70,6 +70,9 @@ impl Rooms {
         let connection = session.connection().and_then(|id| self.delivery.connections.get(id));
         assert!(connection.is_some() == session.connection().is_some());
         let ledger = session.ledger();
+        // A table without messages is memory, and keeps nobody waiting.
+        let owes = session.queued_count() > 0 || session.inflight_count() > 0;
+        let waiting_bytes = if owes { session.debt_bytes() } else { 0 };
         Some(SessionSummary {
             client_id: session.client_id(),
             user: sessions.users().name_of(sessions.user_of(id)).name(),
@@ -77,7 +80,7 @@ impl Rooms {
             subscription_count: session.subscriptions().count(),
             queued_count: session.queued_count(),
             inflight_count: session.inflight_count(),
-            waiting_bytes: session.debt_bytes() + connection.map_or(0, Connection::outbox_bytes),
+            waiting_bytes: waiting_bytes + connection.map_or(0, Connection::outbox_bytes),
             expiry_interval_s: session.expiry_interval_s(),
             matched: ledger.matched(),
             delivered: ledger.delivered(),

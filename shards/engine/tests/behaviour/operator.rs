@@ -31,6 +31,23 @@ fn only_5_0_is_sent_disconnect_and_both_are_closed_with_their_will() {
     }
 }
 
+#[test]
+fn nothing_waits_for_a_client_that_has_acknowledged_everything() {
+    run(Limits::default(), |shard| {
+        let client = shard.connect(&Hello::v5("s").expiry_s(60));
+        shard.subscribe(client, "t", 1);
+        let publisher = shard.connect(&Hello::v5("p"));
+        shard.drain(client, Drain::STALLED);
+        shard.publish(publisher, "t", &[b'm'; 1_000], 1);
+        let waiting = |shard: &Shard| shard.engine.session_of("s").unwrap().waiting_bytes;
+        assert!(waiting(shard) > 1_000);
+        shard.drain(client, Drain::ALL);
+        assert_eq!(shard.texts(client).len(), 1);
+        assert_eq!(shard.engine.session_of("s").unwrap().inflight_count, 0);
+        assert_eq!(waiting(shard), 0);
+    });
+}
+
 /// Acknowledged messages are therefore on their way before the stop closes the connections.
 #[test]
 fn a_shard_that_quiesces_takes_no_packets_and_sends_its_pending_messages() {
