@@ -6,18 +6,25 @@ use std::time::Duration;
 
 use crate::clients::Publisher;
 use crate::harness::broker::{Broker, Directory, Io, command_in};
+use crate::harness::time::{Deadline, now};
 use crate::kill::{QUEUES, check_of};
 use crate::setup;
 
 /// Kills of a start that deals, before one that may end.
 const KILLS: u64 = 3;
 
-/// Starts in a directory, and is killed so soon.
-fn start_and_kill(directory: &Directory, flags: &[&str], after: Duration) {
+/// The longest wait for a deal to begin.
+const DEAL_WITHIN: Duration = Duration::from_secs(5);
+
+/// Starts in a directory, and is killed once this is so.
+fn start_and_kill(directory: &Directory, flags: &[&str], is_due: impl Fn() -> bool) {
     let mut command = command_in(directory);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir", "data"]).args(flags);
     let mut child = command.spawn().expect("the binary is there");
-    thread::sleep(after);
+    let deadline = Deadline::after(DEAL_WITHIN);
+    while !is_due() && deadline.remaining().is_some() {
+        thread::sleep(Duration::from_micros(100));
+    }
     child.kill().expect("it is the test's own");
     child.wait().expect("it has ended");
 }
@@ -38,9 +45,14 @@ fn data_is_dealt_anew_among_another_number_of_shards_whatever_kills_the_start() 
         let shards = counts.next().expect("it goes on").to_string();
         let flags = ["--durability", "process", "--shards", &shards];
         let flags: Vec<&str> = flags.iter().chain(&QUEUES).copied().collect();
-        for _ in 0..KILLS {
+        for kill in 0..KILLS {
             moment.set((moment.get() + 37) % 190);
-            start_and_kill(&directory, &flags, Duration::from_millis(10 + moment.get()));
+            let due = now() + Duration::from_millis(10 + moment.get());
+            // The first start deals. However fast or slow the machine is, it is killed when the next logs are there.
+            let is_first = kill == 0;
+            start_and_kill(&directory, &flags, || {
+                if is_first { generations(&directory) > 1 } else { now() >= due }
+            });
             unfinished.set(unfinished.get() + usize::from(generations(&directory) > 1));
         }
         let directory = Broker::start_in(directory, &setup(Io::Auto, &flags)).kill();
