@@ -11,7 +11,9 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use harness::broker::{Broker, Io, Setup};
-use harness::machine::{descriptor_count, print_notice, raise_descriptor_limit, resident_bytes};
+use harness::machine::{
+    descriptor_count_beside_the_log, print_notice, raise_descriptor_limit, resident_bytes,
+};
 use harness::packet::{Connect, PINGREQ, Properties, Publish, Version, disconnect, subscribe};
 use harness::peer::Peer;
 use harness::received::Received;
@@ -160,11 +162,11 @@ fn open(address: SocketAddr, number: usize) -> Peer {
 /// The broker's descriptors, once there are at most `target` of them or the time is up.
 fn settled_descriptors(process: u32, target: usize) -> usize {
     let deadline = Deadline::after(PATIENCE);
-    let mut count = descriptor_count(process);
+    let mut count = descriptor_count_beside_the_log(process);
     while (count > target || target == usize::MAX) && deadline.remaining().is_some() {
         // The kernel has no event for "the other side has closed its descriptor".
         std::thread::sleep(Duration::from_millis(50));
-        let again = descriptor_count(process);
+        let again = descriptor_count_beside_the_log(process);
         if target == usize::MAX && again == count {
             break;
         }

@@ -83,5 +83,16 @@ pub(crate) fn resident_bytes(process: u32) -> u64 {
 
 /// Number of descriptors that a process holds.
 pub(crate) fn descriptor_count(process: u32) -> usize {
-    fs::read_dir(format!("/proc/{process}/fd")).expect("the descriptors of our child can be listed").count()
+    descriptors(process).count()
+}
+
+/// The same without segments of the log, which come and go with what is written.
+pub(crate) fn descriptor_count_beside_the_log(process: u32) -> usize {
+    // One that was closed since has no name any more.
+    let names = descriptors(process).filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    names.filter(|name| name.extension().is_none_or(|extension| extension != "log")).count()
+}
+
+fn descriptors(process: u32) -> fs::ReadDir {
+    fs::read_dir(format!("/proc/{process}/fd")).expect("the descriptors of our child can be listed")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cluster::{await_shards, client_at_home, peer_at_home, shard_of, start, start_in, sum};
 use crate::harness::broker::{Broker, Directory, Io, command_in};
-use crate::harness::machine::{descriptor_count, print_notice, resident_bytes};
+use crate::harness::machine::{descriptor_count_beside_the_log, print_notice, resident_bytes};
 use crate::harness::packet::{Connect, Properties, Publish, Version, property, subscribe};
 use crate::harness::peer::Peer;
 use crate::harness::received::Received;
@@ -226,7 +226,7 @@ pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_trace(io: Io) {
     bystander.subscribe("witness", 1);
     await_shards(&mut broker, 2, |shards| sum(shards, "connections") == 1);
     let process = broker.process().id();
-    let (descriptors, resident) = (descriptor_count(process), resident_bytes(process));
+    let (descriptors, resident) = (descriptor_count_beside_the_log(process), resident_bytes(process));
 
     let address = broker.address();
     let contend = |number: u32| {
@@ -283,7 +283,7 @@ pub(crate) fn ten_seconds_of_take_overs_leave_one_client_and_no_trace(io: Io) {
     assert_eq!(sum(&shards, "sessions"), 1, "the contested session has ended");
     assert!(shards[1].count("handed_over") > u64::from(count) / 4, "{shards:?}");
     let deadline = Deadline::after(Duration::from_secs(5));
-    while descriptor_count(process) > descriptors {
+    while descriptor_count_beside_the_log(process) > descriptors {
         assert!(deadline.remaining().is_some(), "descriptors leaked");
         thread::sleep(Duration::from_millis(10));
     }
