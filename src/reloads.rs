@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use engine::{LiveLimits, SharedRules};
 use tracing::{info, warn};
 
-use crate::admin::operator::{Answer, CertificateRow};
+use crate::admin::operator::{Answer, CertificateRow, page_of_keys};
 use crate::auth;
 use crate::authorization::{self, Loaded, watch::Watch};
 use crate::config::diff::{Difference, Keys};
@@ -94,7 +94,7 @@ impl<F: Fn() -> Read> Reloads<F> {
 
     /// The keys in force behind `after`, a page of them.
     pub(crate) fn configuration(&self, after: Option<&str>) -> Answer {
-        let (rows, next) = self.current.keys.page(after);
+        let (rows, next) = page_of_keys(&self.current.keys, after);
         Answer::Configuration { rows, next }
     }
 

@@ -7,21 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Effective;
 use super::class::Class;
-use crate::admin::operator::{KeyRow, Page};
-
-/// Bytes of a value that a page shows.
-const VALUE_BYTES_MAX: usize = 4_096;
 
 /// The keys of a configuration by their paths: `port`, `role.device.publish`, `listener.NAME.tls.crl`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys(BTreeMap<String, Key>);
 
+/// A key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Key {
+pub(crate) struct Key {
     /// In the syntax of the file.
-    value: String,
-    origin: String,
-    class: Class,
+    pub(crate) value: String,
+    /// Where it stands, or `default`.
+    pub(crate) origin: String,
+    /// When a change takes effect.
+    pub(crate) class: Class,
 }
 
 /// A key that differs.
@@ -89,24 +88,10 @@ impl Keys {
         paths.into_iter().filter_map(difference).collect()
     }
 
-    /// The keys behind `after`, as many as fit a page, and the last one of them if more follow.
-    pub(crate) fn page(&self, after: Option<&str>) -> (Vec<KeyRow>, Option<String>) {
-        let mut page = Page::default();
+    /// The keys behind a path, or all, in the order of their paths.
+    pub(crate) fn behind(&self, after: Option<&str>) -> impl Iterator<Item = (&str, &Key)> {
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last = None;
-        for (path, key) in self.0.range::<str, _>((begin, Bound::Unbounded)) {
-            let row = || KeyRow {
-                key: path.clone(),
-                value: cut(&key.value),
-                origin: key.origin.clone(),
-                class: key.class.to_string(),
-            };
-            if !page.take(path.len() + key.value.len().min(VALUE_BYTES_MAX) + key.origin.len(), row) {
-                return (page.into_rows(), last);
-            }
-            last = Some(path.clone());
-        }
-        (page.into_rows(), None)
+        self.0.range::<str, _>((begin, Bound::Unbounded)).map(|(path, key)| (&**path, key))
     }
 
     /// Takes the live keys of another configuration over. The others keep their values.
@@ -115,14 +100,6 @@ impl Keys {
         let live = after.0.iter().filter(|(_, key)| key.class.is_live());
         self.0.extend(live.map(|(path, key)| (path.clone(), key.clone())));
     }
-}
-
-/// A value that is not longer than a page can take.
-fn cut(value: &str) -> String {
-    if value.len() <= VALUE_BYTES_MAX {
-        return value.to_owned();
-    }
-    format!("{}…", &value[..value.floor_char_boundary(VALUE_BYTES_MAX)])
 }
 
 #[cfg(test)]
@@ -166,31 +143,6 @@ mod tests {
             ["read_buffer_bytes"],
             "a restart takes it over"
         );
-    }
-
-    #[test]
-    fn pages_have_every_key_once_with_its_origin_and_its_class() {
-        let roles =
-            (0..300).map(|at| format!("[role.r{at}]\npublish = [\"{at}\"]\n")).collect::<Vec<_>>().concat();
-        let long = format!("[role.long]\npublish = [\"{}\"]\n", "ä".repeat(3_000));
-        let all = keys(&format!("port = 1885\n{roles}{long}"));
-        let (mut rows, mut after) = (Vec::new(), None);
-        loop {
-            let (page, next) = all.page(after.as_deref());
-            assert!(!page.is_empty());
-            rows.extend(page);
-            match next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
-        }
-        assert_eq!(rows.len(), all.0.len());
-        let row = |key: &str| rows.iter().find(|row| row.key == key).unwrap();
-        let port = row("port");
-        assert_eq!((&*port.value, &*port.class), ("1885", "live, for new connections"));
-        assert!(port.origin.contains("broker.conf") && row("queue_messages_max").origin == "default");
-        let long = row("role.long.publish");
-        assert!(long.value.len() <= VALUE_BYTES_MAX + 3 && long.value.ends_with("ä…"), "{}", long.value);
     }
 
     #[test]

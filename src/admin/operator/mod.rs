@@ -36,7 +36,7 @@ pub(crate) use bans::{BansArguments, run as run_bans};
 pub(crate) use certificates::show as show_certificates;
 pub(crate) use client::{ask_health, ask_logs, disconnect};
 pub(crate) use commands::OperatorSubcommand;
-pub(crate) use inside::{CertificateRow, KeyRow, LogLine, ShardRow};
+pub(crate) use inside::{CertificateRow, LogLine, ShardRow, page_of_keys};
 pub(crate) use output::Form;
 pub(crate) use refusals::show as show_refusals;
 pub(crate) use reload::reload as reload_broker;
