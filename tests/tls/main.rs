@@ -16,6 +16,7 @@ mod delivery;
 mod files;
 mod handshakes;
 mod idle;
+mod importing;
 mod operations;
 mod tunnel;
 mod walk;

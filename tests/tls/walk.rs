@@ -14,6 +14,7 @@ use crate::harness::broker::{Broker, Directory, Io, command_in, without_admin};
 use crate::harness::packet::{Connect, Publish, Version};
 use crate::harness::peer::Peer;
 use crate::harness::process::{Finished, run};
+use crate::harness::time::PATIENCE;
 use crate::tunnel;
 
 const CONFIG: &str = "queue_messages_max = 3\n[rules]\nroles = [\"all\"]\n[role.all]\npublish = [\"a/#\"]\nsubscribe = [\"a/#\"]\n\
@@ -96,7 +97,12 @@ fn every_question_has_an_answer_and_every_change_leaves_clients_alone() {
     for peer in [&mut near, &mut pump, &mut lazy] {
         peer.ping();
     }
-    broker.stop();
+    // Drain the host: each client is told where to go, and the broker ends. One that acknowledges nothing is waited for, and not for ever.
+    answer(&broker, &["drain", "--reference", "other.example", "--timeout", "1"]);
+    for peer in [&mut near, &mut pump, &mut lazy] {
+        assert_eq!(peer.await_close(), Some(0x9C));
+    }
+    assert!(broker.process().wait_for_exit(PATIENCE).success());
 }
 
 /// The questions of a support call, in their order.
