@@ -42,7 +42,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<Listening>,
     /// Whether the shard distributes accepted connections to all shards in turn.
     pub(crate) distributes: bool,
-    /// What listeners are, by number.
+    /// The tables of the listeners, by number.
     pub(crate) tables: ListenerTables,
     /// Bytes that layers may hold for peers before they are open.
     pub(crate) unjudged_bytes_max: usize,

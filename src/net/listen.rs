@@ -115,7 +115,7 @@ pub(crate) fn check(config: &mut Config) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// The addresses of a listener that this machine has. Those that this process holds itself, `held`, are not tried.
+/// The addresses of a listener that this machine has. Addresses that this process holds itself, `held`, are not tried.
 fn usable(
     bind: Vec<BindAddress>,
     named: bool,

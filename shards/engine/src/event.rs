@@ -154,7 +154,7 @@ pub enum Event<'a> {
         connection: ConnectionId,
     },
     /// The broker is drained, or not any more. While it is, clients are refused: with 0x9C if there is a server to refer them to, or
-    /// else with 0x88. Those that are connected stay until [`Event::SendAway`].
+    /// else with 0x88. Connected clients stay until [`Event::SendAway`].
     Drain {
         /// Whether it is drained.
         is_on: bool,

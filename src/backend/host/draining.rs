@@ -21,7 +21,7 @@ pub(super) struct Draining {
 }
 
 impl<T: Endpoint> Host<T> {
-    /// Clients are refused from now on, or let in again. Those that are refused or sent away are referred to this server, if there is one.
+    /// Clients are refused from now on, or let in again. Refused clients and clients that are sent away are told this server, if there is one.
     pub(in crate::backend) fn drain(&self, is_on: bool, server_reference: &str) {
         self.draining.is_on.set(is_on);
         let _nothing = self.step(Event::Drain { is_on, server_reference });

@@ -140,7 +140,7 @@ impl Lanes {
         self.port.borrow().is_idle() && self.departing.borrow().iter().all(VecDeque::is_empty)
     }
 
-    /// Bytes of its slots and blocks. Those of other items count where they are sent.
+    /// Bytes of its slots and blocks. Bytes of other items count where they are sent.
     pub(super) fn memory_bytes(&self) -> u64 {
         let port = self.port.borrow();
         (port.slot_bytes() + port.blocks_alive_in_all() * CAPACITY.block_bytes) as u64

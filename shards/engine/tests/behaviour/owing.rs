@@ -30,7 +30,7 @@ fn left_after(shard: &Shard, batch_count: usize) -> Vec<String> {
     let mut shard = shard.log.recovered(batch_count, shard.now().as_ms());
     let lasting = shard.connect(&Hello::v5("lasting").resume());
     let texts = shard.texts(lasting);
-    // What was passed on is passed on once.
+    // A message is passed on once.
     let mut again = shard.log.recovered(shard.log.batch_count(), shard.now().as_ms());
     let lasting = again.connect(&Hello::v5("lasting").resume());
     assert!(again.texts(lasting).is_empty());
@@ -104,7 +104,7 @@ fn qos_2_is_cleared_as_far_as_the_member_takes_more() {
     shard.ack(narrow, AckKind::PubRec, sent[0].id);
     shard.ack(narrow, AckKind::PubComp, sent[0].id);
     assert_eq!(left(&shard), ["4"]);
-    // What was not sent goes to the other member while the process runs, too.
+    // A message that was not sent goes to the other member while the process runs, too.
     shard.hang_up(narrow);
     assert_eq!(left(&shard), ["4"]);
     shard.finish();
